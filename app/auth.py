@@ -1,0 +1,137 @@
+"""Who may call: nobody but loopback until keys exist, and then only with a key.
+
+A key is 32 random bytes, shown once. What is stored is its HMAC under a server secret, which needs
+no slow hash because nobody can guess 256 random bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db import Database
+from app.errors import NotAllowed, NotAuthenticated, NotFound
+from app.models import ApiKey, ServerSecret, new_id
+from app.runtime import Running
+from app.settings import Settings
+
+_PREFIX = "trib_"
+
+
+async def server_secret(settings: Settings, db: Database) -> bytes:
+    """Return the secret of the settings, else the one the database keeps (made on first use)."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    async with db.write() as session:
+        stored = await session.get(ServerSecret, "keys")
+        if stored is None:
+            stored = ServerSecret(name="keys", value=secrets.token_hex(32))
+            session.add(stored)
+        return stored.value.encode()
+
+
+def _hashed(secret: bytes, key: str) -> str:
+    return hmac.new(secret, key.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+async def create_key(
+    session: AsyncSession, secret: bytes, name: str, moment: datetime
+) -> tuple[ApiKey, str]:
+    """Store a new key; the second value is the key itself, never to be seen again."""
+    key = _PREFIX + secrets.token_urlsafe(32)
+    row = ApiKey(
+        id=new_id("key"),
+        name=name,
+        prefix=key[: len(_PREFIX) + 6],
+        key_hash=_hashed(secret, key),
+        created_at=moment,
+        revoked_at=None,
+    )
+    session.add(row)
+    await session.flush()
+    return row, key
+
+
+async def list_keys(session: AsyncSession) -> list[dict[str, Any]]:
+    """Return every key without what opens the door."""
+    rows = await session.scalars(select(ApiKey).order_by(ApiKey.seq))
+    return [
+        {
+            "id": row.id,
+            "name": row.name,
+            "prefix": row.prefix,
+            "created_at": row.created_at.isoformat(),
+            "revoked_at": row.revoked_at and row.revoked_at.isoformat(),
+        }
+        for row in rows
+    ]
+
+
+async def revoke_key(session: AsyncSession, key_id: str, moment: datetime) -> None:
+    """Close the door for one key.
+
+    Raises:
+        NotFound: no key has this id.
+    """
+    result = await session.execute(
+        update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=moment).returning(ApiKey.id)
+    )
+    if result.first() is None:
+        raise NotFound(f"there is no key {key_id!r}")
+
+
+async def authenticate(request: Request, running: Running) -> None:
+    """Let a request in, or say why not.
+
+    Raises:
+        NotAuthenticated: keys exist and the request carries no valid one.
+        NotAllowed: no keys exist and the request does not come from this machine.
+    """
+    async with running.db.read() as session:
+        # a revoked key still counts: revoking the last one must not open the service
+        keys = await session.scalar(select(func.count()).select_from(ApiKey))
+        if not keys:
+            return _allow_loopback(request)
+        key = _bearer(request)
+        secret = await _stored_secret(session, running.settings)
+        row = await session.scalar(select(ApiKey).where(ApiKey.key_hash == _hashed(secret, key)))
+    if row is None or row.revoked_at is not None:
+        raise NotAuthenticated(
+            "this key is unknown or revoked", headers={"WWW-Authenticate": "Bearer"}
+        )
+
+
+async def _stored_secret(session: AsyncSession, settings: Settings) -> bytes:
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    stored = await session.get(ServerSecret, "keys")
+    return stored.value.encode() if stored else b""
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise NotAuthenticated(
+            "send a key: Authorization: Bearer ...", headers={"WWW-Authenticate": "Bearer"}
+        )
+    return key.strip()
+
+
+def _allow_loopback(request: Request) -> None:
+    host = request.client.host if request.client else None
+    try:
+        is_near = host is None or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_near = False
+    if not is_near:
+        raise NotAllowed(
+            "without keys this service answers on loopback only; make one: tribunal keys create"
+        )

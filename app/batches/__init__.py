@@ -1,0 +1,1 @@
+"""A cascade over a whole dataset, resumable."""

@@ -1,0 +1,93 @@
+"""Every SQL statement about batches and their shards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Batch, Shard, Verdict
+from app.pagination import fetch_page
+
+UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
+_CHUNK = 1_000
+
+
+async def by_id(session: AsyncSession, batch_id: str) -> Batch | None:
+    """Return a batch."""
+    return (await session.scalars(select(Batch).where(Batch.id == batch_id))).one_or_none()
+
+
+async def by_seq(session: AsyncSession, seq: int, *, locked: bool = False) -> Batch:
+    """Return a batch; `locked` makes others who ask so wait for the end of the transaction."""
+    query = select(Batch).where(Batch.seq == seq)
+    if locked:
+        query = query.with_for_update()
+    return (await session.scalars(query)).one()
+
+
+async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Batch]:
+    """Return one batch more than the page holds."""
+    return await fetch_page(session, select(Batch), Batch, limit, after)
+
+
+async def overdue(session: AsyncSession, moment: datetime) -> Sequence[Batch]:
+    """Return unfinished batches whose time is up."""
+    query = select(Batch).where(Batch.status.in_(UNFINISHED), Batch.expires_at < moment)
+    return (await session.scalars(query)).all()
+
+
+async def add_shards(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+    """Store the shards of a new batch."""
+    for start in range(0, len(rows), _CHUNK):
+        await session.execute(insert(Shard), list(rows[start : start + _CHUNK]))
+
+
+async def shards(session: AsyncSession, batch_seq: int) -> Sequence[Shard]:
+    """Return a batch's shards in order."""
+    query = select(Shard).where(Shard.batch_seq == batch_seq).order_by(Shard.number)
+    return (await session.scalars(query)).all()
+
+
+async def count_open_shards(session: AsyncSession, batch_seq: int) -> int:
+    """Return how many shards are still to be done."""
+    query = select(func.count()).where(Shard.batch_seq == batch_seq, Shard.state == "todo")
+    return int(await session.scalar(query) or 0)
+
+
+async def cancel_shards(session: AsyncSession, batch_seq: int) -> None:
+    """Take every unfinished shard away from whoever works on it."""
+    await session.execute(
+        update(Shard)
+        .where(Shard.batch_seq == batch_seq, Shard.state == "todo")
+        .values(state="cancelled", leased_until=None)
+    )
+
+
+async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> None:
+    """Tell every verdict of a batch what it promises."""
+    await session.execute(
+        update(Verdict).where(Verdict.batch_seq == batch_seq).values(promise=promise)
+    )
+
+
+async def verdicts(session: AsyncSession, batch_seq: int) -> AsyncIterator[Verdict]:
+    """Yield a batch's verdicts in the order of the dataset, a chunk in memory at a time."""
+    last = -1
+    while True:
+        query = (
+            select(Verdict)
+            .where(Verdict.batch_seq == batch_seq, Verdict.position > last)
+            .order_by(Verdict.position)
+            .limit(_CHUNK)
+        )
+        rows = (await session.scalars(query)).all()
+        for row in rows:
+            yield row
+        if len(rows) < _CHUNK:
+            return
+        last = rows[-1].position or 0
+        session.expunge_all()

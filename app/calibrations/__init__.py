@@ -1,0 +1,1 @@
+"""Certificates: thresholds with a guarantee, from labelled pairs."""

@@ -1,0 +1,68 @@
+"""Every SQL statement about certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Certificate, CertificatePair
+from app.pagination import fetch_page
+
+UNFINISHED = ("pending", "running")
+_CHUNK = 5_000
+
+
+async def by_id(session: AsyncSession, certificate_id: str) -> Certificate | None:
+    """Return a certificate."""
+    return (
+        await session.scalars(select(Certificate).where(Certificate.id == certificate_id))
+    ).one_or_none()
+
+
+async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Certificate]:
+    """Return one certificate more than the page holds."""
+    return await fetch_page(session, select(Certificate), Certificate, limit, after)
+
+
+async def unfinished(session: AsyncSession) -> Sequence[Certificate]:
+    """Return the calibrations that a stop interrupted."""
+    query = select(Certificate).where(Certificate.status.in_(UNFINISHED)).order_by(Certificate.seq)
+    return (await session.scalars(query)).all()
+
+
+async def set_status(session: AsyncSession, certificate: Certificate, **values: Any) -> None:
+    """Change a certificate's columns."""
+    await session.execute(
+        update(Certificate).where(Certificate.seq == certificate.seq).values(**values)
+    )
+
+
+async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence[int]) -> None:
+    """Store which pairs a certificate rests on."""
+    for start in range(0, len(pairs), _CHUNK):
+        rows = [
+            {"certificate_seq": certificate_seq, "pair_seq": pair}
+            for pair in pairs[start : start + _CHUNK]
+        ]
+        await session.execute(insert(CertificatePair), rows)
+
+
+async def count_uses(session: AsyncSession, certificate: Certificate) -> int:
+    """Return how many certificates rest on these labels, wholly or in part, this one included."""
+    own = select(CertificatePair.pair_seq).where(CertificatePair.certificate_seq == certificate.seq)
+    sharing = select(CertificatePair.certificate_seq).where(CertificatePair.pair_seq.in_(own))
+    query = (
+        select(func.count())
+        .select_from(Certificate)
+        .where(
+            or_(
+                Certificate.seq == certificate.seq,
+                Certificate.label_set_hash == certificate.label_set_hash,
+                Certificate.seq.in_(sharing),
+            )
+        )
+    )
+    return int(await session.scalar(query) or 0)

@@ -1,0 +1,197 @@
+"""A certificate in the form users see and the database keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.calibrations.evidence import Evidence
+from app.calibrations.sample import Sample
+from app.calibrations.schemas import CalibrationIn
+from calibration import Certificate
+from calibration.planning import Advice, advise
+from judges.base import Judge
+
+_PEOPLE = {
+    "majority": "People means the annotators' majority.",
+    "random_annotator": "People means one annotator drawn at random.",
+}
+_TIES = {
+    "exclude": "Pairs on which people have no preference are outside of the promise.",
+    "error": "A pair that people call a tie counts as a disagreement.",
+    "half": "A pair that people call a tie counts as half a disagreement.",
+    "class": "A tie is a verdict of its own, right where people call the pair a tie.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The outcome of a certification with what can be advised beside it."""
+
+    certificate: Certificate
+    advice: Advice
+    pool: int
+
+
+def advise_on(request: CalibrationIn, evidence: Evidence) -> Advice:
+    """Say what these labels can certify, and how many the target needs; one pair a group counts."""
+    order = np.random.default_rng(request.seed).permutation(len(evidence.groups))
+    drawn = order[np.unique(evidence.groups[order], return_index=True)[1]]
+    return advise(
+        evidence.confidence[drawn],
+        evidence.correct[drawn],
+        target_risk=round(1 - request.target_agreement, 12),
+        failure_probability=request.failure_probability,
+    )
+
+
+def describe(
+    request: CalibrationIn,
+    judges: Sequence[Judge],
+    sample: Sample,
+    evidence: Evidence,
+    found: Found,
+) -> dict[str, Any]:
+    """Return the body of a certificate, all but what only the database knows."""
+    names = [judge.spec.name for judge in judges]
+    certificate = found.certificate
+    body = {
+        "target_agreement": request.target_agreement,
+        "failure_probability": request.failure_probability,
+        "method": certificate.method,
+        "claim": claim(certificate, request),
+        "thresholds": _thresholds(names, certificate),
+        "calibration": {
+            **_outcome(names, certificate, evidence.costs),
+            **_counts(sample, evidence, found),
+        },
+        "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
+        "advice": _advice(found.advice, request),
+    }
+    if certificate.certificates:
+        body["certificates"] = [
+            _part(names, part, evidence.costs) for part in _every(certificate, request)
+        ]
+    if not certificate.is_valid:
+        body["uncertified_thresholds"] = _numbers(names, certificate.thresholds)
+    return body
+
+
+def status(certificate: Certificate) -> str:
+    """Return whether a certificate promises anything."""
+    return "certified" if certificate.is_certified else "not_certifiable"
+
+
+def claim(certificate: Certificate, request: CalibrationIn) -> str:
+    """Return the promise in words, with who the people are and what a tie means."""
+    if not certificate.is_certified:
+        return certificate.claim
+    return f"{certificate.claim} {_PEOPLE[request.label_rule]} {_TIES[request.ties]}"
+
+
+def claim_of_later_use(text: str, uses: int) -> str:
+    """Add what must be said of a certificate that is not the first one from its labels."""
+    if uses <= 1:
+        return text
+    return (
+        f"{text} It is number {uses} made from these labels or some of them: it holds alone, and "
+        "not as the best chosen among several (declare a menu to have several hold together)."
+    )
+
+
+def _advice(advice: Advice, request: CalibrationIn) -> dict[str, Any]:
+    certifiable = advice.certifiable
+    target = request.target_agreement
+    if advice.labels_needed is None:
+        text = f"No number of labels will do for {target:g}: these judges agree less than that."
+    else:
+        text = (
+            f"About {advice.labels_needed} labelled groups certify {target:g} with probability "
+            "0.8, if the judges are as good as these labels say."
+        )
+    return {
+        "certifiable_agreement": 1 - certifiable.target_risk if certifiable else None,
+        "certifiable_coverage": certifiable.coverage if certifiable else None,
+        "labels_needed": advice.labels_needed,
+        "text": text,
+    }
+
+
+def _every(certificate: Certificate, request: CalibrationIn) -> tuple[Certificate, ...]:
+    """With a menu the first target has a row of its own, like the others."""
+    parts = certificate.certificates
+    return parts if request.slices else (certificate, *parts)
+
+
+def _part(names: Sequence[str], part: Certificate, costs: Sequence[float | None]) -> dict[str, Any]:
+    return {
+        "slice": part.slice,
+        "target_agreement": round(1 - part.target_risk, 12),
+        "status": status(part),
+        "claim": part.claim,
+        "thresholds": _thresholds(names, part),
+        "calibration": _outcome(names, part, costs),
+    }
+
+
+def _thresholds(names: Sequence[str], certificate: Certificate) -> list[dict[str, Any]]:
+    if not certificate.is_certified:
+        return [{"judge": name, "threshold": None} for name in names]
+    return _numbers(names, certificate.thresholds)
+
+
+def _numbers(names: Sequence[str], thresholds: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+    return [
+        {"judge": name, "threshold": float(value) if np.isfinite(value) else None}
+        for name, value in zip(names, thresholds, strict=True)
+    ]
+
+
+def _outcome(
+    names: Sequence[str], certificate: Certificate, costs: Sequence[float | None]
+) -> dict[str, Any]:
+    is_priced = _is_priced(certificate, costs)
+    bound = 1 - certificate.risk_upper_bound if certificate.is_certified else None
+    return {
+        "pairs": certificate.n,
+        "groups": certificate.groups,
+        "answered": certificate.answered,
+        "disagreements": certificate.disagreements,
+        "coverage": certificate.coverage,
+        "agreement": certificate.agreement,
+        "agreement_lower_bound": bound,
+        "composition": dict(zip(names, map(float, certificate.composition), strict=True)),
+        "cost_per_pair": certificate.cost_per_pair if is_priced else None,
+        "relative_cost": certificate.relative_cost if is_priced else None,
+        "path": certificate.path,
+        "p_value": certificate.p_value,
+        "level": certificate.level,
+        "nodes_tested": certificate.nodes_tested,
+        "set_aside": certificate.set_aside,
+        "dropped_in_groups": certificate.dropped,
+    }
+
+
+def _is_priced(certificate: Certificate, costs: Sequence[float | None]) -> bool:
+    """Whether every judge that is asked has a price, and so has the last, the yardstick."""
+    asked = np.isfinite(certificate.thresholds)
+    return costs[-1] is not None and all(
+        cost is not None or not is_asked for cost, is_asked in zip(costs, asked, strict=True)
+    )
+
+
+def _counts(sample: Sample, evidence: Evidence, found: Found) -> Mapping[str, Any]:
+    return {
+        "pool": found.pool,
+        "labelled": len(sample.keys) + sample.held_for_examples + sample.seen_in_training,
+        "unlabelled": sample.unlabelled,
+        "undecided": evidence.undecided,
+        "ties_left_out": evidence.tied,
+        "held_for_examples": sample.held_for_examples,
+        "seen_in_training": sample.seen_in_training,
+        "failures": evidence.failures,
+    }

@@ -1,0 +1,51 @@
+"""What a calibration is asked with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.parts import Part
+
+Method = Literal[
+    "auto", "diagonal", "strongest", "learned", "pareto_testing", "stagewise", "simultaneous",
+    "sequential", "average", "published_code",
+]  # fmt: skip
+LabelRule = Literal["majority", "random_annotator"]
+Ties = Literal["exclude", "error", "half", "class"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class JudgeOrder(BaseModel):
+    """A cascade made for this request: judges from cheap to strong."""
+
+    model_config = ConfigDict(extra="forbid")
+    judges: list[Name] = Field(min_length=1, max_length=16, examples=[["student", "gpt-4"]])
+
+
+class CalibrationIn(BaseModel):
+    """Which cascade to certify, on which labels, for which promise."""
+
+    model_config = ConfigDict(extra="forbid")
+    dataset: Name = Field(description="id or name of the dataset that holds the labels")
+    cascade: Name | JudgeOrder = Field("default", description="a configured cascade, or its judges")
+    target_agreement: Share = Field(0.85, description="least share of verdicts people agree with")
+    failure_probability: Share = Field(
+        0.1, description="probability that the promise does not hold, over the draw of the labels"
+    )
+    method: Method = "auto"
+    label_rule: LabelRule = Field(
+        "majority", description="agree with the annotators' majority, or with one drawn at random"
+    )
+    ties: Ties = Field("exclude", description="what a tie of the people means for a verdict")
+    part: Part | None = None
+    slices: Name | None = Field(None, description="a metadata field: a certificate for each value")
+    menu: list[Share] | None = Field(
+        None, min_length=1, max_length=16, description="further target agreements declared together"
+    )
+    pool: Name | None = Field(None, description="a dataset of unlabelled pairs for the start")
+    max_group_size: int | None = Field(None, ge=1, le=10_000)
+    min_label_probability: float | None = Field(None, gt=0, le=1)
+    seed: int = Field(0, ge=0, lt=2**63)

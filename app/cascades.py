@@ -1,0 +1,112 @@
+"""Which judges a request means: configured ones by name, recorded ones by what the rows carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from glob import escape
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.datasets import service as datasets
+from app.errors import Unprocessable
+from app.models import Dataset
+from judges.base import Judge
+from judges.recorded import RecordedJudge
+from judges.registry import Registry
+
+
+def judge_names(registry: Registry, cascade: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the judges of a configured cascade, or the given ones, from cheap to strong.
+
+    Raises:
+        Unprocessable: no cascade has this name, or a judge is named twice.
+    """
+    if isinstance(cascade, str):
+        if cascade not in registry.cascades:
+            known = ", ".join(sorted(registry.cascades))
+            raise Unprocessable.field(
+                ["cascade"], f"there is no cascade {cascade!r}; configured: {known}"
+            )
+        return tuple(registry.cascades[cascade])
+    names = tuple(cascade)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Unprocessable.field(["cascade", "judges"], f"{twice!r} is named twice")
+    return names
+
+
+def configured_judges(registry: Registry, cascade: str) -> list[Judge]:
+    """Return the judges of a configured cascade; those not configured answer from posted scores.
+
+    Raises:
+        Unprocessable: no cascade has this name.
+    """
+    return [registry.resolve(name) for name in judge_names(registry, cascade)]
+
+
+async def judges_for(
+    session: AsyncSession, registry: Registry, dataset: Dataset, names: Sequence[str]
+) -> list[Judge]:
+    """Return the judges of these names for a dataset.
+
+    A name that is not configured is a recorded judge of the dataset.
+
+    Raises:
+        Unprocessable: a name is neither configured nor recorded in the dataset, or it is recorded
+            with several models or prompts, which are several judges.
+    """
+    return [
+        registry.judges[name]
+        if name in registry.judges
+        else await _recorded_judge(session, dataset, name)
+        for name in names
+    ]
+
+
+async def _recorded_judge(session: AsyncSession, dataset: Dataset, name: str) -> Judge:
+    loc = ["cascade", "judges"]
+    if name not in dataset.recorded_judges:
+        known = ", ".join(dataset.recorded_judges[:20]) or "none"
+        raise Unprocessable.field(
+            loc, f"{name!r} is neither configured nor recorded in {dataset.name!r} ({known})"
+        )
+    recorded = await datasets.recorded_scores(session, dataset, [escape(name)])
+    fingerprints = {
+        scores[name].fingerprint
+        for scores in recorded.values()
+        if name in scores and scores[name].failure is None
+    }
+    if len(fingerprints) > 1:
+        raise Unprocessable.field(
+            loc,
+            f"{name!r} is recorded with {len(fingerprints)} different models or prompts in "
+            f"{dataset.name!r}: give each its own name",
+        )
+    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
+
+
+def judges_of_certificate(registry: Registry, fingerprints: Mapping[str, str]) -> list[Judge]:
+    """Return the judges that a certificate names; those not configured answer from records."""
+    return [
+        registry.judges[name]
+        if name in registry.judges
+        else RecordedJudge(name, fingerprint=fingerprint)
+        for name, fingerprint in fingerprints.items()
+    ]
+
+
+def changed_fingerprints(
+    registry: Registry, fingerprints: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Return the judges that are no longer the certified ones, with both fingerprints."""
+    changed = []
+    for name, certified in fingerprints.items():
+        if name in registry.judges:
+            configured = registry.judges[name].spec.fingerprint
+        elif certified.startswith("recorded:"):
+            continue
+        else:
+            configured = "not configured"
+        if configured != certified:
+            changed.append({"judge": name, "certified": certified, "configured": configured})
+    return changed

@@ -1,0 +1,1 @@
+"""What is configured: judges and cascades."""

@@ -1,0 +1,212 @@
+"""Tables for people: one function a kind of result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+Body = Mapping[str, Any]
+
+
+def dataset(console: Console, body: Body) -> None:
+    """Show what an import kept and what it rejected."""
+    console.print(
+        f"dataset [bold]{escape(body['name'])}[/] ({body['id']}): {body['pairs']} pairs, "
+        f"{body['groups']} groups, {body['labels']} labels by {body['annotators']} annotators"
+    )
+    judges = body["recorded_judges"]
+    if judges:
+        console.print(f"recorded judges: {escape(_some(judges))}")
+    for rejected in body["rejected"][:20]:
+        console.print(f"[red]line {rejected['line']}[/] {escape(rejected['reason'])}")
+
+
+def certificate(console: Console, body: Body) -> None:
+    """Show a certificate: the claim first, then what it rests on."""
+    colour = "green" if body["status"] == "certified" else "red"
+    console.print(f"certificate {body['id']}: [bold {colour}]{body['status']}[/]")
+    if body["status"] == "failed":
+        return
+    console.print(escape(body["claim"]))
+    found = body["calibration"]
+    table = _table("judge", "threshold", "answers")
+    for tier in body["thresholds"]:
+        share = found["composition"].get(tier["judge"])
+        table.add_row(escape(tier["judge"]), _number(tier["threshold"]), _percent(share))
+    console.print(table)
+    console.print(
+        f"tested on {found['pairs']} pairs of {found['groups']} groups: answered "
+        f"{found['answered']} ({_percent(found['coverage'])}), disagreed on "
+        f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}, "
+        f"at least {_percent(found['agreement_lower_bound'])} with confidence"
+    )
+    _left_out(console, found)
+    if body["status"] != "certified":
+        advice = body["advice"]
+        console.print(
+            f"certifiable now: agreement {_percent(advice['certifiable_agreement'])} at coverage "
+            f"{_percent(advice['certifiable_coverage'])}. {escape(advice['text'])}"
+        )
+    for part in body.get("certificates", []):
+        name = "" if part["slice"] is None else f"{part['slice']!r} "
+        console.print(
+            f"  {escape(name)}at {part['target_agreement']:g}: {part['status']}, coverage "
+            f"{_percent(part['calibration']['coverage'])}"
+        )
+
+
+def _left_out(console: Console, found: Body) -> None:
+    reasons = {
+        "unlabelled": "without labels",
+        "undecided": "without a majority",
+        "ties_left_out": "ties",
+        "seen_in_training": "seen in training",
+        "held_for_examples": "held for examples",
+        "set_aside": "set aside for the start",
+        "dropped_in_groups": "further pairs of a group",
+    }
+    counted = [f"{found[key]} {text}" for key, text in reasons.items() if found.get(key)]
+    if counted:
+        console.print(f"left out: {', '.join(counted)}")
+
+
+def plan(console: Console, body: Body) -> None:
+    """Show the frontier."""
+    table = _table("target", "status", "coverage", "agreement", "cost/pair", "rel. cost", "labels needed")
+    for row in body["frontier"]:
+        needed = row["labels_needed"]
+        table.add_row(
+            _percent(row["target_agreement"]),
+            row["status"],
+            _percent(row["coverage"]),
+            _percent(row["agreement"]),
+            _number(row["cost_per_pair"]),
+            _percent(row["relative_cost"]),
+            "no number will do" if needed is None else str(needed),
+        )
+    console.print(table)
+    console.print(escape(body["claim"]))
+
+
+def verdicts(console: Console, body: Body) -> None:
+    """Show verdicts, one a line."""
+    table = _table("pair", "verdict", "confidence", "judge", "promise")
+    for verdict in body["verdicts"]:
+        table.add_row(
+            escape(verdict["id"]),
+            verdict["label"] or verdict["status"],
+            _number(verdict["confidence"]),
+            escape(verdict["judge"] or "-"),
+            verdict["promise"],
+        )
+    console.print(table)
+    if body["suspended_because"]:
+        console.print(f"[red]suspended:[/] {escape(body['suspended_because'])}")
+
+
+def batch(console: Console, body: Body) -> None:
+    """Show a batch's counts, cost and promise."""
+    counts = body["request_counts"]
+    cost = "unknown" if body["cost_usd"] is None else f"{body['cost_usd']:.4f} USD"
+    console.print(
+        f"batch {body['id']}: [bold]{body['status']}[/], {counts['total']} pairs: "
+        f"{counts['accepted']} answered, {counts['abstained']} abstained, "
+        f"{counts['failed']} failed; cost {cost}; promise {body['promise']}"
+    )
+    if body["suspended_because"]:
+        console.print(f"[red]suspended:[/] {escape(body['suspended_because'])}")
+
+
+def leaderboard(console: Console, body: Body) -> None:
+    """Show models by rank, with intervals."""
+    table = _table("rank", "model", "rating", "win rate", "pairs", "w/l/t")
+    for row in body["rows"]:
+        ranks = str(row["rank"])
+        if row["rank_low"] != row["rank_high"]:
+            ranks += f" ({row['rank_low']}-{row['rank_high']})"
+        table.add_row(
+            ranks,
+            escape(row["model"]),
+            _estimate(row["rating"]),
+            _estimate(row["win_rate"]),
+            str(row["pairs"]),
+            f"{_number(row['wins'])}/{_number(row['losses'])}/{_number(row['ties'])}",
+        )
+    console.print(table)
+    console.print(
+        f"{body['method']} over {body['pairs']} pairs, {body['abstained']} abstained ({body['id']})"
+    )
+
+
+def report(console: Console, body: Body) -> None:
+    """Show agreement of people, judges and cascade."""
+    human = body["human"]
+    console.print(
+        f"report {body['id']}: {body['pairs']} pairs, {human['labels']} labels by "
+        f"{human['annotators']} annotators; people agree "
+        f"{_estimate(human['percent_agreement'])}, Krippendorff's alpha "
+        f"{_estimate(human['krippendorff_alpha'])}"
+    )
+    table = _table("judge", "n", "agreement", "kappa", "coverage", "consistent in order", "ECE", "failed")
+    for row in body["judges"]:
+        table.add_row(
+            escape(row["judge"]),
+            str(row["n"]),
+            _estimate(row["agreement"]),
+            _estimate(row["cohens_kappa"]),
+            _percent(_value(row["coverage"])),
+            _percent(_value(row["position_consistency"])),
+            _number(_value(row["expected_calibration_error"])),
+            str(row["failures"]),
+        )
+    console.print(table)
+    if body.get("cascade"):
+        _cascade(console, body["cascade"])
+
+
+def _cascade(console: Console, found: Body) -> None:
+    shares = ", ".join(f"{judge} {_percent(s)}" for judge, s in found["composition"].items())
+    console.print(
+        f"cascade: coverage {_estimate(found['coverage'])}, agreement of the given verdicts "
+        f"{_estimate(found['agreement'])}; answered by {escape(shares)}; relative cost "
+        f"{_percent(found['relative_cost'])}; {found['excluded_calibration_pairs']} pairs of the "
+        "calibration left out"
+    )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    return table
+
+
+def _estimate(estimate: Any) -> str:
+    value = _value(estimate)
+    if value is None:
+        return "-"
+    if estimate["low"] is None or estimate["high"] is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} \\[{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def _value(estimate: Any) -> float | None:
+    value: float | None = estimate["value"] if isinstance(estimate, Mapping) else estimate
+    return value
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

@@ -1,0 +1,1 @@
+"""Datasets: labelled pairs that were imported, and the scores that came with them."""

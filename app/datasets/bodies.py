@@ -1,0 +1,286 @@
+"""The rows of an uploaded body, one at a time: NDJSON, a JSON array, a multipart file, gzip of any.
+
+Nothing here holds more than one row: what is large is read in pieces.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+
+from app.errors import BadRequest
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+MAX_ROW_BYTES: Final = 64 * 2**20
+_PIECE: Final = 2**16
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_LINES_TYPES: Final = frozenset(
+    {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
+)
+_WHITE_SPACE: Final = re.compile(r"[ \t\r\n]*")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as it stood in the body: its number from 1, and its value or why there is none."""
+
+    line: int
+    value: Any = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BodyKind:
+    """What the headers say of a body."""
+
+    media_type: str = ""
+    boundary: str = ""
+    encoding: str = ""
+
+
+def kind_of(content_type: str, content_encoding: str) -> BodyKind:
+    """Read the two headers.
+
+    Raises:
+        BadRequest: the encoding is none that is read here, or a boundary is missing.
+    """
+    message = Message()
+    message["content-type"] = content_type or "application/octet-stream"
+    media_type = message.get_content_type()
+    boundary = str(message.get_param("boundary", ""))
+    if media_type == "multipart/form-data" and not boundary:
+        raise BadRequest("Content-Type: multipart/form-data without a boundary")
+    encoding = content_encoding.strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise BadRequest("Content-Encoding: only gzip is read")
+    return BodyKind(media_type, boundary, encoding)
+
+
+def rows_of(spool: BinaryIO, kind: BodyKind) -> Iterator[RawRow]:
+    """Yield the rows of a body.
+
+    Raises:
+        BadRequest: the body as a whole cannot be read: broken gzip, multipart or JSON array.
+    """
+    try:
+        yield from _rows(_opened(spool, kind), kind)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise BadRequest(f"the gzip stream is broken: {error}") from error
+    except FormParserError as error:
+        raise BadRequest(f"the multipart body is broken: {error}") from error
+
+
+def _opened(spool: BinaryIO, kind: BodyKind) -> io.BufferedReader:
+    plain: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, spool), _PIECE)
+    outer = _unpacked(plain)
+    if kind.encoding.endswith("gzip") and outer is plain:
+        raise BadRequest("Content-Encoding says gzip, but the body is not")
+    if kind.media_type != "multipart/form-data":
+        return outer
+    file = MultipartFile(outer, kind.boundary)
+    return _unpacked(io.BufferedReader(file, _PIECE))
+
+
+def _unpacked(stream: io.BufferedReader) -> io.BufferedReader:
+    if stream.peek(2)[:2] != _GZIP_MAGIC:
+        return stream
+    return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=stream)), _PIECE)
+
+
+def _rows(stream: io.BufferedReader, kind: BodyKind) -> Iterator[RawRow]:
+    if stream.peek(3)[:3] == codecs.BOM_UTF8:
+        stream.read(3)
+    if kind.media_type not in _LINES_TYPES and stream.peek(_PIECE).lstrip()[:1] == b"[":
+        return _elements(stream)
+    return _lines(stream)
+
+
+def _lines(stream: io.BufferedReader) -> Iterator[RawRow]:
+    number = 0
+    while line := stream.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        if len(line) > MAX_ROW_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(_PIECE)
+            yield RawRow(number, reason=f"the line is longer than {MAX_ROW_BYTES} bytes")
+        elif not line.isspace():
+            yield _parsed(number, line)
+
+
+def _parsed(number: int, line: bytes) -> RawRow:
+    try:
+        return RawRow(number, value=json.loads(line.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return RawRow(number, reason=f"not UTF-8: byte {error.start + 1} of the line")
+    except json.JSONDecodeError as error:
+        return RawRow(number, reason=f"not JSON: {error.msg} at character {error.pos + 1}")
+    except RecursionError:
+        return RawRow(number, reason="not JSON that can be read: nested too deeply")
+    except ValueError as error:
+        return RawRow(number, reason=f"not JSON that can be read: {error}")
+
+
+def _elements(stream: io.BufferedReader) -> Iterator[RawRow]:
+    """Yield the elements of a JSON array, numbered from 1, with one element in memory."""
+    window = _Window(stream)
+    window.take("[")
+    number = 1
+    is_open = window.next_character() != "]"
+    while is_open:
+        yield RawRow(number, value=window.value(number))
+        is_open = window.next_character() == ","
+        if is_open:
+            window.take(",")
+        number += 1
+    window.finish()
+
+
+class _Window:
+    """The part of a JSON text that is being read."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._parse = json.JSONDecoder().raw_decode
+        self._text = ""
+        self._at = 0
+
+    def next_character(self) -> str:
+        """Return the next character that is no white space, without taking it; "" at the end."""
+        while True:
+            found = _WHITE_SPACE.match(self._text, self._at)
+            self._at = found.end() if found else self._at
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._read(_PIECE):
+                return ""
+
+    def take(self, wanted: str) -> None:
+        """Take one character that must be there."""
+        if self.next_character() != wanted:
+            raise BadRequest(f"the body is not a JSON array: {wanted!r} is missing")
+        self._at += 1
+
+    def finish(self) -> None:
+        """Take the end of the array; nothing may follow."""
+        self.take("]")
+        if self.next_character():
+            raise BadRequest("the body is not a JSON array: something follows its end")
+
+    def value(self, number: int) -> Any:
+        """Take one value, reading on until it is whole."""
+        self.next_character()
+        while True:
+            try:
+                value, end = self._parse(self._text, self._at)
+            except json.JSONDecodeError as error:
+                fault = error.msg
+            except (ValueError, RecursionError) as error:
+                raise BadRequest(f"element {number} cannot be read: {error}") from error
+            else:
+                if end < len(self._text):
+                    self._at = end
+                    return value
+                length = end - self._at
+                if self._read(_PIECE):
+                    continue  # a number may go on
+                self._at = length
+                return value
+            # doubling keeps the work of starting over linear in the size of the element
+            if not self._read(max(_PIECE, len(self._text) - self._at)):
+                raise BadRequest(f"element {number} of the array is not JSON: {fault}")
+
+    def _read(self, size: int) -> bool:
+        """Read on; False at the end of the body."""
+        self._text, self._at = self._text[self._at :], 0
+        if len(self._text) > MAX_ROW_BYTES:
+            raise BadRequest(f"an element is longer than {MAX_ROW_BYTES} bytes, or is not JSON")
+        piece = self._stream.read(size)
+        try:
+            self._text += self._decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            raise BadRequest("the body is not UTF-8") from error
+        return bool(piece)
+
+
+class MultipartFile(io.RawIOBase):
+    """The one file of a multipart body, read while the body is parsed."""
+
+    def __init__(self, source: io.BufferedReader, boundary: str) -> None:
+        self._source = source
+        self._buffer = bytearray()
+        self._header = [bytearray(), bytearray()]
+        self._is_file = False
+        self._has_file = False
+        self._has_ended = False
+        self._is_finished = False
+        self._parser = MultipartParser(boundary, self._callbacks())
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, target: Any) -> int:
+        """Read some bytes of the file; 0 at its end."""
+        while not self._buffer and not self._is_finished:
+            self._parse_more()
+        size = min(len(target), len(self._buffer))
+        target[:size] = self._buffer[:size]
+        del self._buffer[:size]
+        return size
+
+    def _parse_more(self) -> None:
+        piece = self._source.read(_PIECE)
+        if piece:
+            self._parser.write(piece)
+            return
+        self._is_finished = True
+        if not self._has_ended:
+            raise BadRequest("the multipart body ends early")
+        if not self._has_file:
+            raise BadRequest("the multipart body has no file")
+
+    def _callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
+            "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
+            "on_header_end": self._end_header,
+            "on_part_data": self._data,
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._is_file = False
+
+    def _add(self, index: int, data: bytes) -> None:
+        self._header[index] += data
+
+    def _end_header(self) -> None:
+        field, value = (bytes(part).lower() for part in self._header)
+        self._header = [bytearray(), bytearray()]
+        if field != b"content-disposition" or b"filename" not in value:
+            return
+        if self._has_file:
+            raise BadRequest("the multipart body has several files; send one at a time")
+        self._is_file = self._has_file = True
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            self._buffer += data[start:end]
+
+    def _end(self) -> None:
+        self._has_ended = True

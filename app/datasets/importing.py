@@ -1,0 +1,281 @@
+"""Importing a dataset: read and check every row, then store all that was accepted at once."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.datasets import queries
+from app.datasets.bodies import BodyKind, RawRow, rows_of
+from app.datasets.staging import StagedRow, Staging
+from app.db import Database
+from app.dialects.detection import (
+    AUTO,
+    DIALECTS,
+    Dialect,
+    candidates,
+    known_formats,
+)
+from app.dialects.reasons import RowInvalid
+from app.dialects.rows import ParsedRow, parse_row
+from app.errors import Conflict, Unprocessable
+from app.identifiers import shown
+from app.labels import service as labels
+from app.labels.service import NewLabel
+from app.models import Dataset, new_id
+
+MOST_REASONS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the uploader asked for."""
+
+    name: str
+    dialect: str = AUTO
+    is_strict: bool = False
+    spool_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of an upload; `is_new` is False where the dataset was there already."""
+
+    dataset: Dataset
+    is_new: bool
+    rejected: Sequence[Mapping[str, Any]]
+    rejected_count: int
+
+
+@dataclass(slots=True)
+class Reader:
+    """Turns raw rows into parsed ones; the first row that is recognised fixes the format."""
+
+    dialect: Dialect | None = None
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    rejected_count: int = 0
+
+    def read(self, raw: RawRow) -> ParsedRow:
+        """Return what a row says.
+
+        Raises:
+            RowInvalid: it cannot be read; the reason names the field.
+            Unprocessable: its fields fit several formats and none was chosen.
+        """
+        if raw.reason is not None:
+            raise RowInvalid(raw.reason)
+        if not isinstance(raw.value, dict):
+            raise RowInvalid(f"{shown(raw.value)} is not an object with fields")
+        dialect = self.dialect or _detect(raw.value)
+        if dialect.is_foreign and not dialect.matches(raw.value):
+            raise RowInvalid(f"the fields are not those of {dialect.name} ({dialect.fields})")
+        self.dialect = dialect
+        try:
+            return parse_row(dialect.convert(raw.value, raw.line), raw.line)
+        except RecursionError:
+            raise RowInvalid("is nested too deeply") from None
+
+    def reject(self, line: int, reason: str) -> None:
+        """Note a row that cannot be kept."""
+        self.rejected_count += 1
+        if len(self.rejected) < MOST_REASONS:
+            self.rejected.append({"line": line, "reason": reason})
+
+
+async def import_dataset(
+    db: Database, spool: BinaryIO, kind: BodyKind, wanted: Wanted, moment: datetime
+) -> Imported:
+    """Import an upload that lies on disk.
+
+    The same name and content again changes labels only, see `labels.service.import_labels`.
+
+    Raises:
+        BadRequest: the body as a whole cannot be read.
+        Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
+            format cannot be told.
+        Conflict: the name belongs to other content.
+    """
+    with tempfile.TemporaryDirectory(dir=wanted.spool_dir, ignore_cleanup_errors=True) as folder:
+        staging = Staging.open(Path(folder) / "staged.db")
+        try:
+            reader = Reader(_named(wanted.dialect))
+            await asyncio.to_thread(stage, staging, reader, rows_of(spool, kind))
+            _check(reader, staging.rows, is_strict=wanted.is_strict)
+            return await _store(db, Upload(staging, reader, wanted.name, moment))
+        finally:
+            await asyncio.to_thread(staging.close)
+
+
+def stage(staging: Staging, reader: Reader, rows: Iterable[RawRow]) -> None:
+    """Read every row and keep those that can be."""
+    for raw in rows:
+        try:
+            parsed = reader.read(raw)
+            has_vote_rows = reader.dialect is not None and reader.dialect.has_vote_rows
+            staging.add(parsed, raw.line, has_vote_rows=has_vote_rows)
+        except RowInvalid as error:
+            reader.reject(raw.line, str(error))
+
+
+def _named(name: str) -> Dialect | None:
+    if name == AUTO:
+        return None
+    if name not in DIALECTS:
+        known = ", ".join((AUTO, *DIALECTS))
+        raise _in_query("dialect", f"{shown(name)} is none of {known}")
+    return DIALECTS[name]
+
+
+def _detect(row: Mapping[str, Any]) -> Dialect:
+    found = candidates(row)
+    if len(found) > 1:
+        names = ", ".join(dialect.name for dialect in found)
+        raise _in_query("dialect", f"the fields fit several formats ({names}); choose one")
+    if not found:
+        raise RowInvalid("the fields are those of no known format")
+    return found[0]
+
+
+def _in_query(field_name: str, message: str) -> Unprocessable:
+    return Unprocessable(
+        f"{field_name}: {message}", errors=[{"loc": ["query", field_name], "msg": message}]
+    )
+
+
+def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
+    """Refuse the upload where nothing can be kept, or not everything and it is strict."""
+    extra = {"rejected": reader.rejected, "rejected_count": reader.rejected_count}
+    if reader.rejected_count and is_strict:
+        raise Unprocessable(f"{reader.rejected_count} rows were rejected (strict)", extra=extra)
+    if accepted:
+        return
+    if reader.dialect is None and reader.rejected_count:
+        detail = f"no row has the fields of a known format ({known_formats()})"
+    else:
+        detail = "no row was accepted" if reader.rejected_count else "the body holds no row"
+    raise Unprocessable(detail, extra=extra)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A checked upload on its way into the database."""
+
+    staging: Staging
+    reader: Reader
+    name: str
+    moment: datetime
+
+    def imported(self, dataset: Dataset, *, is_new: bool) -> Imported:
+        """Return the outcome."""
+        return Imported(dataset, is_new, self.reader.rejected, self.reader.rejected_count)
+
+
+async def _store(db: Database, upload: Upload) -> Imported:
+    content_hash = await asyncio.to_thread(upload.staging.content_hash)
+    try:
+        return await _store_once(db, upload, content_hash)
+    except IntegrityError:
+        # somebody stored the name between our look and our insert: now it is found
+        return await _store_once(db, upload, content_hash)
+
+
+async def _store_once(db: Database, upload: Upload, content_hash: str) -> Imported:
+    async with db.write() as session:
+        known = await queries.dataset_by_name(session, upload.name)
+        if known is None:
+            return await _create(session, upload, content_hash)
+        if known.content_hash != content_hash:
+            raise Conflict(
+                f"name: {shown(upload.name)} is taken by other content ({known.id})",
+                errors=[{"loc": ["query", "name"], "msg": "is taken by other content"}],
+                extra={"dataset": known.id},
+            )
+        return await _relabel(session, upload, known)
+
+
+async def _create(session: AsyncSession, upload: Upload, content_hash: str) -> Imported:
+    reader = upload.reader
+    dataset = Dataset(
+        id=new_id("ds"),
+        created_at=upload.moment,
+        name=upload.name,
+        dialect=reader.dialect.name if reader.dialect else AUTO,
+        content_hash=content_hash,
+        pairs=upload.staging.rows,
+        groups=0,
+        labels=0,
+        annotators=0,
+        recorded_judges=sorted(upload.staging.judges),
+        rejected=reader.rejected,
+        rejected_count=reader.rejected_count,
+    )
+    session.add(dataset)
+    await session.flush()
+    async for chunk in _chunks(upload.staging):
+        seqs = await _insert_pairs(session, dataset.seq, chunk)
+        await queries.insert_recorded(session, list(_recorded(chunk, seqs)))
+        await labels.insert_labels(session, list(_labels(chunk, seqs)), upload.moment)
+    await queries.set_groups(session, dataset.seq)
+    await queries.refresh_label_counts(session, dataset.seq)
+    await session.refresh(dataset)
+    return upload.imported(dataset, is_new=True)
+
+
+async def _relabel(session: AsyncSession, upload: Upload, dataset: Dataset) -> Imported:
+    async for chunk in _chunks(upload.staging):
+        seqs = await _seqs(session, dataset.seq, chunk)
+        await labels.import_labels(session, list(_labels(chunk, seqs)), upload.moment)
+    await queries.refresh_label_counts(session, dataset.seq)
+    await session.refresh(dataset)
+    return upload.imported(dataset, is_new=False)
+
+
+async def _insert_pairs(
+    session: AsyncSession, dataset_seq: int, chunk: Sequence[StagedRow]
+) -> Mapping[int, int]:
+    rows = [
+        {
+            **row.pair,
+            "dataset_seq": dataset_seq,
+            "position": row.position,
+        }
+        for row in chunk
+    ]
+    await queries.insert_pairs(session, rows)
+    return await _seqs(session, dataset_seq, chunk)
+
+
+async def _seqs(
+    session: AsyncSession, dataset_seq: int, chunk: Sequence[StagedRow]
+) -> Mapping[int, int]:
+    first, last = chunk[0].position, chunk[-1].position + 1
+    return await queries.seqs_by_position(session, dataset_seq, first, last)
+
+
+def _recorded(chunk: Sequence[StagedRow], seqs: Mapping[int, int]) -> Iterator[dict[str, Any]]:
+    for row in chunk:
+        for score in row.recorded:
+            yield {**score, "pair_seq": seqs[row.position]}
+
+
+def _labels(chunk: Sequence[StagedRow], seqs: Mapping[int, int]) -> Iterator[NewLabel]:
+    for row in chunk:
+        for vote in row.votes:
+            yield NewLabel(
+                seqs[row.position], vote.annotator, vote.label, vote.criterion, vote.details
+            )
+
+
+async def _chunks(staging: Staging) -> AsyncIterator[list[StagedRow]]:
+    """Yield chunks of staged rows, each read in a thread so that requests are served meanwhile."""
+    chunks = staging.chunks()
+    while chunk := await asyncio.to_thread(next, chunks, None):
+        yield chunk

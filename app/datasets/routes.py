@@ -1,0 +1,106 @@
+"""`/datasets`: import, list, read, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.datasets import service
+from app.datasets.bodies import kind_of
+from app.datasets.exporting import canonical_row
+from app.datasets.importing import Wanted, import_dataset
+from app.datasets.schemas import DatasetOut, shown, shown_import
+from app.datasets.spooling import spooled
+from app.dialects.detection import AUTO
+from app.errors import Unprocessable
+from app.identifiers import fault_of
+from app.models import Dataset
+from app.pagination import After, Limit, Page, page_of
+from app.responses import TextsResponse
+from app.runtime import Running
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+_ROW = {"$ref": "#/components/schemas/PairIn"}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "Rows, one JSON object a line, or a JSON array of them, or a file of either;"
+        " gzip is recognised. Unknown fields of a row move into its `metadata`.",
+        "content": {
+            "application/x-ndjson": {"schema": _ROW},
+            "application/json": {"schema": {"type": "array", "items": _ROW}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "required": ["file"],
+                }
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=DatasetOut,
+    responses={200: {"model": DatasetOut, "description": "the same name and content were there"}},
+    openapi_extra=_BODY,
+)
+async def create(
+    request: Request,
+    running: Running,
+    name: Annotated[str, Query(description="unique; give it again to bring further labels")],
+    dialect: Annotated[str, Query(description="row format; auto = by the fields")] = AUTO,
+    strict: Annotated[bool, Query(description="refuse all if one row is bad")] = False,
+) -> Response:
+    """Import a dataset; bad rows are reported with number and reason, the rest is kept."""
+    fault = fault_of(name)
+    if fault is not None:
+        raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
+    headers = request.headers
+    kind = kind_of(headers.get("content-type", ""), headers.get("content-encoding", ""))
+    folder = running.settings.spool_dir
+    wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
+    async with spooled(request, folder) as body:
+        imported = await import_dataset(running.db, body, kind, wanted, running.now())
+    headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}
+    status = 201 if imported.is_new else 200
+    return TextsResponse(shown_import(imported), status, headers_out)
+
+
+@router.get("")
+async def list_datasets(running: Running, limit: Limit = 100, after: After = None) -> Page:
+    """List datasets in the order they were imported."""
+    async with running.db.read() as session:
+        rows = await service.dataset_page(session, limit, after)
+    return page_of(rows, limit, shown)
+
+
+@router.get("/{ref}", response_model=DatasetOut)
+async def read(ref: str, running: Running) -> Dataset:
+    """Return one dataset by its id or name."""
+    async with running.db.read() as session:
+        return await service.find_dataset(session, ref)
+
+
+@router.get("/{ref}/pairs", response_model=Page)
+async def list_pairs(
+    ref: str, running: Running, limit: Limit = 100, after: After = None
+) -> Response:
+    """List the pairs of a dataset as canonical rows, in the order of the file."""
+    async with running.db.read() as session:
+        dataset = await service.find_dataset(session, ref)
+        rows = await service.stored_page(session, dataset, limit, after)
+    page = page_of(rows, limit, canonical_row)
+    return TextsResponse(page.model_dump())
+
+
+@router.delete("/{ref}", status_code=204)
+async def delete(ref: str, running: Running) -> None:
+    """Delete a dataset with its pairs, labels, scores, certificates and batches."""
+    async with running.db.write() as session:
+        await service.delete_dataset(session, await service.find_dataset(session, ref))

@@ -1,0 +1,50 @@
+"""The shapes of datasets as users see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.datasets.importing import Imported
+from app.models import Dataset
+
+
+class Rejected(BaseModel):
+    """A row that was not kept."""
+
+    line: int = Field(description="number of the line, or of the element of a JSON array, from 1")
+    reason: str = Field(examples=["human.0.label: 'C' is not a label: give a, b or tie"])
+
+
+class DatasetOut(BaseModel):
+    """A dataset: what it holds, and what was rejected when it was imported."""
+
+    model_config = ConfigDict(from_attributes=True)
+    object: Literal["dataset"] = "dataset"
+    id: str = Field(examples=["ds_5f2c0d9a7b3e4f1a2b3c4d5e"])
+    name: str
+    dialect: str = Field(examples=["canonical"])
+    pairs: int
+    groups: int = Field(description="units of exchangeability: pairs of one group go together")
+    labels: int = Field(description="current labels, all criteria")
+    annotators: int = Field(description="known persons; unknown ones are not counted")
+    recorded_judges: list[str] = Field(description="judges whose scores came with the rows")
+    rejected: list[Rejected] = Field(description="the first 1,000 rows that were not kept")
+    rejected_count: int
+    created_at: datetime
+
+
+def shown(dataset: Dataset) -> dict[str, Any]:
+    """Return a dataset as users see it."""
+    return DatasetOut.model_validate(dataset).model_dump(mode="json")
+
+
+def shown_import(imported: Imported) -> dict[str, Any]:
+    """Return the outcome of an import: the dataset, with what this upload's rejected rows were."""
+    return {
+        **shown(imported.dataset),
+        "rejected": list(imported.rejected),
+        "rejected_count": imported.rejected_count,
+    }

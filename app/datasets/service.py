@@ -1,0 +1,273 @@
+"""What other features may ask of datasets: pairs, votes, recorded scores, split by part.
+
+Texts are loaded only where they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.datasets import queries
+from app.errors import NotFound
+from app.identifiers import is_name, shown
+from app.models import Dataset
+from app.pagination import fetch_page
+from app.parts import Part, membership
+from app.scores import score_from_row
+from judges.types import Label, Message, Pair, Score
+
+
+@dataclass(frozen=True, slots=True)
+class PairKey:
+    """A pair without its texts; the three hashes are None for a battle, which has none."""
+
+    seq: int
+    position: int
+    id: str
+    group: str
+    prompt_hash: str | None
+    content_hash: str | None
+    swapped_hash: str | None
+    model_a: str | None
+    model_b: str | None
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One current label; an unknown annotator (None) is never one and the same person."""
+
+    annotator: str | None
+    label: Label
+    details: dict[str, Any]
+    criterion: str = "overall"
+
+
+async def find_dataset(session: AsyncSession, ref: str) -> Dataset:
+    """Return the dataset of this id, else of this name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    dataset = await queries.dataset_by_ref(session, ref) if is_name(ref) else None
+    if dataset is None:
+        raise NotFound(f"dataset: there is no {shown(ref)}")
+    return dataset
+
+
+async def pair_keys(
+    session: AsyncSession, dataset: Dataset, part: Part | None = None
+) -> list[PairKey]:
+    """Return the pairs of a dataset, or of one part of it, in order of position, without texts.
+
+    The split is made over the groups of the whole dataset, battles included.
+    """
+    keys = [_key(row) for row in await queries.key_rows(session, dataset.seq)]
+    if part is None:
+        return keys
+    member = membership(part, {key.group for key in keys})
+    return [key for key in keys if member.holds(key.group)]
+
+
+async def read_pairs(
+    session: AsyncSession,
+    dataset: Dataset,
+    *,
+    seqs: Sequence[int] | None = None,
+    positions: tuple[int, int] | None = None,
+) -> list[tuple[PairKey, Pair]]:
+    """Return pairs with texts and recorded scores, in order of position; battles are left out.
+
+    Args:
+        session: A transaction.
+        dataset: Whose pairs.
+        seqs: Only these pairs.
+        positions: Only positions `[first, last)`.
+    """
+    rows = await queries.pair_rows(session, dataset.seq, seqs=seqs, positions=positions)
+    judged = [row for row in rows if row.content is not None]
+    recorded = await scores_on(session, [row.seq for row in judged])
+    return [(_key(row), pair_from_row(row, recorded.get(row.seq, {}))) for row in judged]
+
+
+async def votes(
+    session: AsyncSession, dataset: Dataset, criterion: str | None = "overall"
+) -> dict[int, list[Vote]]:
+    """Return the current votes by `pair_seq`, in the order they came; None = every criterion."""
+    found: defaultdict[int, list[Vote]] = defaultdict(list)
+    for row in await queries.vote_rows(session, dataset.seq, criterion):
+        found[row.pair_seq].append(vote_from_row(row))
+    return dict(found)
+
+
+async def recorded_scores(
+    session: AsyncSession, dataset: Dataset, patterns: Sequence[str] | None = None
+) -> dict[int, dict[str, Score]]:
+    """Return recorded scores by `pair_seq` and judge.
+
+    Args:
+        session: A transaction.
+        dataset: Whose pairs.
+        patterns: Names of judges or globs over them (`GPT-4/*`), case matters; None = all.
+    """
+    found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
+    async for row in queries.recorded_by(session, dataset.seq, matching(dataset, patterns)):
+        found[row.pair_seq][row.judge] = score_from_row(row)
+    return dict(found)
+
+
+def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:
+    """Return the recorded judges of a dataset whose names equal or match one of the patterns."""
+    names = dataset.recorded_judges
+    if patterns is None:
+        return list(names)
+    return [n for n in names if any(n == glob or fnmatchcase(n, glob) for glob in patterns)]
+
+
+async def pair_seqs(session: AsyncSession, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
+    """Return the `pair_seq` of each of these ids that the dataset has."""
+    return await queries.seqs_by_id(session, dataset.seq, [id for id in ids if is_name(id)])
+
+
+async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:
+    """Bring the label counts of a dataset up to date after its labels changed."""
+    await queries.refresh_label_counts(session, dataset.seq)
+
+
+async def scores_on(session: AsyncSession, seqs: Sequence[int]) -> dict[int, dict[str, Score]]:
+    """Return the recorded scores of these pairs, by `pair_seq` and judge."""
+    found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
+    async for row in queries.recorded_on(session, seqs):
+        found[row.pair_seq][row.judge] = score_from_row(row)
+    return dict(found)
+
+
+async def dataset_page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Dataset]:
+    """Return one page of datasets and one row more where there is one.
+
+    Raises:
+        NotFound: `after` is the id of none.
+    """
+    if after is not None and not is_name(after):
+        raise NotFound(f"after: there is no {shown(after)} in this list")
+    return await fetch_page(session, queries.all_datasets(), Dataset, limit, after)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPair:
+    """All that is stored of one pair; `pair` is None for a battle."""
+
+    key: PairKey
+    pair: Pair | None
+    votes: Sequence[Vote]
+    recorded: Mapping[str, Score]
+
+
+async def stored_page(
+    session: AsyncSession, dataset: Dataset, limit: int, after: str | None
+) -> list[StoredPair]:
+    """Return one page of pairs with all that is stored of them, and one more where there is one.
+
+    Raises:
+        NotFound: `after` is the id of no pair of the dataset.
+    """
+    first = 0
+    if after is not None:
+        position = await _position(session, dataset, after)
+        if position is None:
+            raise NotFound(f"after: there is no {shown(after)} in this dataset")
+        first = position + 1
+    rows = await queries.page_rows(session, dataset.seq, first, limit + 1)
+    seqs = [row.seq for row in rows]
+    recorded = await scores_on(session, seqs)
+    found = await _votes_on(session, seqs)
+    return [
+        StoredPair(
+            key=_key(row),
+            pair=None if row.content is None else pair_from_row(row, recorded.get(row.seq, {})),
+            votes=found[row.seq],
+            recorded=recorded.get(row.seq, {}),
+        )
+        for row in rows
+    ]
+
+
+async def delete_dataset(session: AsyncSession, dataset: Dataset) -> None:
+    """Delete a dataset with all that hangs on it."""
+    await queries.delete_dataset(session, dataset.seq)
+
+
+async def _position(session: AsyncSession, dataset: Dataset, pair_id: str) -> int | None:
+    if not is_name(pair_id):
+        return None
+    return await queries.position_of(session, dataset.seq, pair_id)
+
+
+async def _votes_on(session: AsyncSession, seqs: Sequence[int]) -> defaultdict[int, list[Vote]]:
+    found: defaultdict[int, list[Vote]] = defaultdict(list)
+    for row in await queries.votes_on(session, seqs):
+        found[row.pair_seq].append(vote_from_row(row))
+    return found
+
+
+def pair_content(pair: Pair) -> dict[str, Any]:
+    """Return the texts of a pair as its row keeps them."""
+    return {
+        "conversation": [[turn.role, turn.content] for turn in pair.conversation],
+        "responses_a": pair.responses_a,
+        "responses_b": pair.responses_b,
+        "criterion": pair.criterion,
+    }
+
+
+def pair_from_row(row: Row[Any], recorded: dict[str, Score]) -> Pair:
+    """Return the pair whose texts a row keeps."""
+    content = row.content
+    return Pair(
+        id=row.id,
+        conversation=tuple(Message(role, text) for role, text in content["conversation"]),
+        responses_a=tuple(content["responses_a"]),
+        responses_b=tuple(content["responses_b"]),
+        model_a=row.model_a,
+        model_b=row.model_b,
+        criterion=content["criterion"],
+        recorded=recorded,
+    )
+
+
+def vote_from_row(row: Row[Any]) -> Vote:
+    """Return the vote that a row holds."""
+    return Vote(row.annotator, row.label, row.details, row.criterion)
+
+
+def _key(row: Row[Any]) -> PairKey:
+    return PairKey(
+        seq=row.seq,
+        position=row.position,
+        id=row.id,
+        group=row.group,
+        prompt_hash=row.prompt_hash,
+        content_hash=row.content_hash,
+        swapped_hash=row.swapped_hash,
+        model_a=row.model_a,
+        model_b=row.model_b,
+        metadata=row.details,
+    )
+
+
+async def original_votes(session: AsyncSession, dataset: Dataset) -> dict[int, list[Vote]]:
+    """Return the votes that came with the import, later replaced or not, by `pair_seq`.
+
+    They never change; a dataset that came without labels gives the current ones.
+    """
+    found: defaultdict[int, list[Vote]] = defaultdict(list)
+    for row in await queries.original_vote_rows(session, dataset):
+        found[row.pair_seq].append(vote_from_row(row))
+    return dict(found) or await votes(session, dataset)

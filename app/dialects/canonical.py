@@ -1,0 +1,233 @@
+"""The canonical row: a prompt, two responses, and what people and judges said of them.
+
+`PairIn` is the contract of one row, in an import and in a request alike. An import is lenient in
+one thing: fields it does not know move into `metadata` under their own names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from app.dialects.fields import AnyName, AnyObject, AnyText, check_depth, read_name, read_object
+from app.dialects.reasons import RowInvalid
+from app.dialects.texts import battle_fault, conversation, texts_fault
+from app.identifiers import shown
+from judges.labels import parse_label
+from judges.recorded import score_from_record
+from judges.types import Label, Pair, Score
+
+OVERALL: Final = "overall"
+_TEXT_FIELDS: Final = (
+    "prompt", "input", "messages", "response_a", "response_b", "responses_a", "responses_b",
+)  # fmt: skip
+_BOTH_BAD: Final = ("both_bad", "bothbad", "tie (bothbad)")
+_RECORD_SCHEMA: Final = {
+    "type": "object",
+    "additionalProperties": {
+        "description": "p_a; or annotators; or label_original and label_swapped; or label; "
+        "null = the judge failed on this pair",
+        "anyOf": [{"type": "object"}, {"type": "null"}],
+    },
+}
+
+
+def _read_prompt(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
+        return tuple(value)
+    raise ValueError(f"{shown(value)} is neither a string nor a list of the user's turns")
+
+
+def _read_turns(value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
+        return tuple(value)
+    raise ValueError(f"{shown(value)} is not a list of strings, one for each user turn")
+
+
+def _read_records(value: object) -> dict[str, Score]:
+    records = read_object(value)
+    scores = {}
+    for name, record in records.items():
+        known = _judge_name(name)
+        scores[known] = score_from_record(known, record)
+    return scores
+
+
+def _judge_name(name: str) -> str:
+    try:
+        return read_name(name)
+    except ValueError as error:
+        raise ValueError(f"judges: the name of a judge {error}") from None
+
+
+Prompt = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_read_prompt),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+Turns = Annotated[
+    tuple[str, ...],
+    PlainValidator(_read_turns),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1}),
+]
+Records = Annotated[dict[str, Score], PlainValidator(_read_records), WithJsonSchema(_RECORD_SCHEMA)]
+
+
+HumanLabel = Annotated[
+    Label,
+    PlainValidator(parse_label),
+    WithJsonSchema({"enum": ["a", "b", "tie"], "type": "string"}),
+]
+
+
+class MessageIn(BaseModel):
+    """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: AnyText
+
+
+class VoteIn(BaseModel):
+    """What one person said; further fields (`strength`, `first_shown`, ...) are kept as they are."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    annotator: AnyName | None = Field(None, description="who said it; null = unknown")
+    label: HumanLabel
+    criterion: AnyName = OVERALL
+
+    @model_validator(mode="before")
+    @classmethod
+    def _note_both_bad(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        check_depth(value)
+        if value.get("criterion", "") is None:
+            value = {name: field for name, field in value.items() if name != "criterion"}
+        label = value.get("label")
+        is_both_bad = isinstance(label, str) and label.strip().lower() in _BOTH_BAD
+        return {**value, "both_bad": True} if is_both_bad else value
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The further fields."""
+        return dict(self.model_extra or {})
+
+
+class PairIn(BaseModel):
+    """One row: a pair to judge or to learn from.
+
+    Give `prompt` or `messages`, and the two responses; everything else is optional.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "q81-gpt4-vicuna",
+                    "prompt": "Name three primary colours.",
+                    "response_a": "Red, yellow and blue.",
+                    "response_b": "Red, green, purple.",
+                    "model_a": "gpt-4",
+                    "model_b": "vicuna-13b",
+                    "group": "q81",
+                    "human": [{"annotator": "expert_0", "label": "a"}],
+                    "judges": {"gpt-4-turbo": {"p_a": 0.93}},
+                    "metadata": {"task": "writing"},
+                }
+            ]
+        },
+    )
+    id: AnyName | None = Field(None, description="default: a hash of the texts and models")
+    prompt: Prompt | None = Field(None, description="a string, or the list of the user's turns")
+    input: AnyText | None = Field(None, description="joined to the first turn by a blank line")
+    messages: list[MessageIn] | None = Field(
+        None, description="a conversation instead of `prompt`; the responses continue it"
+    )
+    response_a: AnyText | None = Field(None, description="may be empty")
+    response_b: AnyText | None = Field(None, description="may be empty")
+    responses_a: Turns | None = Field(None, description="one response for each user turn")
+    responses_b: Turns | None = Field(None, description="one response for each user turn")
+    model_a: AnyName | None = None
+    model_b: AnyName | None = None
+    criterion: AnyName | None = Field(None, description="what a judge is asked to compare by")
+    group: AnyName | None = Field(
+        None,
+        description="unit of exchangeability; default: question_id, else prompt_id, else the "
+        "hash of the prompt",
+    )
+    human: list[VoteIn] = []
+    judges: Records = Field(default_factory=dict, description="recorded scores by judge")
+    metadata: AnyObject = Field(default_factory=dict)
+
+    @field_validator("human", mode="before")
+    @classmethod
+    def _allow_null(cls, value: Any) -> Any:
+        return [] if value is None else value
+
+    @property
+    def is_battle(self) -> bool:
+        """Whether the row has no texts: two models and what was said of them."""
+        return all(getattr(self, name) is None for name in _TEXT_FIELDS)
+
+    @model_validator(mode="after")
+    def _check_texts(self) -> Self:
+        fault = battle_fault(self) if self.is_battle else texts_fault(self)
+        if fault is not None:
+            raise ValueError(fault)
+        return self
+
+
+def to_pair(row: PairIn) -> Pair:
+    """Return the pair that judges see.
+
+    Raises:
+        RowInvalid: the row is a battle, which has no texts to judge.
+    """
+    if row.is_battle:
+        raise RowInvalid("prompt: is missing (or messages)")
+    pair = Pair(
+        id=row.id or "",
+        conversation=conversation(row),
+        responses_a=row.responses_a or (row.response_a or "",),
+        responses_b=row.responses_b or (row.response_b or "",),
+        model_a=row.model_a,
+        model_b=row.model_b,
+        criterion=row.criterion,
+        recorded=row.judges,
+    )
+    return pair if row.id is not None else _with_own_id(pair)
+
+
+def _with_own_id(pair: Pair) -> Pair:
+    return Pair(
+        default_id(pair.content_hash, pair.model_a, pair.model_b),
+        pair.conversation,
+        pair.responses_a,
+        pair.responses_b,
+        model_a=pair.model_a,
+        model_b=pair.model_b,
+        criterion=pair.criterion,
+        recorded=pair.recorded,
+    )
+
+
+def default_id(content_hash: str, model_a: str | None, model_b: str | None) -> str:
+    """Return the id of a pair that came without one: a hash of its texts and its two models."""
+    text = json.dumps([content_hash, model_a, model_b])
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]

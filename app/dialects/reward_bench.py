@@ -1,0 +1,80 @@
+"""RewardBench and DPO rows: a prompt, the chosen and the rejected answer.
+
+Which side the chosen answer is put on is drawn from a hash of the id, so that the place never
+gives the label away; the side is recorded in `metadata.chosen_side`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from app.dialects.reasons import RowInvalid
+from app.identifiers import shown
+
+FIELDS: Final = ("prompt", "chosen", "rejected")
+_READ: Final = frozenset(
+    {"id", "prompt", "chosen", "rejected", "chosen_model", "rejected_model", "metadata"}
+)
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    """Whether the row has the fields of this format."""
+    return "chosen" in row and "rejected" in row
+
+
+def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
+    """Return the canonical row with one label of the annotator `gold`.
+
+    Raises:
+        RowInvalid: a conversation cannot be read.
+    """
+    turns, chosen, rejected = _conversation(row)
+    drawn_from = row.get("id")
+    if drawn_from is None:
+        drawn_from = [row.get("prompt"), row["chosen"], row["rejected"]]
+    side, other = ("b", "a") if _bit(drawn_from) else ("a", "b")
+    metadata = row.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise RowInvalid(f"metadata: {shown(metadata)} is not an object")
+    kept = {name: value for name, value in row.items() if name not in _READ}
+    return {
+        "id": row.get("id"),
+        **turns,
+        f"response_{side}": chosen,
+        f"response_{other}": rejected,
+        f"model_{side}": row.get("chosen_model"),
+        f"model_{other}": row.get("rejected_model"),
+        "human": [{"annotator": "gold", "label": side}],
+        "metadata": {**kept, **metadata, "chosen_side": side},
+    }
+
+
+def _bit(value: object) -> int:
+    # a number and its digits are the same id
+    text = json.dumps(str(value) if isinstance(value, int) else value)
+    return hashlib.sha256(text.encode("ascii")).digest()[0] & 1
+
+
+def _conversation(row: Mapping[str, Any]) -> tuple[dict[str, Any], object, object]:
+    """Return `prompt` or `messages`, and the last turn of either answer."""
+    chosen, rejected, prompt = row["chosen"], row["rejected"], row.get("prompt")
+    if isinstance(prompt, list) and prompt and all(isinstance(turn, dict) for turn in prompt):
+        turns: dict[str, Any] = {"messages": prompt}
+    else:
+        turns = {"prompt": prompt}
+    if not isinstance(chosen, list) and not isinstance(rejected, list):
+        return turns, chosen, rejected
+    before_a, chosen = _last_turn("chosen", chosen)
+    before_b, rejected = _last_turn("rejected", rejected)
+    if before_a != before_b:
+        raise RowInvalid("rejected: the turns before the last differ from those of chosen")
+    return ({"messages": before_a} if before_a else turns), chosen, rejected
+
+
+def _last_turn(field: str, turns: object) -> tuple[list[Any], object]:
+    if not isinstance(turns, list) or not turns or not isinstance(turns[-1], dict):
+        raise RowInvalid(f"{field}: is not a list of messages, but the other answer is")
+    return turns[:-1], turns[-1].get("content")

@@ -1,0 +1,48 @@
+"""What may name something: ids, groups, models, annotators, judges, criteria.
+
+Texts may hold anything; a name must be storable in every database, printable in every log and
+short enough for an index.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_LENGTH: Final = 512
+_SHOWN_LENGTH: Final = 60
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def fault_of(name: str) -> str | None:
+    """Return what is wrong with `name` as a name, or None."""
+    if not name:
+        return "must not be empty"
+    if len(name) > MAX_LENGTH:
+        return f"has {len(name)} characters, at most {MAX_LENGTH} are allowed"
+    found = _UNPRINTABLE.search(name)
+    if found is not None:
+        kind = "a lone surrogate" if found.group() >= "\ud800" else "a control character"
+        return f"{shown(name)} holds {kind}"
+    return None
+
+
+def is_name(text: str) -> bool:
+    """Whether anything can have this name; what cannot need not be looked up."""
+    return fault_of(text) is None
+
+
+def shown(value: object) -> str:
+    """Return a short spelling of any value that every log and JSON body can hold."""
+    text = value[: _SHOWN_LENGTH + 1] if isinstance(value, str) else value
+    try:
+        spelt = ascii(text) if isinstance(text, str) and _UNPRINTABLE.search(text) else repr(text)
+    except (RecursionError, ValueError):
+        return f"a value of type {type(value).__name__}"
+    spelt = printable(spelt)
+    return spelt if len(spelt) <= _SHOWN_LENGTH + 2 else f"{spelt[:_SHOWN_LENGTH]}..."
+
+
+def printable(text: str) -> str:
+    """Spell out what cannot be printed, stored or sent."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)

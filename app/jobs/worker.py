@@ -1,0 +1,84 @@
+"""The loop of one worker: claim a shard, work on it under a heartbeat, finish or give up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from contextlib import suppress
+from datetime import timedelta
+
+from app.batches import service as batches
+from app.jobs import leases
+from app.jobs.judge_shard import judge_shard
+from app.models import Shard
+from app.runtime import Runtime
+
+_log = logging.getLogger(__name__)
+_IDLE_SECONDS = 1.0
+
+
+def worker_name() -> str:
+    """Return a name that no other worker has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"[:128]
+
+
+async def work_forever(running: Runtime) -> None:
+    """Work on shards until cancelled; whatever a shard does, the loop goes on."""
+    name = worker_name()
+    while True:
+        try:
+            busy = await work_once(running, name)
+        except Exception:
+            # the loop's edge: a database that is away for a moment must not end the worker
+            _log.exception("worker %s stumbled", name)
+            busy = False
+        if not busy:
+            await _rest(running)
+
+
+async def work_once(running: Runtime, worker: str) -> bool:
+    """Work on one shard; False where none was free."""
+    lease = timedelta(seconds=running.settings.lease_seconds)
+    async with running.db.write() as session:
+        await batches.expire_overdue(session, running.now())
+        shard = await leases.claim(session, worker, running.now(), lease)
+    if shard is None:
+        return False
+    try:
+        async with asyncio.TaskGroup() as group:
+            heartbeat = group.create_task(_renew_forever(running, shard, worker, lease))
+            await judge_shard(running, shard, worker)
+            heartbeat.cancel()
+    except* leases.LeaseLost as lost:
+        _log.warning("lease lost: %s", lost.exceptions[0])
+    except* Exception as errors:
+        _log.exception("shard %d of batch %d failed", shard.number, shard.batch_seq)
+        await _give_up(running, shard, worker, repr(errors.exceptions[0]))
+    return True
+
+
+async def _renew_forever(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:
+    while True:
+        await asyncio.sleep(lease.total_seconds() / 3)
+        async with running.db.write() as session:
+            await leases.renew(session, shard, worker, running.now() + lease)
+
+
+async def _give_up(running: Runtime, shard: Shard, worker: str, error: str) -> None:
+    is_last = shard.attempts >= running.settings.max_attempts
+    retry_at = None if is_last else running.now() + leases.backoff(shard.attempts)
+    with suppress(leases.LeaseLost):
+        async with running.db.write() as session:
+            await batches.lock(session, shard.batch_seq)
+            await leases.give_up(session, shard, worker, error[:2000], retry_at=retry_at)
+            await batches.finalise_if_done(session, shard.batch_seq, running.now())
+
+
+async def _rest(running: Runtime) -> None:
+    """Wait for new work; other processes cannot wake us, so look again after a while."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(running.wake_workers.wait(), _IDLE_SECONDS)
+    running.wake_workers.clear()

@@ -1,0 +1,1 @@
+"""Verdicts on pairs: scores already stored first, then the cascade."""

@@ -1,0 +1,48 @@
+"""Every SQL statement about verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Verdict
+
+_WINDOW = 200
+
+
+async def add(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+    """Store verdicts."""
+    if rows:
+        await session.execute(insert(Verdict), list(rows))
+
+
+async def recent_tiers(
+    session: AsyncSession, certificate_seq: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the tiers of the last verdicts under a certificate, by content, the newest of each."""
+    query = (
+        select(Verdict.content_hash, Verdict.body)
+        .where(Verdict.certificate_seq == certificate_seq)
+        .order_by(Verdict.seq.desc())
+        .limit(_WINDOW)
+    )
+    newest: dict[str, list[dict[str, Any]]] = {}
+    for content_hash, body in await session.execute(query):
+        newest.setdefault(content_hash, body["tiers"])
+    return newest
+
+
+async def page(
+    session: AsyncSession, limit: int, after: int | None, **where: Any
+) -> Sequence[Verdict]:
+    """Return one verdict more than the page holds, in order of creation."""
+    query = select(Verdict).order_by(Verdict.seq).limit(limit + 1)
+    for column, value in where.items():
+        if value is not None:
+            query = query.where(getattr(Verdict, column) == value)
+    if after is not None:
+        query = query.where(Verdict.seq > after)
+    return (await session.scalars(query)).all()

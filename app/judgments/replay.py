@@ -1,0 +1,91 @@
+"""Verdicts recomputed from stored scores and a certificate: no judge is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.cascades import judges_of_certificate
+from app.datasets.service import PairKey
+from app.models import Certificate, Dataset
+from app.scoring import ScoreTable, load_table
+from calibration.cascade import decide
+from calibration.confidence import TieRule, preference
+from judges.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The cascade's answers to n pairs.
+
+    `answered_by` (n,) is the index of the judge that answered, -1 where the cascade abstained;
+    `label` (n,) is +1 for a, -1 for b, 0 for tie, meaningful where answered; `p_a` and
+    `confidence` (n,) are the answering judge's, NaN elsewhere; `is_missing` (n,) marks pairs that
+    no verdict can be given for yet, since a judge that must be asked has no stored score;
+    `cost_usd` (n,) is what the judges asked cost, NaN where a price is unknown.
+    """
+
+    judges: tuple[str, ...]
+    answered_by: npt.NDArray[np.intp]
+    label: npt.NDArray[np.int8]
+    p_a: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
+    is_missing: npt.NDArray[np.bool_]
+    cost_usd: npt.NDArray[np.float64]
+
+
+def thresholds_of(body: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Return a stored certificate's thresholds, +inf for a judge that never answers."""
+    given = [tier["threshold"] for tier in body["thresholds"]]
+    return np.array([np.inf if value is None else value for value in given], dtype=float)
+
+
+async def replay(
+    session: AsyncSession,
+    registry: Registry,
+    certificate: Certificate,
+    dataset: Dataset,
+    keys: Sequence[PairKey],
+) -> Replay:
+    """Return the verdicts that a certificate gives on these pairs, from stored scores alone."""
+    judges = judges_of_certificate(registry, certificate.body["fingerprints"])
+    table = await load_table(session, dataset, keys, judges)
+    ties = certificate.request["ties"]
+    return replay_table(table, thresholds_of(certificate.body), ties)
+
+
+def replay_table(table: ScoreTable, thresholds: npt.NDArray[np.float64], ties: TieRule) -> Replay:
+    """Return the verdicts that thresholds give on a table of scores."""
+    opinions = [
+        preference(table.p_a[:, j], table.p_tie[:, j], ties=ties) for j in range(len(table.judges))
+    ]
+    confidence = np.column_stack([opinion.confidence for opinion in opinions])
+    label = np.column_stack([opinion.label for opinion in opinions])
+    answered_by = decide(confidence, thresholds)
+    rows, judge = np.arange(len(answered_by)), np.maximum(answered_by, 0)
+    is_answered = answered_by >= 0
+    asked = _asked(answered_by, thresholds)
+    return Replay(
+        judges=table.judges,
+        answered_by=answered_by,
+        label=np.where(is_answered, label[rows, judge], 0).astype(np.int8),
+        p_a=np.where(is_answered, table.p_a[rows, judge], np.nan),
+        confidence=np.where(is_answered, confidence[rows, judge], np.nan),
+        is_missing=np.any(asked & ~table.is_known, axis=1),
+        cost_usd=np.where(asked, table.cost_usd, 0.0).sum(axis=1),
+    )
+
+
+def _asked(
+    answered_by: npt.NDArray[np.intp], thresholds: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Which judges each pair needs, shape (n, k): up to the one that answers, never a closed one."""
+    tiers = np.arange(len(thresholds))
+    reached = (answered_by[:, None] < 0) | (tiers <= answered_by[:, None])
+    asked: npt.NDArray[np.bool_] = reached & np.isfinite(thresholds)
+    return asked

@@ -1,0 +1,176 @@
+"""Judges posted pairs: checks, cascade, promise, and one transaction that stores it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import cascades
+from app.calibrations import service as calibrations
+from app.datasets import service as datasets
+from app.dialects.canonical import PairIn, to_pair
+from app.errors import Unprocessable
+from app.judgments import queries
+from app.judgments.authority import Authority, authority_of
+from app.judgments.judging import Judged, Subject, judge_all, show, show_tiers
+from app.judgments.promise import Attendance, suspended_because
+from app.judgments.schemas import JudgmentsIn
+from app.models import Verdict
+from app.pagination import Page, page_of
+from app.runtime import Runtime
+from app.scoring import is_recorded, store_scores
+from judges.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which stored verdicts to list."""
+
+    dataset: str | None = None
+    calibration: str | None = None
+    status: str | None = None
+
+
+async def judge(running: Runtime, request: JudgmentsIn) -> dict[str, Any]:
+    """Return the verdicts on the posted pairs, in their order, and store them with their scores.
+
+    Raises:
+        NotFound: no certificate has this id.
+        Conflict: the certificate does not apply any more.
+        Unprocessable: an id twice, or a score posted for a judge that is asked live.
+    """
+    cascade = request.cascade or "default"
+    async with running.db.read() as session:
+        authority = await authority_of(
+            session,
+            running.registry,
+            request.calibration,
+            cascades.configured_judges(running.registry, cascade),
+            running.registry.thresholds.get(cascade),
+        )
+    subjects = _subjects(request.pairs, running.registry)
+    judged = await judge_all(running, authority, subjects, deadline_seconds=request.deadline_s)
+    async with running.db.write() as session:
+        why = await _suspended(session, authority, judged)
+        promise = promise_of(authority, why)
+        shown = [show(one, authority, promise) for one in judged]
+        await store_scores(session, [score for one in judged for score in one.fresh], running.now())
+        await queries.add(
+            session,
+            [
+                verdict_row(running, authority, one, body)
+                for one, body in zip(judged, shown, strict=True)
+            ],
+        )
+    return {"verdicts": shown, "suspended_because": why}
+
+
+def promise_of(authority: Authority, suspended: str | None) -> str:
+    """Return what a verdict of this run promises."""
+    if not authority.is_certified:
+        return "none"
+    return "suspended" if suspended else "certified"
+
+
+def verdict_row(
+    running: Runtime, authority: Authority, judged: Judged, body: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a verdict as the table holds it, belonging to no dataset and no batch."""
+    return {
+        "pair_id": judged.pair.id,
+        "content_hash": judged.pair.content_hash,
+        "dataset_seq": None,
+        "pair_seq": None,
+        "certificate_seq": authority.certificate.seq if authority.certificate else None,
+        "batch_seq": None,
+        "position": None,
+        "status": body["status"],
+        "promise": body["promise"],
+        "body": body,
+        "created_at": running.now(),
+    }
+
+
+async def list_verdicts(running: Runtime, chosen: Filter, limit: int, after: str | None) -> Page:
+    """Return stored verdicts, oldest first; a page's cursor is a verdict's number."""
+    async with running.db.read() as session:
+        dataset = await datasets.find_dataset(session, chosen.dataset) if chosen.dataset else None
+        certificate = (
+            await calibrations.require(session, chosen.calibration) if chosen.calibration else None
+        )
+        rows = await queries.page(
+            session,
+            limit,
+            _cursor(after),
+            dataset_seq=dataset.seq if dataset else None,
+            certificate_seq=certificate.seq if certificate else None,
+            status=chosen.status,
+        )
+    return page_of(rows, limit, _show_stored, key="verdict_id")
+
+
+def show_stored(row: Verdict) -> dict[str, Any]:
+    """Return a stored verdict as users see it, with the promise as it stands now."""
+    return {**row.body, "promise": row.promise}
+
+
+def _show_stored(row: Verdict) -> dict[str, Any]:
+    return {
+        "verdict_id": str(row.seq),
+        **show_stored(row),
+        "created_at": row.created_at.isoformat(),
+    }
+
+
+def _cursor(after: str | None) -> int | None:
+    if after is None:
+        return None
+    if not after.isascii() or not after.isdigit() or len(after) > 18:
+        raise Unprocessable(
+            "after: give the last_id of a page",
+            errors=[{"loc": ["query", "after"], "msg": "the last_id of a page is expected"}],
+        )
+    return int(after)
+
+
+def _subjects(pairs: Sequence[PairIn], registry: Registry) -> list[Subject]:
+    subjects = []
+    first_at: dict[str, int] = {}
+    for number, posted in enumerate(pairs):
+        if posted.is_battle:
+            raise Unprocessable.field(["pairs", number, "prompt"], "is missing (or messages)")
+        pair = to_pair(posted)
+        if pair.id in first_at:
+            raise Unprocessable.field(
+                ["pairs", number, "id"], f"{pair.id!r} is also the id of pair {first_at[pair.id]}"
+            )
+        first_at[pair.id] = number
+        _refuse_live_scores(number, pair.recorded, registry)
+        subjects.append(Subject(pair, posted.metadata or {}))
+    return subjects
+
+
+def _refuse_live_scores(number: int, recorded: Any, registry: Registry) -> None:
+    for name in recorded:
+        if name in registry.judges and not is_recorded(registry.judges[name].spec):
+            raise Unprocessable.field(
+                ["pairs", number, "judges", name],
+                "this judge is asked live: a posted score cannot stand in for it",
+            )
+
+
+async def _suspended(
+    session: AsyncSession, authority: Authority, judged: Sequence[Judged]
+) -> str | None:
+    """Hold this run, and this run with the certificate's last verdicts, against calibration."""
+    if not authority.is_certified or authority.certificate is None:
+        return None
+    calibrated = authority.certificate.body["calibration"]["failures"]
+    own = {one.pair.content_hash: show_tiers(one) for one in judged}
+    recent = await queries.recent_tiers(session, authority.certificate.seq)
+    return suspended_because(calibrated, Attendance.of(own.values())) or suspended_because(
+        calibrated, Attendance.of({**recent, **own}.values())
+    )

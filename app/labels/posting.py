@@ -1,0 +1,142 @@
+"""Posted labels on their way to their pairs, and lists of stored ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.datasets import service as datasets
+from app.errors import NotFound, Unprocessable
+from app.identifiers import shown
+from app.labels import queries, service
+from app.labels.schemas import LabelIn
+from app.labels.service import LabelChanges, NewLabel
+from app.models import Dataset, Label
+from app.pagination import Page
+
+_PREFIX: Final = "lab_"
+_MOST_FAULTS: Final = 100
+_MOST_DIGITS: Final = 18
+
+
+async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetime) -> LabelChanges:
+    """Store labels, all or none.
+
+    Raises:
+        Unprocessable: a dataset or pair is unknown; `errors` names the index.
+    """
+    known = await _datasets(session, {label.dataset for label in posted})
+    seqs = await _pair_seqs(session, known, posted)
+    _check(posted, known, seqs)
+    new = [
+        NewLabel(
+            seqs[known[label.dataset].seq, label.pair],
+            label.annotator,
+            label.label,
+            label.criterion,
+            label.details,
+        )
+        for label in posted
+    ]
+    changes = await service.post_labels(session, new, moment)
+    for dataset in {dataset.seq: dataset for dataset in known.values()}.values():
+        await datasets.refresh_label_counts(session, dataset)
+    return changes
+
+
+async def label_page(
+    session: AsyncSession,
+    dataset_ref: str | None,
+    after: str | None,
+    *,
+    limit: int,
+    with_history: bool,
+) -> Page:
+    """Return one page of labels.
+
+    Raises:
+        NotFound: there is no such dataset, or `after` is no id of a label.
+    """
+    dataset = await datasets.find_dataset(session, dataset_ref) if dataset_ref else None
+    rows = await queries.page_rows(
+        session,
+        dataset_seq=dataset.seq if dataset else None,
+        after=_number(after),
+        count=limit + 1,
+        with_history=with_history,
+    )
+    data = [_shown(*row) for row in rows[:limit]]
+    return Page(
+        data=data,
+        first_id=data[0]["id"] if data else None,
+        last_id=data[-1]["id"] if data else None,
+        has_more=len(rows) > limit,
+    )
+
+
+async def _datasets(session: AsyncSession, refs: set[str]) -> dict[str, Dataset]:
+    found = {}
+    for ref in sorted(refs):
+        try:
+            found[ref] = await datasets.find_dataset(session, ref)
+        except NotFound:
+            continue
+    return found
+
+
+async def _pair_seqs(
+    session: AsyncSession, known: dict[str, Dataset], posted: Sequence[LabelIn]
+) -> dict[tuple[int, str], int]:
+    seqs = {}
+    for ref, dataset in known.items():
+        ids = sorted({label.pair for label in posted if label.dataset == ref})
+        for pair_id, seq in (await datasets.pair_seqs(session, dataset, ids)).items():
+            seqs[dataset.seq, pair_id] = seq
+    return seqs
+
+
+def _check(
+    posted: Sequence[LabelIn], known: dict[str, Dataset], seqs: dict[tuple[int, str], int]
+) -> None:
+    errors: list[dict[str, Any]] = []
+    for index, label in enumerate(posted):
+        dataset = known.get(label.dataset)
+        if dataset is None:
+            fault = ("dataset", f"there is no dataset {shown(label.dataset)}")
+        elif (dataset.seq, label.pair) not in seqs:
+            fault = ("pair", f"the dataset has no pair {shown(label.pair)}")
+        else:
+            continue
+        errors.append({"loc": ["body", "labels", index, fault[0]], "msg": fault[1]})
+    if errors:
+        first = errors[0]
+        name = ".".join(str(part) for part in first["loc"][1:])
+        more = f"; and {len(errors) - 1} more" if len(errors) > 1 else ""
+        raise Unprocessable(f"{name}: {first['msg']}{more}", errors=errors[:_MOST_FAULTS])
+
+
+def _number(after: str | None) -> int:
+    if after is None:
+        return 0
+    digits = after.removeprefix(_PREFIX)
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS):
+        raise NotFound(f"after: {shown(after)} is no id of a label")
+    return int(digits)
+
+
+def _shown(label: Label, pair: str, dataset: str) -> dict[str, Any]:
+    return {
+        **label.details,
+        "object": "label",
+        "id": f"{_PREFIX}{label.seq}",
+        "dataset": dataset,
+        "pair": pair,
+        "annotator": label.annotator,
+        "label": label.label,
+        "criterion": label.criterion,
+        "created_at": label.created_at,
+        "replaced_at": label.replaced_at,
+    }

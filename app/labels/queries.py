@@ -1,0 +1,79 @@
+"""Every SQL statement that reads or writes labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Row, Table, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Dataset, Label, PairRow
+
+IN_CHUNK = 500
+_LABELS = cast(Table, Label.__table__)
+
+
+async def current_on(session: AsyncSession, pair_seqs: Sequence[int]) -> list[Row[Any]]:
+    """Return the current labels on these pairs, in the order they came."""
+    rows: list[Row[Any]] = []
+    for start in range(0, len(pair_seqs), IN_CHUNK):
+        query = (
+            select(
+                Label.seq,
+                Label.pair_seq,
+                Label.annotator,
+                Label.label,
+                Label.criterion,
+                Label.details,
+            )
+            .where(
+                Label.pair_seq.in_(pair_seqs[start : start + IN_CHUNK]),
+                Label.replaced_at.is_(None),
+            )
+            .order_by(Label.seq)
+        )
+        rows += (await session.execute(query)).all()
+    return rows
+
+
+async def insert_labels(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert labels."""
+    if rows:
+        await session.execute(insert(_LABELS), list(rows))
+
+
+async def mark_replaced(session: AsyncSession, seqs: Sequence[int], moment: datetime) -> None:
+    """Move labels into history."""
+    for start in range(0, len(seqs), IN_CHUNK):
+        await session.execute(
+            update(Label)
+            .where(Label.seq.in_(seqs[start : start + IN_CHUNK]))
+            .values(replaced_at=moment)
+            .execution_options(synchronize_session=False)
+        )
+
+
+async def page_rows(
+    session: AsyncSession,
+    *,
+    dataset_seq: int | None,
+    after: int,
+    count: int,
+    with_history: bool,
+) -> Sequence[Row[Label, str, str]]:
+    """Return labels behind the number `after`, with the ids of their pair and dataset."""
+    query = (
+        select(Label, PairRow.id.label("pair"), Dataset.id.label("dataset"))
+        .join(PairRow, PairRow.seq == Label.pair_seq)
+        .join(Dataset, Dataset.seq == PairRow.dataset_seq)
+        .where(Label.seq > after)
+        .order_by(Label.seq)
+        .limit(count)
+    )
+    if dataset_seq is not None:
+        query = query.where(PairRow.dataset_seq == dataset_seq)
+    if not with_history:
+        query = query.where(Label.replaced_at.is_(None))
+    return (await session.execute(query)).all()

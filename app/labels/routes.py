@@ -1,0 +1,40 @@
+"""`/labels`: what people said, added one by one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from app.idempotency import IdempotentRoute
+from app.labels import posting
+from app.labels.schemas import LabelsIn, LabelsOut
+from app.pagination import Limit, Page
+from app.responses import TextsResponse
+from app.runtime import Running
+
+router = APIRouter(prefix="/labels", tags=["labels"], route_class=IdempotentRoute)
+
+
+@router.post("", status_code=201)
+async def create(body: LabelsIn, running: Running) -> LabelsOut:
+    """Store labels on pairs of datasets; nothing is stored if one of them cannot be."""
+    async with running.db.write() as session:
+        changes = await posting.post(session, body.labels, running.now())
+    return LabelsOut(
+        accepted=len(body.labels), replaced=changes.replaced, unchanged=changes.unchanged
+    )
+
+
+@router.get("", response_model=Page)
+async def list_labels(
+    running: Running,
+    dataset: Annotated[str | None, Query(description="id or name")] = None,
+    history: Annotated[bool, Query(description="replaced labels too")] = False,
+    limit: Limit = 100,
+    after: Annotated[str | None, Query(description="id of the last label already seen")] = None,
+) -> Response:
+    """List labels in the order they came."""
+    async with running.db.read() as session:
+        page = await posting.label_page(session, dataset, after, limit=limit, with_history=history)
+    return TextsResponse(page.model_dump(mode="json"))

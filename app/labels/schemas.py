@@ -1,0 +1,44 @@
+"""The shapes of labels as users send and see them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.dialects.canonical import OVERALL, HumanLabel
+from app.dialects.fields import AnyName, AnyText
+
+
+class LabelIn(BaseModel):
+    """What one person says of one stored pair."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    dataset: AnyText = Field(description="id or name")
+    pair: AnyName = Field(description="id of the pair in that dataset")
+    annotator: AnyName | None = Field(description="null = unknown, never one and the same person")
+    label: HumanLabel
+    criterion: AnyName = OVERALL
+    strength: float | None = Field(None, allow_inf_nan=False)
+    first_shown: Literal["a", "b"] | None = Field(None, description="what the person saw first")
+    comment: AnyText | None = None
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What is kept beside the label."""
+        return self.model_dump(include={"strength", "first_shown", "comment"}, exclude_none=True)
+
+
+class LabelsIn(BaseModel):
+    """Labels to store, all or none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    labels: Annotated[list[LabelIn], Field(min_length=1)]
+
+
+class LabelsOut(BaseModel):
+    """What became of posted labels."""
+
+    accepted: int = Field(description="labels that stand now, those that stood before included")
+    replaced: int = Field(description="earlier labels of the same annotators, kept in history")
+    unchanged: int = Field(description="labels that repeat what their annotator said before")

@@ -1,0 +1,154 @@
+"""The rules of labels: whose replaces whose, and what stays in history.
+
+A person's label replaces that person's earlier one on the same pair and criterion. A label without
+an annotator replaces nothing and is replaced by nothing: it may be anybody's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.labels import queries
+
+_Answers = tuple[int, str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewLabel:
+    """A label to store on a pair."""
+
+    pair_seq: int
+    annotator: str | None
+    label: str
+    criterion: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> _Answers:
+        """Which question of whom it answers."""
+        return (self.pair_seq, self.annotator, self.criterion)
+
+    @property
+    def said(self) -> str:
+        """What it says, comparable with other labels of the same person."""
+        return f"{self.label} {json.dumps(self.details, sort_keys=True)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A label that stands: stored already (`seq`), or about to be (`row`)."""
+
+    said: str
+    seq: int | None = None
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChanges:
+    """What became of new labels: stored, moved into history, or already there."""
+
+    stored: int
+    replaced: int
+    unchanged: int
+
+
+async def insert_labels(
+    session: AsyncSession, labels: Sequence[NewLabel], moment: datetime
+) -> None:
+    """Store labels on pairs that have none yet."""
+    await queries.insert_labels(session, [_values(label, moment) for label in labels])
+
+
+async def import_labels(
+    session: AsyncSession, labels: Sequence[NewLabel], moment: datetime
+) -> LabelChanges:
+    """Bring the labels of an import in; votes that are there already stay untouched.
+
+    All votes of one person on one pair belong together: where the import says the same, nothing
+    changes; where it says anything else, its votes replace the earlier ones. Of unknown persons
+    only further votes are added.
+    """
+    current = await _current(session, {label.pair_seq for label in labels})
+    incoming: defaultdict[_Answers, list[NewLabel]] = defaultdict(list)
+    for label in labels:
+        incoming[label.answers].append(label)
+    fresh: list[NewLabel] = []
+    outdated: list[int] = []
+    for answers, new in incoming.items():
+        old = current[answers]
+        if answers[1] is None:
+            fresh += _further(new, old)
+        elif sorted(label.said for label in new) != sorted(label.said for _, label in old):
+            fresh += new
+            outdated += [seq for seq, _ in old]
+    await queries.mark_replaced(session, outdated, moment)
+    await insert_labels(session, fresh, moment)
+    return LabelChanges(len(fresh), len(outdated), len(labels) - len(fresh))
+
+
+async def post_labels(
+    session: AsyncSession, labels: Sequence[NewLabel], moment: datetime
+) -> LabelChanges:
+    """Store labels in the order given; each replaces what its annotator said before.
+
+    A label that repeats what its annotator says already changes nothing.
+    """
+    standing: defaultdict[_Answers, list[_Standing]] = defaultdict(list)
+    for answers, known in (await _current(session, {label.pair_seq for label in labels})).items():
+        standing[answers] = [_Standing(label.said, seq=seq) for seq, label in known]
+    rows: list[dict[str, Any]] = []
+    outdated: list[_Standing] = []
+    for label in labels:
+        before = standing[label.answers] if label.annotator is not None else []
+        if [known.said for known in before] == [label.said]:
+            continue
+        outdated += before
+        rows.append(_values(label, moment))
+        standing[label.answers] = [_Standing(label.said, row=rows[-1])]
+    for replaced in outdated:
+        replaced.row["replaced_at"] = moment
+    stored = [each.seq for each in outdated if each.seq is not None]
+    await queries.mark_replaced(session, stored, moment)
+    await queries.insert_labels(session, rows)
+    return LabelChanges(len(rows), len(outdated), len(labels) - len(rows))
+
+
+async def _current(
+    session: AsyncSession, pair_seqs: set[int]
+) -> defaultdict[_Answers, list[tuple[int, NewLabel]]]:
+    found: defaultdict[_Answers, list[tuple[int, NewLabel]]] = defaultdict(list)
+    for row in await queries.current_on(session, sorted(pair_seqs)):
+        label = NewLabel(row.pair_seq, row.annotator, row.label, row.criterion, row.details)
+        found[label.answers].append((row.seq, label))
+    return found
+
+
+def _further(new: Sequence[NewLabel], old: Sequence[tuple[int, NewLabel]]) -> list[NewLabel]:
+    """The new votes beyond those that are there already."""
+    there = Counter(label.said for _, label in old)
+    further = []
+    for label in new:
+        if there[label.said]:
+            there[label.said] -= 1
+        else:
+            further.append(label)
+    return further
+
+
+def _values(label: NewLabel, moment: datetime) -> dict[str, Any]:
+    return {
+        "pair_seq": label.pair_seq,
+        "annotator": label.annotator,
+        "label": label.label,
+        "criterion": label.criterion,
+        "details": dict(label.details),
+        "created_at": moment,
+        "replaced_at": None,
+    }

@@ -1,0 +1,1 @@
+"""Which model people prefer, with intervals."""

@@ -1,0 +1,95 @@
+"""From labels, scores or verdicts to comparisons of models. No database, no HTTP.
+
+What gives no comparison is counted by its reason; an abstention is never a tie and never a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from app.datasets.service import PairKey, Vote
+from app.judgments.replay import Replay
+from app.leaderboards.schemas import Votes
+from app.scoring import ScoreTable
+from calibration.confidence import preference
+from calibration.labels import MISSING, TIE, A, B, mean_sign, plurality, vote_counts
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+CODES: Final = {"a": A, "b": B, "tie": TIE}
+_POINTS: Final = np.array([1.0, 0.0, 0.5])  # of model_a, by label code
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """Results on n pairs.
+
+    `row` and `score` hold one entry a comparison: the pair it is of, and what its model a got.
+    `reason` (n,) says why a pair has no comparison, empty where it has one.
+    """
+
+    row: IntArray
+    score: FloatArray
+    reason: npt.NDArray[np.str_]
+
+
+def human_outcomes(
+    keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]], rule: Votes
+) -> Outcomes:
+    """Make each vote a comparison, or one of each pair by majority or by the mean vote."""
+    cast = [(row, vote) for row, key in enumerate(keys) for vote in votes.get(key.seq, ())]
+    rows = np.array([row for row, _ in cast], dtype=np.int64)
+    codes = np.array([CODES[vote.label] for _, vote in cast], dtype=np.int64)
+    counts = vote_counts(rows, codes, len(keys))
+    reason = np.where(counts.sum(axis=1) == 0, "unlabelled", "").astype("<U16")
+    if rule == "each":
+        return Outcomes(rows, _POINTS[codes], reason)
+    labels = plurality(counts) if rule == "majority" else mean_sign(counts)
+    reason[(labels == MISSING) & (reason == "")] = "undecided"
+    return _one_a_pair(labels, _POINTS[labels], reason)
+
+
+def judge_outcomes(table: ScoreTable, *, is_soft: bool) -> Outcomes:
+    """Make each pair that the one judge of a table scored a comparison."""
+    p_a, p_tie = table.p_a[:, 0], np.nan_to_num(table.p_tie[:, 0])
+    failed = np.isnan(p_a)
+    reason = np.where(failed, np.where(table.is_known[:, 0], "failed", "missing"), "")
+    labels = verdict_codes(p_a, table.p_tie[:, 0])
+    score = np.nan_to_num(p_a + p_tie / 2) if is_soft else _POINTS[labels]
+    return _one_a_pair(labels, score, reason.astype("<U16"))
+
+
+def cascade_outcomes(verdicts: Replay, table: ScoreTable, *, is_soft: bool) -> Outcomes:
+    """Make each pair that the cascade answered a comparison."""
+    # a tier that was passed over because its score is not stored may still change the verdict
+    answered = (verdicts.answered_by >= 0) & ~verdicts.is_missing
+    reason = np.where(answered, "", np.where(verdicts.is_missing, "missing", "abstained"))
+    labels = np.where(verdicts.label > 0, A, np.where(verdicts.label < 0, B, TIE))
+    labels = np.where(answered, labels, MISSING)
+    score = _POINTS[labels]
+    if is_soft:
+        by = np.maximum(verdicts.answered_by, 0)
+        tie = np.nan_to_num(table.p_tie[np.arange(len(by)), by])
+        score = np.nan_to_num(verdicts.p_a + tie / 2)
+    return _one_a_pair(labels, score, reason.astype("<U16"))
+
+
+def verdict_codes(p_a: FloatArray, p_tie: FloatArray) -> IntArray:
+    """Return label codes: the most probable of a, b and tie, a tie also where a equals b.
+
+    `MISSING` where the judge gave no probability.
+    """
+    said = preference(p_a, p_tie, ties="class")
+    codes = np.where(said.label == 1, A, np.where(said.label == -1, B, TIE))
+    return np.where(said.is_failed, MISSING, codes)
+
+
+def _one_a_pair(labels: IntArray, score: FloatArray, reason: npt.NDArray[np.str_]) -> Outcomes:
+    compared = np.flatnonzero(labels != MISSING)
+    return Outcomes(compared, score[compared], reason)

@@ -1,0 +1,124 @@
+"""The application: the one place where everything is put together.
+
+`create_app` takes settings and, for tests, a transport for the judges; nothing is global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi import APIRouter, Depends, FastAPI, Response
+from sqlalchemy import text
+
+from app import metrics
+from app.auth import authenticate
+from app.batches.routes import router as batches
+from app.calibrations.routes import router as calibrations
+from app.calibrations.service import resume as resume_calibrations
+from app.catalogue.routes import router as catalogue
+from app.datasets.routes import router as datasets
+from app.db import Database
+from app.errors import NotReady, install_error_handlers
+from app.jobs.worker import work_forever
+from app.judgments.routes import router as judgments
+from app.labels.routes import router as labels
+from app.leaderboards.routes import router as leaderboards
+from app.middleware import BodyLimit, RequestContext
+from app.migrate import upgrade
+from app.plans.routes import router as plans
+from app.registry import load_registry
+from app.reports.routes import router as reports
+from app.runtime import Running, Runtime
+from app.settings import Settings
+
+_DESCRIPTION = """Which of two answers do people prefer, and how sure is that?
+
+Pairs are judged by a cascade of judge models whose thresholds were certified on human labels: with
+probability 1 - `failure_probability` at least `target_agreement` of the verdicts given agree with
+people. `p_a` is always the probability that `response_a` is better: 0.83 means "a with 83 %".
+"""
+
+
+def create_app(
+    settings: Settings | None = None, *, judge_transport: httpx.AsyncBaseTransport | None = None
+) -> FastAPI:
+    """Return the service. It opens its database and judges when it starts, not here."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_runtime(settings, judge_transport) as running:
+            app.state.runtime = running
+            await _start_work(running)
+            yield
+
+    app = FastAPI(title="Tribunal", version="0.1.0", description=_DESCRIPTION, lifespan=lifespan)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestContext)
+    install_error_handlers(app)
+    app.include_router(_operations)
+    app.include_router(_features(), prefix="/v1", dependencies=[Depends(authenticate)])
+    return app
+
+
+def _features() -> APIRouter:
+    """Return every feature's routes."""
+    router = APIRouter()
+    for feature in (
+        datasets, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
+        reports,
+    ):  # fmt: skip
+        router.include_router(feature)
+    return router
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[Runtime]:
+    """Open database and judges, and close them again, also when a later step of opening fails."""
+    async with AsyncExitStack() as stack:
+        db = Database(settings.database_url)
+        stack.push_async_callback(db.aclose)
+        await upgrade(db)
+        registry = await load_registry(settings.load_config(), db, transport)
+        running = Runtime(settings=settings, db=db, registry=registry)
+        stack.push_async_callback(running.aclose)
+        yield running
+
+
+async def _start_work(running: Runtime) -> None:
+    """Start the workers of this process, and take up what an earlier one left unfinished."""
+    await resume_calibrations(running)
+    for number in range(running.settings.workers):
+        running.start(work_forever(running), f"worker {number}")
+
+
+_operations = APIRouter(tags=["operations"])
+
+
+@_operations.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Say that the process is up."""
+    return {"status": "ok"}
+
+
+@_operations.get("/readyz")
+async def readyz(running: Running) -> dict[str, Any]:
+    """Say whether the database answers and at least one judge can; 503 if not."""
+    async with running.db.read() as session:
+        await session.execute(text("SELECT 1"))
+    health = {name: await judge.health() for name, judge in running.registry.judges.items()}
+    judges = {n: {"ready": h.is_ready, "detail": h.detail} for n, h in health.items()}
+    if not any(h.is_ready for h in health.values()):
+        raise NotReady("no judge can answer", extra={"judges": judges})
+    return {"status": "ready", "database": "ok", "judges": judges}
+
+
+@_operations.get("/metrics", dependencies=[Depends(authenticate)])
+async def prometheus() -> Response:
+    """Return the metrics in the Prometheus text format."""
+    return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")

@@ -1,0 +1,300 @@
+"""The tables. Scores are kept, verdicts are derived, the database is the ledger.
+
+Rows that users list have a growing number (`seq`, the order of creation and the key of pages) and
+a public `id`. JSON is stored as ASCII text (`JsonText`). Nothing is loaded lazily.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.db import JsonText, UtcTime
+
+# SQLite numbers rows by itself only where the key is exactly INTEGER
+Sequence_ = BigInteger().with_variant(Integer, "sqlite")
+Name = String(512)
+Hash = String(64)
+
+
+def new_id(prefix: str) -> str:
+    """Return a public id that cannot be guessed, such as `cal_5f2c...`."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+class Base(DeclarativeBase):
+    """All tables, with constraint names that migrations can refer to."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {int: Sequence_}
+
+
+class Listed:
+    """What every listed row has."""
+
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Dataset(Listed, Base):
+    """An imported set of pairs; `content_hash` covers pairs and recorded scores, not labels."""
+
+    __tablename__ = "datasets"
+    name: Mapped[str] = mapped_column(Name, unique=True)
+    dialect: Mapped[str] = mapped_column(String(64))
+    content_hash: Mapped[str] = mapped_column(Hash)
+    pairs: Mapped[int]
+    groups: Mapped[int]
+    labels: Mapped[int]
+    annotators: Mapped[int]
+    recorded_judges: Mapped[list[str]] = mapped_column(JsonText)
+    rejected: Mapped[list[dict[str, Any]]] = mapped_column(JsonText)
+    rejected_count: Mapped[int]
+
+
+class PairRow(Base):
+    """One pair.
+
+    `content` holds the texts (`{conversation, responses_a, responses_b, criterion}`). It is NULL
+    for a battle: two models and labels without texts, which judges never see.
+    `swapped_hash` is the content hash of the pair with its responses exchanged.
+    """
+
+    __tablename__ = "pairs"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    dataset_seq: Mapped[int] = mapped_column(ForeignKey("datasets.seq", ondelete="CASCADE"))
+    position: Mapped[int]
+    id: Mapped[str] = mapped_column(Name)
+    content: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    content_hash: Mapped[str | None] = mapped_column(Hash)
+    swapped_hash: Mapped[str | None] = mapped_column(Hash)
+    prompt_hash: Mapped[str | None] = mapped_column(Hash)
+    group: Mapped[str] = mapped_column("group_key", Name)
+    model_a: Mapped[str | None] = mapped_column(Name)
+    model_b: Mapped[str | None] = mapped_column(Name)
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", JsonText)
+    __table_args__ = (
+        UniqueConstraint("dataset_seq", "id"),
+        UniqueConstraint("dataset_seq", "position"),
+    )
+
+
+class Label(Base):
+    """A person's answer. A replaced label stays, with the moment it was replaced."""
+
+    __tablename__ = "labels"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    pair_seq: Mapped[int] = mapped_column(ForeignKey("pairs.seq", ondelete="CASCADE"), index=True)
+    annotator: Mapped[str | None] = mapped_column(Name)
+    label: Mapped[str] = mapped_column(String(4))
+    criterion: Mapped[str] = mapped_column(Name)
+    details: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    replaced_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class ScoreColumns:
+    """What one judge said of one pair, see `judges.types.Score`."""
+
+    judge: Mapped[str] = mapped_column(Name)
+    fingerprint: Mapped[str] = mapped_column(Name)
+    p_a: Mapped[float | None]
+    p_tie: Mapped[float | None]
+    annotators: Mapped[list[list[float | None]]] = mapped_column(JsonText)
+    outside_mass: Mapped[float | None]
+    failure: Mapped[str | None] = mapped_column(String(32))
+    failure_detail: Mapped[str | None] = mapped_column(Text)
+    flags: Mapped[list[str]] = mapped_column(JsonText)
+    usage: Mapped[dict[str, int]] = mapped_column(JsonText)
+    cost_usd: Mapped[float | None]
+    seconds: Mapped[float | None]
+
+
+class RecordedScore(ScoreColumns, Base):
+    """A score that came with a pair; it belongs to that pair of that dataset alone."""
+
+    __tablename__ = "recorded_scores"
+    pair_seq: Mapped[int] = mapped_column(
+        ForeignKey("pairs.seq", ondelete="CASCADE"), primary_key=True
+    )
+    judge: Mapped[str] = mapped_column(Name, primary_key=True)
+
+
+class Score(ScoreColumns, Base):
+    """A score that the service obtained, found again by content and fingerprint.
+
+    For a symmetric judge `content_hash` is the smaller of the hashes of both orders, so one row
+    serves a pair and its mirror image.
+    """
+
+    __tablename__ = "scores"
+    content_hash: Mapped[str] = mapped_column(Hash, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Name, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Certificate(Listed, Base):
+    """A calibration: what was asked (`request`) and what came of it (`body`)."""
+
+    __tablename__ = "certificates"
+    status: Mapped[str] = mapped_column(String(32))
+    dataset_seq: Mapped[int] = mapped_column(ForeignKey("datasets.seq", ondelete="CASCADE"))
+    request: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    body: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    label_set_hash: Mapped[str | None] = mapped_column(Hash, index=True)
+    error: Mapped[str | None] = mapped_column(Text)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class CertificatePair(Base):
+    """A pair whose label or confidence a certificate rests on: never reported as a test of it."""
+
+    __tablename__ = "certificate_pairs"
+    certificate_seq: Mapped[int] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="CASCADE"), primary_key=True
+    )
+    pair_seq: Mapped[int] = mapped_column(
+        ForeignKey("pairs.seq", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class Verdict(Base):
+    """The cascade's answer to one pair; `body` is what the user was told, but for `promise`.
+
+    A verdict of a batch has the position of its pair in the batch, and there is one of each.
+    """
+
+    __tablename__ = "verdicts"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    pair_id: Mapped[str] = mapped_column(Name)
+    content_hash: Mapped[str] = mapped_column(Hash)
+    dataset_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("datasets.seq", ondelete="CASCADE"), index=True
+    )
+    pair_seq: Mapped[int | None] = mapped_column(ForeignKey("pairs.seq", ondelete="CASCADE"))
+    certificate_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="CASCADE"), index=True
+    )
+    batch_seq: Mapped[int | None] = mapped_column(ForeignKey("batches.seq", ondelete="CASCADE"))
+    position: Mapped[int | None]
+    status: Mapped[str] = mapped_column(String(16))
+    promise: Mapped[str] = mapped_column(String(16))
+    body: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    __table_args__ = (UniqueConstraint("batch_seq", "position"),)
+
+
+class Batch(Listed, Base):
+    """A cascade over a dataset; its counts are sums over its finished shards."""
+
+    __tablename__ = "batches"
+    status: Mapped[str] = mapped_column(String(16))
+    dataset_seq: Mapped[int] = mapped_column(ForeignKey("datasets.seq", ondelete="CASCADE"))
+    certificate_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="CASCADE")
+    )
+    request: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    total: Mapped[int]
+    promise: Mapped[str] = mapped_column(String(16))
+    suspended_because: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+    in_progress_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    cancelled_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Shard(Base):
+    """The pairs of a batch at dataset positions `[first, last)`, and who works on it until when.
+
+    `state`: `todo` (free, or leased while `leased_until` lies ahead), `done`, `failed` (set aside
+    after too many attempts), `cancelled`.
+    """
+
+    __tablename__ = "shards"
+    batch_seq: Mapped[int] = mapped_column(
+        ForeignKey("batches.seq", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    first: Mapped[int]
+    last: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    worker: Mapped[str | None] = mapped_column(String(128))
+    leased_until: Mapped[datetime | None] = mapped_column(UtcTime)
+    attempts: Mapped[int] = mapped_column(SmallInteger)
+    error: Mapped[str | None] = mapped_column(Text)
+    counts: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    __table_args__ = (Index("ix_shards_free", "state", "leased_until"),)
+
+
+class ApiKey(Listed, Base):
+    """A key, by its hash; the key itself is shown once and never stored."""
+
+    __tablename__ = "api_keys"
+    name: Mapped[str] = mapped_column(Name)
+    prefix: Mapped[str] = mapped_column(String(16), index=True)
+    key_hash: Mapped[str] = mapped_column(Hash, unique=True)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class IdempotencyKey(Base):
+    """The first answer to a request that carried an `Idempotency-Key`."""
+
+    __tablename__ = "idempotency_keys"
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    path: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_hash: Mapped[str] = mapped_column(Hash)
+    status: Mapped[int]
+    location: Mapped[str | None] = mapped_column(Text)
+    body: Mapped[Any] = mapped_column(JsonText)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Leaderboard(Listed, Base):
+    """A stored leaderboard."""
+
+    __tablename__ = "leaderboards"
+    dataset_seq: Mapped[int] = mapped_column(ForeignKey("datasets.seq", ondelete="CASCADE"))
+    request: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    body: Mapped[dict[str, Any]] = mapped_column(JsonText)
+
+
+class Report(Listed, Base):
+    """A stored agreement report; the same inputs (`inputs_hash`) give the same report."""
+
+    __tablename__ = "reports"
+    dataset_seq: Mapped[int] = mapped_column(ForeignKey("datasets.seq", ondelete="CASCADE"))
+    inputs_hash: Mapped[str] = mapped_column(Hash, unique=True)
+    request: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    body: Mapped[dict[str, Any]] = mapped_column(JsonText)
+
+
+class ServerSecret(Base):
+    """The secret that keys are hashed with, where no setting gives one."""
+
+    __tablename__ = "server_secrets"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(String(128))

@@ -1,0 +1,59 @@
+"""Lists by cursor: `?limit=&after=`, in order of creation.
+
+`after` is the id of the last row already seen; rows created meanwhile never shift a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import NotFound
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="rows on this page")]
+After = Annotated[str | None, Query(max_length=512, description="id of the last row already seen")]
+RowT = TypeVar("RowT")
+
+
+class Page(BaseModel):
+    """One page of a list."""
+
+    object: Literal["list"] = "list"
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+def page_of(
+    rows: Sequence[RowT], limit: int, show: Callable[[RowT], dict[str, Any]], key: str = "id"
+) -> Page:
+    """Make a page of at most `limit` rows out of `limit + 1` fetched ones."""
+    data = [show(row) for row in rows[:limit]]
+    return Page(
+        data=data,
+        first_id=data[0][key] if data else None,
+        last_id=data[-1][key] if data else None,
+        has_more=len(rows) > limit,
+    )
+
+
+async def fetch_page(
+    session: AsyncSession, query: Select[RowT], table: Any, limit: int, after: str | None
+) -> Sequence[RowT]:
+    """Return up to `limit + 1` rows of `query` behind the row whose id is `after`.
+
+    Raises:
+        NotFound: `after` is the id of no row.
+    """
+    if after is not None:
+        seq = await session.scalar(select(table.seq).where(table.id == after))
+        if seq is None:
+            raise NotFound(f"after: there is no {after!r} in this list")
+        query = query.where(table.seq > seq)
+    return (await session.scalars(query.order_by(table.seq).limit(limit + 1))).all()

@@ -1,0 +1,52 @@
+"""Makes the configured judges; few-shot examples come from datasets of this service.
+
+The examples of a judge are part of its fingerprint, so they must not change when somebody adds
+labels: only the labels that came with the dataset count, unless it came without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from app.datasets import service as datasets
+from app.db import Database
+from app.errors import ConfigurationInvalid, NotFound
+from judges.annotators import LabelledPair
+from judges.errors import JudgeConfigurationInvalid
+from judges.registry import Registry, example_datasets
+
+
+async def load_registry(
+    config: Mapping[str, Any], db: Database, transport: httpx.AsyncBaseTransport | None
+) -> Registry:
+    """Return the judges of a configuration.
+
+    Raises:
+        ConfigurationInvalid: names the key that is wrong.
+    """
+    try:
+        examples = {
+            name: pairs
+            for name in example_datasets(config)
+            if (pairs := await _labelled_pairs(db, name)) is not None
+        }
+        return Registry.from_config(config, transport=transport, examples=examples.__getitem__)
+    except JudgeConfigurationInvalid as error:
+        raise ConfigurationInvalid(str(error)) from error
+
+
+async def _labelled_pairs(db: Database, name: str) -> list[LabelledPair] | None:
+    async with db.read() as session:
+        try:
+            dataset = await datasets.find_dataset(session, name)
+        except NotFound:
+            return None
+        votes = await datasets.original_votes(session, dataset)
+        stored = await datasets.read_pairs(session, dataset, seqs=list(votes))
+    return [
+        LabelledPair(pair, tuple((v.annotator, v.label) for v in votes[key.seq]), key.group)
+        for key, pair in stored
+    ]

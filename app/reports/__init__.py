@@ -1,0 +1,1 @@
+"""How well judges, cascade and people agree."""

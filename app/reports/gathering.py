@@ -1,0 +1,170 @@
+"""Collects what an agreement report is made from: pairs, votes, stored scores, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import label_sets, slices
+from app.datasets import service as datasets
+from app.datasets.service import PairKey
+from app.errors import Unprocessable
+from app.identifiers import shown
+from app.models import Dataset
+from app.parts import parse_part
+from app.reports import queries
+from app.reports.panel import Cascade, Judged, Panel, judged_of, people_of
+from app.reports.records import RecordsUnderName
+from app.reports.replayed import Replayed, judges_of, replay_certificate
+from app.reports.schemas import AgreementIn
+from app.scoring import ScoreTable, load_table
+from calibration.labels import MISSING, TIE, A, B
+from judges.base import Judge
+from judges.registry import Registry
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """A report's inputs; `fingerprints` of every judge that has scores, by name."""
+
+    dataset: Dataset
+    panel: Panel
+    label_set_hash: str
+    calibration: str | None
+    fingerprints: dict[str, str]
+
+
+async def gather(session: AsyncSession, registry: Registry, request: AgreementIn) -> Gathered:
+    """Read everything that a report needs; asks no judge.
+
+    Raises:
+        NotFound: there is no such dataset or certificate.
+        Conflict: the certificate has no thresholds, or was made with other judges.
+        Unprocessable: a judge, the part or the field to group by is not known.
+    """
+    part = None if request.part is None else parse_part(request.part)
+    dataset = await datasets.find_dataset(session, request.dataset)
+    keys = await datasets.pair_keys(session, dataset, part)
+    votes = await datasets.votes(session, dataset)
+    replayed = None
+    if request.calibration is not None:
+        replayed = await replay_certificate(session, registry, request.calibration, dataset, keys)
+    certified = () if replayed is None else replayed.judges
+    judges = _wanted(registry, dataset, request.judges, [j.spec.name for j in certified])
+    table = await load_table(session, dataset, keys, judges)
+    if not request.judges:
+        judges, table = _with_scores(judges, table, dataset)
+    panel = Panel(
+        groups=np.array([key.group for key in keys], dtype=object).astype(np.str_),
+        people=people_of(keys, votes),
+        judged=_judged(keys, judges, table),
+        cascade=await _cascade(session, dataset, keys, replayed),
+        slices=_slices(keys, request.group_by),
+    )
+    return Gathered(
+        dataset=dataset,
+        panel=panel,
+        label_set_hash=label_sets.label_set_hash(keys, votes),
+        calibration=None if replayed is None else replayed.certificate.id,
+        fingerprints={j.spec.name: j.spec.fingerprint for j in (*certified, *judges)},
+    )
+
+
+def _wanted(
+    registry: Registry, dataset: Dataset, asked: Sequence[str], certified: Sequence[str]
+) -> list[Judge]:
+    """Return the judges asked for; by default recorded, configured and certified ones."""
+    known = dict.fromkeys([*dataset.recorded_judges, *registry.judges, *certified])
+    names = dict.fromkeys(_split(asked, known)) if asked else known
+    for name in names:
+        if name not in known:
+            message = f"{shown(name)} is neither configured nor recorded in {shown(dataset.name)}"
+            raise Unprocessable(
+                f"judges: {message}", errors=[{"loc": ["query", "judges"], "msg": message}]
+            )
+    return [registry.judges.get(name) or RecordsUnderName(name) for name in names]
+
+
+def _split(asked: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Split at commas what is not a judge's name as it stands."""
+    whole = set(known)
+    return [
+        name.strip()
+        for text in asked
+        for name in ([text] if text in whole else text.split(","))
+        if name.strip()
+    ]
+
+
+def _with_scores(
+    judges: Sequence[Judge], table: ScoreTable, dataset: Dataset
+) -> tuple[list[Judge], ScoreTable]:
+    """Leave out configured judges that were never asked about these pairs."""
+    kept = [
+        column
+        for column, judge in enumerate(judges)
+        if table.is_known[:, column].any() or judge.spec.name in dataset.recorded_judges
+    ]
+    return [judges[column] for column in kept], judges_of(table, kept)
+
+
+def _judged(keys: Sequence[PairKey], judges: Sequence[Judge], table: ScoreTable) -> Judged:
+    flagged = [
+        [isinstance(judge, RecordsUnderName) and key.id in judge.flagged for judge in judges]
+        for key in keys
+    ]
+    trained = [[key.prompt_hash in judge.spec.training_prompts for judge in judges] for key in keys]
+    shape = (len(keys), len(judges))
+    return judged_of(
+        table,
+        np.array(flagged, dtype=np.bool_).reshape(shape),
+        np.array(trained, dtype=np.bool_).reshape(shape),
+    )
+
+
+async def _cascade(
+    session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey], replayed: Replayed | None
+) -> Cascade | None:
+    if replayed is None:
+        return None
+    verdicts = replayed.verdicts
+    label = np.where(verdicts.label > 0, A, np.where(verdicts.label < 0, B, TIE))
+    answered_by = verdicts.answered_by.astype(np.int64)
+    return Cascade(
+        names=verdicts.judges,
+        answered_by=answered_by,
+        label=np.where(answered_by >= 0, label, MISSING),
+        is_missing=verdicts.is_missing,
+        is_excluded=await _excluded(session, dataset, keys, replayed),
+        cost=verdicts.cost_usd,
+        last_cost=replayed.table.cost_usd[:, -1],
+    )
+
+
+async def _excluded(
+    session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey], replayed: Replayed
+) -> BoolArray:
+    """Mark the pairs that the certificate knows: its own, and those of their groups and prompts."""
+    rows = await queries.certified_on(session, replayed.certificate.seq)
+    seqs = {row.seq for row in rows}
+    groups = {row.group for row in rows if row.dataset_seq == dataset.seq}
+    prompts = {row.prompt_hash for row in rows} - {None}
+    known: list[Any] = [
+        key.seq in seqs or key.group in groups or key.prompt_hash in prompts for key in keys
+    ]
+    return np.array(known, dtype=np.bool_)
+
+
+def _slices(keys: Sequence[PairKey], field: str | None) -> npt.NDArray[Any] | None:
+    if field is None:
+        return None
+    names = slices.slice_names(keys, field)
+    slices.refuse_unknown_field(names, field, "query")
+    return np.array(names, dtype=object)

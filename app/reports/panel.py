@@ -1,0 +1,189 @@
+"""Everything an agreement report is computed from, as arrays over the n pairs in scope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.datasets.service import PairKey, Vote
+from app.scoring import ScoreTable
+from calibration.confidence import preference
+from calibration.labels import (
+    MISSING,
+    TIE,
+    A,
+    B,
+    mean_sign,
+    plurality,
+    vote_counts,
+)
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_CODES = {"a": A, "b": B, "tie": TIE}
+_DECIMALS = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """What people said: `counts` (n, 3) of a, b, tie, and the votes one by one.
+
+    `vote_row`, `vote_by`, `vote_code` hold pair, annotator and label of each vote of a known
+    annotator; `annotators` names them.
+    """
+
+    counts: IntArray
+    vote_row: IntArray
+    vote_by: IntArray
+    vote_code: IntArray
+    annotators: tuple[str, ...]
+
+    @property
+    def decided(self) -> IntArray:
+        """The plurality where it is a or b, else `MISSING`."""
+        label = plurality(self.counts)
+        return np.where(label == TIE, MISSING, label)
+
+    @property
+    def three_way(self) -> IntArray:
+        """The plurality, a tie where votes have none, `MISSING` without votes."""
+        label = plurality(self.counts)
+        is_open = (label == MISSING) & (self.counts.sum(axis=1) > 0)
+        return np.where(is_open, TIE, label)
+
+    @property
+    def side(self) -> IntArray:
+        """The sign of the mean vote."""
+        return mean_sign(self.counts)
+
+    def take(self, members: BoolArray) -> People:
+        """Return some of the pairs."""
+        kept = members[self.vote_row]
+        return replace(
+            self,
+            counts=self.counts[members],
+            vote_row=(np.cumsum(members) - 1)[self.vote_row[kept]],
+            vote_by=self.vote_by[kept],
+            vote_code=self.vote_code[kept],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What k judges said, label codes of shape (n, k), `MISSING` where there is none.
+
+    `first` and `second` are the labels by the order shown, mapped to the pair as posted.
+    `confidence` is that of a or b, .5 where neither is preferred. `is_flagged` marks records that
+    say no more than that the two orders disagreed; `was_trained` pairs whose prompt the judge
+    knows from its training.
+    """
+
+    names: tuple[str, ...]
+    label: IntArray
+    first: IntArray
+    second: IntArray
+    confidence: FloatArray
+    prefers_a: BoolArray
+    has_preference: BoolArray
+    has_failed: BoolArray
+    is_flagged: BoolArray
+    was_trained: BoolArray
+
+    def take(self, members: BoolArray) -> Judged:
+        """Return some of the pairs."""
+        return replace(self, **{f.name: getattr(self, f.name)[members] for f in fields(self)[1:]})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cascade:
+    """What a certificate's cascade said of each pair.
+
+    `answered_by` is -1 where it abstained; `label` a code where it answered; `is_excluded` marks
+    pairs that the certificate was made from, or that share a group or a prompt with them.
+    `last_cost` is what asking the last judge cost, NaN where unknown.
+    """
+
+    names: tuple[str, ...]
+    answered_by: IntArray
+    label: IntArray
+    is_missing: BoolArray
+    is_excluded: BoolArray
+    cost: FloatArray
+    last_cost: FloatArray
+
+    def take(self, members: BoolArray) -> Cascade:
+        """Return some of the pairs."""
+        return replace(self, **{f.name: getattr(self, f.name)[members] for f in fields(self)[1:]})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """The pairs in scope with all that was said of them; `slices` names each pair's slice."""
+
+    groups: npt.NDArray[np.str_]
+    people: People
+    judged: Judged
+    cascade: Cascade | None
+    slices: npt.NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.groups)
+
+    def take(self, members: BoolArray) -> Panel:
+        """Return some of the pairs, no longer sliced."""
+        return Panel(
+            self.groups[members],
+            self.people.take(members),
+            self.judged.take(members),
+            None if self.cascade is None else self.cascade.take(members),
+        )
+
+
+def people_of(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> People:
+    """Lay out the votes on these pairs."""
+    cast = [(row, vote) for row, key in enumerate(keys) for vote in votes.get(key.seq, ())]
+    named = [(row, vote.annotator, vote.label) for row, vote in cast if vote.annotator is not None]
+    annotators = tuple(sorted({name for _, name, _ in named}))
+    number = {name: i for i, name in enumerate(annotators)}
+    return People(
+        counts=vote_counts(
+            [row for row, _ in cast], [_CODES[vote.label] for _, vote in cast], len(keys)
+        ),
+        vote_row=np.array([row for row, _, _ in named], dtype=np.int64),
+        vote_by=np.array([number[name] for _, name, _ in named], dtype=np.int64),
+        vote_code=np.array([_CODES[label] for _, _, label in named], dtype=np.int64),
+        annotators=annotators,
+    )
+
+
+def judged_of(table: ScoreTable, is_flagged: BoolArray, was_trained: BoolArray) -> Judged:
+    """Turn scores into labels: the most probable of a, b and tie, a tie where a equals b."""
+    said = preference(table.p_a, table.p_tie, ties="class")
+    between = preference(table.p_a, table.p_tie, ties="exclude")
+    label = np.where(said.label == 1, A, np.where(said.label == -1, B, TIE))
+    return Judged(
+        names=table.judges,
+        label=np.where(said.is_failed, MISSING, label),
+        first=_order_labels(table.shown_first, table.p_tie),
+        second=_order_labels(table.shown_second, table.p_tie),
+        confidence=np.where(between.has_no_preference, 0.5, between.confidence),
+        prefers_a=between.label == 1,
+        has_preference=~between.is_failed & ~between.has_no_preference,
+        has_failed=table.has_failed,
+        is_flagged=is_flagged,
+        was_trained=was_trained,
+    )
+
+
+def _order_labels(shown: FloatArray, p_tie: FloatArray) -> IntArray:
+    """Labels of one order; what a tie takes from both sides is known for the mean order alone."""
+    lead = np.round(2 * shown + np.nan_to_num(p_tie) - 1, _DECIMALS)
+    label = np.where(lead > 0, A, np.where(lead < 0, B, TIE))
+    return np.where(np.isnan(shown), MISSING, label)

@@ -1,0 +1,30 @@
+"""What an agreement report is asked with, in the query string."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+Names = Annotated[str, Field(min_length=1, max_length=20_000)]
+
+
+class AgreementIn(BaseModel):
+    """Whose agreement is reported, and on which pairs."""
+
+    model_config = ConfigDict(extra="forbid")
+    dataset: Name = Field(description="id or name of the dataset")
+    calibration: Name | None = Field(
+        None, description="the certificate whose cascade is reported, too"
+    )
+    judges: list[Names] = Field(
+        [], max_length=500, description="names, repeated or comma-separated; all by default"
+    )
+    group_by: Name | None = Field(None, description="a metadata field: a report for each value")
+    include: list[Literal["judge_pairs"]] = Field([], max_length=2)
+    part: Name | None = Field(
+        None, description="side:fraction:seed of a split by group", examples=["test:0.5:0"]
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="of the resamples behind the intervals")
+    confidence_level: float = Field(0.95, gt=0, lt=1)

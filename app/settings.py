@@ -1,0 +1,75 @@
+"""Every setting of the service, read once from the environment.
+
+Names start with `TRIBUNAL_`; `DATABASE_URL` is honoured too. Judges and cascades are described in
+one TOML file (`TRIBUNAL_CONFIG`, else `tribunal.toml` in the working folder, else none).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import ConfigurationInvalid
+
+
+class Settings(BaseSettings):
+    """Settings of one service process."""
+
+    model_config = SettingsConfigDict(env_prefix="TRIBUNAL_", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        "sqlite+aiosqlite:///tribunal.db",
+        validation_alias=AliasChoices("database_url", "DATABASE_URL", "TRIBUNAL_DATABASE_URL"),
+    )
+    config: Path | None = None
+    max_body_bytes: int = Field(64 * 2**20, ge=1024)
+    spool_dir: Path | None = None
+    secret: SecretStr | None = None
+    log_level: str = "info"
+    log_json: bool = False
+    shard_size: int = Field(1_000, ge=1)
+    lease_seconds: float = Field(15.0, gt=0)
+    workers: int = Field(1, ge=0, description="batch workers inside the serving process")
+    max_attempts: int = Field(5, ge=1)
+    inline_scores: int = Field(
+        5_000, ge=0, description="most local scores that a request computes before it answers 202"
+    )
+    pairs_in_flight: int = Field(256, ge=1)
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_an_async_driver(cls, url: str) -> str:
+        for plain, driver in (
+            ("sqlite://", "sqlite+aiosqlite://"),
+            ("postgresql://", "postgresql+asyncpg://"),
+            ("postgres://", "postgresql+asyncpg://"),
+        ):
+            if url.startswith(plain):
+                return driver + url.removeprefix(plain)
+        return url
+
+    @property
+    def config_path(self) -> Path | None:
+        """The file that describes the judges, or None where there is none."""
+        if self.config is not None:
+            return self.config
+        default = Path("tribunal.toml")
+        return default if default.is_file() else None
+
+    def load_config(self) -> dict[str, Any]:
+        """Return the TOML tables of the configuration file, empty without one.
+
+        Raises:
+            ConfigurationInvalid: the file is missing or is not TOML.
+        """
+        path = self.config_path
+        if path is None:
+            return {}
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationInvalid(f"{path}: {error}") from error

@@ -1,0 +1,39 @@
+"""Which slice of a dataset a pair lies in: the value of one of its metadata fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.datasets.service import PairKey
+from app.errors import Unprocessable
+from app.identifiers import shown
+
+
+def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:
+    """Return each pair's value of a metadata field as text, None where it has none.
+
+    Args:
+        keys: The pairs.
+        field: Name of the field; `metadata.task` and `task` are the same.
+    """
+    name = field.removeprefix("metadata.")
+    values = [key.metadata.get(name) for key in keys]
+    return [None if value is None else _printable(value) for value in values]
+
+
+def refuse_unknown_field(names: Sequence[str | None], field: str, where: str) -> None:
+    """Check that a field to slice by is there at all.
+
+    Raises:
+        Unprocessable: there are pairs and none has the field.
+    """
+    if names and all(name is None for name in names):
+        message = f"no pair has the metadata field {shown(field)}"
+        raise Unprocessable(
+            f"group_by: {message}", errors=[{"loc": [where, "group_by"], "msg": message}]
+        )
+
+
+def _printable(value: object) -> str:
+    # metadata may hold what no answer can spell: lone surrogates
+    return str(value).encode("utf-8", "backslashreplace").decode()

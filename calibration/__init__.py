@@ -1,0 +1,26 @@
+"""Certified cascades of judges and the statistics around them: numpy and scipy, no input or output.
+
+Arrays go in, frozen dataclasses come out; every source of chance is an argument.
+"""
+
+from __future__ import annotations
+
+from calibration.cascade import ABSTAINED, cascade_cost, decide
+from calibration.certificate import Certificate
+from calibration.certify import certify_cascade
+from calibration.confidence import correctness, mean_preference, preference
+from calibration.errors import CalibrationError
+from calibration.slices import decide_in_slices
+
+__all__ = [
+    "ABSTAINED",
+    "CalibrationError",
+    "Certificate",
+    "cascade_cost",
+    "certify_cascade",
+    "correctness",
+    "decide",
+    "decide_in_slices",
+    "mean_preference",
+    "preference",
+]

@@ -1,0 +1,273 @@
+"""How well annotators and judges agree: percent agreement and chance-corrected coefficients.
+
+Two-rater statistics take two arrays of category codes (`MISSING` where a rater said nothing),
+statistics of many raters take vote counts of shape (units, categories). Each is a function of sums
+over units, so its cluster-bootstrap interval is a few matrix products.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.labels import MISSING, N_LABELS, TIE, FloatArray, IntArray, coded
+from calibration.resampling import (
+    ClusterBootstrap,
+    estimate_ratio,
+    estimate_share,
+    estimate_statistic,
+)
+
+Metric = Literal["nominal", "ordinal", "interval", "ratio"]
+KappaWeights = Literal["linear", "quadratic"]
+
+
+def agreement_rate(
+    first: ArrayLike,
+    second: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    *,
+    among: tuple[int, ...] | None = None,
+) -> Estimate:
+    """Share of units on which two raters chose the same category.
+
+    Args:
+        first: Codes of one rater, shape (units,).
+        second: Codes of the other.
+        bootstrap: Resamples of the units.
+        among: Count only units where both chose one of these categories; `(A, B)` gives the
+            accuracy of a judge on decided pairs.
+
+    Returns:
+        The share; n is the number of units counted.
+    """
+    one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
+    counted = (one != MISSING) & (other != MISSING)
+    if among is not None:
+        counted &= np.isin(one, among) & np.isin(other, among)
+    return estimate_share(one == other, counted, bootstrap)
+
+
+def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+    """Share of pairs of votes on one unit that agree, every such pair weighing the same.
+
+    Pass only the columns of a and b to leave out pairs of votes with a tie. n is the number of
+    pairs of votes.
+    """
+    votes = np.asarray(counts, dtype=np.float64)
+    total = votes.sum(axis=1)
+    agreeing = (votes * (votes - 1)).sum(axis=1) / 2
+    return estimate_ratio(agreeing, total * (total - 1) / 2, bootstrap)
+
+
+def leave_one_out_agreement(
+    counts: ArrayLike, bootstrap: ClusterBootstrap | None = None, *, tie: int | None = TIE
+) -> Estimate:
+    """How often one vote agrees with the strict majority of the other votes on its unit.
+
+    A majority is strict when more than half of the other votes are for it. Votes for `tie`, and
+    votes against a majority for `tie`, are left out; None leaves out nothing. n counts votes.
+    """
+    votes = np.asarray(counts, dtype=np.float64)
+    decided = [k for k in range(votes.shape[1]) if k != tie]
+    hits, counted = np.zeros(len(votes)), np.zeros(len(votes))
+    for k in decided:
+        others = votes.copy()
+        others[:, k] -= 1
+        is_majority = others[:, decided] * 2 > others.sum(axis=1, keepdims=True)
+        counted += votes[:, k] * is_majority.any(axis=1)
+        hits += votes[:, k] * is_majority[:, decided.index(k)]
+    return estimate_ratio(hits, counted, bootstrap)
+
+
+def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS) -> IntArray:
+    """Count units by category: row = `first` (people), column = `second` (the judge)."""
+    one, other = coded(first, n_categories), coded(second, n_categories)
+    seen = (one != MISSING) & (other != MISSING)
+    flat = np.bincount(one[seen] * n_categories + other[seen], minlength=n_categories**2)
+    return flat.reshape(n_categories, n_categories)
+
+
+class MacroScores(NamedTuple):
+    """Unweighted means over the categories of precision, recall and their harmonic mean."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def macro_scores(table: ArrayLike) -> MacroScores:
+    """Score a judge (columns of a `confusion` table) as a classifier of people's labels (rows).
+
+    A ratio with nothing below the line is 0; categories that neither ever used are left out.
+    """
+    counts = np.asarray(table, dtype=np.float64)
+    right, said, meant = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
+    used = said + meant > 0
+    if not used.any():
+        return MacroScores(0.0, 0.0, 0.0)
+    ratios = (
+        np.divide(top, below, out=np.zeros_like(right), where=below > 0)[used].mean()
+        for top, below in ((right, said), (right, meant), (2 * right, said + meant))
+    )
+    return MacroScores(*(float(ratio) for ratio in ratios))
+
+
+def cohens_kappa(
+    first: ArrayLike,
+    second: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    *,
+    n_categories: int = N_LABELS,
+    weights: KappaWeights | None = None,
+) -> Estimate:
+    """Cohen's kappa, 1 - sum(w o) / sum(w e), with o observed and e = row x column margins.
+
+    Cohen (1960); the disagreement weights w are 1 off the diagonal, |i - j| (linear) or
+    (i - j)^2 (quadratic), Cohen (1968). n is the number of units both raters judged.
+    """
+    one, other = coded(first, n_categories), coded(second, n_categories)
+    seen = (one != MISSING) & (other != MISSING)
+    cells = np.zeros((len(one), n_categories**2))
+    cells[np.nonzero(seen)[0], one[seen] * n_categories + other[seen]] = 1
+    statistic = partial(_kappa_of_cells, weights=_kappa_weights(n_categories, weights))
+    return estimate_statistic(cells, statistic, int(seen.sum()), bootstrap)
+
+
+def _kappa_weights(n_categories: int, weights: KappaWeights | None) -> FloatArray:
+    steps = np.abs(np.subtract.outer(np.arange(n_categories), np.arange(n_categories)))
+    if weights is None:
+        return (steps > 0).astype(np.float64)
+    return steps.astype(np.float64) ** (1 if weights == "linear" else 2)
+
+
+def _kappa_of_cells(cells: FloatArray, weights: FloatArray) -> FloatArray:
+    table = cells.reshape(-1, *weights.shape)
+    rows, columns = table.sum(axis=2), table.sum(axis=1)
+    observed = (table * weights).sum(axis=(1, 2))
+    chance = np.einsum("ri,ij,rj->r", rows, weights, columns) / table.sum(axis=(1, 2))
+    return np.where(chance > 0, 1 - observed / chance, np.nan)
+
+
+def fleiss_kappa(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+    """Fleiss' kappa, (P - Pe) / (1 - Pe), for units with any number of votes from two on.
+
+    P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
+    categories in the pooled votes of those units; Fleiss (1971). n is the number of units.
+    """
+    votes = _rated_twice(counts)
+    total = votes.sum(axis=1)
+    own = _share_of_agreeing_pairs(votes)
+    parts = np.column_stack([own, total >= 2, votes])
+    return estimate_statistic(parts, _fleiss_of_sums, int((total >= 2).sum()), bootstrap)
+
+
+def _fleiss_of_sums(sums: FloatArray) -> FloatArray:
+    observed = sums[:, 0] / sums[:, 1]
+    shares = sums[:, 2:] / sums[:, 2:].sum(axis=1, keepdims=True)
+    return _above_chance(observed, (shares**2).sum(axis=1))
+
+
+def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+    """Gwet's AC1, (P - Pe) / (1 - Pe) with Pe = sum q (1 - q) / (K - 1).
+
+    P is the mean share of agreeing pairs of votes over units with at least two votes, q the mean
+    over all units with a vote of each category's share, K the number of columns; Gwet (2008),
+    with missing ratings as in Gwet (2014). n is the number of units with at least two votes.
+
+    Raises:
+        InvalidArgument: There are fewer than two categories.
+    """
+    votes = np.asarray(counts, dtype=np.float64)
+    if votes.shape[1] < 2:
+        raise InvalidArgument("Gwet's AC1 needs at least two categories")
+    total = votes.sum(axis=1)
+    own = _share_of_agreeing_pairs(_rated_twice(votes))
+    shares = votes / np.maximum(total, 1)[:, None]
+    parts = np.column_stack([own, total >= 2, total >= 1, shares])
+    return estimate_statistic(parts, _ac1_of_sums, int((total >= 2).sum()), bootstrap)
+
+
+def _ac1_of_sums(sums: FloatArray) -> FloatArray:
+    shares = sums[:, 3:] / sums[:, 2:3]
+    chance = (shares * (1 - shares)).sum(axis=1) / (shares.shape[1] - 1)
+    return _above_chance(sums[:, 0] / sums[:, 1], chance)
+
+
+def krippendorffs_alpha(
+    counts: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    *,
+    metric: Metric = "nominal",
+    values: ArrayLike | None = None,
+) -> Estimate:
+    """Krippendorff's alpha, 1 - Do / De, from the coincidences within units.
+
+    A unit with m >= 2 votes adds n_c n_k / (m - 1) (n_c (n_c - 1) / (m - 1) on the diagonal) to
+    the coincidences of c and k; missing ratings are simply absent. Krippendorff, "Content
+    Analysis" (2004), chapter 11. n is the number of units with at least two votes. The ordinal
+    distances depend on the margins and are computed anew in every resample.
+
+    Args:
+        counts: Votes by category, shape (units, categories), columns in order for "ordinal".
+        bootstrap: Resamples of the units.
+        metric: How far apart two categories are.
+        values: What each category is worth, for "interval" and "ratio"; default 0, 1, 2, ...
+    """
+    votes = _rated_twice(counts)
+    total = votes.sum(axis=1)
+    coincidences = votes[:, :, None] * votes[:, None, :]
+    diagonal = np.arange(votes.shape[1])
+    coincidences[:, diagonal, diagonal] -= votes
+    coincidences /= np.maximum(total - 1, 1)[:, None, None]
+    worth = np.arange(votes.shape[1]) if values is None else np.asarray(values)
+    statistic = partial(_alpha_of_sums, metric=metric, values=worth.astype(np.float64))
+    flat = coincidences.reshape(len(votes), votes.shape[1] ** 2)
+    return estimate_statistic(flat, statistic, int((total >= 2).sum()), bootstrap)
+
+
+def _alpha_of_sums(sums: FloatArray, metric: Metric, values: FloatArray) -> FloatArray:
+    table = sums.reshape(-1, len(values), len(values))
+    margins = table.sum(axis=2)
+    n = margins.sum(axis=1)
+    distance = _squared_distances(margins, metric, values)
+    observed = (table * distance).sum(axis=(1, 2)) / n
+    expected = np.einsum("ri,rij,rj->r", margins, distance, margins) / (n * (n - 1))
+    return np.where(expected > 0, 1 - observed / expected, np.nan)
+
+
+def _squared_distances(margins: FloatArray, metric: Metric, values: FloatArray) -> FloatArray:
+    """Squared distances between categories, shape (1 or resamples, categories, categories)."""
+    if metric == "nominal":
+        return (1 - np.eye(len(values)))[None]
+    if metric == "ordinal":
+        midranks = margins.cumsum(axis=1) - margins / 2
+        return (midranks[:, :, None] - midranks[:, None, :]) ** 2
+    difference = np.subtract.outer(values, values)
+    if metric == "interval":
+        return (difference**2)[None]
+    total = np.add.outer(values, values)
+    relative = np.divide(difference, total, out=np.zeros_like(difference), where=total != 0)
+    return (relative**2)[None]
+
+
+def _rated_twice(counts: ArrayLike) -> FloatArray:
+    """Vote counts with the units that have fewer than two votes emptied."""
+    votes = np.array(counts, dtype=np.float64)
+    votes[votes.sum(axis=1) < 2] = 0
+    return votes
+
+
+def _share_of_agreeing_pairs(votes: FloatArray) -> FloatArray:
+    total = votes.sum(axis=1)
+    share: FloatArray = (votes * (votes - 1)).sum(axis=1) / np.maximum(total * (total - 1), 1)
+    return share
+
+
+def _above_chance(observed: FloatArray, chance: FloatArray) -> FloatArray:
+    return np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)

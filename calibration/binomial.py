@@ -1,0 +1,258 @@
+"""Exact bounds, p-values and critical counts for an error rate seen as K errors in N trials.
+
+Everything rests on two identities between the binomial law and the incomplete beta function
+(Clopper and Pearson 1934): P(Bin(n, r) <= K) = I_{1-r}(n - K, K + 1), and the upper bound on r at
+level d is BetaInv(1 - d; K + 1, n - K).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from calibration.errors import InvalidArgument
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Above this size the slack that an unconditional test recovers is not worth its table.
+LARGEST_UNCONDITIONAL = 2000
+_ENLARGED_SHARE = 0.96
+_LARGEST_ENLARGEMENT = 3.0
+_BISECTIONS = 14
+
+
+class Interval(NamedTuple):
+    """Lower and upper ends of an interval, arrays of the same shape."""
+
+    low: FloatArray
+    high: FloatArray
+
+
+def upper_bound(errors: ArrayLike, n: ArrayLike, failure_probability: float) -> FloatArray:
+    """One-sided exact upper bound on an error rate (Clopper and Pearson 1934).
+
+    R+ = BetaInv(1 - failure_probability; errors + 1, n - errors), and 1 where n = 0 or errors = n.
+
+    Raises:
+        InvalidArgument: Counts are negative or errors exceed n; the probability is not in (0, 1).
+    """
+    counts, trials = _counts(errors, n)
+    _check_probability("failure_probability", failure_probability)
+    is_open = counts < trials
+    rest = np.where(is_open, trials - counts, 1.0)
+    # The complementary inverse keeps its digits where the failure probability is tiny.
+    bound = special.betainccinv(counts + 1.0, rest, failure_probability)
+    return np.asarray(np.where(is_open, bound, 1.0), dtype=np.float64)
+
+
+def lower_bound(errors: ArrayLike, n: ArrayLike, failure_probability: float) -> FloatArray:
+    """One-sided exact lower bound: BetaInv(failure_probability; errors, n - errors + 1), 0 if none.
+
+    Raises:
+        InvalidArgument: As for `upper_bound`.
+    """
+    counts, trials = _counts(errors, n)
+    return np.asarray(1.0 - upper_bound(trials - counts, trials, failure_probability))
+
+
+def two_sided_interval(successes: ArrayLike, n: ArrayLike, confidence_level: float) -> Interval:
+    """Exact interval with equal tails (Clopper and Pearson 1934); (0, 1) where n = 0.
+
+    Raises:
+        InvalidArgument: As for `upper_bound`.
+    """
+    _check_probability("confidence_level", confidence_level)
+    tail = (1.0 - confidence_level) / 2.0
+    return Interval(lower_bound(successes, n, tail), upper_bound(successes, n, tail))
+
+
+def wilson_interval(successes: ArrayLike, n: ArrayLike, confidence_level: float) -> Interval:
+    """Score interval of a proportion (Wilson 1927); (0, 1) where n = 0.
+
+    Raises:
+        InvalidArgument: As for `upper_bound`.
+    """
+    counts, trials = _counts(successes, n)
+    _check_probability("confidence_level", confidence_level)
+    z = float(special.ndtri((1.0 + confidence_level) / 2.0))
+    safe = np.maximum(trials, 1.0)
+    rate = counts / safe
+    centre = (rate + z**2 / (2 * safe)) / (1 + z**2 / safe)
+    half = z * np.sqrt(rate * (1 - rate) / safe + z**2 / (4 * safe**2)) / (1 + z**2 / safe)
+    # The ends are exactly 0 and 1 at the extreme counts, which rounding would miss.
+    low = np.where((trials == 0) | (counts == 0), 0.0, np.maximum(centre - half, 0.0))
+    high = np.where((trials == 0) | (counts == trials), 1.0, np.minimum(centre + half, 1.0))
+    return Interval(low, high)
+
+
+def p_value(errors: ArrayLike, n: ArrayLike, target_risk: float) -> FloatArray:
+    """P(Bin(n, target_risk) <= errors): exact p-value of "the error rate is at least the target".
+
+    Raises:
+        InvalidArgument: As for `upper_bound`.
+    """
+    counts, trials = _counts(errors, n)
+    _check_probability("target_risk", target_risk)
+    return _lower_tail(counts, trials, target_risk)
+
+
+def exceeds_rate(failures: int, n: int, rate: float, level: float) -> bool:
+    """Say whether `failures` of `n` prove, at `level`, a failure rate above `rate`.
+
+    One-sided exact test: P(Bin(n, rate) >= failures) <= level. A rate of 0 is exceeded by the
+    first failure, a rate of 1 never.
+
+    Raises:
+        InvalidArgument: As for `upper_bound`.
+    """
+    _counts(failures, n)
+    _check_probability("level", level)
+    if not 0.0 <= rate <= 1.0:
+        raise InvalidArgument(f"rate must lie in [0, 1], not {rate}")
+    if failures == 0:
+        return False
+    tail = np.float64(special.betainc(failures, n - failures + 1.0, rate))
+    return bool(tail <= level)
+
+
+def critical_errors(n: ArrayLike, target_risk: float, level: float) -> IntArray:
+    """Largest number of errors whose exact p-value is at most `level`; -1 where not even 0 is.
+
+    "errors <= critical_errors(n)" is "upper_bound(errors, n, level) <= target_risk" in integers.
+
+    Args:
+        n: Numbers of trials, any shape.
+        target_risk: The error rate to be refuted, in (0, 1).
+        level: Size of the test, in (0, 1).
+
+    Raises:
+        InvalidArgument: As for `upper_bound`.
+    """
+    _, trials = _counts(np.zeros_like(np.asarray(n)), n)
+    _check_probability("target_risk", target_risk)
+    _check_probability("level", level)
+    critical = _approximate_critical_errors(trials, target_risk, level)
+    unsettled = np.arange(trials.size)
+    flat, sizes = critical.reshape(-1), trials.reshape(-1)
+    while unsettled.size:
+        count, size = flat[unsettled], sizes[unsettled]
+        too_many = (count >= 0) & (_lower_tail(count, size, target_risk) > level)
+        one_more = (count < size) & (_lower_tail(count + 1, size, target_risk) <= level)
+        flat[unsettled] += np.where(too_many, -1, np.where(one_more, 1, 0))
+        unsettled = unsettled[too_many | one_more]
+    return flat.reshape(trials.shape).astype(np.int64)
+
+
+class UnconditionalCounts(NamedTuple):
+    """Critical counts of an exact test whose number of trials is itself random.
+
+    Attributes:
+        critical: Entry N is the largest number of errors among N answered pairs that rejects,
+            -1 where none does; length n + 1.
+        nominal_level: Level of the ordinary counts that the enlarged part of the table uses.
+    """
+
+    critical: IntArray
+    nominal_level: float
+
+    def level_at(self, answered: int, level: float) -> float:
+        """Level whose ordinary counts the table uses at this number of answered pairs."""
+        is_enlarged = answered <= _ENLARGED_SHARE * (self.critical.size - 1)
+        return self.nominal_level if is_enlarged else level
+
+
+@lru_cache(maxsize=256)
+def unconditional_critical_errors(n: int, target_risk: float, level: float) -> UnconditionalCounts:
+    """Critical counts for N ~ Bin(n, q), q unknown, K given N ~ Bin(N, r), testing r >= target.
+
+    Given N the exact test rejects with probability below `level`, because counts are integers.
+    Averaged over N that slack can be spent: where N <= .96 n the counts of a larger nominal level
+    are used, the largest for which max over q of E[size(N)] stays at most `level`. The maximum is
+    taken over a grid of q = sin(theta)^2 and bounded in between: the second derivative of the
+    expectation in theta is at most 4 n max(size), because the score s of a binomial in theta has
+    E|s^2 + s'| <= 8n. Above n = 2000 the ordinary counts are returned.
+
+    Raises:
+        InvalidArgument: As for `upper_bound`.
+    """
+    trials = np.arange(n + 1)
+    ordinary = critical_errors(trials, target_risk, level)
+    if n > LARGEST_UNCONDITIONAL or n == 0:
+        return UnconditionalCounts(_frozen(ordinary), level)
+    best = UnconditionalCounts(ordinary, level)
+    low, high = 1.0, min(_LARGEST_ENLARGEMENT, 0.999 / level)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2.0
+        enlarged = critical_errors(trials, target_risk, middle * level)
+        mixed = np.where(trials <= _ENLARGED_SHARE * n, enlarged, ordinary)
+        if _largest_size(mixed, target_risk) <= level:
+            low, best = middle, UnconditionalCounts(mixed, middle * level)
+        else:
+            high = middle
+    return UnconditionalCounts(_frozen(best.critical), best.nominal_level)
+
+
+def _largest_size(critical: IntArray, target_risk: float) -> float:
+    """Upper bound on max over q of E[size(N)], N ~ Bin(n, q)."""
+    n = critical.size - 1
+    size = np.where(critical >= 0, _lower_tail(critical, np.arange(n + 1), target_risk), 0.0)
+    masses = _binomial_masses(n)
+    step = np.pi / 2 / (masses.shape[0] - 1)
+    between_grid_points = step**2 / 8 * 4 * n * float(size.max())
+    return float((masses @ size).max()) + between_grid_points
+
+
+@lru_cache(maxsize=2)
+def _binomial_masses(n: int) -> FloatArray:
+    """P(Bin(n, q) = N) for q = sin(theta)^2 on a grid of theta, shape (grid, n + 1)."""
+    theta = np.linspace(0.0, np.pi / 2, int(np.ceil(32 * np.sqrt(n))) + 1)[:, None]
+    trials = np.arange(n + 1.0)
+    binomial = (
+        special.gammaln(n + 1) - special.gammaln(trials + 1) - special.gammaln(n - trials + 1)
+    )
+    logarithm = special.xlogy(trials, np.sin(theta) ** 2) + special.xlogy(
+        n - trials, np.cos(theta) ** 2
+    )
+    masses: FloatArray = np.exp(binomial + logarithm)
+    return masses
+
+
+def _approximate_critical_errors(trials: FloatArray, target_risk: float, level: float) -> IntArray:
+    """Cornish-Fisher quantile, mostly within one of the exact count."""
+    z = float(special.ndtri(level))
+    spread = np.sqrt(trials * target_risk * (1 - target_risk))
+    skewness = (z**2 - 1) * (1 - 2 * target_risk) / 6
+    guess = np.floor(trials * target_risk + z * spread + skewness - 0.5)
+    return np.clip(guess, -1, trials).astype(np.int64)
+
+
+def _lower_tail(errors: ArrayLike, n: ArrayLike, rate: float) -> FloatArray:
+    counts, trials = np.asarray(errors, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    is_open = counts < trials
+    rest = np.where(is_open, trials - counts, 1.0)
+    tail = special.betaincc(np.maximum(counts, 0.0) + 1.0, rest, rate)
+    return np.asarray(np.where(is_open, tail, 1.0), dtype=np.float64)
+
+
+def _counts(errors: ArrayLike, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    counts, trials = np.broadcast_arrays(
+        np.asarray(errors, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    )
+    if not np.all((counts >= 0) & (counts <= trials)):
+        raise InvalidArgument("counts must satisfy 0 <= errors <= n")
+    return counts, trials
+
+
+def _check_probability(name: str, value: float) -> None:
+    if not 0.0 < value < 1.0:
+        raise InvalidArgument(f"{name} must lie strictly between 0 and 1, not {value}")
+
+
+def _frozen(array: IntArray) -> IntArray:
+    array.flags.writeable = False
+    return array

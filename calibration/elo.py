@@ -1,0 +1,52 @@
+"""Elo ratings: one update after each comparison, in the order of play.
+
+Elo, "The Rating of Chessplayers" (1978). Ratings depend on the order and never settle; Bradley-
+Terry strengths are the better summary of a finished set of comparisons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.comparisons import Comparisons
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class EloOptions:
+    """Constants of the Elo system: step `k`, first rating `start`, rating points per factor 10."""
+
+    k: float = 4.0
+    start: float = 1000.0
+    scale: float = 400.0
+
+
+def elo_ratings(
+    comparisons: Comparisons, options: EloOptions | None = None, played: FloatArray | None = None
+) -> FloatArray:
+    """Rate the models, R_i += k w (s - 1 / (1 + 10 ** ((R_j - R_i) / scale))), in file order.
+
+    Args:
+        comparisons: The comparisons in the order of play; `weight` multiplies `k`.
+        options: Constants of the system.
+        played: How often each comparison counts in each resample, shape (resamples, n); a
+            comparison drawn twice makes one step of twice the size. Default: all once.
+
+    Returns:
+        Ratings, shape (resamples, models); one resample by default.
+    """
+    constants = EloOptions() if options is None else options
+    times = np.ones((1, len(comparisons))) if played is None else played
+    steps = constants.k * comparisons.weight[:, None] * times.T
+    ratings = np.full((len(comparisons.models), len(times)), float(constants.start))
+    rows = zip(comparisons.left, comparisons.right, comparisons.score, steps, strict=True)
+    for left, right, score, step in rows:
+        difference = (ratings[right] - ratings[left]) / constants.scale
+        change = step * (score - 1 / (1 + 10**difference))
+        ratings[left] += change
+        ratings[right] -= change
+    return ratings.T

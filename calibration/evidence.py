@@ -1,0 +1,163 @@
+"""The two tests of "the cascade at this node disagrees too often", and what they need.
+
+Losses of 0 and 1 on independent pairs are tested by exact binomial counts. Shares of annotators,
+unequal label probabilities and groups of dependent pairs are tested by betting on
+Z = sum over a group's answered pairs of (loss - target) / probability of being labelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy import special
+
+from calibration.betting import mean_p_value
+from calibration.binomial import (
+    LARGEST_UNCONDITIONAL,
+    p_value,
+    unconditional_critical_errors,
+    upper_bound,
+)
+from calibration.paths import Counts, Path, answered_loss, path_counts
+from calibration.sample import BoolArray, FloatArray, IntArray, Sample, numbered
+
+
+class PathTest(Protocol):
+    """Tests of the nodes of one path."""
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        """Which nodes pass at a level; every node after the first that fails may read False."""
+        ...
+
+    def p_value(self, node: int) -> float:
+        """Conditional p-value of one node."""
+        ...
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        """Bound on the risk of a node that passed at a level, at most the target."""
+        ...
+
+
+class Evidence(Protocol):
+    """A kind of test, bound to its pairs and target."""
+
+    is_coarse: bool
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path that may spend `level` in all."""
+        ...
+
+
+class ExactCounts:
+    """Exact binomial tests; every break point may be a node."""
+
+    is_coarse = False
+
+    def __init__(self, sample: Sample, target_risk: float) -> None:
+        self._sample = sample
+        self._target_risk = target_risk
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path that may spend `level` in all."""
+        counts = path_counts(path, self._sample)
+        return _ExactPathTest(counts, path.rows.size, self._target_risk, level)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ExactPathTest:
+    counts: Counts
+    n: int
+    target_risk: float
+    total_level: float
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        answered, lost = self.counts.answered[nodes], self.counts.lost[nodes]
+        level = min(level, self.total_level)
+        if self.n > LARGEST_UNCONDITIONAL:
+            return _conditional_rejects(answered, lost, self.target_risk, level)
+        table = unconditional_critical_errors(self.n, self.target_risk, level).critical
+        # A smaller level may never allow what the whole level does not: the flow relies on it.
+        whole = unconditional_critical_errors(self.n, self.target_risk, self.total_level).critical
+        return np.asarray(lost <= np.minimum(table, whole)[answered])
+
+    def p_value(self, node: int) -> float:
+        return float(p_value(self.counts.lost[node], self.counts.answered[node], self.target_risk))
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        answered = int(self.counts.answered[node])
+        if self.n <= LARGEST_UNCONDITIONAL:
+            counts = unconditional_critical_errors(self.n, self.target_risk, level)
+            level = counts.level_at(answered, level)
+        bound = float(upper_bound(self.counts.lost[node], answered, level))
+        return min(bound, self.target_risk)
+
+
+def _conditional_rejects(
+    answered: IntArray, lost: FloatArray, target_risk: float, level: float
+) -> BoolArray:
+    """Exact test; nodes that Chernoff's bound already settles are spared the beta function."""
+    rate = lost / np.maximum(answered, 1)
+    divergence = special.rel_entr(rate, target_risk) + special.rel_entr(1 - rate, 1 - target_risk)
+    passes = np.asarray((rate < target_risk) & (answered * divergence >= -np.log(level)))
+    unsettled = np.flatnonzero(~passes)
+    passes[unsettled] = p_value(lost[unsettled], answered[unsettled], target_risk) <= level
+    return passes
+
+
+class Betting:
+    """Tests by betting over independent groups; nodes are few and fixed by the pool."""
+
+    is_coarse = True
+
+    def __init__(
+        self, sample: Sample, target_risk: float, largest_stake: float, rng: np.random.Generator
+    ) -> None:
+        """Fix the order in which groups are bet on.
+
+        Args:
+            sample: The pairs.
+            target_risk: Risk to be refuted.
+            largest_stake: Declared bound on a group's size times a pair's weight.
+            rng: Draws the order.
+        """
+        self._sample = sample
+        self._target_risk = target_risk
+        self._largest_stake = largest_stake
+        self._order = rng.permutation(sample.n_groups)
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path; betting needs no level in advance."""
+        turn = numbered(self._order[self._sample.group[path.rows]])
+        return _BettingPathTest(
+            path, self._sample.rows(path.rows), turn, self._target_risk, self._largest_stake
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _BettingPathTest:
+    path: Path
+    sample: Sample
+    turn: IntArray
+    target_risk: float
+    largest_stake: float
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        passed = np.zeros(nodes.stop - nodes.start, dtype=np.bool_)
+        for offset, node in enumerate(range(nodes.start, nodes.stop)):
+            if self.p_value(node) > level:
+                break
+            passed[offset] = True
+        return passed
+
+    def p_value(self, node: int) -> float:
+        is_answered, loss = answered_loss(self.sample, self.path.vector(node))
+        terms = np.where(is_answered, loss - self.target_risk, 0.0)
+        if self.sample.weight is not None:
+            terms = terms * self.sample.weight
+        totals = np.bincount(self.turn, terms, self.sample.n_groups).astype(np.float64)
+        return mean_p_value(totals, (1.0 - self.target_risk) * self.largest_stake)
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        return self.target_risk

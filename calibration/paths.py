@@ -1,0 +1,188 @@
+"""Paths: sequences of threshold vectors, each at least as permissive as the one before.
+
+A path is fixed by confidences alone. On the *diagonal* all judges share one threshold, on the
+*strongest-only* path the last judge answers alone. Their nodes are all break points below a start
+that was fixed without the calibration pairs: between break points the counts do not change, so the
+walk is the same as one through every real threshold, and the first bad threshold is not random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.cascade import ABSTAINED, decide
+from calibration.sample import BoolArray, FloatArray, IntArray, Sample
+
+# Tests whose cost grows with every node look at this many, spread evenly over the pool's coverage.
+_COARSE_STEP = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Where level enters a path: a coverage on the pool and its share of the path's level."""
+
+    coverage: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """What paths with a shared threshold are built from.
+
+    Attributes:
+        sample: The pairs that will test them.
+        pool: Confidences of other pairs, shape (m, k); they fix the starts.
+        starts: Where level enters, in order of rising coverage.
+        is_coarse: Take a few nodes fixed by the pool instead of every break point of the sample.
+    """
+
+    sample: Sample
+    pool: FloatArray
+    starts: tuple[Start, ...]
+    is_coarse: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Path:
+    """Threshold vectors in the order of testing.
+
+    Attributes:
+        name: What the path is called in a certificate.
+        share: Part of the failure probability that belongs to the path.
+        thresholds: Shape (u, 1) where the judges on the path share a threshold, else (u, k).
+        is_on_path: Shape (k,), judges that may answer.
+        entry_weights: Shape (u,), part of the share that enters at each node.
+        rows: Rows of the sample that test the path.
+    """
+
+    name: str
+    share: float
+    thresholds: FloatArray
+    is_on_path: BoolArray
+    entry_weights: FloatArray
+    rows: IntArray
+
+    def vector(self, node: int) -> FloatArray:
+        """Thresholds of all judges at a node, shape (k,), +inf for judges off the path."""
+        return np.where(self.is_on_path, self.thresholds[node], np.inf)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """Answered pairs and their summed loss at every node of a path, shape (u,) each."""
+
+    answered: IntArray
+    lost: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _BreakPoints:
+    """How the counts of a shared threshold change as it falls, in the order of its fall."""
+
+    threshold: FloatArray
+    more_answered: FloatArray
+    more_lost: FloatArray
+
+
+def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) -> Path | None:
+    """Build the path on which the chosen judges share one falling threshold.
+
+    Args:
+        ground: What the path is built from.
+        name: What it is called.
+        share: Part of the failure probability that belongs to it.
+        is_on_path: Judges on it, shape (k,).
+
+    Returns:
+        The path; None where no judge on it has any confidence in the pool.
+    """
+    largest = np.sort(ground.pool[:, is_on_path].max(axis=1))[::-1]
+    pool_size = largest.size
+    largest = largest[largest > -np.inf]
+    if not largest.size:
+        return None
+    entries = [_threshold_at(largest, start.coverage, pool_size) for start in ground.starts]
+    sample = ground.sample
+    if ground.is_coarse:
+        steps = np.arange(ground.starts[0].coverage, 1.0 + _COARSE_STEP / 2, _COARSE_STEP)
+        inner = np.array([_threshold_at(largest, step, pool_size) for step in steps])
+    else:
+        columns = sample.confidence[:, is_on_path], sample.loss[:, is_on_path]
+        inner = _break_points(*columns).threshold
+    nodes = np.unique(np.append(inner[inner <= entries[0]], entries))[::-1]
+    weights = np.zeros(nodes.size)
+    for entry, start in zip(entries, ground.starts, strict=True):
+        weights[np.searchsorted(-nodes, -entry)] += start.weight
+    return Path(name, share, nodes[:, None], is_on_path, weights, np.arange(sample.n))
+
+
+def path_counts(path: Path, sample: Sample) -> Counts:
+    """Count answered pairs and their loss at every node, on the rows that test the path."""
+    tested = sample.rows(path.rows)
+    if path.thresholds.shape[1] == 1:
+        columns = path.is_on_path
+        return shared_counts(
+            tested.confidence[:, columns], tested.loss[:, columns], path.thresholds[:, 0]
+        )
+    losses = [answered_loss(tested, path.vector(node)) for node in range(len(path.thresholds))]
+    answered = np.array([is_answered.sum() for is_answered, _ in losses], dtype=np.int64)
+    return Counts(answered, np.array([loss.sum() for _, loss in losses]))
+
+
+def shared_counts(confidence: FloatArray, loss: FloatArray, nodes: FloatArray) -> Counts:
+    """Counts of a cascade whose judges share one threshold, at each of some thresholds.
+
+    Args:
+        confidence: Shape (n, k), -inf where a judge failed.
+        loss: Shape (n, k).
+        nodes: Thresholds, shape (u,).
+    """
+    changes = _break_points(confidence, loss)
+    reached = np.searchsorted(-changes.threshold, -nodes, side="right")
+    answered = np.append(0.0, np.cumsum(changes.more_answered))[reached]
+    lost = np.append(0.0, np.cumsum(changes.more_lost))[reached]
+    return Counts(answered.astype(np.int64), lost)
+
+
+def answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, FloatArray]:
+    """Which pairs a cascade answers, and the loss of each (0 where it abstains), shape (n,)."""
+    judge = decide(sample.confidence, thresholds)
+    is_answered = judge != ABSTAINED
+    loss = np.take_along_axis(sample.loss, np.maximum(judge, 0)[:, None], axis=1)[:, 0]
+    return is_answered, np.where(is_answered, loss, 0.0)
+
+
+def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float:
+    """Threshold that answers this share of the pool; of all that can be answered if fewer can."""
+    rank = int(np.ceil(coverage * pool_size - 1e-9)) - 1
+    return float(largest[min(max(rank, 0), largest.size - 1)])
+
+
+def _break_points(confidence: FloatArray, loss: FloatArray) -> _BreakPoints:
+    """Changes of the counts: a judge takes a pair over at its confidence, from a later judge.
+
+    Judge i answers a pair at some shared threshold only if it is surer than every judge before it;
+    it then takes over from the next such judge after it.
+    """
+    surest_before = np.maximum.accumulate(confidence, axis=1)
+    is_answered = np.zeros(len(confidence), dtype=np.bool_)
+    current = np.zeros(len(confidence))
+    thresholds: list[FloatArray] = []
+    more_answered: list[NDArray[np.float64]] = []
+    more_lost: list[FloatArray] = []
+    for judge in range(confidence.shape[1] - 1, -1, -1):
+        scores = confidence[:, judge]
+        takes_over = scores > (surest_before[:, judge - 1] if judge else -np.inf)
+        thresholds.append(scores[takes_over])
+        more_answered.append((~is_answered[takes_over]).astype(np.float64))
+        more_lost.append(loss[takes_over, judge] - current[takes_over])
+        is_answered |= takes_over
+        current = np.where(takes_over, loss[:, judge], current)
+    falling = np.concatenate(thresholds)
+    order = np.argsort(-falling, kind="stable")
+    return _BreakPoints(
+        falling[order], np.concatenate(more_answered)[order], np.concatenate(more_lost)[order]
+    )

@@ -1,0 +1,233 @@
+"""What could be certified, and how many labels it would take: advice before and after a test.
+
+Everything here is a plan, made from the same labels that a certificate may be made from; only the
+certificate is a promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.binomial import upper_bound
+from calibration.certify import certify_cascade
+from calibration.errors import InvalidArgument
+from calibration.label_counts import accepted_labels_needed, labels_needed
+from calibration.paths import Counts, shared_counts
+from calibration.preparation import Method
+from calibration.sample import FloatArray, checked_sample, one_row_a_group
+
+__all__ = [
+    "Advice",
+    "CertifiableTarget",
+    "FrontierPoint",
+    "accepted_labels_needed",
+    "advise",
+    "certifiable_target",
+    "frontier",
+    "labels_needed",
+]
+
+_COVERAGES = np.linspace(0.3, 1.0, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiableTarget:
+    """A risk that the labels at hand do support.
+
+    Attributes:
+        target_risk: Smallest bound over the nodes looked at, all bounds holding together.
+        coverage: Share of the pairs answered at that node.
+    """
+
+    target_risk: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do where a target is not certifiable.
+
+    Attributes:
+        certifiable: The strictest target these labels support; None where no pair was answered.
+        labels_needed: Labels after which the target would be certified with probability .8 if the
+            estimated risks are true; None where every estimate reaches the target, so that no
+            number of labels will do.
+    """
+
+    certifiable: CertifiableTarget | None
+    labels_needed: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrontierPoint:
+    """A certificate in brief, for one target.
+
+    Attributes:
+        target_risk: The target.
+        is_certified: Whether thresholds passed.
+        coverage: Share of the tested pairs answered; 0 where nothing is certified.
+        agreement: Share of those that agree with people; None where none is answered.
+        risk_upper_bound: Bound of the deployed thresholds, 1 where nothing is certified.
+        composition: Share of the pairs that each judge answers, shape (k,).
+        cost_per_pair: Mean cost of a pair.
+        relative_cost: Cost over that of asking the last judge on everything; None if that is 0.
+        labels_needed: As in `Advice`, also where the target was certified.
+    """
+
+    target_risk: float
+    is_certified: bool
+    coverage: float
+    agreement: float | None
+    risk_upper_bound: float
+    composition: FloatArray
+    cost_per_pair: float
+    relative_cost: float | None
+    labels_needed: int | None
+
+
+def certifiable_target(
+    confidence: ArrayLike, correct: ArrayLike, failure_probability: float = 0.1
+) -> CertifiableTarget | None:
+    """Smallest of eight exact bounds on the risk, at coverages from 30% up.
+
+    The nodes share one threshold among all judges, at coverages .3, .4, .. 1; each bound is taken at
+    an eighth of the failure probability.
+
+    Args:
+        confidence: Shape (n, k), nan where a judge failed.
+        correct: Agreement with people, shape (n, k).
+        failure_probability: Probability that some bound fails, in (0, 1).
+
+    Returns:
+        The target and its coverage; None where fewer than 30% of the pairs can be answered.
+
+    Raises:
+        InvalidArgument: Shapes do not match, or values are out of range.
+    """
+    nodes = _nodes(confidence, correct)
+    if not nodes.counts.answered.size:
+        return None
+    # A bound on 0/1 losses of the same sum, rounded up, is an approximation for shares.
+    lost = np.minimum(np.ceil(nodes.counts.lost - 1e-9), nodes.counts.answered)
+    bounds = upper_bound(lost, nodes.counts.answered, failure_probability / _COVERAGES.size)
+    best = int(bounds.argmin())
+    return CertifiableTarget(float(bounds[best]), float(nodes.counts.answered[best] / nodes.n))
+
+
+def advise(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    *,
+    target_risk: float,
+    failure_probability: float = 0.1,
+) -> Advice:
+    """Say what is certifiable, and how many labels the target itself would take.
+
+    The labels needed are the fewest over the nodes of `certifiable_target`, each with its own
+    estimated risk and coverage, at the whole failure probability.
+
+    Args:
+        confidence: Shape (n, k), nan where a judge failed.
+        correct: Agreement with people, shape (n, k).
+        target_risk: The target that was wanted.
+        failure_probability: Probability that a promise is broken.
+
+    Raises:
+        InvalidArgument: Shapes do not match, or values are out of range.
+    """
+    certifiable = certifiable_target(confidence, correct, failure_probability)
+    nodes = _nodes(confidence, correct)
+    needed = [
+        labels_needed(lost / answered, answered / nodes.n, target_risk, failure_probability)
+        for answered, lost in zip(
+            nodes.counts.answered.tolist(), nodes.counts.lost.tolist(), strict=True
+        )
+    ]
+    return Advice(certifiable, min((one for one in needed if one is not None), default=None))
+
+
+def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    targets: Sequence[float],
+    *,
+    rng: np.random.Generator,
+    failure_probability: float = 0.1,
+    costs: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    pool: ArrayLike | None = None,
+    method: Method = "auto",
+) -> tuple[FrontierPoint, ...]:
+    """Certify each target by itself and put coverage, cost and labels side by side.
+
+    Every point holds alone with the whole failure probability, not all of them together. Labels
+    needed are counted in groups: they are read off one pair of each.
+
+    Args:
+        confidence: Shape (n, k), nan where a judge failed.
+        correct: Agreement with people, shape (n, k).
+        targets: Target risks.
+        rng: Source of the draws of every certificate.
+        failure_probability: Probability that the promise of one target is broken.
+        costs: Cost of each judge, shape (k,).
+        groups: Shape (n,), units of exchangeability.
+        pool: Confidences of other pairs, shape (m, k).
+        method: As for `certify_cascade`.
+
+    Raises:
+        CalibrationError: As for `certify_cascade`.
+    """
+    sample = checked_sample(confidence, correct, groups)
+    rows = one_row_a_group(sample.group, rng)
+    independent = np.asarray(confidence)[rows], np.asarray(correct)[rows]
+    points = []
+    for target in targets:
+        certificate = certify_cascade(
+            confidence,
+            correct,
+            target_risk=target,
+            rng=rng,
+            costs=costs,
+            failure_probability=failure_probability,
+            groups=groups,
+            pool=pool,
+            method=method,
+        )
+        advice = advise(*independent, target_risk=target, failure_probability=failure_probability)
+        points.append(
+            FrontierPoint(
+                target,
+                certificate.is_certified,
+                certificate.coverage,
+                certificate.agreement,
+                certificate.risk_upper_bound,
+                certificate.composition,
+                certificate.cost_per_pair,
+                certificate.relative_cost,
+                advice.labels_needed,
+            )
+        )
+    return tuple(points)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Nodes:
+    """Counts at the nodes of the shared threshold, and the number of all pairs."""
+
+    counts: Counts
+    n: int
+
+
+def _nodes(confidence: ArrayLike, correct: ArrayLike) -> _Nodes:
+    sample = checked_sample(confidence, correct)
+    if not sample.n:
+        raise InvalidArgument("confidence must have at least one row")
+    largest = np.sort(sample.confidence.max(axis=1))[::-1]
+    rank = np.ceil(_COVERAGES * sample.n - 1e-9).astype(np.int64) - 1
+    thresholds = largest[rank]
+    thresholds = thresholds[thresholds > -np.inf]
+    return _Nodes(shared_counts(sample.confidence, sample.loss, thresholds), sample.n)

@@ -1,0 +1,164 @@
+"""From labelled pairs to the pairs that test: groups reduced, a pool set aside, the test chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.certificate import Promise
+from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
+from calibration.evidence import Betting, Evidence, ExactCounts
+from calibration.sample import FloatArray, Sample, one_row_a_group, rows_of_drawn_groups
+
+Method = Literal["auto", "diagonal", "strongest", "learned", "stagewise", "published_code"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+_SET_ASIDE_SHARE, _SMALLEST_POOL, _LARGEST_POOL = 0.1, 15, 100
+_SINGLES_FOR_REDUCTION = 0.95
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """What is to be certified.
+
+    Attributes:
+        target_risk: Largest risk promised.
+        failure_probability: Level of the whole test.
+        method: How thresholds are chosen and tested.
+        costs: Cost of each judge, shape (k,).
+        pool: Confidences of other pairs, shape (m, k); None: some labelled pairs are set aside.
+        max_group_size: Declared bound on the size of a group.
+        min_label_probability: Declared lower bound on the probability of being labelled.
+    """
+
+    target_risk: float
+    failure_probability: float
+    method: Method
+    costs: FloatArray
+    pool: FloatArray | None
+    max_group_size: int | None
+    min_label_probability: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What a test works on.
+
+    Attributes:
+        sample: The pairs that test.
+        pool: Confidences that fix where tests start, shape (m, k).
+        set_aside: Labelled pairs used as the pool.
+        dropped: Labelled pairs dropped because another pair of their group was drawn.
+        promise: What the verdicts are promised on.
+        evidence: The test.
+    """
+
+    sample: Sample
+    pool: FloatArray
+    set_aside: int
+    dropped: int
+    promise: Promise
+    evidence: Evidence
+
+
+def check_offered(method: str, randomized: bool, pooled_evidence: ArrayLike | None) -> None:
+    """Refuse methods and variants that there are none of, rather than pass them over.
+
+    Raises:
+        UnavailableMethod: The method or the variant is not offered.
+    """
+    if method not in METHODS:
+        raise UnavailableMethod(f"method {method!r} is not offered; there are {', '.join(METHODS)}")
+    if randomized:
+        raise UnavailableMethod("randomized tests are not offered; leave randomized=False")
+    if pooled_evidence is not None:
+        raise UnavailableMethod("pooled_evidence is not offered; leave it None")
+
+
+def check_request(request: Request) -> None:
+    """Check the numbers of a request.
+
+    Raises:
+        InvalidArgument: A number is out of its range.
+    """
+    for name in ("target_risk", "failure_probability"):
+        value = getattr(request, name)
+        if not 0.0 < value < 1.0:
+            raise InvalidArgument(f"{name} must lie strictly between 0 and 1, not {value}")
+    if request.max_group_size is not None and request.max_group_size < 1:
+        raise InvalidArgument(f"max_group_size must be at least 1, not {request.max_group_size}")
+    floor = request.min_label_probability
+    if floor is not None and not 0.0 < floor <= 1.0:
+        raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
+
+
+def check_declared_bounds(sample: Sample, request: Request) -> None:
+    """Check the sample against the bounds declared for it.
+
+    Raises:
+        InvalidArgument: The sample breaks a declared bound.
+        UndeclaredBound: Unequal weights come without a bound that their test needs.
+    """
+    largest_group = int(np.bincount(sample.group).max()) if sample.n else 0
+    cap = request.max_group_size
+    if cap is not None and largest_group > cap:
+        raise InvalidArgument(f"max_group_size is {cap}, but a group has {largest_group} pairs")
+    if sample.weight is None:
+        return
+    if request.min_label_probability is None:
+        raise UndeclaredBound("unequal weights need min_label_probability, declared in advance")
+    if sample.weight.max() > 1.0 / request.min_label_probability + _TOLERANCE:
+        raise InvalidArgument("a weight is above 1 / min_label_probability")
+    if cap is None and largest_group > 1:
+        raise UndeclaredBound("weights on groups of several pairs need max_group_size")
+
+
+def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepared:
+    """Reduce groups where the test needs it, then set pairs aside where no pool was given."""
+    bets_on_groups = _bets_on_groups(sample, request)
+    kept = sample
+    if not bets_on_groups and sample.n_groups < sample.n:
+        kept = sample.rows(one_row_a_group(sample.group, rng))
+    dropped = sample.n - kept.n
+    pool, set_aside = request.pool, 0
+    if pool is None:
+        is_pool = rows_of_drawn_groups(kept.group, _pool_size(kept.n_groups), rng)
+        pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
+        kept = kept.rows(~is_pool)
+    evidence = _evidence(kept, request, bets_on_groups, rng)
+    return Prepared(kept, pool, set_aside, dropped, _promise(kept, dropped), evidence)
+
+
+def _bets_on_groups(sample: Sample, request: Request) -> bool:
+    is_single = np.bincount(sample.group) == 1
+    if request.max_group_size is None or is_single.all():
+        return False
+    if request.method in ("stagewise", "published_code"):
+        return False
+    # A pair drawn from its group would no longer have the label probability that was given.
+    return sample.weight is not None or bool(is_single.mean() < _SINGLES_FOR_REDUCTION)
+
+
+def _evidence(
+    sample: Sample, request: Request, bets_on_groups: bool, rng: np.random.Generator
+) -> Evidence:
+    if not (bets_on_groups or sample.is_soft or sample.weight is not None):
+        return ExactCounts(sample, request.target_risk)
+    size = (request.max_group_size or 1) if bets_on_groups else 1
+    floor = 1.0 if sample.weight is None else request.min_label_probability or 1.0
+    return Betting(sample, request.target_risk, size / floor, rng)
+
+
+def _pool_size(n_groups: int) -> int:
+    wanted = min(max(round(_SET_ASIDE_SHARE * n_groups), _SMALLEST_POOL), _LARGEST_POOL)
+    return min(wanted, n_groups // 2)
+
+
+def _promise(sample: Sample, dropped: int) -> Promise:
+    if sample.weight is not None:
+        return "weighted_pair"
+    return "pair_of_random_group" if dropped else "pair"

@@ -1,0 +1,217 @@
+"""Whether a judge's confidences mean what they say, and whether they rank its errors.
+
+A row is one verdict: its confidence (in [.5, 1], below only where a tie is a third class) and
+whether it agrees with people. Calibration is
+measured by binned error (Guo et al. 2017), Brier score and log loss; discrimination by the areas
+under the ROC and precision-recall curves, with agreement as the positive class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from calibration.confidence import rounded
+from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.resampling import ClusterBootstrap, estimate_share
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+DEFAULT_BINS = 10
+_LEAST_OF_TWO = 0.5
+_SMALLEST_PROBABILITY = 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Verdicts of similar confidence.
+
+    Attributes:
+        low: Smallest confidence of the bin, included.
+        high: Largest confidence, included in the last bin alone.
+        n: Number of verdicts.
+        mean_confidence: None in an empty bin.
+        accuracy: Share of the verdicts that agree with people, with its Wilson interval (or by
+            group, where a bootstrap was given).
+    """
+
+    low: float
+    high: float
+    n: int
+    mean_confidence: float | None
+    accuracy: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Figures of one judge; None where one is not defined (no verdicts, or all alike).
+
+    `expected_calibration_error` has bins of equal width, `adaptive_calibration_error` of equal
+    mass; `n` is the number of verdicts.
+    """
+
+    n: int
+    expected_calibration_error: float | None
+    adaptive_calibration_error: float | None
+    brier_score: float | None
+    log_loss: float | None
+    auroc: float | None
+    auprc: float | None
+
+
+class _Verdicts(NamedTuple):
+    confidence: FloatArray
+    correct: BoolArray
+
+
+def measure_reliability(
+    confidence: ArrayLike, correct: ArrayLike, n_bins: int = DEFAULT_BINS
+) -> Reliability:
+    """All reliability figures of one judge's verdicts at once; equal widths divide [.5, 1].
+
+    Where a confidence is below .5 they divide [0, 1].
+    """
+    data = _verdicts(confidence, correct)
+    low = 0.0 if (data.confidence < _LEAST_OF_TWO).any() else _LEAST_OF_TWO
+    return Reliability(
+        n=len(data.correct),
+        expected_calibration_error=calibration_error(
+            confidence, correct, equal_width_edges(n_bins, low)
+        ),
+        adaptive_calibration_error=calibration_error(
+            confidence, correct, equal_mass_edges(confidence, n_bins)
+        ),
+        brier_score=brier_score(confidence, correct),
+        log_loss=log_loss(confidence, correct),
+        auroc=auroc(confidence, correct),
+        auprc=auprc(confidence, correct),
+    )
+
+
+def equal_width_edges(n_bins: int = DEFAULT_BINS, low: float = _LEAST_OF_TWO) -> FloatArray:
+    """Edges of bins of equal width over [low, 1], shape (n_bins + 1,)."""
+    return np.linspace(low, 1.0, n_bins + 1)
+
+
+def equal_mass_edges(confidence: ArrayLike, n_bins: int = DEFAULT_BINS) -> FloatArray:
+    """Edges at the quantiles of the confidences, so that bins hold about equally many verdicts.
+
+    Equal confidences stay together, so there may be fewer bins than asked for.
+    """
+    scores = rounded(confidence)
+    if scores.size == 0:
+        return equal_width_edges(1)
+    inner = np.quantile(scores, np.arange(1, n_bins) / n_bins, method="higher")
+    first = min(_LEAST_OF_TWO, float(scores.min()))
+    return np.unique(np.concatenate([[first], inner, [1.0]]))
+
+
+def reliability_bins(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    edges: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+) -> tuple[ReliabilityBin, ...]:
+    """Accuracy by confidence, for a reliability diagram.
+
+    Args:
+        confidence: Shape (n,).
+        correct: Whether each verdict agrees with people, shape (n,).
+        edges: Increasing; bins are [low, high), the last one [low, high]. The last edge twice
+            makes a bin of its own for the verdicts that are exactly certain.
+        bootstrap: Resamples of the rows; None for intervals that take rows as independent.
+    """
+    data, limits = _verdicts(confidence, correct), rounded(edges)
+    place = _bin_of(data.confidence, limits)
+    made = []
+    for k in range(len(limits) - 1):
+        inside = place == k
+        n = int(inside.sum())
+        mean = float(data.confidence[inside].mean()) if n else None
+        accuracy = estimate_share(data.correct, inside, bootstrap)
+        made.append(ReliabilityBin(float(limits[k]), float(limits[k + 1]), n, mean, accuracy))
+    return tuple(made)
+
+
+def calibration_error(confidence: ArrayLike, correct: ArrayLike, edges: ArrayLike) -> float | None:
+    """Mean over verdicts of |accuracy - mean confidence| of their bin (expected calibration error).
+
+    Edges are as for `reliability_bins`.
+    """
+    data, limits = _verdicts(confidence, correct), rounded(edges)
+    if len(data.correct) == 0:
+        return None
+    place = _bin_of(data.confidence, limits)
+    gaps = np.bincount(place, weights=data.correct - data.confidence, minlength=len(limits) - 1)
+    return float(np.abs(gaps).sum() / len(data.correct))
+
+
+def brier_score(confidence: ArrayLike, correct: ArrayLike) -> float | None:
+    """Mean squared difference of confidence and agreement (Brier 1950)."""
+    data = _verdicts(confidence, correct)
+    return _mean((data.confidence - data.correct) ** 2)
+
+
+def log_loss(confidence: ArrayLike, correct: ArrayLike) -> float | None:
+    """Mean negative log probability of what happened, in nats, probabilities at least 1e-15."""
+    data = _verdicts(confidence, correct)
+    happened = np.where(data.correct, data.confidence, 1 - data.confidence)
+    return _mean(-np.log(np.clip(happened, _SMALLEST_PROBABILITY, 1)))
+
+
+def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
+    """Probability that a right verdict has the higher confidence of the two, ties one half.
+
+    The Mann-Whitney statistic by midranks; None unless there are right and wrong verdicts.
+    """
+    data = _verdicts(confidence, correct)
+    right = int(data.correct.sum())
+    wrong = len(data.correct) - right
+    if right == 0 or wrong == 0:
+        return None
+    rank_sum = float(stats.rankdata(data.confidence)[data.correct].sum())
+    return (rank_sum - right * (right + 1) / 2) / (right * wrong)
+
+
+def auprc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
+    """Average precision: sum over thresholds of (recall step) x (precision), no interpolation.
+
+    Equal confidences enter together; None without a right verdict.
+    """
+    data = _verdicts(confidence, correct)
+    if not data.correct.any():
+        return None
+    order = np.argsort(-data.confidence, kind="stable")
+    scores, hits = data.confidence[order], np.cumsum(data.correct[order])
+    is_last = np.append(np.diff(scores) != 0, True)
+    answered = np.arange(1, len(scores) + 1)[is_last]
+    found = hits[is_last]
+    return float((np.diff(found, prepend=0) / hits[-1] * found / answered).sum())
+
+
+def _verdicts(confidence: ArrayLike, correct: ArrayLike) -> _Verdicts:
+    scores, right = rounded(confidence), np.asarray(correct, dtype=np.bool_)
+    if scores.ndim != 1 or scores.shape != right.shape:
+        raise InvalidArgument("confidence and correct must be one-dimensional, of equal length")
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise InvalidArgument("confidences must lie in [0, 1]; leave failed judgements out")
+    return _Verdicts(scores, right)
+
+
+def _bin_of(confidence: FloatArray, edges: FloatArray) -> IntArray:
+    if len(edges) < 2 or (np.diff(edges) < 0).any():
+        raise InvalidArgument("edges must be at least two numbers that do not decrease")
+    if confidence.size and (confidence.min() < edges[0] or confidence.max() > edges[-1]):
+        raise InvalidArgument("the edges must cover all confidences")
+    return np.asarray(np.searchsorted(edges[:-1], confidence, side="right") - 1, dtype=np.int64)
+
+
+def _mean(values: FloatArray) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,155 @@
+"""Labelled pairs as a certification reads them: checked, rounded, in exchangeable units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calibration.confidence import rounded
+from calibration.errors import InvalidArgument
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Calibration pairs.
+
+    Attributes:
+        confidence: Shape (n, k), rounded; -inf where the judge failed, so that it never answers.
+        loss: Disagreement with people, shape (n, k), in [0, 1]; 0 where the judge failed.
+        group: Shape (n,), 0 .. number of groups - 1; pairs of one group may depend on each other.
+        weight: Shape (n,), 1 / probability of having been labelled; None where all are equal.
+        is_soft: Some loss lies strictly between 0 and 1.
+    """
+
+    confidence: FloatArray
+    loss: FloatArray
+    group: IntArray
+    weight: FloatArray | None
+    is_soft: bool
+
+    @property
+    def n(self) -> int:
+        """Number of pairs."""
+        return len(self.confidence)
+
+    @property
+    def n_judges(self) -> int:
+        """Number of judges."""
+        return int(self.confidence.shape[1])
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return int(self.group.max()) + 1 if self.group.size else 0
+
+    def rows(self, chosen: IntArray | BoolArray) -> Sample:
+        """The sample of some rows; its groups are numbered anew."""
+        weight = None if self.weight is None else self.weight[chosen]
+        return replace(
+            self,
+            confidence=self.confidence[chosen],
+            loss=self.loss[chosen],
+            group=numbered(self.group[chosen]),
+            weight=weight,
+        )
+
+
+def checked_sample(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    groups: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> Sample:
+    """Check the arrays of a certification and put them in the form that the tests read.
+
+    Raises:
+        InvalidArgument: Shapes do not match; a confidence is outside [0, 1]; a correctness is
+            missing or outside [0, 1] where there is a confidence; a weight is below 1.
+    """
+    scores = checked_confidence("confidence", confidence)
+    agreement = np.asarray(correct, dtype=np.float64)
+    if agreement.shape != scores.shape:
+        raise InvalidArgument(f"correct must have shape {scores.shape}, not {agreement.shape}")
+    is_scored = scores > -np.inf
+    judged = agreement[is_scored]
+    if np.isnan(judged).any():
+        raise InvalidArgument("correct is nan where confidence is not: leave unlabelled pairs out")
+    if not np.all((judged >= 0) & (judged <= 1)):
+        raise InvalidArgument("correct must lie in [0, 1]")
+    loss = np.where(is_scored, 1.0 - agreement, 0.0)
+    is_soft = bool(np.any((judged > 0) & (judged < 1)))
+    return Sample(
+        scores,
+        loss,
+        _checked_groups(groups, len(scores)),
+        _checked_weights(weights, len(scores)),
+        is_soft,
+    )
+
+
+def checked_confidence(name: str, confidence: ArrayLike, n_judges: int | None = None) -> FloatArray:
+    """Round confidences and set failures (nan) to -inf.
+
+    Raises:
+        InvalidArgument: Not of shape (n, k) with k >= 1, or a value outside [0, 1].
+    """
+    scores = rounded(confidence)
+    if scores.ndim != 2 or scores.shape[1] == 0:
+        raise InvalidArgument(f"{name} must have shape (pairs, judges), not {scores.shape}")
+    if n_judges is not None and scores.shape[1] != n_judges:
+        raise InvalidArgument(f"{name} must have {n_judges} columns, not {scores.shape[1]}")
+    if np.any((scores < 0) | (scores > 1)):
+        raise InvalidArgument(f"{name} must lie in [0, 1], nan where the judge failed")
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+def numbered(values: NDArray[np.generic]) -> IntArray:
+    """Number the distinct values 0, 1, .. and return each row's number."""
+    _, number = np.unique(values, return_inverse=True)
+    return np.asarray(number, dtype=np.int64).reshape(-1)
+
+
+def one_row_a_group(group: IntArray, rng: np.random.Generator) -> IntArray:
+    """Draw one row of each group, each row of a group equally likely; rows in increasing order."""
+    shuffled = rng.permutation(group.size)
+    _, first = np.unique(group[shuffled], return_index=True)
+    return np.sort(shuffled[first])
+
+
+def rows_of_drawn_groups(
+    group: IntArray, n_groups_drawn: int, rng: np.random.Generator
+) -> BoolArray:
+    """Mark the rows of that many groups, drawn at random."""
+    n_groups = int(group.max()) + 1 if group.size else 0
+    is_drawn = np.zeros(n_groups, dtype=np.bool_)
+    is_drawn[rng.permutation(n_groups)[:n_groups_drawn]] = True
+    return is_drawn[group]
+
+
+def _checked_groups(groups: ArrayLike | None, n: int) -> IntArray:
+    if groups is None:
+        return np.arange(n)
+    values = np.asarray(groups)
+    if values.shape != (n,):
+        raise InvalidArgument(f"groups must have shape ({n},), not {values.shape}")
+    return numbered(values)
+
+
+def _checked_weights(weights: ArrayLike | None, n: int) -> FloatArray | None:
+    if weights is None:
+        return None
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (n,):
+        raise InvalidArgument(f"weights must have shape ({n},), not {values.shape}")
+    if not np.all(np.isfinite(values) & (values >= 1.0 - _TOLERANCE)):
+        raise InvalidArgument("weights must be 1 / probability of being labelled, so at least 1")
+    # Equal probabilities of being labelled are an ordinary sample.
+    return None if n == 0 or np.ptp(values) <= _TOLERANCE * values[0] else values

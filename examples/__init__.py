@@ -1,0 +1,1 @@
+"""The bundled example: synthetic pairs with planted flaws, and what writes them."""

@@ -1,0 +1,1 @@
+"""Judges: what asks models, embedded or remote, which of two responses is better."""

@@ -1,0 +1,202 @@
+"""Simulated annotators: N few-shot sets of K labelled examples each (Jung, Brahman, Choi 2025).
+
+Every set makes the judge answer as another person might, and the mean over sets is its confidence.
+*Individual* sets hold one person's own labels; *majority* sets hold the majority's labels, and differ
+by their inputs. A drawn set is frozen: its content, not where it came from, is part of the judge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+
+from judges.errors import ExamplesInsufficient
+from judges.types import Label, Pair
+
+ExampleLabels = Literal["auto", "individual", "majority", "random"]
+MAX_ANNOTATORS: Final = 10
+
+_CHOICES: Final[tuple[Label, ...]] = ("a", "b")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """A pair with what people said of it.
+
+    Attributes:
+        pair: The pair.
+        labels: (annotator, label), the annotator None where unknown.
+        group: The unit of exchangeability; no set holds two examples of one.
+    """
+
+    pair: Pair
+    labels: tuple[tuple[str | None, Label], ...]
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One few-shot example, shown in the order in which it was posted."""
+
+    pair: Pair
+    label: Label
+
+
+ExampleSets = tuple[tuple[Example, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    group: str
+    example: Example
+
+
+def draw_annotators(  # noqa: PLR0913 - the size of the draw, its chance and two declared options
+    labelled: Iterable[LabelledPair],
+    n: int,
+    k: int,
+    rng: np.random.Generator,
+    *,
+    labels: ExampleLabels = "auto",
+    with_ties: bool = False,
+) -> ExampleSets:
+    """Draw the example sets of `n` simulated annotators.
+
+    The labels of a set are as evenly a and b as the pairs allow. Sets share no group as long as
+    there are enough groups. The draw does not depend on the order of `labelled`.
+
+    Args:
+        labelled: The pairs to choose from.
+        n: Annotators; without examples they would all be the same, so `k = 0` gives one.
+        k: Examples each.
+        rng: The source of chance.
+        labels: `individual` takes one annotator's own labels for each set, `majority` the most
+            frequent label of each pair (pairs without one are left out), `random` replaces these
+            by coin flips (an ablation), `auto` is individual where `n` annotators have labelled `k`
+            groups, else majority.
+        with_ties: Whether ties may serve as examples.
+
+    Raises:
+        ExamplesInsufficient: There are fewer than `k` groups with a usable label, or fewer than `n`
+            annotators with so many.
+        ValueError: `n` or `k` out of range.
+    """
+    if not 1 <= n <= MAX_ANNOTATORS or k < 0:
+        raise ValueError(f"annotators must be 1 to {MAX_ANNOTATORS} and examples 0 or more")
+    if labels not in get_args(ExampleLabels):
+        raise ValueError(f"labels must be one of {', '.join(get_args(ExampleLabels))}")
+    if k == 0:
+        return ((),)
+    pairs = sorted(labelled, key=lambda item: (item.group, item.pair.id, item.pair.content_hash))
+    people = _people_with(_by_annotator(pairs, with_ties), k)
+    if labels == "individual" or (labels == "auto" and len(people) >= n):
+        sources = _choose_people(people, n, k, rng)
+    else:
+        sources = [_common_candidates(pairs, k, with_ties)] * n
+    kinds = _CHOICES if not with_ties else (*_CHOICES, "tie")
+    sets = _draw_sets(sources, k, kinds, rng)
+    return _with_random_labels(sets, rng) if labels == "random" else sets
+
+
+def example_prompts(sets: ExampleSets) -> frozenset[str]:
+    """Return the prompt hashes of all examples: their groups must not be judged or certified on."""
+    return frozenset(example.pair.prompt_hash for examples in sets for example in examples)
+
+
+def examples_hash(sets: ExampleSets) -> str:
+    """Return a hash of all that the sets show a judge, in their order."""
+    digest = hashlib.sha256()
+    for examples in sets:
+        digest.update(f"set {len(examples)}\n".encode("ascii"))
+        for example in examples:
+            digest.update(f"{example.pair.content_hash} {example.label}\n".encode("ascii"))
+    return digest.hexdigest()
+
+
+def _choose_people(
+    people: list[list[_Candidate]], n: int, k: int, rng: np.random.Generator
+) -> list[list[_Candidate]]:
+    if len(people) < n:
+        raise ExamplesInsufficient(
+            f"{len(people)} annotators labelled {k} or more groups, {n} are needed"
+        )
+    return [people[index] for index in rng.permutation(len(people))[:n]]
+
+
+def _common_candidates(pairs: Sequence[LabelledPair], k: int, with_ties: bool) -> list[_Candidate]:
+    common = list(_majority(pairs, with_ties))
+    if (groups := len({candidate.group for candidate in common})) < k:
+        raise ExamplesInsufficient(f"{groups} groups have a majority label, {k} are needed")
+    return common
+
+
+def _by_annotator(pairs: Sequence[LabelledPair], with_ties: bool) -> dict[str, list[_Candidate]]:
+    people: dict[str, list[_Candidate]] = {}
+    for item in pairs:
+        for annotator, label in item.labels:
+            if annotator is not None and (with_ties or label != "tie"):
+                candidate = _Candidate(item.group, Example(item.pair, label))
+                people.setdefault(annotator, []).append(candidate)
+    return people
+
+
+def _people_with(people: dict[str, list[_Candidate]], k: int) -> list[list[_Candidate]]:
+    eligible = (name for name in sorted(people) if len({c.group for c in people[name]}) >= k)
+    return [people[name] for name in eligible]
+
+
+def _majority(pairs: Sequence[LabelledPair], with_ties: bool) -> Iterator[_Candidate]:
+    for item in pairs:
+        votes = Counter(label for _, label in item.labels).most_common(2)
+        if not votes or (len(votes) == 2 and votes[0][1] == votes[1][1]):
+            continue
+        if with_ties or votes[0][0] != "tie":
+            yield _Candidate(item.group, Example(item.pair, votes[0][0]))
+
+
+def _with_random_labels(sets: ExampleSets, rng: np.random.Generator) -> ExampleSets:
+    return tuple(
+        tuple(Example(example.pair, _CHOICES[int(rng.integers(2))]) for example in examples)
+        for examples in sets
+    )
+
+
+def _draw_sets(
+    sources: Sequence[list[_Candidate]],
+    k: int,
+    kinds: tuple[Label, ...],
+    rng: np.random.Generator,
+) -> ExampleSets:
+    used: set[str] = set()
+    sets = []
+    for index, own in enumerate(sources):
+        shuffled = [own[position] for position in rng.permutation(len(own))]
+        # where k does not divide evenly, each set gives the rest to another label
+        turn = [kinds[(index + step) % len(kinds)] for step in range(k)]
+        chosen = _balanced(shuffled, Counter(turn), used)
+        used.update(candidate.group for candidate in chosen)
+        sets.append(tuple(chosen[position].example for position in rng.permutation(k)))
+    return tuple(sets)
+
+
+def _balanced(
+    shuffled: Sequence[_Candidate], quota: Counter[Label], used: set[str]
+) -> list[_Candidate]:
+    """Choose candidates of different groups: by the quota of each label, unused groups first."""
+    fresh_first = sorted(shuffled, key=lambda candidate: candidate.group in used)
+    wanted = quota.total()
+    chosen: dict[str, _Candidate] = {}
+    for candidate in fresh_first:
+        label = candidate.example.label
+        if candidate.group not in chosen and quota[label] > 0:
+            chosen[candidate.group] = candidate
+            quota[label] -= 1
+    for candidate in fresh_first:
+        if len(chosen) < wanted:
+            chosen.setdefault(candidate.group, candidate)
+    return list(chosen.values())

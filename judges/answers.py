@@ -1,0 +1,128 @@
+"""From the answers of one judge's simulated annotators, in both orders, to its score of a pair.
+
+An average over fewer annotators or one order would be another judge than the one that was certified:
+where any answer failed, the score failed. Usage counts all the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from judges.base import JudgeSpec
+from judges.label_tokens import LABEL_BOUND, LabelProbabilities
+from judges.mirroring import Preference, mean_preference, normalise
+from judges.types import JudgeFailure, Score, TokenUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one simulated annotator said of the pair in one order.
+
+    Attributes:
+        said: The labels' probabilities: of the response shown first, of that shown second and, with
+            three labels, of neither; or the failure.
+        usage: What it cost, retries included.
+        is_usage_known: Whether the back end reported the tokens of every call.
+        flags: What was special about it.
+    """
+
+    said: LabelProbabilities | JudgeFailure
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    is_usage_known: bool = True
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatorAnswers:
+    """One simulated annotator's answers, a shown first and a shown second; None: was not asked."""
+
+    a_first: Answer
+    a_second: Answer | None
+
+    @property
+    def given(self) -> tuple[Answer, ...]:
+        """The answers to what was asked."""
+        return (self.a_first,) if self.a_second is None else (self.a_first, self.a_second)
+
+
+def score_of_answers(
+    spec: JudgeSpec,
+    annotators: Sequence[AnnotatorAnswers],
+    *,
+    seconds: float | None = None,
+    flags: Sequence[str] = (),
+) -> Score:
+    """Return the mean over all answers, each mapped back to a and b, or the first failure.
+
+    Swapping the two responses of the pair gives the mirrored score, bit for bit, where both orders
+    were asked.
+
+    Args:
+        spec: The judge.
+        annotators: At least one.
+        seconds: How long the judge took.
+        flags: What is special about the pair itself.
+    """
+    answers = [answer for annotator in annotators for answer in annotator.given]
+    failures = [a.said for a in answers if isinstance(a.said, JudgeFailure)]
+    probabilities = [a.said for a in answers if isinstance(a.said, LabelProbabilities)]
+    usage = sum((answer.usage for answer in answers), TokenUsage())
+    is_usage_known = all(answer.is_usage_known for answer in answers)
+    rows = () if failures else tuple(_row(annotator) for annotator in annotators)
+    mean = None if failures else mean_preference(p for row in rows for p in row if p is not None)
+    has_ties = any(len(said.shares) > 2 for said in probabilities)
+    return Score(
+        judge=spec.name,
+        fingerprint=spec.fingerprint,
+        p_a=None if mean is None else mean.p_a,
+        p_tie=mean.p_tie if mean is not None and has_ties else None,
+        annotators=tuple(_numbers(row, has_ties) for row in rows),
+        outside_mass=None if failures else _mean_outside_mass(probabilities),
+        failure=failures[0] if failures else None,
+        usage=usage,
+        cost_usd=_cost(spec, usage) if is_usage_known else None,
+        seconds=seconds,
+        flags=tuple(sorted({*flags, *_flags(answers, probabilities)})),
+    )
+
+
+def _row(annotator: AnnotatorAnswers) -> tuple[Preference, Preference | None]:
+    second = annotator.a_second
+    return (
+        _preference(annotator.a_first.said),
+        None if second is None else _preference(second.said).swapped(),
+    )
+
+
+def _preference(said: LabelProbabilities | JudgeFailure) -> Preference:
+    assert isinstance(said, LabelProbabilities)
+    return normalise(*said.shares)
+
+
+def _numbers(row: tuple[Preference, Preference | None], has_ties: bool) -> tuple[float | None, ...]:
+    first, second = row
+    numbers = (first.p_a, None if second is None else second.p_a)
+    ties = tuple(p.p_tie for p in row if p is not None) if has_ties else ()
+    return (*numbers, *ties)
+
+
+def _mean_outside_mass(probabilities: Sequence[LabelProbabilities]) -> float | None:
+    masses = [said.outside_mass for said in probabilities if said.outside_mass is not None]
+    return math.fsum(masses) / len(masses) if len(masses) == len(probabilities) else None
+
+
+def _cost(spec: JudgeSpec, usage: TokenUsage) -> float | None:
+    if spec.price_input is None or spec.price_output is None:
+        return None
+    return (usage.prompt * spec.price_input + usage.completion * spec.price_output) / 1e6
+
+
+def _flags(answers: Sequence[Answer], probabilities: Sequence[LabelProbabilities]) -> set[str]:
+    flags = {flag for answer in answers for flag in answer.flags}
+    flags.update(flag for said in probabilities for flag in said.flags)
+    bounds = [said.bound for said in probabilities if said.bound is not None]
+    if bounds:
+        flags.add(f"{LABEL_BOUND}:{max(bounds):.1e}")
+    return flags

@@ -1,0 +1,88 @@
+"""What a judge is: the protocol all judges share, their description, and its fingerprint.
+
+A fingerprint is a hash of everything that can change a score: model, revision, prompt template,
+frozen few-shot examples, decoding, orders. A certificate is bound to fingerprints, so two judges
+with the same fingerprint must give the same scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from judges.types import Pair, Score
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSpec:
+    """A judge's public description.
+
+    `scored_by` holds all that its scores depend on and nothing else; prices, time limits and
+    addresses stay outside, because changing them changes no score. Prices are in USD per million
+    tokens, None where unknown. `is_symmetric` says that swapping the responses mirrors the score,
+    so that one stored score serves both. `is_local` says that asking costs neither money nor a
+    wait. `training_prompts` are the prompt hashes the judge knows from its training or shows as
+    few-shot examples: such groups never count in a calibration sample.
+    """
+
+    name: str
+    kind: str
+    model: str | None
+    scored_by: Mapping[str, Any]
+    price_input: float | None = None
+    price_output: float | None = None
+    is_symmetric: bool = True
+    is_local: bool = False
+    training_prompts: frozenset[str] = frozenset()
+    example_prompts: frozenset[str] = frozenset()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    certified_fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A stable hash of `scored_by`, prefixed by the judge's kind.
+
+        A recorded judge that a certificate names is known by its fingerprint alone:
+        `certified_fingerprint` then stands for the hash.
+        """
+        if self.certified_fingerprint is not None:
+            return self.certified_fingerprint
+        text = json.dumps(self.scored_by, sort_keys=True, separators=(",", ":"))
+        return f"{self.kind}:{hashlib.sha256(text.encode('ascii')).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeHealth:
+    """Whether a judge can answer, and if not, why."""
+
+    is_ready: bool
+    detail: str = ""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Something that scores pairs.
+
+    `score` never raises for what happens to one pair: it returns a `Score` with a `failure`. It
+    bounds its own concurrency, so callers may start as many as they like and cancel any of them.
+    """
+
+    @property
+    def spec(self) -> JudgeSpec:
+        """The judge's description; constant while it is open."""
+        ...
+
+    async def score(self, pair: Pair) -> Score:
+        """Return the judge's score of one pair."""
+        ...
+
+    async def health(self) -> JudgeHealth:
+        """Say whether the judge can answer now, within a few seconds."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections and processes; safe to call twice."""
+        ...

@@ -1,0 +1,278 @@
+"""Runs judges in order over pairs: the next is asked only where those before did not answer.
+
+The decision is `calibration.cascade.decide`'s, one tier at a time (Jung, Brahman, Choi 2025,
+"Trust or Escalate"): a judge answers where its confidence reaches its threshold, a failure or no
+preference escalates, and a pair nobody answers is abstained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from calibration.cascade import decide
+from calibration.confidence import TieRule, preference
+from judges.base import Judge
+from judges.errors import JudgeUnavailable
+from judges.labels import swap_label
+from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
+
+Status = Literal["accepted", "abstained", "failed"]
+KnownScore = Callable[[Judge, Pair], Awaitable[Score | None]]
+
+_LABELS: Final[dict[int, Label]] = {1: "a", -1: "b", 0: "tie"}
+_TOO_LATE: Final = "not answered before the deadline"
+DEFAULT_CONCURRENCY: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A judge and the confidence from which its verdict is accepted; +inf: it is never asked."""
+
+    judge: Judge
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TierOutcome:
+    """What one judge that was asked contributed to a verdict.
+
+    `label` and `confidence` are None where it failed or had no preference.
+    """
+
+    judge: str
+    score: Score
+    label: Label | None
+    confidence: float | None
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeVerdict:
+    """The cascade's answer to one pair.
+
+    Attributes:
+        id: The pair's id.
+        status: `accepted`; `abstained` where a judge scored the pair and none was confident
+            enough, or none may ever answer; `failed` where every judge asked failed, or the
+            deadline cut the pair off on its way up.
+        label: The verdict, None unless accepted.
+        confidence: The accepted judge's probability of the label.
+        judge: The name of the judge that answered.
+        tiers: Every judge that was asked, in order.
+        cost_usd: What the new scores cost; None where one of them has no known cost.
+        fresh: The scores that were newly obtained and are to be kept; a judge that the deadline cut
+            off said nothing worth keeping.
+        cached: No judge had to be asked anew.
+    """
+
+    id: str
+    status: Status
+    label: Label | None
+    confidence: float | None
+    judge: str | None
+    tiers: tuple[TierOutcome, ...]
+    cost_usd: float | None
+    fresh: tuple[Score, ...]
+    cached: bool
+
+    @property
+    def mirror(self) -> CascadeVerdict:
+        """The verdict on the same pair with its two responses swapped."""
+        return replace(
+            self,
+            label=None if self.label is None else swap_label(self.label),
+            tiers=tuple(_mirrored(tier) for tier in self.tiers),
+            fresh=tuple(score.mirrored() for score in self.fresh),
+        )
+
+
+async def judge_pair(
+    pair: Pair,
+    tiers: Sequence[Tier],
+    *,
+    ties: TieRule = "exclude",
+    known: KnownScore | None = None,
+    deadline: float | None = None,
+) -> CascadeVerdict:
+    """Return the cascade's verdict on one pair; a judge's failure never raises.
+
+    Args:
+        pair: What to judge.
+        tiers: From cheap to strong.
+        ties: The rule by which probabilities become a label and a confidence.
+        known: Gives a score that is already stored; it is then not asked for again.
+        deadline: Time of the running event loop after which a judge that has not answered counts
+            as failed with `DEADLINE` and no further one is asked.
+    """
+    outcomes: list[TierOutcome] = []
+    asked: list[Score] = []
+    for tier in tiers:
+        if tier.threshold == math.inf:
+            continue
+        score = await known(tier.judge, pair) if known is not None else None
+        if score is None:
+            score = await _ask(tier.judge, pair, deadline)
+            asked.append(score)
+        outcomes.append(_outcome(tier, score, ties))
+        if outcomes[-1].accepted or _is_cut_off(score):
+            break
+    return _verdict(pair.id, tuple(outcomes), tuple(asked))
+
+
+async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of the stream's own
+    pairs: AsyncIterable[Pair] | Iterable[Pair],
+    tiers: Sequence[Tier],
+    *,
+    ties: TieRule = "exclude",
+    known: KnownScore | None = None,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    deadline_seconds: float | None = None,
+) -> AsyncIterator[CascadeVerdict]:
+    """Yield a verdict for every pair, in the order of completion.
+
+    At most `concurrency` pairs are on their way at a time, each at its own tier, so that all judges
+    work at once and memory stays bounded however long the stream is. Pairs not done after
+    `deadline_seconds` end with a `DEADLINE` failure that keeps the scores they have. Closing the
+    iterator cancels what is in flight.
+
+    Args:
+        pairs: Read only as fast as verdicts are taken.
+        tiers: From cheap to strong.
+        ties: The rule by which probabilities become a label and a confidence.
+        known: Gives a score that is already stored.
+        concurrency: Pairs in flight.
+        deadline_seconds: Time for the whole stream.
+    """
+    deadline = _deadline_after(deadline_seconds)
+    done: asyncio.Queue[CascadeVerdict | None] = asyncio.Queue()
+    slots = asyncio.Semaphore(concurrency)
+
+    async def judge(pair: Pair) -> None:
+        done.put_nowait(await judge_pair(pair, tiers, ties=ties, known=known, deadline=deadline))
+
+    # The task group lives in a task of its own: a generator must not be suspended inside one.
+    producer = asyncio.create_task(_start_all(pairs, judge, slots))
+    producer.add_done_callback(lambda _: done.put_nowait(None))
+    try:
+        while (verdict := await done.get()) is not None:
+            yield verdict
+            slots.release()
+        await producer
+    finally:
+        producer.cancel()
+        with suppress(asyncio.CancelledError):
+            await producer
+
+
+async def _start_all(
+    pairs: AsyncIterable[Pair] | Iterable[Pair],
+    judge: Callable[[Pair], Coroutine[None, None, None]],
+    slots: asyncio.Semaphore,
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        async for pair in _each(pairs):
+            await slots.acquire()
+            group.create_task(judge(pair))
+
+
+async def _each(pairs: AsyncIterable[Pair] | Iterable[Pair]) -> AsyncIterator[Pair]:
+    if isinstance(pairs, AsyncIterable):
+        async for pair in pairs:
+            yield pair
+    else:
+        for pair in pairs:
+            yield pair
+
+
+async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:
+    if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+        return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
+    try:
+        async with asyncio.timeout_at(deadline) as limit:
+            return await judge.score(pair)
+    except JudgeUnavailable as error:
+        return _failed(judge, FailureKind.UNAVAILABLE, str(error))
+    except TimeoutError as error:
+        if limit.expired():
+            return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
+        return _failed(judge, FailureKind.TIMEOUT, str(error))
+
+
+def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
+    spec = judge.spec
+    failure = JudgeFailure(kind, detail)
+    return Score(judge=spec.name, fingerprint=spec.fingerprint, p_a=None, failure=failure)
+
+
+def _outcome(tier: Tier, score: Score, ties: TieRule) -> TierOutcome:
+    label, confidence = label_and_confidence(score, ties)
+    accepted = bool(
+        decide([[math.nan if confidence is None else confidence]], [tier.threshold])[0] == 0
+    )
+    return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)
+
+
+def label_and_confidence(score: Score, ties: TieRule) -> tuple[Label | None, float | None]:
+    """Return what a score prefers and how surely; None twice for a failure or no preference."""
+    if score.p_a is None:
+        return None, None
+    p_tie = None if score.p_tie is None else [score.p_tie]
+    said = preference([score.p_a], p_tie, ties=ties)
+    confidence = float(said.confidence[0])
+    if math.isnan(confidence):
+        return None, None
+    return _LABELS[int(said.label[0])], confidence
+
+
+def _verdict(
+    pair_id: str, outcomes: tuple[TierOutcome, ...], asked: tuple[Score, ...]
+) -> CascadeVerdict:
+    last = outcomes[-1] if outcomes else None
+    answer = last if last is not None and last.accepted else None
+    costs = [score.cost_usd for score in asked]
+    return CascadeVerdict(
+        id=pair_id,
+        status=_status(outcomes),
+        label=None if answer is None else answer.label,
+        confidence=None if answer is None else answer.confidence,
+        judge=None if answer is None else answer.judge,
+        tiers=outcomes,
+        cost_usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+        fresh=tuple(score for score in asked if not _is_cut_off(score)),
+        cached=not asked,
+    )
+
+
+def _status(outcomes: tuple[TierOutcome, ...]) -> Status:
+    if not outcomes:
+        return "abstained"
+    if outcomes[-1].accepted:
+        return "accepted"
+    has_score = any(outcome.score.failure is None for outcome in outcomes)
+    return "abstained" if has_score and not _is_cut_off(outcomes[-1].score) else "failed"
+
+
+def _is_cut_off(score: Score) -> bool:
+    return score.failure is not None and score.failure.kind is FailureKind.DEADLINE
+
+
+def _mirrored(tier: TierOutcome) -> TierOutcome:
+    label = None if tier.label is None else swap_label(tier.label)
+    return replace(tier, score=tier.score.mirrored(), label=label)
+
+
+def _deadline_after(seconds: float | None) -> float | None:
+    return None if seconds is None else asyncio.get_running_loop().time() + seconds

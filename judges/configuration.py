@@ -1,0 +1,192 @@
+"""The configuration's tables of judges and cascades, checked: types, ranges, unknown keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from judges.annotators import MAX_ANNOTATORS, ExampleLabels
+from judges.errors import JudgeConfigurationInvalid
+from judges.openai_replies import Endpoint
+from judges.openai_settings import Confidence, Orders
+
+_KINDS: Final = ("openai", "student", "recorded", "vllm")
+_FEW: Final = 5  # N and K of the paper's experiments
+_DEFAULT_LABELS: Final = ("A", "B")
+_VERBALIZED_TOKENS: Final = 16
+
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StudentTable(_Table):
+    """The embedded judge has nothing to set."""
+
+    kind: Literal["student"]
+
+
+class RecordedTable(_Table):
+    """Recorded scores of one name, or a jury of those whose names match `members`."""
+
+    kind: Literal["recorded"]
+    members: Annotated[list[str], Field(min_length=1)] | None = None
+    model: str | None = None
+    prompt_hash: str | None = None
+
+
+class OpenAITable(_Table):
+    """A judge behind an OpenAI-compatible server."""
+
+    kind: Literal["openai"]
+    model: Annotated[str, Field(min_length=1)]
+    base_url: str | None = None
+    revision: str | None = None
+    annotators: Annotated[int, Field(ge=1, le=MAX_ANNOTATORS)] = _FEW
+    examples: Annotated[int, Field(ge=0, le=64)] | None = None
+    examples_from: str | None = None
+    example_labels: ExampleLabels = "auto"
+    examples_seed: Annotated[int, Field(ge=0)] = 0
+    orders: Orders = "both"
+    template: str | None = None
+    confidence: Confidence = "annotators"
+    labels: list[str] = Field(default_factory=lambda: list(_DEFAULT_LABELS))
+    endpoint: Endpoint = "chat"
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    concurrency: Annotated[int, Field(ge=1)] = 64
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    attempts: Annotated[int, Field(ge=1)] = 5
+    price_input: Price | None = None
+    price_output: Price | None = None
+    api_key_env: Annotated[str, Field(min_length=1)] | None = None
+
+    @property
+    def example_count(self) -> int:
+        """Examples per annotator."""
+        return _FEW if self.examples is None else self.examples
+
+    @property
+    def template_name(self) -> str:
+        """The template, by default the one for this kind of confidence."""
+        return self.template or ("verbalized" if self.confidence == "verbalized" else "pairwise")
+
+    @property
+    def answer_tokens(self) -> int:
+        """How long one answer may be."""
+        is_verbalized = self.confidence == "verbalized"
+        return self.max_tokens or (_VERBALIZED_TOKENS if is_verbalized else 1)
+
+    @model_validator(mode="after")
+    def _examples_have_a_source(self) -> Self:
+        if self.confidence != "annotators" and (self.examples or self.examples_from):
+            raise ValueError(f"confidence: {self.confidence} takes no examples")
+        if self.examples and self.examples_from is None:
+            raise ValueError("examples_from: needed where examples are to be shown")
+        return self
+
+
+class CascadeTable(_Table):
+    """Judges from cheap to strong, and the confidences they need where there is no certificate."""
+
+    judges: Annotated[list[str], Field(min_length=1)]
+    thresholds: list[float] | None = None
+
+    @model_validator(mode="after")
+    def _thresholds_fit(self) -> Self:
+        if len(set(self.judges)) < len(self.judges):
+            raise ValueError("judges: a name occurs twice")
+        if self.thresholds is None:
+            return self
+        if len(self.thresholds) != len(self.judges):
+            raise ValueError(f"thresholds: one for each of the {len(self.judges)} judges is needed")
+        if not all(0 <= threshold <= 1 or threshold == math.inf for threshold in self.thresholds):
+            raise ValueError("thresholds: each is between 0 and 1, or inf for a judge never asked")
+        return self
+
+
+TableT = TypeVar("TableT", bound=_Table)
+JudgeTable = StudentTable | RecordedTable | OpenAITable
+
+_TABLES: Final[dict[str, type[StudentTable] | type[RecordedTable] | type[OpenAITable]]] = {
+    "student": StudentTable,
+    "recorded": RecordedTable,
+    "openai": OpenAITable,
+}
+
+
+def tables(config: Mapping[str, Any], section: str) -> Mapping[str, object]:
+    """Return the tables under `section` by name.
+
+    Raises:
+        JudgeConfigurationInvalid: The section is no table.
+    """
+    content = config.get(section, {})
+    if not isinstance(content, Mapping):
+        raise JudgeConfigurationInvalid(f"{section}: must be a table of tables")
+    return content
+
+
+def read_judge(name: str, content: object) -> JudgeTable:
+    """Return the checked table of one judge.
+
+    Raises:
+        JudgeConfigurationInvalid: Names the key.
+    """
+    path = f"judges.{name}"
+    if not isinstance(content, Mapping):
+        raise JudgeConfigurationInvalid(f"{path}: must be a table")
+    kind = content.get("kind")
+    if kind == "vllm":
+        raise JudgeConfigurationInvalid(
+            f'{path}.kind: hosting a model needs the extra "vllm" and is not available yet; run'
+            ' `vllm serve` and use kind = "openai" with its address as base_url'
+        )
+    if kind not in _TABLES:
+        known = ", ".join(_KINDS)
+        near = _did_you_mean(str(kind), _KINDS)
+        what = "missing" if kind is None else f"{kind!r} is unknown"
+        raise JudgeConfigurationInvalid(f"{path}.kind: {what}{near}; known: {known}")
+    return _read(path, _TABLES[str(kind)], content)
+
+
+def read_cascade(name: str, content: object) -> CascadeTable:
+    """Return the checked table of one cascade.
+
+    Raises:
+        JudgeConfigurationInvalid: Names the key.
+    """
+    if not isinstance(content, Mapping):
+        raise JudgeConfigurationInvalid(f"cascades.{name}: must be a table")
+    return _read(f"cascades.{name}", CascadeTable, content)
+
+
+def _read(path: str, table: type[TableT], content: Mapping[str, Any]) -> TableT:
+    try:
+        return table.model_validate(dict(content))
+    except ValidationError as error:
+        problems = [_described(path, table, problem) for problem in error.errors()]
+        raise JudgeConfigurationInvalid("; ".join(problems)) from None
+
+
+def _described(path: str, table: type[_Table], problem: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = _did_you_mean(key, table.model_fields)
+        return f"{path}.{key}: unknown key{near}; known: {', '.join(table.model_fields)}"
+    if problem["type"] == "value_error":
+        return f"{path}.{str(problem['msg']).removeprefix('Value error, ')}"
+    return f"{path}.{key}: {problem['msg']}, not {problem['input']!r:.40}"
+
+
+def _did_you_mean(word: str, known: Any) -> str:
+    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,138 @@
+"""From the log-probabilities of a judge's first token to the probability of each label.
+
+A label may be spelled by several tokens (with or without a space before it, in another case), whose
+probabilities add up. The labels' probabilities are renormalised; what lies outside them is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from judges.types import FailureKind, JudgeFailure
+
+LABEL_OUTSIDE: Final = "label_outside_top_logprobs"
+LABEL_BOUND: Final = "label_bound"
+NO_LOGPROBS: Final = "no_logprobs"
+
+_MAX_LOGPROB: Final = 1e-6  # a log-softmax in single precision may end a little above 0
+_MAX_TOTAL: Final = 1.01
+_SPACES: Final = (
+    " \t\r\n\u2581\u0120\u010a"  # the last three: a space or newline as tokenizers print it
+)
+_QUOTES: Final = "[](){}*\"'`.: \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelProbabilities:
+    """How probable each label is as the judge's answer.
+
+    Attributes:
+        shares: The labels' probabilities, renormalised, in the labels' order.
+        outside_mass: Probability of anything but a label; None where it is not known.
+        bound: The most that a label missing among the returned tokens can have had, before
+            renormalisation; None where none is missing.
+        flags: What is special about the answer.
+    """
+
+    shares: tuple[float, ...]
+    outside_mass: float | None
+    bound: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+class LabelMatcher:
+    """Says which label a token spells.
+
+    White space around the token does not count. Case does not count either, unless two labels
+    differ by nothing else.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        folded = {label.casefold(): index for index, label in enumerate(labels)}
+        self._is_any_case = len(folded) == len(self.labels)
+        exact = {label: index for index, label in enumerate(labels)}
+        self._indices = folded if self._is_any_case else exact
+
+    def index(self, token: str) -> int | None:
+        """Return the label's position, None where the token spells none."""
+        word = token.strip(_SPACES)
+        return self._indices.get(word.casefold() if self._is_any_case else word)
+
+    def index_of_text(self, text: str) -> int | None:
+        """Return the label that is all of `text` but for brackets, quotes and a full stop."""
+        index = self.index(text)
+        return self.index(text.strip(_QUOTES)) if index is None else index
+
+
+def read_label_probabilities(
+    top_logprobs: Iterable[tuple[str, object]] | Mapping[str, object], matcher: LabelMatcher
+) -> LabelProbabilities | JudgeFailure:
+    """Return the probability of each label from the most probable tokens of one position.
+
+    A label that is not among them counts as 0; its probability is at most that of the least
+    probable token returned, which is kept as a bound and flagged.
+
+    Args:
+        top_logprobs: (token, natural log-probability) of the tokens returned; the same token twice
+            counts once.
+        matcher: Knows the labels.
+
+    Returns:
+        The probabilities, or an `UNPARSEABLE` failure: no token spells a label, or a
+        log-probability is not a finite number of at most 0.
+    """
+    given = top_logprobs.items() if isinstance(top_logprobs, Mapping) else top_logprobs
+    tokens: dict[str, float] = {}
+    for token, logprob in given:
+        if (number := _checked(logprob)) is None:
+            return _unparseable(f"log-probability {str(logprob)[:40]} of token {token[:40]!r}")
+        tokens[token] = math.exp(number)
+    total = math.fsum(tokens.values())
+    if total > _MAX_TOTAL:
+        return _unparseable(f"the tokens' probabilities add up to {total:.3g}")
+    return _shares_of_labels(tokens, matcher, 1.0 - min(total, 1.0))
+
+
+def read_sampled_label(text: str, matcher: LabelMatcher) -> LabelProbabilities | JudgeFailure:
+    """Return all probability on the label that `text` is: a vote, where no log-probs are offered."""
+    index = matcher.index_of_text(text)
+    if index is None:
+        return _unparseable(f"the answer {text[:80]!r} is no label")
+    shares = tuple(float(position == index) for position in range(len(matcher.labels)))
+    return LabelProbabilities(shares, None, flags=(NO_LOGPROBS,))
+
+
+def _shares_of_labels(
+    tokens: Mapping[str, float], matcher: LabelMatcher, unseen: float
+) -> LabelProbabilities | JudgeFailure:
+    spellings: list[list[float]] = [[] for _ in matcher.labels]
+    for token, probability in tokens.items():
+        if (index := matcher.index(token)) is not None:
+            spellings[index].append(probability)
+    masses = [math.fsum(probabilities) for probabilities in spellings]
+    inside = math.fsum(masses)
+    if inside <= 0.0:
+        shown = ", ".join(repr(token)[:20] for token in list(tokens)[:5])
+        return _unparseable(f"no label among the most probable tokens ({shown})")
+    shares = tuple(mass / inside for mass in masses)
+    outside = min(1.0, max(0.0, 1.0 - inside))
+    if all(spellings):
+        return LabelProbabilities(shares, outside)
+    bound = min(min(tokens.values()), unseen)
+    return LabelProbabilities(shares, outside, bound, (LABEL_OUTSIDE,))
+
+
+def _checked(logprob: object) -> float | None:
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float):
+        return None
+    is_possible = -sys.float_info.max <= logprob <= _MAX_LOGPROB  # false for nan
+    return min(float(logprob), 0.0) if is_possible else None
+
+
+def _unparseable(detail: str) -> JudgeFailure:
+    return JudgeFailure(FailureKind.UNPARSEABLE, detail)

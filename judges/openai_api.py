@@ -1,0 +1,270 @@
+"""A judge behind any OpenAI-compatible server: `vllm serve`, hosted APIs.
+
+Every simulated annotator is asked in both orders of the responses; the few-shot examples stay as
+they are. What is read is the probability of the label tokens, not a sampled verdict (Jung, Brahman,
+Choi 2025). The only file of this package that speaks HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import httpx
+import stamina
+
+from judges.annotators import ExampleSets
+from judges.answers import AnnotatorAnswers, Answer, score_of_answers
+from judges.base import JudgeHealth, JudgeSpec
+from judges.errors import JudgeConfigurationInvalid
+from judges.label_tokens import LabelMatcher
+from judges.openai_replies import (
+    Endpoint,
+    Reply,
+    ReplyUnreadable,
+    failure_of_status,
+    labels_of_reply,
+    read_reply,
+    verbalized_labels,
+)
+from judges.openai_settings import OpenAISettings, request_body, spec_of
+from judges.prompts import Prompt, PromptTemplate
+from judges.retrying import CallFailed, retry_after_seconds
+from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
+
+Transport = httpx.AsyncBaseTransport
+
+_HEALTH_TIMEOUT_SECONDS: Final = 3.0
+_MAX_NAMES_SHOWN: Final = 10
+
+
+class OpenAIJudge:
+    """Scores pairs by asking a server; N annotators in both orders are 2N requests a pair."""
+
+    def __init__(  # noqa: PLR0913 - the judge's three parts and its three seams
+        self,
+        settings: OpenAISettings,
+        template: PromptTemplate,
+        sets: ExampleSets = ((),),
+        *,
+        transport: Transport | None = None,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._settings = settings
+        self._template = template
+        self._shared = tuple(template.shared(examples) for examples in sets)
+        self._matcher = LabelMatcher(template.labels)
+        self._clock = clock
+        self._spec = spec_of(settings, template, sets)
+        self._key = _key_from(environ, settings.api_key_env)
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._client = httpx.AsyncClient(
+            base_url=settings.base_url,
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            timeout=settings.timeout_s,
+            limits=httpx.Limits(max_connections=settings.concurrency + 1),
+            transport=transport,
+        )
+
+    @property
+    def spec(self) -> JudgeSpec:
+        """The judge's description."""
+        return self._spec
+
+    async def score(self, pair: Pair) -> Score:
+        """Return the mean over all annotators and orders, or the failure of any one of them."""
+        started = self._clock()
+        queries = [self._template.query(pair)]
+        if self._settings.orders == "both":
+            queries.append(self._template.query(pair, swapped=True))
+        halt = _Halt()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                [group.create_task(self._ask(Prompt(shared, q.text), halt)) for q in queries]
+                for shared in self._shared
+            ]
+        answers = [[task.result() for task in asked] for asked in tasks]
+        return score_of_answers(
+            self._spec,
+            [AnnotatorAnswers(row[0], row[1] if len(row) > 1 else None) for row in answers],
+            seconds=self._clock() - started,
+            flags=queries[0].flags,
+        )
+
+    async def health(self) -> JudgeHealth:
+        """Ask the server which models it has."""
+        if (missing := self._missing_key()) is not None:
+            return JudgeHealth(False, missing.detail)
+        try:
+            response = await self._client.get("models", timeout=_HEALTH_TIMEOUT_SECONDS)
+            if response.status_code == 200:
+                return self._health_by_models(response.json())
+        except (httpx.HTTPError, ValueError) as error:
+            return JudgeHealth(False, f"{self._settings.base_url}: {error or type(error).__name__}")
+        if response.status_code in (404, 405):
+            return JudgeHealth(True, "the server does not list its models")
+        failure = failure_of_status(response.status_code, response.content)
+        return JudgeHealth(False, self._explained(failure).detail)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _ask(self, prompt: Prompt, halt: _Halt) -> Answer:
+        """Ask one annotator in one order, unless another answer has failed for good."""
+        spent = _Spent()
+        try:
+            if (missing := self._missing_key()) is not None:
+                raise CallFailed(missing)
+            reply = await self._with_retries(prompt, halt, spent)
+        except CallFailed as error:
+            halt.failure = halt.failure or error.failure
+            return Answer(error.failure, spent.usage, is_usage_known=spent.is_known)
+        is_verbalized = self._settings.confidence == "verbalized"
+        said = (verbalized_labels if is_verbalized else labels_of_reply)(reply, self._matcher)
+        if isinstance(said, JudgeFailure):
+            halt.failure = halt.failure or said
+        differs = reply.model is not None and reply.model != self._settings.model
+        flags = [f"model_differs:{reply.model[:80]}"] if differs and reply.model else []
+        if not spent.is_known:
+            flags.append("no_usage")
+        return Answer(said, spent.usage, is_usage_known=spent.is_known, flags=tuple(flags))
+
+    async def _with_retries(self, prompt: Prompt, halt: _Halt, spent: _Spent) -> Reply:
+        settings = self._settings
+
+        def wait_before_retry(error: Exception) -> bool | float:
+            return isinstance(error, CallFailed) and error.retry
+
+        async for attempt in stamina.retry_context(
+            on=wait_before_retry,
+            attempts=settings.attempts,
+            timeout=None,
+            wait_initial=settings.retry_wait_s,
+            wait_max=settings.longest_wait_s,
+            wait_jitter=settings.retry_wait_s,
+        ):
+            with attempt:
+                async with self._slots:
+                    if halt.failure is not None:
+                        raise CallFailed(halt.failure)
+                    return await self._attempt(prompt, spent)
+        raise AssertionError("unreachable")
+
+    async def _attempt(self, prompt: Prompt, spent: _Spent) -> Reply:
+        settings = self._settings
+        spent.usage += TokenUsage(calls=1)
+        path = "chat/completions" if settings.endpoint == "chat" else "completions"
+        try:
+            async with asyncio.timeout(settings.timeout_s):
+                response = await self._client.post(path, json=request_body(settings, prompt))
+        except (TimeoutError, httpx.TimeoutException):
+            detail = f"no answer within {settings.timeout_s:g} s"
+            raise CallFailed(JudgeFailure(FailureKind.TIMEOUT, detail), retry=True) from None
+        except httpx.DecodingError as error:
+            failure = JudgeFailure(FailureKind.UNPARSEABLE, f"the body cannot be decoded: {error}")
+            raise CallFailed(failure) from error
+        except httpx.HTTPError as error:
+            detail = f"{settings.base_url}: {error or type(error).__name__}"
+            failure = JudgeFailure(FailureKind.CONNECTION, detail)
+            raise CallFailed(failure, retry=True) from error
+        if response.status_code != 200:
+            raise self._refusal(response)
+        return _counted(response.content, settings.endpoint, spent)
+
+    def _refusal(self, response: httpx.Response) -> CallFailed:
+        failure = self._explained(failure_of_status(response.status_code, response.content))
+        if failure.kind not in _RETRIED:
+            return CallFailed(failure)
+        wait = retry_after_seconds(response.headers.get("Retry-After"), now=time.time())
+        if wait is None:
+            return CallFailed(failure, retry=True)
+        if wait > self._settings.longest_wait_s:
+            detail = f"{failure.detail}; the server asks to wait {wait:g} s"
+            return CallFailed(replace(failure, detail=detail))
+        return CallFailed(failure, retry=wait)
+
+    def _explained(self, failure: JudgeFailure) -> JudgeFailure:
+        """Say what to look at, and keep a key that the server repeats out of sight."""
+        detail = failure.detail.replace(self._key, "***") if self._key else failure.detail
+        if failure.kind is FailureKind.UNAVAILABLE:
+            key = self._settings.api_key_env or "api_key_env (not set)"
+            detail += (
+                f" - check base_url {self._settings.base_url}, model {self._settings.model!r}"
+                f" and the key in {key}"
+            )
+        return replace(failure, detail=detail)
+
+    def _missing_key(self) -> JudgeFailure | None:
+        if self._settings.api_key_env is None or self._key:
+            return None
+        detail = f"the environment variable {self._settings.api_key_env} is not set"
+        return JudgeFailure(FailureKind.UNAVAILABLE, detail)
+
+    def _health_by_models(self, content: object) -> JudgeHealth:
+        data = content.get("data") if isinstance(content, dict) else None
+        names = [str(m.get("id")) for m in data or [] if isinstance(m, dict)]
+        if not names or self._settings.model in names:
+            return JudgeHealth(True)
+        shown = ", ".join(names[:_MAX_NAMES_SHOWN])
+        return JudgeHealth(False, f"no model {self._settings.model!r}; the server has {shown}")
+
+
+@dataclass(slots=True)
+class _Halt:
+    """The first failure among the answers for one pair: the others need not be asked any more."""
+
+    failure: JudgeFailure | None = None
+
+
+@dataclass(slots=True)
+class _Spent:
+    """Tokens of one answer so far, and whether every reply said how many it used."""
+
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    is_known: bool = True
+
+
+_RETRIED: Final = (FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT)
+
+
+def _key_from(environ: Mapping[str, str], variable: str | None) -> str | None:
+    key = environ.get(variable, "").strip() if variable else ""
+    if not (key.isascii() and key.isprintable()):
+        raise JudgeConfigurationInvalid(f"the environment variable {variable} does not hold a key")
+    return key or None
+
+
+def _counted(body: bytes, endpoint: Endpoint, spent: _Spent) -> Reply:
+    try:
+        reply = read_reply(body, endpoint)
+    except ReplyUnreadable as error:
+        spent.is_known = False
+        raise CallFailed(JudgeFailure(FailureKind.UNPARSEABLE, str(error))) from error
+    if reply.usage is None:
+        spent.is_known = False
+    else:
+        spent.usage += reply.usage
+    return reply
+
+
+def checked_base_url(path: str, text: str) -> str:
+    """Return `text` if it is an address that can be asked; `path` names the key that holds it.
+
+    Raises:
+        JudgeConfigurationInvalid: It is none, or it holds a password.
+    """
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise JudgeConfigurationInvalid(f"{path}: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise JudgeConfigurationInvalid(f"{path}: {text!r} is not an http or https address")
+    if url.userinfo:
+        raise JudgeConfigurationInvalid(f"{path}: holds a password; use api_key_env instead")
+    return text

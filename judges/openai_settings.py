@@ -1,0 +1,117 @@
+"""How an OpenAI-compatible server is asked: settings, the body of a request, the fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from judges.annotators import ExampleSets, example_prompts, examples_hash
+from judges.base import JudgeSpec
+from judges.openai_replies import Endpoint
+from judges.prompts import Prompt, PromptTemplate
+
+Orders = Literal["both", "as_posted"]
+Confidence = Literal["annotators", "predictive", "verbalized"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAISettings:
+    """How a server is asked.
+
+    Attributes:
+        name: The judge's name.
+        base_url: Up to and including `/v1`.
+        model: The name the server knows the model by.
+        revision: Of the model, where the user wants it in the fingerprint.
+        endpoint: `chat` or `completions`.
+        orders: `both`, or `as_posted`: a shown first, alone.
+        confidence: `annotators`; `predictive`: one answer without examples; `verbalized`: the
+            percentage that the model states.
+        max_tokens: Of one answer.
+        top_logprobs: Tokens whose log-probs are asked for; 0: none, each answer is then a vote.
+        extra_body: Further fields of every request.
+        concurrency: Requests in flight.
+        timeout_s: Seconds for one attempt.
+        attempts: Of one request.
+        retry_wait_s: Seconds before the first retry where the server does not say; doubles.
+        longest_wait_s: The most that is waited between two attempts. A server that asks for more
+            is not asked again.
+        price_input: USD per million prompt tokens.
+        price_output: USD per million completion tokens.
+        api_key_env: Environment variable that holds the key; its value is never stored.
+    """
+
+    name: str
+    base_url: str
+    model: str
+    revision: str | None = None
+    endpoint: Endpoint = "chat"
+    orders: Orders = "both"
+    confidence: Confidence = "annotators"
+    max_tokens: int = 1
+    top_logprobs: int = 20
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int = 64
+    timeout_s: float = 60.0
+    attempts: int = 5
+    retry_wait_s: float = 0.5
+    longest_wait_s: float = 60.0
+    price_input: float | None = None
+    price_output: float | None = None
+    api_key_env: str | None = None
+
+
+def request_body(settings: OpenAISettings, prompt: Prompt) -> dict[str, Any]:
+    """Return what is posted to the endpoint: nothing that a back end might not know but log-probs."""
+    is_chat = settings.endpoint == "chat"
+    wants_logprobs = settings.confidence != "verbalized" and settings.top_logprobs > 0
+    logprobs: dict[str, Any] = {}
+    if wants_logprobs and is_chat:
+        logprobs = {"logprobs": True, "top_logprobs": settings.top_logprobs}
+    elif wants_logprobs:
+        logprobs = {"logprobs": settings.top_logprobs}
+    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    return {
+        "model": settings.model,
+        **({"messages": messages} if is_chat else {"prompt": prompt.text}),
+        "temperature": 0,
+        "max_tokens": settings.max_tokens,
+        **logprobs,
+        **settings.extra_body,
+    }
+
+
+def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSets) -> JudgeSpec:
+    """Return the judge's description; the server's address is no part of its fingerprint."""
+    scored_by = {
+        "model": settings.model,
+        "revision": settings.revision,
+        "endpoint": settings.endpoint,
+        "template": template.content_hash,
+        "labels": list(template.labels),
+        "orders": settings.orders,
+        "confidence": settings.confidence,
+        "annotators": len(sets),
+        "examples": examples_hash(sets),
+        "max_tokens": settings.max_tokens,
+        "top_logprobs": settings.top_logprobs,
+        "extra_body": dict(settings.extra_body),
+    }
+    return JudgeSpec(
+        name=settings.name,
+        kind="openai",
+        model=settings.model,
+        scored_by=scored_by,
+        price_input=settings.price_input,
+        price_output=settings.price_output,
+        is_symmetric=settings.orders == "both",
+        example_prompts=example_prompts(sets),
+        notes={
+            "base_url": settings.base_url,
+            "api_key_env": settings.api_key_env,
+            "template": template.name,
+            "template_version": template.version,
+            "examples": len(sets[0]),
+        },
+    )

@@ -1,0 +1,218 @@
+"""Versioned prompt templates: instructions and examples first, the pair to be judged last.
+
+What is the same for every pair comes first, so that a server can keep it in its prefix cache. Every
+section stands between tags that cannot occur in the texts they enclose: where a text contains
+something like a tag, the tags of that pair get a suffix that the text does not have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from judges.annotators import Example
+from judges.errors import JudgeConfigurationInvalid
+from judges.neutralise import DELIMITER, neutralise
+from judges.types import Label, Message, Pair
+
+_FOLDER: Final = Path(__file__).with_name("prompts")
+_PARTS: Final = ("instructions", "pair", "verdict")
+_ROLES: Final = ("system", "user", "assistant", "tool")
+_OTHER_ROLE: Final = "participant"
+_SUFFIX_LENGTH: Final = 8
+_ENVIRONMENT: Final = SandboxedEnvironment(
+    autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a judge is shown: a shared part, the pair, and flags of what was neutralised in it."""
+
+    shared: str
+    query: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The prompt as a conversation: the shared part as system message, the pair as the user's."""
+        return (Message("system", self.shared), Message("user", self.query))
+
+    @property
+    def text(self) -> str:
+        """The prompt as one text, to be completed by the verdict."""
+        return f"{self.shared}\n\n{self.query}"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPair:
+    """One pair in one order of its responses, and flags of what was neutralised."""
+
+    text: str
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A template for one set of labels.
+
+    Attributes:
+        name: The name or path it was loaded by.
+        version: Told to people; what counts is `content_hash`.
+        parts: The Jinja sources of `instructions`, `pair` and `verdict`.
+        labels: What the model is to answer for the first response, the second and, if there are
+            three, for neither.
+    """
+
+    name: str
+    version: int
+    parts: dict[str, str]
+    labels: tuple[str, ...]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """A hash of the template's sources."""
+        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode("ascii")).hexdigest()
+
+    def shared(self, examples: Sequence[Example] = ()) -> str:
+        """Return the instructions and the examples, these in the order in which they were posted."""
+        instructions = self._compiled["instructions"].render(labels=self.labels)
+        shown = [
+            f"{self.query(example.pair).text} {self._answer(example.label)}" for example in examples
+        ]
+        return "\n\n".join((instructions.strip("\n"), *shown))
+
+    def query(self, pair: Pair, *, swapped: bool = False) -> RenderedPair:
+        """Return the pair with its responses in this order, ending where the verdict is to follow."""
+        texts = _Texts()
+        responses = (pair.responses_a, pair.responses_b)
+        shown = responses[::-1] if swapped else responses
+        values = {
+            "labels": self.labels,
+            "criterion": None if pair.criterion is None else texts.add(pair.criterion),
+            "conversation": [
+                {"role": m.role if m.role in _ROLES else _OTHER_ROLE, "text": texts.add(m.content)}
+                for m in pair.conversation
+            ],
+            "responses": [
+                {"label": label, "turns": [texts.add(turn) for turn in turns]}
+                for label, turns in zip(self.labels[:2], shown, strict=True)
+            ],
+        }
+        rendered = self._between_tags(values, texts)
+        verdict = self._compiled["verdict"].render(labels=self.labels)
+        return RenderedPair(f"{rendered.strip()}\n{verdict}", tuple(sorted(texts.flags)))
+
+    def render(
+        self, pair: Pair, *, swapped: bool = False, examples: Sequence[Example] = ()
+    ) -> Prompt:
+        """Return the whole prompt for one pair, one order and one simulated annotator."""
+        query = self.query(pair, swapped=swapped)
+        return Prompt(self.shared(examples), query.text, query.flags)
+
+    @cached_property
+    def _compiled(self) -> dict[str, Any]:
+        return {part: _ENVIRONMENT.from_string(source) for part, source in self.parts.items()}
+
+    def _between_tags(self, values: dict[str, Any], texts: _Texts) -> str:
+        tags = _Tags()
+        rendered = self._compiled["pair"].render(values, open=tags.open, close=tags.close)
+        if not tags.occur_in(texts.seen):
+            return str(rendered)
+        texts.flags.add(DELIMITER)
+        tags = _Tags(_unused_suffix(texts.seen))
+        return str(self._compiled["pair"].render(values, open=tags.open, close=tags.close))
+
+    def _answer(self, label: Label) -> str:
+        try:
+            return self.labels[("a", "b", "tie").index(label)]
+        except IndexError:
+            raise ValueError("an example is a tie, but the template knows two labels") from None
+
+
+def load_template(name: str, labels: Sequence[str] = ("A", "B")) -> PromptTemplate:
+    """Load a template by its name, or by the path of a TOML file with the same keys.
+
+    Raises:
+        JudgeConfigurationInvalid: There is no such template, or it is not one; or the labels are
+            not two or three different words.
+    """
+    _check_labels(labels)
+    is_path = "/" in name or "\\" in name or name.endswith(".toml")
+    path = Path(name) if is_path else _FOLDER / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in _FOLDER.glob("*.toml")))
+        raise JudgeConfigurationInvalid(f"template: {name!r} not found; known: {known}, or a path")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        parts = {part: content[part] for part in _PARTS}
+        template = PromptTemplate(name, int(content.get("version", 1)), parts, tuple(labels))
+        probe = Pair("", (Message("user", ""),), ("",), ("",), criterion="")
+        template.render(probe, examples=[Example(probe, "a")])
+    except (OSError, TypeError, ValueError, LookupError, TemplateError) as error:
+        raise JudgeConfigurationInvalid(f"template: {name!r} cannot be used: {error!r}") from error
+    return template
+
+
+class _Texts:
+    """The texts that go into one prompt, neutralised, with the flags of what was changed."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.flags: set[str] = set()
+
+    def add(self, text: str) -> str:
+        clean, flags = neutralise(text)
+        self.seen.append(clean)
+        self.flags |= flags
+        return clean
+
+
+class _Tags:
+    """Opening and closing tags with one suffix, remembering which were used."""
+
+    def __init__(self, suffix: str = "") -> None:
+        self._suffix = suffix
+        self._used: set[str] = set()
+
+    def open(self, name: str) -> str:
+        self._used.add(name)
+        return f"<{name}{self._suffix}>"
+
+    def close(self, name: str) -> str:
+        return f"</{name}{self._suffix}>"
+
+    def occur_in(self, texts: Sequence[str]) -> bool:
+        names = "|".join(re.escape(name) for name in sorted(self._used))
+        look_alike = re.compile(rf"<\s*/?\s*(?:{names})(?!\w)", re.IGNORECASE)
+        return bool(names) and any("<" in text and look_alike.search(text) for text in texts)
+
+
+def _unused_suffix(texts: Sequence[str]) -> str:
+    # sorted: the same suffix whichever response is shown first
+    material = json.dumps(sorted(texts)).encode("ascii")
+    for attempt in count():
+        digest = hashlib.sha256(attempt.to_bytes(8, "big") + material).hexdigest()
+        suffix = digest[:_SUFFIX_LENGTH]
+        if not any(suffix in text for text in texts):
+            return f"-{suffix}"
+    raise AssertionError("unreachable")
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    is_word = all(re.fullmatch(r"[^\s<>]{1,32}", label) for label in labels)
+    if len(labels) not in (2, 3) or len(set(labels)) != len(labels) or not is_word:
+        raise JudgeConfigurationInvalid(
+            f"labels: {list(labels)!r} are not two or three different words, the third for a tie"
+        )

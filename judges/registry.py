@@ -1,0 +1,242 @@
+"""From the configuration's `[judges.*]` and `[cascades.*]` tables to judges and cascades.
+
+What is wrong in a table is said with the path of its key; an unknown key with the nearest known one.
+A name that is not configured is a recorded judge of that name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from judges.annotators import ExampleSets, LabelledPair, draw_annotators
+from judges.base import Judge
+from judges.configuration import (
+    CascadeTable,
+    OpenAITable,
+    RecordedTable,
+    StudentTable,
+    read_cascade,
+    read_judge,
+    tables,
+)
+from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid, UnknownJudge
+from judges.openai_api import OpenAIJudge, Transport, checked_base_url
+from judges.openai_settings import OpenAISettings
+from judges.prompts import PromptTemplate, load_template
+from judges.recorded import Jury, RecordedJudge
+from judges.student_judge import StudentJudge
+from judges.waiting import WaitingJudge
+
+Examples = Callable[[str], Sequence[LabelledPair]]
+
+STUDENT: Final = "student"
+DEFAULT_CASCADE: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The configured judges and cascades.
+
+    Attributes:
+        judges: By name, in the order of the configuration; the student is among them.
+        cascades: Names of judges, from cheap to strong, by the cascade's name; `default` is among
+            them.
+        thresholds: The confidences that a cascade without a certificate asks for, where declared.
+    """
+
+    judges: Mapping[str, Judge]
+    cascades: Mapping[str, tuple[str, ...]]
+    thresholds: Mapping[str, tuple[float, ...]]
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        *,
+        transport: Transport | None = None,
+        examples: Examples | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Registry:
+        """Make the judges that `config` describes; its other tables are not looked at.
+
+        Args:
+            config: The parsed configuration, with `judges` and `cascades`, both optional.
+            transport: How judges behind HTTP are reached; the network by default.
+            examples: Gives the labelled pairs of a dataset by its name, for few-shot examples;
+                `LookupError` where there is no such dataset yet. A judge that needs it then waits:
+                it is listed, is not ready, and fails every pair as `UNAVAILABLE`.
+            environ: Where API keys and the default `OPENAI_BASE_URL` are read from.
+
+        Raises:
+            JudgeConfigurationInvalid: Names the key.
+        """
+        workshop = _Workshop(transport, examples, environ)
+        made = {
+            name: workshop.judge(name, table) for name, table in tables(config, "judges").items()
+        }
+        configured = _cascades_of(config)
+        cascades = {name: tuple(table.judges) for name, table in configured.items()}
+        cascades.setdefault(DEFAULT_CASCADE, _default_cascade(made))
+        if STUDENT not in made:
+            made[STUDENT] = StudentJudge(STUDENT)
+        thresholds = {
+            name: tuple(table.thresholds)
+            for name, table in configured.items()
+            if table.thresholds is not None
+        }
+        return cls(MappingProxyType(made), MappingProxyType(cascades), MappingProxyType(thresholds))
+
+    def judge(self, name: str) -> Judge:
+        """Return the configured judge of this name.
+
+        Raises:
+            UnknownJudge: None is; names the nearest one.
+        """
+        if name not in self.judges:
+            raise UnknownJudge(f"no judge is called {name!r}{_nearest(name, self.judges)}")
+        return self.judges[name]
+
+    def resolve(
+        self, name: str, *, model: str | None = None, prompt_hash: str | None = None
+    ) -> Judge:
+        """Return the configured judge of this name, else the recorded judge of it.
+
+        Args:
+            name: The judge's name.
+            model: What the rows say of a recorded judge's model.
+            prompt_hash: What the rows say of its prompt.
+        """
+        return self.judges.get(name) or RecordedJudge(name, model=model, prompt_hash=prompt_hash)
+
+    def cascade(self, name: str) -> tuple[str, ...]:
+        """Return the names of the judges of a configured cascade.
+
+        Raises:
+            UnknownJudge: There is none of this name; names the nearest one.
+        """
+        if name not in self.cascades:
+            raise UnknownJudge(f"no cascade is called {name!r}{_nearest(name, self.cascades)}")
+        return self.cascades[name]
+
+    async def aclose(self) -> None:
+        """Close every judge."""
+        for judge in self.judges.values():
+            await judge.aclose()
+
+
+def example_datasets(config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the datasets that the configured judges take examples from.
+
+    Raises:
+        JudgeConfigurationInvalid: Names the key.
+    """
+    read = [read_judge(name, table) for name, table in tables(config, "judges").items()]
+    return frozenset(
+        table.examples_from
+        for table in read
+        if isinstance(table, OpenAITable) and table.examples_from
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Workshop:
+    transport: Transport | None
+    examples: Examples | None
+    environ: Mapping[str, str]
+
+    def judge(self, name: str, content: object) -> Judge:
+        table = read_judge(name, content)
+        match table:
+            case StudentTable():
+                return StudentJudge(name)
+            case RecordedTable(members=None):
+                return RecordedJudge(name, model=table.model, prompt_hash=table.prompt_hash)
+            case RecordedTable():
+                return Jury(name, table.members or ())
+            case OpenAITable():
+                return self._openai(name, table)
+
+    def _openai(self, name: str, table: OpenAITable) -> Judge:
+        path = f"judges.{name}"
+        settings = _settings(name, table, self.environ)
+        try:
+            template = load_template(table.template_name, table.labels)
+            sets = self._sets(table)
+        except ExamplesInsufficient as error:
+            return WaitingJudge(name, table.model, f"{path}.examples_from: {error}")
+        except JudgeConfigurationInvalid as error:
+            raise JudgeConfigurationInvalid(f"{path}.{error}") from error
+        return self._open(settings, template, sets)
+
+    def _open(
+        self, settings: OpenAISettings, template: PromptTemplate, sets: ExampleSets
+    ) -> OpenAIJudge:
+        return OpenAIJudge(settings, template, sets, transport=self.transport, environ=self.environ)
+
+    def _sets(self, table: OpenAITable) -> ExampleSets:
+        if table.examples_from is None:
+            return ((),)
+        return draw_annotators(
+            self._labelled(table.examples_from),
+            table.annotators,
+            table.example_count,
+            np.random.default_rng(table.examples_seed),
+            labels=table.example_labels,
+            with_ties=len(table.labels) > 2,
+        )
+
+    def _labelled(self, dataset: str) -> Sequence[LabelledPair]:
+        try:
+            return () if self.examples is None else self.examples(dataset)
+        except LookupError as error:
+            detail = f"no dataset {dataset!r} to take examples from has been imported"
+            raise ExamplesInsufficient(detail) from error
+
+
+def _settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -> OpenAISettings:
+    base_url = table.base_url or environ.get("OPENAI_BASE_URL")
+    if not base_url:
+        raise JudgeConfigurationInvalid(
+            f"judges.{name}.base_url: missing (up to and including /v1); OPENAI_BASE_URL is not"
+            " set either"
+        )
+    return OpenAISettings(
+        name=name,
+        base_url=checked_base_url(f"judges.{name}.base_url", base_url),
+        model=table.model,
+        revision=table.revision,
+        endpoint=table.endpoint,
+        orders=table.orders,
+        confidence=table.confidence,
+        max_tokens=table.answer_tokens,
+        top_logprobs=table.top_logprobs,
+        extra_body=table.extra_body,
+        concurrency=table.concurrency,
+        timeout_s=table.timeout_s,
+        attempts=table.attempts,
+        price_input=table.price_input,
+        price_output=table.price_output,
+        api_key_env=table.api_key_env,
+    )
+
+
+def _default_cascade(made: Mapping[str, Judge]) -> tuple[str, ...]:
+    live = tuple(n for n, j in made.items() if not isinstance(j, RecordedJudge | Jury))
+    return live or (STUDENT,)
+
+
+def _cascades_of(config: Mapping[str, Any]) -> dict[str, CascadeTable]:
+    return {name: read_cascade(name, table) for name, table in tables(config, "cascades").items()}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""The embedded judge: features, weights, and the training that makes them."""

@@ -1,0 +1,172 @@
+"""The student: a small ensemble that says how probably people prefer response a to response b.
+
+Each member turns the difference x of the two responses' features and the pair's context c into a logit
+
+    z = x . (w + B c) + (forest(x, c) - forest(-x, c)) / 2,
+
+which changes its sign when the responses change places: antisymmetric by construction. Every pair is
+computed by itself, so its number does not depend on the batch it comes in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from judges.student.features import FloatArray, PairFeatures, pair_features
+
+WEIGHTS_FILE = "weights.npz"
+TRAINING_PROMPTS_FILE = "training_prompts.txt"
+LARGEST_LOGIT = 9.0
+LARGEST_DIFFERENCE = 3.0
+LARGEST_CONTEXT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The numbers of m members over d differences and c context features, t trees of depth k each.
+
+    Attributes:
+        difference_scale: (d,) what one unit of each difference is.
+        context_mean: (c,) subtracted from the context.
+        context_scale: (c,) divides the context.
+        linear: (m, d) w above.
+        bilinear: (m, d, c) B above.
+        tree_feature: (m, t, k) which of the d + c features a level of a tree asks for.
+        tree_threshold: (m, t, k) above which the answer is yes.
+        tree_leaf: (m, t, 2^k) the values; the first level's answer is the lowest bit of the place.
+        temperature: () divides every logit.
+    """
+
+    difference_scale: FloatArray
+    context_mean: FloatArray
+    context_scale: FloatArray
+    linear: FloatArray
+    bilinear: FloatArray
+    tree_feature: NDArray[np.int64]
+    tree_threshold: FloatArray
+    tree_leaf: FloatArray
+    temperature: FloatArray
+
+    def to_bytes(self) -> bytes:
+        """Return the arrays as an .npz file of 32-bit numbers, the same bytes for the same numbers."""
+        target = io.BytesIO()
+        arrays = {f.name: _narrow(getattr(self, f.name)) for f in fields(self)}
+        np.savez_compressed(target, allow_pickle=False, **arrays)
+        return target.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Weights:
+        """Read what `to_bytes` wrote; nothing but numbers is accepted."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return cls(**{f.name: _widen(arrays[f.name]) for f in fields(cls)})
+
+
+def scaled_difference(a: FloatArray, b: FloatArray, scale: FloatArray) -> FloatArray:
+    """Return x, the clipped difference of two responses' measures, shape (..., d)."""
+    difference: FloatArray = (a - b) / scale
+    return difference.clip(-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
+
+
+def scaled_context(context: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
+    """Return c, the clipped and standardised context, shape (..., c)."""
+    standardised: FloatArray = (context - mean) / scale
+    return standardised.clip(-LARGEST_CONTEXT, LARGEST_CONTEXT)
+
+
+def probability_from_logit(z: FloatArray) -> FloatArray:
+    """Return 1 / (1 + exp(-z)) such that the probability of -z is exactly one minus that of z."""
+    larger = 1.0 / (1.0 + np.exp(-np.abs(z)))
+    probability: FloatArray = np.where(z > 0, larger, 1.0 - larger)
+    return probability
+
+
+def mean_probability(p_a: FloatArray) -> FloatArray:
+    """Return the mean over the last axis (the members), exactly mirrored when every p becomes 1 - p."""
+    lean = (p_a - 0.5).sum(axis=-1) / p_a.shape[-1]
+    larger = 0.5 + np.abs(lean)
+    mean: FloatArray = np.where(lean > 0, larger, 1.0 - larger)
+    return mean
+
+
+def member_logits(weights: Weights, pair: PairFeatures) -> FloatArray:
+    """Return z / temperature of every member, shape (members,)."""
+    x = scaled_difference(pair.a, pair.b, weights.difference_scale)
+    c = scaled_context(pair.context, weights.context_mean, weights.context_scale)
+    slope = weights.linear + np.einsum("mdc,c->md", weights.bilinear, c)
+    forward = _forest_values(weights, np.concatenate([x, c]))
+    backward = _forest_values(weights, np.concatenate([-x, c]))
+    z = (np.einsum("md,d->m", slope, x) + (forward - backward) / 2) / weights.temperature
+    # The last bits of a sum differ between processors; nine decimals do not.
+    rounded: FloatArray = np.round(np.clip(z, -LARGEST_LOGIT, LARGEST_LOGIT), 9)
+    return rounded
+
+
+def _forest_values(weights: Weights, row: FloatArray) -> FloatArray:
+    answers = row[weights.tree_feature] > weights.tree_threshold
+    place = answers @ (1 << np.arange(answers.shape[-1]))
+    values: FloatArray = np.take_along_axis(weights.tree_leaf, place[..., None], axis=-1).sum(
+        axis=1
+    )
+    return values[:, 0]
+
+
+def _narrow(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32)
+
+
+def _widen(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) else np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class StudentModel:
+    """A trained student: its numbers, the hash of the file they came from, and what it was trained on."""
+
+    weights: Weights
+    weights_hash: str
+    training_prompt_hashes: frozenset[str]
+
+    @classmethod
+    def load(cls) -> StudentModel:
+        """Load the weights that come with the package."""
+        folder = resources.files("judges.student")
+        data = folder.joinpath(WEIGHTS_FILE).read_bytes()
+        prompts = folder.joinpath(TRAINING_PROMPTS_FILE).read_text(encoding="ascii")
+        return cls(
+            weights=Weights.from_bytes(data),
+            weights_hash=hashlib.sha256(data).hexdigest(),
+            training_prompt_hashes=frozenset(prompts.split()),
+        )
+
+    @property
+    def members(self) -> int:
+        """How many members the ensemble has."""
+        return int(self.weights.linear.shape[0])
+
+    def predict(
+        self, turns: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
+    ) -> FloatArray:
+        """Return p_a of every member, shape (members,); swapping the responses gives exactly 1 - p.
+
+        Args:
+            turns: the user turns, of which the last is answered.
+            responses_a: the model turns of a, of which the last is judged.
+            responses_b: the same of b.
+        """
+        pair = pair_features(turns, responses_a, responses_b)
+        return probability_from_logit(member_logits(self.weights, pair))
+
+    def predict_many(
+        self, pairs: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]]
+    ) -> FloatArray:
+        """Return `predict` of each (turns, responses_a, responses_b), shape (pairs, members)."""
+        rows = [self.predict(*pair) for pair in pairs]
+        return np.stack(rows) if rows else np.empty((0, self.members))

@@ -1,0 +1,79 @@
+"""The embedded judge behind the protocol all judges share: no model server, no price."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from judges.base import JudgeHealth, JudgeSpec
+from judges.mirroring import mean_preference, normalise
+from judges.student.model import StudentModel
+from judges.types import Pair, Score
+
+_LONG_TEXT: Final = 20_000  # characters beyond which the features would hold up the event loop
+
+
+class StudentJudge:
+    """Scores pairs by the student ensemble; it never fails on a pair.
+
+    Each member of the ensemble counts as one annotator. Members see no order, so both orders of an
+    annotator hold the same number.
+    """
+
+    def __init__(
+        self,
+        name: str = "student",
+        *,
+        model: StudentModel | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._model = StudentModel.load() if model is None else model
+        self._clock = clock
+        self._spec = JudgeSpec(
+            name=name,
+            kind="student",
+            model="student",
+            scored_by={"weights": self._model.weights_hash},
+            price_input=0.0,
+            price_output=0.0,
+            is_local=True,
+            training_prompts=self._model.training_prompt_hashes,
+        )
+        self._fingerprint = self._spec.fingerprint
+
+    @property
+    def spec(self) -> JudgeSpec:
+        """The judge's description."""
+        return self._spec
+
+    async def score(self, pair: Pair) -> Score:
+        """Return the mean of the ensemble, its members as annotators."""
+        started = self._clock()
+        length = sum(map(len, (*pair.user_turns, *pair.responses_a, *pair.responses_b)))
+        if length > _LONG_TEXT:
+            members = await asyncio.to_thread(self._member_probabilities, pair)
+        else:
+            members = self._member_probabilities(pair)
+            await asyncio.sleep(0)
+        preferences = [normalise(p, 1.0 - p) for p in members]
+        return Score(
+            self._spec.name,
+            self._fingerprint,
+            p_a=mean_preference(preferences).p_a,
+            annotators=tuple((p.p_a, p.p_a) for p in preferences),
+            cost_usd=0.0,
+            seconds=self._clock() - started,
+        )
+
+    async def health(self) -> JudgeHealth:
+        """The weights are in memory."""
+        return JudgeHealth(is_ready=True)
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+    def _member_probabilities(self, pair: Pair) -> list[float]:
+        p_a = self._model.predict(pair.user_turns, pair.responses_a, pair.responses_b)
+        return [float(p) for p in p_a]

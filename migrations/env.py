@@ -1,0 +1,23 @@
+"""Runs migrations on the connection it is handed (see `app.migrate`)."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from app.models import Base
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=Base.metadata,
+    # SQLite alters a table by making it anew
+    render_as_batch=connection.dialect.name == "sqlite",
+    compare_type=True,
+    user_module_prefix="app.db.",
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    # two servers may start at once on one PostgreSQL: the second waits for the first
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(752019)")
+    context.run_migrations()

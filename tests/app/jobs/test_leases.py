@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from fastapi import FastAPI
+
+from app.jobs import leases
+from app.runtime import Runtime
+from app.settings import Settings
+from tests.app.rows import labelled_rows, upload
+from tests.conftest import client_of
+
+LEASE = timedelta(seconds=15)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"workers": 0})
+
+
+@pytest.fixture
+async def running(service: FastAPI) -> Runtime:
+    """A service with one batch of two shards and nobody who works on them."""
+    async with client_of(service) as client:
+        await upload(client, "rivers", labelled_rows(100))
+        created = await client.post("/v1/batches", json={"dataset": "rivers"})
+        assert created.status_code == 202
+    runtime: Runtime = service.state.runtime
+    return runtime
+
+
+async def test_each_shard_is_claimed_once_until_its_lease_runs_out(running: Runtime) -> None:
+    moment = running.now()
+    async with running.db.write() as session:
+        first = await leases.claim(session, "one", moment, LEASE)
+        second = await leases.claim(session, "two", moment, LEASE)
+        assert first is not None
+        assert second is not None
+        assert {first.number, second.number} == {0, 1}
+        assert await leases.claim(session, "three", moment, LEASE) is None
+    async with running.db.write() as session:
+        taken = await leases.claim(session, "three", moment + LEASE * 2, LEASE)
+        assert taken is not None
+        assert taken.attempts == 2
+
+
+async def test_a_lost_lease_can_neither_be_renewed_nor_finished(running: Runtime) -> None:
+    moment = running.now()
+    async with running.db.write() as session:
+        shard = await leases.claim(session, "slow", moment, LEASE)
+        assert shard is not None
+        session.expunge(shard)
+    async with running.db.write() as session:
+        await leases.claim(session, "quick", moment + LEASE * 2, LEASE)
+    for act in (
+        lambda s: leases.renew(s, shard, "slow", moment),
+        lambda s: leases.finish(s, shard, "slow", {}),
+        lambda s: leases.give_up(s, shard, "slow", "x", retry_at=None),
+    ):
+        with pytest.raises(leases.LeaseLost):
+            async with running.db.write() as session:
+                await act(session)
+
+
+async def test_a_shard_given_up_rests_before_it_is_tried_again(running: Runtime) -> None:
+    moment = running.now()
+    async with running.db.write() as session:
+        shard = await leases.claim(session, "one", moment, LEASE)
+        assert shard is not None
+        later = moment + timedelta(minutes=1)
+        await leases.give_up(session, shard, "one", "it broke", retry_at=later)
+    async with running.db.write() as session:
+        other = await leases.claim(session, "two", moment, LEASE)
+        assert other is not None
+        assert other.number != shard.number
+        assert await leases.claim(session, "two", moment, LEASE) is None
+        assert await leases.claim(session, "two", later + LEASE, LEASE) is not None
+
+
+def test_backoff_grows_and_is_bounded() -> None:
+    waits = [leases.backoff(n) for n in range(1, 30)]
+    assert waits == sorted(waits)
+    assert waits[-1] <= timedelta(minutes=5)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import func, select
+
+from app.db import Database
+from app.models import ApiKey, IdempotencyKey, new_id
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def _key(number: int) -> ApiKey:
+    return ApiKey(
+        id=new_id("key"), name=f"key {number}", prefix="p", key_hash=f"{number}",
+        created_at=MOMENT, revoked_at=None,
+    )  # fmt: skip
+
+
+async def test_text_that_utf8_cannot_hold_comes_back_as_it_was(db: Database) -> None:
+    body = {"text": "a\x00b \ud800 \u202eabc", "n": 1.5}
+    async with db.write() as session:
+        session.add(
+            IdempotencyKey(
+                key="k",
+                path="/",
+                body_hash="h",
+                status=200,
+                location=None,
+                body=body,
+                created_at=MOMENT,
+            )  # fmt: skip
+        )
+    async with db.read() as session:
+        stored = await session.scalar(select(IdempotencyKey))
+    assert stored is not None
+    assert stored.body == body
+    assert stored.created_at == MOMENT
+
+
+async def test_an_error_undoes_the_whole_transaction(db: Database) -> None:
+    with pytest.raises(RuntimeError, match="on purpose"):
+        async with db.write() as session:
+            session.add(_key(1))
+            await session.flush()
+            raise RuntimeError("on purpose")
+    async with db.read() as session:
+        assert await session.scalar(select(func.count()).select_from(ApiKey)) == 0
+
+
+async def test_many_writers_at_once_all_succeed(db: Database) -> None:
+    other = Database(db.url)
+
+    async def write(through: Database, number: int) -> None:
+        async with through.write() as session:
+            await session.scalar(select(func.count()).select_from(ApiKey))
+            session.add(_key(number))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):
+            group.create_task(write(db if number % 2 else other, number))
+    async with db.read() as session:
+        assert await session.scalar(select(func.count()).select_from(ApiKey)) == 40
+    await other.aclose()
+
+
+async def test_a_naive_moment_is_refused(db: Database) -> None:
+    key = _key(1)
+    key.created_at = datetime(2026, 1, 1)  # noqa: DTZ001 - that is the point
+    with pytest.raises(Exception, match="naive"):
+        async with db.write() as session:
+            session.add(key)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calibration import rank_sets as module
+from calibration.rank_sets import rank_sets, ranks
+
+
+def test_equal_values_share_the_better_rank() -> None:
+    values = np.array([0.2, 0.9, 0.9 + 1e-13, np.nan, 0.5])
+    assert ranks(values).tolist() == [4, 1, 1, 5, 3]
+
+
+def draws(spread: float, values: list[float], seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.asarray(values) + spread * rng.normal(size=(1000, len(values)))
+
+
+def test_distant_models_have_one_rank_and_close_ones_share() -> None:
+    values = [3.0, 1.05, 1.0, -2.0]
+    sets = rank_sets(np.array(values), draws(0.1, values), 200, 0.95)
+    assert sets.low.tolist() == [1, 2, 2, 4]
+    assert sets.high.tolist() == [1, 3, 3, 4]
+
+
+def test_few_groups_say_less() -> None:
+    values = [1.0, 0.5]
+    many = rank_sets(np.array(values), draws(0.1, values), 500, 0.95)
+    few = rank_sets(np.array(values), draws(0.1, values), 3, 0.95)
+    assert many.high.tolist() == [1, 2]
+    assert few.high.tolist() == [2, 2]
+
+
+def test_one_group_says_nothing() -> None:
+    sets = rank_sets(np.array([5.0, 0.0, 1.0]), np.zeros((10, 3)), 1, 0.95)
+    assert (sets.low.tolist(), sets.high.tolist()) == ([1, 1, 1], [3, 3, 3])
+
+
+@pytest.mark.parametrize(("n_groups", "is_separated"), [(5, False), (6, True)])
+def test_unanimous_groups_count_as_a_sign_test(n_groups: int, is_separated: bool) -> None:
+    values = np.array([1.0, 0.0])
+    sets = rank_sets(values, np.tile(values, (100, 1)), n_groups, 0.95)
+    assert sets.low.tolist() == ([1, 2] if is_separated else [1, 1])
+
+
+def test_resamples_with_unknown_values_are_left_out() -> None:
+    values = [2.0, 1.0]
+    drawn = draws(0.1, values)
+    drawn[::7, 0] = np.nan
+    assert rank_sets(np.array(values), drawn, 100, 0.95).low.tolist() == [1, 2]
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.linspace(0, 1, 7).tolist()
+    whole = rank_sets(np.array(values), draws(0.1, values), 50, 0.95)
+    monkeypatch.setattr(module, "_BLOCK_CELLS", 100)
+    blocks = rank_sets(np.array(values), draws(0.1, values), 50, 0.95)
+    assert (whole.low == blocks.low).all()
+    assert (whole.high == blocks.high).all()
+
+
+def test_wrong_orders_are_as_rare_as_promised() -> None:
+    """Six equal models: any separation at all is an error."""
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(400):
+        sample = rng.normal(size=(30, 6))
+        weights = rng.multinomial(30, np.full(30, 1 / 30), size=400) / 30
+        sets = rank_sets(sample.mean(axis=0), weights @ sample, 30, 0.95)
+        wrong += bool((sets.low > 1).any())
+    assert wrong / 400 < 0.08  # .05 and two standard errors

