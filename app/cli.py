@@ -65,7 +65,9 @@ def _tribunal(server: str | None, key: str | None) -> Iterator[Tribunal]:
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="NDJSON, JSON or gzip of them; - reads stdin")],
-    name: Annotated[str | None, typer.Option(help="name of the dataset; default: the file's")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="name of the dataset; default: the file's")
+    ] = None,
     dialect: Annotated[str, typer.Option("--format", help="a row format; auto detects")] = "auto",
     strict: Annotated[bool, typer.Option(help="refuse all if one line is bad")] = False,
     server: Server = None,
@@ -180,9 +182,7 @@ def batch(
 ) -> None:
     """Judge a whole dataset and wait for it; exit status 4 if some pairs failed."""
     chosen = _cascade(cascade, judges)
-    request = _given(
-        dataset=dataset, calibration=calibration, cascade=chosen, part=_part(part)
-    )
+    request = _given(dataset=dataset, calibration=calibration, cascade=chosen, part=_part(part))
     with _tribunal(server, key) as tribunal:
         created = tribunal.create_batch(**request)
         ended = _wait(tribunal, created)
@@ -203,8 +203,8 @@ def leaderboard(
     source: Annotated[str, typer.Option(help="human, cascade or judge:NAME")] = "human",
     calibration: Calibration = None,
     method: str = "bradley_terry",
-    ties: str = "half",
-    votes: str = "each",
+    ties: Annotated[str | None, typer.Option(help="half or exclude")] = None,
+    votes: Annotated[str | None, typer.Option(help="each, majority or mean_sign")] = None,
     baseline: str | None = None,
     group_by: str | None = None,
     part: PartOption = None,

@@ -76,7 +76,9 @@ def _left_out(console: Console, found: Body) -> None:
 
 def plan(console: Console, body: Body) -> None:
     """Show the frontier."""
-    table = _table("target", "status", "coverage", "agreement", "cost/pair", "rel. cost", "labels needed")
+    table = _table(
+        "target", "status", "coverage", "agreement", "cost/pair", "rel. cost", "labels needed"
+    )
     for row in body["frontier"]:
         needed = row["labels_needed"]
         table.add_row(
@@ -151,7 +153,9 @@ def report(console: Console, body: Body) -> None:
         f"{_estimate(human['percent_agreement'])}, Krippendorff's alpha "
         f"{_estimate(human['krippendorff_alpha'])}"
     )
-    table = _table("judge", "n", "agreement", "kappa", "coverage", "consistent in order", "ECE", "failed")
+    table = _table(
+        "judge", "n", "agreement", "kappa", "coverage", "consistent in order", "ECE", "failed"
+    )
     for row in body["judges"]:
         table.add_row(
             escape(row["judge"]),

@@ -53,6 +53,29 @@ def agreement_rate(
     return estimate_share(one == other, counted, bootstrap)
 
 
+def accuracy_over_orders(
+    human: ArrayLike,
+    original: ArrayLike,
+    swapped: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+) -> Estimate:
+    """Share of right verdicts where both orders count and an unparsed verdict is wrong.
+
+    Args:
+        human: Label of people, shape (units,); units where it is missing do not count.
+        original: Label of the judge with response a shown first.
+        swapped: The same with response b shown first, mapped back to the unit as posted.
+        bootstrap: Resamples of the units.
+
+    Returns:
+        The share; n is the number of verdicts, two a unit.
+    """
+    people = np.asarray(human, dtype=np.int64)
+    counted = people != MISSING
+    right = (np.asarray(original) == people).astype(np.float64) + (np.asarray(swapped) == people)
+    return estimate_ratio(right * counted, 2.0 * counted, bootstrap)
+
+
 def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
     """Share of pairs of votes on one unit that agree, every such pair weighing the same.
 

@@ -237,7 +237,7 @@ def _newton(model: _PairModel, start: Strengths | None) -> Strengths:
     log_tie = np.full(n, 0.0 if model.has_tie_parameter else -np.inf)
     if start is not None and model.has_tie_parameter and np.isfinite(start.log_tie[0]):
         log_tie[:] = start.log_tie[0]
-    for _ in range(_LARGEST_STEPS):
+    for _ in range(_LARGEST_STEPS):  # pragma: no branch
         step, reach = _damped_step(model, theta, log_tie)
         theta += step[:, :m] - step[:, :m].mean(axis=1, keepdims=True)
         log_tie += step[:, m]

@@ -69,8 +69,10 @@ def learned_thresholds(
     pairs_each = training.n / float(cells.worth.sum())
     answered, lost = totals.answered[kept] * pairs_each, totals.lost[kept] * pairs_each
     start = _start(answered, lost, target_risk, level, scale)
-    chosen = states[kept][start:]
-    return grid[chosen, np.arange(training.n_judges)]
+    vectors: FloatArray = grid[states[kept][start:], np.arange(training.n_judges)]
+    # Tied confidences give several steps one threshold, so neighbours may be the same cascade.
+    is_new = (vectors[1:] != vectors[:-1]).any(axis=1)
+    return np.concatenate([vectors[:1], vectors[1:][is_new]])
 
 
 def _threshold_grid(confidence: FloatArray) -> FloatArray:

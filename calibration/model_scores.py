@@ -88,7 +88,7 @@ def score_models(
             rating = _resampled(layout, win_rates.points, bootstrap)
         case "elo":
             rating = _by_elo(comparisons, options.elo, bootstrap)
-        case "win_rate":
+        case _:
             rating = win_rate
     return ModelScores(rating, win_rate, None)
 

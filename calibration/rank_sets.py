@@ -81,7 +81,7 @@ def _surely_above(
     is_enough = n_pairs * 2.0 ** (1 - n_groups) <= 1 - confidence_level
     unanimous = ~varies & is_enough & (difference > _EQUAL)
     is_above = np.zeros_like(varies)
-    for _ in range(_LARGEST_STEPS_DOWN):
+    for _ in range(_LARGEST_STEPS_DOWN):  # pragma: no branch
         largest = _largest_deviations(draws, error, np.nonzero(varies & ~is_above))
         critical = _student_critical(float(np.quantile(largest, confidence_level)), n_groups)
         found = varies & (difference > critical * error)

@@ -150,12 +150,12 @@ def read_judge(name: str, content: object) -> JudgeTable:
             f'{path}.kind: hosting a model needs the extra "vllm" and is not available yet; run'
             ' `vllm serve` and use kind = "openai" with its address as base_url'
         )
-    if kind not in _TABLES:
+    if not isinstance(kind, str) or kind not in _TABLES:
         known = ", ".join(_KINDS)
         near = _did_you_mean(str(kind), _KINDS)
         what = "missing" if kind is None else f"{kind!r} is unknown"
         raise JudgeConfigurationInvalid(f"{path}.kind: {what}{near}; known: {known}")
-    return _read(path, _TABLES[str(kind)], content)
+    return _read(path, _TABLES[kind], content)
 
 
 def read_cascade(name: str, content: object) -> CascadeTable:

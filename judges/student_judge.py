@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
 
 from judges.base import JudgeHealth, JudgeSpec
 from judges.mirroring import mean_preference, normalise
 from judges.student.model import StudentModel
 from judges.types import Pair, Score
-
-_LONG_TEXT: Final = 20_000  # characters beyond which the features would hold up the event loop
 
 
 class StudentJudge:
@@ -51,12 +48,8 @@ class StudentJudge:
     async def score(self, pair: Pair) -> Score:
         """Return the mean of the ensemble, its members as annotators."""
         started = self._clock()
-        length = sum(map(len, (*pair.user_turns, *pair.responses_a, *pair.responses_b)))
-        if length > _LONG_TEXT:
-            members = await asyncio.to_thread(self._member_probabilities, pair)
-        else:
-            members = self._member_probabilities(pair)
-            await asyncio.sleep(0)
+        members = self._member_probabilities(pair)
+        await asyncio.sleep(0)  # a long list of pairs must leave other requests their turn
         preferences = [normalise(p, 1.0 - p) for p in members]
         return Score(
             self._spec.name,

@@ -12,6 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_ROW_BYTES: Final = 64 * 2**20
 _PIECE: Final = 2**16
+_WINDOW: Final = 2**16
+_AFTER_A_VALUE: Final = " \t\r\n,]"
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _LINES_TYPES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -76,28 +79,31 @@ def rows_of(spool: BinaryIO, kind: BodyKind) -> Iterator[RawRow]:
         BadRequest: the body as a whole cannot be read: broken gzip, multipart or JSON array.
     """
     try:
-        yield from _rows(_opened(spool, kind), kind)
+        with ExitStack() as opened:
+            yield from _rows(_opened(spool, kind, opened), kind)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise BadRequest(f"the gzip stream is broken: {error}") from error
     except FormParserError as error:
         raise BadRequest(f"the multipart body is broken: {error}") from error
 
 
-def _opened(spool: BinaryIO, kind: BodyKind) -> io.BufferedReader:
+def _opened(spool: BinaryIO, kind: BodyKind, opened: ExitStack) -> io.BufferedReader:
     plain: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, spool), _PIECE)
-    outer = _unpacked(plain)
+    opened.callback(plain.detach)  # the spool stays open
+    outer = _unpacked(plain, opened)
     if kind.encoding.endswith("gzip") and outer is plain:
         raise BadRequest("Content-Encoding says gzip, but the body is not")
     if kind.media_type != "multipart/form-data":
         return outer
     file = MultipartFile(outer, kind.boundary)
-    return _unpacked(io.BufferedReader(file, _PIECE))
+    return _unpacked(opened.enter_context(io.BufferedReader(file, _PIECE)), opened)
 
 
-def _unpacked(stream: io.BufferedReader) -> io.BufferedReader:
+def _unpacked(stream: io.BufferedReader, opened: ExitStack) -> io.BufferedReader:
     if stream.peek(2)[:2] != _GZIP_MAGIC:
         return stream
-    return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=stream)), _PIECE)
+    unpacked = gzip.GzipFile(fileobj=stream)
+    return opened.enter_context(io.BufferedReader(cast(io.RawIOBase, unpacked), _PIECE))
 
 
 def _rows(stream: io.BufferedReader, kind: BodyKind) -> Iterator[RawRow]:
@@ -165,7 +171,7 @@ class _Window:
             self._at = found.end() if found else self._at
             if self._at < len(self._text):
                 return self._text[self._at]
-            if not self._read(_PIECE):
+            if not self._read(_WINDOW):
                 return ""
 
     def take(self, wanted: str) -> None:
@@ -191,17 +197,22 @@ class _Window:
             except (ValueError, RecursionError) as error:
                 raise BadRequest(f"element {number} cannot be read: {error}") from error
             else:
-                if end < len(self._text):
+                if not self._may_go_on(value, end):
                     self._at = end
                     return value
                 length = end - self._at
-                if self._read(_PIECE):
-                    continue  # a number may go on
+                if self._read(_WINDOW):
+                    continue
                 self._at = length
                 return value
             # doubling keeps the work of starting over linear in the size of the element
-            if not self._read(max(_PIECE, len(self._text) - self._at)):
+            if not self._read(max(_WINDOW, len(self._text) - self._at)):
                 raise BadRequest(f"element {number} of the array is not JSON: {fault}")
+
+    def _may_go_on(self, value: Any, end: int) -> bool:
+        """Whether the text that was read may hold only the first digits of a number."""
+        rest = self._text[end : end + 1]
+        return (rest not in _AFTER_A_VALUE and isinstance(value, int | float)) or not rest
 
     def _read(self, size: int) -> bool:
         """Read on; False at the end of the body."""

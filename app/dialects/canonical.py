@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -211,20 +212,9 @@ def to_pair(row: PairIn) -> Pair:
         criterion=row.criterion,
         recorded=row.judges,
     )
-    return pair if row.id is not None else _with_own_id(pair)
-
-
-def _with_own_id(pair: Pair) -> Pair:
-    return Pair(
-        default_id(pair.content_hash, pair.model_a, pair.model_b),
-        pair.conversation,
-        pair.responses_a,
-        pair.responses_b,
-        model_a=pair.model_a,
-        model_b=pair.model_b,
-        criterion=pair.criterion,
-        recorded=pair.recorded,
-    )
+    if row.id is not None:
+        return pair
+    return replace(pair, id=default_id(pair.content_hash, pair.model_a, pair.model_b))
 
 
 def default_id(content_hash: str, model_a: str | None, model_b: str | None) -> str:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from app.errors import Unprocessable
+from app.identifiers import fault_of
 from app.parts import Part
 
 Method = Literal["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]
 Ties = Literal["half", "exclude", "davidson"]
 Votes = Literal["each", "majority", "mean_sign"]
-Name = Annotated[str, Field(min_length=1, max_length=512)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 _JUDGE = "judge:"
@@ -24,6 +24,16 @@ _CONTROLS = "leaderboards are not adjusted for it in this version; leave it out"
 _PREDICTION_POWERED = (
     "prediction_powered is not available in this version; use human, cascade or judge:<name>"
 )
+
+
+def _checked(name: str) -> str:
+    fault = fault_of(name)
+    if fault is not None:
+        raise ValueError(fault)
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_checked)]
 
 
 class EloIn(BaseModel):
@@ -41,6 +51,7 @@ class LeaderboardIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     dataset: Name = Field(description="id or name of the dataset")
     source: Name = Field(
+        "human",
         description="whose verdicts: human, cascade, or judge:<name>",
         examples=["human", "cascade", "judge:student"],
     )

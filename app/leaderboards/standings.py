@@ -87,7 +87,9 @@ def _ranked(table: _Table, members: BoolArray) -> dict[str, Any]:
     chosen = members[table.outcomes.row]
     rows = table.outcomes.row[chosen]
     if rows.size == 0:
-        raise InvalidArgument("no comparison to rank the models by")
+        counts = Counter(table.outcomes.reason[members].tolist())
+        why = ", ".join(f"{n} {reason}" for reason, n in counts.items()) or "there are no pairs"
+        raise InvalidArgument(f"no comparison to rank the models by ({why})")
     comparisons = Comparisons.between(
         [str(table.keys[row].model_a) for row in rows],
         [str(table.keys[row].model_b) for row in rows],

@@ -70,7 +70,8 @@ def _estimates(
 def _agreement(cells: FloatArray) -> FloatArray:
     total = cells.sum(axis=1)
     same = cells[:, 0] + cells[:, 3]
-    return np.divide(same, total, out=np.full_like(total, np.nan), where=total > 0)
+    share: FloatArray = np.divide(same, total, out=np.full_like(total, np.nan), where=total > 0)
+    return share
 
 
 def _kappa(cells: FloatArray) -> FloatArray:

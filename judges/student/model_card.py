@@ -96,8 +96,8 @@ def _training(figures: CardFigures) -> list[str]:
     counts = ", ".join(f"{name} {count}" for name, count in figures.training_pairs.items())
     return [
         "## What the shipped weights were trained on\n",
-        f"Pairs: {counts}. Labels are shares of human votes (a tie is half a vote each); no verdict of a",
-        "language model was used. Every prompt that occurs in MT-Bench or LLMBar was left out.\n",
+        f"Pairs: {counts}.",
+        "Labels are shares of human votes (a tie is half a vote each); no verdict of a language model was used. Every prompt that occurs in MT-Bench or LLMBar was left out.\n",
     ]
 
 

@@ -181,3 +181,10 @@ def test_rounding_residues_are_no_points() -> None:
 def test_extreme_but_finite_odds_are_found() -> None:
     played = Comparisons.between(["p", "p"], ["q", "q"], [1, 0], [1e8, 1])
     assert np.ptp(fit(played).log_strength) == pytest.approx(np.log(1e8), abs=1e-6)
+
+
+def test_odds_beyond_reach_are_an_error_and_no_guess() -> None:
+    left, right = ["p", "p", "q", "q", "r", "r"], ["q", "q", "r", "r", "s", "s"]
+    played = Comparisons.between(left, right, [1, 0] * 3, [1e11, 1] * 3)
+    with pytest.raises(NoFiniteStrengths, match="infinity"):
+        fit(played)

@@ -173,6 +173,18 @@ def test_one_prompt_gives_no_interval() -> None:
     assert all(row.rating.low is None for row in board.rows)
 
 
+def test_model_of_one_prompt_has_no_interval_for_its_win_rate() -> None:
+    played = random_comparisons(14, 100, 3)
+    left, right = np.append(played.left, [3, 3]), np.append(played.right, [0, 1])
+    models = (*played.models, "once")
+    whole = Comparisons(models, left, right, np.append(played.score, [1, 0]), np.ones(102))
+    groups = np.append(np.arange(100) // 5, [0, 0])
+    board = rank_models(whole, RankingOptions(method="win_rate"), bootstrap(groups))
+    rows = by_model(board)
+    assert rows["once"].win_rate.low is None
+    assert rows["m0"].win_rate.low is not None
+
+
 def test_unbeaten_model_has_a_win_rate_with_an_honest_interval() -> None:
     played = Comparisons.between(["p"] * 30, ["q", "r"] * 15, np.ones(30))
     board = rank_models(played, RankingOptions(method="win_rate"), bootstrap(np.arange(30) // 3))

@@ -1,4 +1,4 @@
-"""What the tests of judges share: an event loop's name, a model server, a few pairs."""
+"""What the tests of judges share: a model server."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.judges.model_server import ModelServer, running
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="package")

@@ -33,6 +33,7 @@ class ModelServer:
     base_url: str = ""
     model: str = "judge"
     plan: list[str] = field(default_factory=list)
+    health: str = "ok"
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     arrived: list[float] = field(default_factory=list)
@@ -42,6 +43,7 @@ class ModelServer:
 
     def reset(self) -> None:
         self.plan.clear()
+        self.health = "ok"
         self.requests.clear()
         self.headers.clear()
         self.arrived.clear()
@@ -54,6 +56,9 @@ class ModelServer:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if scope["path"] == "/v1/models" and self.health in _ERRORS:
+            await _reply(send, *_ERRORS[self.health])
+            return
         if scope["path"] == "/v1/models":
             await _reply(send, 200, {"object": "list", "data": [{"id": self.model}]})
             return

@@ -25,7 +25,7 @@ def test_chat_control_tokens_are_broken_up_visibly(token: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a < b | c > d", "x[i] <= y", "<p>Hello</p>", "[[A]]", "if (a<|b|>c d)", "\u202eabc"],
+    ["", "a < b | c > d", "x[i] <= y", "<p>Hello</p>", "[[A]]", "\u202eabc"],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert neutralise(text) == (text, frozenset())

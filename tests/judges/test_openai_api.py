@@ -14,6 +14,7 @@ import pytest
 import stamina
 
 from judges.annotators import Example
+from judges.errors import JudgeConfigurationInvalid
 from judges.openai_api import OpenAIJudge
 from judges.openai_settings import OpenAISettings
 from judges.prompts import load_template
@@ -409,3 +410,25 @@ def test_the_fingerprint_does_not_change_with_what_changes_no_score(server: Mode
     assert fingerprint(elsewhere) == plain
     others = {"price_input": 1.0, "timeout_s": 5.0, "concurrency": 2, "name": "x", "attempts": 1}
     assert fingerprint(server, **others) == plain
+
+
+@pytest.mark.parametrize(("status", "is_ready"), [("404", True), ("401", False), ("500", False)])
+async def test_health_without_a_list_of_models(
+    server: ModelServer, status: str, is_ready: bool
+) -> None:
+    server.health = status
+    async with judge_at(server) as judge:
+        health = await judge.health()
+    assert health.is_ready is is_ready
+
+
+async def test_health_without_a_server_is_an_answer(server: ModelServer) -> None:
+    nowhere = replace(server, base_url="http://127.0.0.1:9/v1")
+    async with judge_at(nowhere) as judge:
+        assert not (await judge.health()).is_ready
+
+
+def test_a_key_that_no_header_can_carry_is_refused(server: ModelServer) -> None:
+    settings = OpenAISettings("x", server.base_url, "m", api_key_env="KEY")
+    with pytest.raises(JudgeConfigurationInvalid, match="KEY"):
+        OpenAIJudge(settings, load_template("pairwise"), environ={"KEY": "schlüssel"})

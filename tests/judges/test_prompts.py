@@ -14,6 +14,7 @@ from judges.errors import JudgeConfigurationInvalid
 from judges.neutralise import CONTROL_TOKEN, DELIMITER, NUL
 from judges.prompts import load_template
 from judges.types import Message, Pair
+from tests.data_sets import ROOT
 from tests.judges.pairs import pair_of, pairs
 
 PAIRWISE = load_template("pairwise")
@@ -138,7 +139,7 @@ def test_no_text_can_leave_its_section(pair: Pair) -> None:
 
 
 def test_the_content_hash_is_of_the_sources_alone(tmp_path: Path) -> None:
-    source = Path("judges/prompts/pairwise.toml").read_text(encoding="utf-8")
+    source = (ROOT / "judges" / "prompts" / "pairwise.toml").read_text(encoding="utf-8")
     copy = tmp_path / "mine.toml"
     copy.write_text(source.replace("version = 1", "version = 2"), encoding="utf-8")
     assert load_template(str(copy)).content_hash == PAIRWISE.content_hash
@@ -176,5 +177,5 @@ def test_an_unknown_template_names_those_there_are() -> None:
     "labels", [["A"], ["A", "A"], ["A", "B", "C", "D"], ["A", ""], ["A", "B C"]]
 )
 def test_labels_are_two_or_three_different_words(labels: list[str]) -> None:
-    with pytest.raises(JudgeConfigurationInvalid, match="^labels: "):
+    with pytest.raises(JudgeConfigurationInvalid, match=r"^labels: "):
         load_template("pairwise", labels)

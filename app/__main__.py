@@ -1,0 +1,5 @@
+"""`python -m app` is `tribunal`."""
+
+from app.cli import main
+
+main()

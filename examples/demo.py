@@ -1,0 +1,167 @@
+"""The main job on the bundled example, through a real server: `make demo`.
+
+Starts the service on a fresh SQLite database, drives it with the command line, and shows what
+each step gave. In a terminal the service then stays up until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+FOLDER = Path(__file__).resolve().parent
+STATE = FOLDER.parent / ".demo"
+TRIBUNAL = [sys.executable, "-m", "app"]
+DATASET = "example"
+HALF = "0.5:0"
+START_SECONDS = 60.0
+
+
+def main() -> int:
+    """Run the demo and return its exit status."""
+    shutil.rmtree(STATE, ignore_errors=True)
+    STATE.mkdir()
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite+aiosqlite:///{STATE}/tribunal.db",
+        "TRIBUNAL_CONFIG": str(FOLDER / "tribunal.toml"),
+        "TRIBUNAL_LOG_LEVEL": "warning",
+    }
+    say("start the service: SQLite, embedded judge, no GPU, no key")
+    with subprocess.Popen([*TRIBUNAL, "serve", "--port", str(port)], env=environment) as server:
+        try:
+            wait_until_ready(url, server)
+            report = run_main_job(url)
+            where_to_look(url, report)
+            if sys.stdout.isatty():
+                print("\nThe service stays up; Ctrl-C ends it.")
+                server.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            server.terminate()
+    return 0
+
+
+def run_main_job(url: str) -> dict[str, Any]:
+    """Import, certify, judge, rank, report; return the report."""
+    say("import 428 synthetic pairs with labels of simulated annotators and two simulated judges")
+    tribunal(url, "import", str(FOLDER / "pairs.jsonl"), "--name", DATASET)
+
+    say("certify the cascade on half of the prompts: at least 90 % agreement, with 90 % confidence")
+    certify = ("certify", DATASET, "--cascade", "demo", "--target-agreement", "0.9")
+    certificate = tribunal_json(url, *certify, "--part", f"calibration:{HALF}", shown=True)
+
+    say("judge the other half in a batch, and look at some verdicts")
+    held = ("--calibration", certificate["id"], "--part", f"test:{HALF}")
+    tribunal(url, "batch", DATASET, *held, "--results", str(STATE / "verdicts.ndjson"))
+    show_verdicts(STATE / "verdicts.ndjson")
+
+    say("rank the models: by people, then by the cascade's verdicts on the other half")
+    tribunal(url, "leaderboard", DATASET)
+    tribunal(url, "leaderboard", DATASET, "--source", "cascade", *held)
+
+    say("how well do people, judges and cascade agree on the other half?")
+    judges = ("--judges", "student,simulated-small,simulated-large")
+    return tribunal_json(url, "report", DATASET, *held, *judges, shown=True)
+
+
+def where_to_look(url: str, report: dict[str, Any]) -> None:
+    """Say what can be opened next."""
+    say("where to look next")
+    print(f"  API with examples   {url}/docs")
+    print(f"  the report          {url}/v1/reports/{report['id']}")
+    print(f"  all certificates    {url}/v1/calibrations")
+    print(f"  stored verdicts     {url}/v1/judgments?dataset={DATASET}")
+    print("  the same data later: DATABASE_URL=sqlite:///.demo/tribunal.db \\")
+    print("    TRIBUNAL_CONFIG=examples/tribunal.toml .venv/bin/tribunal serve")
+
+
+def show_verdicts(file: Path) -> None:
+    """Print the first few verdicts of a batch."""
+    with file.open(encoding="utf-8") as lines:
+        for _, line in zip(range(4), lines, strict=False):
+            verdict = json.loads(line)
+            tiers = ", ".join(f"{t['judge']} {t['confidence'] or 0:.2f}" for t in verdict["tiers"])
+            print(f"  {verdict['id']}: {verdict['label'] or 'abstained'} ({tiers})")
+
+
+def tribunal(url: str, *arguments: str) -> None:
+    """Run a verb of the command line and let its output through."""
+    print("$ tribunal", *(_short(one) for one in arguments), flush=True)
+    result = subprocess.run([*TRIBUNAL, *arguments, "--server", url], check=False)
+    if result.returncode:
+        raise SystemExit(f"tribunal {arguments[0]} ended with status {result.returncode}")
+
+
+def tribunal_json(url: str, *arguments: str, shown: bool) -> dict[str, Any]:
+    """Run a verb, show its tables if wanted, and return its JSON."""
+    answer = subprocess.run(
+        [*TRIBUNAL, *arguments, "--server", url, "--json"],
+        check=False, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    if answer.returncode:
+        raise SystemExit(f"tribunal {arguments[0]} ended with status {answer.returncode}")
+    body: dict[str, Any] = json.loads(answer.stdout)
+    if shown:
+        from rich.console import Console
+
+        from app import cli_tables
+
+        print("$ tribunal", *(_short(one) for one in arguments), flush=True)
+        getattr(cli_tables, {"certify": "certificate"}.get(arguments[0], arguments[0]))(
+            Console(), body
+        )
+    return body
+
+
+def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
+    """Return when the service answers."""
+    for _ in range(int(START_SECONDS / 0.2)):
+        if server.poll() is not None:
+            raise SystemExit(f"the service ended with status {server.returncode}")
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise SystemExit(f"the service was not ready after {START_SECONDS:.0f} seconds")
+
+
+def say(text: str) -> None:
+    """Print a heading."""
+    print(f"\n== {text}", flush=True)
+
+
+def _short(argument: str) -> str:
+    path = Path(argument)
+    return str(path.relative_to(FOLDER.parent)) if path.is_absolute() else argument
+
+
+def _free_port() -> int:
+    """Take 8000 if it is free, so that the addresses are those of the manual."""
+    for wanted in (8000, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", wanted))
+            except OSError:
+                continue
+            port: int = probe.getsockname()[1]
+            return port
+    raise SystemExit("no port is free")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tracemalloc
+from typing import Any
+
+import httpx
+import pytest
+
+from app.datasets import bodies
+from app.datasets.bodies import BodyKind, RawRow, kind_of, rows_of
+from app.errors import BadRequest
+from tests.app.datasets.uploads import NDJSON, ndjson, row, upload
+
+ROWS = [row(0), row(1, prompt='with "quotes", ] and }', response_a="ü 🙂"), row(2)]
+
+
+def _multipart(*parts: tuple[str, bytes]) -> bytes:
+    body = b""
+    for disposition, content in parts:
+        body += b"--XX\r\nContent-Disposition: form-data; " + disposition.encode() + b"\r\n"
+        body += b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n"
+    return body + b"--XX--\r\n"
+
+
+FILE = 'name="file"; filename="rows.jsonl"'
+MULTIPART = {"content-type": "multipart/form-data; boundary=XX"}
+ARRAY = json.dumps(ROWS, indent=1).encode()
+LINES = ndjson(ROWS)
+
+FORMS: dict[str, tuple[bytes, dict[str, str]]] = {
+    "lines": (LINES, NDJSON),
+    "lines without a final break": (LINES.rstrip(), NDJSON),
+    "windows lines": (LINES.replace(b"\n", b"\r\n"), NDJSON),
+    "lines as text": (LINES, {"content-type": "text/plain; charset=utf-8"}),
+    "jsonl": (LINES, {"content-type": "application/jsonl"}),
+    "lines called json": (LINES, {"content-type": "application/json"}),
+    "no content type": (LINES, {}),
+    "byte order mark": (b"\xef\xbb\xbf" + LINES, NDJSON),
+    "array": (ARRAY, {"content-type": "application/json"}),
+    "array with a byte order mark": (b"\xef\xbb\xbf" + ARRAY, {}),
+    "array in UTF-8": (json.dumps(ROWS, ensure_ascii=False).encode(), {}),
+    "gzip by magic": (gzip.compress(LINES), NDJSON),
+    "gzip by encoding": (gzip.compress(LINES), {**NDJSON, "content-encoding": "gzip"}),
+    "gzip in two members": (gzip.compress(LINES[:700]) + gzip.compress(LINES[700:]), NDJSON),
+    "gzipped array": (gzip.compress(ARRAY), {"content-type": "application/json"}),
+    "multipart": (_multipart((FILE, LINES)), MULTIPART),
+    "multipart array": (_multipart((FILE, ARRAY)), MULTIPART),
+    "multipart gzip": (_multipart((FILE, gzip.compress(LINES))), MULTIPART),
+    "multipart with other fields": (_multipart(('name="x"', b"1"), (FILE, LINES)), MULTIPART),
+    "gzipped multipart": (gzip.compress(_multipart((FILE, LINES))), MULTIPART),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+async def test_every_form_of_the_body_is_the_same_dataset(
+    client: httpx.AsyncClient, form: tuple[bytes, dict[str, str]]
+) -> None:
+    first = await upload(client, ROWS)
+    body, headers = form
+    again = await upload(client, body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert again.json()["rejected"] == []
+
+
+async def test_httpx_and_its_own_multipart_are_read(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/v1/datasets", params={"name": "set"}, files={"file": ("r.jsonl.gz", gzip.compress(LINES))}
+    )
+    assert (answer.status_code, answer.json()["pairs"]) == (201, 3)
+
+
+BROKEN: dict[str, tuple[bytes, dict[str, str], str]] = {
+    "truncated gzip": (gzip.compress(LINES * 50)[:-12], NDJSON, "gzip"),
+    "corrupt gzip": (gzip.compress(LINES)[:20] + b"\0" * 20, NDJSON, "gzip"),
+    "not gzip": (LINES, {"content-encoding": "gzip"}, "not"),
+    "unknown encoding": (LINES, {"content-encoding": "br"}, "gzip"),
+    "truncated array": (ARRAY[:-10], {}, "array"),
+    "broken array": (b'[{"a": 1}, {"b" 2}]', {}, "element 2"),
+    "array with a rest": (ARRAY + b"[", {}, "follows"),
+    "array not in UTF-8": (b'[{"a": "\xff"}]', {}, "UTF-8"),
+    "array too deep": (b"[" + b"[" * 100_000, {}, "element 1"),
+    "multipart without a boundary": (LINES, {"content-type": "multipart/form-data"}, "boundary"),
+    "multipart without a file": (_multipart(('name="x"', b"1")), MULTIPART, "no file"),
+    "two files": (_multipart((FILE, LINES), (FILE, LINES)), MULTIPART, "several"),
+    "truncated multipart": (_multipart((FILE, LINES))[:-8], MULTIPART, "early"),
+    "no multipart": (LINES, MULTIPART, "multipart"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
+async def test_a_body_that_breaks_off_is_refused_as_a_whole(
+    client: httpx.AsyncClient, broken: tuple[bytes, dict[str, str], str]
+) -> None:
+    body, headers, word = broken
+    answer = await upload(client, body, headers=headers)
+    assert (answer.status_code, word in answer.json()["detail"]) == (400, True), answer.text
+    assert (await client.get("/v1/datasets")).json()["data"] == []
+
+
+def _rows(body: bytes, media_type: str = "") -> list[RawRow]:
+    return list(rows_of(io.BytesIO(body), BodyKind(media_type)))
+
+
+def test_lines_keep_their_numbers_over_empty_ones() -> None:
+    assert [(r.line, r.value) for r in _rows(b"\n1\n\n  \n2")] == [(2, 1), (5, 2)]
+
+
+def test_a_line_longer_than_allowed_is_rejected_and_the_next_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_ROW_BYTES", 100)
+    rows = _rows(b'"' + b"x" * 300_000 + b'"\n"y"\n')
+    assert rows[0].reason == "the line is longer than 100 bytes"
+    assert rows[1] == RawRow(2, value="y")
+
+
+def test_a_first_line_that_is_an_array_is_a_line_where_lines_were_announced() -> None:
+    assert [r.value for r in _rows(b"[1]\n2\n", "application/x-ndjson")] == [[1], 2]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 64])
+def test_array_elements_are_whole_however_the_body_is_cut(
+    monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    values: list[Any] = [1, -12.5e3, "é🙂", {"a": [1, {"b": None}]}, [], True, "x" * 200, 123456]
+    monkeypatch.setattr(bodies, "_WINDOW", piece)
+    text = json.dumps(values, ensure_ascii=False, indent=2).encode()
+    assert [r.value for r in _rows(b" \n" + text, "application/json")] == values
+
+
+def test_a_gzip_bomb_of_one_line_stays_small_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MAX_ROW_BYTES", 2**20)
+    bomb = gzip.compress(b"x" * 200 * 2**20)
+    tracemalloc.start()
+    rows = _rows(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [r.line for r in rows] == [1]
+    assert peak < 20 * 2**20
+
+
+def test_an_array_element_longer_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MAX_ROW_BYTES", 1000)
+    with pytest.raises(BadRequest, match="longer than 1000"):
+        _rows(b'["' + b"x" * 1_000_000 + b'"]')
+
+
+def test_headers_are_read_in_any_case() -> None:
+    assert kind_of("Multipart/Form-Data; boundary=AbC", "GZIP") == BodyKind(
+        "multipart/form-data", "AbC", "gzip"
+    )

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.datasets.bodies import RawRow
+from app.datasets.importing import Reader
+from app.dialects.detection import DIALECTS, candidates
+from app.dialects.reasons import RowInvalid
+from app.dialects.rows import ParsedRow
+from app.errors import Unprocessable
+from tests.app.datasets.uploads import pairs_of, row, upload
+
+ROWS: dict[str, dict[str, Any]] = {
+    "canonical": row(0),
+    "alpaca_eval": {
+        "instruction": "Name a colour.", "output_1": "Red", "generator_1": "m1",
+        "output_2": "Blue", "generator_2": "m2", "annotator": "judge", "preference": 1.25,
+    },
+    "mt_bench": {
+        "question_id": 81, "model_1": "m1", "model_2": "m2", "g1_winner": "model_1",
+        "g2_winner": "tie", "judge": ["gpt-4", "pair-v2"], "turn": 1,
+    },
+    "reward_bench": {"id": 3, "prompt": "Why?", "chosen": "good", "rejected": "bad"},
+    "battles": {"left": "m1", "right": "m2", "winner": "left"},
+}  # fmt: skip
+FURTHER: dict[str, dict[str, Any]] = {
+    "canonical": {"model_a": "m1", "model_b": "m2", "human": [{"label": "a"}]},
+    "mt_bench": {
+        "question_id": 81, "model_a": "m2", "model_b": "m1", "winner": "model_a",
+        "judge": "expert_1", "turn": 2,
+    },
+    "battles": {"model_a": "m1", "model_b": "m2", "winner": "tie"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "given"), [*ROWS.items(), *FURTHER.items()])
+def test_every_format_is_told_by_its_fields(name: str, given: dict[str, Any]) -> None:
+    assert [dialect.name for dialect in candidates(given)] == [name]
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_the_dataset_says_which_format_it_had(client: httpx.AsyncClient, name: str) -> None:
+    answer = await upload(client, [ROWS[name]])
+    assert (answer.status_code, answer.json()["dialect"]) == (201, name)
+    forced = await upload(client, [ROWS[name]], dialect=name)
+    assert (forced.status_code, forced.json()["id"]) == (200, answer.json()["id"])
+
+
+async def test_the_first_row_that_is_recognised_fixes_the_format(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [{"what": 1}, ROWS["battles"], ROWS["canonical"], ROWS["battles"]]
+    body = (await upload(client, rows)).json()
+    assert (body["dialect"], body["pairs"]) == ("battles", 2)
+    assert [(each["line"], each["reason"][:40]) for each in body["rejected"]] == [
+        (1, "the fields are those of no known format"),
+        (3, "the fields are not those of battles (lef"),
+    ]
+    assert [each["id"] for each in await pairs_of(client)] == ["2", "4"]
+
+
+async def test_an_ambiguous_file_is_refused_with_the_candidates_named(
+    client: httpx.AsyncClient,
+) -> None:
+    given = row(0, chosen="x", rejected="y")
+    answer = await upload(client, [given])
+    assert answer.status_code == 422
+    assert "canonical, reward_bench" in answer.json()["detail"]
+    assert answer.json()["errors"][0]["loc"] == ["query", "dialect"]
+    assert (await upload(client, [given], dialect="canonical")).status_code == 201
+
+
+async def test_an_unknown_file_is_refused_with_all_formats_named(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await upload(client, [{"what": 1}])
+    assert answer.status_code == 422
+    for name in DIALECTS:
+        assert name in answer.json()["detail"]
+
+
+async def test_an_unknown_name_of_a_format_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await upload(client, [row(0)], dialect="csv")
+    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "dialect"])
+
+
+async def test_rows_that_lack_the_fields_of_the_forced_format_are_rejected(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await upload(client, [row(0)], dialect="alpaca_eval")
+    assert answer.status_code == 422
+    assert "output_1" in answer.json()["rejected"][0]["reason"]
+
+
+_names = sorted({name for each in [*ROWS.values(), *FURTHER.values()] for name in each})
+_scalar = st.none() | st.booleans() | st.integers() | st.floats()
+_text = st.text(st.characters(codec=None), max_size=4) | st.sampled_from(
+    ["model_1", "model_a", "tie", "tie (inconsistent)", "both_bad", "user", "assistant"]
+)
+_value = st.recursive(
+    _scalar | _text,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+_field = st.sampled_from([*_names, "conversation_a", "conversation_b", "metadata", "x"])
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    base=st.sampled_from([{}, *ROWS.values(), *FURTHER.values()]),
+    fields=st.dictionaries(_field, _value, max_size=5),
+    dialect=st.sampled_from([None, *DIALECTS.values()]),
+)
+def test_any_row_in_any_format_is_read_or_rejected(
+    base: dict[str, Any], fields: dict[str, Any], dialect: Any
+) -> None:
+    try:
+        parsed = Reader(dialect).read(RawRow(4, value={**base, **fields}))
+    except (RowInvalid, Unprocessable) as error:
+        str(error).encode("utf-8")
+    else:
+        assert isinstance(parsed, ParsedRow)
+        json.dumps(parsed.metadata)

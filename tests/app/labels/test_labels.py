@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.app.datasets.uploads import pairs_of, row, upload
+
+
+@pytest.fixture
+async def dataset(client: httpx.AsyncClient) -> str:
+    answer = await upload(client, [row(0), row(1)])
+    found: str = answer.json()["id"]
+    return found
+
+
+def _label(pair: str = "p0", **fields: Any) -> dict[str, Any]:
+    return {"dataset": "set", "pair": pair, "annotator": "ann", "label": "b", **fields}
+
+
+async def _post(client: httpx.AsyncClient, *labels: dict[str, Any]) -> httpx.Response:
+    return await client.post("/v1/labels", json={"labels": list(labels)})
+
+
+async def _human(client: httpx.AsyncClient) -> list[tuple[str | None, str]]:
+    [first, *_] = await pairs_of(client)
+    return [(vote["annotator"], vote["label"]) for vote in first["human"]]
+
+
+async def test_a_label_replaces_that_persons_earlier_one_and_history_is_kept(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
+    answer = await _post(client, _label(), _label(annotator="new", dataset=dataset))
+    assert (answer.status_code, answer.json()) == (
+        201, {"accepted": 2, "replaced": 1, "unchanged": 0},
+    )  # fmt: skip
+    assert await _human(client) == [("ann", "b"), ("new", "b")]
+    assert (await client.get("/v1/datasets/set")).json()["labels"] == 3
+    history = (await client.get("/v1/labels?history=true")).json()["data"]
+    assert [(each["label"], each["replaced_at"] is None) for each in history] == [
+        ("a", False), ("a", True), ("b", True), ("b", True),
+    ]  # fmt: skip
+
+
+async def test_the_same_label_again_changes_nothing(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
+    before = (await client.get("/v1/labels?history=true")).json()
+    answer = await _post(client, _label(label="A"))
+    assert answer.json() == {"accepted": 1, "replaced": 0, "unchanged": 1}
+    assert (await client.get("/v1/labels?history=true")).json() == before
+
+
+async def test_the_last_of_several_labels_in_one_request_stands(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
+    labels = [_label(label=label) for label in ("b", "tie", "tie", "a", "b")]
+    answer = await _post(client, *labels)
+    assert answer.json() == {"accepted": 5, "replaced": 4, "unchanged": 1}
+    assert await _human(client) == [("ann", "b")]
+
+
+async def test_another_criterion_and_unknown_people_replace_nothing(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
+    unknown = _label(annotator=None)
+    answer = await _post(client, _label(criterion="tone"), unknown, unknown)
+    assert answer.json() == {"accepted": 3, "replaced": 0, "unchanged": 0}
+    assert len(await _human(client)) == 4
+
+
+async def test_a_double_vote_of_a_file_is_replaced_by_one_label(client: httpx.AsyncClient) -> None:
+    double = [{"annotator": "ann", "label": "a"}, {"annotator": "ann", "label": "b"}]
+    await upload(client, [row(0, human=double)])
+    assert (await _post(client, _label(label="b"))).json()["replaced"] == 2
+    assert await _human(client) == [("ann", "b")]
+
+
+async def test_details_are_kept(client: httpx.AsyncClient, dataset: str) -> None:
+    given = {"strength": 2.0, "first_shown": "b", "comment": "a\x00\ud800"}
+    body = '{"labels": [{"dataset": "set", "pair": "p0", "annotator": "ann", "label": "b",'
+    body += ' "strength": 2.0, "first_shown": "b", "comment": "a\\u0000\\ud800"}]}'
+    answer = await client.post(
+        "/v1/labels", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 201
+    [found] = [each for each in (await client.get("/v1/labels")).json()["data"]
+               if each["pair"] == "p0"]  # fmt: skip
+    assert {name: found[name] for name in given} == given
+    assert (found["dataset"], found["object"]) == (dataset, "label")
+
+
+async def test_one_bad_label_stores_none_and_is_named(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
+    answer = await _post(
+        client, _label(), _label("nothing"), _label(dataset="nowhere"), _label(dataset="a\x00")
+    )
+    assert answer.status_code == 422
+    assert [error["loc"] for error in answer.json()["errors"]] == [
+        ["body", "labels", 1, "pair"],
+        ["body", "labels", 2, "dataset"],
+        ["body", "labels", 3, "dataset"],
+    ]
+    assert await _human(client) == [("ann", "a")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "loc"),
+    [
+        ({"label": "C"}, "label"),
+        ({"label": None}, "label"),
+        ({"annotator": True}, "annotator"),
+        ({"annotator": "a\nb"}, "annotator"),
+        ({"pair": ""}, "pair"),
+        ({"pair": "x" * 513}, "pair"),
+        ({"criterion": None}, "criterion"),
+        ({"strength": "much"}, "strength"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+async def test_a_bad_field_is_named(
+    client: httpx.AsyncClient, dataset: str, fields: dict[str, Any], loc: str
+) -> None:
+    answer = await _post(client, _label(), _label(**fields))
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "labels", 1, loc]
+    assert await _human(client) == [("ann", "a")]
+
+
+async def test_a_label_needs_to_say_whose_it_is(client: httpx.AsyncClient, dataset: str) -> None:
+    label = _label()
+    del label["annotator"]
+    answer = await _post(client, label)
+    assert answer.json()["errors"][0]["loc"] == ["body", "labels", 0, "annotator"]
+
+
+async def test_no_labels_are_refused(client: httpx.AsyncClient) -> None:
+    assert (await _post(client)).status_code == 422
+
+
+async def test_the_list_goes_on_behind_the_last_label_seen(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
+    await upload(client, [row(7)], name="other")
+    first = (await client.get("/v1/labels", params={"limit": 2})).json()
+    rest = (await client.get("/v1/labels", params={"after": first["last_id"]})).json()
+    assert [each["pair"] for each in first["data"] + rest["data"]] == ["p0", "p1", "p7"]
+    assert (first["has_more"], rest["has_more"]) == (True, False)
+    mine = (await client.get("/v1/labels", params={"dataset": "other"})).json()["data"]
+    assert [each["pair"] for each in mine] == ["p7"]

@@ -1,0 +1,236 @@
+"""From configuration tables to judges: what is wrong is said with the path of its key."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from judges.annotators import LabelledPair
+from judges.errors import JudgeConfigurationInvalid, UnknownJudge
+from judges.openai_api import OpenAIJudge
+from judges.recorded import Jury, RecordedJudge
+from judges.registry import Examples, Registry, example_datasets
+from judges.student_judge import StudentJudge
+from judges.types import FailureKind
+from judges.waiting import WaitingJudge
+from tests.judges.model_server import ModelServer
+from tests.judges.pairs import pair_of
+
+OPENAI = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"}
+
+
+@asynccontextmanager
+async def registry_of(
+    config: dict[str, Any] | str, examples: Examples | None = None
+) -> AsyncIterator[Registry]:
+    parsed = tomllib.loads(config) if isinstance(config, str) else config
+    registry = Registry.from_config(
+        parsed, transport=httpx.AsyncHTTPTransport(), examples=examples, environ={}
+    )
+    try:
+        yield registry
+    finally:
+        await registry.aclose()
+
+
+def refused(config: dict[str, Any], **options: Any) -> str:
+    with pytest.raises(JudgeConfigurationInvalid) as caught:
+        Registry.from_config(config, environ={}, **options)
+    return str(caught.value)
+
+
+def labelled(_: str) -> Sequence[LabelledPair]:
+    return [
+        LabelledPair(
+            pair_of(f"Question {i}?", pair_id=str(i)), ((None, "a" if i % 2 else "b"),), f"g{i}"
+        )
+        for i in range(30)
+    ]
+
+
+async def test_without_configuration_there_is_the_student_alone() -> None:
+    async with registry_of({}) as registry:
+        assert list(registry.judges) == ["student"]
+        assert isinstance(registry.judge("student"), StudentJudge)
+        assert registry.cascades == {"default": ("student",)}
+
+
+async def test_a_whole_configuration_becomes_judges_and_cascades() -> None:
+    text = """
+    [judges.student]
+    kind = "student"
+    [judges.dear]
+    kind = "openai"
+    base_url = "http://127.0.0.1:8001/v1"
+    model = "judge"
+    revision = "abc"
+    annotators = 3
+    examples = 2
+    examples_from = "golden"
+    orders = "both"
+    template = "pairwise"
+    confidence = "annotators"
+    labels = ["A", "B", "C"]
+    price_input = 1
+    price_output = 0.5
+    api_key_env = "OPENAI_API_KEY"
+    endpoint = "completions"
+    concurrency = 8
+    timeout_s = 5
+    attempts = 2
+    max_tokens = 1
+    [judges.gpt4-votes]
+    kind = "recorded"
+    members = ["GPT-4/*"]
+    [judges.gpt4]
+    kind = "recorded"
+    model = "gpt-4-0613"
+    [cascades.careful]
+    judges = ["student", "gpt4-votes", "not-configured", "dear"]
+    thresholds = [0.9, 0.8, inf, 0.5]
+    """
+    async with registry_of(text, labelled) as registry:
+        kinds = [type(judge) for judge in registry.judges.values()]
+        assert kinds == [StudentJudge, OpenAIJudge, Jury, RecordedJudge]
+        assert registry.cascade("default") == ("student", "dear")
+        assert registry.cascade("careful") == ("student", "gpt4-votes", "not-configured", "dear")
+        assert registry.thresholds == {"careful": (0.9, 0.8, math.inf, 0.5)}
+        spec = registry.judge("dear").spec
+        assert (spec.price_input, spec.price_output) == (1.0, 0.5)
+        assert spec.scored_by["annotators"] == 3
+        assert len(spec.example_prompts) == 6
+        assert example_datasets(tomllib.loads(text)) == {"golden"}
+
+
+async def test_the_student_is_there_beside_others_and_not_in_their_default_cascade() -> None:
+    async with registry_of({"judges": {"dear": OPENAI}}) as registry:
+        assert list(registry.judges) == ["dear", "student"]
+        assert registry.cascade("default") == ("dear",)
+
+
+async def test_recorded_judges_alone_leave_the_student_as_default_cascade() -> None:
+    async with registry_of({"judges": {"old": {"kind": "recorded"}}}) as registry:
+        assert registry.cascade("default") == ("student",)
+
+
+async def test_a_name_that_is_not_configured_is_a_recorded_judge() -> None:
+    async with registry_of({}) as registry:
+        resolved = registry.resolve("gpt-4", model="m", prompt_hash="h")
+        expected = RecordedJudge("gpt-4", model="m", prompt_hash="h").spec.fingerprint
+        assert resolved.spec.fingerprint == expected
+        assert registry.resolve("student") is registry.judge("student")
+
+
+async def test_an_unknown_name_is_told_its_neighbour() -> None:
+    async with registry_of({}) as registry:
+        with pytest.raises(UnknownJudge, match="did you mean 'student'"):
+            registry.judge("studnet")
+        with pytest.raises(UnknownJudge, match="did you mean 'default'"):
+            registry.cascade("defualt")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({**OPENAI, "anotators": 5}, "judges.x.anotators: unknown key, did you mean 'annotators'"),
+        ({**OPENAI, "engine": {}}, "judges.x.engine: unknown key"),
+        ({**OPENAI, "concurrency": "64"}, "judges.x.concurrency: "),
+        ({**OPENAI, "annotators": 11}, "judges.x.annotators: "),
+        ({**OPENAI, "annotators": True}, "judges.x.annotators: "),
+        ({**OPENAI, "orders": "one"}, "judges.x.orders: "),
+        ({**OPENAI, "price_input": -1}, "judges.x.price_input: "),
+        ({**OPENAI, "price_input": math.nan}, "judges.x.price_input: "),
+        ({**OPENAI, "labels": ["A", "A"]}, "judges.x.labels: "),
+        ({**OPENAI, "labels": ["A", 1]}, "judges.x.labels.1: "),
+        ({**OPENAI, "template": "pairwize"}, "judges.x.template: 'pairwize' not found"),
+        ({**OPENAI, "examples": 5}, "judges.x.examples_from: needed"),
+        ({**OPENAI, "confidence": "predictive", "examples_from": "d"}, "judges.x.confidence: "),
+        ({**OPENAI, "base_url": "localhost:8000"}, "judges.x.base_url: "),
+        ({**OPENAI, "base_url": "http://u:secret@h/v1"}, "judges.x.base_url: holds a password"),
+        ({"kind": "openai", "model": "m"}, "judges.x.base_url: missing"),
+        ({"kind": "openai", "base_url": "http://h/v1"}, "judges.x.model: "),
+        ({"kind": "openia"}, "judges.x.kind: 'openia' is unknown, did you mean 'openai'"),
+        ({"model": "m"}, "judges.x.kind: missing"),
+        ({"kind": ["openai"]}, "judges.x.kind: "),
+        ({"kind": "vllm", "model": "m"}, "judges.x.kind: hosting a model needs the extra"),
+        ({"kind": "student", "model": "m"}, "judges.x.model: unknown key"),
+        ({"kind": "recorded", "members": []}, "judges.x.members: "),
+        ({"kind": "recorded", "members": "GPT-4/*"}, "judges.x.members: "),
+        ("openai", "judges.x: must be a table"),
+    ],
+)
+def test_a_wrong_judge_table_names_its_key(table: object, message: str) -> None:
+    text = refused({"judges": {"x": table}})
+    assert text.startswith(message)
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"judges": []}, "cascades.x.judges: "),
+        ({"judges": ["a", "a"]}, "cascades.x.judges: a name occurs twice"),
+        ({"judges": ["a"], "threshold": [1]}, "cascades.x.threshold: unknown key, did you mean"),
+        ({"judges": ["a"], "thresholds": [0.5, 0.6]}, "cascades.x.thresholds: one for each"),
+        ({"judges": ["a"], "thresholds": [1.5]}, "cascades.x.thresholds: each is between"),
+        ({"judges": ["a"], "thresholds": [math.nan]}, "cascades.x.thresholds: each is between"),
+        (["a"], "cascades.x: must be a table"),
+    ],
+)
+def test_a_wrong_cascade_names_its_key(table: object, message: str) -> None:
+    assert refused({"cascades": {"x": table}}).startswith(message)
+
+
+def test_a_section_that_is_no_table_is_refused() -> None:
+    assert refused({"judges": ["student"]}).startswith("judges: must be a table")
+
+
+async def test_a_judge_whose_examples_are_not_there_yet_waits() -> None:
+    def missing(name: str) -> Sequence[LabelledPair]:
+        raise KeyError(name)
+
+    config = {"judges": {"x": {**OPENAI, "examples_from": "golden"}}}
+    for source in (missing, lambda _: labelled("")[:3], None):
+        async with registry_of(config, source) as registry:
+            judge = registry.judge("x")
+            assert isinstance(judge, WaitingJudge)
+            assert not (await judge.health()).is_ready
+            score = await judge.score(pair_of())
+            assert score.failure is not None
+            assert score.failure.kind is FailureKind.UNAVAILABLE
+
+
+async def test_the_examples_enter_the_fingerprint_and_the_dataset_s_name_does_not() -> None:
+    async def fingerprint(examples: Examples, **table: Any) -> str:
+        config = {"judges": {"x": {**OPENAI, "examples_from": "golden", **table}}}
+        async with registry_of(config, examples) as registry:
+            return registry.judge("x").spec.fingerprint
+
+    plain = await fingerprint(labelled)
+    assert await fingerprint(labelled, examples_from="another") == plain
+    assert await fingerprint(lambda _: labelled("")[::-1]) == plain
+    assert await fingerprint(lambda _: labelled("")[1:]) != plain
+    assert await fingerprint(labelled, examples_seed=1) != plain
+
+
+async def test_a_configured_judge_asks_its_server(server: ModelServer) -> None:
+    table = {**OPENAI, "base_url": server.base_url, "annotators": 2, "examples": 1}
+    config = {"judges": {"x": {**table, "examples_from": "golden"}}}
+    async with registry_of(config, labelled) as registry:
+        score = await registry.judge("x").score(pair_of())
+    assert score.failure is None
+    assert len(server.requests) == 4
+
+
+async def test_the_address_may_come_from_the_environment() -> None:
+    config = {"judges": {"x": {"kind": "openai", "model": "m"}}}
+    environ = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    registry = Registry.from_config(config, environ=environ)
+    assert registry.judge("x").spec.notes["base_url"] == environ["OPENAI_BASE_URL"]
+    await registry.aclose()
