@@ -11,7 +11,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from email.message import Message
@@ -72,7 +72,7 @@ def kind_of(content_type: str, content_encoding: str) -> BodyKind:
     return BodyKind(media_type, boundary, encoding)
 
 
-def rows_of(spool: BinaryIO, kind: BodyKind) -> Iterator[RawRow]:
+def rows_of(spool: BinaryIO, kind: BodyKind) -> Generator[RawRow]:
     """Yield the rows of a body.
 
     Raises:

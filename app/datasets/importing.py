@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -107,7 +108,8 @@ async def import_dataset(
         staging = Staging.open(Path(folder) / "staged.db")
         try:
             reader = Reader(_named(wanted.dialect))
-            await asyncio.to_thread(stage, staging, reader, rows_of(spool, kind))
+            with closing(rows_of(spool, kind)) as rows:
+                await asyncio.to_thread(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
             return await _store(db, Upload(staging, reader, wanted.name, moment))
         finally:

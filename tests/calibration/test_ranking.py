@@ -173,16 +173,15 @@ def test_one_prompt_gives_no_interval() -> None:
     assert all(row.rating.low is None for row in board.rows)
 
 
-def test_model_of_one_prompt_has_no_interval_for_its_win_rate() -> None:
+def test_evidence_for_a_win_rate_is_counted_in_the_models_own_prompts() -> None:
     played = random_comparisons(14, 100, 3)
     left, right = np.append(played.left, [3, 3]), np.append(played.right, [0, 1])
-    models = (*played.models, "once")
-    whole = Comparisons(models, left, right, np.append(played.score, [1, 0]), np.ones(102))
-    groups = np.append(np.arange(100) // 5, [0, 0])
+    models = (*played.models, "rare")
+    whole = Comparisons(models, left, right, np.append(played.score, [1, 1]), np.ones(102))
+    groups = np.append(np.arange(100) // 5, [0, 1])
     board = rank_models(whole, RankingOptions(method="win_rate"), bootstrap(groups))
-    rows = by_model(board)
-    assert rows["once"].win_rate.low is None
-    assert rows["m0"].win_rate.low is not None
+    assert board.rows[0].model == "rare"
+    assert board.rows[0].win_rate.low == pytest.approx(0.342, abs=1e-3)  # Wilson, two groups
 
 
 def test_unbeaten_model_has_a_win_rate_with_an_honest_interval() -> None:

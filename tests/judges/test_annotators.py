@@ -85,6 +85,13 @@ def test_labels_are_balanced_where_the_pairs_allow(seed: int, k: int, n: int) ->
         assert counts.total() == k
 
 
+@given(st.integers(0, 1000))
+def test_labels_are_balanced_where_each_group_has_both(seed: int) -> None:
+    pairs = [labelled(i, (None, AB[i % 2]), group=f"g{i // 2}") for i in range(12)]
+    [examples] = draw_annotators(pairs, 1, 6, rng(seed))
+    assert Counter(example.label for example in examples) == {"a": 3, "b": 3}
+
+
 @given(
     st.integers(0, 1000),
     st.lists(st.tuples(st.integers(0, 5), st.sampled_from(AB)), min_size=6, max_size=30),

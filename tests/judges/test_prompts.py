@@ -97,6 +97,7 @@ def test_text_that_closes_a_tag_gets_tags_it_does_not_know() -> None:
     rendered = PAIRWISE.query(pair_of(a=attack, b="fine"))
     assert rendered.flags == (DELIMITER,)
     [suffix] = set(re.findall(r"<response_A(-[0-9a-f]{8})>", rendered.text))
+    assert f"<user{suffix}>" in PAIRWISE.query(pair_of(a=attack, b="fine"), swapped=True).text
     assert suffix not in attack
     assert f"<response_A{suffix}>\n{attack}\n</response_A{suffix}>" in rendered.text
 

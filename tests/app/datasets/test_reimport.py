@@ -20,7 +20,7 @@ async def _all_labels(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 async def test_the_same_file_again_changes_nothing(client: httpx.AsyncClient) -> None:
-    votes = [
+    votes: list[dict[str, Any]] = [
         {"annotator": "x", "label": "a"},
         {"annotator": "x", "label": "b"},
         {"annotator": None, "label": "a"},

@@ -209,13 +209,16 @@ def test_any_row_is_read_or_rejected_with_a_printable_reason(
     fields: dict[str, Any], *, is_whole: bool
 ) -> None:
     row = {"prompt": "p", "response_a": "x", "response_b": "y", **fields} if is_whole else fields
+    parsed: ParsedRow | None = None
+    reason = ""
     try:
         parsed = parse_row(row, 3)
     except RowInvalid as error:
-        str(error).encode("utf-8")
-        assert 0 < len(str(error)) <= 500
-    else:
-        assert isinstance(parsed, ParsedRow)
+        reason = str(error)
+    reason.encode("utf-8")
+    assert len(reason) <= 500
+    assert bool(reason) != bool(parsed)
+    if parsed:
         assert parsed.id
         assert parsed.group
         json.dumps(parsed.metadata)

@@ -176,7 +176,7 @@ def test_a_battle_is_a_pair_of_its_own_under_its_line_number() -> None:
 
 @pytest.mark.parametrize("winner", ["model_c", None, 0, True, ["left"]])
 def test_what_is_no_winner_is_rejected(winner: Any) -> None:
-    with pytest.raises(RowInvalid, match="winner: .* is none of left, right, tie"):
+    with pytest.raises(RowInvalid, match="is none of left, right, tie"):
         _read(battles, {**ROWS["battles"], "winner": winner})
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -177,6 +178,7 @@ async def test_models_that_never_met_are_named(client: httpx.AsyncClient) -> Non
     assert "{q, w} | {u, v}" in answer.json()["detail"]
 
 
+JSON = {"content-type": "application/json"}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"source": "prediction_powered"}, "source"),
     ({"source": "judge:"}, "source"),
@@ -200,6 +202,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"confidence_level": 1}, "confidence_level"),
     ({"method": "best"}, "method"),
     ({"unknown": 1}, "unknown"),
+    ({"dataset": "nul\x00"}, "dataset"),
+    ({"criteria": {"\ud800": 1}}, "criteria"),
+    ({"source": "cascade", "calibration": "\ud800"}, "calibration"),
     ({"part": {"side": "middle"}}, "part"),
 ]
 
@@ -207,7 +212,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 async def test_what_cannot_be_honoured_is_named(hand: httpx.AsyncClient) -> None:
     for asked, field in REFUSED:
         body = {"dataset": "hand", "source": "human", **asked}
-        answer = await hand.post("/v1/leaderboards", json=body)
+        answer = await hand.post("/v1/leaderboards", content=json.dumps(body), headers=JSON)
         assert answer.status_code == 422, asked
         assert field in [error["loc"][1] for error in answer.json()["errors"]], asked
     assert (await hand.get("/v1/leaderboards")).json()["data"] == []

@@ -233,6 +233,7 @@ async def test_what_cannot_be_honoured_is_named(hand: httpx.AsyncClient) -> None
         ({"include": "everything"}, "include"),
         ({"unknown": "1"}, "unknown"),
         ({"dataset": ""}, "dataset"),
+        ({"calibration": "nul\x00"}, "calibration"),
     ):
         answer = await hand.get("/v1/reports/agreement", params={"dataset": "hand", **asked})
         assert answer.status_code == 422, asked

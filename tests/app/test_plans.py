@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import httpx
+
+from tests.app.rows import certify, labelled_rows, upload
+
+CASCADE = {"judges": ["cheap", "dear"]}
+
+
+async def test_the_frontier_says_what_certificates_would_say(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(300))
+    targets = [0.7, 0.8, 0.999]
+    response = await client.post(
+        "/v1/plans", json={"dataset": "rivers", "cascade": CASCADE, "target_agreements": targets}
+    )
+    assert response.status_code == 200, response.text
+    plan = response.json()
+    assert [row["target_agreement"] for row in plan["frontier"]] == targets
+    assert [row["status"] for row in plan["frontier"]] == ["certified", "certified", "not_certifiable"]
+    assert plan["frontier"][0]["coverage"] >= plan["frontier"][1]["coverage"]
+    certificate = await certify(client, "rivers", target_agreement=0.7)
+    assert plan["frontier"][0]["status"] == certificate["status"]
+
+
+async def test_a_plan_calls_no_judge(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(50))
+    response = await client.post(
+        "/v1/plans", json={"dataset": "rivers", "cascade": {"judges": ["student", "dear"]}}
+    )
+    assert response.status_code == 422
+    assert "stored scores" in response.json()["detail"]
+
+
+async def test_bad_targets_are_named(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(50))
+    for targets in ([], [1.2], ["x"]):
+        body = {"dataset": "rivers", "cascade": CASCADE, "target_agreements": targets}
+        response = await client.post("/v1/plans", json=body)
+        assert response.status_code == 422
+        assert "target_agreements" in response.text
