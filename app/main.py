@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -84,8 +85,8 @@ async def open_runtime(
         db = Database(settings.database_url)
         stack.push_async_callback(db.aclose)
         await upgrade(db)
-        registry = await load_registry(settings.load_config(), db, transport)
-        running = Runtime(settings=settings, db=db, registry=registry)
+        load = partial(load_registry, settings.load_config(), db, transport)
+        running = Runtime(settings=settings, db=db, registry=await load(), load_registry=load)
         stack.push_async_callback(running.aclose)
         yield running
 

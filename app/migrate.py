@@ -8,14 +8,16 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection
 
-import migrations
 from app.db import Database
+
+# beside this package, in a checkout and in an installation alike; it imports us, not we it
+_SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
     """Return the configuration of our migrations, bound to an open connection."""
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["connection"] = connection
     return config
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from judges.registry import Registry
+from judges.waiting import WaitingJudge
 
 from app.db import Database
 from app.settings import Settings
@@ -30,8 +31,10 @@ class Runtime:
     settings: Settings
     db: Database
     registry: Registry
+    load_registry: Callable[[], Awaitable[Registry]]
     now: Callable[[], datetime] = now
     wake_workers: asyncio.Event = field(default_factory=asyncio.Event)
+    _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> None:
@@ -45,12 +48,22 @@ class Runtime:
         if not task.cancelled() and task.exception() is not None:
             _log.error("background work %s failed", task.get_name(), exc_info=task.exception())
 
+    async def reload_if_waiting(self) -> None:
+        """Make the judges anew if one waits for a dataset of few-shot examples.
+
+        Requests in flight keep the judges they started with; those close with the service.
+        """
+        if any(isinstance(judge, WaitingJudge) for judge in self.registry.judges.values()):
+            self._retired.append(self.registry)
+            self.registry = await self.load_registry()
+
     async def aclose(self) -> None:
         """Stop background work, then judges, then the database."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.wait(self._tasks, timeout=10) if self._tasks else None
-        await self.registry.aclose()
+        for registry in (*self._retired, self.registry):
+            await registry.aclose()
         await self.db.aclose()
 
 

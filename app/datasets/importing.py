@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -108,23 +108,23 @@ async def import_dataset(
         staging = Staging.open(Path(folder) / "staged.db")
         try:
             reader = Reader(_named(wanted.dialect))
-            with closing(rows_of(spool, kind)) as rows:
-                await asyncio.to_thread(stage, staging, reader, rows)
+            await asyncio.to_thread(stage, staging, reader, rows_of(spool, kind))
             _check(reader, staging.rows, is_strict=wanted.is_strict)
             return await _store(db, Upload(staging, reader, wanted.name, moment))
         finally:
             await asyncio.to_thread(staging.close)
 
 
-def stage(staging: Staging, reader: Reader, rows: Iterable[RawRow]) -> None:
+def stage(staging: Staging, reader: Reader, rows: Generator[RawRow]) -> None:
     """Read every row and keep those that can be."""
-    for raw in rows:
-        try:
-            parsed = reader.read(raw)
-            has_vote_rows = reader.dialect is not None and reader.dialect.has_vote_rows
-            staging.add(parsed, raw.line, has_vote_rows=has_vote_rows)
-        except RowInvalid as error:
-            reader.reject(raw.line, str(error))
+    with closing(rows):
+        for raw in rows:
+            try:
+                parsed = reader.read(raw)
+                has_vote_rows = reader.dialect is not None and reader.dialect.has_vote_rows
+                staging.add(parsed, raw.line, has_vote_rows=has_vote_rows)
+            except RowInvalid as error:
+                reader.reject(raw.line, str(error))
 
 
 def _named(name: str) -> Dialect | None:

@@ -67,6 +67,7 @@ async def create(
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
     async with spooled(request, folder) as body:
         imported = await import_dataset(running.db, body, kind, wanted, running.now())
+    await running.reload_if_waiting()
     headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}
     status = 201 if imported.is_new else 200
     return TextsResponse(shown_import(imported), status, headers_out)

@@ -47,6 +47,7 @@ async def work_once(running: Runtime, worker: str) -> bool:
         shard = await leases.claim(session, worker, running.now(), lease)
     if shard is None:
         return False
+    await running.reload_if_waiting()
     try:
         async with asyncio.TaskGroup() as group:
             heartbeat = group.create_task(_renew_forever(running, shard, worker, lease))

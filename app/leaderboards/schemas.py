@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.errors import Unprocessable
-from app.identifiers import fault_of
+from app.names import Name
 from app.parts import Part
 
 Method = Literal["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]
@@ -24,16 +24,6 @@ _CONTROLS = "leaderboards are not adjusted for it in this version; leave it out"
 _PREDICTION_POWERED = (
     "prediction_powered is not available in this version; use human, cascade or judge:<name>"
 )
-
-
-def _checked(name: str) -> str:
-    fault = fault_of(name)
-    if fault is not None:
-        raise ValueError(fault)
-    return name
-
-
-Name = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_checked)]
 
 
 class EloIn(BaseModel):

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.identifiers import fault_of
+from app.names import Name
 
-
-def _checked(name: str) -> str:
-    fault = fault_of(name)
-    if fault is not None:
-        raise ValueError(fault)
-    return name
-
-
-Name = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_checked)]
 Names = Annotated[str, Field(min_length=1, max_length=20_000)]
 
 

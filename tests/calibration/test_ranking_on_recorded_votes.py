@@ -15,7 +15,6 @@ from calibration.labels import mean_sign
 from calibration.ranking import Leaderboard, Method, RankingOptions, rank_models
 from calibration.resampling import ClusterBootstrap
 from tests.calibration.recorded_votes import (
-    SCORE,
     battles,
     human_battles,
     human_counts,
@@ -202,7 +201,3 @@ def test_mtbench_order_is_certain_between_distant_models() -> None:
     ]  # fmt: skip
     sets = [(row.rank_low, row.rank_high) for row in board.rows]
     assert sets == [(1, 1), (2, 3), (2, 3), (4, 4), (5, 5), (6, 6)]
-
-
-def test_unparsed_verdicts_are_ties() -> None:
-    assert SCORE[None] == SCORE["tie"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from judges.mirroring import Preference, mean_preference, normalise
@@ -12,6 +12,8 @@ masses = st.tuples(*[st.floats(0, 1)] * 3).filter(lambda given: sum(given) > 1e-
 
 
 @given(masses)
+@example((0.84156518140875, 0.05843481859125001, 0.0))  # between two points of the grid
+@example((0.73426819870935, 0.16573180129065004, 0.0))
 def test_normalised_masses_mirror_exactly_and_keep_their_proportion(
     given_masses: tuple[float, float, float],
 ) -> None:

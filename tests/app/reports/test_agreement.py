@@ -251,3 +251,18 @@ async def test_a_revoked_certificate_is_refused(hand: httpx.AsyncClient, service
     asked = {"dataset": "hand", "calibration": certificate}
     answer = await hand.get("/v1/reports/agreement", params=asked)
     assert answer.status_code == 409
+
+
+async def test_new_scores_make_a_new_report(hand: httpx.AsyncClient) -> None:
+    # the embedded judge was not asked about the dataset: it is reported only where it is named
+    assert [one["judge"] for one in (await report(hand))["judges"]] == ["cheap", "dear"]
+    seen = [await report(hand, judges="student")]
+    for row in ROWS[2:4]:
+        texts = ("id", "prompt", "response_a", "response_b")
+        pair = {name: row[name] for name in texts}
+        answer = await hand.post("/v1/judgments", json={"pairs": [pair]})
+        assert answer.status_code == 200, answer.text
+        seen.append(await report(hand, judges="student"))
+    assert [judge(made, "student")["n"] for made in seen] == [0, 1, 2]
+    assert len({made["id"] for made in seen}) == 3
+    assert [one["judge"] for one in (await report(hand))["judges"]] == ["cheap", "dear", "student"]
