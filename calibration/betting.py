@@ -32,15 +32,19 @@ def mean_p_value(terms: FloatArray, largest_term: float) -> float:
         return 1.0
     scaled = terms / largest_term
     factors = np.log1p(-_FIXED_BETS[:, None] * scaled)
-    followed = np.log1p(-_following_bets(scaled) * scaled)
+    followed = np.log1p(-following_bets(scaled) * scaled)
     log_wealth = np.cumsum(np.vstack([followed, factors]), axis=1)
     highest = log_wealth.max(axis=0)
     mixed = highest + np.log(_SHARES @ np.exp(log_wealth - highest))
     return float(np.exp(-max(0.0, float(mixed.max()))))
 
 
-def _following_bets(scaled: FloatArray) -> FloatArray:
-    """Growth-optimal bet to second order, -mean / mean square, from the terms before each."""
+def following_bets(scaled: FloatArray) -> FloatArray:
+    """Growth-optimal bets to second order, -mean / mean square of the terms before each.
+
+    Args:
+        scaled: Terms over their declared bound, shape (n,).
+    """
     before = np.arange(1.0, scaled.size + 1.0)
     total = _PRIOR_MEAN + np.cumsum(scaled) - scaled
     squares = _PRIOR_SQUARE + np.cumsum(scaled**2) - scaled**2

@@ -203,7 +203,7 @@ def _largest_size(critical: IntArray, target_risk: float) -> float:
     size = np.where(critical >= 0, _lower_tail(critical, np.arange(n + 1), target_risk), 0.0)
     masses = _binomial_masses(n)
     step = np.pi / 2 / (masses.shape[0] - 1)
-    between_grid_points = step**2 / 8 * 4 * n * float(size.max())
+    between_grid_points: float = step**2 / 8 * 4 * n * float(size.max())
     return float((masses @ size).max()) + between_grid_points
 
 

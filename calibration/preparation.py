@@ -125,7 +125,9 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
         kept = sample.rows(one_row_a_group(sample.group, rng))
     dropped = sample.n - kept.n
     pool, set_aside = request.pool, 0
-    if pool is None:
+    if request.method == "published_code":
+        pool = kept.confidence[:0]
+    elif pool is None:
         is_pool = rows_of_drawn_groups(kept.group, _pool_size(kept.n_groups), rng)
         pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
         kept = kept.rows(~is_pool)

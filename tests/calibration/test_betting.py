@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.betting import mean_p_value
+from calibration.betting import following_bets, mean_p_value
 
 
 def test_no_terms_prove_nothing() -> None:
@@ -34,9 +34,16 @@ def test_power_against_a_lower_mean() -> None:
     assert np.mean([mean_p_value(row, 0.8) <= 0.1 for row in terms]) > 0.8
 
 
-def test_a_bet_looks_only_at_the_past() -> None:
-    rng = np.random.default_rng(2)
-    terms = rng.uniform(-0.2, 0.1, 60)
-    changed = np.append(terms[:-1], 0.8)
-    # A bad last term cannot undo the wealth reached before it.
-    assert mean_p_value(changed, 0.8) <= mean_p_value(terms[:-1], 0.8)
+@pytest.mark.parametrize("place", [0, 5, 30])
+def test_a_bet_looks_only_at_the_past(place: int) -> None:
+    terms = np.random.default_rng(2).uniform(-0.5, 0.45, 60)
+    changed = terms.copy()
+    changed[place] = 0.8
+    here, there = following_bets(terms), following_bets(changed)
+    np.testing.assert_allclose(here[: place + 1], there[: place + 1], atol=1e-12)
+    assert (here[place + 1 :] != there[place + 1 :]).any()
+
+
+def test_a_bad_last_term_cannot_undo_the_wealth_reached() -> None:
+    terms = np.random.default_rng(2).uniform(-0.2, 0.1, 60)
+    assert mean_p_value(np.append(terms, 0.8), 0.8) <= mean_p_value(terms, 0.8)

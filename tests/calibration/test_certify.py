@@ -469,3 +469,19 @@ def test_slices_are_decided_at_the_first_target_of_a_menu() -> None:
     judge = decide_in_slices(certificate, confidence, slices)
     first = certificate.certificates[0]
     np.testing.assert_array_equal(judge[:300], decide(confidence[:300], first.thresholds))
+
+
+def test_clearly_more_coverage_is_worth_its_cost() -> None:
+    # Below its top 60% the cheap judge is wrong; the dear one is right everywhere, though unsure.
+    confidence = np.column_stack([np.linspace(1, 0.6, 300), np.linspace(0.52, 0.5, 300)])
+    correct = np.column_stack([np.arange(300) < 180, np.ones(300)])
+    certificate = certify_cascade(
+        confidence,
+        correct,
+        target_risk=0.1,
+        costs=[1, 100],
+        pool=confidence,
+        rng=np.random.default_rng(0),
+    )
+    assert certificate.path == "strongest"
+    assert certificate.coverage == 1.0

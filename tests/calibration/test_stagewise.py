@@ -67,3 +67,13 @@ def test_published_rule_drops_pairs_with_a_failure() -> None:
     confidence[:20, 1] = NAN
     sample = checked_sample(confidence, np.where(np.isnan(confidence), NAN, 1.0))
     assert np.isposinf(published_thresholds(sample, 0.2, 0.1)).all()
+
+
+def test_pairs_at_which_a_walk_stopped_count_as_errors_of_later_judges() -> None:
+    # The first judge stops at 60 pairs of one confidence, which the second would get right.
+    first = np.repeat([0.9, 0.7, 0.5], [200, 60, 40])
+    confidence = np.column_stack([first, np.full(300, 0.8)])
+    correct = np.column_stack([first == 0.9, np.ones(300)]).astype(np.float64)
+    result = stagewise_thresholds(checked_sample(confidence, correct), confidence, 0.2, 0.1)
+    assert result.thresholds[0] > 0.7
+    assert np.isposinf(result.thresholds[1])
