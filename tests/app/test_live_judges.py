@@ -215,15 +215,16 @@ async def test_more_labels_on_the_examples_change_no_fingerprint(
 async def test_a_live_batch_survives_a_restart_and_pays_once(
     settings: Settings, server: ModelServer
 ) -> None:
+    settings = settings.model_copy(update={"shard_size": 15})
     app = create_app(settings)
     async with app.router.lifespan_context(app), client_of(app) as client:
         await upload(client, "shots", rows(12, "shot"))
-        await upload(client, "pairs", rows(120, "pair"))
+        await upload(client, "pairs", rows(45, "pair"))
         created = await client.post("/v1/batches", json={"dataset": "pairs", "cascade": "live"})
         path = created.headers["location"]
         for _ in range(400):
             batch = (await client.get(path)).json()
-            if batch["request_counts"]["completed"] >= 50:
+            if batch["request_counts"]["completed"] >= 15:
                 break
             await asyncio.sleep(0.02)
     again = create_app(settings.model_copy(update={"lease_seconds": 0.5}))
@@ -233,11 +234,11 @@ async def test_a_live_batch_survives_a_restart_and_pays_once(
             if batch["status"] == "completed":
                 break
             await asyncio.sleep(0.05)
-        assert batch["request_counts"]["completed"] == 120
+        assert batch["request_counts"]["completed"] == 45
         lines = (await client.get(f"{path}/results")).text.splitlines()
-    assert len({json.loads(line)["id"] for line in lines}) == 120
-    at_most_one_shard_twice = 120 * 4 + 50 * 4
-    assert 120 * 4 <= len(server.requests) <= at_most_one_shard_twice
+    assert len({json.loads(line)["id"] for line in lines}) == 45
+    at_most_one_shard_twice = 45 * 4 + 15 * 4
+    assert 45 * 4 <= len(server.requests) <= at_most_one_shard_twice
 
 
 @pytest.mark.parametrize(

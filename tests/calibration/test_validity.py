@@ -115,8 +115,8 @@ def test_slices_hold_together() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
-@pytest.mark.parametrize("n", [100, 250, 592, 1000])
-@pytest.mark.parametrize("target_risk", [0.1, 0.15, 0.2])
+@pytest.mark.parametrize("n", [100, 592, 1000])
+@pytest.mark.parametrize("target_risk", [0.1, 0.2])
 @pytest.mark.parametrize("pool_size", [None, 300])
 def test_default_keeps_its_promise_over_many_draws(
     name: str, n: int, target_risk: float, pool_size: int | None
