@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.responses import RedirectResponse
 from sqlalchemy import text
 
 from app import metrics
@@ -61,6 +62,7 @@ def create_app(
     app.add_middleware(RequestContext)
     install_error_handlers(app)
     app.include_router(_operations)
+    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     app.include_router(_features(), prefix="/v1", dependencies=[Depends(authenticate)])
     return app
 

@@ -194,7 +194,9 @@ class Verdict(Base):
     dataset_seq: Mapped[int | None] = mapped_column(
         ForeignKey("datasets.seq", ondelete="CASCADE"), index=True
     )
-    pair_seq: Mapped[int | None] = mapped_column(ForeignKey("pairs.seq", ondelete="CASCADE"))
+    pair_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("pairs.seq", ondelete="CASCADE"), index=True
+    )
     certificate_seq: Mapped[int | None] = mapped_column(
         ForeignKey("certificates.seq", ondelete="CASCADE"), index=True
     )

@@ -14,6 +14,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import NotFound
+from app.identifiers import is_name, shown
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows on this page")]
 After = Annotated[str | None, Query(max_length=512, description="id of the last row already seen")]
@@ -52,8 +53,13 @@ async def fetch_page(
         NotFound: `after` is the id of no row.
     """
     if after is not None:
-        seq = await session.scalar(select(table.seq).where(table.id == after))
+        is_possible = is_name(after)
+        seq = (
+            await session.scalar(select(table.seq).where(table.id == after))
+            if is_possible
+            else None
+        )
         if seq is None:
-            raise NotFound(f"after: there is no {after!r} in this list")
+            raise NotFound(f"after: there is no {shown(after)} in this list")
         query = query.where(table.seq > seq)
     return (await session.scalars(query.order_by(table.seq).limit(limit + 1))).all()

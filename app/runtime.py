@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from judges.registry import Registry
-from judges.waiting import WaitingJudge
 
 from app.db import Database
 from app.settings import Settings
+from judges.registry import Registry
+from judges.waiting import WaitingJudge
 
 _log = logging.getLogger(__name__)
 

@@ -7,9 +7,10 @@ content. A recorded judge (or a jury of them) answers from the scores that came 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from glob import escape
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,17 +127,18 @@ class ScoreTable:
     shown_second: FloatArray
     cost_usd: FloatArray
 
-    def rows(self, index: npt.NDArray[np.intp]) -> ScoreTable:
-        """Return the table of some of its pairs."""
-        return ScoreTable(
-            judges=self.judges,
-            p_a=self.p_a[index],
-            p_tie=self.p_tie[index],
-            is_known=self.is_known[index],
-            shown_first=self.shown_first[index],
-            shown_second=self.shown_second[index],
-            cost_usd=self.cost_usd[index],
-        )
+    def rows(self, index: npt.ArrayLike) -> ScoreTable:
+        """Return the scores of some pairs, by a mask or an array of indices."""
+        return self._taken(self.judges, np.asarray(index))
+
+    def columns(self, index: Sequence[int]) -> ScoreTable:
+        """Return the scores of some judges."""
+        taken = list(index)
+        return self._taken(tuple(self.judges[column] for column in taken), np.s_[:, taken])
+
+    def _taken(self, judges: tuple[str, ...], index: Any) -> ScoreTable:
+        arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "judges"}
+        return ScoreTable(judges=judges, **arrays)
 
     @property
     def has_failed(self) -> BoolArray:

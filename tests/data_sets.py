@@ -26,7 +26,6 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of one data set, by its folder's name."""
     folder = data_dir() / name
     plain, packed = folder / "pairs.jsonl", folder / "pairs.jsonl.gz"
-    opened = plain.open(encoding="utf-8") if plain.exists() else gzip.open(packed, "rt", "utf-8")
-    with opened as lines:
-        for line in lines:
-            yield json.loads(line)
+    text = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+    for line in text.decode().strip().split("\n"):
+        yield json.loads(line)

@@ -16,11 +16,6 @@ UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 _CHUNK = 1_000
 
 
-async def by_id(session: AsyncSession, batch_id: str) -> Batch | None:
-    """Return a batch."""
-    return (await session.scalars(select(Batch).where(Batch.id == batch_id))).one_or_none()
-
-
 async def by_seq(session: AsyncSession, seq: int, *, locked: bool = False) -> Batch:
     """Return a batch; `locked` makes others who ask so wait for the end of the transaction."""
     query = select(Batch).where(Batch.seq == seq)

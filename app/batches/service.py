@@ -19,6 +19,7 @@ from app.errors import Conflict, NotFound, Unprocessable
 from app.judgments.authority import Authority, authority_of
 from app.judgments.promise import Attendance, suspended_because
 from app.judgments.service import promise_of, show_stored
+from app.lookup import by_public_id
 from app.models import Batch, Certificate, Dataset, Shard, new_id
 from app.parts import Membership, membership
 from app.runtime import Runtime
@@ -198,7 +199,7 @@ async def find(running: Runtime, batch_id: str) -> dict[str, Any]:
 
 
 async def _require(session: AsyncSession, batch_id: str) -> Batch:
-    batch = await queries.by_id(session, batch_id)
+    batch = await by_public_id(session, Batch, batch_id)
     if batch is None:
         raise NotFound(f"there is no batch {batch_id!r}")
     return batch

@@ -15,13 +15,6 @@ UNFINISHED = ("pending", "running")
 _CHUNK = 5_000
 
 
-async def by_id(session: AsyncSession, certificate_id: str) -> Certificate | None:
-    """Return a certificate."""
-    return (
-        await session.scalars(select(Certificate).where(Certificate.id == certificate_id))
-    ).one_or_none()
-
-
 async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Certificate]:
     """Return one certificate more than the page holds."""
     return await fetch_page(session, select(Certificate), Certificate, limit, after)

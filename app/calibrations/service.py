@@ -26,6 +26,7 @@ from app.calibrations.schemas import CalibrationIn, Ties
 from app.datasets import service as datasets
 from app.datasets.service import PairKey, Vote
 from app.errors import Conflict, NotFound, TribunalError, Unprocessable
+from app.lookup import by_public_id
 from app.models import Certificate, Dataset, new_id
 from app.parts import group_number
 from app.runtime import Runtime
@@ -84,7 +85,7 @@ async def require(session: AsyncSession, certificate_id: str) -> Certificate:
     Raises:
         NotFound: no certificate has this id.
     """
-    certificate = await queries.by_id(session, certificate_id)
+    certificate = await by_public_id(session, Certificate, certificate_id)
     if certificate is None:
         raise NotFound(f"there is no calibration {certificate_id!r}")
     return certificate
@@ -188,7 +189,9 @@ async def _is_quick(running: Runtime, prepared: Prepared) -> bool:
     return owed <= running.settings.inline_scores
 
 
-async def _store_pending(running: Runtime, request: CalibrationIn, prepared: Prepared) -> Certificate:
+async def _store_pending(
+    running: Runtime, request: CalibrationIn, prepared: Prepared
+) -> Certificate:
     certificate = Certificate(
         id=new_id("cal"),
         status="pending",

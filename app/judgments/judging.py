@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app import metrics
+from app.identifiers import printable
 from app.judgments.authority import Authority
 from app.runtime import Runtime
 from app.scoring import ScoreKey, is_recorded, pair_key, stored_scores
 from judges.base import Judge
 from judges.cascade import CascadeVerdict, Tier, TierOutcome, judge_stream
-from judges.types import Pair, Score
+from judges.types import JudgeFailure, Pair, Score
 
 KnownScore = Callable[[Judge, Pair], Awaitable[Score | None]]
 
@@ -145,6 +146,11 @@ def _show_tier(tier: TierOutcome) -> dict[str, Any]:
         "p_tie": score.p_tie,
         "confidence": tier.confidence,
         "accepted": tier.accepted,
-        "failure": {"kind": failure.kind.value, "detail": failure.detail} if failure else None,
+        "failure": _show_failure(failure) if failure else None,
         "flags": list(score.flags),
     }
+
+
+def _show_failure(failure: JudgeFailure) -> dict[str, str]:
+    """What a remote server said may hold text that UTF-8 cannot."""
+    return {"kind": failure.kind.value, "detail": printable(failure.detail)}

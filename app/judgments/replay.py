@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cascades import judges_of_certificate
 from app.datasets.service import PairKey
+from app.judgments.authority import Authority, authority_of
 from app.models import Certificate, Dataset
 from app.scoring import ScoreTable, load_table
 from calibration.cascade import decide
 from calibration.confidence import TieRule, preference
+from judges.base import Judge
 from judges.registry import Registry
+
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +43,62 @@ class Replay:
     cost_usd: npt.NDArray[np.float64]
 
 
-def thresholds_of(body: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-    """Return a stored certificate's thresholds, +inf for a judge that never answers."""
-    given = [tier["threshold"] for tier in body["thresholds"]]
-    return np.array([np.inf if value is None else value for value in given], dtype=float)
+@dataclass(frozen=True, slots=True, eq=False)
+class Replayed:
+    """A certificate's verdicts on n pairs; `table` holds the scores of its judges."""
+
+    certificate: Certificate
+    judges: tuple[Judge, ...]
+    table: ScoreTable
+    verdicts: Replay
 
 
-async def replay(
+async def replay_certificate(
     session: AsyncSession,
     registry: Registry,
-    certificate: Certificate,
+    calibration: str,
     dataset: Dataset,
     keys: Sequence[PairKey],
-) -> Replay:
-    """Return the verdicts that a certificate gives on these pairs, from stored scores alone."""
-    judges = judges_of_certificate(registry, certificate.body["fingerprints"])
+) -> Replayed:
+    """Return the verdicts that a certificate gives on these pairs; asks no judge.
+
+    With slices every pair is held against the thresholds of its own slice.
+
+    Raises:
+        NotFound: no certificate has this id.
+        Conflict: the certificate is unfinished, revoked, or made with other judges.
+    """
+    authority = await authority_of(session, registry, calibration, ())
+    assert authority.certificate is not None
+    judges = tuple(tier.judge for tier in authority.tiers)
     table = await load_table(session, dataset, keys, judges)
-    ties = certificate.request["ties"]
-    return replay_table(table, thresholds_of(certificate.body), ties)
+    verdicts = _verdicts(authority, keys, table)
+    return Replayed(authority.certificate, judges, table, verdicts)
+
+
+def _verdicts(authority: Authority, keys: Sequence[PairKey], table: ScoreTable) -> Replay:
+    """Replay the pairs of one slice at a time: those with the same thresholds."""
+    slices: defaultdict[tuple[float, ...], list[int]] = defaultdict(list)
+    for row, key in enumerate(keys):
+        slices[tuple(t.threshold for t in authority.tiers_for(key.metadata))].append(row)
+    if not slices:
+        slices[tuple(t.threshold for t in authority.tiers)] = []
+    parts = []
+    for thresholds, members in slices.items():
+        rows = np.array(members, dtype=np.intp)
+        limits = np.array(thresholds)
+        parts.append((rows, replay_table(table.rows(rows), limits, authority.ties)))
+    return _in_order(parts)
+
+
+def _in_order(parts: Sequence[tuple[Rows, Replay]]) -> Replay:
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
+    joined: dict[str, Any] = {
+        f.name: np.concatenate([getattr(part, f.name) for _, part in parts])[order]
+        for f in fields(Replay)
+        if f.name != "judges"
+    }
+    return replace(parts[0][1], **joined)
 
 
 def replay_table(table: ScoreTable, thresholds: npt.NDArray[np.float64], ties: TieRule) -> Replay:

@@ -11,11 +11,6 @@ from app.models import Leaderboard
 from app.pagination import fetch_page
 
 
-async def by_id(session: AsyncSession, leaderboard_id: str) -> Leaderboard | None:
-    """Return a leaderboard."""
-    return await session.scalar(select(Leaderboard).where(Leaderboard.id == leaderboard_id))
-
-
 async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Leaderboard]:
     """Return one leaderboard more than the page holds."""
     return await fetch_page(session, select(Leaderboard), Leaderboard, limit, after)

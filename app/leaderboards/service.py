@@ -14,7 +14,7 @@ from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.errors import NotFound, Unprocessable
 from app.identifiers import is_name, shown
-from app.leaderboards import queries
+from app.judgments.replay import replay_certificate
 from app.leaderboards.comparing import (
     Outcomes,
     cascade_outcomes,
@@ -23,8 +23,8 @@ from app.leaderboards.comparing import (
 )
 from app.leaderboards.schemas import LeaderboardIn, refuse_what_does_not_apply
 from app.leaderboards.standings import components_of, standings
+from app.lookup import by_public_id
 from app.models import Dataset, Leaderboard, new_id
-from app.reports.replayed import replay_certificate
 from app.runtime import Runtime
 from app.scoring import load_table
 from calibration.errors import CalibrationError
@@ -81,7 +81,7 @@ async def find(running: Runtime, leaderboard_id: str) -> Leaderboard:
     found = None
     if is_name(leaderboard_id):
         async with running.db.read() as session:
-            found = await queries.by_id(session, leaderboard_id)
+            found = await by_public_id(session, Leaderboard, leaderboard_id)
     if found is None:
         raise NotFound(f"there is no leaderboard {shown(leaderboard_id)}")
     return found

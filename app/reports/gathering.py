@@ -15,12 +15,12 @@ from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.errors import Unprocessable
 from app.identifiers import shown
+from app.judgments.replay import Replayed, replay_certificate
 from app.models import Dataset
 from app.parts import parse_part
 from app.reports import queries
 from app.reports.panel import Cascade, Judged, Panel, judged_of, people_of
 from app.reports.records import RecordsUnderName
-from app.reports.replayed import Replayed, judges_of, replay_certificate
 from app.reports.schemas import AgreementIn
 from app.scoring import ScoreTable, load_table
 from calibration.labels import MISSING, TIE, A, B
@@ -112,7 +112,7 @@ def _with_scores(
         for column, judge in enumerate(judges)
         if table.is_known[:, column].any() or judge.spec.name in dataset.recorded_judges
     ]
-    return [judges[column] for column in kept], judges_of(table, kept)
+    return [judges[column] for column in kept], table.columns(kept)
 
 
 def _judged(keys: Sequence[PairKey], judges: Sequence[Judge], table: ScoreTable) -> Judged:

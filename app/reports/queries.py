@@ -13,11 +13,6 @@ from app.models import CertificatePair, PairRow, Report
 from app.pagination import fetch_page
 
 
-async def by_id(session: AsyncSession, report_id: str) -> Report | None:
-    """Return a report."""
-    return await session.scalar(select(Report).where(Report.id == report_id))
-
-
 async def by_inputs(session: AsyncSession, inputs_hash: str) -> Report | None:
     """Return the report that was made from these inputs."""
     return await session.scalar(select(Report).where(Report.inputs_hash == inputs_hash))

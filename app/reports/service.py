@@ -13,6 +13,7 @@ import numpy as np
 
 from app.errors import NotFound
 from app.identifiers import is_name, shown
+from app.lookup import by_public_id
 from app.models import Report, new_id
 from app.reports import queries
 from app.reports.agreement import agreement_report
@@ -65,7 +66,7 @@ async def find(running: Runtime, report_id: str) -> Report:
     found = None
     if is_name(report_id):
         async with running.db.read() as session:
-            found = await queries.by_id(session, report_id)
+            found = await by_public_id(session, Report, report_id)
     if found is None:
         raise NotFound(f"there is no report {shown(report_id)}")
     return found

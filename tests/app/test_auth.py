@@ -19,7 +19,9 @@ async def make_key(service: FastAPI, name: str = "ci") -> tuple[str, str]:
         return row.id, key
 
 
-async def status(client: httpx.AsyncClient, key: str | None = None, path: str = "/v1/judges") -> int:
+async def status(
+    client: httpx.AsyncClient, key: str | None = None, path: str = "/v1/judges"
+) -> int:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return (await client.get(path, headers=headers)).status_code
 
@@ -53,9 +55,8 @@ async def test_with_keys_every_request_needs_one(service: FastAPI) -> None:
 async def test_a_header_that_is_no_key_is_401(service: FastAPI, header: str) -> None:
     await make_key(service)
     async with client_of(service) as client:
-        response = await client.get(
-            "/v1/judges", headers={"authorization": header.encode("latin-1")}
-        )
+        headers = httpx.Headers({b"authorization": header.encode("latin-1")})
+        response = await client.get("/v1/judges", headers=headers)
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
 

@@ -31,7 +31,7 @@ async def test_text_that_utf8_cannot_hold_comes_back_as_it_was(db: Database) -> 
                 location=None,
                 body=body,
                 created_at=MOMENT,
-            )  # fmt: skip
+            )
         )
     async with db.read() as session:
         stored = await session.scalar(select(IdempotencyKey))
@@ -41,11 +41,14 @@ async def test_text_that_utf8_cannot_hold_comes_back_as_it_was(db: Database) -> 
 
 
 async def test_an_error_undoes_the_whole_transaction(db: Database) -> None:
-    with pytest.raises(RuntimeError, match="on purpose"):
+    async def fail_after_writing() -> None:
         async with db.write() as session:
             session.add(_key(1))
             await session.flush()
             raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        await fail_after_writing()
     async with db.read() as session:
         assert await session.scalar(select(func.count()).select_from(ApiKey)) == 0
 

@@ -19,7 +19,12 @@ async def test_configured_judges_and_cascades_are_listed(client: httpx.AsyncClie
     assert student["fingerprint"].startswith("student:")
     assert student["training_prompts"] > 300
     cascades = (await client.get("/v1/cascades")).json()["data"]
-    assert {"id": "default", "object": "cascade", "name": "default", "judges": ["student"]} in cascades
+    assert {
+        "id": "default",
+        "object": "cascade",
+        "name": "default",
+        "judges": ["student"],
+    } in cascades
 
 
 async def test_metrics_count_verdicts(client: httpx.AsyncClient) -> None:

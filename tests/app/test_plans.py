@@ -16,7 +16,11 @@ async def test_the_frontier_says_what_certificates_would_say(client: httpx.Async
     assert response.status_code == 200, response.text
     plan = response.json()
     assert [row["target_agreement"] for row in plan["frontier"]] == targets
-    assert [row["status"] for row in plan["frontier"]] == ["certified", "certified", "not_certifiable"]
+    assert [row["status"] for row in plan["frontier"]] == [
+        "certified",
+        "certified",
+        "not_certifiable",
+    ]
     assert plan["frontier"][0]["coverage"] >= plan["frontier"][1]["coverage"]
     certificate = await certify(client, "rivers", target_agreement=0.7)
     assert plan["frontier"][0]["status"] == certificate["status"]

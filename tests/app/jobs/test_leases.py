@@ -53,14 +53,13 @@ async def test_a_lost_lease_can_neither_be_renewed_nor_finished(running: Runtime
         session.expunge(shard)
     async with running.db.write() as session:
         await leases.claim(session, "quick", moment + LEASE * 2, LEASE)
-    for act in (
-        lambda s: leases.renew(s, shard, "slow", moment),
-        lambda s: leases.finish(s, shard, "slow", {}),
-        lambda s: leases.give_up(s, shard, "slow", "x", retry_at=None),
-    ):
+    async with running.db.write() as session:
         with pytest.raises(leases.LeaseLost):
-            async with running.db.write() as session:
-                await act(session)
+            await leases.renew(session, shard, "slow", moment)
+        with pytest.raises(leases.LeaseLost):
+            await leases.finish(session, shard, "slow", {})
+        with pytest.raises(leases.LeaseLost):
+            await leases.give_up(session, shard, "slow", "x", retry_at=None)
 
 
 async def test_a_shard_given_up_rests_before_it_is_tried_again(running: Runtime) -> None:

@@ -72,7 +72,8 @@ async def test_the_same_request_twice_calls_no_judge_the_second_time(
 
     async def counted(self: Any, pair: Pair) -> Score:
         asked.append(pair.id)
-        return await real(self, pair)
+        score: Score = await real(self, pair)
+        return score
 
     monkeypatch.setattr(type(student), "score", counted)
     first = await judge_one(client, PAIR)
@@ -219,8 +220,10 @@ async def test_changed_judges_are_refused_with_the_difference(
     running = service.state.runtime
     async with running.db.write() as session:
         from app.calibrations import queries
+        from app.lookup import by_public_id
+        from app.models import Certificate
 
-        stored = await queries.by_id(session, certificate["id"])
+        stored = await by_public_id(session, Certificate, certificate["id"])
         assert stored is not None
         body = {**stored.body, "fingerprints": {"student": "student:old", "dear": "x"}}
         await queries.set_status(session, stored, body=body)
@@ -272,9 +275,7 @@ NASTY = {
 
 
 @pytest.mark.parametrize("name", NASTY)
-async def test_any_text_gets_a_verdict_and_its_mirror(
-    client: httpx.AsyncClient, name: str
-) -> None:
+async def test_any_text_gets_a_verdict_and_its_mirror(client: httpx.AsyncClient, name: str) -> None:
     first, second = NASTY[name]
     pair = {"id": "n", "prompt": f"{first[:20]} [[A]]", "response_a": first, "response_b": second}
     verdict = await judge_one(client, pair)
