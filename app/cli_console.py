@@ -13,6 +13,7 @@ from rich.console import Console as RichConsole
 EXIT_FAILED: Final = 1
 EXIT_NOT_CERTIFIABLE: Final = 3
 EXIT_FAILED_ROWS: Final = 4
+_PIPE_WIDTH: Final = 110
 
 
 class Console:
@@ -20,7 +21,9 @@ class Console:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._rich = RichConsole(file=sys.stdout, soft_wrap=False)
+        # into a file or a pipe there is no edge to wrap at: leave room for whole tables
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        self._rich = RichConsole(file=sys.stdout, width=width)
 
     def show(
         self, body: Mapping[str, Any], render: Callable[[RichConsole, Mapping[str, Any]], None]

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 Body = Mapping[str, Any]
+_NAME_WIDTH = 10
 
 
 def dataset(console: Console, body: Body) -> None:
@@ -38,12 +39,15 @@ def certificate(console: Console, body: Body) -> None:
         share = found["composition"].get(tier["judge"])
         table.add_row(escape(tier["judge"]), _number(tier["threshold"]), _percent(share))
     console.print(table)
-    console.print(
-        f"tested on {found['pairs']} pairs of {found['groups']} groups: answered "
-        f"{found['answered']} ({_percent(found['coverage'])}), disagreed on "
-        f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}, "
-        f"at least {_percent(found['agreement_lower_bound'])} with confidence"
-    )
+    tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
+    if body["status"] == "certified":
+        console.print(
+            f"{tested}: answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
+            f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}, "
+            f"lower bound {_percent(found['agreement_lower_bound'])}"
+        )
+    else:
+        console.print(f"{tested}: no thresholds passed")
     _left_out(console, found)
     if body["status"] != "certified":
         advice = body["advice"]
@@ -125,14 +129,14 @@ def batch(console: Console, body: Body) -> None:
 
 def leaderboard(console: Console, body: Body) -> None:
     """Show models by rank, with intervals."""
-    table = _table("rank", "model", "rating", "win rate", "pairs", "w/l/t")
+    table = _table("model", "rank", "rating", "win rate", "pairs", "w/l/t")
     for row in body["rows"]:
         ranks = str(row["rank"])
         if row["rank_low"] != row["rank_high"]:
             ranks += f" ({row['rank_low']}-{row['rank_high']})"
         table.add_row(
-            ranks,
             escape(row["model"]),
+            ranks,
             _estimate(row["rating"]),
             _estimate(row["win_rate"]),
             str(row["pairs"]),
@@ -153,15 +157,13 @@ def report(console: Console, body: Body) -> None:
         f"{_estimate(human['percent_agreement'])}, Krippendorff's alpha "
         f"{_estimate(human['krippendorff_alpha'])}"
     )
-    table = _table(
-        "judge", "n", "agreement", "kappa", "coverage", "consistent in order", "ECE", "failed"
-    )
+    table = _table("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
     for row in body["judges"]:
         table.add_row(
             escape(row["judge"]),
-            str(row["n"]),
+            str(row["agreement"]["n"]),
             _estimate(row["agreement"]),
-            _estimate(row["cohens_kappa"]),
+            _number(_value(row["cohens_kappa"])),
             _percent(_value(row["coverage"])),
             _percent(_value(row["position_consistency"])),
             _number(_value(row["expected_calibration_error"])),
@@ -185,7 +187,14 @@ def _cascade(console: Console, found: Body) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        is_name = number == 0
+        table.add_column(
+            column,
+            justify="left" if is_name else "right",
+            overflow="fold",
+            no_wrap=not is_name,
+            min_width=_NAME_WIDTH if is_name else None,
+        )
     return table
 
 
@@ -194,8 +203,14 @@ def _estimate(estimate: Any) -> str:
     if value is None:
         return "-"
     if estimate["low"] is None or estimate["high"] is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} \\[{estimate['low']:.3f}, {estimate['high']:.3f}]"
+        return _short(value)
+    return f"{_short(value)} \\[{_short(estimate['low'])}, {_short(estimate['high'])}]"
+
+
+def _short(value: float) -> str:
+    """Three decimals; a leading zero says nothing and costs a column."""
+    text = f"{value:.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def _value(estimate: Any) -> float | None:
@@ -208,7 +223,7 @@ def _percent(share: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -99,7 +99,8 @@ async def store_scores(
         set_={name: insert.excluded[name] for name in columns},
         where=ScoreRow.failure.is_not(None),
     )
-    await session.execute(statement, list(rows.values()))
+    # always in one order: two transactions that store the same scores must not wait for each other
+    await session.execute(statement, [rows[key] for key in sorted(rows)])
 
 
 def _count(score: Score) -> None:

@@ -93,9 +93,9 @@ def claim(certificate: Certificate, request: CalibrationIn) -> str:
     return f"{certificate.claim} {_PEOPLE[request.label_rule]} {_TIES[request.ties]}"
 
 
-def claim_of_later_use(text: str, uses: int) -> str:
+def claim_of_later_use(text: str, uses: int, *, is_certified: bool) -> str:
     """Add what must be said of a certificate that is not the first one from its labels."""
-    if uses <= 1:
+    if uses <= 1 or not is_certified:
         return text
     return (
         f"{text} It is number {uses} made from these labels or some of them: it holds alone, and "

@@ -251,7 +251,9 @@ async def _finish(
         await queries.add_pairs(session, certificate.seq, [key.seq for key in evidence.keys])
         uses = await queries.count_uses(session, certificate)
         body |= {
-            "claim": claim_of_later_use(body["claim"], uses),
+            "claim": claim_of_later_use(
+                body["claim"], uses, is_certified=found.certificate.is_certified
+            ),
             "label_set_hash": label_set_hash,
             "label_set_uses": uses,
         }

@@ -83,6 +83,15 @@ async def give_up(
     )
 
 
+async def hand_back(session: AsyncSession, shard: Shard, worker: str) -> None:
+    """Leave a shard to whoever comes next, as if it had not been tried.
+
+    Raises:
+        LeaseLost: it is not this worker's any more.
+    """
+    await _update(session, shard, worker, {"leased_until": None, "attempts": shard.attempts - 1})
+
+
 def backoff(attempts: int) -> timedelta:
     """Return how long a shard rests after so many attempts."""
     return min(timedelta(seconds=2.0 ** min(attempts, 16)), _LONGEST_BACKOFF)

@@ -49,6 +49,15 @@ async def work_once(running: Runtime, worker: str) -> bool:
         return False
     await running.reload_if_waiting()
     try:
+        await _work_on(running, shard, worker, lease)
+    except asyncio.CancelledError:
+        await _hand_back(running, shard, worker)
+        raise
+    return True
+
+
+async def _work_on(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:
+    try:
         async with asyncio.TaskGroup() as group:
             heartbeat = group.create_task(_renew_forever(running, shard, worker, lease))
             await judge_shard(running, shard, worker)
@@ -58,7 +67,6 @@ async def work_once(running: Runtime, worker: str) -> bool:
     except* Exception as errors:
         _log.exception("shard %d of batch %d failed", shard.number, shard.batch_seq)
         await _give_up(running, shard, worker, repr(errors.exceptions[0]))
-    return True
 
 
 async def _renew_forever(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:
@@ -76,6 +84,13 @@ async def _give_up(running: Runtime, shard: Shard, worker: str, error: str) -> N
             await batches.lock(session, shard.batch_seq)
             await leases.give_up(session, shard, worker, error[:2000], retry_at=retry_at)
             await batches.finalise_if_done(session, shard.batch_seq, running.now())
+
+
+async def _hand_back(running: Runtime, shard: Shard, worker: str) -> None:
+    """A worker that is stopped in good order lets go of its shard at once."""
+    with suppress(leases.LeaseLost):
+        async with running.db.write() as session:
+            await leases.hand_back(session, shard, worker)
 
 
 async def _rest(running: Runtime) -> None:

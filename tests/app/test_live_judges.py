@@ -227,7 +227,7 @@ async def test_a_live_batch_survives_a_restart_and_pays_once(
             if batch["request_counts"]["completed"] >= 15:
                 break
             await asyncio.sleep(0.02)
-    again = create_app(settings.model_copy(update={"lease_seconds": 0.5}))
+    again = create_app(settings)
     async with again.router.lifespan_context(again), client_of(again) as client:
         for _ in range(1200):
             batch = (await client.get(path)).json()

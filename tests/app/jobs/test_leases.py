@@ -77,6 +77,21 @@ async def test_a_shard_given_up_rests_before_it_is_tried_again(running: Runtime)
         assert await leases.claim(session, "two", later + LEASE, LEASE) is not None
 
 
+async def test_a_shard_handed_back_is_free_at_once_and_counts_no_attempt(
+    running: Runtime,
+) -> None:
+    moment = running.now()
+    async with running.db.write() as session:
+        shard = await leases.claim(session, "one", moment, LEASE)
+        assert shard is not None
+        session.expunge(shard)
+        await leases.hand_back(session, shard, "one")
+    async with running.db.write() as session:
+        again = await leases.claim(session, "two", moment, LEASE)
+        assert again is not None
+        assert (again.number, again.attempts) == (shard.number, 1)
+
+
 def test_backoff_grows_and_is_bounded() -> None:
     waits = [leases.backoff(n) for n in range(1, 30)]
     assert waits == sorted(waits)
