@@ -84,7 +84,7 @@ async def test_a_shard_handed_back_is_free_at_once_and_counts_no_attempt(
     async with running.db.write() as session:
         shard = await leases.claim(session, "one", moment, LEASE)
         assert shard is not None
-        session.expunge(shard)
+    async with running.db.write() as session:
         await leases.hand_back(session, shard, "one")
     async with running.db.write() as session:
         again = await leases.claim(session, "two", moment, LEASE)
