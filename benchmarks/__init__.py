@@ -1,0 +1,1 @@
+"""How long the heavy calculations take, as ratios against baselines measured in the same run."""

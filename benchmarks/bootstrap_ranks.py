@@ -1,0 +1,54 @@
+"""A leaderboard of 50 models with 1,000 bootstrap ranks, against a single fit by evalica."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.evalica_fit import NAME, evalica_fit, same_ratings
+from benchmarks.made_comparisons import MadeComparisons, made_comparisons
+from benchmarks.measuring import Baseline, Benchmark, Contender
+from calibration.ranking import Comparisons, Leaderboard, rank_models
+from calibration.resampling import ClusterBootstrap
+
+
+def prepare(*, is_small: bool) -> Benchmark:
+    """Draw the comparisons, once by prompt and once each its own group."""
+    n, n_models, n_resamples = (2_000, 6, 50) if is_small else (100_000, 50, 1_000)
+    rng = np.random.default_rng(6)
+    made = made_comparisons(n, n_models, rng)
+    by_prompt = rng.integers(0, n // 50, n)
+    single = np.arange(n)
+    return Benchmark(
+        f"{n_resamples:,} bootstrap ranks of {n:,} comparisons of {n_models} models",
+        Baseline(NAME, evalica_fit(made)),
+        (
+            Contender(
+                f"rank_models, {n // 50:,} prompts",
+                partial(_ranked, made, by_prompt, n_resamples),
+                agrees,
+            ),
+            Contender(
+                "rank_models, each its own group",
+                partial(_ranked, made, single, n_resamples),
+                agrees,
+            ),
+        ),
+    )
+
+
+def agrees(leaderboard: Leaderboard, log_strengths: dict[str, float]) -> bool:
+    """The ratings are evalica's, every resample was fitted and every rank lies in its set."""
+    return (
+        same_ratings(leaderboard, log_strengths)
+        and leaderboard.n_resamples_undefined == 0
+        and all(row.rank_low <= row.rank <= row.rank_high for row in leaderboard.rows)
+    )
+
+
+def _ranked(made: MadeComparisons, groups: NDArray[np.int64], n_resamples: int) -> Leaderboard:
+    bootstrap = ClusterBootstrap.over(groups, np.random.default_rng(7), n_resamples=n_resamples)
+    comparisons = Comparisons.between(made.left, made.right, made.score)
+    return rank_models(comparisons, bootstrap=bootstrap)
