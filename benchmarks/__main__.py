@@ -9,10 +9,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-# Read when numpy is first imported: waiting threads would count as CPU time.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen benchmarks; 1 if some results disagree."""
@@ -51,4 +47,7 @@ def _parser(names: list[str]) -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Read when numpy is first imported: threads that wait would count as CPU time.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     sys.exit(main())

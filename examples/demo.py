@@ -18,11 +18,15 @@ from typing import Any
 
 import httpx
 
+from app import cli_tables
+from app.cli_console import Console
+
 FOLDER = Path(__file__).resolve().parent
 STATE = FOLDER.parent / ".demo"
 TRIBUNAL = [sys.executable, "-m", "app"]
 DATASET = "example"
 HALF = "0.5:0"
+TABLES = {"certify": cli_tables.certificate, "report": cli_tables.report}
 START_SECONDS = 60.0
 
 
@@ -115,14 +119,8 @@ def tribunal_json(url: str, *arguments: str, shown: bool) -> dict[str, Any]:
         raise SystemExit(f"tribunal {arguments[0]} ended with status {answer.returncode}")
     body: dict[str, Any] = json.loads(answer.stdout)
     if shown:
-        from rich.console import Console
-
-        from app import cli_tables
-
         print("$ tribunal", *(_short(one) for one in arguments), flush=True)
-        getattr(cli_tables, {"certify": "certificate"}.get(arguments[0], arguments[0]))(
-            Console(), body
-        )
+        Console(as_json=False).show(body, TABLES[arguments[0]])
     return body
 
 
