@@ -19,10 +19,10 @@ def table(ratios: Iterable[Ratio]) -> str:
 
 
 def in_words(ratio: float) -> str:
-    """Say how many times faster or slower a contender is."""
-    if ratio <= 1:
+    """Say how many times faster a contender is, or how many times as long it takes."""
+    if ratio < 1:
         return f"{_figures(1 / ratio)} times faster"
-    return f"{_figures(ratio)} times slower"
+    return f"{_figures(ratio)} times as long"
 
 
 def _cells(one: Ratio) -> tuple[str, ...]:

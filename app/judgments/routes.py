@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import JSONResponse
 
+from app.batches.posted import batch_of
 from app.idempotency import IdempotentRoute
 from app.judgments import service
 from app.judgments.schemas import JudgmentsIn, JudgmentsOut
@@ -16,9 +18,22 @@ router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=Idempote
 Name = Annotated[str | None, Query(max_length=512)]
 
 
-@router.post("", response_model=JudgmentsOut)
-async def create_judgments(request: JudgmentsIn, running: Running) -> dict[str, Any]:
+@router.post(
+    "",
+    response_model=JudgmentsOut,
+    responses={202: {"description": "with `Prefer: respond-async`: a batch, see Location"}},
+)
+async def create_judgments(
+    request: JudgmentsIn, running: Running, http: Request, prefer: Annotated[str, Header()] = ""
+) -> dict[str, Any] | JSONResponse:
     """Judge up to 256 pairs; stored scores are used again, so a repeat calls no judge."""
+    if "respond-async" in prefer:
+        batch = await batch_of(running, request, (await http.json())["pairs"])
+        headers = {
+            "Location": f"/v1/batches/{batch['id']}",
+            "Preference-Applied": "respond-async",
+        }
+        return JSONResponse(batch, 202, headers)
     return await service.judge(running, request)
 
 

@@ -51,7 +51,7 @@ async def judge(running: Runtime, request: JudgmentsIn) -> dict[str, Any]:
             cascades.configured_judges(running.registry, cascade),
             running.registry.thresholds.get(cascade),
         )
-    subjects = _subjects(request.pairs, running.registry)
+    subjects = subjects_of(request.pairs, running.registry)
     judged = await judge_all(running, authority, subjects, deadline_seconds=request.deadline_s)
     async with running.db.write() as session:
         why = await _suspended(session, authority, judged)
@@ -136,7 +136,12 @@ def _cursor(after: str | None) -> int | None:
     return int(after)
 
 
-def _subjects(pairs: Sequence[PairIn], registry: Registry) -> list[Subject]:
+def subjects_of(pairs: Sequence[PairIn], registry: Registry) -> list[Subject]:
+    """Return what to judge.
+
+    Raises:
+        Unprocessable: an id twice, a row without texts, a score for a judge that is asked live.
+    """
     subjects = []
     first_at: dict[str, int] = {}
     for number, posted in enumerate(pairs):

@@ -50,12 +50,12 @@ def test_forgetting_empties_the_memo_of_critical_counts() -> None:
     assert unconditional_critical_errors.cache_info().currsize == 0
 
 
-def test_the_table_says_how_many_times_faster_or_slower() -> None:
+def test_the_table_says_how_many_times_faster_or_as_long() -> None:
     rows = table([Ratio("work", "ours", "theirs", 0.0005, 0.0004, 0.0006, 5, 0.001)]).splitlines()
     assert [cell.strip() for cell in rows[2].strip("|").split("|")] == [
         "work", "ours", "theirs", "0.0005", "2,000 times faster", "0.0004 .. 0.0006", "<= 0.001",
     ]  # fmt: skip
-    assert in_words(12.3) == "12 times slower"
+    assert in_words(12.3) == "12 times as long"
 
 
 def test_the_command_prints_one_row_a_contender_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,3 +125,22 @@ async def test_a_budget_is_refused_not_ignored(client: httpx.AsyncClient) -> Non
     response = await client.post("/v1/batches", json={"dataset": "rivers", "budget_usd": 1})
     assert response.status_code == 422
     assert "budget_usd" in response.text
+
+
+async def test_posted_pairs_become_a_batch_on_request(client: httpx.AsyncClient) -> None:
+    pairs = [
+        {"id": f"p{i}", "prompt": f"Why {i}?", "response_a": "Because.", "response_b": "\x00"}
+        for i in range(5)
+    ]
+    headers = {"Prefer": "respond-async"}
+    created = await client.post("/v1/judgments", json={"pairs": pairs}, headers=headers)
+    assert created.status_code == 202
+    assert created.headers["preference-applied"] == "respond-async"
+    batch = await wait_for(client, created.json()["id"])
+    assert created.headers["location"] == f"/v1/batches/{batch['id']}"
+    assert batch["request_counts"]["completed"] == 5
+    assert [v["id"] for v in await results_of(client, batch["id"])] == [p["id"] for p in pairs]
+    twice = await client.post(
+        "/v1/judgments", json={"pairs": [pairs[0], pairs[0]]}, headers=headers
+    )
+    assert twice.status_code == 422
