@@ -33,6 +33,20 @@ async def set_status(session: AsyncSession, certificate: Certificate, **values: 
     )
 
 
+async def take(session: AsyncSession, certificate: Certificate, **values: Any) -> bool:
+    """Go on with an unfinished calibration; False where it was finished meanwhile.
+
+    Until the end of the transaction nobody else can finish it.
+    """
+    taken = await session.execute(
+        update(Certificate)
+        .where(Certificate.seq == certificate.seq, Certificate.status.in_(UNFINISHED))
+        .values(status="running", **values)
+        .returning(Certificate.seq)
+    )
+    return taken.first() is not None
+
+
 async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence[int]) -> None:
     """Store which pairs a certificate rests on."""
     for start in range(0, len(pairs), _CHUNK):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from app.calibrations import service as calibrations
 from app.calibrations.evidence import Evidence, gather
+from app.calibrations.preparation import prepare
 from app.errors import Unprocessable
 from app.plans.schemas import PlanIn
 from app.runtime import Runtime
@@ -26,7 +26,7 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
         Unprocessable: nothing is left to plan on.
     """
     wanted = request.as_calibration()
-    prepared = await calibrations.prepare(running, wanted)
+    prepared = await prepare(running, wanted)
     judges = prepared.judges
     live = [not is_recorded(judge.spec) for judge in judges]
     async with running.db.read() as session:

@@ -176,6 +176,32 @@ async def test_a_deadline_gives_typed_failures_and_keeps_the_scores(
     assert {v["promise"] for v in cut["verdicts"]} == {"suspended"}
 
 
+async def test_a_calibration_goes_on_after_a_restart_and_pays_only_for_the_rest(
+    settings: Settings, server: ModelServer
+) -> None:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        await upload(client, "shots", rows(12, "shot"))
+        await upload(client, "labels", rows(60, "label"))
+        server.pause_seconds = 5.0
+        created = await client.post(
+            "/v1/calibrations",
+            json={"dataset": "labels", "cascade": "live", "target_agreement": 0.8},
+        )
+        assert created.status_code == 202
+        path = created.headers["location"]
+    server.reset()
+    again = create_app(settings)
+    async with again.router.lifespan_context(again), client_of(again) as client:
+        for _ in range(600):
+            certificate = (await client.get(path)).json()
+            if certificate["status"] not in ("pending", "running"):
+                break
+            await asyncio.sleep(0.05)
+    assert certificate["status"] == "certified"
+    assert len(server.requests) <= 60 * 4
+
+
 async def test_another_model_behind_the_name_is_refused_with_409(
     opened: httpx.AsyncClient, server: ModelServer, settings: Settings
 ) -> None:
