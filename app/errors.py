@@ -7,7 +7,6 @@ TribunalError
 +-- NotAllowed                  403  reachable on loopback only until keys exist
 +-- NotFound                    404
 +-- Conflict                    409  the name is taken, a fingerprint differs
-+-- BodyTooLarge                413
 +-- Unprocessable               422  names the fields
 +-- NotReady                    503  nothing can answer now
 """
@@ -22,7 +21,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import IntegrityError, NoResultFound
 from starlette.exceptions import HTTPException
+
+from app.responses import TextsResponse
 
 _log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -82,12 +84,6 @@ class Conflict(TribunalError):
     status = 409
 
 
-class BodyTooLarge(TribunalError):
-    """The body is larger than the setting allows."""
-
-    status = 413
-
-
 class Unprocessable(TribunalError):
     """The request is well-formed and cannot be honoured; `errors` names the fields."""
 
@@ -98,6 +94,11 @@ class Unprocessable(TribunalError):
         """Return the error for one field of the body."""
         name = ".".join(str(part) for part in loc)
         return cls(f"{name}: {msg}", errors=[{"loc": ["body", *loc], "msg": msg}])
+
+    @classmethod
+    def whole(cls, msg: str) -> Unprocessable:
+        """Return the error for fields of the body that do not fit each other or the data."""
+        return cls(msg, errors=[{"loc": ["body"], "msg": msg}])
 
 
 class NotReady(TribunalError):
@@ -118,7 +119,7 @@ def problem(
         **body,
         **(extra or {}),
     }
-    return JSONResponse(content, status, media_type=MEDIA_TYPE)
+    return TextsResponse(content, status, media_type=MEDIA_TYPE)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -126,6 +127,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(TribunalError, _on_tribunal_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(IntegrityError, _on_vanished)
+    app.add_exception_handler(NoResultFound, _on_vanished)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
@@ -155,6 +158,13 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     response = problem(error.status_code, str(error.detail), instance=request.url.path)
     response.headers.update(error.headers or {})
     return response
+
+
+async def _on_vanished(request: Request, error: Exception) -> JSONResponse:
+    """A row that was read before is gone: its dataset was deleted while the request ran."""
+    _log.warning("rows vanished during %s", request.url.path, exc_info=error)
+    detail = "what this request stands on was deleted or changed while it ran; look again"
+    return problem(409, detail, instance=request.url.path)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:

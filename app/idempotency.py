@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.errors import Conflict, Unprocessable
+from app.identifiers import fault_of
 from app.models import IdempotencyKey
+from app.responses import TextsResponse
 from app.runtime import Runtime, get_runtime
 
 _LONGEST = 255
@@ -38,19 +41,34 @@ class IdempotentRoute(APIRoute):
 async def _answer_once(
     request: Request, key: str, handle: Callable[[Request], Coroutine[Any, Any, Response]]
 ) -> Response:
-    if not 0 < len(key) <= _LONGEST:
-        raise Unprocessable(f"Idempotency-Key: give 1 to {_LONGEST} characters")
+    _check(key)
     running = get_runtime(request)
     body_hash = hashlib.sha256(await request.body()).hexdigest()
-    earlier = await _find(running, key, request.url.path)
-    if earlier is not None:
-        if earlier.body_hash != body_hash:
-            raise Conflict(f"Idempotency-Key {key!r} was used with another body")
-        headers = {"location": earlier.location} if earlier.location else None
-        return JSONResponse(earlier.body, earlier.status, headers)
-    response = await handle(request)
-    await _keep(running, request, key, body_hash, response)
-    return response
+    # a repetition that comes while the first request runs waits for its answer
+    async with running.answering.setdefault((key, _path(request)), asyncio.Lock()):
+        earlier = await _find(running, key, _path(request))
+        if earlier is None:
+            response = await handle(request)
+            await _keep(running, request, key, body_hash, response)
+            return response
+    if earlier.body_hash != body_hash:
+        raise Conflict(f"Idempotency-Key {key!r} was used with another body")
+    headers = {"location": earlier.location} if earlier.location else None
+    return TextsResponse(earlier.body, earlier.status, headers)
+
+
+def _check(key: str) -> None:
+    fault = fault_of(key) if len(key) <= _LONGEST else f"give 1 to {_LONGEST} characters"
+    if fault is not None:
+        raise Unprocessable(
+            f"Idempotency-Key: {fault}",
+            errors=[{"loc": ["header", "idempotency-key"], "msg": fault}],
+        )
+
+
+def _path(request: Request) -> str:
+    # an address may spell what no database stores
+    return quote(request.scope["path"])
 
 
 async def _find(running: Runtime, key: str, path: str) -> IdempotencyKey | None:
@@ -63,7 +81,7 @@ async def _keep(
 ) -> None:
     row = {
         "key": key,
-        "path": request.url.path,
+        "path": _path(request),
         "body_hash": body_hash,
         "status": response.status_code,
         "location": response.headers.get("location"),

@@ -33,6 +33,7 @@ from app.migrate import upgrade
 from app.plans.routes import router as plans
 from app.registry import load_registry
 from app.reports.routes import router as reports
+from app.responses import TextsResponse
 from app.runtime import Running, Runtime
 from app.settings import Settings
 
@@ -69,7 +70,7 @@ def create_app(
 
 def _features() -> APIRouter:
     """Return every feature's routes."""
-    router = APIRouter()
+    router = APIRouter(default_response_class=TextsResponse)
     for feature in (
         datasets, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
         reports,

@@ -8,12 +8,14 @@ import time
 from typing import Any
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import metrics
-from app.errors import BodyTooLarge, problem
+from app.errors import problem
 
 _STREAMED = re.compile(r"^/v1/(datasets|files)/?$")
+_MOST_DIGITS = 18
 _REQUEST_ID = re.compile(r"^[\w.:-]{1,128}$", re.ASCII)
 
 
@@ -63,7 +65,7 @@ class BodyLimit:
         if scope["type"] != "http" or _STREAMED.match(scope["path"]):
             return await self.app(scope, receive, send)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.max_bytes:
+        if declared.isdigit() and self._is_over(declared):
             return await problem(413, self._message())(scope, receive, send)
         seen = 0
 
@@ -72,10 +74,15 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.max_bytes:
-                raise BodyTooLarge(self._message())
+                # whoever reads the body turns any other exception into a 400
+                raise HTTPException(413, self._message())
             return message
 
         await self.app(scope, counted, send)
+
+    def _is_over(self, digits: bytes) -> bool:
+        # Python refuses to read integers of thousands of digits
+        return len(digits) > _MOST_DIGITS or int(digits) > self.max_bytes
 
     def _message(self) -> str:
         return (

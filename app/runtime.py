@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from weakref import WeakValueDictionary
 
 from fastapi import Depends, Request
 
@@ -34,6 +35,9 @@ class Runtime:
     load_registry: Callable[[], Awaitable[Registry]]
     now: Callable[[], datetime] = now
     wake_workers: asyncio.Event = field(default_factory=asyncio.Event)
+    answering: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
+        default_factory=WeakValueDictionary
+    )
     _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 

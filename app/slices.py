@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from app.datasets.service import PairKey
 from app.errors import Unprocessable
-from app.identifiers import shown
+from app.identifiers import printable, shown
+
+
+def slice_name(value: object) -> str:
+    """Return the name of the slice of a metadata value.
+
+    What cannot be printed is spelt out: arrays of texts drop a NUL at the end.
+    """
+    return printable(str(value))
 
 
 def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:
@@ -18,7 +26,7 @@ def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:
     """
     name = field.removeprefix("metadata.")
     values = [key.metadata.get(name) for key in keys]
-    return [None if value is None else _printable(value) for value in values]
+    return [None if value is None else slice_name(value) for value in values]
 
 
 def refuse_unknown_field(names: Sequence[str | None], field: str, where: str) -> None:
@@ -32,8 +40,3 @@ def refuse_unknown_field(names: Sequence[str | None], field: str, where: str) ->
         raise Unprocessable(
             f"group_by: {message}", errors=[{"loc": [where, "group_by"], "msg": message}]
         )
-
-
-def _printable(value: object) -> str:
-    # metadata may hold what no answer can spell: lone surrogates
-    return str(value).encode("utf-8", "backslashreplace").decode()

@@ -19,6 +19,7 @@ from judges.types import FailureKind, JudgeFailure, Score, TokenUsage
 
 _ROUNDING: Final = 1e-9  # p_a + p_tie may exceed 1 by what decimal rounding in a file adds
 _SHOWN_LENGTH: Final = 40
+_MOST: Final = 1e15  # of tokens, dollars, seconds: sums of such amounts stay finite
 _DECIMALS: Final = 12
 _SINGLE_ORDER: Final = "single_order"
 
@@ -230,8 +231,8 @@ def _probability(path: str, value: object) -> float | None:
 
 def _amount(path: str, value: object) -> float:
     number = _number(path, value)
-    if not 0.0 <= number < math.inf:
-        raise RecordInvalid(f"{path}: {_shown(value)} is not a finite number of 0 or more")
+    if not 0.0 <= number <= _MOST:
+        raise RecordInvalid(f"{path}: {_shown(value)} is not a number from 0 to {_MOST:g}")
     return number
 
 

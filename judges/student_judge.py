@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from judges.base import JudgeHealth, JudgeSpec
 from judges.mirroring import mean_preference, normalise
@@ -32,7 +33,11 @@ class StudentJudge:
             name=name,
             kind="student",
             model="student",
-            scored_by={"weights": self._model.weights_hash},
+            scored_by={
+                "weights": self._model.weights_hash,
+                # which pairs may calibrate depends on them, so a certificate is bound to them too
+                "training_prompts": _hash(self._model.training_prompt_hashes),
+            },
             price_input=0.0,
             price_output=0.0,
             is_local=True,
@@ -70,3 +75,7 @@ class StudentJudge:
     def _member_probabilities(self, pair: Pair) -> list[float]:
         p_a = self._model.predict(pair.user_turns, pair.responses_a, pair.responses_b)
         return [float(p) for p in p_a]
+
+
+def _hash(prompts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(prompts)).encode("ascii")).hexdigest()

@@ -80,6 +80,7 @@ async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
         expires_at=moment + _LIFETIME,
     )
     async with running.db.write() as session:
+        await datasets.lock(session, [dataset])
         session.add(batch)
         await session.flush()
         await queries.add_shards(session, _shards(batch.seq, chosen, running.settings.shard_size))

@@ -13,6 +13,7 @@ from app.calibrations.schemas import CalibrationIn
 from app.datasets.service import PairKey
 from app.errors import Unprocessable
 from app.scoring import ScoreTable
+from app.slices import slice_name
 from calibration.confidence import TieRule, correctness, preference
 
 FloatArray = npt.NDArray[np.float64]
@@ -117,7 +118,7 @@ def _slices(request: CalibrationIn, keys: Sequence[PairKey]) -> npt.NDArray[np.s
 def slice_of(metadata: dict[str, object], field: str) -> str:
     """Return the slice a pair lies in, by a metadata field; empty where the field is absent."""
     value = metadata.get(field.removeprefix("metadata."))
-    return "" if value is None else str(value)
+    return "" if value is None else slice_name(value)
 
 
 def _failures(table: ScoreTable, kept: npt.NDArray[np.intp]) -> dict[str, dict[str, int]]:

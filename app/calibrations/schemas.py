@@ -14,7 +14,8 @@ Method = Literal[
 ]  # fmt: skip
 LabelRule = Literal["majority", "random_annotator"]
 Ties = Literal["exclude", "error", "half", "class"]
-Share = Annotated[float, Field(gt=0, lt=1)]
+# nearer to 0 or 1 nothing would be left of the other side after rounding to 12 decimals
+Share = Annotated[float, Field(ge=1e-9, le=1 - 1e-9)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 

@@ -17,6 +17,7 @@ from app.calibrations.making import Made, is_quick, make
 from app.calibrations.preparation import Prepared, prepare
 from app.calibrations.result import claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn
+from app.datasets import service as datasets
 from app.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.lookup import by_public_id
 from app.models import Certificate, new_id
@@ -147,7 +148,7 @@ async def _finish(
         made = await make(running, request, prepared)
     except CalibrationError as error:
         await _store_failure(running, certificate, str(error))
-        raise Unprocessable(str(error)) from error
+        raise Unprocessable.whole(str(error)) from error
     except TribunalError as error:
         await _store_failure(running, certificate, error.detail)
         raise
@@ -166,6 +167,7 @@ async def _store(
     body = describe(request, prepared.judges, prepared.sample, evidence, found)
     label_set_hash = label_sets.label_set_hash(evidence.keys, prepared.votes)
     async with running.db.write() as session:
+        await datasets.lock(session, [prepared.dataset])
         if not await queries.take(session, certificate, label_set_hash=label_set_hash):
             return
         certificate.label_set_hash = label_set_hash

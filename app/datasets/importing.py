@@ -232,6 +232,7 @@ async def _create(session: AsyncSession, upload: Upload, content_hash: str) -> I
 
 
 async def _relabel(session: AsyncSession, upload: Upload, dataset: Dataset) -> Imported:
+    await queries.lock(session, [dataset.seq])
     async for chunk in _chunks(upload.staging):
         seqs = await _seqs(session, dataset.seq, chunk)
         await labels.import_labels(session, list(_labels(chunk, seqs)), upload.moment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Dataset, Label, PairRow, RecordedScore
+from app.models import Batch, Certificate, Dataset, Label, PairRow, RecordedScore
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
@@ -77,6 +77,20 @@ async def dataset_by_ref(session: AsyncSession, ref: str) -> Dataset | None:
 async def dataset_by_name(session: AsyncSession, name: str) -> Dataset | None:
     """Return the dataset of this name."""
     return await session.scalar(select(Dataset).where(Dataset.name == name))
+
+
+async def lock(session: AsyncSession, dataset_seqs: Iterable[int]) -> None:
+    """Let the transactions that change these datasets' labels follow one another.
+
+    Always in one order, so that two of them cannot wait for each other.
+    """
+    query = (
+        select(Dataset.seq)
+        .where(Dataset.seq.in_(list(dataset_seqs)))
+        .order_by(Dataset.seq)
+        .with_for_update(key_share=True)
+    )
+    await session.execute(query)
 
 
 def all_datasets() -> Select[Any]:
@@ -273,5 +287,12 @@ async def refresh_label_counts(session: AsyncSession, dataset_seq: int) -> None:
 
 
 async def delete_dataset(session: AsyncSession, dataset_seq: int) -> None:
-    """Delete a dataset with all that hangs on it."""
+    """Delete a dataset with all that hangs on it.
+
+    Its batches come first, in the order in which workers lock what they need.
+    """
+    own = select(Certificate.seq).where(Certificate.dataset_seq == dataset_seq)
+    batches = or_(Batch.dataset_seq == dataset_seq, Batch.certificate_seq.in_(own))
+    query = select(Batch.seq).where(batches).order_by(Batch.seq).with_for_update()
+    await session.execute(query)
     await session.execute(delete(Dataset).where(Dataset.seq == dataset_seq))

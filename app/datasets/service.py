@@ -6,7 +6,7 @@ Texts are loaded only where they are asked for.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -134,6 +134,11 @@ def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:
 async def pair_seqs(session: AsyncSession, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
     """Return the `pair_seq` of each of these ids that the dataset has."""
     return await queries.seqs_by_id(session, dataset.seq, [id for id in ids if is_name(id)])
+
+
+async def lock(session: AsyncSession, known: Iterable[Dataset]) -> None:
+    """Make others who change these datasets' labels wait for the end of the transaction."""
+    await queries.lock(session, {dataset.seq for dataset in known})
 
 
 async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:

@@ -20,7 +20,7 @@ class JudgmentsIn(BaseModel):
     )
     calibration: str | None = Field(None, max_length=64, description="the certificate to apply")
     cascade: str | None = Field(
-        None, max_length=512, description="a configured cascade, without a promise"
+        None, min_length=1, max_length=512, description="a configured cascade, without a promise"
     )
     deadline_s: float = Field(60.0, gt=0, le=3600, description="seconds until failures are given")
 

@@ -97,9 +97,15 @@ def verdict_row(
 async def list_verdicts(running: Runtime, chosen: Filter, limit: int, after: str | None) -> Page:
     """Return stored verdicts, oldest first; a page's cursor is a verdict's number."""
     async with running.db.read() as session:
-        dataset = await datasets.find_dataset(session, chosen.dataset) if chosen.dataset else None
+        dataset = (
+            None
+            if chosen.dataset is None
+            else await datasets.find_dataset(session, chosen.dataset)
+        )
         certificate = (
-            await calibrations.require(session, chosen.calibration) if chosen.calibration else None
+            None
+            if chosen.calibration is None
+            else await calibrations.require(session, chosen.calibration)
         )
         rows = await queries.page(
             session,

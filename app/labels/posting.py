@@ -29,6 +29,7 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
         Unprocessable: a dataset or pair is unknown; `errors` names the index.
     """
     known = await _datasets(session, {label.dataset for label in posted})
+    await datasets.lock(session, known.values())
     seqs = await _pair_seqs(session, known, posted)
     _check(posted, known, seqs)
     new = [
@@ -60,7 +61,7 @@ async def label_page(
     Raises:
         NotFound: there is no such dataset, or `after` is no id of a label.
     """
-    dataset = await datasets.find_dataset(session, dataset_ref) if dataset_ref else None
+    dataset = None if dataset_ref is None else await datasets.find_dataset(session, dataset_ref)
     rows = await queries.page_rows(
         session,
         dataset_seq=dataset.seq if dataset else None,
@@ -137,6 +138,6 @@ def _shown(label: Label, pair: str, dataset: str) -> dict[str, Any]:
         "annotator": label.annotator,
         "label": label.label,
         "criterion": label.criterion,
-        "created_at": label.created_at,
-        "replaced_at": label.replaced_at,
+        "created_at": label.created_at.isoformat(),
+        "replaced_at": label.replaced_at and label.replaced_at.isoformat(),
     }

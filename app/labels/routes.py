@@ -37,4 +37,4 @@ async def list_labels(
     """List labels in the order they came."""
     async with running.db.read() as session:
         page = await posting.label_page(session, dataset, after, limit=limit, with_history=history)
-    return TextsResponse(page.model_dump(mode="json"))
+    return TextsResponse(page.model_dump())

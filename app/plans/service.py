@@ -45,7 +45,7 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     try:
         points = await asyncio.to_thread(_frontier, request, evidence)
     except CalibrationError as error:
-        raise Unprocessable(str(error)) from error
+        raise Unprocessable.whole(str(error)) from error
     return {
         "object": "plan",
         "dataset": prepared.dataset.id,

@@ -58,3 +58,9 @@ async def test_many_pairs_leave_other_tasks_their_turn() -> None:
         await JUDGE.score(pair_of())
     ticking.cancel()
     assert turns >= 19
+
+
+def test_the_fingerprint_covers_weights_and_training_prompts() -> None:
+    scored_by = StudentJudge().spec.scored_by
+    assert set(scored_by) == {"weights", "training_prompts"}
+    assert all(len(value) == 64 for value in scored_by.values())

@@ -167,3 +167,60 @@ async def test_a_revoked_certificate_is_refused(client: httpx.AsyncClient) -> No
         "/v1/judgments", json={"pairs": [pair], "calibration": certificate["id"]}
     )
     assert refused.status_code == 409
+
+
+@pytest.mark.parametrize("label_rule", ["majority", "random_annotator"])
+@pytest.mark.parametrize("ties", ["exclude", "error", "half", "class"])
+async def test_every_promise_that_can_be_declared_is_made_and_said(
+    client: httpx.AsyncClient, label_rule: str, ties: str
+) -> None:
+    rows = labelled_rows(300, dear=0.97)
+    for number, row in enumerate(rows):
+        said = row["human"][0]["label"]
+        other = "tie" if number % 9 == 0 else said
+        row["human"] += [
+            {"annotator": "bert", "label": said},
+            {"annotator": "carl", "label": other},
+        ]
+    await upload(client, "voted", rows)
+    certificate = await certify(
+        client, "voted", target_agreement=0.7, label_rule=label_rule, ties=ties
+    )
+    assert certificate["status"] == "certified"
+    assert ("majority" in certificate["claim"]) == (label_rule == "majority")
+    agreement = certificate["calibration"]["agreement"]
+    assert 0.7 <= agreement <= 1
+
+
+async def test_a_verdict_may_be_a_tie_where_ties_are_a_class(client: httpx.AsyncClient) -> None:
+    rows = labelled_rows(200)
+    for row in rows[::2]:
+        row["human"] = [{"annotator": "anna", "label": "tie"}]
+        row["judges"]["dear"] = {"p_a": 0.05, "p_tie": 0.9}
+    await upload(client, "ties", rows)
+    certificate = await certify(
+        client, "ties", target_agreement=0.7, ties="class", cascade={"judges": ["dear"]}
+    )
+    assert certificate["status"] == "certified"
+    pair = {key: value for key, value in rows[0].items() if key != "human"}
+    response = await client.post(
+        "/v1/judgments", json={"pairs": [pair], "calibration": certificate["id"]}
+    )
+    verdict = response.json()["verdicts"][0]
+    assert verdict["label"] == "tie"
+    assert verdict["confidence"] == pytest.approx(0.9)
+
+
+async def test_unequal_label_probabilities_need_a_declared_bound(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = labelled_rows(300, dear=0.98)
+    for number, row in enumerate(rows):
+        row["metadata"]["label_probability"] = 0.5 if number % 2 else 0.9
+    await upload(client, "drawn", rows)
+    body = {"dataset": "drawn", "cascade": {"judges": ["cheap", "dear"]}, "target_agreement": 0.7}
+    refused = await client.post("/v1/calibrations", json=body)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["loc"] == ["body", "min_label_probability"]
+    allowed = await certify(client, "drawn", target_agreement=0.7, min_label_probability=0.5)
+    assert allowed["status"] == "certified"
