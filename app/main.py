@@ -23,7 +23,7 @@ from app.calibrations.service import resume as resume_calibrations
 from app.catalogue.routes import router as catalogue
 from app.datasets.routes import router as datasets
 from app.db import Database
-from app.errors import NotReady, install_error_handlers
+from app.errors import DESCRIPTION, NotReady, install_error_handlers
 from app.jobs.worker import work_forever
 from app.judgments.routes import router as judgments
 from app.labels.routes import router as labels
@@ -58,7 +58,13 @@ def create_app(
             await _start_work(running)
             yield
 
-    app = FastAPI(title="Tribunal", version="0.1.0", description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Tribunal",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        responses=DESCRIPTION,
+    )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
     install_error_handlers(app)
