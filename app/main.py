@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 from fastapi import APIRouter, Depends, FastAPI, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from sqlalchemy import text
 
 from app import metrics
@@ -128,7 +128,9 @@ async def readyz(running: Running) -> dict[str, Any]:
     return {"status": "ready", "database": "ok", "judges": judges}
 
 
-@_operations.get("/metrics", dependencies=[Depends(authenticate)])
+@_operations.get(
+    "/metrics", dependencies=[Depends(authenticate)], response_class=PlainTextResponse
+)
 async def prometheus() -> Response:
     """Return the metrics in the Prometheus text format."""
     return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")

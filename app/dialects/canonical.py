@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -21,18 +21,14 @@ from pydantic import (
     model_validator,
 )
 
-from app.dialects.fields import AnyName, AnyObject, AnyText, check_depth, read_name, read_object
+from app.dialects.fields import AnyName, AnyObject, check_depth, read_name, read_object
 from app.dialects.reasons import RowInvalid
-from app.dialects.texts import battle_fault, conversation, texts_fault
-from app.identifiers import shown
+from app.dialects.texts import TextsIn, conversation, texts_fault
 from judges.labels import parse_label
 from judges.recorded import score_from_record
 from judges.types import Label, Pair, Score
 
 OVERALL: Final = "overall"
-_TEXT_FIELDS: Final = (
-    "prompt", "input", "messages", "response_a", "response_b", "responses_a", "responses_b",
-)  # fmt: skip
 _BOTH_BAD: Final = ("both_bad", "bothbad", "tie (bothbad)")
 _RECORD_SCHEMA: Final = {
     "type": "object",
@@ -42,20 +38,6 @@ _RECORD_SCHEMA: Final = {
         "anyOf": [{"type": "object"}, {"type": "null"}],
     },
 }
-
-
-def _read_prompt(value: object) -> str | tuple[str, ...]:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
-        return tuple(value)
-    raise ValueError(f"{shown(value)} is neither a string nor a list of the user's turns")
-
-
-def _read_turns(value: object) -> tuple[str, ...]:
-    if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
-        return tuple(value)
-    raise ValueError(f"{shown(value)} is not a list of strings, one for each user turn")
 
 
 def _read_records(value: object) -> dict[str, Score]:
@@ -74,16 +56,6 @@ def _judge_name(name: str) -> str:
         raise ValueError(f"judges: the name of a judge {error}") from None
 
 
-Prompt = Annotated[
-    str | tuple[str, ...],
-    PlainValidator(_read_prompt),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-]
-Turns = Annotated[
-    tuple[str, ...],
-    PlainValidator(_read_turns),
-    WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1}),
-]
 Records = Annotated[dict[str, Score], PlainValidator(_read_records), WithJsonSchema(_RECORD_SCHEMA)]
 
 
@@ -92,14 +64,6 @@ HumanLabel = Annotated[
     PlainValidator(parse_label),
     WithJsonSchema({"enum": ["a", "b", "tie"], "type": "string"}),
 ]
-
-
-class MessageIn(BaseModel):
-    """One turn of a conversation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: AnyText
 
 
 class VoteIn(BaseModel):
@@ -128,7 +92,7 @@ class VoteIn(BaseModel):
         return dict(self.model_extra or {})
 
 
-class PairIn(BaseModel):
+class PairIn(TextsIn):
     """One row: a pair to judge or to learn from.
 
     Give `prompt` or `messages`, and the two responses; everything else is optional.
@@ -155,15 +119,6 @@ class PairIn(BaseModel):
         },
     )
     id: AnyName | None = Field(None, description="default: a hash of the texts and models")
-    prompt: Prompt | None = Field(None, description="a string, or the list of the user's turns")
-    input: AnyText | None = Field(None, description="joined to the first turn by a blank line")
-    messages: list[MessageIn] | None = Field(
-        None, description="a conversation instead of `prompt`; the responses continue it"
-    )
-    response_a: AnyText | None = Field(None, description="may be empty")
-    response_b: AnyText | None = Field(None, description="may be empty")
-    responses_a: Turns | None = Field(None, description="one response for each user turn")
-    responses_b: Turns | None = Field(None, description="one response for each user turn")
     model_a: AnyName | None = None
     model_b: AnyName | None = None
     criterion: AnyName | None = Field(None, description="what a judge is asked to compare by")
@@ -172,7 +127,7 @@ class PairIn(BaseModel):
         description="unit of exchangeability; default: question_id, else prompt_id, else the "
         "hash of the prompt",
     )
-    human: list[VoteIn] = []
+    human: list[VoteIn] = Field(default_factory=list, description="what people said of it")
     judges: Records = Field(default_factory=dict, description="recorded scores by judge")
     metadata: AnyObject = Field(default_factory=dict)
 
@@ -181,17 +136,22 @@ class PairIn(BaseModel):
     def _allow_null(cls, value: Any) -> Any:
         return [] if value is None else value
 
-    @property
-    def is_battle(self) -> bool:
-        """Whether the row has no texts: two models and what was said of them."""
-        return all(getattr(self, name) is None for name in _TEXT_FIELDS)
-
     @model_validator(mode="after")
     def _check_texts(self) -> Self:
-        fault = battle_fault(self) if self.is_battle else texts_fault(self)
+        fault = _battle_fault(self) if self.is_battle else texts_fault(self)
         if fault is not None:
             raise ValueError(fault)
         return self
+
+
+def _battle_fault(row: PairIn) -> str | None:
+    if row.model_a is None and row.model_b is None:
+        return "prompt: is missing (or messages)"
+    if row.model_a is None or row.model_b is None:
+        return f"model_{'a' if row.model_a is None else 'b'}: is missing in a row without texts"
+    if not row.human and not row.judges:
+        return "human: a row without texts needs a label"
+    return None
 
 
 def to_pair(row: PairIn) -> Pair:

@@ -1,27 +1,75 @@
-"""The texts of a row taken together: which fields go with which, and the conversation they make."""
+"""The texts of a row: a prompt or a conversation, two responses, and which fields go together."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Annotated, Final, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from app.dialects.fields import AnyText
+from app.identifiers import shown
 from judges.types import Message
 
-if TYPE_CHECKING:
-    from app.dialects.canonical import MessageIn, PairIn
+_TEXT_FIELDS: Final = (
+    "prompt", "input", "messages", "response_a", "response_b", "responses_a", "responses_b",
+)  # fmt: skip
 
 
-def battle_fault(row: PairIn) -> str | None:
-    """Return what a row without texts lacks, or None."""
-    if row.model_a is None and row.model_b is None:
-        return "prompt: is missing (or messages)"
-    if row.model_a is None or row.model_b is None:
-        return f"model_{'a' if row.model_a is None else 'b'}: is missing in a row without texts"
-    if not row.human and not row.judges:
-        return "human: a row without texts needs a label"
-    return None
+def _read_prompt(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
+        return tuple(value)
+    raise ValueError(f"{shown(value)} is neither a string nor a list of the user's turns")
 
 
-def texts_fault(row: PairIn) -> str | None:
+def _read_turns(value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
+        return tuple(value)
+    raise ValueError(f"{shown(value)} is not a list of strings, one for each user turn")
+
+
+Prompt = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_read_prompt),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+Turns = Annotated[
+    tuple[str, ...],
+    PlainValidator(_read_turns),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1}),
+]
+
+
+class MessageIn(BaseModel):
+    """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: AnyText
+
+
+class TextsIn(BaseModel):
+    """The fields of a row that hold texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    prompt: Prompt | None = Field(None, description="a string, or the list of the user's turns")
+    input: AnyText | None = Field(None, description="joined to the first turn by a blank line")
+    messages: list[MessageIn] | None = Field(
+        None, description="a conversation instead of `prompt`; the responses continue it"
+    )
+    response_a: AnyText | None = Field(None, description="may be empty")
+    response_b: AnyText | None = Field(None, description="may be empty")
+    responses_a: Turns | None = Field(None, description="one response for each user turn")
+    responses_b: Turns | None = Field(None, description="one response for each user turn")
+
+    @property
+    def is_battle(self) -> bool:
+        """Whether the row has no texts: two models and what was said of them."""
+        return all(getattr(self, name) is None for name in _TEXT_FIELDS)
+
+
+def texts_fault(row: TextsIn) -> str | None:
     """Return what is wrong with the texts of a row taken together, or None."""
     if row.prompt is not None and row.messages is not None:
         return "messages: give either prompt or messages, not both"
@@ -33,7 +81,7 @@ def texts_fault(row: PairIn) -> str | None:
     return fault or _turns_fault(row)
 
 
-def _responses_fault(row: PairIn) -> str | None:
+def _responses_fault(row: TextsIn) -> str | None:
     for side in ("a", "b"):
         one, several = getattr(row, f"response_{side}"), getattr(row, f"responses_{side}")
         if one is not None and several is not None:
@@ -55,7 +103,7 @@ def _messages_fault(messages: list[MessageIn], input_: str | None) -> str | None
     return None
 
 
-def _turns_fault(row: PairIn) -> str | None:
+def _turns_fault(row: TextsIn) -> str | None:
     if row.responses_a is None or row.responses_b is None:
         return None
     counts = {len(row.responses_a), len(row.responses_b)}
@@ -69,7 +117,7 @@ def _turns_fault(row: PairIn) -> str | None:
     return None
 
 
-def conversation(row: PairIn) -> tuple[Message, ...]:
+def conversation(row: TextsIn) -> tuple[Message, ...]:
     """Return the conversation that the responses answer, the input joined to its first turn."""
     if row.messages is not None:
         return tuple(Message(m.role, m.content) for m in row.messages)
