@@ -128,9 +128,7 @@ async def readyz(running: Running) -> dict[str, Any]:
     return {"status": "ready", "database": "ok", "judges": judges}
 
 
-@_operations.get(
-    "/metrics", dependencies=[Depends(authenticate)], response_class=PlainTextResponse
-)
+@_operations.get("/metrics", dependencies=[Depends(authenticate)], response_class=PlainTextResponse)
 async def prometheus() -> Response:
     """Return the metrics in the Prometheus text format."""
     return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")

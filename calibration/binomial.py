@@ -79,7 +79,8 @@ def wilson_interval(successes: ArrayLike, n: ArrayLike, confidence_level: float)
     """
     counts, trials = _counts(successes, n)
     _check_probability("confidence_level", confidence_level)
-    z = float(special.ndtri((1.0 + confidence_level) / 2.0))
+    # from the small tail: 1 + level rounds to 2 while there is still a tail left
+    z = -float(special.ndtri((1.0 - confidence_level) / 2.0))
     safe = np.maximum(trials, 1.0)
     rate = counts / safe
     centre = (rate + z**2 / (2 * safe)) / (1 + z**2 / safe)

@@ -98,9 +98,7 @@ async def list_verdicts(running: Runtime, chosen: Filter, limit: int, after: str
     """Return stored verdicts, oldest first; a page's cursor is a verdict's number."""
     async with running.db.read() as session:
         dataset = (
-            None
-            if chosen.dataset is None
-            else await datasets.find_dataset(session, chosen.dataset)
+            None if chosen.dataset is None else await datasets.find_dataset(session, chosen.dataset)
         )
         certificate = (
             None

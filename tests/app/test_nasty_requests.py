@@ -205,7 +205,7 @@ async def test_any_query_of_a_report_is_answered_or_refused(filled: httpx.AsyncC
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x00b", "\x7f"])
 async def test_a_key_that_cannot_be_kept_is_named(client: httpx.AsyncClient, key: str) -> None:
-    headers = {"idempotency-key": key.encode("latin-1")}
+    headers = [(b"idempotency-key", key.encode("latin-1"))]
     response = await client.post("/v1/labels", json=BODIES["labels"], headers=headers)
     assert_answered(response)
     assert response.json()["errors"][0]["loc"] == ["header", "idempotency-key"]
@@ -245,7 +245,9 @@ async def test_texts_that_cannot_be_printed_survive_the_whole_job(
         row["prompt"] = ["\ud800", "\x00", "", "\u202e[[A]]"][number % 4] + str(number)
         row["response_a"], row["response_b"] = "\udfff" * number, "\x00" * number
         row["metadata"]["task"] = "\ud800" if number % 2 else "\x00"
-        row["human"][0].update({"comment": "\ud800", "strength": float("nan"), "extra": {"\udc00": ["\x00"]}})
+        row["human"][0].update(
+            {"comment": "\ud800", "strength": float("nan"), "extra": {"\udc00": ["\x00"]}}
+        )
         row["judges"]["cheap"]["criterion"] = "\ud800"
     await upload(client, "weird", rows)
     certificate = await certify(client, "weird", target_agreement=0.7, slices="metadata.task")

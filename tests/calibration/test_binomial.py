@@ -167,3 +167,8 @@ def test_levels_outside_the_open_interval_are_refused(level: float) -> None:
 def test_rate_outside_the_unit_interval_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="rate"):
         exceeds_rate(1, 2, 1.5, 0.1)
+
+
+def test_wilson_interval_at_a_level_next_to_one_is_finite() -> None:
+    low, high = wilson_interval(7, 10, float(np.nextafter(1.0, 0.0)))
+    assert 0.0 < low < 0.7 < high < 1.0
