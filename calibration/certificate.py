@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from calibration.sample import FloatArray
 
@@ -14,6 +16,51 @@ _PROMISED_ON = {
     "pair_of_random_group": " (for one pair drawn at random from a group drawn at random)",
     "weighted_pair": " (for pairs as they come before the choice which of them to label)",
 }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TestedPath:
+    """What one path of threshold vectors was tested with, and how far the walk came.
+
+    Attributes:
+        name: The path.
+        share: Part of the failure probability that belongs to it.
+        nodes: Threshold vectors on it.
+        tested: Those that were tested before the walk stopped.
+        thresholds: The last that passed, shape (k,); None where none did.
+        answered: Pairs it answers among those that tested the path.
+        disagreements: Their summed disagreement.
+        p_value: Its p-value; 1 where none passed.
+        level: Level it was tested at; 0 where none passed.
+    """
+
+    name: str
+    share: float
+    nodes: int
+    tested: int
+    thresholds: FloatArray | None
+    answered: int
+    disagreements: float
+    p_value: float
+    level: float
+
+
+class RiskBound(NamedTuple):
+    """An upper bound on the risk of some thresholds; all bounds of a certificate hold together.
+
+    Attributes:
+        thresholds: Shape (k,).
+        answered: Tested pairs answered.
+        disagreements: Those that disagree with people.
+        coverage: Share of the tested pairs answered.
+        upper_bound: The bound; 1 where nothing was answered.
+    """
+
+    thresholds: FloatArray
+    answered: int
+    disagreements: float
+    coverage: float
+    upper_bound: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +77,11 @@ class Certificate:
         is_valid: The method keeps its promise.
         target_risk: Largest risk promised.
         failure_probability: Probability, over the calibration pairs, that the promise is broken.
-        risk_upper_bound: Clopper-Pearson bound of the deployed thresholds at the nominal level of
+        risk_upper_bound: For tests by counts the Clopper-Pearson bound of the deployed thresholds at the nominal level of
             the counts they were tested with, never above `target_risk` when certified; the
-            target itself where the test was by betting; 1 when nothing is certified. It says how
-            clearly the test was passed: what is promised is the target.
+            target itself where the test was by betting or randomised; 1 when nothing is certified,
+            and where only the average is bounded. It says how clearly the test was passed: what is
+            promised is the target.
         coverage: Share of the tested pairs that are answered.
         agreement: Share of the answered that agree with people; None where none is answered.
         n: Number of pairs that tested the deployed path.
@@ -54,6 +102,9 @@ class Certificate:
         claim: The promise in words.
         slice: The slice the certificate is for, as text; None for all pairs.
         certificates: Those of the slices, or of the further targets of a menu.
+        paths: What was tested, path by path.
+        bounds: Bounds that hold for every target at once; only with method "simultaneous".
+        uniform: The number drawn before the labels were read that a randomised test used.
     """
 
     thresholds: FloatArray
@@ -81,15 +132,44 @@ class Certificate:
     claim: str
     slice: str | None = None
     certificates: tuple[Certificate, ...] = ()
+    paths: tuple[TestedPath, ...] = ()
+    bounds: tuple[RiskBound, ...] = ()
+    uniform: float | None = None
+
+    def at_target(self, target_risk: float) -> FloatArray:
+        """Thresholds for a target chosen afterwards, from bounds that hold for all targets at once.
+
+        Args:
+            target_risk: Any risk, also one chosen after looking at the certificate.
+
+        Returns:
+            Shape (k,): of the bounded thresholds within the target those that answer most; all +inf
+            where none is within it, or where the certificate has no such bounds.
+        """
+        within = [bound for bound in self.bounds if bound.upper_bound <= target_risk]
+        if not within:
+            return np.full(self.thresholds.size, np.inf)
+        return max(within, key=lambda bound: bound.coverage).thresholds
 
 
-def claim_certified(target_risk: float, failure_probability: float, promise: Promise) -> str:
-    """The promise of thresholds that passed."""
+def claim_certified(
+    target_risk: float, failure_probability: float, promise: Promise, addition: str = ""
+) -> str:
+    """The promise of thresholds that passed; an addition is a sentence of the method's own."""
     return (
         f"With probability at least {1 - failure_probability:.4g} over the draw of the calibration "
         f"pairs, at least {1 - target_risk:.4g} of the verdicts that this cascade gives agree with "
         f"people{_PROMISED_ON[promise]}. It holds for the whole cascade and for new pairs that come "
-        "as the calibration pairs did, not for any subset of them."
+        f"as the calibration pairs did, not for any subset of them.{addition and ' ' + addition}"
+    )
+
+
+def claim_average(target_risk: float) -> str:
+    """What is promised by thresholds whose risk is bounded in the mean only."""
+    return (
+        f"On average over the draw of the calibration pairs and of the pool, at least "
+        f"{1 - target_risk:.4g} of the verdicts that this cascade gives on the pool agree with "
+        "people. No probability is promised: the share of one draw may well be lower."
     )
 
 

@@ -10,49 +10,44 @@ that all certified nodes hold together and the one with the highest coverage may
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.cascade import CascadeCost, cascade_cost, checked_costs, decide
+from calibration.cascade import checked_costs
 from calibration.certificate import (
     Certificate,
+    claim_average,
     claim_certified,
     claim_not_valid,
     claim_nothing,
 )
-from calibration.errors import InvalidArgument, UnavailableMethod
-from calibration.evidence import ExactCounts
-from calibration.fallback import walk_path
+from calibration.errors import InvalidArgument
 from calibration.paths import answered_loss
-from calibration.plan import PortfolioMethod, paths_of
+from calibration.portfolio import Found, Outcome, cost_of
 from calibration.preparation import (
     Method,
     Prepared,
     Request,
+    SliceRule,
     check_declared_bounds,
     check_offered,
     check_request,
     prepare,
 )
+from calibration.procedures import find_thresholds
 from calibration.sample import FloatArray, Sample, checked_confidence, checked_sample
 from calibration.slices import joined
-from calibration.stagewise import published_thresholds, stagewise_thresholds
 
-_SAME_COVERAGE = 0.01
+SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """Thresholds that passed, on which pairs, and how clearly."""
-
-    thresholds: FloatArray
-    tested: Sample
-    path: str
-    p_value: float
-    level: float
-    risk_upper_bound: float
+_MORE_SAID = {
+    "sequential": "It holds at whatever number of labels the test is stopped.",
+    "simultaneous": "It holds for every target at once, so the target may be chosen afterwards.",
+}
 
 
 def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only but for the data
@@ -68,6 +63,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     weights: ArrayLike | None = None,
     min_label_probability: float | None = None,
     slices: ArrayLike | None = None,
+    slice_rule: SliceRule = "joint",
     menu: Sequence[float] | None = None,
     pool: ArrayLike | None = None,
     randomized: bool = False,
@@ -77,7 +73,9 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     """Choose thresholds so that the verdicts given agree with people, or certify nothing.
 
     With probability at least 1 - failure_probability over the calibration pairs, the disagreement
-    among the pairs that the returned thresholds answer is below `target_risk`.
+    among the pairs that the returned thresholds answer is below `target_risk`. Assumed: the groups
+    of calibration pairs and of later pairs are independent and identically distributed, and judges,
+    prompts, `pool` and every argument here were chosen without looking at these labels.
 
     Args:
         confidence: Shape (n, k), judges from cheap to strong, in [0, 1]; nan where a judge failed.
@@ -92,15 +90,24 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         max_group_size: Declared bound on the size of any group, now or later.
         weights: Shape (n,), 1 / the known probability that the pair was chosen for labelling.
         min_label_probability: Declared lower bound on those probabilities.
-        slices: Shape (n,); each slice gets a certificate of its own, all hold together.
+        slices: Shape (n,); each slice gets a certificate of its own.
+        slice_rule: "joint": the certificates of all slices hold together; "each": every one has the
+            whole failure probability and holds alone; "common": one threshold vector that keeps the
+            promise in every slice, refuted slice by slice at the whole level.
         menu: Further target risks; the certificates of all targets hold together.
         pool: Shape (m, k), confidences of pairs of other groups; they fix where tests start.
             Without them a tenth of the groups (15 to 100) gives its confidences only.
-        randomized: Not offered; must be False.
-        pooled_evidence: Not offered; must be None.
+        randomized: Test with one number drawn before the labels are read, so that the size of the
+            test is the level itself; for methods that walk paths.
+        pooled_evidence: Shape (n, 2), confidence and agreement of one more tier that is heard after
+            every judge was asked and costs nothing (`pooling.pooled_preference`). It is the last of
+            then k + 1 thresholds, and `pool` needs its confidences as column k + 1.
         method: "auto" is a portfolio of fixed paths; "diagonal", "strongest" and "learned" are its
-            parts; "stagewise" certifies judge by judge; "published_code" is a comparison without
-            a guarantee.
+            parts; "pareto_testing" learns an order on half of the labels; "stagewise" certifies
+            judge by judge; "simultaneous" bounds a few cascades for every target at once;
+            "sequential" reads the rows in the order of arrival and holds at any stopping time;
+            "average" bounds the expected risk on the pool, with no probability; "published_code" is
+            a comparison without a guarantee.
 
     Raises:
         InvalidArgument: An array has the wrong shape, or a value is out of its range.
@@ -108,47 +115,94 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         UndeclaredBound: Weights without `min_label_probability`, or weights with several pairs a
             group without `max_group_size`.
     """
-    check_offered(method, randomized, pooled_evidence)
-    sample = checked_sample(confidence, correct, groups, weights)
+    check_offered(method, randomized)
+    sample = checked_sample(
+        *_with_pooled_tier(confidence, correct, pooled_evidence), groups, weights
+    )
+    n_judges = sample.n_judges - (pooled_evidence is not None)
+    prices = checked_costs(costs, n_judges)
     request = Request(
         target_risk,
         failure_probability,
         method,
-        checked_costs(costs, sample.n_judges),
+        prices if pooled_evidence is None else np.append(prices, 0.0),
         None if pool is None else checked_confidence("pool", pool, sample.n_judges),
         max_group_size,
         min_label_probability,
+        randomized,
+        pooled_evidence is not None,
+        slices is not None and slice_rule == "common",
     )
     targets = dict.fromkeys((target_risk, *(menu or ())))
     requests = [replace(request, target_risk=target) for target in targets]
     for one in requests:
         check_request(one)
     check_declared_bounds(sample, request)
-    if slices is not None:
-        return _certify_slices(sample, np.asarray(slices), requests, rng)
-    level = failure_probability / len(requests)
-    first, *others = (_certify(sample, one, level, rng) for one in requests)
-    return replace(first, certificates=tuple(others))
+    if slices is None:
+        first, *others = _certify_menu(sample, requests, failure_probability, rng)
+        return replace(first, certificates=tuple(others))
+    return _certify_slices(sample, np.asarray(slices), requests, slice_rule, rng)
+
+
+def _with_pooled_tier(
+    confidence: ArrayLike, correct: ArrayLike, pooled_evidence: ArrayLike | None
+) -> tuple[ArrayLike, ArrayLike]:
+    if pooled_evidence is None:
+        return confidence, correct
+    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    pooled = np.asarray(pooled_evidence, np.float64)
+    if scores.ndim != 2 or agreement.shape != scores.shape or pooled.shape != (len(scores), 2):
+        raise InvalidArgument(
+            f"pooled_evidence must have shape ({len(scores)}, 2), confidence and correct one shape "
+            f"of (pairs, judges); they have {pooled.shape}, {scores.shape} and {agreement.shape}"
+        )
+    return np.column_stack([scores, pooled[:, 0]]), np.column_stack([agreement, pooled[:, 1]])
+
+
+def _certify_menu(
+    sample: Sample, requests: list[Request], level: float, rng: np.random.Generator
+) -> list[Certificate]:
+    """Certificates of all targets, holding together at the level."""
+    if requests[0].method != "simultaneous":
+        return [_certify(sample, one, level / len(requests), rng) for one in requests]
+    # the same draws bound the same cascades, once for all targets
+    seed = int(rng.integers(2**63))
+    return [_certify(sample, one, level, np.random.default_rng(seed)) for one in requests]
 
 
 def _certify_slices(
-    sample: Sample, slices: NDArray[np.generic], requests: list[Request], rng: np.random.Generator
+    sample: Sample,
+    slices: NDArray[np.generic],
+    requests: list[Request],
+    rule: SliceRule,
+    rng: np.random.Generator,
 ) -> Certificate:
+    if rule not in SLICE_RULES:
+        raise InvalidArgument(f"slice_rule must be one of {', '.join(SLICE_RULES)}, not {rule!r}")
     if slices.shape != (sample.n,):
         raise InvalidArgument(f"slices must have shape ({sample.n},), not {slices.shape}")
     if not sample.n:
         raise InvalidArgument("slices need at least one pair")
-    text = slices.astype(str)
-    names = np.unique(text).tolist()
-    level = requests[0].failure_probability / (len(names) * len(requests))
-    parts = tuple(
-        replace(_certify(sample.rows(text == name), request, level, rng), slice=name)
-        for name in names
-        for request in requests
-    )
-    return joined(
-        parts, requests[0].target_risk, requests[0].failure_probability, requests[0].costs
-    )
+    distinct, number = np.unique(slices.astype(str), return_inverse=True)
+    names = distinct.tolist()
+    number = number.reshape(-1)
+    sample = replace(sample, slice=number)
+    level = requests[0].failure_probability
+    if rule == "common":
+        whole = _certify_menu(sample, requests, level, rng)
+        parts = [
+            replace(part, slice=names[int(part.slice or 0)])
+            for common in whole
+            for part in common.certificates
+        ]
+        return replace(joined(parts, requests[0], rule), thresholds=whole[0].thresholds)
+    level /= len(names) if rule == "joint" else 1
+    parts = [
+        replace(part, slice=name)
+        for index, name in enumerate(names)
+        for part in _certify_menu(sample.rows(number == index), requests, level, rng)
+    ]
+    return joined(parts, requests[0], rule)
 
 
 def _certify(
@@ -157,145 +211,80 @@ def _certify(
     """One certificate at its part of the failure probability."""
     request = replace(request, failure_probability=level)
     prepared = prepare(sample, request, rng)
+    outcome = find_thresholds(prepared, request, rng)
     if request.method == "published_code":
-        return _published(prepared, request)
-    if request.method == "stagewise":
-        found, nodes_tested = _stagewise(prepared, request)
-    else:
-        found, nodes_tested = _along_paths(prepared, request, request.method, rng)
-    if found is None:
-        return _nothing(prepared, request, nodes_tested)
-    return _certified(found, prepared, request, nodes_tested)
+        claim = claim_not_valid(request.target_risk)
+        certificate = _certificate(outcome, prepared, request, claim)
+        return replace(certificate, is_certified=False, is_valid=False, path=None)
+    if outcome.found is None:
+        claim = claim_nothing(request.target_risk, level)
+        nobody = np.full(sample.n_judges, np.inf)
+        found = Found(nobody, prepared.sample, "", 1.0, 0.0, 1.0)
+        certificate = _certificate(replace(outcome, found=found), prepared, request, claim)
+        parts = tuple(replace(p, is_certified=False, path=None) for p in certificate.certificates)
+        return replace(certificate, is_certified=False, path=None, certificates=parts)
+    if request.method == "average":
+        return _certificate(outcome, prepared, request, claim_average(request.target_risk))
+    said = _MORE_SAID.get(request.method, "")
+    claim = claim_certified(request.target_risk, level, prepared.promise, said)
+    return _certificate(outcome, prepared, request, claim)
 
 
-def _along_paths(
-    prepared: Prepared, request: Request, method: PortfolioMethod, rng: np.random.Generator
-) -> tuple[_Found | None, int]:
-    """Walk every path; of the last nodes certified choose the best covered, then the cheapest."""
-    nodes_tested = 0
-    found: list[_Found] = []
-    paths = paths_of(
-        method,
-        prepared.sample,
-        prepared.pool,
-        test=(request.target_risk, request.failure_probability),
-        costs=request.costs,
-        is_coarse=prepared.evidence.is_coarse,
-        rng=rng,
-    )
-    for path in paths:
-        level = path.share * request.failure_probability
-        test = prepared.evidence.along(path, level)
-        walk = walk_path(level * path.entry_weights, test.rejects)
-        nodes_tested += walk.tested
-        if walk.last >= 0:
-            found.append(
-                _Found(
-                    path.vector(walk.last),
-                    prepared.sample.rows(path.rows),
-                    path.name,
-                    test.p_value(walk.last),
-                    walk.level,
-                    test.risk_upper_bound(walk.last, walk.level),
-                )
-            )
-    return _best(found, prepared.sample, request.costs), nodes_tested
-
-
-def _best(found: list[_Found], sample: Sample, costs: FloatArray) -> _Found | None:
-    if not found:
-        return None
-    spent = [_cost(sample, one.thresholds, costs) for one in found]
-    coverage = [float(cost.composition.sum()) for cost in spent]
-    near = [i for i in range(len(found)) if coverage[i] >= max(coverage) - _SAME_COVERAGE]
-    return found[min(near, key=lambda i: (spent[i].per_pair, -coverage[i]))]
-
-
-def _stagewise(prepared: Prepared, request: Request) -> tuple[_Found | None, int]:
-    _require_counts(prepared, request)
-    stages = stagewise_thresholds(
-        prepared.sample, prepared.pool, request.target_risk, request.failure_probability
-    )
-    if not np.isfinite(stages.thresholds).any():
-        return None, stages.nodes_tested
-    found = _Found(
-        stages.thresholds,
-        prepared.sample,
-        "stagewise",
-        stages.p_value,
-        stages.level,
-        stages.risk_upper_bound,
-    )
-    return found, stages.nodes_tested
-
-
-def _published(prepared: Prepared, request: Request) -> Certificate:
-    _require_counts(prepared, request)
-    thresholds = published_thresholds(
-        prepared.sample, request.target_risk, request.failure_probability
-    )
-    found = _Found(thresholds, prepared.sample, "published_code", 1.0, 0.0, 1.0)
-    return replace(
-        _certified(found, prepared, request, 0),
-        is_certified=False,
-        is_valid=False,
-        path=None,
-        claim=claim_not_valid(request.target_risk),
-    )
-
-
-def _nothing(prepared: Prepared, request: Request, nodes_tested: int) -> Certificate:
-    thresholds = np.full(prepared.sample.n_judges, np.inf)
-    found = _Found(thresholds, prepared.sample, "", 1.0, 0.0, 1.0)
-    return replace(
-        _certified(found, prepared, request, nodes_tested),
-        is_certified=False,
-        path=None,
-        claim=claim_nothing(request.target_risk, request.failure_probability),
-    )
-
-
-def _certified(
-    found: _Found, prepared: Prepared, request: Request, nodes_tested: int
-) -> Certificate:
-    tested = found.tested
-    is_answered, loss = answered_loss(tested, found.thresholds)
-    cost = _cost(tested, found.thresholds, request.costs)
-    weight = (np.ones(tested.n) if tested.weight is None else tested.weight) * is_answered
+def _certificate(outcome: Outcome, prepared: Prepared, request: Request, claim: str) -> Certificate:
+    """What was found, with its figures on the pairs that tested it; certified unless changed."""
+    found = outcome.found
+    assert found is not None
     found.thresholds.flags.writeable = False
-    return Certificate(
+    whole = Certificate(
         thresholds=found.thresholds,
         is_certified=True,
         is_valid=True,
         target_risk=request.target_risk,
         failure_probability=request.failure_probability,
         risk_upper_bound=found.risk_upper_bound,
-        coverage=float(cost.composition.sum()),
-        agreement=1.0 - float(weight @ loss / weight.sum()) if is_answered.any() else None,
-        n=tested.n,
-        groups=tested.n_groups,
-        answered=int(is_answered.sum()),
-        disagreements=float(loss.sum()),
-        composition=cost.composition,
-        cost_per_pair=cost.per_pair,
-        relative_cost=cost.relative,
         set_aside=prepared.set_aside,
         dropped=prepared.dropped,
         method=request.method,
         path=found.path,
         p_value=found.p_value,
         level=found.level,
-        nodes_tested=nodes_tested,
-        claim=claim_certified(request.target_risk, request.failure_probability, prepared.promise),
+        nodes_tested=outcome.nodes_tested,
+        claim=claim,
+        paths=outcome.paths,
+        bounds=outcome.bounds,
+        uniform=prepared.uniform,
+        **_figures(found.tested, found.thresholds, request),
+    )
+    if not request.is_common or found.tested.slice is None:
+        return whole
+    return replace(whole, certificates=_slices_of(whole, found.tested, request))
+
+
+def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Certificate, ...]:
+    """The same certificate with the figures of each slice, which has its number for a name."""
+    assert tested.slice is not None
+    return tuple(
+        replace(
+            whole,
+            slice=str(number),
+            **_figures(tested.rows(tested.slice == number), whole.thresholds, request),
+        )
+        for number in np.unique(tested.slice).tolist()
     )
 
 
-def _cost(sample: Sample, thresholds: FloatArray, costs: FloatArray) -> CascadeCost:
-    return cascade_cost(decide(sample.confidence, thresholds), thresholds, costs, sample.weight)
-
-
-def _require_counts(prepared: Prepared, request: Request) -> None:
-    if not isinstance(prepared.evidence, ExactCounts):
-        raise UnavailableMethod(
-            f"method {request.method!r} needs agreement of 0 or 1 and equal label probabilities"
-        )
+def _figures(tested: Sample, thresholds: FloatArray, request: Request) -> dict[str, Any]:
+    is_answered, loss = answered_loss(tested, thresholds)
+    cost = cost_of(tested, thresholds, request)
+    weight = (np.ones(tested.n) if tested.weight is None else tested.weight) * is_answered
+    return {
+        "coverage": float(cost.composition.sum()),
+        "agreement": 1.0 - float(weight @ loss / weight.sum()) if is_answered.any() else None,
+        "n": tested.n,
+        "groups": tested.n_groups,
+        "answered": int(is_answered.sum()),
+        "disagreements": float(loss.sum()),
+        "composition": cost.composition,
+        "cost_per_pair": cost.per_pair,
+        "relative_cost": cost.relative,
+    }

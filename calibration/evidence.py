@@ -55,13 +55,24 @@ class ExactCounts:
 
     is_coarse = False
 
-    def __init__(self, sample: Sample, target_risk: float) -> None:
+    def __init__(self, sample: Sample, target_risk: float, uniform: float | None = None) -> None:
+        """Bind the test.
+
+        Args:
+            sample: The pairs, one a group, with losses of 0 and 1.
+            target_risk: Risk to be refuted.
+            uniform: A number drawn from U(0, 1) before the losses were read: the test is then
+                randomised, so that its size is the level itself.
+        """
         self._sample = sample
         self._target_risk = target_risk
+        self._uniform = uniform
 
     def along(self, path: Path, level: float) -> PathTest:
         """The tests of a path that may spend `level` in all."""
         counts = path_counts(path, self._sample)
+        if self._uniform is not None:
+            return _RandomizedPathTest(counts, self._target_risk, self._uniform)
         return _ExactPathTest(counts, path.rows.size, self._target_risk, level)
 
 
@@ -92,6 +103,37 @@ class _ExactPathTest:
             level = counts.level_at(answered, level)
         bound = float(upper_bound(self.counts.lost[node], answered, level))
         return min(bound, self.target_risk)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _RandomizedPathTest:
+    """P(K' < K) + U P(K' = K) for K' ~ Bin(N, target): uniform where the risk is the target.
+
+    Each node's p-value is valid by itself, whatever number all of them share, and a walk needs no
+    more than that.
+    """
+
+    counts: Counts
+    target_risk: float
+    uniform: float
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        return self._p_values(nodes) <= level
+
+    def p_value(self, node: int) -> float:
+        return float(self._p_values(slice(node, node + 1))[0])
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        return self.target_risk
+
+    def _p_values(self, nodes: slice) -> FloatArray:
+        answered, lost = self.counts.answered[nodes], self.counts.lost[nodes]
+        up_to = p_value(lost, answered, self.target_risk)
+        below = np.where(
+            lost > 0, p_value(np.maximum(lost - 1, 0), answered, self.target_risk), 0.0
+        )
+        # a cascade that answers nothing has shown nothing
+        return np.where(answered > 0, below + self.uniform * (up_to - below), 1.0)
 
 
 def _conditional_rejects(

@@ -13,7 +13,7 @@ import numpy as np
 
 from calibration.sample import FloatArray, IntArray, Sample
 
-_STEPS = 12
+STEPS = 12
 _LONGEST_MOVE = 3
 _SPACING = 0.04
 _SAVING_WORTH = 0.05
@@ -24,7 +24,7 @@ _LARGEST_SEARCH = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Cells:
+class CascadeCells:
     """Pairs that no step can tell apart, counted.
 
     Attributes:
@@ -41,7 +41,7 @@ class _Cells:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Totals:
+class CascadeTotals:
     """Answered weight, lost weight and saved cost of some cascades, shape (m,) each."""
 
     answered: FloatArray
@@ -61,10 +61,10 @@ def learned_thresholds(
         level: Level of the test to come.
         scale: How many times as many pairs will test as chose.
     """
-    grid = _threshold_grid(training.confidence)
-    cells = _cells(training, grid, costs)
+    grid = threshold_grid(training.confidence)
+    cells = count_cells(training, grid, costs)
     states = _greedy_states(cells, target_risk)
-    totals = _totals(cells, states)
+    totals = cascade_totals(cells, states)
     kept = _spaced(totals.answered / cells.worth.sum())
     pairs_each = training.n / float(cells.worth.sum())
     answered, lost = totals.answered[kept] * pairs_each, totals.lost[kept] * pairs_each
@@ -75,18 +75,19 @@ def learned_thresholds(
     return np.concatenate([vectors[:1], vectors[1:][is_new]])
 
 
-def _threshold_grid(confidence: FloatArray) -> FloatArray:
-    """Step s of a judge accepts s/12 of the pairs it scored; step 0 accepts none. (13, k)."""
-    grid = np.full((_STEPS + 1, confidence.shape[1]), np.inf)
+def threshold_grid(confidence: FloatArray, n_steps: int = STEPS) -> FloatArray:
+    """Step s of m lets a judge accept s/m of the pairs it scored, step 0 none. Shape (m + 1, k)."""
+    grid = np.full((n_steps + 1, confidence.shape[1]), np.inf)
     for judge, column in enumerate(confidence.T):
         ranked = np.sort(column[column > -np.inf])[::-1]
         if ranked.size:
-            last = np.ceil(np.arange(1, _STEPS + 1) * ranked.size / _STEPS).astype(int) - 1
+            last = np.ceil(np.arange(1, n_steps + 1) * ranked.size / n_steps).astype(int) - 1
             grid[1:, judge] = ranked[last]
     return grid
 
 
-def _cells(training: Sample, grid: FloatArray, costs: FloatArray) -> _Cells:
+def count_cells(training: Sample, grid: FloatArray, costs: FloatArray) -> CascadeCells:
+    """Count the pairs that no step of a grid of thresholds can tell apart."""
     n, k = training.confidence.shape
     rows = np.linspace(0, n - 1, min(n, _LARGEST_SEARCH)).astype(int)
     confidence, loss = training.confidence[rows], training.loss[rows]
@@ -100,10 +101,10 @@ def _cells(training: Sample, grid: FloatArray, costs: FloatArray) -> _Cells:
     lost = np.stack([np.bincount(cell, weight * loss[:, j], size) for j in range(k)], axis=1)
     total = float(costs.sum())
     spent = np.cumsum(costs) / total if total > 0 else np.ones(k)
-    return _Cells(distinct, worth, lost.astype(np.float64), np.append(spent, 1.0))
+    return CascadeCells(distinct, worth, lost.astype(np.float64), np.append(spent, 1.0))
 
 
-def _totals(cells: _Cells, states: IntArray) -> _Totals:
+def cascade_totals(cells: CascadeCells, states: IntArray) -> CascadeTotals:
     """Totals of the cascades with these steps, states of shape (m, k)."""
     accepts = cells.step[None, :, :] <= states[:, None, :]
     is_answered = accepts.any(axis=2)
@@ -111,25 +112,25 @@ def _totals(cells: _Cells, states: IntArray) -> _Totals:
     lost_by = np.concatenate([cells.lost, np.zeros((len(cells.lost), 1))], axis=1)
     lost = np.take_along_axis(lost_by, judge.T, axis=1).sum(axis=0)
     saved = (1.0 - cells.spent[judge]) @ cells.worth
-    return _Totals(is_answered @ cells.worth, lost, saved)
+    return CascadeTotals(is_answered @ cells.worth, lost, saved)
 
 
-def _greedy_states(cells: _Cells, prior_risk: float) -> IntArray:
+def _greedy_states(cells: CascadeCells, prior_risk: float) -> IntArray:
     """Steps of all judges, from the first answer to everything loosened, shape (m, k)."""
     k = cells.step.shape[1]
     state = np.zeros(k, dtype=np.int64)
-    now = _totals(cells, state[None, :])
+    now = cascade_totals(cells, state[None, :])
     visited: list[IntArray] = []
     moves = np.arange(1, _LONGEST_MOVE + 1)[:, None, None] * np.eye(k, dtype=np.int64)
-    while (state < _STEPS).any():
+    while (state < STEPS).any():
         ahead = (state + moves).reshape(-1, k)
-        ahead = ahead[(ahead <= _STEPS).all(axis=1)]
-        then = _totals(cells, ahead)
+        ahead = ahead[(ahead <= STEPS).all(axis=1)]
+        then = cascade_totals(cells, ahead)
         gained = then.answered - now.answered + _SAVING_WORTH * (then.saved - now.saved)
         risk = (then.lost - now.lost + _MOVE_PRIOR * prior_risk) / (gained + _MOVE_PRIOR)
         best = int(risk.argmin())
         state = ahead[best]
-        now = _Totals(then.answered[[best]], then.lost[[best]], then.saved[[best]])
+        now = CascadeTotals(then.answered[[best]], then.lost[[best]], then.saved[[best]])
         visited.append(state)
     return np.array(visited)
 

@@ -155,6 +155,16 @@ def answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, Fl
     return is_answered, np.where(is_answered, loss, 0.0)
 
 
+def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
+    """Shared thresholds that answer these shares of a pool, shape (m, k); empty if none can be."""
+    largest = np.sort(pool.max(axis=1, initial=-np.inf))[::-1]
+    pool_size = largest.size
+    largest = largest[largest > -np.inf]
+    if not largest.size:
+        return []
+    return [_threshold_at(largest, coverage, pool_size) for coverage in coverages.tolist()]
+
+
 def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float:
     """Threshold that answers this share of the pool; of all that can be answered if fewer can."""
     rank = int(np.ceil(coverage * pool_size - 1e-9)) - 1

@@ -6,18 +6,42 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from calibration.arriving import ArrivingPairs
 from calibration.certificate import Promise
+from calibration.common_slices import InEverySlice
 from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
 from calibration.evidence import Betting, Evidence, ExactCounts
-from calibration.sample import FloatArray, Sample, one_row_a_group, rows_of_drawn_groups
+from calibration.sample import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Sample,
+    first_row_a_group,
+    one_row_a_group,
+    rows_of_drawn_groups,
+)
 
-Method = Literal["auto", "diagonal", "strongest", "learned", "stagewise", "published_code"]
+Method = Literal[
+    "auto",
+    "diagonal",
+    "strongest",
+    "learned",
+    "pareto_testing",
+    "stagewise",
+    "simultaneous",
+    "sequential",
+    "average",
+    "published_code",
+]
 METHODS: tuple[str, ...] = get_args(Method)
+SliceRule = Literal["joint", "each", "common"]
 
 _SET_ASIDE_SHARE, _SMALLEST_POOL, _LARGEST_POOL = 0.1, 15, 100
+# a number that does not depend on how many labels there are by now
+_FIRST_ARRIVALS = 30
 _SINGLES_FOR_REDUCTION = 0.95
+_BY_PATHS = ("auto", "diagonal", "strongest", "learned", "pareto_testing")
 _TOLERANCE = 1e-9
 
 
@@ -33,6 +57,9 @@ class Request:
         pool: Confidences of other pairs, shape (m, k); None: some labelled pairs are set aside.
         max_group_size: Declared bound on the size of a group.
         min_label_probability: Declared lower bound on the probability of being labelled.
+        is_randomized: Test with a number drawn beforehand, so that no level is left over.
+        has_pooled_tier: The last column is no judge but the pooled evidence of all.
+        is_common: One threshold vector must pass in every slice.
     """
 
     target_risk: float
@@ -42,6 +69,9 @@ class Request:
     pool: FloatArray | None
     max_group_size: int | None
     min_label_probability: float | None
+    is_randomized: bool = False
+    has_pooled_tier: bool = False
+    is_common: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +85,7 @@ class Prepared:
         dropped: Labelled pairs dropped because another pair of their group was drawn.
         promise: What the verdicts are promised on.
         evidence: The test.
+        uniform: The number that a randomised test was given.
     """
 
     sample: Sample
@@ -63,20 +94,21 @@ class Prepared:
     dropped: int
     promise: Promise
     evidence: Evidence
+    uniform: float | None
 
 
-def check_offered(method: str, randomized: bool, pooled_evidence: ArrayLike | None) -> None:
-    """Refuse methods and variants that there are none of, rather than pass them over.
+def check_offered(method: str, randomized: bool) -> None:
+    """Refuse methods that there are none of, and variants that a method does not have.
 
     Raises:
-        UnavailableMethod: The method or the variant is not offered.
+        UnavailableMethod: The method is not offered, or not in a randomised form.
     """
     if method not in METHODS:
         raise UnavailableMethod(f"method {method!r} is not offered; there are {', '.join(METHODS)}")
-    if randomized:
-        raise UnavailableMethod("randomized tests are not offered; leave randomized=False")
-    if pooled_evidence is not None:
-        raise UnavailableMethod("pooled_evidence is not offered; leave it None")
+    if randomized and method not in _BY_PATHS:
+        raise UnavailableMethod(
+            f"method {method!r} has no randomized form; those that have: {', '.join(_BY_PATHS)}"
+        )
 
 
 def check_request(request: Request) -> None:
@@ -122,36 +154,67 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
     bets_on_groups = _bets_on_groups(sample, request)
     kept = sample
     if not bets_on_groups and sample.n_groups < sample.n:
-        kept = sample.rows(one_row_a_group(sample.group, rng))
+        kept = sample.rows(_one_row_a_group(sample, request, rng))
     dropped = sample.n - kept.n
     pool, set_aside = request.pool, 0
     if request.method == "published_code":
         pool = kept.confidence[:0]
     elif pool is None:
-        is_pool = rows_of_drawn_groups(kept.group, _pool_size(kept.n_groups), rng)
+        is_pool = _pool_rows(kept, request, rng)
         pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
         kept = kept.rows(~is_pool)
-    evidence = _evidence(kept, request, bets_on_groups, rng)
-    return Prepared(kept, pool, set_aside, dropped, _promise(kept, dropped), evidence)
+    uniform = float(rng.uniform()) if request.is_randomized else None
+    evidence = _evidence(kept, request, bets_on_groups, uniform, rng)
+    if request.is_common and kept.slice is not None:
+        evidence = InEverySlice(evidence, kept.slice)
+    return Prepared(kept, pool, set_aside, dropped, _promise(kept, dropped), evidence, uniform)
 
 
 def _bets_on_groups(sample: Sample, request: Request) -> bool:
     is_single = np.bincount(sample.group) == 1
     if request.max_group_size is None or is_single.all():
         return False
-    if request.method in ("stagewise", "published_code"):
+    if request.method not in _BY_PATHS:
         return False
     # A pair drawn from its group would no longer have the label probability that was given.
     return sample.weight is not None or bool(is_single.mean() < _SINGLES_FOR_REDUCTION)
 
 
+def _one_row_a_group(sample: Sample, request: Request, rng: np.random.Generator) -> IntArray:
+    if sample.weight is not None:
+        raise UnavailableMethod(
+            f"method {request.method!r} takes one pair a group, which weights do not allow"
+        )
+    if request.method == "sequential":
+        return first_row_a_group(sample.group)
+    return one_row_a_group(sample.group, rng)
+
+
+def _pool_rows(sample: Sample, request: Request, rng: np.random.Generator) -> BoolArray:
+    if request.method == "sequential":
+        return np.arange(sample.n) < _FIRST_ARRIVALS
+    return rows_of_drawn_groups(sample.group, _pool_size(sample.n_groups), rng)
+
+
 def _evidence(
-    sample: Sample, request: Request, bets_on_groups: bool, rng: np.random.Generator
+    sample: Sample,
+    request: Request,
+    bets_on_groups: bool,
+    uniform: float | None,
+    rng: np.random.Generator,
 ) -> Evidence:
-    if not (bets_on_groups or sample.is_soft or sample.weight is not None):
-        return ExactCounts(sample, request.target_risk)
+    is_counted = not (bets_on_groups or sample.is_soft or sample.weight is not None)
     size = (request.max_group_size or 1) if bets_on_groups else 1
     floor = 1.0 if sample.weight is None else request.min_label_probability or 1.0
+    if request.method == "sequential":
+        return ArrivingPairs(sample, request.target_risk, None if is_counted else 1.0 / floor)
+    if is_counted:
+        return ExactCounts(sample, request.target_risk, uniform)
+    if uniform is not None:
+        raise UnavailableMethod(
+            "randomized tests need agreement of 0 or 1, equal label probabilities and one pair a "
+            "group"
+        )
     return Betting(sample, request.target_risk, size / floor, rng)
 
 

@@ -27,6 +27,7 @@ class Sample:
         group: Shape (n,), 0 .. number of groups - 1; pairs of one group may depend on each other.
         weight: Shape (n,), 1 / probability of having been labelled; None where all are equal.
         is_soft: Some loss lies strictly between 0 and 1.
+        slice: Shape (n,), number of the slice that each pair belongs to; None where all are one.
     """
 
     confidence: FloatArray
@@ -34,6 +35,7 @@ class Sample:
     group: IntArray
     weight: FloatArray | None
     is_soft: bool
+    slice: IntArray | None = None
 
     @property
     def n(self) -> int:
@@ -59,6 +61,7 @@ class Sample:
             loss=self.loss[chosen],
             group=numbered(self.group[chosen]),
             weight=weight,
+            slice=None if self.slice is None else self.slice[chosen],
         )
 
 
@@ -122,6 +125,12 @@ def one_row_a_group(group: IntArray, rng: np.random.Generator) -> IntArray:
     shuffled = rng.permutation(group.size)
     _, first = np.unique(group[shuffled], return_index=True)
     return np.sort(shuffled[first])
+
+
+def first_row_a_group(group: IntArray) -> IntArray:
+    """The row of each group that comes first; rows in increasing order."""
+    _, first = np.unique(group, return_index=True)
+    return np.sort(first)
 
 
 def rows_of_drawn_groups(

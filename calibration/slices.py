@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.cascade import ABSTAINED, decide
 from calibration.certificate import Certificate
 from calibration.errors import InvalidArgument
-from calibration.sample import FloatArray, IntArray
+from calibration.preparation import Request, SliceRule
+from calibration.sample import IntArray
 
 
 def decide_in_slices(
@@ -39,34 +42,29 @@ def decide_in_slices(
     return judge
 
 
-def joined(
-    parts: tuple[Certificate, ...],
-    target_risk: float,
-    failure_probability: float,
-    costs: FloatArray,
-) -> Certificate:
+def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> Certificate:
     """What the slices of one target add up to; a pair of no known slice is abstained.
 
     Args:
         parts: Certificates of all slices, and of all targets that were declared together.
-        target_risk: The target to sum up.
-        failure_probability: Of all parts together.
-        costs: Cost of each judge, shape (k,).
+        request: The target to sum up, with the failure probability of all parts together.
+        rule: What the slices hold.
     """
-    main = [part for part in parts if part.target_risk == target_risk]
+    main = [part for part in parts if part.target_risk == request.target_risk]
     n = sum(part.n for part in main)
     answered = sum(part.answered for part in main)
     share = np.array([part.n / n if n else 0.0 for part in main])
-    mean_cost = float(share @ [part.cost_per_pair for part in main])
     agreed = sum(part.answered * (part.agreement or 0.0) for part in main)
-    certified = sum(part.is_certified for part in main)
+    certified = [part for part in main if part.is_certified]
+    dearest = float(request.costs[-1])
+    mean_cost = float(share @ [part.cost_per_pair for part in main])
     return Certificate(
-        thresholds=np.full(costs.size, np.inf),
-        is_certified=certified > 0,
+        thresholds=np.full(request.costs.size, np.inf),
+        is_certified=bool(certified),
         is_valid=all(part.is_valid for part in main),
-        target_risk=target_risk,
-        failure_probability=failure_probability,
-        risk_upper_bound=max((p.risk_upper_bound for p in main if p.is_certified), default=1.0),
+        target_risk=request.target_risk,
+        failure_probability=request.failure_probability,
+        risk_upper_bound=max((part.risk_upper_bound for part in certified), default=1.0),
         coverage=float(share @ [part.coverage for part in main]),
         agreement=agreed / answered if answered else None,
         n=n,
@@ -75,22 +73,29 @@ def joined(
         disagreements=sum(part.disagreements for part in main),
         composition=share @ np.array([part.composition for part in main]),
         cost_per_pair=mean_cost,
-        relative_cost=mean_cost / float(costs[-1]) if costs[-1] > 0 else None,
+        relative_cost=mean_cost / dearest if dearest > 0 else None,
         set_aside=sum(part.set_aside for part in main),
         dropped=sum(part.dropped for part in main),
-        method=parts[0].method,
+        method=main[0].method,
         path=None,
-        p_value=max((part.p_value for part in main if part.is_certified), default=1.0),
-        level=min((part.level for part in main if part.is_certified), default=0.0),
+        p_value=max((part.p_value for part in certified), default=1.0),
+        level=min((part.level for part in certified), default=0.0),
         nodes_tested=sum(part.nodes_tested for part in main),
-        claim=_claim(target_risk, failure_probability, certified, len(main)),
-        certificates=parts,
+        claim=_claim(request, rule, len(certified), len(main)),
+        certificates=tuple(parts),
     )
 
 
-def _claim(target_risk: float, failure_probability: float, certified: int, n: int) -> str:
+def _claim(request: Request, rule: SliceRule, certified: int, n: int) -> str:
+    agreement, probability = 1 - request.target_risk, 1 - request.failure_probability
+    held = {
+        "joint": f"with probability at least {probability:.4g} all these promises hold together",
+        "each": f"each promise holds alone with probability at least {probability:.4g}, not all of "
+        "them together",
+        "common": f"with probability at least {probability:.4g} the same thresholds keep the promise "
+        "in every one of them",
+    }
     return (
-        f"{certified} of {n} slices are certified at an agreement of {1 - target_risk:.4g}; with "
-        f"probability at least {1 - failure_probability:.4g} all these promises hold together. "
-        "Pairs of the other slices, and of unknown ones, are abstained."
+        f"{certified} of {n} slices are certified at an agreement of {agreement:.4g}; "
+        f"{held[rule]}. Pairs of the other slices, and of unknown ones, are abstained."
     )

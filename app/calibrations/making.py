@@ -98,7 +98,7 @@ def _certify(
         slices=evidence.slices,
         menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
         pool=pool,
-        method=request.method,  # type: ignore[arg-type]
+        method=request.method,
         rng=np.random.default_rng(request.seed),
     )
     advice = advise_on(request, evidence)

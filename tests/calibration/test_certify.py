@@ -45,7 +45,11 @@ def same(one: Certificate, other: Certificate) -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["auto", "diagonal", "strongest", "learned", "stagewise"])
+@pytest.mark.parametrize(
+    "method",
+    ["auto", "diagonal", "strongest", "learned", "pareto_testing", "stagewise", "simultaneous",
+     "sequential"],
+)  # fmt: skip
 @pytest.mark.parametrize("n", [150, 400, 1200])
 def test_certificate_says_what_its_thresholds_do(method: Any, n: int) -> None:
     confidence, correct = friendly(n)
@@ -59,7 +63,7 @@ def test_certificate_says_what_its_thresholds_do(method: Any, n: int) -> None:
     )
     assert certificate.coverage == pytest.approx(certificate.answered / certificate.n)
     assert certificate.composition.sum() == pytest.approx(certificate.coverage)
-    if certificate.path != "learned":
+    if certificate.path not in ("learned", "pareto"):
         judge = decide(confidence, certificate.thresholds)
         answered = judge >= 0
         wrong = 1 - correct[np.arange(n), judge][answered]
@@ -280,7 +284,7 @@ def test_weights_count_in_coverage_and_agreement() -> None:
     certificate = certified(800, weights=weights, min_label_probability=0.25)
     judge = decide(confidence, certificate.thresholds)
     assert certificate.is_certified
-    if certificate.path != "learned":
+    if certificate.path not in ("learned", "pareto"):
         assert certificate.coverage == pytest.approx(weights[judge >= 0].sum() / weights.sum())
     assert "label" in certificate.claim
 
@@ -354,10 +358,9 @@ def test_deciding_in_slices_needs_slices() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"method": "pareto_testing"}, "pareto_testing.*auto, diagonal"),
-        ({"method": "simultaneous"}, "simultaneous"),
-        ({"randomized": True}, "randomized"),
-        ({"pooled_evidence": np.zeros((400, 2))}, "pooled_evidence"),
+        ({"method": "grid"}, "grid.*auto, diagonal"),
+        ({"method": "stagewise", "randomized": True}, "stagewise.*randomized.*auto"),
+        ({"method": "sequential", "randomized": True}, "randomized"),
     ],
 )
 def test_what_is_not_offered_is_refused_by_name(options: dict[str, Any], match: str) -> None:
@@ -365,7 +368,7 @@ def test_what_is_not_offered_is_refused_by_name(options: dict[str, Any], match: 
         certified(**options)
 
 
-@pytest.mark.parametrize("method", ["stagewise", "published_code"])
+@pytest.mark.parametrize("method", ["stagewise", "simultaneous", "average", "published_code"])
 def test_methods_of_counts_refuse_soft_labels(method: Any) -> None:
     confidence, correct = friendly(100)
     with pytest.raises(UnavailableMethod, match=method):
