@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
+from app.errors import JudgeDown
 from app.models import Dataset
 from app.runtime import Runtime
 from app.scoring import ScoreKey, is_recorded, pair_key, score_key, store_scores, stored_scores
@@ -14,6 +15,7 @@ from judges.base import Judge
 from judges.types import Pair, Score
 
 _CHUNK = 200
+_TOO_MANY_TO_BE_CHANCE = 10
 
 
 async def missing_scores(running: Runtime, judge: Judge, keys: Sequence[PairKey]) -> list[PairKey]:
@@ -37,6 +39,10 @@ async def ask_missing(
 
     Scores are stored chunk by chunk, so what was paid for survives an interruption. A failure is
     stored too, and asked again the next time.
+
+    Raises:
+        JudgeDown: the judge failed on every pair of a chunk: it is not at work, and asking on would
+            tell nothing about its answers.
     """
     missing = await missing_scores(running, judge, keys)
     for start in range(0, len(missing), _CHUNK):
@@ -51,6 +57,12 @@ async def ask_missing(
         scores = await _ask_all(judge, pairs)
         async with running.db.write() as session:
             await store_scores(session, scores, running.now())
+        failures = [score.failure for _, score in scores if score.failure]
+        if failures and len(failures) == len(scores) and len(scores) >= _TOO_MANY_TO_BE_CHANCE:
+            raise JudgeDown(
+                f"the judge {judge.spec.name!r} failed on all {len(failures)} pairs that it was "
+                f"asked: {failures[0].kind.value}: {failures[0].detail}"
+            )
     return len(missing)
 
 

@@ -11,13 +11,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import cli_admin, cli_tables
-from app.cli_console import EXIT_FAILED_ROWS, EXIT_NOT_CERTIFIABLE, Console, fail
+from app.cli_arguments import cascade_of, given, numbers_of, part_of, rows_of, stem_of
+from app.cli_console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_NOT_CERTIFIABLE, Console, fail
 from app.client import Json, RequestRefused, Tribunal, TribunalClientError
 from app.errors import TribunalError
 from app.logging import configure_logging
@@ -84,7 +87,7 @@ def import_file(
     with _tribunal(server, key) as tribunal:
         source = sys.stdin.buffer if is_stdin else file
         dataset = tribunal.import_dataset(
-            source, name=name or _stem(file), dialect=dialect, strict=strict
+            source, name=name or stem_of(file), dialect=dialect, strict=strict
         )
     console.show(dataset, cli_tables.dataset)
     if dataset["rejected"]:
@@ -103,6 +106,7 @@ def certify(
     ties: str = "exclude",
     part: PartOption = None,
     slices: Annotated[str | None, typer.Option(help="a metadata field")] = None,
+    slice_rule: Annotated[str | None, typer.Option(help="joint, each or common")] = None,
     menu: Annotated[str | None, typer.Option(help="further targets, by commas")] = None,
     pool: Annotated[str | None, typer.Option(help="dataset of unlabelled pairs")] = None,
     max_group_size: int | None = None,
@@ -113,10 +117,10 @@ def certify(
     as_json: AsJson = False,
 ) -> None:
     """Certify a cascade on labelled pairs; exit status 3 if nothing is certifiable."""
-    request = _given(
-        dataset=dataset, cascade=_cascade(cascade, judges), target_agreement=target_agreement,
+    request = given(
+        dataset=dataset, cascade=cascade_of(cascade, judges), target_agreement=target_agreement,
         failure_probability=failure_probability, method=method, label_rule=label_rule, ties=ties,
-        part=_part(part), slices=slices, menu=_numbers(menu), pool=pool,
+        part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
         max_group_size=max_group_size, min_label_probability=min_label_probability, seed=seed,
     )  # fmt: skip
     with _tribunal(server, key) as tribunal:
@@ -141,9 +145,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what each target would get: coverage, agreement, cost, labels needed."""
-    request = _given(
-        dataset=dataset, cascade=_cascade(cascade, judges), part=_part(part),
-        target_agreements=_numbers(target_agreements), failure_probability=failure_probability,
+    request = given(
+        dataset=dataset, cascade=cascade_of(cascade, judges), part=part_of(part),
+        target_agreements=numbers_of(target_agreements), failure_probability=failure_probability,
     )  # fmt: skip
     with _tribunal(server, key) as tribunal:
         Console(as_json).show(tribunal.plan(**request), cli_tables.plan)
@@ -159,8 +163,8 @@ def judge(
     as_json: AsJson = False,
 ) -> None:
     """Judge a few pairs now; exit status 4 if some failed."""
-    pairs = list(_rows(file))
-    request = _given(calibration=calibration, cascade=cascade)
+    pairs = list(rows_of(file))
+    request = given(calibration=calibration, cascade=cascade)
     with _tribunal(server, key) as tribunal:
         answer = tribunal.judge(pairs, **request)
     Console(as_json).show(answer, cli_tables.verdicts)
@@ -170,22 +174,33 @@ def judge(
 
 @app.command()
 def batch(
-    dataset: DatasetArgument,
+    dataset: Annotated[str | None, typer.Argument(help="id or name of a dataset")] = None,
     calibration: Calibration = None,
     cascade: Cascade = None,
     judges: Judges = None,
     part: PartOption = None,
     results: Annotated[Path | None, typer.Option(help="write verdicts here as NDJSON")] = None,
+    resume: Annotated[str | None, typer.Option(help="wait for this batch instead")] = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a whole dataset and wait for it; exit status 4 if some pairs failed."""
-    chosen = _cascade(cascade, judges)
-    request = _given(dataset=dataset, calibration=calibration, cascade=chosen, part=_part(part))
+    if (dataset is None) == (resume is None):
+        fail("give a dataset, or --resume with the id of a batch", status=2)
+    chosen = cascade_of(cascade, judges)
+    request = given(dataset=dataset, calibration=calibration, cascade=chosen, part=part_of(part))
     with _tribunal(server, key) as tribunal:
-        created = tribunal.create_batch(**request)
-        ended = _wait(tribunal, created)
+        if resume is None:
+            created = tribunal.create_batch(**request)
+        else:
+            created = tribunal.get(f"/v1/batches/{resume}")
+        typer.echo(f"batch {created['id']}", err=True)
+        try:
+            ended = _wait(tribunal, created)
+        except (TribunalClientError, KeyboardInterrupt) as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            fail(f"{why}; what is done is kept: tribunal batch --resume {created['id']}")
         if results is not None:
             with results.open("w", encoding="utf-8") as out:
                 for verdict in tribunal.batch_results(ended["id"]):
@@ -213,9 +228,9 @@ def leaderboard(
     as_json: AsJson = False,
 ) -> None:
     """Rank the models of a dataset, with intervals."""
-    request = _given(
+    request = given(
         dataset=dataset, source=source, calibration=calibration, method=method, ties=ties,
-        votes=votes, baseline=baseline, group_by=group_by, part=_part(part),
+        votes=votes, baseline=baseline, group_by=group_by, part=part_of(part),
     )  # fmt: skip
     with _tribunal(server, key) as tribunal:
         Console(as_json).show(tribunal.leaderboard(**request), cli_tables.leaderboard)
@@ -234,7 +249,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Say how well people, judges and cascade agree."""
-    query = _given(
+    query = given(
         dataset=dataset, calibration=calibration, judges=judges, group_by=group_by,
         include=include, part=part,
     )  # fmt: skip
@@ -256,58 +271,16 @@ def _wait(tribunal: Tribunal, created: Json) -> Json:
         return tribunal.wait(created["id"], on_progress=show)
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    if str(file) != "-" and not file.is_file():
-        fail(f"{file}: there is no such file", status=2)
-    lines = sys.stdin if str(file) == "-" else file.open(encoding="utf-8")
-    with lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    fail(f"{file}, line {number}: {error}", status=2)
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """Leave out what was not given, so that the service's own defaults hold."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _cascade(cascade: str | None, judges: str | None) -> str | dict[str, Any] | None:
-    if cascade is not None and judges is not None:
-        fail("give --cascade or --judges, not both", status=2)
-    return {"judges": _names(judges)} if judges is not None else cascade
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        return fail(f"{text!r}: numbers separated by commas are expected", status=2)
-
-
-def _part(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        side, fraction, seed = text.split(":")
-        return {"side": side, "fraction": float(fraction), "seed": int(seed)}
-    except ValueError:
-        return fail("--part: write side:fraction:seed, such as calibration:0.5:0", status=2)
-
-
-def _stem(file: Path) -> str:
-    """`pairs.jsonl.gz` becomes `pairs`."""
-    return file.name.split(".")[0] or file.name
-
-
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what is wrong outside of it is one line, not a trace."""
+    try:
+        app()
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "_".join(str(part) for part in fault["loc"]).upper()
+            shown = name if name == "DATABASE_URL" else f"TRIBUNAL_{name}"
+            typer.echo(f"tribunal: {shown}: {fault['msg']}", err=True)
+        sys.exit(EXIT_FAILED)
+    except (OSError, SQLAlchemyError) as error:
+        typer.echo(f"tribunal: {str(error).splitlines()[0]}", err=True)
+        sys.exit(EXIT_FAILED)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
+from sqlalchemy import make_url, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import auth, migrate
 from app.cli_console import fail
@@ -53,7 +55,20 @@ def serve(
     except TribunalError as error:
         fail(error.detail)
     configure_logging(settings)
-    uvicorn.run(create_app(settings), host=host, port=port, log_config=None)
+    _with_database(_reach, upgrade_first=False)
+    try:
+        uvicorn.run(create_app(settings), host=host, port=port, log_config=None)
+    except SystemExit as error:
+        # uvicorn's own number for a failed start means something else here
+        if error.code:
+            fail("the service did not start; the log says why")
+        raise
+
+
+async def _reach(db: Database, _: Settings) -> None:
+    """Fail in one line where there is no database to serve from."""
+    async with db.read() as session:
+        await session.execute(select(1))
 
 
 def worker() -> None:
@@ -88,8 +103,8 @@ def doctor() -> None:
 
     try:
         is_well = asyncio.run(look())
-    except (TribunalError, OSError, ValueError) as error:
-        fail(str(error))
+    except (TribunalError, OSError, ValueError, SQLAlchemyError) as error:
+        fail(str(error).splitlines()[0])
     if not is_well:
         raise typer.Exit(1)
 
@@ -163,3 +178,6 @@ def _with_database(verb: Verb, *, upgrade_first: bool = True) -> Any:
         return asyncio.run(run())
     except TribunalError as error:
         fail(error.detail)
+    except (OSError, SQLAlchemyError) as error:
+        where = make_url(settings.database_url).render_as_string(hide_password=True)
+        fail(f"DATABASE_URL {where}: {str(error).splitlines()[0]}")

@@ -14,6 +14,7 @@ EXIT_FAILED: Final = 1
 EXIT_NOT_CERTIFIABLE: Final = 3
 EXIT_FAILED_ROWS: Final = 4
 _PIPE_WIDTH: Final = 110
+_ROWS_SHOWN: Final = 20
 
 
 class Console:
@@ -43,4 +44,9 @@ def fail(
     for error in (details or {}).get("errors") or []:
         named = ".".join(str(part) for part in error.get("loc", []))
         typer.echo(f"  {named}: {error.get('msg')}" if named else f"  {error}", err=True)
+    rejected = (details or {}).get("rejected") or []
+    for row in rejected[:_ROWS_SHOWN]:
+        typer.echo(f"  line {row['line']}: {row['reason']}", err=True)
+    if len(rejected) > _ROWS_SHOWN:
+        typer.echo(f"  and {len(rejected) - _ROWS_SHOWN} more", err=True)
     raise typer.Exit(status)

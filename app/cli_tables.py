@@ -49,6 +49,11 @@ def certificate(console: Console, body: Body) -> None:
     else:
         console.print(f"{tested}: no thresholds passed")
     _left_out(console, found)
+    for judge, seen in found["failures"].items():
+        if seen["failed"]:
+            console.print(
+                f"[red]{escape(judge)} failed on {seen['failed']} of {seen['asked']} pairs[/]"
+            )
     if body["status"] != "certified":
         advice = body["advice"]
         console.print(

@@ -2,6 +2,7 @@
 
     TribunalClientError
     +-- CannotConnect     nobody answers at this address
+    +-- ConnectionLost    the server went away in the middle of an answer
     +-- RequestRefused    the server answered with a problem; `.status` and `.problem` hold it
 
 Every method returns the JSON that the server sent.
@@ -26,6 +27,7 @@ Json = dict[str, Any]
 Part = Mapping[str, Any]
 _TERMINAL = ("completed", "failed", "expired", "cancelled")
 _CHUNK_BYTES = 1 << 20
+_PATIENCE_S = 60.0
 
 
 class TribunalClientError(Exception):
@@ -34,6 +36,10 @@ class TribunalClientError(Exception):
 
 class CannotConnect(TribunalClientError):
     """Nobody answers at this address."""
+
+
+class ConnectionLost(TribunalClientError):
+    """The server went away in the middle of an answer; what it had stored is kept."""
 
 
 class RequestRefused(TribunalClientError):
@@ -70,7 +76,7 @@ class Tribunal:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = self._stack.enter_context(
             httpx.Client(
-                base_url=base_url or "http://127.0.0.1",
+                base_url=_with_scheme(base_url or "127.0.0.1"),
                 headers=headers,
                 transport=transport,
                 timeout=httpx.Timeout(None, connect=10),
@@ -127,11 +133,33 @@ class Tribunal:
         """Start judging a dataset."""
         return self._send("POST", "/v1/batches", json=request)
 
-    def wait(self, batch_id: str, *, on_progress: Callable[[Json], None] | None = None) -> Json:
-        """Return a batch when it has ended; `on_progress` sees every look at it."""
+    def wait(
+        self,
+        batch_id: str,
+        *,
+        on_progress: Callable[[Json], None] | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> Json:
+        """Return a batch when it has ended; `on_progress` sees every look at it.
+
+        A server that goes away may come back within `patience_s`: the batch goes on from where it
+        was.
+
+        Raises:
+            TribunalClientError: the server stayed away, or refused.
+        """
         pause = 0.1
+        away_since: float | None = None
         while True:
-            batch = self.get(f"/v1/batches/{batch_id}")
+            try:
+                batch = self.get(f"/v1/batches/{batch_id}")
+            except (CannotConnect, ConnectionLost):
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > patience_s:
+                    raise
+                time.sleep(min(1.0, patience_s / 10))
+                continue
+            away_since = None
             if on_progress is not None:
                 on_progress(batch)
             if batch["status"] in _TERMINAL:
@@ -141,12 +169,17 @@ class Tribunal:
 
     def batch_results(self, batch_id: str) -> Iterator[Json]:
         """Yield an ended batch's verdicts."""
-        with self._http.stream("GET", f"/v1/batches/{batch_id}/results") as response:
-            if response.status_code >= 400:
-                response.read()
-                _checked(response)
-            for line in response.iter_lines():
-                yield json.loads(line)
+        try:
+            with self._http.stream("GET", f"/v1/batches/{batch_id}/results") as response:
+                if response.status_code >= 400:
+                    response.read()
+                    _checked(response)
+                for line in response.iter_lines():
+                    yield json.loads(line)
+        except httpx.TransportError as error:
+            raise ConnectionLost(
+                f"the connection was lost while reading the results of {batch_id}: {error}"
+            ) from error
 
     def leaderboard(self, **request: Any) -> Json:
         """Rank the models of a dataset."""
@@ -170,7 +203,16 @@ class Tribunal:
             response = self._http.request(method, path, **options)
         except httpx.ConnectError as error:
             raise CannotConnect(f"nobody answers at {self._http.base_url}: {error}") from error
+        except httpx.TransportError as error:
+            raise ConnectionLost(
+                f"the connection to {self._http.base_url} was lost: {error or type(error).__name__}"
+            ) from error
         return _checked(response)
+
+
+def _with_scheme(address: str) -> str:
+    """Take an address without a scheme for http."""
+    return address if "://" in address else f"http://{address}"
 
 
 def _checked(response: httpx.Response) -> Json:

@@ -6,6 +6,7 @@ TribunalError
 +-- NotAuthenticated            401  a key is needed, or the key is unknown
 +-- NotAllowed                  403  reachable on loopback only until keys exist
 +-- NotFound                    404
++-- NotAcceptable               406  no form of the answer is among those asked for
 +-- Conflict                    409  the name is taken, a fingerprint differs
 +-- Unprocessable               422  names the fields
 +-- NotReady                    503  nothing can answer now
@@ -16,14 +17,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import IntegrityError, NoResultFound
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
+from app.field_errors import field_errors, named
+from app.identifiers import shown
 from app.responses import TextsResponse
 
 _log = logging.getLogger(__name__)
@@ -71,6 +75,12 @@ class TribunalError(Exception):
         self.extra = dict(extra or {})
         self.headers = dict(headers or {})
 
+    @classmethod
+    def field(cls, loc: Sequence[str | int], msg: str, *, place: str = "body") -> Self:
+        """Return the error for one field of the body, or of another place of the request."""
+        name = ".".join(str(part) for part in loc)
+        return cls(f"{name}: {msg}", errors=[{"loc": [place, *loc], "msg": msg}])
+
 
 class ConfigurationInvalid(TribunalError):
     """A setting or the configuration file is wrong; the message names it."""
@@ -100,6 +110,12 @@ class NotFound(TribunalError):
     status = 404
 
 
+class NotAcceptable(TribunalError):
+    """The answer exists, but in none of the forms that the request accepts."""
+
+    status = 406
+
+
 class Conflict(TribunalError):
     """The request contradicts what is stored."""
 
@@ -112,12 +128,6 @@ class Unprocessable(TribunalError):
     status = 422
 
     @classmethod
-    def field(cls, loc: Sequence[str | int], msg: str) -> Unprocessable:
-        """Return the error for one field of the body."""
-        name = ".".join(str(part) for part in loc)
-        return cls(f"{name}: {msg}", errors=[{"loc": ["body", *loc], "msg": msg}])
-
-    @classmethod
     def whole(cls, msg: str) -> Unprocessable:
         """Return the error for fields of the body that do not fit each other or the data."""
         return cls(msg, errors=[{"loc": ["body"], "msg": msg}])
@@ -127,6 +137,12 @@ class NotReady(TribunalError):
     """The service cannot do this now and may later."""
 
     status = 503
+
+
+class JudgeDown(TribunalError):
+    """A judge that is needed fails on everything it is asked."""
+
+    status = 502
 
 
 def problem(
@@ -160,7 +176,7 @@ async def _on_tribunal_error(request: Request, error: Exception) -> JSONResponse
         error.status,
         error.detail,
         extra=error.extra,
-        errors=error.errors,
+        errors=[_in_its_place(fault, request) for fault in error.errors],
         instance=request.url.path,
     )
     response.headers.update(error.headers)
@@ -169,17 +185,38 @@ async def _on_tribunal_error(request: Request, error: Exception) -> JSONResponse
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [{"loc": _printable(e["loc"]), "msg": e["msg"]} for e in error.errors()]
-    named = [".".join(str(part) for part in e["loc"][1:]) + ": " + e["msg"] for e in errors]
-    detail = "; ".join(named[:5]) + (f"; and {len(named) - 5} more" if len(named) > 5 else "")
-    return problem(422, detail, errors=errors, instance=request.url.path)
+    if isinstance(error.body, bytes) and error.body:
+        return _not_json(request)
+    errors = field_errors(error.errors(), error.body)
+    return problem(422, named(errors), errors=errors, instance=request.url.path)
+
+
+def _not_json(request: Request) -> JSONResponse:
+    """The body was not read at all: its sender did not say that it is JSON."""
+    sent = request.headers.get("content-type")
+    was = f"{shown(sent)} was sent" if sent else "the header is missing"
+    message = f"send JSON and say so, Content-Type: application/json; {was}"
+    errors = [{"loc": ["header", "content-type"], "msg": message}]
+    return problem(415, f"Content-Type: {message}", errors=errors, instance=request.url.path)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     response = problem(error.status_code, str(error.detail), instance=request.url.path)
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["allow"] = ", ".join(_methods(request))
     return response
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what may be asked of this address; each of its methods is a route of its own."""
+    matching = (
+        getattr(route, "methods", None) or ()
+        for route in request.app.router.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+    )
+    return sorted({method for methods in matching for method in methods})
 
 
 async def _on_vanished(request: Request, error: Exception) -> JSONResponse:
@@ -194,9 +231,9 @@ async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
     return problem(500, "an unexpected error; the log has it", instance=request.url.path)
 
 
-def _printable(loc: Sequence[str | int]) -> list[str | int]:
-    """Field names come from the body and may hold what UTF-8 cannot."""
-    return [
-        part if isinstance(part, int) else part.encode("utf-8", "backslashreplace").decode()
-        for part in loc
-    ]
+def _in_its_place(fault: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """A request without a body gives its fields in the query."""
+    place, *fields = fault["loc"]
+    if place == "body" and request.method in ("GET", "HEAD", "DELETE"):
+        place = "query"
+    return {**fault, "loc": [place, *fields]}

@@ -1,4 +1,7 @@
-"""Structured logs: one event a line, the request's id on each."""
+"""Structured logs: one event a line, the request's id on each.
+
+Tracebacks show code, never the values of its variables: those are people's texts and passwords.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,14 @@ from app.settings import Settings
 
 def configure_logging(settings: Settings) -> None:
     """Send all logs to standard error, as JSON if the settings say so."""
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.log_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -25,7 +32,7 @@ def configure_logging(settings: Settings) -> None:
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import httpx
-from fastapi import APIRouter, Depends, FastAPI, Response
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from sqlalchemy import text
 
 from app import metrics
@@ -31,12 +33,13 @@ from app.leaderboards.routes import router as leaderboards
 from app.middleware import BodyLimit, RequestContext
 from app.migrate import upgrade
 from app.plans.routes import router as plans
-from app.registry import load_registry
+from app.registry import load_registry, unasked_judges
 from app.reports.routes import router as reports
 from app.responses import TextsResponse
 from app.runtime import Running, Runtime
 from app.settings import Settings
 
+_log = logging.getLogger(__name__)
 _DESCRIPTION = """Which of two answers do people prefer, and how sure is that?
 
 Pairs are judged by a cascade of judge models whose thresholds were certified on human labels: with
@@ -64,12 +67,14 @@ def create_app(
         description=_DESCRIPTION,
         lifespan=lifespan,
         responses=DESCRIPTION,
+        # the framework's own pages would answer everybody
+        openapi_url=None,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
     install_error_handlers(app)
     app.include_router(_operations)
-    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
+    app.include_router(_descriptions)
     app.include_router(_features(), prefix="/v1", dependencies=[Depends(authenticate)])
     return app
 
@@ -94,10 +99,21 @@ async def open_runtime(
         db = Database(settings.database_url)
         stack.push_async_callback(db.aclose)
         await upgrade(db)
-        load = partial(load_registry, settings.load_config(), db, transport)
+        config = settings.load_config()
+        load = partial(load_registry, config, db, transport)
         running = Runtime(settings=settings, db=db, registry=await load(), load_registry=load)
         stack.push_async_callback(running.aclose)
+        _name_unasked_judges(config, running)
         yield running
+
+
+def _name_unasked_judges(config: Mapping[str, Any], running: Runtime) -> None:
+    names = unasked_judges(config, running.registry.cascades.values())
+    if names:
+        _log.info(
+            "configured judges in no cascade, asked only where a request names them: %s",
+            ", ".join(names),
+        )
 
 
 async def _start_work(running: Runtime) -> None:
@@ -132,3 +148,31 @@ async def readyz(running: Running) -> dict[str, Any]:
 async def prometheus() -> Response:
     """Return the metrics in the Prometheus text format."""
     return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+
+_descriptions = APIRouter(include_in_schema=False, dependencies=[Depends(authenticate)])
+_OPENAPI = "/openapi.json"
+
+
+@_descriptions.get("/")
+async def front() -> RedirectResponse:
+    """Lead to the description of the endpoints."""
+    return RedirectResponse("/docs")
+
+
+@_descriptions.get(_OPENAPI)
+async def openapi(request: Request) -> JSONResponse:
+    """Return the description of every endpoint."""
+    return JSONResponse(request.app.openapi())
+
+
+@_descriptions.get("/docs")
+async def docs() -> HTMLResponse:
+    """Show the description, with forms to try it."""
+    return get_swagger_ui_html(openapi_url=_OPENAPI, title="Tribunal")
+
+
+@_descriptions.get("/redoc")
+async def redoc() -> HTMLResponse:
+    """Show the description, for reading."""
+    return get_redoc_html(openapi_url=_OPENAPI, title="Tribunal")

@@ -181,6 +181,26 @@ class CertificatePair(Base):
     )
 
 
+class LabelUse(Base):
+    """A test of labels; it stays when the dataset and the certificate are gone."""
+
+    __tablename__ = "label_uses"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    request_hash: Mapped[str] = mapped_column(Hash, unique=True)
+    is_plan: Mapped[bool]
+    failure_probability: Mapped[float]
+
+
+class LabelUseMark(Base):
+    """One of the content hashes by which the labels of a test are known again."""
+
+    __tablename__ = "label_use_marks"
+    use_seq: Mapped[int] = mapped_column(
+        ForeignKey("label_uses.seq", ondelete="CASCADE"), primary_key=True
+    )
+    mark: Mapped[str] = mapped_column(Hash, primary_key=True, index=True)
+
+
 class Verdict(Base):
     """The cascade's answer to one pair; `body` is what the user was told, but for `promise`.
 

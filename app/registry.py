@@ -2,11 +2,14 @@
 
 The examples of a judge are part of its fingerprint, so they must not change when somebody adds
 labels: only the labels that came with the dataset count, unless it came without any.
+
+A judge is asked only where the configuration or a request says so: a table that describes one more
+judge must not make every request without a cascade pay for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -16,7 +19,7 @@ from app.db import Database
 from app.errors import ConfigurationInvalid, NotFound
 from judges.annotators import LabelledPair
 from judges.errors import JudgeConfigurationInvalid
-from judges.registry import Registry, example_datasets
+from judges.registry import DEFAULT_CASCADE, STUDENT, Registry, example_datasets
 
 
 async def load_registry(
@@ -33,9 +36,26 @@ async def load_registry(
             for name in example_datasets(config)
             if (pairs := await _labelled_pairs(db, name)) is not None
         }
-        return Registry.from_config(config, transport=transport, examples=examples.__getitem__)
+        return Registry.from_config(
+            _with_default_cascade(config), transport=transport, examples=examples.__getitem__
+        )
     except JudgeConfigurationInvalid as error:
         raise ConfigurationInvalid(str(error)) from error
+
+
+def unasked_judges(config: Mapping[str, Any], cascades: Iterable[Iterable[str]]) -> list[str]:
+    """Return the configured judges that no cascade asks, in the order of the configuration."""
+    asked = {name for judges in cascades for name in judges}
+    return [name for name in config.get("judges", {}) if name not in asked]
+
+
+def _with_default_cascade(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let the embedded judge alone be the default cascade, unless another one is declared."""
+    cascades = config.get("cascades", {})
+    if not isinstance(cascades, Mapping):
+        return config  # said with the path of the key by whoever reads it
+    default = {DEFAULT_CASCADE: {"judges": [STUDENT]}}
+    return {**config, "cascades": {**default, **cascades}}
 
 
 async def _labelled_pairs(db: Database, name: str) -> list[LabelledPair] | None:

@@ -117,13 +117,14 @@ class ScoreTable:
     `p_a` and `p_tie` are NaN where there is no number; `is_known` says that the judge was asked or
     recorded, so `is_known & isnan(p_a)` is a failure. `shown_first` and `shown_second` are the
     mean preference for a by the place it was shown in, NaN where an order is missing. `cost_usd`
-    is NaN where unknown.
+    is NaN where unknown. `manner` says how the answer came about, see `judges.types.Score`.
     """
 
     judges: tuple[str, ...]
     p_a: FloatArray
     p_tie: FloatArray
     is_known: BoolArray
+    manner: npt.NDArray[np.object_]
     shown_first: FloatArray
     shown_second: FloatArray
     cost_usd: FloatArray
@@ -211,14 +212,16 @@ def _table(
         for name in ("p_a", "p_tie", "shown_first", "shown_second", "cost_usd")
     }
     is_known = np.zeros(shape, dtype=bool)
+    manner = np.full(shape, "", dtype=object)
     for j, column in enumerate(columns):
         for i, score in enumerate(column):
             if score is None or _is_absent(score):
                 continue
             is_known[i, j] = True
+            manner[i, j] = score.manner
             for name, value in _numbers(score).items():
                 numbers[name][i, j] = np.nan if value is None else value
-    return ScoreTable(judges=judges, is_known=is_known, **numbers)
+    return ScoreTable(judges=judges, is_known=is_known, manner=manner, **numbers)
 
 
 def _is_absent(score: Score) -> bool:

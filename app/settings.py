@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite+aiosqlite:///tribunal.db",
         validation_alias=AliasChoices("database_url", "DATABASE_URL", "TRIBUNAL_DATABASE_URL"),
+        repr=False,  # it may hold a password
     )
     config: Path | None = None
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
@@ -50,6 +51,9 @@ class Settings(BaseSettings):
         ):
             if url.startswith(plain):
                 return driver + url.removeprefix(plain)
+        if not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
+            scheme = url.partition("://")[0] if "://" in url else "no scheme"
+            raise ValueError(f"it must start with sqlite:// or postgresql://, not {scheme}")
         return url
 
     @property

@@ -29,14 +29,12 @@ def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:
     return [None if value is None else slice_name(value) for value in values]
 
 
-def refuse_unknown_field(names: Sequence[str | None], field: str, where: str) -> None:
-    """Check that a field to slice by is there at all.
+def refuse_unknown_field(names: Sequence[str | None], field: str, loc: tuple[str, str]) -> None:
+    """Check that a field to slice by is there at all; `loc` is where it was asked for.
 
     Raises:
         Unprocessable: there are pairs and none has the field.
     """
     if names and all(name is None for name in names):
         message = f"no pair has the metadata field {shown(field)}"
-        raise Unprocessable(
-            f"group_by: {message}", errors=[{"loc": [where, "group_by"], "msg": message}]
-        )
+        raise Unprocessable(f"{loc[1]}: {message}", errors=[{"loc": list(loc), "msg": message}])

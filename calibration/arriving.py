@@ -68,8 +68,9 @@ class _ArrivingPathTest:
         if self.largest_stake is None:
             return arrival_p_value(loss[is_answered], self.target_risk)
         terms = np.where(is_answered, loss - self.target_risk, 0.0)
-        if self.sample.weight is not None:
-            terms = terms * self.sample.weight
+        stakes = self.sample.stakes
+        if stakes is not None:
+            terms = terms * stakes
         return mean_p_value(terms, (1.0 - self.target_risk) * self.largest_stake)
 
     def risk_upper_bound(self, node: int, level: float) -> float:

@@ -173,6 +173,14 @@ def claim_average(target_risk: float) -> str:
     )
 
 
+def claim_in_menu(claim: str, n_targets: int, failure_probability: float) -> str:
+    """A claim among those of several targets that were declared together."""
+    return (
+        f"{claim} It is one of {n_targets} targets declared together: with probability at least "
+        f"{1 - failure_probability:.4g} what is promised for all of them holds, whichever is used."
+    )
+
+
 def claim_nothing(target_risk: float, failure_probability: float) -> str:
     """What is said when no thresholds passed."""
     return (

@@ -21,6 +21,7 @@ from calibration.certificate import (
     Certificate,
     claim_average,
     claim_certified,
+    claim_in_menu,
     claim_not_valid,
     claim_nothing,
 )
@@ -62,6 +63,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     max_group_size: int | None = None,
     weights: ArrayLike | None = None,
     min_label_probability: float | None = None,
+    exposure: ArrayLike | None = None,
     slices: ArrayLike | None = None,
     slice_rule: SliceRule = "joint",
     menu: Sequence[float] | None = None,
@@ -90,6 +92,9 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         max_group_size: Declared bound on the size of any group, now or later.
         weights: Shape (n,), 1 / the known probability that the pair was chosen for labelling.
         min_label_probability: Declared lower bound on those probabilities.
+        exposure: Shape (n,), the share of each pair that the promise is about, in (0, 1]; where the
+            promise is on annotators with a preference, the share of a pair's annotators who have
+            one. The risk is then the exposed disagreement over the exposure of what is answered.
         slices: Shape (n,); each slice gets a certificate of its own.
         slice_rule: "joint": the certificates of all slices hold together; "each": every one has the
             whole failure probability and holds alone; "common": one threshold vector that keeps the
@@ -116,9 +121,8 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
             group without `max_group_size`.
     """
     check_offered(method, randomized)
-    sample = checked_sample(
-        *_with_pooled_tier(confidence, correct, pooled_evidence), groups, weights
-    )
+    data = _with_pooled_tier(confidence, correct, pooled_evidence)
+    sample = checked_sample(*data, groups, weights, exposure)
     n_judges = sample.n_judges - (pooled_evidence is not None)
     prices = checked_costs(costs, n_judges)
     request = Request(
@@ -163,11 +167,15 @@ def _certify_menu(
     sample: Sample, requests: list[Request], level: float, rng: np.random.Generator
 ) -> list[Certificate]:
     """Certificates of all targets, holding together at the level."""
-    if requests[0].method != "simultaneous":
-        return [_certify(sample, one, level / len(requests), rng) for one in requests]
-    # the same draws bound the same cascades, once for all targets
-    seed = int(rng.integers(2**63))
-    return [_certify(sample, one, level, np.random.default_rng(seed)) for one in requests]
+    if len(requests) == 1:
+        return [_certify(sample, requests[0], level, rng)]
+    if requests[0].method == "simultaneous":
+        # the same draws bound the same cascades, once for all targets
+        seed = int(rng.integers(2**63))
+        made = [_certify(sample, one, level, np.random.default_rng(seed)) for one in requests]
+    else:
+        made = [_certify(sample, one, level / len(requests), rng) for one in requests]
+    return [replace(one, claim=claim_in_menu(one.claim, len(made), level)) for one in made]
 
 
 def _certify_slices(
@@ -276,7 +284,7 @@ def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Ce
 def _figures(tested: Sample, thresholds: FloatArray, request: Request) -> dict[str, Any]:
     is_answered, loss = answered_loss(tested, thresholds)
     cost = cost_of(tested, thresholds, request)
-    weight = (np.ones(tested.n) if tested.weight is None else tested.weight) * is_answered
+    weight = (np.ones(tested.n) if tested.stakes is None else tested.stakes) * is_answered
     return {
         "coverage": float(cost.composition.sum()),
         "agreement": 1.0 - float(weight @ loss / weight.sum()) if is_answered.any() else None,

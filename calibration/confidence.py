@@ -24,6 +24,7 @@ LabelRule = Literal["majority", "random_annotator"]
 
 PREFERS_A, PREFERS_B, TIE, NO_VERDICT = 1, -1, 0, -128
 CONFIDENCE_DECIMALS = 12
+_GRID = 10.0**-CONFIDENCE_DECIMALS
 _TIE_RULES = ("exclude", "error", "half", "class")
 _LABEL_RULES = ("majority", "random_annotator")
 _TOLERANCE = 1e-9
@@ -64,6 +65,8 @@ class Correctness:
         unlabelled: Number of pairs without any human label.
         undecided: Number of pairs left out because two or more labels are equally frequent.
         tied: Number of pairs left out because people called them ties and the rule excludes ties.
+        exposure: Shape (n,), share of a pair's labels that the rule counts: below 1 only where one
+            annotator drawn at random may have no preference and ties are excluded.
     """
 
     agreement: FloatArray
@@ -71,6 +74,7 @@ class Correctness:
     unlabelled: int
     undecided: int
     tied: int
+    exposure: FloatArray
 
 
 def rounded(confidence: ArrayLike) -> FloatArray:
@@ -100,10 +104,8 @@ def preference(
     first, second, tie = _three_probabilities(p_a, p_tie)
     is_failed = np.isnan(first)
     if ties != "class":
-        decided = first + second
-        share = np.divide(first, decided, out=np.full_like(first, 0.5), where=decided > 0)
-        # Subtracting from 1 keeps p and 1 - p exact mirrors where there is no tie to set aside.
-        first, second, tie = share, 1.0 - share, np.zeros_like(share)
+        first, second = _without_tie(first, tie)
+        tie = np.zeros_like(first)
     first, second, tie = rounded(first), rounded(second), rounded(tie)
     best = np.maximum(first, second)
     label = np.where(first > second, PREFERS_A, PREFERS_B)
@@ -113,6 +115,18 @@ def preference(
     confidence = np.where(is_silent, np.nan, np.maximum(best, tie))
     label = np.where(is_silent, NO_VERDICT, label).astype(np.int8)
     return Preference(label, confidence, is_failed, is_open)
+
+
+def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Shares of a and b among what is left beside a tie; each other's exact mirror when swapped."""
+    # On the grid of the decimals compared the differences are whole numbers, so that both orders
+    # of the responses meet the same lead.
+    on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)
+    on_b = np.maximum(np.round(1.0 / _GRID) - on_a - on_tie, 0.0)
+    decided = on_a + on_b
+    lead = np.divide(np.abs(on_a - on_b), decided, out=np.zeros_like(first), where=decided > 0)
+    larger = np.where(np.isnan(first), np.nan, (1.0 + lead) / 2.0)
+    return np.where(on_a > on_b, larger, 1.0 - larger), np.where(on_a > on_b, 1.0 - larger, larger)
 
 
 def mean_preference(annotators: ArrayLike) -> MeanPreference:
@@ -173,6 +187,7 @@ def correctness(
         is_top = votes == votes.max(axis=1, keepdims=True)
         is_undecided = is_labelled & (is_top.sum(axis=1) > 1)
         votes = is_top.astype(np.float64)
+    given = votes.sum(axis=1)
     if ties == "exclude":
         votes = votes * np.array([1.0, 1.0, 0.0])
     total = votes.sum(axis=1)
@@ -182,7 +197,12 @@ def correctness(
     values = _agreement(verdicts, shares, ties)
     values[~counts] = np.nan
     return Correctness(
-        values, counts, int((~is_labelled).sum()), int(is_undecided.sum()), int(is_tied.sum())
+        values,
+        counts,
+        int((~is_labelled).sum()),
+        int(is_undecided.sum()),
+        int(is_tied.sum()),
+        np.where(counts, total / np.where(given > 0, given, 1.0), 0.0),
     )
 
 

@@ -196,8 +196,9 @@ class _BettingPathTest:
     def p_value(self, node: int) -> float:
         is_answered, loss = answered_loss(self.sample, self.path.vector(node))
         terms = np.where(is_answered, loss - self.target_risk, 0.0)
-        if self.sample.weight is not None:
-            terms = terms * self.sample.weight
+        stakes = self.sample.stakes
+        if stakes is not None:
+            terms = terms * stakes
         totals = np.bincount(self.turn, terms, self.sample.n_groups).astype(np.float64)
         return mean_p_value(totals, (1.0 - self.target_risk) * self.largest_stake)
 

@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.cascade import ABSTAINED, decide
+from calibration.confidence import rounded
 from calibration.sample import BoolArray, FloatArray, IntArray, Sample
 
 # Tests whose cost grows with every node look at this many, spread evenly over the pool's coverage.
 _COARSE_STEP = 0.02
+# Above this number of pairs a walk through every break point gains no coverage worth its sorting.
+_LARGEST_EXACT = 100_000
+_FINE_NODES = 2_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +84,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _BreakPoints:
-    """How the counts of a shared threshold change as it falls, in the order of its fall."""
+    """How the counts of a shared threshold change as it falls past some values, in no order."""
 
     threshold: FloatArray
     more_answered: FloatArray
@@ -97,18 +101,22 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
         is_on_path: Judges on it, shape (k,).
 
     Returns:
-        The path; None where no judge on it has any confidence in the pool.
+        The path; None where no judge on it has any confidence in the pool. A judge without any is
+        left off: a threshold that it never met would let it answer untested where it comes back.
     """
+    is_on_path = is_on_path & (ground.pool > -np.inf).any(axis=0)
+    if not is_on_path.any():
+        return None
     largest = np.sort(ground.pool[:, is_on_path].max(axis=1))[::-1]
     pool_size = largest.size
     largest = largest[largest > -np.inf]
-    if not largest.size:
-        return None
     entries = [_threshold_at(largest, start.coverage, pool_size) for start in ground.starts]
     sample = ground.sample
     if ground.is_coarse:
         steps = np.arange(ground.starts[0].coverage, 1.0 + _COARSE_STEP / 2, _COARSE_STEP)
         inner = np.array([_threshold_at(largest, step, pool_size) for step in steps])
+    elif sample.n > _LARGEST_EXACT:
+        inner = _between(largest)
     else:
         columns = sample.confidence[:, is_on_path], sample.loss[:, is_on_path]
         inner = _break_points(*columns).threshold
@@ -138,13 +146,14 @@ def shared_counts(confidence: FloatArray, loss: FloatArray, nodes: FloatArray) -
     Args:
         confidence: Shape (n, k), -inf where a judge failed.
         loss: Shape (n, k).
-        nodes: Thresholds, shape (u,).
+        nodes: Thresholds in falling order, shape (u,).
     """
     changes = _break_points(confidence, loss)
-    reached = np.searchsorted(-changes.threshold, -nodes, side="right")
-    answered = np.append(0.0, np.cumsum(changes.more_answered))[reached]
-    lost = np.append(0.0, np.cumsum(changes.more_lost))[reached]
-    return Counts(answered.astype(np.int64), lost)
+    first_node = np.searchsorted(-nodes, -changes.threshold, side="left")
+    size = nodes.size + 1
+    more_answered = np.bincount(first_node, changes.more_answered, size)[:-1]
+    more_lost = np.bincount(first_node, changes.more_lost, size)[:-1]
+    return Counts(np.rint(np.cumsum(more_answered)).astype(np.int64), np.cumsum(more_lost))
 
 
 def answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, FloatArray]:
@@ -163,6 +172,14 @@ def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
     if not largest.size:
         return []
     return [_threshold_at(largest, coverage, pool_size) for coverage in coverages.tolist()]
+
+
+def _between(largest: FloatArray) -> FloatArray:
+    """Thresholds evenly spaced by coverage from the pool's surest pair to the least sure, and 0."""
+    inner = np.interp(
+        np.linspace(0, largest.size - 1, _FINE_NODES), np.arange(largest.size), largest
+    )
+    return np.append(rounded(inner), 0.0)
 
 
 def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float:
@@ -191,8 +208,6 @@ def _break_points(confidence: FloatArray, loss: FloatArray) -> _BreakPoints:
         more_lost.append(loss[takes_over, judge] - current[takes_over])
         is_answered |= takes_over
         current = np.where(takes_over, loss[:, judge], current)
-    falling = np.concatenate(thresholds)
-    order = np.argsort(-falling, kind="stable")
     return _BreakPoints(
-        falling[order], np.concatenate(more_answered)[order], np.concatenate(more_lost)[order]
+        np.concatenate(thresholds), np.concatenate(more_answered), np.concatenate(more_lost)
     )

@@ -6,6 +6,7 @@ certificate is a promise.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.binomial import upper_bound
+from calibration.certificate import Certificate
 from calibration.certify import certify_cascade
 from calibration.errors import InvalidArgument
 from calibration.label_counts import accepted_labels_needed, labels_needed
@@ -88,6 +90,21 @@ class FrontierPoint:
     relative_cost: float | None
     labels_needed: int | None
 
+    @classmethod
+    def of(cls, certificate: Certificate, labels_needed: int | None) -> FrontierPoint:
+        """Return a certificate in brief."""
+        return cls(
+            certificate.target_risk,
+            certificate.is_certified,
+            certificate.coverage,
+            certificate.agreement,
+            certificate.risk_upper_bound,
+            certificate.composition,
+            certificate.cost_per_pair,
+            certificate.relative_cost,
+            labels_needed,
+        )
+
 
 def certifiable_target(
     confidence: ArrayLike, correct: ArrayLike, failure_probability: float = 0.1
@@ -159,30 +176,39 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
     failure_probability: float = 0.1,
     costs: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    max_group_size: int | None = None,
+    weights: ArrayLike | None = None,
+    min_label_probability: float | None = None,
+    exposure: ArrayLike | None = None,
     pool: ArrayLike | None = None,
     method: Method = "auto",
 ) -> tuple[FrontierPoint, ...]:
     """Certify each target by itself and put coverage, cost and labels side by side.
 
-    Every point holds alone with the whole failure probability, not all of them together. Labels
-    needed are counted in groups: they are read off one pair of each.
+    Every point is the certificate that `certify_cascade` gives for its target from the same state
+    of `rng`, and holds alone with the whole failure probability, not all of them together: a menu
+    holds together. Labels needed are counted in groups: they are read off one pair of each.
 
     Args:
         confidence: Shape (n, k), nan where a judge failed.
         correct: Agreement with people, shape (n, k).
         targets: Target risks.
-        rng: Source of the draws of every certificate.
+        rng: Source of the draws; every certificate starts from its present state.
         failure_probability: Probability that the promise of one target is broken.
         costs: Cost of each judge, shape (k,).
         groups: Shape (n,), units of exchangeability.
+        max_group_size: As for `certify_cascade`, like all that follows.
+        weights: Shape (n,).
+        min_label_probability: Declared lower bound.
+        exposure: Shape (n,).
         pool: Confidences of other pairs, shape (m, k).
-        method: As for `certify_cascade`.
+        method: How thresholds are chosen and tested.
 
     Raises:
         CalibrationError: As for `certify_cascade`.
     """
     sample = checked_sample(confidence, correct, groups)
-    rows = one_row_a_group(sample.group, rng)
+    rows = one_row_a_group(sample.group, copy.deepcopy(rng))
     independent = np.asarray(confidence)[rows], np.asarray(correct)[rows]
     points = []
     for target in targets:
@@ -190,27 +216,19 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
             confidence,
             correct,
             target_risk=target,
-            rng=rng,
+            rng=copy.deepcopy(rng),
             costs=costs,
             failure_probability=failure_probability,
             groups=groups,
+            max_group_size=max_group_size,
+            weights=weights,
+            min_label_probability=min_label_probability,
+            exposure=exposure,
             pool=pool,
             method=method,
         )
         advice = advise(*independent, target_risk=target, failure_probability=failure_probability)
-        points.append(
-            FrontierPoint(
-                target,
-                certificate.is_certified,
-                certificate.coverage,
-                certificate.agreement,
-                certificate.risk_upper_bound,
-                certificate.composition,
-                certificate.cost_per_pair,
-                certificate.relative_cost,
-                advice.labels_needed,
-            )
-        )
+        points.append(FrontierPoint.of(certificate, advice.labels_needed))
     return tuple(points)
 
 

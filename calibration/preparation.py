@@ -203,7 +203,7 @@ def _evidence(
     uniform: float | None,
     rng: np.random.Generator,
 ) -> Evidence:
-    is_counted = not (bets_on_groups or sample.is_soft or sample.weight is not None)
+    is_counted = not (bets_on_groups or sample.is_soft or sample.stakes is not None)
     size = (request.max_group_size or 1) if bets_on_groups else 1
     floor = 1.0 if sample.weight is None else request.min_label_probability or 1.0
     if request.method == "sequential":

@@ -27,6 +27,8 @@ class Sample:
         group: Shape (n,), 0 .. number of groups - 1; pairs of one group may depend on each other.
         weight: Shape (n,), 1 / probability of having been labelled; None where all are equal.
         is_soft: Some loss lies strictly between 0 and 1.
+        exposure: Shape (n,), share of each pair that the promise is about, in (0, 1]; None where all
+            of every pair is.
         slice: Shape (n,), number of the slice that each pair belongs to; None where all are one.
     """
 
@@ -35,7 +37,15 @@ class Sample:
     group: IntArray
     weight: FloatArray | None
     is_soft: bool
+    exposure: FloatArray | None = None
     slice: IntArray | None = None
+
+    @property
+    def stakes(self) -> FloatArray | None:
+        """How much each pair's loss counts, shape (n,); None where all count the same."""
+        if self.exposure is None:
+            return self.weight
+        return self.exposure if self.weight is None else self.exposure * self.weight
 
     @property
     def n(self) -> int:
@@ -54,6 +64,10 @@ class Sample:
 
     def rows(self, chosen: IntArray | BoolArray) -> Sample:
         """The sample of some rows; its groups are numbered anew."""
+        if chosen.dtype == np.bool_:
+            chosen = np.flatnonzero(chosen)
+        if chosen.size == self.n and np.array_equal(chosen, np.arange(self.n)):
+            return self
         weight = None if self.weight is None else self.weight[chosen]
         return replace(
             self,
@@ -61,6 +75,7 @@ class Sample:
             loss=self.loss[chosen],
             group=numbered(self.group[chosen]),
             weight=weight,
+            exposure=None if self.exposure is None else self.exposure[chosen],
             slice=None if self.slice is None else self.slice[chosen],
         )
 
@@ -70,12 +85,14 @@ def checked_sample(
     correct: ArrayLike,
     groups: ArrayLike | None = None,
     weights: ArrayLike | None = None,
+    exposure: ArrayLike | None = None,
 ) -> Sample:
     """Check the arrays of a certification and put them in the form that the tests read.
 
     Raises:
         InvalidArgument: Shapes do not match; a confidence is outside [0, 1]; a correctness is
-            missing or outside [0, 1] where there is a confidence; a weight is below 1.
+            missing or outside [0, 1] where there is a confidence; a weight is below 1; an exposure
+            is outside (0, 1].
     """
     scores = checked_confidence("confidence", confidence)
     agreement = np.asarray(correct, dtype=np.float64)
@@ -95,6 +112,7 @@ def checked_sample(
         _checked_groups(groups, len(scores)),
         _checked_weights(weights, len(scores)),
         is_soft,
+        _checked_exposure(exposure, len(scores)),
     )
 
 
@@ -116,6 +134,9 @@ def checked_confidence(name: str, confidence: ArrayLike, n_judges: int | None = 
 
 def numbered(values: NDArray[np.generic]) -> IntArray:
     """Number the distinct values 0, 1, .. and return each row's number."""
+    # most samples have one pair a group, in order
+    if values.dtype.kind in "iuf" and np.all(np.diff(values.astype(np.float64)) > 0):
+        return np.arange(values.size)
     _, number = np.unique(values, return_inverse=True)
     return np.asarray(number, dtype=np.int64).reshape(-1)
 
@@ -162,3 +183,14 @@ def _checked_weights(weights: ArrayLike | None, n: int) -> FloatArray | None:
         raise InvalidArgument("weights must be 1 / probability of being labelled, so at least 1")
     # Equal probabilities of being labelled are an ordinary sample.
     return None if n == 0 or np.ptp(values) <= _TOLERANCE * values[0] else values
+
+
+def _checked_exposure(exposure: ArrayLike | None, n: int) -> FloatArray | None:
+    if exposure is None:
+        return None
+    values = np.asarray(exposure, dtype=np.float64)
+    if values.shape != (n,):
+        raise InvalidArgument(f"exposure must have shape ({n},), not {values.shape}")
+    if not np.all((values > 0) & (values <= 1)):
+        raise InvalidArgument("exposure must lie in (0, 1]")
+    return None if np.all(values == 1.0) else values

@@ -130,7 +130,7 @@ class Jury:
             usage=sum((member.usage for member in members), TokenUsage()),
             cost_usd=sum(costs) if len(costs) == len(members) else None,
             seconds=max(durations) if len(durations) == len(members) else None,
-            flags=(f"members_failed:{failed}",) if failed else (),
+            flags=(f"members:{len(answered)}", *([f"members_failed:{failed}"] if failed else ())),
         )
 
     def _failed(self, kind: FailureKind, detail: str) -> Score:

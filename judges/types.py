@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
@@ -61,6 +61,11 @@ class TokenUsage:
         )
 
 
+_MANNERS = frozenset(
+    {"annotators_missing", "members", "model_differs", "no_logprobs", "single_order"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One judge's answer to one pair.
@@ -85,6 +90,15 @@ class Score:
     flags: tuple[str, ...] = ()
 
     @property
+    def manner(self) -> str:
+        """How the answer came about where that can differ from pair to pair; mostly empty.
+
+        A judge that answers in one order alone, without log-probabilities, with fewer members or by
+        another model is another judge than the one that was certified.
+        """
+        return manner_of(self.flags)
+
+    @property
     def p_b(self) -> float | None:
         """The probability that response b is preferred, to 12 decimals."""
         return None if self.p_a is None else round(1.0 - self.p_a - (self.p_tie or 0.0), 12)
@@ -94,6 +108,11 @@ class Score:
         return replace(
             self, p_a=self.p_b, annotators=tuple(_mirrored_orders(row) for row in self.annotators)
         )
+
+
+def manner_of(flags: Iterable[str]) -> str:
+    """The flags that say how a judge answered, apart from those about the pair itself."""
+    return " ".join(sorted(flag for flag in flags if flag.partition(":")[0] in _MANNERS))
 
 
 def _mirrored_orders(row: tuple[float | None, ...]) -> tuple[float | None, ...]:

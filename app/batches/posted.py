@@ -12,6 +12,7 @@ from app.batches import service
 from app.batches.schemas import BatchIn
 from app.datasets.bodies import BodyKind
 from app.datasets.importing import Wanted, import_dataset
+from app.judgments.rows import canonical_row
 from app.judgments.schemas import JudgmentsIn
 from app.judgments.service import subjects_of
 from app.runtime import Runtime
@@ -26,7 +27,7 @@ async def batch_of(
         Unprocessable: as for a request that is answered at once.
     """
     subjects_of(request.pairs, running.registry)
-    lines = b"".join(json.dumps(row).encode("ascii") + b"\n" for row in rows)
+    lines = b"".join(json.dumps(canonical_row(row)).encode("ascii") + b"\n" for row in rows)
     name = f"judgments-{hashlib.sha256(lines).hexdigest()[:24]}"
     imported = await import_dataset(
         running.db,

@@ -30,8 +30,12 @@ async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence
 
 
 async def overdue(session: AsyncSession, moment: datetime) -> Sequence[Batch]:
-    """Return unfinished batches whose time is up."""
-    query = select(Batch).where(Batch.status.in_(UNFINISHED), Batch.expires_at < moment)
+    """Return unfinished batches whose time is up, but for those that somebody is changing now."""
+    query = (
+        select(Batch)
+        .where(Batch.status.in_(UNFINISHED), Batch.expires_at < moment)
+        .with_for_update(skip_locked=True)
+    )
     return (await session.scalars(query)).all()
 
 

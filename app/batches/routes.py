@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.batches import queries, service
+from app.batches.events import events, has_ended, state_id
+from app.batches.formats import FORMS, form_for
 from app.batches.schemas import BatchIn
 from app.idempotency import IdempotentRoute
 from app.pagination import After, Limit, Page
 from app.runtime import Running
 
 router = APIRouter(prefix="/batches", tags=["batches"], route_class=IdempotentRoute)
+_FORMS = {form.media_type: {"schema": {"type": "string"}} for form in FORMS}
 
 
 @router.post("", status_code=202)
@@ -52,13 +53,44 @@ async def cancel_batch(batch_id: str, running: Running) -> dict[str, Any]:
     return await service.cancel(running, batch_id)
 
 
-@router.get("/{batch_id}/results", response_class=StreamingResponse)
-async def get_results(batch_id: str, running: Running) -> StreamingResponse:
-    """Stream an ended batch's verdicts as NDJSON, one a line, in the order of the dataset."""
+@router.get(
+    "/{batch_id}/results",
+    response_class=StreamingResponse,
+    responses={200: {"content": _FORMS, "description": "in the form that `Accept` asks for"}},
+)
+async def get_results(batch_id: str, running: Running, http: Request) -> StreamingResponse:
+    """Stream an ended batch's verdicts, one a line or row, in the order of the dataset.
+
+    NDJSON unless `Accept` asks for CSV (`tiers` as JSON in a cell) or for Parquet, which needs the
+    extra `arrow`.
+    """
+    form = form_for(",".join(http.headers.getlist("accept")))
     verdicts = await service.results(running, batch_id)
-    return StreamingResponse(_lines(verdicts), media_type="application/x-ndjson")
+    return StreamingResponse(
+        form.write(verdicts, running.settings.spool_dir),
+        media_type=form.media_type,
+        headers={"Vary": "Accept"},
+    )
 
 
-async def _lines(verdicts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
-    async for verdict in verdicts:
-        yield json.dumps(verdict) + "\n"
+@router.get(
+    "/{batch_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "the event of `Last-Event-ID` was the last one"},
+    },
+)
+async def get_events(
+    batch_id: str, running: Running, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """Stream a batch's progress as server-sent events, the batch in each, until it has ended."""
+    batch = await service.find(running, batch_id)
+    if has_ended(batch) and last_event_id == state_id(batch):
+        return Response(status_code=204)
+    return StreamingResponse(
+        events(running, batch_id, last_event_id),
+        media_type="text/event-stream",
+        # an intermediate that gathers a whole answer would hold progress back
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

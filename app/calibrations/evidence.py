@@ -13,7 +13,7 @@ from app.calibrations.schemas import CalibrationIn
 from app.datasets.service import PairKey
 from app.errors import Unprocessable
 from app.scoring import ScoreTable
-from app.slices import slice_name
+from app.slices import refuse_unknown_field, slice_name, slice_names
 from calibration.confidence import TieRule, correctness, preference
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,7 +25,9 @@ class Evidence:
 
     `confidence` and `correct` are (n, k), NaN where a judge failed or has no preference; `groups`
     (n,) numbers the units of exchangeability; `weights` (n,) are 1 / P(labelled), None if equal;
-    `costs` (k,) are mean USD a pair, None where a judge's price is unknown.
+    `exposure` (n,) is the share of each pair's labels that the promise is about; `costs` (k,) are
+    mean USD a pair, None where a judge's price is unknown; `has_failed` and `manner` (n, k) say
+    where judges failed and how they answered.
     """
 
     keys: tuple[PairKey, ...]
@@ -33,11 +35,21 @@ class Evidence:
     correct: FloatArray
     groups: npt.NDArray[np.intp]
     weights: FloatArray | None
+    exposure: FloatArray
     slices: npt.NDArray[np.str_] | None
     costs: tuple[float | None, ...]
     undecided: int
     tied: int
-    failures: dict[str, dict[str, int]]
+    has_failed: npt.NDArray[np.bool_]
+    manner: npt.NDArray[np.object_]
+
+    @property
+    def prompts_in_several_groups(self) -> int:
+        """Prompts that occur in more than one group, which are taken as independent."""
+        groups: dict[str | None, set[str]] = {}
+        for key in self.keys:
+            groups.setdefault(key.prompt_hash, set()).add(key.group)
+        return sum(len(own) > 1 for prompt, own in groups.items() if prompt)
 
 
 def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidence:
@@ -64,11 +76,13 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidenc
         correct=agreed.agreement[kept],
         groups=np.unique([key.group for key in keys], return_inverse=True)[1].astype(np.intp),
         weights=_weights(request, keys),
+        exposure=agreed.exposure[kept],
         slices=_slices(request, keys),
         costs=mean_costs(table),
         undecided=agreed.undecided,
         tied=agreed.tied,
-        failures=_failures(table, kept),
+        has_failed=np.isnan(table.p_a[kept]),
+        manner=table.manner[kept],
     )
 
 
@@ -112,19 +126,12 @@ def _weights(request: CalibrationIn, keys: Sequence[PairKey]) -> FloatArray | No
 def _slices(request: CalibrationIn, keys: Sequence[PairKey]) -> npt.NDArray[np.str_] | None:
     if request.slices is None:
         return None
-    return np.array([slice_of(key.metadata, request.slices) for key in keys], dtype=str)
+    names = slice_names(keys, request.slices)
+    refuse_unknown_field(names, request.slices, ("body", "slices"))
+    return np.array([name or "" for name in names], dtype=str)
 
 
 def slice_of(metadata: dict[str, object], field: str) -> str:
     """Return the slice a pair lies in, by a metadata field; empty where the field is absent."""
     value = metadata.get(field.removeprefix("metadata."))
     return "" if value is None else slice_name(value)
-
-
-def _failures(table: ScoreTable, kept: npt.NDArray[np.intp]) -> dict[str, dict[str, int]]:
-    """Return how often each judge failed, the baseline that live failures are held against."""
-    failed = np.isnan(table.p_a[kept]).sum(axis=0)
-    return {
-        judge: {"asked": len(kept), "failed": int(count)}
-        for judge, count in zip(table.judges, failed, strict=True)
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> 
     for judge in prepared.judges:
         await ask_missing(running, judge, prepared.dataset, prepared.sample.keys)
     evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
-    pool = await _pool_confidences(running, prepared, request.ties)
+    pool = await pool_confidences(running, prepared, request.ties)
     return Made(evidence, await asyncio.to_thread(_certify, request, evidence, pool))
 
 
@@ -59,7 +60,7 @@ async def _sample_scores(running: Runtime, prepared: Prepared) -> ScoreTable:
         return await load_table(session, prepared.dataset, prepared.sample.keys, prepared.judges)
 
 
-async def _pool_confidences(
+async def pool_confidences(
     running: Runtime, prepared: Prepared, ties: Ties
 ) -> npt.NDArray[np.float64] | None:
     """Return the pool's confidences, None where too few of its pairs have scores.
@@ -81,25 +82,36 @@ async def _pool_confidences(
     return opinions(table, ties)[1]
 
 
+def certification(
+    request: CalibrationIn, evidence: Evidence, pool: npt.NDArray[np.float64] | None
+) -> dict[str, Any]:
+    """Return what a certificate of any target is made with, for the library to take."""
+    costs = [cost for cost in evidence.costs if cost is not None]
+    return {
+        "costs": costs if len(costs) == len(evidence.costs) else None,
+        "failure_probability": request.failure_probability,
+        "groups": evidence.groups,
+        "max_group_size": request.max_group_size,
+        "weights": evidence.weights,
+        "min_label_probability": request.min_label_probability,
+        "exposure": evidence.exposure,
+        "pool": pool,
+        "method": request.method,
+        "rng": np.random.default_rng(request.seed),
+    }
+
+
 def _certify(
     request: CalibrationIn, evidence: Evidence, pool: npt.NDArray[np.float64] | None
 ) -> Found:
-    costs = [cost for cost in evidence.costs if cost is not None]
     certificate = certify_cascade(
         evidence.confidence,
         evidence.correct,
-        costs=costs if len(costs) == len(evidence.costs) else None,
         target_risk=round(1 - request.target_agreement, 12),
-        failure_probability=request.failure_probability,
-        groups=evidence.groups,
-        max_group_size=request.max_group_size,
-        weights=evidence.weights,
-        min_label_probability=request.min_label_probability,
         slices=evidence.slices,
+        slice_rule=request.slice_rule,
         menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
-        pool=pool,
-        method=request.method,
-        rng=np.random.default_rng(request.seed),
+        **certification(request, evidence, pool),
     )
     advice = advise_on(request, evidence)
     return Found(certificate, advice, 0 if pool is None else len(pool))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import cascades
+from app import cascades, label_uses
+from app.calibrations import queries
 from app.calibrations.sample import Sample, draw_sample, known_groups
 from app.calibrations.schemas import CalibrationIn
 from app.datasets import service as datasets
@@ -43,11 +44,31 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         keys = (
             await datasets.pair_keys(session, dataset, request.part) if request.part else everything
         )
+        if request.method == "sequential":
+            keys = await _in_order_of_labels(session, dataset, keys)
         votes = await datasets.votes(session, dataset)
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     pool = _without_known(pool, sample, judges)
     return Prepared(dataset, judges, sample, votes, pool, pool_dataset)
+
+
+def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str) -> str:
+    """Return what makes two requests the same test of the same labels."""
+    fingerprints = [judge.spec.fingerprint for judge in prepared.judges]
+    return label_uses.request_hash(request.model_dump(mode="json"), fingerprints, label_set_hash)
+
+
+async def _in_order_of_labels(
+    session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey]
+) -> list[PairKey]:
+    """Put pairs in the order in which their labels came, else in that of their rows.
+
+    A test that is looked at while labels arrive must find every label where it was before.
+    """
+    moments = await queries.labelled_at(session, dataset.seq)
+    labelled = [key for key in keys if key.seq in moments]
+    return sorted(labelled, key=lambda key: (moments[key.seq], key.seq))
 
 
 async def _pool_candidates(
@@ -61,6 +82,9 @@ async def _pool_candidates(
     if request.pool is not None:
         other = await datasets.find_dataset(session, request.pool)
         return other, await datasets.pair_keys(session, other)
+    if request.method == "sequential":
+        # what is unlabelled now may be labelled at the next look, and the start must not move
+        return dataset, []
     if request.part is not None:
         return dataset, await datasets.pair_keys(session, dataset, request.part.other)
     return dataset, [key for key in everything if not votes.get(key.seq)]

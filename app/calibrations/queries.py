@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Certificate, CertificatePair
+from app.models import Certificate, CertificatePair, Label, PairRow
 from app.pagination import fetch_page
 
 UNFINISHED = ("pending", "running")
@@ -57,19 +58,12 @@ async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence
         await session.execute(insert(CertificatePair), rows)
 
 
-async def count_uses(session: AsyncSession, certificate: Certificate) -> int:
-    """Return how many certificates rest on these labels, wholly or in part, this one included."""
-    own = select(CertificatePair.pair_seq).where(CertificatePair.certificate_seq == certificate.seq)
-    sharing = select(CertificatePair.certificate_seq).where(CertificatePair.pair_seq.in_(own))
+async def labelled_at(session: AsyncSession, dataset_seq: int) -> dict[int, datetime]:
+    """Return when the last label that each pair has now was given, by `pair_seq`."""
     query = (
-        select(func.count())
-        .select_from(Certificate)
-        .where(
-            or_(
-                Certificate.seq == certificate.seq,
-                Certificate.label_set_hash == certificate.label_set_hash,
-                Certificate.seq.in_(sharing),
-            )
-        )
+        select(Label.pair_seq, func.max(Label.created_at))
+        .join(PairRow, PairRow.seq == Label.pair_seq)
+        .where(PairRow.dataset_seq == dataset_seq, Label.replaced_at.is_(None))
+        .group_by(Label.pair_seq)
     )
-    return int(await session.scalar(query) or 0)
+    return {row[0]: row[1] for row in await session.execute(query)}

@@ -9,17 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.calibrations.attendance import attendance
 from app.calibrations.evidence import Evidence
 from app.calibrations.sample import Sample
 from app.calibrations.schemas import CalibrationIn
+from app.label_uses import Uses
 from calibration import Certificate
+from calibration.certificate import RiskBound, TestedPath
 from calibration.planning import Advice, advise
 from judges.base import Judge
 
 _PEOPLE = {
-    "majority": "People means the annotators' majority.",
+    "majority": "People means the annotators' majority: pairs without one, where the most frequent "
+    "labels are equally frequent, are outside of the promise.",
     "random_annotator": "People means one annotator drawn at random.",
 }
+# above this share of failures a judge is not at work, whatever its answers are worth
+_MANY_FAILURES = 0.2
 _TIES = {
     "exclude": "Pairs on which people have no preference are outside of the promise.",
     "error": "A pair that people call a tie counts as a disagreement.",
@@ -63,14 +69,15 @@ def describe(
         "target_agreement": request.target_agreement,
         "failure_probability": request.failure_probability,
         "method": certificate.method,
-        "claim": claim(certificate, request),
+        "claim": claim(certificate, request, evidence),
         "thresholds": _thresholds(names, certificate),
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
+            "failures": attendance(tuple(names), certificate, evidence),
         },
         "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
-        "advice": _advice(found.advice, request),
+        "advice": _advice(found.advice, request, _failing(names, evidence)),
     }
     if certificate.certificates:
         body["certificates"] = [
@@ -86,24 +93,45 @@ def status(certificate: Certificate) -> str:
     return "certified" if certificate.is_certified else "not_certifiable"
 
 
-def claim(certificate: Certificate, request: CalibrationIn) -> str:
+def claim(certificate: Certificate, request: CalibrationIn, evidence: Evidence) -> str:
     """Return the promise in words, with who the people are and what a tie means."""
     if not certificate.is_certified:
         return certificate.claim
-    return f"{certificate.claim} {_PEOPLE[request.label_rule]} {_TIES[request.ties]}"
+    said = [certificate.claim, _PEOPLE[request.label_rule], _TIES[request.ties]]
+    shared = evidence.prompts_in_several_groups
+    if shared:
+        said.append(
+            f"{shared} prompts occur in several groups: the promise takes those groups as "
+            "independent, as they were declared."
+        )
+    return " ".join(said)
 
 
-def claim_of_later_use(text: str, uses: int, *, is_certified: bool) -> str:
-    """Add what must be said of a certificate that is not the first one from its labels."""
-    if uses <= 1 or not is_certified:
+def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
+    """Add what must be said of a certificate that is not the first test of its labels."""
+    tests = uses.certificates + uses.plans
+    if tests <= 1 or not is_certified:
         return text
+    planned = f" and {uses.plans} more were looked at in plans" if uses.plans else ""
+    left = 1.0 - uses.failure_probability
+    together = f"with probability at least {left:.4g}" if left > 0 else "with no probability"
     return (
-        f"{text} It is number {uses} made from these labels or some of them: it holds alone, and "
-        "not as the best chosen among several (declare a menu to have several hold together)."
+        f"{text} It is number {uses.certificates} made from these labels or some of them{planned}: "
+        f"it holds alone, and not as the best chosen among several. All {tests} together hold "
+        f"{together} (a menu shares the failure probability among targets declared in advance)."
     )
 
 
-def _advice(advice: Advice, request: CalibrationIn) -> dict[str, Any]:
+def _failing(names: Sequence[str], evidence: Evidence) -> str:
+    """Say which judges fail so often that their failures come before all statistics."""
+    n = len(evidence.has_failed)
+    failed = {name: int(evidence.has_failed[:, j].sum()) for j, name in enumerate(names)}
+    often = [f"{name} failed on {count} of {n} pairs" for name, count in failed.items()
+             if count > _MANY_FAILURES * n]  # fmt: skip
+    return f" Look at the judges first: {', '.join(often)}." if often else ""
+
+
+def _advice(advice: Advice, request: CalibrationIn, failing: str) -> dict[str, Any]:
     certifiable = advice.certifiable
     target = request.target_agreement
     if advice.labels_needed is None:
@@ -117,7 +145,7 @@ def _advice(advice: Advice, request: CalibrationIn) -> dict[str, Any]:
         "certifiable_agreement": 1 - certifiable.target_risk if certifiable else None,
         "certifiable_coverage": certifiable.coverage if certifiable else None,
         "labels_needed": advice.labels_needed,
-        "text": text,
+        "text": text + failing,
     }
 
 
@@ -173,6 +201,32 @@ def _outcome(
         "nodes_tested": certificate.nodes_tested,
         "set_aside": certificate.set_aside,
         "dropped_in_groups": certificate.dropped,
+        "paths": [_path(names, path) for path in certificate.paths],
+        "bounds": [_bound(names, bound) for bound in certificate.bounds],
+    }
+
+
+def _path(names: Sequence[str], path: TestedPath) -> dict[str, Any]:
+    return {
+        "path": path.name,
+        "share": path.share,
+        "nodes": path.nodes,
+        "tested": path.tested,
+        "thresholds": None if path.thresholds is None else _numbers(names, path.thresholds),
+        "answered": path.answered,
+        "disagreements": path.disagreements,
+        "p_value": path.p_value,
+        "level": path.level,
+    }
+
+
+def _bound(names: Sequence[str], bound: RiskBound) -> dict[str, Any]:
+    return {
+        "thresholds": _numbers(names, bound.thresholds),
+        "answered": bound.answered,
+        "disagreements": bound.disagreements,
+        "coverage": bound.coverage,
+        "agreement_lower_bound": 1.0 - bound.upper_bound,
     }
 
 
@@ -193,5 +247,5 @@ def _counts(sample: Sample, evidence: Evidence, found: Found) -> Mapping[str, An
         "ties_left_out": evidence.tied,
         "held_for_examples": sample.held_for_examples,
         "seen_in_training": sample.seen_in_training,
-        "failures": evidence.failures,
+        "prompts_in_several_groups": evidence.prompts_in_several_groups,
     }

@@ -12,6 +12,7 @@ Method = Literal[
     "auto", "diagonal", "strongest", "learned", "pareto_testing", "stagewise", "simultaneous",
     "sequential", "average", "published_code",
 ]  # fmt: skip
+SliceRule = Literal["joint", "each", "common"]
 LabelRule = Literal["majority", "random_annotator"]
 Ties = Literal["exclude", "error", "half", "class"]
 # nearer to 0 or 1 nothing would be left of the other side after rounding to 12 decimals
@@ -43,6 +44,10 @@ class CalibrationIn(BaseModel):
     ties: Ties = Field("exclude", description="what a tie of the people means for a verdict")
     part: Part | None = None
     slices: Name | None = Field(None, description="a metadata field: a certificate for each value")
+    slice_rule: SliceRule = Field(
+        "joint",
+        description="the slices' certificates hold together, each alone, or by common thresholds",
+    )
     menu: list[Share] | None = Field(
         None, min_length=1, max_length=16, description="further target agreements declared together"
     )

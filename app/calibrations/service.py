@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import label_sets
+from app import label_sets, label_uses
 from app.calibrations import queries
+from app.calibrations.evidence import Evidence
 from app.calibrations.making import Made, is_quick, make
-from app.calibrations.preparation import Prepared, prepare
+from app.calibrations.preparation import Prepared, hash_of_test, prepare
 from app.calibrations.result import claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn
 from app.datasets import service as datasets
@@ -172,14 +173,30 @@ async def _store(
             return
         certificate.label_set_hash = label_set_hash
         await queries.add_pairs(session, certificate.seq, [key.seq for key in evidence.keys])
-        uses = await queries.count_uses(session, certificate)
+        uses = await _uses(session, request, prepared, evidence, label_set_hash)
         is_certified = found.certificate.is_certified
         body |= {
             "claim": claim_of_later_use(body["claim"], uses, is_certified=is_certified),
             "label_set_hash": label_set_hash,
-            "label_set_uses": uses,
+            "label_set_uses": uses.certificates,
+            "label_set_plans": uses.plans,
         }
         await queries.set_status(session, certificate, status=status(found.certificate), body=body)
+
+
+async def _uses(
+    session: AsyncSession,
+    request: CalibrationIn,
+    prepared: Prepared,
+    evidence: Evidence,
+    label_set_hash: str,
+) -> label_uses.Uses:
+    """Enter this test of its labels, and count all of them."""
+    own_marks = label_uses.marks(evidence.keys)
+    test = hash_of_test(request, prepared, label_set_hash)
+    tests = {test: request.failure_probability}
+    await label_uses.record(session, own_marks, tests, is_plan=False)
+    return await label_uses.count(session, own_marks)
 
 
 async def _store_failure(running: Runtime, certificate: Certificate, why: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
 
-from app.pagination import Page
+from app.errors import NotFound
+from app.identifiers import shown
+from app.pagination import After, Limit, Page, page_of
 from app.runtime import Running
 from judges.base import Judge
 
@@ -14,20 +17,33 @@ router = APIRouter(tags=["judges"])
 
 
 @router.get("/judges")
-async def list_judges(running: Running) -> Page:
-    """List the configured judges."""
-    data = [await _show(judge) for judge in running.registry.judges.values()]
-    return _page(data)
+async def list_judges(running: Running, limit: Limit = 100, after: After = None) -> Page:
+    """List the configured judges in the order of the configuration."""
+    judges = running.registry.judges
+    rows = [await _show(judges[name]) for name in _names(judges, limit, after)]
+    return page_of(rows, limit, dict)
 
 
 @router.get("/cascades")
-async def list_cascades(running: Running) -> Page:
+async def list_cascades(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List the configured cascades, judges from cheap to strong."""
-    data = [
-        {"id": name, "object": "cascade", "name": name, "judges": list(judges)}
-        for name, judges in running.registry.cascades.items()
+    cascades = running.registry.cascades
+    rows = [
+        {"id": name, "object": "cascade", "name": name, "judges": list(cascades[name])}
+        for name in _names(cascades, limit, after)
     ]
-    return _page(data)
+    return page_of(rows, limit, dict)
+
+
+def _names(known: Iterable[str], limit: int, after: str | None) -> list[str]:
+    """Return up to `limit + 1` names behind `after`."""
+    names = list(known)
+    if after is None:
+        return names[: limit + 1]
+    if after not in names:
+        raise NotFound(f"after: there is no {shown(after)} in this list")
+    first = names.index(after) + 1
+    return names[first : first + limit + 1]
 
 
 async def _show(judge: Judge) -> dict[str, Any]:
@@ -45,11 +61,3 @@ async def _show(judge: Judge) -> dict[str, Any]:
         "example_prompts": len(spec.example_prompts),
         "health": {"ready": health.is_ready, "detail": health.detail},
     }
-
-
-def _page(data: list[dict[str, Any]]) -> Page:
-    ids = [row["id"] for row in data]
-    return Page(
-        data=data, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None,
-        has_more=False,
-    )  # fmt: skip

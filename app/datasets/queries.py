@@ -14,7 +14,6 @@ from sqlalchemy import (
     Table,
     Text,
     column,
-    delete,
     distinct,
     func,
     insert,
@@ -25,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Batch, Certificate, Dataset, Label, PairRow, RecordedScore
+from app.models import Dataset, Label, PairRow, RecordedScore
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
@@ -284,15 +283,3 @@ async def refresh_label_counts(session: AsyncSession, dataset_seq: int) -> None:
         .where(Dataset.seq == dataset_seq)
         .values(labels=labels, annotators=annotators)
     )
-
-
-async def delete_dataset(session: AsyncSession, dataset_seq: int) -> None:
-    """Delete a dataset with all that hangs on it.
-
-    Its batches come first, in the order in which workers lock what they need.
-    """
-    own = select(Certificate.seq).where(Certificate.dataset_seq == dataset_seq)
-    batches = or_(Batch.dataset_seq == dataset_seq, Batch.certificate_seq.in_(own))
-    query = select(Batch.seq).where(batches).order_by(Batch.seq).with_for_update()
-    await session.execute(query)
-    await session.execute(delete(Dataset).where(Dataset.seq == dataset_seq))

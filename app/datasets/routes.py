@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.datasets import service
+from app.datasets.addresses import NameRoute
 from app.datasets.bodies import kind_of
+from app.datasets.deleting import delete_dataset
 from app.datasets.exporting import canonical_row
 from app.datasets.importing import Wanted, import_dataset
 from app.datasets.schemas import DatasetOut, shown, shown_import
@@ -20,8 +22,10 @@ from app.pagination import After, Limit, Page, page_of
 from app.responses import TextsResponse
 from app.runtime import Running
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=NameRoute)
+Ref = Annotated[str, Path(description="id or name; a slash in a name is written as %2F")]
 
+_IN_PATH = ("path", "ref")
 _ROW = {"$ref": "#/components/schemas/PairIn"}
 _BODY = {
     "requestBody": {
@@ -82,26 +86,40 @@ async def list_datasets(running: Running, limit: Limit = 100, after: After = Non
 
 
 @router.get("/{ref}", response_model=DatasetOut)
-async def read(ref: str, running: Running) -> Dataset:
+async def read(ref: Ref, running: Running) -> Dataset:
     """Return one dataset by its id or name."""
     async with running.db.read() as session:
-        return await service.find_dataset(session, ref)
+        return await service.find_dataset(session, ref, _IN_PATH)
 
 
 @router.get("/{ref}/pairs", response_model=Page)
 async def list_pairs(
-    ref: str, running: Running, limit: Limit = 100, after: After = None
+    ref: Ref, running: Running, limit: Limit = 100, after: After = None
 ) -> Response:
     """List the pairs of a dataset as canonical rows, in the order of the file."""
     async with running.db.read() as session:
-        dataset = await service.find_dataset(session, ref)
+        dataset = await service.find_dataset(session, ref, _IN_PATH)
         rows = await service.stored_page(session, dataset, limit, after)
     page = page_of(rows, limit, canonical_row)
     return TextsResponse(page.model_dump())
 
 
 @router.delete("/{ref}", status_code=204)
-async def delete(ref: str, running: Running) -> None:
-    """Delete a dataset with its pairs, labels, scores, certificates and batches."""
+async def delete(
+    ref: Ref,
+    running: Running,
+    force: Annotated[bool, Query(description="also where certificates rest on it")] = False,
+) -> None:
+    """Delete a dataset with all that hangs on it.
+
+    With it go its pairs, labels and recorded scores; the certificates that rest on its labels; the
+    batches on its pairs and those, of whatever dataset, that were judged under these certificates;
+    every verdict of these certificates and batches; its leaderboards and its agreement reports. The
+    scores that live judges gave its pairs stay and are found again if the pairs come back.
+
+    409 names the batches that have not ended: cancel them first, or wait. 409 names the
+    certificates that rest on it, unless `force=true`.
+    """
     async with running.db.write() as session:
-        await service.delete_dataset(session, await service.find_dataset(session, ref))
+        dataset = await service.find_dataset(session, ref, _IN_PATH)
+        await delete_dataset(session, dataset, force=force)

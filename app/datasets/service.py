@@ -50,15 +50,22 @@ class Vote:
     criterion: str = "overall"
 
 
-async def find_dataset(session: AsyncSession, ref: str) -> Dataset:
+async def find_dataset(
+    session: AsyncSession, ref: str, loc: Sequence[str] = ("body", "dataset")
+) -> Dataset:
     """Return the dataset of this id, else of this name.
+
+    Args:
+        session: A transaction.
+        ref: The id or the name.
+        loc: The field of the request that names it, with the place it is in.
 
     Raises:
         NotFound: there is none.
     """
     dataset = await queries.dataset_by_ref(session, ref) if is_name(ref) else None
     if dataset is None:
-        raise NotFound(f"dataset: there is no {shown(ref)}")
+        raise NotFound.field(loc[1:], f"there is no dataset {shown(ref)}", place=loc[0])
     return dataset
 
 
@@ -202,11 +209,6 @@ async def stored_page(
         )
         for row in rows
     ]
-
-
-async def delete_dataset(session: AsyncSession, dataset: Dataset) -> None:
-    """Delete a dataset with all that hangs on it."""
-    await queries.delete_dataset(session, dataset.seq)
 
 
 async def _position(session: AsyncSession, dataset: Dataset, pair_id: str) -> int | None:

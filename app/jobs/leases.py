@@ -92,6 +92,14 @@ async def hand_back(session: AsyncSession, shard: Shard, worker: str) -> None:
     await _update(session, shard, worker, {"leased_until": None, "attempts": shard.attempts - 1})
 
 
+async def is_there(session: AsyncSession, shard: Shard) -> bool:
+    """Whether a shard still exists: it goes when its dataset or its certificate is deleted."""
+    query = select(Shard.number).where(
+        Shard.batch_seq == shard.batch_seq, Shard.number == shard.number
+    )
+    return (await session.execute(query)).first() is not None
+
+
 def backoff(attempts: int) -> timedelta:
     """Return how long a shard rests after so many attempts."""
     return min(timedelta(seconds=2.0 ** min(attempts, 16)), _LONGEST_BACKOFF)

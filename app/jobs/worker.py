@@ -10,6 +10,8 @@ import socket
 from contextlib import suppress
 from datetime import timedelta
 
+from sqlalchemy.exc import NoResultFound
+
 from app.batches import service as batches
 from app.jobs import leases
 from app.jobs.judge_shard import judge_shard
@@ -65,8 +67,7 @@ async def _work_on(running: Runtime, shard: Shard, worker: str, lease: timedelta
     except* leases.LeaseLost as lost:
         _log.warning("lease lost: %s", lost.exceptions[0])
     except* Exception as errors:
-        _log.exception("shard %d of batch %d failed", shard.number, shard.batch_seq)
-        await _give_up(running, shard, worker, repr(errors.exceptions[0]))
+        await _end_badly(running, shard, worker, errors)
 
 
 async def _renew_forever(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:
@@ -76,10 +77,24 @@ async def _renew_forever(running: Runtime, shard: Shard, worker: str, lease: tim
             await leases.renew(session, shard, worker, running.now() + lease)
 
 
+async def _end_badly(
+    running: Runtime, shard: Shard, worker: str, errors: ExceptionGroup[Exception]
+) -> None:
+    """Leave a shard to a later attempt; one that was deleted under our hands needs none."""
+    async with running.db.read() as session:
+        is_there = await leases.is_there(session, shard)
+    if not is_there:
+        _log.info("shard %d of batch %d was deleted meanwhile", shard.number, shard.batch_seq)
+        return
+    _log.error("shard %d of batch %d failed", shard.number, shard.batch_seq, exc_info=errors)
+    await _give_up(running, shard, worker, repr(errors.exceptions[0]))
+
+
 async def _give_up(running: Runtime, shard: Shard, worker: str, error: str) -> None:
     is_last = shard.attempts >= running.settings.max_attempts
     retry_at = None if is_last else running.now() + leases.backoff(shard.attempts)
-    with suppress(leases.LeaseLost):
+    # it may be gone by now, with its batch
+    with suppress(leases.LeaseLost, NoResultFound):
         async with running.db.write() as session:
             await batches.lock(session, shard.batch_seq)
             await leases.give_up(session, shard, worker, error[:2000], retry_at=retry_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from app import metrics
 from app.identifiers import printable
@@ -13,9 +13,11 @@ from app.runtime import Runtime
 from app.scoring import ScoreKey, is_recorded, pair_key, stored_scores
 from judges.base import Judge
 from judges.cascade import CascadeVerdict, Tier, TierOutcome, judge_stream
-from judges.types import JudgeFailure, Pair, Score
+from judges.types import FailureKind, JudgeFailure, Pair, Score
 
 KnownScore = Callable[[Judge, Pair], Awaitable[Score | None]]
+# nobody said anything of the pair, now or earlier
+_WITHOUT_A_SCORE: Final = (FailureKind.DEADLINE, FailureKind.NOT_RECORDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,17 @@ def show(judged: Judged, authority: Authority, promise: str) -> dict[str, Any]:
         "calibration": authority.certificate.id if authority.certificate else None,
         "promise": promise,
         "cost_usd": _cost(judged),
-        # a recorded judge is no call: reading its score again costs nothing and asks nobody
-        "cached": not judged.fresh,
+        "cached": _is_cached(judged),
     }
+
+
+def _is_cached(judged: Judged) -> bool:
+    """Whether all that was needed was at hand; a recorded score is, and reading it is no call."""
+    is_lacking = any(
+        tier.score.failure is not None and tier.score.failure.kind in _WITHOUT_A_SCORE
+        for tier in judged.verdict.tiers
+    )
+    return not judged.fresh and not is_lacking
 
 
 def show_tiers(judged: Judged) -> list[dict[str, Any]]:

@@ -1,8 +1,11 @@
-"""Whether the promise of a certificate holds for a run: not where a judge fails more than it did.
+"""Whether the promise of a certificate holds for a run: only where judges turn up as they did.
 
 The promise is on the whole cascade. A cheap judge's verdicts alone may err more often than the
-target and be carried by the dear judge's, so an outage of the dear judge breaks it. Where a judge
-fails on more pairs than in calibration (exact binomial test), the run's verdicts are suspended.
+target and be carried by the dear judge's, so an outage of the dear judge breaks it; a judge that
+failed in calibration and answers now was never tested; one that answers in another manner, in one
+order alone or without log-probabilities, is another judge. Where the pairs that reach a judge see
+it fail, or answer in some manner, at another rate than in calibration (exact binomial tests), the
+run's verdicts are suspended.
 """
 
 from __future__ import annotations
@@ -13,23 +16,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from calibration.binomial import exceeds_rate
-from judges.types import FailureKind
+from judges.types import FailureKind, manner_of
 
 LEVEL = 0.05
+# each side of a rate has half of the level
+_SIDE = LEVEL / 2
+_COUNTS = ("asked", "failed", "cut_off", "not_recorded", "manners")
+# no call can heal these: the score has to come with the pair
+_FROM_RECORDS = (FailureKind.NOT_RECORDED, FailureKind.RECORDED)
+# no judge's name has a line break
+_SEPARATOR = "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
-    """How often each judge was asked in a run, how often it failed, and at a deadline."""
+    """How often each judge was asked in a run, how often it failed, and how it answered."""
 
     asked: Counter[str]
     failed: Counter[str]
     cut_off: Counter[str]
+    not_recorded: Counter[str]
+    manners: Counter[str]
 
     @classmethod
     def of(cls, tiers_of_verdicts: Iterable[Iterable[Mapping[str, Any]]]) -> Attendance:
         """Count the tiers of verdicts in the form users see."""
-        seen = cls(Counter(), Counter(), Counter())
+        seen = cls(*(Counter[str]() for _ in _COUNTS))
         for tiers in tiers_of_verdicts:
             for tier in tiers:
                 seen._count(tier)
@@ -41,39 +53,97 @@ class Attendance:
         if failure is not None:
             self.failed[judge] += 1
             self.cut_off[judge] += failure["kind"] == FailureKind.DEADLINE
+            self.not_recorded[judge] += failure["kind"] in _FROM_RECORDS
+        elif manner := manner_of(tier.get("flags", ())):
+            self.manners[f"{judge}{_SEPARATOR}{manner}"] += 1
 
     def plus(self, other: Attendance) -> Attendance:
         """Return the counts of both runs together."""
-        return Attendance(
-            self.asked + other.asked, self.failed + other.failed, self.cut_off + other.cut_off
-        )
+        return Attendance(*(getattr(self, name) + getattr(other, name) for name in _COUNTS))
 
     def as_json(self) -> dict[str, dict[str, int]]:
         """Return the counts as they are stored with a shard."""
-        return {"asked": self.asked, "failed": self.failed, "cut_off": self.cut_off}
+        return {name: getattr(self, name) for name in _COUNTS}
 
     @classmethod
     def from_json(cls, counts: Mapping[str, Mapping[str, int]]) -> Attendance:
         """Read stored counts."""
-        return cls(*(Counter(counts.get(k, {})) for k in ("asked", "failed", "cut_off")))
+        return cls(*(Counter(counts.get(name, {})) for name in _COUNTS))
 
 
-def suspended_because(calibrated: Mapping[str, Mapping[str, int]], seen: Attendance) -> str | None:
+def suspended_because(calibrated: Mapping[str, Mapping[str, Any]], seen: Attendance) -> str | None:
     """Return why the promise does not hold for a run, None where it does.
 
-    `calibrated` holds, per judge, the pairs `asked` and `failed` in calibration. A judge that
-    never failed there has failed too often as soon as it fails once.
+    `calibrated` holds, per judge, the pairs `asked` and `failed` in calibration and the `manners`
+    in which it answered, counted. What never happened there happens too often as soon as it happens
+    once.
     """
-    for judge, failed in seen.failed.items():
-        if not failed:
-            continue
-        if seen.cut_off[judge]:
-            return f"{judge} had not answered {seen.cut_off[judge]} pairs by the deadline"
+    for judge, asked in seen.asked.items():
         baseline = calibrated.get(judge, {"asked": 0, "failed": 0})
-        rate = baseline["failed"] / baseline["asked"] if baseline["asked"] else 0.0
-        if rate == 0 or exceeds_rate(failed, seen.asked[judge], rate, LEVEL):
+        why = _too_many_failures(judge, asked, baseline, seen)
+        # Of a judge that no calibration pair reached there is nothing to hold its answers against.
+        if why is None and baseline["asked"]:
+            why = _too_few_failures(judge, asked, baseline, seen) or _other_manner(
+                judge, baseline, seen
+            )
+        if why:
+            return why
+    return None
+
+
+def _too_many_failures(
+    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance
+) -> str | None:
+    failed = seen.failed[judge]
+    if failed and seen.cut_off[judge]:
+        return f"{judge} had not answered {seen.cut_off[judge]} pairs by the deadline"
+    if not _is_more(failed, asked, baseline["failed"], baseline["asked"], _SIDE):
+        return None
+    remedy = "import its scores of" if seen.not_recorded[judge] else "ask again for"
+    return f"{_failures(judge, asked, baseline, seen)}: {remedy} the missing pairs"
+
+
+def _too_few_failures(
+    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance
+) -> str | None:
+    answered, n = asked - seen.failed[judge], baseline["asked"]
+    if not _is_more(answered, asked, n - baseline["failed"], n, _SIDE):
+        return None
+    counts = _failures(judge, asked, baseline, seen)
+    return f"{counts}: it answers pairs of a kind it was not tested on; certify again"
+
+
+def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance) -> str:
+    return (
+        f"{judge} failed on {seen.failed[judge]} of {asked} pairs, in calibration on "
+        f"{baseline['failed']} of {baseline['asked']}"
+    )
+
+
+def _other_manner(judge: str, baseline: Mapping[str, Any], seen: Attendance) -> str | None:
+    """Whether a judge answers more often in some manner than it did, the ordinary one included."""
+    known = baseline.get("manners", {})
+    named = {
+        key.partition(_SEPARATOR)[2]: count
+        for key, count in seen.manners.items()
+        if key.partition(_SEPARATOR)[0] == judge
+    }
+    answered = seen.asked[judge] - seen.failed[judge]
+    before = baseline["asked"] - baseline["failed"]
+    shares = {manner: (count, known.get(manner, 0)) for manner, count in named.items()}
+    shares["as usual"] = (answered - sum(named.values()), before - sum(known.values()))
+    for manner, (count, count_before) in shares.items():
+        if _is_more(count, answered, count_before, before, LEVEL / len(shares)):
             return (
-                f"{judge} failed on {failed} of {seen.asked[judge]} pairs, in calibration on "
-                f"{baseline['failed']} of {baseline['asked']}: ask again for the missing pairs"
+                f"{judge} answered {count} of {answered} pairs in another manner ({manner}), in "
+                f"calibration {count_before} of {before}: certify it as it answers now"
             )
     return None
+
+
+def _is_more(count: int, n: int, count_before: int, n_before: int, level: float) -> bool:
+    """Whether something happens more often than it did."""
+    if not count:
+        return False
+    rate = count_before / n_before if n_before else 0.0
+    return rate == 0 or exceeds_rate(count, n, rate, level)

@@ -6,21 +6,26 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.dialects.canonical import PairIn
+from app.calibrations.schemas import JudgeOrder, Name
+from app.judgments.rows import PostedPair
 
 Promise = Literal["certified", "suspended", "none"]
 
 
 class JudgmentsIn(BaseModel):
-    """Pairs to judge, under a certificate or, without a promise, by a configured cascade."""
+    """Pairs to judge, under a certificate or, without a promise, by a cascade."""
 
     model_config = ConfigDict(extra="forbid")
-    pairs: list[PairIn] = Field(
-        min_length=1, max_length=256, description="up to 256 pairs; more is a batch"
+    pairs: list[PostedPair] = Field(
+        min_length=1,
+        max_length=256,
+        description="up to 256 pairs; more is a batch. A row may be in any format that an import "
+        "reads and that carries texts; fields it need not know move into its metadata. Of a chosen "
+        "and a rejected response, the chosen one is `a`.",
     )
     calibration: str | None = Field(None, max_length=64, description="the certificate to apply")
-    cascade: str | None = Field(
-        None, min_length=1, max_length=512, description="a configured cascade, without a promise"
+    cascade: Name | JudgeOrder | None = Field(
+        None, description="a configured cascade, or its judges; without a promise"
     )
     deadline_s: float = Field(60.0, gt=0, le=3600, description="seconds until failures are given")
 

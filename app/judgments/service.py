@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import cascades
 from app.calibrations import service as calibrations
 from app.datasets import service as datasets
 from app.dialects.canonical import PairIn, to_pair
@@ -16,13 +15,14 @@ from app.errors import Unprocessable
 from app.judgments import queries
 from app.judgments.authority import Authority, authority_of
 from app.judgments.judging import Judged, Subject, judge_all, show, show_tiers
+from app.judgments.posted_judges import judges_of
 from app.judgments.promise import Attendance, suspended_because
 from app.judgments.schemas import JudgmentsIn
 from app.models import Verdict
 from app.pagination import Page, page_of
 from app.runtime import Runtime
 from app.scoring import is_recorded, store_scores
-from judges.registry import Registry
+from judges.registry import DEFAULT_CASCADE, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,11 @@ async def judge(running: Runtime, request: JudgmentsIn) -> dict[str, Any]:
     Raises:
         NotFound: no certificate has this id.
         Conflict: the certificate does not apply any more.
-        Unprocessable: an id twice, or a score posted for a judge that is asked live.
+        Unprocessable: an id twice, a score posted for a judge that is asked live, or a cascade
+            that cannot be asked.
     """
-    cascade = request.cascade or "default"
     async with running.db.read() as session:
-        authority = await authority_of(
-            session,
-            running.registry,
-            request.calibration,
-            cascades.configured_judges(running.registry, cascade),
-            running.registry.thresholds.get(cascade),
-        )
+        authority = await _authority(session, running.registry, request)
     subjects = subjects_of(request.pairs, running.registry)
     judged = await judge_all(running, authority, subjects, deadline_seconds=request.deadline_s)
     async with running.db.write() as session:
@@ -66,6 +60,14 @@ async def judge(running: Runtime, request: JudgmentsIn) -> dict[str, Any]:
             ],
         )
     return {"verdicts": shown, "suspended_because": why}
+
+
+async def _authority(session: AsyncSession, registry: Registry, request: JudgmentsIn) -> Authority:
+    if request.calibration is not None:
+        return await authority_of(session, registry, request.calibration, ())
+    cascade = request.cascade or DEFAULT_CASCADE
+    declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
+    return await authority_of(session, registry, None, judges_of(registry, request), declared)
 
 
 def promise_of(authority: Authority, suspended: str | None) -> str:

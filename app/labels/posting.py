@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets import service as datasets
 from app.errors import NotFound, Unprocessable
+from app.field_errors import named
 from app.identifiers import shown
 from app.labels import queries, service
 from app.labels.schemas import LabelIn
@@ -26,7 +27,8 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
     """Store labels, all or none.
 
     Raises:
-        Unprocessable: a dataset or pair is unknown; `errors` names the index.
+        NotFound: a dataset is unknown; `errors` names the index.
+        Unprocessable: a pair is unknown; `errors` names the index.
     """
     known = await _datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
@@ -113,10 +115,13 @@ def _check(
             continue
         errors.append({"loc": ["body", "labels", index, fault[0]], "msg": fault[1]})
     if errors:
-        first = errors[0]
-        name = ".".join(str(part) for part in first["loc"][1:])
-        more = f"; and {len(errors) - 1} more" if len(errors) > 1 else ""
-        raise Unprocessable(f"{name}: {first['msg']}{more}", errors=errors[:_MOST_FAULTS])
+        # as everywhere: a dataset that is not there is not found, whatever else is wrong
+        refused = Unprocessable if all(_is_of_a_pair(e) for e in errors) else NotFound
+        raise refused(named(errors, most=1), errors=errors[:_MOST_FAULTS])
+
+
+def _is_of_a_pair(error: dict[str, Any]) -> bool:
+    return bool(error["loc"][-1] == "pair")
 
 
 def _number(after: str | None) -> int:

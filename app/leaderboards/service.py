@@ -55,7 +55,7 @@ async def create(running: Runtime, request: LeaderboardIn) -> Leaderboard:
     _refuse_unknown_baseline(request, keys)
     if request.group_by is not None:
         names = slices.slice_names(keys, request.group_by)
-        slices.refuse_unknown_field(names, request.group_by, "body")
+        slices.refuse_unknown_field(names, request.group_by, ("body", "group_by"))
     try:
         body = await asyncio.to_thread(standings, inputs.keys, inputs.outcomes, request)
     except CalibrationError as error:

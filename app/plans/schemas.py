@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Name, Share, Ties
+from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Method, Name, Share, Ties
 from app.parts import Part
 
 
@@ -19,11 +19,16 @@ class PlanIn(BaseModel):
     label_rule: LabelRule = "majority"
     ties: Ties = "exclude"
     part: Part | None = None
+    method: Method = "auto"
+    pool: Name | None = Field(None, description="a dataset of unlabelled pairs for the start")
+    max_group_size: int | None = Field(None, ge=1, le=10_000)
+    min_label_probability: float | None = Field(None, gt=0, le=1)
     seed: int = Field(0, ge=0, lt=2**63)
 
-    def as_calibration(self) -> CalibrationIn:
-        """Return the calibration that a plan looks ahead to, for its first target."""
+    def as_calibrations(self) -> list[CalibrationIn]:
+        """Return the calibrations that a plan looks ahead to, one for each target."""
         given = self.model_dump(exclude={"target_agreements"})
-        return CalibrationIn.model_validate(
-            {**given, "target_agreement": self.target_agreements[0]}
-        )
+        return [
+            CalibrationIn.model_validate({**given, "target_agreement": target})
+            for target in self.target_agreements
+        ]

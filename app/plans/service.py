@@ -7,9 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from app import label_sets, label_uses
 from app.calibrations.evidence import Evidence, gather
-from app.calibrations.preparation import prepare
+from app.calibrations.making import certification, pool_confidences
+from app.calibrations.preparation import Prepared, hash_of_test, prepare
+from app.calibrations.schemas import CalibrationIn
 from app.errors import Unprocessable
 from app.plans.schemas import PlanIn
 from app.runtime import Runtime
@@ -21,12 +25,15 @@ from calibration.planning import FrontierPoint, frontier
 async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     """Return what each target would get. Pairs that lack a stored score are left out and counted.
 
+    Nobody is asked but judges in this process that cost nothing, for the pool. Looking is using:
+    what was looked at is entered with the labels' uses.
+
     Raises:
         NotFound: there is no such dataset.
         Unprocessable: nothing is left to plan on.
     """
-    wanted = request.as_calibration()
-    prepared = await prepare(running, wanted)
+    wanted = request.as_calibrations()
+    prepared = await prepare(running, wanted[0])
     judges = prepared.judges
     live = [not is_recorded(judge.spec) for judge in judges]
     async with running.db.read() as session:
@@ -41,11 +48,13 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
         keys=tuple(prepared.sample.keys[i] for i in scored),
         counts=prepared.sample.counts[scored],
     )
-    evidence = gather(wanted, sample, table.rows(scored))
+    evidence = gather(wanted[0], sample, table.rows(scored))
+    pool = await pool_confidences(running, prepared, request.ties)
     try:
-        points = await asyncio.to_thread(_frontier, request, evidence)
+        points = await asyncio.to_thread(_frontier, request, evidence, pool)
     except CalibrationError as error:
         raise Unprocessable.whole(str(error)) from error
+    await _record(running, wanted, prepared, evidence)
     return {
         "object": "plan",
         "dataset": prepared.dataset.id,
@@ -55,21 +64,30 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
         "not_scored": len(prepared.sample.keys) - len(scored),
         "frontier": [_show(table.judges, evidence, point) for point in points],
         "claim": (
-            "A plan, no promise: each row says what a certificate for that target alone would say."
+            "A plan, no promise: each row says what a certificate for that target alone would say. "
+            "A certificate chosen by its looks in a plan holds alone, and not as the best of "
+            "several; a menu holds together."
         ),
     }
 
 
-def _frontier(request: PlanIn, evidence: Evidence) -> tuple[FrontierPoint, ...]:
-    costs = [cost for cost in evidence.costs if cost is not None]
+async def _record(
+    running: Runtime, wanted: list[CalibrationIn], prepared: Prepared, evidence: Evidence
+) -> None:
+    label_set = label_sets.label_set_hash(evidence.keys, prepared.votes)
+    tests = {hash_of_test(one, prepared, label_set): one.failure_probability for one in wanted}
+    async with running.db.write() as session:
+        await label_uses.record(session, label_uses.marks(evidence.keys), tests, is_plan=True)
+
+
+def _frontier(
+    request: PlanIn, evidence: Evidence, pool: npt.NDArray[np.float64] | None
+) -> tuple[FrontierPoint, ...]:
     return frontier(
         evidence.confidence,
         evidence.correct,
         [round(1 - target, 12) for target in request.target_agreements],
-        rng=np.random.default_rng(request.seed),
-        failure_probability=request.failure_probability,
-        costs=costs if len(costs) == len(evidence.costs) else None,
-        groups=evidence.groups,
+        **certification(request.as_calibrations()[0], evidence, pool),
     )
 
 

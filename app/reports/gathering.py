@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import label_sets, slices
+from app.calibrations.sample import known_groups
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.errors import Unprocessable
@@ -151,13 +152,20 @@ async def _cascade(
 async def _excluded(
     session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey], replayed: Replayed
 ) -> BoolArray:
-    """Mark the pairs that the certificate knows: its own, and those of their groups and prompts."""
+    """Mark the pairs that the certificate or its judges know.
+
+    Those are the pairs it was made from, those shown to judges as examples or in training, and all
+    others of their groups and prompts.
+    """
+    shown = [judge.spec.training_prompts | judge.spec.example_prompts for judge in replayed.judges]
+    known_to_judges = known_groups(keys, frozenset().union(*shown))
     rows = await queries.certified_on(session, replayed.certificate.seq)
     seqs = {row.seq for row in rows}
     groups = {row.group for row in rows if row.dataset_seq == dataset.seq}
     prompts = {row.prompt_hash for row in rows} - {None}
     known: list[Any] = [
-        key.seq in seqs or key.group in groups or key.prompt_hash in prompts for key in keys
+        key.seq in seqs or key.group in groups | known_to_judges or key.prompt_hash in prompts
+        for key in keys
     ]
     return np.array(known, dtype=np.bool_)
 
@@ -166,5 +174,5 @@ def _slices(keys: Sequence[PairKey], field: str | None) -> npt.NDArray[Any] | No
     if field is None:
         return None
     names = slices.slice_names(keys, field)
-    slices.refuse_unknown_field(names, field, "query")
+    slices.refuse_unknown_field(names, field, ("query", "group_by"))
     return np.array(names, dtype=object)

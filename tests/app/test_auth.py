@@ -5,10 +5,13 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from app import auth
 from app.runtime import Runtime
 from tests.conftest import client_of
+
+DESCRIPTIONS = ("/", "/docs", "/redoc", "/openapi.json")
 
 
 async def make_key(service: FastAPI, name: str = "ci") -> tuple[str, str]:
@@ -35,6 +38,8 @@ async def test_without_keys_only_this_machine_is_answered(service: FastAPI) -> N
         assert await status(far, path="/healthz") == 200
         assert await status(far, path="/readyz") == 200
         assert await status(far, path="/metrics") == 403
+        for path in DESCRIPTIONS:
+            assert await status(far, path=path) == 403
 
 
 async def test_with_keys_every_request_needs_one(service: FastAPI) -> None:
@@ -44,11 +49,25 @@ async def test_with_keys_every_request_needs_one(service: FastAPI) -> None:
         assert await status(client, "trib_wrong") == 401
         assert await status(client, key) == 200
         assert await status(client, path="/healthz") == 200
+        assert await status(client, path="/readyz") == 200
+        for path in DESCRIPTIONS:
+            assert await status(client, path=path) == 401
+            assert await status(client, key, path=path) in (200, 307)
         running: Runtime = service.state.runtime
         async with running.db.write() as session:
             await auth.revoke_key(session, key_id, running.now())
         assert await status(client, key) == 401
         assert await status(client) == 401, "revoking the last key must not open the service"
+
+
+async def test_every_address_but_two_asks_who_is_there(service: FastAPI) -> None:
+    open_to_all = []
+    for route in service.routes:
+        assert isinstance(route, APIRoute), route
+        asked = [dependency.call for dependency in route.dependant.dependencies]
+        if auth.authenticate not in asked:
+            open_to_all.append(route.path)
+    assert open_to_all == ["/healthz", "/readyz"]
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic abc", "bearer \u00e9"])

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
+
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import client_of
 
 
 async def test_ready_with_nothing_configured(client: httpx.AsyncClient) -> None:
@@ -25,6 +31,36 @@ async def test_configured_judges_and_cascades_are_listed(client: httpx.AsyncClie
         "name": "default",
         "judges": ["student"],
     } in cascades
+
+
+@pytest.mark.parametrize("path", ["judges", "cascades"])
+async def test_what_is_configured_comes_in_pages(
+    settings: Settings, tmp_path: Path, path: str
+) -> None:
+    config = tmp_path / "tribunal.toml"
+    config.write_text(
+        "".join(
+            f'[judges.{name}]\nkind = "recorded"\n[cascades.{name}]\njudges = ["{name}"]\n'
+            for name in ("one", "two", "three")
+        )
+    )
+    app = create_app(settings.model_copy(update={"config": config}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        whole = (await client.get(f"/v1/{path}")).json()
+        names: list[str] = []
+        after: str | None = None
+        for _ in whole["data"]:
+            behind = f"&after={after}" if after else ""
+            page = (await client.get(f"/v1/{path}?limit=1{behind}")).json()
+            assert page["first_id"] == page["last_id"] == page["data"][0]["id"]
+            assert page["has_more"] == (len(names) + 1 < len(whole["data"]))
+            names.append(after := page["last_id"])
+        assert names == [row["id"] for row in whole["data"]]
+        past = (await client.get(f"/v1/{path}", params={"after": after})).json()
+        assert (past["data"], past["has_more"], past["first_id"]) == ([], False, None)
+        unknown = await client.get(f"/v1/{path}", params={"after": "zzz"})
+        datasets = await client.get("/v1/datasets", params={"after": "zzz"})
+        assert (unknown.status_code, unknown.json()["detail"]) == (404, datasets.json()["detail"])
 
 
 async def test_metrics_count_verdicts(client: httpx.AsyncClient) -> None:

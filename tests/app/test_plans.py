@@ -22,8 +22,29 @@ async def test_the_frontier_says_what_certificates_would_say(client: httpx.Async
         "not_certifiable",
     ]
     assert plan["frontier"][0]["coverage"] >= plan["frontier"][1]["coverage"]
-    certificate = await certify(client, "rivers", target_agreement=0.7)
-    assert plan["frontier"][0]["status"] == certificate["status"]
+    for row in plan["frontier"]:
+        certificate = await certify(client, "rivers", target_agreement=row["target_agreement"])
+        assert row["status"] == certificate["status"]
+        assert row["labels_needed"] == certificate["advice"]["labels_needed"]
+        for name in ("coverage", "agreement", "agreement_lower_bound", "composition",
+                     "cost_per_pair", "relative_cost"):  # fmt: skip
+            assert row[name] == certificate["calibration"][name]
+
+
+async def test_a_plan_of_a_part_takes_the_other_part_for_the_pool(
+    client: httpx.AsyncClient,
+) -> None:
+    await upload(client, "rivers", labelled_rows(400))
+    part = {"fraction": 0.5, "seed": 0, "side": "calibration"}
+    given = {"dataset": "rivers", "cascade": CASCADE, "part": part, "method": "diagonal"}
+    response = await client.post("/v1/plans", json={**given, "target_agreements": [0.8]})
+    assert response.status_code == 200, response.text
+    (row,) = response.json()["frontier"]
+    certificate = await certify(
+        client, "rivers", part=part, method="diagonal", target_agreement=0.8
+    )
+    assert certificate["calibration"]["pool"] > 0
+    assert row["coverage"] == certificate["calibration"]["coverage"]
 
 
 async def test_a_plan_calls_no_judge(client: httpx.AsyncClient) -> None:

@@ -59,14 +59,15 @@ async def test_a_jury_is_the_mean_of_the_members_whose_names_match() -> None:
     score = await JURY.score(pair)
     assert score.p_a == 0.5
     assert score.annotators == ((1.0, 1.0), (1.0, 0.0), (0.0, 0.0))
-    assert score.flags == ()
+    assert score.flags == ("members:3",)
 
 
 async def test_a_failed_member_is_left_out_and_counted() -> None:
     pair = recorded_pair({"GPT-4/CoT": {"label": "a"}, "GPT-4/Plain": {"label": None}})
     score = await JURY.score(pair)
     assert score.p_a == 1.0
-    assert score.flags == ("members_failed:1",)
+    assert score.flags == ("members:1", "members_failed:1")
+    assert score.manner == "members:1"
 
 
 async def test_a_jury_all_of_whose_members_failed_has_failed() -> None:

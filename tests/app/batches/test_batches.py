@@ -77,6 +77,7 @@ async def test_a_failing_dear_judge_suspends_the_whole_batch(client: httpx.Async
     batch = await wait_for(client, created.json()["id"])
     assert batch["promise"] == "suspended"
     assert "dear" in batch["suspended_because"]
+    assert "import its scores" in batch["suspended_because"], "asking again cannot help"
     assert {v["promise"] for v in await results_of(client, batch["id"])} == {"suspended"}
 
 

@@ -290,7 +290,7 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "a list": ([PAIR], 422, "body"),
     "too many": ({"pairs": [{**PAIR, "id": str(i)} for i in range(10_000)]}, 422, "pairs"),
     "twice the same id": ({"pairs": [PAIR, PAIR]}, 422, "pairs"),
-    "unknown field": ({"pairs": [{**PAIR, "colour": 1}]}, 422, "colour"),
+    "misspelt field": ({"pairs": [{**PAIR, "judge": {}}]}, 422, "pairs.0.judge"),
     "unknown top field": ({"pairs": [PAIR], "colour": 1}, 422, "colour"),
     "number as text": ({"pairs": [{**PAIR, "response_a": 7}]}, 422, "response_a"),
     "no response": ({"pairs": [{"id": "x", "prompt": "p", "response_a": "a"}]}, 422, "response_b"),
@@ -305,6 +305,46 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "NUL id": ({"pairs": [{**PAIR, "id": "a\x00"}]}, 422, "id"),
     "deadline": ({"pairs": [PAIR], "deadline_s": 0}, 422, "deadline_s"),
 }  # fmt: skip
+
+
+async def test_judges_may_be_named_instead_of_a_cascade(client: httpx.AsyncClient) -> None:
+    recorded = {**PAIR, "judges": {"j": {"p_a": 0.1, "model": "2024-05"}}}
+    verdict = await judge_one(client, recorded, cascade={"judges": ["j"]})
+    assert (verdict["label"], verdict["judge"], verdict["promise"]) == ("b", "j", "none")
+    both = await judge_one(client, recorded, cascade={"judges": ["student", "j"]})
+    assert both["tiers"][0]["judge"] == "student"
+
+
+@pytest.mark.parametrize(
+    ("judges", "said"),
+    [
+        (["nobody"], "nobody"),
+        (["student", "student"], "twice"),
+        ([], "at least 1"),
+        (["j"], "2 different models"),
+    ],
+)
+async def test_judges_that_cannot_be_asked_are_named(
+    client: httpx.AsyncClient, judges: list[str], said: str
+) -> None:
+    pairs = [
+        {**PAIR, "id": model, "judges": {"j": {"p_a": 0.1, "model": model}}} for model in ("1", "2")
+    ]
+    response = await post(client, {"pairs": pairs, "cascade": {"judges": judges}})
+    assert response.status_code == 422
+    assert said in response.json()["detail"]
+    assert response.json()["errors"][0]["loc"][:2] == ["body", "cascade"]
+
+
+async def test_a_verdict_without_any_score_is_not_cached(client: httpx.AsyncClient) -> None:
+    for cascade, kind in (("student", "deadline"), ("j", "not_recorded")):
+        pair = {**PAIR, "judges": {"other": {"p_a": 1}}}
+        other = {**PAIR, "id": "2", "response_a": "x", "judges": {"j": {"p_a": 1}}}
+        deadline = {"deadline_s": 1e-9} if kind == "deadline" else {}
+        body = {"cascade": {"judges": [cascade]}, **deadline}
+        verdict = (await judge(client, [pair, other], **body))["verdicts"][0]
+        assert verdict["tiers"][0]["failure"]["kind"] == kind
+        assert not verdict["cached"]
 
 
 @pytest.mark.parametrize("name", BAD)

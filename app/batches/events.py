@@ -1,0 +1,56 @@
+"""A batch's progress as server-sent events.
+
+An event is sent whenever more pairs are done or the status changes; its id says which state it
+tells of. A listener that comes back with `Last-Event-ID` hears nothing twice, and one that has
+heard of the end is told that there is no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from app.batches import queries, service
+from app.errors import NotFound
+from app.runtime import Runtime
+
+POLL_SECONDS: Final = 0.5
+# proxies close a connection that is silent for long
+_SILENCE_SECONDS: Final = 15.0
+
+
+def state_id(batch: Mapping[str, Any]) -> str:
+    """Return the id of the event that tells of a batch as it is now."""
+    counts = batch["request_counts"]
+    return f"{counts['completed'] + counts['failed']}-{batch['status']}"
+
+
+def has_ended(batch: Mapping[str, Any]) -> bool:
+    """Whether nothing more will happen to a batch."""
+    return batch["status"] not in queries.UNFINISHED
+
+
+async def events(running: Runtime, batch_id: str, last_id: str | None) -> AsyncIterator[str]:
+    """Yield the states of a batch behind `last_id` until it has ended or is deleted."""
+    silent = 0.0
+    while (batch := await _look(running, batch_id)) is not None:
+        state = state_id(batch)
+        if state != last_id:
+            yield f"id: {state}\ndata: {json.dumps(batch)}\n\n"
+            last_id, silent = state, 0.0
+        elif silent >= _SILENCE_SECONDS:
+            yield ": still at work\n\n"
+            silent = 0.0
+        if has_ended(batch):
+            return
+        await asyncio.sleep(POLL_SECONDS)
+        silent += POLL_SECONDS
+
+
+async def _look(running: Runtime, batch_id: str) -> dict[str, Any] | None:
+    try:
+        return await service.find(running, batch_id)
+    except NotFound:
+        return None

@@ -1,0 +1,109 @@
+"""What is wrong with a request, field by field, in the names that its sender wrote.
+
+Where a field may be one of several types, the validator names the types it tried on the way to the
+field, and complains once for each. A sender knows neither: only keys and numbers that lead through
+the body as it was sent stay, and of the types tried only the one that came nearest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Location = tuple[str | int, ...]
+
+_OBJECT_TYPES: Final = ("model_type", "model_attributes_type", "dict_type")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One complaint; `is_of_a_choice` says that the field may be one of several types."""
+
+    loc: Location
+    message: str
+    is_shape: bool
+    is_of_a_choice: bool
+
+    def is_outdone_by(self, other: _Fault) -> bool:
+        """Whether another type of the same choice fits better: what it misses lies deeper."""
+        return (
+            self.is_shape
+            and self.is_of_a_choice
+            and other.is_of_a_choice
+            and other.loc[: len(self.loc)] == self.loc
+            and (len(other.loc) > len(self.loc) or not other.is_shape)
+        )
+
+
+def field_errors(found: Sequence[Mapping[str, Any]], body: object) -> list[dict[str, Any]]:
+    """Return `{"loc", "msg"}` for each field that is wrong.
+
+    Args:
+        found: What the validator says.
+        body: The body that was sent, read as JSON.
+    """
+    faults = [_fault(error, body) for error in found]
+    kept = [one for one in faults if not any(one.is_outdone_by(other) for other in faults)]
+    distinct = dict.fromkeys((one.loc, one.message) for one in kept)
+    return [{"loc": [_printable(part) for part in loc], "msg": msg} for loc, msg in distinct]
+
+
+def named(errors: Sequence[Mapping[str, Any]], most: int = 5) -> str:
+    """Return the first of these errors in one line, each behind the name of its field."""
+    texts = [f"{_name(error['loc'])}: {error['msg']}" for error in errors]
+    more = f"; and {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
+
+
+def _fault(error: Mapping[str, Any], body: object) -> _Fault:
+    kind = error["type"]
+    loc: Location = tuple(error["loc"])
+    if loc[:1] != ("body",):
+        return _Fault(loc, _message(error), is_shape=False, is_of_a_choice=False)
+    if kind == "json_invalid":
+        return _Fault(("body",), _message(error), is_shape=False, is_of_a_choice=False)
+    written = _written(loc, body, is_missing=kind == "missing")
+    return _Fault(
+        written,
+        _message(error),
+        is_shape=kind.endswith("_type"),
+        is_of_a_choice=len(written) < len(loc),
+    )
+
+
+def _written(loc: Location, body: object, *, is_missing: bool) -> Location:
+    """Return the steps of `loc` that lead through the body; a missing field is the last of them."""
+    steps: list[str | int] = ["body"]
+    for number, part in enumerate(loc[1:], 2):
+        if _holds(body, part):
+            body = body[part]  # type: ignore[index]  # as _holds has found
+        elif not (is_missing and number == len(loc)):
+            continue
+        steps.append(part)
+    return tuple(steps)
+
+
+def _holds(value: object, part: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, dict) and part in value
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] in _OBJECT_TYPES:
+        return "Input should be an object"
+    if error["type"] == "json_invalid":
+        return f"is not JSON: {error['ctx']['error']} at character {error['loc'][-1] + 1}"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _name(loc: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in (loc[1:] or loc))
+
+
+def _printable(part: str | int) -> str | int:
+    """Field names come from the body and may hold what UTF-8 cannot."""
+    return (
+        part if isinstance(part, int) else part.encode("utf-8", "backslashreplace").decode("utf-8")
+    )

@@ -1,0 +1,134 @@
+"""Reads a posted row as an import reads it: in any format that carries texts.
+
+Fields that a row need not know move into its metadata, as in an import. Two things differ, because
+somebody waits for this very answer: a field that looks like a misspelt one of the row is an error
+that names it, and `a` and `b` are the first and the second response as posted, also where an import
+would put them in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from app.dialects.canonical import PairIn
+from app.dialects.detection import CANONICAL, DIALECTS, Dialect, candidates
+from app.dialects.reasons import RowInvalid, describe
+from app.identifiers import shown
+from judges.labels import parse_label, swap_label
+
+_FIELDS: Final = tuple(PairIn.model_fields)
+# as alike as `judge` and `judges`; `prompt_id` and `prompt` are not
+_ALIKE: Final = 0.85
+_SIDES: Final = ("response", "responses", "model")
+
+
+def canonical_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the canonical row that a posted row stands for.
+
+    Raises:
+        RowInvalid: its fields fit several formats, or one of them cannot be read.
+        ValidationError: a field is a misspelt one, or contradicts the metadata; `loc` names it.
+    """
+    dialect = _dialect_of(row)
+    if not dialect.is_foreign:
+        return _with_unknown_fields_aside(row)
+    converted = {k: v for k, v in dialect.convert(row, 0).items() if v is not None}
+    return _swapped(converted) if _is_turned(row, converted) else converted
+
+
+def _read(value: object) -> object:
+    """Make the canonical row of any posted value that is a row of one of the formats."""
+    if not isinstance(value, dict):
+        return value
+    canonical = canonical_row(value)
+    if _dialect_of(value).is_foreign:
+        _check_converted(canonical, _dialect_of(value))
+    return canonical
+
+
+def _check_converted(row: Mapping[str, Any], dialect: Dialect) -> None:
+    """Fields that the sender did not write are no place to find a fault at."""
+    try:
+        PairIn.model_validate(row)
+    except ValidationError as error:
+        raise ValueError(f"as a row of {dialect.name}: {describe(error)}") from None
+
+
+PostedPair = Annotated[PairIn, BeforeValidator(_read)]
+
+
+def _dialect_of(row: Mapping[str, Any]) -> Dialect:
+    found = candidates(row)
+    # with both a row's own fields and another format's, the row's own are what is documented here
+    canonical = DIALECTS[CANONICAL]
+    if not found or canonical in found:
+        return canonical
+    if len(found) > 1:
+        names = ", ".join(dialect.name for dialect in found)
+        raise RowInvalid(f"the fields fit several formats ({names}): send prompt and responses")
+    return found[0]
+
+
+def _with_unknown_fields_aside(row: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: value for name, value in row.items() if name in _FIELDS}
+    unknown = {name: value for name, value in row.items() if name not in _FIELDS}
+    metadata = known.get("metadata") or {}
+    faults = [
+        _fault(name, value, message)
+        for name, value in unknown.items()
+        if (message := _misspelt(name, known) or _contradiction(name, value, metadata))
+    ]
+    if faults:
+        raise ValidationError.from_exception_data("pair", faults)
+    if not unknown or not isinstance(metadata, dict):
+        return known
+    return {**known, "metadata": {**unknown, **metadata}}
+
+
+def _misspelt(name: str, known: Mapping[str, Any]) -> str | None:
+    missing = [field for field in _FIELDS if field not in known]
+    near = get_close_matches(name.lower(), missing, n=1, cutoff=_ALIKE)
+    return f"there is no such field; did you mean {near[0]}?" if near else None
+
+
+def _contradiction(name: str, value: object, metadata: object) -> str | None:
+    if isinstance(metadata, dict) and name in metadata and metadata[name] != value:
+        return "differs from the field of metadata"
+    return None
+
+
+def _fault(name: str, value: object, message: str) -> InitErrorDetails:
+    kind = PydanticCustomError("unknown_field", "{message}", {"message": message})
+    return InitErrorDetails(type=kind, loc=(name,), input=shown(value))
+
+
+def _is_turned(row: Mapping[str, Any], converted: Mapping[str, Any]) -> bool:
+    """Whether the format puts the second response of the posted row first."""
+    if "chosen" in row and "rejected" in row:
+        return bool(converted["metadata"]["chosen_side"] == "b")
+    return "conversation_a" in row and converted.get("model_a") != row.get("model_a")
+
+
+def _swapped(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a converted row with its two sides exchanged: texts, models, and what was said."""
+    swapped = dict(row)
+    for name in _SIDES:
+        for side, other in (("a", "b"), ("b", "a")):
+            swapped.pop(f"{name}_{side}", None)
+            if f"{name}_{other}" in row:
+                swapped[f"{name}_{side}"] = row[f"{name}_{other}"]
+    swapped["human"] = [_mirrored(vote) for vote in row.get("human", ())]
+    swapped["judges"] = {name: _mirrored(said) for name, said in row.get("judges", {}).items()}
+    metadata = row.get("metadata", {})
+    if "chosen_side" in metadata:
+        swapped["metadata"] = {**metadata, "chosen_side": "a"}
+    return swapped
+
+
+def _mirrored(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {**said, "label": swap_label(parse_label(said["label"]))}

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import httpx
+import pytest
+
+from app.datasets.service import PairKey
+from app.label_uses import marks
+from tests.app.rows import certify, labelled_rows, upload
+
+
+async def uses(client: httpx.AsyncClient, dataset: str, **options: Any) -> tuple[int, int]:
+    certificate = await certify(client, dataset, **options)
+    return certificate["label_set_uses"], certificate["label_set_plans"]
+
+
+async def plan(client: httpx.AsyncClient, targets: list[float]) -> None:
+    body = {
+        "dataset": "rivers",
+        "cascade": {"judges": ["cheap", "dear"]},
+        "target_agreements": targets,
+    }
+    assert (await client.post("/v1/plans", json=body)).status_code == 200
+
+
+async def test_the_same_request_is_the_same_test(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(200))
+    assert [await uses(client, "rivers") for _ in range(2)] == [(1, 0), (1, 0)]
+    assert await uses(client, "rivers", seed=1) == (2, 0)
+    assert await uses(client, "rivers", cascade={"judges": ["dear"]}) == (3, 0)
+
+
+async def test_plans_count_until_they_are_certified(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(200))
+    await plan(client, [0.7, 0.8, 0.9])
+    assert await uses(client, "rivers", target_agreement=0.8) == (1, 2)
+    await plan(client, [0.8])
+    certificate = await certify(client, "rivers", target_agreement=0.7)
+    assert (certificate["label_set_uses"], certificate["label_set_plans"]) == (2, 1)
+    assert "1 more were looked at in plans" in certificate["claim"]
+    assert "All 3 together hold with probability at least 0.7 " in certificate["claim"]
+
+
+async def test_copies_of_the_labels_are_the_same_labels(client: httpx.AsyncClient) -> None:
+    rows = labelled_rows(300)
+    first = await upload(client, "rivers", rows)
+    await certify(client, "rivers")
+    await upload(client, "copy", rows[1:])
+    assert await uses(client, "copy", seed=1) == (2, 0)
+    await upload(client, "half", rows[150:])
+    assert await uses(client, "half") == (3, 0)
+    await upload(client, "others", labelled_rows(350, seed=0)[300:])
+    assert await uses(client, "others") == (1, 0)
+    deleted = await client.delete(f"/v1/datasets/{first['id']}", params={"force": True})
+    assert deleted.status_code == 204
+    await upload(client, "again", rows)
+    assert await uses(client, "again", seed=2) == (4, 0)
+
+
+async def test_many_tests_leave_no_probability_together(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(300))
+    for seed in range(11):
+        certificate = await certify(client, "rivers", target_agreement=0.7, seed=seed)
+    assert "All 11 together hold with no probability" in certificate["claim"]
+
+
+@pytest.mark.parametrize("n", [0, 3, 500])
+def test_marks_are_the_smallest_hashes(n: int) -> None:
+    hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(n)]
+    keys = [PairKey(0, 0, "p", "g", None, one, None, None, None, {}) for one in hashes]
+    battle = PairKey(0, 0, "b", "g", None, None, None, None, None, {})
+    assert marks([*keys, *keys, battle]) == [one[:32] for one in sorted(hashes)[:64]]

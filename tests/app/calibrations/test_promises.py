@@ -1,0 +1,135 @@
+"""What a certificate says that it promises, and on what it may not rest."""
+
+from __future__ import annotations
+
+import itertools
+
+import httpx
+import pytest
+
+from tests.app.rows import certify, labelled_rows, upload
+
+
+async def test_a_metadata_field_that_no_pair_has_is_no_slice(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(100))
+    body = {
+        "dataset": "rivers",
+        "cascade": {"judges": ["cheap", "dear"]},
+        "slices": "metadata.tasks",
+    }
+    response = await client.post("/v1/calibrations", json=body)
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
+        {"loc": ["body", "slices"], "msg": "no pair has the metadata field 'metadata.tasks'"}
+    ]
+
+
+@pytest.mark.parametrize("rule", ["joint", "each", "common"])
+async def test_slices_hold_as_declared(client: httpx.AsyncClient, rule: str) -> None:
+    await upload(client, "rivers", labelled_rows(600))
+    certificate = await certify(
+        client, "rivers", slices="task", slice_rule=rule, target_agreement=0.8
+    )
+    assert certificate["status"] == "certified"
+    parts = certificate["certificates"]
+    assert [part["slice"] for part in parts] == ["lakes", "rivers"]
+    is_common = parts[0]["thresholds"] == parts[1]["thresholds"]
+    assert is_common == (rule == "common")
+    said = {"joint": "hold together", "each": "holds alone", "common": "same thresholds"}
+    assert said[rule] in certificate["claim"]
+
+
+async def test_a_menu_says_that_its_targets_hold_together(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(400))
+    certificate = await certify(client, "rivers", target_agreement=0.7, menu=[0.8])
+    for part in certificate["certificates"]:
+        assert "one of 2 targets declared together: with probability at least 0.9" in part["claim"]
+
+
+METHODS = [
+    "auto", "diagonal", "strongest", "learned", "pareto_testing", "stagewise", "simultaneous",
+    "sequential", "average",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_every_method_makes_a_certificate_that_judges(
+    client: httpx.AsyncClient, method: str
+) -> None:
+    await upload(client, "rivers", labelled_rows(500))
+    certificate = await certify(client, "rivers", method=method, target_agreement=0.75)
+    assert certificate["status"] == "certified"
+    assert certificate["method"] == method
+    body = {"dataset": "rivers", "calibration": certificate["id"]}
+    pair = {**labelled_rows(501)[500], "human": []}
+    response = await client.post(
+        "/v1/judgments", json={"pairs": [pair], "calibration": body["calibration"]}
+    )
+    assert response.json()["verdicts"][0]["calibration"] == certificate["id"]
+
+
+async def test_simultaneous_bounds_are_told(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(300))
+    certificate = await certify(client, "rivers", method="simultaneous", target_agreement=0.75)
+    bounds = certificate["calibration"]["bounds"]
+    assert len(bounds) == 14
+    assert all(0 <= bound["agreement_lower_bound"] <= 1 for bound in bounds)
+    paths = (await certify(client, "rivers"))["calibration"]["paths"]
+    assert [path["path"] for path in paths] == ["diagonal", "strongest"]
+
+
+async def test_labels_are_taken_in_the_order_in_which_they_came(
+    client: httpx.AsyncClient,
+) -> None:
+    """The first half is labelled last: what was certified before it must stay."""
+    rows = labelled_rows(400)
+    late = [{**row, "human": []} for row in rows[:200]]
+    await upload(client, "rivers", [*late, *rows[200:]])
+    options = {"method": "sequential", "target_agreement": 0.8, "part": None}
+    before = await certify(client, "rivers", **options)
+    labels = [{"dataset": "rivers", "pair": row["id"], **row["human"][0]} for row in rows[:200]]
+    assert (await client.post("/v1/labels", json={"labels": labels})).status_code == 201
+    after = await certify(client, "rivers", **options)
+    assert after["calibration"]["pairs"] > before["calibration"]["pairs"]
+    thresholds = [
+        [tier["threshold"] for tier in certificate["thresholds"]] for certificate in (before, after)
+    ]
+    assert all(
+        old is None or (new is not None and new <= old)
+        for old, new in zip(*thresholds, strict=True)
+    )
+
+
+async def test_one_prompt_in_several_groups_is_said(client: httpx.AsyncClient) -> None:
+    rows = labelled_rows(300)
+    for number, row in enumerate(rows):
+        row |= {"prompt": f"Question {number // 3}?", "group": f"g{number}"}
+    await upload(client, "rivers", rows)
+    certificate = await certify(client, "rivers", target_agreement=0.75)
+    assert certificate["calibration"]["prompts_in_several_groups"] == 100
+    assert "100 prompts occur in several groups" in certificate["claim"]
+
+
+async def test_a_random_annotator_with_a_preference_is_not_a_random_pair_with_one(
+    client: httpx.AsyncClient,
+) -> None:
+    """People are sure where the judge is right, and mostly call ties where it is wrong."""
+    rows = labelled_rows(400, dear=0.9)
+    for row, sides in zip(rows, itertools.cycle(["sure", "sure", "torn"]), strict=False):
+        right = "a" if row["judges"]["dear"]["p_a"] > 0.5 else "b"
+        wrong = "b" if right == "a" else "a"
+        labels = [right] * 5 if sides == "sure" else [wrong, *["tie"] * 4]
+        row["human"] = [
+            {"annotator": f"person {i}", "label": label} for i, label in enumerate(labels)
+        ]
+    await upload(client, "rivers", rows)
+    options = {
+        "cascade": {"judges": ["dear"]},
+        "label_rule": "random_annotator",
+        "method": "strongest",
+        "failure_probability": 0.2,
+    }
+    certificate = await certify(client, "rivers", target_agreement=0.85, **options)
+    # of 2 x 5 + 1 x 1 labels that are no ties 10 agree, though of the pairs only two thirds do
+    assert certificate["calibration"]["agreement"] == pytest.approx(10 / 11, abs=0.01)
+    assert certificate["status"] == "certified"

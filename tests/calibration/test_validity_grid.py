@@ -1,0 +1,130 @@
+"""The promise in many worlds, at many sizes and targets: the long form, which can be resumed.
+
+Each cell's count of broken promises is appended to a file and read back by a later run, as long as
+the code of the package is the same. `TRIBUNAL_VALIDITY_FILE` names the file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+
+import calibration
+from tests.calibration.adversarial_worlds import ALL_WORLDS
+from tests.calibration.options import INVALID, OPTIONS, Option
+from tests.calibration.simulation import allowed_share
+from tests.calibration.worlds import World
+
+_FILE: Final = Path(os.environ.get("TRIBUNAL_VALIDITY_FILE", ".validity.jsonl"))
+_DEFAULT: Final = OPTIONS["auto"]
+_LEAST_FAVOURABLE: Final = ("just above the target", "switching", "few values")
+_TARGETS: Final = (0.05, 0.1, 0.15, 0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", _TARGETS)
+@pytest.mark.parametrize("n", [100, 500, 1000])
+@pytest.mark.parametrize("world", ALL_WORLDS)
+def test_default_in_every_world(world: str, n: int, target: float) -> None:
+    _check("auto", world, n, target, 0.1, 2000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", _TARGETS)
+@pytest.mark.parametrize("n", [30, 250])
+@pytest.mark.parametrize("world", ALL_WORLDS)
+def test_default_on_few_labels(world: str, n: int, target: float) -> None:
+    _check("auto", world, n, target, 0.1, 500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0.1, 0.2])
+@pytest.mark.parametrize("n", [100, 500])
+@pytest.mark.parametrize("world", ALL_WORLDS)
+def test_default_at_a_smaller_failure_probability(world: str, n: int, target: float) -> None:
+    _check("auto", world, n, target, 0.05, 500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("n", [100, 500])
+@pytest.mark.parametrize("world", ["just above the target", "overconfident top"])
+def test_default_with_other_numbers_of_judges(world: str, n: int, k: int) -> None:
+    _check("auto", world, n, 0.15, 0.1, 500, k=k)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [100, 500])
+@pytest.mark.parametrize("world", _LEAST_FAVOURABLE)
+@pytest.mark.parametrize("option", [name for name in OPTIONS if name != "auto"])
+def test_every_option_in_the_least_favourable_worlds(option: str, world: str, n: int) -> None:
+    _check(option, world, n, 0.2, 0.1, 500 if "at will" in option else 2000)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_keeps_its_promise(option: str) -> None:
+    draws = 60 if "at will" in option else 150
+    broken = _broken(OPTIONS[option], ALL_WORLDS["few values"](0.2), 100, 0.2, 0.1, draws)
+    assert broken / draws <= allowed_share(0.1, draws)
+
+
+@pytest.mark.parametrize("rule", [name for name in INVALID if name != "start from own counts"])
+def test_the_harness_flags_what_is_invalid(rule: str) -> None:
+    world, n, option = INVALID[rule]
+    draws = 200
+    broken = _broken(option, ALL_WORLDS[world](0.2), n, 0.2, 0.1, draws)
+    assert broken / draws > allowed_share(0.1, draws)
+
+
+@pytest.mark.slow
+def test_the_harness_flags_a_start_from_own_counts() -> None:
+    world, n, option = INVALID["start from own counts"]
+    draws = 20_000
+    broken = _broken(option, ALL_WORLDS[world](0.2), n, 0.2, 0.1, draws)
+    assert broken / draws > allowed_share(0.1, draws)
+
+
+def _check(
+    option: str, world: str, n: int, target: float, level: float, draws: int, *, k: int = 3
+) -> None:
+    cell = json.dumps([_code(), option, world, n, target, level, draws, k])
+    broken = _known().get(cell)
+    if broken is None:
+        made = _with_judges(ALL_WORLDS[world](target), k)
+        broken = _broken(OPTIONS[option], made, n, target, level, draws)
+        with _FILE.open("a") as file:
+            file.write(json.dumps([cell, broken]) + "\n")
+    print(f"{option} | {world} | n {n} | target {target} | k {k}: {broken / draws:.4f}")  # noqa: T201
+    assert broken / draws <= allowed_share(level, draws)
+
+
+def _broken(option: Option, world: World, n: int, target: float, level: float, draws: int) -> int:
+    return sum(
+        option(world, n, target, level, np.random.default_rng([17, draw])) for draw in range(draws)
+    )
+
+
+def _with_judges(world: World, k: int) -> World:
+    """The world with its judges repeated or left out."""
+    columns = np.arange(k) % world.confidence.shape[1] if k != 3 else slice(None)
+    return World(world.confidence[:, columns], world.error_probability[:, columns], world.mass)
+
+
+def _known() -> dict[str, int]:
+    if not _FILE.exists():
+        return {}
+    return dict(json.loads(line) for line in _FILE.read_text().splitlines())
+
+
+@functools.cache
+def _code() -> str:
+    folder = Path(calibration.__file__).parent
+    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(sources).hexdigest()[:16]
