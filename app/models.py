@@ -229,6 +229,9 @@ class Verdict(Base):
     __table_args__ = (UniqueConstraint("batch_seq", "position"),)
 
 
+UNFINISHED_BATCH = ("validating", "in_progress", "finalizing", "cancelling")
+
+
 class Batch(Listed, Base):
     """A cascade over a dataset; its counts are sums over its finished shards."""
 

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Batch, Shard, Verdict
+from app.models import UNFINISHED_BATCH, Batch, Shard, Verdict
 from app.pagination import fetch_page
 
-UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
+UNFINISHED = UNFINISHED_BATCH
 _CHUNK = 1_000
 
 

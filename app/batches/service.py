@@ -18,7 +18,7 @@ from app.datasets.service import PairKey
 from app.errors import Conflict, NotFound, Unprocessable
 from app.judgments.authority import Authority, authority_of
 from app.judgments.promise import Attendance, suspended_because
-from app.judgments.service import promise_of, show_stored
+from app.judgments.service import promise_of
 from app.lookup import by_public_id
 from app.models import Batch, Certificate, Dataset, Shard, new_id
 from app.parts import Membership, membership
@@ -225,16 +225,25 @@ async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, An
 
 async def _stream(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
     async with running.db.read() as session:
+        promise = _promise_now(batch, await _certificate(session, batch))
         async for verdict in queries.verdicts(session, batch.seq):
-            yield show_stored(verdict)
+            yield {**verdict.body, "promise": promise}
+
+
+async def _certificate(session: AsyncSession, batch: Batch) -> Certificate | None:
+    return await session.get(Certificate, batch.certificate_seq) if batch.certificate_seq else None
+
+
+def _promise_now(batch: Batch, certificate: Certificate | None) -> str:
+    """A revoked certificate promises nothing any more, of what was judged before either."""
+    is_revoked = certificate is not None and certificate.revoked_at is not None
+    return "none" if is_revoked else batch.promise
 
 
 async def show(session: AsyncSession, batch: Batch) -> dict[str, Any]:
     """Return a batch as users see it, counts and money summed over its shards."""
     shards = await queries.shards(session, batch.seq)
-    certificate = (
-        await session.get(Certificate, batch.certificate_seq) if batch.certificate_seq else None
-    )
+    certificate = await _certificate(session, batch)
     return {
         "id": batch.id,
         "object": "batch",
@@ -246,7 +255,7 @@ async def show(session: AsyncSession, batch: Batch) -> dict[str, Any]:
         "part": batch.request["part"],
         "request_counts": _request_counts(batch, shards),
         "shards": Counter(shard.state for shard in shards),
-        "promise": batch.promise,
+        "promise": _promise_now(batch, certificate),
         "suspended_because": batch.suspended_because,
         "cost_usd": _cost(shards),
         "budget_usd": None,

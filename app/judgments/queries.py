@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Verdict
+from app.models import UNFINISHED_BATCH, Batch, Certificate, Verdict
 
 _WINDOW = 200
 
@@ -46,3 +46,25 @@ async def page(
     if after is not None:
         query = query.where(Verdict.seq > after)
     return (await session.scalars(query)).all()
+
+
+async def without_promise(session: AsyncSession, rows: Sequence[Verdict]) -> dict[int, str]:
+    """Return what verdicts promise now whose promise has not come yet, or is gone.
+
+    Keyed by the verdict's number: "suspended" while its batch still runs, because the promise is on
+    the whole run; "none" where the certificate was revoked since.
+    """
+    query = (
+        select(Verdict.seq, Certificate.revoked_at)
+        .join(Certificate, Certificate.seq == Verdict.certificate_seq)
+        .outerjoin(Batch, Batch.seq == Verdict.batch_seq)
+        .where(
+            Verdict.seq.in_([row.seq for row in rows]),
+            Verdict.promise == "certified",
+            or_(Certificate.revoked_at.is_not(None), Batch.status.in_(UNFINISHED_BATCH)),
+        )
+    )
+    return {
+        seq: "suspended" if revoked_at is None else "none"
+        for seq, revoked_at in await session.execute(query)
+    }

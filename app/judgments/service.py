@@ -115,18 +115,17 @@ async def list_verdicts(running: Runtime, chosen: Filter, limit: int, after: str
             certificate_seq=certificate.seq if certificate else None,
             status=chosen.status,
         )
-    return page_of(rows, limit, _show_stored, key="verdict_id")
+        now = await queries.without_promise(session, rows)
+    return page_of(
+        rows, limit, lambda row: _listed(row, now.get(row.seq, row.promise)), key="verdict_id"
+    )
 
 
-def show_stored(row: Verdict) -> dict[str, Any]:
-    """Return a stored verdict as users see it, with the promise as it stands now."""
-    return {**row.body, "promise": row.promise}
-
-
-def _show_stored(row: Verdict) -> dict[str, Any]:
+def _listed(row: Verdict, promise: str) -> dict[str, Any]:
     return {
         "verdict_id": str(row.seq),
-        **show_stored(row),
+        **row.body,
+        "promise": promise,
         "created_at": row.created_at.isoformat(),
     }
 

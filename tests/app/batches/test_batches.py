@@ -145,3 +145,30 @@ async def test_posted_pairs_become_a_batch_on_request(client: httpx.AsyncClient)
         "/v1/judgments", json={"pairs": [pairs[0], pairs[0]]}, headers=headers
     )
     assert twice.status_code == 422
+
+
+async def test_a_revoked_certificate_promises_nothing_of_what_it_judged(
+    client: httpx.AsyncClient,
+) -> None:
+    await upload(client, "rivers", labelled_rows(300))
+    certificate = await certify(
+        client, "rivers", target_agreement=0.8, part={**PART, "side": "calibration"}
+    )
+    created = await client.post(
+        "/v1/batches",
+        json={
+            "dataset": "rivers", "calibration": certificate["id"], "part": {**PART, "side": "test"},
+        },
+    )  # fmt: skip
+    ended = await wait_for(client, created.json()["id"])
+    address = f"/v1/batches/{ended['id']}"
+    listed = {"calibration": certificate["id"]}
+    assert ended["promise"] == "certified"
+    verdicts = (await client.get("/v1/judgments", params=listed)).json()["data"]
+    assert {verdict["promise"] for verdict in verdicts} == {"certified"}
+    await client.post(f"/v1/calibrations/{certificate['id']}/revoke")
+    assert (await client.get(address)).json()["promise"] == "none"
+    verdicts = (await client.get("/v1/judgments", params=listed)).json()["data"]
+    assert {verdict["promise"] for verdict in verdicts} == {"none"}
+    results = (await client.get(f"{address}/results")).text.splitlines()
+    assert {json.loads(line)["promise"] for line in results} == {"none"}
