@@ -38,6 +38,7 @@ from app.reports.routes import router as reports
 from app.responses import TextsResponse
 from app.runtime import Running, Runtime
 from app.settings import Settings
+from app.stopping import Stopping, noticing_stop
 
 _log = logging.getLogger(__name__)
 _DESCRIPTION = """Which of two answers do people prefer, and how sure is that?
@@ -59,7 +60,10 @@ def create_app(
         async with open_runtime(settings, judge_transport) as running:
             app.state.runtime = running
             await _start_work(running)
-            yield
+            stopping = Stopping()
+            app.state.stopping = stopping
+            with noticing_stop(stopping.begin):
+                yield
 
     app = FastAPI(
         title="Tribunal",

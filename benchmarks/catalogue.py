@@ -29,5 +29,6 @@ BENCHMARKS: dict[str, Preparation] = {
     "bradley-terry": bradley_terry.prepare,
     "krippendorff": krippendorff.prepare,
     "bootstrap-ranks": bootstrap_ranks.prepare,
+    "bootstrap-ranks-million": bootstrap_ranks.prepare_million,
     "student": student.prepare,
 }

@@ -18,7 +18,7 @@ _TOLERANCE = 1e-3
 def evalica_fit(made: MadeComparisons) -> Callable[[], dict[str, float]]:
     """Prepare outcomes in evalica's own form; the call returns log-strengths with mean 0."""
     outcomes = {1.0: evalica.Winner.X, 0.5: evalica.Winner.Draw, 0.0: evalica.Winner.Y}
-    winners = [outcomes[score] for score in made.score.tolist()]
+    winners = [outcomes[score] for score in made.score]
 
     def fit() -> dict[str, float]:
         scores = evalica.bradley_terry(made.left, made.right, winners).scores

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
-FloatArray = NDArray[np.float64]
 
 _SPREAD = 0.7
 _TIE_SHARE = 0.1
@@ -19,7 +16,7 @@ class MadeComparisons:
 
     left: list[str]
     right: list[str]
-    score: FloatArray
+    score: list[float]
 
 
 def made_comparisons(n: int, n_models: int, rng: np.random.Generator) -> MadeComparisons:
@@ -31,4 +28,4 @@ def made_comparisons(n: int, n_models: int, rng: np.random.Generator) -> MadeCom
     chance = 1.0 / (1.0 + np.exp(strength[right] - strength[left]))
     score = (rng.uniform(size=n) < chance).astype(np.float64)
     score[rng.uniform(size=n) < _TIE_SHARE] = 0.5
-    return MadeComparisons(names[left].tolist(), names[right].tolist(), score)
+    return MadeComparisons(names[left].tolist(), names[right].tolist(), score.tolist())

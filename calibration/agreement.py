@@ -2,7 +2,8 @@
 
 Two-rater statistics take two arrays of category codes (`MISSING` where a rater said nothing),
 statistics of many raters take vote counts of shape (units, categories). Each is a function of sums
-over units, so its cluster-bootstrap interval is a few matrix products.
+over units; its interval leaves out one group of units at a time (`calibration.group_jackknife`).
+The argument `bootstrap` says what the groups are and the confidence level.
 """
 
 from __future__ import annotations
@@ -13,17 +14,39 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.ceiling import CeilingComparison, compare_with_ceiling, leave_one_out_agreement
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.labels import MISSING, N_LABELS, TIE, FloatArray, IntArray, coded
-from calibration.resampling import (
-    ClusterBootstrap,
-    estimate_ratio,
-    estimate_share,
-    estimate_statistic,
+from calibration.group_jackknife import group_ratio, group_share, group_statistic
+from calibration.krippendorff import Metric, krippendorffs_alpha
+from calibration.labels import (
+    MISSING,
+    N_LABELS,
+    FloatArray,
+    IntArray,
+    coded,
+    rated_twice,
 )
+from calibration.resampling import ClusterBootstrap
 
-Metric = Literal["nominal", "ordinal", "interval", "ratio"]
+__all__ = [
+    "CeilingComparison",
+    "KappaWeights",
+    "MacroScores",
+    "Metric",
+    "accuracy_over_orders",
+    "agreement_rate",
+    "cohens_kappa",
+    "compare_with_ceiling",
+    "confusion",
+    "fleiss_kappa",
+    "gwets_ac1",
+    "krippendorffs_alpha",
+    "leave_one_out_agreement",
+    "macro_scores",
+    "percent_agreement",
+]
+
 KappaWeights = Literal["linear", "quadratic"]
 
 
@@ -39,7 +62,7 @@ def agreement_rate(
     Args:
         first: Codes of one rater, shape (units,).
         second: Codes of the other.
-        bootstrap: Resamples of the units.
+        bootstrap: The groups of the units.
         among: Count only units where both chose one of these categories; `(A, B)` gives the
             accuracy of a judge on decided pairs.
 
@@ -50,7 +73,7 @@ def agreement_rate(
     counted = (one != MISSING) & (other != MISSING)
     if among is not None:
         counted &= np.isin(one, among) & np.isin(other, among)
-    return estimate_share(one == other, counted, bootstrap)
+    return group_share(one == other, counted, bootstrap)
 
 
 def accuracy_over_orders(
@@ -65,7 +88,7 @@ def accuracy_over_orders(
         human: Label of people, shape (units,); units where it is missing do not count.
         original: Label of the judge with response a shown first.
         swapped: The same with response b shown first, mapped back to the unit as posted.
-        bootstrap: Resamples of the units.
+        bootstrap: The groups of the units.
 
     Returns:
         The share; n is the number of verdicts, two a unit.
@@ -73,7 +96,7 @@ def accuracy_over_orders(
     people = np.asarray(human, dtype=np.int64)
     counted = people != MISSING
     right = (np.asarray(original) == people).astype(np.float64) + (np.asarray(swapped) == people)
-    return estimate_ratio(right * counted, 2.0 * counted, bootstrap)
+    return group_ratio(right * counted, 2.0 * counted, bootstrap)
 
 
 def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
@@ -85,27 +108,7 @@ def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = No
     votes = np.asarray(counts, dtype=np.float64)
     total = votes.sum(axis=1)
     agreeing = (votes * (votes - 1)).sum(axis=1) / 2
-    return estimate_ratio(agreeing, total * (total - 1) / 2, bootstrap)
-
-
-def leave_one_out_agreement(
-    counts: ArrayLike, bootstrap: ClusterBootstrap | None = None, *, tie: int | None = TIE
-) -> Estimate:
-    """How often one vote agrees with the strict majority of the other votes on its unit.
-
-    A majority is strict when more than half of the other votes are for it. Votes for `tie`, and
-    votes against a majority for `tie`, are left out; None leaves out nothing. n counts votes.
-    """
-    votes = np.asarray(counts, dtype=np.float64)
-    decided = [k for k in range(votes.shape[1]) if k != tie]
-    hits, counted = np.zeros(len(votes)), np.zeros(len(votes))
-    for k in decided:
-        others = votes.copy()
-        others[:, k] -= 1
-        is_majority = others[:, decided] * 2 > others.sum(axis=1, keepdims=True)
-        counted += votes[:, k] * is_majority.any(axis=1)
-        hits += votes[:, k] * is_majority[:, decided.index(k)]
-    return estimate_ratio(hits, counted, bootstrap)
+    return group_ratio(agreeing, total * (total - 1) / 2, bootstrap)
 
 
 def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS) -> IntArray:
@@ -159,7 +162,7 @@ def cohens_kappa(
     cells = np.zeros((len(one), n_categories**2))
     cells[np.nonzero(seen)[0], one[seen] * n_categories + other[seen]] = 1
     statistic = partial(_kappa_of_cells, weights=_kappa_weights(n_categories, weights))
-    return estimate_statistic(cells, statistic, int(seen.sum()), bootstrap)
+    return group_statistic(cells, statistic, int(seen.sum()), bootstrap)
 
 
 def _kappa_weights(n_categories: int, weights: KappaWeights | None) -> FloatArray:
@@ -183,11 +186,11 @@ def fleiss_kappa(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -
     P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
     categories in the pooled votes of those units; Fleiss (1971). n is the number of units.
     """
-    votes = _rated_twice(counts)
+    votes = rated_twice(counts)
     total = votes.sum(axis=1)
     own = _share_of_agreeing_pairs(votes)
     parts = np.column_stack([own, total >= 2, votes])
-    return estimate_statistic(parts, _fleiss_of_sums, int((total >= 2).sum()), bootstrap)
+    return group_statistic(parts, _fleiss_of_sums, int((total >= 2).sum()), bootstrap)
 
 
 def _fleiss_of_sums(sums: FloatArray) -> FloatArray:
@@ -210,80 +213,16 @@ def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> E
     if votes.shape[1] < 2:
         raise InvalidArgument("Gwet's AC1 needs at least two categories")
     total = votes.sum(axis=1)
-    own = _share_of_agreeing_pairs(_rated_twice(votes))
+    own = _share_of_agreeing_pairs(rated_twice(votes))
     shares = votes / np.maximum(total, 1)[:, None]
     parts = np.column_stack([own, total >= 2, total >= 1, shares])
-    return estimate_statistic(parts, _ac1_of_sums, int((total >= 2).sum()), bootstrap)
+    return group_statistic(parts, _ac1_of_sums, int((total >= 2).sum()), bootstrap)
 
 
 def _ac1_of_sums(sums: FloatArray) -> FloatArray:
     shares = sums[:, 3:] / sums[:, 2:3]
     chance = (shares * (1 - shares)).sum(axis=1) / (shares.shape[1] - 1)
     return _above_chance(sums[:, 0] / sums[:, 1], chance)
-
-
-def krippendorffs_alpha(
-    counts: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
-    *,
-    metric: Metric = "nominal",
-    values: ArrayLike | None = None,
-) -> Estimate:
-    """Krippendorff's alpha, 1 - Do / De, from the coincidences within units.
-
-    A unit with m >= 2 votes adds n_c n_k / (m - 1) (n_c (n_c - 1) / (m - 1) on the diagonal) to
-    the coincidences of c and k; missing ratings are simply absent. Krippendorff, "Content
-    Analysis" (2004), chapter 11. n is the number of units with at least two votes. The ordinal
-    distances depend on the margins and are computed anew in every resample.
-
-    Args:
-        counts: Votes by category, shape (units, categories), columns in order for "ordinal".
-        bootstrap: Resamples of the units.
-        metric: How far apart two categories are.
-        values: What each category is worth, for "interval" and "ratio"; default 0, 1, 2, ...
-    """
-    votes = _rated_twice(counts)
-    total = votes.sum(axis=1)
-    coincidences = votes[:, :, None] * votes[:, None, :]
-    diagonal = np.arange(votes.shape[1])
-    coincidences[:, diagonal, diagonal] -= votes
-    coincidences /= np.maximum(total - 1, 1)[:, None, None]
-    worth = np.arange(votes.shape[1]) if values is None else np.asarray(values)
-    statistic = partial(_alpha_of_sums, metric=metric, values=worth.astype(np.float64))
-    flat = coincidences.reshape(len(votes), votes.shape[1] ** 2)
-    return estimate_statistic(flat, statistic, int((total >= 2).sum()), bootstrap)
-
-
-def _alpha_of_sums(sums: FloatArray, metric: Metric, values: FloatArray) -> FloatArray:
-    table = sums.reshape(-1, len(values), len(values))
-    margins = table.sum(axis=2)
-    n = margins.sum(axis=1)
-    distance = _squared_distances(margins, metric, values)
-    observed = (table * distance).sum(axis=(1, 2)) / n
-    expected = np.einsum("ri,rij,rj->r", margins, distance, margins) / (n * (n - 1))
-    return np.where(expected > 0, 1 - observed / expected, np.nan)
-
-
-def _squared_distances(margins: FloatArray, metric: Metric, values: FloatArray) -> FloatArray:
-    """Squared distances between categories, shape (1 or resamples, categories, categories)."""
-    if metric == "nominal":
-        return (1 - np.eye(len(values)))[None]
-    if metric == "ordinal":
-        midranks = margins.cumsum(axis=1) - margins / 2
-        return (midranks[:, :, None] - midranks[:, None, :]) ** 2
-    difference = np.subtract.outer(values, values)
-    if metric == "interval":
-        return (difference**2)[None]
-    total = np.add.outer(values, values)
-    relative = np.divide(difference, total, out=np.zeros_like(difference), where=total != 0)
-    return (relative**2)[None]
-
-
-def _rated_twice(counts: ArrayLike) -> FloatArray:
-    """Vote counts with the units that have fewer than two votes emptied."""
-    votes = np.array(counts, dtype=np.float64)
-    votes[votes.sum(axis=1) < 2] = 0
-    return votes
 
 
 def _share_of_agreeing_pairs(votes: FloatArray) -> FloatArray:

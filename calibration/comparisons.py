@@ -20,6 +20,18 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
+_LENGTHS = "left, right, score and weight must have the same length"
+# A table of all pairs of models is quicker than sorting where it is not much longer than the rows.
+_TABLE_CELLS = 4_000_000
+
+
+class _Numbering(dict[str, int]):
+    """Numbers names in the order of their first look-up."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = number = len(self)
+        return number
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparisons:
@@ -53,23 +65,25 @@ class Comparisons:
             InvalidArgument: Lengths differ, a model meets itself, a score lies outside [0, 1] or a
                 weight is negative or not finite.
         """
-        names = sorted(set(left) | set(right))
-        number = {name: i for i, name in enumerate(names)}
+        if len(left) != len(right):
+            raise InvalidArgument(_LENGTHS)
+        number = _Numbering()
+        firsts, seconds = (
+            np.fromiter(map(number.__getitem__, names), np.int64, len(names))
+            for names in (left, right)
+        )
+        models = sorted(number)
+        place = np.empty(len(models), dtype=np.int64)
+        place[[number[model] for model in models]] = np.arange(len(models))
         scores = np.asarray(score, dtype=np.float64)
         weights = np.ones(len(left)) if weight is None else np.asarray(weight, dtype=np.float64)
-        if not len(left) == len(right) == len(scores) == len(weights):
-            raise InvalidArgument("left, right, score and weight must have the same length")
-        made = cls(
-            tuple(names),
-            np.array([number[name] for name in left], dtype=np.int64),
-            np.array([number[name] for name in right], dtype=np.int64),
-            scores,
-            weights,
-        )
+        made = cls(tuple(models), place[firsts], place[seconds], scores, weights)
         made._check()
         return made
 
     def _check(self) -> None:
+        if not len(self.left) == len(self.score) == len(self.weight):
+            raise InvalidArgument(_LENGTHS)
         if (self.left == self.right).any():
             row = int(np.nonzero(self.left == self.right)[0][0])
             raise InvalidArgument(f"comparison {row}: {self.models[self.left[row]]} meets itself")
@@ -146,55 +160,85 @@ class PairTotals:
 
     def by_model(self, of_first: FloatArray, of_second: FloatArray) -> FloatArray:
         """Sum amounts (resamples, pairs) of the first and second models: (resamples, models)."""
-        pairs = np.arange(len(self.first))
-        shape = (len(pairs), self.n_models)
-        ones = np.ones(len(pairs))
-        first = sparse.csr_array((ones, (pairs, self.first)), shape=shape)
-        second = sparse.csr_array((ones, (pairs, self.second)), shape=shape)
+        pairs = len(self.first)
+        starts, ones = np.arange(pairs + 1), np.ones(pairs)
+        first, second = (
+            sparse.csr_array((ones, model, starts), shape=(pairs, self.n_models))
+            for model in (self.first, self.second)
+        )
         return np.asarray((first.T @ of_first.T + second.T @ of_second.T).T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairLayout:
-    """How comparisons add up to pair totals: a sparse map from rows to (pair, result) columns.
+    """How comparisons add up to pair totals.
+
+    The sums of P pairs are 3 P columns: wins of the first models, of the second ones, and ties. A
+    score strictly between 0 and 1, other than a tie, is split between the wins.
 
     Attributes:
         n_models: Number of models.
-        first: Index of the first model of each pair.
+        first: Index of the first model of each pair, shape (P,).
         second: Index of the second model of each pair.
-        parts: What each comparison adds, shape (n, 3 x pairs): wins of the first, of the second,
-            ties. A score strictly between 0 and 1, other than a tie, is split between the wins.
+        pair: Which pair each comparison is of, shape (n,).
+        amounts: What each comparison adds to the three sums of its pair, each of shape (n,).
     """
 
     n_models: int
     first: IntArray
     second: IntArray
-    parts: sparse.csr_array[Any]
+    pair: IntArray
+    amounts: tuple[FloatArray, FloatArray, FloatArray]
 
     @classmethod
     def of(cls, comparisons: Comparisons) -> PairLayout:
         """Lay out the pairs of models that met."""
-        n, m = len(comparisons), len(comparisons.models)
+        m = len(comparisons.models)
         low = np.minimum(comparisons.left, comparisons.right)
         high = np.maximum(comparisons.left, comparisons.right)
-        met, pair = np.unique(low * m + high, return_inverse=True)
+        met, pair = _numbered(low * m + high, m * m)
         of_first = np.where(comparisons.left == low, comparisons.score, 1 - comparisons.score)
         decided = comparisons.weight * ~comparisons.is_tie
-        amounts = [decided * of_first, decided * (1 - of_first)]
-        amounts.append(comparisons.weight * comparisons.is_tie)
-        columns = np.concatenate([pair + k * len(met) for k in range(3)])
-        rows = np.tile(np.arange(n), 3)
-        parts = sparse.csr_array(
-            (np.concatenate(amounts), (rows, columns)), shape=(n, 3 * len(met))
-        )
-        parts.eliminate_zeros()
-        return cls(m, met // m, met % m, parts)
+        won = decided * of_first
+        amounts = (won, decided - won, comparisons.weight * comparisons.is_tie)
+        return cls(m, met // m, met % m, pair, amounts)
+
+    @property
+    def n_sums(self) -> int:
+        """Number of sums, three for each pair."""
+        return 3 * len(self.first)
+
+    @property
+    def parts(self) -> sparse.csr_array[Any]:
+        """What each comparison adds to each sum, shape (n, sums)."""
+        return self.by_group(np.arange(len(self.pair)), len(self.pair))
+
+    def by_group(self, group: IntArray, n_groups: int) -> sparse.csr_array[Any]:
+        """What each group of comparisons adds to each sum, shape (n_groups, sums)."""
+        rows = [np.flatnonzero(amount) for amount in self.amounts]
+        data = [amount[kept] for amount, kept in zip(self.amounts, rows, strict=True)]
+        columns = [self.pair[kept] + k * len(self.first) for k, kept in enumerate(rows)]
+        where = (group[np.concatenate(rows)], np.concatenate(columns))
+        summed = sparse.coo_array((np.concatenate(data), where), shape=(n_groups, self.n_sums))
+        return summed.tocsr()
 
     def totals(self, sums: FloatArray) -> PairTotals:
-        """Name the columns of sums of shape (resamples, 3 x pairs)."""
+        """Name the columns of sums of shape (resamples, sums)."""
         wins, losses, ties = np.split(sums, 3, axis=1)
         return PairTotals(self.n_models, self.first, self.second, wins, losses, ties)
 
     def whole(self) -> PairTotals:
         """The totals of the sample itself, as one resample."""
-        return self.totals(np.asarray(self.parts.sum(axis=0), dtype=np.float64).reshape(1, -1))
+        pairs = len(self.first)
+        return self.totals(
+            np.concatenate([np.bincount(self.pair, each, pairs) for each in self.amounts])[None]
+        )
+
+
+def _numbered(codes: IntArray, n_codes: int) -> tuple[IntArray, IntArray]:
+    """The distinct codes in increasing order, and the place of each code among them."""
+    if n_codes > _TABLE_CELLS + len(codes):
+        distinct, place = np.unique(codes, return_inverse=True)
+        return distinct, place
+    seen = np.bincount(codes, minlength=n_codes) > 0
+    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[codes]

@@ -40,9 +40,10 @@ def elo_ratings(
         Ratings, shape (resamples, models); one resample by default.
     """
     constants = EloOptions() if options is None else options
-    times = np.ones((1, len(comparisons))) if played is None else played
-    steps = constants.k * comparisons.weight[:, None] * times.T
-    ratings = np.full((len(comparisons.models), len(times)), float(constants.start))
+    if played is None:
+        return _rated_once(comparisons, constants)
+    steps = constants.k * comparisons.weight[:, None] * played.T
+    ratings = np.full((len(comparisons.models), len(played)), float(constants.start))
     rows = zip(comparisons.left, comparisons.right, comparisons.score, steps, strict=True)
     for left, right, score, step in rows:
         difference = (ratings[right] - ratings[left]) / constants.scale
@@ -50,3 +51,16 @@ def elo_ratings(
         ratings[left] += change
         ratings[right] -= change
     return ratings.T
+
+
+def _rated_once(comparisons: Comparisons, constants: EloOptions) -> FloatArray:
+    """The sample alone: plain numbers are ten times as fast as arrays of one element."""
+    ratings = [float(constants.start)] * len(comparisons.models)
+    steps = (constants.k * comparisons.weight).tolist()
+    rows = (comparisons.left.tolist(), comparisons.right.tolist(), comparisons.score.tolist())
+    for left, right, score, step in zip(*rows, steps, strict=True):
+        difference = (ratings[right] - ratings[left]) / constants.scale
+        change = step * (score - 1 / (1 + 10**difference))
+        ratings[left] += change
+        ratings[right] -= change
+    return np.array([ratings])

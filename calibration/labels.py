@@ -16,6 +16,9 @@ A, B, TIE = 0, 1, 2
 MISSING = -1
 N_LABELS = 3
 
+_SAMPLE = 4096
+_FEW = 32  # comparing all ratings with so many values is quicker than sorting them
+
 
 class RatingCounts(NamedTuple):
     """How often each unit got each category, and what the categories are worth."""
@@ -48,10 +51,31 @@ def rating_counts(ratings: ArrayLike) -> RatingCounts:
     The categories are the distinct ratings in increasing order.
     """
     table = np.asarray(ratings, dtype=np.float64)
+    few = _few_distinct(table.reshape(-1))
+    if few is not None:
+        return RatingCounts(np.stack([(table == value).sum(axis=1) for value in few], axis=1), few)
     seen = ~np.isnan(table)
     values, codes = np.unique(table[seen], return_inverse=True)
     unit = np.nonzero(seen)[0]
     return RatingCounts(vote_counts(unit, codes, len(table), max(len(values), 1)), values)
+
+
+def rated_twice(counts: ArrayLike) -> FloatArray:
+    """Vote counts with the units that have fewer than two votes emptied."""
+    votes = np.array(counts, dtype=np.float64)
+    votes[votes.sum(axis=1) < 2] = 0
+    return votes
+
+
+def _few_distinct(ratings: FloatArray) -> FloatArray | None:
+    """The distinct ratings, found without sorting them all; None if there are none or many."""
+    sample = ratings[:: max(1, ratings.size // _SAMPLE)]
+    distinct = np.unique(sample[~np.isnan(sample)])
+    if len(distinct) > _FEW:
+        return None
+    rest = ratings[~(np.isin(ratings, distinct) | np.isnan(ratings))]
+    distinct = np.union1d(distinct, rest)
+    return distinct if 0 < len(distinct) <= _FEW else None
 
 
 def coded(codes: ArrayLike, n_categories: int) -> IntArray:

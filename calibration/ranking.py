@@ -1,44 +1,43 @@
 """Leaderboards: models in order, with an interval and a set of ranks for each.
 
 The methods differ in the rating alone; win rates and counts come with every one. Intervals and
-rank sets come from a cluster bootstrap, usually by prompt.
+rank sets respect groups of comparisons, usually those of one prompt: they come from a bootstrap of
+the groups, or for Bradley-Terry from 50 groups on from the sandwich covariance.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.bradley_terry import (
-    DisconnectedComparisons,
-    NoFiniteStrengths,
-    strength_shares,
-)
+from calibration.bradley_terry import DisconnectedComparisons, NoFiniteStrengths, strength_shares
 from calibration.comparisons import Comparisons
 from calibration.elo import EloOptions
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.model_scores import (
-    Method,
-    ModelScores,
-    RankingOptions,
-    Resampled,
-    TieRule,
-    score_models,
+from calibration.model_scores import Coefficient, ModelScores, score_models
+from calibration.rank_sets import (
+    RankSets,
+    rank_sets,
+    rank_sets_from_covariance,
+    ranks,
+    trivial_rank_sets,
 )
-from calibration.rank_sets import RankSets, rank_sets, ranks, trivial_rank_sets
-from calibration.resampling import (
-    DEFAULT_CONFIDENCE_LEVEL,
-    ClusterBootstrap,
-    estimate_from_draws,
-)
+from calibration.ranking_options import Intervals, Method, RankingOptions, TieRule
+from calibration.rating_estimates import RatingEstimates
+from calibration.records import count_present, count_records, with_baseline
+from calibration.resampling import LARGEST_UNDEFINED_SHARE, ClusterBootstrap
+from calibration.style_control import Covariates
 
 __all__ = [
+    "Coefficient",
     "Comparisons",
+    "Covariates",
     "DisconnectedComparisons",
     "EloOptions",
+    "Intervals",
     "Leaderboard",
     "Method",
     "ModelRating",
@@ -47,9 +46,6 @@ __all__ = [
     "TieRule",
     "rank_models",
 ]
-
-BoolArray = NDArray[np.bool_]
-_SHARES = ("win_rate", "average_win_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +92,10 @@ class Leaderboard:
         n_resamples_undefined: How many of them had no ratings, because some model was missing or
             the points won did not link all models. They are left out; beyond a fifth there are
             neither intervals nor rank sets.
+        intervals: Where the intervals and rank sets of the ratings come from; None without any.
+        is_rankable: Whether any two models can be told apart at the confidence level: False means
+            that the noise exceeds the spread. None without intervals.
+        coefficients: What each covariate does to the log-odds; empty without covariates.
     """
 
     rows: tuple[ModelRating, ...]
@@ -104,125 +104,150 @@ class Leaderboard:
     log_tie: float | None
     n_resamples: int
     n_resamples_undefined: int
+    intervals: Literal["bootstrap", "sandwich"] | None = None
+    is_rankable: bool | None = None
+    coefficients: tuple[Coefficient, ...] = ()
 
 
 def rank_models(
     comparisons: Comparisons,
     options: RankingOptions | None = None,
     bootstrap: ClusterBootstrap | None = None,
+    covariates: Covariates | None = None,
 ) -> Leaderboard:
     """Rank models by their comparisons.
 
     Args:
         comparisons: The comparisons, in the order of play for Elo.
-        options: Method, tie rule and constants; default Bradley-Terry with half-win ties.
-        bootstrap: Resamples of the comparisons' groups; None for no intervals.
+        options: Method, tie rule, intervals and constants; default Bradley-Terry with half-wins.
+        bootstrap: The comparisons' groups, usually their prompts, and resamples of them; None for
+            no intervals.
+        covariates: Features to control for (Bradley-Terry only): the ratings are then the
+            strengths at equal style. Win rates stay what they are.
 
     Raises:
         DisconnectedComparisons: Bradley-Terry strengths are not finite.
-        NoFiniteStrengths: Davidson's tie parameter is not finite.
-        InvalidArgument: There is no comparison, the tie rule does not fit the method, or the
-            baseline is not among the models.
+        NoFiniteStrengths: Davidson's tie parameter, or a coefficient, is not finite.
+        InvalidArgument: There is no comparison, the tie rule, the intervals or the covariates do
+            not fit the method, or the baseline is not among the models.
     """
     chosen = RankingOptions() if options is None else options
-    _check(comparisons, chosen)
+    _check(comparisons, chosen, covariates)
     if chosen.ties == "exclude":
-        bootstrap = None if bootstrap is None else bootstrap.take(~comparisons.is_tie)
-        comparisons = comparisons.take(~comparisons.is_tie)
+        kept = ~comparisons.is_tie
+        bootstrap = None if bootstrap is None else bootstrap.take(kept)
+        covariates = None if covariates is None else covariates.take(kept)
+        comparisons = comparisons.take(kept)
     if not comparisons.weight.any():
         raise InvalidArgument("no comparison to rank the models by")
-    scores = score_models(comparisons, chosen, bootstrap)
-    rows = _rows(comparisons, chosen, scores, bootstrap)
-    has_tie_parameter = scores.strengths is not None and chosen.ties == "davidson"
+    scores = score_models(comparisons, chosen, bootstrap, covariates)
+    return _leaderboard(comparisons, chosen, scores, bootstrap)
+
+
+def _check(
+    comparisons: Comparisons, options: RankingOptions, covariates: Covariates | None
+) -> None:
+    if options.method != "bradley_terry":
+        for name, asked in (
+            ("ties can follow Davidson", options.ties == "davidson"),
+            ("intervals can be those of the sandwich", options.intervals == "sandwich"),
+            ("covariates can be controlled for", covariates is not None),
+        ):
+            if asked:
+                raise InvalidArgument(f"{name} only with the method bradley_terry")
+    if covariates is not None and options.intervals == "bootstrap":
+        raise InvalidArgument("with covariates there are no bootstrap intervals")
+    if options.ties == "davidson" and not np.isin(comparisons.score, (0, 0.5, 1)).all():
+        raise InvalidArgument("Davidson's model needs wins, ties and losses, not shares")
+    _check_baseline(comparisons, options)
+
+
+def _check_baseline(comparisons: Comparisons, options: RankingOptions) -> None:
+    if options.baseline is None:
+        return
+    if options.method != "win_rate":
+        raise InvalidArgument("a baseline is for the method win_rate")
+    if options.baseline not in comparisons.models:
+        raise InvalidArgument(f"the baseline {options.baseline} is not among the models")
+
+
+def _leaderboard(
+    comparisons: Comparisons,
+    options: RankingOptions,
+    scores: ModelScores,
+    bootstrap: ClusterBootstrap | None,
+) -> Leaderboard:
+    sets = _rank_sets(scores, bootstrap)
+    log_tie, intervals, is_rankable = None, None, None
+    if scores.strengths is not None and options.ties == "davidson":
+        log_tie = float(scores.strengths.log_tie[0])
+    if bootstrap is not None:
+        intervals = _source(scores)
+        is_rankable = bool((sets.low > 1).any())
     return Leaderboard(
-        rows=rows,
-        method=chosen.method,
+        rows=_rows(comparisons, options, scores, sets, bootstrap),
+        method=options.method,
         n_comparisons=len(comparisons),
-        log_tie=float(scores.strengths.log_tie[0])
-        if scores.strengths is not None and has_tie_parameter
-        else None,
+        log_tie=log_tie,
         n_resamples=0 if bootstrap is None else bootstrap.n_resamples,
         n_resamples_undefined=scores.rating.n_undefined,
+        intervals=intervals,
+        is_rankable=is_rankable,
+        coefficients=scores.coefficients,
     )
 
 
-def _check(comparisons: Comparisons, options: RankingOptions) -> None:
-    if options.ties == "davidson":
-        if options.method != "bradley_terry":
-            raise InvalidArgument("ties can follow Davidson only with the method bradley_terry")
-        if not np.isin(comparisons.score, (0, 0.5, 1)).all():
-            raise InvalidArgument("Davidson's model needs wins, ties and losses, not shares")
-    if options.baseline is not None:
-        if options.method != "win_rate":
-            raise InvalidArgument("a baseline is for the method win_rate")
-        if options.baseline not in comparisons.models:
-            raise InvalidArgument(f"the baseline {options.baseline} is not among the models")
+def _source(scores: ModelScores) -> Literal["bootstrap", "sandwich"]:
+    return "bootstrap" if scores.errors is None else "sandwich"
+
+
+def _rank_sets(scores: ModelScores, bootstrap: ClusterBootstrap | None) -> RankSets:
+    rating, n_models = scores.rating, len(scores.rating.value)
+    if bootstrap is None:
+        return trivial_rank_sets(n_models)
+    if scores.errors is not None:
+        return rank_sets_from_covariance(
+            rating.value,
+            scores.errors.covariance[:n_models, :n_models],
+            scores.errors.n_groups,
+            bootstrap.confidence_level,
+            np.random.default_rng(bootstrap.seed),
+        )
+    if rating.n_undefined > LARGEST_UNDEFINED_SHARE * bootstrap.n_resamples:
+        return trivial_rank_sets(n_models)
+    n_groups = count_present(bootstrap.group, bootstrap.n_groups)
+    return rank_sets(rating.value, rating.draws, n_groups, bootstrap.confidence_level)
 
 
 def _rows(
     comparisons: Comparisons,
     options: RankingOptions,
     scores: ModelScores,
+    sets: RankSets,
     bootstrap: ClusterBootstrap | None,
 ) -> tuple[ModelRating, ...]:
-    rank, sets = ranks(scores.rating.value), _rank_sets(scores.rating, bootstrap)
+    counted = with_baseline(comparisons, options.baseline)
+    own = comparisons if options.baseline is None else comparisons.take(counted)
+    record, rank = count_records(own), ranks(scores.rating.value)
     strength = None
     if scores.strengths is not None:
-        strength = strength_shares(scores.strengths.log_strength[0])
-    made = []
-    for model in np.argsort(rank, kind="stable").tolist():
-        played = _played(comparisons, options, model)
-        own = bootstrap if bootstrap is None else bootstrap.take(played)
-        n, wins, ties = _record(comparisons.take(played), model)
-        is_share = options.method in _SHARES
-        made.append(
-            ModelRating(
-                model=comparisons.models[model],
-                rating=_estimate(scores.rating, model, n, own if is_share else bootstrap, is_share),
-                strength=None if strength is None else float(strength[model]),
-                win_rate=_estimate(scores.win_rate, model, n, own, is_share=True),
-                rank=int(rank[model]),
-                rank_low=int(sets.low[model]),
-                rank_high=int(sets.high[model]),
-                n=n,
-                wins=wins,
-                losses=n - wins - ties,
-                ties=ties,
-            )
+        strength = strength_shares(scores.strengths.log_strength[0]).tolist()
+    estimates = RatingEstimates(options, scores, record.n)
+    if bootstrap is not None:
+        estimates = estimates.with_groups(bootstrap, own, counted)
+    return tuple(
+        ModelRating(
+            model=comparisons.models[model],
+            rating=estimates.rating(model),
+            strength=None if strength is None else strength[model],
+            win_rate=estimates.win_rate(model),
+            rank=int(rank[model]),
+            rank_low=int(sets.low[model]),
+            rank_high=int(sets.high[model]),
+            n=int(record.n[model]),
+            wins=int(record.wins[model]),
+            losses=int(record.n[model] - record.wins[model] - record.ties[model]),
+            ties=int(record.ties[model]),
         )
-    return tuple(made)
-
-
-def _played(comparisons: Comparisons, options: RankingOptions, model: int) -> BoolArray:
-    """Which comparisons are the model's own (with the baseline alone, if there is one)."""
-    played = (comparisons.left == model) | (comparisons.right == model)
-    if options.baseline is not None:
-        baseline = comparisons.models.index(options.baseline)
-        played &= (comparisons.left == baseline) | (comparisons.right == baseline)
-    return np.asarray(played, dtype=np.bool_)
-
-
-def _record(own: Comparisons, model: int) -> tuple[int, int, int]:
-    """Number of comparisons, wins and ties of a model, from its own comparisons."""
-    score = np.where(own.left == model, own.score, 1 - own.score)
-    return len(own), int((score > 0.5).sum()), int((score == 0.5).sum())
-
-
-def _estimate(
-    scores: Resampled, model: int, n: int, bootstrap: ClusterBootstrap | None, is_share: bool
-) -> Estimate:
-    value = float(scores.value[model])
-    if bootstrap is None or scores.draws is None:
-        defined = value if np.isfinite(value) else None
-        return Estimate(defined, None, None, DEFAULT_CONFIDENCE_LEVEL, n)
-    return estimate_from_draws(value, scores.draws[:, model], n, bootstrap, is_share=is_share)
-
-
-def _rank_sets(rating: Resampled, bootstrap: ClusterBootstrap | None) -> RankSets:
-    if bootstrap is None or rating.draws is None:
-        return trivial_rank_sets(len(rating.value))
-    if not bootstrap.is_enough(bootstrap.n_resamples - rating.n_undefined):
-        return trivial_rank_sets(len(rating.value))
-    return rank_sets(
-        rating.value, rating.draws, bootstrap.n_groups_present, bootstrap.confidence_level
+        for model in np.argsort(rank, kind="stable").tolist()
     )

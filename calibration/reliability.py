@@ -1,9 +1,9 @@
 """Whether a judge's confidences mean what they say, and whether they rank its errors.
 
 A row is one verdict: its confidence (in [.5, 1], below only where a tie is a third class) and
-whether it agrees with people. Calibration is
-measured by binned error (Guo et al. 2017), Brier score and log loss; discrimination by the areas
-under the ROC and precision-recall curves, with agreement as the positive class.
+whether it agrees with people. Calibration is measured by binned error (Guo et al. 2017), Brier
+score and log loss; discrimination by the areas under the ROC and precision-recall curves, with
+agreement as the positive class. `reliability_intervals` has the same figures with intervals.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from calibration.clustered_shares import estimate_clustered_share
 from calibration.confidence import rounded
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.resampling import ClusterBootstrap, estimate_share
+from calibration.resampling import ClusterBootstrap
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -38,8 +39,8 @@ class ReliabilityBin:
         high: Largest confidence, included in the last bin alone.
         n: Number of verdicts.
         mean_confidence: None in an empty bin.
-        accuracy: Share of the verdicts that agree with people, with its Wilson interval (or by
-            group, where a bootstrap was given).
+        accuracy: Share of the verdicts that agree with people, with its Wilson interval (for the
+            effective number of trials, where a bootstrap tells the groups).
     """
 
     low: float
@@ -53,8 +54,8 @@ class ReliabilityBin:
 class Reliability:
     """Figures of one judge; None where one is not defined (no verdicts, or all alike).
 
-    `expected_calibration_error` has bins of equal width, `adaptive_calibration_error` of equal
-    mass; `n` is the number of verdicts.
+    `expected_calibration_error` and `maximum_calibration_error` have bins of equal width,
+    `adaptive_calibration_error` of equal mass; `n` is the number of verdicts.
     """
 
     n: int
@@ -64,9 +65,12 @@ class Reliability:
     log_loss: float | None
     auroc: float | None
     auprc: float | None
+    maximum_calibration_error: float | None
 
 
-class _Verdicts(NamedTuple):
+class Verdicts(NamedTuple):
+    """Checked columns of one judge: confidences rounded to 12 decimals, agreement with people."""
+
     confidence: FloatArray
     correct: BoolArray
 
@@ -78,13 +82,10 @@ def measure_reliability(
 
     Where a confidence is below .5 they divide [0, 1].
     """
-    data = _verdicts(confidence, correct)
-    low = 0.0 if (data.confidence < _LEAST_OF_TWO).any() else _LEAST_OF_TWO
+    widths = fitting_width_edges(confidence, n_bins)
     return Reliability(
-        n=len(data.correct),
-        expected_calibration_error=calibration_error(
-            confidence, correct, equal_width_edges(n_bins, low)
-        ),
+        n=len(checked_verdicts(confidence, correct).correct),
+        expected_calibration_error=calibration_error(confidence, correct, widths),
         adaptive_calibration_error=calibration_error(
             confidence, correct, equal_mass_edges(confidence, n_bins)
         ),
@@ -92,12 +93,19 @@ def measure_reliability(
         log_loss=log_loss(confidence, correct),
         auroc=auroc(confidence, correct),
         auprc=auprc(confidence, correct),
+        maximum_calibration_error=maximum_calibration_error(confidence, correct, widths),
     )
 
 
 def equal_width_edges(n_bins: int = DEFAULT_BINS, low: float = _LEAST_OF_TWO) -> FloatArray:
     """Edges of bins of equal width over [low, 1], shape (n_bins + 1,)."""
     return np.linspace(low, 1.0, n_bins + 1)
+
+
+def fitting_width_edges(confidence: ArrayLike, n_bins: int = DEFAULT_BINS) -> FloatArray:
+    """Edges of equal width over [.5, 1], or over [0, 1] where a confidence is below .5."""
+    is_below = (rounded(confidence) < _LEAST_OF_TWO).any()
+    return equal_width_edges(n_bins, 0.0 if is_below else _LEAST_OF_TWO)
 
 
 def equal_mass_edges(confidence: ArrayLike, n_bins: int = DEFAULT_BINS) -> FloatArray:
@@ -126,16 +134,16 @@ def reliability_bins(
         correct: Whether each verdict agrees with people, shape (n,).
         edges: Increasing; bins are [low, high), the last one [low, high]. The last edge twice
             makes a bin of its own for the verdicts that are exactly certain.
-        bootstrap: Resamples of the rows; None for intervals that take rows as independent.
+        bootstrap: Gives the groups of the rows; None for intervals that take rows as independent.
     """
-    data, limits = _verdicts(confidence, correct), rounded(edges)
-    place = _bin_of(data.confidence, limits)
+    data, limits = checked_verdicts(confidence, correct), rounded(edges)
+    place = bin_of(data.confidence, limits)
     made = []
     for k in range(len(limits) - 1):
         inside = place == k
         n = int(inside.sum())
         mean = float(data.confidence[inside].mean()) if n else None
-        accuracy = estimate_share(data.correct, inside, bootstrap)
+        accuracy = estimate_clustered_share(data.correct, inside, bootstrap)
         made.append(ReliabilityBin(float(limits[k]), float(limits[k + 1]), n, mean, accuracy))
     return tuple(made)
 
@@ -143,27 +151,50 @@ def reliability_bins(
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, edges: ArrayLike) -> float | None:
     """Mean over verdicts of |accuracy - mean confidence| of their bin (expected calibration error).
 
+    Chance alone makes it positive: a calibrated judge with n verdicts in B bins shows about
+    .8 sqrt(B c (1 - c) / n). `calibration_errors` has the value without that part, and intervals.
     Edges are as for `reliability_bins`.
     """
-    data, limits = _verdicts(confidence, correct), rounded(edges)
+    data, limits = checked_verdicts(confidence, correct), rounded(edges)
     if len(data.correct) == 0:
         return None
-    place = _bin_of(data.confidence, limits)
+    place = bin_of(data.confidence, limits)
     gaps = np.bincount(place, weights=data.correct - data.confidence, minlength=len(limits) - 1)
     return float(np.abs(gaps).sum() / len(data.correct))
 
 
+def maximum_calibration_error(
+    confidence: ArrayLike, correct: ArrayLike, edges: ArrayLike
+) -> float | None:
+    """Largest |accuracy - mean confidence| of a bin that holds a verdict (Naeini et al. 2015).
+
+    The bin with the fewest verdicts decides it as a rule, so it is read with its interval or not
+    at all. Edges are as for `reliability_bins`.
+    """
+    data, limits = checked_verdicts(confidence, correct), rounded(edges)
+    if len(data.correct) == 0:
+        return None
+    place = bin_of(data.confidence, limits)
+    gaps = np.bincount(place, weights=data.correct - data.confidence)
+    return float((np.abs(gaps) / np.maximum(np.bincount(place), 1)).max())
+
+
 def brier_score(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     """Mean squared difference of confidence and agreement (Brier 1950)."""
-    data = _verdicts(confidence, correct)
+    data = checked_verdicts(confidence, correct)
     return _mean((data.confidence - data.correct) ** 2)
 
 
 def log_loss(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     """Mean negative log probability of what happened, in nats, probabilities at least 1e-15."""
-    data = _verdicts(confidence, correct)
+    return _mean(row_log_losses(confidence, correct))
+
+
+def row_log_losses(confidence: ArrayLike, correct: ArrayLike) -> FloatArray:
+    """Negative log probability of what happened to each verdict, shape (n,)."""
+    data = checked_verdicts(confidence, correct)
     happened = np.where(data.correct, data.confidence, 1 - data.confidence)
-    return _mean(-np.log(np.clip(happened, _SMALLEST_PROBABILITY, 1)))
+    return np.asarray(-np.log(np.clip(happened, _SMALLEST_PROBABILITY, 1)), dtype=np.float64)
 
 
 def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
@@ -171,7 +202,7 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
 
     The Mann-Whitney statistic by midranks; None unless there are right and wrong verdicts.
     """
-    data = _verdicts(confidence, correct)
+    data = checked_verdicts(confidence, correct)
     right = int(data.correct.sum())
     wrong = len(data.correct) - right
     if right == 0 or wrong == 0:
@@ -185,7 +216,7 @@ def auprc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
 
     Equal confidences enter together; None without a right verdict.
     """
-    data = _verdicts(confidence, correct)
+    data = checked_verdicts(confidence, correct)
     if not data.correct.any():
         return None
     order = np.argsort(-data.confidence, kind="stable")
@@ -196,16 +227,29 @@ def auprc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     return float((np.diff(found, prepend=0) / hits[-1] * found / answered).sum())
 
 
-def _verdicts(confidence: ArrayLike, correct: ArrayLike) -> _Verdicts:
-    scores, right = rounded(confidence), np.asarray(correct, dtype=np.bool_)
+def checked_verdicts(confidence: ArrayLike, correct: ArrayLike) -> Verdicts:
+    """Return one judge's verdicts as arrays.
+
+    Raises:
+        InvalidArgument: Shapes differ, a confidence is nan or outside [0, 1], or agreement is
+            anything but 0 and 1.
+    """
+    scores, right = rounded(confidence), np.asarray(correct)
     if scores.ndim != 1 or scores.shape != right.shape:
         raise InvalidArgument("confidence and correct must be one-dimensional, of equal length")
     if not ((scores >= 0) & (scores <= 1)).all():
         raise InvalidArgument("confidences must lie in [0, 1]; leave failed judgements out")
-    return _Verdicts(scores, right)
+    if not np.isin(right, (0, 1)).all():
+        raise InvalidArgument("correct must be 0 or 1: a verdict agrees with people or does not")
+    return Verdicts(scores, right.astype(np.bool_))
 
 
-def _bin_of(confidence: FloatArray, edges: FloatArray) -> IntArray:
+def bin_of(confidence: FloatArray, edges: FloatArray) -> IntArray:
+    """Number of the bin of each confidence; bins are as for `reliability_bins`.
+
+    Raises:
+        InvalidArgument: Edges decrease, are fewer than two, or leave a confidence out.
+    """
     if len(edges) < 2 or (np.diff(edges) < 0).any():
         raise InvalidArgument("edges must be at least two numbers that do not decrease")
     if confidence.size and (confidence.min() < edges[0] or confidence.max() > edges[-1]):

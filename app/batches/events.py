@@ -15,6 +15,7 @@ from typing import Any, Final
 from app.batches import queries, service
 from app.errors import NotFound
 from app.runtime import Runtime
+from app.stopping import Stopping
 
 POLL_SECONDS: Final = 0.5
 # proxies close a connection that is silent for long
@@ -32,8 +33,13 @@ def has_ended(batch: Mapping[str, Any]) -> bool:
     return batch["status"] not in queries.UNFINISHED
 
 
-async def events(running: Runtime, batch_id: str, last_id: str | None) -> AsyncIterator[str]:
-    """Yield the states of a batch behind `last_id` until it has ended or is deleted."""
+async def events(
+    running: Runtime, batch_id: str, last_id: str | None, stopping: Stopping
+) -> AsyncIterator[str]:
+    """Yield the states of a batch behind `last_id` until it has ended or is deleted.
+
+    They end early where the service stops: a listener may come back with the id of the last event.
+    """
     silent = 0.0
     while (batch := await _look(running, batch_id)) is not None:
         state = state_id(batch)
@@ -43,7 +49,7 @@ async def events(running: Runtime, batch_id: str, last_id: str | None) -> AsyncI
         elif silent >= _SILENCE_SECONDS:
             yield ": still at work\n\n"
             silent = 0.0
-        if has_ended(batch):
+        if has_ended(batch) or stopping.has_begun:
             return
         await asyncio.sleep(POLL_SECONDS)
         silent += POLL_SECONDS

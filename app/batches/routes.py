@@ -82,14 +82,17 @@ async def get_results(batch_id: str, running: Running, http: Request) -> Streami
     },
 )
 async def get_events(
-    batch_id: str, running: Running, last_event_id: Annotated[str | None, Header()] = None
+    batch_id: str,
+    running: Running,
+    http: Request,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Stream a batch's progress as server-sent events, the batch in each, until it has ended."""
     batch = await service.find(running, batch_id)
     if has_ended(batch) and last_event_id == state_id(batch):
         return Response(status_code=204)
     return StreamingResponse(
-        events(running, batch_id, last_event_id),
+        events(running, batch_id, last_event_id, http.app.state.stopping),
         media_type="text/event-stream",
         # an intermediate that gathers a whole answer would hold progress back
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},

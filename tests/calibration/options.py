@@ -149,7 +149,10 @@ def weighted(*, is_declared: bool = True) -> Option:
         sample = world.draw(2 * n, rng)
         probability = np.where(sample.correct[:, 0] > 0, 0.75, 0.25)
         chosen = rng.uniform(size=2 * n) < probability
-        declared: dict[str, Any] = {"weights": 1 / probability[chosen], "min_label_probability": 0.25}
+        declared: dict[str, Any] = {
+            "weights": 1 / probability[chosen],
+            "min_label_probability": 0.25,
+        }
         certificate = certify_cascade(
             sample.confidence[chosen],
             sample.correct[chosen],

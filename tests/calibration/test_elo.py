@@ -3,6 +3,8 @@ from __future__ import annotations
 import evalica
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from calibration.comparisons import Comparisons
 from calibration.elo import EloOptions, elo_ratings
@@ -41,3 +43,14 @@ def test_comparisons_that_are_not_drawn_do_not_count() -> None:
     halved, doubled = elo_ratings(played, None, times)
     assert halved == pytest.approx(elo_ratings(played.take(times[0] > 0))[0])
     assert doubled == pytest.approx(elo_ratings(played, EloOptions(k=8))[0])
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), scale=st.floats(10, 1000))
+def test_sample_alone_is_rated_like_a_resample_with_everything_once(
+    seed: int, scale: float
+) -> None:
+    played = random_comparisons(seed, 60)
+    options = EloOptions(scale=scale)
+    every = elo_ratings(played, options, np.ones((1, 60)))
+    assert elo_ratings(played, options) == pytest.approx(every, abs=1e-9)

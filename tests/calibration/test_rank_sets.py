@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration import rank_sets as module
-from calibration.rank_sets import rank_sets, ranks
+from calibration.rank_sets import rank_sets, rank_sets_from_covariance, ranks
 
 
 def test_equal_values_share_the_better_rank() -> None:
@@ -58,13 +57,31 @@ def test_what_two_models_share_does_not_blur_their_order() -> None:
     assert sets.low.tolist() == [1, 2, 1]
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.linspace(0, 1, 7).tolist()
-    whole = rank_sets(np.array(values), draws(0.1, values), 50, 0.95)
-    monkeypatch.setattr(module, "_BLOCK_CELLS", 100)
-    blocks = rank_sets(np.array(values), draws(0.1, values), 50, 0.95)
-    assert (whole.low == blocks.low).all()
-    assert (whole.high == blocks.high).all()
+def test_covariance_gives_the_sets_of_draws_that_have_it() -> None:
+    values, n_groups = np.array([1.0, 0.8, 0.75, 0.0]), 80
+    root = np.random.default_rng(5).normal(size=(4, 4)) * 0.02
+    drawn = values + np.random.default_rng(6).normal(size=(20_000, 4)) @ root.T
+    covariance = root @ root.T * n_groups / (n_groups - 1)
+    rng = np.random.default_rng(7)
+    found = rank_sets_from_covariance(values, covariance, n_groups, 0.95, rng)
+    wanted = rank_sets(values, drawn, n_groups, 0.95)
+    assert found.low.tolist() == wanted.low.tolist() == [1, 2, 2, 4]
+    assert found.high.tolist() == wanted.high.tolist()
+
+
+def test_covariance_of_one_group_says_nothing() -> None:
+    values = np.array([5.0, 0.0])
+    sets = rank_sets_from_covariance(values, np.eye(2), 1, 0.95, np.random.default_rng(0))
+    assert (sets.low.tolist(), sets.high.tolist()) == ([1, 1], [2, 2])
+
+
+def test_critical_value_of_a_covariance_is_students() -> None:
+    """Two models: the difference needs t of 9 degrees of freedom, two-sided 5 %, 2.262."""
+    for difference, is_told in ((2.15, False), (2.38, True)):
+        values = np.array([difference, 0.0])
+        rng = np.random.default_rng(1)
+        sets = rank_sets_from_covariance(values, np.eye(2) / 2, 10, 0.95, rng)
+        assert (sets.low.tolist() == [1, 2]) == is_told
 
 
 def test_wrong_orders_are_as_rare_as_promised() -> None:

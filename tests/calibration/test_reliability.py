@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 from calibration.errors import InvalidArgument
 from calibration.reliability import (
@@ -15,6 +16,7 @@ from calibration.reliability import (
     equal_mass_edges,
     equal_width_edges,
     log_loss,
+    maximum_calibration_error,
     measure_reliability,
     reliability_bins,
 )
@@ -59,11 +61,39 @@ def test_order_of_verdicts_does_not_matter(verdicts: Verdicts, order: list[int])
         assert getattr(shuffled, name) == pytest.approx(getattr(straight, name), abs=1e-12)
 
 
+@settings(deadline=None)
+@given(some_verdicts(), st.integers(1, 12))
+def test_bins_are_those_of_scikit_learn(verdicts: Verdicts, n_bins: int) -> None:
+    confidence, correct = verdicts
+    inside = np.clip(confidence, 0.501, 0.999) + 1e-6  # its bins are closed on the other side
+    edges = np.linspace(0, 1, n_bins + 1)
+    bins = [b for b in reliability_bins(inside, correct, edges) if b.n]
+    accuracy, mean = calibration_curve(correct, inside, n_bins=n_bins)
+    assert [b.accuracy.value for b in bins] == pytest.approx(accuracy.tolist())
+    assert [b.mean_confidence for b in bins] == pytest.approx(mean.tolist())
+    gaps = np.abs(accuracy - mean)
+    shares = np.array([b.n for b in bins]) / len(correct)
+    assert calibration_error(inside, correct, edges) == pytest.approx(gaps @ shares)
+    assert maximum_calibration_error(inside, correct, edges) == pytest.approx(gaps.max())
+
+
+@settings(deadline=None)
+@given(some_verdicts())
+def test_areas_see_the_ordering_alone(verdicts: Verdicts) -> None:
+    confidence, correct = verdicts
+    for area in (auroc, auprc):
+        assert area(confidence**3 / 2, correct) == pytest.approx(area(confidence, correct))
+    turned = auroc(1 - confidence, ~correct)
+    assert turned == pytest.approx(auroc(confidence, correct))
+
+
 def test_calibration_error_weighs_bins_by_their_verdicts() -> None:
     confidence = [0.55, 0.55, 0.95, 0.95, 0.95, 0.95]
     correct = [True, False, True, True, True, False]
     found = calibration_error(confidence, correct, equal_width_edges(5))
     assert found == pytest.approx(2 / 6 * 0.05 + 4 / 6 * 0.20)
+    largest = maximum_calibration_error(confidence, correct, equal_width_edges(5))
+    assert largest == pytest.approx(0.20)
 
 
 def test_calibrated_confidences_have_little_error() -> None:
@@ -118,6 +148,7 @@ def test_nothing_is_defined_without_verdicts() -> None:
     assert found.n == 0
     assert found.expected_calibration_error is None
     assert found.brier_score is found.log_loss is found.auroc is found.auprc is None
+    assert found.maximum_calibration_error is None
 
 
 def test_areas_need_both_kinds_of_verdicts() -> None:
@@ -134,6 +165,7 @@ def test_certain_and_wrong_has_a_finite_log_loss() -> None:
 def test_three_classes_may_have_confidences_below_one_half() -> None:
     found = measure_reliability([0.4, 0.4, 0.9], [True, False, True], 5)
     assert found.expected_calibration_error == pytest.approx(2 / 3 * 0.1 + 1 / 3 * 0.1)
+    assert found.maximum_calibration_error == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +177,13 @@ def test_three_classes_may_have_confidences_below_one_half() -> None:
         ([0.7], [True], [0.8, 1.0]),
         ([0.7], [True], [1.0, 0.5]),
         ([0.7], [True], [0.5]),
+        ([0.7], [0.5], [0.5, 1.0]),
+        ([0.7], [np.nan], [0.5, 1.0]),
     ],
 )
 def test_impossible_arguments_are_refused(
-    confidence: list[float], correct: list[bool], edges: list[float]
+    confidence: list[float], correct: list[float], edges: list[float]
 ) -> None:
-    with pytest.raises(InvalidArgument):
-        calibration_error(confidence, correct, edges)
+    for measure in (calibration_error, maximum_calibration_error, reliability_bins):
+        with pytest.raises(InvalidArgument):
+            measure(confidence, correct, edges)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import delete
 
@@ -76,6 +78,30 @@ async def test_a_batch_that_is_deleted_ends_its_events(settings: Settings) -> No
             await session.execute(delete(Dataset))
         await asyncio.wait_for(listening, 10)
         assert (await client.get(f"{address}/events")).status_code == 404
+
+
+async def test_listeners_do_not_keep_a_service_from_stopping(settings: Settings) -> None:
+    app: FastAPI = create_app(settings.model_copy(update={"workers": 0}))
+    # a server hands the signal on when it has stopped
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    try:
+        serving = asyncio.create_task(server.serve())
+        for _ in range(3000):
+            if server.started:
+                break
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            address = await start(client)
+            async with client.stream("GET", f"{address}/events") as response:
+                lines = response.aiter_lines()
+                assert await anext(lines) == "id: 0-in_progress"
+                signal.raise_signal(signal.SIGTERM)
+                assert [line async for line in lines]
+        await asyncio.wait_for(serving, 10)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def _listen(app: FastAPI, path: str, sent: asyncio.Queue[dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from app.dialects.canonical import to_pair
 from app.dialects.detection import candidates
 from app.dialects.rows import parse_row
 from app.judgments.rows import PostedPair
+from tests.app.batches.test_batches import wait_for
 from tests.app.problems import assert_answered
 from tests.data_sets import rows
 
@@ -132,6 +133,7 @@ async def test_any_format_becomes_a_batch_on_request(client: httpx.AsyncClient, 
     headers = {"Prefer": "respond-async"}
     made = await client.post("/v1/judgments", json={"pairs": [FORMATS[name]]}, headers=headers)
     assert made.status_code == 202, made.text
+    assert (await wait_for(client, made.json()["id"]))["request_counts"]["completed"] == 1
     listed = await client.get(f"/v1/datasets/{made.json()['dataset']}/pairs")
     stored = listed.json()["data"][0]
     assert (stored.get("response_a") or stored["responses_a"][0]) == LONG

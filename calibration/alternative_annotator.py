@@ -1,0 +1,269 @@
+"""May this judge replace a person? The alternative annotator test.
+
+Each annotator in turn is set against the judge: on every unit, whose label is closer to those of
+the remaining annotators? The judge wins a unit if it is at least as close as the annotator, and
+the annotator if it is at least as close as the judge, so both win where they are equally close.
+With rho_j the share of units that the judge wins against annotator j and r_j the annotator's own
+share, the hypothesis rho_j <= r_j - epsilon is tested for each annotator; epsilon is how much worse
+a judge may be for being cheaper. The share of annotators against whom it is rejected, with the
+false discovery rate held by the procedure of Benjamini and Yekutieli (2001), is the winning rate;
+from one half on the judge passes. Calderon, Reichart, Dror, "The Alternative Annotator Test for
+LLM-as-a-Judge" (2025), who propose epsilon = .2 for experts, .15 for skilled people and .1 for
+crowd workers, at least three annotators and at least 30 units for each.
+
+Their test of a mean difference is Student's, which rejects too often where almost all differences
+are 0. Here it is exact for up to 100 independent units, and where units come in groups it is
+Student's with the groups as the unit of chance; "t" asks for the published form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.group_jackknife import group_statistic
+from calibration.labels import MISSING, FloatArray, IntArray
+from calibration.resampling import ClusterBootstrap
+from calibration.trinomial import mean_p_value
+
+BoolArray = NDArray[np.bool_]
+Closeness = Literal["same", "distance"]
+Test = Literal["t", "exact"]
+TestChoice = Literal["auto", "t"]
+
+MOST_EXACT_UNITS = 100
+PASSING_RATE = 0.5
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatorComparison:
+    """The judge against one annotator.
+
+    Attributes:
+        annotator: Column of the annotator.
+        n: Number of units that both labelled and somebody else, too.
+        judge_wins: Share of them where the judge is at least as close to the others.
+        annotator_wins: Share where the annotator is.
+        p_value: Of "the judge is worse by epsilon or more"; None from fewer than two groups of units.
+        test: How it was computed.
+        is_rejected: Whether that is rejected: the judge may stand in for this annotator.
+    """
+
+    annotator: int
+    n: int
+    judge_wins: float | None
+    annotator_wins: float | None
+    p_value: float | None
+    test: Test | None
+    is_rejected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AlternativeAnnotatorTest:
+    """Whether a judge may replace annotators.
+
+    Attributes:
+        annotators: One comparison for each.
+        winning_rate: Share of the tested annotators against whom the judge is not worse by epsilon
+            or more; None if nobody could be tested.
+        advantage: Mean over annotators of the share of units that the judge wins, by which judges
+            that pass may be compared; n is the number of comparisons on units.
+        is_passed: Whether the winning rate is at least one half.
+        epsilon: How much worse a judge may be.
+        false_discovery_rate: Expected share of wrong rejections among all, at most.
+    """
+
+    annotators: tuple[AnnotatorComparison, ...]
+    winning_rate: float | None
+    advantage: Estimate
+    is_passed: bool
+    epsilon: float
+    false_discovery_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlternativeAnnotatorOptions:
+    """Settings of the test.
+
+    Attributes:
+        epsilon: How much worse than a person a judge may be, in [0, 1).
+        false_discovery_rate: Level of the procedure over annotators.
+        closeness: "same": the share of the other annotators who chose the same category;
+            "distance": minus the root mean square difference from the others' numbers.
+        test: "auto": exact for up to 100 independent units, else Student's by groups; "t":
+            Student's always.
+    """
+
+    epsilon: float = 0.2
+    false_discovery_rate: float = 0.05
+    closeness: Closeness = "same"
+    test: TestChoice = "auto"
+
+
+def alternative_annotator_test(
+    judge: ArrayLike,
+    ratings: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    options: AlternativeAnnotatorOptions | None = None,
+) -> AlternativeAnnotatorTest:
+    """Test whether a judge may replace a person.
+
+    Args:
+        judge: The judge's labels, shape (units,): codes, `MISSING` where it said nothing, or for
+            "distance" numbers, nan where missing. Units without a label are left out, so that what
+            is tested is the judge where it answers.
+        ratings: The annotators' labels in the same form, shape (units, annotators).
+        bootstrap: The groups of the units; None takes every unit as its own group.
+        options: Epsilon, level and closeness.
+
+    Raises:
+        InvalidArgument: Shapes do not fit, or epsilon or the rate is out of range.
+    """
+    chosen = AlternativeAnnotatorOptions() if options is None else options
+    _check(chosen)
+    label, table = np.asarray(judge, dtype=np.float64), np.asarray(ratings, dtype=np.float64)
+    if table.ndim != 2 or label.shape != table.shape[:1]:
+        raise InvalidArgument("judge must have the shape (units,), ratings (units, annotators)")
+    wins = _wins(label, table, chosen.closeness)
+    groups = np.arange(len(label)) if bootstrap is None else bootstrap.group
+    compared = [_compare(j, wins, groups, chosen) for j in range(table.shape[1])]
+    rejected = _rejected(compared, chosen.false_discovery_rate)
+    n_tested = sum(one.p_value is not None for one in compared)
+    rate = len(rejected) / n_tested if n_tested else None
+    return AlternativeAnnotatorTest(
+        annotators=tuple(replace(one, is_rejected=one.annotator in rejected) for one in compared),
+        winning_rate=rate,
+        advantage=_advantage(wins, bootstrap),
+        is_passed=rate is not None and rate >= PASSING_RATE,
+        epsilon=chosen.epsilon,
+        false_discovery_rate=chosen.false_discovery_rate,
+    )
+
+
+def _check(options: AlternativeAnnotatorOptions) -> None:
+    if not 0 <= options.epsilon < 1:
+        raise InvalidArgument(f"epsilon must lie in [0, 1), not {options.epsilon}")
+    if not 0 < options.false_discovery_rate < 1:
+        rate = options.false_discovery_rate
+        raise InvalidArgument(f"false_discovery_rate must lie inside (0, 1), not {rate}")
+
+
+class _Wins(NamedTuple):
+    """Who is at least as close to the others, and where it counts: shape (units, annotators)."""
+
+    judge: BoolArray
+    annotator: BoolArray
+    counted: BoolArray
+
+
+def _wins(label: FloatArray, table: FloatArray, closeness: Closeness) -> _Wins:
+    is_there, has_label = ~np.isnan(table), ~np.isnan(label)
+    if closeness == "same":
+        is_there, has_label = is_there & (table != MISSING), has_label & (label != MISSING)
+    far = _misses if closeness == "same" else _squared_distances
+    ours, theirs = far(label, table, is_there)
+    counted = is_there & (is_there.sum(axis=1, keepdims=True) >= 2) & has_label[:, None]
+    rounding = _ROUNDING * np.maximum(np.abs(ours), np.abs(theirs))
+    with np.errstate(invalid="ignore"):
+        return _Wins(ours <= theirs + rounding, theirs <= ours + rounding, counted)
+
+
+def _misses(
+    label: FloatArray, table: FloatArray, is_there: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """How many other annotators chose something else than the judge, and than the annotator."""
+    same_as_label = is_there & (table == label[:, None])
+    ours = same_as_label.sum(axis=1, keepdims=True) - same_as_label
+    theirs = np.zeros(table.shape)
+    for category in np.unique(table[is_there]):
+        chosen = is_there & (table == category)
+        theirs += chosen * (chosen.sum(axis=1, keepdims=True) - 1)
+    return -ours.astype(np.float64), -theirs
+
+
+def _squared_distances(
+    label: FloatArray, table: FloatArray, is_there: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """Sum of squared differences from the other annotators, of the judge and of the annotator."""
+    middle = table[is_there].mean() if is_there.any() else 0.0
+    numbers = np.where(is_there, table - middle, 0.0)
+    n, first, second = (each.sum(axis=1, keepdims=True) for each in (is_there, numbers, numbers**2))
+    n, first, second = n - is_there, first - numbers, second - numbers**2
+    ours, theirs = label[:, None] - middle, numbers
+    return n * ours**2 - 2 * ours * first + second, n * theirs**2 - 2 * theirs * first + second
+
+
+def _compare(
+    annotator: int, wins: _Wins, groups: IntArray, options: AlternativeAnnotatorOptions
+) -> AnnotatorComparison:
+    rows = wins.counted[:, annotator]
+    judge, person = (each[rows, annotator].astype(np.float64) for each in wins[:2])
+    p_value, test = _test(person - judge, groups[rows], options)
+    n = int(rows.sum())
+    return AnnotatorComparison(
+        annotator=annotator,
+        n=n,
+        judge_wins=float(judge.mean()) if n else None,
+        annotator_wins=float(person.mean()) if n else None,
+        p_value=p_value,
+        test=test,
+        is_rejected=False,
+    )
+
+
+class _Tested(NamedTuple):
+    p_value: float | None
+    test: Test | None
+
+
+def _test(
+    difference: FloatArray, groups: IntArray, options: AlternativeAnnotatorOptions
+) -> _Tested:
+    """P-value of "the mean difference, annotator minus judge, is at least epsilon"."""
+    present, group = np.unique(groups, return_inverse=True)
+    n, n_groups = len(difference), len(present)
+    if n_groups == n and 0 < n <= MOST_EXACT_UNITS and options.test == "auto":
+        below, zero, above = (int((difference == value).sum()) for value in (-1, 0, 1))
+        return _Tested(mean_p_value(below, zero, above, options.epsilon), "exact")
+    if n_groups < 2:
+        return _Tested(None, None)
+    mean = float(difference.mean())
+    residual = np.bincount(group, difference - mean, n_groups)
+    error = float(np.sqrt(n_groups / (n_groups - 1) * (residual**2).sum())) / n
+    if error <= _ROUNDING:
+        return _Tested(_of_unanimous_groups(mean, n_groups, options.epsilon), "exact")
+    return _Tested(float(stats.t.cdf((mean - options.epsilon) / error, n_groups - 1)), "t")
+
+
+def _of_unanimous_groups(mean: float, n_groups: int, epsilon: float) -> float:
+    """Each group is one trial, of the next whole difference that is less good for the judge."""
+    whole = int(np.ceil(mean - _ROUNDING))
+    below, zero, above = (n_groups * (whole == value) for value in (-1, 0, 1))
+    return mean_p_value(below, zero, above, epsilon)
+
+
+def _rejected(compared: list[AnnotatorComparison], rate: float) -> set[int]:
+    """Annotators rejected by the step-up procedure of Benjamini and Yekutieli."""
+    tested = sorted((one.p_value, one.annotator) for one in compared if one.p_value is not None)
+    share = rate / (len(tested) * sum(1 / k for k in range(1, len(tested) + 1))) if tested else 0
+    passed = [k for k, (p_value, _) in enumerate(tested, start=1) if p_value <= k * share]
+    return {annotator for _, annotator in tested[: max(passed, default=0)]}
+
+
+def _advantage(wins: _Wins, bootstrap: ClusterBootstrap | None) -> Estimate:
+    asked = wins.counted.any(axis=0)
+    counted = wins.counted[:, asked].astype(np.float64)
+    parts = np.hstack([wins.judge[:, asked] * counted, counted])
+
+    def mean_rate(sums: FloatArray) -> FloatArray:
+        won, total = np.split(sums, 2, axis=1)
+        return (won / total).mean(axis=1) if won.shape[1] else np.full(len(sums), np.nan)
+
+    return group_statistic(parts, mean_rate, int(counted.sum()), bootstrap, is_share=True)

@@ -1,0 +1,112 @@
+"""How close a judge comes to the agreement of people with one another.
+
+Each vote is held out in turn. Where the other votes on its unit have a strict majority, the person
+who cast it agrees with that majority or not, and so does the judge: both are measured on the same
+units, against the same majorities of the same number of people. A judge may exceed this ceiling,
+because one person's vote is noisier than what a judge can learn of the majority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.group_jackknife import group_ratio, group_statistic
+from calibration.labels import MISSING, TIE, FloatArray, IntArray
+from calibration.resampling import ClusterBootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class CeilingComparison:
+    """Agreement with the strict majority of all votes but one.
+
+    Attributes:
+        people: Of the person whose vote was held out; n counts held-out votes.
+        judge: Of the judge, on the same held-out votes.
+        difference: Judge minus people.
+    """
+
+    people: Estimate
+    judge: Estimate
+    difference: Estimate
+
+
+def leave_one_out_agreement(
+    counts: ArrayLike, bootstrap: ClusterBootstrap | None = None, *, tie: int | None = TIE
+) -> Estimate:
+    """How often one vote agrees with the strict majority of the other votes on its unit.
+
+    A majority is strict when more than half of the other votes are for it. Votes for `tie`, and
+    votes against a majority for `tie`, are left out; None leaves out nothing. n counts votes.
+    """
+    votes = np.asarray(counts, dtype=np.float64)
+    hits, counted = np.zeros(len(votes)), np.zeros(len(votes))
+    for category, held_out, majority in _held_out(votes, tie):
+        counted += held_out * (majority != MISSING)
+        hits += held_out * (majority == category)
+    return group_ratio(hits, counted, bootstrap)
+
+
+def compare_with_ceiling(
+    judge: ArrayLike,
+    counts: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    *,
+    tie: int | None = TIE,
+) -> CeilingComparison:
+    """Measure a judge and the people by the same held-out votes.
+
+    Args:
+        judge: Code of the judge's label, shape (units,); units where it is missing are left out
+            for people, too. A tie of the judge is a disagreement with every other majority.
+        counts: Votes of people by category, shape (units, categories).
+        bootstrap: The groups of the units.
+        tie: The category that is no side: held-out votes for it, and majorities for it, are left
+            out; None leaves out nothing.
+
+    Raises:
+        InvalidArgument: Numbers of units differ.
+    """
+    label, votes = np.asarray(judge, dtype=np.int64), np.asarray(counts, dtype=np.float64)
+    if len(label) != len(votes):
+        raise InvalidArgument("judge and counts must have the same number of units")
+    people, judged, counted = np.zeros((3, len(votes)))
+    for category, held_out, majority in _held_out(votes, tie):
+        seen = held_out * ((majority != MISSING) & (label != MISSING))
+        counted += seen
+        people += seen * (majority == category)
+        judged += seen * (majority == label)
+    return CeilingComparison(
+        people=group_ratio(people, counted, bootstrap),
+        judge=group_ratio(judged, counted, bootstrap),
+        difference=group_statistic(
+            np.column_stack([judged - people, counted]),
+            lambda sums: sums[:, 0] / sums[:, 1],
+            round(float(counted.sum())),
+            bootstrap,
+        ),
+    )
+
+
+class _HeldOut(NamedTuple):
+    """One category: how many votes for it each unit has, and the majority without one of them."""
+
+    category: int
+    votes: FloatArray
+    majority: IntArray
+
+
+def _held_out(votes: FloatArray, tie: int | None) -> Iterator[_HeldOut]:
+    decided = np.array([k for k in range(votes.shape[1]) if k != tie], dtype=np.int64)
+    for k in decided.tolist():
+        others = votes.copy()
+        others[:, k] -= 1
+        is_majority = others[:, decided] * 2 > others.sum(axis=1, keepdims=True)
+        majority = np.where(is_majority.any(axis=1), decided[is_majority.argmax(axis=1)], MISSING)
+        yield _HeldOut(k, votes[:, k], majority)

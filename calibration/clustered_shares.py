@@ -1,0 +1,208 @@
+"""Shares, and differences of shares, of verdicts that come in groups.
+
+Score intervals do not collapse at 0 and 1 and cover with few errors; dependent rows enter them as
+the smaller number of independent rows that would leave the same standard error (Korn and Graubard
+1998). The paired difference is Tango's (1998), that of two shares Newcombe's (1998).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from calibration.binomial import wilson_interval
+from calibration.clusters import Clusters, rarer_outcome, student_quantile
+from calibration.estimate import Estimate
+from calibration.resampling import ClusterBootstrap, Limits
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+_BISECTIONS = 60
+
+
+def estimate_clustered_share(
+    hits: ArrayLike, counted: ArrayLike, bootstrap: ClusterBootstrap | None = None
+) -> Estimate:
+    """Share of the counted rows that are hits, with Wilson's interval for the effective trials.
+
+    Args:
+        hits: Whether a row is a hit, shape (rows,); looked at only where counted.
+        counted: Whether a row counts, shape (rows,).
+        bootstrap: Gives the groups and the level, nothing is drawn; None takes rows as
+            independent.
+
+    Returns:
+        The share; n is the number of counted rows. No interval for rows of a single group.
+    """
+    mask = np.asarray(counted, dtype=np.bool_)
+    clusters = Clusters.of(bootstrap, mask)
+    hit = np.asarray(hits, dtype=np.float64)[mask]
+    if hit.size == 0:
+        return Estimate(None, None, None, clusters.level, 0)
+    limits = share_limits(hit, clusters)
+    return Estimate(float(hit.mean()), limits.low, limits.high, clusters.level, hit.size)
+
+
+def share_limits(hit: FloatArray, clusters: Clusters) -> Limits:
+    """Wilson limits of the mean of `hit` for the effective number of trials, at least one row."""
+    if clusters.n_groups < 2 and not clusters.is_independent:
+        return Limits(None, None)
+    trials = effective_trials(hit, clusters, clusters.tail)
+    low, high = wilson_interval(float(hit.mean()) * trials, trials, clusters.level)
+    return Limits(float(low), float(high))
+
+
+def effective_trials(hit: FloatArray, clusters: Clusters, tail: float) -> float:
+    """How many independent trials would leave as large an error in a share of clustered rows.
+
+    n / d x (z / t)^2 with the design effect d = (clustered variance) / (p (1 - p) / (n - 1)), at
+    least 1; z and t are the normal and Student quantiles at `tail`. Student's degrees of freedom
+    are G - 1, but at most twice the groups (beyond the first) that hold the rarer outcome: only
+    these tell how alike the rows of a group are. Never fewer than n^2 / sum(rows of a group)^2,
+    the number if all rows of a group were the same (Kish 1965), which is also taken for a share
+    of 0 or 1, where no design effect shows. Independent rows stay as many as they are.
+
+    Args:
+        hit: Outcomes in [0, 1], shape (rows,).
+        clusters: Groups of the same rows.
+        tail: Probability on either side of the interval that is to be made.
+    """
+    n, share = hit.size, float(hit.mean())
+    if clusters.is_independent:
+        return float(n)
+    if share in (0.0, 1.0):
+        return _fewest_trials(clusters)
+    variance = clusters.standard_error((hit - share) / n) ** 2
+    degrees = min(clusters.n_groups - 1, 2 * (rarer_outcome(clusters, hit) - 1))
+    return _shrunk(clusters, variance * (n - 1) / (share * (1 - share)), degrees, tail)
+
+
+def estimate_paired_difference(
+    difference: ArrayLike,
+    counted: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+) -> Estimate:
+    """Mean of differences in [-1, 1] between two verdicts on the same row.
+
+    Tango's score interval (1998) for p12 - p21, with the moments of the differences in the place
+    of the two discordant counts and with the effective number of trials; it keeps a width where
+    no difference was seen at all.
+
+    Args:
+        difference: Shape (rows,), looked at only where counted.
+        counted: Whether a row counts, shape (rows,).
+        bootstrap: As for `estimate_clustered_share`.
+
+    Returns:
+        The mean; n is the number of counted rows.
+    """
+    mask = np.asarray(counted, dtype=np.bool_)
+    clusters = Clusters.of(bootstrap, mask)
+    values = np.asarray(difference, dtype=np.float64)[mask]
+    if values.size == 0:
+        return Estimate(None, None, None, clusters.level, 0)
+    mean = float(values.mean())
+    if clusters.n_groups < 2 and not clusters.is_independent:
+        return Estimate(mean, None, None, clusters.level, values.size)
+    trials = _paired_trials(values, clusters)
+    square = max(float((values**2).mean()), abs(mean))
+    quantile = student_quantile(10**9, clusters.tail)
+    ends = [
+        _score_end(trials * (square + mean) / 2, trials * (square - mean) / 2, trials, quantile, to)
+        for to in (-1.0, 1.0)
+    ]
+    return Estimate(mean, ends[0], ends[1], clusters.level, values.size)
+
+
+def estimate_share_difference(
+    hits: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+) -> Estimate:
+    """Share of hits among the rows of `first` minus that among the rows of `second`.
+
+    Newcombe's interval (1998) from the two score intervals, with the correlation of the two shares
+    that groups holding rows of both bring about.
+
+    Args:
+        hits: Whether a row is a hit, shape (rows,).
+        first: Mask of the one part, shape (rows,).
+        second: Mask of the other; no row is in both.
+        bootstrap: As for `estimate_clustered_share`.
+
+    Returns:
+        The difference; n is the number of rows in either part. None where a part is empty.
+    """
+    hit = np.asarray(hits, dtype=np.float64)
+    one, other = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
+    parts = [estimate_clustered_share(hit, part, bootstrap) for part in (one, other)]
+    level, n = parts[0].confidence_level, parts[0].n + parts[1].n
+    (p, low, high), (q, lower, higher) = ((part.value, part.low, part.high) for part in parts)
+    if p is None or q is None:
+        return Estimate(None, None, None, level, n)
+    if low is None or high is None or lower is None or higher is None:
+        return Estimate(p - q, None, None, level, n)
+    alike = _correlation(hit, one, other, Clusters.of(bootstrap, one | other))
+    down = _length(p - low, higher - q, alike)
+    return Estimate(p - q, p - q - down, p - q + _length(high - p, q - lower, alike), level, n)
+
+
+def _paired_trials(values: FloatArray, clusters: Clusters) -> float:
+    n, mean = values.size, float(values.mean())
+    spread = float(((values - mean) ** 2).sum())
+    if clusters.is_independent:
+        return float(n)
+    if spread == 0:
+        return _fewest_trials(clusters)
+    variance = clusters.standard_error((values - mean) / n) ** 2
+    degrees = min(clusters.n_groups - 1, 2 * (clusters.holding(values != 0) - 1))
+    return _shrunk(clusters, variance * n * (n - 1) / spread, degrees, clusters.tail)
+
+
+def _shrunk(clusters: Clusters, design_effect: float, degrees: int, tail: float) -> float:
+    ratio = -float(special.ndtri(tail)) / student_quantile(degrees, tail)
+    trials = clusters.group.size / max(design_effect, 1.0) * ratio**2
+    return max(trials, _fewest_trials(clusters))
+
+
+def _fewest_trials(clusters: Clusters) -> float:
+    sizes = np.bincount(clusters.group, minlength=clusters.n_groups)
+    return float(clusters.group.size**2 / (sizes**2).sum())
+
+
+def _score_end(more: float, less: float, n: float, quantile: float, to: float) -> float:
+    """Where Tango's score statistic leaves +-quantile between (more - less) / n and `to`."""
+    inside, outside = (more - less) / n, to
+    for _ in range(_BISECTIONS):
+        middle = (inside + outside) / 2
+        if _is_plausible(middle, more, less, n, quantile):
+            inside = middle
+        else:
+            outside = middle
+    return inside
+
+
+def _is_plausible(delta: float, more: float, less: float, n: float, quantile: float) -> bool:
+    """Whether the difference `delta` is within the score interval; p21 is its restricted estimate."""
+    linear = -more - less + (2 * n - more + less) * delta
+    constant = -less * delta * (1 - delta)
+    p21 = (np.sqrt(max(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+    variance = n * (2 * p21 + delta * (1 - delta))
+    return bool((more - less - n * delta) ** 2 <= quantile**2 * max(variance, 0.0))
+
+
+def _correlation(hit: FloatArray, one: BoolArray, other: BoolArray, clusters: Clusters) -> float:
+    used = one | other
+    sums = [
+        clusters.sums(np.where(part, hit - hit[part].mean(), 0.0)[used]) for part in (one, other)
+    ]
+    size = np.sqrt((sums[0] ** 2).sum() * (sums[1] ** 2).sum())
+    return float((sums[0] * sums[1]).sum() / size) if size > 0 else 0.0
+
+
+def _length(side: float, opposite: float, correlation: float) -> float:
+    squared = side**2 + opposite**2 - 2 * correlation * side * opposite
+    return float(np.sqrt(max(squared, 0.0)))

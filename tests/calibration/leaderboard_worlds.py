@@ -1,0 +1,73 @@
+"""A world of six models whose strengths are known: prompts of eight comparisons, and judges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from calibration.bradley_terry import fit_strengths
+from calibration.comparisons import Comparisons, PairLayout
+from calibration.human_labels import HumanLabels
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Judge = Literal["fair", "self_preferring", "useless", "contrary"]
+
+MODELS = tuple("abcdef")
+STRENGTHS = np.array([1.2, 0.7, 0.2, -0.2, -0.6, -1.3])
+FAVOURED = 3
+PER_PROMPT = 8
+_MEETINGS = np.array([(i, j) for i in range(6) for j in range(6) if i != j])
+
+
+class Arena(NamedTuple):
+    """Comparisons with predictions for scores, what people would say, and prompts."""
+
+    predicted: Comparisons
+    outcome: FloatArray
+    prompt: IntArray
+
+    def labels(self, n_prompts: int, rng: np.random.Generator) -> HumanLabels:
+        """Labels of all comparisons of some prompts."""
+        chosen = rng.choice(self.prompt[-1] + 1, n_prompts, replace=False)
+        value = np.where(np.isin(self.prompt, chosen), self.outcome, np.nan)
+        return HumanLabels(value, groups=self.prompt)
+
+    def scattered_labels(self, n: int, rng: np.random.Generator) -> HumanLabels:
+        """Labels of comparisons drawn one by one."""
+        value = np.full(len(self.outcome), np.nan)
+        rows = rng.choice(len(value), n, replace=False)
+        value[rows] = self.outcome[rows]
+        return HumanLabels(value, groups=self.prompt)
+
+
+def draw_arena(judge: Judge, n_prompts: int, rng: np.random.Generator) -> Arena:
+    """Each prompt suits some models; a tenth of the comparisons are tied."""
+    prompt = np.repeat(np.arange(n_prompts), PER_PROMPT)
+    left, right = _MEETINGS[rng.integers(0, len(_MEETINGS), len(prompt))].T
+    suits = STRENGTHS + 0.8 * rng.normal(size=(n_prompts, 6))
+    margin = suits[prompt, left] - suits[prompt, right] + rng.normal(size=len(prompt))
+    outcome = (rng.uniform(size=len(prompt)) < special.expit(1.3 * margin)).astype(np.float64)
+    outcome[rng.uniform(size=len(prompt)) < 0.1] = 0.5
+    seen = margin + rng.normal(size=len(prompt))
+    if judge == "self_preferring":
+        seen = seen + 1.5 * (left == FAVOURED) - 1.5 * (right == FAVOURED)
+    elif judge == "useless":
+        seen = rng.normal(size=len(prompt))
+    elif judge == "contrary":
+        seen = -seen
+    predicted = Comparisons(MODELS, left, right, special.expit(1.5 * seen), np.ones(len(prompt)))
+    return Arena(predicted, outcome, prompt)
+
+
+@cache
+def true_log_strengths() -> tuple[float, ...]:
+    """The strengths that fit a very large sample of what people say."""
+    arena = draw_arena("fair", 100_000, np.random.default_rng(7))
+    layout = PairLayout.of(replace(arena.predicted, score=arena.outcome))
+    return tuple(fit_strengths(layout.whole(), MODELS).log_strength[0].tolist())
