@@ -1,32 +1,34 @@
-"""The verbs that run and look after a service: serve, worker, keys, db, doctor."""
+"""The verbs that run and look after a service: serve, worker, doctor; keys and db beside them."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import signal
+from contextlib import AsyncExitStack, suppress
+from socket import socket
 from typing import Annotated, Any
 
 import typer
 import uvicorn
-from sqlalchemy import make_url, select
-from sqlalchemy.exc import SQLAlchemyError
+from fastapi import FastAPI
 
-from app import auth, migrate
-from app.cli_console import fail
-from app.db import Database
+from app import cli_database, cli_keys, cli_tables
+from app.cli_console import EXIT_FAILED, EXIT_INTERRUPTED, AsJson, Console, fail, note
+from app.cli_opening import (
+    DATABASE_ERRORS,
+    database_errors,
+    database_fault,
+    read_settings,
+    refusals,
+    run,
+    shown_url,
+)
 from app.errors import TribunalError
-from app.jobs.worker import work_forever
 from app.logging import configure_logging
-from app.main import create_app, open_runtime
-from app.runtime import now
 from app.settings import Settings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-keys = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True)
-database = typer.Typer(help="Bring the database's schema up or down.", no_args_is_help=True)
-Verb = Callable[[Database, Settings], Awaitable[Any]]
+LogAsJson = Annotated[bool, typer.Option("--json", help="log JSON, one event a line")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,150 +36,133 @@ def add_to(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(worker)
     app.command()(doctor)
-    app.add_typer(keys, name="keys")
-    app.add_typer(database, name="db")
+    app.add_typer(cli_keys.keys, name="keys")
+    app.add_typer(cli_database.database, name="db")
 
 
 def serve(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port to listen on")] = 8000,
+    port: Annotated[int, typer.Option(help="port to listen on", min=0, max=65535)] = 8000,
+    as_json: LogAsJson = False,
 ) -> None:
-    """Start the service; it creates and migrates its database."""
+    """Start the service; it creates and migrates its database. Ctrl-C ends it."""
     if host not in _LOOPBACK:
-        typer.echo(
-            "tribunal: without keys only requests from this machine are answered "
-            "(tribunal keys create NAME)",
-            err=True,
+        note(
+            "without keys only requests from this machine are answered (tribunal keys create NAME)"
         )
-    settings = Settings()
-    try:
+    settings = _logging_settings(as_json)
+    with refusals():
         settings.load_config()
-    except TribunalError as error:
-        fail(error.detail)
-    configure_logging(settings)
-    _with_database(_reach, upgrade_first=False)
+    from app.main import create_app  # verbs that ask a server need none of the service
+
+    service = Service(create_app(settings), host, port)
     try:
-        uvicorn.run(create_app(settings), host=host, port=port, log_config=None)
-    except SystemExit as error:
-        # uvicorn's own number for a failed start means something else here
-        if error.code:
-            fail("the service did not start; the log says why")
-        raise
+        with refusals(), database_errors(settings), suppress(KeyboardInterrupt):
+            service.run()
+    except SystemExit:
+        # the server itself ends with a status of its own, after it has logged why
+        fail(f"cannot listen on {host}:{port}")
 
 
-async def _reach(db: Database, _: Settings) -> None:
-    """Fail in one line where there is no database to serve from."""
-    async with db.read() as session:
-        await session.execute(select(1))
+class Service(uvicorn.Server):
+    """A server that opens and closes the service itself, so that what fails is still an error."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        super().__init__(uvicorn.Config(app, host=host, port=port, log_config=None, lifespan="off"))
+        self._app = app
+        self._opened = AsyncExitStack()
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Open the service, then listen."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._app.router.lifespan_context(self._app))
+            await super().startup(sockets)
+            self._opened = stack.pop_all()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Answer what was asked, then close the service."""
+        await super().shutdown(sockets)
+        if not self.force_exit:
+            await self._opened.aclose()
 
 
-def worker() -> None:
-    """Work on the batches of the database until interrupted."""
-    settings = Settings()
-    configure_logging(settings)
+def worker(as_json: LogAsJson = False) -> None:
+    """Work on the batches of the database until Ctrl-C or a signal to end."""
+    settings = _logging_settings(as_json)
 
-    async def run() -> None:
+    from app.jobs.worker import work_forever  # as above
+    from app.main import open_runtime
+
+    async def work() -> None:
         async with open_runtime(settings) as running:
+            note(f"working on the batches of {shown_url(settings)}")
             await work_forever(running)
 
-    with suppress(KeyboardInterrupt):
-        asyncio.run(run())
+    async def work_until_told() -> None:
+        task = asyncio.ensure_future(work())
+        with suppress(NotImplementedError):  # where loops know no signals Ctrl-C does it alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with suppress(asyncio.CancelledError):
+            await task
+
+    run(work_until_told(), settings)
 
 
-def doctor() -> None:
+def _logging_settings(as_json: bool) -> Settings:
+    """Return the settings with the logs switched on, as JSON if either of both says so."""
+    settings = read_settings()
+    if as_json:
+        settings = settings.model_copy(update={"log_json": True})
+    configure_logging(settings)
+    return settings
+
+
+def doctor(as_json: AsJson = False) -> None:
     """Say what is configured and whether it works; exit status 1 if something does not."""
-    settings = Settings()
-
-    async def look() -> bool:
-        async with open_runtime(settings) as running:
-            typer.echo(f"database    ok    {settings.database_url.split('@')[-1]}")
-            config = settings.config_path or "none: the embedded judge alone"
-            typer.echo(f"configured  ok    {config}")
-            healths = {name: await j.health() for name, j in running.registry.judges.items()}
-            for name, health in healths.items():
-                state = "ok  " if health.is_ready else "down"
-                typer.echo(f"judge       {state}  {name} {health.detail}")
-            for name, judges in running.registry.cascades.items():
-                typer.echo(f"cascade     ok    {name}: {' -> '.join(judges)}")
-            return all(health.is_ready for health in healths.values())
-
+    settings = read_settings()
     try:
-        is_well = asyncio.run(look())
-    except (TribunalError, OSError, ValueError, SQLAlchemyError) as error:
-        fail(str(error).splitlines()[0])
-    if not is_well:
-        raise typer.Exit(1)
-
-
-@keys.command("create")
-def create_key(name: Annotated[str, typer.Argument(help="whose key it is")]) -> None:
-    """Make a key and print it, once."""
-
-    async def create(db: Database, settings: Settings) -> str:
-        secret = await auth.server_secret(settings, db)
-        async with db.write() as session:
-            return (await auth.create_key(session, secret, name, now()))[1]
-
-    typer.echo(_with_database(create))
-
-
-@keys.command("list")
-def list_keys() -> None:
-    """List keys, without what opens the door."""
-
-    async def listed(db: Database, _: Settings) -> list[dict[str, Any]]:
-        async with db.read() as session:
-            return await auth.list_keys(session)
-
-    typer.echo(json.dumps(_with_database(listed), indent=2))
-
-
-@keys.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="id from keys list")]) -> None:
-    """Close the door for one key."""
-
-    async def revoke(db: Database, _: Settings) -> None:
-        async with db.write() as session:
-            await auth.revoke_key(session, key_id, now())
-
-    _with_database(revoke)
-
-
-@database.command("upgrade")
-def upgrade(revision: str = "head") -> None:
-    """Apply every migration."""
-    _with_database(lambda db, _: migrate.upgrade(db, revision), upgrade_first=False)
-
-
-@database.command("downgrade")
-def downgrade(revision: Annotated[str, typer.Argument(help="base empties the database")]) -> None:
-    """Undo migrations down to a revision."""
-    _with_database(lambda db, _: migrate.downgrade(db, revision), upgrade_first=False)
-
-
-@database.command("check")
-def check() -> None:
-    """Compare the database with what this version expects."""
-    _with_database(lambda db, _: migrate.check(db), upgrade_first=False)
-
-
-def _with_database(verb: Verb, *, upgrade_first: bool = True) -> Any:
-    """Run one verb on the database of the settings; what is refused becomes an exit status."""
-    settings = Settings()
-
-    async def run() -> Any:
-        db = Database(settings.database_url)
-        try:
-            if upgrade_first:
-                await migrate.upgrade(db)
-            return await verb(db, settings)
-        finally:
-            await db.aclose()
-
-    try:
-        return asyncio.run(run())
+        body = asyncio.run(_examined(settings))
+    except KeyboardInterrupt:
+        fail("interrupted", status=EXIT_INTERRUPTED)
     except TribunalError as error:
-        fail(error.detail)
-    except (OSError, SQLAlchemyError) as error:
-        where = make_url(settings.database_url).render_as_string(hide_password=True)
-        fail(f"DATABASE_URL {where}: {str(error).splitlines()[0]}")
+        body = {**_unexamined(settings, configuration="wrong"), "error": error.detail}
+    except DATABASE_ERRORS as error:
+        fault = database_fault(settings, error)
+        body = {**_unexamined(settings, database="down"), "error": fault}
+    Console(as_json).show(body, cli_tables.doctor)
+    if body["error"]:
+        fail(body["error"])
+    if not body["is_well"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _examined(settings: Settings) -> dict[str, Any]:
+    from app.main import open_runtime  # as above
+
+    async with open_runtime(settings) as running:
+        judges = [
+            {"name": name, "is_ready": health.is_ready, "detail": health.detail}
+            for name, judge in running.registry.judges.items()
+            for health in [await judge.health()]
+        ]
+        return {
+            **_unexamined(settings, database="ok", configuration="ok"),
+            "is_well": all(judge["is_ready"] for judge in judges),
+            "judges": judges,
+            "cascades": {name: list(js) for name, js in running.registry.cascades.items()},
+        }
+
+
+def _unexamined(
+    settings: Settings, *, database: str = "?", configuration: str = "?"
+) -> dict[str, Any]:
+    path = settings.config_path
+    return {
+        "is_well": False,
+        "error": None,
+        "database": {"status": database, "url": shown_url(settings)},
+        "configuration": {"status": configuration, "path": str(path) if path else None},
+        "judges": [],
+        "cascades": {},
+    }

@@ -8,21 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.cli_console import fail
+from app.cli_console import EXIT_USAGE, fail
 
 
 def rows_of(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of an NDJSON file; - is standard input."""
-    if str(file) != "-" and not file.is_file():
-        fail(f"{file}: there is no such file", status=2)
-    lines = sys.stdin if str(file) == "-" else file.open(encoding="utf-8")
-    with lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
+    """Yield the objects of an NDJSON file, or name the line that is none; - is standard input."""
+    number = 0
+    try:
+        with sys.stdin if str(file) == "-" else file.open(encoding="utf-8") as lines:
+            for line in lines:
+                number += 1
+                if line.strip():
                     yield json.loads(line)
-                except ValueError as error:
-                    fail(f"{file}, line {number}: {error}", status=2)
+    except UnicodeDecodeError as error:
+        fail(f"{file}: is not UTF-8: {error}", status=EXIT_USAGE)
+    except (ValueError, RecursionError) as error:
+        fail(f"{file}, line {number}: {error}", status=EXIT_USAGE)
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def given(**options: Any) -> dict[str, Any]:
 def cascade_of(cascade: str | None, judges: str | None) -> str | dict[str, Any] | None:
     """Return the cascade of a request from the two ways of giving one."""
     if cascade is not None and judges is not None:
-        fail("give --cascade or --judges, not both", status=2)
+        fail("give --cascade or --judges, not both", status=EXIT_USAGE)
     return {"judges": _names(judges)} if judges is not None else cascade
 
 
@@ -48,7 +51,7 @@ def numbers_of(text: str | None) -> list[float] | None:
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
-        return fail(f"{text!r}: numbers separated by commas are expected", status=2)
+        return fail(f"{text!r}: numbers separated by commas are expected", status=EXIT_USAGE)
 
 
 def part_of(text: str | None) -> dict[str, Any] | None:
@@ -59,9 +62,17 @@ def part_of(text: str | None) -> dict[str, Any] | None:
         side, fraction, seed = text.split(":")
         return {"side": side, "fraction": float(fraction), "seed": int(seed)}
     except ValueError:
-        return fail("--part: write side:fraction:seed, such as calibration:0.5:0", status=2)
+        return fail(
+            "--part: write side:fraction:seed, such as calibration:0.5:0", status=EXIT_USAGE
+        )
 
 
 def stem_of(file: Path) -> str:
     """`pairs.jsonl.gz` becomes `pairs`."""
     return file.name.split(".")[0] or file.name
+
+
+def one_of(dataset: str | None, resume: str | None) -> None:
+    """Refuse a verb that names neither what to start nor what to go on with, or both."""
+    if (dataset is None) == (not resume):
+        fail("give a dataset, or --resume with an id", status=EXIT_USAGE)

@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from app.cli_console import rejections
+
 Body = Mapping[str, Any]
 _NAME_WIDTH = 10
+_EMBEDDED = "none: the embedded judge alone"
 
 
 def dataset(console: Console, body: Body) -> None:
@@ -22,8 +25,8 @@ def dataset(console: Console, body: Body) -> None:
     judges = body["recorded_judges"]
     if judges:
         console.print(f"recorded judges: {escape(_some(judges))}")
-    for rejected in body["rejected"][:20]:
-        console.print(f"[red]line {rejected['line']}[/] {escape(rejected['reason'])}")
+    for line in rejections(body):
+        console.print(f"[red]{escape(line)}[/]")
 
 
 def certificate(console: Console, body: Body) -> None:
@@ -49,11 +52,7 @@ def certificate(console: Console, body: Body) -> None:
     else:
         console.print(f"{tested}: no thresholds passed")
     _left_out(console, found)
-    for judge, seen in found["failures"].items():
-        if seen["failed"]:
-            console.print(
-                f"[red]{escape(judge)} failed on {seen['failed']} of {seen['asked']} pairs[/]"
-            )
+    _judge_failures(console, found["failures"])
     if body["status"] != "certified":
         advice = body["advice"]
         console.print(
@@ -81,6 +80,18 @@ def _left_out(console: Console, found: Body) -> None:
     counted = [f"{found[key]} {text}" for key, text in reasons.items() if found.get(key)]
     if counted:
         console.print(f"left out: {', '.join(counted)}")
+
+
+def _judge_failures(console: Console, judges: Mapping[str, Body]) -> None:
+    """Show which judges failed on how many of the pairs they were asked, and why the first time."""
+    for judge, counts in judges.items():
+        if counts["failed"]:
+            why = counts.get("first_reason")
+            first = f"; the first: {escape(why)}" if why else ""
+            console.print(
+                f"[red]{escape(judge)} failed[/] on {counts['failed']} of {counts['asked']} pairs"
+                f"{first}"
+            )
 
 
 def plan(console: Console, body: Body) -> None:
@@ -115,8 +126,17 @@ def verdicts(console: Console, body: Body) -> None:
             verdict["promise"],
         )
     console.print(table)
+    _troubles(console, body)
+
+
+def _troubles(console: Console, body: Body) -> None:
+    """Show why a promise is suspended, and which judges failed."""
     if body["suspended_because"]:
         console.print(f"[red]suspended:[/] {escape(body['suspended_because'])}")
+    failures = body.get("judge_failures") or {"pairs": 0, "judges": {}}
+    if failures["pairs"]:
+        console.print(f"[red]a judge failed[/] on {failures['pairs']} pairs")
+    _judge_failures(console, failures["judges"])
 
 
 def batch(console: Console, body: Body) -> None:
@@ -128,8 +148,7 @@ def batch(console: Console, body: Body) -> None:
         f"{counts['accepted']} answered, {counts['abstained']} abstained, "
         f"{counts['failed']} failed; cost {cost}; promise {body['promise']}"
     )
-    if body["suspended_because"]:
-        console.print(f"[red]suspended:[/] {escape(body['suspended_because'])}")
+    _troubles(console, body)
 
 
 def leaderboard(console: Console, body: Body) -> None:
@@ -234,3 +253,32 @@ def _number(value: float | None) -> str:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:8])
     return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+
+
+def doctor(console: Console, body: Body) -> None:
+    """Show what is configured and whether it works."""
+    lines = [
+        ("database", body["database"]["status"], body["database"]["url"]),
+        ("configured", body["configuration"]["status"], body["configuration"]["path"] or _EMBEDDED),
+        *(
+            ("judge", "ok" if one["is_ready"] else "down", f"{one['name']} {one['detail']}")
+            for one in body["judges"]
+        ),
+        *(("cascade", "ok", f"{n}: {' -> '.join(js)}") for n, js in body["cascades"].items()),
+    ]
+    for what, status, detail in lines:
+        console.print(f"{what:<10}  {status:<4}  {escape(detail.rstrip())}")
+
+
+def keys(console: Console, body: Sequence[Body]) -> None:
+    """Show keys without what opens the door."""
+    table = _table("name", "id", "starts with", "created", "revoked")
+    for key in body:
+        dates = (key["created_at"][:19], (key["revoked_at"] or "-")[:19])
+        table.add_row(escape(key["name"]), key["id"], key["prefix"], *dates)
+    console.print(table)
+
+
+def schema(console: Console, body: Body) -> None:
+    """Show at which revision a database is."""
+    console.print(f"database {body['status']}: revision {body['revision'] or 'none (empty)'}")

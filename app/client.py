@@ -1,11 +1,7 @@
 """A client of the service: against a server, or against the service in this very process.
 
-    TribunalClientError
-    +-- CannotConnect     nobody answers at this address
-    +-- ConnectionLost    the server went away in the middle of an answer
-    +-- RequestRefused    the server answered with a problem; `.status` and `.problem` hold it
-
-Every method returns the JSON that the server sent.
+Every method returns the JSON that the server sent, typed by `client_bodies`, and
+raises what `client_errors` names.
 """
 
 from __future__ import annotations
@@ -16,50 +12,94 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Final, Self, Unpack, cast
+from urllib.parse import quote
 
 import httpx
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from app.client_bodies import (
+    BatchBody,
+    CertificateBody,
+    DatasetBody,
+    JudgmentsBody,
+    LeaderboardBody,
+    PlanBody,
+    ReportBody,
+    VerdictBody,
+)
+from app.client_errors import (
+    BadRequest,
+    CannotConnect,
+    Conflict,
+    ConnectionInvalid,
+    ConnectionLost,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    NotReady,
+    NotTribunal,
+    RequestRefused,
+    ServerFailed,
+    TooLarge,
+    TribunalClientError,
+    Unprocessable,
+)
+from app.client_http import Json, OnLost, Patience, address_of, checked, chunks, explained, key_of
+from app.client_in_process import InProcessTransport
+from app.client_requests import (
+    BatchRequest,
+    CertifyRequest,
+    ImportOptions,
+    JudgeRequest,
+    LeaderboardRequest,
+    Part,
+    PlanRequest,
+    ReportQuery,
+)
 from app.settings import Settings
 
-Json = dict[str, Any]
-Part = Mapping[str, Any]
-_TERMINAL = ("completed", "failed", "expired", "cancelled")
-_CHUNK_BYTES = 1 << 20
-_PATIENCE_S = 60.0
+__all__ = [
+    "BadRequest",
+    "CannotConnect",
+    "Conflict",
+    "ConnectionInvalid",
+    "ConnectionLost",
+    "InProcessTransport",
+    "Json",
+    "NotAllowed",
+    "NotAuthenticated",
+    "NotFound",
+    "NotReady",
+    "NotTribunal",
+    "Part",
+    "RequestRefused",
+    "ServerFailed",
+    "TooLarge",
+    "Tribunal",
+    "TribunalClientError",
+    "Unprocessable",
+]
 
-
-class TribunalClientError(Exception):
-    """Any error of this client."""
-
-
-class CannotConnect(TribunalClientError):
-    """Nobody answers at this address."""
-
-
-class ConnectionLost(TribunalClientError):
-    """The server went away in the middle of an answer; what it had stored is kept."""
-
-
-class RequestRefused(TribunalClientError):
-    """The server refused a request; `problem` is its RFC 9457 body."""
-
-    def __init__(self, status: int, problem: Json) -> None:
-        super().__init__(f"{status}: {problem.get('detail') or problem.get('title')}")
-        self.status = status
-        self.problem = problem
+_TERMINAL: Final = ("completed", "failed", "expired", "cancelled")
+_UNFINISHED: Final = ("pending", "running")
+_PATIENCE_S: Final = 120.0
+# an answer may take as long as the judges do; a look at how far they are may not
+_TIMEOUT: Final = httpx.Timeout(None, connect=10)
+_LOOK_TIMEOUT: Final = httpx.Timeout(30, connect=10)
 
 
 class Tribunal:
     """The verbs of the service.
 
     Args:
-        base_url: Where the server is. None: the service runs in this process, on the database and
-            judges of `settings`, and stops with the client.
-        api_key: A key of the server.
+        base_url: Where the server is; without a scheme `http://` is meant. None: the service runs
+            in this process, on the database and judges of `settings`, and stops with the client.
+        api_key: A key of the server; the service in this process needs none.
         settings: Settings of the service in this process.
         transport: Replaces the network.
+
+    Raises:
+        ConnectionInvalid: the address or the key cannot be used as it is written.
     """
 
     def __init__(
@@ -70,17 +110,13 @@ class Tribunal:
         settings: Settings | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        address = address_of(base_url) if base_url else "http://127.0.0.1"
+        headers = {"Authorization": f"Bearer {key_of(api_key)}"} if api_key else {}
+        if not base_url and transport is None:
+            transport = InProcessTransport(settings or Settings())
         self._stack = ExitStack()
-        if base_url is None and transport is None:
-            transport = self._stack.enter_context(InProcessTransport(settings or Settings()))
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = self._stack.enter_context(
-            httpx.Client(
-                base_url=_with_scheme(base_url or "127.0.0.1"),
-                headers=headers,
-                transport=transport,
-                timeout=httpx.Timeout(None, connect=10),
-            )
+            httpx.Client(base_url=address, headers=headers, transport=transport, timeout=_TIMEOUT)
         )
 
     def __enter__(self) -> Self:
@@ -101,93 +137,117 @@ class Tribunal:
         self._stack.close()
 
     def import_dataset(
-        self, source: Path | BinaryIO | Iterable[Mapping[str, Any]], *, name: str, **options: Any
-    ) -> Json:
+        self,
+        source: Path | BinaryIO | Iterable[Mapping[str, Any]],
+        *,
+        name: str,
+        **options: Unpack[ImportOptions],
+    ) -> DatasetBody:
         """Import a file or rows as a dataset; `options` are `dialect` and `strict`."""
-        headers = {"content-type": "application/x-ndjson"}
         if isinstance(source, Path):
             with source.open("rb") as opened:
                 return self.import_dataset(opened, name=name, **options)
+        headers = {"content-type": "application/x-ndjson"}
         params = {"name": name, **options}
-        return self._send(
-            "POST", "/v1/datasets", params=params, content=_chunks(source), headers=headers
+        body = self._send(
+            "POST", "/v1/datasets", params=params, content=chunks(source), headers=headers
         )
+        return cast(DatasetBody, body)
 
-    def certify(self, **request: Any) -> Json:
+    def certify(self, **request: Unpack[CertifyRequest]) -> CertificateBody:
         """Make a certificate; waits where judges must be asked first."""
-        certificate = self._send("POST", "/v1/calibrations", json=request)
-        while certificate["status"] in ("pending", "running"):
-            time.sleep(0.5)
-            certificate = self.get(f"/v1/calibrations/{certificate['id']}")
-        return certificate
+        return self.wait_for_calibration(self.create_calibration(**request)["id"])
 
-    def plan(self, **request: Any) -> Json:
+    def create_calibration(self, **request: Unpack[CertifyRequest]) -> CertificateBody:
+        """Start a calibration; its status is `pending` where judges must be asked first."""
+        return cast(CertificateBody, self.post("/v1/calibrations", request))
+
+    def calibration(self, calibration_id: str) -> CertificateBody:
+        """Return a certificate."""
+        return cast(CertificateBody, self.get(f"/v1/calibrations/{quote(calibration_id, safe='')}"))
+
+    def wait_for_calibration(
+        self,
+        calibration_id: str,
+        *,
+        patience_s: float = _PATIENCE_S,
+        on_lost: OnLost | None = None,
+    ) -> CertificateBody:
+        """Return a certificate when it is made; lost connections are borne as in `wait`."""
+        path = f"/v1/calibrations/{quote(calibration_id, safe='')}"
+        for body in self._looks(path, Patience(patience_s, on_lost)):
+            if body["status"] not in _UNFINISHED:
+                return cast(CertificateBody, body)
+        raise AssertionError("looks do not end")
+
+    def plan(self, **request: Unpack[PlanRequest]) -> PlanBody:
         """Return what could be certified."""
-        return self._send("POST", "/v1/plans", json=request)
+        return cast(PlanBody, self.post("/v1/plans", request))
 
-    def judge(self, pairs: Sequence[Mapping[str, Any]], **request: Any) -> Json:
+    def judge(
+        self, pairs: Sequence[Mapping[str, Any]], **request: Unpack[JudgeRequest]
+    ) -> JudgmentsBody:
         """Return verdicts on up to 256 pairs."""
-        return self._send("POST", "/v1/judgments", json={"pairs": list(pairs), **request})
+        body = self.post("/v1/judgments", {"pairs": list(pairs), **request})
+        return cast(JudgmentsBody, body)
 
-    def create_batch(self, **request: Any) -> Json:
+    def create_batch(self, **request: Unpack[BatchRequest]) -> BatchBody:
         """Start judging a dataset."""
-        return self._send("POST", "/v1/batches", json=request)
+        return cast(BatchBody, self.post("/v1/batches", request))
+
+    def batch(self, batch_id: str) -> BatchBody:
+        """Return a batch as it is now."""
+        return cast(BatchBody, self.get(f"/v1/batches/{quote(batch_id, safe='')}"))
 
     def wait(
         self,
         batch_id: str,
         *,
-        on_progress: Callable[[Json], None] | None = None,
+        on_progress: Callable[[BatchBody], None] | None = None,
         patience_s: float = _PATIENCE_S,
-    ) -> Json:
+        on_lost: OnLost | None = None,
+    ) -> BatchBody:
         """Return a batch when it has ended; `on_progress` sees every look at it.
 
-        A server that goes away may come back within `patience_s`: the batch goes on from where it
-        was.
+        Args:
+            batch_id: Which batch.
+            on_progress: Told of every look.
+            patience_s: How long a server may be away before its absence is an error.
+            on_lost: Told once whenever the server goes away.
 
         Raises:
-            TribunalClientError: the server stayed away, or refused.
+            CannotConnect: the server was away for longer than `patience_s`.
+            ConnectionLost: likewise.
+            NotReady: likewise.
         """
-        pause = 0.1
-        away_since: float | None = None
-        while True:
-            try:
-                batch = self.get(f"/v1/batches/{batch_id}")
-            except (CannotConnect, ConnectionLost):
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > patience_s:
-                    raise
-                time.sleep(min(1.0, patience_s / 10))
-                continue
-            away_since = None
+        patience = Patience(patience_s, on_lost)
+        for body in self._looks(f"/v1/batches/{quote(batch_id, safe='')}", patience):
+            found = cast(BatchBody, body)
             if on_progress is not None:
-                on_progress(batch)
-            if batch["status"] in _TERMINAL:
-                return batch
-            time.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
+                on_progress(found)
+            if found["status"] in _TERMINAL:
+                return found
+        raise AssertionError("looks do not end")
 
-    def batch_results(self, batch_id: str) -> Iterator[Json]:
+    def batch_results(self, batch_id: str) -> Iterator[VerdictBody]:
         """Yield an ended batch's verdicts."""
-        try:
-            with self._http.stream("GET", f"/v1/batches/{batch_id}/results") as response:
-                if response.status_code >= 400:
-                    response.read()
-                    _checked(response)
-                for line in response.iter_lines():
-                    yield json.loads(line)
-        except httpx.TransportError as error:
-            raise ConnectionLost(
-                f"the connection was lost while reading the results of {batch_id}: {error}"
-            ) from error
+        with (
+            explained(self._http.base_url),
+            self._http.stream("GET", f"/v1/batches/{quote(batch_id, safe='')}/results") as response,
+        ):
+            if not response.is_success:
+                response.read()
+                checked(response)
+            for line in response.iter_lines():
+                yield json.loads(line)
 
-    def leaderboard(self, **request: Any) -> Json:
+    def leaderboard(self, **request: Unpack[LeaderboardRequest]) -> LeaderboardBody:
         """Rank the models of a dataset."""
-        return self._send("POST", "/v1/leaderboards", json=request)
+        return cast(LeaderboardBody, self.post("/v1/leaderboards", request))
 
-    def report(self, **query: Any) -> Json:
+    def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
         """Return an agreement report."""
-        return self.get("/v1/reports/agreement", **query)
+        return cast(ReportBody, self.get("/v1/reports/agreement", **query))
 
     def get(self, path: str, **query: Any) -> Json:
         """Return whatever the service has at `path`."""
@@ -196,91 +256,26 @@ class Tribunal:
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
         """Post to `path`."""
-        return self._send("POST", path, json=body)
+        if body is None:
+            return self._send("POST", path)
+        # in ASCII: rows may hold lone surrogates, which JSON can spell and UTF-8 cannot
+        headers = {"content-type": "application/json"}
+        return self._send("POST", path, content=json.dumps(body).encode("ascii"), headers=headers)
+
+    def _looks(self, path: str, patience: Patience) -> Iterator[Json]:
+        """Look at what is at `path` again and again, ever more slowly."""
+        pause = 0.1
+        while True:
+            try:
+                found = self._send("GET", path, timeout=_LOOK_TIMEOUT)
+            except (CannotConnect, ConnectionLost, NotReady) as error:
+                patience.bear(error)
+            else:
+                patience.renew()
+                yield found
+            time.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
 
     def _send(self, method: str, path: str, **options: Any) -> Json:
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.ConnectError as error:
-            raise CannotConnect(f"nobody answers at {self._http.base_url}: {error}") from error
-        except httpx.TransportError as error:
-            raise ConnectionLost(
-                f"the connection to {self._http.base_url} was lost: {error or type(error).__name__}"
-            ) from error
-        return _checked(response)
-
-
-def _with_scheme(address: str) -> str:
-    """Take an address without a scheme for http."""
-    return address if "://" in address else f"http://{address}"
-
-
-def _checked(response: httpx.Response) -> Json:
-    try:
-        body: Json = response.json()
-    except ValueError:
-        body = {"detail": response.text[:500]}
-    if response.status_code >= 400:
-        raise RequestRefused(response.status_code, body)
-    return body
-
-
-def _chunks(source: BinaryIO | Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    read = getattr(source, "read", None)
-    if read is None:
-        for row in source:
-            yield json.dumps(row).encode() + b"\n"
-        return
-    while chunk := read(_CHUNK_BYTES):
-        yield chunk
-
-
-class InProcessTransport(httpx.BaseTransport):
-    """Serves requests by the service itself, on an event loop in a thread of its own."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
-        self._asgi: httpx.ASGITransport | None = None
-
-    def __enter__(self) -> Self:
-        """Start the service."""
-        from app.main import create_app  # the client of a remote server needs none of this
-
-        app = create_app(self._settings)
-        self._portal = self._stack.enter_context(start_blocking_portal())
-        self._stack.enter_context(
-            self._portal.wrap_async_context_manager(app.router.lifespan_context(app))
-        )
-        self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
-        return self
-
-    def close(self) -> None:
-        """Stop the service."""
-        self._stack.close()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request."""
-        assert self._portal is not None
-        return self._portal.call(self._handle, request)
-
-    async def _handle(self, request: httpx.Request) -> httpx.Response:
-        assert self._asgi is not None
-        inner = httpx.Request(
-            request.method, request.url, headers=request.headers, stream=_Body(request.stream)
-        )
-        response = await self._asgi.handle_async_request(inner)
-        content = await response.aread()
-        return httpx.Response(response.status_code, headers=response.headers, content=content)
-
-
-class _Body(httpx.AsyncByteStream):
-    """A request body that is read chunk by chunk, so that a large file never is in memory."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> Any:
-        for chunk in self._stream:
-            yield chunk
+        with explained(self._http.base_url):
+            return checked(self._http.request(method, path, **options))

@@ -6,12 +6,15 @@ one TOML file (`TRIBUNAL_CONFIG`, else `tribunal.toml` in the working folder, el
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.errors import ConfigurationInvalid
 
@@ -50,11 +53,25 @@ class Settings(BaseSettings):
             ("postgres://", "postgresql+asyncpg://"),
         ):
             if url.startswith(plain):
-                return driver + url.removeprefix(plain)
+                url = driver + url.removeprefix(plain)
+                break
         if not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
             scheme = url.partition("://")[0] if "://" in url else "no scheme"
             raise ValueError(f"it must start with sqlite:// or postgresql://, not {scheme}")
+        try:
+            make_url(url)
+        except (ArgumentError, ValueError):
+            # what is wrong is not repeated: the address may hold a password
+            raise ValueError("it is not the address of a database") from None
         return url
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        known = [name.lower() for name in logging.getLevelNamesMapping()]
+        if level.lower() not in known:
+            raise ValueError(f"{level!r} is none of {', '.join(known)}")
+        return level
 
     @property
     def config_path(self) -> Path | None:

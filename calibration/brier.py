@@ -168,7 +168,7 @@ def _limits(value: float, drawn: FloatArray, free: int, bootstrap: ClusterBootst
     slope = (variance - at_zero) / value if value > 0 else 0.0
     centre = value - bias
     middle = centre + quantile**2 * slope / 2
-    half = np.sqrt(max(middle**2 - centre**2 + quantile**2 * at_zero, 0.0))
+    half = float(np.sqrt(max(middle**2 - centre**2 + quantile**2 * at_zero, 0.0)))
     lowest, highest = min(2 * value - high, middle - half), max(2 * value - low, middle + half)
     return Limits(max(lowest, 0.0), min(max(highest, 0.0), 1.0))
 

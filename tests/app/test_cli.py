@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,23 +107,90 @@ def test_what_is_wrong_is_said_and_has_a_status(arguments: list[str], status: in
     assert "Traceback" not in result.stderr
 
 
-def test_keys_are_made_listed_and_revoked() -> None:
-    key = run("keys", "create", "ci").strip()
-    assert key.startswith("trib_")
-    listed = json.loads(run("keys", "list"))
-    assert listed[0]["name"] == "ci"
-    run("keys", "revoke", listed[0]["id"])
-    assert json.loads(run("keys", "list"))[0]["revoked_at"]
-    run("keys", "revoke", "key_none", status=1)
-
-
-def test_doctor_and_database(folder: Path) -> None:
-    out = run("doctor")
-    assert "student" in out
-    run("db", "check")
-    run("db", "downgrade", "base")
-    run("db", "upgrade")
-    (folder / "tribunal.toml").write_text("[judges.small]\nkind = 'openai'\nmodle = 'x'\n")
-    result = runner.invoke(app, ["doctor"])
+def test_strict_says_which_lines_it_refuses(folder: Path) -> None:
+    (folder / "bad.jsonl").write_bytes(ndjson(labelled_rows(3)) + b"{broken\n" * 23)
+    result = runner.invoke(app, ["import", "bad.jsonl", "--strict"])
     assert result.exit_code == 1
-    assert "model" in result.stderr
+    lines = result.stderr.splitlines()
+    assert "23 rows were rejected" in lines[0]
+    assert [line.split(":")[0] for line in lines[1:21]] == [f"  line {n}" for n in range(4, 24)]
+    assert lines[21:] == ["  and 3 more"]
+    assert "and 3 more" in run("import", "bad.jsonl", status=4)
+
+
+def test_an_address_needs_no_scheme() -> None:
+    result = runner.invoke(app, ["report", "x"], env={"TRIBUNAL_SERVER": "127.0.0.1:9"})
+    assert result.exit_code == 1
+    assert "nobody answers at http://127.0.0.1:9" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "http://", "http://a:nan"])
+def test_what_is_no_address_is_bad_usage(address: str) -> None:
+    result = runner.invoke(app, ["report", "x", "--server", address])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"tribunal: {address!r} is not the address of a server")
+
+
+def test_in_process_no_key_is_needed_where_keys_exist() -> None:
+    run("keys", "create", "ci")
+    assert run_json("import", "rivers.jsonl")["pairs"] == 300
+
+
+def test_judges_that_failed_are_shown_beside_certificate_and_batch(folder: Path) -> None:
+    rows = labelled_rows(100)
+    for row in rows[:7]:
+        row["judges"]["cheap"] = None
+    (folder / "gaps.jsonl").write_bytes(ndjson(rows))
+    run("import", "gaps.jsonl")
+    judges = ("gaps", "--judges", "cheap,dear")
+    certified = run("certify", *judges, "--target-agreement", "0.6")
+    assert re.search(r"cheap failed on \d+ of \d+ pairs", certified)
+    out = run("batch", *judges, "--results", "verdicts.ndjson", status=4)
+    assert "a judge failed on 7 pairs" in out
+    assert "cheap failed on 7 of 100 pairs; the first: " in out
+    verdicts = [json.loads(line) for line in (folder / "verdicts.ndjson").read_text().splitlines()]
+    assert sum(any(t["failure"] for t in v["tiers"]) for v in verdicts) == 7
+    batch = run_json("batch", *judges, status=4)
+    assert batch["judge_failures"]["pairs"] == 7
+    assert batch["judge_failures"]["judges"]["cheap"]["failed"] == 7
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["batch"],
+        ["batch", "x", "--resume", "batch_1"],
+        ["batch", "--resume", "batch_1", "--cascade", "default"],
+        ["batch", "rivers", "--results", "no/such/folder/verdicts.ndjson"],
+        ["certify"],
+        ["certify", "--resume", "cal_1", "--seed", "3"],
+    ],
+)
+def test_what_does_not_go_together_is_bad_usage(arguments: list[str], folder: Path) -> None:
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("tribunal: ")
+    assert not (folder / "cli.db").exists(), "it is refused before anything starts"
+
+
+def test_results_that_cannot_be_written_leave_no_half_file(folder: Path) -> None:
+    run("import", "rivers.jsonl")
+    arguments = ["batch", "rivers", "--judges", "cheap", "--results", "/dev/full"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "tribunal: /dev/full: No space left on device"
+
+
+def test_an_unknown_batch_cannot_be_resumed() -> None:
+    result = runner.invoke(app, ["batch", "--resume", "batch_1/../x"])
+    assert result.exit_code == 1
+    assert "404" in result.stderr
+
+
+def test_rows_that_are_not_json_or_not_text_are_named(folder: Path) -> None:
+    (folder / "latin.jsonl").write_bytes(b'{"prompt": "\xe9"}\n')
+    result = runner.invoke(app, ["judge", "latin.jsonl"])
+    assert (result.exit_code, "not UTF-8" in result.stderr) == (2, True)
+    (folder / "half.jsonl").write_text('{"prompt": "x"}\n{"prompt"\n')
+    result = runner.invoke(app, ["judge", "half.jsonl"])
+    assert (result.exit_code, "line 2" in result.stderr) == (2, True)

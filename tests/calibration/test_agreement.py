@@ -13,6 +13,7 @@ from sklearn import metrics
 from statsmodels.stats import inter_rater
 
 from calibration.agreement import (
+    accuracy_over_orders,
     agreement_rate,
     cohens_kappa,
     confusion,
@@ -133,6 +134,11 @@ def test_agreement_rate_among_decided_labels_leaves_out_the_rest() -> None:
     assert agreement_rate(human, judge).value == 0.25
     assert agreement_rate(human, judge, among=(A, B)).value == 0.5
     assert agreement_rate(human, judge, among=(A, B)).n == 2
+
+
+def test_accuracy_over_orders_counts_an_unparsed_verdict_as_wrong() -> None:
+    found = accuracy_over_orders([A, B, MISSING], [A, MISSING, A], [B, B, A])
+    assert (found.value, found.n) == (0.5, 4)
 
 
 def test_confusion_has_people_in_rows() -> None:

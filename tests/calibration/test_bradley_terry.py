@@ -13,8 +13,10 @@ from calibration.bradley_terry import (
     connected_components,
     fit_resamples,
     fit_strengths,
+    information,
     strength_shares,
 )
+from calibration.comparison_model import ComparisonModel
 from calibration.comparisons import Comparisons, PairLayout, PairTotals
 
 WINNER = {1.0: evalica.Winner.X, 0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}
@@ -176,6 +178,29 @@ def test_rounding_residues_are_no_points() -> None:
     played = Comparisons.between(["p", "p"], ["q", "q"], [1.0, 1 - 1e-16])
     with pytest.raises(DisconnectedComparisons):
         fit(played)
+
+
+@pytest.mark.parametrize("davidson", [False, True])
+def test_information_of_pair_totals_is_that_of_single_comparisons(davidson: bool) -> None:
+    played = random_comparisons(8, 200, 5)
+    fitted = fit(played, davidson=davidson)
+    model = ComparisonModel(played, np.zeros((200, 0)), has_tie_parameter=davidson)
+    at = model.moments(np.append(fitted.log_strength[0], fitted.log_tie[0]))
+    centre = np.eye(6)  # the two are made regular along another multiple of the same direction
+    centre[:5, :5] -= 1 / 5
+    found = centre @ information(totals_of(played), fitted) @ centre
+    assert found == pytest.approx(centre @ model.information(at) @ centre, abs=1e-9)
+
+
+def test_soft_outcomes_are_fitted_like_the_votes_that_they_stand_for() -> None:
+    """A preference of .7 counts as seven wins out of ten would, at a tenth of their weight."""
+    soft = Comparisons.between(["p", "q", "r"], ["q", "r", "p"], [0.7, 0.4, 0.5])
+    wins = np.concatenate([np.arange(10) < 7, np.arange(10) < 4, np.arange(10) < 5])
+    names = np.array(["p", "q", "r", "p"]).repeat(10)
+    hard = Comparisons.between(
+        names[:30].tolist(), names[10:].tolist(), wins.astype(float), np.full(30, 0.1)
+    )
+    assert fit(soft).log_strength == pytest.approx(fit(hard).log_strength, abs=1e-9)
 
 
 def test_extreme_but_finite_odds_are_found() -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from calibration.brier import BrierParts, brier_parts, estimate_brier_parts
 from calibration.reliability import brier_score, equal_mass_edges, equal_width_edges
-from calibration.resampling import ClusterBootstrap
+from calibration.resampling import ClusterBootstrap, expanded_tail
 from tests.calibration.verdict_worlds import World
 
 EDGES = equal_width_edges(10)
@@ -81,6 +82,29 @@ def test_intervals_hold_where_percentiles_do_not() -> None:
         percentile += int(np.quantile(draws, 0.025) <= truth.reliability)
     assert covered >= 23
     assert percentile <= 3
+
+
+def test_limits_are_the_wider_of_two_corrections() -> None:
+    sample = World().draw(300, np.random.default_rng(8))
+    boot = over(sample.group, 100)
+    drawn = []
+    for multiplicity in np.concatenate(list(boot.multiplicities(1))):
+        rows = np.repeat(np.arange(300), multiplicity)
+        drawn.append(parts_of(sample.confidence[rows], sample.correct[rows], EDGES).resolution)
+    value = parts_of(sample.confidence, sample.correct, EDGES).resolution
+    tail, quantile = expanded_tail(300, 0.05), stats.t.isf(0.025, 299)
+    bias, variance = np.mean(drawn) - value, np.var(drawn)
+    at_zero = 2 * bias**2 / 9
+    # |value - bias - t| = quantile sqrt(at_zero + (variance - at_zero) t / value)
+    linear = -2 * (value - bias) - quantile**2 * (variance - at_zero) / value
+    constant = (value - bias) ** 2 - quantile**2 * at_zero
+    ends = np.roots(np.array([1.0, linear, constant]))
+    found = estimate_brier_parts(sample.confidence, sample.correct, EDGES, boot)
+    assert found is not None
+    reversed_ends = 2 * value - np.quantile(drawn, [1 - tail, tail])
+    assert found.resolution.low == pytest.approx(max(min(ends.min(), reversed_ends[0]), 0))
+    assert found.resolution.high == pytest.approx(max(ends.max(), reversed_ends[1]))
+    assert ends.max() > reversed_ends[1]
 
 
 def test_estimates_carry_the_values_and_the_size() -> None:

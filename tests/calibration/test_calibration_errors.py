@@ -66,6 +66,16 @@ def test_interval_of_a_calibrated_judge_reaches_zero() -> None:
     assert found.high < 3 * found.value
 
 
+def test_few_verdicts_of_a_calibrated_judge_do_not_convict_it() -> None:
+    reaching = 0
+    for seed in range(60):
+        sample = World().draw(30, np.random.default_rng(seed))
+        boot = over(sample.group, n_resamples=200)
+        found = estimate_calibration_error(sample.confidence, sample.correct, EDGES, boot)
+        reaching += found.low == 0
+    assert reaching >= 57
+
+
 def test_interval_of_an_overconfident_judge_is_far_from_zero() -> None:
     sample = World(sharpness=3.0).draw(1000, np.random.default_rng(2))
     boot = over(sample.group)

@@ -28,6 +28,7 @@ def test_all_figures_are_those_of_the_sample_with_intervals_around() -> None:
         assert estimate["value"] == pytest.approx(plain[name]), name
         assert estimate["n"] == len(sample.group)
         assert estimate["low"] <= estimate["value"] <= estimate["high"], name
+        assert {type(estimate[end]) for end in ("value", "low", "high")} == {float}, name
 
 
 def test_no_verdicts_have_no_figures() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from calibration.agreement import accuracy_over_orders
 from calibration.labels import A, B
-from calibration.reliability import calibration_error, reliability_bins
+from calibration.recalibration import cross_fitted, fit_beta, fit_isotonic, fit_platt
+from calibration.reliability import calibration_error, log_loss, reliability_bins
+from calibration.reliability_intervals import estimate_reliability
+from calibration.resampling import ClusterBootstrap
 from tests.calibration.recorded_votes import (
     CODE,
     Row,
@@ -89,6 +93,45 @@ def test_vote_shares_have_the_known_calibration_error(
     upper = reliability_bins(votes.confidence, votes.correct, EDGES)[4:]
     assert sum(b.n for b in upper) == confident
     assert sum(round((b.accuracy.value or 0) * b.n) for b in upper) == right
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("fit", [fit_platt, fit_beta, fit_isotonic])
+def test_recalibrated_vote_shares_predict_labels_that_no_map_saw(fit: Any, model: str) -> None:
+    votes = vote_shares("all419", model)
+    labels, groups = votes.correct, np.arange(len(votes.correct))
+    # The adversarial pairs make confident votes right less often than not.
+    found = cross_fitted(
+        votes.confidence,
+        labels,
+        groups,
+        partial(fit, is_mirrored=False),
+        np.random.default_rng(0),
+    )
+    raw, better = log_loss(votes.confidence, labels), log_loss(found, labels)
+    assert raw is not None
+    assert better is not None
+    assert better < 0.7 * raw
+    edges = np.linspace(0, 1, 11)
+    before, after = (calibration_error(c, labels, edges) for c in (votes.confidence, found))
+    assert before is not None
+    assert after is not None
+    assert after < min(before, 0.07)
+
+
+def test_surer_votes_are_right_more_often_only_for_good_judges() -> None:
+    areas = {}
+    for model in ("GPT-4", "ChatGPT"):
+        votes = vote_shares("all419", model)
+        boot = ClusterBootstrap.over(np.arange(len(votes.correct)), np.random.default_rng(0))
+        areas[model] = estimate_reliability(votes.confidence, votes.correct, boot).auroc
+    good, bad = areas["GPT-4"], areas["ChatGPT"]
+    assert good.value == pytest.approx(0.818, abs=5e-4)
+    assert good.low is not None
+    assert good.low > 0.7
+    assert bad.low is not None
+    assert bad.high is not None
+    assert bad.low < 0.5 < bad.high
 
 
 def test_all_published_accuracies_are_the_mean_of_both_orders() -> None:

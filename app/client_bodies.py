@@ -1,0 +1,243 @@
+"""What the client's methods return, as typed dictionaries.
+
+The server may send more than is named here; what is named is always there, but in the types that
+are not total.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+Promise = Literal["certified", "suspended", "none"]
+
+
+class Estimate(TypedDict):
+    """A number with its interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence_level: float
+    n: int
+
+
+class Rejected(TypedDict):
+    """A row that was not kept."""
+
+    line: int
+    reason: str
+
+
+class DatasetBody(TypedDict):
+    """A dataset, with the first of the rows that its import rejected."""
+
+    id: str
+    name: str
+    dialect: str
+    pairs: int
+    groups: int
+    labels: int
+    annotators: int
+    recorded_judges: list[str]
+    rejected: list[Rejected]
+    rejected_count: int
+    created_at: str
+
+
+class Threshold(TypedDict):
+    """A judge answers where its confidence is at least `threshold`; None: never."""
+
+    judge: str
+    threshold: float | None
+
+
+class _Attendance(TypedDict):
+    asked: int
+    failed: int
+
+
+class JudgeFailures(_Attendance, total=False):
+    """How often a judge was asked, how often it gave no score, and perhaps why the first time."""
+
+    first_reason: str | None
+
+
+class CalibrationFigures(TypedDict):
+    """What a certificate was tested on, and what came out."""
+
+    pairs: int
+    groups: int
+    answered: float
+    disagreements: float
+    coverage: float
+    agreement: float | None
+    agreement_lower_bound: float | None
+    composition: dict[str, float]
+    cost_per_pair: float | None
+    relative_cost: float | None
+    pool: int
+    set_aside: int
+    held_for_examples: int
+    seen_in_training: int
+    failures: dict[str, JudgeFailures]
+
+
+class Advice(TypedDict):
+    """What the labels could certify, and how many the target needs."""
+
+    certifiable_agreement: float | None
+    certifiable_coverage: float | None
+    labels_needed: int | None
+    text: str
+
+
+class _Calibration(TypedDict):
+    id: str
+    status: Literal["pending", "running", "certified", "not_certifiable", "failed"]
+    target_agreement: float
+    failure_probability: float
+    error: str | None
+    request: dict[str, Any]
+    created_at: str
+    revoked_at: str | None
+
+
+class CertificateBody(_Calibration, total=False):
+    """A certificate; what it rests on is there when it is made."""
+
+    method: str
+    claim: str
+    thresholds: list[Threshold]
+    calibration: CalibrationFigures
+    fingerprints: dict[str, str]
+    label_set_hash: str
+    label_set_uses: int
+    label_set_plans: int
+    advice: Advice
+    certificates: list[dict[str, Any]]
+
+
+class FrontierRow(TypedDict):
+    """What one target would get."""
+
+    target_agreement: float
+    status: Literal["certified", "not_certifiable"]
+    coverage: float | None
+    agreement: float | None
+    agreement_lower_bound: float | None
+    composition: dict[str, float]
+    cost_per_pair: float | None
+    relative_cost: float | None
+    labels_needed: int | None
+
+
+class PlanBody(TypedDict):
+    """The frontier of agreement, coverage and cost."""
+
+    frontier: list[FrontierRow]
+    claim: str
+
+
+class Failure(TypedDict):
+    """Why a judge gave no score."""
+
+    kind: str
+    detail: str
+
+
+class Tier(TypedDict):
+    """What one judge that was asked said."""
+
+    judge: str
+    p_a: float | None
+    p_tie: float | None
+    confidence: float | None
+    accepted: bool
+    failure: Failure | None
+
+
+class VerdictBody(TypedDict):
+    """The answer to one pair."""
+
+    id: str
+    status: Literal["accepted", "abstained", "failed"]
+    label: Literal["a", "b", "tie"] | None
+    confidence: float | None
+    judge: str | None
+    tiers: list[Tier]
+    calibration: str | None
+    promise: Promise
+    cost_usd: float | None
+    cached: bool
+
+
+class JudgmentsBody(TypedDict):
+    """Verdicts in the order of the pairs."""
+
+    verdicts: list[VerdictBody]
+    suspended_because: str | None
+
+
+class RequestCounts(TypedDict):
+    """How far a batch is; completed = accepted + abstained."""
+
+    total: int
+    completed: int
+    failed: int
+    accepted: int
+    abstained: int
+
+
+class BatchBody(TypedDict):
+    """A batch; times are Unix seconds."""
+
+    id: str
+    object: Literal["batch"]
+    status: Literal[
+        "validating", "in_progress", "finalizing", "completed", "cancelling", "cancelled",
+        "failed", "expired",
+    ]  # fmt: skip
+    request_counts: RequestCounts
+    promise: Promise
+    suspended_because: str | None
+    cost_usd: float | None
+    error: str | None
+    created_at: int
+    completed_at: int | None
+    expires_at: int | None
+
+
+class ModelRow(TypedDict):
+    """One model's place."""
+
+    model: str
+    rating: Estimate
+    strength: float | None
+    win_rate: Estimate
+    rank: int
+    rank_low: int
+    rank_high: int
+    pairs: int
+    wins: float
+    losses: float
+    ties: float
+
+
+class LeaderboardBody(TypedDict):
+    """Models by rank."""
+
+    id: str
+    method: str
+    rows: list[ModelRow]
+    pairs: int
+    abstained: int
+
+
+class ReportBody(TypedDict):
+    """How well people, judges and cascade agree."""
+
+    id: str
+    pairs: int
+    human: dict[str, Any]
+    judges: list[dict[str, Any]]
+    cascade: dict[str, Any] | None

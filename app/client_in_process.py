@@ -1,0 +1,134 @@
+"""The service inside the client's own process, behind the same seam as the network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Self
+
+import httpx
+from anyio import BrokenResourceError, Event, create_memory_object_stream
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+Chunks = MemoryObjectReceiveStream[bytes]
+
+
+class InProcessTransport(httpx.BaseTransport):
+    """Serves requests by the service itself, on an event loop in a thread of its own.
+
+    No key is asked for, also where keys exist: nobody but this process can reach the service, and
+    whoever can read and write its database could make a key.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self._asgi: httpx.ASGITransport | None = None
+
+    def __enter__(self) -> Self:
+        """Start the service; whatever keeps it from starting is raised."""
+        from app.auth import authenticate  # the client of a remote server needs none of this
+        from app.main import create_app
+
+        app = create_app(self._settings)
+        app.dependency_overrides[authenticate] = _let_in
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(_living(self._portal, app))
+            self._stack = stack.pop_all()
+        self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return self
+
+    def close(self) -> None:
+        """Stop the service."""
+        self._stack.close()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request; an interruption of the caller stops the answering, too."""
+        assert self._portal is not None
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        chunks, received = create_memory_object_stream[bytes](1)
+        answer = self._portal.start_task_soon(self._handle, request, received)
+        try:
+            _feed(self._portal, request.stream, chunks)
+            return answer.result()
+        except BaseException:
+            answer.cancel()
+            raise
+
+    async def _handle(self, request: httpx.Request, received: Chunks) -> httpx.Response:
+        assert self._asgi is not None
+        async with received:
+            inner = httpx.Request(
+                request.method, request.url, headers=request.headers, stream=_Body(received)
+            )
+            response = await self._asgi.handle_async_request(inner)
+            content = await response.aread()
+        return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+
+@contextmanager
+def _living(portal: BlockingPortal, app: FastAPI) -> Iterator[None]:
+    """Start an application and stop it at the end.
+
+    An interruption of the start waits until it is through, because the portal cancels what it
+    leaves over and over, and the SQLite driver then waits for ever on a thread that has ended.
+    """
+    started: Future[None] = Future()
+    leave = portal.call(Event)
+    ended = portal.start_task_soon(_live, app, started, leave)
+    try:
+        started.result()
+        yield
+    finally:
+        portal.call(leave.set)
+        ended.result()
+
+
+async def _live(app: FastAPI, started: Future[None], leave: Event) -> None:
+    try:
+        async with app.router.lifespan_context(app):
+            started.set_result(None)
+            await leave.wait()
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)
+
+
+def _feed(
+    portal: BlockingPortal, stream: httpx.SyncByteStream, chunks: MemoryObjectSendStream[bytes]
+) -> None:
+    """Hand a body over chunk by chunk, so that a large file never is in memory.
+
+    It is read on the caller's side: a terminal that nobody types on must not hold up the service.
+    """
+    try:
+        with suppress(BrokenResourceError):  # the answer did not need the rest of the body
+            for chunk in stream:
+                portal.call(chunks.send, chunk)
+    finally:
+        portal.call(chunks.aclose)
+
+
+async def _let_in() -> None:
+    """Stands in for the check of keys."""
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request body as the service reads it."""
+
+    def __init__(self, received: Chunks) -> None:
+        self._received = received
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._received:
+            yield chunk

@@ -1,0 +1,116 @@
+"""What the client's methods take, as typed dictionaries; the service names what is wrong in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+LabelRule = Literal["majority", "random_annotator"]
+Ties = Literal["exclude", "error", "half", "class"]
+
+
+class Part(TypedDict):
+    """One side of a split by group."""
+
+    fraction: float
+    seed: int
+    side: Literal["calibration", "test"]
+
+
+class JudgeOrder(TypedDict):
+    """A cascade made for one request: judges from cheap to strong."""
+
+    judges: Sequence[str]
+
+
+class ImportOptions(TypedDict, total=False):
+    """How a file is read."""
+
+    dialect: str
+    strict: bool
+
+
+class CertifyRequest(TypedDict, total=False):
+    """What a calibration is asked with; `dataset` is needed."""
+
+    dataset: str
+    cascade: str | JudgeOrder
+    target_agreement: float
+    failure_probability: float
+    method: str
+    label_rule: LabelRule
+    ties: Ties
+    part: Part
+    slices: str
+    slice_rule: Literal["joint", "each", "common"]
+    menu: Sequence[float]
+    pool: str
+    max_group_size: int
+    min_label_probability: float
+    seed: int
+
+
+class PlanRequest(TypedDict, total=False):
+    """What a plan is asked with; `dataset` is needed."""
+
+    dataset: str
+    cascade: str | JudgeOrder
+    target_agreements: Sequence[float]
+    failure_probability: float
+    label_rule: LabelRule
+    ties: Ties
+    part: Part
+    method: str
+    pool: str
+    max_group_size: int
+    min_label_probability: float
+    seed: int
+
+
+class JudgeRequest(TypedDict, total=False):
+    """How posted pairs are judged."""
+
+    calibration: str
+    cascade: str | JudgeOrder
+    deadline_s: float
+
+
+class BatchRequest(TypedDict, total=False):
+    """What a batch is asked with; `dataset` is needed."""
+
+    dataset: str
+    calibration: str
+    cascade: str | JudgeOrder
+    part: Part
+
+
+class LeaderboardRequest(TypedDict, total=False):
+    """What a leaderboard is asked with; `dataset` is needed."""
+
+    dataset: str
+    source: str
+    calibration: str
+    method: str
+    options: Mapping[str, float]
+    ties: Literal["half", "exclude", "davidson"]
+    votes: Literal["each", "majority", "mean_sign"]
+    baseline: str
+    soft: bool
+    criteria: Mapping[str, float]
+    confidence_level: float
+    group_by: str
+    part: Part
+    seed: int
+
+
+class ReportQuery(TypedDict, total=False):
+    """What an agreement report is asked with; `dataset` is needed. `part` is side:fraction:seed."""
+
+    dataset: str
+    calibration: str | None
+    judges: str | Sequence[str] | None
+    group_by: str | None
+    include: str | None
+    part: str | None
+    seed: int
+    confidence_level: float

@@ -1,0 +1,166 @@
+"""serve, worker, doctor, keys and db: what they print, and what they say of a broken setting."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from tests.app.processes import PATIENCE_SECONDS, free_port, service, tribunal
+
+runner = CliRunner()
+ON_THE_DATABASE = [
+    ["keys", "list"], ["doctor"], ["db", "check"], ["report", "x"], ["worker"],
+    ["serve", "--port", "0"],
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder: no server, no configuration, a database of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/admin.db")
+    return tmp_path
+
+
+def run(*arguments: str, status: int = 0) -> str:
+    result = runner.invoke(app, list(arguments))
+    assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+    return result.stdout
+
+
+def run_json(*arguments: str, status: int = 0) -> Any:
+    return json.loads(run(*arguments, "--json", status=status))
+
+
+def test_keys_are_made_listed_and_revoked() -> None:
+    key = run("keys", "create", "ci").strip()
+    assert key.startswith("trib_")
+    made = run_json("keys", "create", "laptop")
+    assert made["key"].startswith(made["prefix"])
+    listed = run_json("keys", "list")
+    assert [one["name"] for one in listed] == ["ci", "laptop"]
+    assert made["id"] in run("keys", "list")
+    assert "key" not in listed[0]
+    assert run("keys", "revoke", listed[0]["id"]) == ""
+    revoked = run_json("keys", "revoke", "laptop")
+    assert revoked["id"] == made["id"]
+    assert revoked["revoked_at"]
+    assert run_json("keys", "revoke", "laptop") == revoked, "once is enough"
+    run("keys", "revoke", "nobody", status=1)
+
+
+def test_two_keys_in_use_share_no_name() -> None:
+    run("keys", "create", "ci")
+    result = runner.invoke(app, ["keys", "create", " ci "])
+    assert result.exit_code == 1
+    assert "there is a key 'ci' already" in result.stderr
+    run("keys", "revoke", "ci")
+    new = run_json("keys", "create", "ci")
+    assert run_json("keys", "revoke", "ci")["id"] == new["id"], "the one in use is meant"
+    result = runner.invoke(app, ["keys", "revoke", "ci"])
+    assert result.exit_code == 1
+    assert f"give an id ({run_json('keys', 'list')[0]['id']}, {new['id']})" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 600])
+def test_what_cannot_name_a_key_is_bad_usage(name: str) -> None:
+    result = runner.invoke(app, ["keys", "create", name])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("tribunal: the name")
+
+
+def test_the_database_goes_up_and_down_and_is_checked() -> None:
+    head = run_json("db", "upgrade")["revision"]
+    assert run_json("db", "check") == {"status": "current", "revision": head, "detail": None}
+    assert head in run("db", "check")
+    assert run_json("db", "downgrade", "base") == {"status": "downgraded", "revision": None}
+    assert run_json("db", "check", status=1)["status"] == "differs"
+    result = runner.invoke(app, ["db", "upgrade", "--revision", "nonsense"])
+    assert result.exit_code == 1
+    assert "nonsense" in result.stderr.splitlines()[0]
+
+
+def test_doctor_says_what_is_well_and_what_is_not(folder: Path) -> None:
+    assert "student" in run("doctor")
+    body = run_json("doctor")
+    assert body["is_well"]
+    assert [judge["name"] for judge in body["judges"]] == ["student"]
+    (folder / "tribunal.toml").write_text("[judges.small]\nkind = 'openai'\nmodle = 'x'\n")
+    result = runner.invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["configuration"]["status"] == "wrong"
+    assert "model" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", ON_THE_DATABASE, ids=" ".join)
+def test_a_database_that_is_away_is_one_line(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:secret@127.0.0.1:{free_port()}/x")
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1, result.output
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("tribunal: DATABASE_URL postgresql+asyncpg://u:***@127")
+    assert "Traceback" not in result.stderr
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("arguments", ON_THE_DATABASE, ids=" ".join)
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "DATABASE_URL",
+            "mysql://u:secret@x",
+            "DATABASE_URL: it must start with sqlite:// or postgresql://, not mysql",
+        ),
+        ("DATABASE_URL", "postgresql://x:port/y", "DATABASE_URL: it is not the address"),
+        ("TRIBUNAL_WORKERS", "many", "TRIBUNAL_WORKERS: Input should be a valid integer"),
+        ("TRIBUNAL_LOG_LEVEL", "loud", "TRIBUNAL_LOG_LEVEL: 'loud' is none of critical"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    arguments: list[str], name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith(f"tribunal: {said}")
+    assert len(result.stderr.splitlines()) == 1
+    assert "secret" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", [["serve", "--port", "0"], ["worker"], ["report", "x"]])
+def test_a_wrong_judge_is_named_before_anything_starts(folder: Path, verb: list[str]) -> None:
+    (folder / "tribunal.toml").write_text("[judges.small]\nkind = 'openai'\nmodle = 'x'\n")
+    result = runner.invoke(app, verb)
+    assert result.exit_code == 1, result.output
+    assert "modle" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c_ends_a_server_and_a_port_serves_one(folder: Path) -> None:
+    port = free_port()
+    with service(folder, port, workers=1) as server:
+        result = runner.invoke(app, ["serve", "--port", str(port)])
+        assert result.exit_code == 1, result.output
+        assert result.stderr.splitlines()[-1] == f"tribunal: cannot listen on 127.0.0.1:{port}"
+        assert server.interrupted() == 0
+    assert "Traceback" not in server.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_is_told_to_end_ends_well(folder: Path, number: signal.Signals) -> None:
+    with tribunal(folder, "worker", "worker") as worker:
+        worker.wait_until_said("working on the batches")
+        worker.process.send_signal(number)
+        assert worker.process.wait(PATIENCE_SECONDS) == 0
+    assert "Traceback" not in worker.said
