@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ from tests.calibration.worlds import (
     wrong_on_the_remainder,
 )
 
+_WORLDS = 2000
 VALID_METHODS: tuple[Method, ...] = ("auto", "diagonal", "strongest", "learned", "stagewise")
 
 
@@ -142,23 +145,29 @@ def test_switching_verdicts_keep_the_promise_over_very_many_draws() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", [250, 1000])
-def test_default_answers_a_third_more_than_stagewise_on_random_worlds(n: int) -> None:
-    coverage = {"auto": 0.0, "stagewise": 0.0}
-    broken = 0
-    methods: tuple[Method, ...] = ("auto", "stagewise")
-    for draw in range(500):
+@pytest.mark.parametrize(
+    ("n", "over_stagewise", "over_pareto"), [(250, 1.35, 1.2), (1000, 1.45, 1.04)]
+)
+def test_default_answers_more_than_its_alternatives_on_random_worlds(
+    n: int, over_stagewise: float, over_pareto: float
+) -> None:
+    """Coverage at target risk .15 and failure probability .1, with a pool of 300."""
+    coverage = dict.fromkeys(("auto", "stagewise", "pareto_testing"), 0.0)
+    broken = dict.fromkeys(coverage, 0)
+    for draw in range(_WORLDS):
         rng = np.random.default_rng([6, draw])
         world = random_world(rng)
         sample, pool = world.draw(n, rng), world.pool(300, rng)
-        for method in methods:
+        for method in coverage:
             thresholds = certify_cascade(
-                *sample, target_risk=0.15, pool=pool, method=method, rng=rng
+                *sample, target_risk=0.15, pool=pool, method=cast(Method, method), rng=rng
             ).thresholds
-            coverage[method] += world.truth(thresholds).coverage
-            broken += method == "auto" and world.breaks(thresholds, 0.15)
-    assert coverage["auto"] >= 1.35 * coverage["stagewise"]
-    assert broken / 500 <= allowed_share(0.1, 500)
+            coverage[method] += world.truth(thresholds).coverage / _WORLDS
+            broken[method] += world.breaks(thresholds, 0.15)
+    print(f"n {n}: coverage {coverage}, broken promises {broken} of {_WORLDS}")  # noqa: T201
+    assert coverage["auto"] >= over_stagewise * coverage["stagewise"]
+    assert coverage["auto"] >= over_pareto * coverage["pareto_testing"]
+    assert max(broken.values()) / _WORLDS <= allowed_share(0.1, _WORLDS)
 
 
 def _clusters_broken(

@@ -1,7 +1,7 @@
 """The promise in many worlds, at many sizes and targets: the long form, which can be resumed.
 
 Each cell's count of broken promises is appended to a file and read back by a later run, as long as
-the code of the package is the same. `TRIBUNAL_VALIDITY_FILE` names the file.
+the code of the certification is the same. `TRIBUNAL_VALIDITY_FILE` names the file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -125,6 +126,17 @@ def _known() -> dict[str, int]:
 
 @functools.cache
 def _code() -> str:
-    folder = Path(calibration.__file__).parent
-    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    """Name the code of the certification: that of every module that it imports."""
+    sources = b"".join(path.read_bytes() for path in sorted(_imported_by("certify")))
     return hashlib.sha256(sources).hexdigest()[:16]
+
+
+def _imported_by(module: str) -> set[Path]:
+    folder = Path(calibration.__file__).parent
+    waiting, found = [module], set[Path]()
+    while waiting:
+        path = folder / f"{waiting.pop()}.py"
+        if path not in found:
+            found.add(path)
+            waiting += re.findall(r"from calibration\.(\w+) import", path.read_text())
+    return found
