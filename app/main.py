@@ -39,6 +39,7 @@ from app.responses import TextsResponse
 from app.runtime import Running, Runtime
 from app.settings import Settings
 from app.stopping import Stopping, noticing_stop
+from judges.vllm_engine import EngineHost
 
 _log = logging.getLogger(__name__)
 _DESCRIPTION = """Which of two answers do people prefer, and how sure is that?
@@ -104,7 +105,9 @@ async def open_runtime(
         stack.push_async_callback(db.aclose)
         await upgrade(db)
         config = settings.load_config()
-        load = partial(load_registry, config, db, transport)
+        engines = EngineHost()
+        stack.push_async_callback(engines.aclose)
+        load = partial(load_registry, config, db, transport, engines)
         running = Runtime(settings=settings, db=db, registry=await load(), load_registry=load)
         stack.push_async_callback(running.aclose)
         _name_unasked_judges(config, running)

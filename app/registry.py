@@ -20,12 +20,16 @@ from app.errors import ConfigurationInvalid, NotFound
 from judges.annotators import LabelledPair
 from judges.errors import JudgeConfigurationInvalid
 from judges.registry import DEFAULT_CASCADE, STUDENT, Registry, example_datasets
+from judges.vllm_engine import EngineHost
 
 
 async def load_registry(
-    config: Mapping[str, Any], db: Database, transport: httpx.AsyncBaseTransport | None
+    config: Mapping[str, Any],
+    db: Database,
+    transport: httpx.AsyncBaseTransport | None,
+    engines: EngineHost,
 ) -> Registry:
-    """Return the judges of a configuration.
+    """Return the judges of a configuration; the models of hosted ones begin to load.
 
     Raises:
         ConfigurationInvalid: names the key that is wrong.
@@ -37,7 +41,10 @@ async def load_registry(
             if (pairs := await _labelled_pairs(db, name)) is not None
         }
         return Registry.from_config(
-            _with_default_cascade(config), transport=transport, examples=examples.__getitem__
+            _with_default_cascade(config),
+            transport=transport,
+            examples=examples.__getitem__,
+            engines=engines,
         )
     except JudgeConfigurationInvalid as error:
         raise ConfigurationInvalid(str(error)) from error

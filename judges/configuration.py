@@ -14,8 +14,8 @@ from judges.annotators import MAX_ANNOTATORS, ExampleLabels
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai_replies import Endpoint
 from judges.openai_settings import Confidence, Orders
+from judges.vllm_settings import Overflow
 
-_KINDS: Final = ("openai", "student", "recorded", "vllm")
 _FEW: Final = 5  # N and K of the paper's experiments
 _DEFAULT_LABELS: Final = ("A", "B")
 _VERBALIZED_TOKENS: Final = 16
@@ -42,12 +42,10 @@ class RecordedTable(_Table):
     prompt_hash: str | None = None
 
 
-class OpenAITable(_Table):
-    """A judge behind an OpenAI-compatible server."""
+class AskedTable(_Table):
+    """What every judge that is asked live has: a prompt, examples, labels, prices."""
 
-    kind: Literal["openai"]
     model: Annotated[str, Field(min_length=1)]
-    base_url: str | None = None
     revision: str | None = None
     annotators: Annotated[int, Field(ge=1, le=MAX_ANNOTATORS)] = _FEW
     examples: Annotated[int, Field(ge=0, le=64)] | None = None
@@ -60,14 +58,8 @@ class OpenAITable(_Table):
     labels: list[str] = Field(default_factory=lambda: list(_DEFAULT_LABELS))
     endpoint: Endpoint = "chat"
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-    concurrency: Annotated[int, Field(ge=1)] = 64
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
-    attempts: Annotated[int, Field(ge=1)] = 5
     price_input: Price | None = None
     price_output: Price | None = None
-    api_key_env: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def example_count(self) -> int:
@@ -94,6 +86,32 @@ class OpenAITable(_Table):
         return self
 
 
+class OpenAITable(AskedTable):
+    """A judge behind an OpenAI-compatible server."""
+
+    kind: Literal["openai"]
+    base_url: str | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    concurrency: Annotated[int, Field(ge=1)] = 64
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    attempts: Annotated[int, Field(ge=1)] = 5
+    api_key_env: Annotated[str, Field(min_length=1)] | None = None
+
+
+class VllmTable(AskedTable):
+    """A judge whose model this process hosts."""
+
+    kind: Literal["vllm"]
+    engine: dict[str, Any] = Field(default_factory=dict)
+    thinking_tokens: Annotated[int, Field(ge=0)] = 0
+    thinking_end: Annotated[str, Field(min_length=1)] = "</think>"
+    template_options: dict[str, Any] = Field(default_factory=dict)
+    overflow: Overflow = "fail"
+    concurrency: Annotated[int, Field(ge=1)] = 256
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
+
+
 class CascadeTable(_Table):
     """Judges from cheap to strong, and the confidences they need where there is no certificate."""
 
@@ -114,12 +132,13 @@ class CascadeTable(_Table):
 
 
 TableT = TypeVar("TableT", bound=_Table)
-JudgeTable = StudentTable | RecordedTable | OpenAITable
+JudgeTable = StudentTable | RecordedTable | OpenAITable | VllmTable
 
-_TABLES: Final[dict[str, type[StudentTable] | type[RecordedTable] | type[OpenAITable]]] = {
+_TABLES: Final[dict[str, type[JudgeTable]]] = {
+    "openai": OpenAITable,
     "student": StudentTable,
     "recorded": RecordedTable,
-    "openai": OpenAITable,
+    "vllm": VllmTable,
 }
 
 
@@ -145,14 +164,9 @@ def read_judge(name: str, content: object) -> JudgeTable:
     if not isinstance(content, Mapping):
         raise JudgeConfigurationInvalid(f"{path}: must be a table")
     kind = content.get("kind")
-    if kind == "vllm":
-        raise JudgeConfigurationInvalid(
-            f'{path}.kind: hosting a model needs the extra "vllm" and is not available yet; run'
-            ' `vllm serve` and use kind = "openai" with its address as base_url'
-        )
     if not isinstance(kind, str) or kind not in _TABLES:
-        known = ", ".join(_KINDS)
-        near = _did_you_mean(str(kind), _KINDS)
+        known = ", ".join(_TABLES)
+        near = _did_you_mean(str(kind), _TABLES)
         what = "missing" if kind is None else f"{kind!r} is unknown"
         raise JudgeConfigurationInvalid(f"{path}.kind: {what}{near}; known: {known}")
     return _read(path, _TABLES[kind], content)

@@ -90,11 +90,11 @@ def read_label_probabilities(
     tokens: dict[str, float] = {}
     for token, logprob in given:
         if (number := _checked(logprob)) is None:
-            return _unparseable(f"log-probability {str(logprob)[:40]} of token {token[:40]!r}")
+            return unparseable(f"log-probability {str(logprob)[:40]} of token {token[:40]!r}")
         tokens[token] = math.exp(number)
     total = math.fsum(tokens.values())
     if total > _MAX_TOTAL:
-        return _unparseable(f"the tokens' probabilities add up to {total:.3g}")
+        return unparseable(f"the tokens' probabilities add up to {total:.3g}")
     return _shares_of_labels(tokens, matcher, 1.0 - min(total, 1.0))
 
 
@@ -102,7 +102,7 @@ def read_sampled_label(text: str, matcher: LabelMatcher) -> LabelProbabilities |
     """Return all probability on the label that `text` is: a vote, where no log-probs are offered."""
     index = matcher.index_of_text(text)
     if index is None:
-        return _unparseable(f"the answer {text[:80]!r} is no label")
+        return unparseable(f"the answer {text[:80]!r} is no label")
     shares = tuple(float(position == index) for position in range(len(matcher.labels)))
     return LabelProbabilities(shares, None, flags=(NO_LOGPROBS,))
 
@@ -118,7 +118,7 @@ def _shares_of_labels(
     inside = math.fsum(masses)
     if inside <= 0.0:
         shown = ", ".join(repr(token)[:20] for token in list(tokens)[:5])
-        return _unparseable(f"no label among the most probable tokens ({shown})")
+        return unparseable(f"no label among the most probable tokens ({shown})")
     shares = tuple(mass / inside for mass in masses)
     outside = min(1.0, max(0.0, 1.0 - inside))
     if all(spellings):
@@ -134,5 +134,6 @@ def _checked(logprob: object) -> float | None:
     return min(float(logprob), 0.0) if is_possible else None
 
 
-def _unparseable(detail: str) -> JudgeFailure:
+def unparseable(detail: str) -> JudgeFailure:
+    """Return the failure of an answer that says no label."""
     return JudgeFailure(FailureKind.UNPARSEABLE, detail)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,10 +19,12 @@ import numpy as np
 from judges.annotators import ExampleSets, LabelledPair, draw_annotators
 from judges.base import Judge
 from judges.configuration import (
+    AskedTable,
     CascadeTable,
     OpenAITable,
     RecordedTable,
     StudentTable,
+    VllmTable,
     read_cascade,
     read_judge,
     tables,
@@ -32,6 +35,9 @@ from judges.openai_settings import OpenAISettings
 from judges.prompts import PromptTemplate, load_template
 from judges.recorded import Jury, RecordedJudge
 from judges.student_judge import StudentJudge
+from judges.vllm_engine import EngineHost, EngineSettings
+from judges.vllm_judge import VllmJudge
+from judges.vllm_settings import VllmSettings, is_path
 from judges.waiting import WaitingJudge
 
 Examples = Callable[[str], Sequence[LabelledPair]]
@@ -63,6 +69,7 @@ class Registry:
         transport: Transport | None = None,
         examples: Examples | None = None,
         environ: Mapping[str, str] = os.environ,
+        engines: EngineHost | None = None,
     ) -> Registry:
         """Make the judges that `config` describes; its other tables are not looked at.
 
@@ -73,11 +80,12 @@ class Registry:
                 `LookupError` where there is no such dataset yet. A judge that needs it then waits:
                 it is listed, is not ready, and fails every pair as `UNAVAILABLE`.
             environ: Where API keys and the default `OPENAI_BASE_URL` are read from.
+            engines: Hosts the models of judges of kind `vllm`; it outlives the registry.
 
         Raises:
             JudgeConfigurationInvalid: Names the key.
         """
-        workshop = _Workshop(transport, examples, environ)
+        workshop = _Workshop(transport, examples, environ, engines)
         made = {
             name: workshop.judge(name, table) for name, table in tables(config, "judges").items()
         }
@@ -141,7 +149,7 @@ def example_datasets(config: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         table.examples_from
         for table in read
-        if isinstance(table, OpenAITable) and table.examples_from
+        if isinstance(table, AskedTable) and table.examples_from
     )
 
 
@@ -150,6 +158,7 @@ class _Workshop:
     transport: Transport | None
     examples: Examples | None
     environ: Mapping[str, str]
+    engines: EngineHost | None
 
     def judge(self, name: str, content: object) -> Judge:
         table = read_judge(name, content)
@@ -160,12 +169,11 @@ class _Workshop:
                 return RecordedJudge(name, model=table.model, prompt_hash=table.prompt_hash)
             case RecordedTable():
                 return Jury(name, table.members or ())
-            case OpenAITable():
-                return self._openai(name, table)
+            case OpenAITable() | VllmTable():
+                return self._asked(name, table)
 
-    def _openai(self, name: str, table: OpenAITable) -> Judge:
+    def _asked(self, name: str, table: OpenAITable | VllmTable) -> Judge:
         path = f"judges.{name}"
-        settings = _settings(name, table, self.environ)
         try:
             template = load_template(table.template_name, table.labels)
             sets = self._sets(table)
@@ -173,14 +181,22 @@ class _Workshop:
             return WaitingJudge(name, table.model, f"{path}.examples_from: {error}")
         except JudgeConfigurationInvalid as error:
             raise JudgeConfigurationInvalid(f"{path}.{error}") from error
-        return self._open(settings, template, sets)
-
-    def _open(
-        self, settings: OpenAISettings, template: PromptTemplate, sets: ExampleSets
-    ) -> OpenAIJudge:
+        if isinstance(table, VllmTable):
+            return self._hosted(_vllm_settings(name, table), template, sets)
+        settings = _openai_settings(name, table, self.environ)
         return OpenAIJudge(settings, template, sets, transport=self.transport, environ=self.environ)
 
-    def _sets(self, table: OpenAITable) -> ExampleSets:
+    def _hosted(self, settings: VllmSettings, template: PromptTemplate, sets: ExampleSets) -> Judge:
+        model = settings.engine.model
+        if is_path(model) and not Path(model).is_dir():
+            detail = f"judges.{settings.name}.model: no folder {model!r}"
+            return WaitingJudge(settings.name, model, detail)
+        if self.engines is None:
+            detail = f"judges.{settings.name}: this process hosts no models"
+            return WaitingJudge(settings.name, model, detail)
+        return VllmJudge(settings, template, sets, self.engines.engine(settings.engine))
+
+    def _sets(self, table: AskedTable) -> ExampleSets:
         if table.examples_from is None:
             return ((),)
         return draw_annotators(
@@ -200,7 +216,7 @@ class _Workshop:
             raise ExamplesInsufficient(detail) from error
 
 
-def _settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -> OpenAISettings:
+def _openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -> OpenAISettings:
     base_url = table.base_url or environ.get("OPENAI_BASE_URL")
     if not base_url:
         raise JudgeConfigurationInvalid(
@@ -224,6 +240,25 @@ def _settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -> Open
         price_input=table.price_input,
         price_output=table.price_output,
         api_key_env=table.api_key_env,
+    )
+
+
+def _vllm_settings(name: str, table: VllmTable) -> VllmSettings:
+    return VllmSettings(
+        name=name,
+        engine=EngineSettings(table.model, table.revision, table.engine),
+        endpoint=table.endpoint,
+        orders=table.orders,
+        confidence=table.confidence,
+        max_tokens=table.answer_tokens,
+        thinking_tokens=table.thinking_tokens,
+        thinking_end=table.thinking_end,
+        template_options=table.template_options,
+        overflow=table.overflow,
+        concurrency=table.concurrency,
+        timeout_s=table.timeout_s,
+        price_input=table.price_input,
+        price_output=table.price_output,
     )
 
 

@@ -44,9 +44,14 @@ async def work_forever(running: Runtime) -> None:
 async def work_once(running: Runtime, worker: str) -> bool:
     """Work on one shard; False where none was free."""
     lease = timedelta(seconds=running.settings.lease_seconds)
-    async with running.db.write() as session:
-        await batches.expire_overdue(session, running.now())
-        shard = await leases.claim(session, worker, running.now(), lease)
+    claiming = asyncio.ensure_future(_claim(running, worker, lease))
+    try:
+        shard = await asyncio.shield(claiming)
+    except asyncio.CancelledError:
+        # a transaction that is cut off leaves the driver in disorder, and perhaps a lease behind
+        if (shard := await claiming) is not None:
+            await _hand_back(running, shard, worker)
+        raise
     if shard is None:
         return False
     await running.reload_if_waiting()
@@ -56,6 +61,12 @@ async def work_once(running: Runtime, worker: str) -> bool:
         await _hand_back(running, shard, worker)
         raise
     return True
+
+
+async def _claim(running: Runtime, worker: str, lease: timedelta) -> Shard | None:
+    async with running.db.write() as session:
+        await batches.expire_overdue(session, running.now())
+        return await leases.claim(session, worker, running.now(), lease)
 
 
 async def _work_on(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:

@@ -158,7 +158,10 @@ async def test_an_unknown_name_is_told_its_neighbour() -> None:
         ({"kind": "openia"}, "judges.x.kind: 'openia' is unknown, did you mean 'openai'"),
         ({"model": "m"}, "judges.x.kind: missing"),
         ({"kind": ["openai"]}, "judges.x.kind: "),
-        ({"kind": "vllm", "model": "m"}, "judges.x.kind: hosting a model needs the extra"),
+        (
+            {"kind": "vllm", "model": "m", "engin": {}},
+            "judges.x.engin: unknown key, did you mean 'engine'",
+        ),
         ({"kind": "student", "model": "m"}, "judges.x.model: unknown key"),
         ({"kind": "recorded", "members": []}, "judges.x.members: "),
         ({"kind": "recorded", "members": "GPT-4/*"}, "judges.x.members: "),

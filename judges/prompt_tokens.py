@@ -1,0 +1,186 @@
+"""A judge's prompts as token ids: judged text can become any text token, and never a control token.
+
+The frame of the conversation comes from the tokenizer's chat template and may hold control tokens;
+everything else is tokenised apart from it. What is the same for every pair comes first and is
+tokenised once, so that an engine computes it once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Protocol
+
+from judges.errors import JudgeConfigurationInvalid
+
+_SHARED: Final = "TRIBUNALSHAREDPART"
+_QUERY: Final = "TRIBUNALPAIRTOBEJUDGED"
+_HARMLESS: Final = re.compile(r"(?s:.)|<0x[0-9A-Fa-f]{2}>|\s+")  # characters, bytes, white space
+
+
+class AddedToken(Protocol):
+    """A token that stands for itself, whatever the merges of the vocabulary."""
+
+    content: str
+
+
+class Tokenizer(Protocol):
+    """What is needed of a Hugging Face tokenizer."""
+
+    chat_template: Any
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, AddedToken]:
+        """The added tokens by their ids."""
+        ...
+
+    def get_vocab(self) -> Mapping[str, int]:
+        """Return the ids of all tokens by their spelling."""
+        ...
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        """Return the token ids of a text."""
+        ...
+
+    def decode(self, token_ids: Sequence[int], **options: Any) -> str:
+        """Return the text of token ids."""
+        ...
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
+        """Return the conversation as one text."""
+        ...
+
+
+class PlainText:
+    """Turns text into tokens that mean nothing but text.
+
+    An added token that occurs in the text is cut after its first character, and the parts are
+    tokenised apart: the text stays what it was. Tokens of single bytes and the one for unknown
+    characters come from text alone and are left.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        unknown = getattr(tokenizer, "unk_token_id", None)
+        control = {
+            token_id: str(token.content)
+            for token_id, token in tokenizer.added_tokens_decoder.items()
+            if token_id != unknown and not _HARMLESS.fullmatch(str(token.content))
+        }
+        self._control_ids = frozenset(control)
+        spellings = "|".join(re.escape(text) for text in control.values()) or r"(?!)"
+        self._first_characters = re.compile(rf"(?=(?:{spellings}))(?s:.)")
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`."""
+        found = self._encoded(text)
+        if self._control_ids.isdisjoint(found):
+            return found
+        return [token_id for part in self._parts(text) for token_id in self._part(part)]
+
+    def _encoded(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _part(self, part: str) -> list[int]:
+        found = self._encoded(part)
+        if self._control_ids.isdisjoint(found):
+            return found
+        # the tokenizer's normalisation has made one: no single character can be one
+        return [token_id for character in part for token_id in self._encoded(character)]
+
+    def _parts(self, text: str) -> Iterator[str]:
+        """Cut a text so that no part holds an added token of two or more characters."""
+        start = 0
+        for match in self._first_characters.finditer(text):
+            yield text[start : match.end()]
+            start = match.end()
+        yield text[start:]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The token ids around the two parts of a prompt."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+class PromptTokens:
+    """Lays out prompts for one tokenizer.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        is_chat: Whether to use its chat template; otherwise the verdict completes the bare text.
+        options: Further variables of the chat template, such as `enable_thinking`.
+
+    Raises:
+        JudgeConfigurationInvalid: the tokenizer has no chat template, or it loses a part.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        is_chat: bool = True,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._plain = PlainText(tokenizer)
+        self._frame = self._chat_frame(options or {}) if is_chat else self._bare_frame()
+
+    def shared(self, text: str) -> tuple[int, ...]:
+        """Return the ids of what every prompt of one simulated annotator begins with."""
+        return (*self._frame.before, *self._plain.encode(text), *self._frame.between)
+
+    def query(self, text: str) -> tuple[int, ...]:
+        """Return the ids of one pair in one order, up to where the verdict is to follow."""
+        return (*self._plain.encode(text), *self._frame.after)
+
+    @cached_property
+    def query_overhead(self) -> int:
+        """Tokens that every query has besides its text."""
+        return len(self._frame.after)
+
+    def _bare_frame(self) -> Frame:
+        with_start = list(self._tokenizer.encode("a", add_special_tokens=True))
+        alone = list(self._tokenizer.encode("a", add_special_tokens=False))
+        start = with_start[: with_start.index(alone[0])] if alone else []
+        return Frame(tuple(start), tuple(self._plain.encode("\n\n")), ())
+
+    def _chat_frame(self, options: Mapping[str, Any]) -> Frame:
+        if not self._tokenizer.chat_template:
+            raise JudgeConfigurationInvalid(
+                'endpoint: the model\'s tokenizer has no chat template; use endpoint = "completions"'
+            )
+        text = self._rendered(options)
+        pieces = text.split(_SHARED)
+        tail = pieces[-1].split(_QUERY)
+        if len(pieces) != 2 or len(tail) != 2:
+            raise JudgeConfigurationInvalid("endpoint: the chat template loses or repeats a part")
+        before, (between, after) = pieces[0], tail
+        return Frame(self._control(before), self._control(between), self._control(after))
+
+    def _rendered(self, options: Mapping[str, Any]) -> str:
+        apart = [{"role": "system", "content": _SHARED}, {"role": "user", "content": _QUERY}]
+        together = [{"role": "user", "content": f"{_SHARED}\n\n{_QUERY}"}]
+        try:
+            text = self._apply(apart, options)
+        except Exception as refused:  # templates refuse a system message with errors of their own
+            try:
+                return self._apply(together, options)
+            except Exception as error:
+                raise JudgeConfigurationInvalid(f"endpoint: chat template: {error}") from refused
+        return text if _SHARED in text else self._apply(together, options)
+
+    def _apply(self, messages: list[dict[str, str]], options: Mapping[str, Any]) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **options
+            )
+        )
+
+    def _control(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False)) if text else ()

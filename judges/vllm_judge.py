@@ -1,0 +1,255 @@
+"""A judge whose model this process hosts by vLLM.
+
+Every simulated annotator is asked in both orders of the responses, as in `openai_api`; prompts go
+to the engine as token ids with what all pairs share first, and of each answer exactly the labels'
+own tokens are read, however improbable they are (Jung, Brahman, Choi 2025).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from judges.annotators import ExampleSets
+from judges.answers import AnnotatorAnswers, Answer, score_of_answers
+from judges.base import JudgeHealth, JudgeSpec
+from judges.errors import JudgeConfigurationInvalid
+from judges.label_ids import LabelIds, find_label_ids, read_label_logprobs
+from judges.label_tokens import LabelMatcher
+from judges.openai_replies import Reply, verbalized_labels
+from judges.prompt_tokens import PromptTokens
+from judges.prompts import PromptTemplate
+from judges.truncation import fit
+from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
+from judges.vllm_engine import EngineAnswer, EngineUnavailable, OpenedEngine, VllmEngine
+from judges.vllm_settings import VllmSettings, vllm_spec
+
+THINKING_CUT: Final = "thinking_cut"
+_AFTER_THINKING: Final = "\n\n"
+_MAY_BLOCK_CHARACTERS: Final = 20_000  # beyond this tokenising would hold up everybody else
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What is prepared once for an engine that runs: prompts, labels, and who is asked."""
+
+    engine: OpenedEngine
+    tokens: PromptTokens
+    label_ids: LabelIds | None
+    shared: tuple[tuple[int, ...], ...]
+    thinking_end: tuple[int, ...]
+    after_thinking: tuple[int, ...]
+
+    @property
+    def longest_shared(self) -> int:
+        return max(len(ids) for ids in self.shared)
+
+
+class VllmJudge:
+    """Scores pairs by a hosted model; N annotators in both orders are 2N prompts a pair.
+
+    Args:
+        settings: How the model is asked.
+        template: The prompt.
+        sets: The simulated annotators' examples.
+        engine: Where the model runs; it belongs to whoever made it.
+        clock: Measures how long a pair takes.
+    """
+
+    def __init__(
+        self,
+        settings: VllmSettings,
+        template: PromptTemplate,
+        sets: ExampleSets,
+        engine: VllmEngine,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._settings = settings
+        self._template = template
+        self._texts = tuple(template.shared(examples) for examples in sets)
+        self._matcher = LabelMatcher(template.labels)
+        self._engine = engine
+        self._clock = clock
+        self._spec = vllm_spec(settings, template, sets)
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._desk: _Desk | None = None
+
+    @property
+    def spec(self) -> JudgeSpec:
+        """The judge's description."""
+        return self._spec
+
+    async def score(self, pair: Pair) -> Score:
+        """Return the mean over all annotators and orders, or the failure of any one of them."""
+        started = self._clock()
+        try:
+            desk = await self._ready_desk()
+            laid_out = await self._laid_out(desk, pair)
+            if isinstance(laid_out, JudgeFailure):
+                return self._failed(laid_out, started)
+            queries, flags = laid_out
+            async with asyncio.timeout(self._settings.timeout_s):
+                answers = await self._answers(desk, queries)
+        except (EngineUnavailable, JudgeConfigurationInvalid) as error:
+            return self._failed(JudgeFailure(FailureKind.UNAVAILABLE, str(error)), started)
+        except TimeoutError:
+            detail = f"no answer within {self._settings.timeout_s:g} s"
+            return self._failed(JudgeFailure(FailureKind.TIMEOUT, detail), started)
+        return score_of_answers(self._spec, answers, seconds=self._clock() - started, flags=flags)
+
+    async def health(self) -> JudgeHealth:
+        """Say whether the model has loaded."""
+        if (opened := self._engine.opened) is None:
+            return JudgeHealth(False, self._engine.detail)
+        try:
+            self._desk_for(opened)
+        except JudgeConfigurationInvalid as error:
+            return JudgeHealth(False, str(error))
+        return JudgeHealth(True)
+
+    async def aclose(self) -> None:
+        """Nothing is held open: the engine belongs to its host."""
+
+    async def _ready_desk(self) -> _Desk:
+        return self._desk_for(await self._engine.wait(self._settings.timeout_s))
+
+    def _desk_for(self, opened: OpenedEngine) -> _Desk:
+        if self._desk is None or self._desk.engine is not opened:
+            self._desk = self._furnished(opened)
+        return self._desk
+
+    def _furnished(self, opened: OpenedEngine) -> _Desk:
+        settings = self._settings
+        tokenizer = opened.tokenizer
+        options = {"enable_thinking": settings.thinking_tokens > 0, **settings.template_options}
+        tokens = PromptTokens(tokenizer, is_chat=settings.endpoint == "chat", options=options)
+        is_verbalized = settings.confidence == "verbalized"
+        return _Desk(
+            engine=opened,
+            tokens=tokens,
+            label_ids=None if is_verbalized else find_label_ids(tokenizer, self._template.labels),
+            shared=tuple(tokens.shared(text) for text in self._texts),
+            thinking_end=tuple(
+                tokenizer.encode(settings.thinking_end, add_special_tokens=False)
+                if settings.thinking_tokens
+                else ()
+            ),
+            after_thinking=tuple(tokenizer.encode(_AFTER_THINKING, add_special_tokens=False)),
+        )
+
+    async def _laid_out(
+        self, desk: _Desk, pair: Pair
+    ) -> tuple[list[tuple[int, ...]], tuple[str, ...]] | JudgeFailure:
+        """Return the pair's token ids in each order, or why it does not fit."""
+        length = sum(map(len, (*pair.user_turns, *pair.responses_a, *pair.responses_b)))
+        if length > _MAY_BLOCK_CHARACTERS:
+            return await asyncio.to_thread(self._lay_out, desk, pair)
+        return self._lay_out(desk, pair)
+
+    def _lay_out(
+        self, desk: _Desk, pair: Pair
+    ) -> tuple[list[tuple[int, ...]], tuple[str, ...]] | JudgeFailure:
+        room = desk.engine.max_tokens - desk.longest_shared - self._reserved(desk)
+        queries, flags = self._queries(desk, pair)
+        longest = max(map(len, queries))
+        if longest <= room:
+            return queries, flags
+        if self._settings.overflow == "truncate":
+            fitted = fit(pair, lambda cut: max(map(len, self._queries(desk, cut)[0])) <= room)
+            if fitted is not None:
+                queries, flags = self._queries(desk, fitted[0])
+                return queries, (*flags, *fitted[1])
+        needed = longest + desk.longest_shared + self._reserved(desk)
+        return JudgeFailure(
+            FailureKind.CONTEXT_OVERFLOW,
+            f"the prompt and its answer are {needed} tokens, the model takes"
+            f" {desk.engine.max_tokens}",
+        )
+
+    def _queries(self, desk: _Desk, pair: Pair) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
+        shown = [self._template.query(pair)]
+        if self._settings.orders == "both":
+            shown.append(self._template.query(pair, swapped=True))
+        return [desk.tokens.query(query.text) for query in shown], shown[0].flags
+
+    def _reserved(self, desk: _Desk) -> int:
+        """Tokens that the answer needs."""
+        settings = self._settings
+        answer = settings.max_tokens if settings.confidence == "verbalized" else 1
+        thinking = settings.thinking_tokens + len(desk.thinking_end) + len(desk.after_thinking)
+        return answer + (thinking if settings.thinking_tokens else 0)
+
+    async def _answers(
+        self, desk: _Desk, queries: Sequence[tuple[int, ...]]
+    ) -> list[AnnotatorAnswers]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                [group.create_task(self._answer(desk, (*shared, *query))) for query in queries]
+                for shared in desk.shared
+            ]
+        rows = [[task.result() for task in asked] for asked in tasks]
+        return [AnnotatorAnswers(row[0], row[1] if len(row) > 1 else None) for row in rows]
+
+    async def _answer(self, desk: _Desk, prompt: tuple[int, ...]) -> Answer:
+        async with self._slots:
+            usage = TokenUsage()
+            flags: tuple[str, ...] = ()
+            try:
+                if self._settings.thinking_tokens:
+                    prompt, usage, flags = await self._thought(desk, prompt)
+                return await self._verdict(desk, prompt, usage, flags)
+            except EngineUnavailable as error:
+                return Answer(JudgeFailure(FailureKind.SERVER_ERROR, str(error)), usage)
+
+    async def _verdict(
+        self, desk: _Desk, prompt: tuple[int, ...], spent: TokenUsage, flags: tuple[str, ...]
+    ) -> Answer:
+        if desk.label_ids is None:
+            answer = await desk.engine.ask(
+                prompt, wanted=(), length=self._settings.max_tokens, stop=()
+            )
+            return Answer(
+                verbalized_labels(self._reply(desk, answer), self._matcher),
+                spent + _usage(answer),
+                flags=flags,
+            )
+        answer = await desk.engine.ask(prompt, wanted=desk.label_ids.all, length=1, stop=())
+        said = read_label_logprobs(answer.logprobs, desk.label_ids)
+        return Answer(said, spent + _usage(answer), flags=flags)
+
+    async def _thought(
+        self, desk: _Desk, prompt: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], TokenUsage, tuple[str, ...]]:
+        """Let the model think, and return its prompt with the thoughts, ended where it did not."""
+        end = desk.thinking_end
+        answer = await desk.engine.ask(
+            prompt, wanted=(), length=self._settings.thinking_tokens, stop=end[-1:]
+        )
+        written = answer.token_ids
+        is_cut = written[-len(end) :] != end
+        thoughts = (*written, *end) if is_cut else written
+        flags = (THINKING_CUT,) if is_cut else ()
+        return (*prompt, *thoughts, *desk.after_thinking), _usage(answer), flags
+
+    def _reply(self, desk: _Desk, answer: EngineAnswer) -> Reply:
+        text = desk.engine.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
+        return Reply(text, [], None, None, None, None)
+
+    def _failed(self, failure: JudgeFailure, started: float) -> Score:
+        return Score(
+            self._spec.name,
+            self._spec.fingerprint,
+            p_a=None,
+            failure=failure,
+            seconds=self._clock() - started,
+        )
+
+
+def _usage(answer: EngineAnswer) -> TokenUsage:
+    return TokenUsage(
+        answer.prompt_tokens, len(answer.token_ids), cached=answer.cached_tokens, calls=1
+    )

@@ -1,0 +1,117 @@
+"""How a hosted model is asked: settings and the fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from judges.annotators import ExampleSets, example_prompts, examples_hash
+from judges.base import JudgeSpec
+from judges.model_folder import folder_hash
+from judges.openai_replies import Endpoint
+from judges.openai_settings import Confidence, Orders
+from judges.prompts import PromptTemplate
+from judges.vllm_engine import EngineSettings
+
+Overflow = Literal["fail", "truncate"]
+
+# where and how fast an engine computes, not what: these may change under a certificate
+_NO_PART_OF_A_SCORE: Final = frozenset(
+    {
+        "gpu_memory_utilization", "kv_cache_memory_bytes", "tensor_parallel_size",
+        "pipeline_parallel_size", "data_parallel_size", "max_num_seqs", "max_num_batched_tokens",
+        "enforce_eager", "enable_prefix_caching", "block_size", "swap_space", "cpu_offload_gb",
+        "disable_log_stats", "enable_log_requests", "download_dir", "load_format",
+        "max_num_queued_reqs", "max_num_queued_tokens", "scheduling_policy", "enable_sleep_mode",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class VllmSettings:
+    """How a hosted model is asked.
+
+    Attributes:
+        name: The judge's name.
+        engine: What is hosted.
+        endpoint: `chat` uses the tokenizer's chat template; `completions` completes the bare text.
+        orders: `both`, or `as_posted`: a shown first, alone.
+        confidence: `annotators`; `predictive`: one answer without examples; `verbalized`: the
+            percentage that the model states.
+        max_tokens: Of a verbalized answer.
+        thinking_tokens: How long the model may think before its verdict; 0: not at all.
+        thinking_end: What ends its thinking.
+        template_options: Variables of the chat template.
+        overflow: What happens to a pair that is longer than the context: `fail`, or `truncate`:
+            its longest texts lose their middles.
+        concurrency: Prompts in flight.
+        timeout_s: Seconds that one pair may take, and that the first one waits while the model
+            loads.
+        price_input: USD per million prompt tokens.
+        price_output: USD per million completion tokens.
+    """
+
+    name: str
+    engine: EngineSettings
+    endpoint: Endpoint = "chat"
+    orders: Orders = "both"
+    confidence: Confidence = "annotators"
+    max_tokens: int = 16
+    thinking_tokens: int = 0
+    thinking_end: str = "</think>"
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    overflow: Overflow = "fail"
+    concurrency: int = 256
+    timeout_s: float = 600.0
+    price_input: float | None = None
+    price_output: float | None = None
+
+
+def is_path(model: str) -> bool:
+    """Return whether a model is meant as a folder: a hub name has one slash and no leading dot."""
+    return model.startswith(("/", ".", "~")) or model.count("/") > 1 or Path(model).is_dir()
+
+
+def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSets) -> JudgeSpec:
+    """Return the judge's description.
+
+    The content of a model's folder is part of the fingerprint; of a model on the hub it is the
+    name and the revision, so that a certificate wants a revision.
+    """
+    engine = settings.engine
+    folder = Path(engine.model)
+    scored_by = {
+        "model": engine.model if not folder.is_dir() else None,
+        "revision": engine.revision,
+        "weights": folder_hash(folder) if folder.is_dir() else None,
+        "engine": {k: engine.options[k] for k in sorted(set(engine.options) - _NO_PART_OF_A_SCORE)},
+        "endpoint": settings.endpoint,
+        "template": template.content_hash,
+        "template_options": dict(settings.template_options),
+        "labels": list(template.labels),
+        "orders": settings.orders,
+        "confidence": settings.confidence,
+        "annotators": len(sets),
+        "examples": examples_hash(sets),
+        "max_tokens": settings.max_tokens if settings.confidence == "verbalized" else 1,
+        "thinking": [settings.thinking_tokens, settings.thinking_end],
+        "overflow": settings.overflow,
+    }
+    return JudgeSpec(
+        name=settings.name,
+        kind="vllm",
+        model=engine.model,
+        scored_by=scored_by,
+        price_input=settings.price_input,
+        price_output=settings.price_output,
+        is_symmetric=settings.orders == "both",
+        example_prompts=example_prompts(sets),
+        notes={
+            "template": template.name,
+            "template_version": template.version,
+            "examples": len(sets[0]),
+            "engine": {key: repr(value) for key, value in engine.options.items()},
+        },
+    )

@@ -1,0 +1,1 @@
+"""Judges whose models vLLM runs, on real engines with tiny models."""
