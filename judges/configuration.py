@@ -91,12 +91,21 @@ class OpenAITable(AskedTable):
 
     kind: Literal["openai"]
     base_url: str | None = None
+    tokenizer: Annotated[str, Field(min_length=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
     extra_body: dict[str, Any] = Field(default_factory=dict)
     concurrency: Annotated[int, Field(ge=1)] = 64
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     attempts: Annotated[int, Field(ge=1)] = 5
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _tokens_have_a_tokenizer(self) -> Self:
+        if (self.endpoint == "tokens") != (self.tokenizer is not None):
+            raise ValueError('tokenizer: goes with endpoint = "tokens", and that needs it')
+        if self.endpoint == "tokens" and self.confidence == "verbalized":
+            raise ValueError('endpoint: "tokens" reads labels, not a verbalized confidence')
+        return self
 
 
 class VllmTable(AskedTable):
@@ -107,6 +116,7 @@ class VllmTable(AskedTable):
     thinking_tokens: Annotated[int, Field(ge=0)] = 0
     thinking_end: Annotated[str, Field(min_length=1)] = "</think>"
     template_options: dict[str, Any] = Field(default_factory=dict)
+    endpoint: Literal["chat", "completions"] = "chat"
     overflow: Overflow = "fail"
     concurrency: Annotated[int, Field(ge=1)] = 256
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0

@@ -21,7 +21,7 @@ from judges.annotators import ExampleSets
 from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
 from judges.errors import JudgeConfigurationInvalid
-from judges.label_tokens import LabelMatcher
+from judges.label_tokens import LabelMatcher, LabelProbabilities
 from judges.openai_replies import (
     Endpoint,
     Reply,
@@ -34,6 +34,7 @@ from judges.openai_replies import (
 from judges.openai_settings import OpenAISettings, request_body, spec_of
 from judges.prompts import Prompt, PromptTemplate
 from judges.retrying import CallFailed, retry_after_seconds
+from judges.token_requests import TokenRequests
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
 
 Transport = httpx.AsyncBaseTransport
@@ -51,6 +52,7 @@ class OpenAIJudge:
         template: PromptTemplate,
         sets: ExampleSets = ((),),
         *,
+        by_token: TokenRequests | None = None,
         transport: Transport | None = None,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.perf_counter,
@@ -59,6 +61,7 @@ class OpenAIJudge:
         self._template = template
         self._shared = tuple(template.shared(examples) for examples in sets)
         self._matcher = LabelMatcher(template.labels)
+        self._by_token = by_token
         self._clock = clock
         self._spec = spec_of(settings, template, sets)
         self._key = _key_from(environ, settings.api_key_env)
@@ -125,8 +128,7 @@ class OpenAIJudge:
         except CallFailed as error:
             halt.failure = halt.failure or error.failure
             return Answer(error.failure, spent.usage, is_usage_known=spent.is_known)
-        is_verbalized = self._settings.confidence == "verbalized"
-        said = (verbalized_labels if is_verbalized else labels_of_reply)(reply, self._matcher)
+        said = self._labels_of(reply)
         if isinstance(said, JudgeFailure):
             halt.failure = halt.failure or said
         differs = reply.model is not None and reply.model != self._settings.model
@@ -134,6 +136,12 @@ class OpenAIJudge:
         if not spent.is_known:
             flags.append("no_usage")
         return Answer(said, spent.usage, is_usage_known=spent.is_known, flags=tuple(flags))
+
+    def _labels_of(self, reply: Reply) -> LabelProbabilities | JudgeFailure:
+        if self._by_token is not None:
+            return self._by_token.labels(reply)
+        is_verbalized = self._settings.confidence == "verbalized"
+        return (verbalized_labels if is_verbalized else labels_of_reply)(reply, self._matcher)
 
     async def _with_retries(self, prompt: Prompt, halt: _Halt, spent: _Spent) -> Reply:
         settings = self._settings
@@ -162,7 +170,9 @@ class OpenAIJudge:
         path = "chat/completions" if settings.endpoint == "chat" else "completions"
         try:
             async with asyncio.timeout(settings.timeout_s):
-                response = await self._client.post(path, json=request_body(settings, prompt))
+                response = await self._client.post(
+                    path, json=request_body(settings, prompt, self._by_token)
+                )
         except (TimeoutError, httpx.TimeoutException):
             detail = f"no answer within {settings.timeout_s:g} s"
             raise CallFailed(JudgeFailure(FailureKind.TIMEOUT, detail), retry=True) from None

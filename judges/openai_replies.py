@@ -16,7 +16,7 @@ from judges.label_tokens import (
 )
 from judges.types import FailureKind, JudgeFailure, TokenUsage
 
-Endpoint = Literal["chat", "completions"]
+Endpoint = Literal["chat", "completions", "tokens"]
 TopLogprobs = list[tuple[str, object]]
 
 _CONTEXT_LENGTH: Final = re.compile(

@@ -10,6 +10,7 @@ from judges.annotators import ExampleSets, example_prompts, examples_hash
 from judges.base import JudgeSpec
 from judges.openai_replies import Endpoint
 from judges.prompts import Prompt, PromptTemplate
+from judges.token_requests import TokenRequests
 
 Orders = Literal["both", "as_posted"]
 Confidence = Literal["annotators", "predictive", "verbalized"]
@@ -24,7 +25,9 @@ class OpenAISettings:
         base_url: Up to and including `/v1`.
         model: The name the server knows the model by.
         revision: Of the model, where the user wants it in the fingerprint.
-        endpoint: `chat` or `completions`.
+        endpoint: `chat`, `completions`, or `tokens`: completions of prompts as token ids, exactly
+            those of a hosted judge; for servers that are vLLM.
+        tokenizer: For `tokens`: a folder, or a name on the model hub.
         orders: `both`, or `as_posted`: a shown first, alone.
         confidence: `annotators`; `predictive`: one answer without examples; `verbalized`: the
             percentage that the model states.
@@ -47,6 +50,7 @@ class OpenAISettings:
     model: str
     revision: str | None = None
     endpoint: Endpoint = "chat"
+    tokenizer: str | None = None
     orders: Orders = "both"
     confidence: Confidence = "annotators"
     max_tokens: int = 1
@@ -62,8 +66,13 @@ class OpenAISettings:
     api_key_env: str | None = None
 
 
-def request_body(settings: OpenAISettings, prompt: Prompt) -> dict[str, Any]:
+def request_body(
+    settings: OpenAISettings, prompt: Prompt, by_token: TokenRequests | None = None
+) -> dict[str, Any]:
     """Return what is posted to the endpoint: nothing that a back end might not know but log-probs."""
+    common = {"model": settings.model, "temperature": 0, "max_tokens": settings.max_tokens}
+    if by_token is not None:
+        return {**common, **by_token.body(prompt), **settings.extra_body}
     is_chat = settings.endpoint == "chat"
     wants_logprobs = settings.confidence != "verbalized" and settings.top_logprobs > 0
     logprobs: dict[str, Any] = {}
@@ -73,10 +82,8 @@ def request_body(settings: OpenAISettings, prompt: Prompt) -> dict[str, Any]:
         logprobs = {"logprobs": settings.top_logprobs}
     messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
     return {
-        "model": settings.model,
+        **common,
         **({"messages": messages} if is_chat else {"prompt": prompt.text}),
-        "temperature": 0,
-        "max_tokens": settings.max_tokens,
         **logprobs,
         **settings.extra_body,
     }
@@ -88,6 +95,7 @@ def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSet
         "model": settings.model,
         "revision": settings.revision,
         "endpoint": settings.endpoint,
+        **({"tokenizer": settings.tokenizer} if settings.tokenizer else {}),
         "template": template.content_hash,
         "labels": list(template.labels),
         "orders": settings.orders,

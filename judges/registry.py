@@ -29,13 +29,15 @@ from judges.configuration import (
     read_judge,
     tables,
 )
+from judges.engines import EngineSettings
 from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid, UnknownJudge
 from judges.openai_api import OpenAIJudge, Transport, checked_base_url
 from judges.openai_settings import OpenAISettings
 from judges.prompts import PromptTemplate, load_template
 from judges.recorded import Jury, RecordedJudge
 from judges.student_judge import StudentJudge
-from judges.vllm_engine import EngineHost, EngineSettings
+from judges.token_requests import token_requests
+from judges.vllm_engine import EngineHost
 from judges.vllm_judge import VllmJudge
 from judges.vllm_settings import VllmSettings, is_path
 from judges.waiting import WaitingJudge
@@ -183,8 +185,25 @@ class _Workshop:
             raise JudgeConfigurationInvalid(f"{path}.{error}") from error
         if isinstance(table, VllmTable):
             return self._hosted(_vllm_settings(name, table), template, sets)
-        settings = _openai_settings(name, table, self.environ)
-        return OpenAIJudge(settings, template, sets, transport=self.transport, environ=self.environ)
+        return self._remote(_openai_settings(name, table, self.environ), template, sets)
+
+    def _remote(
+        self, settings: OpenAISettings, template: PromptTemplate, sets: ExampleSets
+    ) -> Judge:
+        by_token = None
+        if settings.tokenizer is not None:
+            try:
+                by_token = token_requests(settings.tokenizer, settings.revision, template.labels)
+            except JudgeConfigurationInvalid as error:
+                raise JudgeConfigurationInvalid(f"judges.{settings.name}.{error}") from error
+        return OpenAIJudge(
+            settings,
+            template,
+            sets,
+            by_token=by_token,
+            transport=self.transport,
+            environ=self.environ,
+        )
 
     def _hosted(self, settings: VllmSettings, template: PromptTemplate, sets: ExampleSets) -> Judge:
         model = settings.engine.model
@@ -229,6 +248,7 @@ def _openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) 
         model=table.model,
         revision=table.revision,
         endpoint=table.endpoint,
+        tokenizer=table.tokenizer,
         orders=table.orders,
         confidence=table.confidence,
         max_tokens=table.answer_tokens,

@@ -16,6 +16,7 @@ from typing import Final
 from judges.annotators import ExampleSets
 from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
+from judges.engines import EngineAnswer, EngineUnavailable, OpenedEngine
 from judges.errors import JudgeConfigurationInvalid
 from judges.label_ids import LabelIds, find_label_ids, read_label_logprobs
 from judges.label_tokens import LabelMatcher
@@ -24,7 +25,7 @@ from judges.prompt_tokens import PromptTokens
 from judges.prompts import PromptTemplate
 from judges.truncation import fit
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
-from judges.vllm_engine import EngineAnswer, EngineUnavailable, OpenedEngine, VllmEngine
+from judges.vllm_engine import VllmEngine
 from judges.vllm_settings import VllmSettings, vllm_spec
 
 THINKING_CUT: Final = "thinking_cut"

@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 
 from judges.annotators import ExampleSets, example_prompts, examples_hash
 from judges.base import JudgeSpec
+from judges.engines import EngineSettings
 from judges.model_folder import folder_hash
 from judges.openai_replies import Endpoint
 from judges.openai_settings import Confidence, Orders
 from judges.prompts import PromptTemplate
-from judges.vllm_engine import EngineSettings
 
 Overflow = Literal["fail", "truncate"]
 

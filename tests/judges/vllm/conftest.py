@@ -1,0 +1,94 @@
+"""One real engine a model for the whole run, on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from judges.annotators import ExampleSets
+from judges.engines import EngineSettings
+from judges.prompts import load_template
+from judges.vllm_engine import EngineHost, VllmEngine
+from judges.vllm_judge import VllmJudge
+from judges.vllm_settings import VllmSettings
+from tests.judges.vllm.tiny_models import CONTEXT, Kind, make_tiny
+
+# without them: three processes a model, half a minute of compiling, and a look at the network
+ENVIRONMENT: Final = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "TORCHDYNAMO_DISABLE": "1",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+ENGINE: Final = {
+    "dtype": "float32",
+    "max_model_len": CONTEXT,
+    "enforce_eager": True,
+    "block_size": 32,
+    "gpu_memory_utilization": 0.05,
+    "kv_cache_memory_bytes": 2**28,
+}
+KINDS: Final[tuple[Kind, ...]] = ("qwen2", "llama")
+LOADING_SECONDS: Final = 300.0
+
+MakeJudge = Callable[..., VllmJudge]
+
+
+@pytest.fixture(scope="session")
+def environment() -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def folders(environment: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {kind: make_tiny(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def engines(portal: BlockingPortal, folders: dict[str, Path]) -> Iterator[dict[str, VllmEngine]]:
+    host = EngineHost()
+
+    async def start() -> dict[str, VllmEngine]:
+        return {
+            kind: host.engine(EngineSettings(str(folder), None, ENGINE))
+            for kind, folder in folders.items()
+        }
+
+    yield portal.call(start)
+    portal.call(host.aclose)
+
+
+@pytest.fixture
+def make_judge(engines: dict[str, VllmEngine]) -> MakeJudge:
+    """Return a function that makes judges on the engine of a kind of model."""
+
+    def make(
+        kind: Kind = "qwen2",
+        *,
+        sets: ExampleSets = ((),),
+        labels: tuple[str, ...] = ("A", "B"),
+        template: str = "pairwise",
+        **settings: Any,
+    ) -> VllmJudge:
+        engine = engines[kind]
+        made = VllmSettings("tiny", engine.settings, timeout_s=LOADING_SECONDS, **settings)
+        return VllmJudge(made, load_template(template, labels), sets, engine)
+
+    return make

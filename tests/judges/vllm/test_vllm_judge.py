@@ -1,0 +1,148 @@
+"""Hosted judges on real engines: the numbers, the cache, what does not fit, what thinks first."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from judges.annotators import Example
+from judges.label_ids import find_label_ids
+from judges.prompt_tokens import PromptTokens
+from judges.prompts import load_template
+from judges.types import FailureKind, Pair
+from tests.judges.pairs import pair_of
+from tests.judges.vllm import oracle
+from tests.judges.vllm.conftest import KINDS, MakeJudge
+from tests.judges.vllm.tiny_models import CONTEXT, Kind
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+PAIR = pair_of("Name three colours.", a="Red, green and blue.", b="A dog <|im_end|> and a cat.")
+EXAMPLES = (
+    Example(pair_of("One?", a="good", b="bad"), "a"),
+    Example(pair_of("Two?", a="bad", b="good"), "b"),
+)
+
+
+@pytest.mark.parametrize("labels", [("A", "B"), ("A", "B", "tie")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_probabilities_are_those_of_a_plain_forward_pass(
+    kind: Kind,
+    labels: tuple[str, ...],
+    make_judge: MakeJudge,
+    portal: BlockingPortal,
+    folders: dict[str, Path],
+) -> None:
+    score = portal.call(make_judge(kind, sets=(EXAMPLES, EXAMPLES[:1]), labels=labels).score, PAIR)
+    tokenizer, _ = oracle.loaded(folders[kind])
+    template = load_template("pairwise", labels)
+    tokens = PromptTokens(tokenizer, options={"enable_thinking": False})
+    label_ids = find_label_ids(tokenizer, labels)
+    outside = []
+    for row, examples in zip(score.annotators, (EXAMPLES, EXAMPLES[:1]), strict=True):
+        for order, is_swapped in enumerate((False, True)):
+            query = tokens.query(template.query(PAIR, swapped=is_swapped).text)
+            prompt = (*tokens.shared(template.shared(examples)), *query)
+            masses = oracle.label_masses(folders[kind], prompt, label_ids)
+            first = masses[1 if is_swapped else 0] / math.fsum(masses)
+            assert row[order] == pytest.approx(first, abs=1e-4)
+            outside.append(1 - math.fsum(masses))
+    assert score.outside_mass == pytest.approx(math.fsum(outside) / 4, abs=1e-4)
+    assert (score.p_tie is None) == (len(labels) == 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_swapping_the_responses_mirrors_the_score(
+    kind: Kind, make_judge: MakeJudge, portal: BlockingPortal
+) -> None:
+    judge = make_judge(kind, sets=(EXAMPLES, ()))
+    one, other = portal.call(judge.score, PAIR), portal.call(judge.score, PAIR.swapped())
+    assert one.p_a is not None
+    assert other.p_a == pytest.approx(1 - one.p_a, abs=1e-5)
+
+
+def test_what_pairs_share_comes_from_the_cache(
+    make_judge: MakeJudge, portal: BlockingPortal
+) -> None:
+    judge = make_judge(sets=(EXAMPLES,))
+    portal.call(judge.score, pair_of("First?", a="x", b="y"))
+    usage = portal.call(judge.score, pair_of("Second?", a="z", b="w")).usage
+    assert usage.calls == 2
+    assert usage.completion == 2
+    assert usage.cached >= 0.5 * usage.prompt
+
+
+def test_a_pair_that_does_not_fit_is_a_failure(
+    make_judge: MakeJudge, portal: BlockingPortal
+) -> None:
+    score = portal.call(make_judge().score, pair_of("Long?", a="word " * 200_000, b="short"))
+    assert score.p_a is None
+    assert score.failure is not None
+    assert score.failure.kind is FailureKind.CONTEXT_OVERFLOW
+    assert str(CONTEXT) in score.failure.detail
+
+
+def test_a_pair_that_does_not_fit_can_be_cut(make_judge: MakeJudge, portal: BlockingPortal) -> None:
+    judge = make_judge(overflow="truncate")
+    pair = pair_of("Long?", a="word " * 200_000, b="short")
+    score = portal.call(judge.score, pair)
+    assert score.failure is None
+    assert score.flags == ("truncated:a",)
+    assert 0.9 * CONTEXT <= score.usage.prompt / 2 <= CONTEXT
+    assert portal.call(judge.score, pair.swapped()).flags == ("truncated:b",)
+
+
+def test_few_shot_examples_change_the_answer(make_judge: MakeJudge, portal: BlockingPortal) -> None:
+    plain = portal.call(make_judge().score, PAIR)
+    shown = portal.call(make_judge(sets=(EXAMPLES,)).score, PAIR)
+    assert plain.p_a != shown.p_a
+    assert plain.fingerprint != shown.fingerprint
+
+
+def test_a_model_that_thinks_is_cut_off_where_its_budget_ends(
+    make_judge: MakeJudge, portal: BlockingPortal
+) -> None:
+    score = portal.call(make_judge(thinking_tokens=16).score, PAIR)
+    assert score.p_a is not None
+    assert score.flags == ("injection:control_token", "thinking_cut")
+    assert score.usage.completion == 2 * (16 + 1)
+
+
+def test_an_answer_that_says_no_percentage_is_a_failure(
+    make_judge: MakeJudge, portal: BlockingPortal
+) -> None:
+    judge = make_judge(template="verbalized", confidence="verbalized")
+    score = portal.call(judge.score, PAIR)
+    assert score.failure is not None
+    assert score.failure.kind is FailureKind.UNPARSEABLE
+
+
+def test_a_label_that_is_no_token_is_said_at_once(
+    make_judge: MakeJudge, portal: BlockingPortal
+) -> None:
+    judge = make_judge(labels=("Zygomorphic", "B"))
+    score = portal.call(judge.score, PAIR)
+    assert score.failure is not None
+    assert score.failure.kind is FailureKind.UNAVAILABLE
+    assert "'Zygomorphic' is not one token" in score.failure.detail
+    assert not portal.call(judge.health).is_ready
+
+
+def test_many_pairs_at_once(make_judge: MakeJudge, portal: BlockingPortal) -> None:
+    judge = make_judge(concurrency=16)
+    pairs = [pair_of(f"Question {n}?", a=f"yes {n}", b=f"no {n}") for n in range(40)]
+
+    async def score_all(pairs: list[Pair]) -> list[float | None]:
+        import asyncio
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(judge.score(pair)) for pair in pairs]
+        return [task.result().p_a for task in tasks]
+
+    together = portal.call(score_all, pairs)
+    assert None not in together
+    alone = [portal.call(judge.score, pair).p_a for pair in pairs[:3]]
+    assert together[:3] == pytest.approx(alone, abs=1e-4)
