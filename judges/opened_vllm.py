@@ -42,20 +42,24 @@ def open_vllm(settings: EngineSettings) -> OpenedEngine:
     arguments = {"enable_prefix_caching": True, "disable_log_stats": True, **settings.options}
     if settings.revision is not None:
         arguments["revision"] = settings.revision
-    before = {process.pid for process in multiprocessing.active_children()}
-    engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=settings.model, **arguments))
-    started = [p.pid for p in multiprocessing.active_children() if p.pid not in before]
-    return _OpenedVllm(engine, [pid for pid in started if pid is not None])
+    # no name for the engine here: something in vLLM keeps this frame, and would keep the engine
+    return _OpenedVllm(
+        AsyncLLM.from_engine_args(AsyncEngineArgs(model=settings.model, **arguments)), _children()
+    )
+
+
+def _children() -> list[int]:
+    return [p.pid for p in multiprocessing.active_children() if p.pid is not None]
 
 
 class _OpenedVllm:
-    """vLLM's engine behind the seam."""
+    """vLLM's engine behind the seam; `children` are all processes that this one has started."""
 
-    def __init__(self, engine: Any, processes: Sequence[int]) -> None:
+    def __init__(self, engine: Any, children: Sequence[int]) -> None:
         self._engine: Any = engine
         self._numbers = count()
         # children that outlive a killed parent would keep the GPU's memory
-        self._reaper = EngineReaper(processes)
+        self._reaper = EngineReaper(children)
         self.tokenizer: Tokenizer = engine.get_tokenizer()
         self.max_tokens = int(engine.model_config.max_model_len)
 

@@ -112,9 +112,11 @@ def _weights(request: CalibrationIn, keys: Sequence[PairKey]) -> FloatArray | No
             ["dataset"], "metadata.label_probability must lie between 0 and 1 on every pair"
         )
     probability = np.array(given, dtype=float)
-    if len(probability) == 0 or np.ptp(probability) == 0:
+    if len(probability) == 0:
         return None
     if request.min_label_probability is None:
+        if np.ptp(probability) == 0:
+            return None
         raise Unprocessable.field(
             ["min_label_probability"],
             "the pairs' label probabilities differ: declare a lower bound that was fixed before "

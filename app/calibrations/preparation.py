@@ -13,6 +13,7 @@ from app.calibrations.sample import Sample, draw_sample, known_groups
 from app.calibrations.schemas import CalibrationIn
 from app.datasets import service as datasets
 from app.datasets.service import PairKey, Vote
+from app.errors import Unprocessable
 from app.models import Dataset
 from app.parts import group_number
 from app.runtime import Runtime
@@ -79,6 +80,10 @@ async def _pool_candidates(
     votes: Mapping[int, Sequence[Vote]],
 ) -> tuple[Dataset, list[PairKey]]:
     """Return unlabelled pairs that may fix where the test starts."""
+    if request.pool is not None and request.method == "sequential":
+        raise Unprocessable.field(
+            ["pool"], "sequential may be repeated, and a pool that changes would move its start"
+        )
     if request.pool is not None:
         other = await datasets.find_dataset(session, request.pool)
         return other, await datasets.pair_keys(session, other)

@@ -97,7 +97,10 @@ def claim(certificate: Certificate, request: CalibrationIn, evidence: Evidence) 
     """Return the promise in words, with who the people are and what a tie means."""
     if not certificate.is_certified:
         return certificate.claim
-    said = [certificate.claim, _PEOPLE[request.label_rule], _TIES[request.ties]]
+    ties = _TIES[request.ties]
+    if request.label_rule == "random_annotator" and request.ties == "exclude":
+        ties = "Annotators who have no preference are outside of the promise."
+    said = [certificate.claim, _PEOPLE[request.label_rule], ties]
     shared = evidence.prompts_in_several_groups
     if shared:
         said.append(

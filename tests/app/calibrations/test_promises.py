@@ -100,6 +100,41 @@ async def test_labels_are_taken_in_the_order_in_which_they_came(
     )
 
 
+async def test_a_sequence_of_looks_takes_no_pool(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(60))
+    body = {
+        "dataset": "rivers", "pool": "rivers", "method": "sequential",
+        "cascade": {"judges": ["cheap", "dear"]},
+    }  # fmt: skip
+    answer = await client.post("/v1/calibrations", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "pool"]
+
+
+async def test_label_probabilities_that_are_equal_by_chance_are_still_declared(
+    client: httpx.AsyncClient,
+) -> None:
+    """Only pairs that were sure to be labelled turned up: counts would certify them for all."""
+    rows = [{**row, "metadata": {"label_probability": 1.0}} for row in labelled_rows(300)]
+    await upload(client, "rivers", rows)
+    options = {"target_agreement": 0.75, "part": None}
+    assert (await certify(client, "rivers", **options))["status"] == "certified"
+    declared = await certify(client, "rivers", **options, min_label_probability=0.01)
+    assert declared["status"] == "not_certifiable"
+
+
+async def test_who_is_outside_of_the_promise_depends_on_who_people_are(
+    client: httpx.AsyncClient,
+) -> None:
+    await upload(client, "rivers", labelled_rows(300))
+    by_rule = {
+        rule: (await certify(client, "rivers", target_agreement=0.75, label_rule=rule))["claim"]
+        for rule in ("majority", "random_annotator")
+    }
+    assert "Pairs on which people have no preference" in by_rule["majority"]
+    assert "Annotators who have no preference" in by_rule["random_annotator"]
+
+
 async def test_one_prompt_in_several_groups_is_said(client: httpx.AsyncClient) -> None:
     rows = labelled_rows(300)
     for number, row in enumerate(rows):
