@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from calibration.difference_estimator import fit_mean
 from calibration.errors import InvalidArgument
@@ -30,7 +31,7 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 # An event of this probability is taken for proof that labels were chosen otherwise than declared.
-_IMPLAUSIBLE = 1e-6
+_LOG_IMPLAUSIBLE = float(np.log(1e-6))
 
 
 class Ends(NamedTuple):
@@ -90,8 +91,9 @@ def audited_win_rate(
         confidence_level: Coverage of the intervals.
 
     Raises:
-        InvalidArgument: As for `prediction_powered_mean`; or no abstained pair is labelled although
-            labels by chance would have met one.
+        InvalidArgument: As for `prediction_powered_mean`; or abstained pairs are labelled so much
+            less, or more, often than others that chance is ruled out, and no probabilities are
+            declared.
     """
     predicted = checked_prediction(prediction)
     sample = labelled_sample(labels, len(predicted))
@@ -129,22 +131,33 @@ def win_rate_bounds(
 def check_audits(sample: LabelledSample, is_abstained: BoolArray) -> None:
     """Refuse abstained pairs that were plainly not labelled by the same chances as the others.
 
+    One pair a group is looked at. If labels were drawn with equal probabilities within strata, the
+    number X of labelled abstained ones is a sum of hypergeometric numbers with mean m, and a number
+    x on its side of m is met or passed with probability at most exp(x - m) (m / x)^x (Chernoff).
+
     Raises:
-        InvalidArgument: Labels with equal probabilities would have missed all abstained pairs less
-            than once in a million times.
+        InvalidArgument: That is less than one in a million.
     """
     weights = sample.inverse[sample.is_labelled] / sample.weight[sample.is_labelled]
-    is_equal = np.ptp(weights) == 0
-    if not is_equal or not is_abstained.any() or sample.is_labelled[is_abstained].any():
+    if np.ptp(weights) != 0:
         return
-    share = np.bincount(sample.stratum, sample.is_labelled) / np.bincount(sample.stratum)
-    first = np.unique(sample.group[is_abstained], return_index=True)[1]
-    missed = np.log1p(-share[sample.stratum[is_abstained][first]]).sum()
-    if missed < np.log(_IMPLAUSIBLE):
-        raise InvalidArgument(
-            "labels.value: no abstained pair is labelled, so abstained pairs were not audited; "
-            "use bounds"
-        )
+    counted = np.flatnonzero(sample.weight > 0)
+    first = counted[np.unique(sample.group[counted], return_index=True)[1]]
+    stratum, is_labelled, is_silent = (
+        column[first] for column in (sample.stratum, sample.is_labelled, is_abstained)
+    )
+    share = np.bincount(stratum, is_labelled) / np.maximum(np.bincount(stratum), 1)
+    expected, seen = float(share[stratum[is_silent]].sum()), int(is_labelled[is_silent].sum())
+    if expected == 0 or seen - expected - special.xlogy(seen, seen / expected) > _LOG_IMPLAUSIBLE:
+        return
+    found = f"only {seen} abstained pairs are" if seen else "no abstained pair is"
+    if seen > expected:
+        found = f"{seen} abstained pairs are"
+    raise InvalidArgument(
+        f"labels.value: {found} labelled where the same chances as for others make {expected:.0f} "
+        "(one pair a group), so abstained pairs were not audited as declared; declare strata or "
+        "probabilities, or use bounds"
+    )
 
 
 def bounded_mean(

@@ -24,6 +24,8 @@ from calibration.labels import (
     N_LABELS,
     FloatArray,
     IntArray,
+    check_lengths,
+    checked_counts,
     coded,
     rated_twice,
 )
@@ -68,8 +70,11 @@ def agreement_rate(
 
     Returns:
         The share; n is the number of units counted.
+
+    Raises:
+        InvalidArgument: Lengths differ, or something is no code.
     """
-    one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
+    one, other = _two_raters(first, second, None)
     counted = (one != MISSING) & (other != MISSING)
     if among is not None:
         counted &= np.isin(one, among) & np.isin(other, among)
@@ -92,28 +97,40 @@ def accuracy_over_orders(
 
     Returns:
         The share; n is the number of verdicts, two a unit.
+
+    Raises:
+        InvalidArgument: Lengths differ, or something is no code.
     """
-    people = np.asarray(human, dtype=np.int64)
+    people, one = _two_raters(human, original, None)
+    _, other = _two_raters(human, swapped, None)
     counted = people != MISSING
-    right = (np.asarray(original) == people).astype(np.float64) + (np.asarray(swapped) == people)
+    right = (one == people).astype(np.float64) + (other == people)
     return group_ratio(right * counted, 2.0 * counted, bootstrap)
 
 
 def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
     """Share of pairs of votes on one unit that agree, every such pair weighing the same.
 
-    Pass only the columns of a and b to leave out pairs of votes with a tie. n is the number of
-    pairs of votes.
+    The sum of c (c - 1) / 2 over the sum of m (m - 1) / 2, with c the votes of a unit for one
+    category and m all its votes. Pass only the columns of a and b to leave out pairs of votes with
+    a tie. n is the number of pairs of votes.
+
+    Raises:
+        InvalidArgument: The counts are not whole numbers of shape (units, categories).
     """
-    votes = np.asarray(counts, dtype=np.float64)
+    votes = checked_counts(counts)
     total = votes.sum(axis=1)
     agreeing = (votes * (votes - 1)).sum(axis=1) / 2
     return group_ratio(agreeing, total * (total - 1) / 2, bootstrap)
 
 
 def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS) -> IntArray:
-    """Count units by category: row = `first` (people), column = `second` (the judge)."""
-    one, other = coded(first, n_categories), coded(second, n_categories)
+    """Count units by category: row = `first` (people), column = `second` (the judge).
+
+    Raises:
+        InvalidArgument: Lengths differ, or something is no code of that many categories.
+    """
+    one, other = _two_raters(first, second, n_categories)
     seen = (one != MISSING) & (other != MISSING)
     flat = np.bincount(one[seen] * n_categories + other[seen], minlength=n_categories**2)
     return flat.reshape(n_categories, n_categories)
@@ -131,8 +148,13 @@ def macro_scores(table: ArrayLike) -> MacroScores:
     """Score a judge (columns of a `confusion` table) as a classifier of people's labels (rows).
 
     A ratio with nothing below the line is 0; categories that neither ever used are left out.
+
+    Raises:
+        InvalidArgument: The table is not square, or has other entries than counts.
     """
-    counts = np.asarray(table, dtype=np.float64)
+    counts = checked_counts(table)
+    if counts.shape[0] != counts.shape[1]:
+        raise InvalidArgument(f"table must be square, not {counts.shape}")
     right, said, meant = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
     used = said + meant > 0
     if not used.any():
@@ -155,9 +177,14 @@ def cohens_kappa(
     """Cohen's kappa, 1 - sum(w o) / sum(w e), with o observed and e = row x column margins.
 
     Cohen (1960); the disagreement weights w are 1 off the diagonal, |i - j| (linear) or
-    (i - j)^2 (quadratic), Cohen (1968). n is the number of units both raters judged.
+    (i - j)^2 (quadratic), Cohen (1968). n is the number of units both raters judged. No value where
+    both chose one and the same category throughout.
+
+    Raises:
+        InvalidArgument: Lengths differ, something is no code of that many categories, or the weights
+            have no such name.
     """
-    one, other = coded(first, n_categories), coded(second, n_categories)
+    one, other = _two_raters(first, second, n_categories)
     seen = (one != MISSING) & (other != MISSING)
     cells = np.zeros((len(one), n_categories**2))
     cells[np.nonzero(seen)[0], one[seen] * n_categories + other[seen]] = 1
@@ -165,10 +192,20 @@ def cohens_kappa(
     return group_statistic(cells, statistic, int(seen.sum()), bootstrap)
 
 
+def _two_raters(
+    first: ArrayLike, second: ArrayLike, n_categories: int | None
+) -> tuple[IntArray, IntArray]:
+    one, other = coded(first, n_categories, "first"), coded(second, n_categories, "second")
+    check_lengths(first=one, second=other)
+    return one, other
+
+
 def _kappa_weights(n_categories: int, weights: KappaWeights | None) -> FloatArray:
     steps = np.abs(np.subtract.outer(np.arange(n_categories), np.arange(n_categories)))
     if weights is None:
         return (steps > 0).astype(np.float64)
+    if weights not in ("linear", "quadratic"):
+        raise InvalidArgument(f"weights must be None, linear or quadratic, not {weights}")
     return steps.astype(np.float64) ** (1 if weights == "linear" else 2)
 
 
@@ -184,7 +221,11 @@ def fleiss_kappa(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -
     """Fleiss' kappa, (P - Pe) / (1 - Pe), for units with any number of votes from two on.
 
     P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
-    categories in the pooled votes of those units; Fleiss (1971). n is the number of units.
+    categories in the pooled votes of those units; Fleiss (1971). n is the number of units. No value
+    where all votes are for one category.
+
+    Raises:
+        InvalidArgument: The counts are not whole numbers of shape (units, categories).
     """
     votes = rated_twice(counts)
     total = votes.sum(axis=1)
@@ -207,9 +248,10 @@ def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> E
     with missing ratings as in Gwet (2014). n is the number of units with at least two votes.
 
     Raises:
-        InvalidArgument: There are fewer than two categories.
+        InvalidArgument: There are fewer than two categories, or the counts are not whole numbers of
+            shape (units, categories).
     """
-    votes = np.asarray(counts, dtype=np.float64)
+    votes = checked_counts(counts)
     if votes.shape[1] < 2:
         raise InvalidArgument("Gwet's AC1 needs at least two categories")
     total = votes.sum(axis=1)

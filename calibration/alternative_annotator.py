@@ -19,7 +19,7 @@ Student's with the groups as the unit of chance; "t" asks for the published form
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -124,13 +124,18 @@ def alternative_annotator_test(
         options: Epsilon, level and closeness.
 
     Raises:
-        InvalidArgument: Shapes do not fit, or epsilon or the rate is out of range.
+        InvalidArgument: Shapes do not fit, a label is infinite, epsilon or the rate is out of range,
+            or the closeness or the test has no such name.
     """
     chosen = AlternativeAnnotatorOptions() if options is None else options
     _check(chosen)
     label, table = np.asarray(judge, dtype=np.float64), np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2 or label.shape != table.shape[:1]:
         raise InvalidArgument("judge must have the shape (units,), ratings (units, annotators)")
+    if np.isinf(label).any() or np.isinf(table).any():
+        raise InvalidArgument("judge and ratings must not be infinite")
+    if bootstrap is not None:
+        bootstrap.check_rows(len(label))
     wins = _wins(label, table, chosen.closeness)
     groups = np.arange(len(label)) if bootstrap is None else bootstrap.group
     compared = [_compare(j, wins, groups, chosen) for j in range(table.shape[1])]
@@ -153,6 +158,10 @@ def _check(options: AlternativeAnnotatorOptions) -> None:
     if not 0 < options.false_discovery_rate < 1:
         rate = options.false_discovery_rate
         raise InvalidArgument(f"false_discovery_rate must lie inside (0, 1), not {rate}")
+    if options.closeness not in get_args(Closeness):
+        raise InvalidArgument(f"closeness must be same or distance, not {options.closeness}")
+    if options.test not in get_args(TestChoice):
+        raise InvalidArgument(f"test must be auto or t, not {options.test}")
 
 
 class _Wins(NamedTuple):

@@ -185,12 +185,14 @@ def prompt_losses(losses: ArrayLike, prompts: ArrayLike) -> FloatArray:
         Shape (prompts,), in the order in which prompts first appear.
 
     Raises:
-        InvalidArgument: Shapes do not match.
+        InvalidArgument: Shapes do not match, or a loss lies outside [0, 1].
     """
     prompt = _checked_prompts(prompts)
     loss = np.asarray(losses, dtype=np.float64)
     if loss.shape != prompt.shape:
         raise InvalidArgument(f"losses must have shape {prompt.shape}, not {loss.shape}")
+    if not ((loss >= 0) & (loss <= 1)).all():
+        raise InvalidArgument("losses must lie in [0, 1]")
     _, first = np.unique(prompt, return_index=True)
     means = np.bincount(prompt, weights=loss) / np.bincount(prompt)
     return means[np.argsort(first)]
@@ -214,5 +216,5 @@ def _check_plan(state: MonitorState, drift: Drift, runs: int, horizon: int) -> N
         if not 0 <= risk <= 1:
             raise InvalidArgument(f"{name} must lie in [0, 1], not {risk}")
     for name, number, least in (("at", drift.at, 0), ("runs", runs, 1), ("horizon", horizon, 1)):
-        if number < least:
-            raise InvalidArgument(f"{name} must be at least {least}, not {number}")
+        if number < least or number % 1:
+            raise InvalidArgument(f"{name} must be a whole number from {least} on, not {number}")

@@ -6,6 +6,8 @@ same pairs: they may have good reasons to prefer the longer answer, too.
 
 All intervals are score intervals for the effective number of pairs (`clustered_shares`): a
 bootstrap gives the groups and the level, nothing is drawn, and without one pairs are independent.
+All functions raise `InvalidArgument` for labels that are no codes, for columns of different numbers
+of pairs and for a bootstrap over other rows; a share of no pairs at all has no value.
 """
 
 from __future__ import annotations
@@ -161,7 +163,7 @@ def length_lean(
         judge: Label of each pair by the judge.
         human: Label by people.
         length_difference: Length of response a minus that of response b, in any unit; pairs of
-            equal lengths are left out.
+            equal or unknown (nan) lengths are left out.
         bootstrap: Groups of the pairs.
     """
     return excess_lean(judge, human, longer_side(length_difference), bootstrap)
@@ -207,7 +209,7 @@ def self_preference_given_quality(
 
 
 def longer_side(length_difference: ArrayLike) -> IntArray:
-    """The side of the longer response, `MISSING` where both are equally long."""
+    """The side of the longer response, `MISSING` where both are equally long or it is unknown."""
     difference = np.asarray(length_difference, dtype=np.float64)
     return np.where(difference > 0, A, np.where(difference < 0, B, MISSING))
 

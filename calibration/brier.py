@@ -2,6 +2,8 @@
 
 Murphy (1973) splits the score of forecasts that take few values; for binned confidences two terms
 within the bins complete the sum (Stephenson, Coelho, Jolliffe 2008).
+
+What is assumed: groups are independent draws from one population (without groups, rows are).
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.clustered_shares import estimate_clustered_share
-from calibration.clusters import NO_LIMITS, Clusters, student_quantile
+from calibration.clusters import NO_LIMITS, level_of, student_quantile
 from calibration.confidence import rounded
 from calibration.estimate import Estimate
-from calibration.reliability import bin_of, checked_verdicts
+from calibration.reliability import Verdicts, bin_of, checked_verdicts
 from calibration.resampling import ClusterBootstrap, Limits
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 # With fewer verdicts to an occupied bin the squares are mostly chance and no interval holds.
 LEAST_VERDICTS_PER_BIN = 5
@@ -108,8 +111,12 @@ def estimate_brier_parts(
     Chance adds to both sums of squares, and in a resample it adds once more, so percentiles lie
     too high. The limits are the wider of two corrected ones on either side: the reversed
     percentiles, and the solution in t of |R - B - t| = q sqrt(V0 + (V - V0) t / R) with the bias B
-    and the variance V seen in the resamples, V0 = 2 B^2 / (free bins) being its part at t = 0. The
-    edges are taken as given. Below five verdicts to an occupied bin there are no limits.
+    and the variance V seen in the resamples (times G / (G - 1), for G groups), its part at t = 0
+    being V0 = 2 B^2 / (free bins). Rare errors are seldom in the resamples: the limits of
+    reliability also hold what it is when the accuracy of all bins moves by as much as Wilson's
+    interval of the overall accuracy allows; and where verdicts are all right, or all wrong,
+    resolution can be anything up to the limit of uncertainty. The edges are taken as given. Below
+    five verdicts to an occupied bin there are no limits, and none for the resolution of one bin.
 
     Args:
         confidence: Shape (n,).
@@ -117,6 +124,9 @@ def estimate_brier_parts(
         edges: As for `reliability_bins`.
         bootstrap: Resamples of the rows; None for reliability and resolution without intervals,
             and uncertainty as if rows were independent.
+
+    Raises:
+        InvalidArgument: As for `calibration_error`.
     """
     parts = brier_parts(confidence, correct, edges)
     if parts is None:
@@ -124,22 +134,37 @@ def estimate_brier_parts(
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     place = bin_of(data.confidence, limits)
     occupied, column = np.unique(place, return_inverse=True)
-    known = partial(_known, level=Clusters.of(bootstrap, np.zeros(0)).level, n=len(place))
+    known = partial(_known, level=level_of(bootstrap), n=len(place))
     accuracy = estimate_clustered_share(data.correct, np.ones(len(place)), bootstrap)
     uncertainty = _uncertainty(parts.uncertainty, accuracy)
     is_sparse = len(place) < LEAST_VERDICTS_PER_BIN * occupied.size
-    if bootstrap is None or accuracy.low is None or is_sparse:
+    if bootstrap is None or accuracy.low is None or accuracy.high is None or is_sparse:
         return BrierPartEstimates(known(parts.reliability), known(parts.resolution), uncertainty)
-    indicator = np.eye(occupied.size)[column.reshape(-1)]
+    sums = _resampled_sums(data, column.reshape(-1), occupied.size, bootstrap)
+    drawn = _reliability_of(sums)
+    reliability = _limits(parts.reliability, drawn, occupied.size, bootstrap)
+    bias = max(float(drawn.mean()) - parts.reliability, 0.0)
+    between = (accuracy.low, accuracy.high)
+    shifted = _shifted(max(parts.reliability - bias, 0.0), data, between)
+    resolution = _limits(parts.resolution, _resolution_of(sums), occupied.size - 1, bootstrap)
+    if parts.uncertainty == 0:
+        resolution = Limits(0.0, uncertainty.high)
+    return BrierPartEstimates(
+        known(parts.reliability, _wider(reliability, shifted)),
+        known(parts.resolution, resolution if occupied.size > 1 else NO_LIMITS),
+        uncertainty,
+    )
+
+
+def _resampled_sums(
+    data: Verdicts, column: IntArray, n_bins: int, bootstrap: ClusterBootstrap
+) -> FloatArray:
+    """Sums of 1, confidence and agreement in resamples with a verdict, (3, resamples, bins)."""
+    indicator = np.eye(n_bins)[column]
     weighted = [indicator * values[:, None] for values in (data.confidence, data.correct)]
     drawn = np.concatenate(list(bootstrap.totals(np.hstack([indicator, *weighted]))))
-    held = drawn[drawn[:, : occupied.size].any(axis=1)]  # resamples with a verdict
-    sums = np.moveaxis(held.reshape(len(held), 3, -1), 1, 0)
-    reliability = _limits(parts.reliability, _reliability_of(sums), occupied.size, bootstrap)
-    resolution = _limits(parts.resolution, _resolution_of(sums), occupied.size - 1, bootstrap)
-    return BrierPartEstimates(
-        known(parts.reliability, reliability), known(parts.resolution, resolution), uncertainty
-    )
+    held = drawn[drawn[:, :n_bins].any(axis=1)]
+    return np.moveaxis(held.reshape(len(held), 3, -1), 1, 0)
 
 
 def _reliability_of(sums: FloatArray) -> FloatArray:
@@ -160,10 +185,10 @@ def _limits(value: float, drawn: FloatArray, free: int, bootstrap: ClusterBootst
     low, high = bootstrap.interval(drawn)
     if low is None or high is None:
         return NO_LIMITS
-    quantile = student_quantile(
-        bootstrap.n_groups_present - 1, (1 - bootstrap.confidence_level) / 2
-    )
-    bias, variance = max(float(drawn.mean()) - value, 0.0), float(drawn.var())
+    groups = bootstrap.n_groups_present
+    quantile = student_quantile(groups - 1, (1 - bootstrap.confidence_level) / 2)
+    bias = max(float(drawn.mean()) - value, 0.0)
+    variance = float(drawn.var()) * groups / (groups - 1)
     at_zero = min(2 * bias**2 / max(free, 1), variance)
     slope = (variance - at_zero) / value if value > 0 else 0.0
     centre = value - bias
@@ -171,6 +196,21 @@ def _limits(value: float, drawn: FloatArray, free: int, bootstrap: ClusterBootst
     half = float(np.sqrt(max(middle**2 - centre**2 + quantile**2 * at_zero, 0.0)))
     lowest, highest = min(2 * value - high, middle - half), max(2 * value - low, middle + half)
     return Limits(max(lowest, 0.0), min(max(highest, 0.0), 1.0))
+
+
+def _shifted(value: float, data: Verdicts, accuracy: tuple[float, float]) -> tuple[float, float]:
+    """Ends of R + 2 d g + d^2 over the moves d of the accuracy, g being accuracy - confidence."""
+    right, said = float(data.correct.mean()), float(data.confidence.mean())
+    moves = [end - right for end in accuracy]
+    moves.append(min(max(said - right, moves[0]), moves[1]))
+    ends = [value + 2 * move * (right - said) + move**2 for move in moves]
+    return min(ends), max(ends)
+
+
+def _wider(limits: Limits, ends: tuple[float, float]) -> Limits:
+    if limits.low is None or limits.high is None:
+        return NO_LIMITS
+    return Limits(max(min(limits.low, ends[0]), 0.0), min(max(limits.high, ends[1]), 1.0))
 
 
 def _known(value: float, limits: Limits = NO_LIMITS, *, level: float, n: int) -> Estimate:

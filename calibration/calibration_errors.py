@@ -3,6 +3,8 @@
 The absolute gaps of the bins are folded by chance: their sum is too large, percentiles of its
 resamples are larger still and almost never cover. The limits below come from the directional
 derivative of the sum instead (Fang and Santos 2019), on the side that cannot be too short.
+
+What is assumed: groups are independent draws from one population (without groups, rows are).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from scipy import sparse, special
 
 from calibration.binomial import two_sided_interval
 from calibration.clustered_shares import effective_trials
-from calibration.clusters import Clusters
+from calibration.clusters import Clusters, student_over_normal, student_quantile
 from calibration.confidence import rounded
 from calibration.estimate import Estimate
 from calibration.reliability import (
@@ -25,11 +27,14 @@ from calibration.reliability import (
     checked_verdicts,
     maximum_calibration_error,
 )
-from calibration.resampling import ClusterBootstrap, expanded_tail
+from calibration.resampling import ClusterBootstrap
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+# A smaller spread of resamples is that of rounding.
+_NO_SPREAD = 1e-12
 
 
 class _Gaps(NamedTuple):
@@ -37,7 +42,8 @@ class _Gaps(NamedTuple):
 
     Attributes:
         value: Shape (bins,).
-        error: Standard error, in unclear bins at least that of a calibrated judge.
+        error: Standard error, in unclear bins at least that of a calibrated judge, and in bins of
+            right (or of wrong) verdicts alone the one behind Wilson's interval.
         is_clear: Whether the sign is beyond doubt: the gap exceeds sqrt(ln G) standard errors.
     """
 
@@ -55,12 +61,14 @@ def estimate_calibration_error(
     """Expected calibration error with an interval that covers also where the judge is calibrated.
 
     With gaps g_b (bin b's sum of agreement - confidence, over n) the error is sum |g_b|. Let Z_b be
-    a resample's g_b minus the sample's. Down: the upper quantile of sum(sign(g_b) Z_b) over clear
+    a resample's g_b minus the sample's, stretched to the standard error by groups times the ratio
+    of Student's to the normal quantile. Down: the upper quantile of sum(sign(g_b) Z_b) over clear
     bins plus sum |Z_b| over the others, as if their true gaps were 0. Up: the lower quantile of
-    sum(sign(g_b) Z_b) over all bins, by convexity never too short. It covers the error of the
-    *binned* confidences, with the edges taken as given, and more often than its level where gaps
-    are about as large as their errors. The value keeps the upward bias of the plug-in
-    (`debiased_calibration_error` has less).
+    sum(sign(g_b) Z_b) over all bins, by convexity never too short. Both reach further by Wilson's
+    interval of a bin whose gap is the same in all resamples, as of right verdicts alone. It covers
+    the error of the *binned* confidences, with the edges taken as given, and more often than its
+    level where gaps are about as large as their errors. The value keeps the upward bias of the
+    plug-in (`debiased_calibration_error` has less).
 
     Args:
         confidence: Shape (n,).
@@ -83,16 +91,12 @@ def estimate_calibration_error(
     if not bootstrap.is_enough(len(drawn)):
         return Estimate(value, None, None, clusters.level, n)
     gaps = _gaps(data, place, n_bins, clusters)
-    spread = drawn.std(axis=0)
-    noise = (drawn - gaps.value) * np.divide(
-        gaps.error, spread, out=np.zeros(n_bins), where=spread > 0
-    )
+    noise, unseen = _noise(drawn, gaps, clusters)
     # rounded, so that a gap of nothing has one sign in whatever order the rows were added up
     signed = np.where(rounded(gaps.value) < 0, -noise, noise)
     folded = np.where(gaps.is_clear, signed, np.abs(noise)).sum(axis=1)
-    tail = expanded_tail(clusters.n_groups, 1 - clusters.level)
-    low = max(value - float(np.quantile(folded, 1 - tail)), 0.0)
-    high = min(value - float(np.quantile(signed.sum(axis=1), tail)), 1.0)
+    low = max(value - float(np.quantile(folded, 1 - clusters.tail)) - unseen, 0.0)
+    high = min(value - float(np.quantile(signed.sum(axis=1), clusters.tail)) + unseen, 1.0)
     return Estimate(value, low, high, clusters.level, n)
 
 
@@ -191,9 +195,43 @@ def _gaps(data: Verdicts, place: IntArray, n_bins: int, clusters: Clusters) -> _
     observed = np.sqrt(shrink * (influence**2).sum(axis=0))
     calibrated = data.confidence * (1 - data.confidence)
     least = np.sqrt(np.bincount(place, weights=calibrated, minlength=n_bins)) / n
+    observed = np.maximum(observed, _error_of_alike(data, place, n_bins, clusters))
     error = np.maximum(observed, least)
     is_clear = np.abs(value) > np.sqrt(np.log(clusters.n_groups)) * error
     return _Gaps(value, np.where(is_clear, observed, error), is_clear)
+
+
+def _error_of_alike(data: Verdicts, place: IntArray, n_bins: int, clusters: Clusters) -> FloatArray:
+    """Standard error z / (trials + z^2) x (share of the verdicts) of bins of one kind, else 0.
+
+    z of it is how far Wilson's interval reaches from a share of 0 or 1; trials count verdicts of a
+    group as if they were all the same.
+    """
+    size = np.bincount(place, minlength=n_bins)
+    right = np.bincount(place, weights=data.correct, minlength=n_bins)
+    cell = np.bincount(clusters.group * n_bins + place, minlength=clusters.n_groups * n_bins)
+    squares = (cell.reshape(-1, n_bins).astype(np.float64) ** 2).sum(axis=0)
+    trials = size**2 / np.maximum(squares, 1)
+    z = -float(special.ndtri(clusters.tail))
+    error = size / size.sum() * z / (trials + z**2)
+    return np.where((right == 0) | (right == size), error, 0.0)
+
+
+class _Noise(NamedTuple):
+    """Errors of the gaps in each resample, (resamples, bins), and how far all others reach."""
+
+    drawn: FloatArray
+    unseen: float
+
+
+def _noise(drawn: FloatArray, gaps: _Gaps, clusters: Clusters) -> _Noise:
+    spread = drawn.std(axis=0)
+    is_spread = spread > _NO_SPREAD
+    # Few groups have few different resamples: their quantiles alone cannot be Student's.
+    wanted = gaps.error * student_over_normal(clusters.n_groups - 1, clusters.tail)
+    scale = np.divide(wanted, spread, out=np.zeros_like(spread), where=is_spread)
+    quantile = student_quantile(clusters.n_groups - 1, clusters.tail)
+    return _Noise((drawn - gaps.value) * scale, quantile * float(gaps.error[~is_spread].sum()))
 
 
 def _resampled_gaps(

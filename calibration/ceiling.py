@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_ratio, group_statistic
-from calibration.labels import MISSING, TIE, FloatArray, IntArray
+from calibration.labels import MISSING, TIE, FloatArray, IntArray, checked_counts, coded
 from calibration.resampling import ClusterBootstrap
 
 
@@ -44,8 +44,11 @@ def leave_one_out_agreement(
 
     A majority is strict when more than half of the other votes are for it. Votes for `tie`, and
     votes against a majority for `tie`, are left out; None leaves out nothing. n counts votes.
+
+    Raises:
+        InvalidArgument: The counts are not whole numbers of shape (units, categories).
     """
-    votes = np.asarray(counts, dtype=np.float64)
+    votes = checked_counts(counts)
     hits, counted = np.zeros(len(votes)), np.zeros(len(votes))
     for category, held_out, majority in _held_out(votes, tie):
         counted += held_out * (majority != MISSING)
@@ -71,10 +74,12 @@ def compare_with_ceiling(
             out; None leaves out nothing.
 
     Raises:
-        InvalidArgument: Numbers of units differ.
+        InvalidArgument: Numbers of units differ, the judge's labels are no codes of the categories,
+            or the counts are not whole numbers of shape (units, categories).
     """
-    label, votes = np.asarray(judge, dtype=np.int64), np.asarray(counts, dtype=np.float64)
-    if len(label) != len(votes):
+    votes = checked_counts(counts)
+    label = coded(judge, votes.shape[1], "judge")
+    if label.shape != votes.shape[:1]:
         raise InvalidArgument("judge and counts must have the same number of units")
     people, judged, counted = np.zeros((3, len(votes)))
     for category, held_out, majority in _held_out(votes, tie):

@@ -9,12 +9,24 @@ import numpy as np
 
 from calibration.sample import FloatArray
 
-Promise = Literal["pair", "pair_of_random_group", "weighted_pair"]
+Promise = Literal[
+    "pair",
+    "pair_of_random_group",
+    "first_of_random_group",
+    "weighted_pair",
+    "weighted_single_pair",
+]
+
+# methods that control no failure probability, so that nothing can hold together with one
+WITHOUT_PROBABILITY = ("average", "published_code")
 
 _PROMISED_ON = {
     "pair": "",
     "pair_of_random_group": " (for one pair drawn at random from a group drawn at random)",
+    "first_of_random_group": " (for the pair of a group drawn at random that is labelled first)",
     "weighted_pair": " (for pairs as they come before the choice which of them to label)",
+    "weighted_single_pair": " (for pairs as they come before the choice which of them to label, each "
+    "taken to be the only one of its group)",
 }
 
 
@@ -164,17 +176,20 @@ def claim_certified(
     )
 
 
-def claim_average(target_risk: float) -> str:
+def claim_average(target_risk: float, promise: Promise) -> str:
     """What is promised by thresholds whose risk is bounded in the mean only."""
     return (
         f"On average over the draw of the calibration pairs and of the pool, at least "
         f"{1 - target_risk:.4g} of the verdicts that this cascade gives on the pool agree with "
-        "people. No probability is promised: the share of one draw may well be lower."
+        f"people{_PROMISED_ON[promise]}. No probability is promised: the share of one draw may well "
+        "be lower."
     )
 
 
-def claim_in_menu(claim: str, n_targets: int, failure_probability: float) -> str:
+def claim_in_menu(claim: str, n_targets: int, method: str, failure_probability: float) -> str:
     """A claim among those of several targets that were declared together."""
+    if method in WITHOUT_PROBABILITY:
+        return f"{claim} It is one of {n_targets} targets, each of them by itself."
     return (
         f"{claim} It is one of {n_targets} targets declared together: with probability at least "
         f"{1 - failure_probability:.4g} what is promised for all of them holds, whichever is used."

@@ -33,6 +33,7 @@ from calibration.preparation import (
     Prepared,
     Request,
     SliceRule,
+    as_designed,
     check_declared_bounds,
     check_offered,
     check_request,
@@ -40,11 +41,10 @@ from calibration.preparation import (
 )
 from calibration.procedures import find_thresholds
 from calibration.sample import FloatArray, Sample, checked_confidence, checked_sample
-from calibration.slices import joined
+from calibration.slices import joined, shares_of_slices
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
-
-
+_EXPOSED = "Every verdict counts by the exposure of its pair."
 _MORE_SAID = {
     "sequential": "It holds at whatever number of labels the test is stopped.",
     "simultaneous": "It holds for every target at once, so the target may be chosen afterwards.",
@@ -91,7 +91,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
             unless `max_group_size` is given and fewer than 95% of the groups are single.
         max_group_size: Declared bound on the size of any group, now or later.
         weights: Shape (n,), 1 / the known probability that the pair was chosen for labelling.
-        min_label_probability: Declared lower bound on those probabilities.
+        min_label_probability: Declared lower bound on those probabilities; it says they differ.
         exposure: Shape (n,), the share of each pair that the promise is about, in (0, 1]; where the
             promise is on annotators with a preference, the share of a pair's annotators who have
             one. The risk is then the exposed disagreement over the exposure of what is answered.
@@ -122,7 +122,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     """
     check_offered(method, randomized)
     data = _with_pooled_tier(confidence, correct, pooled_evidence)
-    sample = checked_sample(*data, groups, weights, exposure)
+    sample = as_designed(checked_sample(*data, groups, weights, exposure), min_label_probability)
     n_judges = sample.n_judges - (pooled_evidence is not None)
     prices = checked_costs(costs, n_judges)
     request = Request(
@@ -136,6 +136,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         randomized,
         pooled_evidence is not None,
         slices is not None and slice_rule == "common",
+        groups is not None,
     )
     targets = dict.fromkeys((target_risk, *(menu or ())))
     requests = [replace(request, target_risk=target) for target in targets]
@@ -175,7 +176,8 @@ def _certify_menu(
         made = [_certify(sample, one, level, np.random.default_rng(seed)) for one in requests]
     else:
         made = [_certify(sample, one, level / len(requests), rng) for one in requests]
-    return [replace(one, claim=claim_in_menu(one.claim, len(made), level)) for one in made]
+    place = len(made), requests[0].method, level
+    return [replace(one, claim=claim_in_menu(one.claim, *place)) for one in made]
 
 
 def _certify_slices(
@@ -191,24 +193,22 @@ def _certify_slices(
         raise InvalidArgument(f"slices must have shape ({sample.n},), not {slices.shape}")
     if not sample.n:
         raise InvalidArgument("slices need at least one pair")
-    distinct, number = np.unique(slices.astype(str), return_inverse=True)
-    names = distinct.tolist()
+    names, number = np.unique(slices.astype(str), return_inverse=True)
     number = number.reshape(-1)
     sample = replace(sample, slice=number)
     level = requests[0].failure_probability
     if rule == "common":
         whole = _certify_menu(sample, requests, level, rng)
         parts = [
-            replace(part, slice=names[int(part.slice or 0)])
+            replace(part, slice=str(names[int(part.slice or 0)]))
             for common in whole
             for part in common.certificates
-        ]
+        ] or [replace(none_tested, slice=str(name)) for none_tested in whole for name in names]
         return replace(joined(parts, requests[0], rule), thresholds=whole[0].thresholds)
-    level /= len(names) if rule == "joint" else 1
     parts = [
-        replace(part, slice=name)
-        for index, name in enumerate(names)
-        for part in _certify_menu(sample.rows(number == index), requests, level, rng)
+        replace(part, slice=str(names[index]))
+        for index, share in enumerate(shares_of_slices(number, requests[0], rule))
+        for part in _certify_menu(sample.rows(number == index), requests, level * share, rng)
     ]
     return joined(parts, requests[0], rule)
 
@@ -221,8 +221,7 @@ def _certify(
     prepared = prepare(sample, request, rng)
     outcome = find_thresholds(prepared, request, rng)
     if request.method == "published_code":
-        claim = claim_not_valid(request.target_risk)
-        certificate = _certificate(outcome, prepared, request, claim)
+        certificate = _certificate(outcome, prepared, request, claim_not_valid(request.target_risk))
         return replace(certificate, is_certified=False, is_valid=False, path=None)
     if outcome.found is None:
         claim = claim_nothing(request.target_risk, level)
@@ -232,8 +231,11 @@ def _certify(
         parts = tuple(replace(p, is_certified=False, path=None) for p in certificate.certificates)
         return replace(certificate, is_certified=False, path=None, certificates=parts)
     if request.method == "average":
-        return _certificate(outcome, prepared, request, claim_average(request.target_risk))
+        claim = claim_average(request.target_risk, prepared.promise)
+        return _certificate(outcome, prepared, request, claim)
     said = _MORE_SAID.get(request.method, "")
+    if prepared.sample.exposure is not None:
+        said = f"{_EXPOSED} {said}".rstrip()
     claim = claim_certified(request.target_risk, level, prepared.promise, said)
     return _certificate(outcome, prepared, request, claim)
 

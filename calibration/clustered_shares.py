@@ -3,16 +3,18 @@
 Score intervals do not collapse at 0 and 1 and cover with few errors; dependent rows enter them as
 the smaller number of independent rows that would leave the same standard error (Korn and Graubard
 1998). The paired difference is Tango's (1998), that of two shares Newcombe's (1998).
+
+What is assumed: groups are independent draws from one population (without groups, rows are).
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from calibration.binomial import wilson_interval
-from calibration.clusters import Clusters, rarer_outcome, student_quantile
+from calibration.clusters import Clusters, rarer_outcome, student_over_normal, student_quantile
+from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.resampling import ClusterBootstrap, Limits
 
@@ -35,10 +37,13 @@ def estimate_clustered_share(
 
     Returns:
         The share; n is the number of counted rows. No interval for rows of a single group.
+
+    Raises:
+        InvalidArgument: Lengths differ, or a hit that counts is outside [0, 1].
     """
     mask = np.asarray(counted, dtype=np.bool_)
+    hit = _counted_values("hits", hits, mask, 0.0)
     clusters = Clusters.of(bootstrap, mask)
-    hit = np.asarray(hits, dtype=np.float64)[mask]
     if hit.size == 0:
         return Estimate(None, None, None, clusters.level, 0)
     limits = share_limits(hit, clusters)
@@ -62,7 +67,8 @@ def effective_trials(hit: FloatArray, clusters: Clusters, tail: float) -> float:
     are G - 1, but at most twice the groups (beyond the first) that hold the rarer outcome: only
     these tell how alike the rows of a group are. Never fewer than n^2 / sum(rows of a group)^2,
     the number if all rows of a group were the same (Kish 1965), which is also taken for a share
-    of 0 or 1, where no design effect shows. Independent rows stay as many as they are.
+    of 0 or 1 and for a single group, where no design effect shows. Independent rows stay as many
+    as they are.
 
     Args:
         hit: Outcomes in [0, 1], shape (rows,).
@@ -72,7 +78,7 @@ def effective_trials(hit: FloatArray, clusters: Clusters, tail: float) -> float:
     n, share = hit.size, float(hit.mean())
     if clusters.is_independent:
         return float(n)
-    if share in (0.0, 1.0):
+    if share in (0.0, 1.0) or clusters.n_groups < 2:
         return _fewest_trials(clusters)
     variance = clusters.standard_error((hit - share) / n) ** 2
     degrees = min(clusters.n_groups - 1, 2 * (rarer_outcome(clusters, hit) - 1))
@@ -97,10 +103,13 @@ def estimate_paired_difference(
 
     Returns:
         The mean; n is the number of counted rows.
+
+    Raises:
+        InvalidArgument: Lengths differ, or a difference that counts is outside [-1, 1].
     """
     mask = np.asarray(counted, dtype=np.bool_)
+    values = _counted_values("difference", difference, mask, -1.0)
     clusters = Clusters.of(bootstrap, mask)
-    values = np.asarray(difference, dtype=np.float64)[mask]
     if values.size == 0:
         return Estimate(None, None, None, clusters.level, 0)
     mean = float(values.mean())
@@ -135,9 +144,14 @@ def estimate_share_difference(
 
     Returns:
         The difference; n is the number of rows in either part. None where a part is empty.
+
+    Raises:
+        InvalidArgument: Lengths differ, a row is in both parts, or a hit is outside [0, 1].
     """
     hit = np.asarray(hits, dtype=np.float64)
     one, other = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
+    if one.shape != other.shape or (one & other).any():
+        raise InvalidArgument("first and second must be masks of the same rows, none in both")
     parts = [estimate_clustered_share(hit, part, bootstrap) for part in (one, other)]
     level, n = parts[0].confidence_level, parts[0].n + parts[1].n
     (p, low, high), (q, lower, higher) = ((part.value, part.low, part.high) for part in parts)
@@ -148,6 +162,16 @@ def estimate_share_difference(
     alike = _correlation(hit, one, other, Clusters.of(bootstrap, one | other))
     down = _length(p - low, higher - q, alike)
     return Estimate(p - q, p - q - down, p - q + _length(high - p, q - lower, alike), level, n)
+
+
+def _counted_values(name: str, values: ArrayLike, mask: BoolArray, lowest: float) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.shape != mask.shape:
+        raise InvalidArgument(f"{name} and the mask of its rows must be vectors of one length")
+    counted = array[mask]
+    if not ((counted >= lowest) & (counted <= 1)).all():
+        raise InvalidArgument(f"{name} must lie in [{lowest:g}, 1] where it counts")
+    return counted
 
 
 def _paired_trials(values: FloatArray, clusters: Clusters) -> float:
@@ -163,8 +187,8 @@ def _paired_trials(values: FloatArray, clusters: Clusters) -> float:
 
 
 def _shrunk(clusters: Clusters, design_effect: float, degrees: int, tail: float) -> float:
-    ratio = -float(special.ndtri(tail)) / student_quantile(degrees, tail)
-    trials = clusters.group.size / max(design_effect, 1.0) * ratio**2
+    ratio = student_over_normal(degrees, tail)
+    trials = clusters.group.size / max(design_effect, 1.0) / ratio**2
     return max(trials, _fewest_trials(clusters))
 
 

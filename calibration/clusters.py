@@ -3,6 +3,9 @@
 A statistic that is smooth in the weights of the rows has an influence for each row; summed within
 groups, these give its standard error whatever the dependence inside a group. Rare outcomes leave
 that standard error itself uncertain, so the degrees of freedom follow the groups that hold one.
+
+What is assumed: groups are independent draws from one population, the one that figures are to hold
+for; rows of one group may depend on each other in any way.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from calibration.errors import InvalidArgument
 from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap, Limits
 
 FloatArray = NDArray[np.float64]
@@ -41,8 +45,13 @@ class Clusters:
         """Take the groups and the level of a bootstrap for the rows that count (a mask).
 
         Without a bootstrap every row is its own group.
+
+        Raises:
+            InvalidArgument: The bootstrap is over another number of rows than the mask.
         """
-        rows = np.flatnonzero(np.asarray(counted))
+        mask = np.asarray(counted)
+        check_rows(bootstrap, mask.size)
+        rows = np.flatnonzero(mask)
         if bootstrap is None:
             return cls(np.arange(rows.size), int(rows.size), DEFAULT_CONFIDENCE_LEVEL)
         names, codes = np.unique(bootstrap.group[rows], return_inverse=True)
@@ -74,6 +83,23 @@ class Clusters:
         return int(np.unique(self.group[np.asarray(rows, dtype=np.bool_)]).size)
 
 
+def check_rows(bootstrap: ClusterBootstrap | None, n_rows: int) -> None:
+    """Refuse a bootstrap of other rows, as far as their number shows it.
+
+    Raises:
+        InvalidArgument: The bootstrap has another number of rows.
+    """
+    if bootstrap is not None and bootstrap.group.size != n_rows:
+        raise InvalidArgument(
+            f"bootstrap must be over the same rows: it has {bootstrap.group.size}, not {n_rows}"
+        )
+
+
+def level_of(bootstrap: ClusterBootstrap | None) -> float:
+    """Nominal coverage of the intervals made with a bootstrap, or without one."""
+    return DEFAULT_CONFIDENCE_LEVEL if bootstrap is None else bootstrap.confidence_level
+
+
 def rarer_outcome(clusters: Clusters, values: ArrayLike) -> int:
     """Number of groups that hold the rarer outcome, of values in [0, 1] with the outcomes 0 and 1."""
     share = np.asarray(values, dtype=np.float64)
@@ -83,6 +109,12 @@ def rarer_outcome(clusters: Clusters, values: ArrayLike) -> int:
 def student_quantile(degrees: int, tail: float) -> float:
     """Upper quantile of Student's distribution, with one degree of freedom at the least."""
     return float(stats.t.isf(tail, max(degrees, 1)))
+
+
+def student_over_normal(degrees: int, tail: float) -> float:
+    """Ratio of Student's to the normal quantile; 1 at a level of nearly 0, where both vanish."""
+    normal = -float(special.ndtri(tail))
+    return student_quantile(degrees, tail) / normal if normal > 0 else 1.0
 
 
 def logit_limits(value: float, standard_error: float, quantile: float) -> Limits:

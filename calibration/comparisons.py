@@ -21,6 +21,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _LENGTHS = "left, right, score and weight must have the same length"
+# Beyond these, squares of sums of weights leave the range of numbers.
+_WEIGHTS = (1e-100, 1e100)
 # A table of all pairs of models is quicker than sorting where it is not much longer than the rows.
 _TABLE_CELLS = 4_000_000
 
@@ -62,8 +64,8 @@ class Comparisons:
         """Build comparisons from model names; models are numbered in alphabetical order.
 
         Raises:
-            InvalidArgument: Lengths differ, a model meets itself, a score lies outside [0, 1] or a
-                weight is negative or not finite.
+            InvalidArgument: Lengths differ, a model meets itself, a score lies outside [0, 1], or a
+                weight is neither 0 nor between 1e-100 and 1e100.
         """
         if len(left) != len(right):
             raise InvalidArgument(_LENGTHS)
@@ -82,15 +84,17 @@ class Comparisons:
         return made
 
     def _check(self) -> None:
-        if not len(self.left) == len(self.score) == len(self.weight):
+        if not self.left.shape == self.score.shape == self.weight.shape:
             raise InvalidArgument(_LENGTHS)
         if (self.left == self.right).any():
             row = int(np.nonzero(self.left == self.right)[0][0])
             raise InvalidArgument(f"comparison {row}: {self.models[self.left[row]]} meets itself")
         if not ((self.score >= 0) & (self.score <= 1)).all():
             raise InvalidArgument("scores must lie in [0, 1]")
-        if not (np.isfinite(self.weight) & (self.weight >= 0)).all():
-            raise InvalidArgument("weights must be finite and not negative")
+        least, largest = _WEIGHTS
+        is_usable = (self.weight >= least) & (self.weight <= largest)
+        if not (is_usable | (self.weight == 0)).all():
+            raise InvalidArgument(f"weights must be 0 or lie between {least} and {largest}")
 
     def __len__(self) -> int:
         """Number of comparisons."""

@@ -98,7 +98,8 @@ def preference(
         ties: The declared tie rule.
 
     Raises:
-        InvalidArgument: Probabilities outside [0, 1] or adding to more than 1; unknown rule.
+        InvalidArgument: Probabilities outside [0, 1] or adding to more than 1, of different
+            shapes; unknown rule.
     """
     _check_choice("ties", ties, _TIE_RULES)
     first, second, tie = _three_probabilities(p_a, p_tie)
@@ -220,18 +221,18 @@ def _checked_labels(
     label: ArrayLike, human_counts: ArrayLike, ties: TieRule
 ) -> tuple[LabelArray, FloatArray]:
     _check_choice("ties", ties, _TIE_RULES)
-    verdicts = np.asarray(label, dtype=np.int8)
+    verdicts = np.asarray(label)
     votes = np.asarray(human_counts, dtype=np.float64)
     if votes.ndim != 2 or votes.shape[1] != 3:
         raise InvalidArgument(f"human_counts must have shape (n, 3), not {votes.shape}")
     if verdicts.ndim != 2 or len(verdicts) != len(votes):
         raise InvalidArgument(f"label must have shape ({len(votes)}, k), not {verdicts.shape}")
-    if not np.all(votes >= 0):
-        raise InvalidArgument("human_counts must not be negative")
+    if not np.all((votes >= 0) & np.isfinite(votes)):
+        raise InvalidArgument("human_counts must be finite, and not negative")
     known = [PREFERS_A, PREFERS_B, NO_VERDICT] + ([TIE] if ties == "class" else [])
     if not np.isin(verdicts, known).all():
         raise InvalidArgument(f"label must be one of {known} with ties={ties!r}")
-    return verdicts, votes
+    return verdicts.astype(np.int8), votes
 
 
 def _three_probabilities(
@@ -241,7 +242,10 @@ def _three_probabilities(
     _check_probabilities("p_a", first)
     if p_tie is None:
         return first, 1.0 - first, np.zeros_like(first)
-    tie = np.broadcast_to(np.asarray(p_tie, dtype=np.float64), first.shape)
+    tie = np.asarray(p_tie, dtype=np.float64)
+    if tie.shape not in ((), first.shape):
+        raise InvalidArgument(f"p_tie must have the shape of p_a, {first.shape}, not {tie.shape}")
+    tie = np.broadcast_to(tie, first.shape)
     _check_probabilities("p_tie", tie)
     if np.any(first + tie > 1.0 + _TOLERANCE):
         raise InvalidArgument("p_a + p_tie must not exceed 1")

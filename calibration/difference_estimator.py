@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from calibration.estimate import Estimate
@@ -59,6 +59,7 @@ class FittedMean:
 
         Where all of n labels agree with the predictions, a rate of errors of -ln(1 - level) / n may
         have been missed (the rule of three): that much is added, and less where a few disagree.
+        A value beyond [0, 1] is cut before the interval is laid around it, which so keeps a width.
         """
         value = float(np.clip(self.value, 0, 1))
         if np.isnan(self.variance):
@@ -66,7 +67,7 @@ class FittedMean:
         error = 1 - confidence_level
         quantile = float(stats.t.isf(error / 2, self.degrees_of_freedom))
         half = float(np.hypot(quantile * np.sqrt(self.variance), np.log(error) * self.unseen))
-        low, high = np.clip([self.value - half, self.value + half], 0, 1)
+        low, high = np.clip([value - half, value + half], 0, 1)
         return Estimate(value, float(low), float(high), confidence_level, n)
 
 
@@ -134,6 +135,26 @@ def _of_groups(sample: LabelledSample, deviation: FloatArray) -> FloatArray:
     total = np.bincount(sample.group, sample.weight * deviation)
     n = np.unique(sample.group).size
     return np.asarray(total * np.sqrt(n / max(n - 1, 1)), dtype=np.float64)
+
+
+def unseen_variance(
+    square: FloatArray, fourth: FloatArray, one: FloatArray, n_groups: ArrayLike
+) -> FloatArray:
+    """Variance that a disagreement with predictions would bring, where too few were seen.
+
+    sum(e^2)^2 / sum(e^4) groups with equal errors e would give the same two sums; of groups with
+    normal errors it is a third, so that a sixth is few.
+
+    Args:
+        square: Sum over labelled groups of e^2, for each of the figures that are estimated.
+        fourth: Sum of e^4.
+        one: Mean square of e of a group whose labels all speak against their predictions.
+        n_groups: Number of labelled groups.
+    """
+    is_seen = square > _NO_SPREAD * one
+    equal = np.divide(square**2, fourth, out=np.zeros_like(one), where=is_seen)
+    enough = np.minimum(_ENOUGH_ERRORS, np.asarray(n_groups) / 6)
+    return np.asarray(one * np.maximum(1 - equal / enough, 0), dtype=np.float64)
 
 
 class _Strata:
@@ -224,14 +245,7 @@ class _Strata:
         return max(equal * left, 1.0)
 
     def unseen(self, error: FloatArray) -> float:
-        """Change of the sum of outcomes by one group, where few groups make a stratum's spread.
-
-        sum(e^2)^2 / sum(e^4) groups with equal errors e would give the same two sums; of groups
-        with normal errors it is a third, so that a sixth is few.
-        """
+        """Change of the sum of outcomes by one group, where few groups make a stratum's spread."""
         square, fourth = self._of_cells(error**2), self._of_cells(error**4)
         one = self._size**2 * self._of_cells(self._share**2) / self.n_labelled_groups
-        is_seen = square > _NO_SPREAD * one
-        equal = np.divide(square**2, fourth, out=np.zeros(self.n), where=is_seen)
-        enough = np.minimum(_ENOUGH_ERRORS, self.n_labelled_groups / 6)
-        return float(np.sqrt((one * np.maximum(1 - equal / enough, 0)).sum()))
+        return float(np.sqrt(unseen_variance(square, fourth, one, self.n_labelled_groups).sum()))

@@ -16,7 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_share, group_statistic
-from calibration.labels import MISSING, FloatArray, IntArray
+from calibration.labels import (
+    MISSING,
+    FloatArray,
+    IntArray,
+    check_lengths,
+    checked_counts,
+    coded,
+)
 from calibration.resampling import ClusterBootstrap
 
 BoolArray = NDArray[np.bool_]
@@ -27,10 +34,13 @@ def vote_margin(counts: ArrayLike) -> FloatArray:
     """Lead of the most frequent category over the second, as a share of all votes.
 
     1 is unanimous and 0 undecided, so `1 - vote_margin` grows with difficulty. nan without votes.
+
+    Raises:
+        InvalidArgument: The counts are not whole numbers of shape (units, categories).
     """
-    votes = np.sort(np.asarray(counts, dtype=np.float64), axis=1)
+    votes = np.sort(checked_counts(counts), axis=1)
     total = votes.sum(axis=1)
-    return _per_vote(votes[:, -1] - votes[:, -2:-1].sum(axis=1), total)
+    return _per_vote(votes[:, -1:].sum(axis=1) - votes[:, -2:-1].sum(axis=1), total)
 
 
 def vote_entropy(counts: ArrayLike) -> FloatArray:
@@ -40,9 +50,10 @@ def vote_entropy(counts: ArrayLike) -> FloatArray:
     only units with the same number of votes. nan without votes.
 
     Raises:
-        InvalidArgument: There are fewer than two categories.
+        InvalidArgument: There are fewer than two categories, or the counts are not whole numbers of
+            shape (units, categories).
     """
-    votes = np.asarray(counts, dtype=np.float64)
+    votes = checked_counts(counts)
     if votes.shape[1] < 2:
         raise InvalidArgument("the entropy of votes needs at least two categories")
     total = votes.sum(axis=1)
@@ -99,10 +110,10 @@ def bins_by_edges(difficulty: ArrayLike, edges: ArrayLike) -> DifficultyBins:
     """Cut units at given difficulties, which should not depend on the agreement in question.
 
     Raises:
-        InvalidArgument: The edges do not increase.
+        InvalidArgument: The edges do not increase, or are no numbers.
     """
     cuts = np.asarray(edges, dtype=np.float64)
-    if not (np.diff(cuts) > 0).all():
+    if cuts.ndim != 1 or np.isnan(cuts).any() or not (np.diff(cuts) > 0).all():
         raise InvalidArgument("the edges of bins must increase")
     scores = np.asarray(difficulty, dtype=np.float64)
     place = np.searchsorted(cuts, scores)
@@ -151,8 +162,12 @@ def agreement_by_difficulty(
         bins: The units by difficulty.
         bootstrap: The groups of the units.
         among: Count only units where both chose one of these categories.
+
+    Raises:
+        InvalidArgument: Lengths differ, or something is no code.
     """
-    one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
+    one, other = coded(first, name="first"), coded(second, name="second")
+    check_lengths(first=one, second=other, bins=bins.number)
     counted = (one != MISSING) & (other != MISSING)
     if among is not None:
         counted &= np.isin(one, among) & np.isin(other, among)

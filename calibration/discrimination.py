@@ -3,6 +3,8 @@
 Both areas are smooth in the weights of the verdicts, so their influences give a standard error by
 group without resampling: the placements of DeLong, DeLong and Clarke-Pearson (1988), summed within
 groups by Obuchowski (1997), and the infinitesimal jackknife of average precision.
+
+What is assumed: groups are independent draws from one population (without groups, rows are).
 """
 
 from __future__ import annotations

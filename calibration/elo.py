@@ -6,23 +6,42 @@ Terry strengths are the better summary of a finished set of comparisons.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.comparisons import Comparisons
+from calibration.errors import InvalidArgument
 
 FloatArray = NDArray[np.float64]
+
+_LARGEST_POWER = 300.0  # of ten, that is still a number
 
 
 @dataclass(frozen=True, slots=True)
 class EloOptions:
-    """Constants of the Elo system: step `k`, first rating `start`, rating points per factor 10."""
+    """Constants of the Elo system: step `k`, first rating `start`, rating points per factor 10.
+
+    Raises:
+        InvalidArgument: One is not finite, or `k` or `scale` is not positive.
+    """
 
     k: float = 4.0
     start: float = 1000.0
     scale: float = 400.0
+
+    def __post_init__(self) -> None:
+        """Refuse constants that give no ratings."""
+        for name, value, least in (
+            ("k", self.k, 0.0),
+            ("start", self.start, -math.inf),
+            ("scale", self.scale, 0.0),
+        ):
+            if not least < value < math.inf:
+                sort = "a positive number" if least == 0 else "a number"
+                raise InvalidArgument(f"{name} must be {sort}, not {value}")
 
 
 def elo_ratings(
@@ -47,7 +66,7 @@ def elo_ratings(
     rows = zip(comparisons.left, comparisons.right, comparisons.score, steps, strict=True)
     for left, right, score, step in rows:
         difference = (ratings[right] - ratings[left]) / constants.scale
-        change = step * (score - 1 / (1 + 10**difference))
+        change = step * (score - 1 / (1 + 10 ** np.minimum(difference, _LARGEST_POWER)))
         ratings[left] += change
         ratings[right] -= change
     return ratings.T
@@ -59,7 +78,7 @@ def _rated_once(comparisons: Comparisons, constants: EloOptions) -> FloatArray:
     steps = (constants.k * comparisons.weight).tolist()
     rows = (comparisons.left.tolist(), comparisons.right.tolist(), comparisons.score.tolist())
     for left, right, score, step in zip(*rows, steps, strict=True):
-        difference = (ratings[right] - ratings[left]) / constants.scale
+        difference = min((ratings[right] - ratings[left]) / constants.scale, _LARGEST_POWER)
         change = step * (score - 1 / (1 + 10**difference))
         ratings[left] += change
         ratings[right] -= change

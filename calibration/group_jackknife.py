@@ -49,7 +49,12 @@ def group_statistic(
         bootstrap: The groups of the same rows and the confidence level; no resample is drawn. None
             for a value without an interval.
         is_share: The value lies in [0, 1]; else in [-1, 1].
+
+    Raises:
+        InvalidArgument: The bootstrap is over another number of rows.
     """
+    if bootstrap is not None:
+        bootstrap.check_rows(len(parts))
     level = DEFAULT_CONFIDENCE_LEVEL if bootstrap is None else bootstrap.confidence_level
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(parts.sum(axis=0, keepdims=True))[0])
@@ -85,6 +90,8 @@ def group_share(
     """
     counts = np.asarray(counted, dtype=np.bool_)
     hit = np.asarray(hits, dtype=np.bool_) & counts
+    if bootstrap is not None:
+        bootstrap.check_rows(len(counts))
     if bootstrap is None or bootstrap.take(counts).n_groups_present == counts.sum():
         return estimate_share(hit, counts, bootstrap)
     return group_ratio(hit, counts, bootstrap)

@@ -107,7 +107,7 @@ def labelled_sample(
     Raises:
         InvalidArgument: A field has another length than the predictions, a label lies outside
             [0, 1], a probability of a labelled pair outside (0, 1], there is no label, or none in
-            some stratum.
+            some stratum, or a group or stratum has no name.
     """
     value = np.asarray(labels.value, dtype=np.float64)
     _check_length("value", value, n_pairs)
@@ -149,7 +149,12 @@ def _coded(name: str, names: ArrayLike | None, default: IntArray) -> IntArray:
         return default
     array = np.asarray(names)
     _check_length(name, array, len(default))
-    codes = np.unique(array, return_inverse=True)[1]
+    if (array != array).any():
+        raise InvalidArgument(f"labels.{name} must not be nan")
+    try:
+        codes = np.unique(array, return_inverse=True)[1]
+    except TypeError as error:
+        raise InvalidArgument(f"labels.{name} must be names of one kind, none missing") from error
     return np.asarray(codes.reshape(-1), dtype=np.int64)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_statistic
 from calibration.labels import FloatArray, rated_twice
@@ -35,13 +36,29 @@ def krippendorffs_alpha(
         bootstrap: The groups of the units.
         metric: How far apart two categories are.
         values: What each category is worth, for "interval" and "ratio"; default 0, 1, 2, ...
+
+    Raises:
+        InvalidArgument: The counts are not whole numbers of shape (units, categories), the metric
+            has no such name, or the values are not one finite number for each category (for
+            "ratio": none negative).
     """
     votes = rated_twice(counts)
     n = int((votes.sum(axis=1) >= 2).sum())
     worth = np.arange(votes.shape[1]) if values is None else np.asarray(values)
-    statistic = partial(_alpha_of_sums, metric=metric, values=worth.astype(np.float64))
+    worth = _checked_values(worth.astype(np.float64), votes.shape[1], metric)
+    statistic = partial(_alpha_of_sums, metric=metric, values=worth)
     parts = _summed_coincidences(votes) if bootstrap is None else _coincidences(votes)
     return group_statistic(parts, statistic, n, bootstrap)
+
+
+def _checked_values(values: FloatArray, n_categories: int, metric: Metric) -> FloatArray:
+    if metric not in get_args(Metric):
+        raise InvalidArgument(f"metric must be one of {', '.join(get_args(Metric))}, not {metric}")
+    if values.shape != (n_categories,) or not np.isfinite(values).all():
+        raise InvalidArgument(f"values must be {n_categories} finite numbers, one a category")
+    if metric == "ratio" and (values < 0).any():
+        raise InvalidArgument("values must not be negative for the metric ratio")
+    return values
 
 
 def _coincidences(votes: FloatArray) -> FloatArray:

@@ -26,11 +26,14 @@ def confidence_strata(prediction: ArrayLike, n_strata: int = 3) -> IntArray:
     pair leaves it in its stratum.
 
     Raises:
-        InvalidArgument: There is no stratum, or a prediction is missing or outside [0, 1].
+        InvalidArgument: There is no stratum or no pair, or a prediction is missing or outside
+            [0, 1].
     """
     if n_strata < 1:
         raise InvalidArgument(f"n_strata must be positive, not {n_strata}")
     predicted = checked_prediction(prediction)
+    if not predicted.size:
+        raise InvalidArgument("prediction must have at least one pair")
     if np.isnan(predicted).any():
         raise InvalidArgument(
             "prediction must not be nan: put abstained pairs in a stratum yourself"
@@ -45,7 +48,8 @@ def foreseen_deviation(prediction: ArrayLike, strata: ArrayLike) -> FloatArray:
     """Standard deviation of y - f by stratum if predictions are calibrated: sqrt(mean f (1 - f)).
 
     That is what can be known before any label; with a pilot, take the standard deviation of its
-    y - l f in each stratum instead. In the order of the strata's names.
+    y - l f in each stratum instead. A pair without a prediction (nan) counts as 1/2. In the order
+    of the strata's names.
 
     Raises:
         InvalidArgument: A prediction is outside [0, 1], or the lengths differ.
@@ -81,21 +85,28 @@ def allocate_labels(
         Number of labels of each stratum; they sum to `n_labels`.
 
     Raises:
-        InvalidArgument: Shapes differ, a number is negative, or the labels are fewer than the
-            smallest numbers, or more than the pairs.
+        InvalidArgument: Shapes differ, there is no stratum, a number is negative or a size not
+            whole, or the labels are fewer than the smallest numbers, or more than the pairs.
     """
-    pairs = np.asarray(sizes, dtype=np.int64)
+    pairs = _whole_numbers("sizes", sizes)
     spread = np.asarray(deviation, dtype=np.float64)
-    if pairs.ndim != 1 or spread.shape != pairs.shape:
+    if pairs.ndim != 1 or not pairs.size or spread.shape != pairs.shape:
         raise InvalidArgument("sizes and deviation must have the same shape (strata,)")
-    if fewest < 0 or (pairs < 0).any() or not (np.isfinite(spread) & (spread >= 0)).all():
-        raise InvalidArgument("sizes, deviation and fewest must not be negative")
+    if fewest < 0 or not (np.isfinite(spread) & (spread >= 0)).all():
+        raise InvalidArgument("deviation and fewest must be finite, and not negative")
     floor = np.minimum(pairs, fewest)
     if not floor.sum() <= n_labels <= pairs.sum():
         raise InvalidArgument(
             f"n_labels must lie in {floor.sum()} .. {pairs.sum()} for these strata, not {n_labels}"
         )
     return _whole(_shares(n_labels, pairs, floor, pairs * spread), n_labels, pairs)
+
+
+def _whole_numbers(name: str, values: ArrayLike) -> IntArray:
+    numbers = np.asarray(values, dtype=np.float64)
+    if not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
+        raise InvalidArgument(f"{name} must be whole numbers, and not negative")
+    return numbers.astype(np.int64)
 
 
 def _shares(n_labels: int, pairs: IntArray, floor: IntArray, claim: FloatArray) -> FloatArray:

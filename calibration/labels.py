@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,9 +37,14 @@ def vote_counts(
         category: Code of each vote, `MISSING` or 0 .. n_categories - 1.
         n_units: Number of units, also those without a vote.
         n_categories: Number of categories, also those nobody chose.
+
+    Raises:
+        InvalidArgument: Lengths differ, or a unit or a category is out of its range.
     """
-    units = np.asarray(unit, dtype=np.int64)
-    categories = coded(category, n_categories)
+    units, categories = _whole("unit", unit), coded(category, n_categories, "category")
+    check_lengths(unit=units, category=categories)
+    if units.size and (units.min() < 0 or units.max() >= n_units):
+        raise InvalidArgument(f"unit must lie in 0 .. {n_units - 1}")
     seen = categories != MISSING
     flat = units[seen] * n_categories + categories[seen]
     return np.bincount(flat, minlength=n_units * n_categories).reshape(n_units, n_categories)
@@ -49,8 +54,13 @@ def rating_counts(ratings: ArrayLike) -> RatingCounts:
     """Count a table of numeric ratings, shape (units, annotators), nan where one is missing.
 
     The categories are the distinct ratings in increasing order.
+
+    Raises:
+        InvalidArgument: It is no table, or a rating is infinite.
     """
     table = np.asarray(ratings, dtype=np.float64)
+    if table.ndim != 2 or np.isinf(table).any():
+        raise InvalidArgument("ratings must have the shape (units, annotators), none infinite")
     few = _few_distinct(table.reshape(-1))
     if few is not None:
         return RatingCounts(np.stack([(table == value).sum(axis=1) for value in few], axis=1), few)
@@ -61,10 +71,41 @@ def rating_counts(ratings: ArrayLike) -> RatingCounts:
 
 
 def rated_twice(counts: ArrayLike) -> FloatArray:
-    """Vote counts with the units that have fewer than two votes emptied."""
-    votes = np.array(counts, dtype=np.float64)
+    """Vote counts with the units that have fewer than two votes emptied.
+
+    Raises:
+        InvalidArgument: As for `checked_counts`.
+    """
+    votes = checked_counts(counts).copy()
     votes[votes.sum(axis=1) < 2] = 0
     return votes
+
+
+def checked_counts(counts: ArrayLike) -> FloatArray:
+    """Return vote counts as numbers.
+
+    Raises:
+        InvalidArgument: They have another shape than (units, categories), or are not whole numbers
+            from 0 on.
+    """
+    votes = np.asarray(counts, dtype=np.float64)
+    if votes.ndim != 2:
+        raise InvalidArgument(f"counts must have the shape (units, categories), not {votes.shape}")
+    if not (np.isfinite(votes) & (votes >= 0)).all() or (votes % 1).any():
+        raise InvalidArgument("counts must be whole numbers of votes, none negative or missing")
+    return votes
+
+
+def check_lengths(**columns: NDArray[Any] | None) -> None:
+    """Refuse named columns that are not of the same rows; None is no column.
+
+    Raises:
+        InvalidArgument: One is not a vector, or lengths differ.
+    """
+    shapes = {name: column.shape for name, column in columns.items() if column is not None}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise InvalidArgument(f"these must be vectors of one length: {listed}")
 
 
 def _few_distinct(ratings: FloatArray) -> FloatArray | None:
@@ -78,21 +119,43 @@ def _few_distinct(ratings: FloatArray) -> FloatArray | None:
     return distinct if 0 < len(distinct) <= _FEW else None
 
 
-def coded(codes: ArrayLike, n_categories: int) -> IntArray:
+def coded(codes: ArrayLike, n_categories: int | None = None, name: str = "codes") -> IntArray:
     """Return codes as integers.
+
+    Args:
+        codes: Codes of categories, any shape.
+        n_categories: Number of categories; None for any number.
+        name: What an error calls them.
 
     Raises:
         InvalidArgument: A code is neither `MISSING` nor in 0 .. n_categories - 1.
     """
-    array = np.asarray(codes, dtype=np.int64)
-    if array.size and (array.min() < MISSING or array.max() >= n_categories):
-        raise InvalidArgument(f"codes must be {MISSING} (missing) or 0 .. {n_categories - 1}")
+    array = _whole(name, codes)
+    last = ".." if n_categories is None else f".. {n_categories - 1}"
+    is_beyond = array.size and n_categories is not None and array.max() >= n_categories
+    if is_beyond or (array.size and array.min() < MISSING):
+        raise InvalidArgument(f"{name} must be codes: {MISSING} (missing) or 0 {last}")
     return array
 
 
+def _whole(name: str, numbers: ArrayLike) -> IntArray:
+    array = np.asarray(numbers)
+    if array.size == 0:
+        return np.zeros(array.shape, dtype=np.int64)
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not (array % 1 == 0).all()):
+        raise InvalidArgument(f"{name} must be whole numbers, none missing")
+    return array.astype(np.int64)
+
+
 def plurality(counts: ArrayLike) -> IntArray:
-    """The most frequent category of each unit; `MISSING` without votes or with equal top counts."""
-    votes = np.asarray(counts)
+    """The most frequent category of each unit; `MISSING` without votes or with equal top counts.
+
+    Raises:
+        InvalidArgument: As for `checked_counts`, or there is no category.
+    """
+    votes = checked_counts(counts)
+    if not votes.shape[1]:
+        raise InvalidArgument("counts must have at least one category")
     top = votes.max(axis=1, keepdims=True)
     is_decided = ((votes == top).sum(axis=1) == 1) & (top[:, 0] > 0)
     return np.where(is_decided, votes.argmax(axis=1), MISSING)
@@ -103,14 +166,23 @@ def mean_sign(counts: ArrayLike) -> IntArray:
 
     Args:
         counts: Votes for a, b and tie, shape (units, 3).
+
+    Raises:
+        InvalidArgument: As for `checked_counts`, or there are not three categories.
     """
-    votes = np.asarray(counts)
+    votes = checked_counts(counts)
+    if votes.shape[1] != N_LABELS:
+        raise InvalidArgument(f"counts must be of a, b and tie, not of {votes.shape[1]} categories")
     sign = np.sign(votes[:, B] - votes[:, A])
     side = np.where(sign < 0, A, np.where(sign > 0, B, TIE))
     return np.where(votes.sum(axis=1) > 0, side, MISSING)
 
 
 def mirrored(labels: ArrayLike) -> IntArray:
-    """The same labels after the two responses changed places: a and b exchanged."""
-    array = np.asarray(labels, dtype=np.int64)
+    """The same labels after the two responses changed places: a and b exchanged.
+
+    Raises:
+        InvalidArgument: A label is no code of a, b or tie, nor missing.
+    """
+    array = coded(labels, N_LABELS, "labels")
     return np.where(array == A, B, np.where(array == B, A, array))

@@ -17,6 +17,7 @@ from scipy import sparse, special
 
 from calibration.bradley_terry import Strengths, fit_resamples, fit_strengths, information
 from calibration.comparisons import Comparisons, PairLayout, PairTotals
+from calibration.difference_estimator import unseen_variance
 from calibration.human_labels import LabelledSample
 from calibration.resampling import ClusterBootstrap
 
@@ -38,10 +39,19 @@ class Precision:
     Attributes:
         covariance: Shape (models, models).
         degrees_of_freedom: Of Student's distribution.
+        unseen: Change of each log-strength by one labelled group whose labels of the model all
+            speak against their predictions, if none did; falling to 0 where enough did for their
+            spread to tell how often they do. Shape (models,).
     """
 
     covariance: FloatArray
     degrees_of_freedom: float
+    unseen: FloatArray
+
+    @property
+    def spread(self) -> float:
+        """Summed variance, with that of unseen disagreements where there were too few."""
+        return float(np.trace(self.covariance) + (self.unseen**2).sum())
 
 
 class PoweredScores:
@@ -128,10 +138,31 @@ class PoweredScores:
         widening = np.sqrt((n - 1) / n * (rows - 1) / max(rows - n_fitted, 1))
         rectifier = (part.labels - weight * part.predictions) / left * widening
         whole = weight * part.over_all * np.sqrt(n_groups / max(n_groups - 1, 1))
-        influence = (whole + rectifier) @ self._bread(weight, log_strength)
+        bread = self._bread(weight, log_strength)
+        error = rectifier @ bread
+        influence = whole @ bread + error
         equal = (share**2).sum() ** 2 / (share**4).sum()
         freedom = max(float(equal) * (1 - n_fitted / rows), 1.0)
-        return Precision(influence.T @ influence, freedom)
+        one = self._disagreement(bread)
+        unseen = unseen_variance((error**2).sum(axis=0), (error**4).sum(axis=0), one, n)
+        return Precision(influence.T @ influence, freedom, np.sqrt(unseen))
+
+    def _disagreement(self, bread: FloatArray) -> FloatArray:
+        """Mean square change of log-strengths by a group whose labels of the model are off by 1."""
+        played, sample = self.predicted, self.sample
+        share = sample.inverse / self._sizes[0, 1]
+        cells = np.concatenate([sample.group, sample.group]) * self.n_models + np.concatenate(
+            [played.left, played.right]
+        )
+        moved = [
+            share * np.abs(bread[own, own] - bread[own, other])
+            for own, other in ((played.left, played.right), (played.right, played.left))
+        ]
+        cell, place = np.unique(cells, return_inverse=True)
+        change = np.bincount(place, np.concatenate(moved))
+        model = cell % self.n_models
+        square = np.bincount(model, change**2, self.n_models)
+        return np.asarray(square / np.maximum(np.bincount(model, change > 0, self.n_models), 1))
 
     def _bread(self, weight: float, log_strength: FloatArray) -> FloatArray:
         matrix = information(self.totals(weight), _strengths(log_strength))

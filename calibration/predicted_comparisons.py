@@ -1,4 +1,7 @@
-"""Comparisons that all have a predicted result, and the win rate of each model from few labels."""
+"""Comparisons that all have a predicted result, and the win rate of each model from few labels.
+
+What is assumed is what `calibration.prediction_powered` assumes, of the comparisons of each model.
+"""
 
 from __future__ import annotations
 

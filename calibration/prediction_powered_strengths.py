@@ -70,7 +70,8 @@ class PredictionPoweredStrengths:
 
     Attributes:
         rows: One entry a model, in the order of the comparisons' `models`.
-        covariance: Sandwich covariance of the log-strengths, shape (models, models).
+        covariance: Sandwich covariance of the log-strengths, without what was not seen, shape
+            (models, models).
         draws: Log-strengths in every resample, shape (resamples, models); no rows where intervals
             come from the sandwich.
         interval: Where the intervals come from.
@@ -109,7 +110,10 @@ def prediction_powered_strengths(
 
     The covariance is H^-1 (sum_g U_g U_g') H^-1 with U_g what group g adds to the score equations
     and H their derivative; quantiles are Student's. Below 50 labelled groups the intervals come from
-    resampling groups instead. l is tuned to the smallest mean variance of the log-strengths.
+    resampling groups instead. Where few labels speak against their predictions a rate of such
+    groups of -ln(1 - level) / n may have been missed (the rule of three): what they would move is
+    added to both sides as the square root of the sum of squares. l is tuned to the smallest mean
+    variance of the log-strengths.
 
     Args:
         predicted: Comparisons with predictions for scores, as from `predicted_comparisons`; nan,
@@ -189,11 +193,23 @@ class _Fit:
 
     def estimate(self, model: int, n: int, confidence_level: float) -> Estimate:
         value = float(self.log_strength[model])
+        missed = -np.log(1 - confidence_level) * self.precision.unseen[model]
         if self.labelled is not None:
-            return estimate_from_draws(value, self.draws[:, model], n, self.labelled)
+            drawn = estimate_from_draws(value, self.draws[:, model], n, self.labelled)
+            return _stretched(drawn, float(missed))
         quantile = stats.t.isf((1 - confidence_level) / 2, self.precision.degrees_of_freedom)
         half = float(quantile * np.sqrt(self.precision.covariance[model, model]))
-        return Estimate(value, value - half, value + half, confidence_level, n)
+        found = Estimate(value, value - half, value + half, confidence_level, n)
+        return _stretched(found, float(missed))
+
+
+def _stretched(found: Estimate, missed: float) -> Estimate:
+    """Both distances from the value to the ends, with one more that is independent of them."""
+    if found.value is None or found.low is None or found.high is None:
+        return found
+    low = found.value - float(np.hypot(found.value - found.low, missed))
+    high = found.value + float(np.hypot(found.high - found.value, missed))
+    return replace(found, low=low, high=high)
 
 
 def _bootstrap(
@@ -246,7 +262,7 @@ def _row(
 
 
 def _effective_labels(n: int, powered: _Fit, alone: _Fit | None) -> float | None:
-    spread = float(np.trace(powered.precision.covariance))
+    spread = powered.precision.spread
     if alone is None or not spread > 0:
         return None
-    return n * float(np.trace(alone.precision.covariance)) / spread
+    return n * alone.precision.spread / spread

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -60,6 +60,7 @@ class Request:
         is_randomized: Test with a number drawn beforehand, so that no level is left over.
         has_pooled_tier: The last column is no judge but the pooled evidence of all.
         is_common: One threshold vector must pass in every slice.
+        has_groups: Groups were declared, even if each has one pair here.
     """
 
     target_risk: float
@@ -72,6 +73,7 @@ class Request:
     is_randomized: bool = False
     has_pooled_tier: bool = False
     is_common: bool = False
+    has_groups: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +130,20 @@ def check_request(request: Request) -> None:
         raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
 
 
+def as_designed(sample: Sample, min_label_probability: float | None) -> Sample:
+    """Forget equal weights, unless a bound was declared for them.
+
+    A declared bound says that the probabilities of being labelled differ. Weights that are then all
+    equal are so by chance: no pair that was likely to be left unlabelled was drawn, and counts would
+    certify the pairs that were likely to be labelled for all.
+    """
+    weight = sample.weight
+    if weight is None or min_label_probability is not None:
+        return sample
+    is_equal = np.ptp(weight) <= _TOLERANCE * weight[0]
+    return replace(sample, weight=None) if is_equal else sample
+
+
 def check_declared_bounds(sample: Sample, request: Request) -> None:
     """Check the sample against the bounds declared for it.
 
@@ -166,16 +182,16 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
     uniform = float(rng.uniform()) if request.is_randomized else None
     evidence = _evidence(kept, request, bets_on_groups, uniform, rng)
     if request.is_common and kept.slice is not None:
-        evidence = InEverySlice(evidence, kept.slice)
-    return Prepared(kept, pool, set_aside, dropped, _promise(kept, dropped), evidence, uniform)
+        evidence = InEverySlice(evidence, kept.slice, is_arriving=request.method == "sequential")
+    promise = _promise(kept, request, bets_on_groups)
+    return Prepared(kept, pool, set_aside, dropped, promise, evidence, uniform)
 
 
 def _bets_on_groups(sample: Sample, request: Request) -> bool:
+    may_be_larger = request.has_groups and (request.max_group_size or 1) > 1
+    if not (may_be_larger and sample.n and request.method in _BY_PATHS):
+        return False
     is_single = np.bincount(sample.group) == 1
-    if request.max_group_size is None or is_single.all():
-        return False
-    if request.method not in _BY_PATHS:
-        return False
     # A pair drawn from its group would no longer have the label probability that was given.
     return sample.weight is not None or bool(is_single.mean() < _SINGLES_FOR_REDUCTION)
 
@@ -223,7 +239,11 @@ def _pool_size(n_groups: int) -> int:
     return min(wanted, n_groups // 2)
 
 
-def _promise(sample: Sample, dropped: int) -> Promise:
+def _promise(sample: Sample, request: Request, bets_on_groups: bool) -> Promise:
+    """What a test is about; groups that could have more pairs than they have here matter, too."""
+    is_one_of_more = request.has_groups and request.max_group_size != 1 and not bets_on_groups
     if sample.weight is not None:
-        return "weighted_pair"
-    return "pair_of_random_group" if dropped else "pair"
+        return "weighted_single_pair" if is_one_of_more else "weighted_pair"
+    if not is_one_of_more:
+        return "pair"
+    return "first_of_random_group" if request.method == "sequential" else "pair_of_random_group"

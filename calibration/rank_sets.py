@@ -2,16 +2,25 @@
 
 Models are compared pair by pair with the bootstrap maximum of studentised differences, stepping
 down as pairs are told apart (Mogstad, Romano, Shaikh, Wilhelm 2024): with the stated confidence no
-pair is put in the wrong order, so all rank sets hold at once.
+pair is put in the wrong order, so all rank sets hold at once. What is assumed: groups are
+independent draws from one population. A pair is judged with Student's quantile for the fewer groups
+of its two models, so that a model met in few groups is not placed as surely as the others.
+
+Resamples of unanimous groups are all alike and would place a model that won its only two
+comparisons above all others. Half of the error is kept for such models where there are both kinds,
+and they are told from others by the number of groups alone, in exact tests.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
+
+from calibration.records import Support
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -29,6 +38,37 @@ class RankSets(NamedTuple):
     high: IntArray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Spread:
+    """How values vary about their truth.
+
+    Attributes:
+        deviations: Draws of the values less their mean, shape (draws, models).
+        covariance: Their covariance, shape (models, models).
+        is_inflated: Whether the covariance is to be taken times G / (G - 1), as that of resamples.
+    """
+
+    deviations: FloatArray
+    covariance: FloatArray
+    is_inflated: bool
+
+    @classmethod
+    def of_draws(cls, draws: FloatArray) -> Spread:
+        """From values in every resample, shape (resamples, models); rows with nan are left out."""
+        kept = draws[np.isfinite(draws).all(axis=1)]
+        if len(kept) < 2:
+            return cls(np.zeros((0, draws.shape[1])), np.zeros((draws.shape[1],) * 2), True)
+        return cls(kept - kept.mean(axis=0), np.atleast_2d(np.cov(kept, rowvar=False)), True)
+
+    @classmethod
+    def of_covariance(cls, covariance: FloatArray, rng: np.random.Generator) -> Spread:
+        """From a covariance of values whose joint distribution is about normal, by simulation."""
+        spread, directions = np.linalg.eigh(covariance)
+        root = directions * np.sqrt(np.maximum(spread, 0))
+        deviations = rng.normal(size=(_SIMULATED, len(covariance))) @ root.T
+        return cls(deviations, covariance, False)
+
+
 def ranks(values: FloatArray) -> IntArray:
     """Rank 1 for the largest value; values that differ only by rounding share the better rank."""
     margin = _EQUAL * np.maximum(1.0, np.abs(values))
@@ -43,93 +83,97 @@ def trivial_rank_sets(n_models: int) -> RankSets:
 
 
 def rank_sets(
-    values: FloatArray, draws: FloatArray, n_groups: int, confidence_level: float
+    values: FloatArray,
+    spread: Spread,
+    support: Support,
+    *,
+    is_share: bool = False,
 ) -> RankSets:
-    """Simultaneous rank sets from the values of all models in every resample.
-
-    A model is surely above another if their difference exceeds the critical value times its
-    bootstrap standard error. Spread and critical value are taken to Student's distribution with
-    n_groups - 1 degrees of freedom, as for the intervals of single values. Where a difference is
-    the same in all resamples the groups are unanimous: then only their number is evidence, by the
-    sign test, at the level of one pair out of all.
+    """Simultaneous rank sets of models.
 
     Args:
         values: Values of the models in the sample, shape (models,).
-        draws: Values in every resample, shape (resamples, models); rows with nan are left out.
-        n_groups: Number of groups that were resampled.
-        confidence_level: Probability that all statements hold.
+        spread: How they vary.
+        support: The groups behind each model, and the probability that all statements hold.
+        is_share: The values are mean shares of points, in [0, 1].
 
     Returns:
         The sets; 1 to the number of models where nothing can be told.
     """
-    kept = draws[np.isfinite(draws).all(axis=1)]
-    if n_groups < 2 or len(kept) < 2 or not np.isfinite(values).all():
+    if len(spread.deviations) < 2 or not np.isfinite(values).all():
         return trivial_rank_sets(len(values))
-    error = _difference_errors(np.atleast_2d(np.cov(kept, rowvar=False)))
-    is_above = _surely_above(values, kept - kept.mean(axis=0), error, n_groups, confidence_level)
-    return _sets(is_above)
-
-
-def rank_sets_from_covariance(
-    values: FloatArray,
-    covariance: FloatArray,
-    n_groups: int,
-    confidence_level: float,
-    rng: np.random.Generator,
-) -> RankSets:
-    """Simultaneous rank sets from values whose joint distribution is about normal.
-
-    As `rank_sets`, with the distribution of the largest difference simulated.
-
-    Args:
-        values: Values of the models, shape (models,).
-        covariance: Their covariance, taken over `n_groups` groups, shape (models, models).
-        n_groups: Number of independent groups behind the covariance.
-        confidence_level: Probability that all statements hold.
-        rng: Source of chance of the simulation.
-    """
-    if n_groups < 2:
-        return trivial_rank_sets(len(values))
-    spread, directions = np.linalg.eigh(covariance)
-    root = directions * np.sqrt(np.maximum(spread, 0))
-    deviations = rng.normal(size=(_SIMULATED, len(values))) @ root.T
-    # the test inflates by G / (G - 1) what a bootstrap makes too small: not the covariance
-    error = _difference_errors(covariance) * np.sqrt((n_groups - 1) / n_groups)
-    deviations *= np.sqrt((n_groups - 1) / n_groups)
-    return _sets(_surely_above(values, deviations, error, n_groups, confidence_level))
-
-
-def _sets(is_above: BoolArray) -> RankSets:
+    pairs = _Pairs.of(values, spread, support)
+    rests_on_unanimity = pairs.is_unanimous | ~pairs.varies & (np.abs(pairs.difference) > _EQUAL)
+    alone = np.logical_and.outer(support.is_unanimous, support.is_unanimous)
+    is_split = bool(rests_on_unanimity.any() and (pairs.varies & ~alone).any())
+    error = (1 - support.confidence_level) / (2 if is_split else 1)
+    margin = pairs.sign_margin(rests_on_unanimity, error)
+    if is_share:
+        margin = np.where(pairs.is_unanimous, _unseen_margin(values, support, error), margin)
+    is_above = _surely_above(pairs, spread, margin, error)
     return RankSets(1 + is_above.sum(axis=0), len(is_above) - is_above.sum(axis=1))
 
 
-def _surely_above(
-    values: FloatArray,
-    deviations: FloatArray,
-    error: FloatArray,
-    n_groups: int,
-    confidence_level: float,
-) -> BoolArray:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pairs:
+    """What is compared of model i (row) and model j (column), each of shape (models, models)."""
+
+    difference: FloatArray
+    error: FloatArray
+    varies: BoolArray
+    is_unanimous: BoolArray
+    groups: IntArray
+
+    @classmethod
+    def of(cls, values: FloatArray, spread: Spread, support: Support) -> _Pairs:
+        difference = np.subtract.outer(values, values)
+        error = _difference_errors(spread.covariance)
+        varies = error > _EQUAL * np.maximum(1.0, np.abs(difference))
+        is_unanimous = np.logical_or.outer(support.is_unanimous, support.is_unanimous)
+        groups = np.minimum.outer(support.groups, support.groups)
+        return cls(difference, error, varies, is_unanimous, groups)
+
+    def sign_margin(self, is_tested: BoolArray, error: float) -> FloatArray:
+        """0 where the number of groups is evidence enough, infinite elsewhere.
+
+        Of the pairs that are tested the groups are unanimous; by the sign test, at the level of one
+        pair out of all, only their number is evidence. The others need two groups for a spread.
+        """
+        n_pairs = len(self.groups) * (len(self.groups) - 1) / 2
+        by_sign = n_pairs * 2.0 ** (1.0 - self.groups) <= error
+        return np.where(np.where(is_tested, by_sign, self.groups > 1), 0.0, np.inf)
+
+
+def _unseen_margin(values: FloatArray, support: Support, error: float) -> FloatArray:
+    """How far the shares of models with unanimous groups may lie below (row) and above (column).
+
+    A share other than that of all G groups has at most the probability 1 - tail^(1 / G), and may
+    be 0 or 1; the tail is the level of one model out of all.
+    """
+    tail = error / len(values)
+    unseen = 1 - tail ** (1 / np.maximum(support.groups, 1))
+    unseen = np.where(support.is_unanimous, unseen, 0.0)
+    return np.add.outer(values * unseen, (1 - values) * unseen)
+
+
+def _surely_above(pairs: _Pairs, spread: Spread, margin: FloatArray, error: float) -> BoolArray:
     """Which model (row) is above which (column), by stepping down over the ordered pairs."""
-    difference = np.subtract.outer(values, values)
-    varies = error > _EQUAL * np.maximum(1.0, np.abs(difference))
-    n_pairs = len(values) * (len(values) - 1) / 2
-    is_enough = n_pairs * 2.0 ** (1 - n_groups) <= 1 - confidence_level
-    unanimous = ~varies & is_enough & (difference > _EQUAL)
-    is_above = np.zeros_like(varies)
+    is_above = np.zeros_like(pairs.varies)
     for _ in range(_LARGEST_STEPS_DOWN):  # pragma: no branch
-        largest = _largest_deviations(deviations, error, varies & ~is_above)
-        critical = _student_critical(float(np.quantile(largest, confidence_level)), n_groups)
-        found = varies & (difference > critical * error)
+        largest = _largest_deviations(spread.deviations, pairs.error, pairs.varies & ~is_above)
+        critical = _student_critical(float(np.quantile(largest, 1 - error)), pairs.groups)
+        if spread.is_inflated:
+            critical = critical * np.sqrt(pairs.groups / np.maximum(pairs.groups - 1, 1))
+        reach = np.where(pairs.varies, critical * pairs.error, _EQUAL)
+        found = pairs.difference - margin > reach
         if not (found & ~is_above).any():
             break
         is_above |= found
-    return np.asarray(is_above | unanimous, dtype=np.bool_)
+    return is_above
 
 
-def _student_critical(normal: float, n_groups: int) -> float:
-    student = float(stats.t.isf(special.ndtr(-normal), n_groups - 1))
-    return student * float(np.sqrt(n_groups / (n_groups - 1)))
+def _student_critical(normal: float, n_groups: IntArray) -> FloatArray:
+    return np.asarray(stats.t.isf(special.ndtr(-normal), np.maximum(n_groups - 1, 1)))
 
 
 def _difference_errors(covariance: FloatArray) -> FloatArray:

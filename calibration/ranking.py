@@ -8,26 +8,20 @@ the groups, or for Bradley-Terry from 50 groups on from the sandwich covariance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from calibration.bradley_terry import DisconnectedComparisons, NoFiniteStrengths, strength_shares
 from calibration.comparisons import Comparisons
 from calibration.elo import EloOptions
-from calibration.errors import InvalidArgument
+from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.estimate import Estimate
 from calibration.model_scores import Coefficient, ModelScores, score_models
-from calibration.rank_sets import (
-    RankSets,
-    rank_sets,
-    rank_sets_from_covariance,
-    ranks,
-    trivial_rank_sets,
-)
+from calibration.rank_sets import RankSets, Spread, rank_sets, ranks, trivial_rank_sets
 from calibration.ranking_options import Intervals, Method, RankingOptions, TieRule
-from calibration.rating_estimates import RatingEstimates
-from calibration.records import count_present, count_records, with_baseline
+from calibration.rating_estimates import SHARES, RatingEstimates, find_support
+from calibration.records import Support, count_records, with_baseline
 from calibration.resampling import LARGEST_UNDEFINED_SHARE, ClusterBootstrap
 from calibration.style_control import Covariates
 
@@ -54,7 +48,8 @@ class ModelRating:
 
     Attributes:
         model: Name of the model.
-        rating: In the scale of the method; n is the number of comparisons of the model.
+        rating: In the scale of the method; n is the number of comparisons of the model. No interval
+            for a strength, an Elo rating or points where the model fared alike in all groups.
         strength: Bradley-Terry strength, summing to 1 over the models; None for other methods.
         win_rate: Points per comparison (against the baseline alone, if there is one).
         rank: 1 is the best; equal ratings share a rank.
@@ -128,11 +123,15 @@ def rank_models(
     Raises:
         DisconnectedComparisons: Bradley-Terry strengths are not finite.
         NoFiniteStrengths: Davidson's tie parameter, or a coefficient, is not finite.
-        InvalidArgument: There is no comparison, the tie rule, the intervals or the covariates do
-            not fit the method, or the baseline is not among the models.
+        InvalidArgument: There is no comparison, the bootstrap is over another number of rows, the
+            tie rule, the intervals or the covariates do not fit the method, or the baseline is not
+            among the models.
+        UnavailableMethod: The method, the tie rule or the intervals have no such name.
     """
     chosen = RankingOptions() if options is None else options
     _check(comparisons, chosen, covariates)
+    if bootstrap is not None:
+        bootstrap.check_rows(len(comparisons))
     if chosen.ties == "exclude":
         kept = ~comparisons.is_tie
         bootstrap = None if bootstrap is None else bootstrap.take(kept)
@@ -147,6 +146,14 @@ def rank_models(
 def _check(
     comparisons: Comparisons, options: RankingOptions, covariates: Covariates | None
 ) -> None:
+    for name, choice, offered in (
+        ("method", options.method, Method),
+        ("ties", options.ties, TieRule),
+        ("intervals", options.intervals, Intervals),
+    ):
+        if choice not in get_args(offered):
+            listed = ", ".join(get_args(offered))
+            raise UnavailableMethod(f"{name} must be one of {listed}, not {choice}")
     if options.method != "bradley_terry":
         for name, asked in (
             ("ties can follow Davidson", options.ties == "davidson"),
@@ -177,15 +184,17 @@ def _leaderboard(
     scores: ModelScores,
     bootstrap: ClusterBootstrap | None,
 ) -> Leaderboard:
-    sets = _rank_sets(scores, bootstrap)
+    support, sets = None, trivial_rank_sets(len(comparisons.models))
     log_tie, intervals, is_rankable = None, None, None
     if scores.strengths is not None and options.ties == "davidson":
         log_tie = float(scores.strengths.log_tie[0])
     if bootstrap is not None:
         intervals = _source(scores)
+        support = find_support(comparisons, options, scores, bootstrap)
+        sets = _rank_sets(options, scores, support, bootstrap)
         is_rankable = bool((sets.low > 1).any())
     return Leaderboard(
-        rows=_rows(comparisons, options, scores, sets, bootstrap),
+        rows=_rows(comparisons, options, scores, sets, support),
         method=options.method,
         n_comparisons=len(comparisons),
         log_tie=log_tie,
@@ -201,22 +210,20 @@ def _source(scores: ModelScores) -> Literal["bootstrap", "sandwich"]:
     return "bootstrap" if scores.errors is None else "sandwich"
 
 
-def _rank_sets(scores: ModelScores, bootstrap: ClusterBootstrap | None) -> RankSets:
-    rating, n_models = scores.rating, len(scores.rating.value)
-    if bootstrap is None:
-        return trivial_rank_sets(n_models)
+def _rank_sets(
+    options: RankingOptions, scores: ModelScores, support: Support, bootstrap: ClusterBootstrap
+) -> RankSets:
+    rating = scores.rating
     if scores.errors is not None:
-        return rank_sets_from_covariance(
-            rating.value,
-            scores.errors.covariance[:n_models, :n_models],
-            scores.errors.n_groups,
-            bootstrap.confidence_level,
-            np.random.default_rng(bootstrap.seed),
+        m = len(rating.value)
+        spread = Spread.of_covariance(
+            scores.errors.covariance[:m, :m], np.random.default_rng(bootstrap.seed)
         )
-    if rating.n_undefined > LARGEST_UNDEFINED_SHARE * bootstrap.n_resamples:
-        return trivial_rank_sets(n_models)
-    n_groups = count_present(bootstrap.group, bootstrap.n_groups)
-    return rank_sets(rating.value, rating.draws, n_groups, bootstrap.confidence_level)
+    elif rating.n_undefined > LARGEST_UNDEFINED_SHARE * bootstrap.n_resamples:
+        return trivial_rank_sets(len(rating.value))
+    else:
+        spread = Spread.of_draws(rating.draws)
+    return rank_sets(rating.value, spread, support, is_share=options.method in SHARES)
 
 
 def _rows(
@@ -224,7 +231,7 @@ def _rows(
     options: RankingOptions,
     scores: ModelScores,
     sets: RankSets,
-    bootstrap: ClusterBootstrap | None,
+    support: Support | None,
 ) -> tuple[ModelRating, ...]:
     counted = with_baseline(comparisons, options.baseline)
     own = comparisons if options.baseline is None else comparisons.take(counted)
@@ -232,9 +239,7 @@ def _rows(
     strength = None
     if scores.strengths is not None:
         strength = strength_shares(scores.strengths.log_strength[0]).tolist()
-    estimates = RatingEstimates(options, scores, record.n)
-    if bootstrap is not None:
-        estimates = estimates.with_groups(bootstrap, own, counted)
+    estimates = RatingEstimates(options, scores, record.n, support)
     return tuple(
         ModelRating(
             model=comparisons.models[model],

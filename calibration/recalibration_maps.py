@@ -129,21 +129,49 @@ def recalibration_from(parameters: Mapping[str, Any]) -> LogisticMap | IsotonicM
     """Make a map again from what its `parameters` gave.
 
     Raises:
-        InvalidArgument: A part is missing, or the method is unknown.
+        InvalidArgument: A part is missing, the method is unknown, or the parameters are of no
+            non-decreasing map.
     """
     try:
-        method, is_mirrored = parameters["method"], bool(parameters["is_mirrored"])
+        method, is_mirrored = parameters["method"], parameters["is_mirrored"]
         if method == "isotonic":
             knots, values = (
                 tuple(map(float, parameters[k])) for k in ("confidence", "probability")
             )
-            return IsotonicMap(knots, values, is_mirrored)
+            return _checked_isotonic(IsotonicMap(knots, values, is_mirrored))
         a, b, intercept = (float(parameters[name]) for name in ("a", "b", "intercept"))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidArgument(f"these are no parameters of a recalibration: {error!r}") from error
     if method not in get_args(LogisticMethod):
         raise InvalidArgument(f"unknown recalibration method {method!r}")
-    return LogisticMap(method, a, b, intercept, is_mirrored)
+    return _checked_logistic(LogisticMap(method, a, b, intercept, is_mirrored))
+
+
+def _checked_isotonic(made: IsotonicMap) -> IsotonicMap:
+    knots, values = np.array(made.confidence), np.array(made.probability)
+    if not 0 < knots.size == values.size:
+        raise InvalidArgument("confidence and probability must have one length, at least 1")
+    if not ((np.diff(knots) > 0).all() and knots[0] >= 0 and knots[-1] <= 1):
+        raise InvalidArgument("confidence must increase strictly within [0, 1]")
+    least = _LEAST_OF_TWO if made.is_mirrored else 0.0
+    if not ((np.diff(values) >= 0).all() and values[0] >= least and values[-1] <= 1):
+        raise InvalidArgument(f"probability must not decrease, and lie in [{least:g}, 1]")
+    _check_flag(made.is_mirrored)
+    return made
+
+
+def _checked_logistic(made: LogisticMap) -> LogisticMap:
+    if not all(np.isfinite(slope) and slope >= 0 for slope in (made.a, made.b)):
+        raise InvalidArgument("a and b must be finite, and not negative")
+    if not np.isfinite(made.intercept) or (made.is_mirrored and made.intercept < 0):
+        raise InvalidArgument("intercept must be finite, and not negative in a mirrored map")
+    _check_flag(made.is_mirrored)
+    return made
+
+
+def _check_flag(is_mirrored: object) -> None:
+    if not isinstance(is_mirrored, bool):
+        raise InvalidArgument(f"is_mirrored must be true or false, not {is_mirrored!r}")
 
 
 class LogisticTerms(NamedTuple):

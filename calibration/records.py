@@ -31,6 +31,22 @@ class Records:
     ties: IntArray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Support:
+    """What stands behind the values of the models.
+
+    Attributes:
+        groups: Number of groups that the model has a comparison of weight in, shape (models,).
+        is_unanimous: Whether the model got the same share in all of them: resamples of such groups
+            say nothing about how else it might have fared. Shape (models,).
+        confidence_level: Coverage of what is concluded from them.
+    """
+
+    groups: IntArray
+    is_unanimous: BoolArray
+    confidence_level: float
+
+
 def with_baseline(comparisons: Comparisons, baseline: str | None) -> BoolArray:
     """Which comparisons count, shape (n,): those with the baseline, or all without one."""
     if baseline is None:
@@ -54,14 +70,11 @@ def count_records(comparisons: Comparisons) -> Records:
     )
 
 
-def count_present(group: IntArray, n_groups: int) -> int:
-    """Number of groups, coded 0 .. n_groups - 1, that have a row."""
-    return int(np.count_nonzero(np.bincount(group, minlength=n_groups)))
-
-
 def count_groups(comparisons: Comparisons, group: IntArray, n_groups: int) -> IntArray:
-    """Number of groups in which each model has a comparison, shape (models,)."""
-    n_models = len(comparisons.models)
+    """Number of groups in which each model has a comparison of weight, shape (models,)."""
+    n_models, kept = len(comparisons.models), comparisons.weight > 0
+    if not kept.all():
+        comparisons, group = comparisons.take(kept), group[kept]
     cells = np.concatenate(
         [group * n_models + comparisons.left, group * n_models + comparisons.right]
     )

@@ -98,7 +98,12 @@ def measure_reliability(
 
 
 def equal_width_edges(n_bins: int = DEFAULT_BINS, low: float = _LEAST_OF_TWO) -> FloatArray:
-    """Edges of bins of equal width over [low, 1], shape (n_bins + 1,)."""
+    """Edges of bins of equal width over [low, 1], shape (n_bins + 1,).
+
+    Raises:
+        InvalidArgument: There is no bin.
+    """
+    _check_bins(n_bins)
     return np.linspace(low, 1.0, n_bins + 1)
 
 
@@ -112,7 +117,11 @@ def equal_mass_edges(confidence: ArrayLike, n_bins: int = DEFAULT_BINS) -> Float
     """Edges at the quantiles of the confidences, so that bins hold about equally many verdicts.
 
     Equal confidences stay together, so there may be fewer bins than asked for.
+
+    Raises:
+        InvalidArgument: There is no bin.
     """
+    _check_bins(n_bins)
     scores = rounded(confidence)
     if scores.size == 0:
         return equal_width_edges(1)
@@ -193,7 +202,12 @@ def log_loss(confidence: ArrayLike, correct: ArrayLike) -> float | None:
 def row_log_losses(confidence: ArrayLike, correct: ArrayLike) -> FloatArray:
     """Negative log probability of what happened to each verdict, shape (n,)."""
     data = checked_verdicts(confidence, correct)
-    happened = np.where(data.correct, data.confidence, 1 - data.confidence)
+    return log_losses(data.confidence, data.correct)
+
+
+def log_losses(confidence: FloatArray, correct: BoolArray) -> FloatArray:
+    """`row_log_losses` of checked columns; one outcome for all rows will do, too."""
+    happened = np.where(correct, confidence, 1 - confidence)
     return np.asarray(-np.log(np.clip(happened, _SMALLEST_PROBABILITY, 1)), dtype=np.float64)
 
 
@@ -250,11 +264,16 @@ def bin_of(confidence: FloatArray, edges: FloatArray) -> IntArray:
     Raises:
         InvalidArgument: Edges decrease, are fewer than two, or leave a confidence out.
     """
-    if len(edges) < 2 or (np.diff(edges) < 0).any():
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) >= 0).all():
         raise InvalidArgument("edges must be at least two numbers that do not decrease")
     if confidence.size and (confidence.min() < edges[0] or confidence.max() > edges[-1]):
         raise InvalidArgument("the edges must cover all confidences")
     return np.asarray(np.searchsorted(edges[:-1], confidence, side="right") - 1, dtype=np.int64)
+
+
+def _check_bins(n_bins: int) -> None:
+    if n_bins < 1:
+        raise InvalidArgument(f"n_bins must be positive, not {n_bins}")
 
 
 def _mean(values: FloatArray) -> float | None:

@@ -19,10 +19,10 @@ from scipy import sparse, special, stats
 from calibration.binomial import wilson_interval
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
+from calibration.group_names import numbered_groups
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 Statistic = Callable[[FloatArray], FloatArray]
 
 DEFAULT_RESAMPLES = 1_000
@@ -31,6 +31,7 @@ DEFAULT_CONFIDENCE_LEVEL = 0.95
 LARGEST_UNDEFINED_SHARE = 0.2
 _KEPT_CELLS = 20_000_000
 _BLOCK_CELLS = 4_000_000
+_ROUNDING = 1e-12  # a smaller relative spread is that of rounding
 
 
 class Limits(NamedTuple):
@@ -82,7 +83,8 @@ class ClusterBootstrap:
             confidence_level: Coverage of the intervals.
 
         Raises:
-            InvalidArgument: The confidence level is not inside (0, 1) or there are no resamples.
+            InvalidArgument: The groups are no vector of comparable names, one is not a number, the
+                confidence level is not inside (0, 1) or there are no resamples.
         """
         if not 0 < confidence_level < 1:
             raise InvalidArgument(
@@ -90,9 +92,9 @@ class ClusterBootstrap:
             )
         if n_resamples < 1:
             raise InvalidArgument(f"n_resamples must be positive, not {n_resamples}")
-        names, codes = np.unique(np.asarray(groups), return_inverse=True)
+        names, codes = numbered_groups(groups)
         seed = int(rng.integers(2**63))
-        made = cls(codes.reshape(-1), len(names), seed, n_resamples, confidence_level)
+        made = cls(codes, len(names), seed, n_resamples, confidence_level)
         if n_resamples * len(names) > _KEPT_CELLS:
             return made
         blocks = list(made.multiplicities(len(names)))
@@ -101,6 +103,15 @@ class ClusterBootstrap:
     def take(self, rows: ArrayLike) -> ClusterBootstrap:
         """Return the same resamples for a subset of the rows (a mask or an index array)."""
         return replace(self, group=self.group[np.asarray(rows)])
+
+    def check_rows(self, n_rows: int) -> None:
+        """Refuse to serve rows whose groups these are not.
+
+        Raises:
+            InvalidArgument: The number of rows is another one than that of the groups.
+        """
+        if len(self.group) != n_rows:
+            raise InvalidArgument(f"bootstrap is over {len(self.group)} rows, not over {n_rows}")
 
     @property
     def n_groups_present(self) -> int:
@@ -175,7 +186,12 @@ def expanded_tail(n_groups: int, error: float) -> float:
 
 
 def estimate_statistic(
-    parts: FloatArray, statistic: Statistic, n: int, bootstrap: ClusterBootstrap | None
+    parts: FloatArray,
+    statistic: Statistic,
+    n: int,
+    bootstrap: ClusterBootstrap | None,
+    *,
+    is_share: bool = False,
 ) -> Estimate:
     """Estimate a statistic that is a function of sums over rows.
 
@@ -185,7 +201,13 @@ def estimate_statistic(
             it is not defined.
         n: The number of observations to report.
         bootstrap: Resamples of the same rows; None for a value without an interval.
+        is_share: The value is a share of independent outcomes, in [0, 1].
+
+    Raises:
+        InvalidArgument: The bootstrap is over another number of rows.
     """
+    if bootstrap is not None:
+        bootstrap.check_rows(len(parts))
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(parts.sum(axis=0, keepdims=True))[0])
         if bootstrap is None or not np.isfinite(value):
@@ -193,7 +215,7 @@ def estimate_statistic(
         used = parts.any(axis=1)  # rows that add nothing must not make their group count
         present = bootstrap.take(used)
         draws = np.concatenate([statistic(totals) for totals in present.totals(parts[used])])
-    return estimate_from_draws(value, draws, n, present)
+    return estimate_from_draws(value, draws, n, present, is_share=is_share)
 
 
 def estimate_from_draws(
@@ -206,14 +228,18 @@ def estimate_from_draws(
 ) -> Estimate:
     """Estimate a statistic from its value in the sample and in each resample.
 
-    A share of exactly 0 or 1 is the same in all resamples, which would give an interval of no
-    width; it gets the Wilson interval with one trial a group.
+    Where all resamples have the value of the sample, the groups are unanimous and an interval of no
+    width would be false: a share then gets the Wilson interval with one trial a group, any other
+    statistic has no interval.
     """
     if not np.isfinite(value):
         return _without_interval(value, n, bootstrap)
-    if is_share and value in (0.0, 1.0):
+    defined = draws[np.isfinite(draws)]
+    if defined.size and np.ptp(np.append(defined, value)) <= _ROUNDING * max(1.0, abs(value)):
         groups = bootstrap.n_groups_present
-        return _wilson(value, groups * int(value), groups, bootstrap.confidence_level, n=n)
+        if not is_share or (groups < 2 and 0 < value < 1):
+            return _without_interval(value, n, bootstrap)
+        return _wilson(value, groups * value, groups, bootstrap.confidence_level, n=n)
     low, high = bootstrap.interval(draws)
     return Estimate(value, low, high, bootstrap.confidence_level, n)
 
@@ -230,7 +256,7 @@ def estimate_ratio(
         [np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)]
     )
     count = round(float(parts[:, 1].sum())) if n is None else n
-    return estimate_statistic(parts, lambda sums: sums[:, 0] / sums[:, 1], count, bootstrap)
+    return estimate_statistic(parts, _quotient, count, bootstrap)
 
 
 def estimate_share(
@@ -239,16 +265,20 @@ def estimate_share(
     """Estimate the share of counted rows that are hits; n is the number of counted rows.
 
     The Wilson interval is used where it is the better one: without a bootstrap, where no group has
-    two counted rows (independent trials), and, with one trial a group, where the share is 0 or 1
-    (all resamples are then equal and would give an interval of no width).
+    two counted rows, and, with one trial a group, where all groups have the same share.
 
     Args:
         hits: Whether a row is a hit, shape (rows,); looked at only where counted.
         counted: Whether a row counts, shape (rows,).
         bootstrap: Resamples of the same rows; None takes every row as its own group.
+
+    Raises:
+        InvalidArgument: The bootstrap is over another number of rows.
     """
     counts = np.asarray(counted, dtype=np.bool_)
     hit = np.asarray(hits, dtype=np.bool_) & counts
+    if bootstrap is not None:
+        bootstrap.check_rows(counts.size)
     n, k = int(counts.sum()), int(hit.sum())
     if n == 0:
         return _without_interval(np.nan, 0, bootstrap)
@@ -258,10 +288,15 @@ def estimate_share(
     if groups == n or k in (0, n):
         successes = k if groups == n else groups * (k // n)
         return _wilson(k / n, successes, groups, bootstrap.confidence_level, n=n)
-    return estimate_ratio(hit, counts, bootstrap)
+    parts = np.column_stack([hit, counts]).astype(np.float64)
+    return estimate_statistic(parts, _quotient, n, bootstrap, is_share=True)
 
 
-def _wilson(value: float, successes: int, trials: int, level: float, *, n: int) -> Estimate:
+def _quotient(sums: FloatArray) -> FloatArray:
+    return np.asarray(sums[:, 0] / sums[:, 1])
+
+
+def _wilson(value: float, successes: float, trials: int, level: float, *, n: int) -> Estimate:
     low, high = wilson_interval(successes, trials, level)
     return Estimate(value, float(low), float(high), level, n)
 

@@ -3,6 +3,8 @@
 Given its confidences, a judge's errors above a threshold are a binomial count where every pair is
 its own group, so the band is exact, also where the thresholds are quantiles of the very same
 confidences. Holding at all nodes at once costs each node its share of the error probability.
+
+What is assumed: groups are independent draws from one population (without groups, rows are).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.binomial import two_sided_interval
 from calibration.clustered_shares import effective_trials
-from calibration.clusters import Clusters
+from calibration.clusters import Clusters, level_of
 from calibration.confidence import CONFIDENCE_DECIMALS, rounded
 from calibration.errors import InvalidArgument
 from calibration.resampling import ClusterBootstrap
@@ -90,7 +92,7 @@ def risk_coverage_band(
         raise InvalidArgument(f"kind must be pointwise or simultaneous, not {kind!r}")
     scores, loss = checked_losses(confidence, correct)
     thresholds, planned = _nodes(scores, nodes)
-    level = Clusters.of(bootstrap, np.zeros(scores.size)).level
+    level = level_of(bootstrap)
     tail = (1 - level) / 2 / (planned if kind == "simultaneous" else 1)
     figures = np.array([_at(scores >= t, loss, bootstrap, tail) for t in thresholds])
     answered, risk, low, high = figures.reshape(-1, 4).T
@@ -101,19 +103,20 @@ def risk_coverage_band(
 
 def _nodes(scores: FloatArray, nodes: int | ArrayLike) -> tuple[FloatArray, int]:
     """Thresholds from the highest down, and how many were planned before looking."""
-    if not isinstance(nodes, int):
+    if not isinstance(nodes, int | np.integer):
         given = np.unique(rounded(nodes).reshape(-1))[::-1]
         if not given.size or np.isnan(given).any():
             raise InvalidArgument("thresholds must be given, and be numbers")
         return given, given.size
     if nodes < 1:
         raise InvalidArgument(f"nodes must be positive, not {nodes}")
+    count = int(nodes)
     ranked = np.sort(np.where(np.isnan(scores), -np.inf, scores))[::-1]
-    place = np.arange(1, nodes) * scores.size // nodes
+    place = np.arange(1, count) * scores.size // count
     above = rounded(ranked[place] + _JUST_ABOVE) if scores.size else ranked
     is_between = np.isfinite(above) & (above <= ranked[:1])
     everything = min([0.0, *ranked[np.isfinite(ranked)][-1:]])
-    return np.append(np.unique(above[is_between])[::-1], everything), nodes
+    return np.append(np.unique(above[is_between])[::-1], everything), count
 
 
 def _at(

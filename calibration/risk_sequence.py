@@ -25,6 +25,7 @@ from calibration.monitoring import MonitorState
 
 # From the best tilt for a million audits (small) to that for a handful (large).
 _TILTS = np.geomspace(0.005, 10.0, 40)
+_TOLERANCE = 1e-9
 
 
 def risk_so_far(state: MonitorState, confidence_level: float = 0.95) -> Estimate:
@@ -62,9 +63,19 @@ def risk_bounds(loss_total: float, n: int, failure_probability: float) -> tuple[
         loss_total: Sum of the losses, each in [0, 1].
         n: Number of losses, at least 1.
         failure_probability: Probability that an interval ever misses, half of it on each side.
+
+    Raises:
+        InvalidArgument: The total is not between 0 and n, or the probability not in (0, 1).
     """
+    if not (n >= 1 and 0 <= loss_total <= n * (1 + _TOLERANCE)):
+        raise InvalidArgument(
+            f"loss_total must lie in [0, n], n being 1 or more: {loss_total}, {n}"
+        )
+    if not 0 < failure_probability < 1:
+        raise InvalidArgument(f"failure_probability must lie in (0, 1), not {failure_probability}")
     tail = failure_probability / 2
-    return _lower_bound(loss_total, n, tail), 1.0 - _lower_bound(n - loss_total, n, tail)
+    agreement_total = max(n - loss_total, 0.0)
+    return _lower_bound(loss_total, n, tail), 1.0 - _lower_bound(agreement_total, n, tail)
 
 
 def weighted_risk_bounds(
@@ -80,6 +91,9 @@ def weighted_risk_bounds(
         agreement_total: Sum of w (1 - loss).
         n: Number of audits, at least 1.
         failure_probability: Probability that an interval ever misses.
+
+    Raises:
+        InvalidArgument: As for `risk_bounds`.
     """
     loss_low, loss_high = risk_bounds(loss_total, n, failure_probability / 2)
     agreement_low, agreement_high = risk_bounds(agreement_total, n, failure_probability / 2)

@@ -25,7 +25,8 @@ class Sample:
         confidence: Shape (n, k), rounded; -inf where the judge failed, so that it never answers.
         loss: Disagreement with people, shape (n, k), in [0, 1]; 0 where the judge failed.
         group: Shape (n,), 0 .. number of groups - 1; pairs of one group may depend on each other.
-        weight: Shape (n,), 1 / probability of having been labelled; None where all are equal.
+        weight: Shape (n,), 1 / probability of having been labelled; None where all are known to be
+            equal.
         is_soft: Some loss lies strictly between 0 and 1.
         exposure: Shape (n,), share of each pair that the promise is about, in (0, 1]; None where all
             of every pair is.
@@ -181,8 +182,7 @@ def _checked_weights(weights: ArrayLike | None, n: int) -> FloatArray | None:
         raise InvalidArgument(f"weights must have shape ({n},), not {values.shape}")
     if not np.all(np.isfinite(values) & (values >= 1.0 - _TOLERANCE)):
         raise InvalidArgument("weights must be 1 / probability of being labelled, so at least 1")
-    # Equal probabilities of being labelled are an ordinary sample.
-    return None if n == 0 or np.ptp(values) <= _TOLERANCE * values[0] else values
+    return values if n else None
 
 
 def _checked_exposure(exposure: ArrayLike | None, n: int) -> FloatArray | None:

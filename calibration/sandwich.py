@@ -4,12 +4,13 @@ With U_g the sum of the score contributions of group g and H the information, th
 H^-1 (sum U_g U_g') H^-1, which holds whether or not the model is right and however alike the rows
 of one group are (Huber 1967; Liang and Zeger 1986). What is assumed: groups are independent draws
 from one population, many of them, and none dominates. For few groups the covariance is multiplied
-by G / (G - 1) x (n - 1) / (n - p), and quantiles are Student's with G - 1 degrees of freedom.
+by G / (G - 1) x (n - 1) / (n - p), and quantiles are Student's with G - 1 degrees of freedom. A
+parameter that only some of the groups tell about has as many degrees as those (`resting_on`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from calibration.estimate import Estimate
 FloatArray = NDArray[np.float64]
 
 _BLOCK_CELLS = 4_000_000
+_ROUNDING = 1e-24  # a smaller variance is that of rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +31,7 @@ class Sandwich:
 
     Attributes:
         covariance: Shape (parameters, parameters).
-        n_groups: Number of groups that were summed.
+        n_groups: Number of groups that the parameters rest on.
         largest_share: The largest part that a single group has in the variance of each parameter,
             shape (parameters,). Near 1 the parameter rests on one group, and no formula can say
             how well it is known.
@@ -39,12 +41,21 @@ class Sandwich:
     n_groups: int
     largest_share: FloatArray
 
+    def resting_on(self, n_groups: int) -> Sandwich:
+        """The same covariance, known only as well as from so many of the groups."""
+        return replace(self, n_groups=min(n_groups, self.n_groups))
+
     def estimate(self, parameter: int, value: float, confidence_level: float, n: int) -> Estimate:
-        """Give one parameter its interval; none from fewer than two groups."""
-        if self.n_groups < 2:
+        """Give one parameter its interval.
+
+        There is none from fewer than two groups, and none where each group by itself gives the same
+        value: such groups show no spread to measure by.
+        """
+        variance = float(self.covariance[parameter, parameter])
+        if self.n_groups < 2 or not variance > _ROUNDING:
             return Estimate(value, None, None, confidence_level, n)
         quantile = float(stats.t.isf((1 - confidence_level) / 2, self.n_groups - 1))
-        reach = quantile * float(np.sqrt(self.covariance[parameter, parameter]))
+        reach = quantile * float(np.sqrt(variance))
         return Estimate(value, value - reach, value + reach, confidence_level, n)
 
 

@@ -55,8 +55,11 @@ def selective_risk(confidence: ArrayLike, correct: ArrayLike, threshold: float) 
         threshold: Smallest confidence that is answered.
 
     Raises:
-        InvalidArgument: Shapes differ or correctness leaves [0, 1].
+        InvalidArgument: Shapes differ, a confidence is infinite, the threshold is nan, or
+            correctness leaves [0, 1].
     """
+    if np.isnan(threshold):
+        raise InvalidArgument("threshold must be a number, or infinite to answer nothing")
     scores, loss = checked_losses(confidence, correct)
     is_answered = scores >= threshold
     answered = int(is_answered.sum())
@@ -226,6 +229,8 @@ def checked_losses(confidence: ArrayLike, correct: ArrayLike) -> CheckedLosses:
     scores, agreement = rounded(confidence), np.asarray(correct, dtype=np.float64)
     if scores.ndim != 1 or scores.shape != agreement.shape:
         raise InvalidArgument("confidence and correct must be vectors of one length")
+    if np.isinf(scores).any():
+        raise InvalidArgument("confidence must be finite, nan where the judge failed")
     is_scored = ~np.isnan(scores)
     if not np.all((agreement[is_scored] >= 0) & (agreement[is_scored] <= 1)):
         raise InvalidArgument("correct must lie in [0, 1] where there is a confidence")

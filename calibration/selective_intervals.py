@@ -3,6 +3,8 @@
 The areas are bounded and skewed, and a few errors at high confidence decide them. The spread of
 the resamples is therefore used on the logit scale, with as many degrees of freedom as groups hold
 the rarer of right and wrong; plain percentiles cover too seldom.
+
+What is assumed: groups are independent draws from one population (without groups, rows are).
 """
 
 from __future__ import annotations
@@ -15,7 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, special
 
 from calibration.binomial import upper_bound
-from calibration.clusters import NO_LIMITS, Clusters, logit_limits, rarer_outcome, student_quantile
+from calibration.clusters import (
+    NO_LIMITS,
+    Clusters,
+    check_rows,
+    logit_limits,
+    rarer_outcome,
+    student_quantile,
+)
 from calibration.confidence import rounded
 from calibration.estimate import Estimate
 from calibration.resampling import ClusterBootstrap, Limits
@@ -31,6 +40,10 @@ from calibration.selective import (
 )
 
 FloatArray = NDArray[np.float64]
+
+# A smaller spread of resamples is that of rounding.
+_NO_SPREAD = 1e-12
+
 Area = Callable[[FloatArray, FloatArray], FloatArray]
 
 
@@ -47,11 +60,11 @@ def estimate_area_under_risk_coverage(
 ) -> Estimate:
     """AURC with a cluster-bootstrap interval; n is the number of scored pairs.
 
-    logit(area) +- t s / (area (1 - area)), s the standard deviation of the area over resamples, t
-    Student's quantile with as many degrees of freedom as groups (beyond the first) hold the rarer
-    of right and wrong. Without an error the upper limit is r (1 - ln r), the most that an exact
-    upper bound r on the risk of all pairs leaves, one trial a group. No interval where every
-    pair is wrong.
+    logit(area) +- t s / (area (1 - area)), s the standard deviation of the area over resamples (by
+    sqrt(G / (G - 1)) larger, for G groups), t Student's quantile with as many degrees of freedom
+    as groups (beyond the first) hold the rarer of right and wrong. Without an error the upper
+    limit is r (1 - ln r), the most that an exact upper bound r on the risk of all pairs leaves, one
+    trial a group. No interval where every pair is wrong.
 
     Args:
         confidence: Shape (n,), nan where the judge failed.
@@ -129,7 +142,9 @@ def _worst_excess(risk: float) -> float:
 
 
 def _scored(confidence: ArrayLike, bootstrap: ClusterBootstrap | None) -> ClusterBootstrap | None:
-    return None if bootstrap is None else bootstrap.take(~np.isnan(rounded(confidence)))
+    is_scored = ~np.isnan(rounded(confidence))
+    check_rows(bootstrap, is_scored.size)
+    return None if bootstrap is None else bootstrap.take(is_scored)
 
 
 def _estimate(
@@ -160,7 +175,11 @@ def _limits(
         return NO_LIMITS
     clusters = Clusters.of(bootstrap, np.ones(ranked.loss.size))
     degrees = rarer_outcome(clusters, ranked.loss) - 1
-    return logit_limits(value, float(defined.std()), student_quantile(degrees, clusters.tail))
+    # resamples of G groups vary by (G - 1) / G of the variance
+    spread = float(defined.std() * np.sqrt(clusters.n_groups / (clusters.n_groups - 1)))
+    if spread <= _NO_SPREAD:
+        return NO_LIMITS
+    return logit_limits(value, spread, student_quantile(degrees, clusters.tail))
 
 
 def _areas(ranked: RankedLosses, area: Area, bootstrap: ClusterBootstrap) -> FloatArray:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.cascade import ABSTAINED, decide
-from calibration.certificate import Certificate
+from calibration.certificate import WITHOUT_PROBABILITY, Certificate
+from calibration.common_slices import shares_as_they_come
 from calibration.errors import InvalidArgument
 from calibration.preparation import Request, SliceRule
 from calibration.sample import IntArray
@@ -40,6 +41,18 @@ def decide_in_slices(
             rows = names == part.slice
             judge[rows] = decide(scores[rows], part.thresholds)
     return judge
+
+
+def shares_of_slices(slice_of_row: IntArray, request: Request, rule: SliceRule) -> list[float]:
+    """Part of the failure probability of each slice, for rules other than "common".
+
+    Slices that hold together share it evenly, unless labels arrive one by one: the part of a slice
+    must not depend on which others have turned up by now.
+    """
+    if rule == "joint" and request.method == "sequential":
+        return [float(share) for share in shares_as_they_come(slice_of_row)]
+    n_slices = int(slice_of_row.max()) + 1
+    return [1.0 / n_slices if rule == "joint" else 1.0] * n_slices
 
 
 def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> Certificate:
@@ -95,6 +108,8 @@ def _claim(request: Request, rule: SliceRule, certified: int, n: int) -> str:
         "common": f"with probability at least {probability:.4g} the same thresholds keep the promise "
         "in every one of them",
     }
+    if request.method in WITHOUT_PROBABILITY:
+        held[rule] = "no probability is promised, for one of them or for all together"
     return (
         f"{certified} of {n} slices are certified at an agreement of {agreement:.4g}; "
         f"{held[rule]}. Pairs of the other slices, and of unknown ones, are abstained."

@@ -3,6 +3,8 @@
 Losses are skewed: plain percentiles of their mean miss on the upper side too often. Resampling
 (mean* - mean) / standard error* instead is second-order correct (Hall 1988), and both are ratios
 of sums over groups, so that a thousand resamples are one matrix product.
+
+What is assumed: groups are independent draws from one population (without groups, rows are).
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.clusters import NO_LIMITS, Clusters
+from calibration.clusters import NO_LIMITS, Clusters, level_of
+from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.resampling import ClusterBootstrap, Limits
 
@@ -39,9 +42,15 @@ def estimate_mean(
 
     Returns:
         The mean; n is the number of rows. No interval without a spread between the groups.
+
+    Raises:
+        InvalidArgument: Values are not a vector of finite numbers, or the bootstrap is over
+            another number of rows.
     """
     array = np.asarray(values, dtype=np.float64)
-    level = Clusters.of(bootstrap, np.zeros(0)).level
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise InvalidArgument("values must be a vector of finite numbers")
+    level = level_of(bootstrap)
     if array.size == 0:
         return Estimate(None, None, None, level, 0)
     mean = float(array.mean())

@@ -126,7 +126,9 @@ def fit_controlled(
 
 
 def _root_mean_square(difference: FloatArray, weight: FloatArray) -> FloatArray:
-    return np.asarray(np.sqrt(weight @ difference**2 / weight.sum()))
+    largest = np.abs(difference).max(axis=0)
+    shrunk = difference / np.where(largest > 0, largest, 1.0)  # squares of it are numbers
+    return np.asarray(largest * np.sqrt(weight @ shrunk**2 / weight.sum()))
 
 
 def _check_identified(model: ComparisonModel, names: NDArray[np.object_]) -> None:

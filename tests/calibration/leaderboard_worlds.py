@@ -16,7 +16,7 @@ from calibration.human_labels import HumanLabels
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Judge = Literal["fair", "self_preferring", "useless", "contrary"]
+Judge = Literal["fair", "self_preferring", "useless", "contrary", "seldom_wrong"]
 
 MODELS = tuple("abcdef")
 STRENGTHS = np.array([1.2, 0.7, 0.2, -0.2, -0.6, -1.3])
@@ -61,8 +61,20 @@ def draw_arena(judge: Judge, n_prompts: int, rng: np.random.Generator) -> Arena:
         seen = rng.normal(size=len(prompt))
     elif judge == "contrary":
         seen = -seen
-    predicted = Comparisons(MODELS, left, right, special.expit(1.5 * seen), np.ones(len(prompt)))
+    said = special.expit(1.5 * seen)
+    if judge == "seldom_wrong":
+        said = _favouring(outcome, left, right, rng)
+    predicted = Comparisons(MODELS, left, right, said, np.ones(len(prompt)))
     return Arena(predicted, outcome, prompt)
+
+
+def _favouring(
+    outcome: FloatArray, left: IntArray, right: IntArray, rng: np.random.Generator
+) -> FloatArray:
+    """What people would say, but for a fifth of one model's comparisons, which it wins."""
+    is_bent = (left == FAVOURED) | (right == FAVOURED)
+    is_bent &= rng.uniform(size=len(outcome)) < 0.2
+    return np.where(is_bent, left == FAVOURED, outcome)
 
 
 @cache

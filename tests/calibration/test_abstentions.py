@@ -94,6 +94,25 @@ def test_abstentions_that_were_not_audited_are_found_out() -> None:
     assert audited_win_rate(prediction, HumanLabels(value, probability=chance)).n_abstained == 100
 
 
+@pytest.mark.parametrize(("labelled", "words"), [(3, "only 3 abstained"), (90, "90 abstained")])
+def test_abstentions_labelled_by_other_chances_are_found_out(labelled: int, words: str) -> None:
+    index = np.arange(400)
+    prediction = np.where(index < 100, np.nan, 0.5)
+    value = np.where((index < labelled) | (index >= 300), 1.0, np.nan)
+    with pytest.raises(InvalidArgument, match=rf"^labels\.value: {words} pairs are labelled where"):
+        audited_win_rate(prediction, HumanLabels(value))
+    # Strata declare just that.
+    found = audited_win_rate(prediction, HumanLabels(value, strata=index < 100))
+    assert (found.n_abstained, found.n_labelled) == (100, labelled + 100)
+
+
+def test_one_large_group_of_labels_is_no_proof_of_another_choice() -> None:
+    groups = np.concatenate([np.zeros(300), np.arange(1, 101)])
+    prediction = np.where(groups > 0, np.nan, 0.5)
+    value = np.where(np.isin(groups, [0, 7, 20]), 1.0, np.nan)
+    assert audited_win_rate(prediction, HumanLabels(value, groups=groups)).n_abstained == 100
+
+
 def test_few_abstentions_may_be_missed_by_chance() -> None:
     prediction = np.where(np.arange(400) < 3, np.nan, 0.5)
     value = np.where(np.arange(400) >= 300, 1.0, np.nan)

@@ -61,9 +61,6 @@ JUDGES = [
     ("pandalm", "pandalm-7b", "pandalm-7b"),
 ]
 WITH_THREE_WAY = [entry for entry in JUDGES if not entry[2].startswith("llmbar")]
-WITH_BOTH_ORDERS = [
-    entry for entry in JUDGES if entry[2].startswith("llmbar") or entry[0] == "prd_vicuna80"
-]
 
 
 def check(found: Estimate, data: str, key: str) -> None:
@@ -140,23 +137,12 @@ def test_three_way_accuracy_of_judges(data: str, judge: str, key: str) -> None:
     check(found, data, f"{key}_accuracy_3way")
 
 
-@pytest.mark.parametrize(("data", "judge", "key"), WITH_BOTH_ORDERS)
-def test_share_of_order_inconsistent_verdicts(data: str, judge: str, key: str) -> None:
-    rows = pairs(data)
-    found = agreement_rate(
-        verdicts(rows, judge, "label_original"), verdicts(rows, judge, "label_swapped")
-    )
-    wanted = reference(data, f"{key}_order_inconsistent")
-    assert found.value == pytest.approx(1 - wanted.value, abs=wanted.tolerance)
-    assert found.n == wanted.n
-
-
 WILSON = [
     ("mtbench_human", "gpt-4-pair", 0.8636, 0.9018, 953, 184),
-    ("mtbench_human", "llmbar:GPT-4/Vanilla_NoRules", 0.8385, 0.9372, 132, None),
-    ("mtbench_human", "llmbar:ChatGPT/Vanilla_NoRules", 0.8273, 0.9453, 91, None),
-    ("mtbench_human", "llmbar:LLaMA2/Vanilla_NoRules", 0.8011, 0.9241, 98, None),
-    ("mtbench_human", "llmbar:PaLM2/Vanilla_NoRules", 0.7659, 0.8962, 101, None),
+    ("mtbench_human", "llmbar:GPT-4/Vanilla_NoRules", 0.8385, 0.9372, 132, 20),
+    ("mtbench_human", "llmbar:ChatGPT/Vanilla_NoRules", 0.8273, 0.9453, 91, 66),
+    ("mtbench_human", "llmbar:LLaMA2/Vanilla_NoRules", 0.8011, 0.9241, 98, 55),
+    ("mtbench_human", "llmbar:PaLM2/Vanilla_NoRules", 0.7659, 0.8962, 101, 47),
     ("prd_vicuna80", "gpt4", 0.8228, 0.8868, 392, 228),
     ("prd_vicuna80", "claude", 0.8265, 0.8946, 337, 295),
     ("prd_vicuna80", "gpt35", 0.8128, 0.8794, 377, 241),
@@ -171,16 +157,15 @@ WILSON = [
 
 @pytest.mark.parametrize(("data", "judge", "low", "high", "right", "judge_ties"), WILSON)
 def test_wilson_interval_and_counts_of_decided_accuracy(
-    data: str, judge: str, low: float, high: float, right: int, judge_ties: int | None
+    data: str, judge: str, low: float, high: float, right: int, judge_ties: int
 ) -> None:
-    rows = pairs(data)
+    rows = [row for row in pairs(data) if judge in row["judges"]]
     human, judged = plurality(human_counts(rows)), verdicts(rows, judge)
     found = agreement_rate(human, judged, among=(A, B))
     assert (found.low, found.high) == pytest.approx((low, high), abs=5.1e-5)
     assert np.trace(confusion(human, judged)[:TIE, :TIE]) == right
-    if judge_ties is not None:
-        silent_as_tie = np.where(judged == MISSING, TIE, judged)
-        assert confusion(human, silent_as_tie)[:TIE, TIE].sum() == judge_ties
+    silent_as_tie = np.where(judged == MISSING, TIE, judged)
+    assert confusion(human, silent_as_tie)[:TIE, TIE].sum() == judge_ties
 
 
 def mtbench(selected: str = "with_ties") -> tuple[IntArray, IntArray, IntArray]:

@@ -143,3 +143,14 @@ def test_prompts_and_rate_are_checked() -> None:
         draw_prompt_audits([[1, 2]], 0.5, rng)
     with pytest.raises(InvalidArgument, match="losses"):
         prompt_losses([0.0], [1, 2])
+
+
+@pytest.mark.parametrize("loss", [np.nan, -0.1, 1.1])
+def test_losses_of_prompts_are_checked(loss: float) -> None:
+    with pytest.raises(InvalidArgument, match="losses"):
+        prompt_losses([loss, 0.0], ["p", "q"])
+
+
+def test_a_change_comes_after_a_whole_number_of_audits() -> None:
+    with pytest.raises(InvalidArgument, match="at must be a whole number"):
+        detection_delay(start_monitor(0.1), Drift(0.1, 0.2, 5.5), np.random.default_rng(0))  # type: ignore[arg-type]

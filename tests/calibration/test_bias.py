@@ -209,3 +209,7 @@ def test_recorded_judges_lean_as_their_flips_say(judge: str) -> None:
     split = position_flips(original, swapped, boot)
     parts = (split.to_first.value, split.to_second.value, split.through_tie.value)
     assert sum(part or 0 for part in parts) == pytest.approx(flips)
+
+
+def test_pairs_of_unknown_length_are_left_out() -> None:
+    assert length_lean([A, B, A], [B, B, A], [1.0, np.nan, 0.0]).n == 1

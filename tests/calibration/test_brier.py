@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from calibration.binomial import wilson_interval
 from calibration.brier import BrierParts, brier_parts, estimate_brier_parts
 from calibration.reliability import brier_score, equal_mass_edges, equal_width_edges
 from calibration.resampling import ClusterBootstrap, expanded_tail
@@ -93,7 +94,7 @@ def test_limits_are_the_wider_of_two_corrections() -> None:
         drawn.append(parts_of(sample.confidence[rows], sample.correct[rows], EDGES).resolution)
     value = parts_of(sample.confidence, sample.correct, EDGES).resolution
     tail, quantile = expanded_tail(300, 0.05), stats.t.isf(0.025, 299)
-    bias, variance = np.mean(drawn) - value, np.var(drawn)
+    bias, variance = np.mean(drawn) - value, np.var(drawn) * 300 / 299
     at_zero = 2 * bias**2 / 9
     # |value - bias - t| = quantile sqrt(at_zero + (variance - at_zero) t / value)
     linear = -2 * (value - bias) - quantile**2 * (variance - at_zero) / value
@@ -126,7 +127,40 @@ def test_uncertainty_is_largest_at_one_half() -> None:
     assert found.uncertainty.high == 0.25
     assert found.uncertainty.low is not None
     assert found.uncertainty.low < 0.24
-    assert found.resolution.value == found.resolution.low == 0
+    assert found.resolution.value == 0
+    assert found.resolution.low is None  # one bin cannot tell verdicts apart, nor say how far
+
+
+def test_verdicts_all_right_leave_room_for_errors_not_seen() -> None:
+    boot = over(np.arange(100))
+    one_bin = estimate_brier_parts(np.full(100, 0.8), np.ones(100), EDGES, boot)
+    assert one_bin is not None
+    least = wilson_interval(100, 100, 0.95).low
+    assert (one_bin.reliability.value, one_bin.reliability.high) == pytest.approx((0.04, 0.04))
+    assert one_bin.reliability.low == pytest.approx((least - 0.8) ** 2)
+    confidence = np.repeat([0.72, 0.93], 50)
+    for verdicts in (np.ones(100), np.zeros(100)):
+        found = estimate_brier_parts(confidence, verdicts, EDGES, boot)
+        assert found is not None
+        assert (found.resolution.value, found.resolution.low) == (0, 0)
+        assert found.resolution.high == found.uncertainty.high == pytest.approx(least * (1 - least))
+
+
+def test_reliability_of_rare_errors_covers() -> None:
+    world = World(sharpness=0.5, ease=2.0)
+    whole = world.population()
+    truth = parts_of(whole.confidence, whole.correct, EDGES).reliability
+    covered = 0
+    for seed in range(60):
+        sample = world.draw(60, np.random.default_rng(seed))
+        found = estimate_brier_parts(
+            sample.confidence, sample.correct, EDGES, over(sample.group, 100)
+        )
+        assert found is not None
+        assert found.reliability.low is not None
+        assert found.reliability.high is not None
+        covered += found.reliability.low <= truth <= found.reliability.high
+    assert covered >= 54
 
 
 def test_few_verdicts_to_a_bin_give_no_interval() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from calibration import resampling
 from calibration.binomial import two_sided_interval
@@ -156,10 +157,42 @@ def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (again.low, again.high) == pytest.approx((whole.low, whole.high))
 
 
-def test_verdicts_without_any_gap_have_no_error() -> None:
+def test_verdicts_without_any_gap_may_have_errors_not_seen() -> None:
     sure = np.ones(30)
     found = estimate_calibration_error(sure, sure, EDGES, over(np.arange(30)))
-    assert (found.value, found.low, found.high) == (0, 0, 0)
+    assert (found.value, found.low) == (0, 0)
+    # Wilson's interval reaches z^2 / (n + z^2) below 1, here with Student's quantile for one z
+    normal, student = stats.norm.isf(0.025), stats.t.isf(0.025, 29)
+    assert found.high == pytest.approx(student * normal / (30 + normal**2))
+
+
+def test_constant_confidence_of_right_verdicts_is_not_known_exactly() -> None:
+    found = estimate_calibration_error(np.full(100, 0.8), np.ones(100), EDGES, over(np.arange(100)))
+    assert found.low is not None
+    assert found.high is not None
+    assert found.value == pytest.approx(0.2)
+    assert 0.15 < found.low < 0.17
+    assert 0.23 < found.high < 0.25
+
+
+def test_two_groups_have_students_width() -> None:
+    rng = np.random.default_rng(1)
+    confidence, correct = rng.uniform(0.5, 1, 50), np.arange(50) % 3 > 0
+    found = estimate_calibration_error(confidence, correct, EDGES, over(np.arange(50) // 25))
+    assert found.value == pytest.approx(0.197, abs=0.001)
+    assert found.high is not None
+    assert found.high > 0.4  # the three resamples there are differ by .1 at most
+
+
+def test_bin_of_one_group_may_hide_any_gap() -> None:
+    groups = np.repeat([0, 1], 4)
+    found = estimate_maximum_calibration_error(
+        np.repeat([0.6, 0.9], 4), [1, 0, 1, 1, 1, 0, 1, 1], EDGES, over(groups)
+    )
+    assert found.value == pytest.approx(0.15)
+    assert found.low == 0
+    assert found.high is not None
+    assert found.high > 0.85
 
 
 @every_estimate

@@ -15,7 +15,8 @@ from calibration.clustered_shares import (
     estimate_paired_difference,
     estimate_share_difference,
 )
-from calibration.clusters import Clusters, logit_limits
+from calibration.clusters import Clusters, logit_limits, student_over_normal
+from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.resampling import ClusterBootstrap, estimate_ratio
 
@@ -184,3 +185,44 @@ def test_logit_limits_never_leave_the_unit_interval() -> None:
     assert 0 < low < 0.98 < high < 1
     assert 0.98 - low > high - 0.98
     assert logit_limits(1.0, 0.1, Z) == logit_limits(0.5, 0.0, Z) == (None, None)
+
+
+def test_rows_of_one_group_count_as_one_trial() -> None:
+    alone = Clusters.of(over(["one"] * 8), everything(8))
+    assert effective_trials(np.array([0.0, 1.0] * 4), alone, 0.025) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, 1.5, -1.5])
+@every_estimate
+def test_values_outside_their_range_are_refused_where_they_count(
+    estimate: Any, value: float
+) -> None:
+    hits = np.array([1.0, 0.0, value, 1.0])
+    with pytest.raises(InvalidArgument, match="must lie in"):
+        estimate(hits, everything(4), over(range(4)))
+    assert estimate(hits, np.arange(4) != 2, over(range(4))).n == 3
+
+
+@every_estimate
+def test_rows_of_other_lengths_are_refused(estimate: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"^bootstrap"):
+        estimate(np.ones(4), everything(4), over(range(5)))
+
+
+def test_masks_must_fit() -> None:
+    with pytest.raises(InvalidArgument, match=r"^hits"):
+        estimate_clustered_share(np.ones(3), everything(4))
+    with pytest.raises(InvalidArgument, match=r"^first and second"):
+        estimate_share_difference(np.ones(3), everything(3), np.arange(3) < 1)
+
+
+def test_quantiles_agree_where_both_vanish() -> None:
+    assert student_over_normal(10**9, 0.025) == pytest.approx(1)
+    assert student_over_normal(3, 0.025) == pytest.approx(3.182446 / Z)
+    assert student_over_normal(3, 0.5) == 1
+
+
+def test_differences_never_seen_count_once_a_group() -> None:
+    once = estimate_paired_difference(np.zeros(10), everything(10), over(range(10)))
+    grouped = estimate_paired_difference(np.zeros(30), everything(30), over(np.arange(30) // 3))
+    assert width(grouped) == pytest.approx(width(once))

@@ -85,3 +85,14 @@ def test_very_many_models_are_laid_out_by_sorting() -> None:
     totals = PairLayout.of(played).whole()
     assert totals.first.tolist() == left.tolist()
     assert totals.first_wins.sum() == n_models - 1
+
+
+@pytest.mark.parametrize("weight", [1e-101, 1e101, np.inf, np.nan, -1.0])
+def test_weights_that_leave_the_range_of_numbers_are_refused(weight: float) -> None:
+    with pytest.raises(InvalidArgument, match="weights"):
+        Comparisons.between(["p"], ["q"], [1], [weight])
+
+
+def test_a_table_of_scores_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="length"):
+        Comparisons.between(["p"], ["q"], [[1]])

@@ -68,7 +68,10 @@ def test_swapping_without_ties_mirrors_to_the_last_bit(p_a: float) -> None:
     np.testing.assert_array_equal(preference([p_a]).confidence, preference([1 - p_a]).confidence)
 
 
-@pytest.mark.parametrize(("p_a", "p_tie"), [([1.1], None), ([0.5], [-0.1]), ([0.7], [0.4])])
+@pytest.mark.parametrize(
+    ("p_a", "p_tie"),
+    [([1.1], None), ([0.5], [-0.1]), ([0.7], [0.4]), ([0.7, 0.2], [0.1, 0.1, 0.1])],
+)
 def test_impossible_probabilities_are_refused(p_a: list[float], p_tie: list[float] | None) -> None:
     with pytest.raises(InvalidArgument, match="p_"):
         preference(p_a, p_tie)
@@ -153,6 +156,11 @@ def test_swapping_the_responses_changes_no_agreement(
         ([[1]], [[1, -1, 0]], "exclude", "negative"),
         ([1], [[1, 0, 0]], "exclude", "label must have shape"),
         ([[0]], [[1, 0, 0]], "exclude", "label must be one of"),
+        ([[257]], [[1, 0, 0]], "exclude", "label must be one of"),
+        ([[0.5]], [[1, 0, 0]], "class", "label must be one of"),
+        ([[NAN]], [[1, 0, 0]], "exclude", "label must be one of"),
+        ([[1]], [[1, np.inf, 0]], "exclude", "finite"),
+        ([[1]], [[1, NAN, 0]], "exclude", "finite"),
         ([[1]], [[1, 0, 0]], "maybe", "ties must be one of"),
     ],
 )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from calibration.comparisons import Comparisons
 from calibration.elo import EloOptions, elo_ratings
+from calibration.errors import InvalidArgument
 from tests.calibration.test_bradley_terry import WINNER, random_comparisons
 
 
@@ -54,3 +55,17 @@ def test_sample_alone_is_rated_like_a_resample_with_everything_once(
     options = EloOptions(scale=scale)
     every = elo_ratings(played, options, np.ones((1, 60)))
     assert elo_ratings(played, options) == pytest.approx(every, abs=1e-9)
+
+
+@pytest.mark.parametrize("constants", [{"k": 0.0}, {"k": np.nan}, {"start": np.inf}, {"scale": -1}])
+def test_constants_that_give_no_ratings_are_refused(constants: dict[str, float]) -> None:
+    with pytest.raises(InvalidArgument, match=next(iter(constants))):
+        EloOptions(**constants)
+
+
+def test_ratings_far_apart_are_still_numbers() -> None:
+    played = random_comparisons(5, 60, 3)
+    options = EloOptions(scale=1e-4)
+    alone = elo_ratings(played, options)
+    assert np.isfinite(alone).all()
+    np.testing.assert_allclose(elo_ratings(played, options, np.ones((1, 60))), alone)

@@ -50,6 +50,7 @@ HALVES = [0.5, 0.8, 1.0]
 CALIBRATED = World()
 OVERCONFIDENT_IN_GROUPS = World(sharpness=2.0, group_size=3, hidden=0.5)
 TIED = World(sharpness=1.5, group_size=2, decimals=1, hidden=0.3)
+SELDOM_WRONG = World(sharpness=0.5, ease=2.0)
 # The others may hold the truth more often than they say: chance only ever adds to them.
 REGULAR = {"brier_score", "auroc", "auprc", "area", "excess", "generalised", "bin"}
 Figures = Iterator[tuple[str, Estimate, float]]
@@ -259,6 +260,16 @@ def test_reliability_and_selection_intervals_cover_in_every_world(
     print(world, groups, {name: round(float(share), 3) for name, share in shares.items()})  # noqa: T201
     assert min(shares.values()) >= least_share(draws), shares
     assert max(shares[name] for name in REGULAR) < 0.985, shares
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [60, 240])
+def test_intervals_cover_where_errors_are_rare(groups: int) -> None:
+    draws = 1000
+    shares = covered_shares(lambda rng: figures_of(SELDOM_WRONG, groups, rng, 800), draws)
+    print(groups, {name: round(float(share), 3) for name, share in shares.items()})  # noqa: T201
+    del shares["bin"]  # Wilson's interval, see `HALVES`
+    assert min(shares.values()) >= least_share(draws), shares
 
 
 @pytest.mark.slow

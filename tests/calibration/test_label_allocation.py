@@ -48,8 +48,11 @@ def test_labels_are_shared_out_exactly(
         ("n_labels", {"n_labels": 201}),
         ("sizes", {"deviation": [0.5]}),
         ("sizes", {"sizes": [-1, 100]}),
-        ("sizes", {"deviation": [0.5, np.nan]}),
-        ("sizes", {"fewest": -1}),
+        ("sizes", {"sizes": [10.5, 100]}),
+        ("sizes", {"sizes": [np.nan, 100]}),
+        ("sizes", {"sizes": [], "deviation": [], "n_labels": 0}),
+        ("deviation", {"deviation": [0.5, np.nan]}),
+        ("deviation", {"fewest": -1}),
     ],
 )
 def test_wrong_arguments_are_named(field: str, arguments: dict[str, Any]) -> None:
@@ -70,6 +73,8 @@ def test_strata_need_every_prediction() -> None:
         confidence_strata([0.5, np.nan])
     with pytest.raises(InvalidArgument, match=r"^n_strata"):
         confidence_strata([0.5], 0)
+    with pytest.raises(InvalidArgument, match=r"^prediction"):
+        confidence_strata([])
 
 
 def test_calibrated_predictions_foresee_their_errors() -> None:

@@ -25,7 +25,7 @@ def test_votes_are_counted_and_missing_ones_are_not() -> None:
 
 @pytest.mark.parametrize("code", [-2, 3])
 def test_unknown_codes_are_refused(code: int) -> None:
-    with pytest.raises(InvalidArgument, match="codes must be"):
+    with pytest.raises(InvalidArgument, match="category must be codes"):
         vote_counts([0], [code], 1)
 
 

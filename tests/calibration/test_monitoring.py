@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -241,4 +242,28 @@ def test_fields_missing_or_unknown_are_named() -> None:
     plain = start_monitor(0.1).to_dict()
     plain["extra"] = plain.pop("cash")
     with pytest.raises(InvalidArgument, match="cash, extra"):
+        MonitorState.from_dict(plain)
+
+
+@pytest.mark.parametrize("value", ["x", True, [1.0], float("nan"), float("inf"), -1, None])
+@pytest.mark.parametrize("name", [field.name for field in fields(MonitorState)])
+def test_stored_values_that_no_monitor_can_have_are_named(name: str, value: Any) -> None:
+    plain = observe(start_monitor(0.1), [1.0, 0.0, 1.0]).to_dict() | {name: value}
+    if value is None and name in ("min_audit_probability", "alarm_at", "warned_at"):
+        assert MonitorState.from_dict(plain).to_dict() == plain
+        return
+    with pytest.raises(InvalidArgument, match=name):
+        MonitorState.from_dict(plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("alarm_at", 4), ("alarm_at", 0), ("warned_at", 4), ("warnings", 4), ("cash", 0.0),
+        ("cash", 1.5), ("loss_total", 3.5), ("audits", 2.5), ("alarm_at", 1.5),
+    ],
+)  # fmt: skip
+def test_stored_values_must_fit_the_audits_seen(name: str, value: float) -> None:
+    plain = observe(start_monitor(0.1), [1.0, 0.0, 1.0]).to_dict() | {name: value}
+    with pytest.raises(InvalidArgument, match=name):
         MonitorState.from_dict(plain)

@@ -152,7 +152,9 @@ def test_risk_so_far_covers_a_moving_risk_at_all_times() -> None:
 @pytest.mark.parametrize("target_risk", [0.05, 0.1, 0.2])
 def test_false_alarms_at_the_target_risk_over_many_streams(target_risk: float) -> None:
     losses = even(target_risk, FULL, AUDITS, np.random.default_rng(10))
-    assert false_alarms(losses, target_risk) <= allowed_share(0.05, FULL)
+    share = false_alarms(losses, target_risk)
+    print(f"risk = target = {target_risk}: false alarms {share:.4f}")  # noqa: T201
+    assert share <= allowed_share(0.05, FULL)
 
 
 @pytest.mark.slow
@@ -161,19 +163,26 @@ def test_no_adversary_within_the_risk_raises_more_alarms_over_many_streams(name:
     share = alarmed_share(
         start_monitor(0.1), ADVERSARIES[name](0.1), 2000, AUDITS, np.random.default_rng(11)
     )
+    print(f"adversary that {name}: false alarms {share:.4f}")  # noqa: T201
     assert share <= allowed_share(0.05, 2000)
 
 
 @pytest.mark.slow
 def test_prompts_over_many_streams() -> None:
     losses = clustered(0.1, 2000, 2000, 5, np.random.default_rng(12))
-    assert false_alarms(losses.mean(axis=2)) <= allowed_share(0.05, 2000)
-    assert false_alarms(losses[:500, :1000].reshape(500, -1)) > 0.8
+    share, naive = (
+        false_alarms(losses.mean(axis=2)),
+        false_alarms(losses[:500, :1000].reshape(500, -1)),
+    )
+    print(f"one audit a prompt: {share:.4f}, one an answer: {naive:.4f}")  # noqa: T201
+    assert share <= allowed_share(0.05, 2000)
+    assert naive > 0.8
 
 
 @pytest.mark.slow
 def test_unequal_probabilities_over_many_streams() -> None:
     share = unequal_false_alarms(2000, 10_000, is_declared=True)
+    print(f"unequal audit probabilities: false alarms {share:.4f}")  # noqa: T201
     assert share <= allowed_share(0.05, 2000)
 
 
@@ -183,13 +192,16 @@ def test_delay_after_a_rise_over_many_streams(risk: float, longest: float) -> No
     delay = detection_delay(
         start_monitor(0.1), Drift(0.08, risk, 500), np.random.default_rng(13), runs=2000
     )
+    print(f".08 to {risk} at audit 500: median delay {delay.median}")  # noqa: T201
     assert delay.median is not None
     assert delay.median <= longest
 
 
 @pytest.mark.slow
 def test_risk_so_far_covers_over_many_streams() -> None:
-    assert misses_of_the_risk_so_far(1000, 3000, 30) <= allowed_share(0.05, 1000)
+    share = misses_of_the_risk_so_far(1000, 3000, 30)
+    print(f"the risk so far is ever missed in {share:.4f}")  # noqa: T201
+    assert share <= allowed_share(0.05, 1000)
 
 
 @pytest.mark.slow
@@ -204,4 +216,5 @@ def test_weighted_risk_so_far_covers_over_many_streams() -> None:
             if not (estimate.low or 0.0) <= 0.2 <= (estimate.high or 1.0):
                 missed += 1
                 break
+    print(f"the weighted risk so far is ever missed in {missed / 500:.4f}")  # noqa: T201
     assert missed / 500 <= allowed_share(0.05, 500)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from calibration.bradley_terry import DisconnectedComparisons, fit_strengths
 from calibration.comparisons import PairLayout
@@ -20,7 +21,6 @@ from tests.calibration.leaderboard_worlds import (
     FAVOURED,
     MODELS,
     Arena,
-    Judge,
     draw_arena,
     true_log_strengths,
 )
@@ -157,6 +157,15 @@ def test_few_prompts_are_resampled(arena: Arena) -> None:
         assert high - low == pytest.approx(2 * 1.73 * error, rel=0.3)
 
 
+def test_one_labelled_prompt_gives_no_interval() -> None:
+    arena = draw_arena("fair", 100, np.random.default_rng(0))
+    labels = arena.labels(1, np.random.default_rng(1))
+    found = prediction_powered_strengths(
+        arena.predicted, labels, prediction_weight=0.9, rng=np.random.default_rng(2)
+    )
+    assert all(row.log_strength.low is row.log_strength.high is None for row in found.rows)
+
+
 def test_many_prompts_are_not(arena: Arena) -> None:
     found = prediction_powered_strengths(
         arena.predicted, arena.labels(60, np.random.default_rng(1))
@@ -176,6 +185,31 @@ def test_labels_too_few_to_stand_alone_are_enough_with_predictions() -> None:
     assert all(row.human_only is None for row in found.rows)
     assert found.effective_labels is None
     assert found.rows[0].log_strength.n == 0
+
+
+def test_labels_that_all_agree_leave_room_for_disagreement() -> None:
+    arena = draw_arena("fair", 150, np.random.default_rng(0))
+    agreeing = replace(arena.predicted, score=arena.outcome)
+    labels = replace(arena.labels(60, np.random.default_rng(1)), groups=None)
+    found = prediction_powered_strengths(agreeing, labels, prediction_weight=1)
+    row, n = found.rows[0], found.rows[0].log_strength.n
+    low, high = ends(row.log_strength)
+    error = float(np.sqrt(found.covariance[0, 0]))
+    missed = np.sqrt(((high - low) / 2) ** 2 - (stats.t.isf(0.025, 1199) * error) ** 2)
+    # three wins taken from the model's labels, as the rule of three allows
+    value = np.asarray(labels.value)
+    own = np.flatnonzero((arena.predicted.left == 0) & ~np.isnan(value) & (value == 1))[:3]
+    less = value.copy()
+    less[own] = 0
+    moved = (
+        prediction_powered_strengths(agreeing, HumanLabels(less), prediction_weight=1)
+        .rows[0]
+        .log_strength
+    )
+    assert n > 100
+    assert row.log_strength.value is not None
+    assert moved.value is not None
+    assert missed == pytest.approx(row.log_strength.value - moved.value, rel=0.25)
 
 
 def test_disconnected_models_are_named() -> None:
@@ -213,53 +247,3 @@ def test_wrong_options_are_named(arena: Arena, field: str) -> None:
             prediction_weight=options.get("prediction_weight"),
             confidence_level=options.get("confidence_level", 0.95),
         )
-
-
-def share_covered(
-    judge: Judge, n_prompts: int, *, draws: int, is_scattered: bool = False, ignored: bool = False
-) -> tuple[float, float]:
-    """Share of intervals that hold the truth, over models and draws, and the median saving."""
-    hits, saved = [], []
-    for draw in range(draws):
-        rng = np.random.default_rng([5, n_prompts, draw])
-        arena = draw_arena(judge, 250, rng)
-        labels = arena.labels(n_prompts, rng)
-        if is_scattered:
-            labels = arena.scattered_labels(8 * n_prompts, rng)
-        if ignored:
-            labels = replace(labels, groups=None)
-        found = prediction_powered_strengths(arena.predicted, labels, rng=rng)
-        for row, truth in zip(found.rows, true_log_strengths(), strict=True):
-            low, high = ends(row.log_strength)
-            hits.append(low <= truth <= high)
-        if found.effective_labels is not None:
-            saved.append(found.effective_labels / found.n_labelled)
-    return float(np.mean(hits)), float(np.median(saved))
-
-
-def test_intervals_hold_the_truth() -> None:
-    share, saved = share_covered("self_preferring", 60, draws=60)
-    assert share >= 0.92
-    assert saved > 1.15
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("judge", ["fair", "self_preferring", "useless", "contrary"])
-@pytest.mark.parametrize(
-    ("n_prompts", "is_scattered", "draws"),
-    [(13, False, 200), (25, False, 200), (60, False, 1_000), (25, True, 1_000)],
-)
-def test_intervals_cover_as_promised(
-    judge: Judge, n_prompts: int, is_scattered: bool, draws: int
-) -> None:
-    share, saved = share_covered(judge, n_prompts, draws=draws, is_scattered=is_scattered)
-    form = "scattered" if is_scattered else "whole prompts"
-    print(f"{judge}, {n_prompts} x 8 labels, {form}: {share:.4f}, saved {saved:.2f}")  # noqa: T201
-    assert 0.93 <= share <= 0.97
-
-
-@pytest.mark.slow
-def test_ignored_prompts_are_flagged() -> None:
-    share, _ = share_covered("useless", 100, draws=1_000, ignored=True)
-    print(f"prompts ignored: {share:.4f}")  # noqa: T201
-    assert share < 0.93

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,32 +12,22 @@ from sklearn.linear_model import LogisticRegression
 
 from calibration.errors import InvalidArgument
 from calibration.recalibration import (
-    cross_fitted,
     fit_beta,
     fit_isotonic,
     fit_platt,
     fit_temperature,
 )
-from calibration.recalibration_maps import (
-    IsotonicMap,
-    LogisticMap,
-    RecalibrationMap,
-    recalibration_from,
-)
+from calibration.recalibration_maps import RecalibrationMap
 from calibration.reliability import brier_score, calibration_error, equal_width_edges, log_loss
-
-NAN = float("nan")
-FITS: list[Any] = [fit_temperature, fit_platt, fit_beta, fit_isotonic]
-LOGISTIC = FITS[:3]
-every_fit = pytest.mark.parametrize("fit", FITS, ids=lambda fit: fit.__name__)
-every_logistic = pytest.mark.parametrize("fit", LOGISTIC, ids=lambda fit: fit.__name__)
-
-
-def overconfident(n: int, seed: int = 0, sharpness: float = 2.5) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences whose logits are too large by a factor, and agreement."""
-    rng = np.random.default_rng(seed)
-    logit = np.abs(2 * rng.normal(size=n))
-    return special.expit(sharpness * logit), rng.random(n) < special.expit(logit)
+from tests.calibration.recalibration_cases import (
+    FITS,
+    LOGISTIC,
+    NAN,
+    every_fit,
+    every_logistic,
+    overconfident,
+    some_labels,
+)
 
 
 def loss_of(fitted: RecalibrationMap, confidence: np.ndarray, correct: np.ndarray) -> float:
@@ -135,28 +123,6 @@ def test_no_monotone_map_beats_the_isotonic_one_in_squared_error() -> None:
     assert all(other is not None and other > isotonic for other in others)
 
 
-@st.composite
-def some_labels(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Preferences with ties, one half, certainty and failures among them, and labels."""
-    n = draw(st.integers(1, 40))
-    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
-    p = np.round(rng.uniform(0, 1, n), draw(st.integers(1, 6)))
-    p[rng.random(n) < 0.1] = NAN
-    p[0] = draw(st.sampled_from([0.0, 0.3, 0.51, 1.0]))
-    return p, (rng.random(n) < draw(st.floats(0, 1))).astype(float)
-
-
-@settings(deadline=None, max_examples=60)
-@given(some_labels(), st.floats(0, 1), st.sampled_from(FITS))
-def test_swapping_the_responses_mirrors_the_map_exactly(
-    labels: tuple[np.ndarray, np.ndarray], p: float, fit: Any
-) -> None:
-    fitted = fit(*labels)
-    assert fitted.apply(1 - p) == 1 - fitted.apply(p)
-    assert fitted.apply(0.5) == 0.5
-    assert (fitted.apply(p) - 0.5) * (p - 0.5) >= 0  # no verdict is turned around
-
-
 @settings(deadline=None, max_examples=60)
 @given(some_labels(), st.sampled_from(FITS))
 def test_swapping_the_training_pairs_fits_the_same_map(
@@ -167,17 +133,6 @@ def test_swapping_the_training_pairs_fits_the_same_map(
     swapped = fit(1 - p, 1 - first_is_right).parameters()
     straight = fit(1 - (1 - p), first_is_right).parameters()
     assert swapped == straight
-
-
-@settings(deadline=None, max_examples=60)
-@given(some_labels(), st.sampled_from(FITS), st.booleans())
-def test_maps_never_turn_the_ordering_around(
-    labels: tuple[np.ndarray, np.ndarray], fit: Any, is_mirrored: bool
-) -> None:
-    fitted = fit(*labels, is_mirrored=is_mirrored)
-    asked = np.sort(np.concatenate([np.linspace(0, 1, 1001), labels[0][~np.isnan(labels[0])]]))
-    assert (np.diff(fitted.apply(asked)) >= -1e-15).all()
-    assert ((fitted.apply(asked) >= 0) & (fitted.apply(asked) <= 1)).all()
 
 
 @settings(deadline=None, max_examples=30)
@@ -261,40 +216,6 @@ def test_plain_confidences_may_be_right_less_often_than_not() -> None:
     assert fit_isotonic(confidence, correct).apply(0.6) >= 0.5
 
 
-@pytest.mark.parametrize("is_mirrored", [True, False])
-@every_fit
-def test_maps_survive_json(fit: Any, is_mirrored: bool) -> None:
-    fitted = fit(*overconfident(80), is_mirrored=is_mirrored)
-    again = recalibration_from(json.loads(json.dumps(fitted.parameters())))
-    assert again == fitted
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {},
-        {"method": "platt", "is_mirrored": True, "a": 1.0},
-        {"method": "isotonic", "is_mirrored": True, "confidence": 3, "probability": [1]},
-        {"method": "oracle", "is_mirrored": True, "a": 1, "b": 1, "intercept": 0},
-    ],
-)
-def test_parameters_of_no_map_are_refused(parameters: dict[str, object]) -> None:
-    with pytest.raises(InvalidArgument):
-        recalibration_from(parameters)
-
-
-def test_shape_is_kept_and_certainty_is_finite() -> None:
-    fitted = LogisticMap("temperature", 0.1, 0.1, 0.0, True)
-    assert fitted.apply(np.full((2, 3), 0.7)).shape == (2, 3)
-    assert 0.9 < float(fitted.apply(1.0)) < 1
-    assert fitted.apply([]).shape == (0,)
-
-
-def test_isotonic_map_is_level_beyond_its_ends() -> None:
-    fitted = IsotonicMap((0.6, 0.8), (0.55, 0.9), False)
-    assert fitted.apply([0.5, 0.7, 1.0]).tolist() == pytest.approx([0.55, 0.725, 0.9])
-
-
 @pytest.mark.parametrize(
     ("confidence", "correct", "weights"),
     [
@@ -316,81 +237,3 @@ def test_impossible_training_rows_are_refused(
 ) -> None:
     with pytest.raises(InvalidArgument):
         fit(confidence, correct, weights)
-
-
-def test_numbers_that_are_no_confidences_are_refused() -> None:
-    with pytest.raises(InvalidArgument):
-        fit_temperature([0.8], [1]).apply([0.7, -0.1])
-
-
-def test_each_row_is_recalibrated_by_a_map_that_never_saw_its_group() -> None:
-    confidence, correct = overconfident(60)
-    groups = np.arange(60) // 3
-    seen: list[np.ndarray] = []
-
-    def fit(scores: np.ndarray, agreement: np.ndarray) -> LogisticMap:
-        seen.append(scores)
-        return fit_temperature(scores, agreement)
-
-    found = cross_fitted(confidence, correct, groups, fit, np.random.default_rng(0), n_folds=4)
-    fitted_on = [set(scores.tolist()) for scores in seen]
-    assert len(seen) == 4
-    assert not np.isnan(found).any()
-    for group in range(20):
-        # exactly one map lacks the group, and it lacks all of it
-        holds = [{*confidence[groups == group].tolist()} & scores for scores in fitted_on]
-        assert sorted(len(held) for held in holds) == [0, 3, 3, 3]
-        aside = next(k for k, held in enumerate(holds) if not held)
-        label = np.isin(confidence, seen[aside])
-        own = fit_temperature(confidence[label], correct[label]).apply(confidence[groups == group])
-        np.testing.assert_allclose(found[groups == group], own, atol=1e-12)
-
-
-def test_cross_fitting_shows_what_refitting_hides() -> None:
-    rng = np.random.default_rng(6)
-    confidence, correct = rng.uniform(0.5, 1, 400), rng.random(400) < 0.7
-    inside = fit_isotonic(confidence, correct).apply(confidence)
-    outside = cross_fitted(confidence, correct, np.arange(400), fit_isotonic, rng)
-    noise = brier_score(np.full(400, 0.7), correct)
-    hidden, shown = brier_score(inside, correct), brier_score(outside, correct)
-    assert noise is not None
-    assert hidden is not None
-    assert shown is not None
-    assert hidden < noise - 0.002
-    assert shown > noise
-
-
-def test_order_of_rows_does_not_matter_to_cross_fitting() -> None:
-    confidence, correct = overconfident(60)
-    groups, order = np.arange(60) // 2, np.random.default_rng(1).permutation(60)
-    run: Callable[..., np.ndarray] = cross_fitted
-    straight = run(confidence, correct, groups, fit_platt, np.random.default_rng(2))
-    shuffled = run(
-        confidence[order], correct[order], groups[order], fit_platt, np.random.default_rng(2)
-    )
-    np.testing.assert_allclose(shuffled, straight[order], atol=1e-9)
-
-
-def test_unlabelled_rows_are_recalibrated_and_failures_are_not() -> None:
-    confidence, correct = overconfident(40)
-    labels = correct.astype(float)
-    confidence[3], labels[5] = NAN, NAN
-    found = cross_fitted(
-        confidence, labels, np.arange(40), fit_temperature, np.random.default_rng(0)
-    )
-    assert np.flatnonzero(np.isnan(found)).tolist() == [3]
-
-
-@pytest.mark.parametrize(
-    ("groups", "n_folds"), [(["one"] * 4, 5), ([1, 2, 3, 4], 1), ([1, 2, 3], 2)]
-)
-def test_cross_fitting_needs_groups_to_set_aside(groups: list[Any], n_folds: int) -> None:
-    with pytest.raises(InvalidArgument):
-        cross_fitted(
-            [0.6, 0.7, 0.8, 0.9],
-            [1, 0, 1, 1],
-            groups,
-            fit_platt,
-            np.random.default_rng(0),
-            n_folds=n_folds,
-        )

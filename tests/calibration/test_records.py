@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from calibration import records
-from calibration.records import count_groups, count_present, count_records, with_baseline
+from calibration.records import count_groups, count_records, with_baseline
 from tests.calibration.test_bradley_terry import random_comparisons
 
 
@@ -29,7 +31,6 @@ def test_groups_are_counted_once_however_many_comparisons_they_have(
     for model in range(6):
         own = (played.left == model) | (played.right == model)
         assert found[model] == len(set(group[own]))
-    assert count_present(group, 20) == 13
 
 
 def test_only_comparisons_with_the_baseline_count() -> None:
@@ -37,3 +38,12 @@ def test_only_comparisons_with_the_baseline_count() -> None:
     with_it = (played.left == 2) | (played.right == 2)
     assert with_baseline(played, "m2").tolist() == with_it.tolist()
     assert with_baseline(played, None).all()
+
+
+def test_comparisons_without_weight_stand_behind_nothing() -> None:
+    played = random_comparisons(2, 100, 6)
+    is_free_of_it = (played.left != 0) & (played.right != 0)
+    weighed = replace(played, weight=is_free_of_it.astype(np.float64))
+    found = count_groups(weighed, np.arange(100) // 8, 13)
+    assert found[0] == 0
+    assert found[1:].min() > 0

@@ -177,6 +177,8 @@ def test_three_classes_may_have_confidences_below_one_half() -> None:
         ([0.7], [True], [0.8, 1.0]),
         ([0.7], [True], [1.0, 0.5]),
         ([0.7], [True], [0.5]),
+        ([0.7], [True], [0.5, np.nan, 1.0]),
+        ([0.7], [True], [[0.5, 1.0]]),
         ([0.7], [0.5], [0.5, 1.0]),
         ([0.7], [np.nan], [0.5, 1.0]),
     ],
@@ -187,3 +189,11 @@ def test_impossible_arguments_are_refused(
     for measure in (calibration_error, maximum_calibration_error, reliability_bins):
         with pytest.raises(InvalidArgument):
             measure(confidence, correct, edges)
+
+
+def test_bins_are_at_least_one() -> None:
+    assert len(equal_width_edges(1)) == len(equal_mass_edges([0.7, 0.8], 1)) == 2
+    with pytest.raises(InvalidArgument, match=r"^n_bins"):
+        equal_width_edges(0)
+    with pytest.raises(InvalidArgument, match=r"^n_bins"):
+        equal_mass_edges([0.7, 0.8], 0)

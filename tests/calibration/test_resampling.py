@@ -177,3 +177,27 @@ def test_order_of_rows_does_not_matter(order: list[int], seed: int) -> None:
     assert straight.low is not None
     assert straight.low == pytest.approx(shuffled.low, abs=1e-12)
     assert straight.high == pytest.approx(shuffled.high, abs=1e-12)
+
+
+def test_groups_of_equal_shares_count_as_one_trial_each() -> None:
+    hits, groups = np.arange(60) % 2 == 0, np.arange(60) // 2
+    boot = ClusterBootstrap.over(groups, rng())
+    found = estimate_share(hits, np.ones(60, bool), boot)
+    wanted = wilson_interval(15, 30, 0.95)
+    assert (found.value, found.n) == (0.5, 60)
+    assert (found.low, found.high) == pytest.approx((float(wanted.low), float(wanted.high)))
+    assert estimate_ratio(hits, np.ones(60), boot).low is None
+    one_group = ClusterBootstrap.over(np.zeros(60), rng())
+    assert estimate_share(hits, np.ones(60, bool), one_group).low is None
+
+
+def test_groups_of_other_rows_are_refused() -> None:
+    boot = ClusterBootstrap.over(np.arange(6), rng())
+    for estimate in (estimate_share, estimate_ratio):
+        with pytest.raises(InvalidArgument, match="6 rows, not over 5"):
+            estimate(np.ones(5, bool), np.ones(5, bool), boot)
+
+
+def test_ratio_without_groups_is_a_value_alone() -> None:
+    found = estimate_ratio([1.0, 2.0], [2.0, 4.0], None)
+    assert found == Estimate(0.5, None, None, 0.95, 6)

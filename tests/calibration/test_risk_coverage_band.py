@@ -64,6 +64,8 @@ def test_tied_confidences_are_never_split() -> None:
     band = risk_coverage_band(confidence, correct)
     assert band.answered.tolist() == [50, 100]
     assert risk_coverage_band(np.full(9, 0.8), np.ones(9)).answered.tolist() == [9]
+    counted = risk_coverage_band(confidence, correct, nodes=np.array([3])[0])
+    assert counted.answered.tolist() == [50, 100]
 
 
 def test_confidences_below_zero_are_answered_by_the_last_node() -> None:

@@ -70,3 +70,15 @@ def test_weighted_bounds_exist_at_the_edges(total: tuple[float, float]) -> None:
 def test_confidence_level_is_checked() -> None:
     with pytest.raises(InvalidArgument, match="confidence_level"):
         risk_so_far(start_monitor(0.1), 1.0)
+
+
+@pytest.mark.parametrize("totals", [(np.nan, 5), (-0.1, 5), (5.1, 5), (0, 0)])
+def test_totals_that_no_audits_have_are_refused(totals: tuple[float, int]) -> None:
+    with pytest.raises(InvalidArgument, match="loss_total"):
+        risk_bounds(*totals, 0.05)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0, np.nan])
+def test_failure_probability_must_be_one(probability: float) -> None:
+    with pytest.raises(InvalidArgument, match="failure_probability"):
+        risk_bounds(1, 5, probability)

@@ -118,3 +118,14 @@ def test_davidson_strengths_have_sandwich_intervals_like_their_bootstrap() -> No
     ]
     for model in played.models:
         assert widths[0][model] == pytest.approx(widths[1][model], rel=0.2)
+
+
+def test_groups_of_which_each_gives_the_value_show_no_spread() -> None:
+    found = Sandwich(np.zeros((1, 1)), 80, np.zeros(1)).estimate(0, 0.0, 0.95, 160)
+    assert found == Estimate(0.0, None, None, 0.95, 160)
+
+
+def test_a_parameter_that_rests_on_few_groups_has_their_degrees_of_freedom() -> None:
+    found = Sandwich(np.eye(1), 80, np.ones(1)).resting_on(5).estimate(0, 0.0, 0.95, 7)
+    assert found.high == pytest.approx(2.776445, abs=1e-6)  # Student's with 4
+    assert Sandwich(np.eye(1), 3, np.ones(1)).resting_on(5).n_groups == 3

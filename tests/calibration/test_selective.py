@@ -169,9 +169,16 @@ def test_order_of_rows_does_not_matter(rows: list[tuple[float, bool]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "correct"), [([0.5], [1, 1]), ([[0.5]], [[1]]), ([0.5], [2])]
+    ("confidence", "correct"),
+    [([0.5], [1, 1]), ([[0.5]], [[1]]), ([0.5], [2]), ([-np.inf], [1]), ([0.5], [NAN])],
 )
 @pytest.mark.parametrize("measure", [lambda c, y: selective_risk(c, y, 0.5), *AREAS])
 def test_bad_arrays_are_refused(measure: Any, confidence: object, correct: object) -> None:
     with pytest.raises(InvalidArgument):
         measure(np.array(confidence), np.array(correct))
+
+
+def test_a_threshold_is_a_number() -> None:
+    assert selective_risk([0.9], [1], np.inf).answered == 0
+    with pytest.raises(InvalidArgument, match=r"^threshold"):
+        selective_risk([0.9], [1], NAN)

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from calibration import resampling
+from calibration.errors import InvalidArgument
 from calibration.resampling import ClusterBootstrap
 from calibration.selective import (
     area_under_risk_coverage,
@@ -64,7 +65,7 @@ def test_resamples_are_the_areas_of_the_drawn_rows(
     scale = 2 if estimate is estimate_generalised_area else 1
     value = straight.value * scale
     half = np.log(straight.high * scale / (1 - straight.high * scale)) - np.log(value / (1 - value))
-    spread = np.std(areas) * scale / (value * (1 - value))
+    spread = np.std(areas) * np.sqrt(20 / 19) * scale / (value * (1 - value))
     degrees = min(len(np.unique(groups[kind])) for kind in (correct, ~correct)) - 1
     assert half == pytest.approx(stats.t.isf(0.025, degrees) * spread)
     monkeypatch.setattr(resampling, "_BLOCK_CELLS", 500)
@@ -146,6 +147,17 @@ def test_no_interval_where_resamples_show_no_spread() -> None:
     assert estimate_excess_area(confidence, confidence > 0.7, over(np.arange(30))).low is None
     wrong = estimate_area_under_risk_coverage(confidence, np.zeros(30), over(np.arange(30)))
     assert (wrong.value, wrong.low) == (1, None)
+    graded = estimate_generalised_area(confidence, np.full(30, 0.3), over(np.arange(30)))
+    assert graded.value == pytest.approx(0.35)
+    assert graded.low is None
+
+
+@every_estimate
+def test_resamples_of_other_rows_are_refused(estimate: Any, measure: Any) -> None:
+    confidence, correct = verdicts(20)
+    assert measure(confidence, correct) is not None
+    with pytest.raises(InvalidArgument, match="bootstrap"):
+        estimate(confidence, correct, over(np.arange(30)))
 
 
 def test_empty_resamples_give_no_interval() -> None:

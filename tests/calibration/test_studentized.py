@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from calibration import resampling
+from calibration.errors import InvalidArgument
 from calibration.resampling import ClusterBootstrap
 from calibration.studentized import estimate_mean
 
@@ -83,3 +84,14 @@ def test_no_interval_where_the_spread_is_not_seen(values: list[float], groups: A
 def test_no_interval_without_resamples() -> None:
     found = estimate_mean([1.0, 2.0])
     assert (found.value, found.low, found.n, found.confidence_level) == (1.5, None, 2, 0.95)
+
+
+@pytest.mark.parametrize("values", [[1.0, np.nan], [np.inf, 1.0], [[1.0, 2.0]]])
+def test_values_must_be_numbers(values: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"^values"):
+        estimate_mean(values)
+
+
+def test_resamples_of_other_rows_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"^bootstrap"):
+        estimate_mean([1.0, 2.0], over([0, 1, 2]))

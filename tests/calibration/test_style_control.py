@@ -261,3 +261,12 @@ def test_nominal_coverage_of_coefficients(n_prompts: int) -> None:
     found = coverage(n_prompts, 2_000)
     print(f"coefficient, {n_prompts} prompts: {found:.4f}")  # noqa: T201
     assert found >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 2_000)
+
+
+def test_features_of_any_size_have_the_same_coefficient() -> None:
+    rng = np.random.default_rng(4)
+    played = Comparisons.between(["p", "q"] * 50, ["q", "p"] * 50, rng.integers(0, 2, 100))
+    feature = rng.normal(size=(100, 1))
+    fits = [fit_controlled(played, Covariates(("f",), feature * by)) for by in (1.0, 1e200, 1e-200)]
+    for fit in fits[1:]:
+        np.testing.assert_allclose(fit.parameters, fits[0].parameters, atol=1e-9)

@@ -33,18 +33,20 @@ class World:
         group_size: Mean number of pairs of one prompt; from 1 to twice as many less one.
         decimals: Decimals of the confidences; None for no ties.
         hidden: How much the difficulty of a prompt moves agreement beyond the confidence.
+        ease: Smallest of its true logits: how seldom it errs.
     """
 
     sharpness: float = 1.0
     group_size: int = 1
     decimals: int | None = None
     hidden: float = 0.0
+    ease: float = 0.0
 
     def draw(self, groups: int, rng: np.random.Generator) -> Sample:
         sizes = rng.integers(1, 2 * self.group_size, groups)
         group = np.repeat(np.arange(groups), sizes)
         difficulty = rng.normal(size=groups)[group]
-        logit = np.abs(0.7 * difficulty + 1.5 * rng.normal(size=group.size))
+        logit = self.ease + np.abs(0.7 * difficulty + 1.5 * rng.normal(size=group.size))
         confidence = special.expit(self.sharpness * logit)
         if self.decimals is not None:
             confidence = np.round(confidence, self.decimals)
