@@ -21,6 +21,12 @@ scores_total = Counter(
 cost_usd_total = Counter(
     "tribunal_cost_usd_total", "Money spent on scores, in USD.", ["judge"], registry=METRICS
 )
+tokens_total = Counter(
+    "tribunal_tokens_total",
+    "Tokens by judge: prompt, those of it served from a prefix cache, and completion.",
+    ["judge", "kind"],
+    registry=METRICS,
+)
 request_seconds = Histogram(
     "tribunal_http_request_seconds", "Time to answer, by route.", ["route"], registry=METRICS
 )

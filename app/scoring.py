@@ -106,6 +106,14 @@ async def store_scores(
 def _count(score: Score) -> None:
     outcome = score.failure.kind.value if score.failure else "ok"
     metrics.scores_total.labels(judge=score.judge, outcome=outcome).inc()
+    usage = score.usage
+    for kind, tokens in (
+        ("prompt", usage.prompt),
+        ("cached", usage.cached),
+        ("completion", usage.completion),
+    ):
+        if tokens:
+            metrics.tokens_total.labels(judge=score.judge, kind=kind).inc(tokens)
     if score.cost_usd:
         metrics.cost_usd_total.labels(judge=score.judge).inc(score.cost_usd)
 

@@ -17,6 +17,7 @@ from typing import Final
 import httpx
 import stamina
 
+from judges.adaptive_slots import AdaptiveSlots
 from judges.annotators import ExampleSets
 from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
@@ -65,7 +66,7 @@ class OpenAIJudge:
         self._clock = clock
         self._spec = spec_of(settings, template, sets)
         self._key = _key_from(environ, settings.api_key_env)
-        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._slots = AdaptiveSlots(settings.concurrency)
         self._client = httpx.AsyncClient(
             base_url=settings.base_url,
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
@@ -158,13 +159,13 @@ class OpenAIJudge:
             wait_jitter=settings.retry_wait_s,
         ):
             with attempt:
-                async with self._slots:
+                async with self._slots.slot() as since:
                     if halt.failure is not None:
                         raise CallFailed(halt.failure)
-                    return await self._attempt(prompt, spent)
+                    return await self._attempt(prompt, spent, since)
         raise AssertionError("unreachable")
 
-    async def _attempt(self, prompt: Prompt, spent: _Spent) -> Reply:
+    async def _attempt(self, prompt: Prompt, spent: _Spent, since: int) -> Reply:
         settings = self._settings
         spent.usage += TokenUsage(calls=1)
         path = "chat/completions" if settings.endpoint == "chat" else "completions"
@@ -183,8 +184,11 @@ class OpenAIJudge:
             detail = f"{settings.base_url}: {error or type(error).__name__}"
             failure = JudgeFailure(FailureKind.CONNECTION, detail)
             raise CallFailed(failure, retry=True) from error
+        if response.status_code in _BUSY:
+            self._slots.busy(since)
         if response.status_code != 200:
             raise self._refusal(response)
+        self._slots.answered()
         return _counted(response.content, settings.endpoint, spent)
 
     def _refusal(self, response: httpx.Response) -> CallFailed:
@@ -240,6 +244,7 @@ class _Spent:
     is_known: bool = True
 
 
+_BUSY: Final = (429, 503)
 _RETRIED: Final = (FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT)
 
 

@@ -87,6 +87,7 @@ OF_CODES: list[Callable[[Any, Any], Any]] = [
         ([[0, 1]], "vectors"),
         ([0.0, np.nan], "second must be whole numbers, none missing"),
         ([0.5, 1.0], "second must be whole numbers"),
+        ([np.inf, 1.0], "second must be whole numbers"),
         ([-2, 0], "second must be codes"),
         (["a", "b"], "second must be whole numbers"),
     ],
