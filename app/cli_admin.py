@@ -26,7 +26,9 @@ from app.cli_opening import (
 from app.errors import TribunalError
 from app.logging import configure_logging
 from app.settings import Settings
+from judges.base import Judge, JudgeHealth
 
+_LOADING_SECONDS = 900
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LogAsJson = Annotated[bool, typer.Option("--json", help="log JSON, one event a line")]
 
@@ -144,7 +146,7 @@ async def _examined(settings: Settings) -> dict[str, Any]:
         judges = [
             {"name": name, "is_ready": health.is_ready, "detail": health.detail}
             for name, judge in running.registry.judges.items()
-            for health in [await judge.health()]
+            for health in [await _health_when_started(judge)]
         ]
         return {
             **_unexamined(settings, database="ok", configuration="ok"),
@@ -152,6 +154,16 @@ async def _examined(settings: Settings) -> dict[str, Any]:
             "judges": judges,
             "cascades": {name: list(js) for name, js in running.registry.cascades.items()},
         }
+
+
+async def _health_when_started(judge: Judge) -> JudgeHealth:
+    """Return how a judge is, once a model of its own has loaded."""
+    deadline = asyncio.get_running_loop().time() + _LOADING_SECONDS
+    health = await judge.health()
+    while health.is_starting and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(1)
+        health = await judge.health()
+    return health
 
 
 def _unexamined(

@@ -38,7 +38,7 @@ class InProcessTransport(httpx.BaseTransport):
         from app.auth import authenticate  # the client of a remote server needs none of this
         from app.main import create_app
 
-        app = create_app(self._settings)
+        app = create_app(self._settings, loads_models=False)
         app.dependency_overrides[authenticate] = _let_in
         with ExitStack() as stack:
             self._portal = stack.enter_context(start_blocking_portal())

@@ -51,14 +51,23 @@ people. `p_a` is always the probability that `response_a` is better: 0.83 means 
 
 
 def create_app(
-    settings: Settings | None = None, *, judge_transport: httpx.AsyncBaseTransport | None = None
+    settings: Settings | None = None,
+    *,
+    judge_transport: httpx.AsyncBaseTransport | None = None,
+    loads_models: bool = True,
 ) -> FastAPI:
-    """Return the service. It opens its database and judges when it starts, not here."""
+    """Return the service. It opens its database and judges when it starts, not here.
+
+    Args:
+        settings: Read from the environment by default.
+        judge_transport: How judges behind HTTP are reached; the network by default.
+        loads_models: Hosted models load when the service starts, not when they are first asked.
+    """
     settings = settings or Settings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_runtime(settings, judge_transport) as running:
+        async with open_runtime(settings, judge_transport, loads_models) as running:
             app.state.runtime = running
             await _start_work(running)
             stopping = Stopping()
@@ -97,7 +106,9 @@ def _features() -> APIRouter:
 
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, transport: httpx.AsyncBaseTransport | None = None
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None = None,
+    loads_models: bool = True,
 ) -> AsyncIterator[Runtime]:
     """Open database and judges, and close them again, also when a later step of opening fails."""
     async with AsyncExitStack() as stack:
@@ -105,7 +116,7 @@ async def open_runtime(
         stack.push_async_callback(db.aclose)
         await upgrade(db)
         config = settings.load_config()
-        engines = EngineHost()
+        engines = EngineHost(is_eager=loads_models)
         stack.push_async_callback(engines.aclose)
         load = partial(load_registry, config, db, transport, engines)
         running = Runtime(settings=settings, db=db, registry=await load(), load_registry=load)

@@ -56,10 +56,11 @@ class JudgeSpec:
 
 @dataclass(frozen=True, slots=True)
 class JudgeHealth:
-    """Whether a judge can answer, and if not, why."""
+    """Whether a judge can answer, and if not, why; `is_starting`: it will, without being told."""
 
     is_ready: bool
     detail: str = ""
+    is_starting: bool = False
 
 
 @runtime_checkable

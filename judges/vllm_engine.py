@@ -52,7 +52,7 @@ class VllmEngine:
         self._open = open_engine or open_vllm
         self._pause = pause
         self._opened: OpenedEngine | None = None
-        self._detail = "waits for its turn to load"
+        self._detail = "the model loads when it is first asked"
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -67,17 +67,24 @@ class VllmEngine:
         """Why there is no running engine."""
         return self._detail
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether it loads for the first time."""
+        return self._task is not None and not self._changed.is_set()
+
     def start(self) -> None:
         """Begin to load the model; returns at once."""
         if self._task is None:
+            self._detail = "waits for its turn to load"
             self._task = asyncio.create_task(self._keep(), name=f"engine {self.settings.model}")
 
     async def wait(self, seconds: float) -> OpenedEngine:
-        """Return the engine, waiting while it loads for the first time.
+        """Return the engine, which begins to load if nobody has told it to, and is waited for.
 
         Raises:
             EngineUnavailable: it has not loaded in this time, has failed to, or has died.
         """
+        self.start()
         if self._opened is None and not self._changed.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), seconds)
@@ -143,19 +150,22 @@ class EngineHost:
 
     Args:
         open_engine: Starts an engine; vLLM by default.
+        is_eager: Models load at once, not when they are first asked.
     """
 
-    def __init__(self, open_engine: Open | None = None) -> None:
+    def __init__(self, open_engine: Open | None = None, *, is_eager: bool = True) -> None:
         self._open = open_engine
+        self._is_eager = is_eager
         self._engines: dict[str, VllmEngine] = {}
         self._turn = asyncio.Lock()
 
     def engine(self, settings: EngineSettings) -> VllmEngine:
-        """Return the engine for these settings; a new one begins to load."""
+        """Return the engine for these settings."""
         if settings.key not in self._engines:
             engine = VllmEngine(settings, self._turn, open_engine=self._open)
             self._engines[settings.key] = engine
-            engine.start()
+            if self._is_eager:
+                engine.start()
         return self._engines[settings.key]
 
     async def aclose(self) -> None:

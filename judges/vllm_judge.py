@@ -105,7 +105,7 @@ class VllmJudge:
     async def health(self) -> JudgeHealth:
         """Say whether the model has loaded."""
         if (opened := self._engine.opened) is None:
-            return JudgeHealth(False, self._engine.detail)
+            return JudgeHealth(False, self._engine.detail, self._engine.is_starting)
         try:
             self._desk_for(opened)
         except JudgeConfigurationInvalid as error:

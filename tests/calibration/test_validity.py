@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import pytest
 
 from calibration.certify import certify_cascade
 from calibration.preparation import Method
+from tests.calibration.baselines import published_pareto_testing
 from tests.calibration.simulation import allowed_share, broken_share
 from tests.calibration.worlds import (
     WORLDS,
+    FloatArray,
     draw_clusters,
     just_above,
     overconfident_top,
@@ -151,22 +151,31 @@ def test_switching_verdicts_keep_the_promise_over_very_many_draws() -> None:
 def test_default_answers_more_than_its_alternatives_on_random_worlds(
     n: int, over_stagewise: float, over_pareto: float
 ) -> None:
-    """Coverage at target risk .15 and failure probability .1, with a pool of 300."""
-    coverage = dict.fromkeys(("auto", "stagewise", "pareto_testing"), 0.0)
+    """Coverage at target risk .15 and failure probability .1, with a pool of 300.
+
+    Against Pareto testing as published: the form in this library answers .02 to .04 more.
+    """
+    methods: tuple[Method, ...] = ("auto", "stagewise", "pareto_testing")
+    coverage = dict.fromkeys((*methods, "published"), 0.0)
     broken = dict.fromkeys(coverage, 0)
     for draw in range(_WORLDS):
         rng = np.random.default_rng([6, draw])
         world = random_world(rng)
         sample, pool = world.draw(n, rng), world.pool(300, rng)
-        for method in coverage:
-            thresholds = certify_cascade(
-                *sample, target_risk=0.15, pool=pool, method=cast(Method, method), rng=rng
+        found: dict[str, FloatArray] = {
+            method: certify_cascade(
+                *sample, target_risk=0.15, pool=pool, method=method, rng=rng
             ).thresholds
-            coverage[method] += world.truth(thresholds).coverage / _WORLDS
-            broken[method] += world.breaks(thresholds, 0.15)
+            for method in methods
+        }
+        found["published"] = published_pareto_testing(*sample, 0.15, 0.1, rng)
+        for name, thresholds in found.items():
+            coverage[name] += world.truth(thresholds).coverage / _WORLDS
+            broken[name] += world.breaks(thresholds, 0.15)
     print(f"n {n}: coverage {coverage}, broken promises {broken} of {_WORLDS}")  # noqa: T201
     assert coverage["auto"] >= over_stagewise * coverage["stagewise"]
-    assert coverage["auto"] >= over_pareto * coverage["pareto_testing"]
+    assert coverage["auto"] >= over_pareto * coverage["published"]
+    assert coverage["auto"] >= coverage["pareto_testing"]
     assert max(broken.values()) / _WORLDS <= allowed_share(0.1, _WORLDS)
 
 

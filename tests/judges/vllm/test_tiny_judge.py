@@ -1,0 +1,193 @@
+"""A judge that means something, from end to end: labels in, certificates out, and they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.main import create_app
+from app.settings import Settings
+from calibration import certify_cascade, decide
+from examples.tiny_judge import task
+from examples.tiny_judge.task import DrawnPair
+from tests.app.rows import upload
+from tests.conftest import client_of
+from tests.judges.vllm.conftest import ENGINE, LOADING_SECONDS
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+FOLDER: Final = Path(task.__file__).parent
+TARGETS: Final = (0.9, 0.95)
+CALIBRATION_PAIRS: Final = 300
+REPETITIONS: Final = 20
+MAY_BREAK: Final = 5  # of 20 that each break with probability .1: more has probability .011
+WAIT_SECONDS: Final = 600.0
+
+FloatArray = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+async def client(
+    environment: None, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The service in this process, hosting the committed model."""
+    folder = tmp_path_factory.mktemp("service")
+    config = folder / "tribunal.toml"
+    config.write_text(table())
+    settings = Settings(
+        database_url=f"sqlite+aiosqlite:///{folder}/test.db",
+        config=config,
+        shard_size=500,
+        spool_dir=folder,
+    )
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as opened:
+        async with asyncio.timeout(LOADING_SECONDS):
+            while not (await opened.get("/readyz")).json()["judges"]["tiny"]["ready"]:
+                await asyncio.sleep(0.2)
+        yield opened
+
+
+def table() -> str:
+    options = {**ENGINE, "max_model_len": 2048}
+    engine = ", ".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
+    return f"""
+[judges.tiny]
+kind = "vllm"
+model = "{FOLDER / "weights"}"
+template = "{FOLDER / "prompt.toml"}"
+endpoint = "completions"
+engine = {{ {engine} }}
+[cascades.tiny]
+judges = ["tiny"]
+"""
+
+
+async def test_labels_give_certificates_at_both_targets(client: httpx.AsyncClient) -> None:
+    rng = np.random.default_rng(1)
+    rows = [task.row(drawn, rng) for drawn in task.draw_pairs(rng, CALIBRATION_PAIRS, "labelled")]
+    await upload(client, "labelled", rows)
+    for target in TARGETS:
+        certificate = await certified(client, "labelled", target)
+        assert certificate["status"] == "certified", certificate
+        found = certificate["calibration"]
+        assert found["pairs"] == CALIBRATION_PAIRS
+        print(
+            f"\ntarget {target}: threshold {certificate['thresholds'][0]['threshold']:.4f},"
+            f" coverage {found['coverage']:.3f}, agreement {found['agreement']:.3f}"
+        )
+
+
+@pytest.mark.parametrize("n", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+async def test_certificates_keep_their_promise_on_fresh_pairs(
+    client: httpx.AsyncClient, n: int
+) -> None:
+    rng = np.random.default_rng(n)
+    pool, fresh = (task.draw_pairs(rng, n, f"{name}{n}") for name in ("pool", "fresh"))
+    scored = Scored.of(pool, await scores(client, f"pool{n}", pool))
+    truth = Scored.of(fresh, await scores(client, f"fresh{n}", fresh))
+    best = task.best_agreement(fresh)
+    error = truth.calibration_error()
+    print(f"\n{n} fresh pairs: agreement {truth.right.mean():.3f} (best possible {best:.3f}),")
+    print(f"mean confidence {truth.confidence.mean():.3f}, calibration error {error:.3f}")
+    assert truth.right.mean() > best - 0.04
+    assert error < 0.05
+    for target in TARGETS:
+        outcomes = [repetition(scored, truth, target, draw) for draw in range(REPETITIONS)]
+        agreements = np.array([agreement for agreement, _ in outcomes])
+        coverages = np.array([coverage for _, coverage in outcomes])
+        broken = int((agreements < target).sum())
+        print(
+            f"target {target}: {broken} of {REPETITIONS} below it, worst {agreements.min():.4f},"
+            f" coverage {coverages.mean():.3f} ({coverages.min():.3f} to {coverages.max():.3f})"
+        )
+        assert broken <= MAY_BREAK
+        assert (coverages > 0).sum() >= REPETITIONS - MAY_BREAK, "nothing was promised"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Pairs with what the judge said of them and what people say.
+
+    Attributes:
+        p_a: Probability that a person prefers a, by the task.
+        says_a: Whether the judge prefers a.
+        confidence: How sure it is; nan where it prefers neither.
+    """
+
+    p_a: FloatArray
+    says_a: NDArray[np.bool_]
+    confidence: FloatArray
+
+    @classmethod
+    def of(cls, drawn: Sequence[DrawnPair], judged: FloatArray) -> Scored:
+        confidence = np.where(judged == 0.5, np.nan, np.maximum(judged, 1 - judged))
+        return cls(np.array([pair.p_a for pair in drawn]), judged > 0.5, confidence)
+
+    @property
+    def right(self) -> FloatArray:
+        """How probable it is that a person agrees with the judge on each pair."""
+        return np.where(self.says_a, self.p_a, 1 - self.p_a)
+
+    def calibration_error(self, bins: int = 10) -> float:
+        """Return the expected calibration error over bins of equally many pairs."""
+        parts = np.array_split(np.argsort(self.confidence), bins)
+        gaps = [abs(self.right[part].mean() - self.confidence[part].mean()) for part in parts]
+        return float(np.mean(gaps))
+
+
+def repetition(scored: Scored, truth: Scored, target: float, draw: int) -> tuple[float, float]:
+    """Certify on other pairs with new labels; return true agreement and coverage on fresh pairs."""
+    rng = np.random.default_rng([draw, round(target * 100)])
+    chosen = rng.choice(len(scored.p_a), CALIBRATION_PAIRS, replace=False)
+    labels_a = rng.random(CALIBRATION_PAIRS) < scored.p_a[chosen]
+    certificate = certify_cascade(
+        scored.confidence[chosen, None],
+        (labels_a == scored.says_a[chosen])[:, None],
+        target_risk=round(1 - target, 12),
+        rng=rng,
+    )
+    is_answered = decide(truth.confidence[:, None], certificate.thresholds) == 0
+    agreement = truth.right[is_answered].mean() if is_answered.any() else 1.0
+    return float(agreement), float(is_answered.mean())
+
+
+async def certified(client: httpx.AsyncClient, dataset: str, target: float) -> dict[str, Any]:
+    body = {"dataset": dataset, "cascade": "tiny", "target_agreement": target}
+    created = await client.post("/v1/calibrations", json=body)
+    assert created.status_code in (201, 202), created.text
+    return await ended(client, f"/v1/calibrations/{created.json()['id']}")
+
+
+async def scores(
+    client: httpx.AsyncClient, dataset: str, drawn: Sequence[DrawnPair]
+) -> FloatArray:
+    """Return the probability of a that the hosted judge gives each pair, by a batch."""
+    await upload(client, dataset, [task.row(one) for one in drawn])
+    created = await client.post("/v1/batches", json={"dataset": dataset, "cascade": "tiny"})
+    assert created.status_code == 202, created.text
+    path = f"/v1/batches/{created.json()['id']}"
+    batch = await ended(client, path)
+    assert batch["status"] == "completed"
+    assert batch["request_counts"]["failed"] == 0
+    lines = (await client.get(f"{path}/results")).text.splitlines()
+    found = {one["id"]: one["tiers"][0]["p_a"] for one in map(json.loads, lines)}
+    return np.array([found[one.pair.id] for one in drawn], dtype=np.float64)
+
+
+async def ended(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            body: dict[str, Any] = (await client.get(path)).json()
+            if body["status"] not in ("pending", "running", "validating", "in_progress", "finalizing"):
+                return body
+            await asyncio.sleep(0.1)
