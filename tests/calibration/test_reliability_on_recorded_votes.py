@@ -63,7 +63,7 @@ def rows_of(subset: str) -> list[Row]:
     return [row for row in pairs("llmbar") if row["subset"].startswith(prefix[subset])]
 
 
-def vote_shares(subset: str, model: str) -> Votes:
+def vote_shares(subset: str, model: str, *, keeps_failed: bool = False) -> Votes:
     confidence, correct = [], []
     for row in rows_of(subset):
         said = [
@@ -77,6 +77,9 @@ def vote_shares(subset: str, model: str) -> Votes:
             share = parsed.count(CODE[row["human"][0]["label"]]) / len(parsed)
             confidence.append(max(share, 1 - share))
             correct.append(share > 0.5)
+        elif keeps_failed:
+            confidence.append(np.nan)
+            correct.append(False)
     return Votes(np.array(confidence), np.array(correct))
 
 
