@@ -41,6 +41,11 @@ class AnnotatorAnswers:
     a_first: Answer
     a_second: Answer | None
 
+    @classmethod
+    def of_orders(cls, answers: Sequence[Answer]) -> AnnotatorAnswers:
+        """Return the answers to one order, or to both."""
+        return cls(answers[0], answers[1] if len(answers) > 1 else None)
+
     @property
     def given(self) -> tuple[Answer, ...]:
         """The answers to what was asked."""
@@ -71,7 +76,7 @@ def score_of_answers(
     usage = sum((answer.usage for answer in answers), TokenUsage())
     is_usage_known = all(answer.is_usage_known for answer in answers)
     rows = () if failures else tuple(_row(annotator) for annotator in annotators)
-    mean = None if failures else mean_preference(p for row in rows for p in row if p is not None)
+    mean = mean_of_answers(annotators)
     has_ties = any(len(said.shares) > 2 for said in probabilities)
     return Score(
         judge=spec.name,
@@ -86,6 +91,15 @@ def score_of_answers(
         seconds=seconds,
         flags=tuple(sorted({*flags, *_flags(answers, probabilities)})),
     )
+
+
+def mean_of_answers(annotators: Sequence[AnnotatorAnswers]) -> Preference | None:
+    """Return the mean over all answers, each mapped back to a and b; None where one failed."""
+    given = [answer for annotator in annotators for answer in annotator.given]
+    if any(isinstance(answer.said, JudgeFailure) for answer in given):
+        return None
+    rows = [_row(annotator) for annotator in annotators]
+    return mean_preference(p for row in rows for p in row if p is not None)
 
 
 def _row(annotator: AnnotatorAnswers) -> tuple[Preference, Preference | None]:

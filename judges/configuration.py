@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from judges.annotators import MAX_ANNOTATORS, ExampleLabels
+from judges.early_stop import EarlyStop
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai_replies import Endpoint
 from judges.openai_settings import Confidence, Orders
@@ -58,6 +59,8 @@ class AskedTable(_Table):
     labels: list[str] = Field(default_factory=lambda: list(_DEFAULT_LABELS))
     endpoint: Endpoint = "chat"
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    early_annotators: Annotated[int, Field(ge=1, lt=MAX_ANNOTATORS)] | None = None
+    early_confidence: Annotated[float, Field(gt=0.5, le=1)] | None = None
     price_input: Price | None = None
     price_output: Price | None = None
 
@@ -76,6 +79,21 @@ class AskedTable(_Table):
         """How long one answer may be."""
         is_verbalized = self.confidence == "verbalized"
         return self.max_tokens or (_VERBALIZED_TOKENS if is_verbalized else 1)
+
+    @property
+    def early_stop(self) -> EarlyStop | None:
+        """When not all annotators are asked."""
+        if self.early_annotators is None or self.early_confidence is None:
+            return None
+        return EarlyStop(self.early_annotators, self.early_confidence)
+
+    @model_validator(mode="after")
+    def _early_stop_is_whole(self) -> Self:
+        if (self.early_annotators is None) != (self.early_confidence is None):
+            raise ValueError("early_annotators: goes with early_confidence")
+        if self.early_annotators is not None and self.early_annotators >= self.annotators:
+            raise ValueError(f"early_annotators: must be fewer than {self.annotators} annotators")
+        return self
 
     @model_validator(mode="after")
     def _examples_have_a_source(self) -> Self:

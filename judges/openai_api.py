@@ -21,6 +21,7 @@ from judges.adaptive_slots import AdaptiveSlots
 from judges.annotators import ExampleSets
 from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
+from judges.early_stop import ask_annotators
 from judges.errors import JudgeConfigurationInvalid
 from judges.label_tokens import LabelMatcher, LabelProbabilities
 from judges.openai_replies import (
@@ -87,15 +88,16 @@ class OpenAIJudge:
         if self._settings.orders == "both":
             queries.append(self._template.query(pair, swapped=True))
         halt = _Halt()
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                [group.create_task(self._ask(Prompt(shared, q.text), halt)) for q in queries]
-                for shared in self._shared
-            ]
-        answers = [[task.result() for task in asked] for asked in tasks]
+
+        async def ask(annotator: int) -> AnnotatorAnswers:
+            prompts = [Prompt(self._shared[annotator], query.text) for query in queries]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._ask(prompt, halt)) for prompt in prompts]
+            return AnnotatorAnswers.of_orders([task.result() for task in tasks])
+
         return score_of_answers(
             self._spec,
-            [AnnotatorAnswers(row[0], row[1] if len(row) > 1 else None) for row in answers],
+            await ask_annotators(len(self._shared), ask, self._settings.early_stop),
             seconds=self._clock() - started,
             flags=queries[0].flags,
         )

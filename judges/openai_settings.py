@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from judges.annotators import ExampleSets, example_prompts, examples_hash
 from judges.base import JudgeSpec
+from judges.early_stop import EarlyStop
 from judges.openai_replies import Endpoint
 from judges.prompts import Prompt, PromptTemplate
 from judges.token_requests import TokenRequests
@@ -40,6 +41,7 @@ class OpenAISettings:
         retry_wait_s: Seconds before the first retry where the server does not say; doubles.
         longest_wait_s: The most that is waited between two attempts. A server that asks for more
             is not asked again.
+        early_stop: When not all annotators are asked.
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
         api_key_env: Environment variable that holds the key; its value is never stored.
@@ -61,6 +63,7 @@ class OpenAISettings:
     attempts: int = 5
     retry_wait_s: float = 0.5
     longest_wait_s: float = 60.0
+    early_stop: EarlyStop | None = None
     price_input: float | None = None
     price_output: float | None = None
     api_key_env: str | None = None
@@ -101,6 +104,7 @@ def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSet
         "orders": settings.orders,
         "confidence": settings.confidence,
         "annotators": len(sets),
+        **({"early_stop": asdict(settings.early_stop)} if settings.early_stop else {}),
         "examples": examples_hash(sets),
         "max_tokens": settings.max_tokens,
         "top_logprobs": settings.top_logprobs,

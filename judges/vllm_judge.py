@@ -16,6 +16,7 @@ from typing import Final
 from judges.annotators import ExampleSets
 from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
+from judges.early_stop import ask_annotators
 from judges.engines import EngineAnswer, EngineUnavailable, OpenedEngine
 from judges.errors import JudgeConfigurationInvalid
 from judges.label_ids import LabelIds, find_label_ids, read_label_logprobs
@@ -187,13 +188,13 @@ class VllmJudge:
     async def _answers(
         self, desk: _Desk, queries: Sequence[tuple[int, ...]]
     ) -> list[AnnotatorAnswers]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                [group.create_task(self._answer(desk, (*shared, *query))) for query in queries]
-                for shared in desk.shared
-            ]
-        rows = [[task.result() for task in asked] for asked in tasks]
-        return [AnnotatorAnswers(row[0], row[1] if len(row) > 1 else None) for row in rows]
+        async def ask(annotator: int) -> AnnotatorAnswers:
+            prompts = [(*desk.shared[annotator], *query) for query in queries]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._answer(desk, prompt)) for prompt in prompts]
+            return AnnotatorAnswers.of_orders([task.result() for task in tasks])
+
+        return await ask_annotators(len(desk.shared), ask, self._settings.early_stop)
 
     async def _answer(self, desk: _Desk, prompt: tuple[int, ...]) -> Answer:
         async with self._slots:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from judges.annotators import ExampleSets, example_prompts, examples_hash
 from judges.base import JudgeSpec
+from judges.early_stop import EarlyStop
 from judges.engines import EngineSettings
 from judges.model_folder import folder_hash
 from judges.openai_replies import Endpoint
@@ -49,6 +50,7 @@ class VllmSettings:
         concurrency: Prompts in flight.
         timeout_s: Seconds that one pair may take, and that the first one waits while the model
             loads.
+        early_stop: When not all annotators are asked.
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
     """
@@ -65,6 +67,7 @@ class VllmSettings:
     overflow: Overflow = "fail"
     concurrency: int = 256
     timeout_s: float = 600.0
+    early_stop: EarlyStop | None = None
     price_input: float | None = None
     price_output: float | None = None
 
@@ -94,6 +97,7 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
         "orders": settings.orders,
         "confidence": settings.confidence,
         "annotators": len(sets),
+        **({"early_stop": asdict(settings.early_stop)} if settings.early_stop else {}),
         "examples": examples_hash(sets),
         "max_tokens": settings.max_tokens if settings.confidence == "verbalized" else 1,
         "thinking": [settings.thinking_tokens, settings.thinking_end],
