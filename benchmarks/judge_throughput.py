@@ -5,6 +5,9 @@ beginnings of about 1,500 tokens are shared by all pairs, and whose pairs have a
 in the same run: the same prompts one pair at a time without a prefix cache, as the reference
 implementation asks; and vLLM's own offline `generate`, given all prompts of a round at once. Rounds
 take turns and every round has pairs of its own. Wall time: the engines are other processes.
+
+On a GPU: `--shape 8b --pairs 400 --engine '{"gpu_memory_utilization": 0.28}' --peak-tflops 989`; the three
+engines share it.
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ ANNOTATORS: Final = 5
 EXAMPLES: Final = 3
 OF_THE_BOUND: Final = 0.85
 OF_OFFLINE: Final = 0.9
+# hidden size, inner size, layers, heads, key and value heads: of common models
+SHAPES: Final = {"1b": (2048, 8192, 16, 32, 8), "8b": (4096, 14336, 32, 32, 8)}
+_VOCABULARY: Final = 128_256
 _WORDS: Final = [
     "river",
     "stone",
@@ -200,16 +206,70 @@ def _ratios(taken: dict[str, list[Round]]) -> dict[str, Any]:
     }
 
 
+def _dummy(folder: Path, shape: str) -> Path:
+    """Write a model's configuration and tokenizer, without weights, and return the folder."""
+    from transformers import Qwen2Config
+
+    from tests.judges.vllm.tiny_models import byte_level_tokenizer
+
+    hidden, inner, layers, heads, key_heads = SHAPES[shape]
+    tokenizer = byte_level_tokenizer()
+    tokenizer.save_pretrained(folder)
+    Qwen2Config(
+        architectures=["Qwen2ForCausalLM"],
+        vocab_size=_VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+        max_position_embeddings=4096,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        dtype="bfloat16",
+    ).save_pretrained(folder)
+    return folder
+
+
+def _utilisation(model: Path, found: dict[str, Any], peak_tflops: float) -> dict[str, float]:
+    """Return the share of the GPU's peak that the uncached prompt tokens used.
+
+    A token costs two operations a weight of the layers; attention is left out, so the share is
+    understated a little.
+    """
+    config = json.loads((model / "config.json").read_text())
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    share = config["num_key_value_heads"] / config["num_attention_heads"]
+    weights = config["num_hidden_layers"] * hidden * (hidden * (2 + 2 * share) + 3 * inner)
+    fresh = found["prompt_tokens_per_pair"] * (1 - found["cached_share"])
+    flops = 2 * weights * fresh * found["pairs_per_second"]["service"]
+    return {"layer_weights": weights, "model_flop_utilisation": flops / (peak_tflops * 1e12)}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.judge_throughput")
     parser.add_argument("--model", help="a model's folder; default: a tiny one, made for the run")
+    parser.add_argument(
+        "--shape", choices=list(SHAPES), help="a model of this size with random weights, for a GPU"
+    )
+    parser.add_argument("--peak-tflops", type=float, help="of the GPU, to say what share is used")
+    parser.add_argument(
+        "--shape", choices=list(SHAPES), help="a model of this size with random weights, for a GPU"
+    )
+    parser.add_argument("--peak-tflops", type=float, help="of the GPU, to say what share is used")
     parser.add_argument("--pairs", type=int, default=8, help="pairs a round (default 8)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--engine", type=json.loads, help="options of vLLM's engine, as JSON")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         model, engine = options.model, options.engine
+        if options.shape is not None:
+            model = str(_dummy(Path(folder), options.shape))
+            engine = {"load_format": "dummy", "max_model_len": 4096, **(engine or {})}
+        if options.shape is not None:
+            model = str(_dummy(Path(folder), options.shape))
+            engine = {"load_format": "dummy", "max_model_len": 4096, **(engine or {})}
         if model is None:
             from tests.judges.vllm.conftest import ENGINE, ENVIRONMENT
             from tests.judges.vllm.tiny_models import make_tiny
@@ -217,11 +277,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.environ.update(ENVIRONMENT)
             model = str(make_tiny(Path(folder), "qwen2", hidden=128))
             engine = engine or ENGINE
-        print(
-            json.dumps(
-                asyncio.run(measure(model, engine or {}, options.pairs, options.rounds)), indent=1
-            )
-        )
+        found = asyncio.run(measure(model, engine or {}, options.pairs, options.rounds))
+        if options.peak_tflops:
+            found |= _utilisation(Path(model), found, options.peak_tflops)
+        print(json.dumps(found, indent=1))
     return 0
 
 

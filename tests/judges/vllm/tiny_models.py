@@ -39,7 +39,7 @@ def make_tiny(
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = _byte_level() if kind == "qwen2" else _metaspace()
+    tokenizer = byte_level_tokenizer() if kind == "qwen2" else _metaspace()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)
     sizes: dict[str, Any] = {
@@ -68,7 +68,8 @@ def make_tiny(
     return folder
 
 
-def _byte_level() -> Any:
+def byte_level_tokenizer() -> Any:
+    """Return a byte-level BPE of 2,000 tokens with a chat template that knows thinking."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
