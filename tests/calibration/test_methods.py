@@ -9,6 +9,7 @@ import pytest
 
 from calibration import certify_cascade, decide
 from calibration.binomial import upper_bound
+from calibration.errors import InvalidArgument
 from tests.calibration.test_certify import certified, friendly, same
 from tests.calibration.worlds import COSTS, random_world
 
@@ -198,3 +199,41 @@ def test_methods_answer_what_they_can_on_a_random_world() -> None:
             for seed in (1, 2)
         )
     )  # fmt: skip
+
+
+def test_very_many_labels_are_tested_at_thresholds_that_the_pool_fixes() -> None:
+    """Above 100,000 pairs not every break point is a node; thresholds still answer as they say."""
+    rng = np.random.default_rng(3)
+    n = 120_000
+    confidence = rng.uniform(0.5, 1, (n, 2))
+    correct = rng.uniform(size=(n, 2)) < confidence
+    pool = rng.uniform(0.5, 1, (1000, 2))
+    certificate = certify_cascade(
+        confidence, correct, target_risk=0.2, method="diagonal", pool=pool, rng=rng
+    )
+    (path,) = certificate.paths
+    assert path.nodes <= 2_002
+    tier = decide(confidence, certificate.thresholds)
+    assert (tier >= 0).mean() == pytest.approx(certificate.coverage)
+    right = correct[np.arange(n), tier][tier >= 0].mean()
+    assert 0.8 <= right <= 0.81
+
+
+def test_one_pair_is_too_few_to_learn_an_order_from() -> None:
+    certificate = certify_cascade(
+        [[0.9, 0.8]], [[True, True]], target_risk=0.2, method="pareto_testing",
+        pool=[[0.9, 0.8]], rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert not certificate.is_certified
+
+
+@pytest.mark.parametrize(
+    ("exposure", "match"),
+    [([1.0], r"exposure must have shape \(2,\)"), ([0.0, 1.0], "exposure must lie in")],
+)
+def test_bad_exposure_is_named(exposure: list[float], match: str) -> None:
+    with pytest.raises(InvalidArgument, match=match):
+        certify_cascade(
+            [[0.9], [0.8]], [[True], [True]], target_risk=0.2, exposure=exposure,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
