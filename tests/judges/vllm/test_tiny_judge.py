@@ -18,19 +18,24 @@ from app.main import create_app
 from app.settings import Settings
 from calibration import certify_cascade, decide
 from examples.tiny_judge import task
+from examples.tiny_judge.measure import WEIGHTS
+from examples.tiny_judge.sequences import TEMPLATE, Layout, draw_sequence
 from examples.tiny_judge.task import DrawnPair
+from examples.tiny_judge.train import Stage, train
 from tests.app.rows import upload
 from tests.conftest import client_of
 from tests.judges.vllm.conftest import ENGINE, LOADING_SECONDS
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
-FOLDER: Final = Path(task.__file__).parent
 TARGETS: Final = (0.9, 0.95)
 CALIBRATION_PAIRS: Final = 300
 REPETITIONS: Final = 20
 MAY_BREAK: Final = 5  # of 20 that each break with probability .1: more has probability .011
 WAIT_SECONDS: Final = 600.0
+ALONE: Final = 4
+UNDER_WAY: Final = ("pending", "running", "validating", "in_progress", "finalizing")
+CASCADE: Final = '[cascades.tiny]\njudges = ["tiny"]\n'
 
 FloatArray = NDArray[np.float64]
 
@@ -42,7 +47,8 @@ async def client(
     """The service in this process, hosting the committed model."""
     folder = tmp_path_factory.mktemp("service")
     config = folder / "tribunal.toml"
-    config.write_text(table())
+    few_shot = [few(f"one-{seed}", 1, seed) for seed in range(ALONE)] + [few("five", 5, 0)]
+    config.write_text(table("tiny") + CASCADE + "".join(few_shot))
     settings = Settings(
         database_url=f"sqlite+aiosqlite:///{folder}/test.db",
         config=config,
@@ -52,23 +58,34 @@ async def client(
     app = create_app(settings)
     async with app.router.lifespan_context(app), client_of(app) as opened:
         async with asyncio.timeout(LOADING_SECONDS):
-            while not (await opened.get("/readyz")).json()["judges"]["tiny"]["ready"]:
+            while not await is_ready(opened):  # noqa: ASYNC110 - as a probe does
                 await asyncio.sleep(0.2)
         yield opened
 
 
-def table() -> str:
+async def is_ready(client: httpx.AsyncClient) -> bool:
+    return bool((await client.get("/readyz")).json()["judges"]["tiny"]["ready"])
+
+
+def table(name: str) -> str:
     options = {**ENGINE, "max_model_len": 2048}
     engine = ", ".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
     return f"""
-[judges.tiny]
+[judges.{name}]
 kind = "vllm"
-model = "{FOLDER / "weights"}"
-template = "{FOLDER / "prompt.toml"}"
+model = "{WEIGHTS}"
+template = "{TEMPLATE}"
 endpoint = "completions"
 engine = {{ {engine} }}
-[cascades.tiny]
-judges = ["tiny"]
+"""
+
+
+def few(name: str, annotators: int, seed: int) -> str:
+    """Return a judge that is shown four examples of one population."""
+    return f"""{table(name)}annotators = {annotators}
+examples = 4
+examples_from = "shots"
+examples_seed = {seed}
 """
 
 
@@ -80,9 +97,9 @@ async def test_labels_give_certificates_at_both_targets(client: httpx.AsyncClien
         certificate = await certified(client, "labelled", target)
         assert certificate["status"] == "certified", certificate
         found = certificate["calibration"]
-        assert found["pairs"] == CALIBRATION_PAIRS
-        print(
-            f"\ntarget {target}: threshold {certificate['thresholds'][0]['threshold']:.4f},"
+        assert found["pairs"] + found["set_aside"] == CALIBRATION_PAIRS
+        say(
+            f"target {target}: threshold {certificate['thresholds'][0]['threshold']:.4f},"
             f" coverage {found['coverage']:.3f}, agreement {found['agreement']:.3f}"
         )
 
@@ -97,8 +114,10 @@ async def test_certificates_keep_their_promise_on_fresh_pairs(
     truth = Scored.of(fresh, await scores(client, f"fresh{n}", fresh))
     best = task.best_agreement(fresh)
     error = truth.calibration_error()
-    print(f"\n{n} fresh pairs: agreement {truth.right.mean():.3f} (best possible {best:.3f}),")
-    print(f"mean confidence {truth.confidence.mean():.3f}, calibration error {error:.3f}")
+    say(
+        f"{n} fresh pairs: agreement {truth.right.mean():.3f} (best possible {best:.3f}),"
+        f" mean confidence {truth.confidence.mean():.3f}, calibration error {error:.3f}"
+    )
     assert truth.right.mean() > best - 0.04
     assert error < 0.05
     for target in TARGETS:
@@ -106,12 +125,56 @@ async def test_certificates_keep_their_promise_on_fresh_pairs(
         agreements = np.array([agreement for agreement, _ in outcomes])
         coverages = np.array([coverage for _, coverage in outcomes])
         broken = int((agreements < target).sum())
-        print(
+        say(
             f"target {target}: {broken} of {REPETITIONS} below it, worst {agreements.min():.4f},"
             f" coverage {coverages.mean():.3f} ({coverages.min():.3f} to {coverages.max():.3f})"
         )
         assert broken <= MAY_BREAK
         assert (coverages > 0).sum() >= REPETITIONS - MAY_BREAK, "nothing was promised"
+
+
+async def test_examples_say_what_people_like_and_five_annotators_say_it_better(
+    client: httpx.AsyncClient,
+) -> None:
+    rng = np.random.default_rng(3)
+    shots = [task.row(one, rng) for one in task.draw_pairs(rng, 60, "shot", taste=-1)]
+    await upload(client, "shots", shots)
+    drawn = task.draw_pairs(rng, 150, "liked", taste=-1)
+
+    async def agreement(judge: str) -> float:
+        judged = await scores(client, f"liked for {judge}", drawn, {"judges": [judge]})
+        return float(Scored.of(drawn, judged).right.mean())
+
+    without = await agreement("tiny")
+    alone = [await agreement(f"one-{seed}") for seed in range(ALONE)]
+    together = await agreement("five")
+    say(
+        f"agreement without examples {without:.3f}, one annotator with four {np.mean(alone):.3f}"
+        f" ({min(alone):.3f} to {max(alone):.3f}), five annotators {together:.3f}"
+        f" (best possible {task.best_agreement(drawn):.3f})"
+    )
+    assert np.mean(alone) > without + 0.05
+    assert together > np.mean(alone) + 0.005
+
+
+def test_training_writes_a_model_whose_tokens_are_read_back(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    stages = [Stage(1, 2, 1, text_weight=(1.0, 1.0)), Stage(1, 2, 2, with_taste=1.0)]
+    train(tmp_path, stages)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert model.num_parameters() == AutoModelForCausalLM.from_pretrained(WEIGHTS).num_parameters()
+    for folder in (tmp_path, WEIGHTS):
+        # transformers exchanges the rules of some kinds of models for its own
+        layout = Layout(AutoTokenizer.from_pretrained(folder))
+        batch = layout.batch([draw_sequence(np.random.default_rng(5), 2, taste=1)])
+        assert batch.lengths[0] < 150, "tags and words are a token each"
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 8e6
+
+
+def say(text: str) -> None:
+    """Report figures to whoever runs with `-s`."""
+    print(f"\n{text}", end="")  # noqa: T201 - figures are what the slow form is run for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,11 +232,14 @@ async def certified(client: httpx.AsyncClient, dataset: str, target: float) -> d
 
 
 async def scores(
-    client: httpx.AsyncClient, dataset: str, drawn: Sequence[DrawnPair]
+    client: httpx.AsyncClient,
+    dataset: str,
+    drawn: Sequence[DrawnPair],
+    cascade: str | dict[str, list[str]] = "tiny",
 ) -> FloatArray:
     """Return the probability of a that the hosted judge gives each pair, by a batch."""
     await upload(client, dataset, [task.row(one) for one in drawn])
-    created = await client.post("/v1/batches", json={"dataset": dataset, "cascade": "tiny"})
+    created = await client.post("/v1/batches", json={"dataset": dataset, "cascade": cascade})
     assert created.status_code == 202, created.text
     path = f"/v1/batches/{created.json()['id']}"
     batch = await ended(client, path)
@@ -188,6 +254,12 @@ async def ended(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             body: dict[str, Any] = (await client.get(path)).json()
-            if body["status"] not in ("pending", "running", "validating", "in_progress", "finalizing"):
+            if body["status"] not in (
+                "pending",
+                "running",
+                "validating",
+                "in_progress",
+                "finalizing",
+            ):
                 return body
             await asyncio.sleep(0.1)
