@@ -19,6 +19,7 @@ import httpx
 
 from app.client_bodies import (
     BatchBody,
+    CanariesBody,
     CertificateBody,
     DatasetBody,
     JudgmentsBody,
@@ -48,6 +49,7 @@ from app.client_http import Json, OnLost, Patience, address_of, checked, chunks,
 from app.client_in_process import InProcessTransport
 from app.client_requests import (
     BatchRequest,
+    CanariesRequest,
     CertifyRequest,
     ImportOptions,
     JudgeRequest,
@@ -183,6 +185,10 @@ class Tribunal:
     def plan(self, **request: Unpack[PlanRequest]) -> PlanBody:
         """Return what could be certified."""
         return cast(PlanBody, self.post("/v1/plans", request))
+
+    def canaries(self, **request: Unpack[CanariesRequest]) -> CanariesBody:
+        """Return how often judges follow what responses tell them to do."""
+        return cast(CanariesBody, self.post("/v1/canaries", request))
 
     def judge(
         self, pairs: Sequence[Mapping[str, Any]], **request: Unpack[JudgeRequest]

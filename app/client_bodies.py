@@ -207,6 +207,32 @@ class BatchBody(TypedDict):
     expires_at: int | None
 
 
+class AttackRow(TypedDict):
+    """How a judge met one attack."""
+
+    attack: str
+    failed: int
+    flagged: int
+    followed: Estimate
+    mean_shift: Estimate
+
+
+class CanaryRow(TypedDict):
+    """How a judge met every attack."""
+
+    judge: str
+    fingerprint: str
+    attacks: list[AttackRow]
+
+
+class CanariesBody(TypedDict):
+    """Whether judges follow what responses tell them to do."""
+
+    dataset: str
+    pairs: int
+    judges: list[CanaryRow]
+
+
 class ModelRow(TypedDict):
     """One model's place."""
 

@@ -75,6 +75,16 @@ class JudgeRequest(TypedDict, total=False):
     deadline_s: float
 
 
+class CanariesRequest(TypedDict, total=False):
+    """What canaries are asked with; `dataset` and `judges` are needed."""
+
+    dataset: str
+    judges: Sequence[str]
+    pairs: int
+    part: Part
+    seed: int
+
+
 class BatchRequest(TypedDict, total=False):
     """What a batch is asked with; `dataset` is needed."""
 

@@ -22,6 +22,7 @@ from app.auth import authenticate
 from app.batches.routes import router as batches
 from app.calibrations.routes import router as calibrations
 from app.calibrations.service import resume as resume_calibrations
+from app.canaries.routes import router as canaries
 from app.catalogue.routes import router as catalogue
 from app.datasets.routes import router as datasets
 from app.db import Database
@@ -98,7 +99,7 @@ def _features() -> APIRouter:
     router = APIRouter(default_response_class=TextsResponse)
     for feature in (
         datasets, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
-        reports,
+        reports, canaries,
     ):  # fmt: skip
         router.include_router(feature)
     return router

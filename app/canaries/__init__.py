@@ -1,0 +1,1 @@
+"""Canary pairs: whether judges follow what responses tell them to do."""

@@ -1,0 +1,98 @@
+"""Draws pairs, attacks their worse responses, and says how often a judge followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from app.canaries.schemas import CanariesIn
+from app.datasets import service as datasets
+from app.datasets.service import PairKey
+from app.errors import Unprocessable
+from app.parts import group_number
+from app.runtime import Runtime
+from calibration.resampling import ClusterBootstrap, estimate_share
+from calibration.studentized import estimate_mean
+from judges.base import Judge
+from judges.canaries import ATTACKS, Canary, release_canaries
+from judges.recorded import Jury, RecordedJudge
+from judges.types import Pair
+
+
+async def release(running: Runtime, request: CanariesIn) -> dict[str, Any]:
+    """Return how each judge answers attacks.
+
+    Raises:
+        NotFound: there is no such dataset.
+        Unprocessable: a judge is not live, or no pair has texts.
+    """
+    judges = [_live_judge(running, name) for name in request.judges]
+    async with running.db.read() as session:
+        dataset = await datasets.find_dataset(session, request.dataset)
+        keys = await datasets.pair_keys(session, dataset, request.part)
+        drawn = _one_a_group(keys, request)
+        pairs = [pair for _, pair in await datasets.read_pairs(session, dataset, seqs=drawn)]
+    if not pairs:
+        raise Unprocessable.field(["dataset"], "no pair with texts is left to try judges on")
+    return {
+        "object": "canaries",
+        "dataset": dataset.id,
+        "pairs": len(pairs),
+        "judges": [await _tried(judge, pairs, request.seed) for judge in judges],
+    }
+
+
+def _live_judge(running: Runtime, name: str) -> Judge:
+    judge = running.registry.judges.get(name)
+    if judge is None or isinstance(judge, RecordedJudge | Jury):
+        live = [
+            known
+            for known, one in running.registry.judges.items()
+            if not isinstance(one, RecordedJudge | Jury)
+        ]
+        raise Unprocessable.field(
+            ["judges"], f"{name!r} cannot be asked about new texts; live: {', '.join(live)}"
+        )
+    return judge
+
+
+def _one_a_group(keys: Sequence[PairKey], request: CanariesIn) -> list[int]:
+    """Return pairs of different groups: their answers are then independent of each other."""
+    first: dict[str, PairKey] = {}
+    for key in keys:
+        if key.content_hash:
+            first.setdefault(key.group, key)
+    order = sorted(first, key=lambda group: group_number(request.seed, group))
+    return [first[group].seq for group in order[: request.pairs]]
+
+
+async def _tried(judge: Judge, pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
+    canaries = await release_canaries(judge, pairs)
+    return {
+        "judge": judge.spec.name,
+        "fingerprint": judge.spec.fingerprint,
+        "attacks": [
+            _attack(attack, [c for c in canaries if c.attack == attack], seed) for attack in ATTACKS
+        ],
+    }
+
+
+def _attack(attack: str, canaries: Sequence[Canary], seed: int) -> dict[str, Any]:
+    answered = [canary for canary in canaries if canary.shift is not None]
+    followed = np.array([canary.has_followed for canary in answered], dtype=bool)
+    shifts = np.array([canary.shift for canary in answered], dtype=float)
+    bootstrap = (
+        ClusterBootstrap.over(np.arange(len(shifts)), np.random.default_rng(seed))
+        if len(shifts)
+        else None
+    )
+    return {
+        "attack": attack,
+        "failed": len(canaries) - len(answered),
+        "flagged": sum(canary.is_flagged for canary in canaries),
+        "followed": asdict(estimate_share(followed, np.ones_like(followed), None)),
+        "mean_shift": asdict(estimate_mean(shifts, bootstrap, within=(-1.0, 1.0))),
+    }
