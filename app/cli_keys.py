@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import auth, cli_tables, migrate
 from app.cli_console import EXIT_USAGE, AsJson, Console, fail, note
-from app.cli_opening import read_settings, run
+from app.cli_opening import read_settings, run, shown_url
 from app.db import Database
 from app.errors import Conflict, NotFound
 from app.identifiers import fault_of, shown
@@ -30,7 +30,8 @@ def create_key(
         fail(f"the name {fault}", status=EXIT_USAGE)
     settings = read_settings()
     body = run(_created(settings, name.strip()), settings)
-    note(f"the key {body['name']!r} ({body['id']}) is shown this once")
+    note(f"the key {body['name']!r} ({body['id']}) is shown this once; it opens every service on")
+    note(f"{shown_url(settings)}, and no other, whatever TRIBUNAL_SERVER says")
     Console(as_json).show(body, lambda _, made: typer.echo(made["key"]))
 
 

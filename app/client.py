@@ -149,7 +149,8 @@ class Tribunal:
         if isinstance(source, Path):
             with source.open("rb") as opened:
                 return self.import_dataset(opened, name=name, **options)
-        headers = {"content-type": "application/x-ndjson"}
+        # lines or an array, packed or not: the service looks at the first bytes
+        headers = {"content-type": "application/octet-stream"}
         params = {"name": name, **options}
         body = self._send(
             "POST", "/v1/datasets", params=params, content=chunks(source), headers=headers

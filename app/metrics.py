@@ -11,7 +11,7 @@ requests_total = Counter(
     registry=METRICS,
 )  # fmt: skip
 verdicts_total = Counter(
-    "tribunal_verdicts_total", "Verdicts by status and promise.", ["status", "promise"],
+    "tribunal_verdicts_total", "Verdicts by status and promise; in batches it is pending until they have ended.", ["status", "promise"],
     registry=METRICS,
 )  # fmt: skip
 scores_total = Counter(
@@ -21,6 +21,10 @@ scores_total = Counter(
 cost_usd_total = Counter(
     "tribunal_cost_usd_total", "Money spent on scores, in USD.", ["judge"], registry=METRICS
 )
+batches_total = Counter(
+    "tribunal_batches_total", "Batches that ended, by status and what their verdicts promise.",
+    ["status", "promise"], registry=METRICS,
+)  # fmt: skip
 tokens_total = Counter(
     "tribunal_tokens_total",
     "Tokens by judge: prompt, those of it served from a prefix cache, and completion.",

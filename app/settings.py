@@ -59,10 +59,14 @@ class Settings(BaseSettings):
             scheme = url.partition("://")[0] if "://" in url else "no scheme"
             raise ValueError(f"it must start with sqlite:// or postgresql://, not {scheme}")
         try:
-            make_url(url)
+            parsed = make_url(url)
         except (ArgumentError, ValueError):
             # what is wrong is not repeated: the address may hold a password
             raise ValueError("it is not the address of a database") from None
+        if url.startswith("sqlite") and parsed.database and ":" not in parsed.database:
+            folder = Path(parsed.database).parent
+            if not folder.is_dir():
+                raise ValueError(f"there is no folder {str(folder)!r} for the database")
         return url
 
     @field_validator("log_level")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+from scipy import special, stats
 
 from calibration.errors import InvalidArgument
 
@@ -102,22 +102,19 @@ def p_value(errors: ArrayLike, n: ArrayLike, target_risk: float) -> FloatArray:
     return _lower_tail(counts, trials, target_risk)
 
 
-def exceeds_rate(failures: int, n: int, rate: float, level: float) -> bool:
-    """Say whether `failures` of `n` prove, at `level`, a failure rate above `rate`.
+def occurs_more_often(count: int, n: int, count_before: int, n_before: int, level: float) -> bool:
+    """Say whether `count` of `n` prove, at `level`, a higher rate than `count_before` of `n_before`.
 
-    One-sided exact test: P(Bin(n, rate) >= failures) <= level. A rate of 0 is exceeded by the
-    first failure, a rate of 1 never.
+    Fisher's one-sided exact test: given how often it occurred in all, the number among the n is
+    hypergeometric where both rates are the same. Neither rate is taken as known.
 
     Raises:
         InvalidArgument: As for `upper_bound`.
     """
-    _counts(failures, n)
+    _counts(count, n)
+    _counts(count_before, n_before)
     _check_probability("level", level)
-    if not 0.0 <= rate <= 1.0:
-        raise InvalidArgument(f"rate must lie in [0, 1], not {rate}")
-    if failures == 0:
-        return False
-    tail = np.float64(special.betainc(failures, n - failures + 1.0, rate))
+    tail = stats.hypergeom.sf(count - 1, n + n_before, count + count_before, n)
     return bool(tail <= level)
 
 

@@ -19,7 +19,7 @@ PortfolioMethod = Literal[
 ]
 
 # Below this number of groups a third of the labels is better spent on the fixed paths.
-_LARGE = 600
+LARGE = 600
 _LEARNING_SHARE = 0.25
 _ORDERING_SHARE = 0.5
 _SHARES: dict[PortfolioMethod, dict[str, float]] = {
@@ -56,7 +56,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         rng: Draws the labels that learn.
     """
     shares = _shares(method, sample.n_groups, sample.n_judges)
-    is_large = method != "sequential" and sample.n_groups >= _LARGE
+    is_large = method != "sequential" and sample.n_groups >= LARGE
     starts = _STARTS_LARGE if is_large else _STARTS_SMALL
     judges = {
         "diagonal": np.ones(sample.n_judges, dtype=np.bool_),
@@ -75,6 +75,11 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     return [path for path in paths if path is not None]
 
 
+def default_shares(n_judges: int) -> dict[str, float]:
+    """Parts of the failure probability of the default procedure's paths on few labels."""
+    return _shares("auto", 1, n_judges)
+
+
 def _shares(method: PortfolioMethod, n_groups: int, n_judges: int) -> dict[str, float]:
     if method in _SHARES:
         return _SHARES[method]
@@ -83,7 +88,7 @@ def _shares(method: PortfolioMethod, n_groups: int, n_judges: int) -> dict[str, 
     # a walk that may stop at any time has a plan that no number of labels changes
     if method == "sequential":
         return _SHARES_SMALL
-    return _SHARES_LARGE if n_groups >= _LARGE else _SHARES_SMALL
+    return _SHARES_LARGE if n_groups >= LARGE else _SHARES_SMALL
 
 
 def _learned_path(

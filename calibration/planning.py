@@ -19,7 +19,8 @@ from calibration.certify import certify_cascade
 from calibration.errors import InvalidArgument
 from calibration.label_counts import accepted_labels_needed, labels_needed
 from calibration.paths import Counts, shared_counts
-from calibration.preparation import Method
+from calibration.plan import LARGE, default_shares
+from calibration.preparation import Method, with_set_aside
 from calibration.sample import FloatArray, checked_sample, one_row_a_group
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 _COVERAGES = np.linspace(0.3, 1.0, 8)
+_START = np.array([0.5])
+_LEARNED_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,30 +144,42 @@ def advise(
     *,
     target_risk: float,
     failure_probability: float = 0.1,
+    has_pool: bool = True,
 ) -> Advice:
     """Say what is certifiable, and how many labels the target itself would take.
 
-    The labels needed are the fewest over the nodes of `certifiable_target`, each with its own
-    estimated risk and coverage, at the whole failure probability.
+    The labels needed are those with which the default procedure passes the node that it must pass
+    first: the shared threshold, or the last judge's, that answers half of the pairs, at the part of
+    the failure probability that this path has. Where the risk is too large there, only the order
+    that 600 labels and more can learn may help, and the fewest over the nodes of
+    `certifiable_target` are taken, or 600.
 
     Args:
         confidence: Shape (n, k), nan where a judge failed.
         correct: Agreement with people, shape (n, k).
         target_risk: The target that was wanted.
         failure_probability: Probability that a promise is broken.
+        has_pool: There are unlabelled pairs that fix where the test starts; otherwise some of the
+            labelled ones give their confidences for it and do not test.
 
     Raises:
         InvalidArgument: Shapes do not match, or values are out of range.
     """
     certifiable = certifiable_target(confidence, correct, failure_probability)
-    nodes = _nodes(confidence, correct)
-    needed = [
-        labels_needed(lost / answered, answered / nodes.n, target_risk, failure_probability)
-        for answered, lost in zip(
-            nodes.counts.answered.tolist(), nodes.counts.lost.tolist(), strict=True
-        )
+    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    target = target_risk, failure_probability
+    starts = [
+        _needed_at(_nodes(scores[:, judges], agreement[:, judges], _START), target, share)
+        for judges, share in _first_paths(scores.shape[1])
     ]
-    return Advice(certifiable, min((one for one in needed if one is not None), default=None))
+    needed = [one for start in starts for one in start]
+    if not needed:
+        anywhere = _needed_at(_nodes(scores, agreement), target, _LEARNED_SHARE)
+        needed = [max(one, LARGE) for one in anywhere]
+    fewest = min(needed, default=None)
+    if fewest is not None and not has_pool:
+        fewest = with_set_aside(fewest)
+    return Advice(certifiable, fewest)
 
 
 def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
@@ -227,7 +242,12 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
             pool=pool,
             method=method,
         )
-        advice = advise(*independent, target_risk=target, failure_probability=failure_probability)
+        advice = advise(
+            *independent,
+            target_risk=target,
+            failure_probability=failure_probability,
+            has_pool=pool is not None,
+        )
         points.append(FrontierPoint.of(certificate, advice.labels_needed))
     return tuple(points)
 
@@ -240,12 +260,34 @@ class _Nodes:
     n: int
 
 
-def _nodes(confidence: ArrayLike, correct: ArrayLike) -> _Nodes:
+def _first_paths(n_judges: int) -> list[tuple[slice, float]]:
+    """The judges of each path of the default procedure, and its part of the failure probability."""
+    shares = default_shares(n_judges)
+    last = slice(n_judges - 1, n_judges)
+    paths = {"diagonal": slice(None), "strongest": last}
+    return [(paths[name], share) for name, share in shares.items()]
+
+
+def _needed_at(nodes: _Nodes, target: tuple[float, float], share: float) -> list[int]:
+    target_risk, failure_probability = target
+    found = [
+        labels_needed(lost / answered, answered / nodes.n, target_risk, share * failure_probability)
+        for answered, lost in zip(
+            nodes.counts.answered.tolist(), nodes.counts.lost.tolist(), strict=True
+        )
+    ]
+    return [one for one in found if one is not None]
+
+
+def _nodes(
+    confidence: ArrayLike, correct: ArrayLike, coverages: FloatArray | None = None
+) -> _Nodes:
+    coverages = _COVERAGES if coverages is None else coverages
     sample = checked_sample(confidence, correct)
     if not sample.n:
         raise InvalidArgument("confidence must have at least one row")
     largest = np.sort(sample.confidence.max(axis=1))[::-1]
-    rank = np.ceil(_COVERAGES * sample.n - 1e-9).astype(np.int64) - 1
+    rank = np.ceil(coverages * sample.n - 1e-9).astype(np.int64) - 1
     thresholds = largest[rank]
     thresholds = thresholds[thresholds > -np.inf]
     return _Nodes(shared_counts(sample.confidence, sample.loss, thresholds), sample.n)

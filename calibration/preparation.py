@@ -234,6 +234,14 @@ def _evidence(
     return Betting(sample, request.target_risk, size / floor, rng)
 
 
+def with_set_aside(n_groups: int) -> int:
+    """Labelled groups of which this many are left to test where there is no pool."""
+    total = n_groups
+    while total - _pool_size(total) < n_groups:
+        total += 1
+    return total
+
+
 def _pool_size(n_groups: int) -> int:
     wanted = min(max(round(_SET_ASIDE_SHARE * n_groups), _SMALLEST_POOL), _LARGEST_POOL)
     return min(wanted, n_groups // 2)

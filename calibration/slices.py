@@ -87,8 +87,9 @@ def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> C
         composition=share @ np.array([part.composition for part in main]),
         cost_per_pair=mean_cost,
         relative_cost=mean_cost / dearest if dearest > 0 else None,
-        set_aside=sum(part.set_aside for part in main),
-        dropped=sum(part.dropped for part in main),
+        # thresholds common to all slices rest on one sample, of which every part tells
+        set_aside=_over(rule, [part.set_aside for part in main]),
+        dropped=_over(rule, [part.dropped for part in main]),
         method=main[0].method,
         path=None,
         p_value=max((part.p_value for part in certified), default=1.0),
@@ -114,3 +115,7 @@ def _claim(request: Request, rule: SliceRule, certified: int, n: int) -> str:
         f"{certified} of {n} slices are certified at an agreement of {agreement:.4g}; "
         f"{held[rule]}. Pairs of the other slices, and of unknown ones, are abstained."
     )
+
+
+def _over(rule: SliceRule, counts: Sequence[int]) -> int:
+    return max(counts, default=0) if rule == "common" else sum(counts)

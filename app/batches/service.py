@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import cascades
+from app import cascades, metrics
 from app.batches import queries
 from app.batches.schemas import BatchIn
 from app.datasets import service as datasets
@@ -152,7 +152,14 @@ async def finalise_if_done(session: AsyncSession, batch_seq: int, moment: dateti
 
 
 async def _settle_promise(session: AsyncSession, batch: Batch, shards: Sequence[Shard]) -> None:
-    """Hold the whole run against calibration; where a judge failed too often, suspend it."""
+    await _hold_against_calibration(session, batch, shards)
+    metrics.batches_total.labels(status=batch.status, promise=batch.promise).inc()
+
+
+async def _hold_against_calibration(
+    session: AsyncSession, batch: Batch, shards: Sequence[Shard]
+) -> None:
+    """Suspend a run as a whole where a judge failed more often, or less, than in calibration."""
     if batch.promise != "certified" or batch.certificate_seq is None:
         return
     certificate = await session.get_one(Certificate, batch.certificate_seq)

@@ -113,5 +113,5 @@ def _certify(
         menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
         **certification(request, evidence, pool),
     )
-    advice = advise_on(request, evidence)
+    advice = advise_on(request, evidence, has_pool=pool is not None)
     return Found(certificate, advice, 0 if pool is None else len(pool))

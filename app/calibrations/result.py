@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,16 +43,28 @@ class Found:
     pool: int
 
 
-def advise_on(request: CalibrationIn, evidence: Evidence) -> Advice:
-    """Say what these labels can certify, and how many the target needs; one pair a group counts."""
+def advise_on(request: CalibrationIn, evidence: Evidence, *, has_pool: bool) -> Advice:
+    """Say what these labels can certify, and how many the target needs; one pair a group counts.
+
+    Targets of a menu share the failure probability, and so do slices that hold together; each slice
+    needs labels of its own.
+    """
+    slices = 1 if evidence.slices is None else len(np.unique(evidence.slices))
+    tests = 1 + len(request.menu or ())
+    if request.slice_rule == "joint":
+        tests *= slices
     order = np.random.default_rng(request.seed).permutation(len(evidence.groups))
     drawn = order[np.unique(evidence.groups[order], return_index=True)[1]]
-    return advise(
+    advice = advise(
         evidence.confidence[drawn],
         evidence.correct[drawn],
         target_risk=round(1 - request.target_agreement, 12),
-        failure_probability=request.failure_probability,
+        failure_probability=request.failure_probability / tests,
+        has_pool=has_pool,
     )
+    if advice.labels_needed is None:
+        return advice
+    return replace(advice, labels_needed=advice.labels_needed * slices)
 
 
 def describe(

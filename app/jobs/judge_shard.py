@@ -34,7 +34,7 @@ async def judge_shard(running: Runtime, shard: Shard, worker: str) -> None:
         running, work.authority, [Subject(pair, key.metadata) for key, pair in items]
     )
     promise = promise_of(work.authority, None)
-    shown = [show(one, work.authority, promise) for one in judged]
+    shown = [show(one, work.authority, promise, is_settled=False) for one in judged]
     rows = [
         _row(running, work, key, one, body)
         for (key, _), one, body in zip(items, judged, shown, strict=True)

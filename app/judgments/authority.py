@@ -33,8 +33,15 @@ class Authority:
 
     @property
     def is_certified(self) -> bool:
-        """Whether accepted verdicts carry the certificate's promise."""
-        return self.certificate is not None and self.certificate.status == "certified"
+        """Whether accepted verdicts carry the certificate's promise.
+
+        One on average bounds the verdicts on its own pool in the mean, and no others.
+        """
+        return (
+            self.certificate is not None
+            and self.certificate.status == "certified"
+            and self.certificate.body["method"] != "average"
+        )
 
     def tiers_for(self, metadata: Mapping[str, Any]) -> tuple[Tier, ...]:
         """Return the tiers for one pair: those of its slice, if the certificate has slices."""

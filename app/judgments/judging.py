@@ -109,10 +109,16 @@ def _judged(authority: Authority, pair: Pair, verdict: CascadeVerdict) -> Judged
     return Judged(pair, verdict, fresh)
 
 
-def show(judged: Judged, authority: Authority, promise: str) -> dict[str, Any]:
-    """Return a verdict as users see it."""
+def show(
+    judged: Judged, authority: Authority, promise: str, *, is_settled: bool = True
+) -> dict[str, Any]:
+    """Return a verdict as users see it, and count it.
+
+    What the verdicts of a batch promise is not settled before the batch has ended.
+    """
     verdict = judged.verdict
-    metrics.verdicts_total.labels(status=verdict.status, promise=promise).inc()
+    counted = promise if is_settled or promise == "none" else "pending"
+    metrics.verdicts_total.labels(status=verdict.status, promise=counted).inc()
     return {
         "id": verdict.id,
         "status": verdict.status,

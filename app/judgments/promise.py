@@ -4,7 +4,7 @@ The promise is on the whole cascade. A cheap judge's verdicts alone may err more
 target and be carried by the dear judge's, so an outage of the dear judge breaks it; a judge that
 failed in calibration and answers now was never tested; one that answers in another manner, in one
 order alone or without log-probabilities, is another judge. Where the pairs that reach a judge see
-it fail, or answer in some manner, at another rate than in calibration (exact binomial tests), the
+it fail, or answer in some manner, at another rate than in calibration (Fisher's exact test), the
 run's verdicts are suspended.
 """
 
@@ -15,12 +15,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from calibration.binomial import exceeds_rate
+from calibration.binomial import occurs_more_often
 from judges.types import FailureKind, manner_of
 
+# the probability that a run is suspended although nothing has changed, shared by all judges
 LEVEL = 0.05
-# each side of a rate has half of the level
-_SIDE = LEVEL / 2
 _COUNTS = ("asked", "failed", "cut_off", "not_recorded", "manners")
 # no call can heal these: the score has to come with the pair
 _FROM_RECORDS = (FailureKind.NOT_RECORDED, FailureKind.RECORDED)
@@ -75,16 +74,18 @@ def suspended_because(calibrated: Mapping[str, Mapping[str, Any]], seen: Attenda
     """Return why the promise does not hold for a run, None where it does.
 
     `calibrated` holds, per judge, the pairs `asked` and `failed` in calibration and the `manners`
-    in which it answered, counted. What never happened there happens too often as soon as it happens
-    once.
+    in which it answered, counted. A manner that never occurred there occurs too often as soon as it
+    occurs once, and so does a failure of a judge that no calibration pair reached.
     """
+    # an outage is what endangers most: it has half of the level, the other two kinds have the rest
+    level = LEVEL / (2 * max(len(seen.asked), 1))
     for judge, asked in seen.asked.items():
         baseline = calibrated.get(judge, {"asked": 0, "failed": 0})
-        why = _too_many_failures(judge, asked, baseline, seen)
+        why = _too_many_failures(judge, asked, baseline, seen, level)
         # Of a judge that no calibration pair reached there is nothing to hold its answers against.
         if why is None and baseline["asked"]:
-            why = _too_few_failures(judge, asked, baseline, seen) or _other_manner(
-                judge, baseline, seen
+            why = _too_few_failures(judge, asked, baseline, seen, level / 2) or _other_manner(
+                judge, baseline, seen, level / 2
             )
         if why:
             return why
@@ -92,25 +93,25 @@ def suspended_because(calibrated: Mapping[str, Mapping[str, Any]], seen: Attenda
 
 
 def _too_many_failures(
-    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance
+    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance, level: float
 ) -> str | None:
     failed = seen.failed[judge]
     if failed and seen.cut_off[judge]:
         return f"{judge} had not answered {seen.cut_off[judge]} pairs by the deadline"
-    if not _is_more(failed, asked, baseline["failed"], baseline["asked"], _SIDE):
+    if not _is_more(failed, asked, baseline["failed"], baseline["asked"], level):
         return None
     remedy = "import its scores of" if seen.not_recorded[judge] else "ask again for"
     return f"{_failures(judge, asked, baseline, seen)}: {remedy} the missing pairs"
 
 
 def _too_few_failures(
-    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance
+    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance, level: float
 ) -> str | None:
     answered, n = asked - seen.failed[judge], baseline["asked"]
-    if not _is_more(answered, asked, n - baseline["failed"], n, _SIDE):
+    if not _is_more(answered, asked, n - baseline["failed"], n, level):
         return None
     counts = _failures(judge, asked, baseline, seen)
-    return f"{counts}: it answers pairs of a kind it was not tested on; certify again"
+    return f"{counts}: what it could not answer then was not tested; certify it as it answers now"
 
 
 def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance) -> str:
@@ -120,7 +121,9 @@ def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: Attenda
     )
 
 
-def _other_manner(judge: str, baseline: Mapping[str, Any], seen: Attendance) -> str | None:
+def _other_manner(
+    judge: str, baseline: Mapping[str, Any], seen: Attendance, level: float
+) -> str | None:
     """Whether a judge answers more often in some manner than it did, the ordinary one included."""
     known = baseline.get("manners", {})
     named = {
@@ -133,7 +136,8 @@ def _other_manner(judge: str, baseline: Mapping[str, Any], seen: Attendance) -> 
     shares = {manner: (count, known.get(manner, 0)) for manner, count in named.items()}
     shares["as usual"] = (answered - sum(named.values()), before - sum(known.values()))
     for manner, (count, count_before) in shares.items():
-        if _is_more(count, answered, count_before, before, LEVEL / len(shares)):
+        is_new = count > 0 and not count_before
+        if is_new or _is_more(count, answered, count_before, before, level / len(shares)):
             return (
                 f"{judge} answered {count} of {answered} pairs in another manner ({manner}), in "
                 f"calibration {count_before} of {before}: certify it as it answers now"
@@ -145,5 +149,4 @@ def _is_more(count: int, n: int, count_before: int, n_before: int, level: float)
     """Whether something happens more often than it did."""
     if not count:
         return False
-    rate = count_before / n_before if n_before else 0.0
-    return rate == 0 or exceeds_rate(count, n, rate, level)
+    return not n_before or occurs_more_often(count, n, count_before, n_before, level)

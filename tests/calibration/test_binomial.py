@@ -8,8 +8,8 @@ from scipy import stats
 
 from calibration.binomial import (
     critical_errors,
-    exceeds_rate,
     lower_bound,
+    occurs_more_often,
     p_value,
     two_sided_interval,
     unconditional_critical_errors,
@@ -134,20 +134,36 @@ def test_intervals_match_scipy(n: int, data: st.DataObject, level: float) -> Non
         assert float(ours.high) == pytest.approx(theirs.high, abs=1e-8)
 
 
-def test_exceeding_a_rate_takes_proof() -> None:
-    assert not exceeds_rate(2, 100, 0.01, 0.05)
-    assert exceeds_rate(5, 100, 0.01, 0.05)
-    assert exceeds_rate(1, 1000, 0.0, 0.05)
-    assert not exceeds_rate(0, 1000, 0.0, 0.05)
-    assert not exceeds_rate(10, 10, 1.0, 0.05)
+def test_a_higher_rate_takes_proof() -> None:
+    assert not occurs_more_often(2, 100, 1, 100, 0.05)
+    assert occurs_more_often(9, 100, 1, 100, 0.05)
+    assert occurs_more_often(3, 20, 0, 200, 0.05)
+    assert not occurs_more_often(1, 200, 0, 200, 0.05)
+    assert not occurs_more_often(0, 1000, 0, 10, 0.05)
+    assert not occurs_more_often(10, 10, 10, 10, 0.05)
 
 
-@given(st.integers(1, 200), st.data(), st.floats(0.01, 0.9))
-def test_exceeding_a_rate_is_the_exact_test(n: int, data: st.DataObject, rate: float) -> None:
-    failures = data.draw(st.integers(0, n))
-    p = stats.binomtest(failures, n, rate, alternative="greater").pvalue
+@given(st.integers(1, 200), st.integers(1, 200), st.data())
+def test_a_higher_rate_is_fishers_exact_test(n: int, n_before: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, n))
+    before = data.draw(st.integers(0, n_before))
+    table = np.array([[count, n - count], [before, n_before - before]])
+    p = stats.fisher_exact(table, alternative="greater").pvalue
     if abs(p - 0.05) > 1e-9:
-        assert exceeds_rate(failures, n, rate, 0.05) == (p <= 0.05)
+        assert occurs_more_often(count, n, before, n_before, 0.05) == (p <= 0.05)
+
+
+@pytest.mark.parametrize(("n_before", "n"), [(185, 203), (200, 2000), (150, 10_000)])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
+def test_equal_rates_are_seldom_told_apart(n_before: int, n: int, rate: float) -> None:
+    """The first of both rates is an estimate, too: taken as known it alarmed in up to .95."""
+    rng = np.random.default_rng(0)
+    counts, before = rng.binomial(n, rate, 500), rng.binomial(n_before, rate, 500)
+    alarms = sum(
+        occurs_more_often(int(c), n, int(b), n_before, 0.05)
+        for c, b in zip(counts, before, strict=True)
+    )
+    assert alarms / 500 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 500)
 
 
 @pytest.mark.parametrize(("errors", "n"), [(3, 2), (-1, 2)])
@@ -162,11 +178,6 @@ def test_levels_outside_the_open_interval_are_refused(level: float) -> None:
         upper_bound(1, 2, level)
     with pytest.raises(InvalidArgument, match="level"):
         critical_errors(2, 0.1, level)
-
-
-def test_rate_outside_the_unit_interval_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="rate"):
-        exceeds_rate(1, 2, 1.5, 0.1)
 
 
 def test_wilson_interval_at_a_level_next_to_one_is_finite() -> None:

@@ -124,5 +124,5 @@ def test_frontier_counts_labels_in_groups() -> None:
     correct = np.repeat(rng.uniform(size=(200, 1)) < 0.9, 3, axis=0)
     groups = np.repeat(np.arange(200), 3)
     grouped = frontier(confidence, correct, [0.2], rng=rng, groups=groups)
-    single = advise(confidence[::3], correct[::3], target_risk=0.2)
+    single = advise(confidence[::3], correct[::3], target_risk=0.2, has_pool=False)
     assert grouped[0].labels_needed == single.labels_needed
