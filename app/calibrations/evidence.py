@@ -61,7 +61,8 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidenc
     labels, confidence = opinions(table, request.ties)
     agreed = correctness(labels, sample.counts, label_rule=request.label_rule, ties=request.ties)
     kept = np.flatnonzero(agreed.counts)
-    if not sample.keys and not (sample.seen_in_training or sample.held_for_examples):
+    left_out = sample.unlabelled + sample.seen_in_training + sample.held_for_examples
+    if not sample.keys and not left_out:
         raise Unprocessable.field(["dataset"], "none of its pairs has a label")
     if not kept.size:
         raise Unprocessable.field(

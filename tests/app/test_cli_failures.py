@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import subprocess
@@ -123,3 +124,20 @@ def test_a_batch_outlives_its_server(environment: Path) -> None:
 
 def test_an_unknown_batch_cannot_be_resumed(environment: Path) -> None:
     refused(tribunal("batch", "--resume", "batch_x"), 1, "404", "batch_x")
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_an_array_is_imported_like_lines(environment: Path, is_packed: bool) -> None:
+    text = json.dumps(labelled_rows(5), indent=1).encode()
+    file = environment / ("rows.json.gz" if is_packed else "rows.json")
+    file.write_bytes(gzip.compress(text) if is_packed else text)
+    ended = tribunal("import", str(file), "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["pairs"] == 5
+
+
+def test_a_database_in_no_folder_is_said(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{environment}/nowhere/cli.db")
+    refused(tribunal("doctor"), 1, "DATABASE_URL", "no folder")

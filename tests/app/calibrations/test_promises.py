@@ -65,7 +65,10 @@ async def test_every_method_makes_a_certificate_that_judges(
     response = await client.post(
         "/v1/judgments", json={"pairs": [pair], "calibration": body["calibration"]}
     )
-    assert response.json()["verdicts"][0]["calibration"] == certificate["id"]
+    (verdict,) = response.json()["verdicts"]
+    assert verdict["calibration"] == certificate["id"]
+    # what holds on average holds for the pool, and with no probability
+    assert verdict["promise"] == ("none" if method == "average" else "certified")
 
 
 async def test_simultaneous_bounds_are_told(client: httpx.AsyncClient) -> None:
