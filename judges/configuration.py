@@ -115,7 +115,14 @@ class OpenAITable(AskedTable):
     concurrency: Annotated[int, Field(ge=1)] = 64
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     attempts: Annotated[int, Field(ge=1)] = 5
+    budget_usd: Price | None = None
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _budget_has_prices(self) -> Self:
+        if self.budget_usd is not None and None in (self.price_input, self.price_output):
+            raise ValueError("budget_usd: needs price_input and price_output")
+        return self
 
     @model_validator(mode="after")
     def _tokens_have_a_tokenizer(self) -> Self:

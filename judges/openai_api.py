@@ -11,7 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import httpx
@@ -21,6 +21,7 @@ from judges.adaptive_slots import AdaptiveSlots
 from judges.annotators import ExampleSets
 from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
+from judges.budget import Budget
 from judges.early_stop import ask_annotators
 from judges.errors import JudgeConfigurationInvalid
 from judges.label_tokens import LabelMatcher, LabelProbabilities
@@ -35,7 +36,7 @@ from judges.openai_replies import (
 )
 from judges.openai_settings import OpenAISettings, request_body, spec_of
 from judges.prompts import Prompt, PromptTemplate
-from judges.retrying import CallFailed, retry_after_seconds
+from judges.retrying import CallFailed, Halt, Spent, retry_after_seconds
 from judges.token_requests import TokenRequests
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
 
@@ -64,6 +65,7 @@ class OpenAIJudge:
         self._shared = tuple(template.shared(examples) for examples in sets)
         self._matcher = LabelMatcher(template.labels)
         self._by_token = by_token
+        self._budget = Budget(settings.budget_usd, settings.price_input, settings.price_output)
         self._clock = clock
         self._spec = spec_of(settings, template, sets)
         self._key = _key_from(environ, settings.api_key_env)
@@ -87,7 +89,7 @@ class OpenAIJudge:
         queries = [self._template.query(pair)]
         if self._settings.orders == "both":
             queries.append(self._template.query(pair, swapped=True))
-        halt = _Halt()
+        halt = Halt()
 
         async def ask(annotator: int) -> AnnotatorAnswers:
             prompts = [Prompt(self._shared[annotator], query.text) for query in queries]
@@ -121,9 +123,9 @@ class OpenAIJudge:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _ask(self, prompt: Prompt, halt: _Halt) -> Answer:
+    async def _ask(self, prompt: Prompt, halt: Halt) -> Answer:
         """Ask one annotator in one order, unless another answer has failed for good."""
-        spent = _Spent()
+        spent = Spent()
         try:
             if (missing := self._missing_key()) is not None:
                 raise CallFailed(missing)
@@ -146,7 +148,7 @@ class OpenAIJudge:
         is_verbalized = self._settings.confidence == "verbalized"
         return (verbalized_labels if is_verbalized else labels_of_reply)(reply, self._matcher)
 
-    async def _with_retries(self, prompt: Prompt, halt: _Halt, spent: _Spent) -> Reply:
+    async def _with_retries(self, prompt: Prompt, halt: Halt, spent: Spent) -> Reply:
         settings = self._settings
 
         def wait_before_retry(error: Exception) -> bool | float:
@@ -164,10 +166,27 @@ class OpenAIJudge:
                 async with self._slots.slot() as since:
                     if halt.failure is not None:
                         raise CallFailed(halt.failure)
-                    return await self._attempt(prompt, spent, since)
+                    return await self._paid(prompt, spent, since)
         raise AssertionError("unreachable")
 
-    async def _attempt(self, prompt: Prompt, spent: _Spent, since: int) -> Reply:
+    async def _paid(self, prompt: Prompt, spent: Spent, since: int) -> Reply:
+        """Make one attempt within the budget."""
+        reserved = self._budget.reserve(len(prompt.text), self._settings.max_tokens)
+        if reserved is None:
+            detail = f"the budget of {self._budget.usd:g} USD does not cover another call"
+            raise CallFailed(JudgeFailure(FailureKind.UNAVAILABLE, detail))
+        usage: TokenUsage | None = None
+        try:
+            reply = await self._attempt(prompt, spent, since)
+            usage = reply.usage
+            return reply
+        except CallFailed as error:
+            usage = TokenUsage() if error.failure.kind in _NOT_BILLED else None
+            raise
+        finally:
+            self._budget.settle(reserved, usage)
+
+    async def _attempt(self, prompt: Prompt, spent: Spent, since: int) -> Reply:
         settings = self._settings
         spent.usage += TokenUsage(calls=1)
         path = "chat/completions" if settings.endpoint == "chat" else "completions"
@@ -231,22 +250,11 @@ class OpenAIJudge:
         return JudgeHealth(False, f"no model {self._settings.model!r}; the server has {shown}")
 
 
-@dataclass(slots=True)
-class _Halt:
-    """The first failure among the answers for one pair: the others need not be asked any more."""
-
-    failure: JudgeFailure | None = None
-
-
-@dataclass(slots=True)
-class _Spent:
-    """Tokens of one answer so far, and whether every reply said how many it used."""
-
-    usage: TokenUsage = field(default_factory=TokenUsage)
-    is_known: bool = True
-
-
 _BUSY: Final = (429, 503)
+_NOT_BILLED: Final = (
+    FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.CONNECTION,
+    FailureKind.UNAVAILABLE,
+)  # fmt: skip
 _RETRIED: Final = (FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT)
 
 
@@ -257,7 +265,7 @@ def _key_from(environ: Mapping[str, str], variable: str | None) -> str | None:
     return key or None
 
 
-def _counted(body: bytes, endpoint: Endpoint, spent: _Spent) -> Reply:
+def _counted(body: bytes, endpoint: Endpoint, spent: Spent) -> Reply:
     try:
         reply = read_reply(body, endpoint)
     except ReplyUnreadable as error:

@@ -44,6 +44,7 @@ class OpenAISettings:
         early_stop: When not all annotators are asked.
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
+        budget_usd: The most that may be spent while the process runs; needs both prices.
         api_key_env: Environment variable that holds the key; its value is never stored.
     """
 
@@ -66,6 +67,7 @@ class OpenAISettings:
     early_stop: EarlyStop | None = None
     price_input: float | None = None
     price_output: float | None = None
+    budget_usd: float | None = None
     api_key_env: str | None = None
 
 

@@ -260,6 +260,7 @@ def _openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) 
         attempts=table.attempts,
         price_input=table.price_input,
         price_output=table.price_output,
+        budget_usd=table.budget_usd,
         api_key_env=table.api_key_env,
     )
 

@@ -1,12 +1,13 @@
-"""Which failed calls are tried again, and when."""
+"""Which failed calls are tried again, and when; what the calls for one pair know of each other."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from judges.types import JudgeFailure
+from judges.types import JudgeFailure, TokenUsage
 
 
 class CallFailed(Exception):
@@ -16,6 +17,21 @@ class CallFailed(Exception):
         super().__init__(f"{failure.kind}: {failure.detail}")
         self.failure = failure
         self.retry = retry
+
+
+@dataclass(slots=True)
+class Halt:
+    """The first failure among the answers for one pair: the others need not be asked any more."""
+
+    failure: JudgeFailure | None = None
+
+
+@dataclass(slots=True)
+class Spent:
+    """Tokens of one answer so far, and whether every reply said how many it used."""
+
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    is_known: bool = True
 
 
 def retry_after_seconds(header: str | None, *, now: float) -> float | None:

@@ -1,0 +1,54 @@
+"""The most that a judge may spend while this process runs, checked before each call.
+
+A call reserves what it may cost at most and gives back what it did not; reservations of calls that
+are under way count, so that many at once cannot overspend together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from judges.types import TokenUsage
+
+# few texts have more tokens than this a character; a call that costs less gives the rest back
+_TOKENS_PER_CHARACTER: Final = 0.5
+
+
+class Budget:
+    """Money in USD for calls at known prices.
+
+    Args:
+        usd: The most that may be spent; None for no limit.
+        price_input: USD per million prompt tokens.
+        price_output: USD per million completion tokens.
+    """
+
+    def __init__(
+        self, usd: float | None, price_input: float | None, price_output: float | None
+    ) -> None:
+        self.usd = usd
+        self._prices = (price_input or 0.0, price_output or 0.0)
+        self._spent = 0.0
+        self._reserved = 0.0
+
+    @property
+    def spent(self) -> float:
+        """USD spent so far, retries included."""
+        return self._spent
+
+    def reserve(self, characters: int, max_tokens: int) -> float | None:
+        """Set aside what a call may cost; None where that would pass the limit."""
+        most = self._cost(math.ceil(characters * _TOKENS_PER_CHARACTER), max_tokens)
+        if self.usd is not None and self._spent + self._reserved + most > self.usd:
+            return None
+        self._reserved += most
+        return most
+
+    def settle(self, reserved: float, usage: TokenUsage | None) -> None:
+        """Replace a reservation by what the call has cost; None: unknown, all of it counts."""
+        self._reserved -= reserved
+        self._spent += reserved if usage is None else self._cost(usage.prompt, usage.completion)
+
+    def _cost(self, prompt: int, completion: int) -> float:
+        return (prompt * self._prices[0] + completion * self._prices[1]) / 1e6
