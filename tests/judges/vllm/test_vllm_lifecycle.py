@@ -108,6 +108,7 @@ def test_a_service_hosts_a_model_and_leaves_no_process_behind(
         (verdict,) = answer["verdicts"]
         assert verdict["status"] == "accepted"
         assert [tier["judge"] for tier in verdict["tiers"]] == ["nowhere", "tiny"]
+        assert set(asyncio.run(posted_at_once(address, 200))) == {(200, "accepted")}
         children = family(running)
         assert children
         running.process.send_signal(signal.SIGTERM)
@@ -129,6 +130,22 @@ def test_a_service_that_is_killed_takes_its_engines_along(
         assert children
         running.process.kill()
         until(lambda: not any(is_alive(pid) for pid in children))
+
+
+async def posted_at_once(address: str, clients: int) -> list[tuple[int, str]]:
+    """Let so many clients post a pair each at the same moment; their answers' statuses."""
+    timeout, limits = httpx.Timeout(120), httpx.Limits(max_connections=clients)
+    async with httpx.AsyncClient(timeout=timeout, limits=limits) as client:
+
+        async def post(number: int) -> tuple[int, str]:
+            pair = {**POSTED["pairs"][0], "prompt": f"Name colour {number}."}
+            body = {"pairs": [pair], "cascade": {"judges": ["tiny"]}}
+            response = await client.post(f"{address}/v1/judgments", json=body)
+            return response.status_code, response.json()["verdicts"][0]["status"]
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(post(number)) for number in range(clients)]
+    return [task.result() for task in tasks]
 
 
 def table(name: str, folder: Path) -> str:
