@@ -99,7 +99,7 @@ async def measure(model: str, engine: dict[str, Any], pairs: int, rounds: int) -
     template = load_template("pairwise")
     sets = tuple(
         tuple(
-            Example(made_pair(-1 - 10 * j - i, rng, words), "a" if (i + j) % 2 else "b")
+            Example(made_pair(-1 - 10 * j - i, rng, words // 2), "a" if (i + j) % 2 else "b")
             for i in range(EXAMPLES)
         )
         for j in range(ANNOTATORS)
@@ -254,19 +254,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--shape", choices=list(SHAPES), help="a model of this size with random weights, for a GPU"
     )
     parser.add_argument("--peak-tflops", type=float, help="of the GPU, to say what share is used")
-    parser.add_argument(
-        "--shape", choices=list(SHAPES), help="a model of this size with random weights, for a GPU"
-    )
-    parser.add_argument("--peak-tflops", type=float, help="of the GPU, to say what share is used")
     parser.add_argument("--pairs", type=int, default=8, help="pairs a round (default 8)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--engine", type=json.loads, help="options of vLLM's engine, as JSON")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         model, engine = options.model, options.engine
-        if options.shape is not None:
-            model = str(_dummy(Path(folder), options.shape))
-            engine = {"load_format": "dummy", "max_model_len": 4096, **(engine or {})}
         if options.shape is not None:
             model = str(_dummy(Path(folder), options.shape))
             engine = {"load_format": "dummy", "max_model_len": 4096, **(engine or {})}
