@@ -148,6 +148,11 @@ def batch(console: Console, body: Body) -> None:
         f"{counts['accepted']} answered, {counts['abstained']} abstained, "
         f"{counts['failed']} failed; cost {cost}; promise {body['promise']}"
     )
+    if body["calibration_pairs"]:
+        console.print(
+            f"the certificate knows {body['calibration_pairs']} of these pairs or their prompts: "
+            "its promise is for others (--part leaves them out)"
+        )
     _troubles(console, body)
 
 

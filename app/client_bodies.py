@@ -198,6 +198,7 @@ class BatchBody(TypedDict):
         "failed", "expired",
     ]  # fmt: skip
     request_counts: RequestCounts
+    calibration_pairs: int
     promise: Promise
     suspended_because: str | None
     cost_usd: float | None

@@ -12,7 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import cascades, metrics
 from app.batches import queries
+from app.batches.cutting import shards_of
 from app.batches.schemas import BatchIn
+from app.batches.totals import cost_of, request_counts
+from app.calibrations.known_pairs import known_pairs
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.errors import Conflict, NotFound, Unprocessable
@@ -42,6 +45,10 @@ class Work:
         return self.member is None or self.member.holds(key.group)
 
 
+# what a stored request has besides the fields of the request
+_NO_FIELDS = ("threshold", "calibration_pairs")
+
+
 async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
     """Store a batch and its shards; workers take them from there.
 
@@ -62,13 +69,18 @@ async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
     ]
     if not chosen:
         raise Unprocessable.field(["dataset"], "it has no pairs with texts to judge in this part")
+    known = 0
+    if authority.certificate is not None:
+        async with running.db.read() as session:
+            seq = authority.certificate.seq
+            known = sum(await known_pairs(session, seq, dataset, chosen))
     moment = running.now()
     batch = Batch(
         id=new_id("batch"),
         status="in_progress",
         dataset_seq=dataset.seq,
         certificate_seq=authority.certificate.seq if authority.certificate else None,
-        request=_request(request, member),
+        request=_request(request, member, known),
         total=len(chosen),
         promise=promise_of(authority, None),
         suspended_because=None,
@@ -83,36 +95,25 @@ async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
         await datasets.lock(session, [dataset])
         session.add(batch)
         await session.flush()
-        await queries.add_shards(session, _shards(batch.seq, chosen, running.settings.shard_size))
+        await queries.add_shards(session, shards_of(batch.seq, chosen, running.settings.shard_size))
     running.wake_workers.set()
     return await find(running, batch.id)
 
 
-def _request(request: BatchIn, member: Membership | None) -> dict[str, Any]:
+def _request(request: BatchIn, member: Membership | None, known: int) -> dict[str, Any]:
     body = request.model_dump(mode="json", exclude={"budget_usd"})
     body["threshold"] = member.threshold if member else None
+    body["calibration_pairs"] = known
     return body
-
-
-def _shards(batch_seq: int, chosen: list[PairKey], size: int) -> list[dict[str, Any]]:
-    """Cut positions into ranges that hold `size` of the chosen pairs each."""
-    firsts = [key.position for key in chosen[::size]]
-    lasts = [*firsts[1:], chosen[-1].position + 1]
-    return [
-        {
-            "batch_seq": batch_seq, "number": number, "first": first, "last": last,
-            "state": "todo", "worker": None, "leased_until": None, "attempts": 0, "error": None,
-            "counts": {"pairs": len(chosen[number * size : (number + 1) * size])},
-        }
-        for number, (first, last) in enumerate(zip(firsts, lasts, strict=True))
-    ]  # fmt: skip
 
 
 async def work_of(session: AsyncSession, registry: Registry, batch_seq: int) -> Work:
     """Return what a worker needs for a shard of this batch."""
     batch = await queries.by_seq(session, batch_seq)
     dataset = await session.get_one(Dataset, batch.dataset_seq)
-    request = BatchIn.model_validate({k: v for k, v in batch.request.items() if k != "threshold"})
+    request = BatchIn.model_validate(
+        {k: v for k, v in batch.request.items() if k not in _NO_FIELDS}
+    )
     authority = await _authority(session, registry, dataset, request)
     member = None
     if request.part is not None:
@@ -260,11 +261,12 @@ async def show(session: AsyncSession, batch: Batch) -> dict[str, Any]:
         "calibration": certificate.id if certificate else None,
         "cascade": batch.request["cascade"],
         "part": batch.request["part"],
-        "request_counts": _request_counts(batch, shards),
+        "request_counts": request_counts(batch, shards),
         "shards": Counter(shard.state for shard in shards),
+        "calibration_pairs": batch.request.get("calibration_pairs", 0),
         "promise": _promise_now(batch, certificate),
         "suspended_because": batch.suspended_because,
-        "cost_usd": _cost(shards),
+        "cost_usd": cost_of(shards),
         "budget_usd": None,
         "error": batch.error,
         "created_at": _unix(batch.created_at),
@@ -275,28 +277,6 @@ async def show(session: AsyncSession, batch: Batch) -> dict[str, Any]:
         "output_file_id": None,
         "error_file_id": None,
     }
-
-
-def _request_counts(batch: Batch, shards: Sequence[Shard]) -> dict[str, int]:
-    statuses: Counter[str] = Counter()
-    for shard in shards:
-        statuses.update(shard.counts.get("statuses", {}))
-        if shard.state == "failed":
-            statuses["failed"] += shard.counts["pairs"]
-    accepted, abstained = statuses["accepted"], statuses["abstained"]
-    return {
-        "total": batch.total,
-        "completed": accepted + abstained,
-        "failed": statuses["failed"],
-        "accepted": accepted,
-        "abstained": abstained,
-    }
-
-
-def _cost(shards: Sequence[Shard]) -> float | None:
-    """Money spent so far; None as soon as one judge asked has no known price."""
-    costs = [shard.counts["cost_usd"] for shard in shards if "cost_usd" in shard.counts]
-    return None if None in costs else sum(costs)
 
 
 def _unix(moment: datetime | None) -> int | None:

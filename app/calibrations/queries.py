@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Certificate, CertificatePair, Label, PairRow
@@ -67,3 +67,15 @@ async def labelled_at(session: AsyncSession, dataset_seq: int) -> dict[int, date
         .group_by(Label.pair_seq)
     )
     return {row[0]: row[1] for row in await session.execute(query)}
+
+
+async def certified_on(
+    session: AsyncSession, certificate_seq: int
+) -> Sequence[Row[int, int, str, str | None]]:
+    """Return the pairs that a certificate was made from: seq, dataset, group, prompt hash."""
+    query = (
+        select(PairRow.seq, PairRow.dataset_seq, PairRow.group, PairRow.prompt_hash)
+        .join(CertificatePair, CertificatePair.pair_seq == PairRow.seq)
+        .where(CertificatePair.certificate_seq == certificate_seq)
+    )
+    return (await session.execute(query)).all()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import label_sets, slices
+from app.calibrations.known_pairs import known_pairs
 from app.calibrations.sample import known_groups
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
@@ -19,7 +20,6 @@ from app.identifiers import shown
 from app.judgments.replay import Replayed, replay_certificate
 from app.models import Dataset
 from app.parts import parse_part
-from app.reports import queries
 from app.reports.panel import Cascade, Judged, Panel, judged_of, people_of
 from app.reports.records import RecordsUnderName
 from app.reports.schemas import AgreementIn
@@ -159,13 +159,10 @@ async def _excluded(
     """
     shown = [judge.spec.training_prompts | judge.spec.example_prompts for judge in replayed.judges]
     known_to_judges = known_groups(keys, frozenset().union(*shown))
-    rows = await queries.certified_on(session, replayed.certificate.seq)
-    seqs = {row.seq for row in rows}
-    groups = {row.group for row in rows if row.dataset_seq == dataset.seq}
-    prompts = {row.prompt_hash for row in rows} - {None}
+    certified = await known_pairs(session, replayed.certificate.seq, dataset, keys)
     known: list[Any] = [
-        key.seq in seqs or key.group in groups | known_to_judges or key.prompt_hash in prompts
-        for key in keys
+        was_used or key.group in known_to_judges
+        for was_used, key in zip(certified, keys, strict=True)
     ]
     return np.array(known, dtype=np.bool_)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import CertificatePair, PairRow, Report
+from app.models import Report
 from app.pagination import fetch_page
 
 
@@ -28,15 +28,3 @@ async def add(session: AsyncSession, values: dict[str, Any]) -> None:
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement = dialect.insert(Report).values(values)
     await session.execute(statement.on_conflict_do_nothing(index_elements=["inputs_hash"]))
-
-
-async def certified_on(
-    session: AsyncSession, certificate_seq: int
-) -> Sequence[Row[int, int, str, str | None]]:
-    """Return the pairs that a certificate was made from: seq, dataset, group, prompt hash."""
-    query = (
-        select(PairRow.seq, PairRow.dataset_seq, PairRow.group, PairRow.prompt_hash)
-        .join(CertificatePair, CertificatePair.pair_seq == PairRow.seq)
-        .where(CertificatePair.certificate_seq == certificate_seq)
-    )
-    return (await session.execute(query)).all()

@@ -51,6 +51,7 @@ async def test_a_certified_batch_judges_the_other_half(client: httpx.AsyncClient
     assert counts["completed"] == counts["accepted"] + counts["abstained"] == 200
     assert counts["failed"] == 0
     assert batch["promise"] == "certified"
+    assert batch["calibration_pairs"] == 0
     verdicts = await results_of(client, batch["id"])
     assert len(verdicts) == 200
     order = {row["id"]: number for number, row in enumerate(rows)}
@@ -172,3 +173,16 @@ async def test_a_revoked_certificate_promises_nothing_of_what_it_judged(
     assert {verdict["promise"] for verdict in verdicts} == {"none"}
     results = (await client.get(f"{address}/results")).text.splitlines()
     assert {json.loads(line)["promise"] for line in results} == {"none"}
+
+
+async def test_a_batch_says_which_pairs_its_certificate_knows(client: httpx.AsyncClient) -> None:
+    """The promise is for new pairs; one that calibrated was right or wrong already."""
+    await upload(client, "rivers", labelled_rows(200))
+    certificate = await certify(
+        client, "rivers", target_agreement=0.75, part={**PART, "side": "calibration"}
+    )
+    body = {"dataset": "rivers", "calibration": certificate["id"]}
+    batch = (await client.post("/v1/batches", json=body)).json()
+    assert batch["calibration_pairs"] == 100
+    ended = await wait_for(client, batch["id"])
+    assert (ended["status"], ended["calibration_pairs"]) == ("completed", 100)
