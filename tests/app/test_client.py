@@ -135,7 +135,7 @@ def test_a_body_longer_than_any_buffer_arrives_whole(opened: Tribunal) -> None:
 def test_a_service_that_cannot_start_leaves_no_thread_behind(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     with pytest.raises(Exception, match="unable to open database file"):
-        Tribunal(settings=Settings(database_url=f"sqlite:///{tmp_path}/none/x.db"))
+        Tribunal(settings=Settings(database_url=f"sqlite:///{tmp_path}"))
     assert set(threading.enumerate()) <= before
 
 
