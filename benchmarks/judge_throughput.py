@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--shape", choices=list(SHAPES), help="a model of this size with random weights, for a GPU"
     )
     parser.add_argument("--peak-tflops", type=float, help="of the GPU, to say what share is used")
-    parser.add_argument("--pairs", type=int, default=8, help="pairs a round (default 8)")
+    parser.add_argument("--pairs", type=int, default=24, help="pairs a round (default 24)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--engine", type=json.loads, help="options of vLLM's engine, as JSON")
     options = parser.parse_args(arguments)
