@@ -138,6 +138,7 @@ class VllmTable(AskedTable):
 
     kind: Literal["vllm"]
     engine: dict[str, Any] = Field(default_factory=dict)
+    devices: Annotated[str, Field(pattern=r"[0-9A-Za-z\-]+(,[0-9A-Za-z\-]+)*")] | None = None
     thinking_tokens: Annotated[int, Field(ge=0)] = 0
     thinking_end: Annotated[str, Field(min_length=1)] = "</think>"
     template_options: dict[str, Any] = Field(default_factory=dict)

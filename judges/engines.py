@@ -21,16 +21,20 @@ class EngineSettings:
         model: A folder, or a name on the model hub.
         revision: Of a model on the hub.
         options: Further arguments of vLLM's engine, handed over as they are.
+        devices: GPUs that it sees, as `CUDA_VISIBLE_DEVICES` has them; None: all.
     """
 
     model: str
     revision: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    devices: str | None = None
 
     @property
     def key(self) -> str:
         """The same for settings that one engine can serve."""
-        return repr((self.model, self.revision, sorted(self.options.items(), key=repr)))
+        return repr(
+            (self.model, self.revision, sorted(self.options.items(), key=repr), self.devices)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from itertools import count
 from typing import Any, Final
@@ -15,6 +15,7 @@ from judges.engine_reaper import EngineReaper
 from judges.engines import EngineAnswer, EngineSettings, EngineUnavailable, OpenedEngine
 from judges.prompt_tokens import Tokenizer
 
+_DEVICES: Final = "CUDA_VISIBLE_DEVICES"
 _SHUTDOWN_SECONDS: Final = 15.0
 _INSTALL: Final = "vLLM is not installed: pip install 'tribunal[vllm]' on a machine with a GPU"
 
@@ -43,9 +44,26 @@ def open_vllm(settings: EngineSettings) -> OpenedEngine:
     if settings.revision is not None:
         arguments["revision"] = settings.revision
     # no name for the engine here: something in vLLM keeps this frame, and would keep the engine
-    return _OpenedVllm(
-        AsyncLLM.from_engine_args(AsyncEngineArgs(model=settings.model, **arguments)), _children()
-    )
+    with _seeing(settings.devices):
+        return _OpenedVllm(
+            AsyncLLM.from_engine_args(AsyncEngineArgs(model=settings.model, **arguments)),
+            _children(),
+        )
+
+
+@contextmanager
+def _seeing(devices: str | None) -> Iterator[None]:
+    """Let processes that are started see these GPUs only; engines start one after another."""
+    before = os.environ.get(_DEVICES)
+    if devices is not None:
+        os.environ[_DEVICES] = devices
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[_DEVICES] = before
+        elif devices is not None:
+            os.environ.pop(_DEVICES, None)
 
 
 def _children() -> list[int]:

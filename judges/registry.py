@@ -268,7 +268,7 @@ def _openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) 
 def _vllm_settings(name: str, table: VllmTable) -> VllmSettings:
     return VllmSettings(
         name=name,
-        engine=EngineSettings(table.model, table.revision, table.engine),
+        engine=EngineSettings(table.model, table.revision, table.engine, table.devices),
         endpoint=table.endpoint,
         orders=table.orders,
         confidence=table.confidence,

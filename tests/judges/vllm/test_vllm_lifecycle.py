@@ -72,6 +72,19 @@ async def until_some(tasks: list[asyncio.Task[Score]]) -> None:
         await asyncio.sleep(0.01)
 
 
+async def test_an_engine_sees_the_devices_that_it_was_given(folders: dict[str, Path]) -> None:
+    host = EngineHost()
+    before = set(multiprocessing.active_children())
+    settings = EngineSettings(str(folders["qwen2"]), None, ENGINE, devices="7,3")
+    try:
+        await host.engine(settings).wait(LOADING_SECONDS)
+        (child,) = set(multiprocessing.active_children()) - before
+        assert b"CUDA_VISIBLE_DEVICES=7,3" in environment_of(child.pid)
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") != "7,3"
+    finally:
+        await host.aclose()
+
+
 async def test_an_engine_that_cannot_start_says_why(folders: dict[str, Path]) -> None:
     host = EngineHost()
     engine = host.engine(EngineSettings(str(folders["qwen2"]), None, {"dtpe": "float32"}))
@@ -171,6 +184,11 @@ def family(running: Running) -> list[int]:
             found += children
             waiting += children
     return found
+
+
+def environment_of(pid: int | None) -> list[bytes]:
+    """Return the variables that a process was started with."""
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
 
 def is_alive(pid: int) -> bool:
