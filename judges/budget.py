@@ -1,18 +1,18 @@
 """The most that a judge may spend while this process runs, checked before each call.
 
 A call reserves what it may cost at most and gives back what it did not; reservations of calls that
-are under way count, so that many at once cannot overspend together.
+are under way count, so that many at once cannot overspend together. The most is far above the usual:
+near its end a budget stops a little early rather than late.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from judges.types import TokenUsage
 
-# few texts have more tokens than this a character; a call that costs less gives the rest back
-_TOKENS_PER_CHARACTER: Final = 0.5
+# a token of a text has at least one byte; the frame of a conversation has some more
+_FRAME_TOKENS: Final = 64
 
 
 class Budget:
@@ -37,9 +37,9 @@ class Budget:
         """USD spent so far, retries included."""
         return self._spent
 
-    def reserve(self, characters: int, max_tokens: int) -> float | None:
-        """Set aside what a call may cost; None where that would pass the limit."""
-        most = self._cost(math.ceil(characters * _TOKENS_PER_CHARACTER), max_tokens)
+    def reserve(self, text: str, max_tokens: int) -> float | None:
+        """Set aside the most that a call may cost; None where that would pass the limit."""
+        most = self._cost(len(text.encode()) + _FRAME_TOKENS, max_tokens)
         if self.usd is not None and self._spent + self._reserved + most > self.usd:
             return None
         self._reserved += most

@@ -9,15 +9,16 @@ cost and saved before anybody is asked again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from judges.answers import AnnotatorAnswers, mean_of_answers
 
-Ask = Callable[[int], Awaitable[AnnotatorAnswers]]
+Ask = Callable[[int], Coroutine[Any, Any, AnnotatorAnswers]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,5 @@ def replay(
 
 async def _asked(which: Iterable[int], ask: Ask) -> list[AnnotatorAnswers]:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_awaited(ask(number))) for number in which]
+        tasks = [group.create_task(ask(number)) for number in which]
     return [task.result() for task in tasks]
-
-
-async def _awaited(answer: Awaitable[AnnotatorAnswers]) -> AnnotatorAnswers:
-    return await answer

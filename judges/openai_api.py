@@ -171,7 +171,7 @@ class OpenAIJudge:
 
     async def _paid(self, prompt: Prompt, spent: Spent, since: int) -> Reply:
         """Make one attempt within the budget."""
-        reserved = self._budget.reserve(len(prompt.text), self._settings.max_tokens)
+        reserved = self._budget.reserve(prompt.text, self._settings.max_tokens)
         if reserved is None:
             detail = f"the budget of {self._budget.usd:g} USD does not cover another call"
             raise CallFailed(JudgeFailure(FailureKind.UNAVAILABLE, detail))

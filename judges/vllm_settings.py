@@ -24,7 +24,7 @@ _NO_PART_OF_A_SCORE: Final = frozenset(
         "gpu_memory_utilization", "kv_cache_memory_bytes", "tensor_parallel_size",
         "pipeline_parallel_size", "data_parallel_size", "max_num_seqs", "max_num_batched_tokens",
         "enforce_eager", "enable_prefix_caching", "block_size", "swap_space", "cpu_offload_gb",
-        "disable_log_stats", "enable_log_requests", "download_dir", "load_format",
+        "disable_log_stats", "enable_log_requests", "download_dir",
         "max_num_queued_reqs", "max_num_queued_tokens", "scheduling_policy", "enable_sleep_mode",
     }
 )  # fmt: skip

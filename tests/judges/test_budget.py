@@ -24,21 +24,26 @@ def server() -> Iterator[ModelServer]:
 
 
 def test_reservations_count_until_they_are_settled() -> None:
-    budget = Budget(1.0, 1_000_000.0, 0.0)  # one USD a token
-    first = budget.reserve(2, 0)
-    assert first == 1.0
-    assert budget.reserve(2, 0) is None
+    budget = Budget(70.0, 1_000_000.0, 0.0)  # one USD a token
+    first = budget.reserve("x", 0)
+    assert first == 65.0
+    assert budget.reserve("x", 0) is None
     budget.settle(first, TokenUsage())
-    second = budget.reserve(2, 0)
-    assert second == 1.0
+    second = budget.reserve("x", 0)
+    assert second == 65.0
     budget.settle(second, None)
-    assert budget.spent == 1.0
-    assert budget.reserve(2, 0) is None
+    assert budget.spent == 65.0
+    assert budget.reserve("x", 0) is None
+
+
+def test_a_text_of_many_tokens_a_character_is_covered() -> None:
+    """A character may be four tokens where each of its bytes is one."""
+    assert Budget(100.0, 1_000_000.0, 0.0).reserve("\U0001f600" * 10, 0) is None
 
 
 def test_without_a_limit_everything_is_covered() -> None:
     budget = Budget(None, None, None)
-    assert budget.reserve(10**9, 10**6) == 0.0
+    assert budget.reserve("x" * 1000, 10**6) == 0.0
 
 
 async def test_a_judge_stops_before_its_budget_is_passed(server: ModelServer) -> None:

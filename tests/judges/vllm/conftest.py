@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from examples.tiny_judge import measure
 from judges.annotators import ExampleSets
 from judges.engines import EngineSettings
 from judges.prompts import load_template
@@ -18,22 +19,8 @@ from judges.vllm_judge import VllmJudge
 from judges.vllm_settings import VllmSettings
 from tests.judges.vllm.tiny_models import CONTEXT, Kind, make_tiny
 
-# without them: three processes a model, half a minute of compiling, and a look at the network
-ENVIRONMENT: Final = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "TORCHDYNAMO_DISABLE": "1",
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-}
-ENGINE: Final = {
-    "dtype": "float32",
-    "max_model_len": CONTEXT,
-    "enforce_eager": True,
-    "block_size": 32,
-    "gpu_memory_utilization": 0.05,
-    "kv_cache_memory_bytes": 2**28,
-}
+ENVIRONMENT: Final = {**measure.ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+ENGINE: Final = {**measure.ENGINE, "max_model_len": CONTEXT}
 KINDS: Final[tuple[Kind, ...]] = ("qwen2", "llama")
 LOADING_SECONDS: Final = 300.0
 
