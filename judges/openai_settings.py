@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from judges.annotators import ExampleSets, example_prompts, examples_hash
+from judges.annotators import ExampleSets, example_prompts
 from judges.base import JudgeSpec
 from judges.early_stop import EarlyStop
 from judges.openai_replies import Endpoint
+from judges.prompted import prompt_notes, scored_by_prompt
 from judges.prompts import Prompt, PromptTemplate
 from judges.token_requests import TokenRequests
 
@@ -101,13 +102,7 @@ def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSet
         "revision": settings.revision,
         "endpoint": settings.endpoint,
         **({"tokenizer": settings.tokenizer} if settings.tokenizer else {}),
-        "template": template.content_hash,
-        "labels": list(template.labels),
-        "orders": settings.orders,
-        "confidence": settings.confidence,
-        "annotators": len(sets),
-        **({"early_stop": asdict(settings.early_stop)} if settings.early_stop else {}),
-        "examples": examples_hash(sets),
+        **scored_by_prompt(settings, template, sets),
         "max_tokens": settings.max_tokens,
         "top_logprobs": settings.top_logprobs,
         "extra_body": dict(settings.extra_body),
@@ -124,8 +119,6 @@ def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSet
         notes={
             "base_url": settings.base_url,
             "api_key_env": settings.api_key_env,
-            "template": template.name,
-            "template_version": template.version,
-            "examples": len(sets[0]),
+            **prompt_notes(template, sets),
         },
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from judges.annotators import ExampleSets, example_prompts, examples_hash
+from judges.annotators import ExampleSets, example_prompts
 from judges.base import JudgeSpec
 from judges.early_stop import EarlyStop
 from judges.engines import EngineSettings
 from judges.model_folder import folder_hash
 from judges.openai_replies import Endpoint
 from judges.openai_settings import Confidence, Orders
+from judges.prompted import prompt_notes, scored_by_prompt
 from judges.prompts import PromptTemplate
 
 Overflow = Literal["fail", "truncate"]
@@ -91,14 +92,8 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
         "weights": folder_hash(folder) if folder.is_dir() else None,
         "engine": {k: engine.options[k] for k in sorted(set(engine.options) - _NO_PART_OF_A_SCORE)},
         "endpoint": settings.endpoint,
-        "template": template.content_hash,
         "template_options": dict(settings.template_options),
-        "labels": list(template.labels),
-        "orders": settings.orders,
-        "confidence": settings.confidence,
-        "annotators": len(sets),
-        **({"early_stop": asdict(settings.early_stop)} if settings.early_stop else {}),
-        "examples": examples_hash(sets),
+        **scored_by_prompt(settings, template, sets),
         "max_tokens": settings.max_tokens if settings.confidence == "verbalized" else 1,
         "thinking": [settings.thinking_tokens, settings.thinking_end],
         "overflow": settings.overflow,
@@ -113,9 +108,7 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
         is_symmetric=settings.orders == "both",
         example_prompts=example_prompts(sets),
         notes={
-            "template": template.name,
-            "template_version": template.version,
-            "examples": len(sets[0]),
+            **prompt_notes(template, sets),
             "engine": {key: repr(value) for key, value in engine.options.items()},
         },
     )
