@@ -10,7 +10,7 @@ from app.datasets.service import PairKey
 from app.errors import JudgeDown
 from app.models import Dataset
 from app.runtime import Runtime
-from app.scoring import ScoreKey, is_recorded, pair_key, score_key, store_scores, stored_scores
+from app.score_store import ScoreKey, is_recorded, pair_key, score_key, store_scores, stored_scores
 from judges.base import Judge
 from judges.types import Pair, Score
 

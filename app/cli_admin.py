@@ -92,13 +92,13 @@ def worker(as_json: LogAsJson = False) -> None:
     """Work on the batches of the database until Ctrl-C or a signal to end."""
     settings = _logging_settings(as_json)
 
-    from app.jobs.worker import work_forever  # as above
+    from app.jobs.worker import work_in_parallel  # as above
     from app.main import open_runtime
 
     async def work() -> None:
         async with open_runtime(settings) as running:
             note(f"working on the batches of {shown_url(settings)}")
-            await work_forever(running)
+            await work_in_parallel(running)
 
     async def work_until_told() -> None:
         task = asyncio.ensure_future(work())

@@ -21,7 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 from sqlalchemy.types import TypeDecorator
 
+from app.finishing import to_the_end
+
 _BUSY_TIMEOUT_MS = 30_000
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class JsonText(TypeDecorator[Any]):
@@ -35,7 +38,7 @@ class JsonText(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Write a value as ASCII JSON; None stays NULL."""
-        return None if value is None else json.dumps(value, separators=(",", ":"))
+        return None if value is None else _to_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Read a value back."""
@@ -84,6 +87,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that only reads; it is rolled back at the end."""
         async with AsyncSession(self._reader, expire_on_commit=False) as session:
+            await _connected(session)
             yield session
 
     @asynccontextmanager
@@ -94,6 +98,7 @@ class Database:
                 AsyncSession(self._writer, expire_on_commit=False) as session,
                 session.begin(),
             ):
+                await _connected(session)
                 yield session
             return
         async with (
@@ -101,6 +106,7 @@ class Database:
             AsyncSession(self._writer, expire_on_commit=False) as session,
             session.begin(),
         ):
+            await _connected(session)
             yield session
 
     async def aclose(self) -> None:
@@ -108,6 +114,11 @@ class Database:
         await self._reader.dispose()
         if self._writer is not self._reader:
             await self._writer.dispose()
+
+
+async def _connected(session: AsyncSession) -> None:
+    # a connection that is given up while it is being made is closed by nobody
+    await to_the_end(session.connection())
 
 
 def _is_in_memory(url: str) -> bool:

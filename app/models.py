@@ -147,12 +147,15 @@ class Score(ScoreColumns, Base):
     """A score that the service obtained, found again by content and fingerprint.
 
     For a symmetric judge `content_hash` is the smaller of the hashes of both orders, so one row
-    serves a pair and its mirror image.
+    serves a pair and its mirror image. `batch_seq` and `shard` name the shard that it was obtained
+    for, if for one; the batch may be gone.
     """
 
     __tablename__ = "scores"
     content_hash: Mapped[str] = mapped_column(Hash, primary_key=True)
     fingerprint: Mapped[str] = mapped_column(Name, primary_key=True)
+    batch_seq: Mapped[int | None]
+    shard: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
@@ -233,7 +236,12 @@ UNFINISHED_BATCH = ("validating", "in_progress", "finalizing", "cancelling")
 
 
 class Batch(Listed, Base):
-    """A cascade over a dataset; its counts are sums over its finished shards."""
+    """A cascade over a dataset.
+
+    `totals` are sums over its finished shards, kept with each that finishes; `open_shards` says how
+    many are left. Under a budget `seed` fixes the order in which pairs are admitted; `spent_usd` is
+    what was spent, `reserved_usd` what the pairs under way may still cost.
+    """
 
     __tablename__ = "batches"
     status: Mapped[str] = mapped_column(String(16))
@@ -243,6 +251,13 @@ class Batch(Listed, Base):
     )
     request: Mapped[dict[str, Any]] = mapped_column(JsonText)
     total: Mapped[int]
+    open_shards: Mapped[int]
+    totals: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    budget_usd: Mapped[float | None]
+    budget_mode: Mapped[str | None] = mapped_column(String(8))
+    seed: Mapped[int | None]
+    spent_usd: Mapped[float]
+    reserved_usd: Mapped[float]
     promise: Mapped[str] = mapped_column(String(16))
     suspended_because: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(Text)
@@ -255,8 +270,9 @@ class Batch(Listed, Base):
 class Shard(Base):
     """The pairs of a batch at dataset positions `[first, last)`, and who works on it until when.
 
-    `state`: `todo` (free, or leased while `leased_until` lies ahead), `done`, `failed` (set aside
-    after too many attempts), `cancelled`.
+    Under a budget these are places in the order of admission instead. `state`: `todo` (free, or
+    leased while `leased_until` lies ahead), `done`, `failed` (set aside after too many attempts),
+    `cancelled`. `reserved_usd` is what the worker that has it may still spend.
     """
 
     __tablename__ = "shards"
@@ -271,8 +287,9 @@ class Shard(Base):
     leased_until: Mapped[datetime | None] = mapped_column(UtcTime)
     attempts: Mapped[int] = mapped_column(SmallInteger)
     error: Mapped[str | None] = mapped_column(Text)
+    reserved_usd: Mapped[float]
     counts: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    __table_args__ = (Index("ix_shards_free", "state", "leased_until"),)
+    __table_args__ = (Index("ix_shards_state", "state", "batch_seq", "number"),)
 
 
 class ApiKey(Listed, Base):

@@ -1,4 +1,4 @@
-"""Scores of many pairs by many judges: what is stored, and arrays of it.
+"""Scores of many pairs by many judges as arrays.
 
 A live judge's score is found by content and fingerprint; a symmetric judge's also by the mirrored
 content. A recorded judge (or a jury of them) answers from the scores that came with the pair.
@@ -8,114 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
 from glob import escape
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import metrics
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.models import Dataset
-from app.models import Score as ScoreRow
-from app.scores import score_from_row, score_values
+from app.score_store import is_recorded, score_key, stored_scores
 from judges.base import Judge, JudgeSpec
 from judges.types import FailureKind, Pair, Score
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-_CHUNK = 500
-
-
-def is_recorded(spec: JudgeSpec) -> bool:
-    """Whether a judge answers from the scores that came with a pair."""
-    return spec.kind in ("recorded", "jury")
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreKey:
-    """Under which key a judge's score of a pair is stored, and whether mirrored."""
-
-    content_hash: str
-    is_mirrored: bool
-
-
-def score_key(spec: JudgeSpec, content_hash: str, swapped_hash: str) -> ScoreKey:
-    """Return the key of a pair for a judge; one key serves both orders if it is symmetric."""
-    if spec.is_symmetric and swapped_hash < content_hash:
-        return ScoreKey(swapped_hash, is_mirrored=True)
-    return ScoreKey(content_hash, is_mirrored=False)
-
-
-def pair_key(spec: JudgeSpec, pair: Pair) -> ScoreKey:
-    """Return the key of a pair whose texts are at hand."""
-    return score_key(spec, pair.content_hash, pair.swapped().content_hash)
-
-
-async def stored_scores(
-    session: AsyncSession, fingerprint: str, content_hashes: Sequence[str]
-) -> dict[str, Score]:
-    """Return the successful live scores of one judge, by the content hash they are stored under.
-
-    Failures are not returned: a judge that failed may be asked again.
-    """
-    found: dict[str, Score] = {}
-    for start in range(0, len(content_hashes), _CHUNK):
-        query = select(ScoreRow).where(
-            ScoreRow.fingerprint == fingerprint,
-            ScoreRow.content_hash.in_(content_hashes[start : start + _CHUNK]),
-            ScoreRow.failure.is_(None),
-        )
-        for row in await session.scalars(query):
-            found[row.content_hash] = score_from_row(row)
-    return found
-
-
-async def store_scores(
-    session: AsyncSession, scores: Sequence[tuple[ScoreKey, Score]], moment: datetime
-) -> None:
-    """Store fresh scores; a success replaces an earlier failure, nothing replaces a success."""
-    rows = {}
-    for key, score in scores:
-        _count(score)
-        kept = score.mirrored() if key.is_mirrored else score
-        rows[key.content_hash, kept.fingerprint] = {
-            **score_values(kept),
-            "content_hash": key.content_hash,
-            "created_at": moment,
-        }
-    if not rows:
-        return
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(ScoreRow)
-    columns = [c.name for c in ScoreRow.__table__.columns if not c.primary_key]
-    statement = insert.on_conflict_do_update(
-        index_elements=["content_hash", "fingerprint"],
-        set_={name: insert.excluded[name] for name in columns},
-        where=ScoreRow.failure.is_not(None),
-    )
-    # always in one order: two transactions that store the same scores must not wait for each other
-    await session.execute(statement, [rows[key] for key in sorted(rows)])
-
-
-def _count(score: Score) -> None:
-    outcome = score.failure.kind.value if score.failure else "ok"
-    metrics.scores_total.labels(judge=score.judge, outcome=outcome).inc()
-    usage = score.usage
-    for kind, tokens in (
-        ("prompt", usage.prompt),
-        ("cached", usage.cached),
-        ("completion", usage.completion),
-    ):
-        if tokens:
-            metrics.tokens_total.labels(judge=score.judge, kind=kind).inc(tokens)
-    if score.cost_usd:
-        metrics.cost_usd_total.labels(judge=score.judge).inc(score.cost_usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +114,8 @@ async def _live_column(
     )
     column: list[Score | None] = []
     for key in wanted:
-        score = found.get(key.content_hash) if key else None
+        stored = found.get(key.content_hash) if key else None
+        score = stored.score if stored else None
         column.append(score.mirrored() if score and key and key.is_mirrored else score)
     return column
 

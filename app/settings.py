@@ -36,8 +36,12 @@ class Settings(BaseSettings):
     log_level: str = "info"
     log_json: bool = False
     shard_size: int = Field(1_000, ge=1)
-    lease_seconds: float = Field(15.0, gt=0)
-    workers: int = Field(1, ge=0, description="batch workers inside the serving process")
+    lease_seconds: float = Field(12.0, gt=0)
+    checkpoint_seconds: float = Field(
+        2.0, gt=0, description="scores of a shard are stored so often"
+    )
+    node: str | None = Field(None, description="name of the place whose processes see one another")
+    workers: int = Field(2, ge=0, description="shards that one process works on at a time")
     max_attempts: int = Field(5, ge=1)
     inline_scores: int = Field(
         5_000, ge=0, description="most local scores that a request computes before it answers 202"

@@ -7,12 +7,40 @@ near its end a budget stops a little early rather than late.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol, runtime_checkable
 
-from judges.types import TokenUsage
+from judges.base import Judge
+from judges.types import Pair, TokenUsage
 
 # a token of a text has at least one byte; the frame of a conversation has some more
 _FRAME_TOKENS: Final = 64
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A judge that can say beforehand what a score may cost."""
+
+    def most_usd(self, pair: Pair) -> float:
+        """Return the most that a score of this pair may cost in USD, repetitions included."""
+        ...
+
+
+def is_priced(judge: Judge) -> bool:
+    """Whether it can be said beforehand what a judge's score may cost."""
+    has_prices = None not in (judge.spec.price_input, judge.spec.price_output)
+    return has_prices and isinstance(judge, Priced)
+
+
+def most_usd(judge: Judge, pair: Pair) -> float:
+    """Return the most that a judge's score of a pair may cost in USD, repetitions included.
+
+    Raises:
+        TypeError: it cannot be said; see `is_priced`.
+    """
+    if not isinstance(judge, Priced):
+        raise TypeError(f"the judge {judge.spec.name!r} cannot say what a score may cost")
+    return judge.most_usd(pair)
 
 
 class Budget:
@@ -39,11 +67,19 @@ class Budget:
 
     def reserve(self, text: str, max_tokens: int) -> float | None:
         """Set aside the most that a call may cost; None where that would pass the limit."""
-        most = self._cost(len(text.encode()) + _FRAME_TOKENS, max_tokens)
+        most = self.most([text], max_tokens)
         if self.usd is not None and self._spent + self._reserved + most > self.usd:
             return None
         self._reserved += most
         return most
+
+    def most(self, texts: Iterable[str], max_tokens: int) -> float:
+        """Return the most that one call with each of these prompts may cost."""
+        return sum(
+            # a lone surrogate counts as well
+            self._cost(len(text.encode("utf-8", "surrogatepass")) + _FRAME_TOKENS, max_tokens)
+            for text in texts
+        )
 
     def settle(self, reserved: float, usage: TokenUsage | None) -> None:
         """Replace a reservation by what the call has cost; None: unknown, all of it counts."""

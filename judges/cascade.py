@@ -1,6 +1,6 @@
 """Runs judges in order over pairs: the next is asked only where those before did not answer.
 
-The decision is `calibration.cascade.decide`'s, one tier at a time (Jung, Brahman, Choi 2025,
+The decision is that of `calibration.cascade.decide`, one tier at a time (Jung, Brahman, Choi 2025,
 "Trust or Escalate"): a judge answers where its confidence reaches its threshold, a failure or no
 preference escalates, and a pair nobody answers is abstained.
 """
@@ -14,27 +14,26 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Iterable,
     Sequence,
 )
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from calibration.cascade import decide
-from calibration.confidence import TieRule, preference
+from calibration.confidence import TieRule
+from calibration.opinion import is_accepted, opinion
 from judges.base import Judge
 from judges.errors import JudgeUnavailable
 from judges.labels import swap_label
 from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
 
 Status = Literal["accepted", "abstained", "failed"]
-KnownScore = Callable[[Judge, Pair], Awaitable[Score | None]]
+KnownScore = Callable[[Judge, Pair], Score | None]
 
 _LABELS: Final[dict[int, Label]] = {1: "a", -1: "b", 0: "tie"}
 _TOO_LATE: Final = "not answered before the deadline"
 DEFAULT_CONCURRENCY: Final = 256
+_BREATH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ async def judge_pair(
     for tier in tiers:
         if tier.threshold == math.inf:
             continue
-        score = await known(tier.judge, pair) if known is not None else None
+        score = known(tier.judge, pair) if known is not None else None
         if score is None:
             score = await _ask(tier.judge, pair, deadline)
             asked.append(score)
@@ -134,79 +133,73 @@ async def judge_pair(
 
 async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of the stream's own
     pairs: AsyncIterable[Pair] | Iterable[Pair],
-    tiers: Sequence[Tier],
+    tiers_of: Callable[[Pair], Sequence[Tier]],
+    take: Callable[[CascadeVerdict], Awaitable[None]],
     *,
     ties: TieRule = "exclude",
     known: KnownScore | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
-    deadline_seconds: float | None = None,
-) -> AsyncIterator[CascadeVerdict]:
-    """Yield a verdict for every pair, in the order of completion.
+    deadline: float | None = None,
+) -> None:
+    """Hand a verdict on every pair to `take`, in the order of completion.
 
     At most `concurrency` pairs are on their way at a time, each at its own tier, so that all judges
-    work at once and memory stays bounded however long the stream is. Pairs not done after
-    `deadline_seconds` end with a `DEADLINE` failure that keeps the scores they have. Closing the
-    iterator cancels what is in flight.
+    work at once and memory stays bounded however long the stream is: a pair is read when one before
+    it was taken. Pairs not done by the deadline end with a `DEADLINE` failure that keeps
+    the scores they have. Cancelling cancels what is in flight; an error of `pairs` or of `take`
+    ends the stream, in an exception group.
 
     Args:
         pairs: Read only as fast as verdicts are taken.
-        tiers: From cheap to strong.
+        tiers_of: The judges to ask of a pair, from cheap to strong.
+        take: Waited for before its place is given to another pair.
         ties: The rule by which probabilities become a label and a confidence.
         known: Gives a score that is already stored.
         concurrency: Pairs in flight.
-        deadline_seconds: Time for the whole stream.
+        deadline: Time of the running event loop, for the whole stream.
     """
-    deadline = _deadline_after(deadline_seconds)
-    done: asyncio.Queue[CascadeVerdict | None] = asyncio.Queue()
-    slots = asyncio.Semaphore(concurrency)
+    source = _each(pairs)
+    reading = asyncio.Lock()
 
-    async def judge(pair: Pair) -> None:
-        done.put_nowait(await judge_pair(pair, tiers, ties=ties, known=known, deadline=deadline))
+    async def judge_one_after_the_other() -> None:
+        while True:
+            async with reading:
+                pair = await anext(source, None)
+            if pair is None:
+                return
+            tiers = tiers_of(pair)
+            await take(await judge_pair(pair, tiers, ties=ties, known=known, deadline=deadline))
 
-    # The task group lives in a task of its own: a generator must not be suspended inside one.
-    producer = asyncio.create_task(_start_all(pairs, judge, slots))
-    producer.add_done_callback(lambda _: done.put_nowait(None))
-    try:
-        while (verdict := await done.get()) is not None:
-            yield verdict
-            slots.release()
-        await producer
-    finally:
-        producer.cancel()
-        with suppress(asyncio.CancelledError):
-            await producer
-
-
-async def _start_all(
-    pairs: AsyncIterable[Pair] | Iterable[Pair],
-    judge: Callable[[Pair], Coroutine[None, None, None]],
-    slots: asyncio.Semaphore,
-) -> None:
     async with asyncio.TaskGroup() as group:
-        async for pair in _each(pairs):
-            await slots.acquire()
-            group.create_task(judge(pair))
+        for _ in range(concurrency):
+            group.create_task(judge_one_after_the_other())
 
 
 async def _each(pairs: AsyncIterable[Pair] | Iterable[Pair]) -> AsyncIterator[Pair]:
     if isinstance(pairs, AsyncIterable):
         async for pair in pairs:
             yield pair
-    else:
-        for pair in pairs:
-            yield pair
+        return
+    for number, pair in enumerate(pairs):
+        # a judge that answers at once would keep everybody else from the event loop
+        if number % _BREATH == 0:
+            await asyncio.sleep(0)
+        yield pair
 
 
 async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:
     if deadline is not None and asyncio.get_running_loop().time() >= deadline:
         return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
+    limit = None
     try:
+        if deadline is None:
+            return await judge.score(pair)
         async with asyncio.timeout_at(deadline) as limit:
             return await judge.score(pair)
     except JudgeUnavailable as error:
         return _failed(judge, FailureKind.UNAVAILABLE, str(error))
     except TimeoutError as error:
-        if limit.expired():
+        if limit is not None and limit.expired():
             return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
         return _failed(judge, FailureKind.TIMEOUT, str(error))
 
@@ -219,9 +212,7 @@ def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
 
 def _outcome(tier: Tier, score: Score, ties: TieRule) -> TierOutcome:
     label, confidence = label_and_confidence(score, ties)
-    accepted = bool(
-        decide([[math.nan if confidence is None else confidence]], [tier.threshold])[0] == 0
-    )
+    accepted = confidence is not None and is_accepted(confidence, tier.threshold)
     return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)
 
 
@@ -229,12 +220,10 @@ def label_and_confidence(score: Score, ties: TieRule) -> tuple[Label | None, flo
     """Return what a score prefers and how surely; None twice for a failure or no preference."""
     if score.p_a is None:
         return None, None
-    p_tie = None if score.p_tie is None else [score.p_tie]
-    said = preference([score.p_a], p_tie, ties=ties)
-    confidence = float(said.confidence[0])
-    if math.isnan(confidence):
+    said = opinion(score.p_a, score.p_tie, ties=ties)
+    if math.isnan(said.confidence):
         return None, None
-    return _LABELS[int(said.label[0])], confidence
+    return _LABELS[said.label], said.confidence
 
 
 def _verdict(
@@ -272,7 +261,3 @@ def _is_cut_off(score: Score) -> bool:
 def _mirrored(tier: TierOutcome) -> TierOutcome:
     label = None if tier.label is None else swap_label(tier.label)
     return replace(tier, score=tier.score.mirrored(), label=label)
-
-
-def _deadline_after(seconds: float | None) -> float | None:
-    return None if seconds is None else asyncio.get_running_loop().time() + seconds

@@ -35,7 +35,7 @@ from judges.openai_replies import (
     verbalized_labels,
 )
 from judges.openai_settings import OpenAISettings, request_body, spec_of
-from judges.prompts import Prompt, PromptTemplate
+from judges.prompts import Prompt, PromptTemplate, RenderedPair
 from judges.retrying import CallFailed, Halt, Spent, retry_after_seconds
 from judges.token_requests import TokenRequests
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
@@ -83,12 +83,21 @@ class OpenAIJudge:
         """The judge's description."""
         return self._spec
 
-    async def score(self, pair: Pair) -> Score:
-        """Return the mean over all annotators and orders, or the failure of any one of them."""
-        started = self._clock()
+    def most_usd(self, pair: Pair) -> float:
+        """Return the most that a score may cost: every annotator, order and repetition."""
+        prompts = [shared + query.text for shared in self._shared for query in self._queries(pair)]
+        return self._settings.attempts * self._budget.most(prompts, self._settings.max_tokens)
+
+    def _queries(self, pair: Pair) -> list[RenderedPair]:
         queries = [self._template.query(pair)]
         if self._settings.orders == "both":
             queries.append(self._template.query(pair, swapped=True))
+        return queries
+
+    async def score(self, pair: Pair) -> Score:
+        """Return the mean over all annotators and orders, or the failure of any one of them."""
+        started = self._clock()
+        queries = self._queries(pair)
         halt = Halt()
 
         async def ask(annotator: int) -> AnnotatorAnswers:

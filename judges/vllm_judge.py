@@ -16,6 +16,7 @@ from typing import Final
 from judges.annotators import ExampleSets
 from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
+from judges.budget import Budget
 from judges.early_stop import ask_annotators
 from judges.engines import EngineAnswer, EngineUnavailable, OpenedEngine
 from judges.errors import JudgeConfigurationInvalid
@@ -84,6 +85,18 @@ class VllmJudge:
     def spec(self) -> JudgeSpec:
         """The judge's description."""
         return self._spec
+
+    def most_usd(self, pair: Pair) -> float:
+        """Return the most that a score may cost: every annotator and order; thoughts are read again."""
+        settings = self._settings
+        thoughts = settings.thinking_tokens
+        shown = [self._template.query(pair).text] * (2 if settings.orders == "both" else 1)
+        prices = Budget(None, settings.price_input, settings.price_output)
+        calls = [text + query for text in self._texts for query in shown]
+        once = prices.most(calls, settings.max_tokens)
+        if not thoughts:
+            return once
+        return once + prices.most([call + " " * 2 * thoughts for call in calls], thoughts)
 
     async def score(self, pair: Pair) -> Score:
         """Return the mean over all annotators and orders, or the failure of any one of them."""

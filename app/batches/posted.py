@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from app.batches import service
+from app.batches import creating
 from app.batches.schemas import BatchIn
 from app.datasets.bodies import BodyKind
 from app.datasets.importing import Wanted, import_dataset
@@ -39,4 +39,4 @@ async def batch_of(
     wanted = BatchIn(
         dataset=imported.dataset.id, calibration=request.calibration, cascade=request.cascade
     )
-    return await service.create(running, wanted)
+    return await creating.create(running, wanted)

@@ -6,22 +6,30 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import UNFINISHED_BATCH, Batch, Shard, Verdict
 from app.pagination import fetch_page
 
 UNFINISHED = UNFINISHED_BATCH
+Positions = tuple[int, int] | Sequence[int]
 _CHUNK = 1_000
 
 
 async def by_seq(session: AsyncSession, seq: int, *, locked: bool = False) -> Batch:
     """Return a batch; `locked` makes others who ask so wait for the end of the transaction."""
-    query = select(Batch).where(Batch.seq == seq)
-    if locked:
-        query = query.with_for_update()
-    return (await session.scalars(query)).one()
+    return (await session.scalars(_by_seq(seq, locked=locked))).one()
+
+
+async def find_by_seq(session: AsyncSession, seq: int, *, locked: bool = False) -> Batch | None:
+    """Return a batch, None where it is gone."""
+    return (await session.scalars(_by_seq(seq, locked=locked))).one_or_none()
+
+
+def _by_seq(seq: int, *, locked: bool) -> Select[Batch]:
+    query = select(Batch).where(Batch.seq == seq).execution_options(populate_existing=True)
+    return query.with_for_update() if locked else query
 
 
 async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Batch]:
@@ -29,13 +37,13 @@ async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence
     return await fetch_page(session, select(Batch), Batch, limit, after)
 
 
-async def overdue(session: AsyncSession, moment: datetime) -> Sequence[Batch]:
+async def overdue(
+    session: AsyncSession, moment: datetime, *, locked: bool = True
+) -> Sequence[Batch]:
     """Return unfinished batches whose time is up, but for those that somebody is changing now."""
-    query = (
-        select(Batch)
-        .where(Batch.status.in_(UNFINISHED), Batch.expires_at < moment)
-        .with_for_update(skip_locked=True)
-    )
+    query = select(Batch).where(Batch.status.in_(UNFINISHED), Batch.expires_at < moment)
+    if locked:
+        query = query.with_for_update(skip_locked=True)
     return (await session.scalars(query)).all()
 
 
@@ -51,10 +59,25 @@ async def shards(session: AsyncSession, batch_seq: int) -> Sequence[Shard]:
     return (await session.scalars(query)).all()
 
 
-async def count_open_shards(session: AsyncSession, batch_seq: int) -> int:
-    """Return how many shards are still to be done."""
-    query = select(func.count()).where(Shard.batch_seq == batch_seq, Shard.state == "todo")
-    return int(await session.scalar(query) or 0)
+async def shard(session: AsyncSession, batch_seq: int, number: int) -> Shard:
+    """Return one shard."""
+    return await session.get_one(Shard, (batch_seq, number), populate_existing=True)
+
+
+async def forget_verdicts(session: AsyncSession, shard: Shard, positions: Positions) -> None:
+    """Delete the verdicts of a shard that is to be done again."""
+    of_batch = Verdict.batch_seq == shard.batch_seq
+    if isinstance(positions, tuple):
+        await session.execute(
+            delete(Verdict).where(
+                of_batch, Verdict.position >= positions[0], Verdict.position < positions[1]
+            )
+        )
+        return
+    for start in range(0, len(positions), _CHUNK):
+        await session.execute(
+            delete(Verdict).where(of_batch, Verdict.position.in_(positions[start : start + _CHUNK]))
+        )
 
 
 async def cancel_shards(session: AsyncSession, batch_seq: int) -> None:

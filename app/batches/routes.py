@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.batches import queries, service
+from app.batches import creating, queries, retrying, service
 from app.batches.events import events, has_ended, state_id
 from app.batches.formats import FORMS, form_for
-from app.batches.schemas import BatchIn
+from app.batches.schemas import BatchIn, RetryIn
 from app.idempotency import IdempotentRoute
 from app.pagination import After, Limit, Page
 from app.runtime import Running
@@ -22,7 +22,7 @@ _FORMS = {form.media_type: {"schema": {"type": "string"}} for form in FORMS}
 @router.post("", status_code=202)
 async def create_batch(request: BatchIn, running: Running, response: Response) -> dict[str, Any]:
     """Judge every pair of a dataset, or of a part of it; poll the answer's Location."""
-    batch = await service.create(running, request)
+    batch = await creating.create(running, request)
     response.headers["Location"] = f"/v1/batches/{batch['id']}"
     return batch
 
@@ -32,7 +32,7 @@ async def list_batches(running: Running, limit: Limit = 100, after: After = None
     """List batches in order of creation."""
     async with running.db.read() as session:
         rows = await queries.page(session, limit, after)
-        data = [await service.show(session, row) for row in rows[:limit]]
+        data = [await service.show(session, row, running.now()) for row in rows[:limit]]
     return Page(
         data=data,
         first_id=data[0]["id"] if data else None,
@@ -51,6 +51,19 @@ async def get_batch(batch_id: str, running: Running) -> dict[str, Any]:
 async def cancel_batch(batch_id: str, running: Running) -> dict[str, Any]:
     """Stop a batch and keep what is done."""
     return await service.cancel(running, batch_id)
+
+
+@router.post("/{batch_id}/retry", status_code=202)
+async def retry_batch(
+    batch_id: str, running: Running, response: Response, request: RetryIn | None = None
+) -> dict[str, Any]:
+    """Judge what an ended batch lacks: where judges failed, or money or time ran out.
+
+    What was judged stays; scores that are stored cost nothing again.
+    """
+    batch = await retrying.retry(running, batch_id, request or RetryIn())
+    response.headers["Location"] = f"/v1/batches/{batch_id}"
+    return batch
 
 
 @router.get(

@@ -1,31 +1,168 @@
-"""A batch's counts and money, summed over its shards."""
+"""A batch's counts, money and speed: what a shard adds, and what users see of the sums.
+
+The sums are kept with the batch, so that looking at one costs the same however many shards it has.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
+from typing import Any, Final
 
-from app.models import Batch, Shard
+from app.judgments.promise import Attendance
+from app.models import Batch
+
+NOT_ADMITTED: Final = "budget"
+_MARKS: Final = 32
+_MARK_SECONDS: Final = 2.0
+_TIER_COUNTS: Final = ("asked", "accepted", "failed", "obtained")
+_LEVEL: Final = 0.95
 
 
-def request_counts(batch: Batch, shards: Sequence[Shard]) -> dict[str, int]:
-    """Pairs by what became of them; those of a shard that was given up have failed."""
-    statuses: Counter[str] = Counter()
-    for shard in shards:
-        statuses.update(shard.counts.get("statuses", {}))
-        if shard.state == "failed":
-            statuses["failed"] += shard.counts["pairs"]
-    accepted, abstained = statuses["accepted"], statuses["abstained"]
+def shard_counts(
+    verdicts: Iterable[Mapping[str, Any]], obtained: Iterable[tuple[str, float | None]]
+) -> dict[str, Any]:
+    """Return what a shard adds to its batch.
+
+    Args:
+        verdicts: Its verdicts as users see them.
+        obtained: Judge and cost of every score that was obtained for them, repetitions included.
+    """
+    shown, spent = list(verdicts), list(obtained)
+    tiers: dict[str, dict[str, Any]] = {}
+    for verdict in shown:
+        for tier in verdict["tiers"]:
+            counts = tiers.setdefault(tier["judge"], _fresh_tier())
+            counts["asked"] += 1
+            counts["accepted"] += tier["accepted"]
+            counts["failed"] += tier["failure"] is not None
+    for judge, cost in spent:
+        counts = tiers.setdefault(judge, _fresh_tier())
+        counts["obtained"] += 1
+        counts["cost_usd"] = _sum_of_costs((counts["cost_usd"], cost))
+    admitted = [v["cost_usd"] for v in shown if v.get("abstained_because") != NOT_ADMITTED]
+    known = [cost for cost in admitted if cost is not None]
     return {
-        "total": batch.total,
-        "completed": accepted + abstained,
-        "failed": statuses["failed"],
-        "accepted": accepted,
-        "abstained": abstained,
+        "statuses": Counter(verdict["status"] for verdict in shown),
+        "not_admitted": len(shown) - len(admitted),
+        "attendance": Attendance.of(verdict["tiers"] for verdict in shown).as_json(),
+        "cost_usd": _sum_of_costs(cost for _, cost in spent),
+        "costs": {
+            "pairs": len(known),
+            "sum": math.fsum(known),
+            "squares": math.fsum(cost * cost for cost in known),
+        },
+        "tiers": tiers,
     }
 
 
-def cost_of(shards: Sequence[Shard]) -> float | None:
-    """Money spent so far; None as soon as one judge asked has no known price."""
-    costs = [shard.counts["cost_usd"] for shard in shards if "cost_usd" in shard.counts]
-    return None if None in costs else sum(costs)
+def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -> dict[str, Any]:
+    """Return a batch's sums with a shard's counts added, or with `sign` -1 taken away again."""
+    tiers = {name: dict(one) for name, one in totals.get("tiers", {}).items()}
+    for name, one in counts.get("tiers", {}).items():
+        known = tiers.setdefault(name, _fresh_tier())
+        for key in _TIER_COUNTS:
+            known[key] += sign * one[key]
+        known["cost_usd"] = _plus(known["cost_usd"], one["cost_usd"], sign)
+    return {
+        **totals,
+        "statuses": _summed(totals.get("statuses", {}), counts.get("statuses", {}), sign),
+        "not_admitted": totals.get("not_admitted", 0) + sign * counts.get("not_admitted", 0),
+        "attendance": {
+            name: _summed(totals.get("attendance", {}).get(name, {}), counted, sign)
+            for name, counted in counts.get("attendance", {}).items()
+        } or totals.get("attendance", {}),
+        "cost_usd": _plus(totals.get("cost_usd", 0.0), counts.get("cost_usd", 0.0), sign),
+        "costs": _summed(totals.get("costs", {}), counts.get("costs", {}), sign),
+        "tiers": tiers,
+    }  # fmt: skip
+
+
+def marked(totals: Mapping[str, Any], moment: float) -> dict[str, Any]:
+    """Note how far a batch is now (Unix seconds), for its speed; the last minute or so is kept."""
+    marks = list(totals.get("marks", []))
+    if not marks or moment - marks[-1][0] >= _MARK_SECONDS:
+        marks = [*marks, [moment, _done(totals)]][-_MARKS:]
+    return {**totals, "marks": marks}
+
+
+def request_counts(batch: Batch) -> dict[str, int]:
+    """Pairs by what became of them; those of a shard that was set aside have failed."""
+    statuses = batch.totals.get("statuses", {})
+    accepted, abstained = statuses.get("accepted", 0), statuses.get("abstained", 0)
+    return {
+        "total": batch.total,
+        "completed": accepted + abstained,
+        "failed": statuses.get("failed", 0) + batch.totals.get("set_aside", 0),
+        "accepted": accepted,
+        "abstained": abstained,
+        "not_admitted": batch.totals.get("not_admitted", 0),
+    }
+
+
+def progress(batch: Batch, moment: float, *, is_running: bool) -> dict[str, Any]:
+    """Return the speed of a batch, the time it still needs, and how its judges are doing."""
+    rate = _rate(batch.totals.get("marks", []), batch.totals, moment) if is_running else None
+    left = batch.total - _done(batch.totals)
+    return {
+        "pairs_per_second": rate,
+        "seconds_left": left / rate if rate else None,
+        "tiers": [{"judge": name, **one} for name, one in batch.totals.get("tiers", {}).items()],
+    }
+
+
+def cost_to_finish(batch: Batch) -> dict[str, Any] | None:
+    """Estimate what judging the pairs that are left or were not admitted would cost, in USD.
+
+    The mean cost of the pairs judged so far times the pairs left, with a normal interval; None
+    before two pairs were judged, and where a judge has no price.
+    """
+    costs, totals = batch.totals.get("costs", {}), batch.totals
+    n, mean = costs.get("pairs", 0), 0.0
+    if n < 2 or totals.get("cost_usd", 0.0) is None:
+        return None
+    mean = costs.get("sum", 0.0) / n
+    variance = max(costs.get("squares", 0.0) / n - mean * mean, 0.0) * n / (n - 1)
+    left = batch.total - _done(totals) + totals.get("not_admitted", 0)
+    # what is left varies too, beside the mean that is estimated
+    spread = NormalDist().inv_cdf((1 + _LEVEL) / 2) * math.sqrt(variance * (left * left / n + left))
+    return {
+        "value": mean * left,
+        "low": max(mean * left - spread, 0.0),
+        "high": mean * left + spread,
+        "confidence_level": _LEVEL,
+        "n": n,
+    }
+
+
+def _fresh_tier() -> dict[str, Any]:
+    return {**dict.fromkeys(_TIER_COUNTS, 0), "cost_usd": 0.0}
+
+
+def _done(totals: Mapping[str, Any]) -> int:
+    done: int = sum(totals.get("statuses", {}).values()) + totals.get("set_aside", 0)
+    return done
+
+
+def _rate(
+    marks: Sequence[Sequence[float]], totals: Mapping[str, Any], moment: float
+) -> float | None:
+    if not marks or moment <= marks[0][0]:
+        return None
+    return (_done(totals) - marks[0][1]) / (moment - marks[0][0])
+
+
+def _summed(first: Mapping[str, Any], second: Mapping[str, Any], sign: int) -> dict[str, Any]:
+    sums = {name: first.get(name, 0) + sign * second.get(name, 0) for name in {**first, **second}}
+    return {name: value for name, value in sums.items() if value}
+
+
+def _plus(first: float | None, second: float | None, sign: int) -> float | None:
+    return None if first is None or second is None else first + sign * second
+
+
+def _sum_of_costs(costs: Iterable[float | None]) -> float | None:
+    given = list(costs)
+    return None if None in given else math.fsum(cost for cost in given if cost is not None)

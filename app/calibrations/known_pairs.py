@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
-from app.datasets.service import PairKey
 from app.models import Dataset
 
 
-async def known_pairs(
-    session: AsyncSession, certificate_seq: int, dataset: Dataset, keys: Sequence[PairKey]
-) -> list[bool]:
-    """Mark the pairs that a certificate was made from, and all others of their groups and prompts.
+class Known(Protocol):
+    """What of a pair is looked at."""
 
-    Args:
-        session: A transaction.
-        certificate_seq: Which certificate.
-        dataset: Whose pairs `keys` are.
-        keys: The pairs asked about.
-    """
-    rows = await queries.certified_on(session, certificate_seq)
-    seqs = {row.seq for row in rows}
-    groups = {row.group for row in rows if row.dataset_seq == dataset.seq}
-    prompts = {row.prompt_hash for row in rows} - {None}
-    return [key.seq in seqs or key.group in groups or key.prompt_hash in prompts for key in keys]
+    @property
+    def seq(self) -> int: ...  # noqa: D102
+    @property
+    def group(self) -> str: ...  # noqa: D102
+    @property
+    def prompt_hash(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPairs:
+    """The pairs that a certificate was made from, and all others of their groups and prompts."""
+
+    seqs: frozenset[int]
+    groups: frozenset[str]
+    prompts: frozenset[str]
+
+    @classmethod
+    async def of(cls, session: AsyncSession, certificate_seq: int, dataset: Dataset) -> KnownPairs:
+        """Return what a certificate knows of a dataset."""
+        rows = await queries.certified_on(session, certificate_seq)
+        return cls(
+            seqs=frozenset(row.seq for row in rows),
+            groups=frozenset(row.group for row in rows if row.dataset_seq == dataset.seq),
+            prompts=frozenset(row.prompt_hash for row in rows if row.prompt_hash is not None),
+        )
+
+    def holds(self, key: Known) -> bool:
+        """Whether the certificate knows a pair of the dataset."""
+        return key.seq in self.seqs or key.group in self.groups or key.prompt_hash in self.prompts

@@ -15,7 +15,8 @@ from app.calibrations.preparation import Prepared
 from app.calibrations.result import Found, advise_on
 from app.calibrations.schemas import CalibrationIn, Ties
 from app.runtime import Runtime
-from app.scoring import ScoreTable, is_recorded, load_table
+from app.score_store import is_recorded
+from app.scoring import ScoreTable, load_table
 from calibration import certify_cascade
 
 # a pool fixes one or two quantiles: more pairs than this sharpen nothing, fewer than this are noise

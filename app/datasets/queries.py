@@ -28,6 +28,7 @@ from app.models import Dataset, Label, PairRow, RecordedScore
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
+SCAN_CHUNK = 10_000
 
 # rows go in and out without becoming objects, and JSON that is text already stays text
 _PAIRS = table(
@@ -105,29 +106,67 @@ async def key_rows(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]
     return (await session.execute(query)).all()
 
 
+async def scan(
+    session: AsyncSession, dataset_seq: int
+) -> AsyncIterator[Row[int, int, str, str | None, str | None]]:
+    """Yield every pair of a dataset by position, only what says which pair it is."""
+    first = 0
+    while True:
+        query = (
+            select(
+                PairRow.seq, PairRow.position, PairRow.group, PairRow.prompt_hash,
+                PairRow.content_hash,
+            )
+            .where(PairRow.dataset_seq == dataset_seq, PairRow.position >= first)
+            .order_by(PairRow.position)
+            .limit(SCAN_CHUNK)
+        )  # fmt: skip
+        rows = (await session.execute(query)).all()
+        for row in rows:
+            yield row
+        if len(rows) < SCAN_CHUNK:
+            return
+        first = rows[-1].position + 1
+
+
+async def distinct_groups(session: AsyncSession, dataset_seq: int) -> Sequence[str]:
+    """Return every group of a dataset once."""
+    query = select(PairRow.group).where(PairRow.dataset_seq == dataset_seq).distinct()
+    return (await session.scalars(query)).all()
+
+
 async def pair_rows(
     session: AsyncSession,
     dataset_seq: int,
     *,
     seqs: Sequence[int] | None,
-    positions: tuple[int, int] | None,
+    positions: tuple[int, int] | Sequence[int] | None,
 ) -> list[Row[Any]]:
-    """Return pairs with their texts by position: these seqs, or these positions, or all."""
+    """Return pairs with their texts by position: these seqs, or these positions, or all.
+
+    Two positions as a tuple are a range, a list holds them one by one.
+    """
     query = (
         select(*_KEY_COLUMNS, PairRow.content)
         .where(PairRow.dataset_seq == dataset_seq)
         .order_by(PairRow.position)
     )
-    if positions is not None:
+    if isinstance(positions, tuple):
         query = query.where(PairRow.position >= positions[0], PairRow.position < positions[1])
+    elif positions is not None:
+        return await _chosen(session, query, PairRow.position, positions)
     if seqs is None:
         return list((await session.execute(query)).all())
+    return await _chosen(session, query, PairRow.seq, seqs)
+
+
+async def _chosen(
+    session: AsyncSession, query: Select[Any], column: Any, values: Sequence[int]
+) -> list[Row[Any]]:
     rows = [
         row
-        for start in range(0, len(seqs), IN_CHUNK)
-        for row in await session.execute(
-            query.where(PairRow.seq.in_(seqs[start : start + IN_CHUNK]))
-        )
+        for start in range(0, len(values), IN_CHUNK)
+        for row in await session.execute(query.where(column.in_(values[start : start + IN_CHUNK])))
     ]
     return sorted(rows, key=lambda row: row.position)
 

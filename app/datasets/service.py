@@ -6,7 +6,7 @@ Texts are loaded only where they are asked for.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -83,12 +83,24 @@ async def pair_keys(
     return [key for key in keys if member.holds(key.group)]
 
 
+def scan(
+    session: AsyncSession, dataset: Dataset
+) -> AsyncIterator[Row[int, int, str, str | None, str | None]]:
+    """Yield seq, position, group and hashes of every pair, however many there are."""
+    return queries.scan(session, dataset.seq)
+
+
+async def distinct_groups(session: AsyncSession, dataset: Dataset) -> Sequence[str]:
+    """Return the groups of a dataset, battles included."""
+    return await queries.distinct_groups(session, dataset.seq)
+
+
 async def read_pairs(
     session: AsyncSession,
     dataset: Dataset,
     *,
     seqs: Sequence[int] | None = None,
-    positions: tuple[int, int] | None = None,
+    positions: tuple[int, int] | Sequence[int] | None = None,
 ) -> list[tuple[PairKey, Pair]]:
     """Return pairs with texts and recorded scores, in order of position; battles are left out.
 
@@ -96,7 +108,7 @@ async def read_pairs(
         session: A transaction.
         dataset: Whose pairs.
         seqs: Only these pairs.
-        positions: Only positions `[first, last)`.
+        positions: Only positions `[first, last)` as a tuple, or these as a list.
     """
     rows = await queries.pair_rows(session, dataset.seq, seqs=seqs, positions=positions)
     judged = [row for row in rows if row.content is not None]

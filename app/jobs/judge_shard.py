@@ -2,68 +2,193 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
 
-from app.batches import service as batches
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from app.batches import budget, ending
+from app.batches.totals import NOT_ADMITTED, shard_counts
+from app.batches.work import Work, work_of
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
+from app.finishing import to_the_end
 from app.jobs import leases
+from app.jobs.score_keeper import ScoreKeeper
 from app.judgments import queries as verdicts
-from app.judgments.judging import Judged, Subject, judge_all, show
-from app.judgments.promise import Attendance
+from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
 from app.judgments.service import promise_of, verdict_row
 from app.models import Shard
 from app.runtime import Runtime
-from app.scoring import store_scores
+from app.score_store import Payer, store_scores
+from judges.types import Pair
+
+_log = logging.getLogger(__name__)
+_STORE_ATTEMPTS: Final = 8
+Item = tuple[PairKey, Pair]
 
 
 async def judge_shard(running: Runtime, shard: Shard, worker: str) -> None:
-    """Judge a shard's pairs and store scores, verdicts and completion together.
+    """Judge a shard's pairs and store verdicts and completion together.
+
+    Scores are stored as they come; those not stored yet come with the completion.
 
     Raises:
-        LeaseLost: the shard is not this worker's any more; nothing is stored.
+        LeaseLost: the shard is not this worker's any more; no verdict is stored.
     """
     async with running.db.read() as session:
-        work = await batches.work_of(session, running.registry, shard.batch_seq)
-        stored = await datasets.read_pairs(
-            session, work.dataset, positions=(shard.first, shard.last)
-        )
-    items = [(key, pair) for key, pair in stored if work.holds(key)]
-    judged = await judge_all(
-        running, work.authority, [Subject(pair, key.metadata) for key, pair in items]
-    )
-    promise = promise_of(work.authority, None)
-    shown = [show(one, work.authority, promise, is_settled=False) for one in judged]
-    rows = [
-        _row(running, work, key, one, body)
-        for (key, _), one, body in zip(items, judged, shown, strict=True)
+        work = await work_of(session, running.registry, shard.batch_seq)
+        items = await _read(session, work, shard)
+    task = _Task(running, shard, worker, work)
+    try:
+        async with task.keeper.saving():
+            await task.judge(items)
+            await task.complete(items)
+    except (leases.LeaseLost, asyncio.CancelledError):
+        await to_the_end(ending.count_cost_of_cancelled(running.db, shard, worker, task.counts([])))
+        raise
+
+
+async def _read(session: Any, work: Work, shard: Shard) -> list[Item]:
+    """Return the pairs of a shard in the order in which they are admitted."""
+    positions = work.positions(shard)
+    stored = await datasets.read_pairs(session, work.dataset, positions=positions)
+    held = [(key, pair) for key, pair in stored if work.holds(key)]
+    if isinstance(positions, tuple):
+        return held
+    place = {position: number for number, position in enumerate(positions)}
+    return sorted(held, key=lambda item: place[item[0].position])
+
+
+class _Task:
+    """A shard at work."""
+
+    def __init__(self, running: Runtime, shard: Shard, worker: str, work: Work) -> None:
+        self.running, self.shard, self.worker, self.work = running, shard, worker, work
+        self.payer = Payer(shard.batch_seq, shard.number)
+        self.keeper = ScoreKeeper(running, self.payer)
+        self.judged: dict[int, Judged] = {}
+
+    async def judge(self, items: Sequence[Item]) -> None:
+        """Judge the pairs, under a budget as far as it reaches."""
+        if self.work.batch.budget_usd is None:
+            await self._judge(items)
+            return
+        waiting = list(items)
+        while waiting:
+            admitted = await budget.admit(
+                self.running, self.shard, self.worker, self.work.authority, _subjects(waiting)
+            )
+            if not admitted:
+                return
+            await self._judge(waiting[:admitted])
+            spent = self._spent(waiting[:admitted])
+            await to_the_end(budget.settle(self.running, self.shard, self.worker, spent))
+            waiting = waiting[admitted:]
+
+    async def _judge(self, items: Sequence[Item]) -> None:
+        by_id = {pair.id: key for key, pair in items}
+
+        async def take(judged: Judged) -> None:
+            self.keeper.add(judged)
+            self.judged[by_id[judged.pair.id].seq] = judged
+
+        subjects = _subjects(items)
+        await judge_subjects(self.running, self.work.authority, subjects, take, payer=self.payer)
+
+    def _spent(self, items: Sequence[Item]) -> float | None:
+        """Return what these pairs have cost now; None where a judge cannot say."""
+        costs = [score.cost_usd for key, _ in items for _, score in self.judged[key.seq].fresh]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    def counts(self, shown: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return what the shard adds to its batch."""
+        obtained = [
+            (score.judge, score.cost_usd)
+            for judged in self.judged.values()
+            for _, score in judged.obtained
+        ]
+        return shard_counts(shown, obtained)
+
+    async def complete(self, items: Sequence[Item]) -> None:
+        """Store verdicts, what scores are left, and the completion; a database may be away."""
+        shown = [self._shown(key, pair) for key, pair in items]
+        rows = [self._row(key, body) for (key, _), body in zip(items, shown, strict=True)]
+        counts = self.counts(shown)
+        for attempt in range(1, _STORE_ATTEMPTS + 1):
+            try:
+                await to_the_end(self._store(rows, counts))
+                break
+            except (DBAPIError, OSError) as error:
+                # what looks like a failure may have been a connection that broke after the commit
+                if await self._is_stored():
+                    break
+                if attempt == _STORE_ATTEMPTS or isinstance(error, IntegrityError):
+                    raise
+                _log.warning("shard %d cannot be stored yet: %s", self.shard.number, error)
+                await asyncio.sleep(min(0.1 * 2**attempt, 10.0))
+        count_verdicts(shown, is_settled=False)
+
+    async def _is_stored(self) -> bool:
+        try:
+            async with self.running.db.read() as session:
+                return await leases.is_finished_by(session, self.shard, self.worker)
+        except (DBAPIError, OSError):
+            return False
+
+    async def _store(self, rows: list[dict[str, Any]], counts: dict[str, Any]) -> None:
+        scores = self.keeper.take()
+        try:
+            async with self.running.db.write() as session:
+                moment = self.running.now()
+                await store_scores(session, scores, moment, self.payer)
+                await verdicts.add(session, rows)
+                # last, so that the shards of a batch wait for each other but for a moment
+                batch = await ending.locked(session, self.shard.batch_seq)
+                await leases.finish(session, self.shard, self.worker, counts)
+                await ending.shard_done(session, batch, counts, moment)
+        except BaseException:
+            self.keeper.put_back(scores)
+            raise
+
+    def _shown(self, key: PairKey, pair: Pair) -> dict[str, Any]:
+        judged = self.judged.get(key.seq)
+        promise = promise_of(self.work.authority, None)
+        if judged is None:
+            return _not_admitted(pair, self.work, promise)
+        return show(judged, self.work.authority, promise)
+
+    def _row(self, key: PairKey, body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **verdict_row(self.running, self.work.authority, key.content_hash or "", body),
+            "dataset_seq": self.work.dataset.seq,
+            "pair_seq": key.seq,
+            "batch_seq": self.work.batch.seq,
+            "position": key.position,
+        }
+
+
+def _subjects(items: Sequence[Item]) -> list[Subject]:
+    return [
+        Subject(pair, key.content_hash or "", key.swapped_hash or "", key.metadata)
+        for key, pair in items
     ]
-    async with running.db.write() as session:
-        await batches.lock(session, shard.batch_seq)
-        await store_scores(session, [score for one in judged for score in one.fresh], running.now())
-        await verdicts.add(session, rows)
-        await leases.finish(session, shard, worker, _counts(shown))
-        await batches.finalise_if_done(session, shard.batch_seq, running.now())
 
 
-def _row(
-    running: Runtime, work: batches.Work, key: PairKey, judged: Judged, body: dict[str, Any]
-) -> dict[str, Any]:
+def _not_admitted(pair: Pair, work: Work, promise: str) -> dict[str, Any]:
+    """The verdict on a pair that the budget did not cover: nobody was asked."""
     return {
-        **verdict_row(running, work.authority, judged, body),
-        "dataset_seq": work.dataset.seq,
-        "pair_seq": key.seq,
-        "batch_seq": work.batch.seq,
-        "position": key.position,
-    }
-
-
-def _counts(shown: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what a shard contributes to its batch."""
-    costs = [body["cost_usd"] for body in shown]
-    return {
-        "statuses": Counter(body["status"] for body in shown),
-        "cost_usd": None if None in costs else sum(costs),
-        "attendance": Attendance.of(body["tiers"] for body in shown).as_json(),
+        "id": pair.id,
+        "status": "abstained",
+        "label": None,
+        "confidence": None,
+        "judge": None,
+        "tiers": [],
+        "calibration": work.authority.certificate.id if work.authority.certificate else None,
+        "promise": promise,
+        "cost_usd": 0.0,
+        "cached": False,
+        "abstained_because": NOT_ADMITTED,
     }

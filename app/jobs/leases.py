@@ -1,16 +1,17 @@
 """Who works on which shard, until when. Every function is part of its caller's transaction.
 
-A worker that dies simply stops renewing; when the lease has run out anybody may take the shard.
-A shard's results and its completion are one transaction, which fails if the lease was lost, so
-nothing is stored twice and nothing is stored by halves.
+A worker that dies simply stops renewing; when the lease has run out anybody may take the shard, and
+at once where the worker is known to be dead. A shard's results and its completion are one
+transaction, which fails if the lease was lost, so nothing is stored twice and nothing by halves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Batch, Shard
@@ -22,11 +23,39 @@ class LeaseLost(Exception):
     """Somebody else has the shard, or it was cancelled: what was done on it must not be stored."""
 
 
+async def ledger_time(session: AsyncSession, now: Callable[[], datetime]) -> datetime:
+    """Return the time that leases go by: the database's, where machines share one.
+
+    A machine whose clock is ahead would otherwise take what others are working on.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return now()
+    moment: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return moment
+
+
+async def is_any_free(session: AsyncSession, moment: datetime) -> bool:
+    """Whether some shard waits for a worker: a look that hinders nobody."""
+    return (
+        await session.execute(_free(moment).with_only_columns(Shard.number))
+    ).first() is not None
+
+
 async def claim(
     session: AsyncSession, worker: str, moment: datetime, lease: timedelta
 ) -> Shard | None:
     """Take the next free shard, or None where there is none."""
-    query = (
+    query = _free(moment).with_for_update(of=Shard, skip_locked=True)
+    shard = (await session.scalars(query)).one_or_none()
+    if shard is not None:
+        shard.worker = worker
+        shard.leased_until = moment + lease
+        shard.attempts += 1
+    return shard
+
+
+def _free(moment: datetime) -> Any:
+    return (
         select(Shard)
         .join(Batch, Batch.seq == Shard.batch_seq)
         .where(
@@ -36,14 +65,27 @@ async def claim(
         )
         .order_by(Shard.batch_seq, Shard.number)
         .limit(1)
-        .with_for_update(of=Shard, skip_locked=True)
     )
-    shard = (await session.scalars(query)).one_or_none()
-    if shard is not None:
-        shard.worker = worker
-        shard.leased_until = moment + lease
-        shard.attempts += 1
-    return shard
+
+
+async def held_by(session: AsyncSession, is_meant: Callable[[str], bool]) -> list[str]:
+    """Return those of the workers that hold shards that are meant."""
+    query = select(Shard.worker).where(Shard.state == "todo", Shard.worker.is_not(None))
+    return [name for name in await session.scalars(query.distinct()) if name and is_meant(name)]
+
+
+async def release(session: AsyncSession, is_dead: Callable[[str], bool]) -> int:
+    """Free the shards of workers that are known to be dead; return how many there were."""
+    dead = await held_by(session, is_dead)
+    if not dead:
+        return 0
+    freed = await session.execute(
+        update(Shard)
+        .where(Shard.state == "todo", Shard.worker.in_(dead))
+        .values(leased_until=None, worker=None)
+        .returning(Shard.number)
+    )
+    return len(freed.all())
 
 
 async def renew(session: AsyncSession, shard: Shard, worker: str, until: datetime) -> None:
@@ -55,13 +97,23 @@ async def renew(session: AsyncSession, shard: Shard, worker: str, until: datetim
     await _update(session, shard, worker, {"leased_until": until})
 
 
+async def reserve(session: AsyncSession, shard: Shard, worker: str, usd: float) -> None:
+    """Note what the worker of a shard may still spend on it.
+
+    Raises:
+        LeaseLost: it is not this worker's any more.
+    """
+    await _update(session, shard, worker, {"reserved_usd": usd})
+
+
 async def finish(session: AsyncSession, shard: Shard, worker: str, counts: dict[str, Any]) -> None:
     """Mark a shard as done.
 
     Raises:
         LeaseLost: it is not this worker's any more.
     """
-    await _update(session, shard, worker, {"state": "done", "leased_until": None, "counts": counts})
+    done = {"state": "done", "leased_until": None, "error": None, "reserved_usd": 0.0}
+    await _update(session, shard, worker, {**done, "counts": {**shard.counts, **counts}})
 
 
 async def give_up(
@@ -78,9 +130,8 @@ async def give_up(
         LeaseLost: it is not this worker's any more.
     """
     state = "failed" if retry_at is None else "todo"
-    await _update(
-        session, shard, worker, {"state": state, "leased_until": retry_at, "error": error}
-    )
+    values = {"state": state, "leased_until": retry_at, "error": error}
+    await _update(session, shard, worker, values | ({} if retry_at else {"reserved_usd": 0.0}))
 
 
 async def hand_back(session: AsyncSession, shard: Shard, worker: str) -> None:
@@ -89,13 +140,26 @@ async def hand_back(session: AsyncSession, shard: Shard, worker: str) -> None:
     Raises:
         LeaseLost: it is not this worker's any more.
     """
-    await _update(session, shard, worker, {"leased_until": None, "attempts": shard.attempts - 1})
+    free = {"leased_until": None, "worker": None, "attempts": shard.attempts - 1}
+    await _update(session, shard, worker, free)
 
 
 async def is_there(session: AsyncSession, shard: Shard) -> bool:
     """Whether a shard still exists: it goes when its dataset or its certificate is deleted."""
     query = select(Shard.number).where(
         Shard.batch_seq == shard.batch_seq, Shard.number == shard.number
+    )
+    return (await session.execute(query)).first() is not None
+
+
+async def is_finished_by(session: AsyncSession, shard: Shard, worker: str) -> bool:
+    """Whether this very worker has finished a shard in this attempt."""
+    query = select(Shard.number).where(
+        Shard.batch_seq == shard.batch_seq,
+        Shard.number == shard.number,
+        Shard.worker == worker,
+        Shard.attempts == shard.attempts,
+        Shard.state == "done",
     )
     return (await session.execute(query)).first() is not None
 
@@ -117,6 +181,7 @@ async def _update(session: AsyncSession, shard: Shard, worker: str, values: dict
         )
         .values(**values)
         .returning(Shard.number)
+        .execution_options(synchronize_session=False)
     )
     if (await session.execute(statement)).first() is None:
         raise LeaseLost(f"shard {shard.number} of batch {shard.batch_seq}")

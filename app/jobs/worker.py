@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 from contextlib import suppress
 from datetime import timedelta
 
-from sqlalchemy.exc import NoResultFound
+from sqlalchemy.exc import DBAPIError, NoResultFound
 
-from app.batches import service as batches
+from app.batches import budget, ending
+from app.finishing import to_the_end
 from app.jobs import leases
+from app.jobs.identity import is_dead, node_name, worker_name
 from app.jobs.judge_shard import judge_shard
 from app.models import Shard
 from app.runtime import Runtime
@@ -22,14 +21,9 @@ _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
 
 
-def worker_name() -> str:
-    """Return a name that no other worker has."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"[:128]
-
-
 async def work_forever(running: Runtime) -> None:
     """Work on shards until cancelled; whatever a shard does, the loop goes on."""
-    name = worker_name()
+    name = worker_name(node_name(running.settings.node))
     while True:
         try:
             busy = await work_once(running, name)
@@ -41,10 +35,21 @@ async def work_forever(running: Runtime) -> None:
             await _rest(running)
 
 
+async def work_in_parallel(running: Runtime) -> None:
+    """Work on as many shards at a time as the settings say, until cancelled.
+
+    While the last pairs of one shard wait for the dear judge, the first of the next keep the cheap
+    one busy.
+    """
+    async with asyncio.TaskGroup() as group:
+        for number in range(max(running.settings.workers, 1)):
+            group.create_task(work_forever(running), name=f"worker {number}")
+
+
 async def work_once(running: Runtime, worker: str) -> bool:
     """Work on one shard; False where none was free."""
     lease = timedelta(seconds=running.settings.lease_seconds)
-    claiming = asyncio.ensure_future(_claim(running, worker, lease))
+    claiming = asyncio.ensure_future(_claim_any(running, worker, lease))
     try:
         shard = await asyncio.shield(claiming)
     except asyncio.CancelledError:
@@ -63,10 +68,61 @@ async def work_once(running: Runtime, worker: str) -> bool:
     return True
 
 
+async def _claim_any(running: Runtime, worker: str, lease: timedelta) -> Shard | None:
+    await _release_the_dead(running)
+    while await _is_any_free(running):
+        shard = await _claim(running, worker, lease)
+        if shard is None:
+            return None
+        is_poison = shard.attempts > running.settings.max_attempts
+        if is_poison or shard.reserved_usd:
+            await _bury(running, shard, worker, is_poison=is_poison)
+        if not is_poison:
+            return shard
+    return None
+
+
+async def _bury(running: Runtime, shard: Shard, worker: str, *, is_poison: bool) -> None:
+    """Account for a worker that died over a shard; set aside one that too many died over.
+
+    In a transaction of its own: whoever changes a batch locks the batch first, then its shards.
+    """
+    error = f"{shard.attempts - 1} workers died of it"
+    with suppress(leases.LeaseLost, NoResultFound):
+        async with running.db.write() as session:
+            batch = await ending.locked(session, shard.batch_seq)
+            await leases.reserve(session, shard, worker, 0.0)
+            budget.count_as_spent(batch, shard.reserved_usd)
+            if is_poison:
+                await leases.give_up(session, shard, worker, error, retry_at=None)
+                await ending.shard_set_aside(session, batch, shard, error, running.now())
+    shard.reserved_usd = 0.0
+
+
+async def _release_the_dead(running: Runtime) -> None:
+    """Free what workers of this node held that are no more: nobody need wait for their leases."""
+    node = node_name(running.settings.node)
+    async with running.db.read() as session:
+        if not await leases.held_by(session, lambda worker: is_dead(worker, node)):
+            return
+    async with running.db.write() as session:
+        freed = await leases.release(session, lambda worker: is_dead(worker, node))
+    _log.info("%d shards of workers that died are free again", freed)
+
+
+async def _is_any_free(running: Runtime) -> bool:
+    """Look before writing: an idle worker must not stand in the way of those that work."""
+    async with running.db.read() as session:
+        if await ending.is_any_overdue(session, running.now()):
+            return True
+        return await leases.is_any_free(session, await leases.ledger_time(session, running.now))
+
+
 async def _claim(running: Runtime, worker: str, lease: timedelta) -> Shard | None:
     async with running.db.write() as session:
-        await batches.expire_overdue(session, running.now())
-        return await leases.claim(session, worker, running.now(), lease)
+        await ending.expire_overdue(session, running.now())
+        moment = await leases.ledger_time(session, running.now)
+        return await leases.claim(session, worker, moment, lease)
 
 
 async def _work_on(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:
@@ -84,8 +140,17 @@ async def _work_on(running: Runtime, shard: Shard, worker: str, lease: timedelta
 async def _renew_forever(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:
     while True:
         await asyncio.sleep(lease.total_seconds() / 3)
-        async with running.db.write() as session:
-            await leases.renew(session, shard, worker, running.now() + lease)
+        try:
+            await to_the_end(_renew(running, shard, worker, lease))
+        except (DBAPIError, OSError) as error:
+            # a database that is away for a moment takes the lease from nobody
+            _log.warning("lease of shard %d could not be renewed yet: %s", shard.number, error)
+
+
+async def _renew(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:
+    async with running.db.write() as session:
+        until = await leases.ledger_time(session, running.now) + lease
+        await leases.renew(session, shard, worker, until)
 
 
 async def _end_badly(
@@ -103,13 +168,16 @@ async def _end_badly(
 
 async def _give_up(running: Runtime, shard: Shard, worker: str, error: str) -> None:
     is_last = shard.attempts >= running.settings.max_attempts
-    retry_at = None if is_last else running.now() + leases.backoff(shard.attempts)
+    rest = leases.backoff(shard.attempts)
     # it may be gone by now, with its batch
     with suppress(leases.LeaseLost, NoResultFound):
         async with running.db.write() as session:
-            await batches.lock(session, shard.batch_seq)
+            batch = await ending.locked(session, shard.batch_seq)
+            moment = await leases.ledger_time(session, running.now)
+            retry_at = None if is_last else moment + rest
             await leases.give_up(session, shard, worker, error[:2000], retry_at=retry_at)
-            await batches.finalise_if_done(session, shard.batch_seq, running.now())
+            if is_last:
+                await ending.shard_set_aside(session, batch, shard, error[:2000], running.now())
 
 
 async def _hand_back(running: Runtime, shard: Shard, worker: str) -> None:

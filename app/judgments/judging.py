@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,31 +12,178 @@ from app import metrics
 from app.identifiers import printable
 from app.judgments.authority import Authority
 from app.runtime import Runtime
-from app.scoring import ScoreKey, is_recorded, pair_key, stored_scores
+from app.score_store import (
+    Payer,
+    ScoreKey,
+    StoredScore,
+    is_recorded,
+    score_key,
+    stored_scores,
+)
 from judges.base import Judge
-from judges.cascade import CascadeVerdict, Tier, TierOutcome, judge_stream
+from judges.cascade import CascadeVerdict, TierOutcome, judge_stream
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 
-KnownScore = Callable[[Judge, Pair], Awaitable[Score | None]]
 # nobody said anything of the pair, now or earlier
 _WITHOUT_A_SCORE: Final = (FailureKind.DEADLINE, FailureKind.NOT_RECORDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A pair to judge, with what decides its slice."""
+    """A pair to judge, its content hashes, and what decides its slice."""
 
     pair: Pair
+    content_hash: str
+    swapped_hash: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pair: Pair, metadata: Mapping[str, Any]) -> Subject:
+        """Return the subject of a pair whose hashes nobody knows yet."""
+        return cls(pair, pair.content_hash, pair.swapped().content_hash, metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A pair, its verdict, and the scores that were newly obtained for it, with their keys."""
+    """A pair, its verdict, and the scores that it had to be judged with, with their keys.
 
-    pair: Pair
+    `fresh` are to be stored; `obtained` are those and what an earlier attempt at the same work
+    obtained and stored already.
+    """
+
+    subject: Subject
     verdict: CascadeVerdict
     fresh: list[tuple[ScoreKey, Score]]
+    obtained: list[tuple[ScoreKey, Score]]
+
+    @property
+    def pair(self) -> Pair:
+        """The pair."""
+        return self.subject.pair
+
+
+Take = Callable[[Judged], Awaitable[None]]
+
+
+class Knowledge:
+    """The stored scores of a set of pairs, and under which keys new ones belong."""
+
+    def __init__(self, authority: Authority, subjects: Sequence[Subject]) -> None:
+        self._live = {
+            tier.judge.spec.name: tier.judge.spec
+            for tier in authority.tiers
+            if not is_recorded(tier.judge.spec)
+        }
+        self._keys = {
+            name: {
+                one.pair.id: score_key(spec, one.content_hash, one.swapped_hash) for one in subjects
+            }
+            for name, spec in self._live.items()
+        }
+        self._stored: dict[str, dict[str, StoredScore]] = {name: {} for name in self._live}
+        self._counted: set[tuple[str, str]] = set()
+
+    async def load(self, running: Runtime) -> None:
+        """Fetch what is stored in one transaction."""
+        async with running.db.read() as session:
+            for name, spec in self._live.items():
+                hashes = list({key.content_hash for key in self._keys[name].values()})
+                self._stored[name] = await stored_scores(session, spec.fingerprint, hashes)
+
+    def score(self, judge: Judge, pair: Pair) -> Score | None:
+        """Return the stored score of a pair, as the pair has its responses."""
+        name = judge.spec.name
+        if name not in self._live:
+            return None
+        key = self._keys[name][pair.id]
+        stored = self._stored[name].get(key.content_hash)
+        if stored is None:
+            return None
+        return stored.score.mirrored() if key.is_mirrored else stored.score
+
+    def judged(self, subject: Subject, verdict: CascadeVerdict, payer: Payer | None) -> Judged:
+        """Return a verdict with the scores that were obtained for it; others may use them too."""
+        fresh = []
+        for score in verdict.fresh:
+            if score.judge not in self._live:
+                continue
+            key = self._keys[score.judge][subject.pair.id]
+            fresh.append((key, score))
+            if score.failure is None:
+                kept = score.mirrored() if key.is_mirrored else score
+                self._stored[score.judge][key.content_hash] = StoredScore(kept, None)
+        earlier = [] if payer is None else self._paid_by(payer, subject, verdict)
+        return Judged(subject, verdict, fresh, [*earlier, *fresh])
+
+    def _paid_by(
+        self, payer: Payer, subject: Subject, verdict: CascadeVerdict
+    ) -> list[tuple[ScoreKey, Score]]:
+        found = []
+        for tier in verdict.tiers:
+            if tier.judge not in self._live:
+                continue
+            key = self._keys[tier.judge][subject.pair.id]
+            stored = self._stored[tier.judge].get(key.content_hash)
+            mark = (tier.judge, key.content_hash)
+            # a pair with the same content uses the score too, but it was paid for once
+            if stored is not None and stored.payer == payer and mark not in self._counted:
+                self._counted.add(mark)
+                found.append((key, tier.score))
+        return found
+
+
+async def judge_subjects(  # noqa: PLR0913 - what to judge, on whose word, and what to do with it
+    running: Runtime,
+    authority: Authority,
+    subjects: Sequence[Subject],
+    take: Take,
+    *,
+    payer: Payer | None = None,
+    deadline_seconds: float | None = None,
+) -> None:
+    """Hand every pair, judged, to `take` as it is done; ids must differ. Stores nothing.
+
+    A pair whose content came before in `subjects` is judged after all others, so that nobody is
+    asked the same twice.
+
+    Args:
+        running: Database and limits.
+        authority: The tiers and the tie rule.
+        subjects: What to judge.
+        take: Waited for before another pair is begun.
+        payer: The shard that pays; scores that it obtained in an earlier attempt are its own.
+        deadline_seconds: A pair not done by then ends with a typed failure and keeps what it has.
+    """
+    knowledge = Knowledge(authority, subjects)
+    await knowledge.load(running)
+    by_id = {subject.pair.id: subject for subject in subjects}
+    now = asyncio.get_running_loop().time()
+
+    async def keep(verdict: CascadeVerdict) -> None:
+        await take(knowledge.judged(by_id[verdict.id], verdict, payer))
+
+    for wave in _waves(subjects):
+        await judge_stream(
+            (subject.pair for subject in wave),
+            lambda pair: authority.tiers_for(by_id[pair.id].metadata),
+            keep,
+            ties=authority.ties,
+            known=knowledge.score,
+            concurrency=running.settings.pairs_in_flight,
+            deadline=None if deadline_seconds is None else now + deadline_seconds,
+        )
+
+
+def _waves(subjects: Sequence[Subject]) -> list[list[Subject]]:
+    """Put the pairs with the content of an earlier one, in either order, behind all others."""
+    seen: set[str] = set()
+    first: list[Subject] = []
+    second: list[Subject] = []
+    for subject in subjects:
+        content = min(subject.content_hash, subject.swapped_hash)
+        (second if content in seen else first).append(subject)
+        seen.add(content)
+    return [wave for wave in (first, second) if wave]
 
 
 async def judge_all(
@@ -44,81 +193,22 @@ async def judge_all(
     *,
     deadline_seconds: float | None = None,
 ) -> list[Judged]:
-    """Return a verdict for every pair, in order; ids must differ. Stores nothing.
+    """Return every pair judged, in order; ids must differ. Stores nothing.
 
     A pair not done by the deadline ends with a typed failure and keeps the scores it has.
     """
-    known = await _known_scores(running, authority, [subject.pair for subject in subjects])
-    verdicts: dict[str, CascadeVerdict] = {}
-    for tiers, pairs in _by_tiers(authority, subjects).items():
-        stream = judge_stream(
-            pairs,
-            tiers,
-            ties=authority.ties,
-            known=known,
-            concurrency=running.settings.pairs_in_flight,
-            deadline_seconds=deadline_seconds,
-        )
-        async for verdict in stream:
-            verdicts[verdict.id] = verdict
-    return [_judged(authority, subject.pair, verdicts[subject.pair.id]) for subject in subjects]
+    judged: dict[str, Judged] = {}
+
+    async def take(one: Judged) -> None:
+        judged[one.pair.id] = one
+
+    await judge_subjects(running, authority, subjects, take, deadline_seconds=deadline_seconds)
+    return [judged[subject.pair.id] for subject in subjects]
 
 
-def _by_tiers(
-    authority: Authority, subjects: Sequence[Subject]
-) -> dict[tuple[Tier, ...], list[Pair]]:
-    groups: dict[tuple[Tier, ...], list[Pair]] = {}
-    for subject in subjects:
-        groups.setdefault(authority.tiers_for(subject.metadata), []).append(subject.pair)
-    return groups
-
-
-async def _known_scores(
-    running: Runtime, authority: Authority, pairs: Sequence[Pair]
-) -> KnownScore:
-    """Fetch what is stored for these pairs in one transaction, and return how to find it."""
-    found: dict[str, dict[str, Score]] = {}
-    keys: dict[tuple[str, str], ScoreKey] = {}
-    async with running.db.read() as session:
-        for tier in authority.tiers:
-            spec = tier.judge.spec
-            if is_recorded(spec):
-                continue
-            own = {pair.id: pair_key(spec, pair) for pair in pairs}
-            keys.update({(spec.name, pair_id): key for pair_id, key in own.items()})
-            hashes = list({key.content_hash for key in own.values()})
-            found[spec.name] = await stored_scores(session, spec.fingerprint, hashes)
-
-    async def known(judge: Judge, pair: Pair) -> Score | None:
-        key = keys.get((judge.spec.name, pair.id))
-        score = found[judge.spec.name].get(key.content_hash) if key else None
-        return score.mirrored() if score and key and key.is_mirrored else score
-
-    return known
-
-
-def _judged(authority: Authority, pair: Pair, verdict: CascadeVerdict) -> Judged:
-    live = {
-        tier.judge.spec.name: tier.judge.spec
-        for tier in authority.tiers
-        if not is_recorded(tier.judge.spec)
-    }
-    fresh = [
-        (pair_key(live[score.judge], pair), score) for score in verdict.fresh if score.judge in live
-    ]
-    return Judged(pair, verdict, fresh)
-
-
-def show(
-    judged: Judged, authority: Authority, promise: str, *, is_settled: bool = True
-) -> dict[str, Any]:
-    """Return a verdict as users see it, and count it.
-
-    What the verdicts of a batch promise is not settled before the batch has ended.
-    """
+def show(judged: Judged, authority: Authority, promise: str) -> dict[str, Any]:
+    """Return a verdict as users see it."""
     verdict = judged.verdict
-    counted = promise if is_settled or promise == "none" else "pending"
-    metrics.verdicts_total.labels(status=verdict.status, promise=counted).inc()
     return {
         "id": verdict.id,
         "status": verdict.status,
@@ -133,13 +223,25 @@ def show(
     }
 
 
+def count_verdicts(shown: Iterable[Mapping[str, Any]], *, is_settled: bool = True) -> None:
+    """Count verdicts in the metrics.
+
+    What the verdicts of a batch promise is not settled before the batch has ended.
+    """
+    counted = Counter((verdict["status"], verdict["promise"]) for verdict in shown)
+    for (status, promise), count in counted.items():
+        named = promise if is_settled or promise == "none" else "pending"
+        metrics.verdicts_total.labels(status=status, promise=named).inc(count)
+
+
 def _is_cached(judged: Judged) -> bool:
     """Whether all that was needed was at hand; a recorded score is, and reading it is no call."""
-    is_lacking = any(
+    if judged.obtained:
+        return False
+    return not any(
         tier.score.failure is not None and tier.score.failure.kind in _WITHOUT_A_SCORE
         for tier in judged.verdict.tiers
     )
-    return not judged.fresh and not is_lacking
 
 
 def show_tiers(judged: Judged) -> list[dict[str, Any]]:
@@ -149,7 +251,7 @@ def show_tiers(judged: Judged) -> list[dict[str, Any]]:
 
 def _cost(judged: Judged) -> float | None:
     """Money spent on this verdict now: recorded scores were paid for by whoever recorded them."""
-    costs = [score.cost_usd for _, score in judged.fresh]
+    costs = [score.cost_usd for _, score in judged.obtained]
     return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 

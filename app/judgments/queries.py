@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, cast
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import Table, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.bulk import insert_rows
 from app.models import UNFINISHED_BATCH, Batch, Certificate, Verdict
 
-_WINDOW = 200
+_WINDOW: Final = 200
+_VERDICTS: Final = cast(Table, Verdict.__table__)
 
 
 async def add(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
     """Store verdicts."""
-    if rows:
-        await session.execute(insert(Verdict), list(rows))
+    await insert_rows(session, _VERDICTS, rows)
 
 
 async def recent_tiers(

@@ -14,14 +14,14 @@ from app.dialects.canonical import PairIn, to_pair
 from app.errors import Unprocessable
 from app.judgments import queries
 from app.judgments.authority import Authority, authority_of
-from app.judgments.judging import Judged, Subject, judge_all, show, show_tiers
+from app.judgments.judging import Judged, Subject, count_verdicts, judge_all, show, show_tiers
 from app.judgments.posted_judges import judges_of
 from app.judgments.promise import Attendance, suspended_because
 from app.judgments.schemas import JudgmentsIn
 from app.models import Verdict
 from app.pagination import Page, page_of
 from app.runtime import Runtime
-from app.scoring import is_recorded, store_scores
+from app.score_store import is_recorded, store_scores
 from judges.registry import DEFAULT_CASCADE, Registry
 
 
@@ -51,11 +51,12 @@ async def judge(running: Runtime, request: JudgmentsIn) -> dict[str, Any]:
         why = await _suspended(session, authority, judged)
         promise = promise_of(authority, why)
         shown = [show(one, authority, promise) for one in judged]
+        count_verdicts(shown)
         await store_scores(session, [score for one in judged for score in one.fresh], running.now())
         await queries.add(
             session,
             [
-                verdict_row(running, authority, one, body)
+                verdict_row(running, authority, one.subject.content_hash, body)
                 for one, body in zip(judged, shown, strict=True)
             ],
         )
@@ -78,12 +79,12 @@ def promise_of(authority: Authority, suspended: str | None) -> str:
 
 
 def verdict_row(
-    running: Runtime, authority: Authority, judged: Judged, body: dict[str, Any]
+    running: Runtime, authority: Authority, content_hash: str, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Return a verdict as the table holds it, belonging to no dataset and no batch."""
     return {
-        "pair_id": judged.pair.id,
-        "content_hash": judged.pair.content_hash,
+        "pair_id": body["id"],
+        "content_hash": content_hash,
         "dataset_seq": None,
         "pair_seq": None,
         "certificate_seq": authority.certificate.seq if authority.certificate else None,
@@ -159,7 +160,7 @@ def subjects_of(pairs: Sequence[PairIn], registry: Registry) -> list[Subject]:
             )
         first_at[pair.id] = number
         _refuse_live_scores(number, pair.recorded, registry)
-        subjects.append(Subject(pair, posted.metadata or {}))
+        subjects.append(Subject.of(pair, posted.metadata or {}))
     return subjects
 
 
@@ -179,7 +180,7 @@ async def _suspended(
     if not authority.is_certified or authority.certificate is None:
         return None
     calibrated = authority.certificate.body["calibration"]["failures"]
-    own = {one.pair.content_hash: show_tiers(one) for one in judged}
+    own = {one.subject.content_hash: show_tiers(one) for one in judged}
     recent = await queries.recent_tiers(session, authority.certificate.seq)
     return suspended_because(calibrated, Attendance.of(own.values())) or suspended_because(
         calibrated, Attendance.of({**recent, **own}.values())

@@ -17,7 +17,8 @@ from app.calibrations.schemas import CalibrationIn
 from app.errors import Unprocessable
 from app.plans.schemas import PlanIn
 from app.runtime import Runtime
-from app.scoring import is_recorded, load_table
+from app.score_store import is_recorded
+from app.scoring import load_table
 from calibration.errors import CalibrationError
 from calibration.planning import FrontierPoint, frontier
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import label_sets, slices
-from app.calibrations.known_pairs import known_pairs
+from app.calibrations.known_pairs import KnownPairs
 from app.calibrations.sample import known_groups
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
@@ -159,12 +159,9 @@ async def _excluded(
     """
     shown = [judge.spec.training_prompts | judge.spec.example_prompts for judge in replayed.judges]
     known_to_judges = known_groups(keys, frozenset().union(*shown))
-    certified = await known_pairs(session, replayed.certificate.seq, dataset, keys)
-    known: list[Any] = [
-        was_used or key.group in known_to_judges
-        for was_used, key in zip(certified, keys, strict=True)
-    ]
-    return np.array(known, dtype=np.bool_)
+    certified = await KnownPairs.of(session, replayed.certificate.seq, dataset)
+    is_known = [certified.holds(key) or key.group in known_to_judges for key in keys]
+    return np.array(is_known, dtype=np.bool_)
 
 
 def _slices(keys: Sequence[PairKey], field: str | None) -> npt.NDArray[Any] | None:

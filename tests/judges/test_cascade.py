@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -148,7 +149,7 @@ async def test_the_tie_rule_decides_what_a_tie_probability_means(
     judge = Scripted("j", None)
     score = score_from_record("j", {"p_a": 0.3, "p_tie": 0.5})
 
-    async def known(_: Judge, pair: Pair) -> Score | None:
+    def known(_: Judge, pair: Pair) -> Score | None:
         return score
 
     verdict = await judge_pair(pair_of(), [Tier(judge)], ties=ties, known=known)
@@ -161,7 +162,7 @@ async def test_a_stored_score_is_not_asked_for_again() -> None:
     store = {score.judge: score for score in first.fresh}
     assert set(store) == {"j0", "j1"}
 
-    async def known(judge: Judge, pair: Pair) -> Score | None:
+    def known(judge: Judge, pair: Pair) -> Score | None:
         return store.get(judge.spec.name)
 
     again = await judge_pair(pair_of(), tiers, known=known)
@@ -204,7 +205,7 @@ async def test_swapping_the_responses_mirrors_the_verdict(
     pair = pair_of(recorded={name: score_from_record(name, r) for name, r in records.items()})
     tiers = [Tier(Scripted(f"j{i}", None), limit) for i, (_, limit) in enumerate(judges)]
 
-    async def known(judge: Judge, asked_about: Pair) -> Score | None:
+    def known(judge: Judge, asked_about: Pair) -> Score | None:
         return asked_about.recorded[judge.spec.name]
 
     verdict = await judge_pair(pair, tiers, ties=ties, known=known)
@@ -217,19 +218,29 @@ def numbered(n: int) -> Iterator[Pair]:
     return (pair_of(pair_id=str(i)) for i in range(n))
 
 
-async def collect(verdicts: AsyncIterator[CascadeVerdict]) -> list[CascadeVerdict]:
-    return [verdict async for verdict in verdicts]
+async def collect(
+    pairs: AsyncIterable[Pair] | Iterable[Pair], tiers: list[Tier], **options: Any
+) -> list[CascadeVerdict]:
+    verdicts: list[CascadeVerdict] = []
+
+    async def take(verdict: CascadeVerdict) -> None:
+        verdicts.append(verdict)
+
+    if (seconds := options.pop("deadline_seconds", None)) is not None:
+        options["deadline"] = asyncio.get_running_loop().time() + seconds
+    await judge_stream(pairs, lambda _: tiers, take, **options)
+    return verdicts
 
 
 async def test_a_stream_judges_every_pair_once() -> None:
     tiers = tiers_of(0.6, 0.9, thresholds=(0.8, 0.8))
-    verdicts = await collect(judge_stream(numbered(100), tiers, concurrency=7))
+    verdicts = await collect(numbered(100), tiers, concurrency=7)
     assert sorted(int(verdict.id) for verdict in verdicts) == list(range(100))
     assert all(verdict == replace(verdicts[0], id=verdict.id) for verdict in verdicts)
 
 
 async def test_a_stream_reads_from_an_asynchronous_source_no_faster_than_it_is_read() -> None:
-    read = 0
+    read = seen = 0
 
     async def source() -> AsyncIterator[Pair]:
         nonlocal read
@@ -237,13 +248,45 @@ async def test_a_stream_reads_from_an_asynchronous_source_no_faster_than_it_is_r
             read += 1
             yield pair
 
-    stream = judge_stream(source(), [Tier(Scripted("j", 0.9))], concurrency=8)
-    seen = 0
-    async for _ in stream:
-        seen += 1
+    async def take(_: CascadeVerdict) -> None:
+        nonlocal seen
         await asyncio.sleep(0)
-        assert read <= seen + 8 + 1
+        seen += 1
+        assert read <= seen + 8
+
+    tiers = [Tier(Scripted("j", 0.9))]
+    await judge_stream(source(), lambda _: tiers, take, concurrency=8)
     assert seen == 1000
+
+
+async def test_each_pair_goes_up_its_own_tiers() -> None:
+    strict, lax = [Tier(Scripted("j", 0.9), 0.95)], [Tier(Scripted("j", 0.9), 0.8)]
+    verdicts: list[CascadeVerdict] = []
+
+    async def take(verdict: CascadeVerdict) -> None:
+        verdicts.append(verdict)
+
+    await judge_stream(numbered(4), lambda pair: lax if int(pair.id) % 2 else strict, take)
+    assert {verdict.id for verdict in verdicts if verdict.status == "accepted"} == {"1", "3"}
+
+
+async def test_judges_that_answer_at_once_leave_others_their_turn() -> None:
+    class Instant(Scripted):
+        async def score(self, pair: Pair) -> Score:
+            return Score(self.name, "f", 0.9, cost_usd=0.0)
+
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    beside = asyncio.create_task(other())
+    await collect(numbered(1000), [Tier(Instant("j", None))])
+    beside.cancel()
+    assert turns >= 10
 
 
 async def test_pairs_on_their_way_stay_within_the_limit_and_all_tiers_work_at_once() -> None:
@@ -257,7 +300,7 @@ async def test_pairs_on_their_way_stay_within_the_limit_and_all_tiers_work_at_on
         return await Scripted.score(dear, pair)
 
     dear.score = watched  # type: ignore[method-assign]
-    await collect(judge_stream(numbered(60), tiers, concurrency=6))
+    await collect(numbered(60), tiers, concurrency=6)
     assert cheap.most_in_flight <= 6
     assert 1 < dear.most_in_flight <= 6
     assert busy > 0
@@ -269,14 +312,14 @@ async def test_a_slow_pair_does_not_hold_up_the_others() -> None:
             self.pause = 0.2 if pair.id == "0" else 0.0
             return await super().score(pair)
 
-    verdicts = await collect(judge_stream(numbered(20), [Tier(OneSlow("j", 0.9))], concurrency=4))
+    verdicts = await collect(numbered(20), [Tier(OneSlow("j", 0.9))], concurrency=4)
     assert verdicts[-1].id == "0"
 
 
 async def test_after_the_deadline_pairs_fail_and_finished_scores_are_kept() -> None:
     tiers = [Tier(Scripted("quick", 0.6), 0.8), Tier(Scripted("slow", 0.9, pause=30), 0.8)]
-    stream = judge_stream(numbered(10), tiers, concurrency=4, deadline_seconds=0.2)
-    verdicts = await asyncio.wait_for(collect(stream), 5)
+    stream = collect(numbered(10), tiers, concurrency=4, deadline_seconds=0.2)
+    verdicts = await asyncio.wait_for(stream, 5)
     assert len(verdicts) == 10
     assert {verdict.status for verdict in verdicts} == {"failed"}
     last = [verdict.tiers[-1].score.failure for verdict in verdicts]
@@ -287,32 +330,30 @@ async def test_after_the_deadline_pairs_fail_and_finished_scores_are_kept() -> N
 
 
 async def test_what_is_done_before_the_deadline_counts() -> None:
-    tiers = [Tier(Scripted("quick", 0.9))]
-    verdicts = await collect(judge_stream(numbered(5), tiers, deadline_seconds=30))
+    verdicts = await collect(numbered(5), [Tier(Scripted("quick", 0.9))], deadline_seconds=30)
     assert {verdict.status for verdict in verdicts} == {"accepted"}
 
 
-async def test_leaving_a_stream_early_cancels_what_is_in_flight() -> None:
+async def test_cancelling_a_stream_cancels_what_is_in_flight() -> None:
     judge = Scripted("j", 0.9, pause=0.01)
-    stream = judge_stream(numbered(1000), [Tier(judge)], concurrency=4)
-    async for _ in stream:
-        break
-    await stream.aclose()  # type: ignore[attr-defined]
+    stream = asyncio.create_task(collect(numbered(1000), [Tier(judge)], concurrency=4))
+    while not judge.asked:
+        await asyncio.sleep(0)
+    stream.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stream
     assert judge.in_flight == 0
     assert len(judge.asked) <= 8
 
 
-async def test_an_error_in_the_source_reaches_the_reader() -> None:
+async def test_an_error_in_the_source_ends_the_stream() -> None:
     def broken() -> Iterator[Pair]:
         yield from numbered(3)
         raise RuntimeError("no more pairs")
 
-    read: Callable[[], Awaitable[list[CascadeVerdict]]] = lambda: collect(  # noqa: E731
-        judge_stream(broken(), [Tier(Scripted("j", 0.9))])
-    )
-    with pytest.raises((RuntimeError, ExceptionGroup)):
-        await read()
+    with pytest.raises(ExceptionGroup):
+        await collect(broken(), [Tier(Scripted("j", 0.9))])
 
 
 async def test_an_empty_stream_ends() -> None:
-    assert await collect(judge_stream([], [Tier(Scripted("j", 0.9))])) == []
+    assert await collect([], [Tier(Scripted("j", 0.9))]) == []

@@ -122,13 +122,6 @@ async def test_a_second_batch_of_the_same_pairs_calls_no_judge(client: httpx.Asy
         assert {v["cached"] for v in verdicts} == {is_cached}
 
 
-async def test_a_budget_is_refused_not_ignored(client: httpx.AsyncClient) -> None:
-    await upload(client, "rivers", labelled_rows(10))
-    response = await client.post("/v1/batches", json={"dataset": "rivers", "budget_usd": 1})
-    assert response.status_code == 422
-    assert "budget_usd" in response.text
-
-
 async def test_posted_pairs_become_a_batch_on_request(client: httpx.AsyncClient) -> None:
     pairs = [
         {"id": f"p{i}", "prompt": f"Why {i}?", "response_a": "Because.", "response_b": "\x00"}

@@ -13,7 +13,7 @@ from sqlalchemy import delete
 
 from app.jobs import leases, worker
 from app.jobs.judge_shard import judge_shard
-from app.judgments.judging import Judged, judge_all
+from app.judgments.judging import judge_subjects
 from app.main import create_app
 from app.models import Dataset, Shard
 from app.runtime import Runtime
@@ -91,17 +91,16 @@ async def vanish_and_judge(running: Runtime, shard: Shard, name: str) -> None:
     await judge_shard(running, shard, name)
 
 
-async def judge_and_vanish(running: Runtime, *given: Any, **options: Any) -> list[Judged]:
-    judged = await judge_all(running, *given, **options)
+async def judge_and_vanish(running: Runtime, *given: Any, **options: Any) -> None:
+    await judge_subjects(running, *given, **options)
     await vanish(running)
-    return judged
 
 
 @pytest.mark.parametrize(
     ("patched", "stand_in"),
     [
         ("app.jobs.worker.judge_shard", vanish_and_judge),
-        ("app.jobs.judge_shard.judge_all", judge_and_vanish),
+        ("app.jobs.judge_shard.judge_subjects", judge_and_vanish),
     ],
 )
 async def test_a_shard_whose_dataset_vanished_ends_quietly(

@@ -1,0 +1,120 @@
+"""Makes batches: what they cover, on whose word, cut into shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from app.batches import budget, queries
+from app.batches.cutting import shards_of
+from app.batches.schemas import BatchIn
+from app.batches.service import find
+from app.batches.work import authority_for, settled
+from app.calibrations.known_pairs import KnownPairs
+from app.datasets import service as datasets
+from app.errors import Unprocessable
+from app.judgments.authority import Authority
+from app.judgments.service import promise_of
+from app.models import Batch, Dataset, new_id
+from app.parts import Membership, membership
+from app.runtime import Runtime
+
+LIFETIME: Final = timedelta(days=7)
+_CHUNK: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The positions that a batch covers, and how many pairs its certificate knows already."""
+
+    is_chosen: npt.NDArray[np.bool_]
+    member: Membership | None
+    known: int
+
+
+async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
+    """Store a batch and its shards; workers take them from there.
+
+    Raises:
+        NotFound: no such dataset or certificate.
+        Conflict: the certificate does not apply.
+        Unprocessable: there is nothing to judge, a judge is unknown, or one has no price and there
+            is a budget.
+    """
+    async with running.db.read() as session:
+        dataset = await datasets.find_dataset(session, request.dataset)
+        authority = await authority_for(session, running.registry, dataset, request)
+    if request.budget_usd is not None:
+        budget.refuse_unpriced(authority)
+    scope = await _scope(running, dataset, request, authority)
+    if not scope.is_chosen.any():
+        raise Unprocessable.field(["dataset"], "it has no pairs with texts to judge in this part")
+    batch = _batch(running, request, dataset, authority, scope)
+    size = running.settings.shard_size
+    async with running.db.write() as session:
+        await datasets.lock(session, [dataset])
+        session.add(batch)
+        await session.flush()
+        shards = shards_of(batch.seq, scope.is_chosen, size, batch.seed)
+        while chunk := list(islice(shards, _CHUNK)):
+            await queries.add_shards(session, chunk)
+            batch.open_shards += len(chunk)
+        batch.totals = {"shards": {"todo": batch.open_shards}}
+    running.wake_workers.set()
+    return await find(running, batch.id)
+
+
+async def _scope(
+    running: Runtime, dataset: Dataset, request: BatchIn, authority: Authority
+) -> _Scope:
+    """Go through the dataset once, without its texts and without holding it."""
+    member = None
+    is_chosen = np.zeros(dataset.pairs, dtype=np.bool_)
+    known = 0
+    async with running.db.read() as session:
+        if request.part is not None:
+            groups = await datasets.distinct_groups(session, dataset)
+            member = membership(request.part, groups)
+        certificate = authority.certificate
+        knows = await KnownPairs.of(session, certificate.seq, dataset) if certificate else None
+        async for key in datasets.scan(session, dataset):
+            if key.content_hash is None or not (member is None or member.holds(key.group)):
+                continue
+            is_chosen[key.position] = True
+            known += knows is not None and knows.holds(key)
+    return _Scope(is_chosen, member, known)
+
+
+def _batch(
+    running: Runtime, request: BatchIn, dataset: Dataset, authority: Authority, scope: _Scope
+) -> Batch:
+    moment = running.now()
+    has_budget = request.budget_usd is not None
+    return Batch(
+        id=new_id("batch"),
+        status="in_progress",
+        dataset_seq=dataset.seq,
+        certificate_seq=authority.certificate.seq if authority.certificate else None,
+        request=settled(request, authority, scope.member, scope.known),
+        total=int(scope.is_chosen.sum()),
+        open_shards=0,
+        totals={},
+        budget_usd=request.budget_usd,
+        budget_mode=request.budget if has_budget else None,
+        seed=request.seed if has_budget else None,
+        spent_usd=0.0,
+        reserved_usd=0.0,
+        promise=promise_of(authority, None),
+        suspended_because=None,
+        error=None,
+        created_at=moment,
+        in_progress_at=moment,
+        completed_at=None,
+        cancelled_at=None,
+        expires_at=moment + LIFETIME,
+    )

@@ -1,0 +1,92 @@
+"""Takes up a batch that has ended where pairs are missing: judges failed, or money or time ran out.
+
+What was judged stays judged: the shards that lack something are done again, and every score that is
+stored is used. A run that was suspended because a judge was away is held against its calibration
+anew when the missing pairs are judged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.batches import queries
+from app.batches.creating import LIFETIME
+from app.batches.ending import locked
+from app.batches.schemas import RetryIn
+from app.batches.service import find, require
+from app.batches.totals import added
+from app.batches.work import Work, work_of
+from app.errors import Conflict, Unprocessable
+from app.judgments.promise import Attendance
+from app.judgments.service import promise_of
+from app.models import Batch, Shard
+from app.runtime import Runtime
+
+
+async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, Any]:
+    """Open the shards again that lack something, and return the batch.
+
+    Raises:
+        NotFound: no batch has this id.
+        Conflict: it still runs, nothing is missing, or its certificate does not apply any more.
+        Unprocessable: a budget for a batch that has none, or less than was spent.
+    """
+    async with running.db.write() as session:
+        found = await require(session, batch_id)
+        batch = await locked(session, found.seq)
+        if batch.status in queries.UNFINISHED:
+            raise Conflict(
+                f"batch {batch_id} is {batch.status}: it can be taken up when it has ended"
+            )
+        _set_budget(batch, request)
+        work = await work_of(session, running.registry, batch.seq)
+        if not await _reopen(session, work):
+            raise Conflict(
+                f"batch {batch_id} lacks nothing: every pair was judged by whom it needed"
+            )
+        batch.status, batch.error, batch.suspended_because = "in_progress", None, None
+        batch.completed_at = batch.cancelled_at = None
+        batch.promise = promise_of(work.authority, None)
+        batch.expires_at = running.now() + LIFETIME
+        await queries.set_promise(session, batch.seq, batch.promise)
+    running.wake_workers.set()
+    return await find(running, batch_id)
+
+
+def _set_budget(batch: Batch, request: RetryIn) -> None:
+    if request.budget_usd is not None:
+        if batch.budget_usd is None:
+            raise Unprocessable.field(["budget_usd"], "the batch was made without a budget")
+        if request.budget_usd < batch.spent_usd:
+            raise Unprocessable.field(
+                ["budget_usd"], f"{batch.spent_usd:.6g} USD were spent already"
+            )
+        batch.budget_usd = request.budget_usd
+    batch.totals = {k: v for k, v in batch.totals.items() if k != "is_exhausted"}
+
+
+async def _reopen(session: AsyncSession, work: Work) -> int:
+    batch = work.batch
+    shards = await queries.shards(session, batch.seq)
+    lacking = [shard for shard in shards if _lacks_something(shard)]
+    totals = {**batch.totals, "set_aside": 0, "marks": []}
+    for shard in lacking:
+        totals = added(totals, shard.counts, sign=-1)
+        if shard.state == "done":
+            await queries.forget_verdicts(session, shard, work.positions(shard))
+        shard.counts = {"pairs": shard.counts["pairs"]}
+        shard.state, shard.attempts, shard.error = "todo", 0, None
+        shard.worker, shard.leased_until, shard.reserved_usd = None, None, 0.0
+    states = {"done": len(shards) - len(lacking), "todo": len(lacking)}
+    batch.open_shards = len(lacking)
+    batch.totals = {**totals, "shards": {state: count for state, count in states.items() if count}}
+    return len(lacking)
+
+
+def _lacks_something(shard: Shard) -> bool:
+    """Whether a later attempt may bring more: no call heals what the pairs' own records lack."""
+    seen = Attendance.from_json(shard.counts.get("attendance", {}))
+    has_failed = bool(+(seen.failed - seen.not_recorded))
+    return shard.state != "done" or has_failed or shard.counts.get("not_admitted", 0) > 0

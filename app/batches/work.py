@@ -1,0 +1,121 @@
+"""What a worker needs to judge a shard: the batch, on whose word, and which pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import cascades
+from app.batches import queries
+from app.batches.admission import positions_admitted
+from app.batches.schemas import BatchIn
+from app.datasets.service import PairKey
+from app.errors import Conflict
+from app.judgments.authority import Authority, authority_of
+from app.models import Batch, Dataset, Shard
+from app.parts import Membership
+from judges.registry import Registry
+
+# what a stored request has besides the fields of the request
+FINGERPRINTS: Final = "fingerprints"
+THRESHOLDS: Final = "thresholds"
+_NO_FIELDS: Final = ("threshold", "calibration_pairs", FINGERPRINTS, THRESHOLDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker needs to judge a shard of a batch."""
+
+    batch: Batch
+    dataset: Dataset
+    authority: Authority
+    member: Membership | None
+
+    def holds(self, key: PairKey) -> bool:
+        """Whether the batch covers this pair."""
+        return self.member is None or self.member.holds(key.group)
+
+    def positions(self, shard: Shard) -> tuple[int, int] | Sequence[int]:
+        """Return the positions of a shard's pairs: a range, or one by one as they are admitted."""
+        return positions_of(self.batch, self.dataset, shard)
+
+
+def positions_of(batch: Batch, dataset: Dataset, shard: Shard) -> tuple[int, int] | Sequence[int]:
+    """Return the positions that a shard covers: a range, or one by one as they are admitted."""
+    if batch.seed is None:
+        return (shard.first, shard.last)
+    admitted = positions_admitted(batch.seed, dataset.pairs, shard.first, shard.last)
+    return [int(position) for position in admitted]
+
+
+async def work_of(session: AsyncSession, registry: Registry, batch_seq: int) -> Work:
+    """Return what a worker needs for a shard of this batch.
+
+    Raises:
+        Conflict: the certificate does not apply any more, or a judge has changed since.
+    """
+    batch = await queries.by_seq(session, batch_seq)
+    dataset = await session.get_one(Dataset, batch.dataset_seq)
+    authority = await _authority_again(session, registry, dataset, batch)
+    return Work(batch, dataset, authority, membership_of(batch))
+
+
+def membership_of(batch: Batch) -> Membership | None:
+    """Return which groups a batch covers, None for all."""
+    part = batch.request["part"]
+    if part is None:
+        return None
+    return Membership(part["seed"], part["side"], batch.request["threshold"])
+
+
+async def authority_for(
+    session: AsyncSession, registry: Registry, dataset: Dataset, request: BatchIn
+) -> Authority:
+    """Return on whose word a new batch is judged.
+
+    Raises:
+        NotFound: no such certificate.
+        Conflict: the certificate does not apply.
+        Unprocessable: a judge is unknown.
+    """
+    if request.calibration is not None:
+        return await authority_of(session, registry, request.calibration, [])
+    cascade = request.cascade or "default"
+    given = cascade if isinstance(cascade, str) else cascade.judges
+    names = cascades.judge_names(registry, given)
+    judges = await cascades.judges_for(session, registry, dataset, names)
+    declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
+    return await authority_of(session, registry, None, judges, declared)
+
+
+async def _authority_again(
+    session: AsyncSession, registry: Registry, dataset: Dataset, batch: Batch
+) -> Authority:
+    """Return the authority that a batch was made with."""
+    request = BatchIn.model_validate(
+        {k: v for k, v in batch.request.items() if k not in _NO_FIELDS}
+    )
+    if request.calibration is not None or FINGERPRINTS not in batch.request:
+        return await authority_for(session, registry, dataset, request)
+    fingerprints = batch.request[FINGERPRINTS]
+    if changed := cascades.changed_fingerprints(registry, fingerprints):
+        names = ", ".join(one["judge"] for one in changed)
+        raise Conflict(f"{names} changed since the batch was made: make a new one")
+    judges = cascades.judges_of_certificate(registry, fingerprints)
+    return await authority_of(session, registry, None, judges, batch.request[THRESHOLDS])
+
+
+def settled(
+    request: BatchIn, authority: Authority, member: Membership | None, calibration_pairs: int
+) -> dict[str, Any]:
+    """Return a request as it is stored: with all that must not change while the batch runs."""
+    return {
+        **request.model_dump(mode="json", exclude={"budget_usd", "budget", "seed"}),
+        "threshold": member.threshold if member else None,
+        "calibration_pairs": calibration_pairs,
+        FINGERPRINTS: {t.judge.spec.name: t.judge.spec.fingerprint for t in authority.tiers},
+        THRESHOLDS: [tier.threshold for tier in authority.tiers],
+    }

@@ -1,0 +1,152 @@
+"""The scores that the service obtained: under which key they are kept, found again and stored.
+
+A live judge's score is found by content and fingerprint; a symmetric judge's also by the mirrored
+content. A recorded judge (or a jury of them) answers from the scores that came with the pair.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, cast
+
+from sqlalchemy import Row, Table, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import metrics
+from app.bulk import merge_rows
+from app.models import Score as ScoreRow
+from app.scores import score_from_row, score_values
+from judges.base import JudgeSpec
+from judges.types import Pair, Score
+
+_CHUNK: Final = 500
+_SCORES: Final = cast(Table, ScoreRow.__table__)
+_REPLACED: Final = ", ".join(
+    # a pair whose first attempt failed has cost both attempts
+    "cost_usd = excluded.cost_usd + coalesce(scores.cost_usd, 0)"
+    if column.name == "cost_usd"
+    else f"{column.name} = excluded.{column.name}"
+    for column in _SCORES.columns
+    if not column.primary_key
+)
+_ON_CONFLICT: Final = (
+    f"(content_hash, fingerprint) DO UPDATE SET {_REPLACED} WHERE scores.failure IS NOT NULL"
+)
+
+
+def is_recorded(spec: JudgeSpec) -> bool:
+    """Whether a judge answers from the scores that came with a pair."""
+    return spec.kind in ("recorded", "jury")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreKey:
+    """Under which key a judge's score of a pair is stored, and whether mirrored."""
+
+    content_hash: str
+    is_mirrored: bool
+
+
+def score_key(spec: JudgeSpec, content_hash: str, swapped_hash: str) -> ScoreKey:
+    """Return the key of a pair for a judge; one key serves both orders if it is symmetric."""
+    if spec.is_symmetric and swapped_hash < content_hash:
+        return ScoreKey(swapped_hash, is_mirrored=True)
+    return ScoreKey(content_hash, is_mirrored=False)
+
+
+def pair_key(spec: JudgeSpec, pair: Pair) -> ScoreKey:
+    """Return the key of a pair whose texts are at hand."""
+    return score_key(spec, pair.content_hash, pair.swapped().content_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """The shard of a batch that a score was obtained for."""
+
+    batch_seq: int
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScore:
+    """A score that is there, and for which shard it was obtained, if for one."""
+
+    score: Score
+    payer: Payer | None
+
+
+async def stored_scores(
+    session: AsyncSession, fingerprint: str, content_hashes: Sequence[str]
+) -> dict[str, StoredScore]:
+    """Return the successful live scores of one judge, by the content hash they are stored under.
+
+    Failures are not returned: a judge that failed may be asked again.
+    """
+    found: dict[str, StoredScore] = {}
+    for start in range(0, len(content_hashes), _CHUNK):
+        query = select(_SCORES).where(
+            _SCORES.c.fingerprint == fingerprint,
+            _SCORES.c.content_hash.in_(content_hashes[start : start + _CHUNK]),
+            _SCORES.c.failure.is_(None),
+        )
+        for row in await session.execute(query):
+            found[row.content_hash] = _stored(row)
+    return found
+
+
+def _stored(row: Row[Any]) -> StoredScore:
+    payer = None if row.batch_seq is None else Payer(row.batch_seq, row.shard)
+    return StoredScore(score_from_row(row), payer)
+
+
+async def store_scores(
+    session: AsyncSession,
+    scores: Sequence[tuple[ScoreKey, Score]],
+    moment: datetime,
+    payer: Payer | None = None,
+) -> None:
+    """Store fresh scores; a success replaces an earlier failure, nothing replaces a success.
+
+    Args:
+        session: The caller's transaction.
+        scores: With their keys; of two with the same key the later counts.
+        moment: When they were obtained.
+        payer: The shard they were obtained for: when it is taken up again they are its own.
+    """
+    rows = {}
+    for key, score in scores:
+        kept = score.mirrored() if key.is_mirrored else score
+        rows[key.content_hash, kept.fingerprint] = {
+            "content_hash": key.content_hash,
+            **score_values(kept),
+            "batch_seq": payer.batch_seq if payer else None,
+            "shard": payer.shard if payer else None,
+            "created_at": moment,
+        }
+    # always in one order: two transactions that store the same scores must not wait for each other
+    await merge_rows(session, _SCORES, [rows[key] for key in sorted(rows)], _ON_CONFLICT)
+    _count(score for _, score in scores)
+
+
+def _count(scores: Iterable[Score]) -> None:
+    outcomes: Counter[tuple[str, str]] = Counter()
+    tokens: Counter[tuple[str, str]] = Counter()
+    cost: defaultdict[str, float] = defaultdict(float)
+    for score in scores:
+        judge, usage = score.judge, score.usage
+        outcomes[judge, score.failure.kind.value if score.failure else "ok"] += 1
+        tokens[judge, "prompt"] += usage.prompt
+        tokens[judge, "cached"] += usage.cached
+        tokens[judge, "completion"] += usage.completion
+        cost[judge] += score.cost_usd or 0.0
+    for (judge, outcome), count in outcomes.items():
+        metrics.scores_total.labels(judge=judge, outcome=outcome).inc(count)
+    for (judge, kind), count in tokens.items():
+        if count:
+            metrics.tokens_total.labels(judge=judge, kind=kind).inc(count)
+    for judge, usd in cost.items():
+        if usd:
+            metrics.cost_usd_total.labels(judge=judge).inc(usd)

@@ -1,0 +1,241 @@
+"""What survives a worker: scores, money, the rest of the batch."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import func, select
+
+from app.jobs import leases
+from app.jobs.identity import is_dead, node_name, worker_name
+from app.jobs.worker import work_once
+from app.main import create_app
+from app.models import Batch, Score, Shard, Verdict
+from app.runtime import Runtime
+from app.settings import Settings
+from tests.app.paid_judge import PaidJudge, install
+from tests.app.rows import labelled_rows, upload
+from tests.conftest import client_of
+
+LEASE = timedelta(seconds=12)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(
+        update={"workers": 0, "shard_size": 10, "max_attempts": 2, "checkpoint_seconds": 0.01}
+    )
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[FastAPI]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(service) as opened:
+        await upload(opened, "rivers", [{**row, "judges": {}} for row in labelled_rows(30)])
+        yield opened
+
+
+@pytest.fixture
+def running(service: FastAPI) -> Runtime:
+    runtime: Runtime = service.state.runtime
+    return runtime
+
+
+async def create(client: httpx.AsyncClient) -> str:
+    created = await client.post("/v1/batches", json={"dataset": "rivers"})
+    assert created.status_code == 202, created.text
+    batch_id: str = created.json()["id"]
+    return batch_id
+
+
+async def work(running: Runtime) -> None:
+    while await work_once(running, "worker"):
+        pass
+
+
+async def results(client: httpx.AsyncClient, batch_id: str) -> list[dict[str, Any]]:
+    text = (await client.get(f"/v1/batches/{batch_id}/results")).text
+    return [httpx.Response(200, content=line).json() for line in text.splitlines()]
+
+
+async def count(running: Runtime, table: type) -> int:
+    async with running.db.read() as session:
+        return int(await session.scalar(select(func.count()).select_from(table)) or 0)
+
+
+async def test_a_worker_that_is_stopped_has_stored_what_it_had_obtained(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    class HalfSlow(PaidJudge):
+        async def score(self, pair: Any) -> Any:
+            if int(pair.id[1:]) % 2:
+                self.asked[pair.id] += 1
+                await asyncio.Event().wait()
+            return await super().score(pair)
+
+    judge = HalfSlow("j")
+    install(running, judge)
+    batch_id = await create(client)
+    task = asyncio.create_task(work_once(running, "stopped"))
+    while await count(running, Score) < 5:  # noqa: ASYNC110  # the worker tells nobody
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await count(running, Verdict) == 0
+    usual = PaidJudge("j")
+    install(running, usual)
+    await work(running)
+    verdicts = await results(client, batch_id)
+    assert len(verdicts) == 30
+    assert sum(usual.asked.values()) == 25
+    # as if nothing had happened: the batch has paid for every one of them
+    assert {(v["cached"], v["cost_usd"]) for v in verdicts} == {(False, 0.01)}
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert batch["cost_usd"] == pytest.approx(0.3)
+    assert batch["progress"]["tiers"][0]["obtained"] == 30
+
+
+async def test_what_was_spent_on_a_batch_that_is_cancelled_counts(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    judge = PaidJudge("j", gate=asyncio.Event())
+    install(running, judge)
+    batch_id = await create(client)
+    task = asyncio.create_task(work_once(running, "worker"))
+    while sum(judge.asked.values()) < 10:  # noqa: ASYNC110  # the judge tells nobody
+        await asyncio.sleep(0.01)
+    cancelled = (await client.post(f"/v1/batches/{batch_id}/cancel")).json()
+    assert cancelled["status"] == "cancelled"
+    assert judge.gate is not None
+    judge.gate.set()
+    await task
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert batch["cost_usd"] == pytest.approx(0.1)
+    assert batch["request_counts"]["completed"] == 0
+    # taken up again, the ten are not paid for twice
+    assert (await client.post(f"/v1/batches/{batch_id}/retry")).status_code == 202
+    await work(running)
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert batch["request_counts"]["completed"] == 30
+    assert batch["cost_usd"] == pytest.approx(0.3)
+    assert sum(judge.asked.values()) == 30
+
+
+async def test_pairs_on_which_a_judge_was_away_are_judged_when_it_is_back(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    cheap, dear = PaidJudge("cheap", confidence=0.6), PaidJudge("dear", confidence=0.9)
+    install(running, cheap, dear)
+    dear.is_away = True
+    batch_id = await create(client)
+    await work(running)
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert batch["request_counts"]["accepted"] == 0
+    dear.is_away = False
+    retried = await client.post(f"/v1/batches/{batch_id}/retry")
+    assert retried.json()["status"] == "in_progress"
+    await work(running)
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert (batch["status"], batch["request_counts"]["accepted"]) == ("completed", 30)
+    assert await count(running, Verdict) == 30
+    assert set(cheap.asked.values()) == {1}
+    tiers = {tier["judge"]: tier for tier in batch["progress"]["tiers"]}
+    assert (tiers["dear"]["asked"], tiers["dear"]["failed"]) == (30, 0)
+    nothing = await client.post(f"/v1/batches/{batch_id}/retry")
+    assert nothing.status_code == 409
+
+
+async def test_equal_pairs_of_a_shard_are_asked_once(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    row = {"prompt": "why?", "response_a": "so", "response_b": "for no reason"}
+    mirror = {**row, "response_a": row["response_b"], "response_b": row["response_a"]}
+    await upload(
+        client, "twins", [{**row, "id": "p1"}, {**mirror, "id": "p2"}, {**row, "id": "p3"}]
+    )
+    judge = PaidJudge("j")
+    install(running, judge)
+    created = await client.post("/v1/batches", json={"dataset": "twins"})
+    await work(running)
+    assert sum(judge.asked.values()) == 1
+    first, second, third = await results(client, created.json()["id"])
+    assert first["label"] == third["label"] != second["label"]
+    assert [v["cost_usd"] for v in (first, second, third)] == [0.01, 0, 0]
+
+
+async def test_a_shard_that_kills_its_workers_is_set_aside(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    install(running, PaidJudge("j"))
+    batch_id = await create(client)
+    for _ in range(2):
+        async with running.db.write() as session:
+            moment = await leases.ledger_time(session, running.now)
+            shard = await leases.claim(session, "dies", moment, LEASE)
+            assert shard is not None
+            assert shard.number == 0
+            shard.leased_until = moment - LEASE
+    await work(running)
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert batch["status"] == "completed"
+    assert batch["shards"] == {"done": 2, "failed": 1}
+    assert (batch["request_counts"]["completed"], batch["request_counts"]["failed"]) == (20, 10)
+    assert "2 workers died" in batch["error"]
+    assert (await client.post(f"/v1/batches/{batch_id}/retry")).status_code == 202
+    await work(running)
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert (batch["request_counts"]["completed"], batch["error"]) == (30, None)
+
+
+@pytest.fixture(scope="module")
+def gone() -> str:
+    """The name of a worker of this node whose process has ended."""
+    code = "from app.jobs.identity import node_name, worker_name; print(worker_name(node_name()))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return ended.stdout.strip()
+
+
+async def test_shards_of_a_process_that_is_gone_are_free_at_once(
+    client: httpx.AsyncClient, running: Runtime, gone: str
+) -> None:
+    install(running, PaidJudge("j"))
+    await create(client)
+    async with running.db.write() as session:
+        moment = await leases.ledger_time(session, running.now)
+        assert await leases.claim(session, gone, moment, LEASE) is not None
+    await work(running)
+    async with running.db.read() as session:
+        batch = (await session.scalars(select(Batch))).one()
+        attempts = list(await session.scalars(select(Shard.attempts).order_by(Shard.number)))
+    assert batch.status == "completed"
+    assert attempts == [2, 1, 1]
+
+
+def test_only_the_dead_of_our_own_place_are_known_to_be_dead() -> None:
+    node = node_name()
+    own = worker_name(node)
+    assert not is_dead(own, node)
+    assert not is_dead(own, "elsewhere")
+    place, pid, started, token = own.split("/")
+    assert (place, pid) == (node, str(os.getpid()))
+    # another process has the number by now
+    assert is_dead(f"{node}/{pid}/{int(started) - 1}/{token}", node)
+    assert not is_dead(f"elsewhere/{pid}/0/{token}", node)
+    assert not is_dead("a name of old", node)
+    assert node_name("pod-3/a") == "pod-3_a"
