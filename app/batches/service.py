@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import cascades, metrics
 from app.batches import queries
 from app.batches.cutting import shards_of
+from app.batches.openai_form import FORM, FileForm, fields_of, unix, with_rejected
 from app.batches.schemas import BatchIn
 from app.batches.totals import cost_of, request_counts
 from app.calibrations.known_pairs import known_pairs
@@ -46,11 +47,18 @@ class Work:
 
 
 # what a stored request has besides the fields of the request
-_NO_FIELDS = ("threshold", "calibration_pairs")
+_NO_FIELDS = ("threshold", "calibration_pairs", FORM)
 
 
-async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
+async def create(
+    running: Runtime, request: BatchIn, form: FileForm | None = None
+) -> dict[str, Any]:
     """Store a batch and its shards; workers take them from there.
+
+    Args:
+        running: The service.
+        request: What to judge.
+        form: The file that it was asked for with, if any.
 
     Raises:
         NotFound: no such dataset or certificate.
@@ -80,7 +88,7 @@ async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
         status="in_progress",
         dataset_seq=dataset.seq,
         certificate_seq=authority.certificate.seq if authority.certificate else None,
-        request=_request(request, member, known),
+        request=_request(request, member, known) | ({FORM: form.as_json()} if form else {}),
         total=len(chosen),
         promise=promise_of(authority, None),
         suspended_because=None,
@@ -89,7 +97,7 @@ async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
         in_progress_at=moment,
         completed_at=None,
         cancelled_at=None,
-        expires_at=moment + _LIFETIME,
+        expires_at=moment + (form.window if form else _LIFETIME),
     )
     async with running.db.write() as session:
         await datasets.lock(session, [dataset])
@@ -221,6 +229,16 @@ async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, An
         NotFound: no batch has this id.
         Conflict: the batch still runs, so what its verdicts promise is not known yet.
     """
+    return verdicts_of(running, await ended(running, batch_id))
+
+
+async def ended(running: Runtime, batch_id: str) -> Batch:
+    """Return a batch that has ended.
+
+    Raises:
+        NotFound: no batch has this id.
+        Conflict: the batch still runs, so what its verdicts promise is not known yet.
+    """
     async with running.db.read() as session:
         batch = await _require(session, batch_id)
     if batch.status in queries.UNFINISHED:
@@ -228,13 +246,16 @@ async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, An
             f"batch {batch_id} is {batch.status}: results come when it has ended",
             headers={"Retry-After": "1"},
         )
-    return _stream(running, batch)
+    return batch
 
 
-async def _stream(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
+async def verdicts_of(
+    running: Runtime, batch: Batch, statuses: Sequence[str] | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield a batch's verdicts, or those of these statuses, in the order of the dataset."""
     async with running.db.read() as session:
         promise = _promise_now(batch, await _certificate(session, batch))
-        async for verdict in queries.verdicts(session, batch.seq):
+        async for verdict in queries.verdicts(session, batch.seq, statuses):
             yield {**verdict.body, "promise": promise}
 
 
@@ -252,6 +273,7 @@ async def show(session: AsyncSession, batch: Batch) -> dict[str, Any]:
     """Return a batch as users see it, counts and money summed over its shards."""
     shards = await queries.shards(session, batch.seq)
     certificate = await _certificate(session, batch)
+    counts = with_rejected(request_counts(batch, shards), batch)
     return {
         "id": batch.id,
         "object": "batch",
@@ -261,7 +283,7 @@ async def show(session: AsyncSession, batch: Batch) -> dict[str, Any]:
         "calibration": certificate.id if certificate else None,
         "cascade": batch.request["cascade"],
         "part": batch.request["part"],
-        "request_counts": request_counts(batch, shards),
+        "request_counts": counts,
         "shards": Counter(shard.state for shard in shards),
         "calibration_pairs": batch.request.get("calibration_pairs", 0),
         "promise": _promise_now(batch, certificate),
@@ -269,15 +291,8 @@ async def show(session: AsyncSession, batch: Batch) -> dict[str, Any]:
         "cost_usd": cost_of(shards),
         "budget_usd": None,
         "error": batch.error,
-        "created_at": _unix(batch.created_at),
-        "in_progress_at": _unix(batch.in_progress_at),
-        "completed_at": _unix(batch.completed_at),
-        "cancelled_at": _unix(batch.cancelled_at),
-        "expires_at": _unix(batch.expires_at),
-        "output_file_id": None,
-        "error_file_id": None,
+        "created_at": unix(batch.created_at),
+        "in_progress_at": unix(batch.in_progress_at),
+        "expires_at": unix(batch.expires_at),
+        **fields_of(batch, counts),
     }
-
-
-def _unix(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp())
