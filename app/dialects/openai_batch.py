@@ -19,7 +19,7 @@ _FIELDS: Final = ("custom_id", "method", "url", "body")
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Whether a line is an envelope, perhaps a faulty one."""
-    return "body" in row and ("custom_id" in row or "url" in row)
+    return "custom_id" in row and "body" in row
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
@@ -28,15 +28,24 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     Raises:
         RowInvalid: the envelope is none of a request for a verdict; the message names the field.
     """
+    check_fields(row)
+    _require(row, "method", "POST")
+    _require(row, "url", ENDPOINT)
+    return _named(_body(row["body"]), _custom_id(row["custom_id"]))
+
+
+def check_fields(row: Mapping[str, Any]) -> None:
+    """Check that a line has the fields of an envelope, and no others.
+
+    Raises:
+        RowInvalid: names the first that is missing, or too many.
+    """
     missing = next((name for name in _FIELDS if name not in row), None)
     if missing is not None:
         raise RowInvalid(f"{missing}: is missing")
     unknown = next((name for name in row if name not in _FIELDS), None)
     if unknown is not None:
         raise RowInvalid(f"{unknown}: there is no such field beside {', '.join(_FIELDS)}")
-    _require(row, "method", "POST")
-    _require(row, "url", ENDPOINT)
-    return _named(_body(row["body"]), _custom_id(row["custom_id"]))
 
 
 def _require(row: Mapping[str, Any], name: str, wanted: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final, TextIO
 from app.datasets.bodies import BodyKind, RawRow, rows_of
 from app.datasets.importing import Reader, stage
 from app.datasets.staging import Staging
+from app.dialects import openai_batch
 from app.dialects.detection import DIALECTS, OPENAI_BATCH
 from app.dialects.reasons import RowInvalid
 from app.dialects.rows import ParsedRow
@@ -39,6 +40,8 @@ class LineReader(Reader):
         Raises:
             RowInvalid: the line is none; the reason names the field.
         """
+        if isinstance(raw.value, dict):
+            openai_batch.check_fields(raw.value)
         parsed = Reader.read(self, raw)
         if parsed.pair is None:
             raise RowInvalid("prompt: is missing (or messages)")
