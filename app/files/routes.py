@@ -107,7 +107,7 @@ async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
         return envelopes.content(running, await envelopes.ended_batch(running, wanted), wanted)
     async with running.db.read() as session:
         file = await service.find(session, file_id)
-    return service.content(running, file)
+    return service.content_of(running, file)
 
 
 @router.delete("/{file_id}")

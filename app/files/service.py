@@ -20,7 +20,7 @@ from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
 from app.datasets.importing import Upload, store_new
 from app.datasets.staging import Staging
-from app.errors import NotFound, Unprocessable
+from app.errors import Conflict, NotFound, Unprocessable
 from app.files import queries
 from app.files.forms import Form
 from app.files.reading import StagedFile, read_file
@@ -214,13 +214,20 @@ async def page(session: AsyncSession, wanted: Listing) -> list[FileOut]:
     return [await show(session, row) for row in rows]
 
 
-async def content(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]:
-    """Yield the content of a file as it was uploaded, a piece in memory at a time."""
-    number = 0
+async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]:
+    """Yield the content of a file as it was uploaded, a piece in memory at a time.
+
+    Raises:
+        Conflict: it was deleted meanwhile; half of it must not pass for the whole.
+    """
+    number, left = 0, file.bytes
     async with running.db.read() as session:
         while (piece := await queries.piece(session, file.seq, number)) is not None:
-            yield await asyncio.to_thread(zlib.decompress, piece)
-            number += 1
+            content = await asyncio.to_thread(zlib.decompress, piece)
+            yield content
+            number, left = number + 1, left - len(content)
+    if left:
+        raise Conflict(f"{file.id} was deleted while it was read")
 
 
 async def delete(session: AsyncSession, file_id: str) -> None:

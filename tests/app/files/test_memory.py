@@ -40,7 +40,7 @@ async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
         return envelopes.content(running, batch, wanted)
     async with running.db.read() as session:
         file = await service.find(session, file_id)
-    return service.content(running, file)
+    return service.content_of(running, file)
 
 
 async def _read(running: Runtime, file_id: str) -> tuple[int, int]:
