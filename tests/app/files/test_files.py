@@ -5,9 +5,12 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
+from app.errors import Conflict
+from app.files import service as files
 from app.models import FilePiece, RejectedLine, StoredFile
 from app.runtime import Runtime
 from tests.app.files.lines import line, lines, send, sent, start
@@ -42,6 +45,16 @@ async def test_the_content_comes_back_as_it_was_sent(client: httpx.AsyncClient) 
         file = await sent(client, sent_content)
         assert (file["bytes"], file["requests"]) == (len(sent_content), 1)
         assert (await client.get(f"/v1/files/{file['id']}/content")).content == sent_content
+
+
+async def test_half_a_download_is_none(client: httpx.AsyncClient, service: FastAPI) -> None:
+    file = await sent(client, lines(ROWS))
+    running: Runtime = service.state.runtime
+    async with running.db.write() as session:
+        found = await files.find(session, file["id"])
+        await session.execute(delete(FilePiece))
+    with pytest.raises(Conflict, match="deleted while it was read"):
+        [piece async for piece in files.content_of(running, found)]
 
 
 async def test_a_key_gives_the_first_answer_again(client: httpx.AsyncClient) -> None:
