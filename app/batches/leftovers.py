@@ -23,7 +23,9 @@ async def unfinished_shards(session: AsyncSession, batch_seq: int) -> list[Shard
     return list(await session.scalars(query))
 
 
-async def unjudged(session: AsyncSession, batch: Batch, shard: Shard) -> AsyncIterator[Row[int, str, str]]:
+async def unjudged(
+    session: AsyncSession, batch: Batch, shard: Shard
+) -> AsyncIterator[Row[int, str, str]]:
     """Yield id and group of a shard's pairs that have no verdict, a chunk in memory at a time."""
     first = shard.first
     has_verdict = exists().where(

@@ -145,6 +145,18 @@ async def test_a_part_of_a_dataset_has_errors_for_that_part_alone(bench: Bench) 
     assert len(set(ids)) == 30
 
 
+async def test_a_pair_with_a_verdict_is_no_error_whatever_its_shard_says(bench: Bench) -> None:
+    file = await sent(bench.client, lines(labelled_rows(50)))
+    batch_id = (await start(bench.client, file["id"])).json()["id"]
+    await bench.work(1)
+    async with bench.running.db.write() as session:
+        await session.execute(update(Shard).values(state="todo"))
+    await bench.client.post(f"/v1/batches/{batch_id}/cancel")
+    output, errors = await bench.files(batch_id)
+    assert [each["custom_id"] for each in (*output, *errors)] == [f"p{n}" for n in range(50)]
+    assert _codes(errors) == {"batch_cancelled": 30}
+
+
 async def test_texts_of_any_kind_pass_through(bench: Bench) -> None:
     rows = labelled_rows(1)
     odd = {**rows[0], "response_a": "\x00\ud800", "metadata": {"\ud800": "\x00"}}
