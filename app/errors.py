@@ -28,6 +28,7 @@ from starlette.routing import Match
 
 from app.field_errors import field_errors, named
 from app.identifiers import shown
+from app.openai_errors import openai_error
 from app.responses import TextsResponse
 
 _log = logging.getLogger(__name__)
@@ -156,6 +157,7 @@ def problem(
         "detail": detail,
         **body,
         **(extra or {}),
+        **openai_error(status, detail, body.get("instance"), body.get("errors", ())),
     }
     return TextsResponse(content, status, media_type=MEDIA_TYPE)
 

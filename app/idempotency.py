@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import quote
 
@@ -33,22 +33,37 @@ class IdempotentRoute(APIRoute):
             key = request.headers.get("idempotency-key")
             if key is None or request.method != "POST":
                 return await handle(request)
-            return await _answer_once(request, key, handle)
+            _check(key)
+            body_hash = hashlib.sha256(await request.body()).hexdigest()
+            return await answer_once(request, body_hash, lambda: handle(request))
 
         return remember
 
 
-async def _answer_once(
-    request: Request, key: str, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+async def answer_once(
+    request: Request, body_hash: str, answer: Callable[[], Awaitable[Response]]
 ) -> Response:
+    """Return the first answer to the request's key, or a new one where it has none.
+
+    Args:
+        request: Whose `Idempotency-Key` counts.
+        body_hash: Tells a repetition from another body under the same key.
+        answer: Makes the answer, with a JSON body.
+
+    Raises:
+        Conflict: the key came with another body before.
+        Unprocessable: the key is none.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return await answer()
     _check(key)
     running = get_runtime(request)
-    body_hash = hashlib.sha256(await request.body()).hexdigest()
     # a repetition that comes while the first request runs waits for its answer
     async with running.answering.setdefault((key, _path(request)), asyncio.Lock()):
         earlier = await _find(running, key, _path(request))
         if earlier is None:
-            response = await handle(request)
+            response = await answer()
             await _keep(running, request, key, body_hash, response)
             return response
     if earlier.body_hash != body_hash:

@@ -66,7 +66,8 @@ class BodyLimit:
             return await self.app(scope, receive, send)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and self._is_over(declared):
-            return await problem(413, self._message())(scope, receive, send)
+            refusal = problem(413, self._message(), instance=scope["path"])
+            return await refusal(scope, receive, send)
         seen = 0
 
         async def counted() -> Message:

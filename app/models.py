@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     String,
@@ -332,6 +333,42 @@ class Report(Listed, Base):
     inputs_hash: Mapped[str] = mapped_column(Hash, unique=True)
     request: Mapped[dict[str, Any]] = mapped_column(JsonText)
     body: Mapped[dict[str, Any]] = mapped_column(JsonText)
+
+
+class StoredFile(Listed, Base):
+    """An uploaded file of requests; its accepted lines are the pairs of a dataset of its own."""
+
+    __tablename__ = "files"
+    purpose: Mapped[str] = mapped_column(String(32))
+    filename: Mapped[str] = mapped_column(Name)
+    bytes: Mapped[int]
+    content_hash: Mapped[str] = mapped_column(Hash)
+    dataset_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("datasets.seq", ondelete="SET NULL"), index=True
+    )
+
+
+class FilePiece(Base):
+    """A piece of a file's content, compressed by zlib on its own."""
+
+    __tablename__ = "file_pieces"
+    file_seq: Mapped[int] = mapped_column(
+        ForeignKey("files.seq", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class RejectedLine(Base):
+    """A line of a file that is no request; it stays as long as batches on the others do."""
+
+    __tablename__ = "rejected_lines"
+    dataset_seq: Mapped[int] = mapped_column(
+        ForeignKey("datasets.seq", ondelete="CASCADE"), primary_key=True
+    )
+    line: Mapped[int] = mapped_column(primary_key=True)
+    custom_id: Mapped[str | None] = mapped_column(JsonText)
+    reason: Mapped[str] = mapped_column(Text)
 
 
 class ServerSecret(Base):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from app.batches import budget, queries
 from app.batches.cutting import shards_of
+from app.batches.openai_form import FORM, FileForm
 from app.batches.schemas import BatchIn
 from app.batches.service import find
 from app.batches.work import authority_for, settled
@@ -37,8 +38,15 @@ class _Scope:
     known: int
 
 
-async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
+async def create(
+    running: Runtime, request: BatchIn, form: FileForm | None = None
+) -> dict[str, Any]:
     """Store a batch and its shards; workers take them from there.
+
+    Args:
+        running: The service.
+        request: What to judge.
+        form: The file that it was asked for with, if any.
 
     Raises:
         NotFound: no such dataset or certificate.
@@ -55,6 +63,9 @@ async def create(running: Runtime, request: BatchIn) -> dict[str, Any]:
     if not scope.is_chosen.any():
         raise Unprocessable.field(["dataset"], "it has no pairs with texts to judge in this part")
     batch = _batch(running, request, dataset, authority, scope)
+    if form is not None:
+        batch.request = {**batch.request, FORM: form.as_json()}
+        batch.expires_at = batch.created_at + form.window
     size = running.settings.shard_size
     async with running.db.write() as session:
         await datasets.lock(session, [dataset])

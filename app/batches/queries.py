@@ -96,7 +96,9 @@ async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> No
     )
 
 
-async def verdicts(session: AsyncSession, batch_seq: int) -> AsyncIterator[Verdict]:
+async def verdicts(
+    session: AsyncSession, batch_seq: int, statuses: Sequence[str] | None = None
+) -> AsyncIterator[Verdict]:
     """Yield a batch's verdicts in the order of the dataset, a chunk in memory at a time."""
     last = -1
     while True:
@@ -106,6 +108,8 @@ async def verdicts(session: AsyncSession, batch_seq: int) -> AsyncIterator[Verdi
             .order_by(Verdict.position)
             .limit(_CHUNK)
         )
+        if statuses is not None:
+            query = query.where(Verdict.status.in_(statuses))
         rows = (await session.scalars(query)).all()
         for row in rows:
             yield row

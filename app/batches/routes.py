@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.batches import creating, queries, retrying, service
+from app.batches import from_file, queries, retrying, service
 from app.batches.events import events, has_ended, state_id
 from app.batches.formats import FORMS, form_for
-from app.batches.schemas import BatchIn, RetryIn
+from app.batches.openai_form import AnyBatchIn
+from app.batches.schemas import RetryIn
 from app.idempotency import IdempotentRoute
 from app.pagination import After, Limit, Page
 from app.runtime import Running
@@ -20,9 +21,9 @@ _FORMS = {form.media_type: {"schema": {"type": "string"}} for form in FORMS}
 
 
 @router.post("", status_code=202)
-async def create_batch(request: BatchIn, running: Running, response: Response) -> dict[str, Any]:
-    """Judge every pair of a dataset, or of a part of it; poll the answer's Location."""
-    batch = await creating.create(running, request)
+async def create_batch(request: AnyBatchIn, running: Running, response: Response) -> dict[str, Any]:
+    """Judge every pair of a dataset, or of a part of it, or a file; poll the answer's Location."""
+    batch = await from_file.create(running, request)
     response.headers["Location"] = f"/v1/batches/{batch['id']}"
     return batch
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import ending, queries
+from app.batches.openai_form import fields_of, unix, with_rejected
 from app.batches.totals import cost_to_finish, progress, request_counts
 from app.errors import Conflict, NotFound
 from app.lookup import by_public_id
@@ -57,6 +58,16 @@ async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, An
         NotFound: no batch has this id.
         Conflict: the batch still runs, so what its verdicts promise is not known yet.
     """
+    return verdicts_of(running, await ended(running, batch_id))
+
+
+async def ended(running: Runtime, batch_id: str) -> Batch:
+    """Return a batch that has ended.
+
+    Raises:
+        NotFound: no batch has this id.
+        Conflict: the batch still runs, so what its verdicts promise is not known yet.
+    """
     async with running.db.read() as session:
         batch = await require(session, batch_id)
     if batch.status in queries.UNFINISHED:
@@ -64,13 +75,16 @@ async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, An
             f"batch {batch_id} is {batch.status}: results come when it has ended",
             headers={"Retry-After": "1"},
         )
-    return _stream(running, batch)
+    return batch
 
 
-async def _stream(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
+async def verdicts_of(
+    running: Runtime, batch: Batch, statuses: Sequence[str] | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield a batch's verdicts, or those of these statuses, in the order of the dataset."""
     async with running.db.read() as session:
         promise = _promise_now(batch, await _certificate(session, batch))
-        async for verdict in queries.verdicts(session, batch.seq):
+        async for verdict in queries.verdicts(session, batch.seq, statuses):
             yield {**verdict.body, "promise": promise}
 
 
@@ -88,6 +102,7 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
     """Return a batch as users see it at this moment."""
     certificate = await _certificate(session, batch)
     is_running = batch.status in queries.UNFINISHED
+    counts = with_rejected(request_counts(batch), batch)
     return {
         "id": batch.id,
         "object": "batch",
@@ -97,7 +112,7 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         "calibration": certificate.id if certificate else None,
         "cascade": batch.request["cascade"],
         "part": batch.request["part"],
-        "request_counts": request_counts(batch),
+        "request_counts": counts,
         "shards": batch.totals.get("shards", {}),
         "calibration_pairs": batch.request.get("calibration_pairs", 0),
         "promise": _promise_now(batch, certificate),
@@ -106,13 +121,10 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         **_money(batch),
         "progress": progress(batch, moment.timestamp(), is_running=is_running),
         "error": batch.error,
-        "created_at": _unix(batch.created_at),
-        "in_progress_at": _unix(batch.in_progress_at),
-        "completed_at": _unix(batch.completed_at),
-        "cancelled_at": _unix(batch.cancelled_at),
-        "expires_at": _unix(batch.expires_at),
-        "output_file_id": None,
-        "error_file_id": None,
+        "created_at": unix(batch.created_at),
+        "in_progress_at": unix(batch.in_progress_at),
+        "expires_at": unix(batch.expires_at),
+        **fields_of(batch, counts),
     }
 
 
@@ -126,7 +138,3 @@ def _money(batch: Batch) -> dict[str, Any]:
         "reserved_usd": batch.reserved_usd if has_budget else None,
         "cost_to_finish_usd": cost_to_finish(batch),
     }
-
-
-def _unix(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp())

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import cascades
 from app.batches import queries
 from app.batches.admission import positions_admitted
+from app.batches.openai_form import FORM
 from app.batches.schemas import BatchIn
 from app.datasets.service import PairKey
 from app.errors import Conflict
@@ -22,7 +23,7 @@ from judges.registry import Registry
 # what a stored request has besides the fields of the request
 FINGERPRINTS: Final = "fingerprints"
 THRESHOLDS: Final = "thresholds"
-_NO_FIELDS: Final = ("threshold", "calibration_pairs", FINGERPRINTS, THRESHOLDS)
+_NO_FIELDS: Final = ("threshold", "calibration_pairs", FORM, FINGERPRINTS, THRESHOLDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from app.datasets.staging import StagedRow, Staging
 from app.db import Database
 from app.dialects.detection import (
     AUTO,
+    CANONICAL,
     DIALECTS,
     Dialect,
     candidates,
@@ -84,11 +85,11 @@ class Reader:
         except RecursionError:
             raise RowInvalid("is nested too deeply") from None
 
-    def reject(self, line: int, reason: str) -> None:
+    def reject(self, raw: RawRow, reason: str) -> None:
         """Note a row that cannot be kept."""
         self.rejected_count += 1
         if len(self.rejected) < MOST_REASONS:
-            self.rejected.append({"line": line, "reason": reason})
+            self.rejected.append({"line": raw.line, "reason": reason})
 
 
 async def import_dataset(
@@ -121,10 +122,15 @@ def stage(staging: Staging, reader: Reader, rows: Generator[RawRow]) -> None:
         for raw in rows:
             try:
                 parsed = reader.read(raw)
-                has_vote_rows = reader.dialect is not None and reader.dialect.has_vote_rows
-                staging.add(parsed, raw.line, has_vote_rows=has_vote_rows)
+                dialect = reader.dialect or DIALECTS[CANONICAL]
+                staging.add(
+                    parsed,
+                    raw.line,
+                    has_vote_rows=dialect.has_vote_rows,
+                    has_unique_ids=dialect.has_unique_ids,
+                )
             except RowInvalid as error:
-                reader.reject(raw.line, str(error))
+                reader.reject(raw, str(error))
 
 
 def _named(name: str) -> Dialect | None:
@@ -193,7 +199,7 @@ async def _store_once(db: Database, upload: Upload, content_hash: str) -> Import
     async with db.write() as session:
         known = await queries.dataset_by_name(session, upload.name)
         if known is None:
-            return await _create(session, upload, content_hash)
+            return await store_new(session, upload, content_hash)
         if known.content_hash != content_hash:
             raise Conflict(
                 f"name: {shown(upload.name)} is taken by other content ({known.id})",
@@ -203,7 +209,8 @@ async def _store_once(db: Database, upload: Upload, content_hash: str) -> Import
         return await _relabel(session, upload, known)
 
 
-async def _create(session: AsyncSession, upload: Upload, content_hash: str) -> Imported:
+async def store_new(session: AsyncSession, upload: Upload, content_hash: str) -> Imported:
+    """Store an upload whose name is free; `content_hash` is that of its staged rows."""
     reader = upload.reader
     dataset = Dataset(
         id=new_id("ds"),

@@ -80,16 +80,19 @@ class Staging:
         """Close the file."""
         self.connection.close()
 
-    def add(self, row: ParsedRow, line: int, *, has_vote_rows: bool) -> None:
+    def add(
+        self, row: ParsedRow, line: int, *, has_vote_rows: bool, has_unique_ids: bool = False
+    ) -> None:
         """Keep a row, or what it adds to the row of the same id.
 
         Args:
             row: What was read.
             line: Where it stood.
             has_vote_rows: Whether an equal row is a further vote, not a repetition.
+            has_unique_ids: Whether a row may not even repeat another one.
 
         Raises:
-            RowInvalid: the id stands for other content already.
+            RowInvalid: the id stands for other content already, or may not stand twice.
         """
         pair = _pair_values(row)
         recorded = {name: _score_values(score) for name, score in sorted(row.recorded.items())}
@@ -97,9 +100,17 @@ class Staging:
         values = (self.rows, line, *pair, _text(recorded), _text(votes))
         if self.connection.execute(_INSERT, values).rowcount:
             self.rows += 1
+        elif has_unique_ids:
+            raise RowInvalid(
+                f"custom_id: {shown(row.id)} stands in line {self._line_of(row.id)} already"
+            )
         else:
             self._merge(pair, recorded, votes, has_vote_rows=has_vote_rows)
         self.judges.update(recorded)
+
+    def _line_of(self, row_id: str) -> int:
+        query = "SELECT line FROM staged WHERE id = ?"
+        return int(self.connection.execute(query, (row_id,)).fetchone()[0])
 
     def _merge(
         self,

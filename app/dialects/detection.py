@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.dialects import alpaca_eval, battles, mt_bench, reward_bench
+from app.dialects import alpaca_eval, battles, mt_bench, openai_batch, reward_bench
 
 AUTO: Final = "auto"
 CANONICAL: Final = "canonical"
+OPENAI_BATCH: Final = "openai_batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class Dialect:
 
     `convert` makes a canonical row of one row and its line number. `has_vote_rows` says that every
     row is a vote of its own, so that equal rows are as many votes; elsewhere a row that says
-    nothing new is a repetition.
+    nothing new is a repetition. `has_unique_ids` says that an id twice is a fault, repetition or
+    not: every row is to be answered by itself.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Dialect:
     matches: Callable[[Mapping[str, Any]], bool]
     convert: Callable[[Mapping[str, Any], int], Mapping[str, Any]]
     has_vote_rows: bool = False
+    has_unique_ids: bool = False
 
     @property
     def is_foreign(self) -> bool:
@@ -72,6 +75,13 @@ DIALECTS: Final[dict[str, Dialect]] = {
             "left, right, winner (or model_a, model_b, winner)",
             battles.matches,
             battles.convert,
+        ),
+        Dialect(
+            OPENAI_BATCH,
+            "custom_id, method, url, body",
+            openai_batch.matches,
+            openai_batch.convert,
+            has_unique_ids=True,
         ),
     )
 }

@@ -42,6 +42,10 @@ BODIES: dict[str, Json] = {
         "failure_probability": 0.1, "part": None, "seed": 0,
     },
     "batches": {"dataset": "d", "cascade": "default", "part": None, "budget_usd": None},
+    "batches?": {
+        "input_file_id": "file_x", "endpoint": "/v1/judgments", "completion_window": "24h",
+        "metadata": {"cascade": "default"},
+    },
     "leaderboards": {
         "dataset": "d", "source": "human", "calibration": None, "method": "win_rate",
         "options": None, "ties": "half", "votes": "each", "baseline": None, "soft": False,
@@ -121,7 +125,7 @@ async def test_any_value_in_a_recorded_score_is_answered_or_refused(
     assert_answered(listed, "the list of all that was judged")
 
 
-@pytest.mark.parametrize("route", [*sorted(BODIES), "datasets?name=n"])
+@pytest.mark.parametrize("route", [*sorted(BODIES), "datasets?name=n", "files"])
 async def test_bodies_that_are_no_request_are_refused(
     client: httpx.AsyncClient, route: str
 ) -> None:
@@ -140,7 +144,7 @@ async def test_bodies_that_are_no_request_are_refused(
     [
         "datasets/{}", "datasets/{}/pairs", "calibrations/{}", "calibrations/{}/revoke",
         "batches/{}", "batches/{}/results", "batches/{}/cancel", "batches/{}/events",
-        "leaderboards/{}", "reports/{}",
+        "leaderboards/{}", "reports/{}", "files/{}", "files/{}/content",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("key", [None, "again"])
@@ -166,7 +170,7 @@ async def test_any_id_and_method_is_answered_or_refused(
 
 
 LISTS = ["datasets", "datasets/d/pairs", "labels", "calibrations", "batches", "judgments",
-         "leaderboards", "reports", "judges", "cascades"]  # fmt: skip
+         "leaderboards", "reports", "judges", "cascades", "files"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", LISTS)

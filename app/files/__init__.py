@@ -1,0 +1,1 @@
+"""Files of requests, as OpenAI clients upload them for a batch."""

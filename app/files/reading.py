@@ -1,0 +1,126 @@
+"""The lines of a file: requests on their way into a dataset, and those that are none."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TextIO
+
+from app.datasets.bodies import BodyKind, RawRow, rows_of
+from app.datasets.importing import Reader, stage
+from app.datasets.staging import Staging
+from app.dialects import openai_batch
+from app.dialects.detection import DIALECTS, OPENAI_BATCH
+from app.dialects.reasons import RowInvalid
+from app.dialects.rows import ParsedRow
+from app.identifiers import MAX_LENGTH
+
+PIECE_BYTES: Final = 2**20
+_LINES: Final = BodyKind("application/x-ndjson")
+# text repeats itself: the higher levels take several times as long for a few per cent
+_LEVEL: Final = 3
+
+
+@dataclass(slots=True)
+class LineReader(Reader):
+    """Reads lines as requests; those that are none go to a file, however many they are.
+
+    `live` are the judges that are asked themselves, whatever is recorded of them.
+    """
+
+    rejects: TextIO = field(kw_only=True)
+    live: frozenset[str] = field(kw_only=True)
+
+    def read(self, raw: RawRow) -> ParsedRow:
+        """Return the row of a request.
+
+        Raises:
+            RowInvalid: the line is none; the reason names the field.
+        """
+        if isinstance(raw.value, dict):
+            openai_batch.check_fields(raw.value)
+        parsed = Reader.read(self, raw)
+        if parsed.pair is None:
+            raise RowInvalid("prompt: is missing (or messages)")
+        asked = next((name for name in parsed.recorded if name in self.live), None)
+        if asked is not None:
+            raise RowInvalid(
+                f"judges.{asked}: this judge is asked live: a posted score cannot stand in for it"
+            )
+        return parsed
+
+    def reject(self, raw: RawRow, reason: str) -> None:
+        """Note a line that is no request, with its `custom_id` where that can be read."""
+        Reader.reject(self, raw, reason)
+        self.rejects.write(json.dumps([raw.line, _custom_id(raw.value), reason]) + "\n")
+
+
+def _custom_id(value: object) -> str | None:
+    found = value.get("custom_id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and len(found) <= MAX_LENGTH else None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file that was read: its requests, its other lines and its compressed pieces, on disk."""
+
+    staging: Staging
+    reader: LineReader
+    content_hash: str
+    rejects: Path
+    pieces: Path
+    sizes: tuple[int, ...]
+
+    def rejected(self, count: int) -> Iterator[list[dict[str, Any]]]:
+        """Yield the lines that are no requests, `count` at a time."""
+        chunk: list[dict[str, Any]] = []
+        with self.rejects.open(encoding="ascii") as lines:
+            for text in lines:
+                chunk.append(
+                    dict(zip(("line", "custom_id", "reason"), json.loads(text), strict=True))
+                )
+                if len(chunk) == count:
+                    yield chunk
+                    chunk = []
+        if chunk:
+            yield chunk
+
+    def compressed(self) -> Iterator[bytes]:
+        """Yield the compressed pieces of the content in order."""
+        with self.pieces.open("rb") as file:
+            for size in self.sizes:
+                yield file.read(size)
+
+
+def read_file(
+    content: BinaryIO, staging: Staging, folder: Path, live: frozenset[str]
+) -> StagedFile:
+    """Read a whole file.
+
+    Args:
+        content: The file, open at its start.
+        staging: Where its requests go.
+        folder: Where everything else goes.
+        live: The judges that no score may be posted for.
+
+    Raises:
+        BadRequest: it is compressed, and broken.
+    """
+    rejects, pieces = folder / "rejects", folder / "pieces"
+    with rejects.open("w", encoding="ascii") as lines:
+        reader = LineReader(DIALECTS[OPENAI_BATCH], rejects=lines, live=live)
+        stage(staging, reader, rows_of(content, _LINES))
+    content.seek(0)
+    sizes = _compress(content, pieces)
+    return StagedFile(staging, reader, staging.content_hash(), rejects, pieces, sizes)
+
+
+def _compress(content: BinaryIO, target: Path) -> tuple[int, ...]:
+    sizes = []
+    with target.open("wb") as out:
+        while piece := content.read(PIECE_BYTES):
+            sizes.append(out.write(zlib.compress(piece, _LEVEL)))
+    return tuple(sizes)

@@ -1,0 +1,124 @@
+"""`/files`: upload, list, read, delete; what came of a batch is read here too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.batches import envelopes
+from app.errors import Conflict
+from app.files import service
+from app.files.derived import derived
+from app.files.forms import received
+from app.files.schemas import FileDeleted, FileOut, FilePage
+from app.idempotency import answer_once
+from app.identifiers import shown
+from app.pagination import After, Limit
+from app.responses import TextsResponse
+from app.runtime import Running, Runtime
+
+router = APIRouter(prefix="/files", tags=["files"])
+_LINES = "application/x-ndjson"
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "purpose": {"type": "string", "enum": ["batch"]},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "one request a line: `custom_id`, `method` POST, `url` "
+                            "/v1/judgments, and as `body` one pair, the row of a dataset",
+                        },
+                    },
+                    "required": ["purpose", "file"],
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", response_model=FileOut, openapi_extra=_FORM)
+async def create_file(request: Request, running: Running) -> Response:
+    """Upload a file of requests for a batch.
+
+    Lines that are no requests are counted here and end in the error file of every batch over it.
+    """
+    async with received(request, running.settings.spool_dir) as form:
+
+        async def answer() -> Response:
+            return TextsResponse((await service.upload(running, form)).model_dump())
+
+        return await answer_once(request, form.hash(), answer)
+
+
+@router.get("", response_model=FilePage)
+async def list_files(
+    running: Running,
+    limit: Limit = 100,
+    after: After = None,
+    purpose: Annotated[str | None, Query(max_length=64)] = None,
+    order: Annotated[Literal["asc", "desc"], Query(description="by time of upload")] = "asc",
+) -> FilePage:
+    """List uploaded files; those that came of a batch are named by the batch."""
+    wanted = service.Listing(limit, after, purpose, order == "desc")
+    async with running.db.read() as session:
+        rows = await service.page(session, wanted)
+    data = rows[:limit]
+    return FilePage(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=data[-1].id if data else None,
+        has_more=len(rows) > limit,
+    )
+
+
+@router.get("/{file_id}", response_model=FileOut)
+async def get_file(file_id: str, running: Running) -> FileOut:
+    """Return what is known of a file, an uploaded one or one that came of a batch."""
+    wanted = derived(file_id)
+    if wanted is not None:
+        return await envelopes.described(running, wanted)
+    async with running.db.read() as session:
+        return await service.show(session, await service.find(session, file_id))
+
+
+@router.get(
+    "/{file_id}/content",
+    response_class=StreamingResponse,
+    responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}},
+)
+async def get_content(file_id: str, running: Running) -> StreamingResponse:
+    """Stream a file: as it was uploaded, or what came of a batch, one envelope a line."""
+    return StreamingResponse(await _content(running, file_id), media_type=_LINES)
+
+
+async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
+    wanted = derived(file_id)
+    if wanted is not None:
+        return envelopes.content(running, await envelopes.ended_batch(running, wanted), wanted)
+    async with running.db.read() as session:
+        file = await service.find(session, file_id)
+    return service.content_of(running, file)
+
+
+@router.delete("/{file_id}")
+async def delete_file(file_id: str, running: Running) -> FileDeleted:
+    """Delete an uploaded file.
+
+    Batches made from it stay whole, and with them its pairs; where nothing rests on these, they
+    go too.
+    """
+    if derived(file_id) is not None:
+        raise Conflict(f"{shown(file_id)} belongs to its batch and goes with it")
+    async with running.db.write() as session:
+        await service.delete(session, file_id)
+    return FileDeleted(id=file_id)

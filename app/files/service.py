@@ -1,0 +1,257 @@
+"""Files of requests: read and checked when they come, kept as they came.
+
+The requests of a file become the pairs of a dataset that is named by the file's id. The content is
+stored in the database, so that every server of a cluster can give it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.datasets import service as datasets
+from app.datasets.deleting import delete_dataset
+from app.datasets.importing import Upload, store_new
+from app.datasets.staging import Staging
+from app.errors import Conflict, NotFound, Unprocessable
+from app.files import queries
+from app.files.forms import Form
+from app.files.reading import StagedFile, read_file
+from app.files.schemas import BATCH, FileOut
+from app.identifiers import shown
+from app.lookup import by_public_id
+from app.models import Dataset, RejectedLine, StoredFile, new_id
+from app.runtime import Runtime
+from app.score_store import is_recorded
+from judges.registry import Registry
+
+_CHUNK: Final = 1_000
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which files to list, and how."""
+
+    limit: int
+    after: str | None
+    purpose: str | None = None
+    descends: bool = False
+
+
+async def upload(running: Runtime, form: Form) -> FileOut:
+    """Store a file that lies on disk; lines that are no requests are kept with their reasons.
+
+    Raises:
+        Unprocessable: the purpose is none that is known, the file is missing or empty, or none of
+            its lines is a request.
+    """
+    _check(form)
+    folder = running.settings.spool_dir
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
+        staging = Staging.open(Path(name) / "staged.db")
+        try:
+            assert form.content is not None
+            live = _live_judges(running.registry)
+            staged = await asyncio.to_thread(read_file, form.content, staging, Path(name), live)
+            _refuse_without_requests(staged)
+            return await _store(running, form, staged)
+        finally:
+            await asyncio.to_thread(staging.close)
+
+
+def _live_judges(registry: Registry) -> frozenset[str]:
+    judges = registry.judges.items()
+    return frozenset(name for name, judge in judges if not is_recorded(judge.spec))
+
+
+def _check(form: Form) -> None:
+    purpose = form.fields.get("purpose")
+    if purpose is None:
+        raise Unprocessable.field(["purpose"], f"is missing; give {BATCH}")
+    if purpose != BATCH:
+        raise Unprocessable.field(["purpose"], f"{shown(purpose)} is not served here; give {BATCH}")
+    unknown = next((name for name in form.fields if name != "purpose"), None)
+    if unknown is not None:
+        why = "there is no such field; files are kept until they are deleted"
+        raise Unprocessable.field([shown(unknown).strip("'")], why)
+    if form.content is None:
+        raise Unprocessable.field(["file"], "is missing")
+    if not form.size:
+        raise Unprocessable.field(["file"], "is empty")
+
+
+def _refuse_without_requests(staged: StagedFile) -> None:
+    if staged.staging.rows:
+        return
+    reader = staged.reader
+    first = (
+        f"; line {(one := reader.rejected[0])['line']}: {one['reason']}" if reader.rejected else ""
+    )
+    message = f"no line of it is a request{first}"
+    raise Unprocessable(
+        f"file: {message}",
+        errors=[{"loc": ["body", "file"], "msg": message}],
+        extra={"rejected": reader.rejected, "rejected_count": reader.rejected_count},
+    )
+
+
+async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileOut:
+    file = StoredFile(
+        id=new_id("file"),
+        created_at=running.now(),
+        purpose=form.fields["purpose"],
+        filename=form.filename,
+        bytes=form.size,
+        content_hash=form.content_hash,
+    )
+    uploaded = Upload(staged.staging, staged.reader, file.id, file.created_at)
+    async with running.db.write() as session:
+        imported = await store_new(session, uploaded, staged.content_hash)
+        file.dataset_seq = imported.dataset.seq
+        session.add(file)
+        await session.flush()
+        async for rows in _read_aside(staged.rejected(_CHUNK)):
+            seq = {"dataset_seq": imported.dataset.seq}
+            await queries.add_rejected(session, [{**row, **seq} for row in rows])
+        number = 0
+        async for piece in _read_aside(staged.compressed()):
+            await queries.add_piece(session, file.seq, number, piece)
+            number += 1
+    return _shown(file, imported.dataset)
+
+
+async def _read_aside(items: Iterator[ItemT]) -> AsyncIterator[ItemT]:
+    """Yield what is read from disk, in a thread so that requests are served meanwhile."""
+    while (item := await asyncio.to_thread(next, items, None)) is not None:
+        yield item
+
+
+async def find(session: AsyncSession, file_id: str) -> StoredFile:
+    """Return a file.
+
+    Raises:
+        NotFound: no file has this id.
+    """
+    file = await by_public_id(session, StoredFile, file_id)
+    if file is None:
+        raise NotFound(f"there is no file {shown(file_id)}")
+    return file
+
+
+async def requests_of(session: AsyncSession, file_id: str) -> Dataset:
+    """Return the dataset that holds a file's requests, for the field `input_file_id`.
+
+    Raises:
+        NotFound: no file has this id.
+        Unprocessable: its requests were deleted.
+    """
+    file = await by_public_id(session, StoredFile, file_id)
+    if file is None:
+        raise NotFound.field(["input_file_id"], f"there is no file {shown(file_id)}")
+    if file.dataset_seq is None:
+        raise Unprocessable.field(["input_file_id"], "its pairs were deleted; upload it again")
+    return await session.get_one(Dataset, file.dataset_seq)
+
+
+async def show(session: AsyncSession, file: StoredFile) -> FileOut:
+    """Return a file as users see it."""
+    dataset = None if file.dataset_seq is None else await session.get(Dataset, file.dataset_seq)
+    return _shown(file, dataset)
+
+
+def _shown(file: StoredFile, dataset: Dataset | None) -> FileOut:
+    known: dict[str, Any] = {}
+    if dataset is not None:
+        known = {
+            "status_details": _details(dataset),
+            "dataset": dataset.id,
+            "requests": dataset.pairs,
+            "rejected_count": dataset.rejected_count,
+        }
+    return FileOut(
+        id=file.id,
+        bytes=file.bytes,
+        created_at=int(file.created_at.timestamp()),
+        filename=file.filename,
+        purpose=BATCH,
+        **known,
+    )
+
+
+def _details(dataset: Dataset) -> str | None:
+    if not dataset.rejected_count:
+        return None
+    first = dataset.rejected[0]
+    total = dataset.pairs + dataset.rejected_count
+    return (
+        f"{dataset.rejected_count} of {total} lines are no requests; "
+        f"line {first['line']}: {first['reason']}"
+    )
+
+
+async def page(session: AsyncSession, wanted: Listing) -> list[FileOut]:
+    """Return one page of files and one file more where there is one.
+
+    Raises:
+        NotFound: `after` is the id of no file.
+    """
+    after = None
+    if wanted.after is not None:
+        last = await by_public_id(session, StoredFile, wanted.after)
+        if last is None:
+            raise NotFound(f"after: there is no {shown(wanted.after)} in this list")
+        after = last.seq
+    chosen = queries.files(wanted.purpose)
+    rows = await queries.page(session, chosen, wanted.limit, after, descends=wanted.descends)
+    return [await show(session, row) for row in rows]
+
+
+async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]:
+    """Yield the content of a file as it was uploaded, a piece in memory at a time.
+
+    Raises:
+        Conflict: it was deleted meanwhile; half of it must not pass for the whole.
+    """
+    number, left = 0, file.bytes
+    async with running.db.read() as session:
+        while (piece := await queries.piece(session, file.seq, number)) is not None:
+            content = await asyncio.to_thread(zlib.decompress, piece)
+            yield content
+            number, left = number + 1, left - len(content)
+    if left:
+        raise Conflict(f"{file.id} was deleted while it was read")
+
+
+async def delete(session: AsyncSession, file_id: str) -> None:
+    """Delete a file with its content, and its pairs where nothing rests on them.
+
+    Raises:
+        NotFound: no file has this id.
+    """
+    file = await find(session, file_id)
+    dataset = None if file.dataset_seq is None else await session.get(Dataset, file.dataset_seq)
+    if dataset is not None:
+        await datasets.lock(session, [dataset])
+        await queries.delete_file(session, file.seq)
+        if not await queries.is_in_use(session, dataset.seq):
+            await delete_dataset(session, dataset)
+        return
+    await queries.delete_file(session, file.seq)
+
+
+async def rejected_lines(session: AsyncSession, dataset_seq: int) -> AsyncIterator[RejectedLine]:
+    """Yield the lines of a file that are no requests, in order, a chunk in memory at a time."""
+    last = 0
+    while rows := await queries.rejected_after(session, dataset_seq, last, _CHUNK):
+        for row in rows:
+            yield row
+        last = rows[-1].line
+        session.expunge_all()
