@@ -74,7 +74,7 @@ def test_sleep_mode_is_refused_as_nothing_here_uses_it() -> None:
 
 
 def test_a_registry_is_not_made_of_engines_that_do_not_fit() -> None:
-    with pytest.raises(JudgeConfigurationInvalid, match="want 1.1 of its memory"):
+    with pytest.raises(JudgeConfigurationInvalid, match=r"want 1\.1 of its memory"):
         Registry.from_config({"judges": {"a": hosted(0.6), "b": hosted(0.5)}}, environ={})
 
 
