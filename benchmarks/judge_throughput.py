@@ -208,9 +208,8 @@ def _ratios(taken: dict[str, list[Round]]) -> dict[str, Any]:
 
 def _dummy(folder: Path, shape: str) -> Path:
     """Write a model's configuration and tokenizer, without weights, and return the folder."""
-    from transformers import Qwen2Config
-
     from tests.judges.vllm.tiny_models import byte_level_tokenizer
+    from transformers import Qwen2Config
 
     hidden, inner, layers, heads, key_heads = SHAPES[shape]
     tokenizer = byte_level_tokenizer()
@@ -264,8 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = str(_dummy(Path(folder), options.shape))
             engine = {"load_format": "dummy", "max_model_len": 4096, **(engine or {})}
         if model is None:
-            from tests.judges.vllm.conftest import ENGINE, ENVIRONMENT
             from tests.judges.vllm.tiny_models import make_tiny
+
+            from tests.judges.vllm.conftest import ENGINE, ENVIRONMENT
 
             os.environ.update(ENVIRONMENT)
             model = str(make_tiny(Path(folder), "qwen2", hidden=128))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from benchmarks.tiny_models import CONTEXT, Kind
 from judges.annotators import Example
 from judges.label_ids import find_label_ids
 from judges.prompt_tokens import PromptTokens
@@ -16,7 +17,6 @@ from judges.types import FailureKind, Pair
 from tests.judges.pairs import pair_of
 from tests.judges.vllm import oracle
 from tests.judges.vllm.conftest import KINDS, MakeJudge
-from tests.judges.vllm.tiny_models import CONTEXT, Kind
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.tiny_models import ENGINE
 from judges.engines import EngineSettings
 from judges.prompts import load_template
 from judges.types import FailureKind, Score
@@ -20,7 +21,7 @@ from judges.vllm_judge import VllmJudge
 from judges.vllm_settings import VllmSettings
 from tests.app.processes import Running, free_port, tribunal, until
 from tests.judges.pairs import pair_of
-from tests.judges.vllm.conftest import ENGINE, LOADING_SECONDS
+from tests.judges.vllm.conftest import LOADING_SECONDS
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 

@@ -11,12 +11,13 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from benchmarks.tiny_models import ENGINE
 from judges.errors import JudgeConfigurationInvalid
 from judges.registry import Registry
 from judges.types import FailureKind
 from tests.app.processes import free_port, until
 from tests.judges.pairs import pair_of
-from tests.judges.vllm.conftest import ENGINE, MakeJudge
+from tests.judges.vllm.conftest import MakeJudge
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
