@@ -123,6 +123,7 @@ def test_a_service_hosts_a_model_and_leaves_no_process_behind(
         assert verdict["status"] == "accepted"
         assert [tier["judge"] for tier in verdict["tiers"]] == ["nowhere", "tiny"]
         assert set(asyncio.run(posted_at_once(address, 200))) == {(200, "accepted")}
+        assert failure_of_a_megabyte(address)["kind"] == "context_overflow"
         children = family(running)
         assert children
         running.process.send_signal(signal.SIGTERM)
@@ -160,6 +161,18 @@ async def posted_at_once(address: str, clients: int) -> list[tuple[int, str]]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(post(number)) for number in range(clients)]
     return [task.result() for task in tasks]
+
+
+def failure_of_a_megabyte(address: str) -> dict[str, str]:
+    """Post a pair with a response of 1 MB, and return why it has no score; the service stays up."""
+    pair = {**POSTED["pairs"][0], "response_a": "word " * 200_000}
+    body = {"pairs": [pair], "cascade": {"judges": ["tiny"]}}
+    answer = httpx.post(f"{address}/v1/judgments", json=body, timeout=120)
+    (verdict,) = answer.json()["verdicts"]
+    assert (answer.status_code, verdict["status"]) == (200, "failed")
+    assert is_up(address)
+    failure: dict[str, str] = verdict["tiers"][0]["failure"]
+    return failure
 
 
 def table(name: str, folder: Path) -> str:
