@@ -173,10 +173,13 @@ def figures(
 
 def alone(model: Model, asked: Sequence[Sequence[int]], prompts: Prompts, plan: Plan) -> Alone:
     """Measure an engine alone on the pairs, by rounds, that the cascade asked it about."""
-    offline = seconds_offline(model.folder, model.engine, plan.words, asked)
-    pairs = sum(map(len, asked))
-    shared, own = prompts.lengths([made_pair(n, plan.words) for n in asked[0][:8]])
-    counts = TokenCounts(PROMPTS_A_PAIR * len(asked[0]), shared, own)
+    rounds = [numbers for numbers in asked if numbers]
+    if not rounds:
+        return Alone(offline=0.0, bench=0.0)
+    offline = seconds_offline(model.folder, model.engine, plan.words, rounds)
+    pairs = sum(map(len, rounds))
+    shared, own = prompts.lengths([made_pair(n, plan.words) for n in rounds[0][:8]])
+    counts = TokenCounts(PROMPTS_A_PAIR * len(rounds[0]), shared, own)
     reached = tokens_per_second(model.folder, model.engine, counts)
     tokens = PROMPTS_A_PAIR * pairs * (shared + own + 1)
     return Alone(offline=math.fsum(offline), bench=tokens / reached)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from benchmarks.tiny_models import ENGINE
-from judges.engines import EngineSettings
+from judges.engines import EngineSettings, EngineUnavailable
 from judges.prompts import load_template
 from judges.types import FailureKind, Score
 from judges.vllm_engine import EngineHost
@@ -45,6 +45,7 @@ async def test_an_engine_that_is_killed_fails_its_pairs_and_comes_back(
     try:
         first = await judge.score(pair_of())
         assert first.p_a is not None
+        opened = await engine.wait(LOADING_SECONDS)
         async with asyncio.TaskGroup() as group:
             pairs = [pair_of(f"Question {n}?", pair_id=str(n)) for n in range(1000)]
             tasks = [group.create_task(judge.score(pair)) for pair in pairs]
@@ -58,6 +59,8 @@ async def test_an_engine_that_is_killed_fails_its_pairs_and_comes_back(
         assert kinds
         assert 0 < sum(score.failure is None for score in scores) < 1000
         assert not (await judge.health()).is_ready
+        with pytest.raises(EngineUnavailable):
+            await opened.ask((1, 2), wanted=(), length=1, stop=())
         async with asyncio.timeout(LOADING_SECONDS):
             while not (await judge.health()).is_ready:  # noqa: ASYNC110 - as a probe does
                 await asyncio.sleep(0.5)
@@ -66,6 +69,8 @@ async def test_an_engine_that_is_killed_fails_its_pairs_and_comes_back(
         await host.aclose()
     assert set(multiprocessing.active_children()) <= before
     assert not (await judge.health()).is_ready
+    with pytest.raises(EngineUnavailable, match="had ended"):
+        await opened.ask((1, 2), wanted=(), length=1, stop=())
 
 
 async def until_some(tasks: list[asyncio.Task[Score]]) -> None:
