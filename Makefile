@@ -57,7 +57,8 @@ test-slow: $(INSTALLED) $(VLLM) ## the long simulations, with their figures
 
 bench: $(INSTALLED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks
-	@if test -f $(VLLM); then $(BIN)/python -m benchmarks.judge_throughput; fi
+	@if test -f $(VLLM); then $(BIN)/python -m benchmarks.judge_throughput && \
+	  $(BIN)/python -m benchmarks.cascade_throughput; fi
 
 lock: ## resolve dependencies anew
 	$(BIN)/python -m pip install --quiet pip-tools

@@ -97,6 +97,7 @@ def worker(as_json: LogAsJson = False) -> None:
 
     async def work() -> None:
         async with open_runtime(settings) as running:
+            await running.open_judges()
             note(f"working on the batches of {shown_url(settings)}")
             await work_in_parallel(running)
 
@@ -143,6 +144,7 @@ async def _examined(settings: Settings) -> dict[str, Any]:
     from app.main import open_runtime  # as above
 
     async with open_runtime(settings) as running:
+        await running.open_judges()
         judges = [
             {"name": name, "is_ready": health.is_ready, "detail": health.detail}
             for name, judge in running.registry.judges.items()

@@ -38,9 +38,12 @@ from app.plans.routes import router as plans
 from app.registry import load_registry, unasked_judges
 from app.reports.routes import router as reports
 from app.responses import TextsResponse
-from app.runtime import Running, Runtime
+from app.runtime import Running, Runtime, refuse_while_opening
 from app.settings import Settings
 from app.stopping import Stopping, noticing_stop
+from judges.hosted_models import model_folders
+from judges.model_folder import FolderHasher, HashFolder
+from judges.registry import HASHING
 from judges.vllm_engine import EngineHost
 
 _log = logging.getLogger(__name__)
@@ -57,6 +60,7 @@ def create_app(
     *,
     judge_transport: httpx.AsyncBaseTransport | None = None,
     loads_models: bool = True,
+    hash_folder: HashFolder | None = None,
 ) -> FastAPI:
     """Return the service. It opens its database and judges when it starts, not here.
 
@@ -64,14 +68,20 @@ def create_app(
         settings: Read from the environment by default.
         judge_transport: How judges behind HTTP are reached; the network by default.
         loads_models: Hosted models load when the service starts, not when they are first asked.
+        hash_folder: Reads what a hosted model's folder holds; while it does, only the operations'
+            endpoints answer.
     """
     settings = settings or Settings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_runtime(settings, judge_transport, loads_models) as running:
+        opened = open_runtime(settings, judge_transport, loads_models, hash_folder)
+        async with opened as running:
             app.state.runtime = running
-            await _start_work(running)
+            if running.opening is None or not loads_models:
+                await _start_work(running)
+            else:
+                running.start(_start_work(running), "opening of the judges")
             stopping = Stopping()
             app.state.stopping = stopping
             with noticing_stop(stopping.begin):
@@ -91,7 +101,8 @@ def create_app(
     install_error_handlers(app)
     app.include_router(_operations)
     app.include_router(_descriptions)
-    app.include_router(_features(), prefix="/v1", dependencies=[Depends(authenticate)])
+    may_enter = [Depends(authenticate), Depends(refuse_while_opening)]
+    app.include_router(_features(), prefix="/v1", dependencies=may_enter)
     return app
 
 
@@ -111,8 +122,12 @@ async def open_runtime(
     settings: Settings,
     transport: httpx.AsyncBaseTransport | None = None,
     loads_models: bool = True,
+    hash_folder: HashFolder | None = None,
 ) -> AsyncIterator[Runtime]:
-    """Open database and judges, and close them again, also when a later step of opening fails."""
+    """Open database and judges, and close them again, also when a later step of opening fails.
+
+    Judges whose models' folders have to be hashed are left to `Runtime.open_judges`.
+    """
     async with AsyncExitStack() as stack:
         db = Database(settings.database_url)
         stack.push_async_callback(db.aclose)
@@ -121,7 +136,13 @@ async def open_runtime(
         engines = EngineHost(is_eager=loads_models)
         stack.push_async_callback(engines.aclose)
         load = partial(load_registry, config, db, transport, engines)
-        running = Runtime(settings=settings, db=db, registry=await load(), load_registry=load)
+        running = Runtime(
+            settings=settings,
+            db=db,
+            registry=await load(None),
+            load_registry=partial(load, FolderHasher(hash_folder)),
+        )
+        running.opening = HASHING if model_folders(config) else None
         stack.push_async_callback(running.aclose)
         _name_unasked_judges(config, running)
         yield running
@@ -138,6 +159,7 @@ def _name_unasked_judges(config: Mapping[str, Any], running: Runtime) -> None:
 
 async def _start_work(running: Runtime) -> None:
     """Start the workers of this process, and take up what an earlier one left unfinished."""
+    await running.open_judges()
     await resume_calibrations(running)
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
@@ -159,6 +181,8 @@ async def readyz(running: Running) -> dict[str, Any]:
         await session.execute(text("SELECT 1"))
     health = {name: await judge.health() for name, judge in running.registry.judges.items()}
     judges = {n: {"ready": h.is_ready, "detail": h.detail} for n, h in health.items()}
+    if running.opening is not None:
+        raise NotReady(running.opening, extra={"judges": judges})
     if not any(h.is_ready for h in health.values()):
         raise NotReady("no judge can answer", extra={"judges": judges})
     return {"status": "ready", "database": "ok", "judges": judges}

@@ -9,6 +9,7 @@ judge must not make every request without a cascade pay for it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from app.db import Database
 from app.errors import ConfigurationInvalid, NotFound
 from judges.annotators import LabelledPair
 from judges.errors import JudgeConfigurationInvalid
+from judges.hosted_models import model_folders
+from judges.model_folder import NOTHING_HASHED, FolderHasher
 from judges.registry import DEFAULT_CASCADE, STUDENT, Registry, example_datasets
 from judges.vllm_engine import EngineHost
 
@@ -28,13 +31,19 @@ async def load_registry(
     db: Database,
     transport: httpx.AsyncBaseTransport | None,
     engines: EngineHost,
+    hasher: FolderHasher | None,
 ) -> Registry:
     """Return the judges of a configuration; the models of hosted ones begin to load.
+
+    Without a hasher the judges whose models are in folders wait.
 
     Raises:
         ConfigurationInvalid: names the key that is wrong.
     """
     try:
+        folders = NOTHING_HASHED
+        if hasher is not None:
+            folders = await asyncio.to_thread(hasher.read, model_folders(config))
         examples = {
             name: pairs
             for name in example_datasets(config)
@@ -45,6 +54,7 @@ async def load_registry(
             transport=transport,
             examples=examples.__getitem__,
             engines=engines,
+            folders=folders,
         )
     except JudgeConfigurationInvalid as error:
         raise ConfigurationInvalid(str(error)) from error

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from fastapi import Depends, Request
 
 from app.db import Database
+from app.errors import NotReady
 from app.settings import Settings
 from judges.registry import Registry
 from judges.waiting import WaitingJudge
@@ -27,13 +28,17 @@ def now() -> datetime:
 
 @dataclass(slots=True)
 class Runtime:
-    """The parts that requests and workers share."""
+    """The parts that requests and workers share.
+
+    `opening` says what requests have to wait for, None once they need not.
+    """
 
     settings: Settings
     db: Database
     registry: Registry
     load_registry: Callable[[], Awaitable[Registry]]
     now: Callable[[], datetime] = now
+    opening: str | None = None
     wake_workers: asyncio.Event = field(default_factory=asyncio.Event)
     answering: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=WeakValueDictionary
@@ -58,8 +63,20 @@ class Runtime:
         Requests in flight keep the judges they started with; those close with the service.
         """
         if any(isinstance(judge, WaitingJudge) for judge in self.registry.judges.values()):
+            loaded = await self.load_registry()
             self._retired.append(self.registry)
-            self.registry = await self.load_registry()
+            self.registry = loaded
+
+    async def open_judges(self) -> None:
+        """Make the judges whose models' folders have to be hashed first, which may take a while."""
+        if self.opening is None:
+            return
+        try:
+            await self.reload_if_waiting()
+        except Exception as error:
+            self.opening = f"the judges could not be made: {error}"
+            raise
+        self.opening = None
 
     async def aclose(self) -> None:
         """Stop background work, then judges, then the database."""
@@ -78,3 +95,13 @@ def get_runtime(request: Request) -> Runtime:
 
 
 Running = Annotated[Runtime, Depends(get_runtime)]
+
+
+def refuse_while_opening(running: Running) -> None:
+    """Let nobody meet judges whose fingerprints are not known yet.
+
+    Raises:
+        NotReady: says what is waited for.
+    """
+    if running.opening is not None:
+        raise NotReady(running.opening, headers={"retry-after": "5"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from benchmarks.measuring import Ratio
 
@@ -11,8 +11,12 @@ _HEADINGS = ("work", "contender", "baseline", "ratio", "in words", "rounds from 
 
 def table(ratios: Iterable[Ratio]) -> str:
     """Lay ratios out in aligned columns."""
-    cells = [_HEADINGS, *(_cells(one) for one in ratios)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(_HEADINGS))]
+    return aligned([_HEADINGS, *(_cells(one) for one in ratios)])
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Return rows of equally many cells as a Markdown table; the first row heads it."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = [_line(row, widths) for row in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
@@ -42,6 +46,6 @@ def _figures(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
+def _line(row: Sequence[str], widths: list[int]) -> str:
     padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
     return "| " + " | ".join(padded) + " |"

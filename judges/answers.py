@@ -9,11 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from judges.base import JudgeSpec
 from judges.label_tokens import LABEL_BOUND, LabelProbabilities
 from judges.mirroring import Preference, mean_preference, normalise
 from judges.types import JudgeFailure, Score, TokenUsage
+
+#: The model mostly says something else than a label; its confidence says little.
+LABELS_IMPROBABLE: Final = "labels_improbable"
+_MOSTLY: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,9 @@ def score_of_answers(
     is_usage_known = all(answer.is_usage_known for answer in answers)
     rows = () if failures else tuple(_row(annotator) for annotator in annotators)
     mean = mean_of_answers(annotators)
+    outside = None if failures else _mean_outside_mass(probabilities)
+    if outside is not None and outside > _MOSTLY:
+        flags = (*flags, LABELS_IMPROBABLE)
     has_ties = any(len(said.shares) > 2 for said in probabilities)
     return Score(
         judge=spec.name,
@@ -84,7 +92,7 @@ def score_of_answers(
         p_a=None if mean is None else mean.p_a,
         p_tie=mean.p_tie if mean is not None and has_ties else None,
         annotators=tuple(_numbers(row, has_ties) for row in rows),
-        outside_mass=None if failures else _mean_outside_mass(probabilities),
+        outside_mass=outside,
         failure=failures[0] if failures else None,
         usage=usage,
         cost_usd=_cost(spec, usage) if is_usage_known else None,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 _WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".gguf")
@@ -11,20 +14,86 @@ _SAMPLES: Final = 16
 _SAMPLE_BYTES: Final = 1 << 20
 _SMALL_BYTES: Final = 64 << 20
 
+HashFolder = Callable[[Path], str]
+Listing = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderHashes:
+    """The hashes of models' folders, by their names as they are configured.
+
+    Attributes:
+        hashes: Of the folders that were read.
+        unreadable: Why the others could not be.
+    """
+
+    hashes: Mapping[str, str]
+    unreadable: Mapping[str, str]
+
+
+NOTHING_HASHED: Final = FolderHashes(MappingProxyType({}), MappingProxyType({}))
+
+
+class FolderHasher:
+    """Hashes folders, and those that look unchanged since the last time not again.
+
+    Args:
+        hash_folder: Reads one folder; blocks for seconds where it holds many gigabytes.
+    """
+
+    def __init__(self, hash_folder: HashFolder | None = None) -> None:
+        self._hash = hash_folder or folder_hash
+        self._known: dict[str, tuple[Listing, str]] = {}
+
+    def read(self, folders: Iterable[str]) -> FolderHashes:
+        """Return the hashes of these folders; blocks, so call it in a thread."""
+        hashes: dict[str, str] = {}
+        unreadable: dict[str, str] = {}
+        for folder in folders:
+            try:
+                hashes[folder] = self._hash_of(folder)
+            except OSError as error:
+                unreadable[folder] = str(error)
+        return FolderHashes(hashes, unreadable)
+
+    def _hash_of(self, folder: str) -> str:
+        listing = _listing(Path(folder))
+        known = self._known.get(folder)
+        if known is None or known[0] != listing:
+            known = self._known[folder] = (listing, self._hash(Path(folder)))
+        return known[1]
+
 
 def folder_hash(folder: Path) -> str:
     """Return a hash of a model's files by their names.
 
     Files of weights beyond 64 MiB are read in 17 places of 1 MiB, their heads among them, so that
     a model of 100 GB takes seconds; all else is read whole. Hidden files do not count.
+
+    Raises:
+        OSError: a file cannot be read.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    for path in _files(folder):
         name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()}\n{path.stat().st_size}\n".encode())
-            digest.update(_content(path))
+        digest.update(f"{name.as_posix()}\n{path.stat().st_size}\n".encode())
+        digest.update(_content(path))
     return digest.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
+def _listing(folder: Path) -> Listing:
+    """Return names, sizes and times of change of a folder's files."""
+    stats = [(path, path.stat()) for path in _files(folder)]
+    return tuple((path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
 
 def _content(path: Path) -> bytes:

@@ -88,9 +88,12 @@ class _OpenedVllm:
     async def ask(
         self, token_ids: Sequence[int], *, wanted: Sequence[int], length: int, stop: Sequence[int]
     ) -> EngineAnswer:
+        engine = self._engine  # closing takes it away, in another thread
+        if engine is None:
+            raise EngineUnavailable("its engine had ended before it was asked")
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        answers = self._engine.generate(
+        answers = engine.generate(
             {"prompt_token_ids": list(token_ids)},
             _sampling(wanted, length, stop),
             f"tribunal-{next(self._numbers)}",

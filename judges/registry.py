@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -29,13 +29,15 @@ from judges.configuration import (
     read_judge,
     tables,
 )
-from judges.engines import EngineSettings
 from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid, UnknownJudge
-from judges.openai_api import OpenAIJudge, Transport, checked_base_url
+from judges.hosted_models import check_memory
+from judges.model_folder import FolderHasher, FolderHashes
+from judges.openai_api import OpenAIJudge, Transport
 from judges.openai_settings import OpenAISettings
 from judges.prompts import PromptTemplate, load_template
 from judges.recorded import Jury, RecordedJudge
 from judges.student_judge import StudentJudge
+from judges.table_settings import openai_settings, vllm_settings
 from judges.token_requests import token_requests
 from judges.vllm_engine import EngineHost
 from judges.vllm_judge import VllmJudge
@@ -46,6 +48,7 @@ Examples = Callable[[str], Sequence[LabelledPair]]
 
 STUDENT: Final = "student"
 DEFAULT_CASCADE: Final = "default"
+HASHING: Final = "hashing the model folder, then the model loads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Registry:
     thresholds: Mapping[str, tuple[float, ...]]
 
     @classmethod
-    def from_config(
+    def from_config(  # noqa: PLR0913 - what judges need from outside, each by its name
         cls,
         config: Mapping[str, Any],
         *,
@@ -72,6 +75,7 @@ class Registry:
         examples: Examples | None = None,
         environ: Mapping[str, str] = os.environ,
         engines: EngineHost | None = None,
+        folders: FolderHashes | None = None,
     ) -> Registry:
         """Make the judges that `config` describes; its other tables are not looked at.
 
@@ -83,11 +87,14 @@ class Registry:
                 it is listed, is not ready, and fails every pair as `UNAVAILABLE`.
             environ: Where API keys and the default `OPENAI_BASE_URL` are read from.
             engines: Hosts the models of judges of kind `vllm`; it outlives the registry.
+            folders: What the folders of hosted models hold; a judge whose folder is not among them
+                waits until it is hashed. None: they are read now, which can take seconds.
 
         Raises:
             JudgeConfigurationInvalid: Names the key.
         """
-        workshop = _Workshop(transport, examples, environ, engines)
+        check_memory(config, environ)
+        workshop = _Workshop(transport, examples, environ, engines, folders)
         made = {
             name: workshop.judge(name, table) for name, table in tables(config, "judges").items()
         }
@@ -161,6 +168,7 @@ class _Workshop:
     examples: Examples | None
     environ: Mapping[str, str]
     engines: EngineHost | None
+    folders: FolderHashes | None
 
     def judge(self, name: str, content: object) -> Judge:
         table = read_judge(name, content)
@@ -184,8 +192,8 @@ class _Workshop:
         except JudgeConfigurationInvalid as error:
             raise JudgeConfigurationInvalid(f"{path}.{error}") from error
         if isinstance(table, VllmTable):
-            return self._hosted(_vllm_settings(name, table), template, sets)
-        return self._remote(_openai_settings(name, table, self.environ), template, sets)
+            return self._hosted(vllm_settings(name, table), template, sets)
+        return self._remote(openai_settings(name, table, self.environ), template, sets)
 
     def _remote(
         self, settings: OpenAISettings, template: PromptTemplate, sets: ExampleSets
@@ -206,13 +214,19 @@ class _Workshop:
         )
 
     def _hosted(self, settings: VllmSettings, template: PromptTemplate, sets: ExampleSets) -> Judge:
-        model = settings.engine.model
-        if is_path(model) and not Path(model).is_dir():
-            detail = f"judges.{settings.name}.model: no folder {model!r}"
-            return WaitingJudge(settings.name, model, detail)
+        name, model = settings.name, settings.engine.model
+        if is_path(model):
+            if not Path(model).is_dir():
+                return WaitingJudge(name, model, f"judges.{name}.model: no folder {model!r}")
+            folders = FolderHasher().read([model]) if self.folders is None else self.folders
+            if model in folders.unreadable:
+                detail = f"judges.{name}.model: {folders.unreadable[model]}"
+                return WaitingJudge(name, model, detail)
+            if model not in folders.hashes:
+                return WaitingJudge(name, model, HASHING, is_starting=True)
+            settings = replace(settings, weights=folders.hashes[model])
         if self.engines is None:
-            detail = f"judges.{settings.name}: this process hosts no models"
-            return WaitingJudge(settings.name, model, detail)
+            return WaitingJudge(name, model, f"judges.{name}: this process hosts no models")
         return VllmJudge(settings, template, sets, self.engines.engine(settings.engine))
 
     def _sets(self, table: AskedTable) -> ExampleSets:
@@ -233,56 +247,6 @@ class _Workshop:
         except LookupError as error:
             detail = f"no dataset {dataset!r} to take examples from has been imported"
             raise ExamplesInsufficient(detail) from error
-
-
-def _openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -> OpenAISettings:
-    base_url = table.base_url or environ.get("OPENAI_BASE_URL")
-    if not base_url:
-        raise JudgeConfigurationInvalid(
-            f"judges.{name}.base_url: missing (up to and including /v1); OPENAI_BASE_URL is not"
-            " set either"
-        )
-    return OpenAISettings(
-        name=name,
-        base_url=checked_base_url(f"judges.{name}.base_url", base_url),
-        model=table.model,
-        revision=table.revision,
-        endpoint=table.endpoint,
-        tokenizer=table.tokenizer,
-        orders=table.orders,
-        confidence=table.confidence,
-        max_tokens=table.answer_tokens,
-        top_logprobs=table.top_logprobs,
-        extra_body=table.extra_body,
-        early_stop=table.early_stop,
-        concurrency=table.concurrency,
-        timeout_s=table.timeout_s,
-        attempts=table.attempts,
-        price_input=table.price_input,
-        price_output=table.price_output,
-        budget_usd=table.budget_usd,
-        api_key_env=table.api_key_env,
-    )
-
-
-def _vllm_settings(name: str, table: VllmTable) -> VllmSettings:
-    return VllmSettings(
-        name=name,
-        engine=EngineSettings(table.model, table.revision, table.engine, table.devices),
-        endpoint=table.endpoint,
-        orders=table.orders,
-        confidence=table.confidence,
-        max_tokens=table.answer_tokens,
-        thinking_tokens=table.thinking_tokens,
-        thinking_end=table.thinking_end,
-        template_options=table.template_options,
-        overflow=table.overflow,
-        early_stop=table.early_stop,
-        concurrency=table.concurrency,
-        timeout_s=table.timeout_s,
-        price_input=table.price_input,
-        price_output=table.price_output,
-    )
 
 
 def _default_cascade(made: Mapping[str, Judge]) -> tuple[str, ...]:

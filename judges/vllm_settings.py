@@ -26,7 +26,7 @@ _NO_PART_OF_A_SCORE: Final = frozenset(
         "pipeline_parallel_size", "data_parallel_size", "max_num_seqs", "max_num_batched_tokens",
         "enforce_eager", "enable_prefix_caching", "block_size", "swap_space", "cpu_offload_gb",
         "disable_log_stats", "enable_log_requests", "download_dir",
-        "max_num_queued_reqs", "max_num_queued_tokens", "scheduling_policy", "enable_sleep_mode",
+        "max_num_queued_reqs", "max_num_queued_tokens", "scheduling_policy",
     }
 )  # fmt: skip
 
@@ -54,6 +54,7 @@ class VllmSettings:
         early_stop: When not all annotators are asked.
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
+        weights: What the model's folder holds, as a hash; None: it is read for the fingerprint.
     """
 
     name: str
@@ -71,6 +72,7 @@ class VllmSettings:
     early_stop: EarlyStop | None = None
     price_input: float | None = None
     price_output: float | None = None
+    weights: str | None = None
 
 
 def is_path(model: str) -> bool:
@@ -89,7 +91,7 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
     scored_by = {
         "model": engine.model if not folder.is_dir() else None,
         "revision": engine.revision,
-        "weights": folder_hash(folder) if folder.is_dir() else None,
+        "weights": (settings.weights or folder_hash(folder)) if folder.is_dir() else None,
         "engine": {k: engine.options[k] for k in sorted(set(engine.options) - _NO_PART_OF_A_SCORE)},
         "endpoint": settings.endpoint,
         "template_options": dict(settings.template_options),

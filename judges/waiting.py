@@ -1,4 +1,4 @@
-"""A judge that is configured but cannot be made yet: its few-shot examples are not there."""
+"""A judge that is configured but cannot be made yet: its examples or its model are missing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from judges.types import FailureKind, JudgeFailure, Pair, Score
 
 
 class WaitingJudge:
-    """Holds a configured judge's place; it fails on every pair and says what it waits for."""
+    """Holds a configured judge's place; it fails on every pair and says what it waits for.
 
-    def __init__(self, name: str, model: str | None, waits_for: str) -> None:
+    `is_starting`: it will be made without being told.
+    """
+
+    def __init__(
+        self, name: str, model: str | None, waits_for: str, *, is_starting: bool = False
+    ) -> None:
+        self._is_starting = is_starting
         self._failure = JudgeFailure(FailureKind.UNAVAILABLE, waits_for)
         self._spec = JudgeSpec(
             name=name, kind="waiting", model=model, scored_by={"name": name, "model": model}
@@ -26,7 +32,7 @@ class WaitingJudge:
 
     async def health(self) -> JudgeHealth:
         """Say what is missing."""
-        return JudgeHealth(False, self._failure.detail)
+        return JudgeHealth(False, self._failure.detail, self._is_starting)
 
     async def aclose(self) -> None:
         """Nothing is held open."""

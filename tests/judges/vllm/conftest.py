@@ -10,17 +10,14 @@ from typing import Any, Final
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from examples.tiny_judge import measure
+from benchmarks.tiny_models import ENGINE, ENVIRONMENT, Kind, make_tiny
 from judges.annotators import ExampleSets
 from judges.engines import EngineSettings
 from judges.prompts import load_template
 from judges.vllm_engine import EngineHost, VllmEngine
 from judges.vllm_judge import VllmJudge
 from judges.vllm_settings import VllmSettings
-from tests.judges.vllm.tiny_models import CONTEXT, Kind, make_tiny
 
-ENVIRONMENT: Final = {**measure.ENVIRONMENT, "OMP_NUM_THREADS": "1"}
-ENGINE: Final = {**measure.ENGINE, "max_model_len": CONTEXT}
 KINDS: Final[tuple[Kind, ...]] = ("qwen2", "llama")
 LOADING_SECONDS: Final = 300.0
 

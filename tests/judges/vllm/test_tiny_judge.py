@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.main import create_app
 from app.settings import Settings
+from benchmarks.tiny_models import ENGINE
 from calibration import certify_cascade, decide
 from examples.tiny_judge import task
 from examples.tiny_judge.measure import WEIGHTS
@@ -24,7 +25,7 @@ from examples.tiny_judge.task import DrawnPair
 from examples.tiny_judge.train import Stage, train
 from tests.app.rows import upload
 from tests.conftest import client_of
-from tests.judges.vllm.conftest import ENGINE, LOADING_SECONDS
+from tests.judges.vllm.conftest import LOADING_SECONDS
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 

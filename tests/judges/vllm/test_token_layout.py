@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.tiny_models import Kind
 from judges.errors import JudgeConfigurationInvalid
 from judges.label_ids import find_label_ids, read_label_logprobs
 from judges.label_tokens import LabelProbabilities
@@ -15,7 +16,6 @@ from judges.prompt_tokens import PlainText, PromptTokens
 from judges.types import JudgeFailure
 from tests.judges.vllm import oracle
 from tests.judges.vllm.conftest import KINDS
-from tests.judges.vllm.tiny_models import Kind
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 

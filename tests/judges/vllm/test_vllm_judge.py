@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from benchmarks.tiny_models import CONTEXT, Kind
 from judges.annotators import Example
+from judges.answers import LABELS_IMPROBABLE
 from judges.label_ids import find_label_ids
 from judges.prompt_tokens import PromptTokens
 from judges.prompts import load_template
@@ -16,7 +18,6 @@ from judges.types import FailureKind, Pair
 from tests.judges.pairs import pair_of
 from tests.judges.vllm import oracle
 from tests.judges.vllm.conftest import KINDS, MakeJudge
-from tests.judges.vllm.tiny_models import CONTEXT, Kind
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -90,9 +91,9 @@ def test_a_pair_that_does_not_fit_can_be_cut(make_judge: MakeJudge, portal: Bloc
     pair = pair_of("Long?", a="word " * 200_000, b="short")
     score = portal.call(judge.score, pair)
     assert score.failure is None
-    assert score.flags == ("truncated:a",)
+    assert "truncated:a" in score.flags
     assert 0.9 * CONTEXT <= score.usage.prompt / 2 <= CONTEXT
-    assert portal.call(judge.score, pair.swapped()).flags == ("truncated:b",)
+    assert "truncated:b" in portal.call(judge.score, pair.swapped()).flags
 
 
 def test_few_shot_examples_change_the_answer(make_judge: MakeJudge, portal: BlockingPortal) -> None:
@@ -107,7 +108,7 @@ def test_a_model_that_thinks_is_cut_off_where_its_budget_ends(
 ) -> None:
     score = portal.call(make_judge(thinking_tokens=16).score, PAIR)
     assert score.p_a is not None
-    assert score.flags == ("injection:control_token", "thinking_cut")
+    assert {"injection:control_token", "thinking_cut"} <= set(score.flags)
     assert score.usage.completion == 2 * (16 + 1)
 
 
@@ -118,6 +119,17 @@ def test_an_answer_that_says_no_percentage_is_a_failure(
     score = portal.call(judge.score, PAIR)
     assert score.failure is not None
     assert score.failure.kind is FailureKind.UNPARSEABLE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_says_neither_label_is_flagged(
+    kind: Kind, make_judge: MakeJudge, portal: BlockingPortal
+) -> None:
+    score = portal.call(make_judge(kind).score, PAIR)  # random weights know no verdicts
+    assert score.p_a is not None
+    assert score.outside_mass is not None
+    assert score.outside_mass > 0.5
+    assert LABELS_IMPROBABLE in score.flags
 
 
 def test_a_label_that_is_no_token_is_said_at_once(

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from judges.engines import EngineSettings
+from benchmarks.tiny_models import ENGINE
+from judges.engines import EngineSettings, EngineUnavailable
 from judges.prompts import load_template
 from judges.types import FailureKind, Score
 from judges.vllm_engine import EngineHost
@@ -20,7 +21,7 @@ from judges.vllm_judge import VllmJudge
 from judges.vllm_settings import VllmSettings
 from tests.app.processes import Running, free_port, tribunal, until
 from tests.judges.pairs import pair_of
-from tests.judges.vllm.conftest import ENGINE, LOADING_SECONDS
+from tests.judges.vllm.conftest import LOADING_SECONDS
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -44,6 +45,7 @@ async def test_an_engine_that_is_killed_fails_its_pairs_and_comes_back(
     try:
         first = await judge.score(pair_of())
         assert first.p_a is not None
+        opened = await engine.wait(LOADING_SECONDS)
         async with asyncio.TaskGroup() as group:
             pairs = [pair_of(f"Question {n}?", pair_id=str(n)) for n in range(1000)]
             tasks = [group.create_task(judge.score(pair)) for pair in pairs]
@@ -57,6 +59,8 @@ async def test_an_engine_that_is_killed_fails_its_pairs_and_comes_back(
         assert kinds
         assert 0 < sum(score.failure is None for score in scores) < 1000
         assert not (await judge.health()).is_ready
+        with pytest.raises(EngineUnavailable):
+            await opened.ask((1, 2), wanted=(), length=1, stop=())
         async with asyncio.timeout(LOADING_SECONDS):
             while not (await judge.health()).is_ready:  # noqa: ASYNC110 - as a probe does
                 await asyncio.sleep(0.5)
@@ -65,6 +69,8 @@ async def test_an_engine_that_is_killed_fails_its_pairs_and_comes_back(
         await host.aclose()
     assert set(multiprocessing.active_children()) <= before
     assert not (await judge.health()).is_ready
+    with pytest.raises(EngineUnavailable, match="had ended"):
+        await opened.ask((1, 2), wanted=(), length=1, stop=())
 
 
 async def until_some(tasks: list[asyncio.Task[Score]]) -> None:
@@ -122,6 +128,7 @@ def test_a_service_hosts_a_model_and_leaves_no_process_behind(
         assert verdict["status"] == "accepted"
         assert [tier["judge"] for tier in verdict["tiers"]] == ["nowhere", "tiny"]
         assert set(asyncio.run(posted_at_once(address, 200))) == {(200, "accepted")}
+        assert failure_of_a_megabyte(address)["kind"] == "context_overflow"
         children = family(running)
         assert children
         running.process.send_signal(signal.SIGTERM)
@@ -159,6 +166,18 @@ async def posted_at_once(address: str, clients: int) -> list[tuple[int, str]]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(post(number)) for number in range(clients)]
     return [task.result() for task in tasks]
+
+
+def failure_of_a_megabyte(address: str) -> dict[str, str]:
+    """Post a pair with a response of 1 MB, and return why it has no score; the service stays up."""
+    pair = {**POSTED["pairs"][0], "response_a": "word " * 200_000}
+    body = {"pairs": [pair], "cascade": {"judges": ["tiny"]}}
+    answer = httpx.post(f"{address}/v1/judgments", json=body, timeout=120)
+    (verdict,) = answer.json()["verdicts"]
+    assert (answer.status_code, verdict["status"]) == (200, "failed")
+    assert is_up(address)
+    failure: dict[str, str] = verdict["tiers"][0]["failure"]
+    return failure
 
 
 def table(name: str, folder: Path) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from benchmarks.tiny_models import ENGINE, Kind
 from judges.errors import JudgeConfigurationInvalid
 from judges.registry import Registry
 from judges.types import FailureKind
 from tests.app.processes import free_port, until
 from tests.judges.pairs import pair_of
-from tests.judges.vllm.conftest import ENGINE, MakeJudge
+from tests.judges.vllm.conftest import KINDS, MakeJudge
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -26,13 +28,23 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server(folders: dict[str, Path]) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server, its model's kind and folder."""
+
+    kind: Kind
+    folder: Path
+    base_url: str
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Iterator[Server]:
+    kind: Kind = request.param
     port = free_port()
     process = subprocess.Popen(
         [
             sys.executable, "-m", "vllm.entrypoints.openai.api_server",
-            "--model", str(folders["qwen2"]), "--served-model-name", "judge",
+            "--model", str(folders[kind]), "--served-model-name", "judge",
             "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32",
             "--max-model-len", str(ENGINE["max_model_len"]), "--block-size", "32",
             "--gpu-memory-utilization", "0.05", "--enforce-eager",
@@ -44,7 +56,7 @@ def server(folders: dict[str, Path]) -> Iterator[str]:
     try:
         until(lambda: is_up(address) or process.poll() is not None)
         assert process.poll() is None
-        yield f"{address}/v1"
+        yield Server(kind, folders[kind], f"{address}/v1")
     finally:
         process.terminate()
         process.wait(60)
@@ -65,10 +77,10 @@ def config(base_url: str, tokenizer: object, **more: object) -> dict[str, object
 
 
 async def test_a_server_asked_by_token_ids_gives_the_hosted_judges_numbers(
-    server: str, folders: dict[str, Path], make_judge: MakeJudge, portal: BlockingPortal
+    server: Server, make_judge: MakeJudge, portal: BlockingPortal
 ) -> None:
-    hosted = make_judge(template_options={"enable_thinking": False})
-    registry = Registry.from_config({"judges": {"far": config(server, folders["qwen2"])}})
+    hosted = make_judge(server.kind, template_options={"enable_thinking": False})
+    registry = Registry.from_config({"judges": {"far": config(server.base_url, server.folder)}})
     try:
         far = registry.judge("far")
         assert (await far.health()).is_ready
@@ -84,10 +96,8 @@ async def test_a_server_asked_by_token_ids_gives_the_hosted_judges_numbers(
         await registry.aclose()
 
 
-async def test_a_server_that_is_asked_too_much_says_so(
-    server: str, folders: dict[str, Path]
-) -> None:
-    registry = Registry.from_config({"judges": {"far": config(server, folders["qwen2"])}})
+async def test_a_server_that_is_asked_too_much_says_so(server: Server) -> None:
+    registry = Registry.from_config({"judges": {"far": config(server.base_url, server.folder)}})
     try:
         score = await registry.judge("far").score(pair_of("Long?", a="word " * 20_000))
         assert score.failure is not None

@@ -1,4 +1,7 @@
-"""Tiny language models with random weights, made in seconds: two architectures, two tokenizers."""
+"""Tiny language models with random weights, made in seconds: two architectures, two tokenizers.
+
+The tests of real vLLM use them too.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,15 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from examples.tiny_judge import measure
 
 Kind = Literal["qwen2", "llama"]
-CONTEXT = 4096
+CONTEXT: Final = 4096
+#: How vLLM runs them on a CPU, and the variables that its processes need to see.
+ENGINE: Final = {**measure.ENGINE, "max_model_len": CONTEXT}
+ENVIRONMENT: Final = {**measure.ENVIRONMENT, "OMP_NUM_THREADS": "1"}
 _CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
