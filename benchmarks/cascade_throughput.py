@@ -141,7 +141,12 @@ async def _one_round(
     pairs: Sequence[Pair], tiers: Sequence[Tier], plan: Plan
 ) -> tuple[float, list[CascadeVerdict]]:
     started = time.perf_counter()
-    verdicts = [verdict async for verdict in judge_stream(pairs, tiers, concurrency=plan.in_flight)]
+    verdicts: list[CascadeVerdict] = []
+
+    async def take(verdict: CascadeVerdict) -> None:
+        verdicts.append(verdict)
+
+    await judge_stream(pairs, lambda _: tiers, take, concurrency=plan.in_flight)
     seconds = time.perf_counter() - started
     failures = [
         tier.score.failure
