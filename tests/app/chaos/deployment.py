@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,13 +23,16 @@ from tests.app.processes import PATIENCE_SECONDS, ROOT, Running, free_port, trib
 from tests.app.rows import ndjson
 
 ENDED = ("completed", "failed", "cancelled", "expired")
+# looking must not cost the service what judging needs
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeProcess:
-    """The address of a running slow judge."""
+    """The address of a running slow judge, and a connection to it."""
 
     url: str
+    client: httpx.Client
 
     def address_of(self, caller: str) -> str:
         """Return the address under which the calls of one process are counted."""
@@ -36,12 +40,12 @@ class JudgeProcess:
 
     def calls(self) -> dict[str, Counter[str]]:
         """Return the calls so far, per caller and case."""
-        counted = httpx.get(f"{self.url}/calls", timeout=30).json()
+        counted = self.client.get(f"{self.url}/calls").json()
         return {caller: Counter(calls) for caller, calls in counted.items()}
 
     def total(self) -> int:
         """Return the number of calls so far."""
-        return int(httpx.get(f"{self.url}/total", timeout=30).json())
+        return int(self.client.get(f"{self.url}/total").json())
 
 
 @contextmanager
@@ -51,13 +55,14 @@ def slow_judge(pause_seconds: float) -> Iterator[JudgeProcess]:
     command = [sys.executable, "-m", "tests.app.chaos.slow_judge", str(port), str(pause_seconds)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, env=environment)
-    judge = JudgeProcess(f"http://127.0.0.1:{port}")
-    try:
-        until(lambda: _answers(f"{judge.url}/total"))
-        yield judge
-    finally:
-        process.kill()
-        process.communicate()
+    with httpx.Client(timeout=PATIENCE_SECONDS) as client:
+        judge = JudgeProcess(f"http://127.0.0.1:{port}", client)
+        try:
+            until(lambda: _answers(client, f"{judge.url}/total"))
+            yield judge
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @dataclass(slots=True)
@@ -82,6 +87,11 @@ class Deployment:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def client(self) -> httpx.Client:
+        """The client that asks every process of the deployment."""
+        return self.judge.client
+
+    @property
     def callers(self) -> tuple[str, ...]:
         """The names of the living processes that may ask the judge."""
         return (*self.workers, *([self.server[0]] if self.server else []))
@@ -96,7 +106,7 @@ class Deployment:
         name = f"{self.name}-server{next(self._numbers)}"
         running = self._started(name, "serve", "--port", str(self.port), workers=workers)
         self.server = (name, running)
-        until(lambda: _answers(f"{self.url}/readyz") or running.process.poll() is not None)
+        until(lambda: _answers(self.client, f"{self.url}/readyz") or running.process.poll() is not None)
         assert running.process.poll() is None, running.said
 
     def kill_worker(self, name: str) -> None:
@@ -115,21 +125,19 @@ class Deployment:
         """Import rows as a dataset."""
         headers = {"content-type": "application/x-ndjson"}
         url, params = f"{self.url}/v1/datasets", {"name": name}
-        response = httpx.post(
-            url, params=params, content=ndjson(rows), headers=headers, timeout=PATIENCE_SECONDS
-        )
+        response = self.client.post(url, params=params, content=ndjson(rows), headers=headers)
         assert response.status_code == 201, response.text
 
     def start_batch(self, dataset: str) -> str:
         """Start a batch and return its id."""
-        response = httpx.post(f"{self.url}/v1/batches", json={"dataset": dataset}, timeout=60)
+        response = self.client.post(f"{self.url}/v1/batches", json={"dataset": dataset})
         assert response.status_code == 202, response.text
         return str(response.json()["id"])
 
     def batch(self, batch_id: str) -> dict[str, Any] | None:
         """Return a batch, None while the server or its database is away."""
         with suppress(httpx.TransportError):
-            response = httpx.get(f"{self.url}/v1/batches/{batch_id}", timeout=30)
+            response = self.client.get(f"{self.url}/v1/batches/{batch_id}")
             if response.status_code < 500:
                 shown: dict[str, Any] = response.json()
                 return shown
@@ -147,13 +155,13 @@ class Deployment:
 
     def has_ended(self, batch_id: str) -> bool:
         """Whether nothing more will happen to a batch."""
+        time.sleep(_LOOK_SECONDS)
         batch = self.batch(batch_id)
         return batch is not None and batch["status"] in ENDED
 
     def verdicts(self, batch_id: str) -> list[dict[str, Any]]:
         """Return a batch's results."""
-        url = f"{self.url}/v1/batches/{batch_id}/results"
-        response = httpx.get(url, timeout=PATIENCE_SECONDS)
+        response = self.client.get(f"{self.url}/v1/batches/{batch_id}/results")
         assert response.status_code == 200, response.text
         return [json.loads(line) for line in response.text.splitlines()]
 
@@ -206,8 +214,8 @@ def _kill(running: Running) -> None:
     running.process.wait(PATIENCE_SECONDS)
 
 
-def _answers(url: str) -> bool:
+def _answers(client: httpx.Client, url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return client.get(url, timeout=5).status_code == 200
     except httpx.TransportError:
         return False

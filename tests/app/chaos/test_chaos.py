@@ -19,7 +19,7 @@ from tests.app.processes import until
 
 WORKERS = 4
 CONCURRENCY = 4
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 SHARD_SIZE = 50
 SETTINGS = {
     "TRIBUNAL_SHARD_SIZE": str(SHARD_SIZE),
