@@ -25,6 +25,7 @@ from tests.app.rows import ndjson
 ENDED = ("completed", "failed", "cancelled", "expired")
 # looking must not cost the service what judging needs
 _LOOK_SECONDS = 0.2
+_AT_WORK = "working on the batches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ class Deployment:
     def callers(self) -> tuple[str, ...]:
         """The names of the living processes that may ask the judge."""
         return (*self.workers, *([self.server[0]] if self.server else []))
+
+    @property
+    def working(self) -> list[str]:
+        """The names of the workers that have got as far as working, in order."""
+        return sorted(name for name, one in self.workers.items() if _AT_WORK in one.said)
 
     def start_worker(self) -> None:
         """Start one worker process."""
