@@ -48,8 +48,11 @@ class ChaosDatabase:
     def _control(self, *arguments: str) -> None:
         server = self.server
         command = [server.bin_path / "pg_ctl", "-w", "-D", server.pgdata, "-l", server.log]
-        silence = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([*command, *arguments], check=True, user=server.system_user, **silence)
+        # its output may not be a pipe: the server that it starts would hold that open
+        subprocess.run(
+            [*command, *arguments], check=True, user=server.system_user,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
 
 @contextmanager

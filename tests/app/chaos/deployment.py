@@ -112,7 +112,11 @@ class Deployment:
         name = f"{self.name}-server{next(self._numbers)}"
         running = self._started(name, "serve", "--port", str(self.port), workers=workers)
         self.server = (name, running)
-        until(lambda: _answers(self.client, f"{self.url}/readyz") or running.process.poll() is not None)
+        until(
+            lambda: (
+                _answers(self.client, f"{self.url}/readyz") or running.process.poll() is not None
+            )
+        )
         assert running.process.poll() is None, running.said
 
     def kill_worker(self, name: str) -> None:

@@ -81,30 +81,41 @@ class Chaos:
         self.losses.count(self.running.callers)
 
 
-def play_round(chaos: Chaos, number: int, expected: Expected, *, pairs: int, blows: int) -> None:
+def play_round(chaos: Chaos, number: int, expected: Expected, *, blows: int) -> None:
     """Run one batch under blows, and hold it against the undisturbed run."""
     running, judge = chaos.running, chaos.running.judge
-    name = f"round {number}"
+    name, pairs = f"round {number}", len(expected.verdicts)
     running.upload(name, rows(pairs, number))
     chaos.losses.in_flight = 0
-    before = judge.total()
+    before, started = judge.total(), time.monotonic()
     batch_id = running.start_batch(name)
     for blow in chaos.blows(number, n=blows):
         due = before + blow.share * expected.calls
-        until(lambda due=due: judge.total() >= due or running.has_ended(batch_id))
+        until(lambda due=due: judge.total() >= due or running.has_ended(batch_id))  # type: ignore[misc]
         blow.strike()
     batch = running.wait_for(batch_id)
     assert batch["status"] == "completed", batch
     assert batch["request_counts"]["total"] == pairs
-    cores = running.cores(batch_id)
-    assert cores.keys() == expected.verdicts.keys()
-    differing = [case for case, said in cores.items() if said != expected.verdicts[case]]
-    assert not differing, (differing[0], cores[differing[0]], expected.verdicts[differing[0]])
-    in_flight = chaos.losses.in_flight
-    calls = judge.total() - before
-    print(f"{name}: {calls} calls, {expected.calls} needed, {in_flight} were in flight")
+    assert_same(running.cores(batch_id), expected.verdicts)
+    calls, in_flight = judge.total() - before, chaos.losses.in_flight
+    report(
+        f"{running.name}, {name}: {calls} calls, {expected.calls} needed, {in_flight} were in "
+        f"flight, {time.monotonic() - started:.1f} s"
+    )
     assert expected.calls <= calls <= 1.01 * expected.calls + in_flight
     look_into(running.database, name, pairs=pairs, scored=expected.calls // CALLS_PER_PAIR)
+
+
+def assert_same(said: dict[str, Core], expected: dict[str, Core]) -> None:
+    """Every pair has its verdict, and it is the undisturbed one."""
+    assert said.keys() == expected.keys()
+    differing = [(said[case], expected[case]) for case in said if said[case] != expected[case]]
+    assert not differing, differing[0]
+
+
+def report(line: str) -> None:
+    """Print a figure for whoever runs the tests with their output."""
+    print(line)  # noqa: T201 - shown on request only
 
 
 def look_into(opened: ChaosDatabase, name: str, *, pairs: int, scored: int) -> None:
@@ -136,9 +147,7 @@ def undisturbed(folder: Path, judge: JudgeProcess, *, pairs: int, rounds: int) -
     with ExitStack() as stack:
         opened = stack.enter_context(database("sqlite", folder))
         running = stack.enter_context(
-            deployment(
-                UNDISTURBED, opened, judge, folder=folder, settings=SETTINGS, concurrency=64
-            )
+            deployment(UNDISTURBED, opened, judge, folder=folder, settings=SETTINGS, concurrency=64)
         )
         running.start_server()
         for number in range(rounds):
@@ -154,7 +163,6 @@ def survive(
     folder: Path, kind: str, judge: JudgeProcess, expected: list[Expected], *, blows: int
 ) -> None:
     """Play rounds in one deployment that is struck again and again."""
-    pairs = len(expected[0].verdicts)
     with ExitStack() as stack:
         opened = stack.enter_context(database(kind, folder))
         running = stack.enter_context(
@@ -168,9 +176,7 @@ def survive(
         until(lambda: len(running.working) == WORKERS)
         chaos = Chaos(running, seed=len(expected))
         for number, wanted in enumerate(expected):
-            started = time.monotonic()
-            play_round(chaos, number, wanted, pairs=pairs, blows=blows)
-            print(f"{kind}: round {number} took {time.monotonic() - started:.1f} s")
+            play_round(chaos, number, wanted, blows=blows)
         assert chaos.losses.largest <= SHARD_SIZE * CALLS_PER_PAIR
 
 
