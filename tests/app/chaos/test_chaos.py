@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,10 @@ class Chaos:
         shares = np.sort(self._rng.uniform(0.05, 0.95, n))
         return [Blow(float(share), strike) for share, strike in zip(shares, chosen, strict=True)]
 
+    def has_come(self, calls: float, batch_id: str) -> bool:
+        """Whether so many calls were made, or there is nothing left to be struck."""
+        return self.running.judge.total() >= calls or self.running.has_ended(batch_id)
+
     def kill_worker(self) -> None:
         until(lambda: bool(self.running.working))
         name = str(self._rng.choice(self.running.working))
@@ -91,7 +96,7 @@ def play_round(chaos: Chaos, number: int, expected: Expected, *, blows: int) -> 
     batch_id = running.start_batch(name)
     for blow in chaos.blows(number, n=blows):
         due = before + blow.share * expected.calls
-        until(lambda due=due: judge.total() >= due or running.has_ended(batch_id))  # type: ignore[misc]
+        until(partial(chaos.has_come, due, batch_id))
         blow.strike()
     batch = running.wait_for(batch_id)
     assert batch["status"] == "completed", batch
