@@ -28,11 +28,16 @@ TIE_LOGIT = -1.0
 
 @dataclass
 class ModelServer:
-    """What the server does and has seen; `plan` holds one misbehaviour for each coming request."""
+    """What the server does and has seen.
+
+    `plan` holds one misbehaviour for each coming request; `faults` says which one befalls every
+    request whose last message holds some text, as long as it is set.
+    """
 
     base_url: str = ""
     model: str = "judge"
     plan: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
     health: str = "ok"
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -43,6 +48,7 @@ class ModelServer:
 
     def reset(self) -> None:
         self.plan.clear()
+        self.faults.clear()
         self.health = "ok"
         self.requests.clear()
         self.headers.clear()
@@ -74,7 +80,7 @@ class ModelServer:
         self.arrived.append(time.monotonic())
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
         await asyncio.sleep(self.pause_seconds)
-        behaviour = self.plan.pop(0) if self.plan else "ok"
+        behaviour = self.plan.pop(0) if self.plan else self._fault_of(request)
         if behaviour in _ERRORS:
             status, content, headers = _ERRORS[behaviour]
             await _reply(send, status, content, headers)
@@ -88,6 +94,10 @@ class ModelServer:
             is_chat = scope["path"].endswith("/chat/completions")
             reply = _completion(request, is_chat=is_chat)
             await _reply(send, 200, _spoiled(behaviour, reply))
+
+    def _fault_of(self, request: dict[str, Any]) -> str:
+        text = request["messages"][-1]["content"] if "messages" in request else request["prompt"]
+        return next((fault for held, fault in self.faults.items() if held in text), "ok")
 
 
 _ERRORS: dict[str, tuple[int, Any, list[tuple[bytes, bytes]]]] = {
@@ -114,6 +124,8 @@ def _spoiled(behaviour: str, reply: dict[str, Any]) -> Any:
     choice = reply["choices"][0]
     if behaviour in ("no logprobs", "chatter"):
         choice["logprobs"] = None
+    elif behaviour == "empty logprobs":
+        choice["logprobs"]["content"][0]["top_logprobs"] = []
     elif "logprob" in behaviour:
         _spoil_tokens(behaviour, choice["logprobs"]["content"][0]["top_logprobs"])
     if behaviour.startswith("says "):
