@@ -40,18 +40,19 @@ class JudgeSpec:
     example_prompts: frozenset[str] = frozenset()
     notes: Mapping[str, Any] = field(default_factory=dict)
     certified_fingerprint: str | None = None
+    fingerprint: str = field(init=False, compare=False)
 
-    @property
-    def fingerprint(self) -> str:
-        """A stable hash of `scored_by`, prefixed by the judge's kind.
+    def __post_init__(self) -> None:
+        """Fix the fingerprint: a stable hash of `scored_by`, prefixed by the judge's kind.
 
         A recorded judge that a certificate names is known by its fingerprint alone:
         `certified_fingerprint` then stands for the hash.
         """
-        if self.certified_fingerprint is not None:
-            return self.certified_fingerprint
-        text = json.dumps(self.scored_by, sort_keys=True, separators=(",", ":"))
-        return f"{self.kind}:{hashlib.sha256(text.encode('ascii')).hexdigest()[:32]}"
+        fingerprint = self.certified_fingerprint
+        if fingerprint is None:
+            text = json.dumps(self.scored_by, sort_keys=True, separators=(",", ":"))
+            fingerprint = f"{self.kind}:{hashlib.sha256(text.encode('ascii')).hexdigest()[:32]}"
+        object.__setattr__(self, "fingerprint", fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

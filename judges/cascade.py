@@ -11,7 +11,6 @@ import asyncio
 import math
 from collections.abc import (
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
@@ -23,6 +22,7 @@ from typing import Final, Literal
 from calibration.confidence import TieRule
 from calibration.opinion import is_accepted, opinion
 from judges.base import Judge
+from judges.crew import work_off
 from judges.errors import JudgeUnavailable
 from judges.labels import swap_label
 from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
@@ -33,7 +33,6 @@ KnownScore = Callable[[Judge, Pair], Score | None]
 _LABELS: Final[dict[int, Label]] = {1: "a", -1: "b", 0: "tie"}
 _TOO_LATE: Final = "not answered before the deadline"
 DEFAULT_CONCURRENCY: Final = 256
-_BREATH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,33 +157,12 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
         concurrency: Pairs in flight.
         deadline: Time of the running event loop, for the whole stream.
     """
-    source = _each(pairs)
-    reading = asyncio.Lock()
 
-    async def judge_one_after_the_other() -> None:
-        while True:
-            async with reading:
-                pair = await anext(source, None)
-            if pair is None:
-                return
-            tiers = tiers_of(pair)
-            await take(await judge_pair(pair, tiers, ties=ties, known=known, deadline=deadline))
+    async def judge(pair: Pair) -> None:
+        tiers = tiers_of(pair)
+        await take(await judge_pair(pair, tiers, ties=ties, known=known, deadline=deadline))
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(judge_one_after_the_other())
-
-
-async def _each(pairs: AsyncIterable[Pair] | Iterable[Pair]) -> AsyncIterator[Pair]:
-    if isinstance(pairs, AsyncIterable):
-        async for pair in pairs:
-            yield pair
-        return
-    for number, pair in enumerate(pairs):
-        # a judge that answers at once would keep everybody else from the event loop
-        if number % _BREATH == 0:
-            await asyncio.sleep(0)
-        yield pair
+    await work_off(pairs, judge, concurrency)
 
 
 async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:

@@ -105,8 +105,19 @@ class Score:
 
     def mirrored(self) -> Score:
         """Return the score of the same pair with its two responses swapped."""
-        return replace(
-            self, p_a=self.p_b, annotators=tuple(_mirrored_orders(row) for row in self.annotators)
+        # spelled out: this is done for every second score of a large batch
+        return Score(
+            judge=self.judge,
+            fingerprint=self.fingerprint,
+            p_a=self.p_b,
+            p_tie=self.p_tie,
+            annotators=tuple([_mirrored_orders(row) for row in self.annotators]),
+            outside_mass=self.outside_mass,
+            failure=self.failure,
+            usage=self.usage,
+            cost_usd=self.cost_usd,
+            seconds=self.seconds,
+            flags=self.flags,
         )
 
 

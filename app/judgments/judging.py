@@ -82,6 +82,7 @@ class Knowledge:
         }
         self._stored: dict[str, dict[str, StoredScore]] = {name: {} for name in self._live}
         self._counted: set[tuple[str, str]] = set()
+        self._has_twins = len({min(s.content_hash, s.swapped_hash) for s in subjects}) < len(subjects)
 
     async def load(self, running: Runtime) -> None:
         """Fetch what is stored in one transaction."""
@@ -109,7 +110,7 @@ class Knowledge:
                 continue
             key = self._keys[score.judge][subject.pair.id]
             fresh.append((key, score))
-            if score.failure is None:
+            if score.failure is None and self._has_twins:
                 kept = score.mirrored() if key.is_mirrored else score
                 self._stored[score.judge][key.content_hash] = StoredScore(kept, None)
         earlier = [] if payer is None else self._paid_by(payer, subject, verdict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -273,6 +274,7 @@ async def test_each_pair_goes_up_its_own_tiers() -> None:
 async def test_judges_that_answer_at_once_leave_others_their_turn() -> None:
     class Instant(Scripted):
         async def score(self, pair: Pair) -> Score:
+            time.sleep(0.0005)  # noqa: ASYNC251  # work that does not wait for anything
             return Score(self.name, "f", 0.9, cost_usd=0.0)
 
     turns = 0
@@ -284,9 +286,9 @@ async def test_judges_that_answer_at_once_leave_others_their_turn() -> None:
             turns += 1
 
     beside = asyncio.create_task(other())
-    await collect(numbered(1000), [Tier(Instant("j", None))])
+    await collect(numbered(200), [Tier(Instant("j", None))])
     beside.cancel()
-    assert turns >= 10
+    assert turns >= 5
 
 
 async def test_pairs_on_their_way_stay_within_the_limit_and_all_tiers_work_at_once() -> None:
