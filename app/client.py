@@ -22,6 +22,7 @@ from app.client_bodies import (
     CanariesBody,
     CertificateBody,
     DatasetBody,
+    ExperimentBody,
     JudgmentsBody,
     LeaderboardBody,
     PlanBody,
@@ -51,6 +52,7 @@ from app.client_requests import (
     BatchRequest,
     CanariesRequest,
     CertifyRequest,
+    ExperimentRequest,
     ImportOptions,
     JudgeRequest,
     LeaderboardRequest,
@@ -186,6 +188,10 @@ class Tribunal:
     def plan(self, **request: Unpack[PlanRequest]) -> PlanBody:
         """Return what could be certified."""
         return cast(PlanBody, self.post("/v1/plans", request))
+
+    def experiment(self, **request: Unpack[ExperimentRequest]) -> ExperimentBody:
+        """Return how rules for choosing thresholds fare over random splits of the labels."""
+        return cast(ExperimentBody, self.post("/v1/experiments", request))
 
     def canaries(self, **request: Unpack[CanariesRequest]) -> CanariesBody:
         """Return how often judges follow what responses tell them to do."""

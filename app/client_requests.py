@@ -67,6 +67,27 @@ class PlanRequest(TypedDict, total=False):
     seed: int
 
 
+class ExperimentRequest(TypedDict, total=False):
+    """What an experiment is asked with; `dataset` is needed."""
+
+    dataset: str
+    cascade: str | JudgeOrder
+    target_agreements: Sequence[float]
+    rules: Sequence[str]
+    splits: int
+    calibration_share: float
+    calibration_pairs: int
+    costs: Sequence[float]
+    failure_probability: float
+    label_rule: LabelRule
+    ties: Ties
+    part: Part
+    max_group_size: int
+    min_label_probability: float
+    confidence_level: float
+    seed: int
+
+
 class JudgeRequest(TypedDict, total=False):
     """How posted pairs are judged."""
 

@@ -57,10 +57,10 @@ def rule_of(name: str) -> Rule:
     Raises:
         UnavailableMethod: There is no such rule.
     """
-    if name in _BASELINES:
-        return _BASELINES[name]
+    if name in BASELINES:
+        return BASELINES[name]
     if name not in METHODS:
-        offered = ", ".join((*_BASELINES, *METHODS))
+        offered = ", ".join((*BASELINES, *METHODS))
         raise UnavailableMethod(f"rule {name!r} is not offered; there are {offered}")
     return lambda labels, rng: _certified(name, labels, rng)
 
@@ -132,7 +132,7 @@ def _lowest_within(
     return float(ranked[within[-1]]) if within.size else np.inf
 
 
-_BASELINES: Final[Mapping[str, Rule]] = {
+BASELINES: Final[Mapping[str, Rule]] = {
     "no_selection": _no_selection,
     "heuristic": _heuristic,
     "cascaded_heuristic": _cascaded_heuristic,

@@ -31,7 +31,7 @@ def experiment(seed: int = 0, **options: Any) -> Experiment:
         "design": Design(20, calibration_pairs=300),
         **options,
     }
-    return compare_rules(*sample, rng=rng, **given)  # type: ignore[arg-type]
+    return compare_rules(*sample, rng=rng, **given)
 
 
 def by_rule(found: Experiment) -> dict[str, RuleFigures]:
@@ -149,7 +149,8 @@ def test_a_point_estimate_takes_the_lowest_threshold_that_meets_the_target() -> 
 
     assert risk(threshold) <= 0.2
     lower = [at for at in np.unique(confidence[:, 0]).tolist() if at < threshold]
-    assert lower and all(risk(at) > 0.2 for at in lower)
+    assert lower
+    assert all(risk(at) > 0.2 for at in lower)
     hopeless = replace(labels, target_risk=1e-9, sample=replace(sample, loss=sample.loss * 0 + 1))
     assert rule_of("point_estimate")(hopeless, rng) == [np.inf]
 
