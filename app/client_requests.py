@@ -145,3 +145,34 @@ class ReportQuery(TypedDict, total=False):
     part: str | None
     seed: int
     confidence_level: float
+
+
+class ListQuery(TypedDict, total=False):
+    """Where a list starts, and how many rows are fetched at a time."""
+
+    after: str
+    limit: int
+
+
+class VerdictQuery(ListQuery, total=False):
+    """Which stored verdicts are listed."""
+
+    dataset: str
+    calibration: str
+    status: Literal["accepted", "abstained", "failed"]
+
+
+class _Label(TypedDict):
+    dataset: str
+    pair: str
+    annotator: str | None
+    label: str
+
+
+class Label(_Label, total=False):
+    """What one person says of a stored pair."""
+
+    criterion: str
+    strength: float
+    first_shown: Literal["a", "b"]
+    comment: str
