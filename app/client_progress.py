@@ -16,6 +16,9 @@ Show = Callable[[Any], None]
 def batch_bar(progress: bool | None) -> Iterator[Callable[[BatchBody], None]]:
     """Show a bar that moves with every look at a batch; None: only where a person looks."""
     with _shown("judging", progress, has_total=True) as update:
+        if update is None:
+            yield lambda _: None
+            return
 
         def show(batch: BatchBody) -> None:
             counts = batch["request_counts"]
@@ -32,9 +35,11 @@ def spinner(what: str, progress: bool | None) -> Iterator[None]:
 
 
 @contextmanager
-def _shown(what: str, progress: bool | None, *, has_total: bool) -> Iterator[Callable[..., None]]:
+def _shown(
+    what: str, progress: bool | None, *, has_total: bool
+) -> Iterator[Callable[..., None] | None]:
     if not (sys.stderr.isatty() if progress is None else progress):
-        yield lambda **_: None
+        yield None
         return
     # programs that show nothing need not load it
     from rich.console import Console
