@@ -73,11 +73,20 @@ def fail(
     """Say what is wrong on standard error and exit; `details` is a problem that the server sent."""
     note(message)
     for error in (details or {}).get("errors") or []:
-        named = ".".join(str(part) for part in error.get("loc", []))
-        typer.echo(f"  {named}: {error.get('msg')}" if named else f"  {error}", err=True)
+        if not _is_said(error, message):
+            named = ".".join(str(part) for part in error.get("loc", []))
+            typer.echo(f"  {named}: {error.get('msg')}" if named else f"  {error}", err=True)
     for line in rejections(details or {}):
         typer.echo(f"  {line}", err=True)
     raise typer.Exit(status)
+
+
+def _is_said(error: Mapping[str, Any], message: str) -> bool:
+    """Whether a message names this fault: it does so with the first few."""
+    fields = ".".join(str(part) for part in error.get("loc", [])[1:])
+    return (
+        f"{fields}: {error.get('msg')}" in message if fields else str(error.get("msg")) in message
+    )
 
 
 def rejections(body: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.cascade import ABSTAINED, cascade_cost, checked_costs, decide
+from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.rule_figures import RuleFigures, summarised
 from calibration.sample import FloatArray, IntArray, Sample, checked_sample
@@ -114,7 +115,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     }
     cells = [_Cell(name, rule_of(name), risk) for risk in target_risks for name in rules]
     sizes = []
-    for stream in rng.spawn(design.n_splits):
+    for stream in checked_rng(rng).spawn(design.n_splits):
         split = _drawn(sample, design, stream)
         sizes.append(int(split.calibration.size))
         for cell in cells:
