@@ -10,8 +10,8 @@ from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Name,
 from app.parts import Part
 from calibration.selection_rules import BASELINES, DEFAULT_RULES
 
-# about ten minutes of one core
-MOST_CELLS = 200_000
+# some minutes of one core
+MOST_CELLS = 100_000
 _NOT_ASKED = {"target_agreements", "rules", "splits", "calibration_share", "calibration_pairs",
               "costs", "confidence_level"}  # fmt: skip
 
@@ -27,7 +27,7 @@ class ExperimentIn(BaseModel):
         list(DEFAULT_RULES), min_length=1, max_length=16,
         description=f"{', '.join(BASELINES)}, or any method of a calibration",
     )  # fmt: skip
-    splits: int = Field(1_000, ge=1, le=100_000, description="number of random splits, by group")
+    splits: int = Field(1_000, ge=1, le=10_000, description="number of random splits, by group")
     calibration_share: Share = Field(0.5, description="share of the groups that calibrates")
     calibration_pairs: int | None = Field(
         None, ge=1, description="instead: whole groups until this many pairs would be exceeded"
