@@ -117,7 +117,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     sizes = []
     for stream in checked_rng(rng).spawn(design.n_splits):
         split = _drawn(sample, design, stream)
-        sizes.append(int(split.calibration.size))
+        sizes.append(int(split.labelled.n))
         for cell in cells:
             cell.meet(sample, split, declared)
     calibration_pairs = float(np.mean(sizes))
@@ -131,9 +131,9 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Split:
-    """Rows of both sides, confidences of the held-out one, and where every rule's chance starts."""
+    """The labelled side, the rows of the other, its confidences, and where a rule's chance starts."""
 
-    calibration: IntArray
+    labelled: Sample
     test: IntArray
     pool: FloatArray | None
     seed: int
@@ -153,7 +153,7 @@ class _Cell:
         """Apply the rule to one split, unless it cannot be applied to such labels."""
         if self.unavailable is not None:
             return
-        labels = Labels(sample.rows(split.calibration), split.pool, self.target_risk, declared)
+        labels = Labels(split.labelled, split.pool, self.target_risk, declared)
         try:
             thresholds = self._rule(labels, np.random.default_rng(split.seed))
         except UnavailableMethod as error:
@@ -187,7 +187,7 @@ def _drawn(sample: Sample, design: Design, rng: np.random.Generator) -> _Split:
     test = np.flatnonzero(~is_calibration)
     pool = sample.confidence[rng.permutation(test)[:_POOL_AT_MOST]]
     return _Split(
-        np.flatnonzero(is_calibration),
+        sample.rows(is_calibration),
         test,
         np.where(pool > -np.inf, pool, np.nan) if len(pool) >= _POOL_AT_LEAST else None,
         int(rng.integers(2**63)),

@@ -81,6 +81,11 @@ def _why(result: Json) -> Iterable[str]:
             f"the promise of {result['question']['calibration']} is suspended, so its verdicts are "
             f"no evidence: {result['suspended_because']}"
         )
+    elif result["promise"] == "none" and result["question"]["calibration"] is not None:
+        yield (
+            f"{result['question']['calibration']} promises nothing (its method bounds no "
+            "probability), so its verdicts are no evidence"
+        )
     elif result["outcome"] == "not_enough_evidence":
         yield _what_would_do(result["evidence"])
 

@@ -106,6 +106,17 @@ def test_without_a_certificate_the_answer_says_so(service_with_certificate: Cert
     assert "promise nothing" in explanation(result.as_json())
 
 
+def test_a_certificate_that_promises_no_probability_is_no_evidence(
+    service_with_certificate: Certified,
+) -> None:
+    made = service_with_certificate.client.certify(
+        dataset="capitals", cascade={"judges": ["student"]}, target_agreement=0.8, method="average"
+    )
+    result = check(service_with_certificate, good(40), bad(40), calibration=made["id"])
+    assert (result.outcome, result.promise) == ("not_enough_evidence", "none")
+    assert "promises nothing" in explanation(result.as_json())
+
+
 def test_a_refusal_of_the_service_is_an_error_and_no_result(
     service_with_certificate: Certified,
 ) -> None:
