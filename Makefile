@@ -1,6 +1,7 @@
 # make demo: the main job on the bundled example. make test: every test that needs no GPU.
 SHELL := /bin/bash
 PYTHON ?= python3
+PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 # hashes are checked for everything that is installed; the project itself goes in without a build
@@ -38,8 +39,8 @@ install: $(INSTALLED) ## make the environment in .venv
 demo: $(INSTALLED) ## import, certify, judge, rank and report on the bundled example
 	@$(BIN)/python -m examples.demo
 
-serve: $(INSTALLED) ## start the service on http://127.0.0.1:8000
-	$(BIN)/tribunal serve
+serve: $(INSTALLED) ## start the service on http://127.0.0.1:8000 (make serve PORT=9000: on another)
+	$(BIN)/tribunal serve --port $(PORT)
 
 check: $(INSTALLED) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -13,7 +13,15 @@ from typing import Annotated
 
 import typer
 
-from app import cli_admin, cli_canaries, cli_judging, cli_tables
+from app import (
+    cli_admin,
+    cli_canaries,
+    cli_experiment,
+    cli_gate,
+    cli_judging,
+    cli_labels,
+    cli_tables,
+)
 from app.cli_arguments import cascade_of, given, numbers_of, one_of, part_of, stem_of
 from app.cli_console import (
     EXIT_FAILED_ROWS,
@@ -200,6 +208,9 @@ def _import(
 
 cli_judging.add_to(app)
 cli_canaries.add_to(app)
+cli_experiment.add_to(app)
+cli_gate.add_to(app)
+cli_labels.add_to(app)
 cli_admin.add_to(app)
 
 

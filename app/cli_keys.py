@@ -32,7 +32,7 @@ def create_key(
     body = run(_created(settings, name.strip()), settings)
     note(f"the key {body['name']!r} ({body['id']}) is shown this once; it opens every service on")
     note(f"{shown_url(settings)}, and no other, whatever TRIBUNAL_SERVER says")
-    Console(as_json).show(body, lambda _, made: typer.echo(made["key"]))
+    Console(as_json, is_plain=True).show(body, lambda _, made: typer.echo(made["key"]))
 
 
 @keys.command("list")

@@ -6,12 +6,9 @@ Whatever ends the waiting, an outage or Ctrl-C, the user learns the id and how t
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from app.cli_console import EXIT_INTERRUPTED, fail, note
 from app.client import CannotConnect, ConnectionLost, NotReady, Tribunal, TribunalClientError
@@ -58,13 +55,8 @@ def wait_for_batch(tribunal: Tribunal, created: BatchBody, errand: Errand) -> Ba
     """Return a batch when it has ended, with a bar meanwhile."""
     total = created["request_counts"]["total"]
     note(f"batch {errand.id}: {total} pairs; to wait for it later: {errand.how_to_go_on}")
-    with errand.kept(), _bar(total) as show:
-        return tribunal.wait(
-            errand.id,
-            on_progress=show,
-            patience_s=errand.patience_s,
-            on_lost=errand.lost,
-        )
+    with errand.kept():
+        return tribunal.wait(errand.id, patience_s=errand.patience_s, on_lost=errand.lost)
 
 
 def wait_for_calibration(
@@ -78,16 +70,3 @@ def wait_for_calibration(
         return tribunal.wait_for_calibration(
             errand.id, patience_s=errand.patience_s, on_lost=errand.lost
         )
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[BatchBody], None]]:
-    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=RichConsole(stderr=True), transient=True) as progress:
-        task = progress.add_task("judging", total=total)
-
-        def show(batch: BatchBody) -> None:
-            counts = batch["request_counts"]
-            progress.update(task, completed=counts["completed"] + counts["failed"])
-
-        yield show

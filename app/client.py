@@ -1,30 +1,31 @@
 """A client of the service: against a server, or against the service in this very process.
 
-Every method returns the JSON that the server sent, typed by `client_bodies`, and
-raises what `client_errors` names.
+`Tribunal` blocks, `AsyncTribunal` is awaited; both have the same verbs, by themselves and in groups
+(`client.datasets.list()`). They return the JSON that the server sent, typed by `client_bodies`,
+and raise what `client_errors` names. Lists are fetched page by page while they are gone through.
+What a server was too busy for, or never got, is asked again.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, Unpack, cast
-from urllib.parse import quote
+from typing import Any, BinaryIO, Self, Unpack, cast
 
 import httpx
 
+from app import client_calls as calls
+from app.client_async import AsyncTribunal
 from app.client_bodies import (
     BatchBody,
-    CanariesBody,
     CertificateBody,
     DatasetBody,
-    JudgmentsBody,
-    LeaderboardBody,
-    PlanBody,
     ReportBody,
     VerdictBody,
 )
@@ -39,28 +40,43 @@ from app.client_errors import (
     NotFound,
     NotReady,
     NotTribunal,
+    PandasMissing,
     RequestRefused,
     ServerFailed,
     TooLarge,
+    TooManyRequests,
     TribunalClientError,
     Unprocessable,
 )
-from app.client_http import Json, OnLost, Patience, address_of, checked, chunks, explained, key_of
-from app.client_in_process import InProcessTransport
-from app.client_requests import (
-    BatchRequest,
-    CanariesRequest,
-    CertifyRequest,
-    ImportOptions,
-    JudgeRequest,
-    LeaderboardRequest,
-    Part,
-    PlanRequest,
-    ReportQuery,
+from app.client_frames import to_pandas
+from app.client_http import (
+    LOOK_TIMEOUT,
+    MAX_RETRIES,
+    PATIENCE_S,
+    TIMEOUT,
+    UNFINISHED,
+    OnLost,
+    Patience,
+    address_of,
+    checked,
+    chunks,
+    explained,
+    has_ended,
+    headers_of,
+    later,
+    options_of,
 )
+from app.client_in_process import InProcessTransport
+from app.client_paging import Pages, Verdicts
+from app.client_progress import batch_bar, spinner
+from app.client_requests import CertifyRequest, ImportOptions, Part, ReportQuery
+from app.client_resources import Verbs
+from app.client_retrying import Retries
+from app.client_verbs import Blocking, Call, Json
 from app.settings import Settings
 
 __all__ = [
+    "AsyncTribunal",
     "BadRequest",
     "CannotConnect",
     "Conflict",
@@ -73,25 +89,21 @@ __all__ = [
     "NotFound",
     "NotReady",
     "NotTribunal",
+    "PandasMissing",
     "Part",
     "RequestRefused",
     "ServerFailed",
     "TooLarge",
+    "TooManyRequests",
     "Tribunal",
     "TribunalClientError",
     "Unprocessable",
+    "to_pandas",
 ]
 
-_TERMINAL: Final = ("completed", "failed", "expired", "cancelled")
-_UNFINISHED: Final = ("pending", "running")
-_PATIENCE_S: Final = 120.0
-# an answer may take as long as the judges do; a look at how far they are may not
-_TIMEOUT: Final = httpx.Timeout(None, connect=10)
-_LOOK_TIMEOUT: Final = httpx.Timeout(30, connect=10)
 
-
-class Tribunal:
-    """The verbs of the service.
+class Tribunal(Verbs[Blocking]):
+    """The verbs of the service; each returns when it is done.
 
     Args:
         base_url: Where the server is; without a scheme `http://` is meant. None: the service runs
@@ -99,26 +111,33 @@ class Tribunal:
         api_key: A key of the server; the service in this process needs none.
         settings: Settings of the service in this process.
         transport: Replaces the network.
+        max_retries: How often a request is sent again that a server was too busy for (429, 503) or
+            never got. What a server may have done already is sent again only where that does no
+            harm.
 
     Raises:
         ConnectionInvalid: the address or the key cannot be used as it is written.
     """
 
-    def __init__(
+    def __init__(  # where, who, how: by keyword
         self,
         base_url: str | None = None,
         *,
         api_key: str | None = None,
         settings: Settings | None = None,
         transport: httpx.BaseTransport | None = None,
+        max_retries: int = MAX_RETRIES,
     ) -> None:
         address = address_of(base_url) if base_url else "http://127.0.0.1"
-        headers = {"Authorization": f"Bearer {key_of(api_key)}"} if api_key else {}
         if not base_url and transport is None:
             transport = InProcessTransport(settings or Settings())
+        self._is_remote = bool(base_url)
+        self._max_retries = max_retries
         self._stack = ExitStack()
-        self._http = self._stack.enter_context(
-            httpx.Client(base_url=address, headers=headers, transport=transport, timeout=_TIMEOUT)
+        self._http: httpx.Client = self._stack.enter_context(
+            httpx.Client(
+                base_url=address, headers=headers_of(api_key), transport=transport, timeout=TIMEOUT
+            )
         )
 
     def __enter__(self) -> Self:
@@ -159,68 +178,44 @@ class Tribunal:
 
     def certify(self, **request: Unpack[CertifyRequest]) -> CertificateBody:
         """Make a certificate; waits where judges must be asked first."""
-        return self.wait_for_calibration(self.create_calibration(**request)["id"])
-
-    def create_calibration(self, **request: Unpack[CertifyRequest]) -> CertificateBody:
-        """Start a calibration; its status is `pending` where judges must be asked first."""
-        return cast(CertificateBody, self.post("/v1/calibrations", request))
-
-    def calibration(self, calibration_id: str) -> CertificateBody:
-        """Return a certificate."""
-        return cast(CertificateBody, self.get(f"/v1/calibrations/{quote(calibration_id, safe='')}"))
+        created = self.create_calibration(**request)
+        if created["status"] not in UNFINISHED:
+            return created
+        return self.wait_for_calibration(created["id"])
 
     def wait_for_calibration(
         self,
         calibration_id: str,
         *,
-        patience_s: float = _PATIENCE_S,
+        patience_s: float = PATIENCE_S,
         on_lost: OnLost | None = None,
+        progress: bool | None = None,
     ) -> CertificateBody:
-        """Return a certificate when it is made; lost connections are borne as in `wait`."""
-        path = f"/v1/calibrations/{quote(calibration_id, safe='')}"
-        for body in self._looks(path, Patience(patience_s, on_lost)):
-            if body["status"] not in _UNFINISHED:
-                return cast(CertificateBody, body)
+        """Return a certificate when it is made; `progress` and lost connections are as in `wait`."""
+        call = calls.calibration(calibration_id)
+        with spinner("calibrating", progress):
+            for body in self._looks(call, Patience(patience_s, on_lost)):
+                if body["status"] not in UNFINISHED:
+                    return cast(CertificateBody, body)
         raise AssertionError("looks do not end")
-
-    def plan(self, **request: Unpack[PlanRequest]) -> PlanBody:
-        """Return what could be certified."""
-        return cast(PlanBody, self.post("/v1/plans", request))
-
-    def canaries(self, **request: Unpack[CanariesRequest]) -> CanariesBody:
-        """Return how often judges follow what responses tell them to do."""
-        return cast(CanariesBody, self.post("/v1/canaries", request))
-
-    def judge(
-        self, pairs: Sequence[Mapping[str, Any]], **request: Unpack[JudgeRequest]
-    ) -> JudgmentsBody:
-        """Return verdicts on up to 256 pairs."""
-        body = self.post("/v1/judgments", {"pairs": list(pairs), **request})
-        return cast(JudgmentsBody, body)
-
-    def create_batch(self, **request: Unpack[BatchRequest]) -> BatchBody:
-        """Start judging a dataset."""
-        return cast(BatchBody, self.post("/v1/batches", request))
-
-    def batch(self, batch_id: str) -> BatchBody:
-        """Return a batch as it is now."""
-        return cast(BatchBody, self.get(f"/v1/batches/{quote(batch_id, safe='')}"))
 
     def wait(
         self,
         batch_id: str,
         *,
         on_progress: Callable[[BatchBody], None] | None = None,
-        patience_s: float = _PATIENCE_S,
+        patience_s: float = PATIENCE_S,
         on_lost: OnLost | None = None,
+        progress: bool | None = None,
     ) -> BatchBody:
-        """Return a batch when it has ended; `on_progress` sees every look at it.
+        """Return a batch when it has ended.
 
         Args:
             batch_id: Which batch.
             on_progress: Told of every look.
             patience_s: How long a server may be away before its absence is an error.
             on_lost: Told once whenever the server goes away.
+            progress: Whether a bar on standard error shows how far it is; None: in a terminal.
 
         Raises:
             CannotConnect: the server was away for longer than `patience_s`.
@@ -228,60 +223,69 @@ class Tribunal:
             NotReady: likewise.
         """
         patience = Patience(patience_s, on_lost)
-        for body in self._looks(f"/v1/batches/{quote(batch_id, safe='')}", patience):
-            found = cast(BatchBody, body)
-            if on_progress is not None:
-                on_progress(found)
-            if found["status"] in _TERMINAL:
-                return found
+        with batch_bar(progress) as show:
+            for body in self._looks(calls.batch(batch_id), patience):
+                found = cast(BatchBody, body)
+                for tell in (show, on_progress):
+                    if tell is not None:
+                        tell(found)
+                if has_ended(found):
+                    return found
         raise AssertionError("looks do not end")
 
-    def batch_results(self, batch_id: str) -> Iterator[VerdictBody]:
-        """Yield an ended batch's verdicts."""
-        with (
-            explained(self._http.base_url),
-            self._http.stream("GET", f"/v1/batches/{quote(batch_id, safe='')}/results") as response,
-        ):
+    def batch_results(self, batch_id: str) -> Verdicts:
+        """Return an ended batch's verdicts, as they arrive."""
+        return Verdicts(self._streamed(calls.results_of(batch_id)))
+
+    def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
+        """Return an agreement report; waits where it takes long."""
+        first = self._perform(calls.report(**query))
+        if first.get("status") not in UNFINISHED:
+            return cast(ReportBody, first)
+        for found in self._looks(calls.stored_report(first["id"]), Patience(PATIENCE_S, None)):
+            if found["status"] not in UNFINISHED:
+                return cast(ReportBody, found)
+        raise AssertionError("looks do not end")
+
+    def _streamed(self, path: str) -> Iterator[VerdictBody]:
+        with explained(self._http.base_url), self._http.stream("GET", path) as response:
             if not response.is_success:
                 response.read()
                 checked(response)
             for line in response.iter_lines():
                 yield json.loads(line)
 
-    def leaderboard(self, **request: Unpack[LeaderboardRequest]) -> LeaderboardBody:
-        """Rank the models of a dataset."""
-        return cast(LeaderboardBody, self.post("/v1/leaderboards", request))
-
-    def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
-        """Return an agreement report."""
-        return cast(ReportBody, self.get("/v1/reports/agreement", **query))
-
-    def get(self, path: str, **query: Any) -> Json:
-        """Return whatever the service has at `path`."""
-        given = {key: value for key, value in query.items() if value is not None}
-        return self._send("GET", path, params=given)
-
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
-        """Post to `path`."""
-        if body is None:
-            return self._send("POST", path)
-        # in ASCII: rows may hold lone surrogates, which JSON can spell and UTF-8 cannot
-        headers = {"content-type": "application/json"}
-        return self._send("POST", path, content=json.dumps(body).encode("ascii"), headers=headers)
-
-    def _looks(self, path: str, patience: Patience) -> Iterator[Json]:
-        """Look at what is at `path` again and again, ever more slowly."""
-        pause = 0.1
+    def _looks(self, call: Call[Any], patience: Patience) -> Iterator[Json]:
+        """Look at something again and again, ever more slowly."""
+        pause = 0.0
         while True:
             try:
-                found = self._send("GET", path, timeout=_LOOK_TIMEOUT)
+                found = self._send(call.method, call.path, timeout=LOOK_TIMEOUT)
             except (CannotConnect, ConnectionLost, NotReady) as error:
                 patience.bear(error)
             else:
                 patience.renew()
                 yield found
+            pause = later(pause)
             time.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
+
+    def _perform(self, call: Call[Any]) -> Any:
+        key = uuid.uuid4().hex if call.takes_key and self._is_remote else None
+        options = options_of(call, key)
+        is_repeatable = call.is_repeatable or key is not None
+        retries = Retries(self._max_retries)
+        while True:
+            try:
+                return self._send(call.method, call.path, **options)
+            except TribunalClientError as error:
+                time.sleep(retries.pause_after(error, is_repeatable=is_repeatable))
+
+    def _pages(self, call: Call[Any]) -> Pages[Any]:
+        def fetch(after: str | None) -> Json:
+            params = call.params if after is None else {**call.params, "after": after}
+            return cast(Json, self._perform(replace(call, params=params)))
+
+        return Pages(fetch)
 
     def _send(self, method: str, path: str, **options: Any) -> Json:
         with explained(self._http.base_url):

@@ -138,6 +138,35 @@ class PlanBody(TypedDict):
     claim: str
 
 
+class ExperimentRow(TypedDict):
+    """What one rule for choosing thresholds did over the splits, at one target."""
+
+    target_agreement: float
+    rule: str
+    composition: dict[str, Estimate]
+    coverage: Estimate
+    agreement: Estimate
+    success_rate: Estimate
+    population_success_rate: Estimate
+    silent_rate: Estimate
+    relative_cost: Estimate | None
+    unavailable: str | None
+
+
+class ExperimentBody(TypedDict):
+    """Rules for choosing thresholds, compared over random splits of the labels."""
+
+    dataset: str
+    judges: list[str]
+    pairs: int
+    groups: int
+    splits: int
+    calibration_pairs: float
+    test_pairs: float
+    rows: list[ExperimentRow]
+    claim: str
+
+
 class Failure(TypedDict):
     """Why a judge gave no score."""
 

@@ -4,6 +4,7 @@ TribunalClientError
 +-- ConnectionInvalid    the address or the key cannot be used as it is written
 +-- CannotConnect        nobody answers at this address
 +-- ConnectionLost       the connection broke before the answer was complete
++-- PandasMissing        tables need the extra `pandas`
 +-- NotTribunal          somebody answers, but not with what this service says
 +-- RequestRefused       the server answered with a problem; `.status` and `.problem` hold it
     +-- BadRequest       400
@@ -13,6 +14,7 @@ TribunalClientError
     +-- Conflict         409
     +-- TooLarge         413
     +-- Unprocessable    422
+    +-- TooManyRequests  429: it may answer later
     +-- ServerFailed     500 and above
         +-- NotReady     502, 503, 504: it may answer later
 """
@@ -38,17 +40,30 @@ class ConnectionLost(TribunalClientError):
     """The connection broke before the answer was complete; the server may have done its part."""
 
 
+class PandasMissing(TribunalClientError, ImportError):
+    """Tables need pandas, which is not installed."""
+
+
 class NotTribunal(TribunalClientError):
     """Somebody answers at this address, but not with what this service says."""
 
 
 class RequestRefused(TribunalClientError):
-    """The server refused a request; `problem` is its RFC 9457 body."""
+    """The server refused a request.
 
-    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+    Attributes:
+        status: Of HTTP.
+        problem: The RFC 9457 body.
+        retry_after_s: Seconds after which the server wants to be asked again, if it said so.
+    """
+
+    def __init__(
+        self, status: int, problem: dict[str, Any], retry_after_s: float | None = None
+    ) -> None:
         super().__init__(f"{status}: {problem.get('detail') or problem.get('title')}")
         self.status = status
         self.problem = problem
+        self.retry_after_s = retry_after_s
 
 
 class BadRequest(RequestRefused):
@@ -79,6 +94,10 @@ class Unprocessable(RequestRefused):
     """The request is well-formed and cannot be honoured; `problem["errors"]` names the fields."""
 
 
+class TooManyRequests(RequestRefused):
+    """The server is asked too much at a time."""
+
+
 class ServerFailed(RequestRefused):
     """The server broke on this request."""
 
@@ -95,13 +114,16 @@ _BY_STATUS: Final[dict[int, type[RequestRefused]]] = {
     409: Conflict,
     413: TooLarge,
     422: Unprocessable,
+    429: TooManyRequests,
     502: NotReady,
     503: NotReady,
     504: NotReady,
 }
 
 
-def refusal(status: int, problem: dict[str, Any]) -> RequestRefused:
+def refusal(
+    status: int, problem: dict[str, Any], retry_after_s: float | None = None
+) -> RequestRefused:
     """Return the error of this status."""
     otherwise = ServerFailed if status >= 500 else RequestRefused
-    return _BY_STATUS.get(status, otherwise)(status, problem)
+    return _BY_STATUS.get(status, otherwise)(status, problem, retry_after_s)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 
 import httpx
 
+from app.client_bodies import BatchBody
 from app.client_errors import (
     CannotConnect,
     ConnectionInvalid,
@@ -19,10 +20,28 @@ from app.client_errors import (
     TribunalClientError,
     refusal,
 )
+from app.client_verbs import Call, Json
+from judges.retrying import retry_after_seconds
 
-Json = dict[str, Any]
 OnLost = Callable[[TribunalClientError], None]
 _CHUNK_BYTES: Final = 1 << 20
+_TERMINAL: Final = ("completed", "failed", "expired", "cancelled")
+UNFINISHED: Final = ("pending", "running")
+PATIENCE_S: Final = 120.0
+MAX_RETRIES: Final = 2
+# an answer may take as long as the judges do; a look at how far they are may not
+TIMEOUT: Final = httpx.Timeout(None, connect=10)
+LOOK_TIMEOUT: Final = httpx.Timeout(30, connect=10)
+
+
+def has_ended(batch: BatchBody) -> bool:
+    """Whether nothing more becomes of a batch."""
+    return batch["status"] in _TERMINAL
+
+
+def later(pause_s: float) -> float:
+    """Return how long to wait before the next look, after waiting so long before this one."""
+    return min(pause_s * 1.5, 2.0) if pause_s else 0.1
 
 
 @contextmanager
@@ -59,6 +78,11 @@ def key_of(text: str) -> str:
     return key
 
 
+def headers_of(api_key: str | None) -> dict[str, str]:
+    """Return what every request carries."""
+    return {"Authorization": f"Bearer {key_of(api_key)}"} if api_key else {}
+
+
 def checked(response: httpx.Response) -> Json:
     """Return the body of a success; anything else is an error."""
     try:
@@ -68,7 +92,10 @@ def checked(response: httpx.Response) -> Json:
     if response.status_code >= 400:
         if not isinstance(body, dict):
             body = {"detail": response.text[:500].strip() or response.reason_phrase}
-        raise refusal(response.status_code, body)
+        asked = retry_after_seconds(response.headers.get("retry-after"), now=time.time())
+        raise refusal(response.status_code, body, asked)
+    if response.status_code == httpx.codes.NO_CONTENT:
+        return {}
     if response.is_redirect:
         raise NotTribunal(f"{response.url} sends on to {response.headers.get('location')}")
     if not isinstance(body, dict):
@@ -85,6 +112,22 @@ def chunks(source: BinaryIO | Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
         return
     while chunk := read(_CHUNK_BYTES):
         yield chunk
+
+
+def options_of(call: Call[Any], key: str | None) -> dict[str, Any]:
+    """Return what a request is made of: parameters, body, headers.
+
+    Args:
+        call: What is asked.
+        key: An `Idempotency-Key`, under which the server answers once however often it is asked.
+    """
+    options: dict[str, Any] = {"params": call.params} if call.params else {}
+    headers = {} if key is None else {"idempotency-key": key}
+    if call.body is not None:
+        # in ASCII: rows may hold lone surrogates, which JSON can spell and UTF-8 cannot
+        options["content"] = json.dumps(call.body).encode("ascii")
+        headers["content-type"] = "application/json"
+    return {**options, "headers": headers}
 
 
 @dataclass(slots=True)

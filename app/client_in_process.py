@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
@@ -35,11 +36,7 @@ class InProcessTransport(httpx.BaseTransport):
 
     def __enter__(self) -> Self:
         """Start the service; whatever keeps it from starting is raised."""
-        from app.auth import authenticate  # the client of a remote server needs none of this
-        from app.main import create_app
-
-        app = create_app(self._settings, loads_models=False)
-        app.dependency_overrides[authenticate] = _let_in
+        app = _service(self._settings)
         with ExitStack() as stack:
             self._portal = stack.enter_context(start_blocking_portal())
             stack.enter_context(_living(self._portal, app))
@@ -75,6 +72,48 @@ class InProcessTransport(httpx.BaseTransport):
         return httpx.Response(response.status_code, headers=response.headers, content=content)
 
 
+class AsyncInProcessTransport(httpx.AsyncBaseTransport):
+    """Serves requests by the service itself, on the event loop of its caller; no key is asked for.
+
+    The service lives in a task of its own, so that any task may start and stop it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._leave = asyncio.Event()
+        self._life: asyncio.Task[None] | None = None
+        self._asgi: httpx.ASGITransport | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the service; whatever keeps it from starting is raised."""
+        app = _service(self._settings)
+        started: Future[None] = Future()
+        self._life = asyncio.create_task(_live(app, started, self._leave), name="service")
+        await asyncio.wrap_future(started)
+        self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return self
+
+    async def aclose(self) -> None:
+        """Stop the service."""
+        self._leave.set()
+        if self._life is not None:
+            await self._life
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        assert self._asgi is not None
+        return await self._asgi.handle_async_request(request)
+
+
+def _service(settings: Settings) -> FastAPI:
+    from app.auth import authenticate  # the client of a remote server needs none of this
+    from app.main import create_app
+
+    app = create_app(settings, loads_models=False)
+    app.dependency_overrides[authenticate] = _let_in
+    return app
+
+
 @contextmanager
 def _living(portal: BlockingPortal, app: FastAPI) -> Iterator[None]:
     """Start an application and stop it at the end.
@@ -93,7 +132,7 @@ def _living(portal: BlockingPortal, app: FastAPI) -> Iterator[None]:
         ended.result()
 
 
-async def _live(app: FastAPI, started: Future[None], leave: Event) -> None:
+async def _live(app: FastAPI, started: Future[None], leave: Event | asyncio.Event) -> None:
     try:
         async with app.router.lifespan_context(app):
             started.set_result(None)

@@ -67,6 +67,27 @@ class PlanRequest(TypedDict, total=False):
     seed: int
 
 
+class ExperimentRequest(TypedDict, total=False):
+    """What an experiment is asked with; `dataset` is needed."""
+
+    dataset: str
+    cascade: str | JudgeOrder
+    target_agreements: Sequence[float]
+    rules: Sequence[str]
+    splits: int
+    calibration_share: float
+    calibration_pairs: int
+    costs: Sequence[float]
+    failure_probability: float
+    label_rule: LabelRule
+    ties: Ties
+    part: Part
+    max_group_size: int
+    min_label_probability: float
+    confidence_level: float
+    seed: int
+
+
 class JudgeRequest(TypedDict, total=False):
     """How posted pairs are judged."""
 
@@ -124,3 +145,34 @@ class ReportQuery(TypedDict, total=False):
     part: str | None
     seed: int
     confidence_level: float
+
+
+class ListQuery(TypedDict, total=False):
+    """Where a list starts, and how many rows are fetched at a time."""
+
+    after: str
+    limit: int
+
+
+class VerdictQuery(ListQuery, total=False):
+    """Which stored verdicts are listed."""
+
+    dataset: str
+    calibration: str
+    status: Literal["accepted", "abstained", "failed"]
+
+
+class _Label(TypedDict):
+    dataset: str
+    pair: str
+    annotator: str | None
+    label: str
+
+
+class Label(_Label, total=False):
+    """What one person says of a stored pair."""
+
+    criterion: str
+    strength: float
+    first_shown: Literal["a", "b"]
+    comment: str

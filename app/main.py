@@ -27,6 +27,7 @@ from app.catalogue.routes import router as catalogue
 from app.datasets.routes import router as datasets
 from app.db import Database
 from app.errors import DESCRIPTION, NotReady, install_error_handlers
+from app.experiments.routes import router as experiments
 from app.files.routes import router as files
 from app.jobs.worker import work_forever
 from app.judgments.routes import router as judgments
@@ -111,7 +112,7 @@ def _features() -> APIRouter:
     router = APIRouter(default_response_class=TextsResponse)
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
-        reports, canaries,
+        reports, canaries, experiments,
     ):  # fmt: skip
         router.include_router(feature)
     return router

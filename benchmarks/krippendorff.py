@@ -6,7 +6,7 @@ from functools import partial
 
 import evalica
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Baseline, Benchmark, Contender

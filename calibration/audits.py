@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.audit_wealth import Wealth, followed
+from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument
 from calibration.monitoring import MonitorState, audit_terms
 from calibration.sample import FloatArray, IntArray, numbered, one_row_a_group
@@ -94,7 +95,7 @@ def detection_delay(
     _check_plan(state, drift, runs, horizon)
     is_before = np.arange(drift.at + horizon) < drift.at
     risk = np.where(is_before, drift.risk_before, drift.risk_after)
-    alarms = alarm_times(state, rng.uniform(size=(runs, risk.size)) < risk)
+    alarms = alarm_times(state, checked_rng(rng).uniform(size=(runs, risk.size)) < risk)
     is_early = alarms <= drift.at
     return DetectionDelay(np.sort(alarms[~is_early] - drift.at), int(is_early.sum()))
 
@@ -145,7 +146,7 @@ def draw_audits(probabilities: ArrayLike, rng: np.random.Generator) -> IntArray:
     drawn = np.asarray(probabilities, dtype=np.float64)
     if drawn.ndim != 1 or not np.all((drawn >= 0) & (drawn <= 1)):
         raise InvalidArgument("probabilities must be a list of numbers in [0, 1]")
-    return np.flatnonzero(rng.uniform(size=drawn.size) < drawn)
+    return np.flatnonzero(checked_rng(rng).uniform(size=drawn.size) < drawn)
 
 
 def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: np.random.Generator) -> IntArray:
@@ -167,7 +168,7 @@ def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: np.random.Generator
     prompt = _checked_prompts(prompts)
     if not 0 <= rate <= 1:
         raise InvalidArgument(f"rate must lie in [0, 1], not {rate}")
-    rows = one_row_a_group(prompt, rng)
+    rows = one_row_a_group(prompt, checked_rng(rng))
     return rows[rng.uniform(size=rows.size) < rate]
 
 

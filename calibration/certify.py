@@ -120,7 +120,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         UndeclaredBound: Weights without `min_label_probability`, or weights with several pairs a
             group without `max_group_size`.
     """
-    check_offered(method, randomized)
+    check_offered(method, randomized, rng)
     data = _with_pooled_tier(confidence, correct, pooled_evidence)
     sample = as_designed(checked_sample(*data, groups, weights, exposure), min_label_probability)
     n_judges = sample.n_judges - (pooled_evidence is not None)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from calibration.binomial import wilson_interval
 from calibration.certify import certify_cascade
+from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.planning import advise
@@ -204,6 +205,7 @@ def _closed_form(  # noqa: PLR0913 - the pilot and the test
 
 
 def _drawn(n: int, size: int, rng: np.random.Generator, *, is_pilot_uncertain: bool) -> IntArray:
+    rng = checked_rng(rng)
     if not is_pilot_uncertain:
         return rng.integers(0, n, size)
     return rng.choice(n, size, p=rng.dirichlet(np.ones(n)))

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from calibration.binomial import upper_bound
 from calibration.certificate import Certificate
 from calibration.certify import certify_cascade
+from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument
 from calibration.label_counts import accepted_labels_needed, labels_needed
 from calibration.paths import Counts, shared_counts
@@ -223,7 +224,7 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
         CalibrationError: As for `certify_cascade`.
     """
     sample = checked_sample(confidence, correct, groups)
-    rows = one_row_a_group(sample.group, copy.deepcopy(rng))
+    rows = one_row_a_group(sample.group, copy.deepcopy(checked_rng(rng)))
     independent = np.asarray(confidence)[rows], np.asarray(correct)[rows]
     points = []
     for target in targets:

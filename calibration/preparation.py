@@ -9,6 +9,7 @@ import numpy as np
 
 from calibration.arriving import ArrivingPairs
 from calibration.certificate import Promise
+from calibration.chance import checked_rng
 from calibration.common_slices import InEverySlice
 from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
 from calibration.evidence import Betting, Evidence, ExactCounts
@@ -99,12 +100,14 @@ class Prepared:
     uniform: float | None
 
 
-def check_offered(method: str, randomized: bool) -> None:
-    """Refuse methods that there are none of, and variants that a method does not have.
+def check_offered(method: str, randomized: bool, rng: object) -> None:
+    """Refuse methods that there are none of, variants that a method does not have, and no chance.
 
     Raises:
+        InvalidArgument: `rng` is no generator.
         UnavailableMethod: The method is not offered, or not in a randomised form.
     """
+    checked_rng(rng)
     if method not in METHODS:
         raise UnavailableMethod(f"method {method!r} is not offered; there are {', '.join(METHODS)}")
     if randomized and method not in _BY_PATHS:

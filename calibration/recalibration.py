@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from calibration.chance import checked_rng
 from calibration.confidence import rounded
 from calibration.errors import InvalidArgument
 from calibration.recalibration_maps import (
@@ -171,7 +172,7 @@ def cross_fitted(  # noqa: PLR0913  # columns, what to do with them, and how the
     folds = min(n_folds, names.size)
     if folds < 2:
         raise InvalidArgument("cross-fitting needs at least two groups and two folds")
-    fold = (rng.permutation(names.size) % folds)[member]
+    fold = (checked_rng(rng).permutation(names.size) % folds)[member]
     result = np.full(scores.shape, np.nan)
     for k in range(folds):
         aside = fold == k

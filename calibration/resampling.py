@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, special, stats
 
 from calibration.binomial import wilson_interval
+from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_names import numbered_groups
@@ -93,7 +94,7 @@ class ClusterBootstrap:
         if n_resamples < 1:
             raise InvalidArgument(f"n_resamples must be positive, not {n_resamples}")
         names, codes = numbered_groups(groups)
-        seed = int(rng.integers(2**63))
+        seed = int(checked_rng(rng).integers(2**63))
         made = cls(codes, len(names), seed, n_resamples, confidence_level)
         if n_resamples * len(names) > _KEPT_CELLS:
             return made

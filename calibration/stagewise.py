@@ -178,10 +178,11 @@ def _published_threshold(
     order = np.argsort(-scores, kind="stable")
     ranked = -scores[order]
     lost = np.append(0.0, np.cumsum(loss[order]))
+    # one test a number of pairs answered: many grid points answer the same pairs
+    is_failed = np.asarray(p_value(lost, np.arange(lost.size), target_risk) > level)
 
     def fails(at: FloatArray) -> BoolArray:
-        answered = np.searchsorted(ranked, -at, side="right")
-        return np.asarray(p_value(lost[answered], answered, target_risk) > level)
+        return np.asarray(is_failed[np.searchsorted(ranked, -at, side="right")], dtype=np.bool_)
 
     grid = np.linspace(0.0, 1.0, _GRID_SIZE)
     grid = grid[np.searchsorted(ranked, -grid, side="right") >= _SMALLEST_GROUP]

@@ -23,6 +23,8 @@ from app.migrate import upgrade
 from app.settings import Settings
 
 _numbers = itertools.count()
+# the command line prints tables to people; tests look at both, and nobody is a terminal
+os.environ.setdefault("TRIBUNAL_OUTPUT", "table")
 
 
 def pytest_runtest_setup() -> None:

@@ -82,7 +82,9 @@ class Knowledge:
         }
         self._stored: dict[str, dict[str, StoredScore]] = {name: {} for name in self._live}
         self._counted: set[tuple[str, str]] = set()
-        self._has_twins = len({min(s.content_hash, s.swapped_hash) for s in subjects}) < len(subjects)
+        self._has_twins = len({min(s.content_hash, s.swapped_hash) for s in subjects}) < len(
+            subjects
+        )
 
     async def load(self, running: Runtime) -> None:
         """Fetch what is stored in one transaction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,16 @@ from calibration.errors import CalibrationError
 from calibration.planning import FrontierPoint, frontier
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is to look ahead on: labels whose scores are stored, and how many lack them."""
+
+    prepared: Prepared
+    evidence: Evidence
+    judges: tuple[str, ...]
+    not_scored: int
+
+
 async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     """Return what each target would get. Pairs that lack a stored score are left out and counted.
 
@@ -34,7 +44,38 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
         Unprocessable: nothing is left to plan on.
     """
     wanted = request.as_calibrations()
-    prepared = await prepare(running, wanted[0])
+    look = await look_at(running, wanted[0])
+    evidence = look.evidence
+    pool = await pool_confidences(running, look.prepared, request.ties)
+    try:
+        points = await asyncio.to_thread(_frontier, request, evidence, pool)
+    except CalibrationError as error:
+        raise Unprocessable.whole(str(error)) from error
+    await record(running, wanted, look)
+    return {
+        "object": "plan",
+        "dataset": look.prepared.dataset.id,
+        "failure_probability": request.failure_probability,
+        "pairs": len(evidence.keys),
+        "groups": int(evidence.groups.max()) + 1,
+        "not_scored": look.not_scored,
+        "frontier": [_show(look.judges, evidence, point) for point in points],
+        "claim": (
+            "A plan, no promise: each row says what a certificate for that target alone would say. "
+            "A certificate chosen by its looks in a plan holds alone, and not as the best of "
+            "several; a menu holds together."
+        ),
+    }
+
+
+async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
+    """Collect the labelled pairs of a calibration whose scores are stored; asks nobody.
+
+    Raises:
+        NotFound: there is no such dataset.
+        Unprocessable: no labelled pair has scores of all judges.
+    """
+    prepared = await prepare(running, wanted)
     judges = prepared.judges
     live = [not is_recorded(judge.spec) for judge in judges]
     async with running.db.read() as session:
@@ -49,34 +90,15 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
         keys=tuple(prepared.sample.keys[i] for i in scored),
         counts=prepared.sample.counts[scored],
     )
-    evidence = gather(wanted[0], sample, table.rows(scored))
-    pool = await pool_confidences(running, prepared, request.ties)
-    try:
-        points = await asyncio.to_thread(_frontier, request, evidence, pool)
-    except CalibrationError as error:
-        raise Unprocessable.whole(str(error)) from error
-    await _record(running, wanted, prepared, evidence)
-    return {
-        "object": "plan",
-        "dataset": prepared.dataset.id,
-        "failure_probability": request.failure_probability,
-        "pairs": len(evidence.keys),
-        "groups": int(evidence.groups.max()) + 1,
-        "not_scored": len(prepared.sample.keys) - len(scored),
-        "frontier": [_show(table.judges, evidence, point) for point in points],
-        "claim": (
-            "A plan, no promise: each row says what a certificate for that target alone would say. "
-            "A certificate chosen by its looks in a plan holds alone, and not as the best of "
-            "several; a menu holds together."
-        ),
-    }
+    evidence = gather(wanted, sample, table.rows(scored))
+    return Look(prepared, evidence, table.judges, len(prepared.sample.keys) - len(scored))
 
 
-async def _record(
-    running: Runtime, wanted: list[CalibrationIn], prepared: Prepared, evidence: Evidence
-) -> None:
-    label_set = label_sets.label_set_hash(evidence.keys, prepared.votes)
-    tests = {hash_of_test(one, prepared, label_set): one.failure_probability for one in wanted}
+async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> None:
+    """Enter what was looked at with the labels' uses."""
+    evidence = look.evidence
+    label_set = label_sets.label_set_hash(evidence.keys, look.prepared.votes)
+    tests = {hash_of_test(one, look.prepared, label_set): one.failure_probability for one in wanted}
     async with running.db.write() as session:
         await label_uses.record(session, label_uses.marks(evidence.keys), tests, is_plan=True)
 

@@ -141,3 +141,9 @@ def test_a_database_in_no_folder_is_said(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{environment}/nowhere/cli.db")
     refused(tribunal("doctor"), 1, "DATABASE_URL", "no folder")
+
+
+def test_a_refusal_names_each_fault_once(environment: Path) -> None:
+    ended = tribunal("certify", "x", "--target-agreement", "2", "--ties", "odd")
+    refused(ended, 1, "target_agreement", "ties")
+    assert ended.stderr.count("target_agreement") == ended.stderr.count("ties") == 1

@@ -4,7 +4,7 @@ from typing import Literal
 
 import evalica
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

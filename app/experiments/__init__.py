@@ -1,0 +1,1 @@
+"""Rules for choosing thresholds, compared over random splits of the labels at hand."""

@@ -1,0 +1,142 @@
+"""What a gate says to people: one sentence for a log, a table for a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+Json = Mapping[str, Any]
+NAMES: Final = {
+    "passed": "passed",
+    "failed": "failed",
+    "not_enough_evidence": "not enough evidence",
+}
+_COLUMNS: Final = (
+    "gate", "result", "win rate", "at least", "at most", "needed", "pairs", "won", "lost", "tied",
+    "abstained", "promise",
+)  # fmt: skip
+
+
+def headline(result: Json) -> str:
+    """Return the result in one line; `result` is a gate's result as JSON."""
+    evidence, question = result["evidence"], result["question"]
+    rate = evidence["win_rate"]
+    won = "no verdict was given" if rate is None else f"{result['new']} wins {_percent(rate)}"
+    return (
+        f"{NAMES[result['outcome']]}: {won} against {result['old']} on {evidence['pairs']} pairs; "
+        f"between {_percent(evidence['low'])} and {_percent(evidence['high'])}, "
+        f"{_percent(question['min_win'])} needed"
+    )
+
+
+def explanation(result: Json) -> str:
+    """Return the result, why it is so, and what is promised, line by line."""
+    lines = [headline(result), _counts(result), _bounds(result), *_why(result), _promise(result)]
+    return "\n".join(line for line in lines if line)
+
+
+def markdown(results: Iterable[tuple[str, Json]]) -> str:
+    """Return named results as a page of Markdown."""
+    found = list(results)
+    rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *(_cells(name, one) for name, one in found)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    details = "\n\n".join(
+        f"### {_cell(name)}\n\n" + "\n".join(f"* {line}" for line in explanation(one).splitlines())
+        for name, one in found
+    )
+    return f"# Preference gates\n\n{table}\n\n{details}\n"
+
+
+def _counts(result: Json) -> str:
+    evidence = result["evidence"]
+    parts = [
+        f"{evidence['wins']} won", f"{evidence['losses']} lost", f"{evidence['ties']} tied",
+        f"{evidence['abstained']} without a verdict",
+    ]  # fmt: skip
+    if result["identical"]:
+        parts.append(f"{result['identical']} identical outputs among the ties")
+    if result["not_judged"]:
+        parts.append(f"no judge could be asked on {result['not_judged']}")
+    groups = evidence["groups"]
+    prompts = f"; {groups} prompts" if groups != evidence["pairs"] else ""
+    return f"{', '.join(parts)}{prompts}"
+
+
+def _bounds(result: Json) -> str:
+    alpha = result["question"]["alpha"]
+    charged = (
+        ", and every verdict is charged the errors that its certificate allows"
+        if result["question"]["about"] == "people"
+        else ""
+    )
+    return (
+        f"each bound holds with probability {1 - alpha:g}; pairs without a verdict count as lost "
+        f"for the lower and as won for the upper{charged}"
+    )
+
+
+def _why(result: Json) -> Iterable[str]:
+    if result["promise"] == "suspended":
+        yield (
+            f"the promise of {result['question']['calibration']} is suspended, so its verdicts are "
+            f"no evidence: {result['suspended_because']}"
+        )
+    elif result["promise"] == "none" and result["question"]["calibration"] is not None:
+        yield (
+            f"{result['question']['calibration']} promises nothing (its method bounds no "
+            "probability), so its verdicts are no evidence"
+        )
+    elif result["outcome"] == "not_enough_evidence":
+        yield _what_would_do(result["evidence"])
+
+
+def _what_would_do(evidence: Json) -> str:
+    needed = evidence["pairs_needed"]
+    if needed is not None and needed > evidence["pairs"]:
+        return f"about {needed} pairs such as these would be enough to pass"
+    if needed is None and evidence["abstained"]:
+        return "more pairs such as these would not do: with abstentions as losses it is not ahead"
+    return ""
+
+
+def _promise(result: Json) -> str:
+    question = result["question"]
+    if question["calibration"] is None:
+        return f"no certificate: the verdicts of cascade {question['cascade']!r} promise nothing"
+    if result["promise"] != "certified":
+        return ""
+    people = (
+        f"; people then prefer {result['new']} on at least {_percent(result['people_low'])}"
+        if result["people_low"] is not None
+        else ""
+    )
+    return (
+        f"certificate {question['calibration']}: with probability at least "
+        f"{1 - result['failure_probability']:.4g} at least "
+        f"{_percent(result['target_agreement'])} of the verdicts given agree with people, for "
+        f"pairs that come as the labelled ones did{people}"
+    )
+
+
+def _cells(name: str, result: Json) -> tuple[str, ...]:
+    evidence = result["evidence"]
+    counts = (evidence[key] for key in ("pairs", "wins", "losses", "ties", "abstained"))
+    rate = evidence["win_rate"]
+    return (
+        _cell(name),
+        f"**{NAMES[result['outcome']]}**",
+        "-" if rate is None else _percent(rate),
+        _percent(evidence["low"]),
+        _percent(evidence["high"]),
+        _percent(result["question"]["min_win"]),
+        *(str(count) for count in counts),
+        result["promise"],
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"

@@ -1,0 +1,177 @@
+"""The pytest plugin: fixtures `tribunal` and `assert_preferred`, and what the gates said.
+
+A gate has three results. One that does not find enough evidence is neither a pass nor a failure of
+the model: it is shown apart, and fails or skips its test as configured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from app.client import Tribunal
+    from app.gate import GateResult
+
+PROPERTY: Final = "tribunal.gate"
+_OUTCOME: Final = "tribunal_outcome"
+_REPORTS: Final = pytest.StashKey["GateReports"]()
+_COLOURS: Final = {"passed": "green", "failed": "red", "not_enough_evidence": "yellow"}
+_ON_TOO_LITTLE: Final = ("fail", "skip")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a whole run of tests has in common."""
+    group = parser.getgroup("tribunal", "gates by certified judges")
+    for name, text in {
+        "server": "address of a server; none: the service in this process",
+        "calibration": "certificate of gates that name none",
+        "not-enough-evidence": "what such a gate does to its test: fail (default) or skip",
+    }.items():
+        group.addoption(f"--tribunal-{name}", default=None, help=text)
+        parser.addini(f"tribunal_{name.replace('-', '_')}", text, default="")
+    group.addoption(
+        "--tribunal-report", default=None, type=Path, help="write all gates as Markdown here"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options, and collect what gates say."""
+    _on_too_little(config)
+    reports = GateReports(config)
+    config.stash[_REPORTS] = reports
+    config.pluginmanager.register(reports, "tribunal-reports")
+
+
+@pytest.fixture(scope="session")
+def tribunal(pytestconfig: pytest.Config) -> Iterator[Tribunal]:
+    """A client of the configured server, or of the service in this process."""
+    from app.client import Tribunal  # runs of tests without gates need none of the service
+
+    server = _setting(pytestconfig, "server") or os.environ.get("TRIBUNAL_SERVER")
+    with Tribunal(server or None, api_key=os.environ.get("TRIBUNAL_API_KEY")) as client:
+        yield client
+
+
+@pytest.fixture
+def assert_preferred(
+    tribunal: Tribunal, request: pytest.FixtureRequest
+) -> Callable[..., GateResult]:
+    """`app.gate.assert_preferred` with this run's client and certificate, kept for the reports.
+
+    `not_enough_evidence` is `fail` or `skip`, the configured one by default.
+    """
+    from app.gate import Question, check_preferred
+    from app.gate.asserting import NotEnoughEvidence, passed
+
+    config = request.config
+
+    def check(
+        new: Any, old: Any, *, not_enough_evidence: str | None = None, **asked: Any
+    ) -> GateResult:
+        if "calibration" not in asked and "cascade" not in asked:
+            asked["calibration"] = _setting(config, "calibration") or None
+        reaction = _checked(not_enough_evidence or _on_too_little(config))
+        result = check_preferred(tribunal, new, old, Question(**asked))
+        _keep(request, result)
+        try:
+            return passed(result)
+        except NotEnoughEvidence as error:
+            if reaction == "skip":
+                pytest.skip(str(error))
+            raise
+
+    return check
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Mark the tests that a gate ended for want of evidence."""
+    report = yield
+    if call.excinfo is not None and type(call.excinfo.value).__name__ == "NotEnoughEvidence":
+        setattr(report, _OUTCOME, "not_enough_evidence")
+    return report
+
+
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Show the third result apart; the run of tests still fails by it."""
+    if report.failed and getattr(report, _OUTCOME, None) == "not_enough_evidence":
+        return "not enough evidence", "N", ("NOT ENOUGH EVIDENCE", {"yellow": True})
+    return None
+
+
+class GateReports:
+    """What the gates of all tests said, also of tests in other processes."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._found: list[tuple[str, dict[str, Any]]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what the gates of a test said, once its last phase is over."""
+        if report.when != "teardown":
+            return
+        for name, value in report.user_properties:
+            if name == PROPERTY:
+                self._found.append((report.nodeid, json.loads(str(value))))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say in a line what each gate found, and explain those that did not pass."""
+        from app.gate.wording import explanation, headline
+
+        if not self._found:
+            return
+        terminalreporter.section("preference gates")
+        for name, result in self._found:
+            is_passed = result["outcome"] == "passed"
+            said = headline(result) if is_passed else explanation(result)
+            colour = {_COLOURS[result["outcome"]]: True}
+            terminalreporter.write_line(f"{name}: {said}", **colour)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the report, once for all processes."""
+        from app.gate.wording import markdown
+
+        file: Path | None = self._config.getoption("--tribunal-report")
+        if file is not None and not hasattr(self._config, "workerinput"):
+            file.write_text(markdown(self._found), encoding="utf-8")
+
+
+def _keep(request: pytest.FixtureRequest, result: GateResult) -> None:
+    """Attach a result to its test: to the reports here, and as properties in JUnit's XML."""
+    body, evidence = result.as_json(), result.evidence
+    request.node.user_properties += [
+        (PROPERTY, json.dumps(body)),
+        ("tribunal.outcome", result.outcome),
+        ("tribunal.promise", result.promise),
+        ("tribunal.win_rate", evidence.win_rate),
+        ("tribunal.low", evidence.low),
+        ("tribunal.high", evidence.high),
+        ("tribunal.pairs", evidence.pairs),
+        ("tribunal.abstained", evidence.abstained),
+    ]
+
+
+def _setting(config: pytest.Config, name: str) -> str:
+    """Return an option of the command line, else of the configuration."""
+    given = config.getoption(f"--tribunal-{name}")
+    return str(given if given is not None else config.getini(f"tribunal_{name.replace('-', '_')}"))
+
+
+def _on_too_little(config: pytest.Config) -> str:
+    return _checked(_setting(config, "not-enough-evidence") or "fail")
+
+
+def _checked(reaction: str) -> str:
+    if reaction not in _ON_TOO_LITTLE:
+        raise pytest.UsageError(f"tribunal: not_enough_evidence is fail or skip, not {reaction!r}")
+    return reaction

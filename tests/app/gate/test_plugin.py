@@ -1,0 +1,110 @@
+"""The pytest plugin, in runs of pytest of its own."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from tests.app.gate.conftest import Certified
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+from tests.app.gate.capitals import bad, good
+
+def test_better(assert_preferred):
+    assert assert_preferred(good(40), bad(40), CALIBRATION).evidence.wins == 40
+
+def test_worse(assert_preferred):
+    assert_preferred(bad(40), good(40), CALIBRATION)
+
+def test_too_few(assert_preferred):
+    assert_preferred(good(2), bad(2), CALIBRATION)
+"""
+
+
+@pytest.fixture
+def gates(
+    pytester: pytest.Pytester,
+    folder: Path,
+    service_with_certificate: Certified,
+    monkeypatch: pytest.MonkeyPatch,
+) -> pytest.Pytester:
+    monkeypatch.chdir(pytester.path)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    calibration = f"calibration={service_with_certificate.calibration!r}"
+    pytester.makepyfile(TESTS.replace("CALIBRATION", calibration))
+    return pytester
+
+
+def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    return pytester.runpytest_inprocess("-p", "app.pytest_plugin", *options)
+
+
+def test_the_third_result_is_shown_apart_and_fails_the_run(gates: pytest.Pytester) -> None:
+    result = run(gates)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    outcomes = result.parseoutcomes()
+    assert (outcomes["passed"], outcomes["failed"]) == (1, 1)
+    assert "1 not enough evidence" in result.stdout.str()
+    result.stdout.fnmatch_lines(
+        [
+            "*preference gates*",
+            "*::test_better: passed: the new model wins 100.0% against the old model on 40 pairs*",
+            "*::test_worse: failed: *",
+            "*certificate cal_*: with probability at least 0.9 at least 90.0% of the verdicts*",
+            "*::test_too_few: not enough evidence: *",
+            "about 4 pairs such as these would be enough to pass",
+        ]
+    )
+
+
+def test_it_may_skip_instead(gates: pytest.Pytester) -> None:
+    result = run(gates, "--tribunal-not-enough-evidence", "skip")
+    result.assert_outcomes(passed=1, failed=1, skipped=1)
+    gates.makeini("[pytest]\ntribunal_not_enough_evidence = skip")
+    run(gates).assert_outcomes(passed=1, failed=1, skipped=1)
+
+
+def test_reports_for_people_and_machines(gates: pytest.Pytester) -> None:
+    run(gates, "--tribunal-report", "gates.md", "--junitxml", "junit.xml")
+    page = (gates.path / "gates.md").read_text()
+    assert page.count("**passed**") == page.count("**failed**") == 1
+    assert page.count("**not enough evidence**") == 1
+    cases = ET.parse(gates.path / "junit.xml").iter("testcase")
+    outcomes = {
+        case.get("name"): found.get("value")
+        for case in cases
+        for found in case.iter("property")
+        if found.get("name") == "tribunal.outcome"
+    }
+    assert outcomes == {
+        "test_better": "passed", "test_worse": "failed", "test_too_few": "not_enough_evidence",
+    }  # fmt: skip
+
+
+def test_a_certificate_for_the_whole_run(
+    gates: pytest.Pytester, service_with_certificate: Certified
+) -> None:
+    gates.makepyfile(TESTS.replace(", CALIBRATION", ""))
+    without = run(gates)
+    assert "give calibration" in without.stdout.str()
+    given = run(gates, "--tribunal-calibration", service_with_certificate.calibration)
+    assert given.parseoutcomes()["passed"] == 1
+
+
+def test_the_client_is_a_fixture_and_other_tests_start_no_service(gates: pytest.Pytester) -> None:
+    gates.makepyfile("def test_it(tribunal):\n    assert tribunal.get('/readyz')")
+    run(gates).assert_outcomes(passed=1)
+    gates.makepyfile("def test_it():\n    assert True")
+    result = run(gates, "--tribunal-server", "127.0.0.1:9")
+    result.assert_outcomes(passed=1)
+    assert "preference gates" not in result.stdout.str()
+
+
+def test_another_reaction_is_bad_usage(gates: pytest.Pytester) -> None:
+    result = run(gates, "--tribunal-not-enough-evidence", "shrug")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "fail or skip, not 'shrug'" in result.stderr.str()
