@@ -153,10 +153,12 @@ async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:
     await queries.refresh_label_counts(session, dataset.seq)
 
 
-async def scores_on(session: AsyncSession, seqs: Sequence[int]) -> dict[int, dict[str, Score]]:
-    """Return the recorded scores of these pairs, by `pair_seq` and judge."""
+async def scores_on(
+    session: AsyncSession, seqs: Sequence[int], judges: Sequence[str] | None = None
+) -> dict[int, dict[str, Score]]:
+    """Return the recorded scores of these pairs, by `pair_seq` and judge; None = every judge's."""
     found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
-    async for row in queries.recorded_on(session, seqs):
+    async for row in queries.recorded_on(session, seqs, judges):
         found[row.pair_seq][row.judge] = score_from_row(row)
     return dict(found)
 
