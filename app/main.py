@@ -36,6 +36,7 @@ from app.migrate import upgrade
 from app.plans.routes import router as plans
 from app.registry import load_registry, unasked_judges
 from app.reports.routes import router as reports
+from app.reports.service import resume as resume_reports
 from app.responses import TextsResponse
 from app.runtime import Running, Runtime
 from app.settings import Settings
@@ -138,6 +139,7 @@ def _name_unasked_judges(config: Mapping[str, Any], running: Runtime) -> None:
 async def _start_work(running: Runtime) -> None:
     """Start the workers of this process, and take up what an earlier one left unfinished."""
     await resume_calibrations(running)
+    await resume_reports(running)
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
 

@@ -255,6 +255,15 @@ async def recorded_on(
                 yield row
 
 
+async def contents(session: AsyncSession, seqs: Sequence[int]) -> AsyncIterator[Sequence[Row[Any]]]:
+    """Yield the texts of these pairs, some hundred pairs at a time."""
+    for start in range(0, len(seqs), IN_CHUNK):
+        query = select(PairRow.seq, PairRow.content).where(
+            PairRow.seq.in_(seqs[start : start + IN_CHUNK])
+        )
+        yield (await session.execute(query)).all()
+
+
 async def insert_pairs(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert pairs, by column names, with JSON as text."""
     await session.execute(insert(_PAIRS), list(rows))

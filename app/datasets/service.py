@@ -6,7 +6,7 @@ Texts are loaded only where they are asked for.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -128,6 +128,21 @@ async def recorded_scores(
     async for row in queries.recorded_by(session, dataset.seq, matching(dataset, patterns)):
         found[row.pair_seq][row.judge] = score_from_row(row)
     return dict(found)
+
+
+async def responses(
+    session: AsyncSession, seqs: Sequence[int]
+) -> AsyncIterator[dict[int, tuple[str, str]]]:
+    """Yield both responses of these pairs by `pair_seq`, some hundred pairs at a time.
+
+    The turns of a response are joined by line ends; battles, which have no texts, are left out.
+    """
+    async for rows in queries.contents(session, seqs):
+        yield {
+            row.seq: ("\n".join(row.content["responses_a"]), "\n".join(row.content["responses_b"]))
+            for row in rows
+            if row.content is not None
+        }
 
 
 def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from app.pagination import After, Limit, Page, page_of
 from app.reports import queries, service
@@ -14,12 +14,16 @@ from app.runtime import Running
 router = APIRouter(prefix="/reports", tags=["reports"])
 
 
-@router.get("/agreement")
+@router.get("/agreement", responses={202: {"description": "it takes long: see Location"}})
 async def get_agreement(
-    request: Annotated[AgreementIn, Query()], running: Running
+    request: Annotated[AgreementIn, Query()], running: Running, response: Response
 ) -> dict[str, Any]:
     """Report agreement on a dataset; the same inputs give the same stored report."""
-    return service.show(await service.agreement(running, request))
+    report = await service.agreement(running, request)
+    if service.is_unfinished(report):
+        response.status_code = 202
+        response.headers["Location"] = f"/v1/reports/{report.id}"
+    return service.show(report)
 
 
 @router.get("")

@@ -23,9 +23,22 @@ class AgreementIn(BaseModel):
         [], max_length=500, description="names, repeated or comma-separated; all by default"
     )
     group_by: Name | None = Field(None, description="a metadata field: a report for each value")
-    include: list[Literal["judge_pairs"]] = Field([], max_length=2)
+    include: list[Literal["judge_pairs", "group_details"]] = Field([], max_length=4)
+    own: list[Names] = Field(
+        [],
+        max_length=100,
+        description="judge=model: the judge wrote the responses of this model, too",
+        examples=["gpt-4-pair=gpt-4"],
+    )
     part: Name | None = Field(
         None, description="side:fraction:seed of a split by group", examples=["test:0.5:0"]
+    )
+    epsilon: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="how much worse than a person a judge may be in the alternative annotator "
+        "test: .2 beside experts, .15 skilled people, .1 crowd workers",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of the resamples behind the intervals")
     confidence_level: float = Field(0.95, gt=0, lt=1)
