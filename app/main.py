@@ -35,6 +35,7 @@ from app.middleware import BodyLimit, RequestContext
 from app.migrate import upgrade
 from app.plans.routes import router as plans
 from app.registry import load_registry, unasked_judges
+from app.reports.health_lines import lines_of_config
 from app.reports.routes import router as reports
 from app.reports.service import resume as resume_reports
 from app.responses import TextsResponse
@@ -121,7 +122,10 @@ async def open_runtime(
         engines = EngineHost(is_eager=loads_models)
         stack.push_async_callback(engines.aclose)
         load = partial(load_registry, config, db, transport, engines)
-        running = Runtime(settings=settings, db=db, registry=await load(), load_registry=load)
+        lines = lines_of_config(config)
+        running = Runtime(
+            settings=settings, db=db, registry=await load(), load_registry=load, health_lines=lines
+        )
         stack.push_async_callback(running.aclose)
         _name_unasked_judges(config, running)
         yield running

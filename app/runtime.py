@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -34,6 +34,7 @@ class Runtime:
     registry: Registry
     load_registry: Callable[[], Awaitable[Registry]]
     now: Callable[[], datetime] = now
+    health_lines: Mapping[str, float | None] = field(default_factory=dict)
     wake_workers: asyncio.Event = field(default_factory=asyncio.Event)
     answering: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=WeakValueDictionary

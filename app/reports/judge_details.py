@@ -53,6 +53,9 @@ def judge_details(
         "position": _position(judged, column, bootstrap),
         **_leans(panel, column, bootstrap),
         "ceiling": asdict(compare_with_ceiling(label, people.counts, bootstrap)),
+        "ceiling_where_decided": asdict(
+            compare_with_ceiling(_without_ties(label), people.counts, bootstrap)
+        ),
         "kappa_ceiling": _kappa_ceilings(people, label, bootstrap),
         "by_difficulty": by_difficulty(
             people.counts, decided, people.three_way, label, bootstrap
@@ -121,13 +124,16 @@ def _leans(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> Figures:
 
 def _kappa_ceilings(people: People, label: IntArray, bootstrap: ClusterBootstrap) -> Figures:
     """Kappa with one person beside that of one person with another, with and without ties."""
-    without_ties = np.where(label == TIE, MISSING, label)
     return {
         "three_way": asdict(compare_kappa_with_ceiling(label, people.counts, bootstrap)),
         "without_ties": asdict(
-            compare_kappa_with_ceiling(without_ties, people.counts[:, :2], bootstrap)
+            compare_kappa_with_ceiling(_without_ties(label), people.counts[:, :2], bootstrap)
         ),
     }
+
+
+def _without_ties(label: IntArray) -> IntArray:
+    return np.where(label == TIE, MISSING, label)
 
 
 def is_right(people: People, judged: Judged, column: int) -> BoolArray:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.pagination import After, Limit, Page, page_of
 from app.reports import queries, service
+from app.reports.health_routes import router as health_router
 from app.reports.schemas import AgreementIn
 from app.runtime import Running
 
@@ -32,6 +33,9 @@ async def list_reports(running: Running, limit: Limit = 100, after: After = None
     async with running.db.read() as session:
         rows = await queries.page(session, limit, after)
     return page_of(rows, limit, service.show)
+
+
+router.include_router(health_router)
 
 
 @router.get("/{report_id}")
