@@ -276,9 +276,7 @@ def _table(
                 failure[i, j] = _FAILURES.index(score.failure.kind)
             for name, value in _numbers(score).items():
                 numbers[name][i, j] = np.nan if value is None else value
-    return ScoreTable(
-        judges=judges, is_known=is_known, manner=manner, failure=failure, **numbers
-    )
+    return ScoreTable(judges=judges, is_known=is_known, manner=manner, failure=failure, **numbers)
 
 
 def _is_absent(score: Score) -> bool:

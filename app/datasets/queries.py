@@ -244,9 +244,11 @@ async def recorded_on(
     session: AsyncSession, seqs: Sequence[int], judges: Sequence[str] | None = None
 ) -> AsyncIterator[Row[Any]]:
     """Yield the recorded scores of these pairs, by these judges or by all."""
-    chunks = [None] if judges is None else [
-        judges[start : start + IN_CHUNK] for start in range(0, len(judges), IN_CHUNK)
-    ]
+    chunks = (
+        [None]
+        if judges is None
+        else [judges[start : start + IN_CHUNK] for start in range(0, len(judges), IN_CHUNK)]
+    )
     for start in range(0, len(seqs), IN_CHUNK):
         of_pairs = _recorded().where(RecordedScore.pair_seq.in_(seqs[start : start + IN_CHUNK]))
         for some in chunks:

@@ -14,6 +14,7 @@ from app.judgments.judging import Judged, Subject, judge_all, show
 from app.judgments.promise import Attendance
 from app.judgments.service import promise_of, verdict_row
 from app.models import Shard
+from app.reports.batch_reports import keep_if_completed
 from app.runtime import Runtime
 from app.scoring import store_scores
 
@@ -45,6 +46,7 @@ async def judge_shard(running: Runtime, shard: Shard, worker: str) -> None:
         await verdicts.add(session, rows)
         await leases.finish(session, shard, worker, _counts(shown))
         await batches.finalise_if_done(session, shard.batch_seq, running.now())
+    running.start(keep_if_completed(running, shard.batch_seq), f"report of {work.batch.id}")
 
 
 def _row(

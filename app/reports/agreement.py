@@ -68,9 +68,7 @@ def _figures(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[s
     }
 
 
-def _judge(
-    panel: Panel, column: int, bootstrap: ClusterBootstrap, depth: _Depth
-) -> dict[str, Any]:
+def _judge(panel: Panel, column: int, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[str, Any]:
     found = judge_agreement(panel.people, panel.judged, column, bootstrap)
     if depth.has_details:
         found |= judge_details(panel, column, bootstrap, depth.epsilon)

@@ -39,7 +39,9 @@ def annotator_test(
     """
     table, rows, columns = _ratings(people, label)
     if table.size > _MOST_CELLS:
-        return {"not_tested_because": f"{len(columns)} annotators on {len(rows)} pairs are too many"}
+        return {
+            "not_tested_because": f"{len(columns)} annotators on {len(rows)} pairs are too many"
+        }
     options = AlternativeAnnotatorOptions(epsilon=epsilon, least_units=LEAST_UNITS)
     found = alternative_annotator_test(label[rows], table, bootstrap.take(rows), options)
     tested = [one for one in found.annotators if one.p_value is not None]

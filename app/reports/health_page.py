@@ -91,13 +91,17 @@ def _template() -> Template:
         loader=PackageLoader("app.reports"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": number, "interval": interval}
+    environment.filters |= {"number": number, "interval": interval, "short": _short}
     return environment.get_template("health_card.html")
 
 
 def number(value: float | None) -> str:
     """Three decimals, a dash for nothing."""
     return "–" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def _short(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
 
 
 def interval(estimate: Figures) -> str:
@@ -111,7 +115,9 @@ def _reliability(found: Figures) -> Plot:
     """Agreement against confidence, bin by bin."""
     bins = [one for one in found["bins"] if one["n"]]
     first = 0.0 if any(one["low"] < 0.5 for one in bins) else 0.5
-    plot = Plot("Reliability", Axis(first, 1.0), Axis(0.0, 1.0), [], ("confidence", "agreement"), None)
+    plot = Plot(
+        "Reliability", Axis(first, 1.0), Axis(0.0, 1.0), [], ("confidence", "agreement"), None
+    )
     ends = (plot.x(first), plot.y(first), plot.x(1.0), plot.y(1.0))
     points = [_point(plot, one["mean_confidence"], one["accuracy"]) for one in bins]
     return plot._replace(points=points, diagonal=ends)
@@ -120,9 +126,10 @@ def _reliability(found: Figures) -> Plot:
 def _risk(found: Figures) -> Plot:
     """Disagreement of the verdicts given against the share of pairs that get one."""
     points: Sequence[Figures] = [one for one in found["points"] if one["risk"]["n"]]
-    highest = max([0.1, *(one["risk"]["value"] for one in points)])
+    highest = max([0.0, *(one["risk"]["value"] for one in points)])
+    top = next(end for end in (0.1, 0.2, 0.4, 0.8, 1.0) if end >= min(1.0, 1.3 * highest))
     plot = Plot(
-        "Risk and coverage", Axis(0.0, 1.0), Axis(0.0, min(1.0, 1.5 * highest)), [],
+        "Risk and coverage", Axis(0.0, 1.0), Axis(0.0, top), [],
         ("coverage", "disagreement"), None,
     )  # fmt: skip
     return plot._replace(points=[_point(plot, one["coverage"], one["risk"]) for one in points])

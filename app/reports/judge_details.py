@@ -57,9 +57,7 @@ def judge_details(
             compare_with_ceiling(_without_ties(label), people.counts, bootstrap)
         ),
         "kappa_ceiling": _kappa_ceilings(people, label, bootstrap),
-        "by_difficulty": by_difficulty(
-            people.counts, decided, people.three_way, label, bootstrap
-        ),
+        "by_difficulty": by_difficulty(people.counts, decided, people.three_way, label, bootstrap),
         "fall_with_difficulty": fall_of_agreement(people.counts, decided, label, bootstrap),
         "by_votes": by_votes(people.counts, decided, label, bootstrap),
         "reliability": _reliability(people, judged, column, bootstrap),
@@ -200,11 +198,10 @@ def _failures(judged: Judged, column: int, bootstrap: ClusterBootstrap) -> Figur
     kinds = Counter(_KINDS[code].value for code in judged.failure[failed, column].tolist())
     asked = failed | known
     return {
+        "answer_share": asdict(estimate_clustered_share(known, np.ones_like(known), bootstrap)),
         "failure_share": asdict(estimate_clustered_share(failed, asked, bootstrap)),
         "failure_kinds": dict(sorted(kinds.items())),
-        "half_parsed_share": asdict(
-            estimate_clustered_share(half, asked & has_orders, bootstrap)
-        ),
+        "half_parsed_share": asdict(estimate_clustered_share(half, asked & has_orders, bootstrap)),
     }
 
 

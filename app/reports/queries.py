@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Report
+from app.models import Batch, Report, Verdict
 from app.pagination import fetch_page
 
 UNFINISHED = ("pending", "running")
+_CHUNK = 1_000
 
 
 async def by_inputs(session: AsyncSession, inputs_hash: str) -> Report | None:
@@ -26,21 +27,50 @@ async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence
     return await fetch_page(session, select(Report), Report, limit, after)
 
 
-async def of_dataset(session: AsyncSession, dataset_seq: int, kind: str) -> Sequence[Report]:
-    """Return the completed reports of one kind on a dataset, in order of creation."""
+async def completed(session: AsyncSession, dataset_seq: int) -> AsyncIterator[Report]:
+    """Yield the completed reports on a dataset in order of creation, one in memory at a time."""
     query = (
-        select(Report)
-        .where(
-            Report.dataset_seq == dataset_seq, Report.kind == kind, Report.status == "completed"
-        )
+        select(Report.seq)
+        .where(Report.dataset_seq == dataset_seq, Report.status == "completed")
         .order_by(Report.seq)
     )
-    return (await session.scalars(query)).all()
+    for seq in (await session.scalars(query)).all():
+        report = await session.get(Report, seq)
+        if report is not None:
+            yield report
+            session.expunge(report)
+
+
+async def batch_of(session: AsyncSession, batch_seq: int) -> Batch | None:
+    """Return a batch."""
+    return await session.get(Batch, batch_seq)
+
+
+async def verdicts(session: AsyncSession, batch_seq: int) -> AsyncIterator[Sequence[Row[Any]]]:
+    """Yield a batch's verdicts in the order of the dataset, some at a time."""
+    last = -1
+    while True:
+        query = (
+            select(Verdict.pair_seq, Verdict.position, Verdict.status, Verdict.body)
+            .where(Verdict.batch_seq == batch_seq, Verdict.position > last)
+            .order_by(Verdict.position)
+            .limit(_CHUNK)
+        )
+        rows = (await session.execute(query)).all()
+        if rows:
+            yield rows
+        if len(rows) < _CHUNK:
+            return
+        last = rows[-1].position or 0
 
 
 async def unfinished(session: AsyncSession) -> Sequence[Report]:
     """Return the reports that a stop interrupted."""
-    query = select(Report).where(Report.status.in_(UNFINISHED)).order_by(Report.seq)
+    query = (
+        select(Report)
+        .where(Report.status.in_(UNFINISHED), Report.kind == "agreement")
+        .order_by(Report.seq)
+    )
     return (await session.scalars(query)).all()
 
 

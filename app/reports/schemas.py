@@ -78,3 +78,12 @@ class HealthBody(HealthIn):
     lines: dict[Name, float | None] = Field(
         {}, max_length=100, description="where lines lie instead of their defaults; null drops one"
     )
+
+
+class HistoryIn(BaseModel):
+    """Whose figures are followed over time; all judges and certificates by default."""
+
+    model_config = ConfigDict(extra="forbid")
+    dataset: Name = Field(description="id or name of the dataset")
+    judge: Name | None = Field(None, description="only this judge")
+    calibration: Name | None = Field(None, description="only the cascade of this certificate")

@@ -30,8 +30,19 @@ def _panel(agreeing_where_abstained: float, groups: int = 60) -> Panel:
         groups=np.repeat(np.arange(groups), 2).astype(np.str_),
         people=People(counts, nothing, nothing, nothing, ()),
         judged=Judged(
-            (), codes, codes, codes, np.zeros((n, 0)), false, false, false, false, false,
-            codes.astype(np.int8), np.zeros((n, 0)), codes,
+            (),
+            codes,
+            codes,
+            codes,
+            np.zeros((n, 0)),
+            false,
+            false,
+            false,
+            false,
+            false,
+            codes.astype(np.int8),
+            np.zeros((n, 0)),
+            codes,
         ),
         cascade=Cascade(
             ("only",),
@@ -70,8 +81,19 @@ def test_judge_pairs_are_those_of_two_raters() -> None:
     flags = np.zeros((n, k), dtype=np.bool_)
     numbers = np.zeros((n, k))
     judged = Judged(
-        names, label, label, label, numbers, flags, flags, flags, flags, flags,
-        label.astype(np.int8), numbers, label,
+        names,
+        label,
+        label,
+        label,
+        numbers,
+        flags,
+        flags,
+        flags,
+        flags,
+        flags,
+        label.astype(np.int8),
+        numbers,
+        label,
     )
     bootstrap = ClusterBootstrap.over(rng.integers(40, size=n), np.random.default_rng(0))
     found = judge_pairs(judged, bootstrap)
