@@ -253,8 +253,16 @@ class Tribunal:
         return cast(LeaderboardBody, self.post("/v1/leaderboards", request))
 
     def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
-        """Return an agreement report."""
-        return cast(ReportBody, self.get("/v1/reports/agreement", **query))
+        """Return an agreement report; waits where it takes long."""
+        body = self.get("/v1/reports/agreement", **query)
+        if body["status"] not in _UNFINISHED:
+            return cast(ReportBody, body)
+        for found in self._looks(f"/v1/reports/{body['id']}", Patience(_PATIENCE_S, None)):
+            if found["status"] == "completed":
+                return cast(ReportBody, found)
+            if found["status"] == "failed":
+                raise TribunalClientError(f"report {found['id']} failed: {found['error']}")
+        raise AssertionError("looks do not end")
 
     def get(self, path: str, **query: Any) -> Json:
         """Return whatever the service has at `path`."""
