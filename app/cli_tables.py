@@ -39,23 +39,27 @@ def certificate(console: Console, body: Body) -> None:
         return
     console.print(escape(body["claim"]))
     found = body["calibration"]
+    is_certified = body["status"] == "certified"
     table = _table("judge", "threshold", "answers")
     for tier in body["thresholds"]:
-        share = found["composition"].get(tier["judge"])
+        share = found["composition"].get(tier["judge"]) if is_certified else None
         table.add_row(escape(tier["judge"]), _number(tier["threshold"]), _percent(share))
     console.print(table)
     tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
-    if body["status"] == "certified":
-        console.print(
-            f"{tested}: answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
-            f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}, "
-            f"lower bound {_percent(found['agreement_lower_bound'])}"
-        )
+    figures = (
+        f"answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
+        f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}"
+    )
+    if is_certified:
+        lowest = _percent(found["agreement_lower_bound"])
+        console.print(f"{tested}: {figures}, lower bound {lowest}")
+    elif found["answered"]:
+        console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
         console.print(f"{tested}: no thresholds passed")
     _left_out(console, found)
     _judge_failures(console, found["failures"])
-    if body["status"] != "certified":
+    if not is_certified:
         advice = body["advice"]
         console.print(
             f"certifiable now: agreement {_percent(advice['certifiable_agreement'])} at coverage "

@@ -218,3 +218,13 @@ def test_a_judges_health_card_with_a_line_of_ones_own(folder: Path) -> None:
     run("report", "rivers", "--line", "kappa=0.5", status=2)
     run("report", "rivers", "--health", "dear", "--line", "kappa", status=2)
     run("report", "rivers", "--health", "dear", "--line", "kapa=0.5", status=1)
+
+
+def test_a_rule_without_a_promise_shows_no_thresholds_as_if_in_use() -> None:
+    run("import", "rivers.jsonl")
+    rule = ("--judges", "cheap,dear", "--method", "published_code")
+    out = run("certify", "rivers", *rule, status=3)
+    assert "it is no promise" in " ".join(out.split())
+    assert "no thresholds passed" not in out
+    table = [line for line in out.splitlines() if line.startswith(("cheap ", "dear "))]
+    assert [line.split()[1:] for line in table] == [["-", "-"], ["-", "-"]]
