@@ -93,8 +93,10 @@ async def test_every_published_accuracy_of_instruction_following(
                 name,
             )
             assert accuracy["n"] == 2 * table["pairs"][subset]
+            # two unparsed verdicts count as the same there; here they are a failure
             kept = judge["position_consistency"]
-            assert round(kept["value"] * kept["n"]) == numbers["consistent"], (subset, name)
+            same = round((kept["value"] or 0.0) * kept["n"]) + judge["failures"]
+            assert same == numbers["consistent"], (subset, name)
             checked += 1
     assert checked == 491
 
