@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -142,7 +143,7 @@ async def test_the_cascade_with_people_by_hand(hand: httpx.AsyncClient, service:
 
 async def test_every_fault_shows_in_its_own_figure_alone(world: httpx.AsyncClient) -> None:
     made = await report(world, "world")
-    leans = {
+    leans: dict[str, Callable[[Figures], Figures]] = {
         "position": lambda j: j["position"]["lean"],
         "length": lambda j: j["length"]["lean"],
         "style": lambda j: j["style"]["lean"],
