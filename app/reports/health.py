@@ -65,7 +65,7 @@ LINES: Final = (
          "pairs on which people and judge both decided"),
     Line("kappa", "Cohen's kappa with people", "at_least", 0.5, lambda j: j["cohens_kappa"],
          "the same, corrected for chance"),
-    Line("agreement_unanimous", "Agreement where people are of one mind", "at_least", 0.85,
+    Line("agreement_unanimous", "Agreement where people are unanimous", "at_least", 0.85,
          _unanimous, "pairs with two votes or more, all alike: errors here are the judge's own"),
     Line("ceiling_difference", "Judge minus one more person, agreement", "at_least", -0.05,
          lambda j: j["ceiling_where_decided"]["difference"],

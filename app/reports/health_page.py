@@ -14,11 +14,11 @@ WORDS: Final = {
     "pass": "passed", "fail": "failed", "not_enough_evidence": "not enough evidence",
 }  # fmt: skip
 # of a plot, in its own units
-_WIDTH, _HEIGHT, _LEFT, _TOP = 300.0, 200.0, 34.0, 8.0
+_WIDTH, _HEIGHT, _LEFT, _TOP = 300.0, 190.0, 38.0, 8.0
 _INNER_WIDTH, _INNER_HEIGHT = _WIDTH - _LEFT - 8, _HEIGHT - _TOP - 30
 # of the little picture of a line and an interval
 _STRIP = 150.0
-_MOST_ANNOTATORS: Final = 12
+_MOST_ANNOTATORS: Final = 10
 
 
 class Point(NamedTuple):
