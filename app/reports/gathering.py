@@ -125,16 +125,15 @@ def _with_scores(
 def _judged(
     keys: Sequence[PairKey], judges: Sequence[Judge], table: ScoreTable, own: Sequence[Models]
 ) -> Judged:
-    flagged = [
-        [isinstance(judge, RecordsUnderName) and key.id in judge.flagged for judge in judges]
-        for key in keys
-    ]
-    trained = [[key.prompt_hash in judge.spec.training_prompts for judge in judges] for key in keys]
+    flags = [judge.flagged if isinstance(judge, RecordsUnderName) else set() for judge in judges]
+    trained = [judge.spec.training_prompts for judge in judges]
+    flagged = [[key.id in ids for ids in flags] for key in keys]
+    was_trained = [[key.prompt_hash in prompts for prompts in trained] for key in keys]
     shape = (len(keys), len(judges))
     return judged_of(
         table,
         np.array(flagged, dtype=np.bool_).reshape(shape),
-        np.array(trained, dtype=np.bool_).reshape(shape),
+        np.array(was_trained, dtype=np.bool_).reshape(shape),
         own_sides(keys, own),
     )
 
