@@ -20,6 +20,7 @@ from app import (
     cli_gate,
     cli_judging,
     cli_labels,
+    cli_reports,
     cli_tables,
 )
 from app.cli_arguments import cascade_of, given, numbers_of, one_of, part_of, stem_of
@@ -174,28 +175,6 @@ def leaderboard(
     Console(as_json).show(board, cli_tables.leaderboard)
 
 
-@app.command()
-def report(
-    dataset: DatasetArgument,
-    calibration: Calibration = None,
-    judges: Judges = None,
-    group_by: str | None = None,
-    include: Annotated[str | None, typer.Option(help="judge_pairs")] = None,
-    part: PartOption = None,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say how well people, judges and cascade agree."""
-    query = given(
-        dataset=dataset, calibration=calibration, judges=judges, group_by=group_by,
-        include=include, part=part,
-    )  # fmt: skip
-    with open_tribunal(server, key) as tribunal:
-        found = tribunal.report(**query)
-    Console(as_json).show(found, cli_tables.report)
-
-
 def _import(
     tribunal: Tribunal, file: Path, name: str, dialect: str, *, is_strict: bool
 ) -> DatasetBody:
@@ -206,6 +185,7 @@ def _import(
         fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
 
 
+cli_reports.add_to(app)
 cli_judging.add_to(app)
 cli_canaries.add_to(app)
 cli_experiment.add_to(app)

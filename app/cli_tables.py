@@ -7,12 +7,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from app.cli_cells import estimate as _estimate
+from app.cli_cells import number as _number
+from app.cli_cells import percent as _percent
+from app.cli_cells import table as _table
 from app.cli_console import rejections
 
 Body = Mapping[str, Any]
-_NAME_WIDTH = 10
 _EMBEDDED = "none: the embedded judge alone"
 
 
@@ -37,23 +39,27 @@ def certificate(console: Console, body: Body) -> None:
         return
     console.print(escape(body["claim"]))
     found = body["calibration"]
+    is_certified = body["status"] == "certified"
     table = _table("judge", "threshold", "answers")
     for tier in body["thresholds"]:
-        share = found["composition"].get(tier["judge"])
+        share = found["composition"].get(tier["judge"]) if is_certified else None
         table.add_row(escape(tier["judge"]), _number(tier["threshold"]), _percent(share))
     console.print(table)
     tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
-    if body["status"] == "certified":
-        console.print(
-            f"{tested}: answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
-            f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}, "
-            f"lower bound {_percent(found['agreement_lower_bound'])}"
-        )
+    figures = (
+        f"answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
+        f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}"
+    )
+    if is_certified:
+        lowest = _percent(found["agreement_lower_bound"])
+        console.print(f"{tested}: {figures}, lower bound {lowest}")
+    elif found["answered"]:
+        console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
         console.print(f"{tested}: no thresholds passed")
     _left_out(console, found)
     _judge_failures(console, found["failures"])
-    if body["status"] != "certified":
+    if not is_certified:
         advice = body["advice"]
         console.print(
             f"certifiable now: agreement {_percent(advice['certifiable_agreement'])} at coverage "
@@ -175,84 +181,6 @@ def leaderboard(console: Console, body: Body) -> None:
     console.print(
         f"{body['method']} over {body['pairs']} pairs, {body['abstained']} abstained ({body['id']})"
     )
-
-
-def report(console: Console, body: Body) -> None:
-    """Show agreement of people, judges and cascade."""
-    human = body["human"]
-    console.print(
-        f"report {body['id']}: {body['pairs']} pairs, {human['labels']} labels by "
-        f"{human['annotators']} annotators; people agree "
-        f"{_estimate(human['percent_agreement'])}, Krippendorff's alpha "
-        f"{_estimate(human['krippendorff_alpha'])}"
-    )
-    table = _table("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
-    for row in body["judges"]:
-        table.add_row(
-            escape(row["judge"]),
-            str(row["agreement"]["n"]),
-            _estimate(row["agreement"]),
-            _number(_value(row["cohens_kappa"])),
-            _percent(_value(row["coverage"])),
-            _percent(_value(row["position_consistency"])),
-            _number(_value(row["expected_calibration_error"])),
-            str(row["failures"]),
-        )
-    console.print(table)
-    if body.get("cascade"):
-        _cascade(console, body["cascade"])
-
-
-def _cascade(console: Console, found: Body) -> None:
-    shares = ", ".join(f"{judge} {_percent(s)}" for judge, s in found["composition"].items())
-    console.print(
-        f"cascade: coverage {_estimate(found['coverage'])}, agreement of the given verdicts "
-        f"{_estimate(found['agreement'])}; answered by {escape(shares)}; relative cost "
-        f"{_percent(found['relative_cost'])}; {found['excluded_calibration_pairs']} pairs of the "
-        "calibration left out"
-    )
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        is_name = number == 0
-        table.add_column(
-            column,
-            justify="left" if is_name else "right",
-            overflow="fold",
-            no_wrap=not is_name,
-            min_width=_NAME_WIDTH if is_name else None,
-        )
-    return table
-
-
-def _estimate(estimate: Any) -> str:
-    value = _value(estimate)
-    if value is None:
-        return "-"
-    if estimate["low"] is None or estimate["high"] is None:
-        return _short(value)
-    return f"{_short(value)} \\[{_short(estimate['low'])}, {_short(estimate['high'])}]"
-
-
-def _short(value: float) -> str:
-    """Three decimals; a leading zero says nothing and costs a column."""
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 else text
-
-
-def _value(estimate: Any) -> float | None:
-    value: float | None = estimate["value"] if isinstance(estimate, Mapping) else estimate
-    return value
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}%"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -141,8 +141,10 @@ class ReportQuery(TypedDict, total=False):
     calibration: str | None
     judges: str | Sequence[str] | None
     group_by: str | None
-    include: str | None
+    include: str | Sequence[str] | None
     part: str | None
+    own: Sequence[str] | None
+    epsilon: float
     seed: int
     confidence_level: float
 

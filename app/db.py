@@ -41,7 +41,11 @@ class JsonText(TypeDecorator[Any]):
         return None if value is None else _to_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        """Read a value back."""
+        """Read a value back; most are empty, and very many are read at a time."""
+        if value == "[]":
+            return []
+        if value == "{}":
+            return {}
         return None if value is None else json.loads(value)
 
 

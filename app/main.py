@@ -37,7 +37,9 @@ from app.middleware import BodyLimit, RequestContext
 from app.migrate import upgrade
 from app.plans.routes import router as plans
 from app.registry import load_registry, unasked_judges
+from app.reports.health_lines import lines_of_config
 from app.reports.routes import router as reports
+from app.reports.service import resume as resume_reports
 from app.responses import TextsResponse
 from app.runtime import Running, Runtime, refuse_while_opening
 from app.settings import Settings
@@ -142,6 +144,7 @@ async def open_runtime(
             db=db,
             registry=await load(None),
             load_registry=partial(load, FolderHasher(hash_folder)),
+            health_lines=lines_of_config(config),
         )
         running.opening = HASHING if model_folders(config) else None
         stack.push_async_callback(running.aclose)
@@ -162,6 +165,7 @@ async def _start_work(running: Runtime) -> None:
     """Start the workers of this process, and take up what an earlier one left unfinished."""
     await running.open_judges()
     await resume_calibrations(running)
+    await resume_reports(running)
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
 

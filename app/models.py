@@ -326,9 +326,15 @@ class Leaderboard(Listed, Base):
 
 
 class Report(Listed, Base):
-    """A stored agreement report; the same inputs (`inputs_hash`) give the same report."""
+    """A stored agreement report; the same inputs (`inputs_hash`) give the same report.
+
+    `kind` is `agreement` or `batch`, `status` one of `pending`, `running`, `completed`, `failed`.
+    """
 
     __tablename__ = "reports"
+    kind: Mapped[str] = mapped_column(String(16), server_default="agreement")
+    status: Mapped[str] = mapped_column(String(16), server_default="completed")
+    error: Mapped[str | None] = mapped_column(Text)
     dataset_seq: Mapped[int] = mapped_column(ForeignKey("datasets.seq", ondelete="CASCADE"))
     inputs_hash: Mapped[str] = mapped_column(Hash, unique=True)
     request: Mapped[dict[str, Any]] = mapped_column(JsonText)

@@ -79,19 +79,24 @@ class StoredScore:
 
 
 async def stored_scores(
-    session: AsyncSession, fingerprint: str, content_hashes: Sequence[str]
+    session: AsyncSession,
+    fingerprint: str,
+    content_hashes: Sequence[str],
+    *,
+    with_failures: bool = False,
 ) -> dict[str, StoredScore]:
-    """Return the successful live scores of one judge, by the content hash they are stored under.
+    """Return the live scores of one judge, by the content hash they are stored under.
 
-    Failures are not returned: a judge that failed may be asked again.
+    Failures are left out unless they are asked for: a judge that failed may be asked again.
     """
     found: dict[str, StoredScore] = {}
     for start in range(0, len(content_hashes), _CHUNK):
         query = select(_SCORES).where(
             _SCORES.c.fingerprint == fingerprint,
             _SCORES.c.content_hash.in_(content_hashes[start : start + _CHUNK]),
-            _SCORES.c.failure.is_(None),
         )
+        if not with_failures:
+            query = query.where(_SCORES.c.failure.is_(None))
         for row in await session.execute(query):
             found[row.content_hash] = _stored(row)
     return found

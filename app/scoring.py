@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from glob import escape
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from judges.types import FailureKind, Pair, Score
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+_CHUNK = 500
+NO_FAILURE = -1
+_FAILURES = tuple(FailureKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class ScoreTable:
     recorded, so `is_known & isnan(p_a)` is a failure. `shown_first` and `shown_second` are the
     mean preference for a by the place it was shown in, NaN where an order is missing. `cost_usd`
     is NaN where unknown. `manner` says how the answer came about, see `judges.types.Score`.
+    `failure` is the number of the failure's kind among `FailureKind`, `NO_FAILURE` without one.
     """
 
     judges: tuple[str, ...]
@@ -44,6 +49,7 @@ class ScoreTable:
     shown_first: FloatArray
     shown_second: FloatArray
     cost_usd: FloatArray
+    failure: npt.NDArray[np.int8]
 
     def rows(self, index: npt.ArrayLike) -> ScoreTable:
         """Return the scores of some pairs, by a mask or an array of indices."""
@@ -65,29 +71,58 @@ class ScoreTable:
 
 
 async def load_table(
-    session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey], judges: Sequence[Judge]
+    session: AsyncSession,
+    dataset: Dataset,
+    keys: Sequence[PairKey],
+    judges: Sequence[Judge],
+    *,
+    with_failures: bool = False,
 ) -> ScoreTable:
-    """Return what is stored of these judges on these pairs of one dataset; asks nobody."""
-    recorded = await _recorded(session, dataset, judges)
-    columns = [
-        await _recorded_column(judge, keys, recorded)
-        if is_recorded(judge.spec)
-        else await _live_column(session, judge.spec, keys)
-        for judge in judges
-    ]
-    return _table(tuple(judge.spec.name for judge in judges), columns, len(keys))
+    """Return what is stored of these judges on these pairs of one dataset; asks nobody.
+
+    Only the scores of a few hundred pairs are in memory at a time, the rest as arrays.
+
+    Args:
+        session: A transaction.
+        dataset: Whose pairs.
+        keys: The pairs.
+        judges: The judges.
+        with_failures: Whether a live judge that failed on a pair counts as asked about it.
+    """
+    recorded = _recorded_names(dataset, judges)
+    names = tuple(judge.spec.name for judge in judges)
+    parts = []
+    for start in range(0, max(len(keys), 1), _CHUNK):
+        some = keys[start : start + _CHUNK]
+        found = await datasets.scores_on(session, [key.seq for key in some], recorded)
+        columns = [
+            await _recorded_column(judge, some, found)
+            if is_recorded(judge.spec)
+            else await _live_column(session, judge.spec, some, with_failures=with_failures)
+            for judge in judges
+        ]
+        parts.append(_table(names, columns, len(some)))
+    return _joined(parts)
 
 
-async def _recorded(
-    session: AsyncSession, dataset: Dataset, judges: Sequence[Judge]
-) -> Mapping[int, Mapping[str, Score]]:
+def _joined(parts: Sequence[ScoreTable]) -> ScoreTable:
+    arrays: dict[str, Any] = {
+        f.name: np.concatenate([getattr(part, f.name) for part in parts])
+        for f in fields(ScoreTable)
+        if f.name != "judges"
+    }
+    return ScoreTable(judges=parts[0].judges, **arrays)
+
+
+def _recorded_names(dataset: Dataset, judges: Sequence[Judge]) -> list[str]:
+    """Return the recorded judges whose scores these judges, or juries, answer from."""
     patterns = [
         pattern
         for judge in judges
         if is_recorded(judge.spec)
         for pattern in judge.spec.scored_by.get("members", [escape(judge.spec.name)])
     ]
-    return await datasets.recorded_scores(session, dataset, patterns) if patterns else {}
+    return datasets.matching(dataset, patterns)
 
 
 async def _recorded_column(
@@ -101,7 +136,7 @@ async def _recorded_column(
 
 
 async def _live_column(
-    session: AsyncSession, spec: JudgeSpec, keys: Sequence[PairKey]
+    session: AsyncSession, spec: JudgeSpec, keys: Sequence[PairKey], *, with_failures: bool
 ) -> list[Score | None]:
     wanted = [
         score_key(spec, key.content_hash, key.swapped_hash)
@@ -110,7 +145,10 @@ async def _live_column(
         for key in keys
     ]
     found = await stored_scores(
-        session, spec.fingerprint, list({key.content_hash for key in wanted if key})
+        session,
+        spec.fingerprint,
+        list({key.content_hash for key in wanted if key}),
+        with_failures=with_failures,
     )
     column: list[Score | None] = []
     for key in wanted:
@@ -130,15 +168,18 @@ def _table(
     }
     is_known = np.zeros(shape, dtype=bool)
     manner = np.full(shape, "", dtype=object)
+    failure = np.full(shape, NO_FAILURE, dtype=np.int8)
     for j, column in enumerate(columns):
         for i, score in enumerate(column):
             if score is None or _is_absent(score):
                 continue
             is_known[i, j] = True
-            manner[i, j] = score.manner
+            manner[i, j] = intern(score.manner)
+            if score.failure is not None:
+                failure[i, j] = _FAILURES.index(score.failure.kind)
             for name, value in _numbers(score).items():
                 numbers[name][i, j] = np.nan if value is None else value
-    return ScoreTable(judges=judges, is_known=is_known, manner=manner, **numbers)
+    return ScoreTable(judges=judges, is_known=is_known, manner=manner, failure=failure, **numbers)
 
 
 def _is_absent(score: Score) -> bool:

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     inline_scores: int = Field(
         5_000, ge=0, description="most local scores that a request computes before it answers 202"
     )
+    report_wait_s: float = Field(
+        20.0, ge=0, description="how long a request waits for a report before it answers 202"
+    )
     pairs_in_flight: int = Field(256, ge=1)
 
     @field_validator("database_url")

@@ -75,6 +75,9 @@ class AlternativeAnnotatorTest:
             or more; None if nobody could be tested.
         advantage: Mean over annotators of the share of units that the judge wins, by which judges
             that pass may be compared; n is the number of comparisons on units.
+        margin: Mean over annotators of the judge's share of wins minus the annotator's own; a
+            judge whose margin is surely below -epsilon is worse than people, while one that did not
+            pass may just have been tested on too few units.
         is_passed: Whether the winning rate is at least one half.
         epsilon: How much worse a judge may be.
         false_discovery_rate: Expected share of wrong rejections among all, at most.
@@ -83,6 +86,7 @@ class AlternativeAnnotatorTest:
     annotators: tuple[AnnotatorComparison, ...]
     winning_rate: float | None
     advantage: Estimate
+    margin: Estimate
     is_passed: bool
     epsilon: float
     false_discovery_rate: float
@@ -99,12 +103,15 @@ class AlternativeAnnotatorOptions:
             "distance": minus the root mean square difference from the others' numbers.
         test: "auto": exact for up to 100 independent units, else Student's by groups; "t":
             Student's always.
+        least_units: Annotators with fewer units in common with others are not tested and do not
+            enter the advantage; their labels still count as those of others.
     """
 
     epsilon: float = 0.2
     false_discovery_rate: float = 0.05
     closeness: Closeness = "same"
     test: TestChoice = "auto"
+    least_units: int = 1
 
 
 def alternative_annotator_test(
@@ -137,6 +144,7 @@ def alternative_annotator_test(
     if bootstrap is not None:
         bootstrap.check_rows(len(label))
     wins = _wins(label, table, chosen.closeness)
+    wins = wins._replace(counted=wins.counted & _has_enough(wins.counted, chosen.least_units))
     groups = np.arange(len(label)) if bootstrap is None else bootstrap.group
     compared = [_compare(j, wins, groups, chosen) for j in range(table.shape[1])]
     rejected = _rejected(compared, chosen.false_discovery_rate)
@@ -146,6 +154,7 @@ def alternative_annotator_test(
         annotators=tuple(replace(one, is_rejected=one.annotator in rejected) for one in compared),
         winning_rate=rate,
         advantage=_advantage(wins, bootstrap),
+        margin=_margin(wins, bootstrap),
         is_passed=rate is not None and rate >= PASSING_RATE,
         epsilon=chosen.epsilon,
         false_discovery_rate=chosen.false_discovery_rate,
@@ -170,6 +179,10 @@ class _Wins(NamedTuple):
     judge: BoolArray
     annotator: BoolArray
     counted: BoolArray
+
+
+def _has_enough(counted: BoolArray, least_units: int) -> BoolArray:
+    return np.asarray(counted.sum(axis=0) >= least_units, dtype=np.bool_)
 
 
 def _wins(label: FloatArray, table: FloatArray, closeness: Closeness) -> _Wins:
@@ -267,12 +280,23 @@ def _rejected(compared: list[AnnotatorComparison], rate: float) -> set[int]:
 
 
 def _advantage(wins: _Wins, bootstrap: ClusterBootstrap | None) -> Estimate:
+    return _mean_over_annotators(wins, wins.judge.astype(np.float64), bootstrap, is_share=True)
+
+
+def _margin(wins: _Wins, bootstrap: ClusterBootstrap | None) -> Estimate:
+    lead = wins.judge.astype(np.float64) - wins.annotator
+    return _mean_over_annotators(wins, lead, bootstrap, is_share=False)
+
+
+def _mean_over_annotators(
+    wins: _Wins, amount: FloatArray, bootstrap: ClusterBootstrap | None, *, is_share: bool
+) -> Estimate:
     asked = wins.counted.any(axis=0)
     counted = wins.counted[:, asked].astype(np.float64)
-    parts = np.hstack([wins.judge[:, asked] * counted, counted])
+    parts = np.hstack([amount[:, asked] * counted, counted])
 
     def mean_rate(sums: FloatArray) -> FloatArray:
         won, total = np.split(sums, 2, axis=1)
         return (won / total).mean(axis=1) if won.shape[1] else np.full(len(sums), np.nan)
 
-    return group_statistic(parts, mean_rate, int(counted.sum()), bootstrap, is_share=True)
+    return group_statistic(parts, mean_rate, int(counted.sum()), bootstrap, is_share=is_share)

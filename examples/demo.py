@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from app import cli_tables
+from app import cli_report_tables, cli_tables
 from app.cli_console import Console
 
 FOLDER = Path(__file__).resolve().parent
@@ -26,7 +26,7 @@ STATE = FOLDER.parent / ".demo"
 TRIBUNAL = [sys.executable, "-m", "app"]
 DATASET = "example"
 HALF = "0.5:0"
-TABLES = {"certify": cli_tables.certificate, "report": cli_tables.report}
+TABLES = {"certify": cli_tables.certificate, "report": cli_report_tables.report}
 START_SECONDS = 60.0
 
 

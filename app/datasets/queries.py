@@ -279,12 +279,30 @@ async def recorded_by(
             yield row
 
 
-async def recorded_on(session: AsyncSession, seqs: Sequence[int]) -> AsyncIterator[Row[Any]]:
-    """Yield the recorded scores of these pairs."""
+async def recorded_on(
+    session: AsyncSession, seqs: Sequence[int], judges: Sequence[str] | None = None
+) -> AsyncIterator[Row[Any]]:
+    """Yield the recorded scores of these pairs, by these judges or by all."""
+    chunks = (
+        [None]
+        if judges is None
+        else [judges[start : start + IN_CHUNK] for start in range(0, len(judges), IN_CHUNK)]
+    )
     for start in range(0, len(seqs), IN_CHUNK):
-        query = _recorded().where(RecordedScore.pair_seq.in_(seqs[start : start + IN_CHUNK]))
-        for row in await session.execute(query):
-            yield row
+        of_pairs = _recorded().where(RecordedScore.pair_seq.in_(seqs[start : start + IN_CHUNK]))
+        for some in chunks:
+            query = of_pairs if some is None else of_pairs.where(RecordedScore.judge.in_(some))
+            for row in await session.execute(query):
+                yield row
+
+
+async def contents(session: AsyncSession, seqs: Sequence[int]) -> AsyncIterator[Sequence[Row[Any]]]:
+    """Yield the texts of these pairs, some hundred pairs at a time."""
+    for start in range(0, len(seqs), IN_CHUNK):
+        query = select(PairRow.seq, PairRow.content).where(
+            PairRow.seq.in_(seqs[start : start + IN_CHUNK])
+        )
+        yield (await session.execute(query)).all()
 
 
 async def insert_pairs(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:

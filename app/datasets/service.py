@@ -142,6 +142,21 @@ async def recorded_scores(
     return dict(found)
 
 
+async def responses(
+    session: AsyncSession, seqs: Sequence[int]
+) -> AsyncIterator[dict[int, tuple[str, str]]]:
+    """Yield both responses of these pairs by `pair_seq`, some hundred pairs at a time.
+
+    The turns of a response are joined by line ends; battles, which have no texts, are left out.
+    """
+    async for rows in queries.contents(session, seqs):
+        yield {
+            row.seq: ("\n".join(row.content["responses_a"]), "\n".join(row.content["responses_b"]))
+            for row in rows
+            if row.content is not None
+        }
+
+
 def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:
     """Return the recorded judges of a dataset whose names equal or match one of the patterns."""
     names = dataset.recorded_judges
@@ -165,10 +180,12 @@ async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:
     await queries.refresh_label_counts(session, dataset.seq)
 
 
-async def scores_on(session: AsyncSession, seqs: Sequence[int]) -> dict[int, dict[str, Score]]:
-    """Return the recorded scores of these pairs, by `pair_seq` and judge."""
+async def scores_on(
+    session: AsyncSession, seqs: Sequence[int], judges: Sequence[str] | None = None
+) -> dict[int, dict[str, Score]]:
+    """Return the recorded scores of these pairs, by `pair_seq` and judge; None = every judge's."""
     found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
-    async for row in queries.recorded_on(session, seqs):
+    async for row in queries.recorded_on(session, seqs, judges):
         found[row.pair_seq][row.judge] = score_from_row(row)
     return dict(found)
 

@@ -21,6 +21,7 @@ from app.judgments import queries as verdicts
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
 from app.judgments.service import promise_of, verdict_row
 from app.models import Shard
+from app.reports.batch_reports import keep_if_completed
 from app.runtime import Runtime
 from app.score_store import Payer, store_scores
 from judges.types import Pair
@@ -49,6 +50,9 @@ async def judge_shard(running: Runtime, shard: Shard, worker: str) -> None:
     except (leases.LeaseLost, asyncio.CancelledError):
         await to_the_end(ending.count_cost_of_cancelled(running.db, shard, worker, task.counts([])))
         raise
+    if task.is_last:
+        report = keep_if_completed(running, shard.batch_seq)
+        running.start(report, f"report of {work.batch.id}")
 
 
 async def _read(session: Any, work: Work, shard: Shard) -> list[Item]:
@@ -70,6 +74,7 @@ class _Task:
         self.payer = Payer(shard.batch_seq, shard.number)
         self.keeper = ScoreKeeper(running, self.payer)
         self.judged: dict[int, Judged] = {}
+        self.is_last = False
 
     async def judge(self, items: Sequence[Item]) -> None:
         """Judge the pairs, under a budget as far as it reaches."""
@@ -149,6 +154,7 @@ class _Task:
                 batch = await ending.locked(session, self.shard.batch_seq)
                 await leases.finish(session, self.shard, self.worker, counts)
                 await ending.shard_done(session, batch, counts, moment)
+            self.is_last = not batch.open_shards
         except BaseException:
             self.keeper.put_back(scores)
             raise

@@ -7,19 +7,25 @@ prompts, are left out and counted.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from app.reports.panel import Cascade, Panel
-from calibration.agreement import percent_agreement
+from app.reports.cascade_costs import contract_costs, cost_estimates
+from app.reports.difficulty import by_difficulty, difficulty_of
+from app.reports.panel import Cascade, Panel, People, confusion_of
+from calibration.agreement import agreement_rate, cohens_kappa, percent_agreement
 from calibration.cascade import composition
-from calibration.labels import MISSING
+from calibration.clustered_shares import estimate_clustered_share
+from calibration.estimate import Estimate
+from calibration.labels import MISSING, TIE
 from calibration.resampling import ClusterBootstrap, estimate_share
+from calibration.studentized import estimate_mean
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 
 def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, Any] | None:
@@ -39,17 +45,46 @@ def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, An
     everything = np.ones(len(rest), dtype=np.bool_)
     hits = cascade.label == decided
     by = np.where(answered, cascade.answered_by, MISSING)
+    label, three_way = np.where(answered, cascade.label, MISSING), people.three_way
+    abstained = ~answered & ~cascade.is_missing
     return {
         "pairs": len(rest),
         "coverage": asdict(estimate_share(answered, everything, resamples)),
         "agreement": asdict(estimate_share(hits, answered & (decided != MISSING), resamples)),
+        "agreement_three_way": asdict(agreement_rate(three_way, label, resamples)),
+        "cohens_kappa": asdict(
+            cohens_kappa(decided, np.where(label == TIE, MISSING, label), resamples)
+        ),
+        "cohens_kappa_three_way": asdict(cohens_kappa(three_way, label, resamples)),
+        "confusion": confusion_of(
+            three_way, label, {"abstained": abstained, "missing": cascade.is_missing}
+        ),
+        "by_difficulty": _by_difficulty(people, cascade, label, resamples),
         "composition": _composition(cascade, by),
         "answered": int(answered.sum()),
-        "abstained": int((~answered & ~cascade.is_missing).sum()),
+        "abstained": int(abstained.sum()),
         "missing": int(cascade.is_missing.sum()),
-        **_cost(cascade),
+        **contract_costs(cascade),
+        "cost": cost_estimates(cascade, resamples),
         "excluded_calibration_pairs": int(panel.cascade.is_excluded.sum()),
     }
+
+
+def _by_difficulty(
+    people: People, cascade: Cascade, label: IntArray, resamples: ClusterBootstrap
+) -> list[dict[str, Any]]:
+    """Agreement and coverage by the margin of people's votes."""
+    place = difficulty_of(people.counts)
+    figures = by_difficulty(people.counts, people.decided, people.three_way, label, resamples)
+    return [
+        {
+            **one,
+            "coverage": asdict(
+                estimate_clustered_share(label != MISSING, place == number, resamples)
+            ),
+        }
+        for number, one in enumerate(figures)
+    ]
 
 
 def abstention(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, Any] | None:
@@ -66,15 +101,54 @@ def abstention(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, Any] | No
     answered = _answered(rest.cascade)
     abstained = ~answered & ~rest.cascade.is_missing
     counts = rest.people.counts
-    return {
+    agreeing, possible = _pairs_of_votes(counts.astype(np.float64))
+    found = {
         "human_agreement_answered": asdict(
             percent_agreement(counts[answered], resamples.take(answered))
         ),
         "human_agreement_abstained": asdict(
             percent_agreement(counts[abstained], resamples.take(abstained))
         ),
-        "p_value": _p_value(counts.astype(np.float64), answered, abstained, resamples),
+        "p_value": _p_value(agreeing, possible, _Sides(answered, abstained), resamples),
     }
+    return found | _text_comparison(rest, _Sides(answered, abstained), resamples)
+
+
+class _Sides(NamedTuple):
+    answered: BoolArray
+    abstained: BoolArray
+
+
+def _text_comparison(
+    rest: Panel, sides: _Sides, resamples: ClusterBootstrap
+) -> dict[str, dict[str, Any]]:
+    """Whether abstained pairs look different, too: lengths alike, words in common."""
+    if rest.texts is None:
+        return {}
+    found = {}
+    for name, values in (
+        ("length_ratio", rest.texts.length_ratio), ("token_overlap", rest.texts.overlap),
+    ):  # fmt: skip
+        known = ~np.isnan(values)
+        amount = np.where(known, values, 0.0)
+        found[name] = {
+            **{
+                side: asdict(_mean(values, known & mask, resamples))
+                for side, mask in sides._asdict().items()
+            },
+            "p_value": _p_value(amount, known.astype(np.float64), sides, resamples),
+        }
+    return found
+
+
+def _mean(values: FloatArray, rows: BoolArray, resamples: ClusterBootstrap) -> Estimate:
+    return estimate_mean(values[rows], resamples.take(rows), within=(0.0, 1.0))
+
+
+def _pairs_of_votes(counts: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Agreeing and possible pairs of votes on each pair."""
+    total = counts.sum(axis=1)
+    return (counts * (counts - 1)).sum(axis=1), total * (total - 1)
 
 
 def _answered(cascade: Cascade) -> BoolArray:
@@ -89,26 +163,12 @@ def _composition(cascade: Cascade, answered_by: npt.NDArray[np.int64]) -> dict[s
     return dict(zip(cascade.names, map(float, shares), strict=True))
 
 
-def _cost(cascade: Cascade) -> dict[str, float | None]:
-    """Mean cost of a pair, also over that of asking the last judge; None where a price is unknown.
-
-    The last judge's price is its mean over the pairs that it was asked about.
-    """
-    unknown = cascade.is_missing.any() or np.isnan(cascade.cost).any() or len(cascade.cost) == 0
-    per_pair = None if unknown else float(cascade.cost.mean())
-    priced = cascade.last_cost[~np.isnan(cascade.last_cost)]
-    last = float(priced.mean()) if priced.size else 0.0
-    relative = per_pair / last if per_pair is not None and last > 0 else None
-    return {"cost_per_pair": per_pair if last > 0 else None, "relative_cost": relative}
-
-
 def _p_value(
-    counts: FloatArray, answered: BoolArray, abstained: BoolArray, resamples: ClusterBootstrap
+    numerator: FloatArray, denominator: FloatArray, sides: _Sides, resamples: ClusterBootstrap
 ) -> float | None:
-    total = counts.sum(axis=1)
-    agreeing, possible = (counts * (counts - 1)).sum(axis=1), total * (total - 1)
+    """Two-sided, for equal ratios on both sides, from the bootstrap shifted to 0."""
     parts = np.column_stack(
-        [column * side for side in (answered, abstained) for column in (agreeing, possible)]
+        [column * side for side in sides for column in (numerator, denominator)]
     )
     used = parts.any(axis=1)
     present = resamples.take(used)

@@ -20,6 +20,7 @@ from app.identifiers import shown
 from app.judgments.replay import Replayed, replay_certificate
 from app.models import Dataset
 from app.parts import parse_part
+from app.reports.own_responses import Models, own_models, own_sides
 from app.reports.panel import Cascade, Judged, Panel, judged_of, people_of
 from app.reports.records import RecordsUnderName
 from app.reports.schemas import AgreementIn
@@ -33,13 +34,17 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gathered:
-    """A report's inputs; `fingerprints` of every judge that has scores, by name."""
+    """A report's inputs; `fingerprints` of every judge that has scores, by name.
+
+    The panel has no `texts` yet: they are read when it is known that the report is to be made.
+    """
 
     dataset: Dataset
     panel: Panel
     label_set_hash: str
     calibration: str | None
     fingerprints: dict[str, str]
+    pair_seqs: tuple[int, ...]
 
 
 async def gather(session: AsyncSession, registry: Registry, request: AgreementIn) -> Gathered:
@@ -59,13 +64,13 @@ async def gather(session: AsyncSession, registry: Registry, request: AgreementIn
         replayed = await replay_certificate(session, registry, request.calibration, dataset, keys)
     certified = () if replayed is None else replayed.judges
     judges = _wanted(registry, dataset, request.judges, [j.spec.name for j in certified])
-    table = await load_table(session, dataset, keys, judges)
+    table = await load_table(session, dataset, keys, judges, with_failures=True)
     if not request.judges:
         judges, table = _with_scores(judges, table, dataset)
     panel = Panel(
         groups=np.array([key.group for key in keys], dtype=object).astype(np.str_),
         people=people_of(keys, votes),
-        judged=_judged(keys, judges, table),
+        judged=_judged(keys, judges, table, own_models(request.own, judges)),
         cascade=await _cascade(session, dataset, keys, replayed),
         slices=_slices(keys, request.group_by),
     )
@@ -75,6 +80,7 @@ async def gather(session: AsyncSession, registry: Registry, request: AgreementIn
         label_set_hash=label_sets.label_set_hash(keys, votes),
         calibration=None if replayed is None else replayed.certificate.id,
         fingerprints={j.spec.name: j.spec.fingerprint for j in (*certified, *judges)},
+        pair_seqs=tuple(key.seq for key in keys),
     )
 
 
@@ -116,17 +122,19 @@ def _with_scores(
     return [judges[column] for column in kept], table.columns(kept)
 
 
-def _judged(keys: Sequence[PairKey], judges: Sequence[Judge], table: ScoreTable) -> Judged:
-    flagged = [
-        [isinstance(judge, RecordsUnderName) and key.id in judge.flagged for judge in judges]
-        for key in keys
-    ]
-    trained = [[key.prompt_hash in judge.spec.training_prompts for judge in judges] for key in keys]
+def _judged(
+    keys: Sequence[PairKey], judges: Sequence[Judge], table: ScoreTable, own: Sequence[Models]
+) -> Judged:
+    flags = [judge.flagged if isinstance(judge, RecordsUnderName) else set() for judge in judges]
+    trained = [judge.spec.training_prompts for judge in judges]
+    flagged = [[key.id in ids for ids in flags] for key in keys]
+    was_trained = [[key.prompt_hash in prompts for prompts in trained] for key in keys]
     shape = (len(keys), len(judges))
     return judged_of(
         table,
         np.array(flagged, dtype=np.bool_).reshape(shape),
-        np.array(trained, dtype=np.bool_).reshape(shape),
+        np.array(was_trained, dtype=np.bool_).reshape(shape),
+        own_sides(keys, own),
     )
 
 

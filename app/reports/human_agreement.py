@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.reports.panel import People
+from app.reports.difficulty import DIFFICULTIES, difficulty_of
+from app.reports.panel import LABELS, People
 from calibration.agreement import (
+    agreement_rate,
     cohens_kappa,
     fleiss_kappa,
+    gwets_ac1,
     krippendorffs_alpha,
     leave_one_out_agreement,
     percent_agreement,
 )
-from calibration.labels import MISSING
+from calibration.labels import MISSING, A, B
 from calibration.resampling import ClusterBootstrap
 
 IntArray = npt.NDArray[np.int64]
@@ -41,6 +44,12 @@ def human_agreement(people: People, bootstrap: ClusterBootstrap) -> dict[str, An
         "leave_one_out_agreement": asdict(leave_one_out_agreement(counts, bootstrap)),
         "krippendorff_alpha": asdict(krippendorffs_alpha(counts, bootstrap)),
         "fleiss_kappa": asdict(fleiss_kappa(counts, bootstrap)),
+        "gwets_ac1": asdict(gwets_ac1(counts, bootstrap)),
+        "krippendorff_alpha_without_ties": asdict(krippendorffs_alpha(counts[:, :2], bootstrap)),
+        "fleiss_kappa_without_ties": asdict(fleiss_kappa(counts[:, :2], bootstrap)),
+        "gwets_ac1_without_ties": asdict(gwets_ac1(counts[:, :2], bootstrap)),
+        "confusion": _confusion(counts),
+        "difficulty": _difficulty(counts),
         "annotator_pairs": _annotator_pairs(people, bootstrap),
     }
 
@@ -57,11 +66,32 @@ def _annotator_pairs(people: People, bootstrap: ClusterBootstrap) -> list[dict[s
             continue
         both = (ratings[one] != MISSING) & (ratings[other] != MISSING)
         resamples = bootstrap.take(both) if n >= LEAST_FOR_INTERVAL else None
-        kappa = asdict(cohens_kappa(ratings[one][both], ratings[other][both], resamples))
-        kappa["confidence_level"] = bootstrap.confidence_level
+        first, second = ratings[one][both], ratings[other][both]
+        figures = {
+            "cohens_kappa": cohens_kappa(first, second, resamples),
+            "agreement": agreement_rate(first, second, resamples),
+            "agreement_without_ties": agreement_rate(first, second, resamples, among=(A, B)),
+        }
+        level = bootstrap.confidence_level
+        shown = {name: {**asdict(e), "confidence_level": level} for name, e in figures.items()}
         names = [people.annotators[one], people.annotators[other]]
-        found.append({"annotators": names, "n": n, "cohens_kappa": kappa})
+        found.append({"annotators": names, "n": n, **shown})
     return found
+
+
+def _confusion(counts: IntArray) -> dict[str, dict[str, int]]:
+    """Pairs of votes on one pair, both ways round: what one person said, and what another."""
+    together = counts.T @ counts - np.diag(counts.sum(axis=0))
+    return {
+        name: dict(zip(LABELS, map(int, row), strict=True))
+        for name, row in zip(LABELS, together, strict=True)
+    }
+
+
+def _difficulty(counts: IntArray) -> dict[str, int]:
+    """How many pairs are how hard, by the margin of the votes."""
+    place = difficulty_of(counts)
+    return {name: int((place == number).sum()) for number, name in enumerate(DIFFICULTIES)}
 
 
 def _ratings(people: People) -> IntArray:

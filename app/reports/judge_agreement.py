@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.reports.panel import Judged, People
-from calibration.agreement import agreement_rate, cohens_kappa, confusion, fleiss_kappa
+from app.reports.panel import Judged, People, confusion_of
+from calibration.agreement import agreement_rate, cohens_kappa, fleiss_kappa
 from calibration.bias import position_consistency
 from calibration.estimate import Estimate
 from calibration.labels import MISSING, N_LABELS, TIE, A, B, mirrored
@@ -18,8 +18,6 @@ from calibration.resampling import ClusterBootstrap, estimate_share
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-
-_LABELS = ("a", "b", "tie")
 
 
 def judge_agreement(
@@ -39,7 +37,7 @@ def judge_agreement(
         "cohens_kappa_three_way": asdict(cohens_kappa(three_way, label, bootstrap)),
         "coverage": n / len(label) if len(label) else None,
         **_reliability(people, judged, column),
-        "confusion": _confusion(three_way, label, judged.has_failed[:, column]),
+        "confusion": confusion_of(three_way, label, {"failed": judged.has_failed[:, column]}),
         "failures": int(judged.has_failed[:, column].sum()),
         "seen_in_training": int(judged.was_trained[:, column].sum()),
     }
@@ -122,16 +120,6 @@ def _reliability(people: People, judged: Judged, column: int) -> dict[str, Any]:
         "brier_score": figures.brier_score,
         "auroc": figures.auroc,
         "auprc": figures.auprc,
-    }
-
-
-def _confusion(human: IntArray, label: IntArray, failed: BoolArray) -> dict[str, dict[str, int]]:
-    """Counts by what people said (outer) and what the judge said (inner)."""
-    table = confusion(human, label)
-    lost = [int((failed & (human == code)).sum()) for code in range(N_LABELS)]
-    return {
-        name: {**dict(zip(_LABELS, map(int, row), strict=True)), "failed": lost[code]}
-        for code, (name, row) in enumerate(zip(_LABELS, table, strict=True))
     }
 
 

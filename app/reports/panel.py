@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from app.datasets.service import PairKey, Vote
 from app.scoring import ScoreTable
+from calibration.agreement import confusion
 from calibration.confidence import preference
 from calibration.labels import (
     MISSING,
@@ -25,7 +26,9 @@ from calibration.labels import (
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+Counts = dict[str, dict[str, int]]
 
+LABELS: Final = ("a", "b", "tie")
 _CODES = {"a": A, "b": B, "tie": TIE}
 _DECIMALS = 12
 
@@ -81,7 +84,9 @@ class Judged:
     `first` and `second` are the labels by the order shown, mapped to the pair as posted.
     `confidence` is that of a or b, .5 where neither is preferred. `is_flagged` marks records that
     say no more than that the two orders disagreed; `was_trained` pairs whose prompt the judge
-    knows from its training.
+    knows from its training. `failure` numbers the kind among `FailureKind`; `cost` is in USD, NaN
+    where unknown; `own_side` is the response that the judge's own model wrote, `A` or `B`,
+    `MISSING` where it wrote neither or both.
     """
 
     names: tuple[str, ...]
@@ -94,6 +99,9 @@ class Judged:
     has_failed: BoolArray
     is_flagged: BoolArray
     was_trained: BoolArray
+    failure: npt.NDArray[np.int8]
+    cost: FloatArray
+    own_side: IntArray
 
     def take(self, members: BoolArray) -> Judged:
         """Return some of the pairs."""
@@ -123,6 +131,25 @@ class Cascade:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """What can be counted of the two responses, NaN for a battle, which has none.
+
+    `longer` is the length of a minus that of b in characters, `marked` the same of their marks of
+    layout (headings, list items, bold words, code blocks). `length_ratio` is the shorter length
+    over the longer one, `overlap` the share of words in common; both lie in [0, 1].
+    """
+
+    longer: FloatArray
+    marked: FloatArray
+    length_ratio: FloatArray
+    overlap: FloatArray
+
+    def take(self, members: BoolArray) -> Texts:
+        """Return some of the pairs."""
+        return Texts(*(getattr(self, f.name)[members] for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Panel:
     """The pairs in scope with all that was said of them; `slices` names each pair's slice."""
 
@@ -131,6 +158,7 @@ class Panel:
     judged: Judged
     cascade: Cascade | None
     slices: npt.NDArray[Any] | None = None
+    texts: Texts | None = None
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -143,6 +171,7 @@ class Panel:
             self.people.take(members),
             self.judged.take(members),
             None if self.cascade is None else self.cascade.take(members),
+            texts=None if self.texts is None else self.texts.take(members),
         )
 
 
@@ -163,7 +192,9 @@ def people_of(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> P
     )
 
 
-def judged_of(table: ScoreTable, is_flagged: BoolArray, was_trained: BoolArray) -> Judged:
+def judged_of(
+    table: ScoreTable, is_flagged: BoolArray, was_trained: BoolArray, own_side: IntArray
+) -> Judged:
     """Turn scores into labels: the most probable of a, b and tie, a tie where a equals b."""
     said = preference(table.p_a, table.p_tie, ties="class")
     between = preference(table.p_a, table.p_tie, ties="exclude")
@@ -179,7 +210,28 @@ def judged_of(table: ScoreTable, is_flagged: BoolArray, was_trained: BoolArray) 
         has_failed=table.has_failed,
         is_flagged=is_flagged,
         was_trained=was_trained,
+        failure=table.failure,
+        cost=table.cost_usd,
+        own_side=own_side,
     )
+
+
+def confusion_of(human: IntArray, label: IntArray, lost: Mapping[str, BoolArray]) -> Counts:
+    """Count pairs by what people said (outer) and what a judge or a cascade said (inner).
+
+    Args:
+        human: Codes of people's labels, shape (n,).
+        label: Codes of the other's.
+        lost: Why there is no label, each with its mask of pairs.
+    """
+    table = confusion(human, label)
+    return {
+        name: {
+            **dict(zip(LABELS, map(int, row), strict=True)),
+            **{why: int((mask & (human == code)).sum()) for why, mask in lost.items()},
+        }
+        for code, (name, row) in enumerate(zip(LABELS, table, strict=True))
+    }
 
 
 def _order_labels(shown: FloatArray, p_tie: FloatArray) -> IntArray:

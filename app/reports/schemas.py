@@ -11,21 +11,79 @@ from app.names import Name
 Names = Annotated[str, Field(min_length=1, max_length=20_000)]
 
 
-class AgreementIn(BaseModel):
-    """Whose agreement is reported, and on which pairs."""
+class _OnPairs(BaseModel):
+    """Which pairs are looked at, and how intervals are made."""
 
     model_config = ConfigDict(extra="forbid")
     dataset: Name = Field(description="id or name of the dataset")
     calibration: Name | None = Field(
         None, description="the certificate whose cascade is reported, too"
     )
+    part: Name | None = Field(
+        None, description="side:fraction:seed of a split by group", examples=["test:0.5:0"]
+    )
+    own: list[Names] = Field(
+        [],
+        max_length=100,
+        description="judge=model: the judge wrote the responses of this model, too",
+        examples=[["gpt-4-pair=gpt-4"]],
+    )
+    epsilon: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="how much worse than a person a judge may be in the alternative annotator "
+        "test: .2 beside experts, .15 skilled people, .1 crowd workers",
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="of the resamples behind the intervals")
+    confidence_level: float = Field(0.95, gt=0, lt=1)
+
+
+class AgreementIn(_OnPairs):
+    """Whose agreement is reported, and on which pairs."""
+
     judges: list[Names] = Field(
         [], max_length=500, description="names, repeated or comma-separated; all by default"
     )
     group_by: Name | None = Field(None, description="a metadata field: a report for each value")
-    include: list[Literal["judge_pairs"]] = Field([], max_length=2)
-    part: Name | None = Field(
-        None, description="side:fraction:seed of a split by group", examples=["test:0.5:0"]
+    include: list[Literal["judge_pairs", "group_details"]] = Field([], max_length=4)
+
+
+class CardIn(BaseModel):
+    """Whose card, and in which form; by default the header `Accept` says which."""
+
+    judge: Names = Field(description="name of the judge")
+    format: Literal["json", "html"] | None = None
+
+
+class HealthIn(_OnPairs, CardIn):
+    """A judge on some pairs."""
+
+
+class HealthQuery(HealthIn):
+    """The same in a query string, beside `line.NAME=NUMBER` for each line that is moved."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class LinesQuery(CardIn):
+    """A judge of a stored report, beside `line.NAME=NUMBER`."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class HealthBody(HealthIn):
+    """The same in a body."""
+
+    lines: dict[Name, float | None] = Field(
+        {}, max_length=100, description="where lines lie instead of their defaults; null drops one"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="of the resamples behind the intervals")
-    confidence_level: float = Field(0.95, gt=0, lt=1)
+
+
+class HistoryIn(BaseModel):
+    """Whose figures are followed over time; all judges and certificates by default."""
+
+    model_config = ConfigDict(extra="forbid")
+    dataset: Name = Field(description="id or name of the dataset")
+    judge: Name | None = Field(None, description="only this judge")
+    calibration: Name | None = Field(None, description="only the cascade of this certificate")

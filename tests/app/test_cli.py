@@ -194,3 +194,37 @@ def test_rows_that_are_not_json_or_not_text_are_named(folder: Path) -> None:
     (folder / "half.jsonl").write_text('{"prompt": "x"}\n{"prompt"\n')
     result = runner.invoke(app, ["judge", "half.jsonl"])
     assert (result.exit_code, "line 2" in result.stderr) == (2, True)
+
+
+def test_a_report_by_slice_with_judges_beside_each_other() -> None:
+    run("import", "rivers.jsonl")
+    out = run("report", "rivers", "--group-by", "task", "--include", "judge_pairs")
+    assert "task lakes" in out.replace("metadata.", "")
+    assert "task rivers" in out.replace("metadata.", "")
+    assert out.count("cheap / dear") == 3
+    assert "beside a person" in out
+
+
+def test_a_judges_health_card_with_a_line_of_ones_own(folder: Path) -> None:
+    run("import", "rivers.jsonl")
+    page = folder / "card.html"
+    moved = ("--line", "agreement=0.5", "--line", "kappa=off")
+    card = run_json("report", "rivers", "--health", "dear", "--html", str(page), *moved)
+    agreement = next(line for line in card["lines"] if line["name"] == "agreement")
+    assert (agreement["line"], agreement["outcome"]) == (0.5, "pass")
+    assert "kappa" not in [line["name"] for line in card["lines"]]
+    assert page.read_text().startswith("<!doctype html>")
+    assert "lines passed" in run("report", "rivers", "--health", "dear").replace("\n", " ")
+    run("report", "rivers", "--line", "kappa=0.5", status=2)
+    run("report", "rivers", "--health", "dear", "--line", "kappa", status=2)
+    run("report", "rivers", "--health", "dear", "--line", "kapa=0.5", status=1)
+
+
+def test_a_rule_without_a_promise_shows_no_thresholds_as_if_in_use() -> None:
+    run("import", "rivers.jsonl")
+    rule = ("--judges", "cheap,dear", "--method", "published_code")
+    out = run("certify", "rivers", *rule, status=3)
+    assert "it is no promise" in " ".join(out.split())
+    assert "no thresholds passed" not in out
+    table = [line for line in out.splitlines() if line.startswith(("cheap ", "dear "))]
+    assert [line.split()[1:] for line in table] == [["-", "-"], ["-", "-"]]

@@ -203,3 +203,31 @@ def test_exact_test_keeps_its_level_where_students_does_not() -> None:
     options = AlternativeAnnotatorOptions(false_discovery_rate=0.05)
     assert wrong_rejections(draws, 20, options) <= least
     assert wrong_rejections(draws, 20, PUBLISHED) > least
+
+
+def test_annotators_of_too_few_units_are_not_tested_but_still_heard() -> None:
+    judge, ratings = panel(3, 400)
+    ratings[300:, 3] = MISSING
+    options = AlternativeAnnotatorOptions(least_units=320)
+    found = alternative_annotator_test(judge, ratings, None, options)
+    everyone = alternative_annotator_test(judge, ratings)
+    assert [one.p_value is not None for one in found.annotators] == [True, True, True, False]
+    assert found.annotators[0].judge_wins == everyone.annotators[0].judge_wins
+    alone = alternative_annotator_test(judge, ratings[:, :3], None, options)
+    assert alone.annotators[0] != found.annotators[0]
+    assert found.advantage.n < everyone.advantage.n
+
+
+def test_the_margin_is_the_mean_lead_over_people() -> None:
+    judge, ratings = panel(4)
+    bootstrap = ClusterBootstrap.over(np.arange(len(judge)), np.random.default_rng(0))
+    found = alternative_annotator_test(judge, ratings, bootstrap)
+    leads = [(one.judge_wins or 0) - (one.annotator_wins or 0) for one in found.annotators]
+    assert found.margin.value == pytest.approx(np.mean(leads))
+    poor = alternative_annotator_test(
+        np.random.default_rng(0).integers(0, 3, len(judge)), ratings, bootstrap
+    )
+    assert poor.margin.high is not None
+    assert poor.margin.high < -0.2
+    assert found.margin.low is not None
+    assert found.margin.low > -0.2

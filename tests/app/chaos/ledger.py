@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from app.batches import queries
+from app.batches import ending, queries
 from app.batches import service as batches
 from app.db import Database
 from app.jobs import leases
@@ -60,9 +60,10 @@ class Ledger:
         """End a shard as the worker does, with its batch; False where the lease is lost."""
         try:
             async with self.db.write() as session:
-                await batches.lock(session, shard.batch_seq)
-                await leases.finish(session, shard, worker, {"statuses": {"accepted": 1}})
-                await batches.finalise_if_done(session, shard.batch_seq, self.clock())
+                batch = await ending.locked(session, shard.batch_seq)
+                counts = {"statuses": {"accepted": 1}}
+                await leases.finish(session, shard, worker, counts)
+                await ending.shard_done(session, batch, counts, self.clock())
         except leases.LeaseLost:
             return False
         self.finished.append(shard.number)
@@ -73,9 +74,10 @@ class Ledger:
         retry_at = None if for_good else self.clock() + RETRY
         try:
             async with self.db.write() as session:
-                await batches.lock(session, shard.batch_seq)
+                batch = await ending.locked(session, shard.batch_seq)
                 await leases.give_up(session, shard, worker, "it broke", retry_at=retry_at)
-                await batches.finalise_if_done(session, shard.batch_seq, self.clock())
+                if for_good:
+                    await ending.shard_set_aside(session, batch, shard, "it broke", self.clock())
         except leases.LeaseLost:
             return False
         if for_good:

@@ -29,7 +29,21 @@ def _panel(agreeing_where_abstained: float, groups: int = 60) -> Panel:
     return Panel(
         groups=np.repeat(np.arange(groups), 2).astype(np.str_),
         people=People(counts, nothing, nothing, nothing, ()),
-        judged=Judged((), codes, codes, codes, np.zeros((n, 0)), false, false, false, false, false),
+        judged=Judged(
+            (),
+            codes,
+            codes,
+            codes,
+            np.zeros((n, 0)),
+            false,
+            false,
+            false,
+            false,
+            false,
+            codes.astype(np.int8),
+            np.zeros((n, 0)),
+            codes,
+        ),
         cascade=Cascade(
             ("only",),
             np.where(answered, 0, -1),
@@ -65,7 +79,22 @@ def test_judge_pairs_are_those_of_two_raters() -> None:
     label[:, 1] = np.where(rng.random(n) < 0.8, label[:, 0], label[:, 1])
     names = tuple(f"judge{j}" for j in range(k))
     flags = np.zeros((n, k), dtype=np.bool_)
-    judged = Judged(names, label, label, label, np.zeros((n, k)), flags, flags, flags, flags, flags)
+    numbers = np.zeros((n, k))
+    judged = Judged(
+        names,
+        label,
+        label,
+        label,
+        numbers,
+        flags,
+        flags,
+        flags,
+        flags,
+        flags,
+        label.astype(np.int8),
+        numbers,
+        label,
+    )
     bootstrap = ClusterBootstrap.over(rng.integers(40, size=n), np.random.default_rng(0))
     found = judge_pairs(judged, bootstrap)
     assert len(found) == 66

@@ -1,0 +1,58 @@
+"""Health cards from stored reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.errors import NotFound
+from app.identifiers import shown
+from app.models import Report
+from app.reports import service
+from app.reports.health import health_card
+from app.reports.health_lines import Lines
+from app.reports.schemas import AgreementIn, HealthIn
+from app.runtime import Runtime
+
+
+async def report_for(running: Runtime, asked: HealthIn) -> Report:
+    """Return the report that a judge's card is made from; unfinished if it takes long.
+
+    Raises:
+        TribunalError: as for an agreement report of this judge.
+    """
+    given = asked.model_dump(include=set(AgreementIn.model_fields), exclude_unset=True)
+    return await service.agreement(running, AgreementIn(**given, judges=[asked.judge]))
+
+
+def card(running: Runtime, report: Report, judge: str, lines: Lines) -> dict[str, Any]:
+    """Return a judge's card: the request's lines, else the configuration's, else the defaults.
+
+    Raises:
+        NotFound: the report has no such judge.
+    """
+    body = service.show(report)
+    figures = _figures(body, judge)
+    return {
+        "object": "health_card",
+        "report": report.id,
+        **health_card(figures, {**running.health_lines, **lines}),
+        "dataset": body["dataset"],
+        "part": body["part"],
+        "pairs": body["pairs"],
+        "labels": body["human"]["labels"],
+        "annotators": body["human"]["annotators"],
+        "confidence_level": figures["agreement"]["confidence_level"],
+        "created_at": body["created_at"],
+        "fingerprint": body["rests_on"]["fingerprints"].get(judge),
+        "rests_on": body["rests_on"],
+    }
+
+
+def _figures(body: Mapping[str, Any], judge: str) -> Mapping[str, Any]:
+    for one in body.get("judges", ()):
+        # reports of earlier versions lack what a card is made from
+        if one["judge"] == judge and "reliability" in one:
+            found: Mapping[str, Any] = one
+            return found
+    raise NotFound(f"report {body['id']} has no card of a judge {shown(judge)}")

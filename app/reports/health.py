@@ -1,0 +1,167 @@
+"""A judge's health card: its figures held against lines, each passed, failed, or open.
+
+A line is passed where the whole interval of its figure lies on the right side, failed where all of
+it lies on the wrong one; else there is not enough evidence. The lines are the user's to set; a card
+is a view of a stored report, so that moving a line computes nothing anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Figures = Mapping[str, Any]
+Sense = Literal["at_least", "at_most", "within"]
+PASS, FAIL, OPEN = "pass", "fail", "not_enough_evidence"
+_NOTHING: Final = {"value": None, "low": None, "high": None, "confidence_level": None, "n": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the card.
+
+    `sense` says on which side of it a figure is well; `within` is a distance from 0. `default`
+    holds where nobody sets another line.
+    """
+
+    name: str
+    title: str
+    sense: Sense
+    default: float
+    figure: Callable[[Figures], Figures]
+    meaning: str
+
+
+def _flips(judge: Figures) -> Figures:
+    kept = judge["position_consistency"]
+    value, low, high = (None if kept[k] is None else 1 - kept[k] for k in ("value", "high", "low"))
+    return {**kept, "value": value, "low": low, "high": high}
+
+
+def _lean(name: str) -> Callable[[Figures], Figures]:
+    def read(judge: Figures) -> Figures:
+        found: Figures = judge.get(name, {}).get("lean", _NOTHING)
+        return found
+
+    return read
+
+
+def _unanimous(judge: Figures) -> Figures:
+    rows = judge["by_difficulty"]
+    found: Figures = next(r["agreement"] for r in rows if r["difficulty"] == "unanimous")
+    return found
+
+
+def _winning_rate(judge: Figures) -> Figures:
+    found: Figures = judge["alternative_annotator"].get("winning_rate", _NOTHING)
+    return found
+
+
+WINNING_RATE: Final = "alternative_annotator"
+LINES: Final = (
+    Line("agreement", "Agreement with people", "at_least", 0.75, lambda j: j["agreement"],
+         "pairs on which people and judge both decided"),
+    Line("kappa", "Cohen's kappa with people", "at_least", 0.5, lambda j: j["cohens_kappa"],
+         "the same, corrected for chance"),
+    Line("agreement_unanimous", "Agreement where people are unanimous", "at_least", 0.85,
+         _unanimous, "pairs with two votes or more, all alike: errors here are the judge's own"),
+    Line("ceiling_difference", "Judge minus one more person, agreement", "at_least", -0.05,
+         lambda j: j["ceiling_where_decided"]["difference"],
+         "each against the majority of the other people, where the judge decided"),
+    Line("kappa_difference", "Judge minus one more person, kappa", "at_least", -0.1,
+         lambda j: j["kappa_ceiling"]["without_ties"]["difference"],
+         "kappa with one person beside that of two people"),
+    Line(WINNING_RATE, "May it replace a person?", "at_least", 0.5, _winning_rate,
+         "share of people beside whom it is not worse by epsilon (alternative annotator test)"),
+    Line("order_flip_rate", "Verdicts that change with the order", "at_most", 0.2, _flips,
+         "pairs whose label is another one when the responses change places"),
+    Line("position_lean", "Lean to the response shown first", "within", 0.1,
+         lambda j: j["position"]["lean"], "share for the first minus share for the second"),
+    Line("length_lean", "Lean to the longer response", "within", 0.1, _lean("length"),
+         "how much more often than people it chooses the longer one"),
+    Line("style_lean", "Lean to lists, headings, bold words", "within", 0.1, _lean("style"),
+         "the same for the response with more of them"),
+    Line("self_preference", "Lean to its own responses", "within", 0.1, _lean("self_preference"),
+         "the same for the response that its own model wrote"),
+    Line("calibration_error", "Expected calibration error", "at_most", 0.1,
+         lambda j: j["reliability"]["expected_calibration_error"],
+         "how far confidence and agreement lie apart"),
+    Line("failure_share", "Pairs it gives nothing for", "at_most", 0.05,
+         lambda j: j["failure_share"], "refused, timed out, or could not be parsed"),
+)  # fmt: skip
+NAMES: Final = tuple(line.name for line in LINES)
+
+
+def health_card(judge: Figures, lines: Mapping[str, float | None]) -> dict[str, Any]:
+    """Hold one judge's figures against lines.
+
+    Args:
+        judge: The judge's part of a report, with its details.
+        lines: Where a line lies instead of its default; None leaves it out.
+    """
+    held = [
+        _held(line, lines.get(line.name, line.default), judge)
+        for line in LINES
+        if lines.get(line.name, line.default) is not None
+    ]
+    seen = [one for one in held if one["figure"]["n"]]
+    outcomes = Counter(one["outcome"] for one in seen)
+    return {
+        "judge": judge["judge"],
+        "outcome": _outcome(outcomes),
+        "counts": {name: outcomes[name] for name in (PASS, FAIL, OPEN)},
+        "without_data": [one["name"] for one in held if not one["figure"]["n"]],
+        "lines": held,
+        "figures": dict(judge),
+    }
+
+
+def _held(line: Line, at: float | None, judge: Figures) -> dict[str, Any]:
+    assert at is not None
+    figure = line.figure(judge)
+    outcome = outcome_of(figure, line.sense, at)
+    if line.name == WINNING_RATE:
+        outcome = _replaces_a_person(judge["alternative_annotator"], at)
+    return {
+        "name": line.name,
+        "title": line.title,
+        "meaning": line.meaning,
+        "sense": line.sense,
+        "line": at,
+        "figure": dict(figure),
+        "outcome": outcome,
+    }
+
+
+def outcome_of(figure: Figures, sense: Sense, line: float) -> str:
+    """Return on which side of a line the whole interval of a figure lies, if it does."""
+    low, high = figure["low"], figure["high"]
+    if low is None or high is None:
+        return OPEN
+    least, most = {
+        "at_least": (line, float("inf")),
+        "at_most": (float("-inf"), line),
+        "within": (-line, line),
+    }[sense]
+    if least <= low and high <= most:
+        return PASS
+    return FAIL if high < least or low > most else OPEN
+
+
+def _replaces_a_person(test: Figures, line: float) -> str:
+    """The test has its own evidence: who did not pass may have been tested on too few pairs."""
+    rate, margin = test.get("winning_rate", _NOTHING), test.get("margin", _NOTHING)
+    if rate["n"] < test.get("least_annotators", 1):
+        return OPEN
+    if rate["value"] >= line:
+        return PASS
+    is_worse = margin["high"] is not None and margin["high"] < -test["epsilon"]
+    return FAIL if is_worse else OPEN
+
+
+def _outcome(outcomes: Mapping[str, int]) -> str:
+    if outcomes.get(FAIL):
+        return FAIL
+    return OPEN if outcomes.get(OPEN) or not outcomes.get(PASS) else PASS
