@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Float,
     Row,
     Select,
     String,
     Table,
     Text,
+    and_,
     column,
     distinct,
     func,
@@ -177,13 +180,16 @@ async def seqs_by_position(
 
 
 async def vote_rows(
-    session: AsyncSession, dataset_seq: int, criterion: str | None
+    session: AsyncSession, dataset_seq: int, criterion: str | None, as_of: datetime | None = None
 ) -> Sequence[Row[Any]]:
-    """Return the current labels of a dataset in the order they came."""
+    """Return the labels of a dataset that are current, or were, in the order they came."""
+    is_current: ColumnElement[bool] = Label.replaced_at.is_(None)
+    if as_of is not None:
+        is_current = and_(Label.created_at <= as_of, or_(is_current, Label.replaced_at > as_of))
     query = (
         select(Label.pair_seq, Label.annotator, Label.label, Label.criterion, Label.details)
         .join(PairRow, PairRow.seq == Label.pair_seq)
-        .where(PairRow.dataset_seq == dataset_seq, Label.replaced_at.is_(None))
+        .where(PairRow.dataset_seq == dataset_seq, is_current)
         .order_by(Label.seq)
     )
     if criterion is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -105,11 +106,17 @@ async def read_pairs(
 
 
 async def votes(
-    session: AsyncSession, dataset: Dataset, criterion: str | None = "overall"
+    session: AsyncSession,
+    dataset: Dataset,
+    criterion: str | None = "overall",
+    as_of: datetime | None = None,
 ) -> dict[int, list[Vote]]:
-    """Return the current votes by `pair_seq`, in the order they came; None = every criterion."""
+    """Return the votes by `pair_seq`, in the order they came.
+
+    Those that are current, or were at the moment `as_of`; of one criterion, None = of every one.
+    """
     found: defaultdict[int, list[Vote]] = defaultdict(list)
-    for row in await queries.vote_rows(session, dataset.seq, criterion):
+    for row in await queries.vote_rows(session, dataset.seq, criterion, as_of):
         found[row.pair_seq].append(vote_from_row(row))
     return dict(found)
 
