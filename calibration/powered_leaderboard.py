@@ -1,14 +1,11 @@
 """Leaderboards from verdicts everywhere, corrected by the labels there are.
 
-Ratings are prediction-powered win rates or Bradley-Terry strengths. Rank sets come from intervals
-that hold for all models together (each at the level 1 - error / models): a model is below those
-whose whole interval lies above its own. That is wider than comparing pairs of models, and needs
-nothing about how estimates of different models go together.
+Ratings are prediction-powered win rates or Bradley-Terry strengths; `calibration.powered_ranks` says
+where their rank sets come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,6 +18,7 @@ from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.human_labels import HumanLabels, labelled_sample
+from calibration.powered_ranks import ranks_of_differences, ranks_of_intervals, shared_level
 from calibration.predicted_comparisons import ModelWinRate, model_win_rates
 from calibration.prediction_powered_strengths import (
     PredictionPoweredStrengths,
@@ -85,7 +83,7 @@ class PoweredLeaderboard:
         prediction_weight: How much predictions count, for strengths; None for win rates, where
             every model has its own.
         effective_labels: How many labels alone would be worth as much, for strengths.
-        is_rankable: Whether any two models can be told apart.
+        rank_rule: What the rank sets come from.
     """
 
     rows: tuple[PoweredRow, ...]
@@ -96,16 +94,16 @@ class PoweredLeaderboard:
     are_abstentions_audited: bool
     prediction_weight: float | None
     effective_labels: float | None
-    is_rankable: bool
+    rank_rule: Literal["differences", "intervals"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Rated:
-    """Estimates by model at the level asked for, and limits that hold for all of them together."""
+    """Estimates by model at the level asked for, and ranks that hold for all of them together."""
 
     rating: tuple[Estimate, ...]
     human_only: tuple[Estimate | None, ...]
-    limits: tuple[Estimate, ...]
+    sets: RankSets
     strengths: PredictionPoweredStrengths | None = None
 
 
@@ -154,7 +152,7 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
         is_audited,
         None if powered is None else powered.prediction_weight,
         None if powered is None else powered.effective_labels,
-        any(row.rank_low > 1 for row in rows),
+        "differences" if powered is not None and powered.interval == "sandwich" else "intervals",
     )
 
 
@@ -188,10 +186,6 @@ def _is_audited(predicted: Comparisons, labels: HumanLabels) -> bool:
     return True
 
 
-def _shared_level(confidence_level: float, n_models: int) -> float:
-    return 1 - (1 - confidence_level) / max(n_models, 1)
-
-
 def _win_rates(
     predicted: Comparisons,
     labels: HumanLabels,
@@ -200,7 +194,7 @@ def _win_rates(
     *,
     is_audited: bool,
 ) -> _Rated:
-    level = _shared_level(confidence_level, len(predicted.models))
+    level = shared_level(confidence_level, len(predicted.models))
     own, limits = (
         model_win_rates(predicted, labels, are_abstentions_audited=is_audited, confidence_level=one)
         for one in (confidence_level, level)
@@ -211,14 +205,11 @@ def _win_rates(
         is_own = row.model == baseline
         found.append(fixed if is_own else _rate(row, confidence_level))
         human_only.append(fixed if is_own else _alone(row))
-    return _Rated(
-        tuple(found),
-        tuple(human_only),
-        tuple(
-            Estimate(0.5, 0.5, 0.5, level, 0) if row.model == baseline else _rate(row, level)
-            for row in limits
-        ),
-    )
+    sure = [
+        Estimate(0.5, 0.5, 0.5, level, 0) if row.model == baseline else _rate(row, level)
+        for row in limits
+    ]
+    return _Rated(tuple(found), tuple(human_only), ranks_of_intervals(sure))
 
 
 def _rate(row: ModelWinRate, confidence_level: float) -> Estimate:
@@ -241,23 +232,27 @@ def _strengths(
     confidence_level: float,
     rng: np.random.Generator | None,
 ) -> _Rated:
-    level = _shared_level(confidence_level, len(predicted.models))
-    own, limits = (
-        prediction_powered_strengths(predicted, labels, confidence_level=one, rng=rng)
-        for one in (confidence_level, level)
+    found = prediction_powered_strengths(
+        predicted, labels, confidence_level=confidence_level, rng=rng
     )
+    if found.interval == "sandwich":
+        sets = ranks_of_differences(predicted, labels, found)
+    else:
+        level = shared_level(confidence_level, len(predicted.models))
+        sure = prediction_powered_strengths(predicted, labels, confidence_level=level, rng=rng)
+        sets = ranks_of_intervals([row.log_strength for row in sure.rows])
     return _Rated(
-        tuple(row.log_strength for row in own.rows),
-        tuple(row.human_only for row in own.rows),
-        tuple(row.log_strength for row in limits.rows),
-        own,
+        tuple(row.log_strength for row in found.rows),
+        tuple(row.human_only for row in found.rows),
+        sets,
+        found,
     )
 
 
 def _rows(predicted: Comparisons, rated: _Rated, rates: _Rated) -> tuple[PoweredRow, ...]:
     filled = replace(predicted, score=np.nan_to_num(predicted.score, nan=0.5))
     record, value = count_records(filled), np.array([_place(one) for one in rated.rating])
-    rank, sets = ranks(value), ranks_of_intervals(rated.limits)
+    rank, sets = ranks(value), rated.sets
     shares = strength_shares(value).tolist() if rated.strengths is not None else None
     return tuple(
         PoweredRow(
@@ -285,11 +280,3 @@ def _place(rating: Estimate) -> float:
     if rating.low is None or rating.high is None:
         return float("nan")
     return (rating.low + rating.high) / 2
-
-
-def ranks_of_intervals(limits: Sequence[Estimate]) -> RankSets:
-    """Rank sets from intervals that hold together; one without ends may lie anywhere."""
-    low = np.array([-np.inf if one.low is None else one.low for one in limits])
-    high = np.array([np.inf if one.high is None else one.high for one in limits])
-    is_above = low[:, None] > high[None, :]
-    return RankSets(1 + is_above.sum(axis=0), len(limits) - is_above.sum(axis=1))

@@ -47,7 +47,7 @@ def rankable(
         "rankable": why is None,
         "not_rankable_because": why,
         "ranking_test": {
-            "test": _INTERVALS if intervals == "simultaneous" else _STEP_DOWN,
+            "test": _INTERVALS if intervals == "intervals" else _STEP_DOWN,
             "confidence_level": confidence_level,
             "model_pairs": pairs,
             "told_apart": told_apart,

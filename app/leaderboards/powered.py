@@ -52,7 +52,7 @@ def powered_standings(table: Table, members: BoolArray) -> dict[str, Any]:
     links = connected(replace(predicted, score=np.nan_to_num(predicted.score, nan=0.5)))
     return {
         "rows": [powered_row_of(row, silence) for row in board.rows],
-        **rankable(board.rows, "simultaneous", table.request.confidence_level),
+        **rankable(board.rows, board.rank_rule, table.request.confidence_level),
         "components": links.components,
         "prediction_powered": _powered(board),
         "log_tie": None,
