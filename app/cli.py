@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from app import cli_admin, cli_canaries, cli_judging, cli_tables
+from app import cli_admin, cli_canaries, cli_judging, cli_leaderboards, cli_tables
 from app.cli_arguments import cascade_of, given, numbers_of, one_of, part_of, stem_of
 from app.cli_console import (
     EXIT_FAILED_ROWS,
@@ -142,31 +142,6 @@ def plan(
 
 
 @app.command()
-def leaderboard(
-    dataset: DatasetArgument,
-    source: Annotated[str, typer.Option(help="human, cascade or judge:NAME")] = "human",
-    calibration: Calibration = None,
-    method: str = "bradley_terry",
-    ties: Annotated[str | None, typer.Option(help="half or exclude")] = None,
-    votes: Annotated[str | None, typer.Option(help="each, majority or mean_sign")] = None,
-    baseline: str | None = None,
-    group_by: str | None = None,
-    part: PartOption = None,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Rank the models of a dataset, with intervals."""
-    request = given(
-        dataset=dataset, source=source, calibration=calibration, method=method, ties=ties,
-        votes=votes, baseline=baseline, group_by=group_by, part=part_of(part),
-    )  # fmt: skip
-    with open_tribunal(server, key) as tribunal:
-        board = tribunal.leaderboard(**request)
-    Console(as_json).show(board, cli_tables.leaderboard)
-
-
-@app.command()
 def report(
     dataset: DatasetArgument,
     calibration: Calibration = None,
@@ -199,6 +174,7 @@ def _import(
 
 
 cli_judging.add_to(app)
+cli_leaderboards.add_to(app)
 cli_canaries.add_to(app)
 cli_admin.add_to(app)
 

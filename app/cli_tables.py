@@ -7,12 +7,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from app.cli_cells import estimate_text as _estimate
+from app.cli_cells import new_table as _table
+from app.cli_cells import number_text as _number
+from app.cli_cells import percent as _percent
+from app.cli_cells import value_of as _value
 from app.cli_console import rejections
 
 Body = Mapping[str, Any]
-_NAME_WIDTH = 10
 _EMBEDDED = "none: the embedded judge alone"
 
 
@@ -156,27 +159,6 @@ def batch(console: Console, body: Body) -> None:
     _troubles(console, body)
 
 
-def leaderboard(console: Console, body: Body) -> None:
-    """Show models by rank, with intervals."""
-    table = _table("model", "rank", "rating", "win rate", "pairs", "w/l/t")
-    for row in body["rows"]:
-        ranks = str(row["rank"])
-        if row["rank_low"] != row["rank_high"]:
-            ranks += f" ({row['rank_low']}-{row['rank_high']})"
-        table.add_row(
-            escape(row["model"]),
-            ranks,
-            _estimate(row["rating"]),
-            _estimate(row["win_rate"]),
-            str(row["pairs"]),
-            f"{_number(row['wins'])}/{_number(row['losses'])}/{_number(row['ties'])}",
-        )
-    console.print(table)
-    console.print(
-        f"{body['method']} over {body['pairs']} pairs, {body['abstained']} abstained ({body['id']})"
-    )
-
-
 def report(console: Console, body: Body) -> None:
     """Show agreement of people, judges and cascade."""
     human = body["human"]
@@ -211,48 +193,6 @@ def _cascade(console: Console, found: Body) -> None:
         f"{_percent(found['relative_cost'])}; {found['excluded_calibration_pairs']} pairs of the "
         "calibration left out"
     )
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        is_name = number == 0
-        table.add_column(
-            column,
-            justify="left" if is_name else "right",
-            overflow="fold",
-            no_wrap=not is_name,
-            min_width=_NAME_WIDTH if is_name else None,
-        )
-    return table
-
-
-def _estimate(estimate: Any) -> str:
-    value = _value(estimate)
-    if value is None:
-        return "-"
-    if estimate["low"] is None or estimate["high"] is None:
-        return _short(value)
-    return f"{_short(value)} \\[{_short(estimate['low'])}, {_short(estimate['high'])}]"
-
-
-def _short(value: float) -> str:
-    """Three decimals; a leading zero says nothing and costs a column."""
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 else text
-
-
-def _value(estimate: Any) -> float | None:
-    value: float | None = estimate["value"] if isinstance(estimate, Mapping) else estimate
-    return value
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}%"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
 
 
 def _some(names: Sequence[str]) -> str:
