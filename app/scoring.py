@@ -30,6 +30,7 @@ from judges.types import FailureKind, Pair, Score
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 _CHUNK = 500
+_ROWS = 20_000
 
 
 def is_recorded(spec: JudgeSpec) -> bool:
@@ -159,19 +160,36 @@ class ScoreTable:
 async def load_table(
     session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey], judges: Sequence[Judge]
 ) -> ScoreTable:
-    """Return what is stored of these judges on these pairs of one dataset; asks nobody."""
-    recorded = await _recorded(session, dataset, judges)
-    columns = [
-        await _recorded_column(judge, keys, recorded)
-        if is_recorded(judge.spec)
-        else await _live_column(session, judge.spec, keys)
-        for judge in judges
-    ]
-    return _table(tuple(judge.spec.name for judge in judges), columns, len(keys))
+    """Return what is stored of these judges on these pairs of one dataset; asks nobody.
+
+    Scores become numbers some pairs at a time, so that a million of them fit.
+    """
+    names = tuple(judge.spec.name for judge in judges)
+    parts = []
+    for start in range(0, max(len(keys), 1), _ROWS):
+        some = keys[start : start + _ROWS]
+        recorded = await _recorded(session, dataset, judges, some)
+        columns = [
+            await _recorded_column(judge, some, recorded)
+            if is_recorded(judge.spec)
+            else await _live_column(session, judge.spec, some)
+            for judge in judges
+        ]
+        parts.append(_table(names, columns, len(some)))
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _joined(parts: Sequence[ScoreTable]) -> ScoreTable:
+    arrays: dict[str, Any] = {
+        f.name: np.concatenate([getattr(part, f.name) for part in parts])
+        for f in fields(ScoreTable)
+        if f.name != "judges"
+    }
+    return ScoreTable(judges=parts[0].judges, **arrays)
 
 
 async def _recorded(
-    session: AsyncSession, dataset: Dataset, judges: Sequence[Judge]
+    session: AsyncSession, dataset: Dataset, judges: Sequence[Judge], keys: Sequence[PairKey]
 ) -> Mapping[int, Mapping[str, Score]]:
     patterns = [
         pattern
@@ -179,7 +197,10 @@ async def _recorded(
         if is_recorded(judge.spec)
         for pattern in judge.spec.scored_by.get("members", [escape(judge.spec.name)])
     ]
-    return await datasets.recorded_scores(session, dataset, patterns) if patterns else {}
+    if not patterns or not keys:
+        return {}
+    seqs = [key.seq for key in keys]
+    return await datasets.recorded_scores(session, dataset, patterns, (min(seqs), max(seqs)))
 
 
 async def _recorded_column(

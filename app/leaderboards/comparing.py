@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.datasets.service import PairKey, Vote
+from app.errors import Unprocessable
 from app.judgments.replay import Replay
 from app.leaderboards.schemas import Votes
 from app.scoring import ScoreTable
@@ -72,11 +73,19 @@ def labelled(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]], rule:
     else:
         labels = plurality(counts) if rule == "majority" else mean_sign(counts)
         value = np.where(labels == MISSING, 0.5, _POINTS[labels])
-    declared = [key.metadata.get("label_probability") for key in keys]
-    probability = None
-    if any(one is not None for one in declared):
-        probability = np.array([1.0 if one is None else one for one in declared], dtype=np.float64)
-    return Labelled(np.where(n > 0, value, np.nan), probability)
+    return Labelled(np.where(n > 0, value, np.nan), _label_probability(keys))
+
+
+def _label_probability(keys: Sequence[PairKey]) -> FloatArray | None:
+    declared = [key.metadata.get("label_probability", 1.0) for key in keys]
+    if any(
+        isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p <= 1 for p in declared
+    ):
+        raise Unprocessable.field(
+            ["dataset"], "metadata.label_probability must lie between 0 and 1 on every pair"
+        )
+    probability = np.array(declared, dtype=np.float64)
+    return probability if probability.size and np.ptp(probability) else None
 
 
 def _cast(
