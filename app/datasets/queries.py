@@ -180,11 +180,8 @@ async def seqs_by_position(
     session: AsyncSession, dataset_seq: int, first: int, last: int
 ) -> dict[int, int]:
     """Return the seq of every pair at positions `[first, last)`."""
-    query = select(PairRow.position, PairRow.seq).where(
-        PairRow.dataset_seq == dataset_seq,
-        PairRow.position >= first,
-        PairRow.position < last,
-    )
+    inside = (PairRow.position >= first, PairRow.position < last)
+    query = select(PairRow.position, PairRow.seq).where(PairRow.dataset_seq == dataset_seq, *inside)
     return {row.position: row.seq for row in await session.execute(query)}
 
 
@@ -208,11 +205,11 @@ def _votes_of(dataset_seq: int) -> Select[Any]:
     return joined.where(of_dataset).order_by(Label.seq)
 
 
-async def original_vote_rows(session: AsyncSession, dataset: Dataset) -> Sequence[Row[Any]]:
+async def original_vote_rows(session: AsyncSession, dataset: Dataset) -> list[Row[Any]]:
     """Return the labels that came with the import, in the order they came."""
     at_import = Label.created_at <= dataset.created_at
     query = _votes_of(dataset.seq).where(Label.criterion == "overall", at_import)
-    return (await session.execute(query)).all()
+    return list(await session.execute(query))
 
 
 async def votes_on(session: AsyncSession, seqs: Sequence[int]) -> list[Row[Any]]:
