@@ -68,13 +68,15 @@ def rank_by_criteria(
     used = [_without_ties(one) if chosen.ties == "exclude" else one for one in criteria]
     _check_models(used)
     found = [score_models(one.comparisons, chosen, one.bootstrap) for one in used]
-    counted = weights > 0  # a resample without a value by a criterion of weight 0 is still one
     own = tuple(
         leaderboard_of(one.comparisons, chosen, scores, one.bootstrap)
         for one, scores in zip(used, found, strict=True)
     )
-    mean = _mean([found[c] for c in np.flatnonzero(counted)], weights[counted])
-    joined = leaderboard_of(_joined(used), chosen, mean, _joined_groups(used))
+    # what weighs nothing is no evidence, and its resamples without a value spoil none
+    counted = np.flatnonzero(weights).tolist()
+    mean = _mean([found[place] for place in counted], weights[counted])
+    heard = [used[place] for place in counted]
+    joined = leaderboard_of(_joined(heard), chosen, mean, _joined_groups(heard))
     return CriteriaLeaderboard(joined, own)
 
 
