@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from glob import escape
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -70,12 +69,7 @@ async def _recorded_judge(session: AsyncSession, dataset: Dataset, name: str) ->
         raise Unprocessable.field(
             loc, f"{name!r} is neither configured nor recorded in {dataset.name!r} ({known})"
         )
-    recorded = await datasets.recorded_scores(session, dataset, [escape(name)])
-    fingerprints = {
-        scores[name].fingerprint
-        for scores in recorded.values()
-        if name in scores and scores[name].failure is None
-    }
+    fingerprints = await datasets.recorded_fingerprints(session, dataset, name)
     if len(fingerprints) > 1:
         raise Unprocessable.field(
             loc,

@@ -20,6 +20,7 @@ from app import (
     cli_gate,
     cli_judging,
     cli_labels,
+    cli_leaderboards,
     cli_reports,
     cli_tables,
 )
@@ -34,7 +35,6 @@ from app.cli_console import (
 )
 from app.cli_opening import Key, Server, open_tribunal
 from app.cli_options import (
-    Calibration,
     Cascade,
     DatasetArgument,
     DatasetOrResume,
@@ -150,31 +150,6 @@ def plan(
     Console(as_json).show(planned, cli_tables.plan)
 
 
-@app.command()
-def leaderboard(
-    dataset: DatasetArgument,
-    source: Annotated[str, typer.Option(help="human, cascade or judge:NAME")] = "human",
-    calibration: Calibration = None,
-    method: str = "bradley_terry",
-    ties: Annotated[str | None, typer.Option(help="half or exclude")] = None,
-    votes: Annotated[str | None, typer.Option(help="each, majority or mean_sign")] = None,
-    baseline: str | None = None,
-    group_by: str | None = None,
-    part: PartOption = None,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Rank the models of a dataset, with intervals."""
-    request = given(
-        dataset=dataset, source=source, calibration=calibration, method=method, ties=ties,
-        votes=votes, baseline=baseline, group_by=group_by, part=part_of(part),
-    )  # fmt: skip
-    with open_tribunal(server, key) as tribunal:
-        board = tribunal.leaderboard(**request)
-    Console(as_json).show(board, cli_tables.leaderboard)
-
-
 def _import(
     tribunal: Tribunal, file: Path, name: str, dialect: str, *, is_strict: bool
 ) -> DatasetBody:
@@ -187,6 +162,7 @@ def _import(
 
 cli_reports.add_to(app)
 cli_judging.add_to(app)
+cli_leaderboards.add_to(app)
 cli_canaries.add_to(app)
 cli_experiment.add_to(app)
 cli_gate.add_to(app)

@@ -76,3 +76,17 @@ def one_of(dataset: str | None, resume: str | None) -> None:
     """Refuse a verb that names neither what to start nor what to go on with, or both."""
     if (dataset is None) == (not resume):
         fail("give a dataset, or --resume with an id", status=EXIT_USAGE)
+
+
+def weights_of(criteria: list[str] | None) -> dict[str, float] | None:
+    """Return criteria and their weights from NAME=WEIGHT; the last = divides."""
+    weights = {}
+    for text in criteria or ():
+        name, _, number = text.rpartition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            fail(f"--criterion {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
+        if not name.strip():
+            fail(f"--criterion {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
+    return weights or None

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from app.cli_cells import estimate as _estimate
 from app.cli_cells import number as _number
 from app.cli_cells import percent as _percent
 from app.cli_cells import table as _table
@@ -160,27 +159,6 @@ def batch(console: Console, body: Body) -> None:
             "its promise is for others (--part leaves them out)"
         )
     _troubles(console, body)
-
-
-def leaderboard(console: Console, body: Body) -> None:
-    """Show models by rank, with intervals."""
-    table = _table("model", "rank", "rating", "win rate", "pairs", "w/l/t")
-    for row in body["rows"]:
-        ranks = str(row["rank"])
-        if row["rank_low"] != row["rank_high"]:
-            ranks += f" ({row['rank_low']}-{row['rank_high']})"
-        table.add_row(
-            escape(row["model"]),
-            ranks,
-            _estimate(row["rating"]),
-            _estimate(row["win_rate"]),
-            str(row["pairs"]),
-            f"{_number(row['wins'])}/{_number(row['losses'])}/{_number(row['ties'])}",
-        )
-    console.print(table)
-    console.print(
-        f"{body['method']} over {body['pairs']} pairs, {body['abstained']} abstained ({body['id']})"
-    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -273,10 +273,15 @@ class ModelRow(TypedDict):
     rank: int
     rank_low: int
     rank_high: int
+    rank_text: str
     pairs: int
     wins: float
     losses: float
     ties: float
+    asked: int
+    abstained: int
+    abstained_share: float | None
+    unresolved: int
 
 
 class LeaderboardBody(TypedDict):
@@ -285,8 +290,15 @@ class LeaderboardBody(TypedDict):
     id: str
     method: str
     rows: list[ModelRow]
+    groups: list[dict[str, Any]]
     pairs: int
     abstained: int
+    rankable: bool
+    not_rankable_because: str | None
+    components: list[list[str]]
+    promise: str | None
+    warnings: list[str]
+    rests_on: dict[str, Any]
 
 
 class ReportBody(TypedDict):

@@ -121,12 +121,15 @@ class LeaderboardRequest(TypedDict, total=False):
     dataset: str
     source: str
     calibration: str
+    judge: str
+    certified_only: bool
     method: str
     options: Mapping[str, float]
     ties: Literal["half", "exclude", "davidson"]
     votes: Literal["each", "majority", "mean_sign"]
     baseline: str
     soft: bool
+    control: Sequence[Literal["length", "style"]]
     criteria: Mapping[str, float]
     confidence_level: float
     group_by: str

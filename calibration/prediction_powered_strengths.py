@@ -72,6 +72,8 @@ class PredictionPoweredStrengths:
         rows: One entry a model, in the order of the comparisons' `models`.
         covariance: Sandwich covariance of the log-strengths, without what was not seen, shape
             (models, models).
+        missed: What disagreements that were not seen may add to each side of an interval, shape
+            (models,).
         draws: Log-strengths in every resample, shape (resamples, models); no rows where intervals
             come from the sandwich.
         interval: Where the intervals come from.
@@ -87,6 +89,7 @@ class PredictionPoweredStrengths:
 
     rows: tuple[ModelStrength, ...]
     covariance: FloatArray
+    missed: FloatArray
     draws: FloatArray
     interval: Literal["sandwich", "bootstrap"]
     prediction_weight: float
@@ -150,6 +153,7 @@ def prediction_powered_strengths(
     return PredictionPoweredStrengths(
         rows,
         powered.precision.covariance,
+        powered.missed(options.confidence_level),
         powered.draws,
         "sandwich" if bootstrap is None else "bootstrap",
         weight,
@@ -191,9 +195,13 @@ class _Fit:
         labelled = None if bootstrap is None else bootstrap.take(equations.sample.is_labelled)
         return cls(fitted, precision, draws, labelled)
 
+    def missed(self, confidence_level: float) -> FloatArray:
+        """By the rule of three, shape (models,)."""
+        return np.asarray(-np.log(1 - confidence_level) * self.precision.unseen)
+
     def estimate(self, model: int, n: int, confidence_level: float) -> Estimate:
         value = float(self.log_strength[model])
-        missed = -np.log(1 - confidence_level) * self.precision.unseen[model]
+        missed = self.missed(confidence_level)[model]
         if self.labelled is not None:
             drawn = estimate_from_draws(value, self.draws[:, model], n, self.labelled)
             return _stretched(drawn, float(missed))

@@ -129,7 +129,7 @@ def rank_models(
         UnavailableMethod: The method, the tie rule or the intervals have no such name.
     """
     chosen = RankingOptions() if options is None else options
-    _check(comparisons, chosen, covariates)
+    check_options(comparisons, chosen, covariates)
     if bootstrap is not None:
         bootstrap.check_rows(len(comparisons))
     if chosen.ties == "exclude":
@@ -140,12 +140,18 @@ def rank_models(
     if not comparisons.weight.any():
         raise InvalidArgument("no comparison to rank the models by")
     scores = score_models(comparisons, chosen, bootstrap, covariates)
-    return _leaderboard(comparisons, chosen, scores, bootstrap)
+    return leaderboard_of(comparisons, chosen, scores, bootstrap)
 
 
-def _check(
+def check_options(
     comparisons: Comparisons, options: RankingOptions, covariates: Covariates | None
 ) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        InvalidArgument: They do not fit the method or the comparisons.
+        UnavailableMethod: The method, the tie rule or the intervals have no such name.
+    """
     for name, choice, offered in (
         ("method", options.method, Method),
         ("ties", options.ties, TieRule),
@@ -178,12 +184,20 @@ def _check_baseline(comparisons: Comparisons, options: RankingOptions) -> None:
         raise InvalidArgument(f"the baseline {options.baseline} is not among the models")
 
 
-def _leaderboard(
+def leaderboard_of(
     comparisons: Comparisons,
     options: RankingOptions,
     scores: ModelScores,
     bootstrap: ClusterBootstrap | None,
 ) -> Leaderboard:
+    """Put models whose scores are known in order.
+
+    Args:
+        comparisons: What the scores were made from, for the counts.
+        options: How they were made.
+        scores: Ratings and win rates, in the sample and in the resamples.
+        bootstrap: The resamples, over the comparisons; None for no intervals.
+    """
     support, sets = None, trivial_rank_sets(len(comparisons.models))
     log_tie, intervals, is_rankable = None, None, None
     if scores.strengths is not None and options.ties == "davidson":

@@ -37,6 +37,21 @@ async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence
     return await fetch_page(session, select(Batch), Batch, limit, after)
 
 
+async def last_ended(session: AsyncSession, dataset_seq: int, certificate_seq: int) -> Batch | None:
+    """Return the latest batch of a certificate over a dataset that has come to its end."""
+    query = (
+        select(Batch)
+        .where(
+            Batch.dataset_seq == dataset_seq,
+            Batch.certificate_seq == certificate_seq,
+            Batch.status.not_in(UNFINISHED),
+        )
+        .order_by(Batch.seq.desc())
+        .limit(1)
+    )
+    return (await session.scalars(query)).first()
+
+
 async def overdue(
     session: AsyncSession, moment: datetime, *, locked: bool = True
 ) -> Sequence[Batch]:

@@ -51,6 +51,16 @@ async def require(session: AsyncSession, batch_id: str) -> Batch:
     return batch
 
 
+async def suspension(
+    session: AsyncSession, dataset: Dataset, certificate: Certificate
+) -> tuple[str, str] | None:
+    """Return id and reason of the latest batch over a dataset if its promise was suspended."""
+    batch = await queries.last_ended(session, dataset.seq, certificate.seq)
+    if batch is None or batch.promise != "suspended":
+        return None
+    return batch.id, batch.suspended_because or "its promise is suspended"
+
+
 async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, Any]]:
     """Return an ended batch's verdicts, in the order of the dataset.
 

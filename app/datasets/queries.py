@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Float,
     Row,
     Select,
     String,
     Table,
     Text,
+    and_,
     column,
     distinct,
     func,
@@ -29,6 +32,7 @@ from app.models import Dataset, Label, PairRow, RecordedScore
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
 SCAN_CHUNK = 10_000
+_FEW = 10_000  # so many rows are objects at once, of however many
 
 # rows go in and out without becoming objects, and JSON that is text already stays text
 _PAIRS = table(
@@ -65,6 +69,8 @@ _KEY_COLUMNS = (
     PairRow.details,
 )
 
+_VOTE_COLUMNS = (Label.pair_seq, Label.annotator, Label.label, Label.criterion, Label.details)
+
 
 async def dataset_by_ref(session: AsyncSession, ref: str) -> Dataset | None:
     """Return the dataset of this id, else of this name."""
@@ -98,12 +104,18 @@ def all_datasets() -> Select[Any]:
     return select(Dataset)
 
 
-async def key_rows(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]]:
-    """Return every pair of a dataset by position, without its texts."""
-    query = (
-        select(*_KEY_COLUMNS).where(PairRow.dataset_seq == dataset_seq).order_by(PairRow.position)
-    )
-    return (await session.execute(query)).all()
+async def key_rows(session: AsyncSession, dataset_seq: int) -> AsyncIterator[Row[Any]]:
+    """Yield every pair of a dataset by position, without its texts."""
+    query = select(*_KEY_COLUMNS).where(PairRow.dataset_seq == dataset_seq)
+    async for row in _streamed(session, query.order_by(PairRow.position)):
+        yield row
+
+
+async def _streamed(session: AsyncSession, query: Select[Any]) -> AsyncIterator[Row[Any]]:
+    result = await session.stream(query, execution_options={"yield_per": _FEW})
+    async for rows in result.partitions():
+        for row in rows:
+            yield row
 
 
 async def scan(
@@ -207,42 +219,36 @@ async def seqs_by_position(
     session: AsyncSession, dataset_seq: int, first: int, last: int
 ) -> dict[int, int]:
     """Return the seq of every pair at positions `[first, last)`."""
-    query = select(PairRow.position, PairRow.seq).where(
-        PairRow.dataset_seq == dataset_seq,
-        PairRow.position >= first,
-        PairRow.position < last,
-    )
+    inside = (PairRow.position >= first, PairRow.position < last)
+    query = select(PairRow.position, PairRow.seq).where(PairRow.dataset_seq == dataset_seq, *inside)
     return {row.position: row.seq for row in await session.execute(query)}
 
 
 async def vote_rows(
-    session: AsyncSession, dataset_seq: int, criterion: str | None
-) -> Sequence[Row[Any]]:
-    """Return the current labels of a dataset in the order they came."""
-    query = (
-        select(Label.pair_seq, Label.annotator, Label.label, Label.criterion, Label.details)
-        .join(PairRow, PairRow.seq == Label.pair_seq)
-        .where(PairRow.dataset_seq == dataset_seq, Label.replaced_at.is_(None))
-        .order_by(Label.seq)
-    )
+    session: AsyncSession, dataset_seq: int, criterion: str | None, as_of: datetime | None = None
+) -> AsyncIterator[Row[Any]]:
+    """Yield the labels of a dataset that are current, or were, in the order they came."""
+    is_current: ColumnElement[bool] = Label.replaced_at.is_(None)
+    if as_of is not None:
+        is_current = and_(Label.created_at <= as_of, or_(is_current, Label.replaced_at > as_of))
+    query = _votes_of(dataset_seq).where(is_current)
     if criterion is not None:
         query = query.where(Label.criterion == criterion)
-    return (await session.execute(query)).all()
+    async for row in _streamed(session, query):
+        yield row
 
 
-async def original_vote_rows(session: AsyncSession, dataset: Dataset) -> Sequence[Row[Any]]:
+def _votes_of(dataset_seq: int) -> Select[Any]:
+    of_dataset = PairRow.dataset_seq == dataset_seq
+    joined = select(*_VOTE_COLUMNS).join(PairRow, PairRow.seq == Label.pair_seq)
+    return joined.where(of_dataset).order_by(Label.seq)
+
+
+async def original_vote_rows(session: AsyncSession, dataset: Dataset) -> list[Row[Any]]:
     """Return the labels that came with the import, in the order they came."""
-    query = (
-        select(Label.pair_seq, Label.annotator, Label.label, Label.criterion, Label.details)
-        .join(PairRow, PairRow.seq == Label.pair_seq)
-        .where(
-            PairRow.dataset_seq == dataset.seq,
-            Label.criterion == "overall",
-            Label.created_at <= dataset.created_at,
-        )
-        .order_by(Label.seq)
-    )
-    return (await session.execute(query)).all()
+    at_import = Label.created_at <= dataset.created_at
+    query = _votes_of(dataset.seq).where(Label.criterion == "overall", at_import)
+    return list(await session.execute(query))
 
 
 async def votes_on(session: AsyncSession, seqs: Sequence[int]) -> list[Row[Any]]:
@@ -250,7 +256,7 @@ async def votes_on(session: AsyncSession, seqs: Sequence[int]) -> list[Row[Any]]
     rows: list[Row[Any]] = []
     for start in range(0, len(seqs), IN_CHUNK):
         query = (
-            select(Label.pair_seq, Label.annotator, Label.label, Label.criterion, Label.details)
+            select(*_VOTE_COLUMNS)
             .where(Label.pair_seq.in_(seqs[start : start + IN_CHUNK]), Label.replaced_at.is_(None))
             .order_by(Label.seq)
         )
@@ -258,24 +264,20 @@ async def votes_on(session: AsyncSession, seqs: Sequence[int]) -> list[Row[Any]]
     return rows
 
 
-def _recorded() -> Select[Any]:
-    return select(_RECORDED)
-
-
 async def recorded_by(
-    session: AsyncSession, dataset_seq: int, judges: Sequence[str]
+    session: AsyncSession, dataset_seq: int, judges: Sequence[str], span: tuple[int, int] | None
 ) -> AsyncIterator[Row[Any]]:
-    """Yield the recorded scores of these judges on the pairs of a dataset."""
+    """Yield the recorded scores of these judges on a dataset's pairs, from one seq to another."""
+    of_dataset = PairRow.dataset_seq == dataset_seq
     for start in range(0, len(judges), IN_CHUNK):
         query = (
-            _recorded()
+            select(_RECORDED)
             .join(PairRow, PairRow.seq == RecordedScore.pair_seq)
-            .where(
-                PairRow.dataset_seq == dataset_seq,
-                RecordedScore.judge.in_(judges[start : start + IN_CHUNK]),
-            )
+            .where(of_dataset, RecordedScore.judge.in_(judges[start : start + IN_CHUNK]))
         )
-        for row in await session.execute(query):
+        if span is not None:
+            query = query.where(RecordedScore.pair_seq.between(*span))
+        async for row in _streamed(session, query):
             yield row
 
 
@@ -289,7 +291,9 @@ async def recorded_on(
         else [judges[start : start + IN_CHUNK] for start in range(0, len(judges), IN_CHUNK)]
     )
     for start in range(0, len(seqs), IN_CHUNK):
-        of_pairs = _recorded().where(RecordedScore.pair_seq.in_(seqs[start : start + IN_CHUNK]))
+        of_pairs = select(_RECORDED).where(
+            RecordedScore.pair_seq.in_(seqs[start : start + IN_CHUNK])
+        )
         for some in chunks:
             query = of_pairs if some is None else of_pairs.where(RecordedScore.judge.in_(some))
             for row in await session.execute(query):
@@ -303,6 +307,18 @@ async def contents(session: AsyncSession, seqs: Sequence[int]) -> AsyncIterator[
             PairRow.seq.in_(seqs[start : start + IN_CHUNK])
         )
         yield (await session.execute(query)).all()
+
+
+async def fingerprints_of(session: AsyncSession, dataset_seq: int, judge: str) -> Sequence[str]:
+    """Return the distinct fingerprints of a judge's recorded scores that are no failures."""
+    query = (
+        select(RecordedScore.fingerprint)
+        .distinct()
+        .join(PairRow, PairRow.seq == RecordedScore.pair_seq)
+        .where(PairRow.dataset_seq == dataset_seq)
+        .where(RecordedScore.judge == judge, RecordedScore.failure.is_(None))
+    )
+    return (await session.scalars(query)).all()
 
 
 async def insert_pairs(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,39 +16,17 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets import queries
+from app.datasets.keys import PairKey as PairKey
+from app.datasets.keys import Vote as Vote
+from app.datasets.keys import key_from_row
+from app.datasets.keys import vote_from_row as vote_from_row
 from app.errors import NotFound
 from app.identifiers import is_name, shown
 from app.models import Dataset
 from app.pagination import fetch_page
 from app.parts import Part, membership
 from app.scores import score_from_row
-from judges.types import Label, Message, Pair, Score
-
-
-@dataclass(frozen=True, slots=True)
-class PairKey:
-    """A pair without its texts; the three hashes are None for a battle, which has none."""
-
-    seq: int
-    position: int
-    id: str
-    group: str
-    prompt_hash: str | None
-    content_hash: str | None
-    swapped_hash: str | None
-    model_a: str | None
-    model_b: str | None
-    metadata: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """One current label; an unknown annotator (None) is never one and the same person."""
-
-    annotator: str | None
-    label: Label
-    details: dict[str, Any]
-    criterion: str = "overall"
+from judges.types import Message, Pair, Score
 
 
 async def find_dataset(
@@ -76,7 +55,8 @@ async def pair_keys(
 
     The split is made over the groups of the whole dataset, battles included.
     """
-    keys = [_key(row) for row in await queries.key_rows(session, dataset.seq)]
+    known: dict[str, str] = {}
+    keys = [key_from_row(row, known) async for row in queries.key_rows(session, dataset.seq)]
     if part is None:
         return keys
     member = membership(part, {key.group for key in keys})
@@ -113,21 +93,38 @@ async def read_pairs(
     rows = await queries.pair_rows(session, dataset.seq, seqs=seqs, positions=positions)
     judged = [row for row in rows if row.content is not None]
     recorded = await scores_on(session, [row.seq for row in judged])
-    return [(_key(row), pair_from_row(row, recorded.get(row.seq, {}))) for row in judged]
+    return [(key_from_row(row), pair_from_row(row, recorded.get(row.seq, {}))) for row in judged]
 
 
 async def votes(
-    session: AsyncSession, dataset: Dataset, criterion: str | None = "overall"
+    session: AsyncSession,
+    dataset: Dataset,
+    criterion: str | None = "overall",
+    as_of: datetime | None = None,
 ) -> dict[int, list[Vote]]:
-    """Return the current votes by `pair_seq`, in the order they came; None = every criterion."""
+    """Return the votes by `pair_seq`, in the order they came.
+
+    Those that are current, or were at the moment `as_of`; of one criterion, None = of every one.
+    """
     found: defaultdict[int, list[Vote]] = defaultdict(list)
-    for row in await queries.vote_rows(session, dataset.seq, criterion):
-        found[row.pair_seq].append(vote_from_row(row))
+    plain: dict[tuple[str | None, str, str], Vote] = {}
+    async for row in queries.vote_rows(session, dataset.seq, criterion, as_of):
+        vote = vote_from_row(row)
+        # votes that say the same are one object: there are few annotators and many votes
+        same = (
+            vote
+            if vote.details
+            else plain.setdefault((vote.annotator, vote.label, vote.criterion), vote)
+        )
+        found[row.pair_seq].append(same)
     return dict(found)
 
 
 async def recorded_scores(
-    session: AsyncSession, dataset: Dataset, patterns: Sequence[str] | None = None
+    session: AsyncSession,
+    dataset: Dataset,
+    patterns: Sequence[str] | None = None,
+    span: tuple[int, int] | None = None,
 ) -> dict[int, dict[str, Score]]:
     """Return recorded scores by `pair_seq` and judge.
 
@@ -135,9 +132,11 @@ async def recorded_scores(
         session: A transaction.
         dataset: Whose pairs.
         patterns: Names of judges or globs over them (`GPT-4/*`), case matters; None = all.
+        span: Of pairs from one `pair_seq` to another; None = all.
     """
     found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
-    async for row in queries.recorded_by(session, dataset.seq, matching(dataset, patterns)):
+    judges = matching(dataset, patterns)
+    async for row in queries.recorded_by(session, dataset.seq, judges, span):
         found[row.pair_seq][row.judge] = score_from_row(row)
     return dict(found)
 
@@ -155,6 +154,11 @@ async def responses(
             for row in rows
             if row.content is not None
         }
+
+
+async def recorded_fingerprints(session: AsyncSession, dataset: Dataset, judge: str) -> set[str]:
+    """Return the fingerprints that a recorded judge's scores have, failures apart."""
+    return set(await queries.fingerprints_of(session, dataset.seq, judge))
 
 
 def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:
@@ -231,7 +235,7 @@ async def stored_page(
     found = await _votes_on(session, seqs)
     return [
         StoredPair(
-            key=_key(row),
+            key=key_from_row(row),
             pair=None if row.content is None else pair_from_row(row, recorded.get(row.seq, {})),
             votes=found[row.seq],
             recorded=recorded.get(row.seq, {}),
@@ -275,26 +279,6 @@ def pair_from_row(row: Row[Any], recorded: dict[str, Score]) -> Pair:
         model_b=row.model_b,
         criterion=content["criterion"],
         recorded=recorded,
-    )
-
-
-def vote_from_row(row: Row[Any]) -> Vote:
-    """Return the vote that a row holds."""
-    return Vote(row.annotator, row.label, row.details, row.criterion)
-
-
-def _key(row: Row[Any]) -> PairKey:
-    return PairKey(
-        seq=row.seq,
-        position=row.position,
-        id=row.id,
-        group=row.group,
-        prompt_hash=row.prompt_hash,
-        content_hash=row.content_hash,
-        swapped_hash=row.swapped_hash,
-        model_a=row.model_a,
-        model_b=row.model_b,
-        metadata=row.details,
     )
 
 

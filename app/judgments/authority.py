@@ -33,15 +33,8 @@ class Authority:
 
     @property
     def is_certified(self) -> bool:
-        """Whether accepted verdicts carry the certificate's promise.
-
-        One on average bounds the verdicts on its own pool in the mean, and no others.
-        """
-        return (
-            self.certificate is not None
-            and self.certificate.status == "certified"
-            and self.certificate.body["method"] != "average"
-        )
+        """Whether accepted verdicts carry the certificate's promise."""
+        return self.certificate is not None and promises(self.certificate)
 
     def tiers_for(self, metadata: Mapping[str, Any]) -> tuple[Tier, ...]:
         """Return the tiers for one pair: those of its slice, if the certificate has slices."""
@@ -52,6 +45,14 @@ class Authority:
             if part["slice"] == name:
                 return _with_thresholds(self.tiers, part["thresholds"])
         return _with_thresholds(self.tiers, [{"threshold": None}] * len(self.tiers))
+
+
+def promises(certificate: Certificate) -> bool:
+    """Whether a certificate promises something of new pairs.
+
+    One on average bounds the verdicts on its own pool in the mean, and no others.
+    """
+    return certificate.status == "certified" and certificate.body.get("method") != "average"
 
 
 async def authority_of(

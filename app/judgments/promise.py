@@ -56,6 +56,15 @@ class Attendance:
         elif manner := manner_of(tier.get("flags", ())):
             self.manners[f"{judge}{_SEPARATOR}{manner}"] += 1
 
+    def add(self, judge: str, asked: int, failed: int, manners: Mapping[str, int]) -> None:
+        """Count many answers of one judge; the ordinary manner has the empty name."""
+        if asked:
+            self.asked[judge] += asked
+            self.failed[judge] += failed
+        for manner, count in manners.items():
+            if manner:
+                self.manners[f"{judge}{_SEPARATOR}{manner}"] += count
+
     def plus(self, other: Attendance) -> Attendance:
         """Return the counts of both runs together."""
         return Attendance(*(getattr(self, name) + getattr(other, name) for name in _COUNTS))

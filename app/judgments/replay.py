@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets.service import PairKey
 from app.judgments.authority import Authority, authority_of
+from app.judgments.promise import Attendance, suspended_because
 from app.models import Certificate, Dataset
 from app.scoring import ScoreTable, load_table
 from calibration.cascade import decide
@@ -31,6 +32,7 @@ class Replay:
     `label` (n,) is +1 for a, -1 for b, 0 for tie, meaningful where answered; `p_a` and
     `confidence` (n,) are the answering judge's, NaN elsewhere; `is_missing` (n,) marks pairs that
     no verdict can be given for yet, since a judge that must be asked has no stored score;
+    `is_asked` (n, k) says which judges each pair needs;
     `cost_usd` (n,) is what the judges asked cost, NaN where a price is unknown.
     """
 
@@ -40,6 +42,7 @@ class Replay:
     p_a: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float64]
     is_missing: npt.NDArray[np.bool_]
+    is_asked: npt.NDArray[np.bool_]
     cost_usd: npt.NDArray[np.float64]
 
 
@@ -74,6 +77,23 @@ async def replay_certificate(
     table = await load_table(session, dataset, keys, judges)
     verdicts = _verdicts(authority, keys, table)
     return Replayed(authority.certificate, judges, table, verdicts)
+
+
+def suspension_of(replayed: Replayed) -> str | None:
+    """Return why the promise does not hold for these verdicts, None where it does.
+
+    Judges must fail, and answer in each manner, as often as they did in calibration; a score that
+    is not stored is counted with the verdicts that are missing and says nothing of the judge.
+    """
+    calibrated = replayed.certificate.body.get("calibration", {}).get("failures", {})
+    seen = Attendance.of([])
+    is_seen = replayed.verdicts.is_asked & replayed.table.is_known
+    for column, judge in enumerate(replayed.verdicts.judges):
+        rows = is_seen[:, column]
+        has_failed = rows & replayed.table.has_failed[:, column]
+        manners = Counter(replayed.table.manner[rows & ~has_failed, column].tolist())
+        seen.add(judge, int(rows.sum()), int(has_failed.sum()), manners)
+    return suspended_because(calibrated, seen) if calibrated else None
 
 
 def _verdicts(authority: Authority, keys: Sequence[PairKey], table: ScoreTable) -> Replay:
@@ -119,6 +139,7 @@ def replay_table(table: ScoreTable, thresholds: npt.NDArray[np.float64], ties: T
         p_a=np.where(is_answered, table.p_a[rows, judge], np.nan),
         confidence=np.where(is_answered, confidence[rows, judge], np.nan),
         is_missing=np.any(asked & ~table.is_known, axis=1),
+        is_asked=asked,
         cost_usd=np.where(asked, table.cost_usd, 0.0).sum(axis=1),
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.datasets.service import PairKey, Vote
+from app.errors import Unprocessable
 from app.judgments.replay import Replay
 from app.leaderboards.schemas import Votes
 from app.scoring import ScoreTable
@@ -23,6 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 CODES: Final = {"a": A, "b": B, "tie": TIE}
+NO_VERDICT: Final = ("abstained", "failed", "missing")
 _POINTS: Final = np.array([1.0, 0.0, 0.5])  # of model_a, by label code
 
 
@@ -38,14 +40,67 @@ class Outcomes:
     score: FloatArray
     reason: npt.NDArray[np.str_]
 
+    def without(self, is_out: npt.NDArray[np.bool_], why: str) -> Outcomes:
+        """Leave pairs out, whatever was said of them, for a reason of up to 16 letters."""
+        reason = np.where(is_out, why, self.reason).astype("<U16")
+        kept = ~is_out[self.row]
+        return Outcomes(self.row[kept], self.score[kept], reason)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """What people said of n pairs, and by what chance each was asked about.
+
+    `value` (n,) is what model a got, NaN where nobody was asked; `probability` (n,) is None where
+    all pairs were equally likely to be labelled.
+    """
+
+    value: FloatArray
+    probability: FloatArray | None
+
+
+def labelled(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]], rule: Votes) -> Labelled:
+    """Return one outcome for each labelled pair.
+
+    That is the mean of its votes (`each`), or one vote by the rule; a pair without a majority is a
+    tie, since leaving out labelled pairs for what they say would not leave the others alike.
+    """
+    rows, codes = _cast(keys, votes)
+    counts = vote_counts(rows, codes, len(keys))
+    n = counts.sum(axis=1)
+    if rule == "each":
+        value = (counts @ _POINTS) / np.maximum(n, 1)
+    else:
+        labels = plurality(counts) if rule == "majority" else mean_sign(counts)
+        value = np.where(labels == MISSING, 0.5, _POINTS[labels])
+    return Labelled(np.where(n > 0, value, np.nan), _label_probability(keys))
+
+
+def _label_probability(keys: Sequence[PairKey]) -> FloatArray | None:
+    declared = [key.metadata.get("label_probability", 1.0) for key in keys]
+    if any(
+        isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p <= 1 for p in declared
+    ):
+        raise Unprocessable.field(
+            ["dataset"], "metadata.label_probability must lie between 0 and 1 on every pair"
+        )
+    probability = np.array(declared, dtype=np.float64)
+    return probability if probability.size and np.ptp(probability) else None
+
+
+def _cast(
+    keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]
+) -> tuple[IntArray, IntArray]:
+    cast = [(row, vote) for row, key in enumerate(keys) for vote in votes.get(key.seq, ())]
+    rows = np.array([row for row, _ in cast], dtype=np.int64)
+    return rows, np.array([CODES[vote.label] for _, vote in cast], dtype=np.int64)
+
 
 def human_outcomes(
     keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]], rule: Votes
 ) -> Outcomes:
     """Make each vote a comparison, or one of each pair by majority or by the mean vote."""
-    cast = [(row, vote) for row, key in enumerate(keys) for vote in votes.get(key.seq, ())]
-    rows = np.array([row for row, _ in cast], dtype=np.int64)
-    codes = np.array([CODES[vote.label] for _, vote in cast], dtype=np.int64)
+    rows, codes = _cast(keys, votes)
     counts = vote_counts(rows, codes, len(keys))
     reason = np.where(counts.sum(axis=1) == 0, "unlabelled", "").astype("<U16")
     if rule == "each":

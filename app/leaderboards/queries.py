@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Leaderboard
+from app.models import Certificate, Leaderboard
 from app.pagination import fetch_page
+
+_IN_CHUNK = 500
 
 
 async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Leaderboard]:
     """Return one leaderboard more than the page holds."""
     return await fetch_page(session, select(Leaderboard), Leaderboard, limit, after)
+
+
+async def certificates_now(session: AsyncSession, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return status and revocation of these certificates, as far as they still exist, by id."""
+    found = {}
+    for start in range(0, len(ids), _IN_CHUNK):
+        query = select(Certificate.id, Certificate.status, Certificate.revoked_at).where(
+            Certificate.id.in_(ids[start : start + _IN_CHUNK])
+        )
+        for row in await session.execute(query):
+            revoked_at = None if row.revoked_at is None else row.revoked_at.isoformat()
+            found[row.id] = {"id": row.id, "status": row.status, "revoked_at": revoked_at}
+    return found

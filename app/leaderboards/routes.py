@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.idempotency import IdempotentRoute
-from app.leaderboards import queries, service
-from app.leaderboards.schemas import LeaderboardIn
-from app.pagination import After, Limit, Page, page_of
+from app.leaderboards import service
+from app.leaderboards.exporting import as_csv
+from app.leaderboards.schemas import LeaderboardIn, ReweightIn
+from app.pagination import After, Limit, Page
 from app.runtime import Running
 
 router = APIRouter(prefix="/leaderboards", tags=["leaderboards"], route_class=IdempotentRoute)
+
+_CSV = "text/csv"
+_FORMS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {_CSV: {"schema": {"type": "string"}}}, "description": "as `Accept` asks"}
+}
 
 
 @router.post("", status_code=201)
 async def create_leaderboard(
     request: LeaderboardIn, running: Running, response: Response
 ) -> dict[str, Any]:
-    """Rank models by labels, by one judge's scores, or by a certified cascade's verdicts."""
+    """Rank models by labels, by a judge, by a certified cascade, or by verdicts put right by labels.
+
+    Intervals and rank sets are clustered by group (prompt); abstentions stand beside every number.
+    """
     leaderboard = await service.create(running, request)
-    response.headers["Location"] = f"/v1/leaderboards/{leaderboard.id}"
-    return service.show(leaderboard)
+    response.headers["Location"] = f"/v1/leaderboards/{leaderboard['id']}"
+    return leaderboard
 
 
 @router.get("")
 async def list_leaderboards(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List leaderboards in order of creation."""
-    async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-    return page_of(rows, limit, service.show)
+    return await service.listed(running, limit, after)
 
 
-@router.get("/{leaderboard_id}")
-async def get_leaderboard(leaderboard_id: str, running: Running) -> dict[str, Any]:
-    """Return one leaderboard."""
-    return service.show(await service.find(running, leaderboard_id))
+@router.get("/{leaderboard_id}", response_model=None, responses=_FORMS)
+async def get_leaderboard(
+    leaderboard_id: str, running: Running, http: Request
+) -> dict[str, Any] | Response:
+    """Return one leaderboard, with what its certificate is worth now; as CSV if `Accept` says so."""
+    leaderboard = await service.find(running, leaderboard_id)
+    if _CSV not in http.headers.get("accept", ""):
+        return leaderboard
+    text = as_csv(leaderboard).encode("utf-8", "backslashreplace")
+    return Response(text, media_type=_CSV, headers={"Vary": "Accept"})
+
+
+@router.get("/{leaderboard_id}/compare")
+async def compare_leaderboards(
+    leaderboard_id: str,
+    running: Running,
+    other: Annotated[str, Query(alias="with", max_length=512, description="another leaderboard")],
+) -> dict[str, Any]:
+    """Say what changed from the earlier to the later of two leaderboards, and in what they rest on."""
+    return await service.compare(running, leaderboard_id, other)
+
+
+@router.post("/{leaderboard_id}/reweight", status_code=201)
+async def reweight_leaderboard(
+    leaderboard_id: str, request: ReweightIn, running: Running, response: Response
+) -> dict[str, Any]:
+    """Rank by other weights of the same criteria, from the same votes and scores: asks no judge."""
+    leaderboard = await service.reweight(running, leaderboard_id, request)
+    response.headers["Location"] = f"/v1/leaderboards/{leaderboard['id']}"
+    return leaderboard

@@ -1,29 +1,24 @@
-"""What a leaderboard is asked with.
-
-Every field is checked against the method and the source it belongs to: a field that would change
-nothing is an error that names it.
-"""
+"""What a leaderboard is asked with."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from app.errors import Unprocessable
 from app.names import Name
 from app.parts import Part
 
 Method = Literal["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]
 Ties = Literal["half", "exclude", "davidson"]
 Votes = Literal["each", "majority", "mean_sign"]
+Control = Literal["length", "style"]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Criteria = Annotated[dict[Name, Weight], Field(min_length=1, max_length=20)]
 
+POWERED = "prediction_powered"
 _JUDGE = "judge:"
-_CONTROLS = "leaderboards are not adjusted for it in this version; leave it out"
-_PREDICTION_POWERED = (
-    "prediction_powered is not available in this version; use human, cascade or judge:<name>"
-)
 
 
 class EloIn(BaseModel):
@@ -42,19 +37,36 @@ class LeaderboardIn(BaseModel):
     dataset: Name = Field(description="id or name of the dataset")
     source: Name = Field(
         "human",
-        description="whose verdicts: human, cascade, or judge:<name>",
-        examples=["human", "cascade", "judge:student"],
+        description="whose verdicts: human, cascade, judge:<name>, or prediction_powered "
+        "(verdicts on all pairs, corrected by the labels there are)",
+        examples=["human", "cascade", "judge:student", "prediction_powered"],
     )
-    calibration: Name | None = Field(None, description="the certificate, for the source cascade")
+    calibration: Name | None = Field(
+        None, description="the certificate whose verdicts count: cascade or prediction_powered"
+    )
+    judge: Name | None = Field(
+        None, description="for prediction_powered: the judge whose scores are corrected"
+    )
+    certified_only: bool = Field(
+        False,
+        description="for cascade: nothing but accepted verdicts of a certificate whose promise "
+        "holds, on pairs it was not made from",
+    )
     method: Method = "bradley_terry"
     options: EloIn | None = Field(None, description="constants of the method elo")
     ties: Ties = Field("half", description="davidson: Bradley-Terry with a tie parameter")
     votes: Votes = Field("each", description="each human vote is a comparison, or one per pair")
     baseline: Name | None = Field(None, description="for win_rate: against this model alone")
     soft: bool = Field(False, description="a verdict counts as its p_a, not as 0 or 1")
-    control: list[Name] | None = Field(None, description="not available in this version")
-    criteria: dict[Name, Positive] | None = Field(
-        None, description="rank by the votes on one criterion, such as {'helpfulness': 1}"
+    control: list[Control] | None = Field(
+        None,
+        min_length=1,
+        description="ratings at equal length, or at equal style (headings, list items, bold)",
+    )
+    criteria: Criteria | None = Field(
+        None,
+        description="weights of criteria: the rating is the weighted mean of the ratings by each. "
+        "A criterion of people is that of their votes; of a judge, the judge <name>/<criterion>",
     )
     confidence_level: float = Field(0.95, gt=0, lt=1)
     group_by: Name | None = Field(None, description="a metadata field: rows for each value of it")
@@ -64,76 +76,36 @@ class LeaderboardIn(BaseModel):
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:
-        if source == "prediction_powered":
-            raise ValueError(_PREDICTION_POWERED)
-        if source in ("human", "cascade") or source.removeprefix(_JUDGE) not in ("", source):
+        if source in ("human", "cascade", POWERED) or source.removeprefix(_JUDGE) not in (
+            "",
+            source,
+        ):
             return source
-        raise ValueError("write human, cascade or judge:<name>")
+        raise ValueError("write human, cascade, prediction_powered or judge:<name>")
 
     @property
-    def judge(self) -> str | None:
-        """The judge that the source names, None for people or a cascade."""
+    def own_judge(self) -> str | None:
+        """The judge that the source names, None for people, a cascade or corrected scores."""
         return self.source.removeprefix(_JUDGE) if self.source.startswith(_JUDGE) else None
 
     @property
-    def criterion(self) -> str:
-        """The criterion whose votes count."""
-        return next(iter(self.criteria)) if self.criteria else "overall"
+    def is_powered(self) -> bool:
+        """Whether verdicts are corrected by labels."""
+        return self.source == POWERED
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each criterion; `overall` alone where none is named."""
+        return dict(self.criteria) if self.criteria else {"overall": 1.0}
+
+    @property
+    def has_several_criteria(self) -> bool:
+        """Whether the rating is a mean over criteria."""
+        return len(self.weights) > 1
 
 
-def refuse_what_does_not_apply(request: LeaderboardIn) -> None:
-    """Check the fields against each other.
+class ReweightIn(BaseModel):
+    """Other weights for the criteria of a stored leaderboard."""
 
-    Raises:
-        Unprocessable: names every field that the rest of the request leaves without a meaning.
-    """
-    errors = [
-        {"loc": ["body", name], "msg": message}
-        for name, message in (*_of_source(request), *_of_method(request))
-    ]
-    if errors:
-        detail = "; ".join(f"{error['loc'][1]}: {error['msg']}" for error in errors)
-        raise Unprocessable(detail, errors=errors)
-
-
-def _of_source(request: LeaderboardIn) -> list[tuple[str, str]]:
-    given = request.model_fields_set
-    is_human, is_cascade = request.source == "human", request.source == "cascade"
-    found: list[tuple[str, str]] = []
-    if is_cascade and request.calibration is None:
-        found.append(("calibration", "the source cascade needs the id of a certificate"))
-    if not is_cascade and request.calibration is not None:
-        found.append(("calibration", "a certificate is for the source cascade"))
-    if not is_human and "votes" in given:
-        found.append(("votes", "only the source human has votes"))
-    if is_human and request.soft:
-        found.append(
-            ("soft", "votes have no p_a: soft is for the sources cascade and judge:<name>")
-        )
-    if request.control:
-        found.append(("control", _CONTROLS))
-    return found + _of_criteria(request)
-
-
-def _of_criteria(request: LeaderboardIn) -> list[tuple[str, str]]:
-    if request.criteria is None:
-        return []
-    if request.source != "human":
-        return [("criteria", "only the source human has votes by criterion")]
-    if len(request.criteria) != 1:
-        message = "name one criterion: several with weights are not available in this version"
-        return [("criteria", message)]
-    return []
-
-
-def _of_method(request: LeaderboardIn) -> list[tuple[str, Any]]:
-    found = []
-    if request.options is not None and request.method != "elo":
-        found.append(("options", "constants are for the method elo"))
-    if request.baseline is not None and request.method != "win_rate":
-        found.append(("baseline", "a baseline is for the method win_rate"))
-    if request.ties == "davidson" and request.method != "bradley_terry":
-        found.append(("ties", "davidson is for the method bradley_terry"))
-    if request.ties == "davidson" and request.soft:
-        found.append(("ties", "davidson needs wins, ties and losses: leave soft out"))
-    return found
+    model_config = ConfigDict(extra="forbid")
+    criteria: Criteria = Field(description="criteria that are not named weigh nothing")

@@ -1,160 +1,227 @@
-"""Makes leaderboards: which comparisons count, what they rest on, and where they are kept."""
+"""Makes leaderboards and keeps them, with what they rest on."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import cascades, label_sets, slices
+from app import slices
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
-from app.errors import NotFound, Unprocessable
+from app.errors import Conflict, NotFound, Unprocessable
 from app.identifiers import is_name, shown
-from app.judgments.replay import replay_certificate
-from app.leaderboards.comparing import (
-    Outcomes,
-    cascade_outcomes,
-    human_outcomes,
-    judge_outcomes,
-)
-from app.leaderboards.schemas import LeaderboardIn, refuse_what_does_not_apply
+from app.leaderboards import queries
+from app.leaderboards.changes import changes
+from app.leaderboards.checks import refuse_what_does_not_apply
+from app.leaderboards.gathering import Gatherer, Inputs
+from app.leaderboards.schemas import LeaderboardIn, ReweightIn
 from app.leaderboards.standings import components_of, standings
 from app.lookup import by_public_id
 from app.models import Dataset, Leaderboard, new_id
+from app.pagination import Page, page_of
 from app.runtime import Runtime
-from app.scoring import load_table
 from calibration.errors import CalibrationError
 
-
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What a leaderboard is made of; `rests_on` says so to the user."""
-
-    keys: Sequence[PairKey]
-    outcomes: Outcomes
-    rests_on: Mapping[str, Any]
+_PROMISES = {
+    "suspended": "the promise of these verdicts is suspended",
+    "none": "these verdicts carry no promise",
+}
+# what the same verdicts have in common
+_SAME = ("dataset_content_hash", "label_set_hash", "fingerprints")
 
 
-async def create(running: Runtime, request: LeaderboardIn) -> Leaderboard:
+async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
     """Rank the models of a dataset and keep the result.
 
     Raises:
         NotFound: there is no such dataset or certificate.
-        Conflict: the certificate has no thresholds, or was made with other judges.
+        Conflict: the certificate has no thresholds, was made with other judges, or does not hold
+            although only certified verdicts are asked for.
         Unprocessable: the request cannot be honoured; names the field.
     """
     refuse_what_does_not_apply(request)
+    moment = running.now()
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
-        keys = await datasets.pair_keys(session, dataset, request.part)
-        inputs = await _inputs(session, running, request, dataset, keys)
-    _refuse_unknown_baseline(request, keys)
+        inputs = await Gatherer(session, running.registry, request, dataset).gather()
+    body = {**await _ranked(inputs, request), "as_of": moment.isoformat()}
+    return await _keep(running, dataset, request, body)
+
+
+async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> dict[str, Any]:
+    """Rank by other weights of the same criteria, from the same votes and scores; asks no judge.
+
+    Raises:
+        NotFound: no leaderboard has this id.
+        Conflict: the scores or the votes are no longer those that the leaderboard rests on.
+        Unprocessable: the leaderboard has not several criteria, or not these.
+    """
+    async with running.db.read() as session:
+        earlier = await _require(session, leaderboard_id)
+        request = _with_weights(earlier, asked)
+        dataset = await session.get_one(Dataset, earlier.dataset_seq)
+        as_of = datetime.fromisoformat(earlier.body["as_of"])
+        inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
+    _refuse_other_verdicts(earlier, inputs)
+    body = await _ranked(inputs, request)
+    body |= {"as_of": as_of.isoformat(), "reweighted_from": earlier.id}
+    return await _keep(running, dataset, request, body)
+
+
+def _with_weights(earlier: Leaderboard, asked: ReweightIn) -> LeaderboardIn:
+    known = earlier.request.get("criteria") or {}
+    if len(known) < 2:
+        message = f"leaderboard {earlier.id} does not have several criteria to weigh"
+        raise Unprocessable.field(["criteria"], message)
+    unknown = [name for name in asked.criteria if name not in known]
+    if unknown:
+        listed = ", ".join(known)
+        message = f"{shown(unknown[0])} is none of its criteria ({listed})"
+        raise Unprocessable.field(["criteria"], message)
+    weights = {name: asked.criteria.get(name, 0.0) for name in known}
+    given = {name: value for name, value in earlier.request.items() if value is not None}
+    if earlier.request["source"] != "human":
+        given.pop("votes", None)
+    request = LeaderboardIn.model_validate({**given, "criteria": weights})
+    refuse_what_does_not_apply(request)
+    return request
+
+
+def _refuse_other_verdicts(earlier: Leaderboard, inputs: Inputs) -> None:
+    before = earlier.body["rests_on"]
+    changed = [name for name in _SAME if before.get(name) != inputs.rests_on.get(name)]
+    if changed:
+        raise Conflict(
+            f"leaderboard {earlier.id} rests on what is no longer stored ({', '.join(changed)} "
+            "changed): post a new one with these weights",
+            extra={"changed": changed},
+        )
+
+
+async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
+    _refuse_unknown_baseline(request, inputs.keys)
     if request.group_by is not None:
-        names = slices.slice_names(keys, request.group_by)
+        names = slices.slice_names(inputs.keys, request.group_by)
         slices.refuse_unknown_field(names, request.group_by, ("body", "group_by"))
     try:
-        body = await asyncio.to_thread(standings, inputs.keys, inputs.outcomes, request)
+        body = await asyncio.to_thread(standings, inputs, request)
     except CalibrationError as error:
         raise _unprocessable(error) from error
+    promise = inputs.promise
+    state = None if promise is None else promise.state
+    because = None if promise is None else promise.because
+    warnings = list(body["warnings"])
+    if state in _PROMISES:
+        warnings.insert(0, f"{_PROMISES[state]}: {because}")
+    counts = {name: body[name] for name in ("pairs", "comparisons", "abstained")}
+    verdicts_hash = await asyncio.to_thread(_verdicts_hash, inputs)
+    return {
+        **body,
+        "warnings": warnings,
+        "promise": state,
+        "suspended_because": because if state == "suspended" else None,
+        "rests_on": {**inputs.rests_on, **counts, "verdicts_hash": verdicts_hash},
+    }
+
+
+def _verdicts_hash(inputs: Inputs) -> str:
+    """Hash every result that is counted with the pair that it is of."""
+    names = [key.content_hash or key.id for key in inputs.keys]
+    made = hashlib.sha256()
+    for criterion, outcomes in sorted(inputs.outcomes.items()):
+        made.update(f"{criterion}\n".encode("ascii", "backslashreplace"))
+        counted = "\n".join(names[row] for row in outcomes.row.tolist())
+        made.update(counted.encode("ascii", "backslashreplace"))
+        made.update(np.ascontiguousarray(outcomes.score, dtype="<f8").tobytes())
+    return made.hexdigest()
+
+
+async def _keep(
+    running: Runtime, dataset: Dataset, request: LeaderboardIn, body: dict[str, Any]
+) -> dict[str, Any]:
     leaderboard = Leaderboard(
         id=new_id("lb"),
         created_at=running.now(),
         dataset_seq=dataset.seq,
         request=request.model_dump(mode="json"),
-        body={**body, "rests_on": {**_of_dataset(dataset), **inputs.rests_on}},
+        body=body,
     )
     async with running.db.write() as session:
         session.add(leaderboard)
-    return leaderboard
+    return await find(running, leaderboard.id)
 
 
-async def find(running: Runtime, leaderboard_id: str) -> Leaderboard:
-    """Return a leaderboard.
+async def find(running: Runtime, leaderboard_id: str) -> dict[str, Any]:
+    """Return a leaderboard as users see it.
 
     Raises:
         NotFound: no leaderboard has this id.
     """
+    async with running.db.read() as session:
+        leaderboard = await _require(session, leaderboard_id)
+        return (await _shown(session, [leaderboard]))[0]
+
+
+async def listed(running: Runtime, limit: int, after: str | None) -> Page:
+    """Return one page of leaderboards in order of creation."""
+    async with running.db.read() as session:
+        rows = await queries.page(session, limit, after)
+        bodies = {body["id"]: body for body in await _shown(session, rows[:limit])}
+    return page_of(rows, limit, lambda row: bodies[row.id])
+
+
+async def compare(running: Runtime, one_id: str, other_id: str) -> dict[str, Any]:
+    """Return what changed from the earlier to the later of two leaderboards.
+
+    Raises:
+        NotFound: no leaderboard has one of the ids.
+    """
+    async with running.db.read() as session:
+        found = [await _require(session, name) for name in (one_id, other_id)]
+        found.sort(key=lambda leaderboard: leaderboard.seq)
+        earlier, later = await _shown(session, found)
+    return changes(earlier, later)
+
+
+async def _require(session: AsyncSession, leaderboard_id: str) -> Leaderboard:
     found = None
     if is_name(leaderboard_id):
-        async with running.db.read() as session:
-            found = await by_public_id(session, Leaderboard, leaderboard_id)
+        found = await by_public_id(session, Leaderboard, leaderboard_id)
     if found is None:
         raise NotFound(f"there is no leaderboard {shown(leaderboard_id)}")
     return found
 
 
-def show(leaderboard: Leaderboard) -> dict[str, Any]:
-    """Return a leaderboard as users see it."""
-    asked = leaderboard.request
+async def _shown(
+    session: AsyncSession, leaderboards: Sequence[Leaderboard]
+) -> list[dict[str, Any]]:
+    """Return leaderboards as users see them, each with what its certificate is worth now."""
+    wanted = {one.body["rests_on"].get("calibration") for one in leaderboards} - {None}
+    now = await queries.certificates_now(session, sorted(wanted))
+    return [_body(one, now) for one in leaderboards]
+
+
+def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    body = dict(leaderboard.body)
+    name = body["rests_on"].get("calibration")
+    certificate = None if name is None else now.get(name, {"id": name, "status": "deleted"})
+    if certificate is not None and certificate.get("revoked_at") is not None:
+        # a certificate that was revoked promises nothing, of what was ranked before either
+        body |= {"promise": "none"}
     return {
         "id": leaderboard.id,
         "object": "leaderboard",
         "created_at": leaderboard.created_at.isoformat(),
-        **{name: asked[name] for name in asked if name != "control"},
-        **leaderboard.body,
+        **leaderboard.request,
+        **body,
+        "certificate_now": certificate,
     }
-
-
-async def _inputs(
-    session: AsyncSession,
-    running: Runtime,
-    request: LeaderboardIn,
-    dataset: Dataset,
-    keys: Sequence[PairKey],
-) -> _Inputs:
-    if request.source == "human":
-        return await _from_people(session, request, dataset, keys)
-    if request.judge is not None:
-        return await _from_judge(session, running, request, dataset, keys)
-    assert request.calibration is not None
-    made = await replay_certificate(session, running.registry, request.calibration, dataset, keys)
-    outcomes = cascade_outcomes(made.verdicts, made.table, is_soft=request.soft)
-    certificate = made.certificate
-    rests_on = {
-        "calibration": certificate.id,
-        "status": certificate.status,
-        "fingerprints": certificate.body["fingerprints"],
-        "label_set_hash": certificate.label_set_hash,
-    }
-    return _Inputs(keys, outcomes, rests_on)
-
-
-async def _from_people(
-    session: AsyncSession, request: LeaderboardIn, dataset: Dataset, keys: Sequence[PairKey]
-) -> _Inputs:
-    votes = await datasets.votes(session, dataset, request.criterion)
-    if request.criteria and not votes:
-        message = f"no vote in {dataset.name!r} is on {shown(request.criterion)}"
-        raise Unprocessable.field(["criteria"], message)
-    outcomes = human_outcomes(keys, votes, request.votes)
-    return _Inputs(keys, outcomes, {"label_set_hash": label_sets.label_set_hash(keys, votes)})
-
-
-async def _from_judge(
-    session: AsyncSession,
-    running: Runtime,
-    request: LeaderboardIn,
-    dataset: Dataset,
-    keys: Sequence[PairKey],
-) -> _Inputs:
-    assert request.judge is not None
-    try:
-        judges = await cascades.judges_for(session, running.registry, dataset, [request.judge])
-    except Unprocessable as error:
-        message = error.errors[0]["msg"]
-        raise Unprocessable.field(["source"], message) from error
-    table = await load_table(session, dataset, keys, judges)
-    fingerprints = {judge.spec.name: judge.spec.fingerprint for judge in judges}
-    outcomes = judge_outcomes(table, is_soft=request.soft)
-    return _Inputs(keys, outcomes, {"fingerprints": fingerprints})
-
-
-def _of_dataset(dataset: Dataset) -> dict[str, Any]:
-    return {"dataset_id": dataset.id, "dataset_content_hash": dataset.content_hash}
 
 
 def _refuse_unknown_baseline(request: LeaderboardIn, keys: Sequence[PairKey]) -> None:

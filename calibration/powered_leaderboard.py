@@ -1,0 +1,282 @@
+"""Leaderboards from verdicts everywhere, corrected by the labels there are.
+
+Ratings are prediction-powered win rates or Bradley-Terry strengths; `calibration.powered_ranks` says
+where their rank sets come from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calibration.abstentions import AbstentionBounds, check_audits
+from calibration.bradley_terry import strength_shares
+from calibration.comparisons import Comparisons
+from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.human_labels import HumanLabels, labelled_sample
+from calibration.powered_ranks import ranks_of_differences, ranks_of_intervals, shared_level
+from calibration.predicted_comparisons import ModelWinRate, model_win_rates
+from calibration.prediction_powered_strengths import (
+    PredictionPoweredStrengths,
+    prediction_powered_strengths,
+)
+from calibration.rank_sets import RankSets, ranks
+from calibration.records import count_records, with_baseline
+from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+PoweredMethod = Literal["bradley_terry", "win_rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoweredRow:
+    """One model's place.
+
+    Attributes:
+        model: Its name.
+        rating: In the scale of the method; n is the number of its labelled pairs. Without a value
+            where only bounds are known.
+        human_only: The rating that labels alone give; None where they give none.
+        strength: Bradley-Terry strength, summing to 1 over the models; None for win rates.
+        win_rate: Prediction-powered win rate.
+        rank: 1 is the best.
+        rank_low: Best rank it may have; all sets hold together at the confidence level.
+        rank_high: Worst rank it may have.
+        n_predicted: Number of its pairs.
+        wins: How many of these the predictions give it.
+        losses: How many they give to the other.
+        ties: How many are tied or abstained.
+    """
+
+    model: str
+    rating: Estimate
+    human_only: Estimate | None
+    strength: float | None
+    win_rate: Estimate
+    rank: int
+    rank_low: int
+    rank_high: int
+    n_predicted: int
+    wins: int
+    losses: int
+    ties: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoweredLeaderboard:
+    """Models by rank, best first.
+
+    Attributes:
+        rows: The models.
+        n_labelled: Number of labelled pairs.
+        n_labelled_groups: Number of groups with a labelled pair.
+        n_predicted: Number of all pairs.
+        n_abstained: How many of them have no prediction.
+        are_abstentions_audited: Whether abstained pairs were labelled like others. If not, win
+            rates are bounds: each unlabelled abstained pair as lost, and as won.
+        prediction_weight: How much predictions count, for strengths; None for win rates, where
+            every model has its own.
+        effective_labels: How many labels alone would be worth as much, for strengths.
+        rank_rule: What the rank sets come from.
+    """
+
+    rows: tuple[PoweredRow, ...]
+    n_labelled: int
+    n_labelled_groups: int
+    n_predicted: int
+    n_abstained: int
+    are_abstentions_audited: bool
+    prediction_weight: float | None
+    effective_labels: float | None
+    rank_rule: Literal["differences", "intervals"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """Estimates by model at the level asked for, and ranks that hold for all of them together."""
+
+    rating: tuple[Estimate, ...]
+    human_only: tuple[Estimate | None, ...]
+    sets: RankSets
+    strengths: PredictionPoweredStrengths | None = None
+
+
+def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how surely
+    predicted: Comparisons,
+    labels: HumanLabels,
+    *,
+    method: PoweredMethod = "bradley_terry",
+    baseline: str | None = None,
+    confidence_level: float = DEFAULT_CONFIDENCE_LEVEL,
+    rng: np.random.Generator | None = None,
+) -> PoweredLeaderboard:
+    """Rank models by predictions of all their pairs and labels of some.
+
+    Args:
+        predicted: Comparisons with predictions for scores, nan where the cascade abstained, as
+            from `predicted_comparisons`.
+        labels: What the left model got, for the same comparisons, and their groups.
+        method: What the rating is.
+        baseline: For win rates: against this model alone; its own is .5.
+        confidence_level: Coverage of each interval, and of all rank sets together.
+        rng: Source of chance; needed where strengths rest on fewer than 50 labelled groups.
+
+    Raises:
+        InvalidArgument: The labels do not fit, a number is out of its range, the baseline is not
+            among the models, or strengths are asked for and abstained pairs were not labelled
+            like others.
+        NoFiniteStrengths: As for `prediction_powered_strengths`.
+    """
+    if baseline is not None:
+        predicted, labels = _against(predicted, labels, baseline, method)
+    sample = labelled_sample(labels, len(predicted), predicted.weight)
+    is_audited = _is_audited(predicted, labels)
+    rates = _win_rates(predicted, labels, confidence_level, baseline, is_audited=is_audited)
+    rated = rates
+    if method == "bradley_terry":
+        rated = _strengths(predicted, labels, confidence_level, rng)
+    rows = _rows(predicted, rated, rates)
+    powered = rated.strengths
+    return PoweredLeaderboard(
+        rows,
+        sample.n_labelled,
+        sample.n_labelled_groups,
+        len(predicted),
+        int(np.isnan(predicted.score).sum()),
+        is_audited,
+        None if powered is None else powered.prediction_weight,
+        None if powered is None else powered.effective_labels,
+        "differences" if powered is not None and powered.interval == "sandwich" else "intervals",
+    )
+
+
+def _against(
+    predicted: Comparisons, labels: HumanLabels, baseline: str, method: PoweredMethod
+) -> tuple[Comparisons, HumanLabels]:
+    if method != "win_rate":
+        raise InvalidArgument("a baseline is for the method win_rate")
+    if baseline not in predicted.models:
+        raise InvalidArgument(f"the baseline {baseline} is not among the models")
+    kept = with_baseline(predicted, baseline)
+
+    def part(values: ArrayLike | None) -> ArrayLike | None:
+        return None if values is None else np.asarray(values)[kept]
+
+    taken = HumanLabels(
+        np.asarray(labels.value)[kept],
+        part(labels.groups),
+        part(labels.probability),
+        part(labels.strata),
+    )
+    return predicted.take(kept), taken
+
+
+def _is_audited(predicted: Comparisons, labels: HumanLabels) -> bool:
+    sample = labelled_sample(labels, len(predicted), predicted.weight)
+    try:
+        check_audits(sample, np.isnan(predicted.score))
+    except InvalidArgument:
+        return False
+    return True
+
+
+def _win_rates(
+    predicted: Comparisons,
+    labels: HumanLabels,
+    confidence_level: float,
+    baseline: str | None,
+    *,
+    is_audited: bool,
+) -> _Rated:
+    level = shared_level(confidence_level, len(predicted.models))
+    own, limits = (
+        model_win_rates(predicted, labels, are_abstentions_audited=is_audited, confidence_level=one)
+        for one in (confidence_level, level)
+    )
+    fixed = Estimate(0.5, None, None, confidence_level, 0)
+    found, human_only = [], []
+    for row in own:
+        is_own = row.model == baseline
+        found.append(fixed if is_own else _rate(row, confidence_level))
+        human_only.append(fixed if is_own else _alone(row))
+    sure = [
+        Estimate(0.5, 0.5, 0.5, level, 0) if row.model == baseline else _rate(row, level)
+        for row in limits
+    ]
+    return _Rated(tuple(found), tuple(human_only), ranks_of_intervals(sure))
+
+
+def _rate(row: ModelWinRate, confidence_level: float) -> Estimate:
+    if row.rate is None:
+        return Estimate(None, None, None, confidence_level, row.n_labelled)
+    if isinstance(row.rate, AbstentionBounds):
+        return Estimate(None, row.rate.low, row.rate.high, confidence_level, row.n_labelled)
+    return row.rate.estimate
+
+
+def _alone(row: ModelWinRate) -> Estimate | None:
+    if row.rate is None or isinstance(row.rate, AbstentionBounds):
+        return None
+    return row.rate.human_only
+
+
+def _strengths(
+    predicted: Comparisons,
+    labels: HumanLabels,
+    confidence_level: float,
+    rng: np.random.Generator | None,
+) -> _Rated:
+    found = prediction_powered_strengths(
+        predicted, labels, confidence_level=confidence_level, rng=rng
+    )
+    if found.interval == "sandwich":
+        sets = ranks_of_differences(predicted, labels, found)
+    else:
+        level = shared_level(confidence_level, len(predicted.models))
+        sure = prediction_powered_strengths(predicted, labels, confidence_level=level, rng=rng)
+        sets = ranks_of_intervals([row.log_strength for row in sure.rows])
+    return _Rated(
+        tuple(row.log_strength for row in found.rows),
+        tuple(row.human_only for row in found.rows),
+        sets,
+        found,
+    )
+
+
+def _rows(predicted: Comparisons, rated: _Rated, rates: _Rated) -> tuple[PoweredRow, ...]:
+    filled = replace(predicted, score=np.nan_to_num(predicted.score, nan=0.5))
+    record, value = count_records(filled), np.array([_place(one) for one in rated.rating])
+    rank, sets = ranks(value), rated.sets
+    shares = strength_shares(value).tolist() if rated.strengths is not None else None
+    return tuple(
+        PoweredRow(
+            predicted.models[model],
+            rated.rating[model],
+            rated.human_only[model],
+            None if shares is None else shares[model],
+            rates.rating[model],
+            int(rank[model]),
+            int(sets.low[model]),
+            int(sets.high[model]),
+            int(record.n[model]),
+            int(record.wins[model]),
+            int(record.n[model] - record.wins[model] - record.ties[model]),
+            int(record.ties[model]),
+        )
+        for model in np.argsort(rank, kind="stable").tolist()
+    )
+
+
+def _place(rating: Estimate) -> float:
+    """Where a model stands: its value, else the middle of what is known of it."""
+    if rating.value is not None:
+        return rating.value
+    if rating.low is None or rating.high is None:
+        return float("nan")
+    return (rating.low + rating.high) / 2
