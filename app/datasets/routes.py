@@ -14,6 +14,7 @@ from app.datasets.exporting import canonical_row
 from app.datasets.importing import Wanted, import_dataset
 from app.datasets.schemas import DatasetOut, shown, shown_import
 from app.datasets.spooling import spooled
+from app.datasets.tables import PARQUET
 from app.dialects.detection import AUTO
 from app.errors import Unprocessable
 from app.identifiers import fault_of
@@ -30,15 +31,20 @@ _ROW = {"$ref": "#/components/schemas/PairIn"}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "Rows, one JSON object a line, or a JSON array of them, or a file of either;"
-        " gzip is recognised. Unknown fields of a row move into its `metadata`.",
+        "description": "Rows, one JSON object a line, a JSON array of them, CSV with a header, or "
+        "Parquet; or files of any of these, joined where their format comes in several; gzip is "
+        "recognised. Unknown fields of a row move into its `metadata`.",
         "content": {
             "application/x-ndjson": {"schema": _ROW},
             "application/json": {"schema": {"type": "array", "items": _ROW}},
+            "text/csv": {"schema": {"type": "string"}},
+            PARQUET: {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "properties": {
+                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                    },
                     "required": ["file"],
                 }
             },
@@ -66,7 +72,11 @@ async def create(
     if fault is not None:
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
     headers = request.headers
-    kind = kind_of(headers.get("content-type", ""), headers.get("content-encoding", ""))
+    kind = kind_of(
+        headers.get("content-type", ""),
+        headers.get("content-encoding", ""),
+        headers.get("content-disposition", ""),
+    )
     folder = running.settings.spool_dir
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
     async with spooled(request, folder) as body:

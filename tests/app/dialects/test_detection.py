@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.datasets.bodies import RawRow
-from app.datasets.importing import Reader
+from app.datasets.reading import Reader
 from app.dialects.detection import DIALECTS, candidates
 from app.dialects.reasons import RowInvalid
 from app.dialects.rows import ParsedRow
