@@ -45,7 +45,8 @@ from app.client_errors import (
     TribunalClientError,
     Unprocessable,
 )
-from app.client_http import Json, OnLost, Patience, address_of, checked, chunks, explained, key_of
+from app.client_exports import Exports
+from app.client_http import Json, OnLost, Patience, address_of, checked, explained, key_of
 from app.client_in_process import InProcessTransport
 from app.client_requests import (
     BatchRequest,
@@ -58,6 +59,7 @@ from app.client_requests import (
     PlanRequest,
     ReportQuery,
 )
+from app.client_uploads import upload_of
 from app.settings import Settings
 
 __all__ = [
@@ -90,7 +92,7 @@ _TIMEOUT: Final = httpx.Timeout(None, connect=10)
 _LOOK_TIMEOUT: Final = httpx.Timeout(30, connect=10)
 
 
-class Tribunal:
+class Tribunal(Exports):
     """The verbs of the service.
 
     Args:
@@ -117,7 +119,7 @@ class Tribunal:
         if not base_url and transport is None:
             transport = InProcessTransport(settings or Settings())
         self._stack = ExitStack()
-        self._http = self._stack.enter_context(
+        self._http: httpx.Client = self._stack.enter_context(
             httpx.Client(base_url=address, headers=headers, transport=transport, timeout=_TIMEOUT)
         )
 
@@ -140,21 +142,21 @@ class Tribunal:
 
     def import_dataset(
         self,
-        source: Path | BinaryIO | Iterable[Mapping[str, Any]],
+        source: Path | Sequence[Path] | BinaryIO | Iterable[Mapping[str, Any]],
         *,
         name: str,
         **options: Unpack[ImportOptions],
     ) -> DatasetBody:
-        """Import a file or rows as a dataset; `options` are `dialect` and `strict`."""
-        if isinstance(source, Path):
-            with source.open("rb") as opened:
-                return self.import_dataset(opened, name=name, **options)
-        # lines or an array, packed or not: the service looks at the first bytes
-        headers = {"content-type": "application/octet-stream"}
+        """Import a file, several that belong together, or rows as a dataset.
+
+        Args:
+            source: Rows, an open file, a path, or a list of paths whose rows are joined.
+            name: Of the dataset.
+            **options: `dialect` and `strict`.
+        """
         params = {"name": name, **options}
-        body = self._send(
-            "POST", "/v1/datasets", params=params, content=chunks(source), headers=headers
-        )
+        with upload_of(source) as content:
+            body = self._send("POST", "/v1/datasets", params=params, **content)
         return cast(DatasetBody, body)
 
     def certify(self, **request: Unpack[CertifyRequest]) -> CertificateBody:

@@ -47,6 +47,19 @@ class DatasetOut(BaseModel):
     created_at: datetime
 
 
+class ExportQuery(BaseModel):
+    """How a dataset is written."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: str = Field("canonical", max_length=64, description="canonical, csv, parquet, ...")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="draws which answer is shown first; written beside it"
+    )
+    labels: bool = Field(
+        False, description="label_studio, argilla: with the votes there are; else to be labelled"
+    )
+
+
 def shown(dataset: Dataset) -> dict[str, Any]:
     """Return a dataset as users see it."""
     body = DatasetOut.model_validate(dataset).model_dump(mode="json")

@@ -127,10 +127,11 @@ def _is_ranking(value: object) -> bool:
 
 
 def _label(place: str, value: object) -> str:
-    ranks = {}
+    ranks: dict[str, int] = {}
     for number, entry in enumerate(value if isinstance(value, list) else []):
         # without ranks the list itself is the order
-        name, rank = entry, number
+        name: object = entry
+        rank: object = number
         if isinstance(entry, dict):
             name, rank = entry.get("value"), entry.get("rank")
         if isinstance(rank, bool) or not isinstance(rank, int) or not isinstance(name, str):

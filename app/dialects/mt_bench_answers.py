@@ -96,7 +96,7 @@ def _judged(verdict: Piece, question: Piece, answers: Mapping[str, Piece]) -> Ou
     )
     if isinstance(made, Fault):
         return Fault(verdict, made.reason)
-    said = {name: row[name] for name in ("human", "judges") if name in row}
+    said: dict[str, Any] = {name: row[name] for name in ("human", "judges") if name in row}
     return Joined({**made.row, **said}, (*made.pieces, verdict))
 
 
