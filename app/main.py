@@ -34,6 +34,7 @@ from app.leaderboards.routes import router as leaderboards
 from app.middleware import BodyLimit, RequestContext
 from app.migrate import upgrade
 from app.plans.routes import router as plans
+from app.preferences.routes import router as preferences
 from app.registry import load_registry, unasked_judges
 from app.reports.routes import router as reports
 from app.responses import TextsResponse
@@ -99,7 +100,7 @@ def _features() -> APIRouter:
     router = APIRouter(default_response_class=TextsResponse)
     for feature in (
         datasets, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
-        reports, canaries,
+        reports, canaries, preferences,
     ):  # fmt: skip
         router.include_router(feature)
     return router

@@ -109,7 +109,9 @@ def test_a_body_that_breaks_off_is_refused_as_a_whole(
         _read(body, headers)
 
 
-@pytest.mark.parametrize("name", ["truncated gzip", "truncated array", "multipart with a broken file"])
+@pytest.mark.parametrize(
+    "name", ["truncated gzip", "truncated array", "multipart with a broken file"]
+)
 async def test_nothing_is_kept_of_a_broken_body(client: httpx.AsyncClient, name: str) -> None:
     body, headers, _ = BROKEN[name]
     assert (await upload(client, body, headers=headers)).status_code == 400
