@@ -105,8 +105,8 @@ def _stored(row: Row, number: int) -> StoredPair:
     parsed = parse_row(row, number)
     pair = parsed.pair
     key = PairKey(
-        number, number, parsed.id, parsed.group, pair and pair.prompt_hash,
-        pair and pair.content_hash, None, parsed.model_a, parsed.model_b, dict(parsed.metadata),
+        number, number, parsed.id, parsed.group, pair.prompt_hash if pair else None,
+        pair.content_hash if pair else None, None, parsed.model_a, parsed.model_b, dict(parsed.metadata),
     )  # fmt: skip
     votes = [Vote(v.annotator, v.label, dict(v.details), v.criterion) for v in parsed.votes]
     return StoredPair(key, pair, votes, parsed.recorded)
