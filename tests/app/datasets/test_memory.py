@@ -41,7 +41,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def _write(path: Path, rows: int) -> Path:
-    made = (row(n, response_a=f"answer {n} " * 40) for n in range(rows))
+    made = (row(n, response_a=f"answer {n} " * 60) for n in range(rows))
     if path.suffix in (".csv", ".parquet"):
         _write_table(path, [{**each, "human": json.dumps(each["human"])} for each in made])
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import httpx
@@ -26,9 +27,10 @@ async def test_the_comparisons_of_evalica_are_read_in_order(
     body = (await send(client, {file.name: file.read_bytes()})).json()
     assert (body["dialect"], body["rejected"]) == ("battles", [])
     assert (body["pairs"], body["labels"]) == (battles, battles)
-    first = file.read_text().splitlines()[1].split(",")
+    with file.open(newline="") as lines:
+        first = next(csv.DictReader(lines))
     found = (await pairs_of(client))[0]
-    assert [found["model_a"], found["model_b"]] == first[:2]
+    assert (found["model_a"], found["model_b"]) == (first["left"], first["right"])
 
 
 async def test_votes_and_verdicts_of_mt_bench_are_joined(client: httpx.AsyncClient) -> None:
