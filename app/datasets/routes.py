@@ -22,7 +22,6 @@ from app.dialects.detection import AUTO
 from app.dialects.writing import Options
 from app.errors import Unprocessable
 from app.identifiers import fault_of
-from app.models import Dataset
 from app.pagination import After, Limit, Page, page_of
 from app.responses import TextsResponse
 from app.runtime import Running
@@ -101,10 +100,10 @@ async def list_datasets(running: Running, limit: Limit = 100, after: After = Non
 
 
 @router.get("/{ref}", response_model=DatasetOut)
-async def read(ref: Ref, running: Running) -> Dataset:
+async def read(ref: Ref, running: Running) -> Response:
     """Return one dataset by its id or name."""
     async with running.db.read() as session:
-        return await service.find_dataset(session, ref, _IN_PATH)
+        return TextsResponse(shown(await service.find_dataset(session, ref, _IN_PATH)))
 
 
 @router.get("/{ref}/pairs", response_model=Page)

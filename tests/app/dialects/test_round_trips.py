@@ -147,6 +147,12 @@ def test_whatever_a_format_cannot_hold_is_counted(form: str, rows: list[Row], la
     found = trip(form, rows, labels=labels)
     assert found.rejected == []
     assert all(count > 0 for count in found.loss.values())
+    for part, word in (("votes", "votes"), ("recorded", "recorded")):
+        before, after = (
+            sum(len(getattr(row, part)) for row in rows) for rows in (found.before, found.after)
+        )
+        named = [what for what in found.loss if word in what or what.startswith("pairs")]
+        assert after >= before or named
     if not found.loss:
         assert [_core(row) for row in found.after] == [_core(row) for row in found.before]
 
