@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from app.dialects.writing import Given, Loss, Options, count_lost, labels_by_order
+from app.dialects.writing import Given, Loss, Options, count_lost, is_judged, labels_by_order
 
 _SCORES: Final = {("a", 1): "A>B", ("a", 2): "A>>B", ("b", 1): "B>A", ("b", 2): "B>>A"}
 _OTHER: Final = {"a": "b", "b": "a"}
@@ -18,15 +18,15 @@ _OWN: Final = frozenset({"uid", "baseline", "category", "subcategory", "strength
 def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
     """Yield the judgements of a pair."""
     row, metadata = given.row, given.row["metadata"]
-    if row.get("model_a") is None or row.get("model_b") is None:
-        loss["pairs without two models"] += 1
-        return
-    if not given.scores:
-        loss["pairs without a recorded judge"] += 1
+    if not is_judged(given, loss):
         return
     uid = metadata.get("uid", row["group"])
     kept = {"models", "recorded scores"}
-    if row["id"] == f"{uid}|{row['model_a']}|{row['model_b']}":
+    named = f"{uid}|{row['model_a']}|{row['model_b']}"
+    if not options.is_first(named):
+        # a second pair of the same models would be read as the first one
+        uid = row["id"]
+    elif row["id"] == named:
         kept.add("ids")
     if row["group"] == str(uid):
         kept.add("groups")
@@ -35,8 +35,6 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
     count_lost(given, kept, loss)
     strengths = metadata.get("strength")
     for name, score in given.scores.items():
-        if score.cost_usd is not None or score.seconds is not None:
-            loss["costs and seconds of recorded scores"] += 1
         original, swapped = labels_by_order(score, loss)
         strong = _strengths(strengths, name)
         yield {

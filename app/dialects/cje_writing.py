@@ -6,6 +6,7 @@ without them has an oracle label by its votes, the share that prefers the respon
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -29,7 +30,10 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
         loss["pairs whose votes became scores of single responses"] += 1
     scores = metadata if is_pointwise else _from_votes(given, loss)
     for side in "ab":
-        if options.is_first(f"{prompt_id}\n{row[f'model_{side}']}"):
+        key = [prompt_id, row[f"model_{side}"]]
+        if is_pointwise:
+            key += [row[f"response_{side}"], *(scores.get(f"{f}_{side}") for f in (JUDGE, ORACLE))]
+        if options.is_first(json.dumps(key)):
             yield {
                 "prompt_id": prompt_id,
                 "prompt": row["prompt"],

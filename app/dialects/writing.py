@@ -127,12 +127,25 @@ def count_lost_of_scores(given: Given, loss: Loss) -> None:
             loss["orders, ties and tokens of recorded scores"] += 1
 
 
+def is_judged(given: Given, loss: Loss) -> bool:
+    """Whether a format of judgements can hold the pair: two models and a judge; else it is lost."""
+    row = given.row
+    if row.get("model_a") is None or row.get("model_b") is None:
+        loss["pairs without two models"] += 1
+        return False
+    if not given.scores:
+        loss["pairs without a recorded judge"] += 1
+    return bool(given.scores)
+
+
 def labels_by_order(score: Score, loss: Loss) -> tuple[str | None, str | None]:
     """Return the verdicts with a shown first and second, as a format of labels has them.
 
     Where the orders are not known, or not as labels, the nearest label stands for both and is
     counted.
     """
+    if score.cost_usd is not None or score.seconds is not None or score.usage.prompt:
+        loss["costs, seconds and tokens of recorded scores"] += 1
     if score.p_a is None:
         return None, None
     if len(score.annotators) == 1:
