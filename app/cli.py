@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +16,7 @@ from app import (
     cli_admin,
     cli_canaries,
     cli_experiment,
+    cli_files,
     cli_gate,
     cli_judging,
     cli_labels,
@@ -24,15 +24,8 @@ from app import (
     cli_reports,
     cli_tables,
 )
-from app.cli_arguments import cascade_of, given, numbers_of, one_of, part_of, stem_of
-from app.cli_console import (
-    EXIT_FAILED_ROWS,
-    EXIT_NOT_CERTIFIABLE,
-    EXIT_USAGE,
-    AsJson,
-    Console,
-    fail,
-)
+from app.cli_arguments import cascade_of, given, numbers_of, one_of, part_of
+from app.cli_console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, fail
 from app.cli_opening import Key, Server, open_tribunal
 from app.cli_options import (
     Cascade,
@@ -43,8 +36,6 @@ from app.cli_options import (
     Patience,
 )
 from app.cli_waiting import Errand, wait_for_calibration
-from app.client import Tribunal
-from app.client_bodies import DatasetBody
 
 app = typer.Typer(
     name="tribunal",
@@ -52,31 +43,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-
-@app.command("import")
-def import_file(
-    file: Annotated[Path, typer.Argument(help="NDJSON, JSON or gzip of them; - reads stdin")],
-    name: Annotated[
-        str | None, typer.Option(help="name of the dataset; default: the file's")
-    ] = None,
-    dialect: Annotated[str, typer.Option("--format", help="a row format; auto detects")] = "auto",
-    strict: Annotated[bool, typer.Option(help="refuse all if one line is bad")] = False,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Import labelled pairs, recorded judge scores, or both."""
-    is_stdin = str(file) == "-"
-    if is_stdin and name is None:
-        fail("--name is needed when reading standard input", status=EXIT_USAGE)
-    if not is_stdin and not file.is_file():
-        fail(f"{file}: there is no such file", status=EXIT_USAGE)
-    with open_tribunal(server, key) as tribunal:
-        dataset = _import(tribunal, file, name or stem_of(file), dialect, is_strict=strict)
-    Console(as_json).show(dataset, cli_tables.dataset)
-    if dataset["rejected"]:
-        raise typer.Exit(EXIT_FAILED_ROWS)
 
 
 @app.command()
@@ -150,16 +116,7 @@ def plan(
     Console(as_json).show(planned, cli_tables.plan)
 
 
-def _import(
-    tribunal: Tribunal, file: Path, name: str, dialect: str, *, is_strict: bool
-) -> DatasetBody:
-    source = sys.stdin.buffer if str(file) == "-" else file
-    try:
-        return tribunal.import_dataset(source, name=name, dialect=dialect, strict=is_strict)
-    except OSError as error:
-        fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
-
-
+cli_files.add_to(app)
 cli_reports.add_to(app)
 cli_judging.add_to(app)
 cli_leaderboards.add_to(app)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +48,7 @@ from app.client_errors import (
     TribunalClientError,
     Unprocessable,
 )
+from app.client_exports import Exports
 from app.client_frames import to_pandas
 from app.client_http import (
     LOOK_TIMEOUT,
@@ -59,7 +60,6 @@ from app.client_http import (
     Patience,
     address_of,
     checked,
-    chunks,
     explained,
     has_ended,
     headers_of,
@@ -72,6 +72,7 @@ from app.client_progress import batch_bar, spinner
 from app.client_requests import CertifyRequest, ImportOptions, Part, ReportQuery
 from app.client_resources import Verbs
 from app.client_retrying import Retries
+from app.client_uploads import upload_of
 from app.client_verbs import Blocking, Call, Json
 from app.settings import Settings
 
@@ -102,7 +103,7 @@ __all__ = [
 ]
 
 
-class Tribunal(Verbs[Blocking]):
+class Tribunal(Exports, Verbs[Blocking]):
     """The verbs of the service; each returns when it is done.
 
     Args:
@@ -159,21 +160,21 @@ class Tribunal(Verbs[Blocking]):
 
     def import_dataset(
         self,
-        source: Path | BinaryIO | Iterable[Mapping[str, Any]],
+        source: Path | Sequence[Path] | BinaryIO | Iterable[Mapping[str, Any]],
         *,
         name: str,
         **options: Unpack[ImportOptions],
     ) -> DatasetBody:
-        """Import a file or rows as a dataset; `options` are `dialect` and `strict`."""
-        if isinstance(source, Path):
-            with source.open("rb") as opened:
-                return self.import_dataset(opened, name=name, **options)
-        # lines or an array, packed or not: the service looks at the first bytes
-        headers = {"content-type": "application/octet-stream"}
+        """Import a file, several that belong together, or rows as a dataset.
+
+        Args:
+            source: Rows, an open file, a path, or a list of paths whose rows are joined.
+            name: Of the dataset.
+            **options: `dialect` and `strict`.
+        """
         params = {"name": name, **options}
-        body = self._send(
-            "POST", "/v1/datasets", params=params, content=chunks(source), headers=headers
-        )
+        with upload_of(source) as content:
+            body = self._send("POST", "/v1/datasets", params=params, **content)
         return cast(DatasetBody, body)
 
     def certify(self, **request: Unpack[CertifyRequest]) -> CertificateBody:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from anyio import Lock, sleep, to_thread
 from app import client_calls as calls
 from app.client_bodies import BatchBody, CertificateBody, DatasetBody, ReportBody, VerdictBody
 from app.client_errors import CannotConnect, ConnectionLost, NotReady, TribunalClientError
+from app.client_exports import AsyncExports
 from app.client_http import (
     LOOK_TIMEOUT,
     MAX_RETRIES,
@@ -27,7 +28,6 @@ from app.client_http import (
     Patience,
     address_of,
     checked,
-    chunks,
     explained,
     has_ended,
     headers_of,
@@ -40,11 +40,12 @@ from app.client_progress import batch_bar, spinner
 from app.client_requests import CertifyRequest, ImportOptions, ReportQuery
 from app.client_resources import Verbs
 from app.client_retrying import Retries
+from app.client_uploads import upload_of
 from app.client_verbs import Awaited, Call, Json
 from app.settings import Settings
 
 
-class AsyncTribunal(Verbs[Awaited]):
+class AsyncTribunal(AsyncExports, Verbs[Awaited]):
     """The verbs of the service; each is awaited.
 
     The arguments are those of `Tribunal`. The service in this process starts with `async with`, or
@@ -95,21 +96,17 @@ class AsyncTribunal(Verbs[Awaited]):
 
     async def import_dataset(
         self,
-        source: Path | BinaryIO | Iterable[Mapping[str, Any]],
+        source: Path | Sequence[Path] | BinaryIO | Iterable[Mapping[str, Any]],
         *,
         name: str,
         **options: Unpack[ImportOptions],
     ) -> DatasetBody:
-        """Import a file or rows as a dataset; `options` are `dialect` and `strict`."""
-        if isinstance(source, Path):
-            with source.open("rb") as opened:
-                return await self.import_dataset(opened, name=name, **options)
-        # lines or an array, packed or not: the service looks at the first bytes
-        headers = {"content-type": "application/octet-stream"}
+        """Import a file, several that belong together, or rows, as `Tribunal.import_dataset` does."""
         params = {"name": name, **options}
-        body = await self._send(
-            "POST", "/v1/datasets", params=params, content=_chunks(source), headers=headers
-        )
+        with upload_of(source) as content:
+            if "content" in content:
+                content["content"] = _beside(content["content"])
+            body = await self._send("POST", "/v1/datasets", params=params, **content)
         return cast(DatasetBody, body)
 
     async def certify(self, **request: Unpack[CertifyRequest]) -> CertificateBody:
@@ -226,12 +223,7 @@ class AsyncTribunal(Verbs[Awaited]):
                 self._is_open = True
 
 
-async def _chunks(source: BinaryIO | Iterable[Mapping[str, Any]]) -> AsyncIterator[bytes]:
-    """Yield a body piece by piece; a file is read beside the event loop."""
-    pieces = chunks(source)
-    if not hasattr(source, "read"):
-        for piece in pieces:
-            yield piece
-        return
+async def _beside(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield a body piece by piece; files are read beside the event loop."""
     while piece := await to_thread.run_sync(next, pieces, b""):
         yield piece

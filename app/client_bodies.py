@@ -28,6 +28,14 @@ class Rejected(TypedDict):
     reason: str
 
 
+class Warned(TypedDict):
+    """A field that an import kept elsewhere than it may have been meant, or something not kept."""
+
+    field: str
+    count: int
+    did_you_mean: str | None
+
+
 class DatasetBody(TypedDict):
     """A dataset, with the first of the rows that its import rejected."""
 
@@ -41,6 +49,8 @@ class DatasetBody(TypedDict):
     recorded_judges: list[str]
     rejected: list[Rejected]
     rejected_count: int
+    unmatched: int
+    warnings: list[Warned]
     created_at: str
 
 

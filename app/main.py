@@ -36,6 +36,7 @@ from app.leaderboards.routes import router as leaderboards
 from app.middleware import BodyLimit, RequestContext
 from app.migrate import upgrade
 from app.plans.routes import router as plans
+from app.preferences.routes import router as preferences
 from app.registry import load_registry, unasked_judges
 from app.reports.health_lines import lines_of_config
 from app.reports.routes import router as reports
@@ -114,7 +115,7 @@ def _features() -> APIRouter:
     router = APIRouter(default_response_class=TextsResponse)
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
-        reports, canaries, experiments,
+        reports, canaries, experiments, preferences,
     ):  # fmt: skip
         router.include_router(feature)
     return router

@@ -1,4 +1,4 @@
-"""The rows of an uploaded body, one at a time: NDJSON, a JSON array, a multipart file, gzip of any.
+"""The rows of an uploaded body, one at a time: NDJSON, JSON array, table, several files, gzip.
 
 Nothing here holds more than one row: what is large is read in pieces.
 """
@@ -13,36 +13,28 @@ import re
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser
 
+from app.datasets.multipart import UploadedFile, file_name, seekable, split, unpacked
+from app.datasets.raw_rows import RawRow
+from app.datasets.tables import csv_rows, is_csv, is_parquet, parquet_rows
 from app.errors import BadRequest
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+__all__ = ["BodyKind", "RawRow", "kind_of", "rows_of"]
 
 MAX_ROW_BYTES: Final = 64 * 2**20
 _PIECE: Final = 2**16
 _WINDOW: Final = 2**16
 _AFTER_A_VALUE: Final = " \t\r\n,]"
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _LINES_TYPES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
 _WHITE_SPACE: Final = re.compile(r"[ \t\r\n]*")
-
-
-@dataclass(frozen=True, slots=True)
-class RawRow:
-    """One row as it stood in the body: its number from 1, and its value or why there is none."""
-
-    line: int
-    value: Any = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +44,11 @@ class BodyKind:
     media_type: str = ""
     boundary: str = ""
     encoding: str = ""
+    file: str = ""
 
 
-def kind_of(content_type: str, content_encoding: str) -> BodyKind:
-    """Read the two headers.
+def kind_of(content_type: str, content_encoding: str, disposition: str = "") -> BodyKind:
+    """Read the headers; the disposition may name the file.
 
     Raises:
         BadRequest: the encoding is none that is read here, or a boundary is missing.
@@ -69,47 +62,59 @@ def kind_of(content_type: str, content_encoding: str) -> BodyKind:
     encoding = content_encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise BadRequest("Content-Encoding: only gzip is read")
-    return BodyKind(media_type, boundary, encoding)
+    return BodyKind(media_type, boundary, encoding, file_name(disposition))
 
 
-def rows_of(spool: BinaryIO, kind: BodyKind) -> Generator[RawRow]:
-    """Yield the rows of a body.
+def rows_of(spool: BinaryIO, kind: BodyKind, folder: Path | None = None) -> Generator[RawRow]:
+    """Yield the rows of a body, file after file where it holds several.
+
+    Args:
+        spool: The body, from its start; it stays open.
+        kind: What its headers say.
+        folder: Where parts of it may lie meanwhile.
 
     Raises:
-        BadRequest: the body as a whole cannot be read: broken gzip, multipart or JSON array.
+        BadRequest: the body as a whole cannot be read: broken gzip, multipart, JSON array or table.
     """
     try:
         with ExitStack() as opened:
-            yield from _rows(_opened(spool, kind, opened), kind)
+            files = _files(spool, kind, folder, opened)
+            before = 0
+            for file in files:
+                last = 0
+                for row in _rows(file, folder, opened):
+                    last = row.line
+                    named = replace(row, file=file.name, is_one_of_several=len(files) > 1)
+                    yield replace(named, number=before + row.line) if before else named
+                before += last
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise BadRequest(f"the gzip stream is broken: {error}") from error
     except FormParserError as error:
         raise BadRequest(f"the multipart body is broken: {error}") from error
 
 
-def _opened(spool: BinaryIO, kind: BodyKind, opened: ExitStack) -> io.BufferedReader:
+def _files(
+    spool: BinaryIO, kind: BodyKind, folder: Path | None, opened: ExitStack
+) -> list[UploadedFile]:
     plain: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, spool), _PIECE)
     opened.callback(plain.detach)  # the spool stays open
-    outer = _unpacked(plain, opened)
+    outer = unpacked(plain, opened)
     if kind.encoding.endswith("gzip") and outer is plain:
         raise BadRequest("Content-Encoding says gzip, but the body is not")
-    if kind.media_type != "multipart/form-data":
-        return outer
-    file = MultipartFile(outer, kind.boundary)
-    return _unpacked(opened.enter_context(io.BufferedReader(file, _PIECE)), opened)
+    if kind.media_type == "multipart/form-data":
+        return split(outer, kind.boundary, folder, opened)
+    return [UploadedFile(kind.file, kind.media_type, outer)]
 
 
-def _unpacked(stream: io.BufferedReader, opened: ExitStack) -> io.BufferedReader:
-    if stream.peek(2)[:2] != _GZIP_MAGIC:
-        return stream
-    unpacked = gzip.GzipFile(fileobj=stream)
-    return opened.enter_context(io.BufferedReader(cast(io.RawIOBase, unpacked), _PIECE))
-
-
-def _rows(stream: io.BufferedReader, kind: BodyKind) -> Iterator[RawRow]:
+def _rows(file: UploadedFile, folder: Path | None, opened: ExitStack) -> Iterator[RawRow]:
+    stream = unpacked(file.content, opened)
+    if is_parquet(file.media_type, file.name, stream.peek(4)[:4]):
+        return parquet_rows(seekable(stream, folder, opened))
+    if is_csv(file.media_type, file.name):
+        return csv_rows(stream)
     if stream.peek(3)[:3] == codecs.BOM_UTF8:
         stream.read(3)
-    if kind.media_type not in _LINES_TYPES and stream.peek(_PIECE).lstrip()[:1] == b"[":
+    if file.media_type not in _LINES_TYPES and stream.peek(_PIECE).lstrip()[:1] == b"[":
         return _elements(stream)
     return _lines(stream)
 
@@ -225,73 +230,3 @@ class _Window:
         except UnicodeDecodeError as error:
             raise BadRequest("the body is not UTF-8") from error
         return bool(piece)
-
-
-class MultipartFile(io.RawIOBase):
-    """The one file of a multipart body, read while the body is parsed."""
-
-    def __init__(self, source: io.BufferedReader, boundary: str) -> None:
-        self._source = source
-        self._buffer = bytearray()
-        self._header = [bytearray(), bytearray()]
-        self._is_file = False
-        self._has_file = False
-        self._has_ended = False
-        self._is_finished = False
-        self._parser = MultipartParser(boundary, self._callbacks())
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, target: Any) -> int:
-        """Read some bytes of the file; 0 at its end."""
-        while not self._buffer and not self._is_finished:
-            self._parse_more()
-        size = min(len(target), len(self._buffer))
-        target[:size] = self._buffer[:size]
-        del self._buffer[:size]
-        return size
-
-    def _parse_more(self) -> None:
-        piece = self._source.read(_PIECE)
-        if piece:
-            self._parser.write(piece)
-            return
-        self._is_finished = True
-        if not self._has_ended:
-            raise BadRequest("the multipart body ends early")
-        if not self._has_file:
-            raise BadRequest("the multipart body has no file")
-
-    def _callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
-            "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
-            "on_header_end": self._end_header,
-            "on_part_data": self._data,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._is_file = False
-
-    def _add(self, index: int, data: bytes) -> None:
-        self._header[index] += data
-
-    def _end_header(self) -> None:
-        field, value = (bytes(part).lower() for part in self._header)
-        self._header = [bytearray(), bytearray()]
-        if field != b"content-disposition" or b"filename" not in value:
-            return
-        if self._has_file:
-            raise BadRequest("the multipart body has several files; send one at a time")
-        self._is_file = self._has_file = True
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._is_file:
-            self._buffer += data[start:end]
-
-    def _end(self) -> None:
-        self._has_ended = True

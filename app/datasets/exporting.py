@@ -49,16 +49,32 @@ def _vote(vote: Vote) -> dict[str, Any]:
 
 def _record(score: Score) -> dict[str, Any] | None:
     """The record in the richest form that is known: both orders of every annotator, else p_a."""
+    record = {**_answer(score), **_amounts(score)}
+    return None if record == {"p_a": None} else record
+
+
+def _answer(score: Score) -> dict[str, Any]:
     if score.annotators:
         record: dict[str, Any] = {"annotators": [list(row) for row in score.annotators]}
-    elif score.p_a is None:
-        return None
+    elif "inconsistent" in score.flags:
+        return {"label": "tie", "inconsistent": True}
     else:
         record = {"p_a": score.p_a}
     has_own_ties = any(len(row) > 2 for row in score.annotators)
     if score.p_tie is not None and not has_own_ties:
         record["p_tie"] = score.p_tie
-    for name, value in (("cost", score.cost_usd), ("seconds", score.seconds)):
-        if value is not None:
-            record[name] = value
     return record
+
+
+def _amounts(score: Score) -> dict[str, Any]:
+    tokens = {"prompt": score.usage.prompt, "completion": score.usage.completion}
+    if score.usage.cached:
+        tokens["cached"] = score.usage.cached
+    flags = dict(flag.split(":", 1) for flag in score.flags if ":" in flag)
+    found = {
+        "cost": score.cost_usd,
+        "seconds": score.seconds,
+        "tokens": tokens if any(tokens.values()) else None,
+        "criterion": flags.get("criterion"),
+    }
+    return {name: value for name, value in found.items() if value is not None}

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets import queries
-from app.datasets.bodies import BodyKind, RawRow, rows_of
+from app.datasets.bodies import BodyKind, rows_of
+from app.datasets.reading import Reader, named_dialect, stage
 from app.datasets.staging import StagedRow, Staging
 from app.db import Database
-from app.dialects.detection import (
-    AUTO,
-    CANONICAL,
-    DIALECTS,
-    Dialect,
-    candidates,
-    known_formats,
-)
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow, parse_row
+from app.dialects.detection import AUTO, known_formats
 from app.errors import Conflict, Unprocessable
 from app.identifiers import shown
 from app.labels import service as labels
 from app.labels.service import NewLabel
 from app.models import Dataset, new_id
-
-MOST_REASONS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +44,8 @@ class Imported:
     is_new: bool
     rejected: Sequence[Mapping[str, Any]]
     rejected_count: int
-
-
-@dataclass(slots=True)
-class Reader:
-    """Turns raw rows into parsed ones; the first row that is recognised fixes the format."""
-
-    dialect: Dialect | None = None
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-    rejected_count: int = 0
-
-    def read(self, raw: RawRow) -> ParsedRow:
-        """Return what a row says.
-
-        Raises:
-            RowInvalid: it cannot be read; the reason names the field.
-            Unprocessable: its fields fit several formats and none was chosen.
-        """
-        if raw.reason is not None:
-            raise RowInvalid(raw.reason)
-        if not isinstance(raw.value, dict):
-            raise RowInvalid(f"{shown(raw.value)} is not an object with fields")
-        dialect = self.dialect or _detect(raw.value)
-        if dialect.is_foreign and not dialect.matches(raw.value):
-            raise RowInvalid(f"the fields are not those of {dialect.name} ({dialect.fields})")
-        self.dialect = dialect
-        try:
-            return parse_row(dialect.convert(raw.value, raw.line), raw.line)
-        except RecursionError:
-            raise RowInvalid("is nested too deeply") from None
-
-    def reject(self, raw: RawRow, reason: str) -> None:
-        """Note a row that cannot be kept."""
-        self.rejected_count += 1
-        if len(self.rejected) < MOST_REASONS:
-            self.rejected.append({"line": raw.line, "reason": reason})
+    unmatched: int
+    warnings: Sequence[Mapping[str, Any]]
 
 
 async def import_dataset(
@@ -108,59 +64,23 @@ async def import_dataset(
     with tempfile.TemporaryDirectory(dir=wanted.spool_dir, ignore_cleanup_errors=True) as folder:
         staging = Staging.open(Path(folder) / "staged.db")
         try:
-            reader = Reader(_named(wanted.dialect))
-            await asyncio.to_thread(stage, staging, reader, rows_of(spool, kind))
+            reader = Reader(named_dialect(wanted.dialect))
+            rows = rows_of(spool, kind, Path(folder))
+            await asyncio.to_thread(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
             return await _store(db, Upload(staging, reader, wanted.name, moment))
         finally:
             await asyncio.to_thread(staging.close)
 
 
-def stage(staging: Staging, reader: Reader, rows: Generator[RawRow]) -> None:
-    """Read every row and keep those that can be."""
-    with closing(rows):
-        for raw in rows:
-            try:
-                parsed = reader.read(raw)
-                dialect = reader.dialect or DIALECTS[CANONICAL]
-                staging.add(
-                    parsed,
-                    raw.line,
-                    has_vote_rows=dialect.has_vote_rows,
-                    has_unique_ids=dialect.has_unique_ids,
-                )
-            except RowInvalid as error:
-                reader.reject(raw, str(error))
-
-
-def _named(name: str) -> Dialect | None:
-    if name == AUTO:
-        return None
-    if name not in DIALECTS:
-        known = ", ".join((AUTO, *DIALECTS))
-        raise _in_query("dialect", f"{shown(name)} is none of {known}")
-    return DIALECTS[name]
-
-
-def _detect(row: Mapping[str, Any]) -> Dialect:
-    found = candidates(row)
-    if len(found) > 1:
-        names = ", ".join(dialect.name for dialect in found)
-        raise _in_query("dialect", f"the fields fit several formats ({names}); choose one")
-    if not found:
-        raise RowInvalid("the fields are those of no known format")
-    return found[0]
-
-
-def _in_query(field_name: str, message: str) -> Unprocessable:
-    return Unprocessable(
-        f"{field_name}: {message}", errors=[{"loc": ["query", field_name], "msg": message}]
-    )
-
-
 def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
     """Refuse the upload where nothing can be kept, or not everything and it is strict."""
-    extra = {"rejected": reader.rejected, "rejected_count": reader.rejected_count}
+    extra = {
+        "rejected": reader.rejected,
+        "rejected_count": reader.rejected_count,
+        "unmatched": reader.unmatched,
+        "warnings": reader.warnings(),
+    }
     if reader.rejected_count and is_strict:
         raise Unprocessable(f"{reader.rejected_count} rows were rejected (strict)", extra=extra)
     if accepted:
@@ -183,7 +103,15 @@ class Upload:
 
     def imported(self, dataset: Dataset, *, is_new: bool) -> Imported:
         """Return the outcome."""
-        return Imported(dataset, is_new, self.reader.rejected, self.reader.rejected_count)
+        reader = self.reader
+        return Imported(
+            dataset,
+            is_new,
+            reader.rejected,
+            reader.rejected_count,
+            reader.unmatched,
+            reader.warnings(),
+        )
 
 
 async def _store(db: Database, upload: Upload) -> Imported:

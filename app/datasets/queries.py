@@ -19,7 +19,6 @@ from sqlalchemy import (
     column,
     distinct,
     func,
-    insert,
     or_,
     select,
     table,
@@ -27,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.copying import insert_many
 from app.models import Dataset, Label, PairRow, RecordedScore
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
@@ -323,13 +323,12 @@ async def fingerprints_of(session: AsyncSession, dataset_seq: int, judge: str) -
 
 async def insert_pairs(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert pairs, by column names, with JSON as text."""
-    await session.execute(insert(_PAIRS), list(rows))
+    await insert_many(session, _PAIRS, rows)
 
 
 async def insert_recorded(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert scores that came with pairs, by column names, with JSON as text."""
-    if rows:
-        await session.execute(insert(_RECORDED_TEXTS), list(rows))
+    await insert_many(session, _RECORDED_TEXTS, rows)
 
 
 async def set_groups(session: AsyncSession, dataset_seq: int) -> None:

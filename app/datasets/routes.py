@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from app.datasets import service
 from app.datasets.addresses import NameRoute
@@ -12,12 +14,14 @@ from app.datasets.bodies import kind_of
 from app.datasets.deleting import delete_dataset
 from app.datasets.exporting import canonical_row
 from app.datasets.importing import Wanted, import_dataset
-from app.datasets.schemas import DatasetOut, shown, shown_import
+from app.datasets.schemas import DatasetOut, ExportQuery, shown, shown_import
 from app.datasets.spooling import spooled
+from app.datasets.tables import PARQUET
+from app.datasets.writing import ENDINGS, MEDIA_TYPES, settings_of, write, writer_of
 from app.dialects.detection import AUTO
+from app.dialects.writing import Options
 from app.errors import Unprocessable
 from app.identifiers import fault_of
-from app.models import Dataset
 from app.pagination import After, Limit, Page, page_of
 from app.responses import TextsResponse
 from app.runtime import Running
@@ -26,19 +30,25 @@ router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=NameRoute)
 Ref = Annotated[str, Path(description="id or name; a slash in a name is written as %2F")]
 
 _IN_PATH = ("path", "ref")
+_WRITTEN = {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}
 _ROW = {"$ref": "#/components/schemas/PairIn"}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "Rows, one JSON object a line, or a JSON array of them, or a file of either;"
-        " gzip is recognised. Unknown fields of a row move into its `metadata`.",
+        "description": "Rows, one JSON object a line, a JSON array of them, CSV with a header, or "
+        "Parquet; or files of any of these, joined where their format comes in several; gzip is "
+        "recognised. Unknown fields of a row move into its `metadata`.",
         "content": {
             "application/x-ndjson": {"schema": _ROW},
             "application/json": {"schema": {"type": "array", "items": _ROW}},
+            "text/csv": {"schema": {"type": "string"}},
+            PARQUET: {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "properties": {
+                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                    },
                     "required": ["file"],
                 }
             },
@@ -66,7 +76,11 @@ async def create(
     if fault is not None:
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
     headers = request.headers
-    kind = kind_of(headers.get("content-type", ""), headers.get("content-encoding", ""))
+    kind = kind_of(
+        headers.get("content-type", ""),
+        headers.get("content-encoding", ""),
+        headers.get("content-disposition", ""),
+    )
     folder = running.settings.spool_dir
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
     async with spooled(request, folder) as body:
@@ -86,10 +100,10 @@ async def list_datasets(running: Running, limit: Limit = 100, after: After = Non
 
 
 @router.get("/{ref}", response_model=DatasetOut)
-async def read(ref: Ref, running: Running) -> Dataset:
+async def read(ref: Ref, running: Running) -> Response:
     """Return one dataset by its id or name."""
     async with running.db.read() as session:
-        return await service.find_dataset(session, ref, _IN_PATH)
+        return TextsResponse(shown(await service.find_dataset(session, ref, _IN_PATH)))
 
 
 @router.get("/{ref}/pairs", response_model=Page)
@@ -102,6 +116,37 @@ async def list_pairs(
         rows = await service.stored_page(session, dataset, limit, after)
     page = page_of(rows, limit, canonical_row)
     return TextsResponse(page.model_dump())
+
+
+@router.get(
+    "/{ref}/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": _WRITTEN, "description": "the dataset in the format asked for"}},
+)
+async def export(
+    ref: Ref,
+    running: Running,
+    options: Annotated[ExportQuery, Query()],
+) -> Response:
+    """Return a dataset in another format.
+
+    The header `X-Tribunal-Loss` counts, as a JSON object, what the format cannot hold.
+    """
+    async with running.db.read() as session:
+        dataset = await service.find_dataset(session, ref, _IN_PATH)
+        settings = settings_of(options.format)
+        if settings is not None:
+            return Response(settings[0], media_type=settings[1])
+        writer = writer_of(options.format)
+        how = Options(options.seed, options.labels, running.settings.spool_dir)
+        written = await write(session, dataset, writer, how)
+    name = f"{dataset.id}.{ENDINGS[writer.form]}"
+    headers = {
+        "X-Tribunal-Loss": json.dumps(written.loss),
+        "Content-Length": str(written.size),
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }
+    return StreamingResponse(written.pieces(), media_type=MEDIA_TYPES[writer.form], headers=headers)
 
 
 @router.delete("/{ref}", status_code=204)

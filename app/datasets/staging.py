@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -139,6 +139,17 @@ class Staging:
             "UPDATE staged SET recorded = ?, votes = ? WHERE position = ?",
             (_text(dict(sorted({**known, **recorded}.items()))), _text(merged), position),
         )
+
+    def add_votes(self, pair_id: str, votes: Sequence[ParsedVote]) -> bool:
+        """Add votes to the row of this id; False where there is none."""
+        query = "SELECT position, votes FROM staged WHERE id = ?"
+        found = self.connection.execute(query, (pair_id,)).fetchone()
+        if found is None:
+            return False
+        said = json.loads(found[1]) + [_vote_values(vote) for vote in votes]
+        update = "UPDATE staged SET votes = ? WHERE position = ?"
+        self.connection.execute(update, (_text(said), found[0]))
+        return True
 
     def content_hash(self) -> str:
         """Return a hash of all pairs and recorded scores in order; votes do not enter."""

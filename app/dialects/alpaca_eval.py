@@ -23,6 +23,8 @@ _READ: Final = frozenset(
 # one annotator's own words; rows of other annotators on the same outputs are the same pair
 _OF_THE_ANNOTATOR: Final = frozenset({"raw_completion", "annotator_kwargs", "date", "version"})
 
+RESERVED: Final = _READ | _OF_THE_ANNOTATOR
+
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Whether the row has the fields of this format."""

@@ -6,21 +6,56 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.dialects import alpaca_eval, battles, mt_bench, openai_batch, reward_bench
+from app.dialects import (
+    alpaca_eval,
+    alpaca_eval_outputs,
+    arena_hard,
+    argilla,
+    battles,
+    canonical_votes,
+    cje,
+    judge_bench,
+    label_studio,
+    lmarena,
+    mt_bench,
+    mt_bench_answers,
+    openai_batch,
+    reward_bench,
+    selective_evaluation,
+)
+from app.dialects.joining import Join
+from app.dialects.reasons import RowInvalid
 
 AUTO: Final = "auto"
 CANONICAL: Final = "canonical"
 OPENAI_BATCH: Final = "openai_batch"
+# other names by which a format is asked for
+ALIASES: Final = {"evalica": "battles", "arena_rank": "battles"}
+
+
+def _no_notes(row: Mapping[str, Any]) -> Mapping[str, int]:
+    return {}
+
+
+def _only_joined(row: Mapping[str, Any], line: int) -> Mapping[str, Any]:
+    raise RowInvalid("is not a pair by itself: import it with the files it belongs to")
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """A row format.
 
-    `convert` makes a canonical row of one row and its line number. `has_vote_rows` says that every
-    row is a vote of its own, so that equal rows are as many votes; elsewhere a row that says
-    nothing new is a repetition. `has_unique_ids` says that an id twice is a fault, repetition or
-    not: every row is to be answered by itself.
+    Args:
+        name: By which it is asked for.
+        fields: What it is known by, for messages.
+        matches: Whether a row has its fields.
+        convert: Makes a canonical row of one row and its line number.
+        has_vote_rows: Every row is a vote of its own, so that equal rows are as many votes;
+            elsewhere a row that says nothing new is a repetition.
+        has_unique_ids: An id twice is a fault, repetition or not: every row is to be answered by
+            itself.
+        join: How rows come together that are no pairs by themselves.
+        notes: What of a row is not kept, counted.
     """
 
     name: str
@@ -29,6 +64,8 @@ class Dialect:
     convert: Callable[[Mapping[str, Any], int], Mapping[str, Any]]
     has_vote_rows: bool = False
     has_unique_ids: bool = False
+    join: Join | None = None
+    notes: Callable[[Mapping[str, Any]], Mapping[str, int]] = _no_notes
 
     @property
     def is_foreign(self) -> bool:
@@ -37,11 +74,18 @@ class Dialect:
 
 
 def _is_canonical(row: Mapping[str, Any]) -> bool:
+    if lmarena.is_55k(row):
+        return False
     has_texts = ("prompt" in row or "messages" in row) and any(
         name in row for name in ("response_a", "responses_a", "response_b", "responses_b")
     )
     is_battle = "model_a" in row and "model_b" in row and ("human" in row or "judges" in row)
-    return has_texts or is_battle
+    return has_texts or is_battle or canonical_votes.is_vote(row)
+
+
+def _is_mt_bench(row: Mapping[str, Any]) -> bool:
+    is_text = mt_bench_answers.is_question(row) or mt_bench_answers.is_answer(row)
+    return mt_bench.matches(row) or is_text
 
 
 DIALECTS: Final[dict[str, Dialect]] = {
@@ -49,9 +93,10 @@ DIALECTS: Final[dict[str, Dialect]] = {
     for dialect in (
         Dialect(
             CANONICAL,
-            "prompt or messages, response_a, response_b (or model_a, model_b, human)",
+            "prompt or messages, response_a, response_b (or model_a, model_b, human; or id, label)",
             _is_canonical,
             lambda row, line: row,
+            join=canonical_votes.JOIN,
         ),
         Dialect(
             "alpaca_eval",
@@ -60,15 +105,51 @@ DIALECTS: Final[dict[str, Dialect]] = {
             alpaca_eval.convert,
         ),
         Dialect(
+            "alpaca_eval_outputs",
+            "instruction, output, generator; a file a model",
+            alpaca_eval_outputs.matches,
+            _only_joined,
+            join=alpaca_eval_outputs.JOIN,
+        ),
+        Dialect(
             "mt_bench",
             "question_id, model_1, model_2, g1_winner, g2_winner "
-            "(or question_id, model_a, model_b, winner, judge)",
-            mt_bench.matches,
+            "(or question_id, model_a, model_b, winner, judge; or question_id, turns with "
+            "question_id, model_id, choices)",
+            _is_mt_bench,
             mt_bench.convert,
             has_vote_rows=True,
+            join=mt_bench_answers.JOIN,
+        ),
+        Dialect(
+            "arena_hard",
+            "uid, judge, model, baseline, games (or uid, prompt with uid, model, messages)",
+            arena_hard.matches,
+            _only_joined,
+            join=arena_hard.JOIN,
+        ),
+        Dialect(
+            "lmarena_55k",
+            "prompt, response_a, response_b, winner_model_a, winner_model_b, winner_tie",
+            lmarena.is_55k,
+            lmarena.convert_55k,
+            notes=lmarena.notes_55k,
+        ),
+        Dialect(
+            "lmarena_140k",
+            "model_a, model_b, winner, conversation_a, conversation_b",
+            lmarena.is_140k,
+            lmarena.convert_140k,
+            notes=lmarena.notes_140k,
         ),
         Dialect(
             "reward_bench", "prompt, chosen, rejected", reward_bench.matches, reward_bench.convert
+        ),
+        Dialect(
+            "judge_bench",
+            "question, response_A, response_B, label",
+            judge_bench.matches,
+            judge_bench.convert,
         ),
         Dialect(
             "battles",
@@ -82,6 +163,34 @@ DIALECTS: Final[dict[str, Dialect]] = {
             openai_batch.matches,
             openai_batch.convert,
             has_unique_ids=True,
+        ),
+        Dialect(
+            "selective_evaluation",
+            "instruction, outputs, preferences, probs; a file a judge",
+            selective_evaluation.matches,
+            _only_joined,
+            join=selective_evaluation.JOIN,
+        ),
+        Dialect(
+            "cje",
+            "prompt_id, response, judge_score, oracle_label; a file a policy",
+            cje.matches,
+            _only_joined,
+            join=cje.JOIN,
+        ),
+        Dialect(
+            "label_studio",
+            "data with two texts, annotations",
+            label_studio.matches,
+            label_studio.convert,
+            notes=label_studio.notes,
+        ),
+        Dialect(
+            "argilla",
+            "fields with prompt, response1, response2; responses",
+            argilla.matches,
+            argilla.convert,
+            notes=argilla.notes,
         ),
     )
 }

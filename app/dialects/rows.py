@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -14,6 +15,8 @@ from app.dialects.reasons import RowInvalid, describe
 from judges.types import Label, Pair, Score
 
 _FIELDS: Final = frozenset(PairIn.model_fields)
+# as alike as `judge` and `judges`; `prompt_id` and `prompt` are not
+ALIKE: Final = 0.85
 _GROUP_FIELDS: Final = ("question_id", "prompt_id")
 
 
@@ -82,6 +85,16 @@ def _with_unknown_fields_aside(row: Mapping[str, Any]) -> dict[str, Any]:
         if unknown[name] != metadata[name]:
             raise RowInvalid(f"{name}: differs from the field of metadata")
     return {**known, "metadata": {**unknown, **metadata}}
+
+
+def misspelt_fields(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the unknown fields of a row that look like a known one it lacks, and which."""
+    unknown = [name for name in row if name not in _FIELDS]
+    if not unknown:
+        return {}
+    missing = [name for name in _FIELDS if name not in row]
+    found = {name: get_close_matches(name.lower(), missing, 1, ALIKE) for name in unknown}
+    return {name: near[0] for name, near in found.items() if near}
 
 
 def _group_of(metadata: Mapping[str, Any]) -> str | None:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
-from app.datasets.bodies import BodyKind, RawRow, rows_of
-from app.datasets.importing import Reader, stage
+from app.datasets.bodies import BodyKind, rows_of
+from app.datasets.raw_rows import RawRow
+from app.datasets.reading import Reader, stage
 from app.datasets.staging import Staging
 from app.dialects import openai_batch
 from app.dialects.detection import DIALECTS, OPENAI_BATCH
+from app.dialects.joining import Piece
 from app.dialects.reasons import RowInvalid
 from app.dialects.rows import ParsedRow
 from app.identifiers import MAX_LENGTH
@@ -43,7 +45,7 @@ class LineReader(Reader):
         if isinstance(raw.value, dict):
             openai_batch.check_fields(raw.value)
         parsed = Reader.read(self, raw)
-        if parsed.pair is None:
+        if isinstance(parsed, Piece) or parsed.pair is None:
             raise RowInvalid("prompt: is missing (or messages)")
         asked = next((name for name in parsed.recorded if name in self.live), None)
         if asked is not None:
@@ -52,9 +54,9 @@ class LineReader(Reader):
             )
         return parsed
 
-    def reject(self, raw: RawRow, reason: str) -> None:
+    def reject_row(self, raw: RawRow, reason: str) -> None:
         """Note a line that is no request, with its `custom_id` where that can be read."""
-        Reader.reject(self, raw, reason)
+        Reader.reject_row(self, raw, reason)
         self.rejects.write(json.dumps([raw.line, _custom_id(raw.value), reason]) + "\n")
 
 

@@ -18,12 +18,11 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from app.dialects.canonical import PairIn
 from app.dialects.detection import CANONICAL, DIALECTS, Dialect, candidates
 from app.dialects.reasons import RowInvalid, describe
+from app.dialects.rows import ALIKE
 from app.identifiers import shown
 from judges.labels import parse_label, swap_label
 
 _FIELDS: Final = tuple(PairIn.model_fields)
-# as alike as `judge` and `judges`; `prompt_id` and `prompt` are not
-_ALIKE: Final = 0.85
 _SIDES: Final = ("response", "responses", "model")
 
 
@@ -92,7 +91,7 @@ def _with_unknown_fields_aside(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _misspelt(name: str, known: Mapping[str, Any]) -> str | None:
     missing = [field for field in _FIELDS if field not in known]
-    near = get_close_matches(name.lower(), missing, n=1, cutoff=_ALIKE)
+    near = get_close_matches(name.lower(), missing, n=1, cutoff=ALIKE)
     return f"there is no such field; did you mean {near[0]}?" if near else None
 
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Row, Table, insert, select, update
+from sqlalchemy import BigInteger, Row, String, Text, column, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.copying import insert_many
+from app.db import UtcTime
 from app.models import Dataset, Label, PairRow
 
 IN_CHUNK = 500
-_LABELS = cast(Table, Label.__table__)
+# JSON that is text already stays text
+_LABELS = table(
+    "labels",
+    column("pair_seq", BigInteger),
+    *(column(name, String) for name in ("annotator", "label", "criterion")),
+    column("details", Text),
+    *(column(name, UtcTime) for name in ("created_at", "replaced_at")),
+)
 
 
 async def current_on(session: AsyncSession, pair_seqs: Sequence[int]) -> list[Row[Any]]:
@@ -40,8 +50,8 @@ async def current_on(session: AsyncSession, pair_seqs: Sequence[int]) -> list[Ro
 
 async def insert_labels(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert labels."""
-    if rows:
-        await session.execute(insert(_LABELS), list(rows))
+    texts = [{**row, "details": json.dumps(row["details"], separators=(",", ":"))} for row in rows]
+    await insert_many(session, _LABELS, texts)
 
 
 async def mark_replaced(session: AsyncSession, seqs: Sequence[int], moment: datetime) -> None:

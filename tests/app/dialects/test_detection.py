@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.datasets.bodies import RawRow
-from app.datasets.importing import Reader
+from app.datasets.reading import Reader, stage
+from app.datasets.staging import Staging
 from app.dialects.detection import DIALECTS, candidates
+from app.dialects.joining import Piece
 from app.dialects.reasons import RowInvalid
 from app.dialects.rows import ParsedRow
 from app.errors import Unprocessable
 from tests.app.datasets.uploads import pairs_of, row, upload
+from tests.app.dialects.hand_written import EXAMPLES
 
 ROWS: dict[str, dict[str, Any]] = {
     "canonical": row(0),
@@ -37,9 +41,13 @@ FURTHER: dict[str, dict[str, Any]] = {
     },
     "battles": {"model_a": "m1", "model_b": "m2", "winner": "tie"},
 }  # fmt: skip
+# rows that other rows make pairs of, and those of formats with an example of their own
+OTHERS: list[tuple[str, dict[str, Any]]] = [
+    (name, rows[0]) for name, example in EXAMPLES.items() for rows in example.files.values()
+]
 
 
-@pytest.mark.parametrize(("name", "given"), [*ROWS.items(), *FURTHER.items()])
+@pytest.mark.parametrize(("name", "given"), [*OTHERS, *ROWS.items(), *FURTHER.items()])
 def test_every_format_is_told_by_its_fields(name: str, given: dict[str, Any]) -> None:
     assert [dialect.name for dialect in candidates(given)] == [name]
 
@@ -98,7 +106,8 @@ async def test_rows_that_lack_the_fields_of_the_forced_format_are_rejected(
     assert "output_1" in answer.json()["rejected"][0]["reason"]
 
 
-_names = sorted({name for each in [*ROWS.values(), *FURTHER.values()] for name in each})
+_all = [*ROWS.values(), *FURTHER.values(), *(given for _, given in OTHERS)]
+_names = sorted({name for each in _all for name in each})
 _scalar = st.none() | st.booleans() | st.integers() | st.floats()
 _text = st.text(st.characters(codec=None), max_size=4) | st.sampled_from(
     ["model_1", "model_a", "tie", "tie (inconsistent)", "both_bad", "user", "assistant"]
@@ -114,9 +123,12 @@ _value = st.recursive(
 _field = st.sampled_from([*_names, "conversation_a", "conversation_b", "metadata", "x"])
 
 
+JOINED = [[r for rows in e.files.values() for r in rows] for e in EXAMPLES.values()]
+
+
 @settings(max_examples=600, deadline=None)
 @given(
-    base=st.sampled_from([{}, *ROWS.values(), *FURTHER.values()]),
+    base=st.sampled_from([{}, *_all]),
     fields=st.dictionaries(_field, _value, max_size=5),
     dialect=st.sampled_from([None, *DIALECTS.values()]),
 )
@@ -128,5 +140,28 @@ def test_any_row_in_any_format_is_read_or_rejected(
     except (RowInvalid, Unprocessable) as error:
         str(error).encode("utf-8")
     else:
-        assert isinstance(parsed, ParsedRow)
-        json.dumps(parsed.metadata)
+        assert isinstance(parsed, ParsedRow | Piece)
+        if isinstance(parsed, ParsedRow):
+            json.dumps(parsed.metadata)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    base=st.sampled_from(JOINED),
+    fields=st.lists(st.dictionaries(_field, _value, max_size=3), min_size=4, max_size=4),
+    cut=st.integers(0, 3),
+)
+def test_any_rows_together_are_joined_or_rejected(
+    base: list[dict[str, Any]], fields: list[dict[str, Any]], cut: int
+) -> None:
+    rows = [
+        RawRow(number + 1, value={**row, **(fields[number % 4] if number >= cut else {})},
+               file=f"f{number % 3}.json", is_one_of_several=True)
+        for number, row in enumerate(base)
+    ]  # fmt: skip
+    staging, reader = Staging.open(Path(":memory:")), Reader()
+    try:
+        stage(staging, reader, (raw for raw in rows))
+    except Unprocessable as error:
+        str(error).encode("utf-8")
+    staging.close()

@@ -1,0 +1,55 @@
+"""Rows that wait on disk for those they are joined with."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from app.dialects.joining import Piece
+
+_SCHEMA: Final = """
+CREATE TABLE pieces (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, line INTEGER NOT NULL,
+    file TEXT NOT NULL, file_name TEXT NOT NULL, row TEXT NOT NULL
+)
+"""
+_INSERT: Final = (
+    "INSERT INTO pieces (key, kind, line, file, file_name, row) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_KEYS: Final = "SELECT key FROM pieces GROUP BY key ORDER BY MIN(number)"
+_OF_KEY: Final = "SELECT * FROM pieces WHERE key = ? ORDER BY number"
+
+
+@dataclass(slots=True)
+class Pieces:
+    """The pieces of one upload, in the file of its other rows."""
+
+    connection: sqlite3.Connection
+    kinds: set[str] = field(default_factory=set)
+    _is_ready: bool = False
+
+    def add(self, piece: Piece) -> None:
+        """Keep a piece."""
+        if not self._is_ready:
+            self.connection.execute(_SCHEMA)
+            self._is_ready = True
+        self.kinds.add(piece.kind)
+        row = json.dumps(piece.row, separators=(",", ":"))
+        values = (piece.key, piece.kind, piece.line, piece.file, piece.file_name, row)
+        self.connection.execute(_INSERT, values)
+
+    def by_key(self) -> Iterator[list[Piece]]:
+        """Yield the pieces of each key together, in the order that the keys came in."""
+        if not self._is_ready:
+            return
+        self.connection.execute("CREATE INDEX pieces_by_key ON pieces (key)")
+        for (key,) in self.connection.execute(_KEYS):
+            yield [_piece(found) for found in self.connection.execute(_OF_KEY, (key,))]
+
+
+def _piece(found: tuple[Any, ...]) -> Piece:
+    number, key, kind, line, file, file_name, row = found
+    return Piece(kind, key, json.loads(row), line, file, file_name, number)

@@ -1,0 +1,64 @@
+"""AlpacaEval outputs: a model's answers, one file a model, joined on their instruction.
+
+Models are paired in the order of their files, each with every other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, Final
+
+from app.dialects.joining import Fault, Join, Joined, Outcome, Piece, both_sides, by_name, text_of
+from app.dialects.reasons import RowInvalid
+from app.identifiers import shown
+
+FIELDS: Final = ("instruction", "output")
+_READ: Final = frozenset({*FIELDS, "generator", "input"})
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    """Whether the row is one model's answer."""
+    return all(name in row for name in FIELDS) and "output_1" not in row
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    for field in FIELDS:
+        text_of(row, field)
+    generator = row.get("generator")
+    if generator is not None and not isinstance(generator, str):
+        raise RowInvalid(f"generator: {shown(generator)} is not a name")
+    return "answer"
+
+
+def _generator(piece: Piece) -> str:
+    return piece.row.get("generator") or piece.file
+
+
+def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]:
+    named, faults = by_name(
+        [piece for piece in pieces if _generator(piece)], _generator, "an answer of"
+    )
+    yield from faults
+    for piece in pieces:
+        if not _generator(piece):
+            yield Fault(piece, "generator: is missing, and the file has no name")
+    for (name_a, a), (name_b, b) in combinations(named.items(), 2):
+        row = {
+            "prompt": a.row["instruction"],
+            "input": a.row.get("input"),
+            "response_a": a.row["output"],
+            "response_b": b.row["output"],
+            "model_a": name_a,
+            "model_b": name_b,
+            "metadata": both_sides(a.row, b.row, _READ),
+        }
+        yield Joined({name: value for name, value in row.items() if value is not None}, (a, b))
+
+
+JOIN: Final = Join(
+    on="instruction",
+    kind=_kind,
+    key=lambda row: [row["instruction"], row.get("input") or ""],
+    pairs=_pairs,
+)

@@ -1,0 +1,190 @@
+"""Arena-Hard v2: questions, answers and judgements of two games, joined on `uid`.
+
+Game 1 shows the baseline as A and the model as B, game 2 the reverse. The model is `a`, so game 2
+is the order as written and game 1 the swapped one. Without judgements every two models are a pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, Final
+
+from app.dialects.joining import Fault, Join, Joined, Outcome, Piece, by_name, name_of, text_of
+from app.dialects.reasons import RowInvalid
+from app.identifiers import shown
+
+# what a game's score says of who was shown as A: label, strength
+SCORES: Final = {
+    "A>>B": ("a", 2), "A>B": ("a", 1), "A=B": ("tie", 0), "B>A": ("b", 1), "B>>A": ("b", 2),
+}  # fmt: skip
+_OTHER: Final = {"a": "b", "b": "a", "tie": "tie"}
+JUDGEMENT_FIELDS: Final = ("uid", "model", "baseline", "games")
+
+
+def is_judgement(row: Mapping[str, Any]) -> bool:
+    """Whether the row is a judge's two games."""
+    return all(name in row for name in JUDGEMENT_FIELDS)
+
+
+def is_answer(row: Mapping[str, Any]) -> bool:
+    """Whether the row is a model's answer."""
+    return all(name in row for name in ("uid", "model", "messages")) and "games" not in row
+
+
+def is_question(row: Mapping[str, Any]) -> bool:
+    """Whether the row is a question."""
+    return "uid" in row and "prompt" in row and not {"response_a", "responses_a"} & row.keys()
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    """Whether the row is one of the three."""
+    return is_judgement(row) or is_answer(row) or is_question(row)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    name_of(row, "uid")
+    if is_judgement(row):
+        text_of(row, "model")
+        text_of(row, "baseline")
+        _games(row)
+        return "judgement"
+    if is_answer(row):
+        text_of(row, "model")
+        _messages(row)
+        return "answer"
+    text_of(row, "prompt")
+    return "question"
+
+
+def _games(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    games = row["games"]
+    if not isinstance(games, list) or len(games) != 2:
+        raise RowInvalid(f"games: {shown(games)} is not a list of two games")
+    first, second = (_score(number, game) for number, game in enumerate(games))
+    return first, second
+
+
+def _score(number: int, game: object) -> str | None:
+    score = game.get("score") if isinstance(game, dict) else None
+    if score is not None and (not isinstance(score, str) or score not in SCORES):
+        known = ", ".join(SCORES)
+        raise RowInvalid(f"games.{number}.score: {shown(score)} is none of {known} and not null")
+    return score
+
+
+def _messages(row: Mapping[str, Any]) -> tuple[list[Any], str]:
+    """Return what was said before a model's answer, and the answer."""
+    messages = row["messages"]
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    content = last.get("content") if isinstance(last, dict) else None
+    answer = content.get("answer") if isinstance(content, dict) else content
+    if not isinstance(answer, str):
+        raise RowInvalid("messages: the last one holds no answer")
+    return messages[:-1], answer
+
+
+def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]:
+    questions, faults = by_name(
+        [p for p in pieces if p.kind == "question"], lambda piece: "", "this question"
+    )
+    answers, further = by_name(
+        [p for p in pieces if p.kind == "answer"], lambda p: str(p.row["model"]), "the answer of"
+    )
+    yield from (*faults, *further)
+    question = questions.get("")
+    judgements = [piece for piece in pieces if piece.kind == "judgement"]
+    if "judgement" in kinds:
+        yield from _all_judged(judgements, question, answers, "answer" in kinds)
+        return
+    for (name_a, a), (name_b, b) in combinations(answers.items(), 2):
+        row = {**_identity(a.row, question, name_a, name_b), **_texts(a, b, question)}
+        yield Joined(row, (a, b, *((question,) if question else ())))
+
+
+def _all_judged(
+    judgements: Sequence[Piece],
+    question: Piece | None,
+    answers: Mapping[str, Piece],
+    has_answers: bool,
+) -> Iterator[Outcome]:
+    """Yield a pair for every two models that were judged, with all its judges."""
+    of_pair: dict[tuple[str, str], list[Piece]] = {}
+    for piece in judgements:
+        of_pair.setdefault((piece.row["model"], piece.row["baseline"]), []).append(piece)
+    for names, judged in of_pair.items():
+        missing = [name for name in names if name not in answers] if has_answers else []
+        if missing:
+            reason = f"no answer of {', '.join(map(shown, missing))} to its question"
+            yield from (Fault(piece, reason) for piece in judged)
+            continue
+        by_judge, faults = by_name(judged, _judge, "the judge")
+        yield from faults
+        yield _judged(names, by_judge, question, answers)
+
+
+def _judged(
+    names: tuple[str, str],
+    by_judge: Mapping[str, Piece],
+    question: Piece | None,
+    answers: Mapping[str, Piece],
+) -> Joined:
+    used = [*by_judge.values(), *([question] if question else [])]
+    row = _identity(used[0].row, question, *names)
+    if names[0] in answers:
+        a, b = answers[names[0]], answers[names[1]]
+        row |= _texts(a, b, question)
+        used += [a, b]
+    row["judges"] = {name: _record(piece.row) for name, piece in by_judge.items()}
+    strengths = {name: _strengths(piece.row) for name, piece in by_judge.items()}
+    strong = {name: found for name, found in strengths.items() if 2 in found}
+    if strong:
+        row["metadata"]["strength"] = strong
+    return Joined(row, tuple(used))
+
+
+def _judge(piece: Piece) -> str:
+    judge = piece.row.get("judge")
+    return judge if isinstance(judge, str) and judge else piece.file or "judge"
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+    first, second = _games(row)
+    return {
+        "label_original": SCORES[second][0] if second else None,
+        "label_swapped": _OTHER[SCORES[first][0]] if first else None,
+    }
+
+
+def _strengths(row: Mapping[str, Any]) -> list[int | None]:
+    """How strong each game's preference was, in the order original, swapped."""
+    first, second = _games(row)
+    return [SCORES[score][1] if score else None for score in (second, first)]
+
+
+def _identity(
+    row: Mapping[str, Any], question: Piece | None, model_a: str, model_b: str
+) -> dict[str, Any]:
+    uid = row["uid"]
+    fields = question.row if question else row
+    metadata = {name: fields[name] for name in ("category", "subcategory") if name in fields}
+    return {
+        "id": f"{uid}|{model_a}|{model_b}",
+        "model_a": model_a,
+        "model_b": model_b,
+        "group": uid,
+        "metadata": {"uid": uid, "baseline": model_b, **metadata},
+    }
+
+
+def _texts(a: Piece, b: Piece, question: Piece | None) -> dict[str, Any]:
+    before, answer_a = _messages(a.row)
+    asked: dict[str, Any] = {"messages": before}
+    if question is not None:
+        asked = {"prompt": question.row["prompt"]}
+    elif len(before) == 1 and isinstance(before[0], dict) and before[0].get("role") == "user":
+        asked = {"prompt": before[0].get("content")}
+    return {**asked, "response_a": answer_a, "response_b": _messages(b.row)[1]}
+
+
+JOIN: Final = Join(on="uid", kind=_kind, key=lambda row: row["uid"], pairs=_pairs)

@@ -1,0 +1,148 @@
+"""What the cells of a table mean: texts, JSON, numbers, votes in long form.
+
+A CSV cell is a text; by the name of its column it is read as a text, as JSON or as a number. An
+empty cell is nothing, but for texts of a row that has others: there it is an empty text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from app.dialects.reasons import RowInvalid
+from app.identifiers import shown
+
+_TEXTS: Final = frozenset(
+    {
+        "prompt", "input", "response_a", "response_b", "instruction", "output", "output_1",
+        "output_2", "response", "chosen", "rejected", "question", "response_A", "response_B",
+    }
+)  # fmt: skip
+_JSON: Final = frozenset(
+    {
+        "human", "judges", "metadata", "messages", "responses_a", "responses_b", "turns", "choices",
+        "conversation_a", "conversation_b", "games", "outputs", "preferences", "probs", "fields",
+        "responses", "data", "annotations", "meta", "body",
+    }
+)  # fmt: skip
+_NUMBERS: Final = frozenset(
+    {
+        "preference", "price_per_example", "time_per_example", "turn", "winner_model_a",
+        "winner_model_b", "winner_tie", "judge_score", "oracle_label", "draw_idx",
+    }
+)  # fmt: skip
+# turns as a list are written as JSON also where a text may stand
+_JSON_LISTS: Final = frozenset({"chosen", "rejected"})
+_NAMES: Final = frozenset({"id", "group", "annotator", "model_a", "model_b", "question_id"})
+_VOTE: Final = ("annotator", "label", "criterion")
+
+
+def is_long_form(columns: Sequence[str]) -> bool:
+    """Whether every row of a table is one vote: it has a label, and no column of all votes."""
+    is_pair = "id" in columns or "prompt" in columns or "messages" in columns
+    return "label" in columns and "human" not in columns and is_pair
+
+
+def cell_values(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    """Return the row of a CSV line as a JSON file would have it.
+
+    Raises:
+        RowInvalid: a cell is no JSON or no number though its column holds such.
+    """
+    filled = {n: c for n, c in zip(header, cells, strict=True) if n and c}
+    has_texts = any(name in _TEXTS or name in ("messages", "responses_a") for name in filled)
+    empty = {
+        name: "" for name in header if has_texts and name in _TEXTS and _is_empty_text(name, filled)
+    }
+    row = {**empty, **{name: _cell(name, cell) for name, cell in filled.items()}}
+    return _with_vote(row) if is_long_form(header) else row
+
+
+def _is_empty_text(name: str, filled: Mapping[str, str]) -> bool:
+    """Whether an empty cell is an empty text, and not one that stands elsewhere in the row."""
+    if name in filled or name == "input":
+        return False
+    several = f"responses_{name[-1]}" if name.startswith("response_") else "messages"
+    return several not in filled
+
+
+def _cell(name: str, cell: str) -> Any:
+    if name in _JSON or (name in _JSON_LISTS and cell.startswith("[{")):
+        return _parsed(name, cell)
+    if name in _NUMBERS:
+        return _number(name, cell)
+    return cell
+
+
+def _parsed(name: str, cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError) as error:
+        if name in _JSON_LISTS:
+            return cell
+        raise RowInvalid(f"{name}: {shown(cell)} is not JSON: {error}") from None
+
+
+def _number(name: str, cell: str) -> int | float:
+    try:
+        value = float(cell)
+    except ValueError:
+        raise RowInvalid(f"{name}: {shown(cell)} is not a number") from None
+    return int(value) if value.is_integer() else value
+
+
+def column_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a Parquet file as a JSON file would have it.
+
+    A null is nothing; inside a struct, too, whose fields every row has to have.
+
+    Raises:
+        RowInvalid: a value is of a kind that JSON does not know, or is no JSON though its column
+            holds such.
+    """
+    values = {name: _column(name, value) for name, value in row.items() if value is not None}
+    return _with_vote(values) if is_long_form(list(row)) else values
+
+
+def _column(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        is_json = name in _JSON or (name in _JSON_LISTS and value.startswith("[{"))
+        return _parsed(name, value) if is_json else value
+    plain = _plain(name, value)
+    # a column of integers with a gap comes as one of floats
+    if (name in _NAMES or name in _NUMBERS) and isinstance(plain, float) and plain.is_integer():
+        return int(plain)
+    if name == "judges" and isinstance(plain, dict):
+        return {judge: _all_null(value[judge], said) for judge, said in plain.items()}
+    return plain
+
+
+def _all_null(before: Any, said: Any) -> Any:
+    """A record of nothing but nulls is a failure; one that is not there has been left out."""
+    return None if before and not said else said
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(name, each) for key, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(name, each) for each in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, float) and math.isnan(value) and name in _TEXTS:
+        return None
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise RowInvalid(f"{name}: a value of type {type(value).__name__} is neither text nor number")
+
+
+def _with_vote(row: dict[str, Any]) -> dict[str, Any]:
+    """Make a vote of the columns that hold one; without a label the row has none."""
+    vote = {name: row.pop(name) for name in _VOTE if name in row}
+    return {**row, "human": [vote]} if vote.get("label") not in (None, "") else row

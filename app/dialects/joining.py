@@ -1,0 +1,154 @@
+"""Formats whose pairs come together from several rows: answers joined on their question."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.dialects.reasons import RowInvalid
+from app.identifiers import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A row that makes a pair only with others.
+
+    Args:
+        kind: What it is of its format: a question, an answer, a verdict.
+        key: What it is joined by; only pieces of the same key meet.
+        row: The row.
+        line: Where it stood.
+        file: The name of its file without its endings; "" = not known.
+        file_name: The name as it was sent.
+        number: Its place among all pieces of the upload.
+    """
+
+    kind: str
+    key: str
+    row: Mapping[str, Any]
+    line: int = 0
+    file: str = ""
+    file_name: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A canonical row, and the pieces it was made of."""
+
+    row: Mapping[str, Any]
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a piece is in no pair."""
+
+    piece: Piece
+    reason: str
+
+
+Outcome = Joined | Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """How the rows of a format come together.
+
+    Args:
+        on: The field they are joined on, for messages.
+        kind: What a row is; it raises RowInvalid where the row cannot be read.
+        key: The value a row is joined by.
+        pairs: The pairs of all pieces of one key, in the order they came; `kinds` are those that
+            the whole upload has.
+        is_piece: Whether a row of an upload of several files, or of one, waits for others.
+    """
+
+    on: str
+    kind: Callable[[Mapping[str, Any]], str]
+    key: Callable[[Mapping[str, Any]], object]
+    pairs: Callable[[Sequence[Piece], Collection[str]], Iterator[Outcome]]
+    is_piece: Callable[[Mapping[str, Any], bool], bool] = lambda row, is_one_of_several: True
+
+    def piece(self, row: Mapping[str, Any], line: int, file_name: str) -> Piece:
+        """Return the piece that a row is.
+
+        Raises:
+            RowInvalid: a field cannot be read.
+        """
+        kind = self.kind(row)
+        key = hashlib.sha256(_text(self.key(row))).hexdigest()
+        return Piece(kind, key, row, line, file_name.split(".")[0], file_name)
+
+
+def _text(value: object) -> bytes:
+    # a number and its digits are the same id
+    plain = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return json.dumps(plain).encode("ascii")
+
+
+def text_of(row: Mapping[str, Any], field: str) -> str:
+    """Return a field that must be a text.
+
+    Raises:
+        RowInvalid: it is none.
+    """
+    value = row.get(field)
+    if not isinstance(value, str):
+        raise RowInvalid(f"{field}: {shown(value)} is not a string")
+    return value
+
+
+def name_of(row: Mapping[str, Any], field: str) -> str | int:
+    """Return a field that must be a name or a number.
+
+    Raises:
+        RowInvalid: it is none.
+    """
+    value = row.get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowInvalid(f"{field}: {shown(value)} is neither a string nor an integer")
+    return value
+
+
+def texts_of(row: Mapping[str, Any], field: str) -> list[str]:
+    """Return a field that must be a list of texts, at least one.
+
+    Raises:
+        RowInvalid: it is none.
+    """
+    value = row.get(field)
+    if not isinstance(value, list) or not value or not all(isinstance(t, str) for t in value):
+        raise RowInvalid(f"{field}: {shown(value)} is not a list of strings")
+    return value
+
+
+def by_name(
+    pieces: Sequence[Piece], name: Callable[[Piece], str], what: str
+) -> tuple[dict[str, Piece], list[Fault]]:
+    """Return pieces by a name that only one of them may have, and the faults of the others."""
+    found: dict[str, Piece] = {}
+    faults: list[Fault] = []
+    for piece in pieces:
+        first = found.setdefault(name(piece), piece)
+        if first is not piece:
+            place = f"line {first.line}" + (f" of {first.file_name}" if first.file_name else "")
+            faults.append(Fault(piece, f"{what} {shown(name(piece))} stands in {place} already"))
+    return found, faults
+
+
+def both_sides(a: Mapping[str, Any], b: Mapping[str, Any], read: Collection[str]) -> dict[str, Any]:
+    """Return further fields of two answers: once where they agree, else one for each side."""
+    metadata: dict[str, Any] = {}
+    for name in dict.fromkeys((*a, *b)):
+        if name in read:
+            continue
+        if name in a and name in b and a[name] == b[name]:
+            metadata[name] = a[name]
+        else:
+            sides = (("a", a), ("b", b))
+            metadata.update({f"{name}_{side}": row[name] for side, row in sides if name in row})
+    return metadata

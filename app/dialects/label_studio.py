@@ -1,0 +1,158 @@
+"""Label Studio: a task shows two texts side by side, an annotation says which was selected.
+
+Our own tasks say in `data` which response was put left, by which seed; reading undoes it. What
+people must not see, the models and what judges said, is in `meta`. The tag `Pairwise` knows no tie:
+a `Choices` beside it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from app.dialects.drawn_sides import side_read, sided, turned
+from app.dialects.reasons import RowInvalid
+from app.identifiers import shown
+
+LEFT_IS: Final = "left_is"
+META: Final = "tribunal"
+CONFIG: Final = """<View>
+  <Header value="Which answer is better?"/>
+  <Text name="prompt" value="$prompt"/>
+  <Pairwise name="pw" toName="left,right"/>
+  <View style="display: flex; gap: 1em">
+    <View style="flex: 1"><Text name="left" value="$left"/></View>
+    <View style="flex: 1"><Text name="right" value="$right"/></View>
+  </View>
+  <Choices name="tie" toName="prompt" choice="single-radio">
+    <Choice value="tie"/>
+  </Choices>
+</View>
+"""
+_SIDES: Final = (
+    ("left", "right"), ("text1", "text2"), ("response1", "response2"), ("answer1", "answer2"),
+    ("response_a", "response_b"), ("answer_a", "answer_b"),
+)  # fmt: skip
+_PROMPTS: Final = ("prompt", "question", "instruction")
+_READ: Final = frozenset({"id", "prompt", LEFT_IS, "seed"})
+_KEPT: Final = ("created_at", "lead_time")
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    """Whether the row is a task with two texts or with annotations."""
+    data = row.get("data")
+    return isinstance(data, dict) and ("annotations" in row or _texts_in(data) is not None)
+
+
+def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
+    """Return the canonical row; cancelled annotations are no votes.
+
+    Raises:
+        RowInvalid: a field cannot be read.
+    """
+    data, aside = row["data"], _aside(row)
+    first = side_read(data, LEFT_IS)
+    human = [vote for _, vote in _votes(row, first) if vote is not None]
+    if aside is not None and "prompt" not in aside and "messages" not in aside:
+        aside = {**aside, **_texts(data, first)}
+    if aside is not None:
+        return {**aside, "human": human}
+    further = {k: v for k, v in data.items() if k not in {*_READ, *(_texts_in(data) or ())}}
+    return {
+        "id": data.get("id", row.get("id")),
+        **_texts(data, first),
+        "human": human,
+        "metadata": further,
+    }
+
+
+def notes(row: Mapping[str, Any]) -> dict[str, int]:
+    """Count the annotations that are no votes: cancelled ones, and those without an answer."""
+    counts: dict[str, int] = {}
+    for why, vote in _votes(row, "a"):
+        if vote is None:
+            counts[why] = counts.get(why, 0) + 1
+    return counts
+
+
+def _aside(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what our own task carries in `meta`."""
+    meta = row.get("meta")
+    aside = meta.get(META) if isinstance(meta, dict) else None
+    return aside if isinstance(aside, dict) else None
+
+
+def _texts_in(data: Mapping[str, Any]) -> tuple[str, str] | None:
+    return next(((a, b) for a, b in _SIDES if a in data and b in data), None)
+
+
+def _texts(data: Mapping[str, Any], first: str) -> dict[str, Any]:
+    names = _texts_in(data)
+    if names is None:
+        known = "; ".join(f"{a}, {b}" for a, b in _SIDES)
+        raise RowInvalid(f"data: the two texts are in none of the fields known ({known})")
+    prompt = next((data[name] for name in _PROMPTS if name in data), None)
+    return {"prompt": prompt, **sided(first, data[names[0]], data[names[1]])}
+
+
+def _votes(row: Mapping[str, Any], first: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Yield every annotation: the vote that it is, or why it is none."""
+    annotations = row.get("annotations") or []
+    if not isinstance(annotations, list):
+        raise RowInvalid(f"annotations: {shown(annotations)} is not a list")
+    for number, annotation in enumerate(annotations):
+        if not isinstance(annotation, dict):
+            raise RowInvalid(f"annotations.{number}: {shown(annotation)} is not an object")
+        if annotation.get("was_cancelled"):
+            yield "cancelled annotations", None
+            continue
+        said = _said(number, annotation)
+        if said is None:
+            yield "annotations without an answer", None
+            continue
+        kept = {name: annotation[name] for name in _KEPT if annotation.get(name) is not None}
+        vote = {**kept, "annotator": _person(annotation), "label": turned(said, first)}
+        yield "", vote | _details(annotation)
+
+
+def _details(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what our own tasks keep of a vote besides its answer."""
+    details = annotation.get(META)
+    return details if isinstance(details, dict) else {}
+
+
+def _person(annotation: Mapping[str, Any]) -> Any:
+    who = annotation.get("completed_by")
+    if isinstance(who, dict):
+        return who.get("email") or who.get("id")
+    return who
+
+
+def _said(number: int, annotation: Mapping[str, Any]) -> str | None:
+    """Return the label as seen from the left; a tie counts before a side, which it replaces."""
+    results = annotation.get("result") or []
+    if not isinstance(results, list):
+        raise RowInvalid(f"annotations.{number}.result: {shown(results)} is not a list")
+    found = [_answer(number, result) for result in results if isinstance(result, dict)]
+    sides = [label for label in found if label is not None]
+    if "tie" in sides:
+        return "tie"
+    if len(set(sides)) > 1:
+        raise RowInvalid(f"annotations.{number}.result: both sides are selected")
+    return sides[0] if sides else None
+
+
+def _answer(number: int, result: Mapping[str, Any]) -> str | None:
+    value = result.get("value")
+    kind = result.get("type")
+    if kind not in ("pairwise", "choices") or not isinstance(value, dict):
+        return None
+    if kind == "choices":
+        chosen = value.get("choices")
+        is_tie = isinstance(chosen, list) and any(str(c).lower() == "tie" for c in chosen)
+        return "tie" if is_tie else None
+    selected = value.get("selected")
+    if selected not in ("left", "right"):
+        place = f"annotations.{number}.result.value.selected"
+        raise RowInvalid(f"{place}: {shown(selected)} is neither left nor right")
+    return "a" if selected == "left" else "b"

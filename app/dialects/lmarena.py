@@ -1,0 +1,139 @@
+"""LMArena votes: the set of 55k, whose turns are JSON in texts, and the set of 140k.
+
+Nobody's vote has a name: the annotator is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from app.dialects.reasons import RowInvalid
+from app.identifiers import shown
+from judges.labels import parse_label
+
+WINNERS: Final = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}
+FIELDS_55K: Final = ("prompt", "response_a", "response_b", *WINNERS)
+FIELDS_140K: Final = ("model_a", "model_b", "winner", "conversation_a", "conversation_b")
+_READ_55K: Final = frozenset({*FIELDS_55K, "id", "model_a", "model_b"})
+# the whole conversation repeats what the two conversations say
+_REPEATED: Final = "full_conversation"
+_READ_140K: Final = frozenset({*FIELDS_140K, "id", _REPEATED})
+
+
+def is_55k(row: Mapping[str, Any]) -> bool:
+    """Whether the row has the fields of the set of 55k."""
+    return all(name in row for name in FIELDS_55K)
+
+
+def is_140k(row: Mapping[str, Any]) -> bool:
+    """Whether the row has the fields of the set of 140k."""
+    return all(name in row for name in FIELDS_140K) and "question_id" not in row
+
+
+def convert_55k(row: Mapping[str, Any], line: int) -> dict[str, Any]:
+    """Return the canonical row; an answer that is null is an empty one.
+
+    Raises:
+        RowInvalid: a list of turns or the winner cannot be read.
+    """
+    chosen = [label for name, label in WINNERS.items() if _is_set(name, row[name])]
+    if len(chosen) != 1:
+        raise RowInvalid(f"{', '.join(WINNERS)}: {len(chosen)} of them are 1, not one")
+    return {
+        "id": row.get("id"),
+        "prompt": [turn or "" for turn in _turns("prompt", row["prompt"])],
+        "responses_a": [turn or "" for turn in _turns("response_a", row["response_a"])],
+        "responses_b": [turn or "" for turn in _turns("response_b", row["response_b"])],
+        "model_a": row.get("model_a"),
+        "model_b": row.get("model_b"),
+        "human": [{"annotator": None, "label": chosen[0]}],
+        "metadata": {name: value for name, value in row.items() if name not in _READ_55K},
+    }
+
+
+def notes_55k(row: Mapping[str, Any]) -> dict[str, int]:
+    """Count the answers that are null and were read as empty."""
+    fields = ("prompt", "response_a", "response_b")
+    nulls = sum(turn is None for name in fields for turn in _turns(name, row[name]))
+    return {"turns that are null, read as empty": nulls} if nulls else {}
+
+
+def _is_set(field: str, value: object) -> bool:
+    if isinstance(value, int | float | str) and value in (0, 1, "0", "1"):
+        return int(value) == 1
+    raise RowInvalid(f"{field}: {shown(value)} is neither 0 nor 1")
+
+
+def _turns(field: str, value: object) -> list[str | None]:
+    try:
+        turns = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        turns = None
+    if not isinstance(turns, list) or not turns or not all(_is_turn(turn) for turn in turns):
+        raise RowInvalid(f"{field}: {shown(value)} is not a JSON list of turns")
+    return turns
+
+
+def _is_turn(turn: object) -> bool:
+    return turn is None or isinstance(turn, str)
+
+
+def convert_140k(row: Mapping[str, Any], line: int) -> dict[str, Any]:
+    """Return the canonical row.
+
+    Raises:
+        RowInvalid: a conversation or the winner cannot be read.
+    """
+    winner = row["winner"]
+    try:
+        vote: dict[str, Any] = {"annotator": None, "label": parse_label(winner)}
+    except ValueError as error:
+        raise RowInvalid(f"winner: {error}") from None
+    if isinstance(winner, str) and "bad" in winner.lower():
+        vote["both_bad"] = True
+    asked_a, responses_a = _conversation(row, "conversation_a")
+    asked_b, responses_b = _conversation(row, "conversation_b")
+    if asked_a != asked_b:
+        raise RowInvalid("conversation_b: the user's turns differ from those of conversation_a")
+    return {
+        "id": row.get("id"),
+        "prompt": asked_a,
+        "responses_a": responses_a,
+        "responses_b": responses_b,
+        "model_a": row["model_a"],
+        "model_b": row["model_b"],
+        "human": [vote],
+        "metadata": {name: value for name, value in row.items() if name not in _READ_140K},
+    }
+
+
+def notes_140k(row: Mapping[str, Any]) -> dict[str, int]:
+    """Count the field that repeats the conversations and is not kept."""
+    return {f"{_REPEATED}, which repeats the texts, not kept": 1} if _REPEATED in row else {}
+
+
+def _conversation(row: Mapping[str, Any], field: str) -> tuple[list[str], list[str]]:
+    messages = row[field]
+    if not isinstance(messages, list) or not messages or len(messages) % 2:
+        raise RowInvalid(f"{field}: is not a list of turns of the user, each with an answer")
+    texts = []
+    for index, message in enumerate(messages):
+        role = ("user", "assistant")[index % 2]
+        if not isinstance(message, dict) or message.get("role") != role:
+            raise RowInvalid(f"{field}: user and assistant do not take turns")
+        texts.append(_content(f"{field}.{index}", message.get("content")))
+    return texts[::2], texts[1::2]
+
+
+def _content(place: str, content: object) -> str:
+    """Return a message's text; one in parts is the parts in a row."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    kinds = {part.get("type", "text") for part in parts if isinstance(part, dict)}
+    if kinds - {"text"} or not all(isinstance(text, str) for text in texts):
+        raise RowInvalid(f"{place}: holds something that is not a text")
+    return "\n".join(map(str, texts))

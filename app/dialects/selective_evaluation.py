@@ -1,0 +1,100 @@
+"""Files of cascaded selective evaluation: one judge a file, joined on instruction and outputs.
+
+A file's name is its judge's. `preferences` are people's, 1 for the first output and 2 for the
+second; `probs` are the judge's for either, and p_a is the first's share of both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from app.dialects.joining import Join, Joined, Outcome, Piece, by_name, text_of, texts_of
+from app.dialects.reasons import RowInvalid
+from app.identifiers import shown
+
+FIELDS: Final = ("instruction", "outputs")
+_READ: Final = frozenset({*FIELDS, "preferences", "probs", "judge", "generators"})
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    """Whether the row has the fields of this format."""
+    return all(name in row for name in FIELDS) and ("preferences" in row or "probs" in row)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    text_of(row, "instruction")
+    if len(texts_of(row, "outputs")) != 2:
+        raise RowInvalid(f"outputs: {shown(row['outputs'])} are not two texts")
+    _votes(row)
+    _p_a(row)
+    return "judged"
+
+
+def _votes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    preferences = row.get("preferences") or {}
+    if not isinstance(preferences, dict):
+        raise RowInvalid(f"preferences: {shown(preferences)} is not an object of annotators")
+    for annotator, said in preferences.items():
+        if said not in (1, 2) or isinstance(said, bool):
+            raise RowInvalid(f"preferences.{annotator}: {shown(said)} is neither 1 nor 2")
+    return [
+        {"annotator": annotator, "label": "a" if said == 1 else "b"}
+        for annotator, said in preferences.items()
+    ]
+
+
+def _p_a(row: Mapping[str, Any]) -> float | None:
+    """Return the judge's p_a; None where it failed."""
+    probs = row.get("probs")
+    if probs is None:
+        return None
+    if not isinstance(probs, list) or len(probs) != 2 or not all(map(_is_amount, probs)):
+        raise RowInvalid(f"probs: {shown(probs)} are not two probabilities")
+    total = float(sum(probs))
+    return float(probs[0]) / total if total > 0 and math.isfinite(total) else None
+
+
+def _is_amount(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and not value < 0  # type: ignore[operator]
+
+
+def _judge(piece: Piece) -> str:
+    judge = piece.row.get("judge")
+    return judge if isinstance(judge, str) and judge else piece.file or "judge"
+
+
+def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]:
+    judged, faults = by_name(pieces, _judge, "the judge")
+    yield from faults
+    votes: list[dict[str, Any]] = []
+    metadata: dict[str, Any] = {}
+    for piece in judged.values():
+        votes += [vote for vote in _votes(piece.row) if vote not in votes]
+        metadata = {**{k: v for k, v in piece.row.items() if k not in _READ}, **metadata}
+    first = pieces[0].row
+    models = first.get("generators")
+    names = models if isinstance(models, list) and len(models) == 2 else [None, None]
+    row = {
+        "prompt": first["instruction"],
+        "response_a": first["outputs"][0],
+        "response_b": first["outputs"][1],
+        "model_a": names[0],
+        "model_b": names[1],
+        "human": votes,
+        "judges": {
+            name: {"p_a": _p_a(piece.row)} for name, piece in judged.items() if "probs" in piece.row
+        },
+        "metadata": metadata,
+    }
+    yield Joined(row, tuple(judged.values()))
+
+
+JOIN: Final = Join(
+    on="instruction and outputs",
+    kind=_kind,
+    key=lambda row: [row["instruction"], row["outputs"]],
+    pairs=_pairs,
+)

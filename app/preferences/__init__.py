@@ -1,0 +1,1 @@
+"""Trusted verdicts as chosen and rejected answers, with the terms they are trusted on."""

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import io
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.datasets.bodies import BodyKind, rows_of
+from app.datasets.reading import Reader, stage
+from app.datasets.service import PairKey, StoredPair, Vote
+from app.datasets.staging import StagedRow, Staging
+from app.datasets.writing import given_of, sheet_of
+from app.dialects.rows import parse_row
+from app.dialects.writers import WRITERS
+from app.dialects.writing import Loss, Options
+from tests.app.datasets.uploads import ndjson
+
+Row = dict[str, Any]
+KINDS = {
+    "csv": BodyKind("text/csv"),
+    "parquet": BodyKind("application/vnd.apache.parquet"),
+    "evalica": BodyKind("text/csv"),
+    "arena_rank": BodyKind("text/csv"),
+}
+
+text = st.text(max_size=6)
+name = st.text("abcXYZ019 .|-_é", min_size=1, max_size=6)
+label = st.sampled_from(["a", "b", "tie"])
+chance = st.floats(0, 1).map(lambda p: round(p, 6))
+amount = st.none() | st.floats(0, 9).map(lambda x: round(x, 3))
+json_value = st.none() | st.booleans() | st.integers(-9, 9) | text
+metadata = st.dictionaries(st.sampled_from(["task", "lang", "n"]), json_value, max_size=3)
+vote = st.fixed_dictionaries(
+    {"annotator": st.none() | name, "label": label},
+    optional={"strength": st.integers(0, 2), "criterion": name, "created_at": text},
+)
+record = (
+    st.none()
+    | st.fixed_dictionaries({"p_a": chance}, optional={"cost": amount, "seconds": amount})
+    | st.fixed_dictionaries({"p_a": st.floats(0, 0.5), "p_tie": st.floats(0, 0.5)})
+    | st.fixed_dictionaries({"label": label, "inconsistent": st.booleans()})
+    | st.fixed_dictionaries({"label_original": st.none() | label, "label_swapped": label})
+    | st.fixed_dictionaries(
+        {"annotators": st.lists(st.tuples(chance, st.none() | chance), min_size=1, max_size=3)},
+        optional={"tokens": st.fixed_dictionaries({"prompt": st.integers(0, 9)})},
+    )
+)
+judges = st.dictionaries(name, record, max_size=2)
+TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+plain = st.fixed_dictionaries({"prompt": text, "response_a": text, "response_b": text})
+texts = (
+    plain
+    | st.fixed_dictionaries(
+        {"messages": st.just(TURNS), "response_a": text, "response_b": text},
+    )
+    | st.fixed_dictionaries(
+        {
+            "prompt": st.tuples(text, text).map(list),
+            "responses_a": st.tuples(text, text).map(list),
+            "responses_b": st.tuples(text, text).map(list),
+        }
+    )
+)
+models = st.fixed_dictionaries({"model_a": name, "model_b": name})
+
+
+def _pair(*parts: st.SearchStrategy[Row]) -> st.SearchStrategy[Row]:
+    return st.tuples(*parts).map(lambda found: {k: v for part in found for k, v in part.items()})
+
+
+said = st.fixed_dictionaries(
+    {"human": st.lists(vote, max_size=3), "judges": judges, "metadata": metadata}
+)
+identity = st.fixed_dictionaries({}, optional={"group": name, "criterion": name})
+anything = _pair(texts, st.just({}) | models, said, identity) | _pair(
+    models, st.fixed_dictionaries({"human": st.lists(vote, min_size=1, max_size=2)})
+)
+
+
+def _unique(rows: list[Row]) -> list[Row]:
+    return [{"id": f"p{number}", **row} for number, row in enumerate(rows)]
+
+
+class Trip(NamedTuple):
+    before: list[StagedRow]
+    after: list[StagedRow]
+    loss: Loss
+    rejected: list[dict[str, Any]]
+
+
+def _staged(body: bytes, kind: BodyKind) -> tuple[list[StagedRow], Reader]:
+    staging, reader = Staging.open(Path(":memory:")), Reader()
+    stage(staging, reader, rows_of(io.BytesIO(body), kind))
+    found = [row for chunk in staging.chunks() for row in chunk]
+    staging.close()
+    return found, reader
+
+
+def _stored(row: Row, number: int) -> StoredPair:
+    parsed = parse_row(row, number)
+    pair = parsed.pair
+    key = PairKey(
+        number, number, parsed.id, parsed.group, pair.prompt_hash if pair else None,
+        pair.content_hash if pair else None, None, parsed.model_a, parsed.model_b, dict(parsed.metadata),
+    )  # fmt: skip
+    votes = [Vote(v.annotator, v.label, dict(v.details), v.criterion) for v in parsed.votes]
+    return StoredPair(key, pair, votes, parsed.recorded)
+
+
+def trip(form: str, rows: list[Row], *, labels: bool = True, seed: int = 7) -> Trip:
+    """Write rows in a format and read the file."""
+    writer, options, loss, file = WRITERS[form], Options(seed, labels), Loss(), io.BytesIO()
+    with ExitStack() as stack:
+        stack.callback(options.close)
+        sheet = sheet_of(writer, file, stack)
+        givens = [given_of(_stored(row, number)) for number, row in enumerate(rows, 1)]
+        sheet.write([made for one in givens for made in writer.rows(one, options, loss)])
+        sheet.finish()
+        body = file.getvalue()
+    after, reader = _staged(body, KINDS.get(form, BodyKind()))
+    before, _ = _staged(ndjson(rows), BodyKind())
+    return Trip(before, after, loss, reader.rejected)
+
+
+@pytest.mark.parametrize("form", ["canonical", "csv", "parquet", "label_studio", "argilla"])
+@settings(max_examples=80, deadline=None)
+@given(rows=st.lists(anything, min_size=1, max_size=4).map(_unique))
+def test_what_holds_everything_is_read_as_it_was(form: str, rows: list[Row]) -> None:
+    if form in ("label_studio", "argilla"):
+        rows = [row for row in rows if "prompt" in row or "messages" in row]
+    found = trip(form, rows)
+    assert (found.loss, found.rejected) == ({}, [])
+    assert found.after == found.before
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@settings(max_examples=80, deadline=None)
+@given(rows=st.lists(anything, min_size=1, max_size=3).map(_unique), labels=st.booleans())
+def test_whatever_a_format_cannot_hold_is_counted(form: str, rows: list[Row], labels: bool) -> None:
+    if form == "openai_batch":
+        return
+    found = trip(form, rows, labels=labels)
+    assert found.rejected == []
+    assert all(count > 0 for count in found.loss.values())
+    for part, word in (("votes", "votes"), ("recorded", "recorded")):
+        before, after = (
+            sum(len(getattr(row, part)) for row in rows) for rows in (found.before, found.after)
+        )
+        named = [what for what in found.loss if word in what or what.startswith("pairs")]
+        assert after >= before or named
+    if not found.loss:
+        assert [_core(row) for row in found.after] == [_core(row) for row in found.before]
+
+
+def _core(row: StagedRow) -> tuple[Any, ...]:
+    """What a row says, whichever side a format puts first."""
+    pair = row.pair
+    answers = sorted(
+        [(str(pair["content_hash"]), str(pair["model_a"])), (str(pair["swapped_hash"]), "b")]
+    )
+    # a battle's id is its line
+    named = None if pair["content"] is None else pair["id"]
+    return (named, pair["prompt_hash"], answers[0][0], len(row.votes), len(row.recorded))
+
+
+question = st.integers(1, 99)
+both_orders = st.fixed_dictionaries(
+    {"label_original": st.none() | label, "label_swapped": st.none() | label}
+)
+SMALL: dict[str, st.SearchStrategy[Row]] = {
+    "alpaca_eval": _pair(
+        plain, models, st.just({"human": []}),
+        st.fixed_dictionaries({"metadata": metadata, "judges": st.dictionaries(
+            name, st.fixed_dictionaries({"p_a": st.none() | chance}, optional={"cost": amount}),
+            min_size=1, max_size=2,
+        )}),
+    ),
+    "mt_bench": st.tuples(question, name, name, both_orders).map(lambda q: {
+        "id": f"{q[0]}|1|{q[1]}|{q[2]}", "model_a": q[1], "model_b": q[2], "human": [],
+        "judges": {"gpt/pair": q[3]}, "metadata": {"question_id": q[0], "turn": 1},
+    }),
+    "arena_hard": st.tuples(question, name, name, both_orders).map(lambda q: {
+        "id": f"u{q[0]}|{q[1]}|{q[2]}", "model_a": q[1], "model_b": q[2], "human": [],
+        "group": f"u{q[0]}", "judges": {"gpt": q[3]},
+        "metadata": {"uid": f"u{q[0]}", "baseline": q[2]},
+    }),
+    "cje": st.tuples(question, plain, st.integers(0, 3), st.integers(0, 3)).map(lambda q: {
+        **q[1], "id": f"{q[0]}|m1|m2", "model_a": "m1", "model_b": "m2",
+        "human": [{"annotator": "oracle", "label": "tie" if q[2] == q[3] else "ab"[q[2] < q[3]]}],
+        "judges": {"judge_score": {"label": "a"}},
+        "metadata": {
+            "prompt_id": q[0], "judge_score_a": 2, "judge_score_b": 1,
+            "oracle_label_a": q[2], "oracle_label_b": q[3],
+        },
+    }),
+    "evalica": st.tuples(name, name, label).map(lambda q: {
+        "model_a": q[0], "model_b": q[1], "human": [{"annotator": None, "label": q[2]}],
+    }),
+}  # fmt: skip
+SMALL["arena_rank"] = SMALL["evalica"]
+
+
+@pytest.mark.parametrize("form", SMALL)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_what_a_format_can_hold_it_gives_back(form: str, data: st.DataObject) -> None:
+    drawn = data.draw(st.lists(SMALL[form], min_size=1, max_size=3, unique_by=_key))
+    found = trip(form, drawn)
+    assert (found.loss, found.rejected) == ({}, [])
+    assert [_without_line(form, row) for row in found.after] == [
+        _without_line(form, row) for row in found.before
+    ]
+
+
+def _key(row: Row) -> str:
+    return str(row.get("id") or json.dumps(row))
+
+
+def _without_line(form: str, row: StagedRow) -> StagedRow:
+    """A battle's id is its line, and a table begins with its header."""
+    if form not in ("evalica", "arena_rank"):
+        return row
+    pair = {name: row.pair[name] for name in ("model_a", "model_b", "metadata", "content")}
+    return StagedRow(row.position, pair, row.recorded, row.votes)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pair=_pair(plain, models, st.fixed_dictionaries({"metadata": metadata})), winner=label)
+def test_a_chosen_answer_stays_chosen(pair: Row, winner: str) -> None:
+    given_row = {"id": "x", **pair, "human": [{"annotator": "gold", "label": winner}]}
+    found = trip("reward_bench", [given_row])
+    if winner == "tie":
+        assert found.loss == {"pairs without a preferred answer": 1}
+        return
+    assert found.loss.keys() <= {"groups"}
+    [after] = found.after
+    side = json.loads(after.pair["metadata"])["chosen_side"]
+    content = json.loads(after.pair["content"])
+    assert content[f"responses_{side}"] == [pair[f"response_{winner}"]]
+    assert after.pair[f"model_{side}"] == pair[f"model_{winner}"]
+    assert [vote.label for vote in after.votes] == [side]
+
+
+def test_the_left_answer_is_drawn_by_the_seed_and_undone() -> None:
+    rows = _unique([{"prompt": "q", "response_a": "A", "response_b": "B", "human": []}] * 60)
+    options, loss = Options(seed=3), Loss()
+    givens = [given_of(_stored(row, 1)) for row in rows]
+    tasks = [task for one in givens for task in WRITERS["label_studio"].rows(one, options, loss)]
+    lefts = [task["data"]["left_is"] for task in tasks]
+    assert 15 < lefts.count("a") < 45
+    assert all(task["data"]["left"] == task["data"]["left_is"].upper() for task in tasks)
+    assert {task["data"]["seed"] for task in tasks} == {3}
+    assert "model" not in json.dumps([task["data"] for task in tasks])
+
+
+def test_a_request_is_the_row_without_what_people_said() -> None:
+    row = {"id": "x", "prompt": "q", "response_a": "A", "response_b": "B",
+           "human": [{"annotator": "n", "label": "a"}]}  # fmt: skip
+    loss = Loss()
+    [line] = WRITERS["openai_batch"].rows(given_of(_stored(row, 1)), Options(), loss)
+    assert (line["custom_id"], line["method"], line["url"]) == ("x", "POST", "/v1/judgments")
+    assert "human" not in line["body"]
+    assert {k: line["body"][k] for k in ("prompt", "response_a")} == {
+        "prompt": "q",
+        "response_a": "A",
+    }
+    assert loss == {"votes": 1}

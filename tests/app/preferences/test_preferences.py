@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.app.batches.test_batches import wait_for
+from tests.app.rows import certify, labelled_rows, upload
+
+PART = {"fraction": 0.5, "seed": 0}
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
+
+
+async def _batch(client: httpx.AsyncClient, **request: Any) -> dict[str, Any]:
+    created = await client.post("/v1/batches", json={"dataset": "rivers", **request})
+    assert created.status_code == 202, created.text
+    return await wait_for(client, created.json()["id"])
+
+
+async def _certified(client: httpx.AsyncClient) -> tuple[dict[str, Any], dict[str, Any]]:
+    await upload(client, "rivers", labelled_rows(400))
+    certificate = await certify(
+        client, "rivers", target_agreement=0.85, part={**PART, "side": "calibration"}
+    )
+    batch = await _batch(client, calibration=certificate["id"], part={**PART, "side": "test"})
+    return certificate, batch
+
+
+async def test_accepted_verdicts_become_chosen_and_rejected(client: httpx.AsyncClient) -> None:
+    certificate, batch = await _certified(client)
+    path = f"/v1/batches/{batch['id']}/preferences"
+    rows = [json.loads(line) for line in (await client.get(path)).text.splitlines()]
+    verdicts = [
+        json.loads(line)
+        for line in (await client.get(f"/v1/batches/{batch['id']}/results")).text.splitlines()
+    ]
+    accepted = [verdict for verdict in verdicts if verdict["status"] == "accepted"]
+    assert [row["pair"] for row in rows] == [verdict["id"] for verdict in accepted]
+    for row, verdict in zip(rows, accepted, strict=True):
+        assert ("first" in row["chosen"]) == (verdict["label"] == "a")
+        assert ("second" in row["rejected"]) == (verdict["label"] == "a")
+        assert row["chosen_model"] == ("left" if verdict["label"] == "a" else "right")
+        assert (row["confidence"], row["judge"]) == (verdict["confidence"], verdict["judge"])
+    body = (await client.get(f"{path}/card")).json()
+    assert (body["rows"], body["promise"]) == (len(rows), "certified")
+    assert sum(body["left_out"].values()) == 200 - len(rows)
+    assert body["certificate"]["claim"] == certificate["claim"]
+    assert body["certificate"]["label_set_hash"] == certificate["label_set_hash"]
+    assert body["certificate"]["fingerprints"] == certificate["fingerprints"]
+    assert certificate["claim"] in body["summary"]
+
+
+async def test_the_card_for_people(client: httpx.AsyncClient) -> None:
+    certificate, batch = await _certified(client)
+    path = f"/v1/batches/{batch['id']}/preferences/card"
+    answer = await client.get(path, headers={"accept": "text/markdown"})
+    assert answer.headers["content-type"].startswith("text/markdown")
+    assert f"| certificate: id | {certificate['id']} |" in answer.text
+    assert "| certificate: target_agreement | 0.85 |" in answer.text
+
+
+async def test_what_is_not_certified_is_refused_unless_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
+    await upload(client, "rivers", labelled_rows(60))
+    batch = await _batch(client, cascade={"judges": ["cheap", "dear"]})
+    path = f"/v1/batches/{batch['id']}/preferences"
+    refused = await client.get(path)
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (409, ["query", "promise"])
+    rows = (await client.get(path, params={"promise": "any"})).text.splitlines()
+    assert rows
+    assert {json.loads(row)["promise"] for row in rows} == {"none"}
+    body = (await client.get(f"{path}/card")).json()
+    assert body["certificate"] is None
+    assert "without a certificate" in body["summary"]
+
+
+async def test_a_revoked_certificate_promises_no_preference(client: httpx.AsyncClient) -> None:
+    certificate, batch = await _certified(client)
+    await client.post(f"/v1/calibrations/{certificate['id']}/revoke")
+    path = f"/v1/batches/{batch['id']}/preferences"
+    assert (await client.get(path)).status_code == 409
+    assert (await client.get(path, params={"promise": "any"})).status_code == 200
+    assert "revoked" in (await client.get(f"{path}/card")).json()["summary"]
+
+
+async def test_no_batch_has_no_preferences(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/batches/batch_x/preferences")).status_code == 404
+    assert (await client.get("/v1/batches/batch_x/preferences/card")).status_code == 404
