@@ -1,18 +1,25 @@
-"""Many rows at once: COPY on PostgreSQL, one prepared statement on SQLite, no objects between."""
+"""Many rows at once: COPY on PostgreSQL, one prepared statement on SQLite, no objects between.
+
+JSON in them holds no NaN and no infinity.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import ARRAY, String, bindparam, func, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.sql.expression import ColumnClause, TableClause
+
+from app.db import JsonText, UtcTime, to_json_quickly
 
 Rows = Sequence[Mapping[str, Any]]
+Columns = Sequence[ColumnClause[Any]]
 
 
-async def insert_rows(session: AsyncSession, table: Table, rows: Rows) -> None:
+async def insert_rows(session: AsyncSession, table: TableClause, rows: Rows) -> None:
     """Insert rows that all have the same columns; part of the caller's transaction."""
     if not rows:
         return
@@ -27,7 +34,9 @@ async def insert_rows(session: AsyncSession, table: Table, rows: Rows) -> None:
     )
 
 
-async def merge_rows(session: AsyncSession, table: Table, rows: Rows, on_conflict: str) -> None:
+async def merge_rows(
+    session: AsyncSession, table: TableClause, rows: Rows, on_conflict: str
+) -> None:
     """Insert rows of which some may be there already.
 
     Args:
@@ -63,9 +72,15 @@ async def merge_rows(session: AsyncSession, table: Table, rows: Rows, on_conflic
     await connection.exec_driver_sql(f"TRUNCATE {incoming}")
 
 
-async def _copy(
-    connection: AsyncConnection, table: str, columns: Sequence[Column[Any]], rows: Rows
-) -> None:
+def is_one_of(session: AsyncSession, column: ColumnClause[Any], texts: Sequence[str]) -> Any:
+    """Return the condition that a column is one of these texts, in one parameter for all."""
+    if session.get_bind().dialect.name == "postgresql":
+        return column == func.any(bindparam(None, list(texts), ARRAY(String)))
+    listed = func.json_each(bindparam(None, to_json_quickly(list(texts)), String))
+    return column.in_(select(listed.table_valued("value").c.value))
+
+
+async def _copy(connection: AsyncConnection, table: str, columns: Columns, rows: Rows) -> None:
     # the adapter begins its transaction with the first statement that it is given itself
     await connection.exec_driver_sql("SELECT 1")
     raw = await connection.get_raw_connection()
@@ -78,26 +93,41 @@ async def _copy(
     )
 
 
-def _values(
-    dialect: Dialect, columns: Sequence[Column[Any]], rows: Rows
-) -> Iterator[tuple[Any, ...]]:
-    bind = [_binder(dialect, column) for column in columns]
+def _values(dialect: Dialect, columns: Columns, rows: Rows) -> Iterator[tuple[Any, ...]]:
+    bound = [
+        (place, to)
+        for place, column in enumerate(columns)
+        if (to := _binder(dialect, column)) is not None
+    ]
     for row in rows:
-        yield tuple(
-            [
-                value if to is None or value is None else to(value)
-                for to, value in zip(bind, row.values(), strict=True)
-            ]
-        )
+        values = list(row.values())
+        for place, to in bound:
+            if values[place] is not None:
+                values[place] = to(values[place])
+        yield tuple(values)
 
 
-def _binder(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | None:
-    return column.type.dialect_impl(dialect).bind_processor(dialect)
+def _binder(dialect: Dialect, column: ColumnClause[Any]) -> Callable[[Any], Any] | None:
+    if isinstance(column.type, JsonText):
+        return to_json_quickly
+    found = column.type.dialect_impl(dialect).bind_processor(dialect)
+    if found is None or not isinstance(column.type, UtcTime):
+        return found
+    # rows that are stored together were mostly made at one moment
+    last: tuple[Any, Any] = (None, None)
+
+    def bind(value: Any) -> Any:
+        nonlocal last
+        if value is not last[0]:
+            last = (value, found(value))
+        return last[1]
+
+    return bind
 
 
-def _names(columns: Sequence[Column[Any]]) -> str:
+def _names(columns: Columns) -> str:
     return ", ".join(column.name for column in columns)
 
 
-def _marks(columns: Sequence[Column[Any]]) -> str:
+def _marks(columns: Columns) -> str:
     return ", ".join("?" for _ in columns)

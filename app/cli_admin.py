@@ -24,6 +24,7 @@ from app.cli_opening import (
     shown_url,
 )
 from app.errors import TribunalError
+from app.garbage import spare_what_is_loaded
 from app.logging import configure_logging
 from app.settings import Settings
 from judges.base import Judge, JudgeHealth
@@ -80,6 +81,7 @@ class Service(uvicorn.Server):
             await stack.enter_async_context(self._app.router.lifespan_context(self._app))
             await super().startup(sockets)
             self._opened = stack.pop_all()
+            spare_what_is_loaded()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Answer what was asked, then close the service."""
@@ -98,6 +100,7 @@ def worker(as_json: LogAsJson = False) -> None:
     async def work() -> None:
         async with open_runtime(settings) as running:
             await running.open_judges()
+            spare_what_is_loaded()
             note(f"working on the batches of {shown_url(settings)}")
             await work_in_parallel(running)
 

@@ -16,13 +16,13 @@ from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import metrics
-from app.bulk import merge_rows
+from app.bulk import is_one_of, merge_rows
 from app.models import Score as ScoreRow
 from app.scores import score_from_row, score_values
 from judges.base import JudgeSpec
 from judges.types import Pair, Score
 
-_CHUNK: Final = 500
+_CHUNK: Final = 5_000
 _SCORES: Final = cast(Table, ScoreRow.__table__)
 _REPLACED: Final = ", ".join(
     # a pair whose first attempt failed has cost both attempts
@@ -93,7 +93,7 @@ async def stored_scores(
     for start in range(0, len(content_hashes), _CHUNK):
         query = select(_SCORES).where(
             _SCORES.c.fingerprint == fingerprint,
-            _SCORES.c.content_hash.in_(content_hashes[start : start + _CHUNK]),
+            is_one_of(session, _SCORES.c.content_hash, content_hashes[start : start + _CHUNK]),
         )
         if not with_failures:
             query = query.where(_SCORES.c.failure.is_(None))

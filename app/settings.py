@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     secret: SecretStr | None = None
     log_level: str = "info"
     log_json: bool = False
-    shard_size: int = Field(1_000, ge=1)
+    shard_size: int = Field(2_000, ge=1)
     lease_seconds: float = Field(12.0, gt=0)
     checkpoint_seconds: float = Field(
         2.0, gt=0, description="scores of a shard are stored so often"

@@ -63,6 +63,10 @@ def _rounded(value: float) -> float:
 
 
 def _without_tie(first: float, tie: float) -> tuple[float, float]:
+    if not tie:
+        # the shares are the grid's own points
+        on_a = round(first / _GRID)
+        return on_a / _SCALE, (_WHOLE - on_a) / _SCALE
     on_a, on_tie = round(first / _GRID), round(tie / _GRID)
     on_b = max(_WHOLE - on_a - on_tie, 0)
     decided = on_a + on_b

@@ -209,7 +209,9 @@ def _verdict(
 ) -> CascadeVerdict:
     last = outcomes[-1] if outcomes else None
     answer = last if last is not None and last.accepted else None
-    costs = [score.cost_usd for score in asked]
+    fresh = asked
+    if asked and _is_cut_off(asked[-1]):
+        fresh = tuple(score for score in asked if not _is_cut_off(score))
     return CascadeVerdict(
         id=pair_id,
         status=_status(outcomes),
@@ -217,10 +219,17 @@ def _verdict(
         confidence=None if answer is None else answer.confidence,
         judge=None if answer is None else answer.judge,
         tiers=outcomes,
-        cost_usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
-        fresh=tuple(score for score in asked if not _is_cut_off(score)),
+        cost_usd=_cost(asked),
+        fresh=fresh,
         cached=not asked,
     )
+
+
+def _cost(asked: Sequence[Score]) -> float | None:
+    if len(asked) == 1:
+        return asked[0].cost_usd
+    costs = [score.cost_usd for score in asked]
+    return None if None in costs else math.fsum(cost for cost in costs if cost is not None)
 
 
 def _status(outcomes: tuple[TierOutcome, ...]) -> Status:

@@ -29,7 +29,8 @@ async def find_by_seq(session: AsyncSession, seq: int, *, locked: bool = False) 
 
 def _by_seq(seq: int, *, locked: bool) -> Select[Batch]:
     query = select(Batch).where(Batch.seq == seq).execution_options(populate_existing=True)
-    return query.with_for_update() if locked else query
+    # not FOR UPDATE: verdicts that are being stored refer to the batch and would stand in the way
+    return query.with_for_update(key_share=True) if locked else query
 
 
 async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Batch]:
@@ -58,7 +59,7 @@ async def overdue(
     """Return unfinished batches whose time is up, but for those that somebody is changing now."""
     query = select(Batch).where(Batch.status.in_(UNFINISHED), Batch.expires_at < moment)
     if locked:
-        query = query.with_for_update(skip_locked=True)
+        query = query.with_for_update(skip_locked=True, key_share=True)
     return (await session.scalars(query)).all()
 
 

@@ -32,30 +32,41 @@ def shard_counts(
     """
     shown, spent = list(verdicts), list(obtained)
     tiers: dict[str, dict[str, Any]] = {}
+    not_admitted, costs = 0, []
     for verdict in shown:
+        if not verdict["tiers"] and verdict.get("abstained_because") == NOT_ADMITTED:
+            not_admitted += 1
+        elif verdict["cost_usd"] is not None:
+            costs.append(verdict["cost_usd"])
         for tier in verdict["tiers"]:
-            counts = tiers.setdefault(tier["judge"], _fresh_tier())
+            if (counts := tiers.get(tier["judge"])) is None:
+                counts = tiers[tier["judge"]] = _fresh_tier()
             counts["asked"] += 1
             counts["accepted"] += tier["accepted"]
             counts["failed"] += tier["failure"] is not None
-    for judge, cost in spent:
+    for judge, some in _by_judge(spent).items():
         counts = tiers.setdefault(judge, _fresh_tier())
-        counts["obtained"] += 1
-        counts["cost_usd"] = _sum_of_costs((counts["cost_usd"], cost))
-    admitted = [v["cost_usd"] for v in shown if v.get("abstained_because") != NOT_ADMITTED]
-    known = [cost for cost in admitted if cost is not None]
+        counts["obtained"] = len(some)
+        counts["cost_usd"] = _sum_of_costs(some)
     return {
-        "statuses": Counter(verdict["status"] for verdict in shown),
-        "not_admitted": len(shown) - len(admitted),
-        "attendance": Attendance.of(verdict["tiers"] for verdict in shown).as_json(),
+        "statuses": Counter([verdict["status"] for verdict in shown]),
+        "not_admitted": not_admitted,
+        "attendance": Attendance.of([verdict["tiers"] for verdict in shown]).as_json(),
         "cost_usd": _sum_of_costs(cost for _, cost in spent),
         "costs": {
-            "pairs": len(known),
-            "sum": math.fsum(known),
-            "squares": math.fsum(cost * cost for cost in known),
+            "pairs": len(costs),
+            "sum": math.fsum(costs),
+            "squares": math.fsum([cost * cost for cost in costs]),
         },
         "tiers": tiers,
     }
+
+
+def _by_judge(spent: Iterable[tuple[str, float | None]]) -> dict[str, list[float | None]]:
+    found: dict[str, list[float | None]] = {}
+    for judge, cost in spent:
+        found.setdefault(judge, []).append(cost)
+    return found
 
 
 def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -> dict[str, Any]:

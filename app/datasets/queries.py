@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.copying import insert_many
+from app.bulk import insert_rows
 from app.models import Dataset, Label, PairRow, RecordedScore
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
@@ -37,6 +37,7 @@ _FEW = 10_000  # so many rows are objects at once, of however many
 # rows go in and out without becoming objects, and JSON that is text already stays text
 _PAIRS = table(
     "pairs",
+    column("seq", BigInteger),
     column("dataset_seq", BigInteger),
     column("position", BigInteger),
     *(
@@ -170,6 +171,30 @@ async def pair_rows(
     if seqs is None:
         return list((await session.execute(query)).all())
     return await _chosen(session, query, PairRow.seq, seqs)
+
+
+_JUDGED = (
+    _PAIRS.c.seq, _PAIRS.c.position, _PAIRS.c.id, _PAIRS.c.group_key, _PAIRS.c.prompt_hash,
+    _PAIRS.c.content_hash, _PAIRS.c.swapped_hash, _PAIRS.c.model_a, _PAIRS.c.model_b,
+    _PAIRS.c.metadata, _PAIRS.c.content,
+)  # fmt: skip
+
+
+async def judged_rows(
+    session: AsyncSession, dataset_seq: int, first: int, last: int
+) -> Sequence[Sequence[Any]]:
+    """Return the pairs with texts at positions `[first, last)`, JSON as text, as `_JUDGED` says."""
+    query = (
+        select(*_JUDGED)
+        .where(
+            _PAIRS.c.dataset_seq == dataset_seq,
+            _PAIRS.c.position >= first,
+            _PAIRS.c.position < last,
+            _PAIRS.c.content.is_not(None),
+        )
+        .order_by(_PAIRS.c.position)
+    )
+    return (await session.execute(query)).all()
 
 
 async def _chosen(
@@ -323,12 +348,12 @@ async def fingerprints_of(session: AsyncSession, dataset_seq: int, judge: str) -
 
 async def insert_pairs(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert pairs, by column names, with JSON as text."""
-    await insert_many(session, _PAIRS, rows)
+    await insert_rows(session, _PAIRS, rows)
 
 
 async def insert_recorded(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert scores that came with pairs, by column names, with JSON as text."""
-    await insert_many(session, _RECORDED_TEXTS, rows)
+    await insert_rows(session, _RECORDED_TEXTS, rows)
 
 
 async def set_groups(session: AsyncSession, dataset_seq: int) -> None:

@@ -5,12 +5,13 @@ Texts are loaded only where they are asked for.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,6 +21,7 @@ from app.datasets.keys import PairKey as PairKey
 from app.datasets.keys import Vote as Vote
 from app.datasets.keys import key_from_row
 from app.datasets.keys import vote_from_row as vote_from_row
+from app.db import texts_from_json
 from app.errors import NotFound
 from app.identifiers import is_name, shown
 from app.models import Dataset
@@ -27,6 +29,8 @@ from app.pagination import fetch_page
 from app.parts import Part, membership
 from app.scores import score_from_row
 from judges.types import Message, Pair, Score
+
+_NO_SCORES: Final[dict[str, Score]] = {}
 
 
 async def find_dataset(
@@ -81,6 +85,7 @@ async def read_pairs(
     *,
     seqs: Sequence[int] | None = None,
     positions: tuple[int, int] | Sequence[int] | None = None,
+    with_recorded: bool = True,
 ) -> list[tuple[PairKey, Pair]]:
     """Return pairs with texts and recorded scores, in order of position; battles are left out.
 
@@ -89,7 +94,13 @@ async def read_pairs(
         dataset: Whose pairs.
         seqs: Only these pairs.
         positions: Only positions `[first, last)` as a tuple, or these as a list.
+        with_recorded: Whether recorded scores are wanted.
     """
+    if isinstance(positions, tuple):
+        texts = await queries.judged_rows(session, dataset.seq, *positions)
+        seqs = [row[0] for row in texts] if with_recorded else []
+        said = await scores_on(session, seqs)
+        return [_judged(row, said.get(row[0], _NO_SCORES)) for row in texts]
     rows = await queries.pair_rows(session, dataset.seq, seqs=seqs, positions=positions)
     judged = [row for row in rows if row.content is not None]
     recorded = await scores_on(session, [row.seq for row in judged])
@@ -255,6 +266,25 @@ async def _votes_on(session: AsyncSession, seqs: Sequence[int]) -> defaultdict[i
     for row in await queries.votes_on(session, seqs):
         found[row.pair_seq].append(vote_from_row(row))
     return found
+
+
+def _judged(row: Sequence[Any], recorded: dict[str, Score]) -> tuple[PairKey, Pair]:
+    """Make key and pair of a row of `queries.judged_rows`, of which batches read very many."""
+    seq, position, name, group, prompt, content, swapped, model_a, model_b, details, texts = row
+    metadata = json.loads(details) if details != "{}" else {}
+    key = PairKey(seq, position, name, group, prompt, content, swapped, model_a, model_b, metadata)
+    said = texts_from_json(texts)
+    pair = Pair(
+        name,
+        tuple([Message(role, text) for role, text in said["conversation"]]),
+        tuple(said["responses_a"]),
+        tuple(said["responses_b"]),
+        model_a,
+        model_b,
+        said["criterion"],
+        recorded,
+    )
+    return key, pair
 
 
 def pair_content(pair: Pair) -> dict[str, Any]:

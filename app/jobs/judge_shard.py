@@ -23,7 +23,7 @@ from app.judgments.service import promise_of, verdict_row
 from app.models import Shard
 from app.reports.batch_reports import keep_if_completed
 from app.runtime import Runtime
-from app.score_store import Payer, store_scores
+from app.score_store import Payer, is_recorded, store_scores
 from judges.types import Pair
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,10 @@ async def judge_shard(running: Runtime, shard: Shard, worker: str) -> None:
 async def _read(session: Any, work: Work, shard: Shard) -> list[Item]:
     """Return the pairs of a shard in the order in which they are admitted."""
     positions = work.positions(shard)
-    stored = await datasets.read_pairs(session, work.dataset, positions=positions)
+    has_records = any(is_recorded(tier.judge.spec) for tier in work.authority.tiers)
+    stored = await datasets.read_pairs(
+        session, work.dataset, positions=positions, with_recorded=has_records
+    )
     held = [(key, pair) for key, pair in stored if work.holds(key)]
     if isinstance(positions, tuple):
         return held

@@ -45,7 +45,7 @@ async def claim(
     session: AsyncSession, worker: str, moment: datetime, lease: timedelta
 ) -> Shard | None:
     """Take the next free shard, or None where there is none."""
-    query = _free(moment).with_for_update(of=Shard, skip_locked=True)
+    query = _free(moment).with_for_update(of=Shard, skip_locked=True, key_share=True)
     shard = (await session.scalars(query)).one_or_none()
     if shard is not None:
         shard.worker = worker

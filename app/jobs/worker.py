@@ -19,14 +19,19 @@ from app.runtime import Runtime
 
 _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 
 
 async def work_forever(running: Runtime) -> None:
     """Work on shards until cancelled; whatever a shard does, the loop goes on."""
     name = worker_name(node_name(running.settings.node))
+    now = asyncio.get_running_loop().time
+    busy, looked = False, now()
     while True:
+        looks = not busy or now() - looked > _LOOK_SECONDS
+        looked = now() if looks else looked
         try:
-            busy = await work_once(running, name)
+            busy = await work_once(running, name, looks=looks)
         except Exception:
             # the loop's edge: a database that is away for a moment must not end the worker
             _log.exception("worker %s stumbled", name)
@@ -46,10 +51,13 @@ async def work_in_parallel(running: Runtime) -> None:
             group.create_task(work_forever(running), name=f"worker {number}")
 
 
-async def work_once(running: Runtime, worker: str) -> bool:
-    """Work on one shard; False where none was free."""
+async def work_once(running: Runtime, worker: str, *, looks: bool = True) -> bool:
+    """Work on one shard; False where none was free.
+
+    `looks`: for batches whose time is up and workers that died, before a shard is taken.
+    """
     lease = timedelta(seconds=running.settings.lease_seconds)
-    claiming = asyncio.ensure_future(_claim_any(running, worker, lease))
+    claiming = asyncio.ensure_future(_claim_any(running, worker, lease, looks=looks))
     try:
         shard = await asyncio.shield(claiming)
     except asyncio.CancelledError:
@@ -68,12 +76,15 @@ async def work_once(running: Runtime, worker: str) -> bool:
     return True
 
 
-async def _claim_any(running: Runtime, worker: str, lease: timedelta) -> Shard | None:
-    await _release_the_dead(running)
-    while await _is_any_free(running):
-        shard = await _claim(running, worker, lease)
-        if shard is None:
+async def _claim_any(
+    running: Runtime, worker: str, lease: timedelta, *, looks: bool
+) -> Shard | None:
+    if looks:
+        await _release_the_dead(running)
+        await _expire_overdue(running)
+        if not await _is_any_free(running):
             return None
+    while (shard := await _claim(running, worker, lease)) is not None:
         is_poison = shard.attempts > running.settings.max_attempts
         if is_poison or shard.reserved_usd:
             await _bury(running, shard, worker, is_poison=is_poison)
@@ -110,17 +121,22 @@ async def _release_the_dead(running: Runtime) -> None:
     _log.info("%d shards of workers that died are free again", freed)
 
 
+async def _expire_overdue(running: Runtime) -> None:
+    async with running.db.read() as session:
+        if not await ending.is_any_overdue(session, running.now()):
+            return
+    async with running.db.write() as session:
+        await ending.expire_overdue(session, running.now())
+
+
 async def _is_any_free(running: Runtime) -> bool:
     """Look before writing: an idle worker must not stand in the way of those that work."""
     async with running.db.read() as session:
-        if await ending.is_any_overdue(session, running.now()):
-            return True
         return await leases.is_any_free(session, await leases.ledger_time(session, running.now))
 
 
 async def _claim(running: Runtime, worker: str, lease: timedelta) -> Shard | None:
     async with running.db.write() as session:
-        await ending.expire_overdue(session, running.now())
         moment = await leases.ledger_time(session, running.now)
         return await leases.claim(session, worker, moment, lease)
 

@@ -81,6 +81,7 @@ class Knowledge:
             for name, spec in self._live.items()
         }
         self._stored: dict[str, dict[str, StoredScore]] = {name: {} for name in self._live}
+        self._has_payers = False
         self._counted: set[tuple[str, str]] = set()
         self._has_twins = len({min(s.content_hash, s.swapped_hash) for s in subjects}) < len(
             subjects
@@ -91,7 +92,9 @@ class Knowledge:
         async with running.db.read() as session:
             for name, spec in self._live.items():
                 hashes = list({key.content_hash for key in self._keys[name].values()})
-                self._stored[name] = await stored_scores(session, spec.fingerprint, hashes)
+                found = await stored_scores(session, spec.fingerprint, hashes)
+                self._stored[name] = found
+                self._has_payers |= any(one.payer is not None for one in found.values())
 
     def score(self, judge: Judge, pair: Pair) -> Score | None:
         """Return the stored score of a pair, as the pair has its responses."""
@@ -115,8 +118,9 @@ class Knowledge:
             if score.failure is None and self._has_twins:
                 kept = score.mirrored() if key.is_mirrored else score
                 self._stored[score.judge][key.content_hash] = StoredScore(kept, None)
-        earlier = [] if payer is None else self._paid_by(payer, subject, verdict)
-        return Judged(subject, verdict, fresh, [*earlier, *fresh])
+        if payer is None or not self._has_payers:
+            return Judged(subject, verdict, fresh, fresh)
+        return Judged(subject, verdict, fresh, [*self._paid_by(payer, subject, verdict), *fresh])
 
     def _paid_by(
         self, payer: Payer, subject: Subject, verdict: CascadeVerdict

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Row, String, Text, column, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.copying import insert_many
+from app.bulk import insert_rows
 from app.db import UtcTime
 from app.models import Dataset, Label, PairRow
 
@@ -51,7 +51,7 @@ async def current_on(session: AsyncSession, pair_seqs: Sequence[int]) -> list[Ro
 async def insert_labels(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert labels."""
     texts = [{**row, "details": json.dumps(row["details"], separators=(",", ":"))} for row in rows]
-    await insert_many(session, _LABELS, texts)
+    await insert_rows(session, _LABELS, texts)
 
 
 async def mark_replaced(session: AsyncSession, seqs: Sequence[int], moment: datetime) -> None:
