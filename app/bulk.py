@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import asyncpg
 from sqlalchemy import ARRAY, String, bindparam, func, select
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.sql.expression import ColumnClause, TableClause
 
@@ -86,11 +88,16 @@ async def _copy(connection: AsyncConnection, table: str, columns: Columns, rows:
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
     assert driver is not None
-    await driver.copy_records_to_table(
-        table,
-        records=_values(connection.dialect, columns, rows),
-        columns=[column.name for column in columns],
-    )
+    try:
+        await driver.copy_records_to_table(
+            table,
+            records=_values(connection.dialect, columns, rows),
+            columns=[column.name for column in columns],
+        )
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise IntegrityError(f"COPY {table}", None, error) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DBAPIError(f"COPY {table}", None, error) from error
 
 
 def _values(dialect: Dialect, columns: Columns, rows: Rows) -> Iterator[tuple[Any, ...]]:

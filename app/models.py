@@ -252,13 +252,13 @@ class Batch(Listed, Base):
     )
     request: Mapped[dict[str, Any]] = mapped_column(JsonText)
     total: Mapped[int]
-    open_shards: Mapped[int]
-    totals: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    open_shards: Mapped[int] = mapped_column(default=0)
+    totals: Mapped[dict[str, Any]] = mapped_column(JsonText, default=dict)
     budget_usd: Mapped[float | None]
     budget_mode: Mapped[str | None] = mapped_column(String(8))
     seed: Mapped[int | None]
-    spent_usd: Mapped[float]
-    reserved_usd: Mapped[float]
+    spent_usd: Mapped[float] = mapped_column(default=0.0)
+    reserved_usd: Mapped[float] = mapped_column(default=0.0)
     promise: Mapped[str] = mapped_column(String(16))
     suspended_because: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(Text)
@@ -288,7 +288,7 @@ class Shard(Base):
     leased_until: Mapped[datetime | None] = mapped_column(UtcTime)
     attempts: Mapped[int] = mapped_column(SmallInteger)
     error: Mapped[str | None] = mapped_column(Text)
-    reserved_usd: Mapped[float]
+    reserved_usd: Mapped[float] = mapped_column(default=0.0)
     counts: Mapped[dict[str, Any]] = mapped_column(JsonText)
     __table_args__ = (Index("ix_shards_state", "state", "batch_seq", "number"),)
 

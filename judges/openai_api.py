@@ -24,7 +24,7 @@ from judges.base import JudgeHealth, JudgeSpec
 from judges.budget import Budget
 from judges.early_stop import ask_annotators
 from judges.errors import JudgeConfigurationInvalid
-from judges.label_tokens import LabelMatcher, LabelProbabilities
+from judges.label_tokens import LabelMatcher, LabelProbabilities, unparseable
 from judges.openai_replies import (
     Endpoint,
     Reply,
@@ -34,7 +34,7 @@ from judges.openai_replies import (
     read_reply,
     verbalized_labels,
 )
-from judges.openai_settings import OpenAISettings, request_body, spec_of
+from judges.openai_settings import OpenAISettings, key_from, request_body, spec_of
 from judges.prompts import Prompt, PromptTemplate, RenderedPair
 from judges.retrying import CallFailed, Halt, Spent, retry_after_seconds
 from judges.token_requests import TokenRequests
@@ -68,7 +68,7 @@ class OpenAIJudge:
         self._budget = Budget(settings.budget_usd, settings.price_input, settings.price_output)
         self._clock = clock
         self._spec = spec_of(settings, template, sets)
-        self._key = _key_from(environ, settings.api_key_env)
+        self._key = key_from(environ, settings.api_key_env)
         self._slots = AdaptiveSlots(settings.concurrency)
         self._client = httpx.AsyncClient(
             base_url=settings.base_url,
@@ -155,6 +155,9 @@ class OpenAIJudge:
         if self._by_token is not None:
             return self._by_token.labels(reply)
         is_verbalized = self._settings.confidence == "verbalized"
+        if reply.is_cut_short and self._settings.top_logprobs and not is_verbalized:
+            # a server that gives them otherwise: its word alone would pass for certainty
+            return unparseable("log-probs were asked for, and the list of them is empty")
         return (verbalized_labels if is_verbalized else labels_of_reply)(reply, self._matcher)
 
     async def _with_retries(self, prompt: Prompt, halt: Halt, spent: Spent) -> Reply:
@@ -265,13 +268,6 @@ _NOT_BILLED: Final = (
     FailureKind.UNAVAILABLE,
 )  # fmt: skip
 _RETRIED: Final = (FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT)
-
-
-def _key_from(environ: Mapping[str, str], variable: str | None) -> str | None:
-    key = environ.get(variable, "").strip() if variable else ""
-    if not (key.isascii() and key.isprintable()):
-        raise JudgeConfigurationInvalid(f"the environment variable {variable} does not hold a key")
-    return key or None
 
 
 def _counted(body: bytes, endpoint: Endpoint, spent: Spent) -> Reply:

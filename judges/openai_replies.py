@@ -46,7 +46,8 @@ class ReplyUnreadable(ValueError):
 class Reply:
     """One reply: the text, the log-probs of its first token that is not white space, the tokens.
 
-    `top_logprobs` is empty where the server gave none; `usage` is None where it did not say.
+    `top_logprobs` is empty where the server gave none; `is_cut_short` where it listed the token and
+    none of its log-probs; `usage` is None where it did not say.
     """
 
     text: str
@@ -55,6 +56,7 @@ class Reply:
     refusal: str | None
     model: str | None
     usage: TokenUsage | None
+    is_cut_short: bool = False
 
 
 def read_reply(body: bytes, endpoint: Endpoint) -> Reply:
@@ -78,7 +80,8 @@ def read_reply(body: bytes, endpoint: Endpoint) -> Reply:
         text, top = choice.get("text"), _completion_logprobs(logprobs)
     return Reply(
         text=_text_or_none(text) or "",
-        top_logprobs=top,
+        top_logprobs=top or [],
+        is_cut_short=top is not None and not top,
         finish_reason=_text_or_none(choice.get("finish_reason")),
         refusal=refusal,
         model=_text_or_none(content.get("model")),
@@ -148,10 +151,10 @@ def _refused(reply: Reply) -> JudgeFailure | None:
     return None
 
 
-def _chat_logprobs(logprobs: object) -> TopLogprobs:
+def _chat_logprobs(logprobs: object) -> TopLogprobs | None:
     positions = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     if not isinstance(positions, list):
-        return []
+        return None
     for index, position in enumerate(positions):
         path = f"choices.0.logprobs.content.{index}"
         entry = _as_object(position, path)
@@ -159,12 +162,12 @@ def _chat_logprobs(logprobs: object) -> TopLogprobs:
         if token is not None and not token.strip() and index + 1 < len(positions):
             continue
         return _token_list(entry.get("top_logprobs"), f"{path}.top_logprobs")
-    return []
+    return None
 
 
-def _token_list(entries: object, path: str) -> TopLogprobs:
+def _token_list(entries: object, path: str) -> TopLogprobs | None:
     if entries is None:
-        return []
+        return None
     if not isinstance(entries, list):
         raise ReplyUnreadable(f"{path}: not a list")
     objects = [_as_object(entry, f"{path}.{index}") for index, entry in enumerate(entries)]
@@ -173,19 +176,19 @@ def _token_list(entries: object, path: str) -> TopLogprobs:
     return [(entry["token"], entry.get("logprob")) for entry in objects]
 
 
-def _completion_logprobs(logprobs: object) -> TopLogprobs:
+def _completion_logprobs(logprobs: object) -> TopLogprobs | None:
     if not isinstance(logprobs, Mapping):
-        return []
+        return None
     positions, tokens = logprobs.get("top_logprobs"), logprobs.get("tokens")
     if not isinstance(positions, list):
-        return []
+        return None
     for index, position in enumerate(positions):
         token = tokens[index] if isinstance(tokens, list) and index < len(tokens) else None
         if isinstance(token, str) and not token.strip() and index + 1 < len(positions):
             continue
         entry = _as_object(position, f"choices.0.logprobs.top_logprobs.{index}")
         return [(str(token), logprob) for token, logprob in entry.items()]
-    return []
+    return None
 
 
 def _parse_json(body: bytes) -> object:

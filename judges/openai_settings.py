@@ -9,6 +9,7 @@ from typing import Any, Literal
 from judges.annotators import ExampleSets, example_prompts
 from judges.base import JudgeSpec
 from judges.early_stop import EarlyStop
+from judges.errors import JudgeConfigurationInvalid
 from judges.openai_replies import Endpoint
 from judges.prompted import prompt_notes, scored_by_prompt
 from judges.prompts import Prompt, PromptTemplate
@@ -122,3 +123,15 @@ def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSet
             **prompt_notes(template, sets),
         },
     )
+
+
+def key_from(environ: Mapping[str, str], variable: str | None) -> str | None:
+    """Return the key that a variable of the environment holds.
+
+    Raises:
+        JudgeConfigurationInvalid: what it holds cannot be a key.
+    """
+    key = environ.get(variable, "").strip() if variable else ""
+    if not (key.isascii() and key.isprintable()):
+        raise JudgeConfigurationInvalid(f"the environment variable {variable} does not hold a key")
+    return key or None

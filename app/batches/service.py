@@ -12,6 +12,7 @@ from app.batches import ending, queries
 from app.batches.openai_form import fields_of, unix, with_rejected
 from app.batches.totals import cost_to_finish, progress, request_counts
 from app.errors import Conflict, NotFound
+from app.judgments.promise import Attendance, suspended_because
 from app.lookup import by_public_id
 from app.models import Batch, Certificate, Dataset
 from app.runtime import Runtime
@@ -125,8 +126,7 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         "request_counts": counts,
         "shards": batch.totals.get("shards", {}),
         "calibration_pairs": batch.request.get("calibration_pairs", 0),
-        "promise": _promise_now(batch, certificate),
-        "suspended_because": batch.suspended_because,
+        **_promises(batch, certificate),
         "cost_usd": batch.totals.get("cost_usd", 0.0),
         **_money(batch),
         "progress": progress(batch, moment.timestamp(), is_running=is_running),
@@ -136,6 +136,16 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         "expires_at": unix(batch.expires_at),
         **fields_of(batch, counts),
     }
+
+
+def _promises(batch: Batch, certificate: Certificate | None) -> dict[str, Any]:
+    """What the verdicts promise: of a batch that runs, what they would if it ended as it goes."""
+    promise, why = _promise_now(batch, certificate), batch.suspended_because
+    if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
+        seen = Attendance.from_json(batch.totals.get("attendance", {}))
+        why = suspended_because(certificate.body["calibration"]["failures"], seen)
+        promise = "suspended" if why else promise
+    return {"promise": promise, "suspended_because": why}
 
 
 def _money(batch: Batch) -> dict[str, Any]:

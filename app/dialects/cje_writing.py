@@ -20,7 +20,8 @@ _FIELDS: Final = tuple(f"{name}_{side}" for name in (JUDGE, ORACLE) for side in 
 def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
     """Yield the two responses of a pair, each once in the whole file."""
     row, metadata = given.row, given.row["metadata"]
-    if row.get("model_a") is None or row.get("model_b") is None or not given.is_plain:
+    models = {row.get("model_a"), row.get("model_b")} - {None}
+    if len(models) < 2 or not given.is_plain:
         loss["pairs that are not one prompt with answers of two models"] += 1
         return
     is_pointwise = any(name in metadata for name in _FIELDS)

@@ -68,7 +68,7 @@ class LeaderboardIn(BaseModel):
         description="weights of criteria: the rating is the weighted mean of the ratings by each. "
         "A criterion of people is that of their votes; of a judge, the judge <name>/<criterion>",
     )
-    confidence_level: float = Field(0.95, gt=0, lt=1)
+    confidence_level: float = Field(0.95, ge=1e-6, le=1 - 1e-6)
     group_by: Name | None = Field(None, description="a metadata field: rows for each value of it")
     part: Part | None = None
     seed: int = Field(0, ge=0, lt=2**63, description="of the resamples behind the intervals")

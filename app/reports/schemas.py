@@ -36,7 +36,7 @@ class _OnPairs(BaseModel):
         "test: .2 beside experts, .15 skilled people, .1 crowd workers",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of the resamples behind the intervals")
-    confidence_level: float = Field(0.95, gt=0, lt=1)
+    confidence_level: float = Field(0.95, ge=1e-6, le=1 - 1e-6)
 
 
 class AgreementIn(_OnPairs):

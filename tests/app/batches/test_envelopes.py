@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from app.batches import ending
 from app.jobs.worker import work_once
 from app.main import create_app
 from app.models import Shard
@@ -84,9 +85,11 @@ async def test_a_shard_that_was_set_aside_is_an_error_of_each_of_its_pairs(bench
     file = await sent(bench.client, lines(labelled_rows(50)))
     batch_id = (await start(bench.client, file["id"])).json()["id"]
     async with bench.running.db.write() as session:
-        await session.execute(
-            update(Shard).where(Shard.number == 1).values(state="failed", error="it broke")
-        )
+        shard = (await session.scalars(select(Shard).where(Shard.number == 1))).one()
+        shard.state, shard.error = "failed", "it broke"
+        batch_row = await ending.locked(session, shard.batch_seq)
+        moment = bench.running.now()
+        await ending.shard_set_aside(session, batch_row, shard, "it broke", moment)
     await bench.work(2)
     batch = await bench.batch(batch_id)
     assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 20)

@@ -115,7 +115,7 @@ async def batch_of(db: Database, moment: datetime, n: int) -> Batch:
         {
             "batch_seq": 0, "number": number, "first": number, "last": number + 1, "state": "todo",
             "worker": None, "leased_until": None, "attempts": 0, "error": None,
-            "counts": {"pairs": 1},
+            "reserved_usd": 0.0, "counts": {"pairs": 1},
         }
         for number in range(n)
     ]  # fmt: skip
@@ -142,7 +142,8 @@ def _dataset(n: int, moment: datetime) -> Dataset:
 def _batch(dataset_seq: int, moment: datetime, n: int) -> Batch:
     return Batch(
         id=new_id("batch"), status="in_progress", dataset_seq=dataset_seq, certificate_seq=None,
-        request={"cascade": None, "part": None}, total=n, promise="none", suspended_because=None,
+        request={"cascade": None, "part": None}, total=n, open_shards=n,
+        totals={"shards": {"todo": n}}, promise="none", suspended_because=None,
         error=None, created_at=moment, in_progress_at=moment, completed_at=None, cancelled_at=None,
         expires_at=moment + timedelta(days=7),
     )  # fmt: skip
