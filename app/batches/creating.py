@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from app.batches import budget, queries
+from app.batches import queries
 from app.batches.cutting import shards_of
 from app.batches.openai_form import FORM, FileForm
+from app.batches.pricing import refuse_unpriced
 from app.batches.schemas import BatchIn
 from app.batches.service import find
 from app.batches.work import authority_for, settled
@@ -58,7 +59,7 @@ async def create(
         dataset = await datasets.find_dataset(session, request.dataset)
         authority = await authority_for(session, running.registry, dataset, request)
     if request.budget_usd is not None:
-        budget.refuse_unpriced(authority)
+        refuse_unpriced(authority)
     scope = await _scope(running, dataset, request, authority)
     if not scope.is_chosen.any():
         raise Unprocessable.field(["dataset"], "it has no pairs with texts to judge in this part")

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from app.batches import budget, ending
+from app.batches import ending
 from app.batches.totals import NOT_ADMITTED, shard_counts
 from app.batches.work import Work, work_of
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.finishing import to_the_end
-from app.jobs import leases
+from app.jobs import leases, spending
 from app.jobs.score_keeper import ScoreKeeper
 from app.judgments import queries as verdicts
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
@@ -86,14 +86,14 @@ class _Task:
             return
         waiting = list(items)
         while waiting:
-            admitted = await budget.admit(
+            admitted = await spending.admit(
                 self.running, self.shard, self.worker, self.work.authority, _subjects(waiting)
             )
             if not admitted:
                 return
             await self._judge(waiting[:admitted])
             spent = self._spent(waiting[:admitted])
-            await to_the_end(budget.settle(self.running, self.shard, self.worker, spent))
+            await to_the_end(spending.settle(self.running, self.shard, self.worker, spent))
             waiting = waiting[admitted:]
 
     async def _judge(self, items: Sequence[Item]) -> None:

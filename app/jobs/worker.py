@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError, NoResultFound
 
-from app.batches import budget, ending
+from app.batches import ending
 from app.finishing import to_the_end
-from app.jobs import leases
+from app.jobs import leases, spending
 from app.jobs.identity import is_dead, node_name, worker_name
 from app.jobs.judge_shard import judge_shard
 from app.models import Shard
@@ -103,7 +103,7 @@ async def _bury(running: Runtime, shard: Shard, worker: str, *, is_poison: bool)
         async with running.db.write() as session:
             batch = await ending.locked(session, shard.batch_seq)
             await leases.reserve(session, shard, worker, 0.0)
-            budget.count_as_spent(batch, shard.reserved_usd)
+            spending.count_as_spent(batch, shard.reserved_usd)
             if is_poison:
                 await leases.give_up(session, shard, worker, error, retry_at=None)
                 await ending.shard_set_aside(session, batch, shard, error, running.now())

@@ -14,37 +14,18 @@ from typing import Any, Final
 import numpy as np
 
 from app.batches import queries
-from app.errors import Unprocessable
+from app.batches.pricing import most_of_pair
 from app.jobs import leases
 from app.judgments.authority import Authority
 from app.judgments.judging import Knowledge, Subject
 from app.models import Batch, Shard
 from app.runtime import Runtime
-from app.score_store import is_recorded
-from judges.base import Judge
-from judges.budget import is_priced, most_usd
-from judges.cascade import Tier
 
 # so many at once, so that little is tied up where a worker dies
 _PIECE: Final = 256
 _WAIT_SECONDS: Final = 0.25
 # a soft budget goes by what pairs have cost on average once so many have
 _ENOUGH: Final = 20
-
-
-def refuse_unpriced(authority: Authority) -> None:
-    """Check that the cost of every judge that may be asked is known beforehand.
-
-    Raises:
-        Unprocessable: names a judge without prices.
-    """
-    for tier in authority.tiers:
-        if not _costs_nothing(tier.judge) and not is_priced(tier.judge):
-            raise Unprocessable.field(
-                ["budget_usd"],
-                f"the judge {tier.judge.spec.name!r} has no price: a budget needs price_input and"
-                " price_output of every judge of the cascade",
-            )
 
 
 async def admit(
@@ -62,7 +43,7 @@ async def admit(
     piece = subjects[:_PIECE]
     knowledge = Knowledge(authority, piece)
     await knowledge.load(running)
-    most = np.array([_most(authority, knowledge, subject) for subject in piece])
+    most = np.array([most_of_pair(authority, knowledge, subject) for subject in piece])
     while True:
         async with running.db.write() as session:
             batch = await queries.by_seq(session, shard.batch_seq, locked=True)
@@ -87,22 +68,6 @@ def _covered(batch: Batch, most: Any) -> tuple[int, float]:
     total = np.cumsum(most)
     admitted = int(np.searchsorted(total, left + 1e-12, side="right"))
     return admitted, float(total[admitted - 1]) if admitted else 0.0
-
-
-def _most(authority: Authority, knowledge: Knowledge, subject: Subject) -> float:
-    """The most that a pair's whole way up may still cost."""
-    tiers = authority.tiers_for(subject.metadata)
-    return sum(most_usd(t.judge, subject.pair) for t in tiers if _is_to_pay(t, knowledge, subject))
-
-
-def _is_to_pay(tier: Tier, knowledge: Knowledge, subject: Subject) -> bool:
-    if tier.threshold == np.inf or _costs_nothing(tier.judge):
-        return False
-    return knowledge.score(tier.judge, subject.pair) is None
-
-
-def _costs_nothing(judge: Judge) -> bool:
-    return is_recorded(judge.spec) or judge.spec.is_local
 
 
 async def settle(running: Runtime, shard: Shard, worker: str, usd: float | None) -> None:
