@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.datasets import queries
+from app.datasets import queries, said_queries
 from app.datasets.bodies import BodyKind, rows_of
 from app.datasets.reading import Reader, named_dialect, stage
 from app.datasets.staging import StagedRow, Staging
@@ -158,10 +158,10 @@ async def store_new(session: AsyncSession, upload: Upload, content_hash: str) ->
     await session.flush()
     async for chunk in _chunks(upload.staging):
         seqs = await _insert_pairs(session, dataset.seq, chunk)
-        await queries.insert_recorded(session, list(_recorded(chunk, seqs)))
+        await said_queries.insert_recorded(session, list(_recorded(chunk, seqs)))
         await labels.insert_labels(session, list(_labels(chunk, seqs)), upload.moment)
     await queries.set_groups(session, dataset.seq)
-    await queries.refresh_label_counts(session, dataset.seq)
+    await said_queries.refresh_label_counts(session, dataset.seq)
     await session.refresh(dataset)
     return upload.imported(dataset, is_new=True)
 
@@ -171,7 +171,7 @@ async def _relabel(session: AsyncSession, upload: Upload, dataset: Dataset) -> I
     async for chunk in _chunks(upload.staging):
         seqs = await _seqs(session, dataset.seq, chunk)
         await labels.import_labels(session, list(_labels(chunk, seqs)), upload.moment)
-    await queries.refresh_label_counts(session, dataset.seq)
+    await said_queries.refresh_label_counts(session, dataset.seq)
     await session.refresh(dataset)
     return upload.imported(dataset, is_new=False)
 

@@ -1,21 +1,16 @@
-"""Every SQL statement about datasets, their pairs and the scores that came with them."""
+"""Every SQL statement about datasets and their pairs."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
-    Float,
     Row,
     Select,
     String,
-    Table,
     Text,
-    and_,
     column,
     distinct,
     func,
@@ -27,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import insert_rows
-from app.models import Dataset, Label, PairRow, RecordedScore
+from app.models import Dataset, PairRow
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
@@ -49,14 +44,6 @@ _PAIRS = table(
     column("content", Text),
     column("metadata", Text),
 )  # fmt: skip
-_RECORDED_TEXTS = table(
-    "recorded_scores",
-    column("pair_seq", BigInteger),
-    *(column(name, String) for name in ("judge", "fingerprint", "failure")),
-    *(column(name, Text) for name in ("annotators", "flags", "usage", "failure_detail")),
-    *(column(name, Float) for name in ("p_a", "p_tie", "outside_mass", "cost_usd", "seconds")),
-)
-_RECORDED = cast(Table, RecordedScore.__table__)
 _KEY_COLUMNS = (
     PairRow.seq,
     PairRow.position,
@@ -69,8 +56,6 @@ _KEY_COLUMNS = (
     PairRow.model_b,
     PairRow.details,
 )
-
-_VOTE_COLUMNS = (Label.pair_seq, Label.annotator, Label.label, Label.criterion, Label.details)
 
 
 async def dataset_by_ref(session: AsyncSession, ref: str) -> Dataset | None:
@@ -108,11 +93,12 @@ def all_datasets() -> Select[Any]:
 async def key_rows(session: AsyncSession, dataset_seq: int) -> AsyncIterator[Row[Any]]:
     """Yield every pair of a dataset by position, without its texts."""
     query = select(*_KEY_COLUMNS).where(PairRow.dataset_seq == dataset_seq)
-    async for row in _streamed(session, query.order_by(PairRow.position)):
+    async for row in streamed(session, query.order_by(PairRow.position)):
         yield row
 
 
-async def _streamed(session: AsyncSession, query: Select[Any]) -> AsyncIterator[Row[Any]]:
+async def streamed(session: AsyncSession, query: Select[Any]) -> AsyncIterator[Row[Any]]:
+    """Yield the rows of a query, a few thousand of them in memory at a time."""
     result = await session.stream(query, execution_options={"yield_per": _FEW})
     async for rows in result.partitions():
         for row in rows:
@@ -249,82 +235,6 @@ async def seqs_by_position(
     return {row.position: row.seq for row in await session.execute(query)}
 
 
-async def vote_rows(
-    session: AsyncSession, dataset_seq: int, criterion: str | None, as_of: datetime | None = None
-) -> AsyncIterator[Row[Any]]:
-    """Yield the labels of a dataset that are current, or were, in the order they came."""
-    is_current: ColumnElement[bool] = Label.replaced_at.is_(None)
-    if as_of is not None:
-        is_current = and_(Label.created_at <= as_of, or_(is_current, Label.replaced_at > as_of))
-    query = _votes_of(dataset_seq).where(is_current)
-    if criterion is not None:
-        query = query.where(Label.criterion == criterion)
-    async for row in _streamed(session, query):
-        yield row
-
-
-def _votes_of(dataset_seq: int) -> Select[Any]:
-    of_dataset = PairRow.dataset_seq == dataset_seq
-    joined = select(*_VOTE_COLUMNS).join(PairRow, PairRow.seq == Label.pair_seq)
-    return joined.where(of_dataset).order_by(Label.seq)
-
-
-async def original_vote_rows(session: AsyncSession, dataset: Dataset) -> list[Row[Any]]:
-    """Return the labels that came with the import, in the order they came."""
-    at_import = Label.created_at <= dataset.created_at
-    query = _votes_of(dataset.seq).where(Label.criterion == "overall", at_import)
-    return list(await session.execute(query))
-
-
-async def votes_on(session: AsyncSession, seqs: Sequence[int]) -> list[Row[Any]]:
-    """Return the current labels on these pairs in the order they came."""
-    rows: list[Row[Any]] = []
-    for start in range(0, len(seqs), IN_CHUNK):
-        query = (
-            select(*_VOTE_COLUMNS)
-            .where(Label.pair_seq.in_(seqs[start : start + IN_CHUNK]), Label.replaced_at.is_(None))
-            .order_by(Label.seq)
-        )
-        rows += (await session.execute(query)).all()
-    return rows
-
-
-async def recorded_by(
-    session: AsyncSession, dataset_seq: int, judges: Sequence[str], span: tuple[int, int] | None
-) -> AsyncIterator[Row[Any]]:
-    """Yield the recorded scores of these judges on a dataset's pairs, from one seq to another."""
-    of_dataset = PairRow.dataset_seq == dataset_seq
-    for start in range(0, len(judges), IN_CHUNK):
-        query = (
-            select(_RECORDED)
-            .join(PairRow, PairRow.seq == RecordedScore.pair_seq)
-            .where(of_dataset, RecordedScore.judge.in_(judges[start : start + IN_CHUNK]))
-        )
-        if span is not None:
-            query = query.where(RecordedScore.pair_seq.between(*span))
-        async for row in _streamed(session, query):
-            yield row
-
-
-async def recorded_on(
-    session: AsyncSession, seqs: Sequence[int], judges: Sequence[str] | None = None
-) -> AsyncIterator[Row[Any]]:
-    """Yield the recorded scores of these pairs, by these judges or by all."""
-    chunks = (
-        [None]
-        if judges is None
-        else [judges[start : start + IN_CHUNK] for start in range(0, len(judges), IN_CHUNK)]
-    )
-    for start in range(0, len(seqs), IN_CHUNK):
-        of_pairs = select(_RECORDED).where(
-            RecordedScore.pair_seq.in_(seqs[start : start + IN_CHUNK])
-        )
-        for some in chunks:
-            query = of_pairs if some is None else of_pairs.where(RecordedScore.judge.in_(some))
-            for row in await session.execute(query):
-                yield row
-
-
 async def contents(session: AsyncSession, seqs: Sequence[int]) -> AsyncIterator[Sequence[Row[Any]]]:
     """Yield the texts of these pairs, some hundred pairs at a time."""
     for start in range(0, len(seqs), IN_CHUNK):
@@ -334,26 +244,9 @@ async def contents(session: AsyncSession, seqs: Sequence[int]) -> AsyncIterator[
         yield (await session.execute(query)).all()
 
 
-async def fingerprints_of(session: AsyncSession, dataset_seq: int, judge: str) -> Sequence[str]:
-    """Return the distinct fingerprints of a judge's recorded scores that are no failures."""
-    query = (
-        select(RecordedScore.fingerprint)
-        .distinct()
-        .join(PairRow, PairRow.seq == RecordedScore.pair_seq)
-        .where(PairRow.dataset_seq == dataset_seq)
-        .where(RecordedScore.judge == judge, RecordedScore.failure.is_(None))
-    )
-    return (await session.scalars(query)).all()
-
-
 async def insert_pairs(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert pairs, by column names, with JSON as text."""
     await insert_rows(session, _PAIRS, rows)
-
-
-async def insert_recorded(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert scores that came with pairs, by column names, with JSON as text."""
-    await insert_rows(session, _RECORDED_TEXTS, rows)
 
 
 async def set_groups(session: AsyncSession, dataset_seq: int) -> None:
@@ -364,19 +257,3 @@ async def set_groups(session: AsyncSession, dataset_seq: int) -> None:
         .scalar_subquery()
     )
     await session.execute(update(Dataset).where(Dataset.seq == dataset_seq).values(groups=groups))
-
-
-async def refresh_label_counts(session: AsyncSession, dataset_seq: int) -> None:
-    """Count a dataset's current labels and their annotators again."""
-    query = (
-        select(func.count(), func.count(distinct(Label.annotator)))
-        .select_from(Label)
-        .join(PairRow, PairRow.seq == Label.pair_seq)
-        .where(PairRow.dataset_seq == dataset_seq, Label.replaced_at.is_(None))
-    )
-    labels, annotators = (await session.execute(query)).one()
-    await session.execute(
-        update(Dataset)
-        .where(Dataset.seq == dataset_seq)
-        .values(labels=labels, annotators=annotators)
-    )

@@ -5,30 +5,29 @@ Texts are loaded only where they are asked for.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.datasets import queries
+from app.datasets import queries, said_queries
 from app.datasets.keys import PairKey as PairKey
 from app.datasets.keys import Vote as Vote
 from app.datasets.keys import key_from_row
 from app.datasets.keys import vote_from_row as vote_from_row
-from app.db import texts_from_json
+from app.datasets.pair_rows import judged_from_row, pair_from_row
 from app.errors import NotFound
 from app.identifiers import is_name, shown
 from app.models import Dataset
 from app.pagination import fetch_page
 from app.parts import Part, membership
 from app.scores import score_from_row
-from judges.types import Message, Pair, Score
+from judges.types import Pair, Score
 
 _NO_SCORES: Final[dict[str, Score]] = {}
 
@@ -100,7 +99,7 @@ async def read_pairs(
         texts = await queries.judged_rows(session, dataset.seq, *positions)
         seqs = [row[0] for row in texts] if with_recorded else []
         said = await scores_on(session, seqs)
-        return [_judged(row, said.get(row[0], _NO_SCORES)) for row in texts]
+        return [judged_from_row(row, said.get(row[0], _NO_SCORES)) for row in texts]
     rows = await queries.pair_rows(session, dataset.seq, seqs=seqs, positions=positions)
     judged = [row for row in rows if row.content is not None]
     recorded = await scores_on(session, [row.seq for row in judged])
@@ -119,7 +118,7 @@ async def votes(
     """
     found: defaultdict[int, list[Vote]] = defaultdict(list)
     plain: dict[tuple[str | None, str, str], Vote] = {}
-    async for row in queries.vote_rows(session, dataset.seq, criterion, as_of):
+    async for row in said_queries.vote_rows(session, dataset.seq, criterion, as_of):
         vote = vote_from_row(row)
         # votes that say the same are one object: there are few annotators and many votes
         same = (
@@ -147,7 +146,7 @@ async def recorded_scores(
     """
     found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
     judges = matching(dataset, patterns)
-    async for row in queries.recorded_by(session, dataset.seq, judges, span):
+    async for row in said_queries.recorded_by(session, dataset.seq, judges, span):
         found[row.pair_seq][row.judge] = score_from_row(row)
     return dict(found)
 
@@ -169,7 +168,7 @@ async def responses(
 
 async def recorded_fingerprints(session: AsyncSession, dataset: Dataset, judge: str) -> set[str]:
     """Return the fingerprints that a recorded judge's scores have, failures apart."""
-    return set(await queries.fingerprints_of(session, dataset.seq, judge))
+    return set(await said_queries.fingerprints_of(session, dataset.seq, judge))
 
 
 def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:
@@ -192,7 +191,7 @@ async def lock(session: AsyncSession, known: Iterable[Dataset]) -> None:
 
 async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:
     """Bring the label counts of a dataset up to date after its labels changed."""
-    await queries.refresh_label_counts(session, dataset.seq)
+    await said_queries.refresh_label_counts(session, dataset.seq)
 
 
 async def scores_on(
@@ -200,7 +199,7 @@ async def scores_on(
 ) -> dict[int, dict[str, Score]]:
     """Return the recorded scores of these pairs, by `pair_seq` and judge; None = every judge's."""
     found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
-    async for row in queries.recorded_on(session, seqs, judges):
+    async for row in said_queries.recorded_on(session, seqs, judges):
         found[row.pair_seq][row.judge] = score_from_row(row)
     return dict(found)
 
@@ -263,53 +262,9 @@ async def _position(session: AsyncSession, dataset: Dataset, pair_id: str) -> in
 
 async def _votes_on(session: AsyncSession, seqs: Sequence[int]) -> defaultdict[int, list[Vote]]:
     found: defaultdict[int, list[Vote]] = defaultdict(list)
-    for row in await queries.votes_on(session, seqs):
+    for row in await said_queries.votes_on(session, seqs):
         found[row.pair_seq].append(vote_from_row(row))
     return found
-
-
-def _judged(row: Sequence[Any], recorded: dict[str, Score]) -> tuple[PairKey, Pair]:
-    """Make key and pair of a row of `queries.judged_rows`, of which batches read very many."""
-    seq, position, name, group, prompt, content, swapped, model_a, model_b, details, texts = row
-    metadata = json.loads(details) if details != "{}" else {}
-    key = PairKey(seq, position, name, group, prompt, content, swapped, model_a, model_b, metadata)
-    said = texts_from_json(texts)
-    pair = Pair(
-        name,
-        tuple([Message(role, text) for role, text in said["conversation"]]),
-        tuple(said["responses_a"]),
-        tuple(said["responses_b"]),
-        model_a,
-        model_b,
-        said["criterion"],
-        recorded,
-    )
-    return key, pair
-
-
-def pair_content(pair: Pair) -> dict[str, Any]:
-    """Return the texts of a pair as its row keeps them."""
-    return {
-        "conversation": [[turn.role, turn.content] for turn in pair.conversation],
-        "responses_a": pair.responses_a,
-        "responses_b": pair.responses_b,
-        "criterion": pair.criterion,
-    }
-
-
-def pair_from_row(row: Row[Any], recorded: dict[str, Score]) -> Pair:
-    """Return the pair whose texts a row keeps."""
-    content = row.content
-    return Pair(
-        id=row.id,
-        conversation=tuple(Message(role, text) for role, text in content["conversation"]),
-        responses_a=tuple(content["responses_a"]),
-        responses_b=tuple(content["responses_b"]),
-        model_a=row.model_a,
-        model_b=row.model_b,
-        criterion=content["criterion"],
-        recorded=recorded,
-    )
 
 
 async def original_votes(session: AsyncSession, dataset: Dataset) -> dict[int, list[Vote]]:
@@ -318,6 +273,6 @@ async def original_votes(session: AsyncSession, dataset: Dataset) -> dict[int, l
     They never change; a dataset that came without labels gives the current ones.
     """
     found: defaultdict[int, list[Vote]] = defaultdict(list)
-    for row in await queries.original_vote_rows(session, dataset):
+    for row in await said_queries.original_vote_rows(session, dataset):
         found[row.pair_seq].append(vote_from_row(row))
     return dict(found) or await votes(session, dataset)

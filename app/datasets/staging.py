@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.datasets.service import pair_content
+from app.datasets.pair_rows import pair_content
 from app.dialects.reasons import RowInvalid
 from app.dialects.rows import ParsedRow, ParsedVote
 from app.identifiers import shown
