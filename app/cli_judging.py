@@ -13,6 +13,7 @@ import typer
 from app import cli_tables
 from app.cli_arguments import cascade_of, given, one_of, part_of, rows_of
 from app.cli_console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail
+from app.cli_engines import Engine, EngineOption, RayAddress, RayGpus, RayWorkersOption
 from app.cli_opening import Key, Server, open_tribunal
 from app.cli_options import (
     Calibration,
@@ -60,6 +61,10 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     part: PartOption = None,
     results: Annotated[Path | None, typer.Option(help="write verdicts here as NDJSON")] = None,
     resume: Annotated[str | None, typer.Option(help="wait for this batch instead")] = None,
+    engine: EngineOption = None,
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkersOption = None,
+    ray_gpus: RayGpus = None,
     patience: Patience = 120.0,
     server: Server = None,
     key: Key = None,
@@ -72,11 +77,13 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     if resume and request:
         fail("--resume: the batch has its dataset, judges and part already", status=EXIT_USAGE)
     _refuse_unwritable(results)
-    with open_tribunal(server, key) as tribunal:
+    placed = Engine.of(engine, ray_address, ray_workers, ray_gpus)
+    with open_tribunal(server, key, **placed.settings) as tribunal:
         created = tribunal.batch(resume) if resume else tribunal.create_batch(**request)
-        options = ("--results", str(results)) if results else ()
+        options = (*(("--results", str(results)) if results else ()), *placed.options)
         errand = Errand("batch", "batch", created["id"], server, patience, options)
-        ended = wait_for_batch(tribunal, created, errand)
+        with placed.working_on(created["id"]) as look:
+            ended = wait_for_batch(tribunal, created, errand, look)
         with errand.kept():
             failures = _fetch(tribunal.batch_results(ended["id"]), results)
     Console(as_json).show({**ended, "judge_failures": failures.as_json()}, cli_tables.batch)
