@@ -69,8 +69,11 @@ class Engine:
         )
 
     @contextmanager
-    def working_on(self, batch_id: str) -> Iterator[Look | None]:
-        """Keep the engine's workers at work; yields what is to be called at every look."""
+    def working_on(self, batch_id: str, **changed: Any) -> Iterator[Look | None]:
+        """Keep the engine's workers at work; yields what is to be called at every look.
+
+        `changed` are settings of the workers that differ from the environment's.
+        """
         if self.name is None:
             yield None
             return
@@ -79,7 +82,7 @@ class Engine:
 
         placement = ray_engine.Placement(self.address or "auto", self.workers, self.gpus or 0.0)
         try:
-            handed = Handed.of(read_settings())
+            handed = Handed.of(read_settings().model_copy(update=changed))
             with ray_engine.working_on(batch_id, handed, placement) as workers:
                 yield lambda batch: _look(workers, batch)
         except (ray_engine.EngineFailed, ray_engine.EngineMissing) as error:
