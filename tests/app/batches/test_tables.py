@@ -216,8 +216,9 @@ async def test_a_retry_asks_only_on_pairs_that_a_judge_failed_on(
 ) -> None:
     class FailsOn(PaidJudge):
         async def score(self, pair: Any) -> Any:
-            judge = PaidJudge("j", is_away=True) if pair.id == "17" else super()
-            return await judge.score(pair)
+            if pair.id == "17":
+                return await PaidJudge("j", is_away=True).score(pair)
+            return await super().score(pair)
 
     install(running, FailsOn("j"))
     write(tmp_path / "pairs/a.parquet", labelled_rows(N))
