@@ -12,7 +12,9 @@ import typer
 
 from app import cli_tables
 from app.cli_arguments import cascade_of, given, one_of, part_of, rows_of
+from app.cli_batch_files import LOCAL_FILES, Files, InputFiles, OutputFolder, RowsPerPart
 from app.cli_console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail
+from app.cli_engines import Engine, EngineOption, RayAddress, RayGpus, RayWorkersOption
 from app.cli_opening import Key, Server, open_tribunal
 from app.cli_options import (
     Calibration,
@@ -23,7 +25,8 @@ from app.cli_options import (
     Patience,
 )
 from app.cli_waiting import Errand, wait_for_batch
-from app.client_bodies import VerdictBody
+from app.client import Tribunal
+from app.client_bodies import BatchBody, VerdictBody
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,36 +57,57 @@ def judge(  # noqa: PLR0913  # a verb's options are its parameters
 
 def batch(  # noqa: PLR0913  # a verb's options are its parameters
     dataset: DatasetOrResume = None,
+    input_files: InputFiles = None,
+    output: OutputFolder = None,
+    rows_per_part: RowsPerPart = None,
     calibration: Calibration = None,
     cascade: Cascade = None,
     judges: Judges = None,
     part: PartOption = None,
     results: Annotated[Path | None, typer.Option(help="write verdicts here as NDJSON")] = None,
     resume: Annotated[str | None, typer.Option(help="wait for this batch instead")] = None,
+    engine: EngineOption = None,
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkersOption = None,
+    ray_gpus: RayGpus = None,
     patience: Patience = 120.0,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a whole dataset and wait for it; exit status 4 if pairs, or judges on pairs, failed."""
+    """Judge a whole dataset, or Parquet files, and wait; exit status 4 if pairs or judges failed."""
+    files = Files.of(input_files, output, rows_per_part, server)
     chosen = cascade_of(cascade, judges)
     request = given(dataset=dataset, calibration=calibration, cascade=chosen, part=part_of(part))
-    one_of(dataset, resume)
+    if files is None:
+        one_of(dataset, resume)
+    else:
+        files.refuse(dataset=dataset, part=part, results=results, resume=resume)
     if resume and request:
         fail("--resume: the batch has its dataset, judges and part already", status=EXIT_USAGE)
     _refuse_unwritable(results)
-    with open_tribunal(server, key) as tribunal:
+    placed = Engine.of(engine, ray_address, ray_workers, ray_gpus)
+    request |= files.request if files else {}
+    with open_tribunal(server, key, **placed.settings, **LOCAL_FILES) as tribunal:
         created = tribunal.batch(resume) if resume else tribunal.create_batch(**request)
-        options = ("--results", str(results)) if results else ()
+        options = (*(("--results", str(results)) if results else ()), *placed.options)
         errand = Errand("batch", "batch", created["id"], server, patience, options)
-        ended = wait_for_batch(tribunal, created, errand)
+        with placed.working_on(created["id"], **LOCAL_FILES) as look:
+            ended = wait_for_batch(tribunal, created, errand, look)
         with errand.kept():
-            failures = _fetch(tribunal.batch_results(ended["id"]), results)
+            failures = _failures(tribunal, ended, results)
     Console(as_json).show({**ended, "judge_failures": failures.as_json()}, cli_tables.batch)
     if ended["status"] != "completed":
         fail(f"the batch ended as {ended['status']}: {ended['error'] or 'not all was judged'}")
     if failures.pairs or ended["request_counts"]["failed"]:
         raise typer.Exit(EXIT_FAILED_ROWS)
+
+
+def _failures(tribunal: Tribunal, ended: BatchBody, results: Path | None) -> JudgeFailures:
+    """Count the judges' failures: over the verdicts, or from the sums where those are files."""
+    if "output" in ended:
+        return JudgeFailures.of_sums(ended)
+    return _fetch(tribunal.batch_results(ended["id"]), results)
 
 
 class JudgeFailures:
@@ -99,6 +123,16 @@ class JudgeFailures:
         counted = cls()
         for verdict in verdicts:
             counted.add(verdict)
+        return counted
+
+    @classmethod
+    def of_sums(cls, batch: BatchBody) -> JudgeFailures:
+        """Take them from a batch's sums, which do not say on how many pairs together."""
+        counted = cls()
+        for tier in batch["progress"]["tiers"]:
+            counts = {"asked": tier["asked"], "failed": tier["failed"], "first_reason": None}
+            counted._judges[tier["judge"]] = counts
+            counted.pairs = max(counted.pairs, tier["failed"])
         return counted
 
     def add(self, verdict: VerdictBody) -> None:

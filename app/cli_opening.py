@@ -37,9 +37,12 @@ DATABASE_ERRORS: Final = (SQLAlchemyError, CommandError, OSError, asyncpg.Postgr
 
 
 @contextmanager
-def open_tribunal(server: str | None, key: str | None) -> Iterator[Tribunal]:
-    """Open the service, and turn what it refuses into an exit status."""
-    settings = read_settings().model_copy(update={"log_level": "warning"})
+def open_tribunal(server: str | None, key: str | None, **changed: Any) -> Iterator[Tribunal]:
+    """Open the service, and turn what it refuses into an exit status.
+
+    `changed` are settings of the service in this process that a verb needs otherwise.
+    """
+    settings = read_settings().model_copy(update={"log_level": "warning", **changed})
     configure_logging(settings)
     with refusals():
         with database_errors(settings):

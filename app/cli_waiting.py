@@ -6,7 +6,7 @@ Whatever ends the waiting, an outage or Ctrl-C, the user learns the id and how t
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -51,12 +51,19 @@ class Errand:
         note(f"{error}; trying again for {self.patience_s:g} s")
 
 
-def wait_for_batch(tribunal: Tribunal, created: BatchBody, errand: Errand) -> BatchBody:
-    """Return a batch when it has ended, with a bar meanwhile."""
+def wait_for_batch(
+    tribunal: Tribunal,
+    created: BatchBody,
+    errand: Errand,
+    on_look: Callable[[BatchBody], None] | None = None,
+) -> BatchBody:
+    """Return a batch when it has ended, with a bar meanwhile; `on_look` is told of every look."""
     total = created["request_counts"]["total"]
     note(f"batch {errand.id}: {total} pairs; to wait for it later: {errand.how_to_go_on}")
     with errand.kept():
-        return tribunal.wait(errand.id, patience_s=errand.patience_s, on_lost=errand.lost)
+        return tribunal.wait(
+            errand.id, on_progress=on_look, patience_s=errand.patience_s, on_lost=errand.lost
+        )
 
 
 def wait_for_calibration(

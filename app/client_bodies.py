@@ -237,7 +237,8 @@ class BatchBody(TypedDict):
         "failed", "expired",
     ]  # fmt: skip
     request_counts: RequestCounts
-    calibration_pairs: int
+    progress: dict[str, Any]
+    calibration_pairs: int | None
     promise: Promise
     suspended_because: str | None
     cost_usd: float | None

@@ -107,9 +107,13 @@ class CanariesRequest(TypedDict, total=False):
 
 
 class BatchRequest(TypedDict, total=False):
-    """What a batch is asked with; `dataset` is needed."""
+    """What a batch is asked with; `dataset` is needed, or `input` and `output` for files."""
 
     dataset: str
+    input: str
+    output: str
+    dialect: str
+    rows_per_part: int
     calibration: str
     cascade: str | JudgeOrder
     part: Part

@@ -7,7 +7,7 @@ content. A recorded judge (or a jury of them) answers from the scores that came 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
@@ -76,6 +76,21 @@ class StoredScore:
 
     score: Score
     payer: Payer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A score of a pair that lies elsewhere than in the database.
+
+    `is_own`: an earlier attempt at the same work has paid for it.
+    """
+
+    score: Score
+    is_own: bool
+
+
+# by the pair's id and the judge's fingerprint
+KeptScores = Mapping[tuple[str, str], Kept]
 
 
 async def stored_scores(

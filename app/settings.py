@@ -50,6 +50,9 @@ class Settings(BaseSettings):
         20.0, ge=0, description="how long a request waits for a report before it answers 202"
     )
     pairs_in_flight: int = Field(256, ge=1)
+    tables_dir: Path | None = Field(
+        None, description="batches may read and write Parquet files in this folder; none: nowhere"
+    )
 
     @field_validator("database_url")
     @classmethod

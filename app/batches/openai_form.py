@@ -22,6 +22,8 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.batches.schemas import BatchIn
+from app.batches.table_form import TABLES
+from app.batches.table_schemas import TablesBatchIn
 from app.calibrations.schemas import Name
 from app.errors import Unprocessable
 from app.files.derived import errors_id, output_id
@@ -104,11 +106,15 @@ def _other_form(name: str, value: object) -> InitErrorDetails:
 def _form_of(value: object) -> str:
     if isinstance(value, OpenAIBatchIn):
         return FORM
+    if isinstance(value, TablesBatchIn) or (isinstance(value, dict) and "input" in value):
+        return TABLES
     return FORM if isinstance(value, dict) and _KEYS & value.keys() else "native"
 
 
 AnyBatchIn = Annotated[
-    Annotated[BatchIn, Tag("native")] | Annotated[OpenAIBatchIn, Tag(FORM)],
+    Annotated[BatchIn, Tag("native")]
+    | Annotated[OpenAIBatchIn, Tag(FORM)]
+    | Annotated[TablesBatchIn, Tag(TABLES)],
     Discriminator(_form_of),
 ]
 

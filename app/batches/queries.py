@@ -53,6 +53,12 @@ async def last_ended(session: AsyncSession, dataset_seq: int, certificate_seq: i
     return (await session.scalars(query)).first()
 
 
+async def of_dataset(session: AsyncSession, dataset_seq: int) -> Batch | None:
+    """Return the latest batch over a dataset."""
+    query = select(Batch).where(Batch.dataset_seq == dataset_seq).order_by(Batch.seq.desc())
+    return (await session.scalars(query.limit(1))).first()
+
+
 async def overdue(
     session: AsyncSession, moment: datetime, *, locked: bool = True
 ) -> Sequence[Batch]:

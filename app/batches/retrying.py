@@ -7,6 +7,7 @@ anew when the missing pairs are judged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -41,18 +42,30 @@ async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, 
                 f"batch {batch_id} is {batch.status}: it can be taken up when it has ended"
             )
         _set_budget(batch, request)
-        work = await work_of(session, running.registry, batch.seq)
-        if not await _reopen(session, work):
+        if not await reopen(running, session, batch, _lacks_something):
             raise Conflict(
                 f"batch {batch_id} lacks nothing: every pair was judged by whom it needed"
             )
-        batch.status, batch.error, batch.suspended_because = "in_progress", None, None
-        batch.completed_at = batch.cancelled_at = None
-        batch.promise = promise_of(work.authority, None)
-        batch.expires_at = running.now() + LIFETIME
-        await queries.set_promise(session, batch.seq, batch.promise)
     running.wake_workers.set()
     return await find(running, batch_id)
+
+
+async def reopen(
+    running: Runtime, session: AsyncSession, batch: Batch, lacks: Callable[[Shard], bool]
+) -> bool:
+    """Begin an ended batch again with the shards that lack something; False where none does.
+
+    The caller holds its lock.
+    """
+    work = await work_of(session, running.registry, batch.seq)
+    if not await _reopen(session, work, lacks):
+        return False
+    batch.status, batch.error, batch.suspended_because = "in_progress", None, None
+    batch.completed_at = batch.cancelled_at = None
+    batch.promise = promise_of(work.authority, None)
+    batch.expires_at = running.now() + LIFETIME
+    await queries.set_promise(session, batch.seq, batch.promise)
+    return True
 
 
 def _set_budget(batch: Batch, request: RetryIn) -> None:
@@ -67,10 +80,10 @@ def _set_budget(batch: Batch, request: RetryIn) -> None:
     batch.totals = {k: v for k, v in batch.totals.items() if k != "is_exhausted"}
 
 
-async def _reopen(session: AsyncSession, work: Work) -> int:
+async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bool]) -> int:
     batch = work.batch
     shards = await queries.shards(session, batch.seq)
-    lacking = [shard for shard in shards if _lacks_something(shard)]
+    lacking = [shard for shard in shards if lacks(shard)]
     totals = {**batch.totals, "set_aside": 0, "marks": []}
     for shard in lacking:
         totals = added(totals, shard.counts, sign=-1)

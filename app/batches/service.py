@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import ending, queries
 from app.batches.openai_form import fields_of, unix, with_rejected
+from app.batches.table_form import tables_of
 from app.batches.totals import cost_to_finish, progress, request_counts
 from app.errors import Conflict, NotFound
 from app.judgments.promise import Attendance, suspended_because
@@ -77,7 +78,8 @@ async def ended(running: Runtime, batch_id: str) -> Batch:
 
     Raises:
         NotFound: no batch has this id.
-        Conflict: the batch still runs, so what its verdicts promise is not known yet.
+        Conflict: the batch still runs, so what its verdicts promise is not known yet; or its
+            verdicts are files.
     """
     async with running.db.read() as session:
         batch = await require(session, batch_id)
@@ -86,6 +88,8 @@ async def ended(running: Runtime, batch_id: str) -> Batch:
             f"batch {batch_id} is {batch.status}: results come when it has ended",
             headers={"Retry-After": "1"},
         )
+    if (tables := tables_of(batch)) is not None:
+        raise Conflict(f"the verdicts of batch {batch_id} are files: they lie in {tables.output}")
     return batch
 
 
@@ -135,6 +139,7 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         "in_progress_at": unix(batch.in_progress_at),
         "expires_at": unix(batch.expires_at),
         **fields_of(batch, counts),
+        **_folders(batch),
     }
 
 
@@ -146,6 +151,11 @@ def _promises(batch: Batch, certificate: Certificate | None) -> dict[str, Any]:
         why = suspended_because(certificate.body["calibration"]["failures"], seen)
         promise = "suspended" if why else promise
     return {"promise": promise, "suspended_because": why}
+
+
+def _folders(batch: Batch) -> dict[str, Any]:
+    tables = tables_of(batch)
+    return {"output": tables.output, "input_files": len(tables.files)} if tables else {}
 
 
 def _money(batch: Batch) -> dict[str, Any]:

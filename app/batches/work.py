@@ -13,6 +13,7 @@ from app.batches import queries
 from app.batches.admission import positions_admitted
 from app.batches.openai_form import FORM
 from app.batches.schemas import BatchIn
+from app.batches.table_form import TABLES
 from app.datasets.service import PairKey
 from app.errors import Conflict
 from app.judgments.authority import Authority, authority_of
@@ -23,7 +24,7 @@ from judges.registry import Registry
 # what a stored request has besides the fields of the request
 FINGERPRINTS: Final = "fingerprints"
 THRESHOLDS: Final = "thresholds"
-_NO_FIELDS: Final = ("threshold", "calibration_pairs", FORM, FINGERPRINTS, THRESHOLDS)
+_NO_FIELDS: Final = ("threshold", "calibration_pairs", FORM, TABLES, FINGERPRINTS, THRESHOLDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,10 @@ async def _authority_again(
 
 
 def settled(
-    request: BatchIn, authority: Authority, member: Membership | None, calibration_pairs: int
+    request: BatchIn,
+    authority: Authority,
+    member: Membership | None,
+    calibration_pairs: int | None,
 ) -> dict[str, Any]:
     """Return a request as it is stored: with all that must not change while the batch runs."""
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from app.datasets.raw_rows import RawRow
@@ -112,6 +113,49 @@ def parquet_rows(stream: io.BufferedReader) -> Iterator[RawRow]:
                     yield _parquet_row(line, row, is_vote=is_vote)
     except (pa.ArrowException, OSError) as error:
         raise BadRequest(f"the Parquet file cannot be read: {error}") from error
+
+
+def parquet_batches(path: Path, first: int, last: int) -> Iterator[tuple[list[RawRow], int]]:
+    """Yield the rows `[first, last)` of a Parquet file, a few hundred at a time, with their bytes.
+
+    Row groups that hold none of them are not read. Rows are numbered from 1, as by `parquet_rows`.
+
+    Raises:
+        BadRequest: the file cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+            _check_names(file.schema_arrow.names)
+            is_vote = is_long_form(file.schema_arrow.names)
+            groups, line = _groups_of(file.metadata, first, last)
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups):
+                wanted = batch.slice(max(first - line, 0), max(last - max(first, line), 0))
+                begin = max(first, line)
+                line += len(batch)
+                rows = [
+                    _parquet_row(begin + i + 1, row, is_vote=is_vote)
+                    for i, row in enumerate(wanted.to_pylist())
+                ]
+                if rows:
+                    yield rows, wanted.nbytes
+    except (pa.ArrowException, OSError) as error:
+        raise BadRequest(f"the Parquet file cannot be read: {error}") from error
+
+
+def _groups_of(metadata: Any, first: int, last: int) -> tuple[list[int], int]:
+    """Return the row groups that hold these rows, and how many rows come before them."""
+    groups: list[int] = []
+    before = start = 0
+    for number in range(metadata.num_row_groups):
+        end = start + metadata.row_group(number).num_rows
+        if start < last and end > first:
+            before = start if not groups else before
+            groups.append(number)
+        start = end
+    return groups, before
 
 
 def _parquet_row(line: int, row: dict[str, Any], *, is_vote: bool) -> RawRow:

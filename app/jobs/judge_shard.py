@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from typing import Any, Final
-
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from typing import Any
 
 from app.batches import ending
+from app.batches.table_form import tables_of
 from app.batches.totals import NOT_ADMITTED, shard_counts
 from app.batches.work import Work, work_of
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.finishing import to_the_end
 from app.jobs import leases, spending
+from app.jobs.judge_table_shard import judge_table_shard
 from app.jobs.score_keeper import ScoreKeeper
+from app.jobs.storing import store_patiently
 from app.judgments import queries as verdicts
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
 from app.judgments.service import promise_of, verdict_row
@@ -26,8 +26,6 @@ from app.runtime import Runtime
 from app.score_store import Payer, is_recorded, store_scores
 from judges.types import Pair
 
-_log = logging.getLogger(__name__)
-_STORE_ATTEMPTS: Final = 8
 Item = tuple[PairKey, Pair]
 
 
@@ -41,7 +39,11 @@ async def judge_shard(running: Runtime, shard: Shard, worker: str) -> None:
     """
     async with running.db.read() as session:
         work = await work_of(session, running.registry, shard.batch_seq)
-        items = await _read(session, work, shard)
+        source = tables_of(work.batch)
+        items = [] if source else await _read(session, work, shard)
+    if source is not None:
+        await judge_table_shard(running, shard, worker, work, source)
+        return
     task = _Task(running, shard, worker, work)
     try:
         async with task.keeper.saving():
@@ -125,26 +127,10 @@ class _Task:
         shown = [self._shown(key, pair) for key, pair in items]
         rows = [self._row(key, body) for (key, _), body in zip(items, shown, strict=True)]
         counts = self.counts(shown)
-        for attempt in range(1, _STORE_ATTEMPTS + 1):
-            try:
-                await to_the_end(self._store(rows, counts))
-                break
-            except (DBAPIError, OSError) as error:
-                # what looks like a failure may have been a connection that broke after the commit
-                if await self._is_stored():
-                    break
-                if attempt == _STORE_ATTEMPTS or isinstance(error, IntegrityError):
-                    raise
-                _log.warning("shard %d cannot be stored yet: %s", self.shard.number, error)
-                await asyncio.sleep(min(0.1 * 2**attempt, 10.0))
+        await store_patiently(
+            self.running, self.shard, self.worker, lambda: self._store(rows, counts)
+        )
         count_verdicts(shown, is_settled=False)
-
-    async def _is_stored(self) -> bool:
-        try:
-            async with self.running.db.read() as session:
-                return await leases.is_finished_by(session, self.shard, self.worker)
-        except (DBAPIError, OSError):
-            return False
 
     async def _store(self, rows: list[dict[str, Any]], counts: dict[str, Any]) -> None:
         scores = self.keeper.take()

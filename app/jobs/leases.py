@@ -34,18 +34,24 @@ async def ledger_time(session: AsyncSession, now: Callable[[], datetime]) -> dat
     return moment
 
 
-async def is_any_free(session: AsyncSession, moment: datetime) -> bool:
-    """Whether some shard waits for a worker: a look that hinders nobody."""
-    return (
-        await session.execute(_free(moment).with_only_columns(Shard.number))
-    ).first() is not None
+async def is_any_free(
+    session: AsyncSession, moment: datetime, *, batch_seq: int | None = None
+) -> bool:
+    """Whether some shard, or one of this batch, waits for a worker: a look that hinders nobody."""
+    query = _free(moment, batch_seq).with_only_columns(Shard.number)
+    return (await session.execute(query)).first() is not None
 
 
 async def claim(
-    session: AsyncSession, worker: str, moment: datetime, lease: timedelta
+    session: AsyncSession,
+    worker: str,
+    moment: datetime,
+    lease: timedelta,
+    *,
+    batch_seq: int | None = None,
 ) -> Shard | None:
-    """Take the next free shard, or None where there is none."""
-    query = _free(moment).with_for_update(of=Shard, skip_locked=True, key_share=True)
+    """Take the next free shard, of this batch if one is given, or None where there is none."""
+    query = _free(moment, batch_seq).with_for_update(of=Shard, skip_locked=True, key_share=True)
     shard = (await session.scalars(query)).one_or_none()
     if shard is not None:
         shard.worker = worker
@@ -54,8 +60,8 @@ async def claim(
     return shard
 
 
-def _free(moment: datetime) -> Any:
-    return (
+def _free(moment: datetime, batch_seq: int | None) -> Any:
+    query = (
         select(Shard)
         .join(Batch, Batch.seq == Shard.batch_seq)
         .where(
@@ -66,6 +72,7 @@ def _free(moment: datetime) -> Any:
         .order_by(Shard.batch_seq, Shard.number)
         .limit(1)
     )
+    return query if batch_seq is None else query.where(Shard.batch_seq == batch_seq)
 
 
 async def held_by(session: AsyncSession, is_meant: Callable[[str], bool]) -> list[str]:

@@ -9,7 +9,8 @@ from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError, NoResultFound
 
-from app.batches import ending
+from app.batches import ending, queries
+from app.batches import service as batches
 from app.finishing import to_the_end
 from app.jobs import leases, spending
 from app.jobs.identity import is_dead, node_name, worker_name
@@ -40,6 +41,39 @@ async def work_forever(running: Runtime) -> None:
             await _rest(running)
 
 
+async def work_until_ended(running: Runtime, batch_id: str) -> None:
+    """Work on the shards of one batch, on several at a time, until it has ended or is deleted.
+
+    Raises:
+        NotFound: no batch has this id.
+    """
+    async with running.db.read() as session:
+        batch = await batches.require(session, batch_id)
+    async with asyncio.TaskGroup() as group:
+        for number in range(max(running.settings.workers, 1)):
+            group.create_task(_until_ended(running, batch.seq), name=f"worker {number}")
+
+
+async def _until_ended(running: Runtime, batch_seq: int) -> None:
+    name = worker_name(node_name(running.settings.node))
+    while True:
+        try:
+            busy = await work_once(running, name, batch_seq)
+            if not busy and await _has_ended(running, batch_seq):
+                return
+        except (DBAPIError, OSError):
+            _log.exception("worker %s stumbled", name)
+            busy = False
+        if not busy:
+            await _rest(running)
+
+
+async def _has_ended(running: Runtime, batch_seq: int) -> bool:
+    async with running.db.read() as session:
+        batch = await queries.find_by_seq(session, batch_seq)
+    return batch is None or batch.status not in queries.UNFINISHED
+
+
 async def work_in_parallel(running: Runtime) -> None:
     """Work on as many shards at a time as the settings say, until cancelled.
 
@@ -51,13 +85,15 @@ async def work_in_parallel(running: Runtime) -> None:
             group.create_task(work_forever(running), name=f"worker {number}")
 
 
-async def work_once(running: Runtime, worker: str, *, looks: bool = True) -> bool:
-    """Work on one shard; False where none was free.
+async def work_once(
+    running: Runtime, worker: str, batch_seq: int | None = None, *, looks: bool = True
+) -> bool:
+    """Work on one shard, of this batch if one is given; False where none was free.
 
     `looks`: for batches whose time is up and workers that died, before a shard is taken.
     """
     lease = timedelta(seconds=running.settings.lease_seconds)
-    claiming = asyncio.ensure_future(_claim_any(running, worker, lease, looks=looks))
+    claiming = asyncio.ensure_future(_claim_any(running, worker, lease, batch_seq, looks=looks))
     try:
         shard = await asyncio.shield(claiming)
     except asyncio.CancelledError:
@@ -77,14 +113,14 @@ async def work_once(running: Runtime, worker: str, *, looks: bool = True) -> boo
 
 
 async def _claim_any(
-    running: Runtime, worker: str, lease: timedelta, *, looks: bool
+    running: Runtime, worker: str, lease: timedelta, batch_seq: int | None, *, looks: bool
 ) -> Shard | None:
     if looks:
         await _release_the_dead(running)
         await _expire_overdue(running)
-        if not await _is_any_free(running):
+        if not await _is_any_free(running, batch_seq):
             return None
-    while (shard := await _claim(running, worker, lease)) is not None:
+    while (shard := await _claim(running, worker, lease, batch_seq)) is not None:
         is_poison = shard.attempts > running.settings.max_attempts
         if is_poison or shard.reserved_usd:
             await _bury(running, shard, worker, is_poison=is_poison)
@@ -129,16 +165,19 @@ async def _expire_overdue(running: Runtime) -> None:
         await ending.expire_overdue(session, running.now())
 
 
-async def _is_any_free(running: Runtime) -> bool:
+async def _is_any_free(running: Runtime, batch_seq: int | None) -> bool:
     """Look before writing: an idle worker must not stand in the way of those that work."""
     async with running.db.read() as session:
-        return await leases.is_any_free(session, await leases.ledger_time(session, running.now))
+        moment = await leases.ledger_time(session, running.now)
+        return await leases.is_any_free(session, moment, batch_seq=batch_seq)
 
 
-async def _claim(running: Runtime, worker: str, lease: timedelta) -> Shard | None:
+async def _claim(
+    running: Runtime, worker: str, lease: timedelta, batch_seq: int | None
+) -> Shard | None:
     async with running.db.write() as session:
         moment = await leases.ledger_time(session, running.now)
-        return await leases.claim(session, worker, moment, lease)
+        return await leases.claim(session, worker, moment, lease, batch_seq=batch_seq)
 
 
 async def _work_on(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:

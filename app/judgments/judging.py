@@ -13,6 +13,7 @@ from app.identifiers import printable
 from app.judgments.authority import Authority
 from app.runtime import Runtime
 from app.score_store import (
+    KeptScores,
     Payer,
     ScoreKey,
     StoredScore,
@@ -68,7 +69,10 @@ Take = Callable[[Judged], Awaitable[None]]
 class Knowledge:
     """The stored scores of a set of pairs, and under which keys new ones belong."""
 
-    def __init__(self, authority: Authority, subjects: Sequence[Subject]) -> None:
+    def __init__(
+        self, authority: Authority, subjects: Sequence[Subject], kept: KeptScores | None = None
+    ) -> None:
+        self._kept = kept or {}
         self._live = {
             tier.judge.spec.name: tier.judge.spec
             for tier in authority.tiers
@@ -101,6 +105,8 @@ class Knowledge:
         name = judge.spec.name
         if name not in self._live:
             return None
+        if (kept := self._kept.get((pair.id, judge.spec.fingerprint))) is not None:
+            return kept.score
         key = self._keys[name][pair.id]
         stored = self._stored[name].get(key.content_hash)
         if stored is None:
@@ -118,9 +124,18 @@ class Knowledge:
             if score.failure is None and self._has_twins:
                 kept = score.mirrored() if key.is_mirrored else score
                 self._stored[score.judge][key.content_hash] = StoredScore(kept, None)
-        if payer is None or not self._has_payers:
-            return Judged(subject, verdict, fresh, fresh)
-        return Judged(subject, verdict, fresh, [*self._paid_by(payer, subject, verdict), *fresh])
+        earlier = self._kept_own(subject, verdict) if self._kept else []
+        if payer is not None and self._has_payers:
+            earlier += self._paid_by(payer, subject, verdict)
+        return Judged(subject, verdict, fresh, [*earlier, *fresh] if earlier else fresh)
+
+    def _kept_own(self, subject: Subject, verdict: CascadeVerdict) -> list[tuple[ScoreKey, Score]]:
+        found = []
+        for tier in verdict.tiers if self._kept else ():
+            kept = self._kept.get((subject.pair.id, tier.score.fingerprint))
+            if kept is not None and kept.is_own and kept.score is tier.score:
+                found.append((self._keys[tier.judge][subject.pair.id], tier.score))
+        return found
 
     def _paid_by(
         self, payer: Payer, subject: Subject, verdict: CascadeVerdict
@@ -146,6 +161,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, on whose word, and w
     take: Take,
     *,
     payer: Payer | None = None,
+    kept: KeptScores | None = None,
     deadline_seconds: float | None = None,
 ) -> None:
     """Hand every pair, judged, to `take` as it is done; ids must differ. Stores nothing.
@@ -159,9 +175,10 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, on whose word, and w
         subjects: What to judge.
         take: Waited for before another pair is begun.
         payer: The shard that pays; scores that it obtained in an earlier attempt are its own.
+        kept: Scores that need not be obtained, beside those of the database.
         deadline_seconds: A pair not done by then ends with a typed failure and keeps what it has.
     """
-    knowledge = Knowledge(authority, subjects)
+    knowledge = Knowledge(authority, subjects, kept)
     await knowledge.load(running)
     by_id = {subject.pair.id: subject for subject in subjects}
     now = asyncio.get_running_loop().time()

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from app.jobs import leases
 from app.jobs.identity import is_dead, node_name, worker_name
-from app.jobs.worker import work_once
+from app.jobs.worker import work_once, work_until_ended
 from app.main import create_app
 from app.models import Batch, Score, Shard, Verdict
 from app.runtime import Runtime
@@ -239,3 +239,16 @@ def test_only_the_dead_of_our_own_place_are_known_to_be_dead() -> None:
     assert not is_dead(f"elsewhere/{pid}/0/{token}", node)
     assert not is_dead("a name of old", node)
     assert node_name("pod-3/a") == "pod-3_a"
+
+
+async def test_a_worker_of_one_batch_leaves_the_others_alone_and_ends_with_it(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    install(running, PaidJudge("j"))
+    others, own = await create(client), await create(client)
+    await work_until_ended(running, own)
+    counts = [
+        (await client.get(f"/v1/batches/{one}")).json()["request_counts"]["completed"]
+        for one in (others, own)
+    ]
+    assert counts == [0, 30]

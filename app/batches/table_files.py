@@ -1,0 +1,173 @@
+"""Reads input files and writes parts: Parquet, a piece in memory at a time.
+
+Needs the extra `arrow`. Every file appears whole or not at all: it is written under another name and
+renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from app.batches.table_form import TableFile, TableSlice
+from app.datasets.raw_rows import RawRow
+from app.datasets.tables import parquet_batches
+from app.errors import BadRequest, Unprocessable
+
+PIECE_ROWS: Final = 2_000
+PIECE_BYTES: Final = 16 * 2**20
+_OWNER: Final = b"tribunal"
+_TAIL: Final = 8
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An input file and the sizes of its row groups."""
+
+    file: TableFile
+    row_groups: tuple[int, ...]
+
+
+def describe(path: Path) -> Described:
+    """Return what the end of a Parquet file says of it.
+
+    Raises:
+        Unprocessable: it is no Parquet file, or the extra that reads it is not installed.
+    """
+    pa, pq = _arrow()
+    try:
+        metadata = pq.read_metadata(path)
+        groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        return Described(TableFile(str(path), metadata.num_rows, _footer_hash(path)), groups)
+    except (pa.ArrowException, OSError) as error:
+        raise Unprocessable.field(["input"], f"{path.name} cannot be read: {error}") from error
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise BadRequest("Parquet needs pyarrow: install tribunal-judge[arrow]") from error
+    return pa, pq
+
+
+def _footer_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        end = file.seek(-_TAIL, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(end - length)
+        return hashlib.sha256(file.read(length)).hexdigest()
+
+
+def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
+    """Yield the rows of a slice, few enough at a time for memory; the same file, the same pieces.
+
+    Raises:
+        BadRequest: the file cannot be read.
+    """
+    piece: list[RawRow] = []
+    size = 0
+    for rows, n_bytes in parquet_batches(Path(source.file.path), source.first, source.last):
+        piece += rows
+        size += n_bytes
+        if len(piece) >= PIECE_ROWS or size >= PIECE_BYTES:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def write_piece(path: Path, rows: Sequence[Row]) -> None:
+    """Write the verdicts on one piece."""
+    pa, pq = _arrow()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(pa.Table.from_pylist(list(rows), _schema(pa)), temporary)
+    temporary.replace(path)
+
+
+def join_pieces(paths: Sequence[Path], temporary: Path, owner: str) -> None:
+    """Write pieces as the row groups of one part that belongs to `owner`; it is not in place yet."""
+    pa, pq = _arrow()
+    schema = _schema(pa).with_metadata({_OWNER: owner.encode()})
+    with pq.ParquetWriter(temporary, schema) as writer:
+        for path in paths:
+            writer.write_table(pq.read_table(path).cast(schema))
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+class EarlierRows:
+    """What earlier attempts at a shard have left: finished pieces, or a whole part.
+
+    Args:
+        folders: Of the attempts, the latest first.
+        part: Where the shard's part is if it was done before.
+        owner: Whose part is believed.
+    """
+
+    def __init__(self, folders: Sequence[Path], part: Path, owner: str) -> None:
+        self._folders, self._part, self._owner = folders, part, owner
+
+    def of_piece(self, number: int) -> list[Row]:
+        """Return the rows of a piece as they were judged before, none if it was not."""
+        pa, pq = _arrow()
+        for folder in self._folders:
+            path = piece_path(folder, number)
+            if path.is_file():
+                return list(pq.read_table(path).to_pylist())
+        try:
+            with pq.ParquetFile(self._part) as part:
+                owner = (part.schema_arrow.metadata or {}).get(_OWNER, b"").decode()
+                if owner != self._owner or number >= part.num_row_groups:
+                    return []
+                return list(part.read_row_group(number).to_pylist())
+        except (FileNotFoundError, pa.ArrowException):
+            return []
+
+
+def piece_path(folder: Path, number: int) -> Path:
+    """Return where an attempt keeps a piece."""
+    return folder / f"{number:08d}.parquet"
+
+
+def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
+    """Write a batch as users see it beside its parts: what it promises, counts, cost."""
+    temporary = folder / "_batch.tmp"
+    temporary.write_text(json.dumps(body, indent=2), encoding="utf-8")
+    temporary.replace(folder / "_batch.json")
+
+
+def _schema(pa: Any) -> Any:
+    text, number, flag, count = pa.string(), pa.float64(), pa.bool_(), pa.int64()
+    failure = pa.struct({"kind": text, "detail": text})
+    tier = pa.struct(
+        {
+            "judge": text, "p_a": number, "p_tie": number, "confidence": number, "accepted": flag,
+            "failure": failure, "flags": pa.list_(text),
+        }
+    )  # fmt: skip
+    usage = pa.struct(dict.fromkeys(("prompt", "completion", "cached", "calls"), count))
+    score = pa.struct(
+        {
+            "judge": text, "fingerprint": text, "p_a": number, "p_tie": number,
+            "annotators": pa.list_(pa.list_(number)), "outside_mass": number, "failure": text,
+            "failure_detail": text, "flags": pa.list_(text), "usage": usage, "cost_usd": number,
+            "seconds": number, "obtained": flag,
+        }
+    )  # fmt: skip
+    return pa.schema(
+        {
+            "file": text, "row": count, "id": text, "content_hash": text, "status": text,
+            "label": text, "confidence": number, "judge": text, "tiers": pa.list_(tier),
+            "calibration": text, "cost_usd": number, "cached": flag, "reason": text,
+            "scores": pa.list_(score),
+        }
+    )  # fmt: skip

@@ -1,0 +1,273 @@
+"""Batches over Parquet files: the database keeps shards and sums, never pairs, scores or verdicts.
+
+A run belongs to its output folder: asked for again, it goes on where it was, and what is done is not
+done again. A dataset without pairs stands for the files, so that the batch is one like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import cascades
+from app.batches import ending, queries
+from app.batches.creating import LIFETIME
+from app.batches.retrying import reopen
+from app.batches.schemas import BatchIn
+from app.batches.service import find
+from app.batches.table_files import Described, describe, pieces, write_summary
+from app.batches.table_form import TABLES, Tables, TableSlice, cuts
+from app.batches.table_schemas import TablesBatchIn
+from app.batches.work import settled
+from app.datasets.reading import Reader, named_dialect
+from app.datasets.service import find_dataset
+from app.dialects.joining import Piece
+from app.dialects.reasons import RowInvalid
+from app.dialects.rows import ParsedRow
+from app.errors import Conflict, NotFound, Unprocessable
+from app.judgments.authority import Authority, authority_of
+from app.judgments.service import promise_of
+from app.models import Batch, Dataset, Shard, new_id
+from app.runtime import Runtime
+from judges.base import Judge
+from judges.recorded import RecordedJudge
+from judges.registry import DEFAULT_CASCADE, Registry
+
+_CHUNK: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """The files of a request, and what the first rows are."""
+
+    files: tuple[Described, ...]
+    output: Path
+    dialect: str
+    first: tuple[ParsedRow, ...]
+
+    @property
+    def tables(self) -> Tables:
+        files = tuple(one.file for one in self.files)
+        return Tables(files, str(self.output), self.dialect)
+
+
+async def create(running: Runtime, request: TablesBatchIn) -> dict[str, Any]:
+    """Store a batch over files, or go on with the one that the output folder belongs to.
+
+    Raises:
+        NotFound: no such certificate.
+        Conflict: the certificate does not apply, or the folder holds something else.
+        Unprocessable: a folder is not allowed, there is no such file, or no row can be read.
+    """
+    found = await asyncio.to_thread(_look, running.settings.tables_dir, request)
+    async with running.db.read() as session:
+        authority = await _authority(session, running.registry, request, found.first)
+    name = f"tables-{hashlib.sha256(str(found.output).encode()).hexdigest()[:24]}"
+    if (earlier := await _earlier(running, name)) is None:
+        await asyncio.to_thread(_refuse_foreign_parts, found.output)
+        try:
+            return await _store(running, request, found, authority, name)
+        except IntegrityError:
+            # somebody asked for the same folder between our look and our insert
+            earlier = await _earlier(running, name)
+    if earlier is None or earlier.content_hash != _identity(request, found, authority):
+        raise Conflict(
+            f"output: {found.output} holds the parts of another run (other files, judges or"
+            " options): choose an empty folder"
+        )
+    return await _go_on(running, earlier, found.tables)
+
+
+def _look(allowed: Path | None, request: TablesBatchIn) -> _Input:
+    if allowed is None:
+        raise Unprocessable.field(
+            ["input"], "this service reads and writes no files: TRIBUNAL_TABLES_DIR names no folder"
+        )
+    root = allowed.resolve()
+    output = _inside(root, root / request.output, "output")
+    names = sorted(glob.glob(str(root / request.input)))
+    if not names:
+        raise Unprocessable.field(["input"], f"no file matches {request.input}")
+    files = tuple(describe(_inside(root, Path(name), "input")) for name in names)
+    reader = Reader(named_dialect(request.dialect))
+    first = tuple(_first_rows(reader, files))
+    if not first:
+        raise Unprocessable.field(["input"], "none of the first rows can be read as a pair")
+    if output.exists() and not output.is_dir():
+        raise Unprocessable.field(["output"], f"{output} is not a folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unprocessable.field(["output"], f"{output}: {error.strerror}") from error
+    assert reader.dialect is not None
+    return _Input(files, output, reader.dialect.name, first)
+
+
+def _inside(root: Path, path: Path, field: str) -> Path:
+    whole = path.resolve()
+    if not whole.is_relative_to(root):
+        raise Unprocessable.field([field], "it leads out of the folder of tables")
+    return whole
+
+
+def _first_rows(reader: Reader, files: Sequence[Described]) -> Iterator[ParsedRow]:
+    """Yield the pairs among the first rows; the first that is recognised fixes the format."""
+    for one in files:
+        if not one.file.rows:
+            continue
+        for raw in next(pieces(TableSlice(one.file, 0, min(one.file.rows, _CHUNK)))):
+            try:
+                row = reader.read(raw)
+            except RowInvalid:
+                continue
+            if not isinstance(row, Piece) and row.pair is not None:
+                yield row
+        return
+
+
+async def _authority(
+    session: AsyncSession, registry: Registry, request: TablesBatchIn, first: Sequence[ParsedRow]
+) -> Authority:
+    if request.calibration is not None:
+        return await authority_of(session, registry, request.calibration, [])
+    cascade = request.cascade or DEFAULT_CASCADE
+    given = cascade if isinstance(cascade, str) else cascade.judges
+    names = cascades.judge_names(registry, given)
+    judges = [registry.judges.get(name) or _recorded(name, first) for name in names]
+    declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
+    return await authority_of(session, registry, None, judges, declared)
+
+
+def _recorded(name: str, first: Sequence[ParsedRow]) -> Judge:
+    """A judge that is not configured is the one that the first rows record."""
+    scores = [row.recorded[name] for row in first if name in row.recorded]
+    fingerprints = {score.fingerprint for score in scores if score.failure is None}
+    if not scores or len(fingerprints) > 1:
+        what = (
+            f"is recorded with {len(fingerprints)} different models or prompts"
+            if scores
+            else "is neither configured nor recorded"
+        )
+        raise Unprocessable.field(["cascade"], f"{name!r} {what} in the first rows")
+    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
+
+
+async def _earlier(running: Runtime, name: str) -> Dataset | None:
+    async with running.db.read() as session:
+        try:
+            return await find_dataset(session, name)
+        except NotFound:
+            return None
+
+
+def _refuse_foreign_parts(output: Path) -> None:
+    if next(output.glob("part-*.parquet"), None) is not None:
+        raise Conflict(
+            f"output: {output} holds parts of a run that this database does not know: choose an"
+            " empty folder"
+        )
+
+
+def _identity(request: TablesBatchIn, found: _Input, authority: Authority) -> str:
+    """Return a hash of all that the parts depend on."""
+    certificate = authority.certificate.id if authority.certificate else None
+    said = {
+        **found.tables.as_json(),
+        "rows_per_part": request.rows_per_part,
+        "calibration": certificate,
+        "tiers": [(t.judge.spec.name, t.judge.spec.fingerprint, t.threshold) for t in authority.tiers],
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode("ascii")).hexdigest()
+
+
+async def _store(
+    running: Runtime, request: TablesBatchIn, found: _Input, authority: Authority, name: str
+) -> dict[str, Any]:
+    moment = running.now()
+    dataset = Dataset(
+        id=new_id("ds"), created_at=moment, name=name, dialect=TABLES,
+        content_hash=_identity(request, found, authority), pairs=0, groups=0, labels=0,
+        annotators=0, recorded_judges=[], rejected=[], rejected_count=0,
+    )  # fmt: skip
+    cut = _cut(found.files, request.rows_per_part)
+    async with running.db.write() as session:
+        session.add(dataset)
+        await session.flush()
+        batch = _batch(running, request, dataset, authority, found)
+        session.add(batch)
+        await session.flush()
+        while chunk := list(islice(cut, _CHUNK)):
+            rows = [{"batch_seq": batch.seq, **one} for one in chunk]
+            for offset, row in enumerate(rows):
+                row["number"] = batch.open_shards + offset
+            await queries.add_shards(session, rows)
+            batch.open_shards += len(rows)
+        batch.totals = {"shards": {"todo": batch.open_shards}}
+    running.wake_workers.set()
+    return await find(running, batch.id)
+
+
+def _cut(files: Sequence[Described], size: int) -> Iterator[dict[str, Any]]:
+    before = 0
+    for one in files:
+        for first, last in cuts(one.row_groups, size):
+            yield {
+                "first": before + first, "last": before + last, "state": "todo", "worker": None,
+                "leased_until": None, "attempts": 0, "error": None, "reserved_usd": 0.0,
+                "counts": {"pairs": last - first},
+            }  # fmt: skip
+        before += one.file.rows
+
+
+def _batch(
+    running: Runtime, request: TablesBatchIn, dataset: Dataset, authority: Authority, found: _Input
+) -> Batch:
+    moment = running.now()
+    asked = BatchIn(
+        dataset=dataset.id, calibration=request.calibration, cascade=request.cascade, seed=0
+    )
+    return Batch(
+        id=new_id("batch"), status="in_progress", dataset_seq=dataset.seq,
+        certificate_seq=authority.certificate.seq if authority.certificate else None,
+        # which of the pairs its certificate knows is not counted
+        request={**settled(asked, authority, None, None), TABLES: found.tables.as_json()},
+        total=found.tables.rows, open_shards=0, totals={}, budget_usd=None, budget_mode=None,
+        seed=None, spent_usd=0.0, reserved_usd=0.0, promise=promise_of(authority, None),
+        suspended_because=None, error=None, created_at=moment, in_progress_at=moment,
+        completed_at=None, cancelled_at=None, expires_at=moment + LIFETIME,
+    )  # fmt: skip
+
+
+async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str, Any]:
+    """Return the folder's batch; the shards of an ended one that have no part are done again."""
+    there = await asyncio.to_thread(lambda: set(Path(tables.output).glob("part-*.parquet")))
+
+    def lacks(shard: Shard) -> bool:
+        return shard.state != "done" or tables.part(shard.number) not in there
+
+    async with running.db.write() as session:
+        found = await queries.of_dataset(session, dataset.seq)
+        if found is None:
+            raise Conflict(f"output: the batch of {tables.output} is gone: delete {dataset.name}")
+        batch = await ending.locked(session, found.seq)
+        if batch.status not in queries.UNFINISHED:
+            await reopen(running, session, batch, lacks)
+    running.wake_workers.set()
+    return await keep_summary(running, batch.id, tables)
+
+
+async def keep_summary(running: Runtime, batch_id: str, tables: Tables) -> dict[str, Any]:
+    """Write how a batch stands beside its parts, and return it."""
+    body = await find(running, batch_id)
+    await asyncio.to_thread(write_summary, Path(tables.output), body)
+    return body
