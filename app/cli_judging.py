@@ -15,6 +15,7 @@ from app.cli_arguments import cascade_of, given, one_of, part_of, rows_of
 from app.cli_batch_files import LOCAL_FILES, Files, InputFiles, OutputFolder, RowsPerPart
 from app.cli_console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail
 from app.cli_engines import Engine, EngineOption, RayAddress, RayGpus, RayWorkersOption
+from app.cli_money import BudgetUsd, RetryOption, Seed, SoftBudget, money_of, taken_up
 from app.cli_opening import Key, Server, open_tribunal
 from app.cli_options import (
     Calibration,
@@ -66,6 +67,10 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     part: PartOption = None,
     results: Annotated[Path | None, typer.Option(help="write verdicts here as NDJSON")] = None,
     resume: Annotated[str | None, typer.Option(help="wait for this batch instead")] = None,
+    retry: RetryOption = None,
+    budget_usd: BudgetUsd = None,
+    soft_budget: SoftBudget = False,
+    seed: Seed = None,
     engine: EngineOption = None,
     ray_address: RayAddress = None,
     ray_workers: RayWorkersOption = None,
@@ -79,17 +84,30 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     files = Files.of(input_files, output, rows_per_part, server)
     chosen = cascade_of(cascade, judges)
     request = given(dataset=dataset, calibration=calibration, cascade=chosen, part=part_of(part))
+    money = money_of(budget_usd, seed, is_soft=soft_budget)
+    known = resume or retry
     if files is None:
-        one_of(dataset, resume)
+        one_of(dataset, known)
     else:
-        files.refuse(dataset=dataset, part=part, results=results, resume=resume)
-    if resume and request:
-        fail("--resume: the batch has its dataset, judges and part already", status=EXIT_USAGE)
+        files.refuse(dataset=dataset, part=part, results=results, resume=known)
+    if known and request:
+        option = "--resume" if resume else "--retry"
+        fail(f"{option}: the batch has its dataset, judges and part already", status=EXIT_USAGE)
+    if resume and (retry or money):
+        fail(
+            "--resume waits and changes nothing: to go on with more money --retry",
+            status=EXIT_USAGE,
+        )
     _refuse_unwritable(results)
     placed = Engine.of(engine, ray_address, ray_workers, ray_gpus)
     request |= files.request if files else {}
     with open_tribunal(server, key, **placed.settings, **LOCAL_FILES) as tribunal:
-        created = tribunal.batch(resume) if resume else tribunal.create_batch(**request)
+        if retry:
+            created = taken_up(tribunal, retry, money)
+        else:
+            created = (
+                tribunal.batch(resume) if resume else tribunal.create_batch(**request, **money)
+            )
         options = (*(("--results", str(results)) if results else ()), *placed.options)
         errand = Errand("batch", "batch", created["id"], server, patience, options)
         with placed.working_on(created["id"], **LOCAL_FILES) as look:

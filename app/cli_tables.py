@@ -153,6 +153,13 @@ def batch(console: Console, body: Body) -> None:
         f"{counts['accepted']} answered, {counts['abstained']} abstained, "
         f"{counts['failed']} failed; cost {cost}; promise {body['promise']}"
     )
+    if counts["not_admitted"]:
+        left = body["cost_to_finish_usd"]
+        cost = f"about {left['value']:.4f} USD" if left else "more"
+        console.print(
+            f"the budget of {body['budget_usd']:g} USD did not cover {counts['not_admitted']} pairs: "
+            f"they abstained; judging them would cost {cost} (--retry {body['id']} --budget-usd ...)"
+        )
     if body["calibration_pairs"]:
         console.print(
             f"the certificate knows {body['calibration_pairs']} of these pairs or their prompts: "

@@ -225,6 +225,7 @@ class RequestCounts(TypedDict):
     failed: int
     accepted: int
     abstained: int
+    not_admitted: int
 
 
 class BatchBody(TypedDict):
@@ -242,6 +243,11 @@ class BatchBody(TypedDict):
     promise: Promise
     suspended_because: str | None
     cost_usd: float | None
+    budget_usd: float | None
+    budget: Literal["hard", "soft"] | None
+    spent_usd: float | None
+    reserved_usd: float | None
+    cost_to_finish_usd: Estimate | None
     error: str | None
     created_at: int
     completed_at: int | None

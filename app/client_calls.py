@@ -118,6 +118,12 @@ def cancel_batch(batch_id: str) -> Call[BatchBody]:
     return Call("POST", _at("batches", batch_id, "cancel"), is_repeatable=True)
 
 
+def retry_batch(batch_id: str, *, budget_usd: float | None = None) -> Call[BatchBody]:
+    """Judge what an ended batch lacks, under a new budget if one is given."""
+    body = given(budget_usd=budget_usd)
+    return Call("POST", _at("batches", batch_id, "retry"), body=body, takes_key=True)
+
+
 def results_of(batch_id: str) -> str:
     """Return the path of a batch's verdicts."""
     return _at("batches", batch_id, "results")

@@ -22,9 +22,25 @@ def batch_bar(progress: bool | None) -> Iterator[Callable[[BatchBody], None]]:
 
         def show(batch: BatchBody) -> None:
             counts = batch["request_counts"]
-            update(total=counts["total"], completed=counts["completed"] + counts["failed"])
+            update(
+                total=counts["total"],
+                completed=counts["completed"] + counts["failed"],
+                description=_described(batch),
+            )
 
         yield show
+
+
+def _described(batch: BatchBody) -> str:
+    """Say what a bar cannot show: the speed, the time left, the money spent."""
+    parts = ["judging"]
+    if rate := batch["progress"]["pairs_per_second"]:
+        parts.append(f"{rate:.3g}/s")
+    if left := batch["progress"]["seconds_left"]:
+        parts.append(f"{left:.0f} s left")
+    if cost := batch["cost_usd"]:
+        parts.append(f"{cost:.4f} USD")
+    return ", ".join(parts)
 
 
 @contextmanager
@@ -53,7 +69,7 @@ def _shown(
     )
 
     ends = (BarColumn(), MofNCompleteColumn()) if has_total else (SpinnerColumn(),)
-    columns = (TextColumn(what), *ends, TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), *ends, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda **numbers: bar.update(task, **numbers)

@@ -117,6 +117,9 @@ class BatchRequest(TypedDict, total=False):
     calibration: str
     cascade: str | JudgeOrder
     part: Part
+    budget_usd: float
+    budget: Literal["hard", "soft"]
+    seed: int
 
 
 class LeaderboardRequest(TypedDict, total=False):

@@ -47,6 +47,7 @@ class Batches(Resource[ModeT]):
     retrieve = Verb(calls.batch)
     list = Listing(calls.batches)
     cancel = Verb(calls.cancel_batch)
+    retry = Verb(calls.retry_batch)
 
 
 class Leaderboards(Resource[ModeT]):
@@ -87,6 +88,7 @@ class Verbs(Performs[ModeT]):
     judge = Verb(calls.judge)
     create_batch = Verb(calls.create_batch)
     batch = Verb(calls.batch)
+    retry_batch = Verb(calls.retry_batch)
     leaderboard = Verb(calls.leaderboard)
     get = Verb(calls.get)
     post = Verb(calls.post)
