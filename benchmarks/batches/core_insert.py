@@ -22,7 +22,7 @@ from benchmarks.measuring import ResultsDiffer
 _SCORES: Final = cast(Table, Score.__table__)
 _VERDICTS: Final = cast(Table, Verdict.__table__)
 _ROWS_A_TRANSACTION: Final = 10_000
-_PAIRS: Final = 40_000
+_PAIRS: Final = 30_000
 _FEW: Final = 120
 
 
@@ -51,13 +51,14 @@ def _figures(kind: str, pairs: int, found: Sequence[_Round]) -> Iterator[Figure]
         "wall time",
         ">= 0.5",
     )
-    yield Figure(
-        work,
-        Side("batch with a free judge", [pairs / one.batch.cpu for one in found], "verdicts/s"),
-        Side("Core insert of its rows", [pairs / one.core.cpu for one in found], "verdicts/s"),
-        "CPU time" if kind == "SQLite" else "CPU time without the server's",
-        ">= 0.5" if kind == "SQLite" else "",
-    )
+    if kind == "SQLite":  # elsewhere most of the work is another process's
+        yield Figure(
+            work,
+            Side("batch with a free judge", [pairs / one.batch.cpu for one in found], "verdicts/s"),
+            Side("Core insert of its rows", [pairs / one.core.cpu for one in found], "verdicts/s"),
+            "CPU time",
+            ">= 0.5",
+        )
 
 
 async def _round(url: str, pairs: int) -> _Round:

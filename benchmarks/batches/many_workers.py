@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.batches import service as batches
+from app.models import UNFINISHED_BATCH
 from app.runtime import Runtime
 from benchmarks.batches import made_batch
 from benchmarks.batches.databases import Fresh, fresh_databases, has_postgresql
@@ -109,8 +110,9 @@ def _release(workers: Sequence[subprocess.Popen[bytes]]) -> None:
             worker.stdin.flush()
 
 
+# the workers are other processes: there is no event to wait for
 async def _until_completed(running: Runtime, batch_id: str, pairs: int) -> None:
-    while (body := await batches.find(running, batch_id))["status"] == "in_progress":
+    while (body := await batches.find(running, batch_id))["status"] in UNFINISHED_BATCH:
         await asyncio.sleep(_POLL_SECONDS)
     if body["request_counts"]["completed"] != pairs:
         raise ResultsDiffer(f"the batch is {body['status']}: {body['request_counts']}")

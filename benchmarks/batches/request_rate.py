@@ -80,7 +80,9 @@ async def _load(server: Server, requests: Sequence[Request], seconds: float) -> 
     """Send requests round and round for so many seconds."""
     loop = asyncio.get_running_loop()
     cpu, started = server.cpu_seconds(), loop.time()
-    until = itertools.takewhile(lambda _: loop.time() - started < seconds, itertools.cycle(requests))
+    until = itertools.takewhile(
+        lambda _: loop.time() - started < seconds, itertools.cycle(requests)
+    )
     answers = await drive(server.port, _CLIENTS, until)
     return Load(len(answers), loop.time() - started, server.cpu_seconds() - cpu)
 
