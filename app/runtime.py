@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from app.db import Database
 from app.errors import NotReady
 from app.settings import Settings
+from app.together import Together
 from judges.registry import Registry
 from judges.waiting import WaitingJudge
 
@@ -44,6 +45,7 @@ class Runtime:
     answering: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=WeakValueDictionary
     )
+    together: Together = field(default_factory=Together)
     _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
