@@ -59,11 +59,13 @@ async def drive(port: int, clients: int, requests: Iterator[Request]) -> list[by
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for request in requests:
-            writer.write(request.as_bytes())
-            answers.append(await _answer(reader))
-        writer.close()
-        await writer.wait_closed()
+        try:
+            for request in requests:
+                writer.write(request.as_bytes())
+                answers.append(await _answer(reader))
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):

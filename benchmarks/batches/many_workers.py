@@ -110,9 +110,10 @@ def _release(workers: Sequence[subprocess.Popen[bytes]]) -> None:
             worker.stdin.flush()
 
 
-# the workers are other processes: there is no event to wait for
 async def _until_completed(running: Runtime, batch_id: str, pairs: int) -> None:
-    while (body := await batches.find(running, batch_id))["status"] in UNFINISHED_BATCH:
+    body = await batches.find(running, batch_id)
+    while body["status"] in UNFINISHED_BATCH:
         await asyncio.sleep(_POLL_SECONDS)
+        body = await batches.find(running, batch_id)
     if body["request_counts"]["completed"] != pairs:
         raise ResultsDiffer(f"the batch is {body['status']}: {body['request_counts']}")
