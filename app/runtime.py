@@ -98,10 +98,15 @@ def get_runtime(request: Request) -> Runtime:
     return runtime
 
 
-Running = Annotated[Runtime, Depends(get_runtime)]
+async def _runtime(request: Request) -> Runtime:
+    # a dependency that is no coroutine takes a trip through a thread
+    return get_runtime(request)
 
 
-def refuse_while_opening(running: Running) -> None:
+Running = Annotated[Runtime, Depends(_runtime)]
+
+
+async def refuse_while_opening(running: Running) -> None:
     """Let nobody meet judges whose fingerprints are not known yet.
 
     Raises:
