@@ -58,6 +58,7 @@ test-slow: $(INSTALLED) $(VLLM) ## the long simulations, with their figures
 
 bench: $(INSTALLED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.batches
 	@if test -f $(VLLM); then $(BIN)/python -m benchmarks.judge_throughput && \
 	  $(BIN)/python -m benchmarks.cascade_throughput; fi
 

@@ -10,17 +10,20 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
+from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from fastapi import Request
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import Database
 from app.errors import NotAllowed, NotAuthenticated, NotFound
 from app.models import ApiKey, ServerSecret, new_id
-from app.runtime import Running
+from app.runtime import Running, Runtime
 from app.settings import Settings
 
 _PREFIX = "trib_"
@@ -95,18 +98,41 @@ async def authenticate(request: Request, running: Running) -> None:
         NotAuthenticated: keys exist and the request carries no valid one.
         NotAllowed: no keys exist and the request does not come from this machine.
     """
-    async with running.db.read() as session:
-        # a revoked key still counts: revoking the last one must not open the service
-        keys = await session.scalar(select(func.count()).select_from(ApiKey))
-        if not keys:
-            return _allow_loopback(request)
-        key = _bearer(request)
-        secret = await _stored_secret(session, running.settings)
-        row = await session.scalar(select(ApiKey).where(ApiKey.key_hash == _hashed(secret, key)))
-    if row is None or row.revoked_at is not None:
+    key = _bearer(request)
+    door = await running.together.join("keys", key, partial(_look, running))
+    if door is _Door.WITHOUT_KEYS:
+        return _allow_loopback(request)
+    if key is None:
+        raise NotAuthenticated(
+            "send a key: Authorization: Bearer ...", headers={"WWW-Authenticate": "Bearer"}
+        )
+    if door is _Door.CLOSED:
         raise NotAuthenticated(
             "this key is unknown or revoked", headers={"WWW-Authenticate": "Bearer"}
         )
+
+
+class _Door(Enum):
+    """What the keys that exist mean for a request."""
+
+    WITHOUT_KEYS = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+async def _look(running: Runtime, keys: Sequence[str | None]) -> list[_Door]:
+    """Return what each of these keys opens, None standing for a request without a key."""
+    async with running.db.read() as session:
+        # a revoked key still counts: revoking the last one must not open the service
+        if not await session.scalar(select(exists().select_from(ApiKey))):
+            return [_Door.WITHOUT_KEYS] * len(keys)
+        secret = await _stored_secret(session, running.settings)
+        hashes = [None if key is None else _hashed(secret, key) for key in keys]
+        query = select(ApiKey.key_hash).where(
+            ApiKey.key_hash.in_([one for one in hashes if one]), ApiKey.revoked_at.is_(None)
+        )
+        valid = set(await session.scalars(query))
+    return [_Door.OPEN if one in valid else _Door.CLOSED for one in hashes]
 
 
 async def _stored_secret(session: AsyncSession, settings: Settings) -> bytes:
@@ -116,13 +142,9 @@ async def _stored_secret(session: AsyncSession, settings: Settings) -> bytes:
     return stored.value.encode() if stored else b""
 
 
-def _bearer(request: Request) -> str:
+def _bearer(request: Request) -> str | None:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key:
-        raise NotAuthenticated(
-            "send a key: Authorization: Bearer ...", headers={"WWW-Authenticate": "Bearer"}
-        )
-    return key.strip()
+    return key.strip() if scheme.lower() == "bearer" and key else None
 
 
 def _allow_loopback(request: Request) -> None:

@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from app.db import Database
 from app.errors import NotReady
 from app.settings import Settings
+from app.together import Together
 from judges.registry import Registry
 from judges.waiting import WaitingJudge
 
@@ -44,6 +45,7 @@ class Runtime:
     answering: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=WeakValueDictionary
     )
+    together: Together = field(default_factory=Together)
     _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -96,10 +98,15 @@ def get_runtime(request: Request) -> Runtime:
     return runtime
 
 
-Running = Annotated[Runtime, Depends(get_runtime)]
+async def _runtime(request: Request) -> Runtime:
+    # a dependency that is no coroutine takes a trip through a thread
+    return get_runtime(request)
 
 
-def refuse_while_opening(running: Running) -> None:
+Running = Annotated[Runtime, Depends(_runtime)]
+
+
+async def refuse_while_opening(running: Running) -> None:
     """Let nobody meet judges whose fingerprints are not known yet.
 
     Raises:

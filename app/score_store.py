@@ -7,9 +7,10 @@ content. A recorded judge (or a jury of them) answers from the scores that came 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, cast
 
 from sqlalchemy import Row, Table, select
@@ -17,12 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import metrics
 from app.bulk import is_one_of, merge_rows
+from app.db import Database
 from app.models import Score as ScoreRow
+from app.runtime import Runtime
 from app.scores import score_from_row, score_values
 from judges.base import JudgeSpec
 from judges.types import Pair, Score
 
 _CHUNK: Final = 5_000
+_FEW: Final = 32
 _SCORES: Final = cast(Table, ScoreRow.__table__)
 _REPLACED: Final = ", ".join(
     # a pair whose first attempt failed has cost both attempts
@@ -115,6 +119,24 @@ async def stored_scores(
         for row in await session.execute(query):
             found[row.content_hash] = _stored(row)
     return found
+
+
+async def scores_at_hand(
+    running: Runtime, fingerprint: str, content_hashes: Collection[str]
+) -> dict[str, StoredScore]:
+    """Return what `stored_scores` does; those who ask for few pairs at a time ask together."""
+    look = partial(_look, running.db, fingerprint)
+    if len(content_hashes) > _FEW:
+        return (await look([content_hashes]))[0]
+    return await running.together.join(("scores", fingerprint), content_hashes, look)
+
+
+async def _look(
+    db: Database, fingerprint: str, wanted: Sequence[Collection[str]]
+) -> list[dict[str, StoredScore]]:
+    async with db.read() as session:
+        found = await stored_scores(session, fingerprint, list({h for one in wanted for h in one}))
+    return [{one: found[one] for one in hashes if one in found} for hashes in wanted]
 
 
 def _stored(row: Row[Any]) -> StoredScore:

@@ -69,7 +69,7 @@ async def authority_of(
         Conflict: the certificate is unfinished, revoked, or made with other judges.
     """
     if calibration is None:
-        return _uncertified(judges, thresholds)
+        return without_promise(judges, thresholds)
     certificate = await calibrations.require(session, calibration)
     _refuse_unusable(certificate)
     fingerprints = certificate.body["fingerprints"]
@@ -99,7 +99,8 @@ def _refuse_unusable(certificate: Certificate) -> None:
         raise Conflict(f"calibration {certificate.id} was revoked: it promises nothing any more")
 
 
-def _uncertified(judges: Sequence[Judge], thresholds: Sequence[float] | None) -> Authority:
+def without_promise(judges: Sequence[Judge], thresholds: Sequence[float] | None) -> Authority:
+    """Return the word of nobody: these judges, at these thresholds or those of a heuristic."""
     if thresholds is None:
         thresholds = [*[UNCERTIFIED_THRESHOLD] * (len(judges) - 1), 0.0]
     tiers = tuple(Tier(judge, one) for judge, one in zip(judges, thresholds, strict=True))

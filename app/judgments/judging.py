@@ -19,7 +19,7 @@ from app.score_store import (
     StoredScore,
     is_recorded,
     score_key,
-    stored_scores,
+    scores_at_hand,
 )
 from judges.base import Judge
 from judges.cascade import CascadeVerdict, TierOutcome, judge_stream
@@ -92,13 +92,12 @@ class Knowledge:
         )
 
     async def load(self, running: Runtime) -> None:
-        """Fetch what is stored in one transaction."""
-        async with running.db.read() as session:
-            for name, spec in self._live.items():
-                hashes = list({key.content_hash for key in self._keys[name].values()})
-                found = await stored_scores(session, spec.fingerprint, hashes)
-                self._stored[name] = found
-                self._has_payers |= any(one.payer is not None for one in found.values())
+        """Fetch what is stored."""
+        for name, spec in self._live.items():
+            hashes = {key.content_hash for key in self._keys[name].values()}
+            found = await scores_at_hand(running, spec.fingerprint, hashes)
+            self._stored[name] = found
+            self._has_payers |= any(one.payer is not None for one in found.values())
 
     def score(self, judge: Judge, pair: Pair) -> Score | None:
         """Return the stored score of a pair, as the pair has its responses."""

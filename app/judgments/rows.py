@@ -33,7 +33,10 @@ def canonical_row(row: Mapping[str, Any]) -> dict[str, Any]:
         RowInvalid: its fields fit several formats, or one of them cannot be read.
         ValidationError: a field is a misspelt one, or contradicts the metadata; `loc` names it.
     """
-    dialect = _dialect_of(row)
+    return _converted(row, _dialect_of(row))
+
+
+def _converted(row: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     if not dialect.is_foreign:
         return _with_unknown_fields_aside(row)
     converted = {k: v for k, v in dialect.convert(row, 0).items() if v is not None}
@@ -44,9 +47,10 @@ def _read(value: object) -> object:
     """Make the canonical row of any posted value that is a row of one of the formats."""
     if not isinstance(value, dict):
         return value
-    canonical = canonical_row(value)
-    if _dialect_of(value).is_foreign:
-        _check_converted(canonical, _dialect_of(value))
+    dialect = _dialect_of(value)
+    canonical = _converted(value, dialect)
+    if dialect.is_foreign:
+        _check_converted(canonical, dialect)
     return canonical
 
 

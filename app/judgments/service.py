@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import service as calibrations
 from app.datasets import service as datasets
+from app.db import Database
 from app.dialects.canonical import PairIn, to_pair
 from app.errors import Unprocessable
 from app.judgments import queries
-from app.judgments.authority import Authority, authority_of
+from app.judgments.authority import Authority, authority_of, without_promise
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_all, show, show_tiers
 from app.judgments.posted_judges import judges_of
 from app.judgments.promise import Attendance, suspended_because
@@ -23,6 +25,8 @@ from app.pagination import Page, page_of
 from app.runtime import Runtime
 from app.score_store import is_recorded, store_scores
 from judges.registry import DEFAULT_CASCADE, Registry
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +47,51 @@ async def judge(running: Runtime, request: JudgmentsIn) -> dict[str, Any]:
         Unprocessable: an id twice, a score posted for a judge that is asked live, or a cascade
             that cannot be asked.
     """
-    async with running.db.read() as session:
-        authority = await _authority(session, running.registry, request)
+    authority = await _authority(running, request)
     subjects = subjects_of(request.pairs, running.registry)
     judged = await judge_all(running, authority, subjects, deadline_seconds=request.deadline_s)
+    fresh = [score for one in judged for score in one.fresh]
+    if not fresh and not authority.is_certified:
+        # rows that wait for nobody's locks: they go with those of other requests
+        rows, shown = _rows(running, authority, judged, None)
+        await running.together.join("verdicts", rows, partial(_store, running.db))
+        return {"verdicts": shown, "suspended_because": None}
     async with running.db.write() as session:
         why = await _suspended(session, authority, judged)
-        promise = promise_of(authority, why)
-        shown = [show(one, authority, promise) for one in judged]
-        count_verdicts(shown)
-        await store_scores(session, [score for one in judged for score in one.fresh], running.now())
-        await queries.add(
-            session,
-            [
-                verdict_row(running, authority, one.subject.content_hash, body)
-                for one, body in zip(judged, shown, strict=True)
-            ],
-        )
+        rows, shown = _rows(running, authority, judged, why)
+        await store_scores(session, fresh, running.now())
+        await queries.add(session, rows)
     return {"verdicts": shown, "suspended_because": why}
 
 
-async def _authority(session: AsyncSession, registry: Registry, request: JudgmentsIn) -> Authority:
+def _rows(
+    running: Runtime, authority: Authority, judged: Sequence[Judged], suspended: str | None
+) -> tuple[Rows, Rows]:
+    """Return verdicts as the table holds them and as users see them, and count them."""
+    promise = promise_of(authority, suspended)
+    shown = [show(one, authority, promise) for one in judged]
+    count_verdicts(shown)
+    rows = [
+        verdict_row(running, authority, one.subject.content_hash, body)
+        for one, body in zip(judged, shown, strict=True)
+    ]
+    return rows, shown
+
+
+async def _store(db: Database, several: Sequence[Rows]) -> Sequence[None]:
+    async with db.write() as session:
+        await queries.add(session, [row for rows in several for row in rows])
+    return [None] * len(several)
+
+
+async def _authority(running: Runtime, request: JudgmentsIn) -> Authority:
+    registry = running.registry
     if request.calibration is not None:
-        return await authority_of(session, registry, request.calibration, ())
+        async with running.db.read() as session:
+            return await authority_of(session, registry, request.calibration, ())
     cascade = request.cascade or DEFAULT_CASCADE
     declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
-    return await authority_of(session, registry, None, judges_of(registry, request), declared)
+    return without_promise(judges_of(registry, request), declared)
 
 
 def promise_of(authority: Authority, suspended: str | None) -> str:

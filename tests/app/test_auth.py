@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -58,6 +59,17 @@ async def test_with_keys_every_request_needs_one(service: FastAPI) -> None:
             await auth.revoke_key(session, key_id, running.now())
         assert await status(client, key) == 401
         assert await status(client) == 401, "revoking the last key must not open the service"
+
+
+async def test_of_requests_at_the_same_time_each_is_let_in_by_its_own_key(
+    service: FastAPI,
+) -> None:
+    _, key = await make_key(service, "one")
+    _, other = await make_key(service, "other")
+    given = [key, other, None, "trib_wrong"] * 3
+    async with client_of(service) as client, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(status(client, one)) for one in given]
+    assert [task.result() for task in tasks] == [200, 200, 401, 401] * 3
 
 
 async def test_every_address_but_two_asks_who_is_there(service: FastAPI) -> None:
