@@ -108,14 +108,20 @@ def _opened(file: Path) -> IO[str]:
     return sys.stdin if str(file) == "-" else file.open(encoding="utf-8-sig", newline="")
 
 
+def _field(name: str) -> str:
+    """Return the field that a column is; rows and exports call a pair's id just that."""
+    return "pair" if name == "id" else name
+
+
 def _rows(text: IO[str], file: Path) -> Iterator[_Line]:
     first = text.readline()
     if first.lstrip().startswith("{"):
         for number, line in enumerate(chain([first], text), start=1):
             if line.strip():
-                yield _Line(number, _object(line, number, file))
+                row = _object(line, number, file)
+                yield _Line(number, {_field(name): value for name, value in row.items()})
         return
-    header = next(csv.reader([first]), [])
+    header = [_field(name) for name in next(csv.reader([first]), [])]
     unknown = [name for name in header if name not in _FIELDS]
     if unknown or "pair" not in header or "label" not in header:
         wrong = f"{', '.join(unknown)} is none of" if unknown else "pair and label are needed;"

@@ -158,11 +158,6 @@ class UnconditionalCounts(NamedTuple):
     critical: IntArray
     nominal_level: float
 
-    def level_at(self, answered: int, level: float) -> float:
-        """Level whose ordinary counts the table uses at this number of answered pairs."""
-        is_enlarged = answered <= _ENLARGED_SHARE * (self.critical.size - 1)
-        return self.nominal_level if is_enlarged else level
-
 
 @lru_cache(maxsize=256)
 def unconditional_critical_errors(n: int, target_risk: float, level: float) -> UnconditionalCounts:

@@ -89,9 +89,8 @@ class Certificate:
         is_valid: The method keeps its promise.
         target_risk: Largest risk promised.
         failure_probability: Probability, over the calibration pairs, that the promise is broken.
-        risk_upper_bound: For tests by counts the Clopper-Pearson bound of the deployed thresholds at the nominal level of
-            the counts they were tested with, never above `target_risk` when certified; the
-            target itself where the test was by betting or randomised; 1 when nothing is certified,
+        risk_upper_bound: For tests by counts the Clopper-Pearson bound of the deployed thresholds at the level that
+            their path may spend, never above `target_risk` when certified; the target itself where the test was by betting or randomised; 1 when nothing is certified,
             and where only the average is bounded. It says how clearly the test was passed: what is
             promised is the target.
         coverage: Share of the tested pairs that are answered.

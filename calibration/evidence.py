@@ -97,11 +97,8 @@ class _ExactPathTest:
         return float(p_value(self.counts.lost[node], self.counts.answered[node], self.target_risk))
 
     def risk_upper_bound(self, node: int, level: float) -> float:
-        answered = int(self.counts.answered[node])
-        if self.n <= LARGEST_UNCONDITIONAL:
-            counts = unconditional_critical_errors(self.n, self.target_risk, level)
-            level = counts.level_at(answered, level)
-        bound = float(upper_bound(self.counts.lost[node], answered, level))
+        # The counts enlarged for the target prove the target and nothing below it.
+        bound = float(upper_bound(self.counts.lost[node], self.counts.answered[node], level))
         return min(bound, self.target_risk)
 
 

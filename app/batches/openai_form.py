@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -34,6 +35,8 @@ FORM: Final = "openai"
 _WINDOW: Final = re.compile(r"([1-9]\d{0,5})([mhd])", re.ASCII)
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST: Final = timedelta(days=366)
+_AUTHORITY: Final = ("calibration", "cascade", "budget_usd")
+_ALIKE: Final = 0.8
 _KEYS: Final = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
 _OWN: Final = frozenset(BatchIn.model_fields)
 _MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -66,6 +69,15 @@ class OpenAIBatchIn(BaseModel):
         if faults:
             raise ValidationError.from_exception_data("batch", faults)
         return value
+
+    @field_validator("metadata")
+    @classmethod
+    def _no_misspelt_authority(cls, given: dict[str, str] | None) -> dict[str, str] | None:
+        for name in given or {}:
+            near = get_close_matches(name.lower(), _AUTHORITY, n=1, cutoff=_ALIKE)
+            if near and near[0] not in (given or {}):
+                raise ValueError(f"{name}: did you mean {near[0]}? Without it nothing is promised")
+        return given
 
     @field_validator("completion_window")
     @classmethod

@@ -153,8 +153,9 @@ def _advice(advice: Advice, request: CalibrationIn, failing: str) -> dict[str, A
         text = f"No number of labels will do for {target:g}: these judges agree less than that."
     else:
         text = (
-            f"About {advice.labels_needed} labelled groups certify {target:g} with probability "
-            "0.8, if the judges are as good as these labels say."
+            f"About {advice.labels_needed} groups with a pair that counts (labelled, and decided "
+            f"under the label rule) certify {target:g} with probability 0.8, if the judges are as "
+            "good as these labels say."
         )
     return {
         "certifiable_agreement": 1 - certifiable.target_risk if certifiable else None,

@@ -21,9 +21,12 @@ def headline(result: Json) -> str:
     """Return the result in one line; `result` is a gate's result as JSON."""
     evidence, question = result["evidence"], result["question"]
     rate = evidence["win_rate"]
+    given = evidence["pairs"] - evidence["abstained"]
     won = "no verdict was given" if rate is None else f"{result['new']} wins {_percent(rate)}"
+    pairs = f"{evidence['pairs']} pairs"
+    on = pairs if given == evidence["pairs"] else f"{given} verdicts of {pairs}"
     return (
-        f"{NAMES[result['outcome']]}: {won} against {result['old']} on {evidence['pairs']} pairs; "
+        f"{NAMES[result['outcome']]}: {won} against {result['old']} on {on}; over all pairs "
         f"between {_percent(evidence['low'])} and {_percent(evidence['high'])}, "
         f"{_percent(question['min_win'])} needed"
     )

@@ -41,7 +41,8 @@ def rankable(
     elif not told_apart:
         why = (
             f"the noise exceeds the spread: of {pairs} pairs of models none can be told apart at "
-            f"the confidence level {confidence_level:g}, and every model may have any rank"
+            f"the confidence level {confidence_level:g}, and every model may have any rank (tested "
+            "by differences; an interval of one model alone is another test, and may look clearer)"
         )
     return {
         "rankable": why is None,

@@ -39,6 +39,10 @@ def powered_standings(table: Table, members: BoolArray) -> dict[str, Any]:
     if not rows.size:
         raise InvalidArgument("no pair that verdicts could be corrected on")
     predicted = _predicted(table, rows)
+    if np.isnan(predicted.score).all():
+        raise InvalidArgument(
+            f"no verdict is known of any of the {rows.size} pairs: judge them first, with a batch"
+        )
     labels = _labels(table, rows)
     board = rank_by_predictions(
         predicted,

@@ -58,9 +58,11 @@ class Silence:
         if not any(shares.values()):
             return None
         least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+        whose = f"{shares[least]:.1%} of those of {least}, {shares[most]:.1%} of those of {most}"
+        if shares[least] == shares[most]:
+            whose = f"{shares[least]:.1%} of those of every model"
         return (
-            f"pairs without a verdict are not counted: {shares[least]:.1%} of those of {least}, "
-            f"{shares[most]:.1%} of those of {most}. They are the hard ones, so answered pairs "
+            f"pairs without a verdict are not counted: {whose}. They are the hard ones, so answered pairs "
             "alone may favour some models; win_rate_bounds says how far, and prediction_powered "
             "corrects it where such pairs are labelled"
         )

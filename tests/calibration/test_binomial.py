@@ -114,7 +114,7 @@ def test_unconditional_level_is_enlarged_as_much_as_sizes_allow(n: int, expected
 def test_unconditional_counts_are_the_ordinary_ones_for_large_samples() -> None:
     counts = unconditional_critical_errors(2001, 0.1, 0.075)
     assert (counts.critical == critical_errors(np.arange(2002), 0.1, 0.075)).all()
-    assert counts.level_at(10, 0.075) == 0.075
+    assert counts.nominal_level == 0.075
 
 
 @given(st.integers(0, 200), st.data(), st.floats(0.5, 0.99))
