@@ -127,7 +127,7 @@ def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
     tests = uses.certificates + uses.plans
     if tests <= 1 or not is_certified:
         return text
-    planned = f" and {uses.plans} more were looked at in plans" if uses.plans else ""
+    planned = f" and {uses.plans} more were looked at in plans or experiments" if uses.plans else ""
     left = 1.0 - uses.failure_probability
     together = f"with probability at least {left:.4g}" if left > 0 else "with no probability"
     return (

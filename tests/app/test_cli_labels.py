@@ -47,6 +47,13 @@ def test_csv_and_ndjson_add_the_same_labels(folder: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_pairs_id_may_be_called_as_exports_call_it(folder: Path) -> None:
+    (folder / "new.csv").write_text("id,annotator,label\np0,bert,a\n")
+    assert label("new.csv")["accepted"] == 1
+    row = json.dumps({"id": "p0", "annotator": "bert", "label": "a"})
+    assert label("-", text=row)["unchanged"] == 1
+
+
 def test_who_said_it_is_asked_for_once_and_never_guessed(folder: Path) -> None:
     (folder / "new.csv").write_text("pair,label\np0,a\n")
     assert "--annotator" in label("new.csv", status=2)

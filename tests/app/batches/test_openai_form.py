@@ -54,6 +54,7 @@ async def test_the_window_says_when_a_batch_expires(
         ({"metadata": {"calibration": "cal_1", "cascade": "default"}}, "metadata"),
         ({"metadata": {"budget_usd": "much"}}, "metadata.budget_usd"),
         ({"metadata": {"cascade": "none"}}, "cascade"),
+        ({"metadata": {"calibraton": "cal_1"}}, "metadata"),
     ],
 )
 async def test_what_cannot_be_meant_is_refused_by_the_name_of_the_field(
