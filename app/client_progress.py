@@ -34,11 +34,13 @@ def batch_bar(progress: bool | None) -> Iterator[Callable[[BatchBody], None]]:
 def _described(batch: BatchBody) -> str:
     """Say what a bar cannot show: the speed, the time left, the money spent."""
     parts = ["judging"]
-    if rate := batch["progress"]["pairs_per_second"]:
+    # a server of an earlier version says less
+    progress = batch.get("progress") or {}
+    if rate := progress.get("pairs_per_second"):
         parts.append(f"{rate:.3g}/s")
-    if left := batch["progress"]["seconds_left"]:
+    if left := progress.get("seconds_left"):
         parts.append(f"{left:.0f} s left")
-    if cost := batch["cost_usd"]:
+    if cost := batch.get("cost_usd"):
         parts.append(f"{cost:.4f} USD")
     return ", ".join(parts)
 
