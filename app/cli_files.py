@@ -49,7 +49,8 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
         fail("--name is needed when reading standard input", status=EXIT_USAGE)
     for file in files:
         if not has_stdin and not file.is_file():
-            fail(f"{file}: there is no such file", status=EXIT_USAGE)
+            why = "it is a folder" if file.is_dir() else "there is no such file"
+            fail(f"{file}: {why}", status=EXIT_USAGE)
     with open_tribunal(server, key) as tribunal:
         dataset = _import(tribunal, files, name or stem_of(files[0]), dialect, is_strict=strict)
     for warning in dataset["warnings"]:
