@@ -8,8 +8,8 @@ import gc
 def spare_what_is_loaded() -> None:
     """Leave everything that is loaded by now out of later collections.
 
-    A service has half a million objects of its own after its start: going through them again and
-    again would take as long as the judging of a large batch itself.
+    The objects of a service that has started stay; going through them again and again while a large
+    batch makes many short-lived ones is work for nothing.
     """
     gc.collect()
     gc.freeze()
