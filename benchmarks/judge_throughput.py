@@ -33,7 +33,7 @@ from benchmarks.judge_workload import (
     together,
     words_for,
 )
-from benchmarks.made_models import SHAPES, Model, flops, layer_weights, of_shape, tiny
+from benchmarks.made_models import SHAPES, Model, flops, layer_weights, of_shape, tiny, wide
 from benchmarks.offline_generate import Offline
 from benchmarks.tiny_models import ENVIRONMENT
 from benchmarks.vllm_bench import TokenCounts, tokens_per_second
@@ -158,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shape", choices=list(SHAPES), help="a model of this size with random weights, for a GPU"
     )
+    parser.add_argument(
+        "--wide", action="store_true", help="a wide tiny model, whose attention costs little"
+    )
     parser.add_argument("--peak-tflops", type=float, help="of the GPU, to say what share is used")
     parser.add_argument("--pairs", type=int, default=24, help="pairs a round (default 24)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
@@ -175,7 +178,7 @@ def _model(options: argparse.Namespace, folder: Path) -> Model:
         model.engine["gpu_memory_utilization"] = _SHARE
     else:
         os.environ.update(ENVIRONMENT)
-        model = tiny(folder)
+        model = wide(folder) if options.wide else tiny(folder)
     return Model(model.folder, {**model.engine, **options.engine})
 
 

@@ -12,6 +12,7 @@ from benchmarks.tiny_models import CONTEXT, ENGINE, byte_level_tokenizer, make_t
 # hidden size, inner size, layers, heads, key and value heads: of common models
 SHAPES: Final = {"1b": (2048, 8192, 16, 32, 8), "8b": (4096, 14336, 32, 32, 8)}
 _VOCABULARY: Final = 128_256
+_WIDE: Final = 1536
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,16 @@ class Model:
 def tiny(folder: Path, *, hidden: int = 128) -> Model:
     """Make a tiny model with random weights, to be run on a CPU."""
     return Model(str(make_tiny(folder, "qwen2", hidden=hidden)), dict(ENGINE))
+
+
+def wide(folder: Path) -> Model:
+    """Make a model of one wide layer with random weights, to be run on a CPU.
+
+    As in models of common size, a token costs far more in matrix products than in attention, so
+    that one which comes from a cache saves nearly all of its cost.
+    """
+    made = make_tiny(folder, "qwen2", hidden=_WIDE, layers=1)
+    return Model(str(made), {**ENGINE, "kv_cache_memory_bytes": 2**30})
 
 
 def of_shape(folder: Path, shape: str) -> Model:

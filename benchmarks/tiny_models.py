@@ -55,7 +55,7 @@ def make_tiny(
         "hidden_size": hidden,
         "intermediate_size": hidden * 2,
         "num_hidden_layers": layers,
-        "num_attention_heads": 2,
+        "num_attention_heads": max(2, hidden // 128),
         "num_key_value_heads": 1,
         "max_position_embeddings": CONTEXT,
         "bos_token_id": tokenizer.bos_token_id,

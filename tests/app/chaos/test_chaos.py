@@ -197,6 +197,14 @@ def expected(judge: JudgeProcess, tmp_path_factory: pytest.TempPathFactory) -> l
     return undisturbed(folder, judge, pairs=2_000, rounds=3)
 
 
+@pytest.fixture(scope="module")
+def expected_of_fifty(
+    judge: JudgeProcess, tmp_path_factory: pytest.TempPathFactory
+) -> list[Expected]:
+    folder = tmp_path_factory.mktemp("chaos-of-fifty") / UNDISTURBED
+    return undisturbed(folder, judge, pairs=20_000, rounds=50)
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_batches_lose_nothing_and_pay_once_whatever_dies(
     tmp_path: Path, kind: str, judge: JudgeProcess, expected: list[Expected]
@@ -207,7 +215,6 @@ def test_batches_lose_nothing_and_pay_once_whatever_dies(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_fifty_large_batches_lose_nothing_and_pay_once(
-    tmp_path: Path, kind: str, judge: JudgeProcess
+    tmp_path: Path, kind: str, judge: JudgeProcess, expected_of_fifty: list[Expected]
 ) -> None:
-    expected = undisturbed(tmp_path / UNDISTURBED, judge, pairs=20_000, rounds=50)
-    survive(tmp_path, kind, judge, expected, blows=6)
+    survive(tmp_path, kind, judge, expected_of_fifty, blows=6)
