@@ -59,7 +59,7 @@ test-slow: $(INSTALLED) $(VLLM) ## the long simulations, with their figures
 bench: $(INSTALLED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.batches
-	@if test -f $(VLLM); then $(BIN)/python -m benchmarks.judge_throughput && \
+	@if test -f $(VLLM); then $(BIN)/python -m benchmarks.judge_throughput --wide --pairs 6 --rounds 2 && \
 	  $(BIN)/python -m benchmarks.cascade_throughput; fi
 
 lock: ## resolve dependencies anew
