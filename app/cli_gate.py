@@ -53,7 +53,7 @@ def gate(  # noqa: PLR0913  # a verb's options are its parameters
         question = Question(calibration, cascade, min_win, alpha, about)  # type: ignore[arg-type]
     except ValueError as error:
         fail(str(error), status=EXIT_USAGE)
-    with open_tribunal(server, key) as tribunal:
+    with open_tribunal(server, key, only_reads=calibration is not None) as tribunal:
         try:
             result = check_preferred(tribunal, new, old, question)
         except OutputsInvalid as error:
