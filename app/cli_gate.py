@@ -44,6 +44,7 @@ def gate(  # noqa: PLR0913  # a verb's options are its parameters
 ) -> None:
     """Say whether a new model is preferred: exit status 0 yes, 1 no, 3 not enough evidence.
 
+    Pairs whose prompts the certificate knows are left out and counted: its promise is for others.
     Refusals by the service exit with 1, too; outputs or options that make no sense with 2.
     """
     from app.gate import OutputsInvalid, Question, check_preferred

@@ -45,6 +45,8 @@ def assert_preferred(  # noqa: PLR0913  # what is asked, by keyword
 ) -> GateResult:
     """Assert that people, as far as the judges speak for them, prefer the new model's outputs.
 
+    Pairs whose prompts the certificate knows are left out and counted: its promise is for others.
+
     Args:
         new: Outputs of the new model: a file, rows in the form of AlpacaEval, or a mapping from
             prompt to output.

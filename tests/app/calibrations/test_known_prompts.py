@@ -65,3 +65,24 @@ async def test_what_cannot_be_answered(
         await session.execute(update(Certificate).values(status="pending"))
     refused = await ask(client, certificate, ["x"])
     assert (refused.status_code, "still pending" in refused.text) == (409, True)
+
+
+async def test_a_batch_counts_pairs_that_a_judge_learnt_from(
+    client: httpx.AsyncClient, service: FastAPI, certificate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: Runtime = service.state.runtime
+    student = running.registry.judges["student"]
+    spec = replace(student.spec, training_prompts=frozenset({prompt_hash("question p5")}))
+    monkeypatch.setattr(student, "_spec", spec)
+    async with running.db.write() as session:
+        body = {
+            "fingerprints": {"student": student.spec.fingerprint},
+            "thresholds": [{"judge": "student", "threshold": 0.5}],
+            "calibration": {"failures": {}},
+        }
+        request = {"ties": "exclude", "slices": None}
+        await session.execute(update(Certificate).values(body=body, request=request))
+    made = await client.post("/v1/batches", json={"dataset": "hand", "calibration": certificate})
+    assert made.status_code == 202, made.text
+    # p1 itself, p2 of its group, p8 of its prompt, and p5
+    assert made.json()["calibration_pairs"] == 4
