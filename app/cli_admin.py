@@ -21,8 +21,8 @@ from app.cli_opening import (
     read_settings,
     refusals,
     run,
-    shown_url,
 )
+from app.database_place import shown_url
 from app.errors import TribunalError
 from app.garbage import spare_what_is_loaded
 from app.logging import configure_logging

@@ -108,7 +108,7 @@ def export(  # noqa: PLR0913  # a verb's options are its parameters
     """Write a dataset in another format, or a batch's trusted verdicts as preference data."""
     if (dataset is None) == (trusted is None):
         fail("give a dataset, or --trusted with the id of a batch", status=EXIT_USAGE)
-    with open_tribunal(server, key) as tribunal, _writing(output) as target:
+    with open_tribunal(server, key, only_reads=True) as tribunal, _writing(output) as target:
         if trusted is not None:
             query = given(promise="any" if any_promise else None)
             _write_card(tribunal.preferences(trusted, target, **query), output)

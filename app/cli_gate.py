@@ -44,6 +44,7 @@ def gate(  # noqa: PLR0913  # a verb's options are its parameters
 ) -> None:
     """Say whether a new model is preferred: exit status 0 yes, 1 no, 3 not enough evidence.
 
+    Pairs whose prompts the certificate knows are left out and counted: its promise is for others.
     Refusals by the service exit with 1, too; outputs or options that make no sense with 2.
     """
     from app.gate import OutputsInvalid, Question, check_preferred
@@ -53,7 +54,7 @@ def gate(  # noqa: PLR0913  # a verb's options are its parameters
         question = Question(calibration, cascade, min_win, alpha, about)  # type: ignore[arg-type]
     except ValueError as error:
         fail(str(error), status=EXIT_USAGE)
-    with open_tribunal(server, key) as tribunal:
+    with open_tribunal(server, key, only_reads=calibration is not None) as tribunal:
         try:
             result = check_preferred(tribunal, new, old, question)
         except OutputsInvalid as error:

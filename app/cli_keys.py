@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import auth, cli_tables, migrate
 from app.cli_console import EXIT_USAGE, AsJson, Console, fail, note
-from app.cli_opening import read_settings, run, shown_url
+from app.cli_opening import read_settings, run
+from app.database_place import shown_url
 from app.db import Database
 from app.errors import Conflict, NotFound
 from app.identifiers import fault_of, shown

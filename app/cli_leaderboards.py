@@ -75,7 +75,7 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
         options=constants or None,
     )  # fmt: skip
     _refuse_unwritable(csv)
-    with open_tribunal(server, key) as tribunal:
+    with open_tribunal(server, key, only_reads=True) as tribunal:
         board = tribunal.leaderboard(**request)
     _show(board, csv, as_json)
 
@@ -89,7 +89,7 @@ def list_stored(
     as_json: AsJson = False,
 ) -> None:
     """List stored leaderboards, oldest first."""
-    with open_tribunal(server, key) as tribunal:
+    with open_tribunal(server, key, only_reads=True) as tribunal:
         page = tribunal.get("/v1/leaderboards", limit=limit, after=after)
     Console(as_json).show(page, tables.stored)
 
@@ -104,7 +104,7 @@ def show_stored(
 ) -> None:
     """Show a stored leaderboard, with what its certificate is worth now."""
     _refuse_unwritable(csv)
-    with open_tribunal(server, key) as tribunal:
+    with open_tribunal(server, key, only_reads=True) as tribunal:
         board = tribunal.get(_path(leaderboard_id))
     _show(board, csv, as_json)
 
@@ -118,7 +118,7 @@ def compare_stored(
     as_json: AsJson = False,
 ) -> None:
     """Say what changed from the earlier to the later one."""
-    with open_tribunal(server, key) as tribunal:
+    with open_tribunal(server, key, only_reads=True) as tribunal:
         found = tribunal.get(f"{_path(leaderboard_id)}/compare", **{"with": other})
     Console(as_json).show(found, tables.comparison)
 
@@ -137,7 +137,7 @@ def reweight_stored(  # noqa: PLR0913  # a verb's options are its parameters
     if weights is None:
         fail("give --criterion NAME=WEIGHT at least once", status=EXIT_USAGE)
     _refuse_unwritable(csv)
-    with open_tribunal(server, key) as tribunal:
+    with open_tribunal(server, key, only_reads=True) as tribunal:
         body = {"criteria": weights}
         board = tribunal.post(f"{_path(leaderboard_id)}/reweight", body)
     _show(board, csv, as_json)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any, Final, TypeVar
 
 import asyncpg
 import typer
 from alembic.util.exc import CommandError
 from pydantic import ValidationError
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cli_console import EXIT_INTERRUPTED, EXIT_USAGE, fail
 from app.client import (
     ConnectionInvalid,
     NotAuthenticated,
+    NotFound,
     RequestRefused,
     Tribunal,
     TribunalClientError,
 )
+from app.database_place import database_place, is_missing, shown_url
 from app.errors import TribunalError
 from app.logging import configure_logging
 from app.settings import Settings
@@ -33,22 +34,43 @@ Server = Annotated[
 ]
 Key = Annotated[str | None, typer.Option(envvar="TRIBUNAL_API_KEY", help="key of the server")]
 ResultT = TypeVar("ResultT")
+_OTHERS: Final = "(DATABASE_URL names another database, --server or TRIBUNAL_SERVER a service)"
 DATABASE_ERRORS: Final = (SQLAlchemyError, CommandError, OSError, asyncpg.PostgresError)
 
 
 @contextmanager
-def open_tribunal(server: str | None, key: str | None, **changed: Any) -> Iterator[Tribunal]:
+def open_tribunal(
+    server: str | None, key: str | None, *, only_reads: bool = False, **changed: Any
+) -> Iterator[Tribunal]:
     """Open the service, and turn what it refuses into an exit status.
 
-    `changed` are settings of the service in this process that a verb needs otherwise.
+    Args:
+        server: Its address; None for the service in this process.
+        key: Of the server.
+        only_reads: The verb has nothing to do without what is stored: where there is no database
+            it fails, and leaves no empty one behind.
+        changed: Settings of the service in this process that a verb needs otherwise.
     """
     settings = read_settings().model_copy(update={"log_level": "warning", **changed})
+    was_missing = not server and is_missing(settings)
+    if was_missing and only_reads:
+        fail(f"there is no database {database_place(settings)}: nothing is stored here {_OTHERS}")
     configure_logging(settings)
     with refusals():
         with database_errors(settings):
             tribunal = Tribunal(server, api_key=key, settings=settings)
-        with tribunal:
+        where = f"{database_place(settings)}{', which was just made' if was_missing else ''}"
+        with tribunal, nullcontext() if server else _saying(where):
             yield tribunal
+
+
+@contextmanager
+def _saying(where: str) -> Iterator[None]:
+    """Name the database in which something was not found."""
+    try:
+        yield
+    except NotFound as error:
+        fail(f"{error}; looked into {where} {_OTHERS}", details=error.problem)
 
 
 @contextmanager
@@ -107,11 +129,6 @@ def database_fault(settings: Settings, error: BaseException) -> str:
     cause = (isinstance(error, DBAPIError) and error.orig) or error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return f"DATABASE_URL {shown_url(settings)}: {lines[0]}"
-
-
-def shown_url(settings: Settings) -> str:
-    """Return the database's address without its password."""
-    return make_url(settings.database_url).render_as_string(hide_password=True)
 
 
 def run(work: Coroutine[Any, Any, ResultT], settings: Settings) -> ResultT:

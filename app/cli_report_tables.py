@@ -122,6 +122,8 @@ def health(console: Console, card: Body) -> None:
         f"[/bold]; {counts['pass']} lines passed, {counts['fail']} failed, "
         f"{counts['not_enough_evidence']} without enough evidence (report {card['report']})"
     )
+    if card["not_judged"]:
+        console.print(f"[yellow]no data:[/] {escape(card['not_judged'])}", soft_wrap=True)
     shown = table("figure", "n", "value", "line", "outcome")
     for line in card["lines"]:
         figure = line["figure"]

@@ -49,7 +49,7 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
         dataset=dataset, calibration=calibration, judges=judges if health is None else [health],
         group_by=group_by, include=include, part=part, own=own,
     )  # fmt: skip
-    with open_tribunal(server, key) as tribunal:
+    with open_tribunal(server, key, only_reads=True) as tribunal:
         found: Any = tribunal.report(**query)
         if health is not None:
             path = f"/v1/reports/{found['id']}/health"

@@ -131,6 +131,11 @@ def verdicts(console: Console, body: Body) -> None:
             verdict["promise"],
         )
     console.print(table)
+    if body["calibration_pairs"]:
+        console.print(
+            f"the certificate knows the prompts of {body['calibration_pairs']} of these pairs: its "
+            "promise is for others"
+        )
     _troubles(console, body)
 
 

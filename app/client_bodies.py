@@ -148,6 +148,13 @@ class PlanBody(TypedDict):
     claim: str
 
 
+class KnownPromptsBody(TypedDict):
+    """Which prompts a certificate knows, in the order in which they were asked about."""
+
+    calibration: str
+    known: list[bool]
+
+
 class ExperimentRow(TypedDict):
     """What one rule for choosing thresholds did over the splits, at one target."""
 
@@ -215,6 +222,7 @@ class JudgmentsBody(TypedDict):
 
     verdicts: list[VerdictBody]
     suspended_because: str | None
+    calibration_pairs: int
 
 
 class RequestCounts(TypedDict):

@@ -13,6 +13,7 @@ from app.client_bodies import (
     DatasetBody,
     ExperimentBody,
     JudgmentsBody,
+    KnownPromptsBody,
     LeaderboardBody,
     PlanBody,
     ReportBody,
@@ -63,6 +64,13 @@ def calibration(calibration_id: str) -> Call[CertificateBody]:
 def revoke_calibration(calibration_id: str) -> Call[CertificateBody]:
     """Revoke a certificate; its verdicts promise nothing from then on."""
     return Call("POST", _at("calibrations", calibration_id, "revoke"), is_repeatable=True)
+
+
+def known_prompts(calibration_id: str, prompts: Sequence[str]) -> Call[KnownPromptsBody]:
+    """Say which of up to 256 prompts a certificate knows: its promise is for others."""
+    body = {"prompts": list(prompts)}
+    path = _at("calibrations", calibration_id, "known-prompts")
+    return Call("POST", path, body=body, is_repeatable=True)
 
 
 def calibrations(**query: Unpack[ListQuery]) -> Call[PageBody[CertificateBody]]:

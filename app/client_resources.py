@@ -31,6 +31,7 @@ class Calibrations(Resource[ModeT]):
     retrieve = Verb(calls.calibration)
     list = Listing(calls.calibrations)
     revoke = Verb(calls.revoke_calibration)
+    known_prompts = Verb(calls.known_prompts)
 
 
 class Judgments(Resource[ModeT]):

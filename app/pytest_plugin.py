@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PROPERTY: Final = "tribunal.gate"
 _OUTCOME: Final = "tribunal_outcome"
+_PLACE: Final = pytest.StashKey[str]()
 _REPORTS: Final = pytest.StashKey["GateReports"]()
 _COLOURS: Final = {"passed": "green", "failed": "red", "not_enough_evidence": "yellow"}
 _ON_TOO_LITTLE: Final = ("fail", "skip")
@@ -54,6 +55,7 @@ def tribunal(pytestconfig: pytest.Config) -> Iterator[Tribunal]:
     from app.client import Tribunal  # runs of tests without gates need none of the service
 
     server = _setting(pytestconfig, "server") or os.environ.get("TRIBUNAL_SERVER")
+    pytestconfig.stash[_PLACE] = server or _own_place()
     with Tribunal(server or None, api_key=os.environ.get("TRIBUNAL_API_KEY")) as client:
         yield client
 
@@ -64,9 +66,9 @@ def assert_preferred(
 ) -> Callable[..., GateResult]:
     """`app.gate.assert_preferred` with this run's client and certificate, kept for the reports.
 
-    `not_enough_evidence` is `fail` or `skip`, the configured one by default.
+    `not_enough_evidence` is `fail` or `skip`, the configured one by default. What keeps the gate
+    from an answer fails the test in one line.
     """
-    from app.gate import Question, check_preferred
     from app.gate.asserting import NotEnoughEvidence, passed
 
     config = request.config
@@ -74,10 +76,13 @@ def assert_preferred(
     def check(
         new: Any, old: Any, *, not_enough_evidence: str | None = None, **asked: Any
     ) -> GateResult:
+        __tracebackhide__ = True
         if "calibration" not in asked and "cascade" not in asked:
             asked["calibration"] = _setting(config, "calibration") or None
         reaction = _checked(not_enough_evidence or _on_too_little(config))
-        result = check_preferred(tribunal, new, old, Question(**asked))
+        result = _answer(config, tribunal, new, old, asked)
+        if isinstance(result, str):
+            pytest.fail(f"assert_preferred: {result}", pytrace=False)
         _keep(request, result)
         try:
             return passed(result)
@@ -87,6 +92,38 @@ def assert_preferred(
             raise
 
     return check
+
+
+def _answer(
+    config: pytest.Config, client: Tribunal, new: Any, old: Any, asked: dict[str, Any]
+) -> GateResult | str:
+    """Return what a gate says, or in a line why it has no answer."""
+    from app.client import NotFound, TribunalClientError
+    from app.gate import OutputsInvalid, Question, check_preferred
+
+    try:
+        question = Question(**asked)
+    except ValueError as error:
+        return str(error)
+    try:
+        return check_preferred(client, new, old, question)
+    except NotFound as error:
+        return f"{error}; looked into {config.stash.get(_PLACE, 'the given client')}"
+    except (OutputsInvalid, TribunalClientError) as error:
+        return str(error)
+
+
+def _own_place() -> str:
+    """Say which database the service in this process is about to open, and how to name another."""
+    from app.database_place import database_place, is_missing
+    from app.settings import Settings
+
+    settings = Settings()
+    made = ", which was not there and is empty" if is_missing(settings) else ""
+    return (
+        f"{database_place(settings)}{made} (DATABASE_URL names another database, "
+        "--tribunal-server or TRIBUNAL_SERVER a service)"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -158,6 +195,7 @@ def _keep(request: pytest.FixtureRequest, result: GateResult) -> None:
         ("tribunal.high", evidence.high),
         ("tribunal.pairs", evidence.pairs),
         ("tribunal.abstained", evidence.abstained),
+        ("tribunal.calibration_pairs", result.calibration_pairs),
     ]
 
 

@@ -93,7 +93,10 @@ async def _scope(
             groups = await datasets.distinct_groups(session, dataset)
             member = membership(request.part, groups)
         certificate = authority.certificate
-        knows = await KnownPairs.of(session, certificate.seq, dataset) if certificate else None
+        knows = None
+        if certificate is not None:
+            judges = [tier.judge for tier in authority.tiers]
+            knows = await KnownPairs.of(session, certificate.seq, dataset, judges)
         async for key in datasets.scan(session, dataset):
             if key.content_hash is None or not (member is None or member.holds(key.group)):
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -79,3 +79,19 @@ async def certified_on(
         .where(CertificatePair.certificate_seq == certificate_seq)
     )
     return (await session.execute(query)).all()
+
+
+async def certified_prompts(
+    session: AsyncSession, certificate_seq: int, prompts: Collection[str]
+) -> frozenset[str]:
+    """Return which of these prompt hashes are those of pairs that a certificate was made from."""
+    query = (
+        select(PairRow.prompt_hash)
+        .join(CertificatePair, CertificatePair.pair_seq == PairRow.seq)
+        .where(
+            CertificatePair.certificate_seq == certificate_seq,
+            PairRow.prompt_hash.in_(list(prompts)),
+        )
+    )
+    found = await session.scalars(query.distinct())
+    return frozenset(one for one in found if one is not None)

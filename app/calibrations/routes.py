@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from app.calibrations import queries, service
-from app.calibrations.schemas import CalibrationIn
+from app.calibrations.schemas import CalibrationIn, KnownPromptsIn, KnownPromptsOut
 from app.idempotency import IdempotentRoute
 from app.pagination import After, Limit, Page, page_of
 from app.runtime import Running
@@ -45,3 +45,12 @@ async def get_calibration(calibration_id: str, running: Running) -> dict[str, An
 async def revoke_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
     """Withdraw a certificate's promise; verdicts under it are refused from now on."""
     return service.show(await service.revoke(running, calibration_id))
+
+
+@router.post("/{calibration_id}/known-prompts", response_model=KnownPromptsOut)
+async def known_prompts(
+    calibration_id: str, request: KnownPromptsIn, running: Running
+) -> dict[str, Any]:
+    """Say which prompts a certificate was made from: its promise is for others. Asks no judge."""
+    known = await service.known_prompts(running, calibration_id, request.prompts)
+    return {"calibration": calibration_id, "known": known}

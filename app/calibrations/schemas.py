@@ -1,4 +1,4 @@
-"""What a calibration is asked with."""
+"""What a calibration is asked with, and what it is asked later."""
 
 from __future__ import annotations
 
@@ -55,3 +55,25 @@ class CalibrationIn(BaseModel):
     max_group_size: int | None = Field(None, ge=1, le=10_000)
     min_label_probability: float | None = Field(None, gt=0, le=1)
     seed: int = Field(0, ge=0, lt=2**63)
+
+
+class KnownPromptsIn(BaseModel):
+    """Prompts that a certificate may have been made from."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompts: list[str] = Field(
+        min_length=1,
+        max_length=256,
+        description="first user turns; case, spaces and punctuation make no difference",
+    )
+
+
+class KnownPromptsOut(BaseModel):
+    """Which prompts a certificate knows, in the order in which they were asked about."""
+
+    object: Literal["known_prompts"] = "known_prompts"
+    calibration: str
+    known: list[bool] = Field(
+        description="the certificate was made from pairs of this prompt, whatever their responses, "
+        "or one of its judges was trained on it or shows it as an example: it promises nothing there"
+    )

@@ -7,6 +7,7 @@ first becomes work beside the requests, and goes on after a restart.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,16 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import label_sets, label_uses
 from app.calibrations import queries
 from app.calibrations.evidence import Evidence
+from app.calibrations.known_pairs import known_among
 from app.calibrations.making import Made, is_quick, make
 from app.calibrations.preparation import Prepared, hash_of_test, prepare
 from app.calibrations.result import claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn
+from app.cascades import judges_of_certificate
 from app.datasets import service as datasets
 from app.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.lookup import by_public_id
 from app.models import Certificate, new_id
 from app.runtime import Runtime
 from calibration.errors import CalibrationError
+from judges.prompt_hash import prompt_hash
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +80,29 @@ async def revoke(running: Runtime, certificate_id: str) -> Certificate:
         if certificate.revoked_at is None:
             await queries.set_status(session, certificate, revoked_at=running.now())
     return await find(running, certificate_id)
+
+
+async def known_prompts(
+    running: Runtime, certificate_id: str, prompts: Sequence[str]
+) -> list[bool]:
+    """Say of each prompt whether the certificate, or one of its judges, knows it.
+
+    The certificate knows the prompts of the pairs that it was made from, whatever the responses; a
+    judge knows what it was trained on or shows as examples. No judge is asked.
+
+    Raises:
+        NotFound: no certificate has this id.
+        Conflict: it is not made yet.
+    """
+    hashes = [prompt_hash(prompt) for prompt in prompts]
+    async with running.db.read() as session:
+        certificate = await require(session, certificate_id)
+        if certificate.status in queries.UNFINISHED:
+            raise Conflict(f"calibration {certificate_id} is still {certificate.status}")
+        fingerprints = certificate.body.get("fingerprints", {})
+        judges = judges_of_certificate(running.registry, fingerprints)
+        known = await known_among(session, certificate.seq, judges, set(hashes))
+    return [one in known for one in hashes]
 
 
 async def resume(running: Runtime) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from app.gate.asserting import NotEnoughEvidence, NotPassed, NotPreferred, assert_preferred
-from app.gate.checking import GateResult, Question, check_preferred
+from app.gate.asserting import (
+    NotEnoughEvidence,
+    NotPassed,
+    NotPreferred,
+    assert_preferred,
+    assert_preferred_async,
+)
+from app.gate.checking import check_preferred, check_preferred_async
 from app.gate.outputs import OutputsInvalid
+from app.gate.results import GateResult, Question
 
 __all__ = [
     "GateResult",
@@ -14,5 +21,7 @@ __all__ = [
     "OutputsInvalid",
     "Question",
     "assert_preferred",
+    "assert_preferred_async",
     "check_preferred",
+    "check_preferred_async",
 ]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from app.client import Tribunal
-from app.gate.checking import About, GateResult, Question, check_preferred
+from app.client import AsyncTribunal, Tribunal
+from app.gate.checking import check_preferred, check_preferred_async
 from app.gate.outputs import Outputs
+from app.gate.results import About, GateResult, Question
 from app.gate.wording import explanation
 
 
@@ -44,6 +45,8 @@ def assert_preferred(  # noqa: PLR0913  # what is asked, by keyword
 ) -> GateResult:
     """Assert that people, as far as the judges speak for them, prefer the new model's outputs.
 
+    Pairs whose prompts the certificate knows are left out and counted: its promise is for others.
+
     Args:
         new: Outputs of the new model: a file, rows in the form of AlpacaEval, or a mapping from
             prompt to output.
@@ -73,6 +76,28 @@ def assert_preferred(  # noqa: PLR0913  # what is asked, by keyword
     )  # fmt: skip
     with opened as client:
         result = check_preferred(client, new, old, question)
+    return passed(result)
+
+
+async def assert_preferred_async(  # noqa: PLR0913  # what is asked, by keyword
+    new: Outputs,
+    old: Outputs,
+    *,
+    calibration: str | None = None,
+    cascade: str | None = None,
+    min_win: float = 0.5,
+    alpha: float = 0.1,
+    about: About = "verdicts",
+    tribunal: AsyncTribunal | str | None = None,
+) -> GateResult:
+    """Assert what `assert_preferred` does, with a client whose methods are awaited."""
+    question = Question(calibration, cascade, min_win, alpha, about)
+    opened = (
+        AsyncTribunal(tribunal) if tribunal is None or isinstance(tribunal, str)
+        else nullcontext(tribunal)
+    )  # fmt: skip
+    async with opened as client:
+        result = await check_preferred_async(client, new, old, question)
     return passed(result)
 
 

@@ -48,6 +48,11 @@ class Answered:
     new: Output
     old: Output
 
+    @property
+    def is_identical(self) -> bool:
+        """Whether both outputs are the same text, so that nobody needs to judge them."""
+        return self.new.text == self.old.text
+
 
 def side_by_side(new: Outputs, old: Outputs) -> list[Answered]:
     """Return the outputs of both models, prompt by prompt, in the order of the new ones.

@@ -13,7 +13,7 @@ NAMES: Final = {
 }
 _COLUMNS: Final = (
     "gate", "result", "win rate", "at least", "at most", "needed", "pairs", "won", "lost", "tied",
-    "abstained", "promise",
+    "abstained", "calibration pairs", "promise",
 )  # fmt: skip
 
 
@@ -25,8 +25,10 @@ def headline(result: Json) -> str:
     won = "no verdict was given" if rate is None else f"{result['new']} wins {_percent(rate)}"
     pairs = f"{evidence['pairs']} pairs"
     on = pairs if given == evidence["pairs"] else f"{given} verdicts of {pairs}"
+    known = result["calibration_pairs"]
+    beside = f" ({known} calibration pairs left out)" if known else ""
     return (
-        f"{NAMES[result['outcome']]}: {won} against {result['old']} on {on}; over all pairs "
+        f"{NAMES[result['outcome']]}: {won} against {result['old']} on {on}{beside}; over all pairs "
         f"between {_percent(evidence['low'])} and {_percent(evidence['high'])}, "
         f"{_percent(question['min_win'])} needed"
     )
@@ -34,7 +36,10 @@ def headline(result: Json) -> str:
 
 def explanation(result: Json) -> str:
     """Return the result, why it is so, and what is promised, line by line."""
-    lines = [headline(result), _counts(result), _bounds(result), *_why(result), _promise(result)]
+    lines = [
+        headline(result), _counts(result), _bounds(result), _known(result), *_why(result),
+        _promise(result),
+    ]  # fmt: skip
     return "\n".join(line for line in lines if line)
 
 
@@ -78,6 +83,18 @@ def _bounds(result: Json) -> str:
     )
 
 
+def _known(result: Json) -> str:
+    """Say what was left out because no promise covers it."""
+    known = result["calibration_pairs"]
+    if not known:
+        return ""
+    return (
+        f"{known} of {known + result['evidence']['pairs']} pairs are left out: "
+        f"{result['question']['calibration']} was made from pairs of their prompts, or its judges "
+        "learnt from them, and its promise is for others"
+    )
+
+
 def _why(result: Json) -> Iterable[str]:
     if result["promise"] == "suspended":
         yield (
@@ -90,10 +107,13 @@ def _why(result: Json) -> Iterable[str]:
             "probability), so its verdicts are no evidence"
         )
     elif result["outcome"] == "not_enough_evidence":
-        yield _what_would_do(result["evidence"])
+        yield _what_would_do(result)
 
 
-def _what_would_do(evidence: Json) -> str:
+def _what_would_do(result: Json) -> str:
+    evidence = result["evidence"]
+    if not evidence["pairs"]:
+        return "no pair is left: give outputs to prompts that the certificate does not know"
     needed = evidence["pairs_needed"]
     if needed is not None and needed > evidence["pairs"]:
         return f"about {needed} pairs such as these would be enough to pass"
@@ -106,7 +126,7 @@ def _promise(result: Json) -> str:
     question = result["question"]
     if question["calibration"] is None:
         return f"no certificate: the verdicts of cascade {question['cascade']!r} promise nothing"
-    if result["promise"] != "certified":
+    if result["promise"] != "certified" or not result["evidence"]["pairs"]:
         return ""
     people = (
         f"; people then prefer {result['new']} on at least {_percent(result['people_low'])}"
@@ -133,6 +153,7 @@ def _cells(name: str, result: Json) -> tuple[str, ...]:
         _percent(evidence["high"]),
         _percent(result["question"]["min_win"]),
         *(str(count) for count in counts),
+        str(result["calibration_pairs"]),
         result["promise"],
     )
 

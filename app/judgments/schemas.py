@@ -76,3 +76,8 @@ class JudgmentsOut(BaseModel):
     object: Literal["judgments"] = "judgments"
     verdicts: list[VerdictOut]
     suspended_because: str | None
+    calibration_pairs: int = Field(
+        0,
+        description="pairs of prompts that the certificate was made from or its judges learnt from: "
+        "its promise is for others",
+    )

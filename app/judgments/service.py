@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import service as calibrations
+from app.calibrations.known_pairs import known_among
 from app.datasets import service as datasets
 from app.db import Database
 from app.dialects.canonical import PairIn, to_pair
@@ -57,11 +58,24 @@ async def judge(running: Runtime, request: JudgmentsIn) -> dict[str, Any]:
         await running.together.join("verdicts", rows, partial(_store, running.db))
         return {"verdicts": shown, "suspended_because": None}
     async with running.db.write() as session:
+        known = await _known_pairs(session, authority, subjects)
         why = await _suspended(session, authority, judged)
         rows, shown = _rows(running, authority, judged, why)
         await store_scores(session, fresh, running.now())
         await queries.add(session, rows)
-    return {"verdicts": shown, "suspended_because": why}
+    return {"verdicts": shown, "suspended_because": why, "calibration_pairs": known}
+
+
+async def _known_pairs(
+    session: AsyncSession, authority: Authority, subjects: Sequence[Subject]
+) -> int:
+    """Count the pairs that are not new to the certificate, so that it promises nothing of them."""
+    if not authority.is_certified or authority.certificate is None:
+        return 0
+    judges = [tier.judge for tier in authority.tiers]
+    hashes = [subject.pair.prompt_hash for subject in subjects]
+    known = await known_among(session, authority.certificate.seq, judges, set(hashes))
+    return sum(one in known for one in hashes)
 
 
 def _rows(

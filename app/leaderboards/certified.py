@@ -78,8 +78,26 @@ async def verdicts(
         "label_set_hash": certificate.label_set_hash,
         "certificate_label_set_hash": certificate.label_set_hash,
         "known_to_certificate": int(is_known.sum()),
+        # verdicts that are counted although the promise is for other pairs
+        "calibration_pairs": int(np.count_nonzero(is_known[outcomes.row])),
     }
     return Verdicts(outcomes, promise, rests_on)
+
+
+def known_pairs_note(rests_on: Mapping[str, Any]) -> str | None:
+    """Say which verdicts of a leaderboard its certificate does not cover, or were left out for it."""
+    known, counted = (
+        rests_on.get(name, 0) for name in ("known_to_certificate", "calibration_pairs")
+    )
+    if counted:
+        return (
+            f"{counted} of these verdicts are on pairs that the certificate knows, because it was "
+            "made from them or from others of their groups or prompts: its promise is for other "
+            "pairs (certified_only, or a part, leaves them out)"
+        )
+    if known:
+        return f"{known} pairs that the certificate knows are left out: its promise is for others"
+    return None
 
 
 async def _promise(session: AsyncSession, dataset: Dataset, made: Replayed) -> Promise:

@@ -17,6 +17,7 @@ from app.datasets.service import PairKey
 from app.errors import Conflict, NotFound, Unprocessable
 from app.identifiers import is_name, shown
 from app.leaderboards import queries
+from app.leaderboards.certified import known_pairs_note
 from app.leaderboards.changes import changes
 from app.leaderboards.checks import refuse_what_does_not_apply
 from app.leaderboards.gathering import Gatherer, Inputs
@@ -119,6 +120,9 @@ async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
     warnings = list(body["warnings"])
     if state in _PROMISES:
         warnings.insert(0, f"{_PROMISES[state]}: {because}")
+    note = known_pairs_note(inputs.rests_on)
+    if note and state != "none":
+        warnings.insert(0, note)
     counts = {name: body[name] for name in ("pairs", "comparisons", "abstained")}
     verdicts_hash = await asyncio.to_thread(_verdicts_hash, inputs)
     return {

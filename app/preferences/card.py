@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from app.preferences.rows import CALIBRATION_PAIRS
+
 Body = Mapping[str, Any]
 
 
-def card(batch: Body, certificate: Body | None, counts: Mapping[str, int]) -> dict[str, Any]:
+def card(
+    batch: Body, certificate: Body | None, counts: Mapping[str, int], marked: int
+) -> dict[str, Any]:
     """Return the card of a batch.
 
     Args:
         batch: As users see it.
         certificate: Likewise; None where the batch was judged without one.
         counts: `rows`, and what was left out by reason.
+        marked: Rows that are on calibration pairs, and are marked so.
     """
     left_out = {name: count for name, count in counts.items() if name != "rows"}
     total, accepted = (batch["request_counts"][name] for name in ("total", "accepted"))
@@ -27,10 +32,11 @@ def card(batch: Body, certificate: Body | None, counts: Mapping[str, int]) -> di
         "rows": counts["rows"],
         "left_out": left_out,
         "coverage": accepted / total if total else None,
-        # pairs whose labels the thresholds were tested on are no evidence of agreement
+        # of the batch: what the certificate knows is no evidence of agreement
         "calibration_pairs": batch["calibration_pairs"],
+        "rows_on_calibration_pairs": marked,
         "certificate": _terms(certificate) if certificate else None,
-        "summary": _summary(batch, certificate, counts["rows"]),
+        "summary": _summary(batch, certificate, counts["rows"]) + _known(counts, marked),
     }
 
 
@@ -58,8 +64,18 @@ def _summary(batch: Body, certificate: Body | None, rows: int) -> str:
         return f"{rows} preferences without a promise: certification found none that holds"
     return (
         f"{rows} preferences, certified: {certificate['claim']} The promise is on all accepted "
-        "verdicts of the batch, ties included."
+        "verdicts of the batch on pairs that the certificate does not know, ties included."
     )
+
+
+def _known(counts: Mapping[str, int], marked: int) -> str:
+    """Say what the promise is not on, whatever becomes of the rest."""
+    known = "pairs that the certificate knows, which it promises nothing of"
+    if marked:
+        return f" {marked} of the rows are on {known}: they are marked calibration_pair."
+    if left_out := counts[CALIBRATION_PAIRS]:
+        return f" Left out: {left_out} on {known}."
+    return ""
 
 
 def markdown(body: Body) -> str:

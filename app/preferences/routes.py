@@ -34,7 +34,8 @@ async def preferences(
     """Stream the accepted verdicts that prefer an answer: `prompt`, `chosen`, `rejected`.
 
     409 where the run is suspended or uncertified, or its certificate was revoked, unless
-    `promise=any`.
+    `promise=any`. Pairs that the certificate knows are left out, since its promise is for others;
+    with `promise=any` they are rows with `"calibration_pair": true` and the promise `none`.
     """
     rows = await service.trusted_rows(running, batch_id, any_promise=promise == "any")
     link = f'</v1/batches/{batch_id}/preferences/card>; rel="describedby"'
@@ -54,7 +55,7 @@ async def preferences_card(
     batch_id: str, running: Running, http: Request, promise: PromiseAsked = "certified"
 ) -> Response:
     """Return the terms of the preferences: JSON, or markdown where `Accept` asks for it."""
-    body = await service.card_of(running, batch_id)
+    body = await service.card_of(running, batch_id, any_promise=promise == "any")
     if _MARKDOWN in http.headers.get("accept", ""):
         return Response(markdown(body), media_type=_MARKDOWN, headers={"Vary": "Accept"})
     return TextsResponse(body, headers={"Vary": "Accept"})

@@ -12,7 +12,8 @@ ABSTAINED: Final = "abstained"
 FAILED: Final = "failed"
 TIES: Final = "ties"
 SEVERAL_TURNS: Final = "answers to several turns"
-LEFT_OUT: Final = (ABSTAINED, FAILED, TIES, SEVERAL_TURNS)
+CALIBRATION_PAIRS: Final = "calibration pairs"
+LEFT_OUT: Final = (ABSTAINED, FAILED, TIES, SEVERAL_TURNS, CALIBRATION_PAIRS)
 
 
 def left_out_because(verdict: Mapping[str, Any], pair: Pair) -> str | None:
@@ -25,10 +26,13 @@ def left_out_because(verdict: Mapping[str, Any], pair: Pair) -> str | None:
     return SEVERAL_TURNS if len(pair.responses_a) > 1 else None
 
 
-def preference(verdict: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
+def preference(
+    verdict: Mapping[str, Any], pair: Pair, *, is_calibration_pair: bool
+) -> dict[str, Any]:
     """Return the row: the answer that the verdict prefers, and the other.
 
-    `prompt` is a text, or the list of messages that the answers continue.
+    `prompt` is a text, or the list of messages that the answers continue. On a pair that the
+    certificate knows nothing is promised.
     """
     is_a = verdict["label"] == "a"
     answers = (pair.responses_a[0], pair.responses_b[0])
@@ -44,5 +48,6 @@ def preference(verdict: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
         "confidence": verdict["confidence"],
         "judge": verdict["judge"],
         "pair": verdict["id"],
-        "promise": verdict["promise"],
+        "calibration_pair": is_calibration_pair,
+        "promise": "none" if is_calibration_pair else verdict["promise"],
     }

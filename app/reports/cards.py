@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from app.reports.health import health_card
 from app.reports.health_lines import Lines
 from app.reports.schemas import AgreementIn, HealthIn
 from app.runtime import Runtime
+from app.score_store import is_recorded
 
 
 async def report_for(running: Runtime, asked: HealthIn) -> Report:
@@ -37,6 +39,7 @@ def card(running: Runtime, report: Report, judge: str, lines: Lines) -> dict[str
         "object": "health_card",
         "report": report.id,
         **health_card(figures, {**running.health_lines, **lines}),
+        "not_judged": _not_judged(running, body, figures),
         "dataset": body["dataset"],
         "part": body["part"],
         "pairs": body["pairs"],
@@ -47,6 +50,25 @@ def card(running: Runtime, report: Report, judge: str, lines: Lines) -> dict[str
         "fingerprint": body["rests_on"]["fingerprints"].get(judge),
         "rests_on": body["rests_on"],
     }
+
+
+def _not_judged(
+    running: Runtime, report: Mapping[str, Any], figures: Mapping[str, Any]
+) -> str | None:
+    """Say that nothing is known of a judge on these pairs, and what changes that; else None."""
+    if figures["failure_share"]["n"] or not report["pairs"]:
+        return None
+    judge, dataset = figures["judge"], report["dataset"]
+    asked = running.registry.judges.get(judge)
+    if asked is None or is_recorded(asked.spec):
+        return f"{judge} has no score of these pairs: import rows that carry its scores"
+    command = ["tribunal", "batch", dataset, "--judges", judge]
+    if report["part"] is not None:
+        command += ["--part", report["part"]]
+    return (
+        f"{judge}, as it is configured now, has not judged these pairs: no score of it is stored. "
+        f"`{shlex.join(command)}` has them judged; then ask for the card again"
+    )
 
 
 def _figures(body: Mapping[str, Any], judge: str) -> Mapping[str, Any]:

@@ -138,7 +138,7 @@ def test_a_wrong_setting_is_named(
     assert "secret" not in result.stderr
 
 
-@pytest.mark.parametrize("verb", [["serve", "--port", "0"], ["worker"], ["report", "x"]])
+@pytest.mark.parametrize("verb", [["serve", "--port", "0"], ["worker"], ["plan", "x"]])
 def test_a_wrong_judge_is_named_before_anything_starts(folder: Path, verb: list[str]) -> None:
     (folder / "tribunal.toml").write_text("[judges.small]\nkind = 'openai'\nmodle = 'x'\n")
     result = runner.invoke(app, verb)

@@ -147,3 +147,18 @@ def test_a_refusal_names_each_fault_once(environment: Path) -> None:
     ended = tribunal("certify", "x", "--target-agreement", "2", "--ties", "odd")
     refused(ended, 1, "target_agreement", "ties")
     assert ended.stderr.count("target_agreement") == ended.stderr.count("ties") == 1
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["report", "x"], ["leaderboard", "x"], ["leaderboards", "list"], ["export", "x"]],
+)
+def test_a_verb_that_only_reads_makes_no_database(environment: Path, verb: list[str]) -> None:
+    refused(tribunal(*verb), 1, f"there is no database {environment}/cli.db", "DATABASE_URL")
+    assert not (environment / "cli.db").exists()
+
+
+def test_what_is_not_found_is_said_with_the_database(environment: Path) -> None:
+    place = f"looked into {environment}/cli.db"
+    refused(tribunal("certify", "x"), 1, "404", "'x'", f"{place}, which was just made (DATABASE")
+    refused(tribunal("report", "x"), 1, "404", "'x'", f"{place} (DATABASE_URL")

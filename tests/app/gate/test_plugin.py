@@ -108,3 +108,62 @@ def test_another_reaction_is_bad_usage(gates: pytest.Pytester) -> None:
     result = run(gates, "--tribunal-not-enough-evidence", "shrug")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "fail or skip, not 'shrug'" in result.stderr.str()
+
+
+FAULTS = """
+def test_unknown(assert_preferred):
+    assert_preferred({"a": "x"}, {"a": "y"}, calibration="cal_none")
+
+def test_no_question(assert_preferred):
+    assert_preferred({"a": "x"}, {"a": "y"})
+
+def test_no_file(assert_preferred):
+    assert_preferred("none.json", {"a": "y"}, cascade="default")
+"""
+
+
+def test_what_keeps_a_gate_from_an_answer_is_one_line(
+    gates: pytest.Pytester, service_with_certificate: Certified
+) -> None:
+    gates.makepyfile(FAULTS)
+    result = run(gates)
+    result.assert_outcomes(failed=3)
+    place = service_with_certificate.database_url.removeprefix("sqlite:///")
+    result.stdout.fnmatch_lines(
+        [
+            "*_ test_unknown _*",
+            "assert_preferred: 404: there is no calibration 'cal_none'; looked into "
+            f"{place} (DATABASE_URL names another database, *",
+            "*_ test_no_question _*",
+            "assert_preferred: give calibration, *",
+            "*_ test_no_file _*",
+            "assert_preferred: new (none.json): No such file or directory",
+            "*short test summary info*",
+        ],
+        consecutive=True,
+    )
+
+
+def test_a_database_that_was_not_there_is_called_empty(
+    gates: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
+    gates.makepyfile(FAULTS)
+    result = run(gates, "-k", "unknown")
+    result.stdout.fnmatch_lines([f"*looked into {tmp_path}/other.db, which was not there *"])
+
+
+def test_pairs_that_the_certificate_knows_are_shown(
+    gates: pytest.Pytester, service_with_certificate: Certified
+) -> None:
+    gates.makepyfile(
+        "from tests.app.gate.capitals import bad, good\n"
+        "def test_it(assert_preferred):\n"
+        "    new, old = good(40, start=180), bad(40, start=180)\n"
+        f"    assert_preferred(new, old, calibration={service_with_certificate.calibration!r})\n"
+    )
+    result = run(gates, "--junitxml", "junit.xml")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*test_it: passed: *(20 calibration pairs left out)*"])
+    found = [one.attrib for one in ET.parse(gates.path / "junit.xml").iter("property")]
+    assert {"name": "tribunal.calibration_pairs", "value": "20"} in found

@@ -51,3 +51,38 @@ def test_a_question_that_makes_no_sense_is_bad_usage(files: Path, given: list[st
     result = CliRunner().invoke(app, ["gate", "good.json", "bad.json", *given])
     assert result.exit_code == 2
     assert result.stderr.startswith("tribunal: ")
+
+
+def test_pairs_that_the_certificate_knows_are_no_evidence(
+    folder: Path, service_with_certificate: Certified
+) -> None:
+    (folder / "good.json").write_text(json.dumps(rows(good(40, start=0), "alder")))
+    (folder / "bad.json").write_text(json.dumps(rows(bad(40, start=0), "birch")))
+    given = ["--calibration", service_with_certificate.calibration]
+    result = CliRunner().invoke(app, ["gate", "good.json", "bad.json", *given, "--json"])
+    assert (result.exit_code, json.loads(result.stdout)["calibration_pairs"]) == (3, 40)
+    shown = CliRunner(env={"TRIBUNAL_OUTPUT": "table"})
+    result = shown.invoke(app, ["gate", "good.json", "bad.json", *given])
+    assert "40 of 40 pairs are left out" in result.output
+
+
+def test_another_folder_is_named_and_left_as_it_is(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
+    given = ["gate", "good.json", "bad.json", "--calibration", "cal_x"]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 1
+    assert f"there is no database {tmp_path}/other.db" in result.stderr
+    assert "DATABASE_URL" in result.stderr
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_an_unknown_certificate_is_said_with_the_database(
+    files: Path, service_with_certificate: Certified
+) -> None:
+    given = ["gate", "good.json", "bad.json", "--calibration", "cal_x"]
+    result = CliRunner().invoke(app, given)
+    place = service_with_certificate.database_url.removeprefix("sqlite:///")
+    assert result.exit_code == 1
+    assert f"there is no calibration 'cal_x'; looked into {place} (DATABASE_URL" in result.stderr

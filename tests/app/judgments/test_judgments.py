@@ -122,6 +122,22 @@ def _delete_scores() -> Any:
     return delete(ScoreRow)
 
 
+async def test_pairs_that_the_certificate_was_made_from_are_counted_either_way_round(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = labelled_rows(200)
+    await upload(client, "rivers", rows)
+    certificate = await certify(client, "rivers", target_agreement=0.8)
+    known = [without_labels(row) for row in rows[:3]]
+    fresh = {**known[2], "id": "fresh", "prompt": "Which river is the shortest of all of them?"}
+    pairs = [known[0], swapped(known[1]), fresh]
+    under = await judge(client, pairs, calibration=certificate["id"])
+    assert under["calibration_pairs"] == 2
+    assert (await judge(client, pairs, cascade={"judges": ["cheap", "dear"]}))[
+        "calibration_pairs"
+    ] == 0
+
+
 async def test_verdicts_under_a_certificate_follow_its_thresholds(
     client: httpx.AsyncClient,
 ) -> None:

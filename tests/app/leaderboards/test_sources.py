@@ -78,6 +78,19 @@ async def test_certified_only_leaves_out_the_pairs_of_the_certificate(
     assert (whole["calibration_pair"], alone["calibration_pair"]) == (0, 3)
     assert whole["rests_on"]["known_to_certificate"] == 3
     assert alone["pairs"] < whole["pairs"]
+    # of the three, p2 is abstained
+    assert whole["rests_on"]["calibration_pairs"] == whole["pairs"] - alone["pairs"] == 2
+    assert alone["rests_on"]["calibration_pairs"] == 0
+    assert whole["warnings"][0].startswith("2 of these verdicts are on pairs that the certificate")
+    assert alone["warnings"][0].startswith("3 pairs that the certificate knows are left out")
+
+
+async def test_a_board_of_other_pairs_needs_no_such_note(
+    hand: httpx.AsyncClient, service: FastAPI
+) -> None:
+    made = await rank(hand, source="judge:cheap", method="win_rate")
+    assert "calibration_pairs" not in made["rests_on"]
+    assert not any("certificate knows" in text for text in made["warnings"])
 
 
 async def set_status(service: FastAPI, certificate: str, status: str) -> None:

@@ -95,3 +95,33 @@ async def test_a_revoked_certificate_promises_no_preference(client: httpx.AsyncC
 async def test_no_batch_has_no_preferences(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/batches/batch_x/preferences")).status_code == 404
     assert (await client.get("/v1/batches/batch_x/preferences/card")).status_code == 404
+
+
+async def test_pairs_that_the_certificate_knows_are_left_out_or_marked(
+    client: httpx.AsyncClient,
+) -> None:
+    certificate, of_others = await _certified(client)
+    batch = await _batch(client, calibration=certificate["id"])
+    assert batch["calibration_pairs"] == 200
+    path = f"/v1/batches/{batch['id']}/preferences"
+    results = (await client.get(f"/v1/batches/{batch['id']}/results")).text.splitlines()
+    accepted = sum(json.loads(line)["status"] == "accepted" for line in results)
+    trusted = [json.loads(line) for line in (await client.get(path)).text.splitlines()]
+    card = (await client.get(f"{path}/card")).json()
+    known = card["left_out"]["calibration pairs"]
+    assert known == accepted - of_others["request_counts"]["accepted"] > 0
+    assert card["rows"] == len(trusted) == accepted - known
+    assert {(row["promise"], row["calibration_pair"]) for row in trusted} == {("certified", False)}
+    assert (card["calibration_pairs"], card["rows_on_calibration_pairs"]) == (200, 0)
+    assert f"Left out: {known} on pairs that the certificate knows" in card["summary"]
+
+    asked = {"promise": "any"}
+    every = [json.loads(one) for one in (await client.get(path, params=asked)).text.splitlines()]
+    card = (await client.get(f"{path}/card", params=asked)).json()
+    assert card["rows"] == len(every) == accepted
+    assert (card["left_out"]["calibration pairs"], card["rows_on_calibration_pairs"]) == (0, known)
+    assert f"{known} of the rows are on pairs that the certificate knows" in card["summary"]
+    marked = [row for row in every if row["calibration_pair"]]
+    assert len(marked) == known
+    assert {row["promise"] for row in marked} == {"none"}
+    assert {row["pair"] for row in marked}.isdisjoint(row["pair"] for row in trusted)

@@ -10,6 +10,7 @@ import pytest
 from app.main import create_app
 from app.reports.health import LINES, health_card, outcome_of
 from app.settings import Settings
+from tests.app.batches.test_batches import wait_for
 from tests.app.hand_made import upload
 from tests.app.reports.worlds import faulty_judges
 from tests.conftest import client_of
@@ -192,3 +193,23 @@ def test_without_lines_nothing_is_passed() -> None:
     lines = dict.fromkeys((line.name for line in LINES), None)
     made = health_card({"judge": "x"}, lines)
     assert (made["outcome"], made["lines"]) == ("not_enough_evidence", [])
+
+
+async def test_a_judge_that_was_never_asked_is_said_to_be_so(world: httpx.AsyncClient) -> None:
+    asked = {"judge": "student", "part": "test:0.5:0"}
+    made = await card(world, **asked)
+    assert made["not_judged"].startswith("student, as it is configured now, has not judged these")
+    assert "`tribunal batch world --judges student --part test:0.5:0`" in made["not_judged"]
+    page = (await world.get(HEALTH, params={**ASKED, **asked, "format": "html"})).text
+    assert "tribunal batch world --judges student --part test:0.5:0" in page
+
+    batch = {"dataset": "world", "cascade": {"judges": ["student"]}}
+    created = await world.post("/v1/batches", json=batch)
+    await wait_for(world, created.json()["id"])
+    assert (await card(world, **asked))["not_judged"] is None
+
+
+async def test_a_judge_with_scores_has_no_such_line(world: httpx.AsyncClient) -> None:
+    assert (await card(world))["not_judged"] is None
+    page = (await world.get(HEALTH, params={**ASKED, "format": "html"})).text
+    assert "has not judged" not in page
