@@ -5,7 +5,7 @@ JSON in them holds no NaN and no infinity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -100,36 +100,26 @@ async def _copy(connection: AsyncConnection, table: str, columns: Columns, rows:
         raise DBAPIError(f"COPY {table}", None, error) from error
 
 
-def _values(dialect: Dialect, columns: Columns, rows: Rows) -> Iterator[tuple[Any, ...]]:
+def _values(dialect: Dialect, columns: Columns, rows: Rows) -> Iterable[tuple[Any, ...]]:
+    # column by column: most need nothing, and a row is then no more than its tuple
+    by_column = zip(*[row.values() for row in rows], strict=True)
     bound = [
-        (place, to)
-        for place, column in enumerate(columns)
-        if (to := _binder(dialect, column)) is not None
+        _bound(dialect, column, values) for column, values in zip(columns, by_column, strict=True)
     ]
-    for row in rows:
-        values = list(row.values())
-        for place, to in bound:
-            if values[place] is not None:
-                values[place] = to(values[place])
-        yield tuple(values)
+    return zip(*bound, strict=True)
 
 
-def _binder(dialect: Dialect, column: ColumnClause[Any]) -> Callable[[Any], Any] | None:
-    if isinstance(column.type, JsonText):
-        return to_json_quickly
-    found = column.type.dialect_impl(dialect).bind_processor(dialect)
-    if found is None or not isinstance(column.type, UtcTime):
-        return found
-    # rows that are stored together were mostly made at one moment
-    last: tuple[Any, Any] = (None, None)
-
-    def bind(value: Any) -> Any:
-        nonlocal last
-        if value is not last[0]:
-            last = (value, found(value))
-        return last[1]
-
-    return bind
+def _bound(dialect: Dialect, column: ColumnClause[Any], values: Sequence[Any]) -> Sequence[Any]:
+    to: Callable[[Any], Any] | None = to_json_quickly
+    if not isinstance(column.type, JsonText):
+        to = column.type.dialect_impl(dialect).bind_processor(dialect)
+    if to is None:
+        return values
+    if isinstance(column.type, UtcTime):
+        # rows that are stored together were mostly made at one moment
+        moments = {value: to(value) for value in {*values} - {None}}
+        return [moments.get(value) for value in values]
+    return [None if value is None else to(value) for value in values]
 
 
 def _names(columns: Columns) -> str:

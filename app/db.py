@@ -26,6 +26,7 @@ from app.finishing import to_the_end
 
 _BUSY_TIMEOUT_MS = 30_000
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode_quickly = msgspec.json.Encoder().encode
 
 
 def to_json(value: Any) -> str:
@@ -43,7 +44,7 @@ def to_json_quickly(value: Any) -> str:
     if not value:
         return to_json(value)
     try:
-        text = msgspec.json.encode(value).decode()
+        text = _encode_quickly(value).decode()
     except (UnicodeEncodeError, TypeError):
         return to_json(value)
     return text if text.isascii() else to_json(value)

@@ -7,11 +7,12 @@ content. A recorded judge (or a jury of them) answers from the scores that came 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, cast
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,6 +28,7 @@ from judges.types import Pair, Score
 
 _CHUNK: Final = 5_000
 _FEW: Final = 32
+_TOKENS: Final = ("prompt", "cached", "completion")
 _SCORES: Final = cast(Table, ScoreRow.__table__)
 _REPLACED: Final = ", ".join(
     # a pair whose first attempt failed has cost both attempts
@@ -46,8 +48,7 @@ def is_recorded(spec: JudgeSpec) -> bool:
     return spec.kind in ("recorded", "jury")
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreKey:
+class ScoreKey(NamedTuple):
     """Under which key a judge's score of a pair is stored, and whether mirrored."""
 
     content_hash: str
@@ -159,36 +160,31 @@ async def store_scores(
         payer: The shard they were obtained for: when it is taken up again they are its own.
     """
     rows = {}
+    batch_seq, shard = (payer.batch_seq, payer.shard) if payer else (None, None)
     for key, score in scores:
         kept = score.mirrored() if key.is_mirrored else score
         rows[key.content_hash, kept.fingerprint] = {
             "content_hash": key.content_hash,
             **score_values(kept),
-            "batch_seq": payer.batch_seq if payer else None,
-            "shard": payer.shard if payer else None,
+            "batch_seq": batch_seq,
+            "shard": shard,
             "created_at": moment,
         }
     # always in one order: two transactions that store the same scores must not wait for each other
     await merge_rows(session, _SCORES, [rows[key] for key in sorted(rows)], _ON_CONFLICT)
-    _count(score for _, score in scores)
+    _count([score for _, score in scores])
 
 
-def _count(scores: Iterable[Score]) -> None:
-    outcomes: Counter[tuple[str, str]] = Counter()
-    tokens: Counter[tuple[str, str]] = Counter()
-    cost: defaultdict[str, float] = defaultdict(float)
+def _count(scores: Sequence[Score]) -> None:
+    by_judge: defaultdict[str, list[Score]] = defaultdict(list)
     for score in scores:
-        judge, usage = score.judge, score.usage
-        outcomes[judge, score.failure.kind.value if score.failure else "ok"] += 1
-        tokens[judge, "prompt"] += usage.prompt
-        tokens[judge, "cached"] += usage.cached
-        tokens[judge, "completion"] += usage.completion
-        cost[judge] += score.cost_usd or 0.0
-    for (judge, outcome), count in outcomes.items():
-        metrics.scores_total.labels(judge=judge, outcome=outcome).inc(count)
-    for (judge, kind), count in tokens.items():
-        if count:
-            metrics.tokens_total.labels(judge=judge, kind=kind).inc(count)
-    for judge, usd in cost.items():
-        if usd:
+        by_judge[score.judge].append(score)
+    for judge, some in by_judge.items():
+        outcomes = Counter([one.failure.kind.value if one.failure else "ok" for one in some])
+        for outcome, count in outcomes.items():
+            metrics.scores_total.labels(judge=judge, outcome=outcome).inc(count)
+        for kind in _TOKENS:
+            if tokens := sum(map(attrgetter(f"usage.{kind}"), some)):
+                metrics.tokens_total.labels(judge=judge, kind=kind).inc(tokens)
+        if usd := sum([one.cost_usd or 0.0 for one in some]):
             metrics.cost_usd_total.labels(judge=judge).inc(usd)

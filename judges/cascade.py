@@ -16,8 +16,8 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
 
 from calibration.confidence import TieRule
 from calibration.opinion import is_accepted, opinion
@@ -43,8 +43,7 @@ class Tier:
     threshold: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TierOutcome:
+class TierOutcome(NamedTuple):
     """What one judge that was asked contributed to a verdict.
 
     `label` and `confidence` are None where it failed or had no preference.
@@ -57,8 +56,7 @@ class TierOutcome:
     accepted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CascadeVerdict:
+class CascadeVerdict(NamedTuple):
     """The cascade's answer to one pair.
 
     Attributes:
@@ -89,8 +87,7 @@ class CascadeVerdict:
     @property
     def mirror(self) -> CascadeVerdict:
         """The verdict on the same pair with its two responses swapped."""
-        return replace(
-            self,
+        return self._replace(
             label=None if self.label is None else swap_label(self.label),
             tiers=tuple(_mirrored(tier) for tier in self.tiers),
             fresh=tuple(score.mirrored() for score in self.fresh),
@@ -247,4 +244,4 @@ def _is_cut_off(score: Score) -> bool:
 
 def _mirrored(tier: TierOutcome) -> TierOutcome:
     label = None if tier.label is None else swap_label(tier.label)
-    return replace(tier, score=tier.score.mirrored(), label=label)
+    return tier._replace(score=tier.score.mirrored(), label=label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Row
 
@@ -12,8 +12,7 @@ from judges.types import Label
 _NOTHING: Final[dict[str, Any]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class PairKey:
+class PairKey(NamedTuple):
     """A pair without its texts; the three hashes are None for a battle, which has none."""
 
     seq: int

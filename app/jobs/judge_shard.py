@@ -19,7 +19,7 @@ from app.jobs.score_keeper import ScoreKeeper
 from app.jobs.storing import store_patiently
 from app.judgments import queries as verdicts
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
-from app.judgments.service import promise_of, verdict_row
+from app.judgments.service import promise_of, seq_of, verdict_row
 from app.models import Shard
 from app.reports.batch_reports import keep_if_completed
 from app.runtime import Runtime
@@ -124,8 +124,8 @@ class _Task:
 
     async def complete(self, items: Sequence[Item]) -> None:
         """Store verdicts, what scores are left, and the completion; a database may be away."""
-        shown = [self._shown(key, pair) for key, pair in items]
-        rows = [self._row(key, body) for (key, _), body in zip(items, shown, strict=True)]
+        shown = self._shown(items)
+        rows = self._rows(items, shown)
         counts = self.counts(shown)
         await store_patiently(
             self.running, self.shard, self.worker, lambda: self._store(rows, counts)
@@ -148,21 +148,30 @@ class _Task:
             self.keeper.put_back(scores)
             raise
 
-    def _shown(self, key: PairKey, pair: Pair) -> dict[str, Any]:
-        judged = self.judged.get(key.seq)
-        promise = promise_of(self.work.authority, None)
-        if judged is None:
-            return _not_admitted(pair, self.work, promise)
-        return show(judged, self.work.authority, promise)
+    def _shown(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        authority = self.work.authority
+        promise = promise_of(authority, None)
+        return [
+            _not_admitted(pair, self.work, promise)
+            if (judged := self.judged.get(key.seq)) is None
+            else show(judged, authority, promise)
+            for key, pair in items
+        ]
 
-    def _row(self, key: PairKey, body: dict[str, Any]) -> dict[str, Any]:
-        return {
-            **verdict_row(self.running, self.work.authority, key.content_hash or "", body),
-            "dataset_seq": self.work.dataset.seq,
-            "pair_seq": key.seq,
-            "batch_seq": self.work.batch.seq,
-            "position": key.position,
-        }
+    def _rows(self, items: Sequence[Item], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        certificate_seq, moment = seq_of(self.work.authority), self.running.now()
+        dataset_seq, batch_seq = self.work.dataset.seq, self.work.batch.seq
+        rows = []
+        for (key, _), body in zip(items, shown, strict=True):
+            place = {
+                "dataset_seq": dataset_seq,
+                "pair_seq": key.seq,
+                "batch_seq": batch_seq,
+                "position": key.position,
+            }
+            content_hash = key.content_hash or ""
+            rows.append(verdict_row(body, content_hash, certificate_seq, moment, place))
+        return rows
 
 
 def _subjects(items: Sequence[Item]) -> list[Subject]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from app import metrics
 from app.identifiers import printable
@@ -29,14 +29,13 @@ from judges.types import FailureKind, JudgeFailure, Pair, Score
 _WITHOUT_A_SCORE: Final = (FailureKind.DEADLINE, FailureKind.NOT_RECORDED)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """A pair to judge, its content hashes, and what decides its slice."""
 
     pair: Pair
     content_hash: str
     swapped_hash: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
     @classmethod
     def of(cls, pair: Pair, metadata: Mapping[str, Any]) -> Subject:
@@ -44,8 +43,7 @@ class Subject:
         return cls(pair, pair.content_hash, pair.swapped().content_hash, metadata)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A pair, its verdict, and the scores that it had to be judged with, with their keys.
 
     `fresh` are to be stored; `obtained` are those and what an earlier attempt at the same work

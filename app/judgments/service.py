@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,6 +29,7 @@ from app.score_store import is_recorded, store_scores
 from judges.registry import DEFAULT_CASCADE, Registry
 
 Rows = list[dict[str, Any]]
+_NOWHERE: Final = dict.fromkeys(("dataset_seq", "pair_seq", "batch_seq", "position"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,9 @@ def _rows(
     promise = promise_of(authority, suspended)
     shown = [show(one, authority, promise) for one in judged]
     count_verdicts(shown)
+    certificate_seq, moment = seq_of(authority), running.now()
     rows = [
-        verdict_row(running, authority, one.subject.content_hash, body)
+        verdict_row(body, one.subject.content_hash, certificate_seq, moment)
         for one, body in zip(judged, shown, strict=True)
     ]
     return rows, shown
@@ -115,22 +118,28 @@ def promise_of(authority: Authority, suspended: str | None) -> str:
     return "suspended" if suspended else "certified"
 
 
+def seq_of(authority: Authority) -> int | None:
+    """Return the number of the certificate on whose word pairs are judged, if there is one."""
+    return authority.certificate.seq if authority.certificate else None
+
+
 def verdict_row(
-    running: Runtime, authority: Authority, content_hash: str, body: dict[str, Any]
+    body: dict[str, Any],
+    content_hash: str,
+    certificate_seq: int | None,
+    moment: datetime,
+    place: Mapping[str, int] = _NOWHERE,
 ) -> dict[str, Any]:
-    """Return a verdict as the table holds it, belonging to no dataset and no batch."""
+    """Return a verdict as the table holds it; `place` is its pair's in a dataset and a batch."""
     return {
         "pair_id": body["id"],
         "content_hash": content_hash,
-        "dataset_seq": None,
-        "pair_seq": None,
-        "certificate_seq": authority.certificate.seq if authority.certificate else None,
-        "batch_seq": None,
-        "position": None,
+        "certificate_seq": certificate_seq,
+        **place,
         "status": body["status"],
         "promise": body["promise"],
         "body": body,
-        "created_at": running.now(),
+        "created_at": moment,
     }
 
 

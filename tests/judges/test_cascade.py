@@ -237,7 +237,7 @@ async def test_a_stream_judges_every_pair_once() -> None:
     tiers = tiers_of(0.6, 0.9, thresholds=(0.8, 0.8))
     verdicts = await collect(numbered(100), tiers, concurrency=7)
     assert sorted(int(verdict.id) for verdict in verdicts) == list(range(100))
-    assert all(verdict == replace(verdicts[0], id=verdict.id) for verdict in verdicts)
+    assert all(verdict == verdicts[0]._replace(id=verdict.id) for verdict in verdicts)
 
 
 async def test_a_stream_reads_from_an_asynchronous_source_no_faster_than_it_is_read() -> None:
