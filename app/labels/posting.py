@@ -32,8 +32,7 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
     """
     known = await _datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
-    seqs = await _pair_seqs(session, known, posted)
-    _check(posted, known, await _unknown(session, posted, known), seqs)
+    seqs = await _places(session, posted, known)
     new = [
         NewLabel(
             seqs[known[label.dataset].seq, label.pair],
@@ -48,6 +47,25 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
     for dataset in {dataset.seq: dataset for dataset in known.values()}.values():
         await datasets.refresh_label_counts(session, dataset)
     return changes
+
+
+async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> None:
+    """Refuse what `post` would refuse.
+
+    Raises:
+        NotFound: as `post`.
+        Unprocessable: as `post`.
+    """
+    await _places(session, posted, await _datasets(session, {label.dataset for label in posted}))
+
+
+async def _places(
+    session: AsyncSession, posted: Sequence[LabelIn], known: dict[str, Dataset]
+) -> dict[tuple[int, str], int]:
+    """Return the `pair_seq` of each pair that is labelled, by dataset and id."""
+    seqs = await _pair_seqs(session, known, posted)
+    _check(posted, known, await _unknown(session, posted, known), seqs)
+    return seqs
 
 
 async def label_page(
@@ -129,7 +147,11 @@ def _check(
     if errors:
         # as everywhere: a dataset that is not there is not found, whatever else is wrong
         refused = Unprocessable if all(_is_of_a_pair(e) for e in errors) else NotFound
-        raise refused(named(errors, most=1), errors=errors[:_MOST_FAULTS])
+        raise refused(
+            named(errors, most=1),
+            errors=errors[:_MOST_FAULTS],
+            extra={"error_count": len(errors)},
+        )
 
 
 def _is_of_a_pair(error: dict[str, Any]) -> bool:
