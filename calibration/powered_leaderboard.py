@@ -51,8 +51,7 @@ class PoweredRow:
         n_predicted: Number of its pairs.
         wins: How many of these the predictions give it.
         losses: How many they give to the other.
-        ties: How many are tied.
-        abstained: How many have no prediction.
+        ties: How many are tied; those that are none of the three have no prediction.
     """
 
     model: str
@@ -67,7 +66,6 @@ class PoweredRow:
     wins: int
     losses: int
     ties: int
-    abstained: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +269,6 @@ def _rows(predicted: Comparisons, rated: _Rated, rates: _Rated) -> tuple[Powered
             int(record.wins[model]),
             int(record.n[model] - record.wins[model] - record.ties[model]),
             int(record.ties[model]),
-            int(asked[model] - record.n[model]),
         )
         for model in np.argsort(rank, kind="stable").tolist()
     )
