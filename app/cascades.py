@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets import service as datasets
 from app.errors import Unprocessable
+from app.identifiers import shown
 from app.models import Dataset
+from app.nearest import hint
 from judges.base import Judge
 from judges.recorded import RecordedJudge
 from judges.registry import Registry
@@ -22,10 +24,8 @@ def judge_names(registry: Registry, cascade: str | Sequence[str]) -> tuple[str, 
     """
     if isinstance(cascade, str):
         if cascade not in registry.cascades:
-            known = ", ".join(sorted(registry.cascades))
-            raise Unprocessable.field(
-                ["cascade"], f"there is no cascade {cascade!r}; configured: {known}"
-            )
+            meant = hint(cascade, sorted(registry.cascades), see="tribunal doctor")
+            raise Unprocessable.field(["cascade"], f"there is no cascade {shown(cascade)}{meant}")
         return tuple(registry.cascades[cascade])
     names = tuple(cascade)
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -43,6 +43,18 @@ def configured_judges(registry: Registry, cascade: str) -> list[Judge]:
     return [registry.resolve(name) for name in judge_names(registry, cascade)]
 
 
+def unknown_judge(name: str, known: Iterable[str], where: str) -> str:
+    """Say that a judge is neither configured nor recorded `where`, and which may have been meant.
+
+    Args:
+        name: The name that no judge has.
+        known: The names there are, the likelier ones first.
+        where: Where it was looked for, beside the configuration.
+    """
+    meant = hint(name, known, see="tribunal doctor")
+    return f"{shown(name)} is neither configured nor recorded {where}{meant}"
+
+
 async def judges_for(
     session: AsyncSession, registry: Registry, dataset: Dataset, names: Sequence[str]
 ) -> list[Judge]:
@@ -57,17 +69,19 @@ async def judges_for(
     return [
         registry.judges[name]
         if name in registry.judges
-        else await _recorded_judge(session, dataset, name)
+        else await _recorded_judge(session, registry, dataset, name)
         for name in names
     ]
 
 
-async def _recorded_judge(session: AsyncSession, dataset: Dataset, name: str) -> Judge:
+async def _recorded_judge(
+    session: AsyncSession, registry: Registry, dataset: Dataset, name: str
+) -> Judge:
     loc = ["cascade", "judges"]
     if name not in dataset.recorded_judges:
-        known = ", ".join(dataset.recorded_judges[:20]) or "none"
+        where = f"in {shown(dataset.name)}"
         raise Unprocessable.field(
-            loc, f"{name!r} is neither configured nor recorded in {dataset.name!r} ({known})"
+            loc, unknown_judge(name, [*dataset.recorded_judges, *registry.judges], where)
         )
     fingerprints = await datasets.recorded_fingerprints(session, dataset, name)
     if len(fingerprints) > 1:

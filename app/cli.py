@@ -50,7 +50,9 @@ def certify(
     dataset: DatasetOrResume = None,
     cascade: Cascade = None,
     judges: Judges = None,
-    target_agreement: Annotated[float | None, typer.Option(help="default: 0.85")] = None,
+    target_agreement: Annotated[
+        float | None, typer.Option(help="a share between 0 and 1; default: 0.85")
+    ] = None,
     failure_probability: Annotated[float | None, typer.Option(help="default: 0.1")] = None,
     method: Annotated[str | None, typer.Option(help="default: auto")] = None,
     label_rule: Annotated[
@@ -99,7 +101,9 @@ def plan(
     dataset: DatasetArgument,
     cascade: Cascade = None,
     judges: Judges = None,
-    target_agreements: Annotated[str, typer.Option(help="by commas")] = "0.8,0.85,0.9",
+    target_agreements: Annotated[
+        str, typer.Option(help="shares between 0 and 1, by commas")
+    ] = "0.8,0.85,0.9",
     failure_probability: float = 0.1,
     part: PartOption = None,
     server: Server = None,

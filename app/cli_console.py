@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -18,6 +18,7 @@ EXIT_FAILED_ROWS: Final = 4
 EXIT_INTERRUPTED: Final = 130
 MOST_REASONS: Final = 20
 _PIPE_WIDTH: Final = 110
+_MOST_SPANS: Final = 20
 
 _OUTPUT: Final = "TRIBUNAL_OUTPUT"
 
@@ -76,8 +77,12 @@ def fail(
         if not _is_said(error, message):
             named = ".".join(str(part) for part in error.get("loc", []))
             typer.echo(f"  {named}: {error.get('msg')}" if named else f"  {error}", err=True)
-    for line in rejections(details or {}):
+    for line in rejections(details or {}, message):
         typer.echo(f"  {line}", err=True)
+    if formats := (details or {}).get("known_formats"):
+        typer.echo("known formats, by their fields:", err=True)
+        for name, fields in formats.items():
+            typer.echo(f"  {name}: {fields}", err=True)
     raise typer.Exit(status)
 
 
@@ -89,9 +94,42 @@ def _is_said(error: Mapping[str, Any], message: str) -> bool:
     )
 
 
-def rejections(body: Mapping[str, Any]) -> list[str]:
-    """Return the first rows that an import rejected with their reasons, and how many more were."""
+def rejections(body: Mapping[str, Any], said_before: str = "") -> list[str]:
+    """Return the first reasons for which an import rejected rows, and how many more rows it did.
+
+    Of a reason that was said before only the places are left to say.
+    """
     rejected = body.get("rejected") or []
-    lines = [f"line {row['line']}: {row['reason']}" for row in rejected[:MOST_REASONS]]
-    more = body.get("rejected_count", len(rejected)) - len(lines)
+    rows_of: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rejected:
+        rows_of.setdefault(row["reason"], []).append(row)
+    said = list(rows_of.items())[:MOST_REASONS]
+    lines = [
+        _places(rows) + ("" if reason in said_before else f": {reason}") for reason, rows in said
+    ]
+    more = body.get("rejected_count", len(rejected)) - sum(len(rows) for _, rows in said)
     return [*lines, f"and {more} more"] if more > 0 else lines
+
+
+def _places(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return where the rows of one reason stand, by file."""
+    by_file: dict[str, list[int]] = {}
+    for row in rows:
+        by_file.setdefault(row.get("file") or "", []).append(row["line"])
+    return "; ".join(
+        f"{_lines(numbers)} of {file}" if file else _lines(numbers)
+        for file, numbers in by_file.items()
+    )
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    """Return the numbers of lines, those that follow each other as one span."""
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    said = [f"{first}-{last}" if last > first else str(first) for first, last in spans]
+    more = f" and {len(said) - _MOST_SPANS} more places" if len(said) > _MOST_SPANS else ""
+    return f"line{'s' * (said != [str(numbers[0])])} {', '.join(said[:_MOST_SPANS])}{more}"

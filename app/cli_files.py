@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
@@ -17,6 +17,19 @@ from app.cli_console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail,
 from app.cli_opening import Key, Server, open_tribunal
 from app.client import Tribunal
 from app.client_bodies import DatasetBody
+
+# spelt out, so that help needs none of what reads and writes them
+_READ: Final = (
+    "auto (tells it by the fields), canonical, alpaca_eval, alpaca_eval_outputs, mt_bench, "
+    "arena_hard, lmarena_55k, lmarena_140k, reward_bench, judge_bench, battles (evalica, "
+    "arena_rank), openai_batch, selective_evaluation, cje, label_studio or argilla"
+)
+_WRITTEN: Final = (
+    "canonical (NDJSON, with all that is stored), csv or parquet (the same as a table); for other "
+    "tools alpaca_eval, mt_bench, arena_hard, reward_bench, evalica, arena_rank, cje; tasks for "
+    "people label_studio, argilla, and what these are set up with label_studio_config, "
+    "argilla_settings; requests for verdicts openai_batch"
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +48,7 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
     name: Annotated[
         str | None, typer.Option(help="name of the dataset; default: the first file's")
     ] = None,
-    dialect: Annotated[str, typer.Option("--format", help="a row format; auto detects")] = "auto",
+    dialect: Annotated[str, typer.Option("--format", help=_READ)] = "auto",
     strict: Annotated[bool, typer.Option(help="refuse all if one line is bad")] = False,
     server: Server = None,
     key: Key = None,
@@ -86,9 +99,7 @@ def export(  # noqa: PLR0913  # a verb's options are its parameters
     dataset: Annotated[
         str | None, typer.Argument(help="id or name of a dataset; none with --trusted")
     ] = None,
-    format_: Annotated[
-        str, typer.Option("--format", help="canonical, csv, parquet, label_studio, ...")
-    ] = "canonical",
+    format_: Annotated[str, typer.Option("--format", metavar="NAME", help=_WRITTEN)] = "canonical",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="default: standard output")
     ] = None,

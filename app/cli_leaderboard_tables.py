@@ -46,15 +46,18 @@ def _scale(coefficient: Body) -> str:
 def _rows(console: Console, rows: Sequence[Body]) -> None:
     has_silence = any(row.get("unresolved") for row in rows)
     has_labels = any("labelled" in row for row in rows)
+    has_votes = any(_pairs(row) != row["pairs"] for row in rows)
+    votes = ["comparisons"] if has_votes else []
     more = [*(["labelled"] if has_labels else []), *(["no verdict"] if has_silence else [])]
-    table = table_of("model", "rank", "rating", "win rate", "pairs", "w/l/t", *more)
+    table = table_of("model", "rank", "rating", "win rate", "pairs", *votes, "w/l/t", *more)
     for row in rows:
         cells = [
             escape(row["model"]),
             row.get("rank_text") or str(row["rank"]),
             estimate(row["rating"]),
             estimate(row["win_rate"]),
-            str(row["pairs"]),
+            str(_pairs(row)),
+            *([str(row["pairs"])] if has_votes else []),
             f"{number(row['wins'])}/{number(row['losses'])}/{number(row['ties'])}",
         ]
         if has_labels:
@@ -63,6 +66,12 @@ def _rows(console: Console, rows: Sequence[Body]) -> None:
             cells.append(f"{row['unresolved']} ({percent(row['unresolved_share'])})")
         table.add_row(*cells)
     console.print(table)
+
+
+def _pairs(row: Body) -> int:
+    """How many pairs a row is of; stored rows of earlier versions count comparisons alone."""
+    pairs: int = row.get("distinct_pairs", row["pairs"])
+    return pairs
 
 
 def _ground(body: Body) -> str:

@@ -50,8 +50,7 @@ def certificate(console: Console, body: Body) -> None:
         f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}"
     )
     if is_certified:
-        lowest = _percent(found["agreement_lower_bound"])
-        console.print(f"{tested}: {figures}, lower bound {lowest}")
+        console.print(f"{tested}: {figures}, {_lower_bound(body)}")
     elif found["answered"]:
         console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
@@ -70,6 +69,23 @@ def certificate(console: Console, body: Body) -> None:
             f"  {escape(name)}at {part['target_agreement']:g}: {part['status']}, coverage "
             f"{_percent(part['calibration']['coverage'])}"
         )
+
+
+def _lower_bound(body: Body) -> str:
+    """Say the one-sided bound on the agreement with the confidence that it has by itself."""
+    found = body["calibration"]
+    parts = [
+        part["calibration"]
+        for part in body.get("certificates", [])
+        if part["status"] == "certified" and part["slice"] is not None
+    ]
+    lowest = found["agreement_lower_bound"]
+    # of slices the lowest bound is shown, which is that of one of them
+    levels = [part["level"] for part in parts if part["agreement_lower_bound"] == lowest]
+    level = max(levels, default=found["level"])
+    if body["method"] == "stagewise":
+        level = body["failure_probability"]  # of all judges together; each has one of its own
+    return f"{100 * (1 - level):.4g}% lower bound {_percent(lowest)}"
 
 
 def _left_out(console: Console, found: Body) -> None:

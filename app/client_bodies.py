@@ -299,7 +299,8 @@ class ModelRow(TypedDict):
     rank_low: int
     rank_high: int
     rank_text: str
-    pairs: int
+    pairs: int  # comparisons: with votes "each", one a vote
+    distinct_pairs: int
     wins: float
     losses: float
     ties: float

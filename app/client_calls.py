@@ -19,7 +19,14 @@ from app.client_bodies import (
     ReportBody,
     VerdictBody,
 )
-from app.client_listed_bodies import CascadeBody, JudgeBody, LabelBody, LabelsBody, PairBody
+from app.client_listed_bodies import (
+    CascadeBody,
+    CheckedBody,
+    JudgeBody,
+    LabelBody,
+    LabelsBody,
+    PairBody,
+)
 from app.client_requests import (
     BatchRequest,
     CanariesRequest,
@@ -190,6 +197,11 @@ def delete_dataset(dataset: str, *, force: bool = False) -> Call[None]:
 def add_labels(labels: Sequence[Label]) -> Call[LabelsBody]:
     """Store what people said of pairs, all or nothing."""
     return Call("POST", "/v1/labels", body={"labels": list(labels)}, takes_key=True)
+
+
+def check_labels(labels: Sequence[Label]) -> Call[CheckedBody]:
+    """Refuse what `add_labels` would refuse; nothing is stored."""
+    return Call("POST", "/v1/labels/check", body={"labels": list(labels)}, is_repeatable=True)
 
 
 def labels(

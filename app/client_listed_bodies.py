@@ -13,6 +13,12 @@ class LabelsBody(TypedDict):
     unchanged: int
 
 
+class CheckedBody(TypedDict):
+    """How many labels were looked at; none was stored."""
+
+    checked: int
+
+
 class LabelBody(TypedDict):
     """What one person said of a pair."""
 

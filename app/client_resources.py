@@ -21,6 +21,7 @@ class Labels(Resource[ModeT]):
     """What people said of pairs."""
 
     create = Verb(calls.add_labels)
+    check = Verb(calls.check_labels)
     list = Listing(calls.labels)
 
 

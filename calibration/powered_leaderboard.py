@@ -6,7 +6,7 @@ where their rank sets come from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ class PoweredRow:
         n_predicted: Number of its pairs.
         wins: How many of these the predictions give it.
         losses: How many they give to the other.
-        ties: How many are tied or abstained.
+        ties: How many are tied; those that are none of the three have no prediction.
     """
 
     model: str
@@ -250,8 +250,9 @@ def _strengths(
 
 
 def _rows(predicted: Comparisons, rated: _Rated, rates: _Rated) -> tuple[PoweredRow, ...]:
-    filled = replace(predicted, score=np.nan_to_num(predicted.score, nan=0.5))
-    record, value = count_records(filled), np.array([_place(one) for one in rated.rating])
+    value = np.array([_place(one) for one in rated.rating])
+    asked = count_records(predicted).n
+    record = count_records(predicted.take(~np.isnan(predicted.score)))
     rank, sets = ranks(value), rated.sets
     shares = strength_shares(value).tolist() if rated.strengths is not None else None
     return tuple(
@@ -264,7 +265,7 @@ def _rows(predicted: Comparisons, rated: _Rated, rates: _Rated) -> tuple[Powered
             int(rank[model]),
             int(sets.low[model]),
             int(sets.high[model]),
-            int(record.n[model]),
+            int(asked[model]),
             int(record.wins[model]),
             int(record.n[model] - record.wins[model] - record.ties[model]),
             int(record.ties[model]),

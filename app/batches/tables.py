@@ -143,21 +143,21 @@ async def _authority(
     cascade = request.cascade or DEFAULT_CASCADE
     given = cascade if isinstance(cascade, str) else cascade.judges
     names = cascades.judge_names(registry, given)
-    judges = [registry.judges.get(name) or _recorded(name, first) for name in names]
+    judges = [registry.judges.get(name) or _recorded(registry, name, first) for name in names]
     declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
     return await authority_of(session, registry, None, judges, declared)
 
 
-def _recorded(name: str, first: Sequence[ParsedRow]) -> Judge:
+def _recorded(registry: Registry, name: str, first: Sequence[ParsedRow]) -> Judge:
     """A judge that is not configured is the one that the first rows record."""
     scores = [row.recorded[name] for row in first if name in row.recorded]
     fingerprints = {score.fingerprint for score in scores if score.failure is None}
-    if not scores or len(fingerprints) > 1:
-        what = (
-            f"is recorded with {len(fingerprints)} different models or prompts"
-            if scores
-            else "is neither configured nor recorded"
-        )
+    if not scores:
+        known = dict.fromkeys([*registry.judges, *(one for row in first for one in row.recorded)])
+        message = cascades.unknown_judge(name, known, "in the first rows")
+        raise Unprocessable.field(["cascade"], message)
+    if len(fingerprints) > 1:
+        what = f"is recorded with {len(fingerprints)} different models or prompts"
         raise Unprocessable.field(["cascade"], f"{name!r} {what} in the first rows")
     return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
 

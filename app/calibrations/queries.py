@@ -14,11 +14,18 @@ from app.pagination import fetch_page
 
 UNFINISHED = ("pending", "running")
 _CHUNK = 5_000
+_MOST_IDS = 1_000
 
 
 async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Certificate]:
     """Return one certificate more than the page holds."""
     return await fetch_page(session, select(Certificate), Certificate, limit, after)
+
+
+async def newest_ids(session: AsyncSession) -> Sequence[str]:
+    """Return the ids of the certificates that were made last."""
+    query = select(Certificate.id).order_by(Certificate.seq.desc()).limit(_MOST_IDS)
+    return (await session.scalars(query)).all()
 
 
 async def unfinished(session: AsyncSession) -> Sequence[Certificate]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.parts import Part
 
@@ -15,8 +15,16 @@ Method = Literal[
 SliceRule = Literal["joint", "each", "common"]
 LabelRule = Literal["majority", "random_annotator"]
 Ties = Literal["exclude", "error", "half", "class"]
+
+
+def _no_percentage(value: object) -> object:
+    if isinstance(value, int | float) and 1 < value < 100:
+        raise ValueError(f"is a share between 0 and 1: for {value:g} % write {value / 100:g}")
+    return value
+
+
 # nearer to 0 or 1 nothing would be left of the other side after rounding to 12 decimals
-Share = Annotated[float, Field(ge=1e-9, le=1 - 1e-9)]
+Share = Annotated[float, BeforeValidator(_no_percentage), Field(ge=1e-9, le=1 - 1e-9)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 

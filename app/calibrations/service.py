@@ -23,8 +23,10 @@ from app.calibrations.schemas import CalibrationIn
 from app.cascades import judges_of_certificate
 from app.datasets import service as datasets
 from app.errors import Conflict, NotFound, TribunalError, Unprocessable
+from app.identifiers import shown
 from app.lookup import by_public_id
 from app.models import Certificate, new_id
+from app.nearest import ALIKE_IDS, hint
 from app.runtime import Runtime
 from calibration.errors import CalibrationError
 from judges.prompt_hash import prompt_hash
@@ -67,7 +69,10 @@ async def require(session: AsyncSession, certificate_id: str) -> Certificate:
     """
     certificate = await by_public_id(session, Certificate, certificate_id)
     if certificate is None:
-        raise NotFound(f"there is no calibration {certificate_id!r}")
+        known = await queries.newest_ids(session)
+        see = "GET /v1/calibrations" if known else "tribunal certify"
+        meant = hint(certificate_id, known, see=see, alike=ALIKE_IDS)
+        raise NotFound(f"there is no calibration {shown(certificate_id)}{meant}")
     return certificate
 
 

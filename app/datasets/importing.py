@@ -75,7 +75,7 @@ async def import_dataset(
 
 def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
     """Refuse the upload where nothing can be kept, or not everything and it is strict."""
-    extra = {
+    extra: dict[str, Any] = {
         "rejected": reader.rejected,
         "rejected_count": reader.rejected_count,
         "unmatched": reader.unmatched,
@@ -85,11 +85,14 @@ def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
         raise Unprocessable(f"{reader.rejected_count} rows were rejected (strict)", extra=extra)
     if accepted:
         return
-    if reader.dialect is None and reader.rejected_count:
-        detail = f"no row has the fields of a known format ({known_formats()})"
-    else:
-        detail = "no row was accepted" if reader.rejected_count else "the body holds no row"
-    raise Unprocessable(detail, extra=extra)
+    if not reader.rejected_count:
+        raise Unprocessable("the body holds no row", extra=extra)
+    if reader.dialect is None:
+        extra["known_formats"] = known_formats()
+    first = reader.rejected[0]
+    raise Unprocessable(
+        f"no row was accepted; line {first['line']}: {first['reason']}", extra=extra
+    )
 
 
 @dataclass(frozen=True, slots=True)

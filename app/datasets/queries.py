@@ -27,6 +27,7 @@ from app.models import Dataset, PairRow
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
 SCAN_CHUNK = 10_000
+_MOST_NAMES = 1_000
 _FEW = 10_000  # so many rows are objects at once, of however many
 
 # rows go in and out without becoming objects, and JSON that is text already stays text
@@ -83,6 +84,12 @@ async def lock(session: AsyncSession, dataset_seqs: Iterable[int]) -> None:
         .with_for_update(key_share=True)
     )
     await session.execute(query)
+
+
+async def newest_names(session: AsyncSession) -> Sequence[str]:
+    """Return the names of the datasets that were imported last."""
+    query = select(Dataset.name).order_by(Dataset.seq.desc()).limit(_MOST_NAMES)
+    return (await session.scalars(query)).all()
 
 
 def all_datasets() -> Select[Any]:

@@ -24,6 +24,10 @@ from app.identifiers import shown
 
 MOST_REASONS: Final = 1_000
 _MOST_WARNINGS: Final = 100
+_ONLY_VOTES: Final = (
+    "is a label, and no row of the upload is a pair: labels of a dataset that is there are added "
+    "by `tribunal label DATASET FILE` (POST /v1/labels)"
+)
 
 
 @dataclass(slots=True)
@@ -166,8 +170,9 @@ def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
         for vote in canonical_votes.votes_of(piece.row)
     ]
     if not staging.add_votes(str(piece.row["id"]), votes):
+        reason = f"no pair has the id {shown(piece.row['id'])}" if staging.rows else _ONLY_VOTES
         reader.unmatched += 1
-        reader.reject(piece.line, f"no pair has the id {shown(piece.row['id'])}", piece.file_name)
+        reader.reject(piece.line, reason, piece.file_name)
 
 
 def _has_vote_rows(reader: Reader) -> bool:
@@ -195,7 +200,8 @@ def _detect(row: Mapping[str, Any]) -> Dialect:
         names = ", ".join(dialect.name for dialect in found)
         raise _in_query("dialect", f"the fields fit several formats ({names}); choose one")
     if not found:
-        raise RowInvalid("the fields are those of no known format")
+        fields = ", ".join(shown(name) for name in row) or "none"
+        raise RowInvalid(f"the fields are those of no known format: {fields}")
     return found[0]
 
 

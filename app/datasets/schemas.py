@@ -51,7 +51,12 @@ class ExportQuery(BaseModel):
     """How a dataset is written."""
 
     model_config = ConfigDict(extra="forbid")
-    format: str = Field("canonical", max_length=64, description="canonical, csv, parquet, ...")
+    format: str = Field(
+        "canonical",
+        max_length=64,
+        description="canonical, csv, parquet, a format of another tool, or label_studio_config "
+        "and argilla_settings; an unknown one is refused with all names",
+    )
     seed: int = Field(
         0, ge=0, lt=2**63, description="draws which answer is shown first; written beside it"
     )

@@ -24,6 +24,7 @@ from app.datasets.pair_rows import judged_from_row, pair_from_row
 from app.errors import NotFound
 from app.identifiers import is_name, shown
 from app.models import Dataset
+from app.nearest import hint
 from app.pagination import fetch_page
 from app.parts import Part, membership
 from app.scores import score_from_row
@@ -47,8 +48,15 @@ async def find_dataset(
     """
     dataset = await queries.dataset_by_ref(session, ref) if is_name(ref) else None
     if dataset is None:
-        raise NotFound.field(loc[1:], f"there is no dataset {shown(ref)}", place=loc[0])
+        raise NotFound.field(loc[1:], await unknown_dataset(session, ref), place=loc[0])
     return dataset
+
+
+async def unknown_dataset(session: AsyncSession, ref: str) -> str:
+    """Say that no dataset has this id or name, and which one may have been meant."""
+    names = await queries.newest_names(session)
+    see = "GET /v1/datasets" if names else "tribunal import FILE"
+    return f"there is no dataset {shown(ref)}{hint(ref, names, see=see)}"
 
 
 async def pair_keys(

@@ -34,7 +34,7 @@ MEDIA_TYPES: Final = {
     "parquet": PARQUET,
 }
 ENDINGS: Final = {"lines": "jsonl", "array": "json", "csv": "csv", "parquet": "parquet"}
-_SETTINGS: Final = ("label_studio_config", "argilla_settings")
+SETTINGS: Final = ("label_studio_config", "argilla_settings")
 _CHUNK: Final = 500
 _PIECE: Final = 2**20
 
@@ -72,7 +72,7 @@ def writer_of(name: str) -> Writer:
     """
     writer = WRITERS.get(name)
     if writer is None:
-        known = ", ".join((*WRITERS, *_SETTINGS))
+        known = ", ".join((*WRITERS, *SETTINGS))
         raise Unprocessable.field(["format"], f"{shown(name)} is none of {known}", place="query")
     if writer.form == "parquet" and find_spec("pyarrow") is None:
         raise NotAcceptable("Parquet needs pyarrow: install tribunal-judge[arrow]")

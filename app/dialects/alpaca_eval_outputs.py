@@ -14,6 +14,7 @@ from app.dialects.reasons import RowInvalid
 from app.identifiers import shown
 
 FIELDS: Final = ("instruction", "output")
+_HOW: Final = "tribunal import a.json b.json"
 _READ: Final = frozenset({*FIELDS, "generator", "input"})
 
 
@@ -35,7 +36,22 @@ def _generator(piece: Piece) -> str:
     return piece.row.get("generator") or piece.file
 
 
+def _of_one_model(pieces: Sequence[Piece]) -> str:
+    """Say why answers to one instruction, all of one generator, make no pair."""
+    if len(pieces) == 1:
+        return f"no other model answers this instruction: give the files of two models ({_HOW})"
+    files = " and ".join(dict.fromkeys(piece.file_name for piece in pieces if piece.file_name))
+    return (
+        f"all answers to this instruction ({files or 'several'}) are of the same generator, "
+        f"{shown(_generator(pieces[0]))}: give the files of two models ({_HOW})"
+    )
+
+
 def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]:
+    generators = {_generator(piece) for piece in pieces}
+    if len(generators) == 1 and "" not in generators:
+        yield from (Fault(piece, _of_one_model(pieces)) for piece in pieces)
+        return
     named, faults = by_name(
         [piece for piece in pieces if _generator(piece)], _generator, "an answer of"
     )

@@ -201,6 +201,6 @@ def candidates(row: Mapping[str, Any]) -> list[Dialect]:
     return [dialect for dialect in DIALECTS.values() if dialect.matches(row)]
 
 
-def known_formats() -> str:
-    """Return every format with its fields, for a message."""
-    return "; ".join(f"{dialect.name}: {dialect.fields}" for dialect in DIALECTS.values())
+def known_formats() -> dict[str, str]:
+    """Return what every format is known by, by its name, for a message."""
+    return {dialect.name: dialect.fields for dialect in DIALECTS.values()}

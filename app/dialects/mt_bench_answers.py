@@ -85,7 +85,7 @@ def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]
 def _judged(verdict: Piece, question: Piece, answers: Mapping[str, Piece]) -> Outcome:
     row = mt_bench.convert(verdict.row, verdict.line)
     names = (row["model_a"], row["model_b"])
-    missing = [name for name in names if name not in answers]
+    missing = [name for name in names if not isinstance(name, str) or name not in answers]
     if missing:
         return Fault(verdict, f"no answer of {', '.join(map(shown, missing))} to its question")
     made = _pair(

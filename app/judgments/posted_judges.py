@@ -33,10 +33,11 @@ def judges_of(registry: Registry, request: JudgmentsIn) -> list[Judge]:
 def _refuse_unknown(registry: Registry, names: Sequence[str], pairs: Sequence[PairIn]) -> None:
     for name in names:
         if name not in registry.judges and not any(name in pair.judges for pair in pairs):
-            raise Unprocessable.field(
-                ["cascade", "judges"],
-                f"{name!r} is neither configured nor recorded with any of the pairs",
+            known = dict.fromkeys(
+                [*registry.judges, *(one for pair in pairs for one in pair.judges)]
             )
+            message = cascades.unknown_judge(name, known, "with any of the pairs")
+            raise Unprocessable.field(["cascade", "judges"], message)
 
 
 def _recorded(name: str, pairs: Sequence[PairIn]) -> Judge:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -32,8 +32,7 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
     """
     known = await _datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
-    seqs = await _pair_seqs(session, known, posted)
-    _check(posted, known, seqs)
+    seqs = await _places(session, posted, known)
     new = [
         NewLabel(
             seqs[known[label.dataset].seq, label.pair],
@@ -48,6 +47,25 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
     for dataset in {dataset.seq: dataset for dataset in known.values()}.values():
         await datasets.refresh_label_counts(session, dataset)
     return changes
+
+
+async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> None:
+    """Refuse what `post` would refuse.
+
+    Raises:
+        NotFound: as `post`.
+        Unprocessable: as `post`.
+    """
+    await _places(session, posted, await _datasets(session, {label.dataset for label in posted}))
+
+
+async def _places(
+    session: AsyncSession, posted: Sequence[LabelIn], known: dict[str, Dataset]
+) -> dict[tuple[int, str], int]:
+    """Return the `pair_seq` of each pair that is labelled, by dataset and id."""
+    seqs = await _pair_seqs(session, known, posted)
+    _check(posted, known, await _unknown(session, posted, known), seqs)
+    return seqs
 
 
 async def label_page(
@@ -90,6 +108,15 @@ async def _datasets(session: AsyncSession, refs: set[str]) -> dict[str, Dataset]
     return found
 
 
+async def _unknown(
+    session: AsyncSession, posted: Sequence[LabelIn], known: Mapping[str, Dataset]
+) -> dict[str, str]:
+    """Say of each unknown dataset that it is one; there are no more than are told."""
+    refs = dict.fromkeys(label.dataset for label in posted if label.dataset not in known)
+    some = list(refs)[:_MOST_FAULTS]
+    return {ref: await datasets.unknown_dataset(session, ref) for ref in some}
+
+
 async def _pair_seqs(
     session: AsyncSession, known: dict[str, Dataset], posted: Sequence[LabelIn]
 ) -> dict[tuple[int, str], int]:
@@ -102,13 +129,16 @@ async def _pair_seqs(
 
 
 def _check(
-    posted: Sequence[LabelIn], known: dict[str, Dataset], seqs: dict[tuple[int, str], int]
+    posted: Sequence[LabelIn],
+    known: Mapping[str, Dataset],
+    unknown: Mapping[str, str],
+    seqs: Mapping[tuple[int, str], int],
 ) -> None:
     errors: list[dict[str, Any]] = []
     for index, label in enumerate(posted):
         dataset = known.get(label.dataset)
         if dataset is None:
-            fault = ("dataset", f"there is no dataset {shown(label.dataset)}")
+            fault = ("dataset", unknown.get(label.dataset, ""))
         elif (dataset.seq, label.pair) not in seqs:
             fault = ("pair", f"the dataset has no pair {shown(label.pair)}")
         else:
@@ -117,7 +147,11 @@ def _check(
     if errors:
         # as everywhere: a dataset that is not there is not found, whatever else is wrong
         refused = Unprocessable if all(_is_of_a_pair(e) for e in errors) else NotFound
-        raise refused(named(errors, most=1), errors=errors[:_MOST_FAULTS])
+        raise refused(
+            named(errors, most=1),
+            errors=errors[:_MOST_FAULTS],
+            extra={"error_count": len(errors)},
+        )
 
 
 def _is_of_a_pair(error: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.idempotency import IdempotentRoute
 from app.labels import posting
-from app.labels.schemas import LabelsIn, LabelsOut
+from app.labels.schemas import CheckedOut, LabelsIn, LabelsOut
 from app.pagination import Limit, Page
 from app.responses import TextsResponse
 from app.runtime import Running
@@ -24,6 +24,14 @@ async def create(body: LabelsIn, running: Running) -> LabelsOut:
     return LabelsOut(
         accepted=len(body.labels), replaced=changes.replaced, unchanged=changes.unchanged
     )
+
+
+@router.post("/check")
+async def check(body: LabelsIn, running: Running) -> CheckedOut:
+    """Refuse what posting these labels would refuse; nothing is stored either way."""
+    async with running.db.read() as session:
+        await posting.check(session, body.labels)
+    return CheckedOut(checked=len(body.labels))
 
 
 @router.get("", response_model=Page)

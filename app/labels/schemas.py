@@ -42,3 +42,9 @@ class LabelsOut(BaseModel):
     accepted: int = Field(description="labels that stand now, those that stood before included")
     replaced: int = Field(description="earlier labels of the same annotators, kept in history")
     unchanged: int = Field(description="labels that repeat what their annotator said before")
+
+
+class CheckedOut(BaseModel):
+    """Labels that could be posted as they are."""
+
+    checked: int = Field(description="labels that were looked at; none was stored")

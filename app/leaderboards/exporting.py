@@ -10,7 +10,7 @@ from typing import Any, Final
 Body = Mapping[str, Any]
 
 _PLAIN: Final = (
-    "rank", "rank_low", "rank_high", "rank_text", "model", "strength", "pairs", "wins", "losses",
+    "rank", "rank_low", "rank_high", "rank_text", "model", "strength", "pairs", "distinct_pairs", "wins", "losses",
     "ties", "asked", "abstained", "failed", "missing", "abstained_share", "labelled",
 )  # fmt: skip
 _ESTIMATES: Final = ("rating", "win_rate", "human_only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,12 +81,15 @@ def ordinal(number: int) -> str:
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
 
 
-def row_of(rating: ModelRating, silence: Silence, *, has_baseline: bool) -> dict[str, Any]:
-    """Return the row of a rating from comparisons."""
+def row_of(
+    rating: ModelRating, silence: Silence, distinct: Mapping[str, int], *, has_baseline: bool
+) -> dict[str, Any]:
+    """Return the row of a rating from comparisons, which are of so many `distinct` pairs."""
     bounds = None if has_baseline else _bounds(rating, silence.unresolved(rating.model))
     return {
         **_place(rating),
         "pairs": rating.n,
+        "distinct_pairs": distinct[rating.model],
         "wins": rating.wins,
         "losses": rating.losses,
         "ties": rating.ties,
@@ -100,6 +104,7 @@ def powered_row_of(row: PoweredRow, silence: Silence) -> dict[str, Any]:
         **_place(row),
         "human_only": None if row.human_only is None else asdict(row.human_only),
         "pairs": row.n_predicted,
+        "distinct_pairs": row.n_predicted,
         "labelled": row.rating.n,
         "wins": row.wins,
         "losses": row.losses,

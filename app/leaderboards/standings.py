@@ -13,7 +13,7 @@ from app.leaderboards.gathering import Inputs
 from app.leaderboards.powered import powered_standings
 from app.leaderboards.rows import Silence, row_of
 from app.leaderboards.schemas import LeaderboardIn
-from app.leaderboards.table import BoolArray, Table
+from app.leaderboards.table import BoolArray, IntArray, Table
 from app.slices import slice_names
 from calibration.bradley_terry import DisconnectedComparisons
 from calibration.comparisons import Comparisons
@@ -21,6 +21,9 @@ from calibration.criteria import Criterion, rank_by_criteria
 from calibration.elo import EloOptions
 from calibration.errors import CalibrationError
 from calibration.ranking import Leaderboard, RankingOptions, rank_models
+
+# comparisons and the pair that each is of
+_Compared = tuple[Comparisons, IntArray]
 
 
 def standings(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
@@ -85,14 +88,15 @@ def _by_one(table: Table, members: BoolArray) -> dict[str, Any]:
         table.bootstrap.take(rows),
         None if covariates is None else covariates.take(rows),
     )
-    return _shown(table, members, board, [comparisons])
+    return _shown(table, members, board, [(comparisons, rows)])
 
 
 def _by_criteria(table: Table, members: BoolArray) -> dict[str, Any]:
     weights = table.request.weights
-    criteria = []
+    criteria, compared = [], []
     for name, outcomes in table.inputs.outcomes.items():
         comparisons, rows = table.comparisons(outcomes, members)
+        compared.append((comparisons, rows))
         criteria.append(Criterion(name, weights[name], comparisons, table.bootstrap.take(rows)))
     found = rank_by_criteria(criteria, _options(table.request))
     total = sum(weights.values())
@@ -101,21 +105,21 @@ def _by_criteria(table: Table, members: BoolArray) -> dict[str, Any]:
             "criterion": one.name,
             "weight": one.weight / total,
             "comparisons": board.n_comparisons,
-            "rows": _rows(table, members, board),
+            "rows": _rows(table, members, board, [own]),
         }
-        for one, board in zip(criteria, found.criteria, strict=True)
+        for one, own, board in zip(criteria, compared, found.criteria, strict=True)
     ]
-    shown = _shown(table, members, found.combined, [one.comparisons for one in criteria])
+    shown = _shown(table, members, found.combined, compared)
     return {**shown, "by_criterion": by_criterion}
 
 
 def _shown(
-    table: Table, members: BoolArray, board: Leaderboard, comparisons: Sequence[Comparisons]
+    table: Table, members: BoolArray, board: Leaderboard, compared: Sequence[_Compared]
 ) -> dict[str, Any]:
     log_tie = board.log_tie
-    links = [connected(one) for one in comparisons]
+    links = [connected(comparisons) for comparisons, _ in compared]
     return {
-        "rows": _rows(table, members, board),
+        "rows": _rows(table, members, board, compared),
         **rankable(board.rows, board.intervals, table.request.confidence_level),
         "components": links[0].components,
         "log_tie": log_tie if log_tie is not None and np.isfinite(log_tie) else None,
@@ -137,10 +141,12 @@ def _undefined(board: Leaderboard) -> list[str]:
     ]
 
 
-def _rows(table: Table, members: BoolArray, board: Leaderboard) -> list[dict[str, Any]]:
-    silence = Silence.of(table, members)
+def _rows(
+    table: Table, members: BoolArray, board: Leaderboard, compared: Sequence[_Compared]
+) -> list[dict[str, Any]]:
+    silence, distinct = Silence.of(table, members), table.distinct_pairs(compared)
     has_baseline = table.request.baseline is not None
-    return [row_of(rating, silence, has_baseline=has_baseline) for rating in board.rows]
+    return [row_of(rating, silence, distinct, has_baseline=has_baseline) for rating in board.rows]
 
 
 def _options(request: LeaderboardIn) -> RankingOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,6 +16,7 @@ from app.leaderboards.gathering import Inputs
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
+from calibration.records import with_baseline
 from calibration.resampling import ClusterBootstrap
 
 BoolArray = npt.NDArray[np.bool_]
@@ -115,6 +117,16 @@ class Table:
             "comparisons": comparisons,
             **{reason: reasons[reason] for reason in REASONS},
         }
+
+    def distinct_pairs(self, compared: Iterable[tuple[Comparisons, IntArray]]) -> Counter[str]:
+        """Count by model the pairs that its comparisons are of, however many each pair gave."""
+        is_compared = np.zeros(len(self.reason), dtype=np.bool_)
+        for comparisons, rows in compared:
+            counts = with_baseline(comparisons, self.request.baseline)
+            if self.request.ties == "exclude":
+                counts = counts & ~comparisons.is_tie
+            is_compared[rows[counts]] = True
+        return self.by_model(is_compared)
 
     def by_model(self, members: BoolArray) -> Counter[str]:
         """Count some pairs by the models in them."""

@@ -9,6 +9,7 @@ from typing import Any
 from app.errors import NotFound
 from app.identifiers import shown
 from app.models import Report
+from app.nearest import hint
 from app.reports import service
 from app.reports.health import health_card
 from app.reports.health_lines import Lines
@@ -77,4 +78,6 @@ def _figures(body: Mapping[str, Any], judge: str) -> Mapping[str, Any]:
         if one["judge"] == judge and "reliability" in one:
             found: Mapping[str, Any] = one
             return found
-    raise NotFound(f"report {body['id']} has no card of a judge {shown(judge)}")
+    known = [one["judge"] for one in body.get("judges", ())]
+    meant = hint(judge, known, see=f"GET /v1/reports/{body['id']}")
+    raise NotFound(f"report {body['id']} has no card of a judge {shown(judge)}{meant}")

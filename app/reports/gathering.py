@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import label_sets, slices
 from app.calibrations.known_pairs import KnownPairs
 from app.calibrations.sample import known_groups
+from app.cascades import unknown_judge
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.errors import Unprocessable
@@ -92,7 +93,7 @@ def _wanted(
     names = dict.fromkeys(_split(asked, known)) if asked else known
     for name in names:
         if name not in known:
-            message = f"{shown(name)} is neither configured nor recorded in {shown(dataset.name)}"
+            message = unknown_judge(name, known, f"in {shown(dataset.name)}")
             raise Unprocessable(
                 f"judges: {message}", errors=[{"loc": ["query", "judges"], "msg": message}]
             )

@@ -14,7 +14,7 @@ WORDS: Final = {
     "pass": "passed", "fail": "failed", "not_enough_evidence": "not enough evidence",
 }  # fmt: skip
 # of a plot, in its own units
-_WIDTH, _HEIGHT, _LEFT, _TOP = 300.0, 190.0, 38.0, 8.0
+_WIDTH, _HEIGHT, _LEFT, _TOP = 300.0, 190.0, 46.0, 8.0
 _INNER_WIDTH, _INNER_HEIGHT = _WIDTH - _LEFT - 8, _HEIGHT - _TOP - 30
 # of the little picture of a line and an interval
 _STRIP = 150.0
@@ -48,9 +48,13 @@ class Axis(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """Points with axes; `diagonal` is drawn where both axes mean the same."""
+    """Points with axes; `diagonal` is drawn where both axes mean the same.
+
+    `labels` name what is across and what is up; `meaning` says how to read the whole.
+    """
 
     name: str
+    meaning: str
     across: Axis
     up: Axis
     points: list[Point]
@@ -116,8 +120,10 @@ def _reliability(found: Figures) -> Plot:
     bins = [one for one in found["bins"] if one["n"]]
     first = 0.0 if any(one["low"] < 0.5 for one in bins) else 0.5
     plot = Plot(
-        "Reliability", Axis(first, 1.0), Axis(0.0, 1.0), [], ("confidence", "agreement"), None
-    )
+        "Reliability", "On the dashed line the judge agrees as often as it is confident.",
+        Axis(first, 1.0), Axis(0.0, 1.0), [],
+        ("confidence of the judge", "share that agrees with people"), None,
+    )  # fmt: skip
     ends = (plot.x(first), plot.y(first), plot.x(1.0), plot.y(1.0))
     points = [_point(plot, one["mean_confidence"], one["accuracy"]) for one in bins]
     return plot._replace(points=points, diagonal=ends)
@@ -129,8 +135,9 @@ def _risk(found: Figures) -> Plot:
     highest = max([0.0, *(one["risk"]["value"] for one in points)])
     top = next(end for end in (0.1, 0.2, 0.4, 0.8, 1.0) if end >= min(1.0, 1.3 * highest))
     plot = Plot(
-        "Risk and coverage", Axis(0.0, 1.0), Axis(0.0, top), [],
-        ("coverage", "disagreement"), None,
+        "Risk and coverage", "If only its most confident verdicts were given.",
+        Axis(0.0, 1.0), Axis(0.0, top), [],
+        ("share of pairs answered (coverage)", "share that disagrees with people"), None,
     )  # fmt: skip
     return plot._replace(points=[_point(plot, one["coverage"], one["risk"]) for one in points])
 

@@ -113,9 +113,32 @@ def test_strict_says_which_lines_it_refuses(folder: Path) -> None:
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
     assert "23 rows were rejected" in lines[0]
+    (reason,) = lines[1:]
+    assert reason.startswith("  lines 4-26: not JSON: ")
+    assert "lines 4-26: not JSON" in run("import", "bad.jsonl", status=4)
+
+
+def test_reasons_for_which_rows_were_rejected_are_cut_off_and_counted(folder: Path) -> None:
+    faulty = b"".join(b'{"prompt": %d}\n' % number for number in range(23))
+    (folder / "bad.jsonl").write_bytes(ndjson(labelled_rows(3)) + faulty)
+    lines = runner.invoke(app, ["import", "bad.jsonl", "--strict"]).stderr.splitlines()
     assert [line.split(":")[0] for line in lines[1:21]] == [f"  line {n}" for n in range(4, 24)]
     assert lines[21:] == ["  and 3 more"]
-    assert "and 3 more" in run("import", "bad.jsonl", status=4)
+
+
+def test_what_is_wrong_with_a_file_comes_before_the_formats_there_are(folder: Path) -> None:
+    (folder / "odd.jsonl").write_text('{"question": "?", "answer": "!"}\n')
+    lines = runner.invoke(app, ["import", "odd.jsonl"]).stderr.splitlines()
+    assert "no known format: 'question', 'answer'" in lines[0]
+    assert "known formats, by their fields:" in lines[1:3]
+    assert "  reward_bench: prompt, chosen, rejected" in lines
+
+
+def test_a_file_of_labels_alone_is_sent_to_the_verb_that_adds_them(folder: Path) -> None:
+    (folder / "labels.csv").write_text("id,label\np0,a\np1,b\n")
+    result = runner.invoke(app, ["import", "labels.csv", "--name", "rivers"])
+    assert result.exit_code == 1
+    assert "`tribunal label DATASET FILE`" in result.stderr.splitlines()[0]
 
 
 def test_an_address_needs_no_scheme() -> None:

@@ -76,6 +76,35 @@ def test_what_the_service_refuses_is_named_by_its_line_and_nothing_is_stored(
     assert "1 labels before it are stored" in label("bad.csv", status=1)
 
 
+def test_every_faulty_row_is_named_at_once_whatever_is_wrong_with_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ["p0,a,bert", "p99,a,bert", "p1,c,bert", "p2,a", "p3,b,", "p4,tie,bert", "p98,c,bert"]
+    (folder / "bad.csv").write_text("\n".join(["pair,label,annotator", *rows]) + "\n")
+    for at_once in (10_000, 2):
+        monkeypatch.setattr(cli_labels, "_AT_ONCE", at_once)
+        first, *said = label("bad.csv", status=2).splitlines()
+        assert "5 rows are faulty, none of these labels was stored" in first
+        assert [line.split(":")[0].strip() for line in said] == [
+            "line 3", "lines 4, 8", "line 5", "line 6",
+        ]  # fmt: skip
+        assert "no pair 'p99'" in said[0]
+        assert "'c' is not a label" in said[1]
+        assert "3 cells are expected" in said[2]
+        assert "names no annotator" in said[3]
+    assert label("-", text='{"pair": "p0", "label": "a", "annotator": "bert"}')["unchanged"] == 0
+
+
+def test_faulty_rows_are_cut_off_and_counted(folder: Path) -> None:
+    rows = "".join(f"q{number},a,bert\n" for number in range(130))
+    (folder / "bad.csv").write_text("pair,label,annotator\n" + rows)
+    first, *said = label("bad.csv", status=1).splitlines()
+    assert "130 rows are faulty" in first
+    assert [line.split(":")[0].strip() for line in said] == [
+        *(f"line {number}" for number in range(2, 22)), "and 110 more",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -42,6 +42,17 @@ def run_json(*arguments: str) -> dict[str, Any]:
     return body
 
 
+def test_pairs_are_counted_beside_the_votes_on_them() -> None:
+    lines = run("leaderboard", "hand", "--method", "win_rate").splitlines()
+    header = next(line for line in lines if line.startswith("model"))
+    first = next(line for line in lines if line.startswith("z "))
+    assert header.split()[-3:] == ["pairs", "comparisons", "w/l/t"]
+    assert first.split()[-3:] == ["5", "10", "6/1/3"]
+    one_a_pair = run("leaderboard", "hand", "--method", "win_rate", "--votes", "majority")
+    assert "pairs" in one_a_pair
+    assert "comparisons" not in one_a_pair
+
+
 def test_slices_are_shown_to_people() -> None:
     out = run("leaderboard", "hand", "--method", "win_rate", "--group-by", "task")
     blocks = out.split("\nt")

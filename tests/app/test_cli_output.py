@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from rich.console import Console as RichConsole
+from scipy.stats import beta
 from typer.testing import CliRunner
 
+from app import cli_tables
 from app.cli import app
+from app.datasets.writing import SETTINGS
+from app.dialects.detection import ALIASES, AUTO, DIALECTS
+from app.dialects.writers import WRITERS
 from tests.app.processes import ROOT, TRIBUNAL
 from tests.app.rows import labelled_rows, ndjson
 
@@ -88,3 +99,70 @@ def test_completion_is_named_in_the_help() -> None:
     said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).stdout
     assert "--install-completion" in said
     assert "--show-completion" in said
+
+
+def bound_of(certificate: dict[str, Any]) -> tuple[float, str]:
+    """Return the confidence that is shown of a certificate's bound, and the bound."""
+    out = StringIO()
+    cli_tables.certificate(RichConsole(file=out, width=300), certificate)
+    found = re.search(r"([\d.]+)% lower bound ([\d.]+)%", out.getvalue())
+    assert found is not None, out.getvalue()
+    return float(found[1]) / 100, found[2]
+
+
+@pytest.mark.parametrize("method", ["auto", "strongest", "simultaneous"])
+def test_a_bound_is_shown_with_the_confidence_that_it_has(folder: Path, method: str) -> None:
+    certificate = certified("--method", method)
+    confidence, shown = bound_of(certificate)
+    found = certificate["calibration"]
+    wrong, right = found["disagreements"], found["answered"] - found["disagreements"]
+    exact = 1 - beta.ppf(confidence, wrong + 1, right)
+    assert shown == f"{100 * exact:.1f}"
+
+
+def test_of_slices_the_lowest_bound_is_shown_with_its_own_confidence(folder: Path) -> None:
+    certificate = certified("--slices", "task")
+    parts = [part["calibration"] for part in certificate["certificates"]]
+    lowest = min(parts, key=lambda part: float(part["agreement_lower_bound"]))
+    confidence, shown = bound_of(certificate)
+    assert confidence == pytest.approx(1 - lowest["level"], abs=1e-6)
+    assert shown == f"{100 * lowest['agreement_lower_bound']:.1f}"
+
+
+def test_of_a_stagewise_certificate_the_bound_holds_for_all_judges_together(folder: Path) -> None:
+    confidence, _ = bound_of(certified("--method", "stagewise"))
+    assert confidence == 0.9
+
+
+def certified(*options: str) -> dict[str, Any]:
+    Path("many.jsonl").write_bytes(ndjson(labelled_rows(600)))
+    ran = ["--judges", "cheap,dear", "--target-agreement", "0.8", *options, "--json"]
+    assert CliRunner().invoke(app, ["import", "many.jsonl"]).exit_code == 0
+    result = CliRunner().invoke(app, ["certify", "many", *ran])
+    assert result.exit_code == 0, result.output
+    body: dict[str, Any] = json.loads(result.stdout)
+    return body
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "field"),
+    [
+        ("certify", "--target-agreement", "target_agreement"),
+        ("plan", "--target-agreements", "target_agreements.0"),
+    ],
+)
+def test_a_percentage_is_told_to_be_written_as_a_share(verb: str, option: str, field: str) -> None:
+    result = CliRunner().invoke(app, [verb, "rivers", option, "80"])
+    assert result.exit_code == 1
+    assert f"{field}: is a share between 0 and 1: for 80 % write 0.8" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "names"),
+    [("export", (*WRITERS, *SETTINGS)), ("import", (AUTO, *DIALECTS, *ALIASES))],
+)
+def test_help_names_every_format(verb: str, names: Sequence[str]) -> None:
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    (option,) = [one for one in command.params if "--format" in one.opts]
+    said = re.split(r"\W+", option.help)
+    assert [name for name in names if name not in said] == []

@@ -116,7 +116,28 @@ async def test_one_file_of_answers_alone_makes_no_pair(client: httpx.AsyncClient
     files = files_of("alpaca_eval_outputs")
     answer = await send(client, {"first.json": files["first.json"]})
     assert answer.status_code == 422
-    assert "no other row of the upload" in answer.json()["rejected"][0]["reason"]
+    assert "tribunal import a.json b.json" in answer.json()["detail"]
+    assert "no other model answers" in answer.json()["rejected"][0]["reason"]
+
+
+async def test_files_of_one_generator_make_no_pair_and_say_so_once_a_row(
+    client: httpx.AsyncClient,
+) -> None:
+    content = files_of("alpaca_eval_outputs")["first.json"]
+    body = (await send(client, {"first.json": content, "again.json": content})).json()
+    assert "(first.json and again.json) are of the same generator, " in body["detail"]
+    places = [(each["file"], each["line"]) for each in body["rejected"]]
+    assert len(places) == len(set(places)) == body["rejected_count"]
+
+
+async def test_a_verdict_on_a_model_that_is_no_name_is_rejected(client: httpx.AsyncClient) -> None:
+    rows = EXAMPLES["mt_bench"].files
+    name = next(file for file in rows if any("winner" in r or "g1_winner" in r for r in rows[file]))
+    key = next(key for key in ("model_a", "model_1") if key in rows[name][0])
+    bad = {**rows, name: [{**rows[name][0], key: ["m1"]}, *rows[name][1:]]}
+    files = {file: content(file, some) for file, some in bad.items()}
+    body = (await send(client, files)).json()
+    assert [each["reason"] for each in body["rejected"]] == ["no answer of ['m1'] to its question"]
 
 
 async def test_judged_turns_get_the_texts_up_to_them(client: httpx.AsyncClient) -> None:

@@ -151,3 +151,14 @@ async def test_the_list_goes_on_behind_the_last_label_seen(
     assert (first["has_more"], rest["has_more"]) == (True, False)
     mine = (await client.get("/v1/labels", params={"dataset": "other"})).json()["data"]
     assert [each["pair"] for each in mine] == ["p7"]
+
+
+async def test_labels_can_be_checked_without_being_stored(client: httpx.AsyncClient) -> None:
+    await upload(client, [row(0)])
+    good = {"dataset": "set", "pair": "p0", "annotator": "bert", "label": "a"}
+    checked = await client.post("/v1/labels/check", json={"labels": [good]})
+    assert (checked.status_code, checked.json()) == (200, {"checked": 1})
+    refused = await client.post("/v1/labels/check", json={"labels": [good, {**good, "pair": "p9"}]})
+    assert (refused.status_code, refused.json()["error_count"]) == (422, 1)
+    listed = (await client.get("/v1/labels", params={"dataset": "set"})).json()["data"]
+    assert [each["annotator"] for each in listed] == ["ann"]

@@ -34,12 +34,22 @@ async def test_each_vote_is_a_comparison(hand: httpx.AsyncClient) -> None:
     assert [(row["model"], row["rank"]) for row in made["rows"]] == [("z", 1), ("x", 2), ("y", 3)]
     z = made["rows"][0]
     assert (z["pairs"], z["wins"], z["losses"], z["ties"]) == (10, 6, 1, 3)
+    assert z["distinct_pairs"] == 5
+    assert sum(row["distinct_pairs"] for row in made["rows"]) == 2 * made["pairs"]
     assert z["rating"] == z["win_rate"]
     assert set(z["rating"]) == {"value", "low", "high", "confidence_level", "n"}
     assert z["strength"] is None
     assert (made["pairs"], made["comparisons"], made["unlabelled"]) == (7, 15, 1)
     assert made["abstained"] == 0
     assert made["method"] == "win_rate"
+
+
+@pytest.mark.parametrize("asked", [{"ties": "exclude"}, {"baseline": "y"}])
+async def test_distinct_pairs_are_those_that_count(
+    hand: httpx.AsyncClient, asked: dict[str, Any]
+) -> None:
+    made = await rank(hand, method="win_rate", votes="majority", **asked)
+    assert all(row["distinct_pairs"] == row["pairs"] > 0 for row in made["rows"])
 
 
 async def test_bradley_terry_expects_the_points_that_were_won(hand: httpx.AsyncClient) -> None:

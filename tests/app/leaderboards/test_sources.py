@@ -253,6 +253,15 @@ async def test_without_labels_there_is_nothing_to_correct_by(client: httpx.Async
     assert "no pair is labelled" in answer.json()["detail"]
 
 
+async def test_without_any_verdict_there_is_nothing_to_correct(client: httpx.AsyncClient) -> None:
+    rows = [{**row, "judges": {}} for row in comparisons(20)]
+    await upload(client, rows, "hand")
+    body = {"dataset": "hand", "source": "prediction_powered", "judge": "student"}
+    answer = await client.post("/v1/leaderboards", json=body)
+    assert answer.status_code == 422
+    assert "no verdict is known of any of the 20 pairs: judge them" in answer.json()["detail"]
+
+
 async def test_unlabelled_abstentions_make_win_rates_bounds(client: httpx.AsyncClient) -> None:
     rows = comparisons(400)
     for number, row in enumerate(rows):
@@ -266,7 +275,9 @@ async def test_unlabelled_abstentions_make_win_rates_bounds(client: httpx.AsyncC
     assert x["win_rate"]["low"] < 0.75 * 0.75
     assert x["win_rate"]["high"] > 0.75 * 0.75 + 0.25
     assert made["prediction_powered"]["are_abstentions_audited"] is False
-    assert x["failed"] == 100
+    assert (x["failed"], x["unresolved"]) == (100, 100)
+    assert (x["wins"], x["losses"], x["ties"]) == (300, 0, 0)
+    assert by_model(made)["y"]["losses"] == 300
     body = {"dataset": "hand", "source": "prediction_powered"}
     refused = await client.post("/v1/leaderboards", json=body)
     assert refused.status_code == 422

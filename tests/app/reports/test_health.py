@@ -139,6 +139,10 @@ async def test_the_page_stands_alone_and_says_what_the_card_says(
     for outside in ("http://", "https://", "<script", "<link", "@import", "url("):
         assert outside not in page
     assert page.count("<svg") == len(LINES) + 2
+    for axis in ("confidence of the judge", "share that agrees with people",
+                 "share of pairs answered (coverage)", "share that disagrees with people"):  # fmt: skip
+        assert f'text-anchor="middle">{axis}</text>' in page
+    assert "On the dashed line" in page
     for line in made["lines"]:
         assert line["title"].replace("'", "&#39;") in page
     assert made["rests_on"]["label_set_hash"] in page
@@ -160,7 +164,10 @@ async def test_a_judge_of_next_to_nothing_still_has_a_page(client: httpx.AsyncCl
     made = await card(client)
     assert [name for name, found in outcomes(made).items() if found == "fail"] == ["failure_share"]
     assert "agreement" in made["without_data"]
-    assert (await client.get(HEALTH, params={**ASKED, "format": "html"})).status_code == 200
+    page = await client.get(HEALTH, params={**ASKED, "format": "html"})
+    assert page.status_code == 200
+    assert "falls by" not in page.text
+    assert "from unanimous to split votes is not known" in page.text
 
 
 async def test_the_configuration_may_set_lines(tmp_path: Path) -> None:
