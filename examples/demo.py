@@ -18,15 +18,15 @@ from typing import Any
 
 import httpx
 
-from app import cli_report_tables, cli_tables
-from app.cli_console import Console
+from app.cli import report_tables, tables
+from app.cli.console import Console
 
 FOLDER = Path(__file__).resolve().parent
 STATE = FOLDER.parent / ".demo"
 TRIBUNAL = [sys.executable, "-m", "app"]
 DATASET = "example"
 HALF = "0.5:0"
-TABLES = {"certify": cli_tables.certificate, "report": cli_report_tables.report}
+TABLES = {"certify": tables.certificate, "report": report_tables.report}
 START_SECONDS = 60.0
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, Final, TypeVar
 
 from app.client import AsyncTribunal, Tribunal
-from app.client_requests import JudgeRequest
+from app.client.requests import JudgeRequest
 from app.gate.outputs import Answered, Outputs, side_by_side
 from app.gate.results import GateResult, Question
 from app.gate.weighing import Run, posted, weighed

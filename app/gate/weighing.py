@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.client_bodies import CertificateBody, JudgmentsBody, VerdictBody
+from app.client.bodies import JudgmentsBody, VerdictBody
+from app.client.certificate_bodies import CertificateBody
 from app.gate.outputs import Answered, model_of
 from app.gate.results import GateResult, Question
 from calibration.preference_gate import PreferenceEvidence, weigh_preference

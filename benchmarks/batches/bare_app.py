@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlalchemy import Table, insert
 
-from app.cli_admin import Service
+from app.cli.admin import Service
 from app.db import Database
 from app.logging import configure_logging
 from app.models import Verdict

@@ -1,0 +1,168 @@
+"""The verb that compares rules for choosing thresholds over random splits of the labels."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.table import Table
+
+from app.cli.arguments import cascade_of, given, numbers_of, part_of
+from app.cli.console import EXIT_USAGE, AsJson, Console, fail
+from app.cli.opening import Key, Server, open_tribunal
+from app.cli.options import Cascade, DatasetArgument, Judges, PartOption
+from app.client.bodies import Estimate
+from app.client.certificate_bodies import ExperimentBody, ExperimentRow
+
+_ESTIMATES = ("coverage", "agreement", "success_rate", "population_success_rate", "silent_rate",
+              "relative_cost")  # fmt: skip
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this verb to the command line."""
+    app.command()(experiment)
+
+
+def experiment(  # noqa: PLR0913  # a verb's options are its parameters
+    dataset: DatasetArgument,
+    cascade: Cascade = None,
+    judges: Judges = None,
+    targets: Annotated[
+        str, typer.Option("--targets", "--target-agreements", help="by commas")
+    ] = "0.8,0.85,0.9",
+    splits: Annotated[int, typer.Option(min=1, help="number of random splits by group")] = 1_000,
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            help="by commas: no_selection, heuristic, cascaded_heuristic, point_estimate, or any "
+            "--method of certify; default: these, published_code and auto"
+        ),
+    ] = None,
+    calibration_share: Annotated[
+        float | None, typer.Option(help="share of the groups that calibrates; default: 0.5")
+    ] = None,
+    calibration_pairs: Annotated[
+        int | None, typer.Option(help="instead: how many pairs calibrate")
+    ] = None,
+    costs: Annotated[
+        str | None, typer.Option(help="cost of asking each judge, by commas; default: recorded")
+    ] = None,
+    failure_probability: float | None = None,
+    label_rule: Annotated[str | None, typer.Option(help="majority or random_annotator")] = None,
+    ties: Annotated[str | None, typer.Option(help="exclude, error, half or class")] = None,
+    part: PartOption = None,
+    max_group_size: int | None = None,
+    min_label_probability: float | None = None,
+    seed: int = 0,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write the rows here")] = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare ways of choosing thresholds: who answers, how often right, how often as promised."""
+    request = given(
+        dataset=dataset, cascade=cascade_of(cascade, judges), target_agreements=numbers_of(targets),
+        splits=splits, rules=_names(rules), calibration_share=calibration_share,
+        calibration_pairs=calibration_pairs, costs=numbers_of(costs), part=part_of(part),
+        failure_probability=failure_probability, label_rule=label_rule, ties=ties,
+        max_group_size=max_group_size, min_label_probability=min_label_probability, seed=seed,
+    )  # fmt: skip
+    with open_tribunal(server, key) as tribunal:
+        found = tribunal.experiment(**request)
+    if csv_file is not None:
+        _write(csv_file, found)
+    Console(as_json).show(found, show_experiment)
+
+
+def show_experiment(console: RichConsole, body: ExperimentBody) -> None:
+    """Show a table for each target."""
+    console.print(
+        f"{body['splits']} splits of {body['pairs']} pairs in {body['groups']} groups: "
+        f"{body['calibration_pairs']:.0f} calibrate, {body['test_pairs']:.0f} are held out"
+    )
+    for target in dict.fromkeys(row["target_agreement"] for row in body["rows"]):
+        rows = [row for row in body["rows"] if row["target_agreement"] == target]
+        console.print()
+        console.print(f"target agreement [bold]{target:g}[/]")
+        console.print(_table(body["judges"], rows))
+        for row in rows:
+            if row["unavailable"]:
+                console.print(f"{row['rule']}: {escape(row['unavailable'])}")
+    console.print(f"composition: {escape(' / '.join(body['judges']))}, percent of the pairs")
+    console.print(escape(body["claim"]))
+
+
+def _table(judges: list[str], rows: list[ExperimentRow]) -> Table:
+    columns = (
+        "rule",
+        "composition",
+        "coverage",
+        "agreement",
+        "success",
+        "on all pairs",
+        "silent",
+        "cost",
+    )
+    table = Table(*columns, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    table.columns[0].no_wrap = True
+    for row in rows:
+        shares = (row["composition"][judge]["value"] for judge in judges)
+        table.add_row(
+            row["rule"],
+            " / ".join("-" if share is None else f"{100 * share:.0f}" for share in shares),
+            _percent(row["coverage"]),
+            _percent(row["agreement"]),
+            _percent(row["success_rate"]),
+            _percent(row["population_success_rate"]),
+            _plain(row["silent_rate"]),
+            _percent(row["relative_cost"]),
+        )
+    return table
+
+
+def _plain(estimate: Estimate) -> str:
+    return "-" if estimate["value"] is None else f"{100 * estimate['value']:.0f}"
+
+
+def _percent(estimate: Estimate | None) -> str:
+    """The value and, as plus or minus, the longer arm of its interval."""
+    if estimate is None or estimate["value"] is None:
+        return "-"
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return f"{100 * value:.1f}"
+    return f"{100 * value:.1f} ±{100 * max(high - value, value - low):.1f}"
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _write(file: Path, body: ExperimentBody) -> None:
+    """Write one line a rule and target; an interval has columns of its own."""
+    lines = [dict(_cells(row)) for row in body["rows"]]
+    try:
+        with file.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.DictWriter(out, list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)
+    except OSError as error:
+        fail(f"--csv: {file}: {error.strerror or error}", status=EXIT_USAGE)
+
+
+def _cells(row: ExperimentRow) -> Iterator[tuple[str, Any]]:
+    yield "target_agreement", row["target_agreement"]
+    yield "rule", row["rule"]
+    numbers: dict[str, Any] = {name: row[name] for name in _ESTIMATES}  # type: ignore[literal-required]
+    numbers |= {f"answered_by_{judge}": share for judge, share in row["composition"].items()}
+    for name, estimate in numbers.items():
+        for end in ("value", "low", "high"):
+            yield (name if end == "value" else f"{name}_{end}"), (estimate or {}).get(end)
+    yield "unavailable", row["unavailable"]

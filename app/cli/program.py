@@ -1,0 +1,139 @@
+"""The command line: every verb of the service, against a server or in this process.
+
+Results go to standard output, all else to standard error. Exit status: 0 done, 1 failed, 2 bad
+usage, 3 not certifiable, 4 finished with failed rows; 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from app.cli import (
+    admin,
+    canaries,
+    experiment,
+    files,
+    gate,
+    judging,
+    labels,
+    leaderboards,
+    reports,
+    tables,
+)
+from app.cli.arguments import cascade_of, given, numbers_of, one_of, part_of
+from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, fail
+from app.cli.opening import Key, Server, open_tribunal
+from app.cli.options import (
+    Cascade,
+    DatasetArgument,
+    DatasetOrResume,
+    Judges,
+    PartOption,
+    Patience,
+)
+from app.cli.waiting import Errand, wait_for_calibration
+
+app = typer.Typer(
+    name="tribunal",
+    help="Certified verdicts from judge models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def certify(
+    dataset: DatasetOrResume = None,
+    cascade: Cascade = None,
+    judges: Judges = None,
+    target_agreement: Annotated[
+        float | None, typer.Option(help="a share between 0 and 1; default: 0.85")
+    ] = None,
+    failure_probability: Annotated[float | None, typer.Option(help="default: 0.1")] = None,
+    method: Annotated[str | None, typer.Option(help="default: auto")] = None,
+    label_rule: Annotated[
+        str | None, typer.Option(help="majority (default) or random_annotator")
+    ] = None,
+    ties: Annotated[
+        str | None, typer.Option(help="exclude (default), error, half or class")
+    ] = None,
+    part: PartOption = None,
+    slices: Annotated[str | None, typer.Option(help="a metadata field")] = None,
+    slice_rule: Annotated[str | None, typer.Option(help="joint, each or common")] = None,
+    menu: Annotated[str | None, typer.Option(help="further targets, by commas")] = None,
+    pool: Annotated[str | None, typer.Option(help="dataset of unlabelled pairs")] = None,
+    max_group_size: int | None = None,
+    min_label_probability: float | None = None,
+    seed: Annotated[int | None, typer.Option(help="default: 0")] = None,
+    resume: Annotated[str | None, typer.Option(help="wait for this calibration instead")] = None,
+    patience: Patience = 120.0,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Certify a cascade on labelled pairs; exit status 3 if nothing is certifiable."""
+    request = given(
+        dataset=dataset, cascade=cascade_of(cascade, judges), target_agreement=target_agreement,
+        failure_probability=failure_probability, method=method, label_rule=label_rule, ties=ties,
+        part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
+        max_group_size=max_group_size, min_label_probability=min_label_probability, seed=seed,
+    )  # fmt: skip
+    one_of(dataset, resume)
+    if resume and request:
+        fail("--resume: the calibration has its request already", status=EXIT_USAGE)
+    with open_tribunal(server, key) as tribunal:
+        created = tribunal.calibration(resume) if resume else tribunal.create_calibration(**request)
+        errand = Errand("calibration", "certify", created["id"], server, patience)
+        certificate = wait_for_calibration(tribunal, created, errand)
+    Console(as_json).show(certificate, tables.certificate)
+    if certificate["status"] == "failed":
+        fail(certificate["error"] or "the calibration failed")
+    if certificate["status"] != "certified":
+        raise typer.Exit(EXIT_NOT_CERTIFIABLE)
+
+
+@app.command()
+def plan(
+    dataset: DatasetArgument,
+    cascade: Cascade = None,
+    judges: Judges = None,
+    target_agreements: Annotated[
+        str, typer.Option(help="shares between 0 and 1, by commas")
+    ] = "0.8,0.85,0.9",
+    failure_probability: float = 0.1,
+    part: PartOption = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what each target would get: coverage, agreement, cost, labels needed."""
+    request = given(
+        dataset=dataset, cascade=cascade_of(cascade, judges), part=part_of(part),
+        target_agreements=numbers_of(target_agreements), failure_probability=failure_probability,
+    )  # fmt: skip
+    with open_tribunal(server, key) as tribunal:
+        planned = tribunal.plan(**request)
+    Console(as_json).show(planned, tables.plan)
+
+
+files.add_to(app)
+reports.add_to(app)
+judging.add_to(app)
+leaderboards.add_to(app)
+canaries.add_to(app)
+experiment.add_to(app)
+gate.add_to(app)
+labels.add_to(app)
+admin.add_to(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    # names may hold what the terminal's encoding does not know: spell it rather than break
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app()

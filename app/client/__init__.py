@@ -1,0 +1,58 @@
+"""A client of the service: against a server, or against the service in this very process.
+
+`Tribunal` blocks, `AsyncTribunal` is awaited; both have the same verbs.
+"""
+
+from __future__ import annotations
+
+from app.client.asynchronous import AsyncTribunal
+from app.client.errors import (
+    BadRequest,
+    CannotConnect,
+    Conflict,
+    ConnectionInvalid,
+    ConnectionLost,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    NotReady,
+    NotTribunal,
+    PandasMissing,
+    RequestRefused,
+    ServerFailed,
+    TooLarge,
+    TooManyRequests,
+    TribunalClientError,
+    Unprocessable,
+)
+from app.client.frames import to_pandas
+from app.client.in_process import InProcessTransport
+from app.client.requests import Part
+from app.client.synchronous import Tribunal
+from app.client.verbs import Json
+
+__all__ = [
+    "AsyncTribunal",
+    "BadRequest",
+    "CannotConnect",
+    "Conflict",
+    "ConnectionInvalid",
+    "ConnectionLost",
+    "InProcessTransport",
+    "Json",
+    "NotAllowed",
+    "NotAuthenticated",
+    "NotFound",
+    "NotReady",
+    "NotTribunal",
+    "PandasMissing",
+    "Part",
+    "RequestRefused",
+    "ServerFailed",
+    "TooLarge",
+    "TooManyRequests",
+    "Tribunal",
+    "TribunalClientError",
+    "Unprocessable",
+    "to_pandas",
+]

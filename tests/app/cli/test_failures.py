@@ -1,0 +1,164 @@
+"""What goes wrong on the command line is said in a line, with the right exit status."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.client import CannotConnect, ConnectionLost, Tribunal
+from tests.app.rows import labelled_rows, ndjson
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
+    return tmp_path
+
+
+def tribunal(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def refused(ended: subprocess.CompletedProcess[str], status: int, *said: str) -> None:
+    assert ended.returncode == status, ended.stderr
+    assert "Traceback" not in ended.stderr
+    for text in said:
+        assert text in ended.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        try:
+            for _ in range(300):
+                try:
+                    httpx.get(f"http://127.0.0.1:{port}/readyz").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    time.sleep(0.1)
+            yield server
+        finally:
+            server.kill()
+
+
+@pytest.mark.parametrize("verb", [("doctor",), ("keys", "list"), ("serve",)])
+def test_a_database_of_another_kind_is_named(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://root:hunter2@db/x")
+    ended = tribunal(*verb)
+    refused(ended, 1, "DATABASE_URL", "not mysql")
+    assert "hunter2" not in ended.stderr
+
+
+def test_a_service_without_its_database_fails_with_1(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"postgresql://me:hunter2@127.0.0.1:{free_port()}/x"
+    monkeypatch.setenv("DATABASE_URL", url)
+    ended = tribunal("serve", "--port", str(free_port()))
+    refused(ended, 1, "DATABASE_URL postgresql+asyncpg://me:***@127.0.0.1")
+    assert "hunter2" not in ended.stderr
+
+
+def test_a_port_that_is_taken_is_no_refusal_to_certify(environment: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused(tribunal("serve", "--port", str(taken.getsockname()[1])), 1)
+
+
+def test_strict_imports_name_the_lines(environment: Path) -> None:
+    rows = [json.dumps({"prompt": "?", "response_a": "x"})] * 25
+    file = environment / "rows.jsonl"
+    file.write_bytes(ndjson(labelled_rows(2)) + "\n".join(rows).encode())
+    refused(tribunal("import", str(file), "--strict"), 1, "25 rows", "lines 3-27: response_b")
+
+
+@pytest.mark.parametrize("arguments", [[], ["rivers", "--resume", "batch_x"]])
+def test_a_batch_is_new_or_resumed(environment: Path, arguments: list[str]) -> None:
+    refused(tribunal("batch", *arguments), 2, "--resume")
+
+
+def test_a_batch_outlives_its_server(environment: Path) -> None:
+    rows = environment / "rivers.jsonl"
+    rows.write_bytes(ndjson(labelled_rows(30)))
+    assert tribunal("import", str(rows)).returncode == 0
+    port = free_port()
+    with serving(port) as server, Tribunal(f"127.0.0.1:{port}") as client:
+        created = client.create_batch(dataset="rivers", cascade={"judges": ["cheap"]})
+        server.kill()
+        server.wait()
+        with pytest.raises((CannotConnect, ConnectionLost), match=str(port)):
+            client.wait(created["id"], patience_s=0.2)
+    address = f"127.0.0.1:{port}"
+    with serving(port):
+        ended = tribunal("batch", "--resume", created["id"], "--server", address, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert created["id"] in ended.stderr
+    assert json.loads(ended.stdout)["request_counts"]["completed"] == 30
+
+
+def test_an_unknown_batch_cannot_be_resumed(environment: Path) -> None:
+    refused(tribunal("batch", "--resume", "batch_x"), 1, "404", "batch_x")
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_an_array_is_imported_like_lines(environment: Path, is_packed: bool) -> None:
+    text = json.dumps(labelled_rows(5), indent=1).encode()
+    file = environment / ("rows.json.gz" if is_packed else "rows.json")
+    file.write_bytes(gzip.compress(text) if is_packed else text)
+    ended = tribunal("import", str(file), "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["pairs"] == 5
+
+
+def test_a_database_in_no_folder_is_said(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{environment}/nowhere/cli.db")
+    refused(tribunal("doctor"), 1, "DATABASE_URL", "no folder")
+
+
+def test_a_refusal_names_each_fault_once(environment: Path) -> None:
+    ended = tribunal("certify", "x", "--target-agreement", "2", "--ties", "odd")
+    refused(ended, 1, "target_agreement", "ties")
+    assert ended.stderr.count("target_agreement") == ended.stderr.count("ties") == 1
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["report", "x"], ["leaderboard", "x"], ["leaderboards", "list"], ["export", "x"]],
+)
+def test_a_verb_that_only_reads_makes_no_database(environment: Path, verb: list[str]) -> None:
+    refused(tribunal(*verb), 1, f"there is no database {environment}/cli.db", "DATABASE_URL")
+    assert not (environment / "cli.db").exists()
+
+
+def test_what_is_not_found_is_said_with_the_database(environment: Path) -> None:
+    place = f"looked into {environment}/cli.db"
+    refused(tribunal("certify", "x"), 1, "404", "'x'", f"{place}, which was just made (DATABASE")
+    refused(tribunal("report", "x"), 1, "404", "'x'", f"{place} (DATABASE_URL")

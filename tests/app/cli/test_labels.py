@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app, labels
+from tests.app.rows import labelled_rows, ndjson
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a dataset of 20 pairs."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
+    (tmp_path / "rivers.jsonl").write_bytes(ndjson(labelled_rows(20)))
+    assert CliRunner().invoke(app, ["import", "rivers.jsonl"]).exit_code == 0
+    return tmp_path
+
+
+def label(file: str, *options: str, status: int = 0, text: str | None = None) -> Any:
+    result = CliRunner().invoke(app, ["label", "rivers", file, *options, "--json"], input=text)
+    assert result.exit_code == status, result.output
+    return result.stderr if status else json.loads(result.stdout)
+
+
+def test_csv_and_ndjson_add_the_same_labels(folder: Path) -> None:
+    (folder / "new.csv").write_text(
+        '\ufeffpair,label,annotator,strength,comment\np0,A,bert,2,"yes,\nit is"\np1,tie,bert,,\n'
+    )
+    assert label("new.csv") == {
+        "dataset": "rivers", "accepted": 2, "replaced": 0, "unchanged": 0,
+    }  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {"pair": "p0", "label": "a", "annotator": "bert", "strength": 2, "comment": "yes,\nit is"},
+        {"pair": "p1", "label": "b", "annotator": "bert"},
+    ]
+    again = "\n\n".join(json.dumps(row) for row in rows)
+    assert label("-", text=again) == {
+        "dataset": "rivers", "accepted": 2, "replaced": 1, "unchanged": 1,
+    }  # fmt: skip
+
+
+def test_a_pairs_id_may_be_called_as_exports_call_it(folder: Path) -> None:
+    (folder / "new.csv").write_text("id,annotator,label\np0,bert,a\n")
+    assert label("new.csv")["accepted"] == 1
+    row = json.dumps({"id": "p0", "annotator": "bert", "label": "a"})
+    assert label("-", text=row)["unchanged"] == 1
+
+
+def test_who_said_it_is_asked_for_once_and_never_guessed(folder: Path) -> None:
+    (folder / "new.csv").write_text("pair,label\np0,a\n")
+    assert "--annotator" in label("new.csv", status=2)
+    assert label("new.csv", "--annotator", "carl")["accepted"] == 1
+    unknown = json.dumps({"pair": "p0", "label": "a", "annotator": None})
+    assert label("-", text=unknown)["accepted"] == 1
+
+
+def test_what_the_service_refuses_is_named_by_its_line_and_nothing_is_stored(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "pair,label,annotator\np0,a,bert\np99,a,bert\np1,c,bert\n"
+    (folder / "bad.csv").write_text(lines.replace("p1,c", "p1,b"))
+    said = label("bad.csv", status=1)
+    assert "line 3: pair: the dataset has no pair 'p99'" in said
+    assert "none of these labels was stored" in said
+    (folder / "worse.csv").write_text(lines)
+    assert "line 4: label: " in label("worse.csv", status=1)
+    monkeypatch.setattr(labels, "_AT_ONCE", 1)
+    assert "1 labels before it are stored" in label("bad.csv", status=1)
+
+
+def test_every_faulty_row_is_named_at_once_whatever_is_wrong_with_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ["p0,a,bert", "p99,a,bert", "p1,c,bert", "p2,a", "p3,b,", "p4,tie,bert", "p98,c,bert"]
+    (folder / "bad.csv").write_text("\n".join(["pair,label,annotator", *rows]) + "\n")
+    for at_once in (10_000, 2):
+        monkeypatch.setattr(labels, "_AT_ONCE", at_once)
+        first, *said = label("bad.csv", status=2).splitlines()
+        assert "5 rows are faulty, none of these labels was stored" in first
+        assert [line.split(":")[0].strip() for line in said] == [
+            "line 3", "lines 4, 8", "line 5", "line 6",
+        ]  # fmt: skip
+        assert "no pair 'p99'" in said[0]
+        assert "'c' is not a label" in said[1]
+        assert "3 cells are expected" in said[2]
+        assert "names no annotator" in said[3]
+    assert label("-", text='{"pair": "p0", "label": "a", "annotator": "bert"}')["unchanged"] == 0
+
+
+def test_faulty_rows_are_cut_off_and_counted(folder: Path) -> None:
+    rows = "".join(f"q{number},a,bert\n" for number in range(130))
+    (folder / "bad.csv").write_text("pair,label,annotator\n" + rows)
+    first, *said = label("bad.csv", status=1).splitlines()
+    assert "130 rows are faulty" in first
+    assert [line.split(":")[0].strip() for line in said] == [
+        *(f"line {number}" for number in range(2, 22)), "and 110 more",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("pair,annotator\np0,bert\n", "line 1: pair and label are needed"),
+        ("pair,label,annotater\np0,a,bert\n", "line 1: annotater is none of the columns"),
+        ("pair,label,annotator\np0,a\n", "line 2: 3 cells are expected"),
+        ('pair,label,annotator\np0,"a,bert\n', "line 2: "),
+        ("pair,label,annotator,strength\np0,a,bert,much\n", "line 2: strength: 'much'"),
+        ("pair,label,annotator\n", "holds no label"),
+        ("", "line 1"),
+        ('{"pair": "p0", "annotator": "x"}\n{', "line 2: "),
+        ('{"pair": "p0", "annotator": "x"}\n[]', "line 2: is no object"),
+    ],
+)
+def test_a_file_that_is_wrong_is_bad_usage(folder: Path, content: str, said: str) -> None:
+    (folder / "new.csv").write_text(content)
+    assert said in label("new.csv", status=2)
+
+
+def test_an_unknown_dataset_and_file_are_named(folder: Path) -> None:
+    assert "No such file" in label("none.csv", status=2)
+    (folder / "new.csv").write_text("pair,label,annotator,dataset\np0,a,bert,lakes\n")
+    assert "there is no dataset 'lakes'" in label("new.csv", status=1)
