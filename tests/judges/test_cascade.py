@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
