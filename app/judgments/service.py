@@ -28,7 +28,9 @@ from app.score_store import is_recorded, store_scores
 from judges.registry import DEFAULT_CASCADE, Registry
 
 Rows = list[dict[str, Any]]
-_NOWHERE: Final = dict.fromkeys(("dataset_seq", "pair_seq", "batch_seq", "position"))
+_NOWHERE: Final[Mapping[str, int | None]] = dict.fromkeys(
+    ("dataset_seq", "pair_seq", "batch_seq", "position")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def verdict_row(
     content_hash: str,
     certificate_seq: int | None,
     moment: datetime,
-    place: Mapping[str, int] = _NOWHERE,
+    place: Mapping[str, int | None] = _NOWHERE,
 ) -> dict[str, Any]:
     """Return a verdict as the table holds it; `place` is its pair's in a dataset and a batch."""
     return {
