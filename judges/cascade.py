@@ -43,6 +43,7 @@ class Tier:
     threshold: float = 0.0
 
 
+# tuples are made faster than frozen dataclasses, and batches make very many
 class TierOutcome(NamedTuple):
     """What one judge that was asked contributed to a verdict.
 

@@ -20,6 +20,7 @@ from pytest_socket import socket_allow_hosts
 from app.db import Database
 from app.main import create_app
 from app.migrate import upgrade
+from app.runtime import Runtime
 from app.settings import Settings
 
 _numbers = itertools.count()
@@ -128,6 +129,13 @@ async def client(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of the service, in process."""
     async with client_of(service) as opened:
         yield opened
+
+
+@pytest.fixture
+def running(service: FastAPI) -> Runtime:
+    """What the started service shares between its requests and its workers."""
+    runtime: Runtime = service.state.runtime
+    return runtime
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:

@@ -143,7 +143,8 @@ class _Task:
                 batch = await ending.locked(session, self.shard.batch_seq)
                 await leases.finish(session, self.shard, self.worker, counts)
                 await ending.shard_done(session, batch, counts, moment)
-            self.is_last = not batch.open_shards
+                # before the commit: a connection that breaks after it tells of nothing any more
+                self.is_last = not batch.open_shards
         except BaseException:
             self.keeper.put_back(scores)
             raise

@@ -152,7 +152,8 @@ class _Task:
             if not self.is_in_place:
                 self.temporary.replace(self.part)
                 self.is_in_place = True
-        self.is_last = not batch.open_shards
+            # before the commit: a connection that breaks after it tells of nothing any more
+            self.is_last = not batch.open_shards
 
     def clean_up(self) -> None:
         """Remove the pieces of every attempt."""

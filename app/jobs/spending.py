@@ -47,7 +47,7 @@ async def admit(
     while True:
         async with running.db.write() as session:
             batch = await queries.by_seq(session, shard.batch_seq, locked=True)
-            admitted, usd = _covered(batch, most)
+            admitted, usd = covered(batch, most)
             if admitted or batch.totals.get("is_exhausted"):
                 admitted = 0 if batch.totals.get("is_exhausted") else admitted
                 await leases.reserve(session, shard, worker, usd if admitted else 0.0)
@@ -59,8 +59,11 @@ async def admit(
         await asyncio.sleep(_WAIT_SECONDS)
 
 
-def _covered(batch: Batch, most: Any) -> tuple[int, float]:
-    """Return how many of the next pairs what is left covers, and what to reserve for them."""
+def covered(batch: Batch, most: Any) -> tuple[int, float]:
+    """Return how many of the next pairs what is left covers, and what to reserve for them.
+
+    `most` is what each may cost at most, in USD, in the order of admission, shape (n,).
+    """
     left = (batch.budget_usd or 0.0) - batch.spent_usd - batch.reserved_usd
     costs = batch.totals.get("costs", {})
     if batch.budget_mode == "soft" and costs.get("pairs", 0) >= _ENOUGH:

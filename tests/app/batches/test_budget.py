@@ -13,7 +13,6 @@ from sqlalchemy import select
 
 from app.jobs import leases
 from app.jobs.worker import work_once
-from app.main import create_app
 from app.models import Batch
 from app.runtime import Runtime
 from app.settings import Settings
@@ -31,23 +30,10 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def service(settings: Settings) -> AsyncIterator[FastAPI]:
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        yield app
-
-
-@pytest.fixture
 async def client(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(service) as opened:
         await upload(opened, "rivers", [{**row, "judges": {}} for row in labelled_rows(100)])
         yield opened
-
-
-@pytest.fixture
-def running(service: FastAPI) -> Runtime:
-    runtime: Runtime = service.state.runtime
-    return runtime
 
 
 async def run(

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,15 +23,14 @@ from app.batches import table_files
 from app.batches.table_form import cuts
 from app.datasets.tables import parquet_batches
 from app.jobs.worker import work_once
-from app.main import create_app
 from app.models import Score, Verdict
 from app.runtime import Runtime
 from app.settings import Settings
 from tests.app.chaos.cases import core, rows
+from tests.app.jobs.breaking import breaking_at_the_end
 from tests.app.jobs.test_ledger import count
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import certify, labelled_rows, upload
-from tests.conftest import client_of
 
 Row = dict[str, Any]
 N = 60
@@ -41,25 +39,6 @@ N = 60
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     return settings.model_copy(update={"workers": 0, "tables_dir": tmp_path, "max_attempts": 2})
-
-
-@pytest.fixture
-async def service(settings: Settings) -> AsyncIterator[FastAPI]:
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        yield app
-
-
-@pytest.fixture
-async def client(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(service) as opened:
-        yield opened
-
-
-@pytest.fixture
-def running(service: FastAPI) -> Runtime:
-    runtime: Runtime = service.state.runtime
-    return runtime
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +121,19 @@ async def test_verdicts_are_those_of_the_same_rows_as_a_dataset(
         assert await count(running, Verdict) == before
         summary = json.loads((tmp_path / f"out{number}/_batch.json").read_text())
         assert (summary["status"], summary["promise"]) == ("completed", batch["promise"])
+
+
+async def test_a_connection_that_breaks_after_the_last_commit_costs_no_summary(
+    client: httpx.AsyncClient, running: Runtime, tmp_path: Path
+) -> None:
+    install(running, PaidJudge("j"))
+    write(tmp_path / "pairs/a.parquet", [{**row, "judges": {}} for row in rows(N, 4)])
+    await start(client)
+    async with breaking_at_the_end(running) as broken:
+        await work(running)
+    assert broken.is_set()
+    assert json.loads((tmp_path / "out/_batch.json").read_text())["status"] == "completed"
+    assert len(parts(tmp_path / "out")) == N
 
 
 async def test_a_live_judge_s_scores_are_in_the_parts_and_not_in_the_database(

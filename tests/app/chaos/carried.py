@@ -8,17 +8,20 @@ admits what is often wrong. Risks are the populations' own, never estimated from
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.jobs.spending import covered
 from app.judgments.promise import Attendance, suspended_because
+from app.models import Batch
 from calibration.cascade import decide
 from calibration.certify import certify_cascade
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+BudgetMode = Literal["hard", "soft"]
 
 TARGET_RISK, FAILURE_PROBABILITY = 0.2, 0.1
 LABELS = 1_000
@@ -26,6 +29,7 @@ COSTS = (1.0, 100.0)
 # of the dear judge, on an ordinary day
 _ORDINARY_FAILURES = 0.03
 _NAMES = ("cheap", "dear")
+_SHARD = 100
 
 
 class Pairs(NamedTuple):
@@ -158,7 +162,11 @@ def under_outage(
 
 
 def under_budget(
-    certified: Certified, pairs: Pairs, share: float, rng: np.random.Generator
+    certified: Certified,
+    pairs: Pairs,
+    share: float,
+    rng: np.random.Generator,
+    mode: BudgetMode = "hard",
 ) -> Outcome:
     """Give a run a share of the money that it would spend in full."""
     answered_by = decide(pairs.confidence, certified.thresholds)
@@ -167,7 +175,7 @@ def under_budget(
     spent = np.where(answered_by == 0, costs[:, 0], costs.sum(axis=1))
     budget = share * float(spent.sum())
     order = rng.permutation(len(spent))
-    is_admitted = admitted(costs.sum(axis=1), spent, budget, order)
+    is_admitted = admitted(costs.sum(axis=1), spent, budget, order, mode)
     # the naive way asks everybody the cheap judge, and the dear one in the order of the input
     left = budget - float(costs[:, 0].sum())
     is_paid = np.cumsum(np.where(answered_by == 0, 0.0, costs[:, 1])) <= left
@@ -180,17 +188,28 @@ def under_budget(
 
 
 def admitted(
-    way_up: FloatArray, spent: FloatArray, budget: float, order: NDArray[np.int64]
+    way_up: FloatArray,
+    spent: FloatArray,
+    budget: float,
+    order: NDArray[np.int64],
+    mode: BudgetMode,
 ) -> BoolArray:
-    """Admit pairs in a random order until the whole way up of the next one is not covered.
+    """Let the service's own rule admit pairs in a random order until the next one is not covered.
 
     To go on with shorter pairs would admit them for being short, which is not at random.
     """
+    batch = Batch(budget_usd=budget, budget_mode=mode, spent_usd=0.0, reserved_usd=0.0, totals={})
     is_admitted = np.zeros(len(way_up), dtype=bool)
-    left = budget
-    for number in order:
-        if way_up[number] > left:
-            break
-        is_admitted[number] = True
-        left -= spent[number]
+    for first in range(0, len(order), _SHARD):
+        waiting = order[first : first + _SHARD]
+        while len(waiting):
+            count, _ = covered(batch, way_up[waiting])
+            if not count:
+                return is_admitted
+            is_admitted[waiting[:count]] = True
+            batch.spent_usd += float(spent[waiting[:count]].sum())
+            waiting = waiting[count:]
+        # what pairs have cost is known of whole shards
+        done = {"pairs": int(is_admitted.sum()), "sum": batch.spent_usd}
+        batch.totals = {"costs": done}
     return is_admitted

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 
 from tests.app.chaos import carried
-from tests.app.chaos.carried import Certified, Given, Outcome, Pairs
+from tests.app.chaos.carried import BudgetMode, Certified, Given, Outcome, Pairs
 from tests.calibration.simulation import allowed_share
 
 Disturbance = Callable[[Certified, Pairs, float, np.random.Generator], Outcome]
 OUTAGES = (0.0, 0.02, 0.1, 0.5, 0.9, 1.0)
 BUDGETS = (1.0, 0.7, 0.3, 0.1)
+MODES: tuple[BudgetMode, ...] = ("hard", "soft")
 
 
 def outcomes(
@@ -82,9 +84,26 @@ def test_an_ordinary_day_is_not_suspended() -> None:
     assert np.mean([one.kept.share for one in found]) > 0.6
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("share", BUDGETS)
-def test_a_budget_leaves_the_promise_alone(share: float) -> None:
-    hold(carried.under_budget, share, "budget of", 40)
+def test_a_budget_leaves_the_promise_alone(share: float, mode: BudgetMode) -> None:
+    hold(partial(carried.under_budget, mode=mode), share, f"{mode} budget of", 40)
+
+
+def test_a_hard_budget_leaves_a_whole_way_unspent_and_a_soft_one_spends_what_there_is() -> None:
+    cheap, dear = carried.COSTS
+    rng = np.random.default_rng(6)
+    n, budget = 2_000, 20_000.0
+    spent = np.where(rng.uniform(size=n) < 0.7, cheap, cheap + dear)
+    way = cheap + dear
+    most = np.full(n, 10 * way)  # repetitions included
+    by_mode = {
+        mode: carried.admitted(most, spent, budget, rng.permutation(n), mode) for mode in MODES
+    }
+    soft, hard = (float(spent[by_mode[mode]].sum()) for mode in ("soft", "hard"))
+    assert budget - 10 * way < hard <= budget - 9 * way
+    # the last pairs may cost more than pairs have cost on average
+    assert budget - way < soft < budget + 10 * way
 
 
 def test_a_small_budget_breaks_the_promise_where_the_cheap_judge_goes_on() -> None:
@@ -102,6 +121,7 @@ def test_outages_over_many_certificates(share: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("share", BUDGETS)
-def test_budgets_over_many_certificates(share: float) -> None:
-    hold(carried.under_budget, share, "budget of", 400)
+def test_budgets_over_many_certificates(share: float, mode: BudgetMode) -> None:
+    hold(partial(carried.under_budget, mode=mode), share, f"{mode} budget of", 400)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,54 +16,18 @@ from app.engines.handing_over import Handed
 from app.settings import Settings
 from tests.app.chaos.cases import configuration, core, rows
 from tests.app.chaos.deployment import JudgeProcess, slow_judge
-from tests.app.processes import PATIENCE_SECONDS, ROOT, tribunal, until
+from tests.app.engines.conftest import QUIET, RayCluster
+from tests.app.processes import PATIENCE_SECONDS, tribunal, until
 from tests.app.rows import ndjson
 
 PAIRS = 360
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-
-
-class RayCluster:
-    """A cluster in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.address = self._line()
-
-    def remove_node(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("remove\n")
-        self._process.stdin.flush()
-        assert self._line() == "removed"
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-
-@contextmanager
-def ray_cluster() -> Iterator[RayCluster]:
-    pytest.importorskip("ray", reason="Ray is not installed")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.app.engines.cluster"], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env={**os.environ, **QUIET, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    try:
-        yield RayCluster(process)
-    finally:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        process.wait(PATIENCE_SECONDS)
-        process.stdout.close()
 
 
 def test_a_ray_run_that_loses_a_node_ends_with_the_verdicts_of_the_plain_run(
-    tmp_path: Path,
+    tmp_path: Path, cluster: RayCluster
 ) -> None:
     (tmp_path / "cases.jsonl").write_bytes(ndjson(rows(PAIRS, 77)))
-    with slow_judge(0.3) as judge, ray_cluster() as cluster:
+    with slow_judge(0.3) as judge:
         plain = verdicts(tmp_path, "plain", judge, ())
         ledger = create_engine(f"sqlite:///{tmp_path}/ray.db")
         environment = prepared(tmp_path, "ray", judge)

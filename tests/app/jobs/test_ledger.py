@@ -18,10 +18,10 @@ from sqlalchemy import func, select
 from app.jobs import leases
 from app.jobs.identity import is_dead, node_name, worker_name
 from app.jobs.worker import work_once, work_until_ended
-from app.main import create_app
-from app.models import Batch, Score, Shard, Verdict
+from app.models import Batch, Report, Score, Shard, Verdict
 from app.runtime import Runtime
 from app.settings import Settings
+from tests.app.jobs.breaking import breaking_at_the_end
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
@@ -37,23 +37,10 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def service(settings: Settings) -> AsyncIterator[FastAPI]:
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        yield app
-
-
-@pytest.fixture
 async def client(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(service) as opened:
         await upload(opened, "rivers", [{**row, "judges": {}} for row in labelled_rows(30)])
         yield opened
-
-
-@pytest.fixture
-def running(service: FastAPI) -> Runtime:
-    runtime: Runtime = service.state.runtime
-    return runtime
 
 
 async def create(client: httpx.AsyncClient) -> str:
@@ -252,3 +239,18 @@ async def test_a_worker_of_one_batch_leaves_the_others_alone_and_ends_with_it(
         for one in (others, own)
     ]
     assert counts == [0, 30]
+
+
+async def test_a_connection_that_breaks_after_the_last_commit_costs_no_report(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    install(running, PaidJudge("j"))
+    batch_id = await create(client)
+    async with breaking_at_the_end(running) as broken:
+        await work(running)
+        async with asyncio.timeout(10):
+            while not await count(running, Report):  # noqa: ASYNC110  # it is made on the side
+                await asyncio.sleep(0.01)
+    assert broken.is_set()
+    batch = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert (batch["status"], batch["request_counts"]["completed"]) == ("completed", 30)
