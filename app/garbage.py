@@ -6,7 +6,7 @@ import gc
 from typing import Final
 
 # how many new objects, and how many rounds of the generation before, begin a round of each
-_ROUNDS: Final = (10_000, 20, 50)
+_ROUNDS: Final = (50_000, 20, 50)
 
 
 def spare_what_is_loaded() -> None:

@@ -162,10 +162,9 @@ async def store_scores(
     rows = {}
     batch_seq, shard = (payer.batch_seq, payer.shard) if payer else (None, None)
     for key, score in scores:
-        kept = score.mirrored() if key.is_mirrored else score
-        rows[key.content_hash, kept.fingerprint] = {
+        rows[key.content_hash, score.fingerprint] = {
             "content_hash": key.content_hash,
-            **score_values(kept),
+            **score_values(score, is_mirrored=key.is_mirrored),
             "batch_seq": batch_seq,
             "shard": shard,
             "created_at": moment,

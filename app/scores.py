@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from judges.types import FailureKind, JudgeFailure, Score, TokenUsage
+from judges.types import FailureKind, JudgeFailure, Score, TokenUsage, mirrored_orders
+
+_NO_TOKENS = TokenUsage()
 
 
 class StoredScore(Protocol):
@@ -37,15 +39,16 @@ class StoredScore(Protocol):
     def seconds(self) -> float | None: ...  # noqa: D102
 
 
-def score_values(score: Score) -> dict[str, Any]:
-    """Return the columns of one score."""
+def score_values(score: Score, *, is_mirrored: bool = False) -> dict[str, Any]:
+    """Return the columns of one score, or of `score.mirrored()`, which then need not be made."""
     failure = score.failure
+    orders = map(mirrored_orders, score.annotators) if is_mirrored else score.annotators
     return {
         "judge": score.judge,
         "fingerprint": score.fingerprint,
-        "p_a": score.p_a,
+        "p_a": score.p_b if is_mirrored else score.p_a,
         "p_tie": score.p_tie,
-        "annotators": [list(row) for row in score.annotators],
+        "annotators": [list(row) for row in orders],
         "outside_mass": score.outside_mass,
         "failure": failure.kind.value if failure else None,
         "failure_detail": _storable(failure.detail) if failure else None,
@@ -77,6 +80,8 @@ def score_from_row(row: StoredScore) -> Score:
 
 
 def _usage(usage: TokenUsage) -> dict[str, int]:
+    if usage == _NO_TOKENS:
+        return {}
     counts = {
         "prompt": usage.prompt,
         "completion": usage.completion,

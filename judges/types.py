@@ -111,7 +111,7 @@ class Score:
             fingerprint=self.fingerprint,
             p_a=self.p_b,
             p_tie=self.p_tie,
-            annotators=tuple([_mirrored_orders(row) for row in self.annotators]),
+            annotators=tuple([mirrored_orders(row) for row in self.annotators]),
             outside_mass=self.outside_mass,
             failure=self.failure,
             usage=self.usage,
@@ -126,7 +126,7 @@ def manner_of(flags: Iterable[str]) -> str:
     return " ".join(sorted(flag for flag in flags if flag.partition(":")[0] in _MANNERS))
 
 
-def _mirrored_orders(row: tuple[float | None, ...]) -> tuple[float | None, ...]:
+def mirrored_orders(row: tuple[float | None, ...]) -> tuple[float | None, ...]:
     """Swap the two orders of one annotator and count for the other response."""
     first, second, *ties = row
     tie_first, tie_second = (ties[0] or 0.0, ties[-1] or 0.0) if ties else (0.0, 0.0)

@@ -120,14 +120,16 @@ SCORES = [
 ]
 
 
+@pytest.mark.parametrize("is_mirrored", [False, True])
 @pytest.mark.parametrize("score", SCORES)
-def test_a_score_is_the_same_after_its_row(score: Score) -> None:
+def test_a_score_is_the_same_after_its_row(score: Score, is_mirrored: bool) -> None:
     class Row:
         def __init__(self) -> None:
-            for name, value in score_values(score).items():
+            for name, value in score_values(score, is_mirrored=is_mirrored).items():
                 setattr(self, name, value)
 
-    assert score_from_row(Row()) == score  # type: ignore[arg-type]
+    expected = score.mirrored() if is_mirrored else score
+    assert score_from_row(Row()) == expected  # type: ignore[arg-type]
 
 
 def test_what_a_text_column_refuses_is_spelled_out() -> None:
