@@ -14,6 +14,7 @@ from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.finishing import to_the_end
 from app.jobs import leases, spending
+from app.jobs.following import Following
 from app.jobs.judge_table_shard import judge_table_shard
 from app.jobs.score_keeper import ScoreKeeper
 from app.jobs.storing import store_patiently
@@ -29,10 +30,13 @@ from judges.types import Pair
 Item = tuple[PairKey, Pair]
 
 
-async def judge_shard(running: Runtime, shard: Shard, worker: str) -> None:
+async def judge_shard(
+    running: Runtime, shard: Shard, worker: str, following: Following | None = None
+) -> None:
     """Judge a shard's pairs and store verdicts and completion together.
 
-    Scores are stored as they come; those not stored yet come with the completion.
+    Scores are stored as they come; those not stored yet come with the completion, and with it the
+    worker's claim on the shard that follows.
 
     Raises:
         LeaseLost: the shard is not this worker's any more; no verdict is stored.
@@ -44,7 +48,7 @@ async def judge_shard(running: Runtime, shard: Shard, worker: str) -> None:
     if source is not None:
         await judge_table_shard(running, shard, worker, work, source)
         return
-    task = _Task(running, shard, worker, work)
+    task = _Task(running, shard, worker, work, following)
     try:
         async with task.keeper.saving():
             await task.judge(items)
@@ -74,8 +78,16 @@ async def _read(session: Any, work: Work, shard: Shard) -> list[Item]:
 class _Task:
     """A shard at work."""
 
-    def __init__(self, running: Runtime, shard: Shard, worker: str, work: Work) -> None:
+    def __init__(
+        self,
+        running: Runtime,
+        shard: Shard,
+        worker: str,
+        work: Work,
+        following: Following | None,
+    ) -> None:
         self.running, self.shard, self.worker, self.work = running, shard, worker, work
+        self.following = following
         self.payer = Payer(shard.batch_seq, shard.number)
         self.keeper = ScoreKeeper(running, self.payer)
         self.judged: dict[int, Judged] = {}
@@ -127,9 +139,14 @@ class _Task:
         shown = self._shown(items)
         rows = self._rows(items, shown)
         counts = self.counts(shown)
-        await store_patiently(
-            self.running, self.shard, self.worker, lambda: self._store(rows, counts)
-        )
+        try:
+            await store_patiently(
+                self.running, self.shard, self.worker, lambda: self._store(rows, counts)
+            )
+        except Exception:
+            if self.following is not None:
+                self.following.forget()
+            raise
         count_verdicts(shown, is_settled=False)
 
     async def _store(self, rows: list[dict[str, Any]], counts: dict[str, Any]) -> None:
@@ -145,6 +162,8 @@ class _Task:
                 await ending.shard_done(session, batch, counts, moment)
                 # before the commit: a connection that breaks after it tells of nothing any more
                 self.is_last = not batch.open_shards
+                if self.following is not None:
+                    await self.following.claim(session)
         except BaseException:
             self.keeper.put_back(scores)
             raise

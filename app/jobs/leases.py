@@ -51,11 +51,28 @@ async def claim(
     batch_seq: int | None = None,
 ) -> Shard | None:
     """Take the next free shard, of this batch if one is given, or None where there is none."""
-    query = _free(moment, batch_seq).with_for_update(of=Shard, skip_locked=True, key_share=True)
-    shard = (await session.scalars(query)).one_or_none()
+    return await _take(session, worker, _free(moment, batch_seq), moment + lease)
+
+
+async def claim_untried(
+    session: AsyncSession,
+    worker: str,
+    moment: datetime,
+    lease: timedelta,
+    *,
+    batch_seq: int | None = None,
+) -> Shard | None:
+    """Take as `claim` does, but a shard that nobody has had: there is nothing to account for."""
+    query = _free(moment, batch_seq).where(Shard.attempts == 0)
+    return await _take(session, worker, query, moment + lease)
+
+
+async def _take(session: AsyncSession, worker: str, query: Any, until: datetime) -> Shard | None:
+    query = query.with_for_update(of=Shard, skip_locked=True, key_share=True)
+    shard: Shard | None = (await session.scalars(query)).one_or_none()
     if shard is not None:
         shard.worker = worker
-        shard.leased_until = moment + lease
+        shard.leased_until = until
         shard.attempts += 1
     return shard
 

@@ -13,6 +13,7 @@ from app.batches import ending, queries
 from app.batches import service as batches
 from app.finishing import to_the_end
 from app.jobs import leases, spending
+from app.jobs.following import Following
 from app.jobs.identity import is_dead, node_name, worker_name
 from app.jobs.judge_shard import judge_shard
 from app.models import Shard
@@ -32,7 +33,7 @@ async def work_forever(running: Runtime) -> None:
         looks = not busy or now() - looked > _LOOK_SECONDS
         looked = now() if looks else looked
         try:
-            busy = await work_once(running, name, looks=looks)
+            busy = await work_once(running, name, looks=looks, goes_on=True)
         except Exception:
             # the loop's edge: a database that is away for a moment must not end the worker
             _log.exception("worker %s stumbled", name)
@@ -58,7 +59,7 @@ async def _until_ended(running: Runtime, batch_seq: int) -> None:
     name = worker_name(node_name(running.settings.node))
     while True:
         try:
-            busy = await work_once(running, name, batch_seq)
+            busy = await work_once(running, name, batch_seq, goes_on=True)
             if not busy and await _has_ended(running, batch_seq):
                 return
         except (DBAPIError, OSError):
@@ -86,11 +87,22 @@ async def work_in_parallel(running: Runtime) -> None:
 
 
 async def work_once(
-    running: Runtime, worker: str, batch_seq: int | None = None, *, looks: bool = True
+    running: Runtime,
+    worker: str,
+    batch_seq: int | None = None,
+    *,
+    looks: bool = True,
+    goes_on: bool = False,
 ) -> bool:
     """Work on one shard, of this batch if one is given; False where none was free.
 
-    `looks`: for batches whose time is up and workers that died, before a shard is taken.
+    Args:
+        running: The service.
+        worker: Who works.
+        batch_seq: The only batch to work on; None: any.
+        looks: For batches whose time is up and workers that died, before a shard is taken.
+        goes_on: With further shards until it is time to look again; shards that take longer than
+            that come one by one.
     """
     lease = timedelta(seconds=running.settings.lease_seconds)
     claiming = asyncio.ensure_future(_claim_any(running, worker, lease, batch_seq, looks=looks))
@@ -103,12 +115,19 @@ async def work_once(
         raise
     if shard is None:
         return False
-    await running.reload_if_waiting()
-    try:
-        await _work_on(running, shard, worker, lease)
-    except asyncio.CancelledError:
-        await _hand_back(running, shard, worker)
-        raise
+    now = asyncio.get_running_loop().time
+    until = now() + (_LOOK_SECONDS if goes_on else 0.0)
+    while shard is not None:
+        following = Following(running, worker, lease, batch_seq) if now() < until else None
+        try:
+            await running.reload_if_waiting()
+            await _work_on(running, shard, worker, lease, following)
+        except asyncio.CancelledError:
+            await _hand_back(running, shard, worker)
+            if following is not None and following.shard is not None:
+                await _hand_back(running, following.shard, worker)
+            raise
+        shard = following.shard if following is not None else None
     return True
 
 
@@ -180,11 +199,13 @@ async def _claim(
         return await leases.claim(session, worker, moment, lease, batch_seq=batch_seq)
 
 
-async def _work_on(running: Runtime, shard: Shard, worker: str, lease: timedelta) -> None:
+async def _work_on(
+    running: Runtime, shard: Shard, worker: str, lease: timedelta, following: Following | None
+) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             heartbeat = group.create_task(_renew_forever(running, shard, worker, lease))
-            await judge_shard(running, shard, worker)
+            await judge_shard(running, shard, worker, following)
             heartbeat.cancel()
     except* leases.LeaseLost as lost:
         _log.warning("lease lost: %s", lost.exceptions[0])

@@ -107,5 +107,5 @@ async def work(running: Runtime) -> None:
 
 
 async def _work_until_idle(running: Runtime, name: str) -> None:
-    while await work_once(running, name, looks=False):
+    while await work_once(running, name, looks=False, goes_on=True):
         pass
