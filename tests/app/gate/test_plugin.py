@@ -132,7 +132,7 @@ def test_what_keeps_a_gate_from_an_answer_is_one_line(
     result.stdout.fnmatch_lines(
         [
             "*_ test_unknown _*",
-            "assert_preferred: 404: there is no calibration 'cal_none'; looked into "
+            "assert_preferred: 404: there is no calibration 'cal_none'; there is 'cal_*; looked into "
             f"{place} (DATABASE_URL names another database, *",
             "*_ test_no_question _*",
             "assert_preferred: give calibration, *",

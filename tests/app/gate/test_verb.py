@@ -85,4 +85,5 @@ def test_an_unknown_certificate_is_said_with_the_database(
     result = CliRunner().invoke(app, given)
     place = service_with_certificate.database_url.removeprefix("sqlite:///")
     assert result.exit_code == 1
-    assert f"there is no calibration 'cal_x'; looked into {place} (DATABASE_URL" in result.stderr
+    assert "there is no calibration 'cal_x'; there is 'cal_" in result.stderr
+    assert f"; looked into {place} (DATABASE_URL" in result.stderr
