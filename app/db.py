@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -122,16 +122,24 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that only reads; it is rolled back at the end."""
-        async with _session(self._reader) as session:
+        async with AsyncSession(self._reader, expire_on_commit=False) as session:
             await _connected(session)
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that writes; it commits at the end, or rolls back on any error."""
+        if self._queue is None:
+            async with (
+                AsyncSession(self._writer, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                await _connected(session)
+                yield session
+            return
         async with (
-            self._queue or nullcontext(),
-            _session(self._writer) as session,
+            self._queue,
+            AsyncSession(self._writer, expire_on_commit=False) as session,
             session.begin(),
         ):
             await _connected(session)
@@ -142,16 +150,6 @@ class Database:
         await self._reader.dispose()
         if self._writer is not self._reader:
             await self._writer.dispose()
-
-
-@asynccontextmanager
-async def _session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
-    session = AsyncSession(engine, expire_on_commit=False)
-    try:
-        yield session
-    finally:
-        # left to itself by whoever is cancelled, its rollback may be cut off with the event loop
-        await to_the_end(session.close())
 
 
 async def _connected(session: AsyncSession) -> None:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import Database
 from app.models import ApiKey, IdempotencyKey, new_id
@@ -76,29 +75,3 @@ async def test_a_naive_moment_is_refused(db: Database) -> None:
     with pytest.raises(Exception, match="naive"):
         async with db.write() as session:
             session.add(key)
-
-
-@pytest.mark.parametrize("way", ["read", "write"])
-async def test_whoever_is_stopped_has_closed_before(
-    db: Database, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    closing, usual = asyncio.Event(), AsyncSession.close
-    closed: list[AsyncSession] = []
-
-    async def close_slowly(session: AsyncSession) -> None:
-        closing.set()
-        await asyncio.sleep(0.05)
-        await usual(session)
-        closed.append(session)
-
-    async def look() -> None:
-        async with getattr(db, way)() as session:
-            await session.scalar(select(func.count()).select_from(ApiKey))
-
-    monkeypatch.setattr(AsyncSession, "close", close_slowly)
-    task = asyncio.create_task(look())
-    await closing.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert len(closed) == 1
