@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import httpx
 from anyio import BrokenResourceError, Event, create_memory_object_stream
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 Chunks = MemoryObjectReceiveStream[bytes]
+_STOP_SECONDS: Final = 10.0
 
 
 class InProcessTransport(httpx.BaseTransport):
@@ -49,17 +51,31 @@ class InProcessTransport(httpx.BaseTransport):
         self._stack.close()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request; an interruption of the caller stops the answering, too."""
+        """Answer one request; an interruption of the caller stops the answering, too.
+
+        It waits for that: a transaction that is still being closed when the service stops would be
+        cut off with the event loop.
+        """
         assert self._portal is not None
         assert isinstance(request.stream, httpx.SyncByteStream)
         chunks, received = create_memory_object_stream[bytes](1)
-        answer = self._portal.start_task_soon(self._handle, request, received)
+        ended = threading.Event()
+        answer = self._portal.start_task_soon(self._answer, request, received, ended)
         try:
             _feed(self._portal, request.stream, chunks)
             return answer.result()
         except BaseException:
             answer.cancel()
+            ended.wait(_STOP_SECONDS)
             raise
+
+    async def _answer(
+        self, request: httpx.Request, received: Chunks, ended: threading.Event
+    ) -> httpx.Response:
+        try:
+            return await self._handle(request, received)
+        finally:
+            ended.set()
 
     async def _handle(self, request: httpx.Request, received: Chunks) -> httpx.Response:
         assert self._asgi is not None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -31,6 +32,7 @@ from app.client import (
     certificate_bodies,
 )
 from app.client.errors import refusal
+from app.client.in_process import Chunks
 from app.client.requests import JudgeOrder
 from app.settings import Settings
 from tests.app.rows import labelled_rows
@@ -235,3 +237,31 @@ def test_results_that_break_off_are_an_error() -> None:
     assert next(verdicts)["id"] == "p1"
     with pytest.raises(ConnectionLost, match="peer closed connection"):
         next(verdicts)
+
+
+def test_an_interrupted_request_has_ended_before_the_service_stops(own_settings: Settings) -> None:
+    begun, ended = threading.Event(), []
+
+    class Slow(InProcessTransport):
+        async def _handle(self, request: httpx.Request, received: Chunks) -> httpx.Response:
+            begun.set()
+            async with received:
+                try:
+                    await anyio.sleep(60)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.sleep(0.1)
+                    ended.append(True)
+            return httpx.Response(200)
+
+    class Interrupted(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"{}"
+            assert begun.wait(60)
+            raise KeyboardInterrupt
+
+    with Slow(own_settings) as transport:
+        request = httpx.Request("POST", "http://127.0.0.1/v1/judgments", stream=Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            transport.handle_request(request)
+        assert ended == [True]
