@@ -1,4 +1,4 @@
-"""Many rows at once: COPY on PostgreSQL, one prepared statement on SQLite, no objects between.
+"""Many rows at once: COPY on PostgreSQL, statements of many rows on SQLite, no objects between.
 
 JSON in them holds no NaN and no infinity.
 """
@@ -6,7 +6,8 @@ JSON in them holds no NaN and no infinity.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import ARRAY, String, bindparam, func, select
@@ -19,6 +20,8 @@ from app.db import JsonText, UtcTime, to_json_quickly
 
 Rows = Sequence[Mapping[str, Any]]
 Columns = Sequence[ColumnClause[Any]]
+# SQLite's own limit, unless it was built with another
+_MOST_VALUES: Final = 32_766
 
 
 async def insert_rows(session: AsyncSession, table: TableClause, rows: Rows) -> None:
@@ -30,10 +33,7 @@ async def insert_rows(session: AsyncSession, table: TableClause, rows: Rows) -> 
     if connection.dialect.name == "postgresql":
         await _copy(connection, table.name, columns, rows)
         return
-    await connection.exec_driver_sql(
-        f"INSERT INTO {table.name} ({_names(columns)}) VALUES ({_marks(columns)})",
-        list(_values(connection.dialect, columns, rows)),
-    )
+    await _insert(connection, table.name, columns, rows)
 
 
 async def merge_rows(
@@ -54,11 +54,7 @@ async def merge_rows(
     columns = [table.c[name] for name in rows[0]]
     names = _names(columns)
     if connection.dialect.name != "postgresql":
-        await connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({names}) VALUES ({_marks(columns)})"
-            f" ON CONFLICT {on_conflict}",
-            list(_values(connection.dialect, columns, rows)),
-        )
+        await _insert(connection, table.name, columns, rows, f" ON CONFLICT {on_conflict}")
         return
     # COPY knows no conflicts: the rows come into a table of this connection's own first
     incoming = f"incoming_{table.name}"
@@ -80,6 +76,24 @@ def is_one_of(session: AsyncSession, column: ColumnClause[Any], texts: Sequence[
         return column == func.any(bindparam(None, list(texts), ARRAY(String)))
     listed = func.json_each(bindparam(None, to_json_quickly(list(texts)), String))
     return column.in_(select(listed.table_valued("value").c.value))
+
+
+async def _insert(
+    connection: AsyncConnection, table: str, columns: Columns, rows: Rows, further: str = ""
+) -> None:
+    """Insert in statements of very many rows.
+
+    A statement runs without the interpreter's lock, so a long one leaves it to those who judge; of
+    one row each they would fight for it at every row.
+    """
+    beginning = f"INSERT INTO {table} ({_names(columns)}) VALUES "
+    marks = f"({', '.join('?' for _ in columns)})"
+    values = list(_values(connection.dialect, columns, rows))
+    at_once = _MOST_VALUES // len(columns)
+    for first in range(0, len(values), at_once):
+        some = values[first : first + at_once]
+        statement = f"{beginning}{', '.join([marks] * len(some))}{further}"
+        await connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
 
 async def _copy(connection: AsyncConnection, table: str, columns: Columns, rows: Rows) -> None:
@@ -124,7 +138,3 @@ def _bound(dialect: Dialect, column: ColumnClause[Any], values: Sequence[Any]) -
 
 def _names(columns: Columns) -> str:
     return ", ".join(column.name for column in columns)
-
-
-def _marks(columns: Columns) -> str:
-    return ", ".join("?" for _ in columns)
