@@ -17,7 +17,9 @@ from judges.prompt_tokens import Tokenizer
 
 _DEVICES: Final = "CUDA_VISIBLE_DEVICES"
 _SHUTDOWN_SECONDS: Final = 15.0
-_INSTALL: Final = "vLLM is not installed: pip install 'tribunal[vllm]' on a machine with a GPU"
+_INSTALL: Final = (
+    "vLLM is not installed: pip install 'tribunal-judge[vllm]' on a machine with a GPU"
+)
 
 
 def open_vllm(settings: EngineSettings) -> OpenedEngine:

@@ -20,7 +20,7 @@ from judges.types import JudgeFailure
 
 _TOKEN_ID: Final = "token_id:"
 _INSTALL: Final = (
-    "endpoint: \"tokens\" needs the package transformers (pip install 'tribunal[vllm]')"
+    "endpoint: \"tokens\" needs the package transformers (pip install 'tribunal-judge[vllm]')"
 )
 
 

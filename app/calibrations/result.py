@@ -128,7 +128,7 @@ def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
     if tests <= 1 or not is_certified:
         return text
     planned = f" and {uses.plans} more were looked at in plans or experiments" if uses.plans else ""
-    left = 1.0 - uses.failure_probability
+    left = round(1.0 - uses.failure_probability, 9)  # a sum of tenths misses 1 by a rounding error
     together = f"with probability at least {left:.4g}" if left > 0 else "with no probability"
     return (
         f"{text} It is number {uses.certificates} made from these labels or some of them{planned}: "

@@ -73,8 +73,9 @@ def fail(
 ) -> NoReturn:
     """Say what is wrong on standard error and exit; `details` is a problem that the server sent."""
     note(message)
-    for error in (details or {}).get("errors") or []:
-        if not _is_said(error, message):
+    errors = (details or {}).get("errors") or []
+    for error in errors:
+        if not _is_said(error, message, is_alone=len(errors) == 1):
             named = ".".join(str(part) for part in error.get("loc", []))
             typer.echo(f"  {named}: {error.get('msg')}" if named else f"  {error}", err=True)
     for line in rejections(details or {}, message):
@@ -86,12 +87,11 @@ def fail(
     raise typer.Exit(status)
 
 
-def _is_said(error: Mapping[str, Any], message: str) -> bool:
-    """Whether a message names this fault: it does so with the first few."""
+def _is_said(error: Mapping[str, Any], message: str, *, is_alone: bool) -> bool:
+    """Whether a message names this fault: it does so with the first few, and with a lone one."""
     fields = ".".join(str(part) for part in error.get("loc", [])[1:])
-    return (
-        f"{fields}: {error.get('msg')}" in message if fields else str(error.get("msg")) in message
-    )
+    said = str(error.get("msg"))
+    return f"{fields}: {said}" in message if fields and not is_alone else said in message
 
 
 def rejections(body: Mapping[str, Any], said_before: str = "") -> list[str]:

@@ -179,12 +179,13 @@ def batch(console: Console, body: Body) -> None:
         cost = f"about {left['value']:.4f} USD" if left else "more"
         console.print(
             f"the budget of {body['budget_usd']:g} USD did not cover {counts['not_admitted']} pairs: "
-            f"they abstained; judging them would cost {cost} (--retry {body['id']} --budget-usd ...)"
+            f"they abstained; judging them would cost {cost} (--retry {body['id']} --budget-usd ..., "
+            f"which counts the {body['spent_usd']:.4f} USD that are spent)"
         )
     if body["calibration_pairs"]:
         console.print(
             f"the certificate knows {body['calibration_pairs']} of these pairs or their prompts: "
-            "its promise is for others (--part leaves them out)"
+            "its promise is for others (the other --part of a certificate made on one leaves them out)"
         )
     _troubles(console, body)
 

@@ -103,8 +103,8 @@ def _why(result: Json) -> Iterable[str]:
         )
     elif result["promise"] == "none" and result["question"]["calibration"] is not None:
         yield (
-            f"{result['question']['calibration']} promises nothing (its method bounds no "
-            "probability), so its verdicts are no evidence"
+            f"{result['question']['calibration']} promises nothing (it is not certified, or its "
+            "method bounds no probability), so its verdicts are no evidence"
         )
     elif result["outcome"] == "not_enough_evidence":
         yield _what_would_do(result)

@@ -95,7 +95,8 @@ class Table:
         if rows.size == 0:
             counts = Counter(outcomes.reason[members].tolist())
             why = ", ".join(f"{n} {reason}" for reason, n in counts.items()) or "there are no pairs"
-            raise InvalidArgument(f"no comparison to rank the models by ({why})")
+            advice = ": judge them first, with a batch" if set(counts) == {"missing"} else ""
+            raise InvalidArgument(f"no comparison to rank the models by ({why}){advice}")
         return self.between(rows, outcomes.score[chosen]), rows
 
     def between(self, rows: IntArray, score: npt.NDArray[np.float64]) -> Comparisons:

@@ -33,7 +33,7 @@ from app.cli import main
 
 main()
 """
-INSTALL = "pip install 'tribunal[vllm]'"
+INSTALL = "pip install 'tribunal-judge[vllm]'"
 PAIR = {"prompt": "Name a colour.", "response_a": "Red.", "response_b": "Dog."}
 
 

@@ -63,6 +63,8 @@ async def test_many_tests_leave_no_probability_together(client: httpx.AsyncClien
     await upload(client, "rivers", labelled_rows(300))
     for seed in range(11):
         certificate = await certify(client, "rivers", target_agreement=0.7, seed=seed)
+        if seed == 9:  # ten tenths do not add up to 1 in floating point
+            assert "All 10 together hold with no probability" in certificate["claim"]
     assert "All 11 together hold with no probability" in certificate["claim"]
 
 

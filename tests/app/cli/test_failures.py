@@ -64,6 +64,15 @@ def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
             server.kill()
 
 
+def test_a_lone_fault_is_not_said_twice(environment: Path) -> None:
+    for rows in (2, 3):
+        file = environment / f"{rows}.jsonl"
+        file.write_bytes(ndjson(labelled_rows(rows)))
+        ended = tribunal("import", str(file), "--name", "rivers")
+    refused(ended, 1, "is taken by other content")
+    assert ended.stderr.count("is taken by other content") == 1
+
+
 @pytest.mark.parametrize("verb", [("doctor",), ("keys", "list"), ("serve",)])
 def test_a_database_of_another_kind_is_named(
     environment: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]

@@ -60,6 +60,7 @@ def test_a_budget_is_kept_and_taken_up_again(folder: Path) -> None:
     told = run("batch", "--resume", first["id"])
     assert f"did not cover {counts['not_admitted']} pairs" in told
     assert "--retry" in told
+    assert f"counts the {first['spent_usd']:.4f} USD that are spent" in " ".join(told.split())
     again = json.loads(run("batch", "--retry", first["id"], "--budget-usd", "10", "--json"))
     assert again["request_counts"]["not_admitted"] == 0
     assert again["request_counts"]["completed"] == 40

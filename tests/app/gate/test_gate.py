@@ -114,7 +114,7 @@ def test_a_certificate_that_promises_no_probability_is_no_evidence(
     )
     result = check(service_with_certificate, good(40), bad(40), calibration=made["id"])
     assert (result.outcome, result.promise) == ("not_enough_evidence", "none")
-    assert "promises nothing" in explanation(result.as_json())
+    assert "promises nothing (it is not certified, or its method" in explanation(result.as_json())
 
 
 def test_a_refusal_of_the_service_is_an_error_and_no_result(

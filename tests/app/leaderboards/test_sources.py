@@ -260,6 +260,11 @@ async def test_without_any_verdict_there_is_nothing_to_correct(client: httpx.Asy
     answer = await client.post("/v1/leaderboards", json=body)
     assert answer.status_code == 422
     assert "no verdict is known of any of the 20 pairs: judge them" in answer.json()["detail"]
+    answer = await client.post(
+        "/v1/leaderboards", json={"dataset": "hand", "source": "judge:student"}
+    )
+    assert answer.status_code == 422
+    assert "(20 missing): judge them first, with a batch" in answer.json()["detail"]
 
 
 async def test_unlabelled_abstentions_make_win_rates_bounds(client: httpx.AsyncClient) -> None:
