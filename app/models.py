@@ -174,7 +174,7 @@ class Certificate(Listed, Base):
 
 
 class CertificatePair(Base):
-    """A pair whose label or confidence a certificate rests on: never reported as a test of it."""
+    """A pair whose labels a certificate was made from, used or not: never a test of it."""
 
     __tablename__ = "certificate_pairs"
     certificate_seq: Mapped[int] = mapped_column(

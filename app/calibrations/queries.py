@@ -56,7 +56,7 @@ async def take(session: AsyncSession, certificate: Certificate, **values: Any) -
 
 
 async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence[int]) -> None:
-    """Store which pairs a certificate rests on."""
+    """Store the pairs whose labels a certificate was made from."""
     for start in range(0, len(pairs), _CHUNK):
         rows = [
             {"certificate_seq": certificate_seq, "pair_seq": pair}

@@ -204,7 +204,8 @@ async def _store(
         if not await queries.take(session, certificate, label_set_hash=label_set_hash):
             return
         certificate.label_set_hash = label_set_hash
-        await queries.add_pairs(session, certificate.seq, [key.seq for key in evidence.keys])
+        # those that its label rule left out were read too: what then remains is chosen by its labels
+        await queries.add_pairs(session, certificate.seq, [key.seq for key in prepared.sample.keys])
         uses = await _uses(session, request, prepared, evidence, label_set_hash)
         is_certified = found.certificate.is_certified
         body |= {

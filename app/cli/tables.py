@@ -60,8 +60,9 @@ def certificate(console: Console, body: Body) -> None:
     if not is_certified:
         advice = body["advice"]
         console.print(
-            f"certifiable now: agreement {_percent(advice['certifiable_agreement'])} at coverage "
-            f"{_percent(advice['certifiable_coverage'])}. {escape(advice['text'])}"
+            f"these labels show: agreement of {_percent(advice['certifiable_agreement'])} or more at "
+            f"coverage {_percent(advice['certifiable_coverage'])} (a bound; to certify it may take "
+            f"more labels). {escape(advice['text'])}"
         )
     for part in body.get("certificates", []):
         name = "" if part["slice"] is None else f"{part['slice']!r} "
