@@ -86,9 +86,9 @@ async def vanish(running: Runtime) -> None:
         await session.execute(delete(Dataset))
 
 
-async def vanish_and_judge(running: Runtime, shard: Shard, name: str) -> None:
+async def vanish_and_judge(running: Runtime, shard: Shard, name: str, *given: Any) -> None:
     await vanish(running)
-    await judge_shard(running, shard, name)
+    await judge_shard(running, shard, name, *given)
 
 
 async def judge_and_vanish(running: Runtime, *given: Any, **options: Any) -> None:
