@@ -12,9 +12,8 @@ from functools import partial
 from typing import Any
 
 import httpx
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.responses import PlainTextResponse
 from sqlalchemy import text
 
 from app import metrics
@@ -26,6 +25,7 @@ from app.canaries.routes import router as canaries
 from app.catalogue.routes import router as catalogue
 from app.datasets.routes import router as datasets
 from app.db import Database
+from app.descriptions import router as descriptions
 from app.errors import DESCRIPTION, NotReady, install_error_handlers
 from app.experiments.routes import router as experiments
 from app.files.routes import router as files
@@ -104,7 +104,7 @@ def create_app(
     app.add_middleware(RequestContext)
     install_error_handlers(app)
     app.include_router(_operations)
-    app.include_router(_descriptions)
+    app.include_router(descriptions)
     may_enter = [Depends(authenticate), Depends(refuse_while_opening)]
     app.include_router(_features(), prefix="/v1", dependencies=may_enter)
     return app
@@ -198,31 +198,3 @@ async def readyz(running: Running) -> dict[str, Any]:
 async def prometheus() -> Response:
     """Return the metrics in the Prometheus text format."""
     return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
-
-
-_descriptions = APIRouter(include_in_schema=False, dependencies=[Depends(authenticate)])
-_OPENAPI = "/openapi.json"
-
-
-@_descriptions.get("/")
-async def front() -> RedirectResponse:
-    """Lead to the description of the endpoints."""
-    return RedirectResponse("/docs")
-
-
-@_descriptions.get(_OPENAPI)
-async def openapi(request: Request) -> JSONResponse:
-    """Return the description of every endpoint."""
-    return JSONResponse(request.app.openapi())
-
-
-@_descriptions.get("/docs")
-async def docs() -> HTMLResponse:
-    """Show the description, with forms to try it."""
-    return get_swagger_ui_html(openapi_url=_OPENAPI, title="Tribunal")
-
-
-@_descriptions.get("/redoc")
-async def redoc() -> HTMLResponse:
-    """Show the description, for reading."""
-    return get_redoc_html(openapi_url=_OPENAPI, title="Tribunal")

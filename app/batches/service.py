@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.batches import ending, queries
 from app.batches.openai_form import fields_of, unix, with_rejected
 from app.batches.table_form import tables_of
-from app.batches.totals import cost_to_finish, progress, request_counts
+from app.batches.totals import calibration_pairs, cost_to_finish, progress, request_counts
 from app.errors import Conflict, NotFound
 from app.judgments.promise import Attendance, suspended_because
 from app.lookup import by_public_id
@@ -129,7 +129,7 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         "part": batch.request["part"],
         "request_counts": counts,
         "shards": batch.totals.get("shards", {}),
-        "calibration_pairs": batch.request.get("calibration_pairs", 0),
+        "calibration_pairs": calibration_pairs(batch),
         **_promises(batch, certificate),
         "cost_usd": batch.totals.get("cost_usd", 0.0),
         **_money(batch),

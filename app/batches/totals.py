@@ -32,8 +32,9 @@ def shard_counts(
     """
     shown, spent = list(verdicts), list(obtained)
     tiers: dict[str, dict[str, Any]] = {}
-    not_admitted, costs = 0, []
+    not_admitted, known, costs = 0, 0, []
     for verdict in shown:
+        known += verdict["calibration_pair"]
         if not verdict["tiers"] and verdict.get("abstained_because") == NOT_ADMITTED:
             not_admitted += 1
         elif verdict["cost_usd"] is not None:
@@ -51,6 +52,7 @@ def shard_counts(
     return {
         "statuses": Counter([verdict["status"] for verdict in shown]),
         "not_admitted": not_admitted,
+        "calibration_pairs": known,
         "attendance": Attendance.of([verdict["tiers"] for verdict in shown]).as_json(),
         "cost_usd": _sum_of_costs(cost for _, cost in spent),
         "costs": {
@@ -80,7 +82,10 @@ def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -
     return {
         **totals,
         "statuses": _summed(totals.get("statuses", {}), counts.get("statuses", {}), sign),
-        "not_admitted": totals.get("not_admitted", 0) + sign * counts.get("not_admitted", 0),
+        **{
+            name: totals.get(name, 0) + sign * counts.get(name, 0)
+            for name in ("not_admitted", "calibration_pairs")
+        },
         "attendance": {
             name: _summed(totals.get("attendance", {}).get(name, {}), counted, sign)
             for name, counted in counts.get("attendance", {}).items()
@@ -111,6 +116,12 @@ def request_counts(batch: Batch) -> dict[str, int]:
         "abstained": abstained,
         "not_admitted": batch.totals.get("not_admitted", 0),
     }
+
+
+def calibration_pairs(batch: Batch) -> int:
+    """Count the pairs that the certificate knows: all of a dataset, of files those judged so far."""
+    known: int | None = batch.request.get("calibration_pairs")
+    return batch.totals.get("calibration_pairs", 0) if known is None else known
 
 
 def progress(batch: Batch, moment: float, *, is_running: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.batches.admission import positions_admitted
 from app.batches.openai_form import FORM
 from app.batches.schemas import BatchIn
 from app.batches.table_form import TABLES
+from app.calibrations.known_pairs import KnownPairs
 from app.datasets.service import PairKey
 from app.errors import Conflict
 from app.judgments.authority import Authority, authority_of
@@ -22,9 +23,10 @@ from app.parts import Membership
 from judges.registry import Registry
 
 # what a stored request has besides the fields of the request
+CALIBRATION_PAIRS: Final = "calibration_pairs"
 FINGERPRINTS: Final = "fingerprints"
 THRESHOLDS: Final = "thresholds"
-_NO_FIELDS: Final = ("threshold", "calibration_pairs", FORM, TABLES, FINGERPRINTS, THRESHOLDS)
+_NO_FIELDS: Final = ("threshold", CALIBRATION_PAIRS, FORM, TABLES, FINGERPRINTS, THRESHOLDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,15 @@ class Work:
     dataset: Dataset
     authority: Authority
     member: Membership | None
+    known: KnownPairs | None
 
     def holds(self, key: PairKey) -> bool:
         """Whether the batch covers this pair."""
         return self.member is None or self.member.holds(key.group)
+
+    def is_known(self, key: PairKey) -> bool:
+        """Whether the certificate knows this pair, so that it promises nothing there."""
+        return self.known is not None and self.known.holds(key)
 
     def positions(self, shard: Shard) -> tuple[int, int] | Sequence[int]:
         """Return the positions of a shard's pairs: a range, or one by one as they are admitted."""
@@ -62,7 +69,19 @@ async def work_of(session: AsyncSession, registry: Registry, batch_seq: int) -> 
     batch = await queries.by_seq(session, batch_seq)
     dataset = await session.get_one(Dataset, batch.dataset_seq)
     authority = await _authority_again(session, registry, dataset, batch)
-    return Work(batch, dataset, authority, membership_of(batch))
+    known = await _known(session, batch, dataset, authority)
+    return Work(batch, dataset, authority, membership_of(batch), known)
+
+
+async def _known(
+    session: AsyncSession, batch: Batch, dataset: Dataset, authority: Authority
+) -> KnownPairs | None:
+    """Return what the certificate knows, None where that is no pair of the batch."""
+    counted = batch.request.get(CALIBRATION_PAIRS)
+    if authority.certificate is None or counted == 0:
+        return None
+    judges = [tier.judge for tier in authority.tiers]
+    return await KnownPairs.of(session, authority.certificate.seq, dataset, judges)
 
 
 def membership_of(batch: Batch) -> Membership | None:
@@ -120,7 +139,7 @@ def settled(
     return {
         **request.model_dump(mode="json", exclude={"budget_usd", "budget", "seed"}),
         "threshold": member.threshold if member else None,
-        "calibration_pairs": calibration_pairs,
+        CALIBRATION_PAIRS: calibration_pairs,
         FINGERPRINTS: {t.judge.spec.name: t.judge.spec.fingerprint for t in authority.tiers},
         THRESHOLDS: [tier.threshold for tier in authority.tiers],
     }

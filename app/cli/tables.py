@@ -145,7 +145,7 @@ def verdicts(console: Console, body: Body) -> None:
             verdict["label"] or verdict["status"],
             _number(verdict["confidence"]),
             escape(verdict["judge"] or "-"),
-            verdict["promise"],
+            "calibration pair" if verdict["calibration_pair"] else verdict["promise"],
         )
     console.print(table)
     if body["calibration_pairs"]:

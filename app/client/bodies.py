@@ -83,6 +83,7 @@ class VerdictBody(TypedDict):
     tiers: list[Tier]
     calibration: str | None
     promise: Promise
+    calibration_pair: bool
     cost_usd: float | None
     cached: bool
 

@@ -11,6 +11,8 @@ NAMES: Final = {
     "failed": "failed",
     "not_enough_evidence": "not enough evidence",
 }
+# a gate may pass on verdicts that leave open whether people would prefer the new one
+_ABOUT: Final = {"verdicts": "on the verdicts", "people": "on what people prefer"}
 _COLUMNS: Final = (
     "gate", "result", "win rate", "at least", "at most", "needed", "pairs", "won", "lost", "tied",
     "abstained", "calibration pairs", "promise",
@@ -28,9 +30,21 @@ def headline(result: Json) -> str:
     known = result["calibration_pairs"]
     beside = f" ({known} calibration pairs left out)" if known else ""
     return (
-        f"{NAMES[result['outcome']]}: {won} against {result['old']} on {on}{beside}; over all pairs "
+        f"{NAMES[result['outcome']]} {_ABOUT[question['about']]}: {won} against {result['old']} on {on}{beside}; over all pairs "
         f"between {_percent(evidence['low'])} and {_percent(evidence['high'])}, "
-        f"{_percent(question['min_win'])} needed"
+        f"{_percent(question['min_win'])} needed{_reservation(result)}"
+    )
+
+
+def _reservation(result: Json) -> str:
+    """Say where the verdicts pass and the errors that the certificate allows could undo it."""
+    question, low = result["question"], result["people_low"]
+    is_about_verdicts = result["outcome"] == "passed" and question["about"] == "verdicts"
+    if not is_about_verdicts or low is None or low > question["min_win"]:
+        return ""
+    return (
+        f"; it does not show that people prefer it: that is at least {_percent(low)} "
+        "(about people decides on this)"
     )
 
 

@@ -172,9 +172,9 @@ class _Task:
         authority = self.work.authority
         promise = promise_of(authority, None)
         return [
-            _not_admitted(pair, self.work, promise)
+            _not_admitted(pair, self.work, promise, is_known=self.work.is_known(key))
             if (judged := self.judged.get(key.seq)) is None
-            else show(judged, authority, promise)
+            else show(judged, authority, promise, is_known=self.work.is_known(key))
             for key, pair in items
         ]
 
@@ -201,7 +201,7 @@ def _subjects(items: Sequence[Item]) -> list[Subject]:
     ]
 
 
-def _not_admitted(pair: Pair, work: Work, promise: str) -> dict[str, Any]:
+def _not_admitted(pair: Pair, work: Work, promise: str, *, is_known: bool) -> dict[str, Any]:
     """The verdict on a pair that the budget did not cover: nobody was asked."""
     return {
         "id": pair.id,
@@ -212,6 +212,7 @@ def _not_admitted(pair: Pair, work: Work, promise: str) -> dict[str, Any]:
         "tiers": [],
         "calibration": work.authority.certificate.id if work.authority.certificate else None,
         "promise": promise,
+        "calibration_pair": is_known,
         "cost_usd": 0.0,
         "cached": False,
         "abstained_because": NOT_ADMITTED,

@@ -119,7 +119,9 @@ class _Task:
 
     def _row(self, raw: RawRow, row: ParsedRow, judged: Mapping[str, Judged]) -> Row:
         one = judged[str(raw.line)]
-        body = show(one, self.work.authority, self.promise)
+        known = self.work.known
+        is_known = known is not None and one.pair.prompt_hash in known.prompts
+        body = show(one, self.work.authority, self.promise, is_known=is_known)
         del body["promise"]
         own = [score for _, score in one.obtained]
         return {
@@ -138,8 +140,8 @@ class _Task:
         return {
             "id": None if named is None else str(named), "status": "failed", "label": None,
             "confidence": None, "judge": None, "tiers": [],
-            "calibration": certificate.id if certificate else None, "cost_usd": 0.0,
-            "cached": False, "file": self.slice.file.path, "row": raw.line,
+            "calibration": certificate.id if certificate else None, "calibration_pair": False,
+            "cost_usd": 0.0, "cached": False, "file": self.slice.file.path, "row": raw.line,
             "content_hash": None, "reason": reason, "scores": [],
         }  # fmt: skip
 

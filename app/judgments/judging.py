@@ -228,8 +228,14 @@ async def judge_all(
     return [judged[subject.pair.id] for subject in subjects]
 
 
-def show(judged: Judged, authority: Authority, promise: str) -> dict[str, Any]:
-    """Return a verdict as users see it."""
+def show(
+    judged: Judged, authority: Authority, promise: str, *, is_known: bool = False
+) -> dict[str, Any]:
+    """Return a verdict as users see it.
+
+    `promise` is that of the run; a pair that the certificate knows is marked, because no promise is
+    about it.
+    """
     verdict = judged.verdict
     return {
         "id": verdict.id,
@@ -240,6 +246,7 @@ def show(judged: Judged, authority: Authority, promise: str) -> dict[str, Any]:
         "tiers": show_tiers(judged),
         "calibration": authority.certificate.id if authority.certificate else None,
         "promise": promise,
+        "calibration_pair": is_known,
         "cost_usd": _cost(judged),
         "cached": _is_cached(judged),
     }

@@ -65,7 +65,12 @@ class VerdictOut(BaseModel):
     judge: str | None
     tiers: list[TierOut]
     calibration: str | None
-    promise: Promise
+    promise: Promise = Field(description="what the verdicts of this run promise, on new pairs")
+    calibration_pair: bool = Field(
+        False,
+        description="whether the certificate was made from this pair, or from another of its prompt "
+        "or group, or its judges learnt from it: the promise is about other pairs",
+    )
     cost_usd: float | None
     cached: bool
 

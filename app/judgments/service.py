@@ -62,32 +62,38 @@ async def judge(running: Runtime, request: JudgmentsIn) -> dict[str, Any]:
         await running.together.join("verdicts", rows, partial(_store, running.db))
         return {"verdicts": shown, "suspended_because": None}
     async with running.db.write() as session:
-        known = await _known_pairs(session, authority, subjects)
+        known = await _known_prompts(session, authority, subjects)
         why = await _suspended(session, authority, judged)
-        rows, shown = _rows(running, authority, judged, why)
+        rows, shown = _rows(running, authority, judged, why, known)
         await store_scores(session, fresh, running.now())
         await queries.add(session, rows)
-    return {"verdicts": shown, "suspended_because": why, "calibration_pairs": known}
+    counted = sum(verdict["calibration_pair"] for verdict in shown)
+    return {"verdicts": shown, "suspended_because": why, "calibration_pairs": counted}
 
 
-async def _known_pairs(
+async def _known_prompts(
     session: AsyncSession, authority: Authority, subjects: Sequence[Subject]
-) -> int:
-    """Count the pairs that are not new to the certificate, so that it promises nothing of them."""
+) -> frozenset[str]:
+    """Return the prompts that are not new to the certificate: it promises nothing of their pairs."""
     if not authority.is_certified or authority.certificate is None:
-        return 0
+        return frozenset()
     judges = [tier.judge for tier in authority.tiers]
-    hashes = [subject.pair.prompt_hash for subject in subjects]
-    known = await known_among(session, authority.certificate.seq, judges, set(hashes))
-    return sum(one in known for one in hashes)
+    hashes = {subject.pair.prompt_hash for subject in subjects}
+    return await known_among(session, authority.certificate.seq, judges, hashes)
 
 
 def _rows(
-    running: Runtime, authority: Authority, judged: Sequence[Judged], suspended: str | None
+    running: Runtime,
+    authority: Authority,
+    judged: Sequence[Judged],
+    suspended: str | None,
+    known: frozenset[str] = frozenset(),
 ) -> tuple[Rows, Rows]:
     """Return verdicts as the table holds them and as users see them, and count them."""
     promise = promise_of(authority, suspended)
-    shown = [show(one, authority, promise) for one in judged]
+    shown = [
+        show(one, authority, promise, is_known=one.pair.prompt_hash in known) for one in judged
+    ]
     count_verdicts(shown)
     certificate_seq, moment = seq_of(authority), running.now()
     rows = [

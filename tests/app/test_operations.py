@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
@@ -105,4 +106,18 @@ async def test_bad_pages_are_4xx_problems(
 async def test_the_api_describes_itself(client: httpx.AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
     assert {"/v1/judgments", "/v1/calibrations", "/v1/batches", "/v1/plans"} <= set(schema["paths"])
-    assert (await client.get("/docs")).status_code == 200
+
+
+@pytest.mark.parametrize(("path", "loaded"), [("/docs", 3), ("/redoc", 2)])
+async def test_the_pages_load_nothing_from_elsewhere(
+    client: httpx.AsyncClient, path: str, loaded: int
+) -> None:
+    page = await client.get(path)
+    assert page.status_code == 200
+    addresses = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page.text)
+    assert len(addresses) == loaded
+    for address in addresses:
+        assert address.startswith("/")
+        assert (await client.get(address)).status_code == 200
+    assert (await client.get("/static/unknown.js")).status_code == 404
+    assert "//" not in re.sub(r"<!--.*?-->", "", page.text)

@@ -179,3 +179,8 @@ async def test_a_batch_says_which_pairs_its_certificate_knows(client: httpx.Asyn
     assert batch["calibration_pairs"] == 100
     ended = await wait_for(client, batch["id"])
     assert (ended["status"], ended["calibration_pairs"]) == ("completed", 100)
+    marked = [verdict["calibration_pair"] for verdict in await results_of(client, batch["id"])]
+    assert (sum(marked), len(marked)) == (100, 200)
+    other = await client.post("/v1/batches", json={**body, "part": {**PART, "side": "test"}})
+    held_out = (await wait_for(client, other.json()["id"]))["id"]
+    assert not any(one["calibration_pair"] for one in await results_of(client, held_out))

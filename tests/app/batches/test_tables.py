@@ -104,6 +104,7 @@ async def test_verdicts_are_those_of_the_same_rows_as_a_dataset(
     await upload(client, "rivers", given_rows)
     certificate = await certify(client, "rivers", target_agreement=0.7)
     fresh = rows(N, 3)
+    fresh[0]["prompt"] = given_rows[0]["prompt"]
     await upload(client, "cases", fresh)
     write(tmp_path / "pairs/a.parquet", fresh[:25], row_group=7)
     write(tmp_path / "pairs/b.parquet", fresh[25:], row_group=100)
@@ -118,6 +119,9 @@ async def test_verdicts_are_those_of_the_same_rows_as_a_dataset(
         assert [row["id"] for row in found] == [row["id"] for row in fresh]
         assert [core(row) for row in found] == [core(row) for row in as_dataset]
         assert batch["request_counts"]["total"] == N
+        known = [row["calibration_pair"] for row in found]
+        assert known == [row["calibration_pair"] for row in as_dataset]
+        assert batch["calibration_pairs"] == sum(known) == ("calibration" in named)
         assert await count(running, Verdict) == before
         summary = json.loads((tmp_path / f"out{number}/_batch.json").read_text())
         assert (summary["status"], summary["promise"]) == ("completed", batch["promise"])

@@ -69,8 +69,20 @@ def test_about_people_every_verdict_is_charged_what_the_certificate_allows(
     by_people = check(service_with_certificate, good(100), bad(100), about="people")
     assert by_verdicts.people_low == by_people.evidence.low
     assert by_people.evidence.low == pytest.approx(by_verdicts.evidence.low - 0.1)
+    assert "people prefer it: that" not in explanation(by_verdicts.as_json())
     high = check(service_with_certificate, good(100), bad(100), about="people", min_win=0.95)
     assert high.outcome == "not_enough_evidence"
+
+
+def test_verdicts_that_pass_and_leave_people_open_say_so_in_the_first_line(
+    service_with_certificate: Certified,
+) -> None:
+    result = check(service_with_certificate, good(100), bad(100), min_win=0.95)
+    assert result.people_low is not None
+    assert (result.outcome, result.people_low < 0.95) == ("passed", True)
+    first = explanation(result.as_json()).splitlines()[0]
+    assert first.startswith("passed on the verdicts: ")
+    assert f"does not show that people prefer it: that is at least {result.people_low:.1%}" in first
 
 
 def test_more_pairs_than_one_request_holds(service_with_certificate: Certified) -> None:

@@ -52,10 +52,10 @@ def test_the_third_result_is_shown_apart_and_fails_the_run(gates: pytest.Pyteste
     result.stdout.fnmatch_lines(
         [
             "*preference gates*",
-            "*::test_better: passed: the new model wins 100.0% against the old model on 40 pairs*",
-            "*::test_worse: failed: *",
+            "*::test_better: passed on the verdicts: the new model wins 100.0% against the old model on 40 pairs*",
+            "*::test_worse: failed on the verdicts: *",
             "*certificate cal_*: with probability at least 0.9 at least 90.0% of the verdicts*",
-            "*::test_too_few: not enough evidence: *",
+            "*::test_too_few: not enough evidence on the verdicts: *",
             "about 4 pairs such as these would be enough to pass",
         ]
     )
@@ -164,6 +164,8 @@ def test_pairs_that_the_certificate_knows_are_shown(
     )
     result = run(gates, "--junitxml", "junit.xml")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*test_it: passed: *(20 calibration pairs left out)*"])
+    result.stdout.fnmatch_lines(
+        ["*test_it: passed on the verdicts: *(20 calibration pairs left out)*"]
+    )
     found = [one.attrib for one in ET.parse(gates.path / "junit.xml").iter("property")]
     assert {"name": "tribunal.calibration_pairs", "value": "20"} in found

@@ -23,8 +23,8 @@ def files(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("new", "old", "status", "said"),
     [
-        ("good", "bad", 0, "passed: alder wins 100.0% against birch on 40 pairs"),
-        ("bad", "good", 1, "failed: birch wins 0.0% against alder"),
+        ("good", "bad", 0, "passed on the verdicts: alder wins 100.0% against birch on 40 pairs"),
+        ("bad", "good", 1, "failed on the verdicts: birch wins 0.0% against alder"),
         ("few", "few-bad", 3, "not enough evidence"),
         ("few", "bad", 2, "38 outputs of old have none of new"),
         ("none", "bad", 2, "none.json"),
