@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import aiosqlite
 import msgspec
 from sqlalchemy import DateTime, Text, event
 from sqlalchemy.engine import Connection, Dialect
@@ -164,10 +165,8 @@ def _is_in_memory(url: str) -> bool:
 def _engine(url: str, *, begin: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
         return create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
-    if _is_in_memory(url):
-        engine = create_async_engine(url, poolclass=StaticPool)
-    else:
-        engine = create_async_engine(url)
+    options: dict[str, Any] = {"poolclass": StaticPool} if _is_in_memory(url) else {}
+    engine = create_async_engine(url, connect_args={"async_creator_fn": _open_sqlite}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
 
     def start(connection: Connection) -> None:
@@ -175,6 +174,21 @@ def _engine(url: str, *, begin: str) -> AsyncEngine:
 
     event.listen(engine.sync_engine, "begin", start)
     return engine
+
+
+async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
+    """Open a file; where that fails, wait until the thread of the driver has ended.
+
+    It ends by telling the event loop, which is gone soon where a service cannot start.
+    """
+    connection = aiosqlite.connect(*args, **options)
+    thread = connection._thread
+    thread.daemon = True
+    try:
+        return await connection
+    except BaseException:
+        await to_the_end(asyncio.to_thread(thread.join))
+        raise
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
