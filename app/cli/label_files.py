@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
@@ -61,8 +62,10 @@ def _rows(text: IO[str], file: Path) -> Iterator[Line]:
     header = [_field(name) for name in next(csv.reader([first]), [])]
     unknown = [name for name in header if name not in _FIELDS]
     if unknown or "pair" not in header or "label" not in header:
+        near = get_close_matches(unknown[0].lower(), _FIELDS, n=1) if unknown else []
+        meant = f"; did you mean {near[0]}?" if near else ""
         wrong = f"{', '.join(unknown)} is none of" if unknown else "pair and label are needed;"
-        fail(f"{file}, line 1: {wrong} the columns {', '.join(_FIELDS)}", status=EXIT_USAGE)
+        fail(f"{file}, line 1: {wrong} the columns {', '.join(_FIELDS)}{meant}", status=EXIT_USAGE)
     yield from _table(csv.DictReader(text, header, strict=True), len(header))
 
 

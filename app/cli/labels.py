@@ -32,8 +32,8 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
     file: Annotated[
         Path,
         typer.Argument(
-            help="CSV with a header, or NDJSON: pair, label (a, b or tie), annotator; also "
-            "criterion, strength, first_shown, comment; - reads stdin"
+            help="CSV with a header, or NDJSON: pair, label (a, b or tie; 1 and 2 are a and b), "
+            "annotator; also criterion, strength, first_shown, comment; - reads stdin"
         ),
     ],
     annotator: Annotated[
@@ -48,7 +48,7 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
     Where a row is faulty nothing is stored, and every faulty row is named by its line.
     """
     lines = read_labels(file, dataset, annotator)
-    counts = {"accepted": 0, "replaced": 0, "unchanged": 0}
+    counts = {"accepted": 0, "replaced": 0, "unchanged": 0, "contradicted": 0}
     with open_tribunal(server, key) as tribunal:
         while piece := list(islice(lines, _AT_ONCE)):
             stored = _stored(tribunal, piece)
@@ -140,3 +140,8 @@ def _show(console: RichConsole, body: dict[str, Any]) -> None:
         f"{body['accepted']} labels of {escape(body['dataset'])}: {body['replaced']} replaced an "
         f"earlier one, {body['unchanged']} were there"
     )
+    if body["contradicted"]:
+        console.print(
+            f"on {body['contradicted']} pairs one person says two things in this file: the last "
+            "one stands (give every person a name of their own)"
+        )

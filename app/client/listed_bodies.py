@@ -11,6 +11,7 @@ class LabelsBody(TypedDict):
     accepted: int
     replaced: int
     unchanged: int
+    contradicted: int
 
 
 class CheckedBody(TypedDict):

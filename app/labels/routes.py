@@ -22,7 +22,10 @@ async def create(body: LabelsIn, running: Running) -> LabelsOut:
     async with running.db.write() as session:
         changes = await posting.post(session, body.labels, running.now())
     return LabelsOut(
-        accepted=len(body.labels), replaced=changes.replaced, unchanged=changes.unchanged
+        accepted=len(body.labels),
+        replaced=changes.replaced,
+        unchanged=changes.unchanged,
+        contradicted=changes.contradicted,
     )
 
 

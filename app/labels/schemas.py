@@ -42,6 +42,10 @@ class LabelsOut(BaseModel):
     accepted: int = Field(description="labels that stand now, those that stood before included")
     replaced: int = Field(description="earlier labels of the same annotators, kept in history")
     unchanged: int = Field(description="labels that repeat what their annotator said before")
+    contradicted: int = Field(
+        description="pairs on which this request has labels of one annotator that differ: the last "
+        "one stands, the others are in history"
+    )
 
 
 class CheckedOut(BaseModel):

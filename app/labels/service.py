@@ -52,11 +52,15 @@ class _Standing:
 
 @dataclass(frozen=True, slots=True)
 class LabelChanges:
-    """What became of new labels: stored, moved into history, or already there."""
+    """What became of new labels: stored, moved into history, or already there.
+
+    `contradicted` counts pairs on which one person says two things at once; the last one stands.
+    """
 
     stored: int
     replaced: int
     unchanged: int
+    contradicted: int = 0
 
 
 async def insert_labels(
@@ -98,8 +102,13 @@ async def post_labels(
 ) -> LabelChanges:
     """Store labels in the order given; each replaces what its annotator said before.
 
-    A label that repeats what its annotator says already changes nothing.
+    A label that repeats what its annotator says already changes nothing, nor do labels of one
+    annotator on one pair of which the last stands already: posted again, they change nothing.
     """
+    sayings: defaultdict[_Answers, list[str]] = defaultdict(list)
+    for label in labels:
+        if label.annotator is not None:
+            sayings[label.answers].append(label.said)
     standing: defaultdict[_Answers, list[_Standing]] = defaultdict(list)
     for answers, known in (await _current(session, {label.pair_seq for label in labels})).items():
         standing[answers] = [_Standing(label.said, seq=seq) for seq, label in known]
@@ -107,7 +116,8 @@ async def post_labels(
     outdated: list[_Standing] = []
     for label in labels:
         before = standing[label.answers] if label.annotator is not None else []
-        if [known.said for known in before] == [label.said]:
+        said = [known.said for known in before]
+        if said == [label.said] or (said and said == sayings[label.answers][-1:] and before[0].seq):
             continue
         outdated += before
         rows.append(_values(label, moment))
@@ -117,7 +127,8 @@ async def post_labels(
     stored = [each.seq for each in outdated if each.seq is not None]
     await queries.mark_replaced(session, stored, moment)
     await queries.insert_labels(session, rows)
-    return LabelChanges(len(rows), len(outdated), len(labels) - len(rows))
+    contradicted = sum(len(set(said)) > 1 for said in sayings.values())
+    return LabelChanges(len(rows), len(outdated), len(labels) - len(rows), contradicted)
 
 
 async def _current(

@@ -34,7 +34,7 @@ def test_csv_and_ndjson_add_the_same_labels(folder: Path) -> None:
         '\ufeffpair,label,annotator,strength,comment\np0,A,bert,2,"yes,\nit is"\np1,tie,bert,,\n'
     )
     assert label("new.csv") == {
-        "dataset": "rivers", "accepted": 2, "replaced": 0, "unchanged": 0,
+        "dataset": "rivers", "accepted": 2, "replaced": 0, "unchanged": 0, "contradicted": 0,
     }  # fmt: skip
     rows: list[dict[str, Any]] = [
         {"pair": "p0", "label": "a", "annotator": "bert", "strength": 2, "comment": "yes,\nit is"},
@@ -42,8 +42,21 @@ def test_csv_and_ndjson_add_the_same_labels(folder: Path) -> None:
     ]
     again = "\n\n".join(json.dumps(row) for row in rows)
     assert label("-", text=again) == {
-        "dataset": "rivers", "accepted": 2, "replaced": 1, "unchanged": 1,
+        "dataset": "rivers", "accepted": 2, "replaced": 1, "unchanged": 1, "contradicted": 0,
     }  # fmt: skip
+
+
+def test_two_labels_of_one_person_that_differ_are_told_of(folder: Path) -> None:
+    (folder / "new.csv").write_text("pair,label\np0,1\np0,b\n")
+    assert label("new.csv", "--annotator", "me")["contradicted"] == 1
+    again = CliRunner().invoke(app, ["label", "rivers", "new.csv", "--annotator", "me"])
+    assert "on 1 pairs one person says two things in this file" in " ".join(again.output.split())
+    assert "0 replaced an earlier one, 2 were there" in " ".join(again.output.split())
+
+
+def test_a_misspelt_column_is_told_with_the_one_that_was_meant(folder: Path) -> None:
+    (folder / "new.csv").write_text("pair,lable\np0,a\n")
+    assert "comment; did you mean label?" in label("new.csv", status=2)
 
 
 def test_a_pairs_id_may_be_called_as_exports_call_it(folder: Path) -> None:

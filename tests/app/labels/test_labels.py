@@ -7,6 +7,8 @@ import pytest
 
 from tests.app.datasets.uploads import pairs_of, row, upload
 
+NONE = {"accepted": 0, "replaced": 0, "unchanged": 0, "contradicted": 0}
+
 
 @pytest.fixture
 async def dataset(client: httpx.AsyncClient) -> str:
@@ -33,7 +35,7 @@ async def test_a_label_replaces_that_persons_earlier_one_and_history_is_kept(
 ) -> None:
     answer = await _post(client, _label(), _label(annotator="new", dataset=dataset))
     assert (answer.status_code, answer.json()) == (
-        201, {"accepted": 2, "replaced": 1, "unchanged": 0},
+        201, {"accepted": 2, "replaced": 1, "unchanged": 0, "contradicted": 0},
     )  # fmt: skip
     assert await _human(client) == [("ann", "b"), ("new", "b")]
     assert (await client.get("/v1/datasets/set")).json()["labels"] == 3
@@ -48,7 +50,7 @@ async def test_the_same_label_again_changes_nothing(
 ) -> None:
     before = (await client.get("/v1/labels?history=true")).json()
     answer = await _post(client, _label(label="A"))
-    assert answer.json() == {"accepted": 1, "replaced": 0, "unchanged": 1}
+    assert answer.json() == {**NONE, "accepted": 1, "unchanged": 1}
     assert (await client.get("/v1/labels?history=true")).json() == before
 
 
@@ -57,8 +59,12 @@ async def test_the_last_of_several_labels_in_one_request_stands(
 ) -> None:
     labels = [_label(label=label) for label in ("b", "tie", "tie", "a", "b")]
     answer = await _post(client, *labels)
-    assert answer.json() == {"accepted": 5, "replaced": 4, "unchanged": 1}
+    assert answer.json() == {"accepted": 5, "replaced": 4, "unchanged": 1, "contradicted": 1}
     assert await _human(client) == [("ann", "b")]
+    before = (await client.get("/v1/labels?history=true")).json()
+    again = await _post(client, *labels)
+    assert again.json() == {"accepted": 5, "replaced": 0, "unchanged": 5, "contradicted": 1}
+    assert (await client.get("/v1/labels?history=true")).json() == before
 
 
 async def test_another_criterion_and_unknown_people_replace_nothing(
@@ -66,7 +72,7 @@ async def test_another_criterion_and_unknown_people_replace_nothing(
 ) -> None:
     unknown = _label(annotator=None)
     answer = await _post(client, _label(criterion="tone"), unknown, unknown)
-    assert answer.json() == {"accepted": 3, "replaced": 0, "unchanged": 0}
+    assert answer.json() == {**NONE, "accepted": 3}
     assert len(await _human(client)) == 4
 
 
