@@ -8,7 +8,7 @@ anew when the missing pairs are judged.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +24,9 @@ from app.judgments.promise import Attendance
 from app.judgments.service import promise_of
 from app.models import Batch, Shard
 from app.runtime import Runtime
+
+# what a batch notes when its budget is spent
+_OF_SPENT_BUDGET: Final = ("is_exhausted", "next_pair_usd")
 
 
 async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def _set_budget(batch: Batch, request: RetryIn) -> None:
                 ["budget_usd"], f"{batch.spent_usd:.6g} USD were spent already"
             )
         batch.budget_usd = request.budget_usd
-    batch.totals = {k: v for k, v in batch.totals.items() if k != "is_exhausted"}
+    batch.totals = {k: v for k, v in batch.totals.items() if k not in _OF_SPENT_BUDGET}
 
 
 async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bool]) -> int:

@@ -167,4 +167,5 @@ def _money(batch: Batch) -> dict[str, Any]:
         "spent_usd": batch.spent_usd if has_budget else None,
         "reserved_usd": batch.reserved_usd if has_budget else None,
         "cost_to_finish_usd": cost_to_finish(batch),
+        "next_pair_usd": batch.totals.get("next_pair_usd") if has_budget else None,
     }

@@ -24,6 +24,10 @@ _PEOPLE = {
     "labels are equally frequent, are outside of the promise.",
     "random_annotator": "People means one annotator drawn at random.",
 }
+_NOT_REACHED = (
+    " What these labels show is for a rule that was not reached: the tests begin at strict "
+    "thresholds, which answer few pairs, and end at the first that fails."
+)
 # above this share of failures a judge is not at work, whatever its answers are worth
 _MANY_FAILURES = 0.2
 _TIES = {
@@ -89,7 +93,7 @@ def describe(
             "failures": attendance(tuple(names), certificate, evidence),
         },
         "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
-        "advice": _advice(found.advice, request, _failing(names, evidence)),
+        "advice": _advice(found, request, _failing(names, evidence)),
     }
     if certificate.certificates:
         body["certificates"] = [
@@ -146,17 +150,24 @@ def _failing(names: Sequence[str], evidence: Evidence) -> str:
     return f" Look at the judges first: {', '.join(often)}." if often else ""
 
 
-def _advice(advice: Advice, request: CalibrationIn, failing: str) -> dict[str, Any]:
+def _advice(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:
+    advice = found.advice
     certifiable = advice.certifiable
     target = request.target_agreement
     if advice.labels_needed is None:
-        text = f"No number of labels will do for {target:g}: these judges agree less than that."
+        text = (
+            f"No number of labels will do for {target:g} if the judges are as good as these labels "
+            "say: at no threshold do they agree that often."
+        )
     else:
         text = (
             f"About {advice.labels_needed} groups with a pair that counts (labelled, and decided "
             f"under the label rule) certify {target:g} with probability 0.8, if the judges are as "
             "good as these labels say."
         )
+    shown = 0.0 if certifiable is None else 1 - certifiable.target_risk
+    if shown >= target and not found.certificate.is_certified:
+        text += _NOT_REACHED
     return {
         "certifiable_agreement": 1 - certifiable.target_risk if certifiable else None,
         "certifiable_coverage": certifiable.coverage if certifiable else None,

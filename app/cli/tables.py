@@ -130,7 +130,7 @@ def plan(console: Console, body: Body) -> None:
             _percent(row["agreement"]),
             _number(row["cost_per_pair"]),
             _percent(row["relative_cost"]),
-            "no number will do" if needed is None else str(needed),
+            "more would not do" if needed is None else str(needed),
         )
     console.print(table)
     console.print(escape(body["claim"]))
@@ -153,7 +153,18 @@ def verdicts(console: Console, body: Body) -> None:
             f"the certificate knows the prompts of {body['calibration_pairs']} of these pairs: its "
             "promise is for others"
         )
+    given = body["verdicts"]
+    if all(one["calibration"] and not one["tiers"] for one in given):
+        _no_thresholds(console, given[0]["calibration"])
     _troubles(console, body)
+
+
+def _no_thresholds(console: Console, calibration: str) -> None:
+    """Say why nobody was asked under a certificate that certifies nothing."""
+    console.print(
+        f"no judge was asked: {calibration} certifies nothing, so every pair abstains (--cascade "
+        "judges without a promise)"
+    )
 
 
 def _troubles(console: Console, body: Body) -> None:
@@ -180,7 +191,7 @@ def batch(console: Console, body: Body) -> None:
         cost = f"about {left['value']:.4f} USD" if left else "more"
         console.print(
             f"the budget of {body['budget_usd']:g} USD did not cover {counts['not_admitted']} pairs: "
-            f"they abstained; judging them would cost {cost} (--retry {body['id']} --budget-usd ..., "
+            f"they abstained{_next_pair(body)}; judging them would cost {cost} (--retry {body['id']} --budget-usd ..., "
             f"which counts the {body['spent_usd']:.4f} USD that are spent)"
         )
     if body["calibration_pairs"]:
@@ -188,7 +199,15 @@ def batch(console: Console, body: Body) -> None:
             f"the certificate knows {body['calibration_pairs']} of these pairs or their prompts: "
             "its promise is for others (the other --part of a certificate made on one leaves them out)"
         )
+    if counts["abstained"] > counts["not_admitted"] and not body["progress"]["tiers"]:
+        _no_thresholds(console, body["calibration"])
     _troubles(console, body)
+
+
+def _next_pair(body: Body) -> str:
+    """Say what a budget needs for one more pair: little, and still more than was left."""
+    most = body["next_pair_usd"]
+    return "" if most is None else f" (one more pair may cost {most:.4f} USD at most)"
 
 
 def _some(names: Sequence[str]) -> str:

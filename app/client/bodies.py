@@ -127,6 +127,7 @@ class BatchBody(TypedDict):
     spent_usd: float | None
     reserved_usd: float | None
     cost_to_finish_usd: Estimate | None
+    next_pair_usd: float | None
     error: str | None
     created_at: int
     completed_at: int | None

@@ -54,7 +54,8 @@ async def admit(
                 batch.reserved_usd += usd if admitted else 0.0
                 return admitted
             if batch.reserved_usd <= 1e-12:
-                batch.totals = {**batch.totals, "is_exhausted": True}
+                next_pair = {"is_exhausted": True, "next_pair_usd": float(most[0])}
+                batch.totals = {**batch.totals, **next_pair}
                 return 0
         await asyncio.sleep(_WAIT_SECONDS)
 

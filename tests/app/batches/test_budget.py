@@ -74,6 +74,19 @@ async def test_at_the_cap_the_rest_abstains_and_no_pair_goes_half_its_way(
     assert batch["request_counts"]["not_admitted"] == 100 - len(judged)
     finish_cost = batch["cost_to_finish_usd"]
     assert finish_cost["value"] == pytest.approx((100 - len(judged)) * (CHEAP + DEAR))
+    assert batch["next_pair_usd"] == pytest.approx(2 * (CHEAP + DEAR))
+
+
+async def test_a_budget_that_covers_no_pair_says_what_one_may_cost(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    install(running, PaidJudge("j", CHEAP))
+    batch, _ = await run(client, running, budget_usd=CHEAP)
+    assert (batch["request_counts"]["not_admitted"], batch["cost_usd"]) == (100, 0)
+    assert batch["next_pair_usd"] == pytest.approx(2 * CHEAP)
+    more = {"budget_usd": 2 * CHEAP}
+    again = (await client.post(f"/v1/batches/{batch['id']}/retry", json=more)).json()
+    assert (again["status"], again["next_pair_usd"]) == ("in_progress", None)
 
 
 async def test_a_seed_fixes_who_is_admitted_and_another_admits_others(

@@ -77,6 +77,11 @@ def test_exit_status_3_where_nothing_is_certifiable(folder: Path) -> None:
     out = run("certify", "guesses", "--judges", "cheap,dear", status=3)
     assert "not_certifiable" in out
     assert "No number of labels will do" in out.replace("\n", " ")
+    named = out.split("certificate ")[1].split(":")[0]
+    judged = " ".join(run("batch", "guesses", "--calibration", named).split())
+    assert f"no judge was asked: {named} certifies nothing, so every pair abstains" in judged
+    posted = run("judge", "-", "--calibration", named, text=ndjson(rows[:1]).decode())
+    assert f"no judge was asked: {named}" in " ".join(posted.split())
 
 
 def test_exit_status_4_where_lines_were_rejected(folder: Path) -> None:
