@@ -18,7 +18,7 @@ from app.errors import Unprocessable
 from app.plans.schemas import PlanIn
 from app.runtime import Runtime
 from app.score_store import is_recorded
-from app.scoring import load_table
+from app.scoring import ScoreTable, load_table
 from calibration.errors import CalibrationError
 from calibration.planning import FrontierPoint, frontier
 
@@ -82,9 +82,7 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
         table = await load_table(session, prepared.dataset, prepared.sample.keys, judges)
     scored = np.flatnonzero((table.is_known | ~np.array(live)).all(axis=1))
     if not scored.size:
-        raise Unprocessable.field(
-            ["dataset"], "no labelled pair has stored scores of all judges: certify or batch first"
-        )
+        raise Unprocessable.field(["dataset"], _not_scored(prepared, table))
     sample = replace(
         prepared.sample,
         keys=tuple(prepared.sample.keys[i] for i in scored),
@@ -92,6 +90,19 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
     )
     evidence = gather(wanted, sample, table.rows(scored))
     return Look(prepared, evidence, table.judges, len(prepared.sample.keys) - len(scored))
+
+
+def _not_scored(prepared: Prepared, table: ScoreTable) -> str:
+    """Say which judges were asked nothing yet, and how to ask them."""
+    owing = [name for j, name in enumerate(table.judges) if not table.is_known[:, j].any()]
+    name = prepared.dataset.name
+    if not owing:
+        return "no labelled pair has stored scores of all judges: certify or batch first"
+    batches = ", ".join(f"tribunal batch {name} --judges {judge}" for judge in owing)
+    return (
+        f"no labelled pair has stored scores of {', '.join(owing)}: nobody is asked here; a batch "
+        f"of each judge alone asks it about every pair ({batches})"
+    )
 
 
 async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> None:

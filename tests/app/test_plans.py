@@ -53,7 +53,8 @@ async def test_a_plan_calls_no_judge(client: httpx.AsyncClient) -> None:
         "/v1/plans", json={"dataset": "rivers", "cascade": {"judges": ["student", "dear"]}}
     )
     assert response.status_code == 422
-    assert "stored scores" in response.json()["detail"]
+    assert "stored scores of student" in response.json()["detail"]
+    assert "tribunal batch rivers --judges student)" in response.json()["detail"]
 
 
 async def test_bad_targets_are_named(client: httpx.AsyncClient) -> None:
