@@ -133,7 +133,9 @@ async def _store_once(db: Database, upload: Upload, content_hash: str) -> Import
             return await store_new(session, upload, content_hash)
         if known.content_hash != content_hash:
             raise Conflict(
-                f"name: {shown(upload.name)} is taken by other content ({known.id})",
+                f"name: {shown(upload.name)} is taken by other content ({known.id}); what was stored "
+                "stays as it is: for other pairs, or scores of a further judge, give another name (an "
+                "export has the labels that people gave since)",
                 errors=[{"loc": ["query", "name"], "msg": "is taken by other content"}],
                 extra={"dataset": known.id},
             )

@@ -30,6 +30,8 @@ SETTINGS = {
     "TRIBUNAL_LOG_LEVEL": "warning",
 }
 UNDISTURBED = "undisturbed"
+# what is said does not depend on how a batch is cut; few shards are quickly done by one process
+UNDISTURBED_SETTINGS = {**SETTINGS, "TRIBUNAL_SHARD_SIZE": "1000"}
 # fewer than fifty of the large rounds, where time is short
 ROUNDS = "CHAOS_ROUNDS"
 
@@ -155,7 +157,14 @@ def undisturbed(folder: Path, judge: JudgeProcess, *, pairs: int, rounds: int) -
     with ExitStack() as stack:
         opened = stack.enter_context(database("sqlite", folder))
         running = stack.enter_context(
-            deployment(UNDISTURBED, opened, judge, folder=folder, settings=SETTINGS, concurrency=64)
+            deployment(
+                UNDISTURBED,
+                opened,
+                judge,
+                folder=folder,
+                settings=UNDISTURBED_SETTINGS,
+                concurrency=64,
+            )
         )
         running.start_server()
         for number in range(rounds):
