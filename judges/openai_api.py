@@ -25,6 +25,7 @@ from judges.budget import Budget
 from judges.early_stop import ask_annotators
 from judges.errors import JudgeConfigurationInvalid
 from judges.label_tokens import LabelMatcher, LabelProbabilities, unparseable
+from judges.least_busy import LeastBusy
 from judges.openai_replies import (
     Endpoint,
     Reply,
@@ -44,6 +45,7 @@ Transport = httpx.AsyncBaseTransport
 
 _HEALTH_TIMEOUT_SECONDS: Final = 3.0
 _MAX_NAMES_SHOWN: Final = 10
+_CONNECTIONS_OF_CLIENT: Final = 8
 
 
 class OpenAIJudge:
@@ -70,13 +72,7 @@ class OpenAIJudge:
         self._spec = spec_of(settings, template, sets)
         self._key = key_from(environ, settings.api_key_env)
         self._slots = AdaptiveSlots(settings.concurrency)
-        self._client = httpx.AsyncClient(
-            base_url=settings.base_url,
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=settings.timeout_s,
-            limits=httpx.Limits(max_connections=settings.concurrency + 1),
-            transport=transport,
-        )
+        self._clients = _clients(settings, self._key, transport)
 
     @property
     def spec(self) -> JudgeSpec:
@@ -118,7 +114,8 @@ class OpenAIJudge:
         if (missing := self._missing_key()) is not None:
             return JudgeHealth(False, missing.detail)
         try:
-            response = await self._client.get("models", timeout=_HEALTH_TIMEOUT_SECONDS)
+            with self._clients.member() as client:
+                response = await client.get("models", timeout=_HEALTH_TIMEOUT_SECONDS)
             if response.status_code == 200:
                 return self._health_by_models(response.json())
         except (httpx.HTTPError, ValueError) as error:
@@ -130,7 +127,8 @@ class OpenAIJudge:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        for client in self._clients.members:
+            await client.aclose()
 
     async def _ask(self, prompt: Prompt, halt: Halt) -> Answer:
         """Ask one annotator in one order, unless another answer has failed for good."""
@@ -203,10 +201,11 @@ class OpenAIJudge:
         spent.usage += TokenUsage(calls=1)
         path = "chat/completions" if settings.endpoint == "chat" else "completions"
         try:
-            async with asyncio.timeout(settings.timeout_s):
-                response = await self._client.post(
-                    path, json=request_body(settings, prompt, self._by_token)
-                )
+            with self._clients.member() as client:
+                async with asyncio.timeout(settings.timeout_s):
+                    response = await client.post(
+                        path, json=request_body(settings, prompt, self._by_token)
+                    )
         except (TimeoutError, httpx.TimeoutException):
             detail = f"no answer within {settings.timeout_s:g} s"
             raise CallFailed(JudgeFailure(FailureKind.TIMEOUT, detail), retry=True) from None
@@ -268,6 +267,28 @@ _NOT_BILLED: Final = (
     FailureKind.UNAVAILABLE,
 )  # fmt: skip
 _RETRIED: Final = (FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT)
+
+
+def _clients(
+    settings: OpenAISettings, key: str | None, transport: Transport | None
+) -> LeastBusy[httpx.AsyncClient]:
+    """Return clients for a judge's requests in flight and one look at its health, a few for each."""
+    verify = httpx.create_ssl_context()
+    # what is given to be used instead of the network is there once
+    n = 1 if transport else -(-settings.concurrency // _CONNECTIONS_OF_CLIENT)
+    return LeastBusy(
+        [
+            httpx.AsyncClient(
+                base_url=settings.base_url,
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=settings.timeout_s,
+                limits=httpx.Limits(max_connections=_CONNECTIONS_OF_CLIENT + 1),
+                verify=verify,
+                transport=transport,
+            )
+            for _ in range(n)
+        ]
+    )
 
 
 def _counted(body: bytes, endpoint: Endpoint, spent: Spent) -> Reply:

@@ -343,13 +343,16 @@ async def test_no_percentage_is_a_failure(server: ModelServer, said: str) -> Non
     assert kind_of(await score_at(server, **VERBALIZED)) is FailureKind.UNPARSEABLE
 
 
-async def test_requests_in_flight_stay_within_the_limit(server: ModelServer) -> None:
-    server.pause_seconds = 0.02
-    async with judge_at(server, concurrency=3) as judge, asyncio.TaskGroup() as group:
-        for number in range(8):
+@pytest.mark.parametrize("concurrency", [3, 20])
+async def test_requests_in_flight_reach_the_limit_and_stay_within(
+    server: ModelServer, concurrency: int
+) -> None:
+    server.pause_seconds = 0.1
+    async with judge_at(server, concurrency=concurrency) as judge, asyncio.TaskGroup() as group:
+        for number in range(30):
             group.create_task(judge.score(pair_of(pair_id=str(number))))
-    assert len(server.requests) == 16
-    assert server.most_in_flight == 3
+    assert len(server.requests) == 60
+    assert server.most_in_flight == concurrency
 
 
 async def test_cancelling_a_score_leaves_the_judge_usable(server: ModelServer) -> None:
