@@ -19,13 +19,6 @@ from app.client import CannotConnect, ConnectionLost, Tribunal
 from tests.app.rows import labelled_rows, ndjson
 
 
-@pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
-    return tmp_path
-
-
 def tribunal(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "app", *arguments],
@@ -64,9 +57,9 @@ def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
             server.kill()
 
 
-def test_a_lone_fault_is_not_said_twice(environment: Path) -> None:
+def test_a_lone_fault_is_not_said_twice(folder: Path) -> None:
     for rows in (2, 3):
-        file = environment / f"{rows}.jsonl"
+        file = folder / f"{rows}.jsonl"
         file.write_bytes(ndjson(labelled_rows(rows)))
         ended = tribunal("import", str(file), "--name", "rivers")
     refused(ended, 1, "is taken by other content")
@@ -75,7 +68,7 @@ def test_a_lone_fault_is_not_said_twice(environment: Path) -> None:
 
 @pytest.mark.parametrize("verb", [("doctor",), ("keys", "list"), ("serve",)])
 def test_a_database_of_another_kind_is_named(
-    environment: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "mysql://root:hunter2@db/x")
     ended = tribunal(*verb)
@@ -84,7 +77,7 @@ def test_a_database_of_another_kind_is_named(
 
 
 def test_a_service_without_its_database_fails_with_1(
-    environment: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"postgresql://me:hunter2@127.0.0.1:{free_port()}/x"
     monkeypatch.setenv("DATABASE_URL", url)
@@ -93,27 +86,27 @@ def test_a_service_without_its_database_fails_with_1(
     assert "hunter2" not in ended.stderr
 
 
-def test_a_port_that_is_taken_is_no_refusal_to_certify(environment: Path) -> None:
+def test_a_port_that_is_taken_is_no_refusal_to_certify(folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         refused(tribunal("serve", "--port", str(taken.getsockname()[1])), 1)
 
 
-def test_strict_imports_name_the_lines(environment: Path) -> None:
+def test_strict_imports_name_the_lines(folder: Path) -> None:
     rows = [json.dumps({"prompt": "?", "response_a": "x"})] * 25
-    file = environment / "rows.jsonl"
+    file = folder / "rows.jsonl"
     file.write_bytes(ndjson(labelled_rows(2)) + "\n".join(rows).encode())
     refused(tribunal("import", str(file), "--strict"), 1, "25 rows", "lines 3-27: response_b")
 
 
 @pytest.mark.parametrize("arguments", [[], ["rivers", "--resume", "batch_x"]])
-def test_a_batch_is_new_or_resumed(environment: Path, arguments: list[str]) -> None:
+def test_a_batch_is_new_or_resumed(folder: Path, arguments: list[str]) -> None:
     refused(tribunal("batch", *arguments), 2, "--resume")
 
 
-def test_a_batch_outlives_its_server(environment: Path) -> None:
-    rows = environment / "rivers.jsonl"
+def test_a_batch_outlives_its_server(folder: Path) -> None:
+    rows = folder / "rivers.jsonl"
     rows.write_bytes(ndjson(labelled_rows(30)))
     assert tribunal("import", str(rows)).returncode == 0
     port = free_port()
@@ -131,28 +124,26 @@ def test_a_batch_outlives_its_server(environment: Path) -> None:
     assert json.loads(ended.stdout)["request_counts"]["completed"] == 30
 
 
-def test_an_unknown_batch_cannot_be_resumed(environment: Path) -> None:
+def test_an_unknown_batch_cannot_be_resumed(folder: Path) -> None:
     refused(tribunal("batch", "--resume", "batch_x"), 1, "404", "batch_x")
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
-def test_an_array_is_imported_like_lines(environment: Path, is_packed: bool) -> None:
+def test_an_array_is_imported_like_lines(folder: Path, is_packed: bool) -> None:
     text = json.dumps(labelled_rows(5), indent=1).encode()
-    file = environment / ("rows.json.gz" if is_packed else "rows.json")
+    file = folder / ("rows.json.gz" if is_packed else "rows.json")
     file.write_bytes(gzip.compress(text) if is_packed else text)
     ended = tribunal("import", str(file), "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["pairs"] == 5
 
 
-def test_a_database_in_no_folder_is_said(
-    environment: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{environment}/nowhere/cli.db")
+def test_a_database_in_no_folder_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{folder}/nowhere/cli.db")
     refused(tribunal("doctor"), 1, "DATABASE_URL", "no folder")
 
 
-def test_a_refusal_names_each_fault_once(environment: Path) -> None:
+def test_a_refusal_names_each_fault_once(folder: Path) -> None:
     ended = tribunal("certify", "x", "--target-agreement", "2", "--ties", "odd")
     refused(ended, 1, "target_agreement", "ties")
     assert ended.stderr.count("target_agreement") == ended.stderr.count("ties") == 1
@@ -162,12 +153,12 @@ def test_a_refusal_names_each_fault_once(environment: Path) -> None:
     "verb",
     [["report", "x"], ["leaderboard", "x"], ["leaderboards", "list"], ["export", "x"]],
 )
-def test_a_verb_that_only_reads_makes_no_database(environment: Path, verb: list[str]) -> None:
-    refused(tribunal(*verb), 1, f"there is no database {environment}/cli.db", "DATABASE_URL")
-    assert not (environment / "cli.db").exists()
+def test_a_verb_that_only_reads_makes_no_database(folder: Path, verb: list[str]) -> None:
+    refused(tribunal(*verb), 1, f"there is no database {folder}/cli.db", "DATABASE_URL")
+    assert not (folder / "cli.db").exists()
 
 
-def test_what_is_not_found_is_said_with_the_database(environment: Path) -> None:
-    place = f"looked into {environment}/cli.db"
+def test_what_is_not_found_is_said_with_the_database(folder: Path) -> None:
+    place = f"looked into {folder}/cli.db"
     refused(tribunal("certify", "x"), 1, "404", "'x'", f"{place}, which was just made (DATABASE")
     refused(tribunal("report", "x"), 1, "404", "'x'", f"{place} (DATABASE_URL")

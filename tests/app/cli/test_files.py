@@ -13,16 +13,6 @@ from tests.app.rows import labelled_rows, ndjson
 runner = CliRunner()
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder: no server, no configuration, a database of its own."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
-    return tmp_path
-
-
 def run(*arguments: str, status: int = 0) -> Result:
     result = runner.invoke(app, list(arguments))
     assert result.exit_code == status, f"{result.output}\n{result.exception!r}"

@@ -12,15 +12,11 @@ from tests.app.rows import labelled_rows, ndjson
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(folder: Path) -> Path:
     """A working folder with a dataset of 20 pairs."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
-    (tmp_path / "rivers.jsonl").write_bytes(ndjson(labelled_rows(20)))
+    (folder / "rivers.jsonl").write_bytes(ndjson(labelled_rows(20)))
     assert CliRunner().invoke(app, ["import", "rivers.jsonl"]).exit_code == 0
-    return tmp_path
+    return folder
 
 
 def label(file: str, *options: str, status: int = 0, text: str | None = None) -> Any:

@@ -15,10 +15,8 @@ runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(folder: Path) -> Path:
     """An empty folder with its own database and the hand-made pairs."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
     rows = [
         {**row, "human": [
             *row["human"],
@@ -26,9 +24,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ]}
         for row in ROWS
     ]  # fmt: skip
-    (tmp_path / "hand.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (folder / "hand.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     run("import", "hand.jsonl")
-    return tmp_path
+    return folder
 
 
 def run(*arguments: str, status: int = 0) -> str:

@@ -32,17 +32,13 @@ judges = ["live"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(folder: Path) -> Iterator[Path]:
     """A working folder with a dataset and a judge that costs money."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
     rows = [{**row, "judges": {}} for row in labelled_rows(40)]
-    (tmp_path / "rivers.jsonl").write_bytes(ndjson(rows))
+    (folder / "rivers.jsonl").write_bytes(ndjson(rows))
     with serving(ModelServer()) as server:
-        (tmp_path / "tribunal.toml").write_text(JUDGE.format(url=server.base_url))
-        yield tmp_path
+        (folder / "tribunal.toml").write_text(JUDGE.format(url=server.base_url))
+        yield folder
 
 
 def run(*arguments: str, status: int = 0) -> str:

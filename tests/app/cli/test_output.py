@@ -28,14 +28,11 @@ from tests.app.rows import labelled_rows, ndjson
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY", "TRIBUNAL_OUTPUT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
+def folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("TRIBUNAL_OUTPUT", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    (tmp_path / "rivers.jsonl").write_bytes(ndjson(labelled_rows(20)))
-    return tmp_path
+    (folder / "rivers.jsonl").write_bytes(ndjson(labelled_rows(20)))
+    return folder
 
 
 def test_json_in_a_pipe_and_tables_in_a_terminal() -> None:

@@ -16,14 +16,10 @@ HALF = ["--judges", "cheap,dear", "--part", "calibration:0.5:0"]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(folder: Path) -> Path:
     """An empty working folder: no server, no configuration, a database of its own."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
-    (tmp_path / "rivers.jsonl").write_bytes(ndjson(labelled_rows(300)))
-    return tmp_path
+    (folder / "rivers.jsonl").write_bytes(ndjson(labelled_rows(300)))
+    return folder
 
 
 def run(*arguments: str, status: int = 0, text: str | None = None) -> str:

@@ -21,13 +21,9 @@ IDLE = {"TRIBUNAL_WORKERS": "0"}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRIBUNAL_SERVER", "TRIBUNAL_CONFIG", "TRIBUNAL_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/waiting.db")
-    (tmp_path / "rivers.jsonl").write_bytes(ndjson(labelled_rows(40)))
-    return tmp_path
+def folder(folder: Path) -> Path:
+    (folder / "rivers.jsonl").write_bytes(ndjson(labelled_rows(40)))
+    return folder
 
 
 @pytest.fixture
@@ -104,6 +100,6 @@ def test_ctrl_c_during_a_calibration_says_how_to_go_on(
 def test_ctrl_c_at_a_terminal_that_nobody_types_on(folder: Path) -> None:
     arguments = ("import", "-", "--name", "typed")
     with tribunal(folder, "import", *arguments, typed=b'{"prompt": "x", ') as running:
-        until(lambda: (folder / "waiting.db").exists())
+        until(lambda: (folder / "cli.db").exists())
         assert running.interrupted() == 130
     assert running.said == "tribunal: interrupted\n"
