@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -15,6 +15,7 @@ from app.cli import tables
 from app.cli.arguments import given, stem_of
 from app.cli.console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.opening import Key, Server, open_tribunal
+from app.cli.whole_files import whole
 from app.client import Tribunal
 from app.client.bodies import DatasetBody
 
@@ -119,7 +120,7 @@ def export(  # noqa: PLR0913  # a verb's options are its parameters
     """Write a dataset in another format, or a batch's trusted verdicts as preference data."""
     if (dataset is None) == (trusted is None):
         fail("give a dataset, or --trusted with the id of a batch", status=EXIT_USAGE)
-    with open_tribunal(server, key, only_reads=True) as tribunal, _writing(output) as target:
+    with open_tribunal(server, key, only_reads=True) as tribunal, _target(output) as target:
         if trusted is not None:
             query = given(promise="any" if any_promise else None)
             _write_card(tribunal.preferences(trusted, target, **query), output)
@@ -137,19 +138,5 @@ def _write_card(card: Mapping[str, Any], output: Path | None) -> None:
         output.with_name(f"{output.name}.card.json").write_text(text, encoding="utf-8")
 
 
-@contextmanager
-def _writing(output: Path | None) -> Iterator[BinaryIO]:
-    """Open the file to write; half of one is none."""
-    if output is None:
-        yield sys.stdout.buffer
-        return
-    is_whole = False
-    try:
-        with output.open("wb") as file:
-            yield file
-        is_whole = True
-    except OSError as error:
-        fail(f"{output}: {error.strerror or error}")
-    finally:
-        if not is_whole and output.is_file():
-            output.unlink()
+def _target(output: Path | None) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdout.buffer) if output is None else whole(output)

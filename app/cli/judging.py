@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from app.cli.arguments import cascade_of, given, one_of, part_of, rows_of
 from app.cli.batch_files import LOCAL_FILES, Files, InputFiles, OutputFolder, RowsPerPart
 from app.cli.console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail
 from app.cli.engines import Engine, EngineOption, RayAddress, RayGpus, RayWorkersOption
+from app.cli.judge_failures import JudgeFailures
 from app.cli.money import BudgetUsd, RetryOption, Seed, SoftBudget, money_of, taken_up
 from app.cli.opening import Key, Server, open_tribunal
 from app.cli.options import (
@@ -26,6 +27,7 @@ from app.cli.options import (
     Patience,
 )
 from app.cli.waiting import Errand, wait_for_batch
+from app.cli.whole_files import refuse_unwritable, whole
 from app.client import Tribunal
 from app.client.bodies import BatchBody, VerdictBody
 
@@ -85,20 +87,13 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     chosen = cascade_of(cascade, judges)
     request = given(dataset=dataset, calibration=calibration, cascade=chosen, part=part_of(part))
     money = money_of(budget_usd, seed, is_soft=soft_budget)
-    known = resume or retry
     if files is None:
-        one_of(dataset, known)
+        one_of(dataset, resume or retry)
     else:
-        files.refuse(dataset=dataset, part=part, results=results, resume=known)
-    if known and request:
-        option = "--resume" if resume else "--retry"
-        fail(f"{option}: the batch has its dataset, judges and part already", status=EXIT_USAGE)
-    if resume and (retry or money):
-        fail(
-            "--resume waits and changes nothing: to go on with more money --retry",
-            status=EXIT_USAGE,
-        )
-    _refuse_unwritable(results)
+        files.refuse(dataset=dataset, part=part, results=results, resume=resume or retry)
+    _refuse_changes(resume, retry, request, money)
+    if results is not None:
+        refuse_unwritable(results, "--results")
     placed = Engine.of(engine, ray_address, ray_workers, ray_gpus)
     request |= files.request if files else {}
     with open_tribunal(server, key, **placed.settings, **LOCAL_FILES) as tribunal:
@@ -121,6 +116,20 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
         raise typer.Exit(EXIT_FAILED_ROWS)
 
 
+def _refuse_changes(
+    resume: str | None, retry: str | None, request: Mapping[str, Any], money: Mapping[str, Any]
+) -> None:
+    """Refuse what a batch that is there cannot take."""
+    if (resume or retry) and request:
+        option = "--resume" if resume else "--retry"
+        fail(f"{option}: the batch has its dataset, judges and part already", status=EXIT_USAGE)
+    if resume and (retry or money):
+        fail(
+            "--resume waits and changes nothing: to go on with more money --retry",
+            status=EXIT_USAGE,
+        )
+
+
 def _failures(tribunal: Tribunal, ended: BatchBody, results: Path | None) -> JudgeFailures:
     """Count the judges' failures: over the verdicts, or from the sums where those are files."""
     if "output" in ended:
@@ -128,95 +137,12 @@ def _failures(tribunal: Tribunal, ended: BatchBody, results: Path | None) -> Jud
     return _fetch(tribunal.batch_results(ended["id"]), results)
 
 
-class JudgeFailures:
-    """On how many pairs judges failed, and which judge on how many of those it was asked."""
-
-    def __init__(self) -> None:
-        self.pairs = 0
-        self._judges: dict[str, dict[str, Any]] = {}
-
-    @classmethod
-    def of(cls, verdicts: Iterable[VerdictBody]) -> JudgeFailures:
-        """Count them over verdicts."""
-        counted = cls()
-        for verdict in verdicts:
-            counted.add(verdict)
-        return counted
-
-    @classmethod
-    def of_sums(cls, batch: BatchBody) -> JudgeFailures:
-        """Take them from a batch's sums, which do not say on how many pairs together."""
-        counted = cls()
-        for tier in batch["progress"]["tiers"]:
-            counts = {"asked": tier["asked"], "failed": tier["failed"], "first_reason": None}
-            counted._judges[tier["judge"]] = counts
-            counted.pairs = max(counted.pairs, tier["failed"])
-        return counted
-
-    def add(self, verdict: VerdictBody) -> None:
-        """Count one verdict."""
-        is_whole = True
-        for tier in verdict["tiers"]:
-            fresh = {"asked": 0, "failed": 0, "first_reason": None}
-            counts = self._judges.setdefault(tier["judge"], fresh)
-            counts["asked"] += 1
-            failure = tier["failure"]
-            if failure is not None:
-                is_whole = False
-                counts["failed"] += 1
-                counts["first_reason"] = counts["first_reason"] or _reason(failure)
-        self.pairs += not is_whole
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the counts as they are printed; judges that never failed are left out."""
-        return {
-            "pairs": self.pairs,
-            "judges": {name: one for name, one in self._judges.items() if one["failed"]},
-        }
-
-
-def _reason(failure: Any) -> str:
-    return f"{failure['kind']}: {failure['detail']}" if failure["detail"] else failure["kind"]
-
-
 def _fetch(verdicts: Iterator[VerdictBody], results: Path | None) -> JudgeFailures:
     """Write verdicts where they are wanted, and count the judges' failures."""
     failures = JudgeFailures()
-    with _writing(results) as out:
+    with nullcontext() if results is None else whole(results) as out:
         for verdict in verdicts:
             failures.add(verdict)
             if out is not None:
-                out.write(json.dumps(verdict) + "\n")
+                out.write(json.dumps(verdict).encode("ascii") + b"\n")
     return failures
-
-
-@contextmanager
-def _writing(results: Path | None) -> Iterator[IO[str] | None]:
-    """Open the file of results; half of them are none."""
-    if results is None:
-        yield None
-        return
-    try:
-        out = results.open("w", encoding="utf-8")
-    except OSError as error:
-        fail(f"{results}: {error.strerror or error}")
-    is_whole = False
-    try:
-        with out:
-            yield out
-        is_whole = True
-    except OSError as error:
-        fail(f"{results}: {error.strerror or error}")
-    finally:
-        if not is_whole and results.is_file():
-            results.unlink()
-
-
-def _refuse_unwritable(results: Path | None) -> None:
-    """Judging may cost money: see that its results will have a place before it starts."""
-    if results is None:
-        return
-    if results.is_dir():
-        fail(f"--results: {results} is a folder", status=EXIT_USAGE)
-    if not results.absolute().parent.is_dir():
-        fail(f"--results: there is no folder {results.parent}", status=EXIT_USAGE)
