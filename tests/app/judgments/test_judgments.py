@@ -8,7 +8,11 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 
+from app.judgments import queries
+from app.models import Verdict
+from app.runtime import Runtime
 from judges.types import Pair, Score
 from tests.app.rows import certify, labelled_rows, upload
 
@@ -181,6 +185,25 @@ async def test_a_judge_that_fails_escalates_and_suspends_the_promise(
     made_good = await judge(client, pairs, calibration=certificate["id"])
     assert made_good["suspended_because"] is None
     assert {v["promise"] for v in made_good["verdicts"]} == {"certified"}
+
+
+async def test_the_last_verdicts_are_read_whatever_a_judge_said(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    await upload(client, "rivers", labelled_rows(100))
+    certificate = await certify(client, "rivers", target_agreement=0.8)
+    await judge(
+        client, [without_labels(row) for row in labelled_rows(2)], calibration=certificate["id"]
+    )
+    said = {"judge": "dear", "failure": {"kind": "unparseable", "detail": "half an emoji: \ud800"}}
+    async with running.db.write() as session:
+        rows = (await session.scalars(select(Verdict).order_by(Verdict.seq))).all()
+        rows[1].body = {**rows[1].body, "tiers": [said]}
+        expected = {row.content_hash: row.body["tiers"] for row in rows}
+        seq = rows[0].certificate_seq
+    assert seq is not None
+    async with running.db.read() as session:
+        assert await queries.recent_tiers(session, seq) == expected
 
 
 async def test_a_missing_recorded_score_is_a_typed_failure(client: httpx.AsyncClient) -> None:
