@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from benchmarks.batches import core_insert, many_workers, peak_memory, request_rate
+from benchmarks.batches import core_insert, many_workers, peak_memory, remote_calls, request_rate
 from benchmarks.batches.figures import Figure, table
 from benchmarks.measuring import ResultsDiffer
 
@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "requests": request_rate.measure,
     "memory": peak_memory.measure,
     "workers": many_workers.measure,
+    "remote-calls": remote_calls.measure,
 }
 
 

@@ -11,7 +11,13 @@ from benchmarks.batches.http_load import Request, drive
 from benchmarks.measuring import ResultsDiffer
 
 # what a measurement lays out on one kind of database and on both
-ROWS = {"core-insert": (2, 3), "requests": (2, 4), "memory": (1, 1), "workers": (0, 2)}
+ROWS = {
+    "core-insert": (2, 3),
+    "requests": (2, 4),
+    "memory": (1, 1),
+    "workers": (0, 2),
+    "remote-calls": (2, 2),
+}
 
 
 @pytest.mark.parametrize("name", command.MEASUREMENTS)

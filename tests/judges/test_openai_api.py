@@ -355,6 +355,22 @@ async def test_requests_in_flight_reach_the_limit_and_stay_within(
     assert server.most_in_flight == concurrency
 
 
+async def test_over_several_pools_of_connections_all_requests_are_in_flight_at_once(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    server.pause_seconds = 0.2
+    made = OpenAISettings("dear", server.base_url, "judge", concurrency=20)
+    judge = OpenAIJudge(made, load_template("pairwise", ("A", "B")))
+    async with asyncio.TaskGroup() as group:
+        scores = [group.create_task(judge.score(pair_of(pair_id=str(n)))) for n in range(30)]
+    assert {kind_of(score.result()) for score in scores} == {None}
+    assert (await judge.health()).is_ready
+    assert server.most_in_flight == 20
+    await judge.aclose()
+    assert all(client.is_closed for client in judge._clients.members)
+
+
 async def test_cancelling_a_score_leaves_the_judge_usable(server: ModelServer) -> None:
     server.plan = ["hang", "hang"]
     async with judge_at(server, concurrency=2) as judge:
