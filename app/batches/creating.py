@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.cutting import shards_of
@@ -16,7 +17,7 @@ from app.batches.openai_form import FORM, FileForm
 from app.batches.pricing import refuse_unpriced
 from app.batches.schemas import BatchIn
 from app.batches.service import find
-from app.batches.work import authority_for, settled
+from app.batches.work import ALSO_RUNNING, FINGERPRINTS, authority_for, settled
 from app.calibrations.known_pairs import KnownPairs
 from app.datasets import service as datasets
 from app.errors import Unprocessable
@@ -25,6 +26,7 @@ from app.judgments.service import promise_of
 from app.models import Batch, Dataset, new_id
 from app.parts import Membership, membership
 from app.runtime import Runtime
+from app.score_store import is_recorded
 
 LIFETIME: Final = timedelta(days=7)
 _CHUNK: Final = 1_000
@@ -70,6 +72,7 @@ async def create(
     size = running.settings.shard_size
     async with running.db.write() as session:
         await datasets.lock(session, [dataset])
+        batch.request = {**batch.request, ALSO_RUNNING: await _rivals(session, batch, authority)}
         session.add(batch)
         await session.flush()
         shards = shards_of(batch.seq, scope.is_chosen, size, batch.seed)
@@ -79,6 +82,27 @@ async def create(
         batch.totals = {"shards": {"todo": batch.open_shards}}
     running.wake_workers.set()
     return await find(running, batch.id)
+
+
+async def _rivals(session: AsyncSession, batch: Batch, authority: Authority) -> list[str]:
+    """Return the unfinished batches that ask one of the same judges about the same pairs.
+
+    What two of them are at in the same moment neither finds stored, so both pay for it.
+    """
+    paid = {
+        tier.judge.spec.fingerprint
+        for tier in authority.tiers
+        if not (is_recorded(tier.judge.spec) or tier.judge.spec.is_local)
+    }
+    return [
+        other.id
+        for other in await queries.unfinished_of(session, batch.dataset_seq)
+        if paid.intersection(other.request.get(FINGERPRINTS, {}).values())
+        and (
+            None in (parts := (batch.request["part"], other.request["part"]))
+            or parts[0] == parts[1]
+        )
+    ]
 
 
 async def _scope(

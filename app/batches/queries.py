@@ -59,6 +59,12 @@ async def of_dataset(session: AsyncSession, dataset_seq: int) -> Batch | None:
     return (await session.scalars(query.limit(1))).first()
 
 
+async def unfinished_of(session: AsyncSession, dataset_seq: int) -> Sequence[Batch]:
+    """Return the batches over a dataset that have not ended."""
+    query = select(Batch).where(Batch.dataset_seq == dataset_seq, Batch.status.in_(UNFINISHED))
+    return (await session.scalars(query.order_by(Batch.seq))).all()
+
+
 async def overdue(
     session: AsyncSession, moment: datetime, *, locked: bool = True
 ) -> Sequence[Batch]:

@@ -130,6 +130,7 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         "request_counts": counts,
         "shards": batch.totals.get("shards", {}),
         "calibration_pairs": calibration_pairs(batch),
+        "also_running": batch.request.get("also_running", []),
         **_promises(batch, certificate),
         "cost_usd": batch.totals.get("cost_usd", 0.0),
         **_money(batch),

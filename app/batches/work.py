@@ -24,9 +24,12 @@ from judges.registry import Registry
 
 # what a stored request has besides the fields of the request
 CALIBRATION_PAIRS: Final = "calibration_pairs"
+ALSO_RUNNING: Final = "also_running"
 FINGERPRINTS: Final = "fingerprints"
 THRESHOLDS: Final = "thresholds"
-_NO_FIELDS: Final = ("threshold", CALIBRATION_PAIRS, FORM, TABLES, FINGERPRINTS, THRESHOLDS)
+_NO_FIELDS: Final = (
+    "threshold", CALIBRATION_PAIRS, ALSO_RUNNING, FORM, TABLES, FINGERPRINTS, THRESHOLDS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

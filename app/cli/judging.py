@@ -13,7 +13,7 @@ import typer
 from app.cli import tables
 from app.cli.arguments import cascade_of, given, one_of, part_of, rows_of
 from app.cli.batch_files import LOCAL_FILES, Files, InputFiles, OutputFolder, RowsPerPart
-from app.cli.console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail
+from app.cli.console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.engines import Engine, EngineOption, RayAddress, RayGpus, RayWorkersOption
 from app.cli.judge_failures import JudgeFailures
 from app.cli.money import BudgetUsd, RetryOption, Seed, SoftBudget, money_of, taken_up
@@ -103,6 +103,7 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
             created = (
                 tribunal.batch(resume) if resume else tribunal.create_batch(**request, **money)
             )
+            _note_rivals(created, is_new=not resume)
         options = (*(("--results", str(results)) if results else ()), *placed.options)
         errand = Errand("batch", "batch", created["id"], server, patience, options)
         with placed.working_on(created["id"], **LOCAL_FILES) as look:
@@ -127,6 +128,15 @@ def _refuse_changes(
         fail(
             "--resume waits and changes nothing: to go on with more money --retry",
             status=EXIT_USAGE,
+        )
+
+
+def _note_rivals(created: BatchBody, *, is_new: bool) -> None:
+    if is_new and created["also_running"]:
+        names = ", ".join(created["also_running"])
+        note(
+            f"{names} asks the same judges about the same pairs at this moment: what both are at is "
+            f"paid for twice (--resume {created['also_running'][-1]} waits for that one instead)"
         )
 
 

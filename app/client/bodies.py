@@ -119,6 +119,7 @@ class BatchBody(TypedDict):
     request_counts: RequestCounts
     progress: dict[str, Any]
     calibration_pairs: int | None
+    also_running: list[str]
     promise: Promise
     suspended_because: str | None
     cost_usd: float | None
