@@ -38,6 +38,8 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
+    # every retry of every call: what became of them is counted, and told once
+    logging.getLogger("stamina").setLevel(logging.ERROR)
     root.setLevel(settings.log_level.upper())
     for noisy in ("httpx", "httpcore", "aiosqlite", "alembic.runtime.plugins"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -131,9 +131,18 @@ def _what_would_do(result: Json) -> str:
     needed = evidence["pairs_needed"]
     if needed is not None and needed > evidence["pairs"]:
         return f"about {needed} pairs such as these would be enough to pass"
-    if needed is None and evidence["abstained"]:
-        return "more pairs such as these would not do: with abstentions as losses it is not ahead"
-    return ""
+    is_about_people = result["question"]["about"] == "people"
+    taken_off = ["abstentions as losses"] if evidence["abstained"] else []
+    if is_about_people:
+        errors = 1 - result["target_agreement"]
+        taken_off.append(f"the {_percent(errors)} errors that the certificate allows taken off")
+    if needed is not None or not taken_off:
+        return ""
+    more = " (one for a higher agreement allows fewer)" if is_about_people else ""
+    return (
+        f"more pairs such as these would not do: with {' and '.join(taken_off)} it is not ahead of "
+        f"what is needed{more}"
+    )
 
 
 def _promise(result: Json) -> str:

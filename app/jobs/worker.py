@@ -217,7 +217,8 @@ async def _renew_forever(running: Runtime, shard: Shard, worker: str, lease: tim
     while True:
         await asyncio.sleep(lease.total_seconds() / 3)
         try:
-            await to_the_end(_renew(running, shard, worker, lease))
+            # of a shard that is done while this waits for the database there is nothing to renew
+            await to_the_end(_renew(running, shard, worker, lease), expected=leases.LeaseLost)
         except (DBAPIError, OSError) as error:
             # a database that is away for a moment takes the lease from nobody
             _log.warning("lease of shard %d could not be renewed yet: %s", shard.number, error)

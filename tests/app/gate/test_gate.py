@@ -72,6 +72,9 @@ def test_about_people_every_verdict_is_charged_what_the_certificate_allows(
     assert "people prefer it: that" not in explanation(by_verdicts.as_json())
     high = check(service_with_certificate, good(100), bad(100), about="people", min_win=0.95)
     assert high.outcome == "not_enough_evidence"
+    assert "with the 10.0% errors that the certificate allows taken off" in explanation(
+        high.as_json()
+    )
 
 
 def test_verdicts_that_pass_and_leave_people_open_say_so_in_the_first_line(
