@@ -13,12 +13,12 @@ from typing import Any, Final
 import httpx
 
 from benchmarks.batches.figures import Figure, Seconds, Side
+from benchmarks.batches.server_process import serving
 from benchmarks.measuring import ResultsDiffer
 from judges.openai_api import OpenAIJudge
 from judges.openai_settings import OpenAISettings, request_body
 from judges.prompts import Prompt, PromptTemplate, load_template
 from judges.types import Message, Pair
-from tests.app.chaos.deployment import slow_judge
 
 _IN_FLIGHT: Final = 64
 _PAUSE_SECONDS: Final = 0.1
@@ -29,9 +29,10 @@ def measure(*, is_small: bool, rounds: int) -> Iterator[Figure]:
     """Yield calls per second of wall time, and per second of CPU time of the asking process."""
     pairs = [_pair(number) for number in range(20 if is_small else 1_000)]
     found: list[tuple[Seconds, Seconds]] = []
-    with slow_judge(_PAUSE_SECONDS) as server:
+    module = ("benchmarks.batches.slow_server", str(_PAUSE_SECONDS))
+    with serving(module, "") as server:
         for _ in range(rounds):
-            found.append(asyncio.run(_round(f"{server.url}/bench/v1", pairs)))
+            found.append(asyncio.run(_round(f"http://127.0.0.1:{server.port}/v1", pairs)))
     calls = _CALLS_PER_PAIR * len(pairs)
     work = f"{calls:,} calls, {_IN_FLIGHT} in flight, answered after {_PAUSE_SECONDS:g} s"
     for name, measured in (("wall", "wall time"), ("cpu", "CPU time")):
