@@ -19,8 +19,8 @@ from app.identifiers import shown
 
 Verdicts = AsyncIterator[dict[str, Any]]
 COLUMNS: Final = (
-    "id", "status", "label", "confidence", "judge", "tiers", "calibration", "promise", "cost_usd",
-    "cached",
+    "id", "status", "label", "confidence", "judge", "tiers", "calibration", "promise",
+    "calibration_pair", "cost_usd", "cached",
 )  # fmt: skip
 _PIECE: Final = 2**20
 _ROW_GROUP: Final = 5_000
@@ -112,7 +112,8 @@ def _schema(pa: Any) -> Any:
             "failure": failure, "flags": pa.list_(text),
         }
     )  # fmt: skip
-    kinds = {"confidence": number, "cost_usd": number, "cached": flag, "tiers": pa.list_(tier)}
+    kinds = {"confidence": number, "cost_usd": number, "tiers": pa.list_(tier)}
+    kinds |= dict.fromkeys(("calibration_pair", "cached"), flag)
     return pa.schema([(name, kinds.get(name, text)) for name in COLUMNS])
 
 
