@@ -98,11 +98,13 @@ async def _rivals(session: AsyncSession, batch: Batch, authority: Authority) -> 
         other.id
         for other in await queries.unfinished_of(session, batch.dataset_seq)
         if paid.intersection(other.request.get(FINGERPRINTS, {}).values())
-        and (
-            None in (parts := (batch.request["part"], other.request["part"]))
-            or parts[0] == parts[1]
-        )
+        and _overlap(batch.request["part"], other.request["part"])
     ]
+
+
+def _overlap(part: Any, other: Any) -> bool:
+    """Say whether two parts of a dataset, None being all of it, are known to share pairs."""
+    return part is None or other is None or part == other
 
 
 async def _scope(

@@ -12,6 +12,7 @@ from app.batches import ending, queries
 from app.batches.openai_form import fields_of, unix, with_rejected
 from app.batches.table_form import tables_of
 from app.batches.totals import calibration_pairs, cost_to_finish, progress, request_counts
+from app.batches.work import ALSO_RUNNING
 from app.errors import Conflict, NotFound
 from app.judgments.promise import Attendance, suspended_because
 from app.lookup import by_public_id
@@ -130,7 +131,7 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         "request_counts": counts,
         "shards": batch.totals.get("shards", {}),
         "calibration_pairs": calibration_pairs(batch),
-        "also_running": batch.request.get("also_running", []),
+        "also_running": batch.request.get(ALSO_RUNNING, []),
         **_promises(batch, certificate),
         "cost_usd": batch.totals.get("cost_usd", 0.0),
         **_money(batch),

@@ -167,7 +167,7 @@ def _schema(pa: Any) -> Any:
         {
             "file": text, "row": count, "id": text, "content_hash": text, "status": text,
             "label": text, "confidence": number, "judge": text, "tiers": pa.list_(tier),
-            "calibration": text, "calibration_pair": flag, "cost_usd": number, "cached": flag, "reason": text,
-            "scores": pa.list_(score),
+            "calibration": text, "calibration_pair": flag, "cost_usd": number, "cached": flag,
+            "reason": text, "scores": pa.list_(score),
         }
     )  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, Final
 
+from app.batches.work import CALIBRATION_PAIRS
 from app.judgments.promise import Attendance
 from app.models import Batch
 
@@ -52,7 +53,7 @@ def shard_counts(
     return {
         "statuses": Counter([verdict["status"] for verdict in shown]),
         "not_admitted": not_admitted,
-        "calibration_pairs": known,
+        CALIBRATION_PAIRS: known,
         "attendance": Attendance.of([verdict["tiers"] for verdict in shown]).as_json(),
         "cost_usd": _sum_of_costs(cost for _, cost in spent),
         "costs": {
@@ -84,7 +85,7 @@ def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -
         "statuses": _summed(totals.get("statuses", {}), counts.get("statuses", {}), sign),
         **{
             name: totals.get(name, 0) + sign * counts.get(name, 0)
-            for name in ("not_admitted", "calibration_pairs")
+            for name in ("not_admitted", CALIBRATION_PAIRS)
         },
         "attendance": {
             name: _summed(totals.get("attendance", {}).get(name, {}), counted, sign)
@@ -120,8 +121,8 @@ def request_counts(batch: Batch) -> dict[str, int]:
 
 def calibration_pairs(batch: Batch) -> int:
     """Count the pairs that the certificate knows: all of a dataset, of files those judged so far."""
-    known: int | None = batch.request.get("calibration_pairs")
-    return batch.totals.get("calibration_pairs", 0) if known is None else known
+    known: int | None = batch.request.get(CALIBRATION_PAIRS)
+    return batch.totals.get(CALIBRATION_PAIRS, 0) if known is None else known
 
 
 def progress(batch: Batch, moment: float, *, is_running: bool) -> dict[str, Any]:

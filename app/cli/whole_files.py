@@ -12,17 +12,23 @@ from app.cli.console import EXIT_USAGE, fail
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write; half of one is none."""
-    is_whole = False
+    """Open a file to write that takes its place when it is whole; until then what is there stays.
+
+    What is no file (a pipe, `/dev/stdout`) is written as it is.
+    """
+    place = path.resolve()
+    is_file = place.is_file() or not place.exists()
+    written = place.with_name(f".{place.name}.part") if is_file else place
     try:
-        with path.open("wb") as file:
+        with written.open("wb") as file:
             yield file
-        is_whole = True
+        if is_file:
+            written.replace(place)
     except OSError as error:
         fail(f"{path}: {error.strerror or error}")
     finally:
-        if not is_whole and path.is_file():
-            path.unlink()
+        if is_file:
+            written.unlink(missing_ok=True)
 
 
 def refuse_unwritable(path: Path, option: str) -> None:

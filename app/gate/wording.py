@@ -30,7 +30,8 @@ def headline(result: Json) -> str:
     known = result["calibration_pairs"]
     beside = f" ({known} calibration pairs left out)" if known else ""
     return (
-        f"{NAMES[result['outcome']]} {_ABOUT[question['about']]}: {won} against {result['old']} on {on}{beside}; over all pairs "
+        f"{NAMES[result['outcome']]} {_ABOUT[question['about']]}: "
+        f"{won} against {result['old']} on {on}{beside}; over all pairs "
         f"between {_percent(evidence['low'])} and {_percent(evidence['high'])}, "
         f"{_percent(question['min_win'])} needed{_reservation(result)}"
     )

@@ -105,19 +105,23 @@ async def post_labels(
     A label that repeats what its annotator says already changes nothing, nor do labels of one
     annotator on one pair of which the last stands already: posted again, they change nothing.
     """
-    sayings: defaultdict[_Answers, list[str]] = defaultdict(list)
+    sayings: defaultdict[_Answers, list[NewLabel]] = defaultdict(list)
     for label in labels:
         if label.annotator is not None:
-            sayings[label.answers].append(label.said)
+            sayings[label.answers].append(label)
     standing: defaultdict[_Answers, list[_Standing]] = defaultdict(list)
     for answers, known in (await _current(session, {label.pair_seq for label in labels})).items():
         standing[answers] = [_Standing(label.said, seq=seq) for seq, label in known]
+    settled = {
+        answers
+        for answers, new in sayings.items()
+        if [known.said for known in standing[answers]] == [new[-1].said]
+    }
     rows: list[dict[str, Any]] = []
     outdated: list[_Standing] = []
     for label in labels:
         before = standing[label.answers] if label.annotator is not None else []
-        said = [known.said for known in before]
-        if said == [label.said] or (said and said == sayings[label.answers][-1:] and before[0].seq):
+        if label.answers in settled or [known.said for known in before] == [label.said]:
             continue
         outdated += before
         rows.append(_values(label, moment))
@@ -127,7 +131,7 @@ async def post_labels(
     stored = [each.seq for each in outdated if each.seq is not None]
     await queries.mark_replaced(session, stored, moment)
     await queries.insert_labels(session, rows)
-    contradicted = sum(len(set(said)) > 1 for said in sayings.values())
+    contradicted = sum(len({label.label for label in new}) > 1 for new in sayings.values())
     return LabelChanges(len(rows), len(outdated), len(labels) - len(rows), contradicted)
 
 

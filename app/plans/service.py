@@ -82,7 +82,7 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
         table = await load_table(session, prepared.dataset, prepared.sample.keys, judges)
     scored = np.flatnonzero((table.is_known | ~np.array(live)).all(axis=1))
     if not scored.size:
-        raise Unprocessable.field(["dataset"], _not_scored(prepared, table))
+        raise Unprocessable.field(["dataset"], _not_scored(prepared, table, live))
     sample = replace(
         prepared.sample,
         keys=tuple(prepared.sample.keys[i] for i in scored),
@@ -92,9 +92,13 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
     return Look(prepared, evidence, table.judges, len(prepared.sample.keys) - len(scored))
 
 
-def _not_scored(prepared: Prepared, table: ScoreTable) -> str:
-    """Say which judges were asked nothing yet, and how to ask them."""
-    owing = [name for j, name in enumerate(table.judges) if not table.is_known[:, j].any()]
+def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
+    """Say which judges were asked nothing yet, and how to ask them; recorded ones have no more."""
+    owing = [
+        name
+        for name, is_live, known in zip(table.judges, live, table.is_known.T, strict=True)
+        if is_live and not known.any()
+    ]
     name = prepared.dataset.name
     if not owing:
         return "no labelled pair has stored scores of all judges: certify or batch first"

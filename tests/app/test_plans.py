@@ -57,6 +57,23 @@ async def test_a_plan_calls_no_judge(client: httpx.AsyncClient) -> None:
     assert "tribunal batch rivers --judges student)" in response.json()["detail"]
 
 
+async def test_no_batch_is_advised_for_a_judge_that_cannot_be_asked(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = labelled_rows(50)
+    for row in rows[1:]:
+        del row["judges"]["dear"]
+    del rows[0]["human"]
+    await upload(client, "rivers", rows)
+    judges = ["student", "dear"]
+    response = await client.post(
+        "/v1/plans", json={"dataset": "rivers", "cascade": {"judges": judges}}
+    )
+    assert response.status_code == 422
+    assert "stored scores of student: nobody" in response.json()["detail"]
+    assert "tribunal batch rivers --judges student)" in response.json()["detail"]
+
+
 async def test_bad_targets_are_named(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(50))
     for targets in ([], [1.2], ["x"]):

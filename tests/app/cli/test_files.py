@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.cli.whole_files import whole
 from tests.app.dialects.hand_written import EXAMPLES, content
 from tests.app.rows import labelled_rows, ndjson
 
@@ -95,3 +99,37 @@ def test_trusted_verdicts_come_with_their_card(folder: Path) -> None:
 )  # fmt: skip
 def test_bad_usage(arguments: list[str]) -> None:
     run(*arguments, status=2)
+
+
+def test_a_file_that_breaks_off_leaves_what_was_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder / "kept.jsonl"
+    place.write_bytes(b"earlier")
+    with pytest.raises(UnicodeEncodeError), whole(place) as out:
+        out.writelines([b"half", "\ud800".encode()])
+    assert [file.read_bytes() for file in folder.glob("*kept*")] == [b"earlier"]
+    with whole(place) as out:
+        out.write(b"new")
+    assert [file.read_bytes() for file in folder.glob("*kept*")] == [b"new"]
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(typer.Exit), whole(place):
+        pass
+    monkeypatch.undo()
+    assert place.read_bytes() == b"new"
+
+
+def test_what_is_no_file_is_written_as_it_is(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    read: list[bytes] = []
+    reader = Thread(target=lambda: read.append((folder / "pipe").read_bytes()))
+    reader.start()
+    with whole(folder / "pipe") as out:
+        out.write(b"through")
+    reader.join()
+    assert read == [b"through"]
+    assert [file.name for file in folder.iterdir()] == ["pipe"]

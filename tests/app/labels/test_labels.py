@@ -67,6 +67,13 @@ async def test_the_last_of_several_labels_in_one_request_stands(
     assert (await client.get("/v1/labels?history=true")).json() == before
 
 
+async def test_the_same_label_with_another_comment_is_no_contradiction(
+    client: httpx.AsyncClient, dataset: str
+) -> None:
+    answer = await _post(client, _label(comment="long"), _label(comment="too long"))
+    assert answer.json() == {"accepted": 2, "replaced": 2, "unchanged": 0, "contradicted": 0}
+
+
 async def test_another_criterion_and_unknown_people_replace_nothing(
     client: httpx.AsyncClient, dataset: str
 ) -> None:
