@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.dialects.canonical import OVERALL
 from app.models import Certificate, CertificatePair, Label, PairRow
 from app.pagination import fetch_page
 
@@ -86,6 +87,24 @@ async def certified_on(
         .where(CertificatePair.certificate_seq == certificate_seq)
     )
     return (await session.execute(query)).all()
+
+
+async def pairs_relabelled(session: AsyncSession, certificate: Certificate) -> int:
+    """Count the pairs of a certificate whose labels changed since it was asked for.
+
+    A label was given to them, or one that they had was replaced.
+    """
+    moment = certificate.created_at
+    query = (
+        select(func.count(Label.pair_seq.distinct()))
+        .join(CertificatePair, CertificatePair.pair_seq == Label.pair_seq)
+        .where(
+            CertificatePair.certificate_seq == certificate.seq,
+            Label.criterion == OVERALL,
+            or_(Label.created_at > moment, Label.replaced_at > moment),
+        )
+    )
+    return (await session.scalars(query)).one()
 
 
 async def certified_prompts(

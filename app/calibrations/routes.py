@@ -24,7 +24,7 @@ async def create_calibration(
     response.headers["Location"] = f"/v1/calibrations/{certificate.id}"
     if certificate.status in queries.UNFINISHED:
         response.status_code = 202
-    return service.show(certificate)
+    return await service.look(running, certificate.id)
 
 
 @router.get("")
@@ -37,14 +37,15 @@ async def list_calibrations(running: Running, limit: Limit = 100, after: After =
 
 @router.get("/{calibration_id}")
 async def get_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
-    """Return one certificate."""
-    return service.show(await service.find(running, calibration_id))
+    """Return one certificate; `labels_changed` counts its pairs with other labels than it read."""
+    return await service.look(running, calibration_id)
 
 
 @router.post("/{calibration_id}/revoke")
 async def revoke_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
     """Withdraw a certificate's promise; verdicts under it are refused from now on."""
-    return service.show(await service.revoke(running, calibration_id))
+    await service.revoke(running, calibration_id)
+    return await service.look(running, calibration_id)
 
 
 @router.post("/{calibration_id}/known-prompts", response_model=KnownPromptsOut)

@@ -118,8 +118,20 @@ async def resume(running: Runtime) -> None:
         running.start(_run(running, certificate.id), f"calibration {certificate.id}")
 
 
+async def look(running: Runtime, certificate_id: str) -> dict[str, Any]:
+    """Return a certificate as users see it, with what became of its labels since.
+
+    Raises:
+        NotFound: no certificate has this id.
+    """
+    async with running.db.read() as session:
+        certificate = await require(session, certificate_id)
+        changed = await queries.pairs_relabelled(session, certificate)
+    return {**show(certificate), "labels_changed": changed}
+
+
 def show(certificate: Certificate) -> dict[str, Any]:
-    """Return a certificate as users see it."""
+    """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
     return {
         "id": certificate.id,

@@ -22,6 +22,7 @@ from app.cli import (
     labels,
     leaderboards,
     reports,
+    stored,
     tables,
 )
 from app.cli.arguments import cascade_of, given, numbers_of, one_of, part_of
@@ -128,6 +129,7 @@ canaries.add_to(app)
 experiment.add_to(app)
 gate.add_to(app)
 labels.add_to(app)
+stored.add_to(app)
 admin.add_to(app)
 
 

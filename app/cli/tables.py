@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from app.changed_labels import changed_labels_note
 from app.cli.cells import number as _number
 from app.cli.cells import percent as _percent
 from app.cli.cells import table as _table
@@ -34,7 +35,8 @@ def certificate(console: Console, body: Body) -> None:
     """Show a certificate: the claim first, then what it rests on."""
     colour = "green" if body["status"] == "certified" else "red"
     console.print(f"certificate {body['id']}: [bold {colour}]{body['status']}[/]")
-    if body["status"] == "failed":
+    _since(console, body)
+    if "calibration" not in body:
         return
     console.print(escape(body["claim"]))
     found = body["calibration"]
@@ -70,6 +72,14 @@ def certificate(console: Console, body: Body) -> None:
             f"  {escape(name)}at {part['target_agreement']:g}: {part['status']}, coverage "
             f"{_percent(part['calibration']['coverage'])}"
         )
+
+
+def _since(console: Console, body: Body) -> None:
+    """Say what became of a certificate and of its labels after it was made."""
+    if body["revoked_at"]:
+        console.print(f"[red]revoked on {body['revoked_at'][:19]}[/]: it promises nothing any more")
+    if changed := changed_labels_note(body["id"], body.get("labels_changed", 0)):
+        console.print(f"[red]{escape(changed)}[/]")
 
 
 def _lower_bound(body: Body) -> str:

@@ -76,6 +76,7 @@ class CertificateBody(_Calibration, total=False):
     label_set_hash: str
     label_set_uses: int
     label_set_plans: int
+    labels_changed: int
     advice: Advice
     certificates: list[dict[str, Any]]
 

@@ -64,6 +64,7 @@ class GateResult:
         calibration_pairs: Pairs whose prompts the certificate knows, because it was made from pairs
             of them or its judges learnt from them. It promises nothing there: they are left out of
             the evidence, and no judge is asked about them.
+        labels_changed: Pairs that the certificate was made from and that have other labels now.
         identical: Pairs whose outputs are the same text: ties, which nobody was asked about.
         not_judged: Pairs on which no judge could be asked; they count as abstentions.
         promise: What the verdicts promise.
@@ -80,6 +81,7 @@ class GateResult:
     new: str
     old: str
     calibration_pairs: int
+    labels_changed: int
     identical: int
     not_judged: int
     promise: str

@@ -82,6 +82,7 @@ def weighed(
         new=model_of([one.new for one in answered], "the new model"),
         old=model_of([one.old for one in answered], "the old model"),
         calibration_pairs=len(answered) - len(fresh),
+        labels_changed=run.certificate.get("labels_changed", 0) if run.certificate else 0,
         identical=len(fresh) - len(verdicts),
         not_judged=sum(verdict["status"] == "failed" for verdict in verdicts),
         promise=run.promise,

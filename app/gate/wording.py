@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from app.changed_labels import changed_labels_note
+
 Json = Mapping[str, Any]
 NAMES: Final = {
     "passed": "passed",
@@ -53,7 +55,7 @@ def explanation(result: Json) -> str:
     """Return the result, why it is so, and what is promised, line by line."""
     lines = [
         headline(result), _counts(result), _bounds(result), _known(result), *_why(result),
-        _promise(result),
+        _promise(result), _changed(result),
     ]  # fmt: skip
     return "\n".join(line for line in lines if line)
 
@@ -163,6 +165,13 @@ def _promise(result: Json) -> str:
         f"{_percent(result['target_agreement'])} of the verdicts given agree with people, for "
         f"pairs that come as the labelled ones did{people}"
     )
+
+
+def _changed(result: Json) -> str:
+    """Say what the promise no longer stands on."""
+    calibration = result["question"]["calibration"]
+    changed = result["labels_changed"] if calibration else 0
+    return changed_labels_note(calibration, changed) or ""
 
 
 def _cells(name: str, result: Json) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import service as batches
 from app.calibrations.known_pairs import KnownPairs
+from app.calibrations.queries import pairs_relabelled
 from app.calibrations.sample import known_groups
 from app.datasets.service import PairKey
 from app.errors import Conflict
@@ -77,6 +78,7 @@ async def verdicts(
         "fingerprints": certificate.body["fingerprints"],
         "label_set_hash": certificate.label_set_hash,
         "certificate_label_set_hash": certificate.label_set_hash,
+        "labels_changed": await pairs_relabelled(session, certificate),
         "known_to_certificate": int(is_known.sum()),
         # verdicts that are counted although the promise is for other pairs
         "calibration_pairs": int(np.count_nonzero(is_known[outcomes.row])),

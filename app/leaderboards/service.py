@@ -12,6 +12,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import slices
+from app.changed_labels import changed_labels_note
 from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.errors import Conflict, NotFound, Unprocessable
@@ -120,9 +121,11 @@ async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
     warnings = list(body["warnings"])
     if state in _PROMISES:
         warnings.insert(0, f"{_PROMISES[state]}: {because}")
-    note = known_pairs_note(inputs.rests_on)
-    if note and state != "none":
-        warnings.insert(0, note)
+    if promise is not None and state != "none":
+        rests_on = inputs.rests_on
+        changed = changed_labels_note(rests_on["calibration"], rests_on["labels_changed"])
+        notes = (known_pairs_note(rests_on), changed)
+        warnings = [*(note for note in notes if note), *warnings]
     counts = {name: body[name] for name in ("pairs", "comparisons", "abstained")}
     verdicts_hash = await asyncio.to_thread(_verdicts_hash, inputs)
     return {

@@ -169,6 +169,38 @@ async def test_a_revoked_certificate_is_refused(client: httpx.AsyncClient) -> No
     assert refused.status_code == 409
 
 
+async def test_pairs_with_other_labels_than_the_certificate_read_are_counted(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = labelled_rows(200)
+    del rows[199]["human"]
+    await upload(client, "rivers", rows)
+    certificate = await certify(client, "rivers", target_agreement=0.7)
+    assert certificate["labels_changed"] == 0
+    other = {"a": "b", "b": "a"}
+    said = [
+        ("p0", "anna", other[rows[0]["human"][0]["label"]]),  # replaced
+        ("p1", "bert", "a"), ("p1", "carl", "b"),  # one pair, two further labels
+        ("p2", "anna", rows[2]["human"][0]["label"]),  # the same once more
+        ("p199", "anna", "a"),  # a pair that the certificate never read
+    ]  # fmt: skip
+    labels: list[dict[str, str]] = [
+        {"dataset": "rivers", "pair": pair, "annotator": annotator, "label": label}
+        for pair, annotator, label in said
+    ]
+    labels.append({**labels[0], "pair": "p3", "criterion": "style"})
+    assert (await client.post("/v1/labels", json={"labels": labels})).status_code == 201
+    found = (await client.get(f"/v1/calibrations/{certificate['id']}")).json()
+    assert found == {**certificate, "labels_changed": 2}
+    asked = {
+        "dataset": "rivers", "source": "cascade", "calibration": certificate["id"],
+        "method": "win_rate",
+    }  # fmt: skip
+    board = (await client.post("/v1/leaderboards", json=asked)).json()
+    assert board["rests_on"]["labels_changed"] == 2
+    assert any("given or replaced on 2 pairs that" in text for text in board["warnings"])
+
+
 @pytest.mark.parametrize("label_rule", ["majority", "random_annotator"])
 @pytest.mark.parametrize("ties", ["exclude", "error", "half", "class"])
 async def test_every_promise_that_can_be_declared_is_made_and_said(

@@ -49,6 +49,9 @@ def test_the_interval_rests_on_the_other_pairs_alone(service_with_certificate: C
     assert f"20 of 40 pairs are left out: {service.calibration} was made from" in explanation(body)
     assert "| 20 | certified |" in markdown([("mixed", body)])
     assert "left out" not in explanation(alone.as_json())
+    assert "labels were given" not in explanation(body)
+    later = explanation({**body, "labels_changed": 3})
+    assert f"on 3 pairs that {service.calibration} was made from: it stands on" in later
 
 
 def test_verdicts_the_other_way_on_known_prompts_change_nothing(

@@ -1,0 +1,85 @@
+"""What is stored can be listed, looked at again, withdrawn, stopped and deleted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+from tests.app.rows import labelled_rows, ndjson
+
+runner = CliRunner()
+JUDGES = ("--judges", "cheap,dear")
+
+
+@pytest.fixture(autouse=True)
+def folder(folder: Path) -> Path:
+    """An empty folder with its own database and two datasets."""
+    for name in ("rivers", "lakes"):
+        (folder / f"{name}.jsonl").write_bytes(ndjson(labelled_rows(120)))
+        run("import", f"{name}.jsonl")
+    return folder
+
+
+def invoke(*arguments: str, status: int = 0) -> Result:
+    result = runner.invoke(app, list(arguments))
+    assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+    return result
+
+
+def run(*arguments: str, status: int = 0) -> str:
+    return " ".join(invoke(*arguments, status=status).output.split())
+
+
+def run_json(*arguments: str) -> Any:
+    return json.loads(invoke(*arguments, "--json").stdout)
+
+
+def test_datasets_are_listed_page_by_page_shown_and_deleted() -> None:
+    assert [one["name"] for one in run_json("datasets", "list")["data"]] == ["rivers", "lakes"]
+    first = run_json("datasets", "list", "--limit", "1")
+    table = run("datasets", "list", "--limit", "1")
+    assert "rivers" in table
+    assert f"there are more: --after {first['last_id']}" in table
+    rest = run("datasets", "list", "--after", first["last_id"])
+    assert "lakes" in rest
+    assert "rivers" not in rest
+    assert "120 pairs, 120 groups, 120 labels" in run("datasets", "show", "lakes")
+    assert "the dataset lakes is deleted" in run("datasets", "delete", "lakes")
+    assert "there is no dataset" in run("datasets", "show", "lakes", status=1)
+
+
+def test_certificates_are_listed_shown_and_revoked(folder: Path) -> None:
+    made = run_json("certify", "rivers", *JUDGES, "--target-agreement", "0.7")
+    listed = run("calibrations", "list")
+    assert f"{made['id']} {made['created_at'][:19]} certified 70.0%" in listed
+    assert "cheap, dear" in listed
+    assert run_json("calibrations", "show", made["id"]) == made
+    (folder / "new.csv").write_text("pair,label,annotator\np0,tie,anna\n")
+    run("label", "rivers", "new.csv")
+    shown = run("calibrations", "show", made["id"])
+    assert "labels were given or replaced on a pair that" in shown
+    assert made["claim"] in shown
+    assert "it promises nothing any more" in run("calibrations", "revoke", made["id"])
+    assert "revoked 70.0%" in run("calibrations", "list")
+    refused = run("datasets", "delete", "rivers", status=1)
+    assert made["id"] in refused
+    run("datasets", "delete", "rivers", "--force")
+    assert run_json("calibrations", "list")["data"] == []
+
+
+def test_a_calibration_that_never_was_is_said_to_be_none() -> None:
+    assert "there is no calibration" in run("calibrations", "show", "cal_x", status=1)
+
+
+def test_batches_are_listed_shown_and_not_cancelled_when_they_have_ended() -> None:
+    made = run_json("batch", "rivers", *JUDGES)
+    listed = run("batches", "list")
+    assert f"{made['id']} " in listed
+    assert "completed 120 120 0 none" in listed
+    assert f"batch {made['id']}: completed, 120 pairs" in run("batches", "show", made["id"])
+    assert "already completed" in run("batches", "cancel", made["id"], status=1)
