@@ -37,7 +37,6 @@ class _Crew(Generic[_T]):
         limit: int,
     ) -> None:
         self._read, self._do, self._group, self._limit = read, do, group, limit
-        self._loop = asyncio.get_running_loop()
         self._hands = self._busy = 0
         self._is_exhausted = self._will_look = False
 
@@ -53,14 +52,15 @@ class _Crew(Generic[_T]):
             self._busy += 1
             if self._busy == self._hands < self._limit and not self._will_look:
                 self._will_look = True
-                self._loop.call_soon(self._look)
+                # a task of the group, which ends with it: nobody is hired for work that is given up
+                self._group.create_task(self._look())
             try:
                 await self._do(item)
             finally:
                 self._busy -= 1
         self._is_exhausted = True
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Hire where every hand waits; this runs when whoever worked has begun to wait."""
         self._will_look = False
         if self._busy == self._hands and not self._is_exhausted:
