@@ -53,8 +53,8 @@ test: check $(VLLM) ## everything that needs no GPU
 	@if test -f $(VLLM); then $(BIN)/python -m pytest -m "vllm and not slow"; fi
 
 test-slow: $(INSTALLED) $(VLLM) ## the long simulations, with their figures
-	$(BIN)/python -m pytest -m "slow and not vllm" -s
-	@if test -f $(VLLM); then $(BIN)/python -m pytest -m "slow and vllm" -s; fi
+	$(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and not vllm" -s
+	@if test -f $(VLLM); then $(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and vllm" -s; fi
 
 bench: $(INSTALLED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import shutil
@@ -60,13 +61,21 @@ def postgres_server() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-async def migrated_template(postgres_server: Any) -> str:
-    """A database with the current schema, to be copied."""
+def migrated_template(postgres_server: Any) -> str:
+    """A database with the current schema, to be copied.
+
+    No fixture of a whole session is a coroutine: all tests would share one event loop, and what one
+    of them left running would be met by others, or at the very end.
+    """
     postgres_server.psql("create database template_tribunal")
-    db = Database(_postgres_url(postgres_server, "template_tribunal"))
+    asyncio.run(_migrate(_postgres_url(postgres_server, "template_tribunal")))
+    return "template_tribunal"
+
+
+async def _migrate(url: str) -> None:
+    db = Database(url)
     await upgrade(db)
     await db.aclose()
-    return "template_tribunal"
 
 
 def _postgres_url(server: Any, name: str) -> str:

@@ -237,4 +237,5 @@ def running(server: ModelServer) -> Iterator[ModelServer]:
         yield server
     finally:
         process.should_exit = True
-        thread.join()
+        # a daemon: a client that reads no more must not keep the tests from ending
+        thread.join(10)
