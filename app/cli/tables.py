@@ -143,6 +143,10 @@ def plan(console: Console, body: Body) -> None:
             "more would not do" if needed is None else str(needed),
         )
     console.print(table)
+    console.print(
+        "labels needed: with so many in all, the target is certified in 4 of 5 draws of such labels; "
+        "these labels may be luckier, or less lucky"
+    )
     console.print(escape(body["claim"]))
 
 
