@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,6 +24,8 @@ from app.identifiers import shown
 from app.labels import service as labels
 from app.labels.service import NewLabel
 from app.models import Dataset, new_id
+
+_CONTRADICTED: Final = "labels of one person on one pair that differ, all kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +106,19 @@ class Upload:
     name: str
     moment: datetime
 
-    def imported(self, dataset: Dataset, *, is_new: bool) -> Imported:
-        """Return the outcome."""
+    def imported(self, dataset: Dataset, contradicted: int, *, is_new: bool) -> Imported:
+        """Return the outcome; of `contradicted` pairs one person says several things."""
         reader = self.reader
+        warnings = reader.warnings()
+        if contradicted:
+            warnings.append({"field": _CONTRADICTED, "count": contradicted, "did_you_mean": None})
         return Imported(
             dataset,
             is_new,
             reader.rejected,
             reader.rejected_count,
             reader.unmatched,
-            reader.warnings(),
+            warnings,
         )
 
 
@@ -161,24 +166,28 @@ async def store_new(session: AsyncSession, upload: Upload, content_hash: str) ->
     )
     session.add(dataset)
     await session.flush()
+    contradicted = 0
     async for chunk in _chunks(upload.staging):
+        contradicted += sum(map(_is_contradicted, chunk))
         seqs = await _insert_pairs(session, dataset.seq, chunk)
         await said_queries.insert_recorded(session, list(_recorded(chunk, seqs)))
         await labels.insert_labels(session, list(_labels(chunk, seqs)), upload.moment)
     await queries.set_groups(session, dataset.seq)
     await said_queries.refresh_label_counts(session, dataset.seq)
     await session.refresh(dataset)
-    return upload.imported(dataset, is_new=True)
+    return upload.imported(dataset, contradicted, is_new=True)
 
 
 async def _relabel(session: AsyncSession, upload: Upload, dataset: Dataset) -> Imported:
     await queries.lock(session, [dataset.seq])
+    contradicted = 0
     async for chunk in _chunks(upload.staging):
+        contradicted += sum(map(_is_contradicted, chunk))
         seqs = await _seqs(session, dataset.seq, chunk)
         await labels.import_labels(session, list(_labels(chunk, seqs)), upload.moment)
     await said_queries.refresh_label_counts(session, dataset.seq)
     await session.refresh(dataset)
-    return upload.imported(dataset, is_new=False)
+    return upload.imported(dataset, contradicted, is_new=False)
 
 
 async def _insert_pairs(
@@ -215,6 +224,16 @@ def _labels(chunk: Sequence[StagedRow], seqs: Mapping[int, int]) -> Iterator[New
             yield NewLabel(
                 seqs[row.position], vote.annotator, vote.label, vote.criterion, vote.details
             )
+
+
+def _is_contradicted(row: StagedRow) -> bool:
+    """Say whether one person gives this pair two labels that differ, on one criterion."""
+    said: dict[tuple[str, str], str] = {}
+    return any(
+        said.setdefault((vote.annotator, vote.criterion), vote.label) != vote.label
+        for vote in row.votes
+        if vote.annotator is not None
+    )
 
 
 async def _chunks(staging: Staging) -> AsyncIterator[list[StagedRow]]:
