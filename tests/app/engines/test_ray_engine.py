@@ -47,8 +47,10 @@ def test_a_ray_run_that_loses_a_node_ends_with_the_verdicts_of_the_plain_run(
     assert status == 4, driver.said  # recorded judges fail on some pairs
     assert read(tmp_path / "ray.ndjson") == plain
     assert len(plain) == PAIRS
+    # the lost worker's shard was begun again, or, where it had just ended one, another came for it
     with ledger.connect() as connection:
-        assert connection.scalar(text("select max(attempts) from shards")) > 1
+        attempts = connection.scalar(text("select max(attempts) from shards"))
+    assert attempts > 1 or len(workers(ledger)) > 3
 
 
 def prepared(folder: Path, name: str, judge: JudgeProcess) -> dict[str, str]:
