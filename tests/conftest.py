@@ -55,6 +55,10 @@ def postgres_server() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         server = server_package.get_server(folder)
+    # a machine that loses power loses these databases, too: nobody need wait for the disk
+    for option in ("fsync", "synchronous_commit", "full_page_writes"):
+        server.psql(f"alter system set {option} = off")
+    server.psql("select pg_reload_conf()")
     yield server
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
