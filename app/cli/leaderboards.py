@@ -13,6 +13,7 @@ from app.cli.arguments import given, part_of, weights_of
 from app.cli.console import EXIT_USAGE, AsJson, Console, fail
 from app.cli.opening import Key, Server, open_tribunal
 from app.cli.options import Calibration, DatasetArgument, PartOption
+from app.cli.stored import add_list
 from app.leaderboards.exporting import as_csv
 
 _stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True)
@@ -80,18 +81,7 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
     _show(board, csv, as_json)
 
 
-@_stored.command("list")
-def list_stored(
-    limit: int = 20,
-    after: Annotated[str | None, typer.Option(help="id of the last one already seen")] = None,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """List stored leaderboards, oldest first."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        page = tribunal.get("/v1/leaderboards", limit=limit, after=after)
-    Console(as_json).show(page, tables.stored)
+add_list(_stored, "leaderboards", "stored leaderboards", tables.stored)
 
 
 @_stored.command("show")

@@ -48,10 +48,12 @@ def open_tribunal(
         server: Its address; None for the service in this process.
         key: Of the server.
         only_reads: The verb has nothing to do without what is stored: where there is no database
-            it fails, and leaves no empty one behind.
+            it fails, and leaves no empty one behind. Nor does it go on with a batch that somebody
+            left unfinished: looking costs nothing.
         changed: Settings of the service in this process that a verb needs otherwise.
     """
-    settings = read_settings().model_copy(update={"log_level": "warning", **changed})
+    idle = {"workers": 0} if only_reads else {}
+    settings = read_settings().model_copy(update={"log_level": "warning", **idle, **changed})
     was_missing = not server and is_missing(settings)
     if was_missing and only_reads:
         fail(f"there is no database {database_place(settings)}: nothing is stored here {_OTHERS}")

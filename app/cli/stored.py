@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console as RichConsole
 
 from app.cli import stored_tables as lists
 from app.cli import tables
 from app.cli.console import AsJson, Console, note
 from app.cli.opening import Key, Server, open_tribunal
+from app.client import Tribunal
 
-After = Annotated[str | None, typer.Option(help="id of the last one already seen")]
-DatasetId = Annotated[str, typer.Argument(help="name or id of a dataset")]
-CalibrationId = Annotated[str, typer.Argument(help="id of a calibration, cal_...")]
-BatchId = Annotated[str, typer.Argument(help="id of a batch, batch_...")]
+Id = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
+Render = Callable[[RichConsole, Any], None]
 
 _datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
 _calibrations = typer.Typer(help="Certificates.", no_args_is_help=True)
 _batches = typer.Typer(help="Batches.", no_args_is_help=True)
-_FIRST: Final = 20
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,33 +29,37 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(_batches, name="batches")
 
 
-@_datasets.command("list")
-def list_datasets(
-    limit: int = _FIRST,
-    after: After = None,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """List datasets, oldest first."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        page = tribunal.get("/v1/datasets", limit=limit, after=after)
-    Console(as_json).show(page, lists.datasets)
+def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> None:
+    """Add the verb that lists a collection of the service, page by page."""
+
+    @group.command("list", help=f"List {what}, oldest first.")
+    def list_them(
+        limit: int = 20,
+        after: Annotated[str | None, typer.Option(help="id of the last one already seen")] = None,
+        server: Server = None,
+        key: Key = None,
+        as_json: AsJson = False,
+    ) -> None:
+        with open_tribunal(server, key, only_reads=True) as tribunal:
+            page = tribunal.get(f"/v1/{collection}", limit=limit, after=after)
+        Console(as_json).show(page, render)
 
 
-@_datasets.command("show")
-def show_dataset(
-    dataset: DatasetId, server: Server = None, key: Key = None, as_json: AsJson = False
+def _add(
+    group: typer.Typer, name: str, what: str, ask: Callable[[Tribunal, str], Any], render: Render
 ) -> None:
-    """Show what a dataset holds."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        body = tribunal.datasets.retrieve(dataset)
-    Console(as_json).show(body, tables.dataset)
+    """Add a verb that asks for one thing by its id, and shows what became of it."""
+
+    @group.command(name, help=what)
+    def do(ref: Id, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
+        with open_tribunal(server, key, only_reads=True) as tribunal:
+            body = ask(tribunal, ref)
+        Console(as_json).show(body, render)
 
 
 @_datasets.command("delete")
 def delete_dataset(
-    dataset: DatasetId,
+    dataset: Annotated[str, typer.Argument(help="name or id of a dataset")],
     force: Annotated[
         bool, typer.Option("--force", help="also where certificates rest on it: they go, too")
     ] = False,
@@ -68,75 +72,26 @@ def delete_dataset(
     note(f"the dataset {dataset} is deleted")
 
 
-@_calibrations.command("list")
-def list_calibrations(
-    limit: int = _FIRST,
-    after: After = None,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """List certificates, oldest first."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        page = tribunal.get("/v1/calibrations", limit=limit, after=after)
-    Console(as_json).show(page, lists.calibrations)
-
-
-@_calibrations.command("show")
-def show_calibration(
-    calibration_id: CalibrationId,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show a certificate, with what became of it and of its labels since."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        body = tribunal.calibration(calibration_id)
-    Console(as_json).show(body, tables.certificate)
-
-
-@_calibrations.command("revoke")
-def revoke_calibration(
-    calibration_id: CalibrationId,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Withdraw a certificate's promise for ever."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        body = tribunal.calibrations.revoke(calibration_id)
-    Console(as_json).show(body, tables.certificate)
-
-
-@_batches.command("list")
-def list_batches(
-    limit: int = _FIRST,
-    after: After = None,
-    server: Server = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """List batches, oldest first."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        page = tribunal.get("/v1/batches", limit=limit, after=after)
-    Console(as_json).show(page, lists.batches)
-
-
-@_batches.command("show")
-def show_batch(
-    batch_id: BatchId, server: Server = None, key: Key = None, as_json: AsJson = False
-) -> None:
-    """Show how far a batch is, what it cost and what it promises."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        body = tribunal.batch(batch_id)
-    Console(as_json).show(body, tables.batch)
-
-
-@_batches.command("cancel")
-def cancel_batch(
-    batch_id: BatchId, server: Server = None, key: Key = None, as_json: AsJson = False
-) -> None:
-    """Stop a batch; what is judged is kept."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        body = tribunal.batches.cancel(batch_id)
-    Console(as_json).show(body, tables.batch)
+add_list(_datasets, "datasets", "datasets", lists.datasets)
+_add(
+    _datasets, "show", "Show what a dataset holds.",
+    lambda tribunal, ref: tribunal.datasets.retrieve(ref), tables.dataset,
+)  # fmt: skip
+add_list(_calibrations, "calibrations", "certificates", lists.calibrations)
+_add(
+    _calibrations, "show", "Show a certificate, with what became of it and of its labels since.",
+    lambda tribunal, ref: tribunal.calibration(ref), tables.certificate,
+)  # fmt: skip
+_add(
+    _calibrations, "revoke", "Withdraw a certificate's promise for ever.",
+    lambda tribunal, ref: tribunal.calibrations.revoke(ref), tables.certificate,
+)  # fmt: skip
+add_list(_batches, "batches", "batches", lists.batches)
+_add(
+    _batches, "show", "Show how far a batch is, what it cost and what it promises.",
+    lambda tribunal, ref: tribunal.batch(ref), tables.batch,
+)  # fmt: skip
+_add(
+    _batches, "cancel", "Stop a batch; what is judged is kept.",
+    lambda tribunal, ref: tribunal.batches.cancel(ref), tables.batch,
+)  # fmt: skip

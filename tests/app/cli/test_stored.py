@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.client import Tribunal
+from app.settings import Settings
 from tests.app.rows import labelled_rows, ndjson
 
 runner = CliRunner()
@@ -83,3 +85,13 @@ def test_batches_are_listed_shown_and_not_cancelled_when_they_have_ended() -> No
     assert "completed 120 120 0 none" in listed
     assert f"batch {made['id']}: completed, 120 pairs" in run("batches", "show", made["id"])
     assert "already completed" in run("batches", "cancel", made["id"], status=1)
+
+
+def test_looking_judges_nothing_and_a_batch_that_was_left_can_be_stopped() -> None:
+    with Tribunal(settings=Settings(workers=0)) as tribunal:
+        made = tribunal.create_batch(dataset="rivers", cascade={"judges": ["student"]})
+    assert "in_progress 120 0 0 none" in run("batches", "list")
+    shown = run_json("batches", "show", made["id"])
+    assert (shown["status"], shown["request_counts"]["completed"]) == ("in_progress", 0)
+    assert f"batch {made['id']}: cancelled, 120 pairs" in run("batches", "cancel", made["id"])
+    assert run_json("batches", "show", made["id"])["request_counts"]["completed"] == 0
