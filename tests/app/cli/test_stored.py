@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.cli.opening import open_tribunal
 from app.client import Tribunal
 from app.settings import Settings
 from tests.app.rows import labelled_rows, ndjson
@@ -91,7 +93,10 @@ def test_looking_judges_nothing_and_a_batch_that_was_left_can_be_stopped() -> No
     with Tribunal(settings=Settings(workers=0)) as tribunal:
         made = tribunal.create_batch(dataset="rivers", cascade={"judges": ["student"]})
     assert "in_progress 120 0 0 none" in run("batches", "list")
-    shown = run_json("batches", "show", made["id"])
-    assert (shown["status"], shown["request_counts"]["completed"]) == ("in_progress", 0)
+    with open_tribunal(None, None, only_reads=True) as looking:
+        for _ in range(30):  # long enough for a worker to judge them all
+            shown = looking.batch(made["id"])
+            assert (shown["status"], shown["request_counts"]["completed"]) == ("in_progress", 0)
+            time.sleep(0.05)
     assert f"batch {made['id']}: cancelled, 120 pairs" in run("batches", "cancel", made["id"])
     assert run_json("batches", "show", made["id"])["request_counts"]["completed"] == 0
