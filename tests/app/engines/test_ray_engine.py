@@ -37,7 +37,7 @@ def test_a_ray_run_that_loses_a_node_ends_with_the_verdicts_of_the_plain_run(
             until(
                 lambda: (
                     driver.process.poll() is not None
-                    or (len(workers(ledger)) >= 3 and shards(ledger, "done") >= 3)
+                    or (len(workers(ledger, "todo")) >= 3 and shards(ledger, "done") >= 3)
                 )
             )
             assert driver.process.poll() is None, driver.said
@@ -47,10 +47,8 @@ def test_a_ray_run_that_loses_a_node_ends_with_the_verdicts_of_the_plain_run(
     assert status == 4, driver.said  # recorded judges fail on some pairs
     assert read(tmp_path / "ray.ndjson") == plain
     assert len(plain) == PAIRS
-    # the lost worker's shard was begun again, or, where it had just ended one, another came for it
     with ledger.connect() as connection:
-        attempts = connection.scalar(text("select max(attempts) from shards"))
-    assert attempts > 1 or len(workers(ledger)) > 3
+        assert connection.scalar(text("select max(attempts) from shards")) > 1
 
 
 def prepared(folder: Path, name: str, judge: JudgeProcess) -> dict[str, str]:
@@ -82,11 +80,12 @@ def read(file: Path) -> dict[str, Any]:
     return by_id
 
 
-def workers(ledger: Engine) -> set[str]:
-    """Return the processes that have held a shard."""
-    query = text("select distinct worker from shards where worker is not null")
+def workers(ledger: Engine, state: str) -> set[str]:
+    """Return the processes that hold shards of this state: each at its own where it is todo."""
+    query = text("select distinct worker from shards where worker is not null and state = :state")
     with ledger.connect() as connection:
-        return {str(name).rpartition("/")[0] for name in connection.scalars(query)}
+        found = connection.scalars(query, {"state": state})
+        return {str(name).rpartition("/")[0] for name in found}
 
 
 def shards(ledger: Engine, state: str) -> int:

@@ -39,7 +39,7 @@ def test_files_judged_on_a_ray_cluster_hold_what_one_process_writes(
     _, plain = judged(tmp_path, "plain")
     assert [core(row) for row in placed] == [core(row) for row in plain]
     assert [row["id"] for row in placed] == [row["id"] for row in made]
-    held = workers(create_engine(f"sqlite:///{tmp_path}/placed.db"))
+    held = workers(create_engine(f"sqlite:///{tmp_path}/placed.db"), "done")
     assert held
     assert driver not in {int(name.split("/")[1]) for name in held}
 
