@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.cli.arguments import cascade_of, given, numbers_of, part_of
-from app.cli.console import EXIT_USAGE, AsJson, Console, fail
+from app.cli.console import EXIT_USAGE, AsJson, Console
 from app.cli.opening import Key, Server, open_tribunal
 from app.cli.options import Cascade, DatasetArgument, Judges, PartOption
+from app.cli.whole_files import whole
 from app.client.bodies import Estimate
 from app.client.certificate_bodies import ExperimentBody, ExperimentRow
 
@@ -148,13 +150,12 @@ def _names(text: str | None) -> list[str] | None:
 def _write(file: Path, body: ExperimentBody) -> None:
     """Write one line a rule and target; an interval has columns of its own."""
     lines = [dict(_cells(row)) for row in body["rows"]]
-    try:
-        with file.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.DictWriter(out, list(lines[0]))
-            writer.writeheader()
-            writer.writerows(lines)
-    except OSError as error:
-        fail(f"--csv: {file}: {error.strerror or error}", status=EXIT_USAGE)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(lines[0]))
+    writer.writeheader()
+    writer.writerows(lines)
+    with whole(file, "--csv", status=EXIT_USAGE) as out:
+        out.write(table.getvalue().encode())
 
 
 def _cells(row: ExperimentRow) -> Iterator[tuple[str, Any]]:

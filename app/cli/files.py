@@ -135,7 +135,8 @@ def _write_card(card: Mapping[str, Any], output: Path | None) -> None:
     note(card["summary"])
     if output is not None:
         text = json.dumps(card, indent=2) + "\n"
-        output.with_name(f"{output.name}.card.json").write_text(text, encoding="utf-8")
+        with whole(output.with_name(f"{output.name}.card.json")) as file:
+            file.write(text.encode())
 
 
 def _target(output: Path | None) -> AbstractContextManager[BinaryIO]:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, fail
 from app.cli.opening import Key, Server, open_tribunal
 from app.cli.options import Calibration, Cascade
+from app.cli.whole_files import whole
 
 EXIT_NOT_ENOUGH_EVIDENCE: Final = 3
 _STATUS: Final = {
@@ -76,7 +77,5 @@ def _show(console: RichConsole, body: dict[str, Any]) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        fail(f"--markdown: {file}: {error.strerror or error}", status=EXIT_USAGE)
+    with whole(file, "--markdown", status=EXIT_USAGE) as out:
+        out.write(text.encode())

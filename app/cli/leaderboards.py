@@ -14,6 +14,7 @@ from app.cli.console import EXIT_USAGE, AsJson, Console, fail
 from app.cli.opening import Key, Server, open_tribunal
 from app.cli.options import Calibration, DatasetArgument, PartOption
 from app.cli.stored import add_list
+from app.cli.whole_files import whole
 from app.leaderboards.exporting import as_csv
 
 _stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True)
@@ -135,10 +136,8 @@ def reweight_stored(  # noqa: PLR0913  # a verb's options are its parameters
 
 def _show(board: Any, csv: Path | None, as_json: bool) -> None:
     if csv is not None:
-        try:
-            csv.write_text(as_csv(board), "utf-8", "backslashreplace", newline="")
-        except OSError as error:
-            fail(f"{csv}: {error.strerror or error}")
+        with whole(csv) as out:
+            out.write(as_csv(board).encode("utf-8", "backslashreplace"))
     Console(as_json).show(board, tables.leaderboard)
 
 

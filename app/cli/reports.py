@@ -12,6 +12,7 @@ from app.cli.arguments import given
 from app.cli.console import EXIT_USAGE, AsJson, Console, fail
 from app.cli.opening import Key, Server, open_tribunal
 from app.cli.options import Calibration, DatasetArgument, Judges, PartOption
+from app.cli.whole_files import whole
 from app.reports.health_page import health_page
 
 
@@ -71,7 +72,5 @@ def _lines(texts: list[str]) -> dict[str, str]:
 
 
 def _write(file: Path, page: str) -> None:
-    try:
-        file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        fail(f"{file}: {error.strerror or error}")
+    with whole(file) as out:
+        out.write(page.encode())
