@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.difference_estimator import fit_mean
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
@@ -26,9 +27,6 @@ from calibration.prediction_powered import (
     powered_mean,
 )
 from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 # An event of this probability is taken for proof that labels were chosen otherwise than declared.
 _LOG_IMPLAUSIBLE = float(np.log(1e-6))

@@ -14,21 +14,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.ceiling import CeilingComparison, compare_with_ceiling, leave_one_out_agreement
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_ratio, group_share, group_statistic
 from calibration.krippendorff import Metric, krippendorffs_alpha
-from calibration.labels import (
-    MISSING,
-    N_LABELS,
-    FloatArray,
-    IntArray,
-    check_lengths,
-    checked_counts,
-    coded,
-    rated_twice,
-)
+from calibration.labels import MISSING, N_LABELS, check_lengths, checked_counts, coded, rated_twice
 from calibration.resampling import ClusterBootstrap
 
 __all__ = [

@@ -22,17 +22,17 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_statistic
-from calibration.labels import MISSING, FloatArray, IntArray
+from calibration.labels import MISSING
 from calibration.resampling import ClusterBootstrap
 from calibration.trinomial import mean_p_value
 
-BoolArray = NDArray[np.bool_]
 Closeness = Literal["same", "distance"]
 Test = Literal["t", "exact"]
 TestChoice = Literal["auto", "t"]

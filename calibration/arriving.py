@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.betting import mean_p_value
 from calibration.evidence import PathTest
 from calibration.paths import Path, answered_loss
-from calibration.sample import BoolArray, FloatArray, Sample
+from calibration.sample import Sample
 
 
 class ArrivingPairs:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.sample import FloatArray, IntArray
+from calibration.arrays import FloatArray, IntArray
 
 RESTART_EVERY = 25
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.audit_wealth import Wealth, followed
 from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument
 from calibration.monitoring import MonitorState, audit_terms
-from calibration.sample import FloatArray, IntArray, numbered, one_row_a_group
+from calibration.sample import numbered, one_row_a_group
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.sample import FloatArray, Sample
+from calibration.arrays import FloatArray
+from calibration.sample import Sample
 
 
 def average_threshold(sample: Sample, pool: FloatArray, target_risk: float) -> float | None:

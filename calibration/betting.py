@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.sample import FloatArray
+from calibration.arrays import FloatArray
 
 # No term may cost more than three quarters of what is at stake.
 _LARGEST_BET = 0.75

@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import BoolArray, IntArray
 from calibration.clustered_shares import (
     estimate_clustered_share,
     estimate_paired_difference,
@@ -26,9 +27,6 @@ from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.labels import MISSING, TIE, A, B, coded
 from calibration.resampling import ClusterBootstrap
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

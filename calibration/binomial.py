@@ -11,13 +11,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Above this size the slack that an unconditional test recovers is not worth its table.
 LARGEST_UNCONDITIONAL = 2000

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from calibration.arrays import FloatArray
 from calibration.comparisons import PairTotals
 from calibration.connectivity import (
     DisconnectedComparisons,
@@ -42,7 +42,6 @@ __all__ = [
     "strength_shares",
 ]
 
-FloatArray = NDArray[np.float64]
 
 _RIDGE = 1e-14  # relative; keeps the equations solvable and leaves their solution alone
 # The error left after a step is about the square of its length.

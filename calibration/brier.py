@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.clustered_shares import estimate_clustered_share
 from calibration.clusters import NO_LIMITS, level_of, student_quantile
 from calibration.confidence import rounded
 from calibration.estimate import Estimate
 from calibration.reliability import Verdicts, bin_of, checked_verdicts
 from calibration.resampling import ClusterBootstrap, Limits
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # With fewer verdicts to an occupied bin the squares are mostly chance and no interval holds.
 LEAST_VERDICTS_PER_BIN = 5

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse, special
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import two_sided_interval
 from calibration.clustered_shares import effective_trials
 from calibration.clusters import Clusters, student_over_normal, student_quantile
@@ -28,10 +29,6 @@ from calibration.reliability import (
     maximum_calibration_error,
 )
 from calibration.resampling import ClusterBootstrap
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 # A smaller spread of resamples is that of rounding.
 _NO_SPREAD = 1e-12

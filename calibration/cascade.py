@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.confidence import rounded
 from calibration.errors import InvalidArgument
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 ABSTAINED = -1
 

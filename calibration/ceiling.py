@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_ratio, group_statistic
-from calibration.labels import MISSING, TIE, FloatArray, IntArray, checked_counts, coded
+from calibration.labels import MISSING, TIE, checked_counts, coded
 from calibration.resampling import ClusterBootstrap
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from calibration.sample import FloatArray
+from calibration.arrays import FloatArray
 
 Promise = Literal[
     "pair",

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.arrays import FloatArray
 from calibration.cascade import checked_costs
 from calibration.certificate import (
     Certificate,
@@ -40,7 +41,7 @@ from calibration.preparation import (
     prepare,
 )
 from calibration.procedures import find_thresholds
-from calibration.sample import FloatArray, Sample, checked_confidence, checked_sample
+from calibration.sample import Sample, checked_confidence, checked_sample
 from calibration.slices import joined, shares_of_slices
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)

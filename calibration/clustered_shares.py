@@ -10,16 +10,14 @@ What is assumed: groups are independent draws from one population (without group
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import wilson_interval
 from calibration.clusters import Clusters, rarer_outcome, student_over_normal, student_quantile
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.resampling import ClusterBootstrap, Limits
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 _BISECTIONS = 60
 

@@ -13,15 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap, Limits
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 NO_LIMITS = Limits(None, None)
 

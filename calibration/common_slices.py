@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.evidence import Evidence, PathTest
 from calibration.paths import Path
-from calibration.sample import BoolArray, FloatArray, IntArray
 
 
 class InEverySlice:

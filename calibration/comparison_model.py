@@ -9,14 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.comparisons import Comparisons
 from calibration.davidson import Moments, moments
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 class ComparisonModel:

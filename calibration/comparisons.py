@@ -11,14 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 _LENGTHS = "left, right, score and weight must have the same length"
 # Beyond these, squares of sums of weights leave the range of numbers.

@@ -13,10 +13,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.errors import InvalidArgument
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 LabelArray = NDArray[np.int8]
 
 TieRule = Literal["exclude", "error", "half", "class"]

@@ -7,16 +7,12 @@ points won (Ford 1957); a tie counts for both sides.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from calibration.arrays import BoolArray, IntArray
 from calibration.comparisons import PairTotals
 from calibration.errors import CalibrationError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 # A smaller share of the points of a pair is a residue of rounding and links nothing.
 _SMALLEST_LINK = 1e-12

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.arrays import FloatArray
 from calibration.bradley_terry import Strengths
 from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
@@ -20,8 +20,6 @@ from calibration.model_scores import ModelScores, Resampled, score_models
 from calibration.ranking import Leaderboard, check_options, leaderboard_of
 from calibration.ranking_options import RankingOptions
 from calibration.resampling import ClusterBootstrap
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
 from calibration.human_labels import LabelledSample
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # The slope of fewer groups is noise: their labels stand alone.
 _FEWEST_GROUPS_TO_TUNE = 5

@@ -11,22 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_share, group_statistic
-from calibration.labels import (
-    MISSING,
-    FloatArray,
-    IntArray,
-    check_lengths,
-    checked_counts,
-    coded,
-)
+from calibration.labels import MISSING, check_lengths, checked_counts, coded
 from calibration.resampling import ClusterBootstrap
 
-BoolArray = NDArray[np.bool_]
 Measure = Callable[[BoolArray], Estimate]
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from calibration.arrays import FloatArray
 from calibration.binomial import upper_bound
 from calibration.clusters import (
     Clusters,
@@ -25,8 +26,6 @@ from calibration.clusters import (
 from calibration.estimate import Estimate
 from calibration.reliability import Verdicts, auprc, checked_verdicts
 from calibration.resampling import ClusterBootstrap, Limits
-
-FloatArray = NDArray[np.float64]
 
 _BISECTIONS = 60
 

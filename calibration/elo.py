@@ -10,12 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.arrays import FloatArray
 from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
-
-FloatArray = NDArray[np.float64]
 
 _LARGEST_POWER = 300.0  # of ten, that is still a number
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from scipy import special
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.betting import mean_p_value
 from calibration.binomial import (
     LARGEST_UNCONDITIONAL,
@@ -21,7 +22,7 @@ from calibration.binomial import (
     upper_bound,
 )
 from calibration.paths import Counts, Path, answered_loss, path_counts
-from calibration.sample import BoolArray, FloatArray, IntArray, Sample, numbered
+from calibration.sample import Sample, numbered
 
 
 class PathTest(Protocol):

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.cascade import ABSTAINED, cascade_cost, checked_costs, decide
 from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.rule_figures import RuleFigures, summarised
-from calibration.sample import FloatArray, IntArray, Sample, checked_sample
+from calibration.sample import Sample, checked_sample
 from calibration.selection_rules import DEFAULT_RULES, Labels, Rule, rule_of
 
 # a pool fixes one or two quantiles: more pairs than this sharpen nothing, fewer are noise

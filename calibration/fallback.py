@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from calibration.arrays import BoolArray, FloatArray
 
 # Nodes are tested in chunks that double, so that a walk costs what it covers.
 _FIRST_CHUNK = 256

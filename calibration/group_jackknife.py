@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse, special, stats
 
+from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
 from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap, estimate_share
 
-FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
 
 _BLOCK_CELLS = 4_000_000

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.arrays import IntArray
 from calibration.errors import InvalidArgument
-
-IntArray = NDArray[np.int64]
 
 
 class NumberedGroups(NamedTuple):

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_statistic
-from calibration.labels import MISSING, FloatArray, checked_counts, coded
+from calibration.labels import MISSING, checked_counts, coded
 from calibration.resampling import ClusterBootstrap
 
 

@@ -8,10 +8,11 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_jackknife import group_statistic
-from calibration.labels import FloatArray, rated_twice
+from calibration.labels import rated_twice
 from calibration.resampling import ClusterBootstrap
 
 Metric = Literal["nominal", "ordinal", "interval", "ratio"]

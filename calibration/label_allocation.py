@@ -7,13 +7,11 @@ estimate is smallest with labels in proportion to N_h S_h (Neyman 1934).
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.prediction_powered import checked_prediction
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # A stratum with fewer labels could not tell its own spread.
 FEWEST_IN_STRATUM = 15

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.certify import certify_cascade
 from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.planning import advise
-from calibration.sample import FloatArray, IntArray, checked_sample
+from calibration.sample import checked_sample
 
 _CONFIDENCE_LEVEL = 0.95
 _STEP = 1.25

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.sample import FloatArray, IntArray, Sample
+from calibration.arrays import FloatArray, IntArray
+from calibration.sample import Sample
 
 STEPS = 12
 _LONGEST_MOVE = 3

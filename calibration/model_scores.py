@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration import win_rates
+from calibration.arrays import FloatArray
 from calibration.bradley_terry import Strengths, fit_resamples, fit_strengths
 from calibration.comparison_model import ComparisonModel
 from calibration.comparisons import Comparisons, PairLayout, PairTotals
@@ -21,7 +21,6 @@ from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap
 from calibration.sandwich import Sandwich, sandwich
 from calibration.style_control import ControlledFit, Covariates, fit_controlled
 
-FloatArray = NDArray[np.float64]
 Statistic = Callable[[PairTotals], FloatArray]
 
 # With fewer groups, or one that dominates, "auto" leaves the sandwich for the bootstrap.

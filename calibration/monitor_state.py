@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from calibration.arrays import FloatArray
 from calibration.audit_wealth import Wealth, alternatives, stakes_per_term
 from calibration.errors import InvalidArgument
-from calibration.sample import FloatArray
 
 TOLERANCE = 1e-9
 _STAKES = ("log_stakes", "log_warning_stakes")

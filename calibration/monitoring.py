@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray
 from calibration.audit_wealth import (
     Wealth,
     alternatives,
@@ -35,7 +36,6 @@ from calibration.monitor_state import (
     check_min_audit_probability,
     check_settings,
 )
-from calibration.sample import FloatArray
 
 __all__ = ["MonitorState", "audit_terms", "observe", "start_monitor"]
 

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from calibration.arrays import FloatArray
 from calibration.comparisons import PairLayout, PairTotals
 from calibration.resampling import ClusterBootstrap
-
-FloatArray = NDArray[np.float64]
 
 _BLOCK_CELLS = 4_000_000
 _AT_ONCE = 32  # so many resamples of all sums stay in a processor's cache

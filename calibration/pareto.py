@@ -11,9 +11,10 @@ import itertools
 
 import numpy as np
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import p_value
 from calibration.learned import CascadeCells, cascade_totals, count_cells, threshold_grid
-from calibration.sample import FloatArray, IntArray, Sample
+from calibration.sample import Sample
 
 # The grid has at most this many vectors, so more judges mean fewer steps each.
 _LARGEST_GRID = 4096

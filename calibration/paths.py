@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import ABSTAINED, decide
 from calibration.confidence import rounded
-from calibration.sample import BoolArray, FloatArray, IntArray, Sample
+from calibration.sample import Sample
 
 # Tests whose cost grows with every node look at this many, spread evenly over the pool's coverage.
 _COARSE_STEP = 0.02

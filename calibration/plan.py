@@ -9,10 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.learned import learned_thresholds
 from calibration.pareto import pareto_thresholds
 from calibration.paths import Ground, Path, Start, shared_path
-from calibration.sample import BoolArray, FloatArray, Sample, rows_of_drawn_groups
+from calibration.sample import Sample, rows_of_drawn_groups
 
 PortfolioMethod = Literal[
     "auto", "diagonal", "strongest", "learned", "pareto_testing", "sequential"

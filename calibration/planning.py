@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray
 from calibration.binomial import upper_bound
 from calibration.certificate import Certificate
 from calibration.certify import certify_cascade
@@ -22,7 +23,7 @@ from calibration.label_counts import accepted_labels_needed, labels_needed
 from calibration.paths import Counts, shared_counts
 from calibration.plan import LARGE, default_shares
 from calibration.preparation import Method, with_set_aside
-from calibration.sample import FloatArray, checked_sample, one_row_a_group
+from calibration.sample import checked_sample, one_row_a_group
 
 __all__ = [
     "Advice",

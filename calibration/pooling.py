@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from calibration.arrays import FloatArray
 from calibration.confidence import rounded
 from calibration.errors import InvalidArgument
-from calibration.sample import FloatArray
 
 
 def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:

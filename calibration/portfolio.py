@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from calibration.arrays import FloatArray
 from calibration.cascade import CascadeCost, cascade_cost, decide
 from calibration.certificate import RiskBound, TestedPath
 from calibration.evidence import PathTest
@@ -13,7 +14,7 @@ from calibration.fallback import Walk, walk_path
 from calibration.paths import Path, answered_loss
 from calibration.plan import PortfolioMethod, paths_of
 from calibration.preparation import Prepared, Request
-from calibration.sample import FloatArray, Sample
+from calibration.sample import Sample
 
 _SAME_COVERAGE = 0.01
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from calibration.abstentions import AbstentionBounds, check_audits
 from calibration.bradley_terry import strength_shares
@@ -27,9 +27,6 @@ from calibration.prediction_powered_strengths import (
 from calibration.rank_sets import RankSets, ranks
 from calibration.records import count_records, with_baseline
 from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 PoweredMethod = Literal["bradley_terry", "win_rate"]
 

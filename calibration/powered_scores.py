@@ -12,16 +12,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse, special
 
+from calibration.arrays import FloatArray
 from calibration.bradley_terry import Strengths, fit_resamples, fit_strengths, information
 from calibration.comparisons import Comparisons, PairLayout, PairTotals
 from calibration.difference_estimator import unseen_variance
 from calibration.human_labels import LabelledSample
 from calibration.resampling import ClusterBootstrap
-
-FloatArray = NDArray[np.float64]
 
 
 class GroupScores(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from calibration.abstentions import AbstentionBounds, bounded_mean, check_audits
 from calibration.comparisons import Comparisons
@@ -21,8 +21,6 @@ from calibration.prediction_powered import (
     powered_mean,
 )
 from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

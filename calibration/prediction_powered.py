@@ -22,16 +22,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray
 from calibration.binomial import wilson_interval
 from calibration.difference_estimator import FittedMean, fit_mean
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.human_labels import HumanLabels, LabelledSample, labelled_sample
 from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL
-
-FloatArray = NDArray[np.float64]
 
 # From this many labels on the normal interval of people alone is as good as Wilson's.
 ENOUGH_LABELS = 100

@@ -22,10 +22,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from calibration.abstentions import check_audits
+from calibration.arrays import FloatArray
 from calibration.bradley_terry import NoFiniteStrengths
 from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
@@ -38,8 +38,6 @@ from calibration.resampling import (
     ClusterBootstrap,
     estimate_from_draws,
 )
-
-FloatArray = NDArray[np.float64]
 
 # With fewer labelled groups the sandwich is too narrow, and groups are resampled instead.
 ENOUGH_GROUPS = 50

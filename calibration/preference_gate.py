@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
+from calibration.arrays import FloatArray
 from calibration.binomial import lower_bound, upper_bound
 from calibration.clustered_shares import effective_trials
 from calibration.clusters import Clusters
 from calibration.errors import InvalidArgument
 from calibration.group_names import numbered_groups
-
-FloatArray = NDArray[np.float64]
 
 Outcome = Literal["passed", "failed", "not_enough_evidence"]
 _MOST_NEEDED = 10_000_000

@@ -7,21 +7,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.arriving import ArrivingPairs
 from calibration.certificate import Promise
 from calibration.chance import checked_rng
 from calibration.common_slices import InEverySlice
 from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
 from calibration.evidence import Betting, Evidence, ExactCounts
-from calibration.sample import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    Sample,
-    first_row_a_group,
-    one_row_a_group,
-    rows_of_drawn_groups,
-)
+from calibration.sample import Sample, first_row_a_group, one_row_a_group, rows_of_drawn_groups
 
 Method = Literal[
     "auto",

@@ -17,14 +17,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special, stats
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.records import Support
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 _EQUAL = 1e-9
 _SIMULATED = 4_000

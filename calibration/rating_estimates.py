@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.comparisons import Comparisons
 from calibration.estimate import Estimate
@@ -19,10 +19,6 @@ from calibration.resampling import (
     ClusterBootstrap,
     expanded_tail,
 )
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 SHARES = ("win_rate", "average_win_rate")
 _ROUNDING = 1e-12

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import optimize, special
 
+from calibration.arrays import FloatArray
 from calibration.chance import checked_rng
 from calibration.confidence import rounded
 from calibration.errors import InvalidArgument
@@ -30,7 +31,6 @@ from calibration.recalibration_maps import (
     sureness,
 )
 
-FloatArray = NDArray[np.float64]
 Fit = Callable[[FloatArray, FloatArray], RecalibrationMap]
 
 DEFAULT_FOLDS = 5

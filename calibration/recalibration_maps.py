@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
+from calibration.arrays import FloatArray
 from calibration.confidence import CONFIDENCE_DECIMALS, rounded
 from calibration.errors import InvalidArgument
-
-FloatArray = NDArray[np.float64]
 
 LogisticMethod = Literal["temperature", "platt", "beta"]
 

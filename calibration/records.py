@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.arrays import BoolArray, IntArray
 from calibration.comparisons import Comparisons
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 # A table of all groups and models is quicker than sorting, as long as it fits in memory.
 _TABLE_CELLS = 100_000_000

@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.clustered_shares import estimate_clustered_share
 from calibration.confidence import rounded
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.resampling import ClusterBootstrap
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 DEFAULT_BINS = 10
 _LEAST_OF_TWO = 0.5

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.brier import estimate_brier_parts
 from calibration.calibration_errors import (
     estimate_calibration_error,
@@ -29,9 +30,6 @@ from calibration.reliability import (
 )
 from calibration.resampling import ClusterBootstrap
 from calibration.studentized import estimate_mean
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 _NEARLY_CERTAIN = 0.999
 

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, special, stats
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.chance import checked_rng
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.group_names import numbered_groups
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Statistic = Callable[[FloatArray], FloatArray]
 
 DEFAULT_RESAMPLES = 1_000

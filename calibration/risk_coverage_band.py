@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import two_sided_interval
 from calibration.clustered_shares import effective_trials
 from calibration.clusters import Clusters, level_of
@@ -22,9 +23,6 @@ from calibration.confidence import CONFIDENCE_DECIMALS, rounded
 from calibration.errors import InvalidArgument
 from calibration.resampling import ClusterBootstrap
 from calibration.selective import checked_losses
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 BandKind = Literal["pointwise", "simultaneous"]
 

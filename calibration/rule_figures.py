@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import wilson_interval
 from calibration.estimate import Estimate
-from calibration.sample import BoolArray, FloatArray
 
 # coverage, agreement, agreement on both sides, relative cost; then one share a judge
 _NUMBERS = 4

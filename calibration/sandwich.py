@@ -14,12 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse, stats
 
+from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
-
-FloatArray = NDArray[np.float64]
 
 _BLOCK_CELLS = 4_000_000
 _ROUNDING = 1e-24  # a smaller variance is that of rounding

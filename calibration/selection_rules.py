@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.certify import certify_cascade
 from calibration.errors import UnavailableMethod
 from calibration.preparation import METHODS
-from calibration.sample import FloatArray, IntArray, Sample
+from calibration.sample import Sample
 
 DEFAULT_RULES: Final = (
     "no_selection",

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse, special
 
+from calibration.arrays import FloatArray
 from calibration.binomial import upper_bound
 from calibration.clusters import (
     NO_LIMITS,
@@ -38,8 +39,6 @@ from calibration.selective import (
     mean_risk,
     ranked_losses,
 )
-
-FloatArray = NDArray[np.float64]
 
 # A smaller spread of resamples is that of rounding.
 _NO_SPREAD = 1e-12

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import upper_bound
 from calibration.certificate import RiskBound
 from calibration.paths import answered_loss, thresholds_at
-from calibration.sample import BoolArray, FloatArray, Sample
+from calibration.sample import Sample
 
 _SHARED_COVERAGES = np.linspace(0.2, 1.0, 9)
 _LAST_COVERAGES = np.linspace(0.2, 1.0, 5)

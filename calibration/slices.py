@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.arrays import IntArray
 from calibration.cascade import ABSTAINED, decide
 from calibration.certificate import WITHOUT_PROBABILITY, Certificate
 from calibration.common_slices import shares_as_they_come
 from calibration.errors import InvalidArgument
 from calibration.preparation import Request, SliceRule
-from calibration.sample import IntArray
 
 
 def decide_in_slices(

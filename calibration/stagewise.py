@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import p_value, upper_bound
 from calibration.confidence import rounded
 from calibration.label_counts import accepted_labels_needed
-from calibration.sample import BoolArray, FloatArray, Sample
+from calibration.sample import Sample
 
 _RESOLUTION = 1e-12
 _GRID_SIZE = 5000

@@ -10,14 +10,13 @@ What is assumed: groups are independent draws from one population (without group
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.arrays import FloatArray
 from calibration.clusters import NO_LIMITS, Clusters, level_of
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.resampling import ClusterBootstrap, Limits
-
-FloatArray = NDArray[np.float64]
 
 # A resample that repeats the same few groups has no spread of its own to divide by.
 _LEAST_RELATIVE_ERROR = 1e-6

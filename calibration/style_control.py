@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.arrays import BoolArray, FloatArray
 from calibration.bradley_terry import (
     LARGEST_LOG_STRENGTH,
     LARGEST_STEPS,
@@ -27,9 +28,6 @@ from calibration.comparisons import Comparisons, PairLayout
 from calibration.connectivity import check_connected
 from calibration.davidson import moments
 from calibration.errors import InvalidArgument
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 # A direction in which the information falls below this share is one that nothing is known about.
 _COLLINEAR = 1e-9

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special, stats
 
-FloatArray = NDArray[np.float64]
+from calibration.arrays import FloatArray
 
 _NUISANCE_LEVEL = 1e-4
 _GRID = 100

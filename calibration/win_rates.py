@@ -7,11 +7,9 @@ half a point for each side. nan marks a model that met nobody in a resample.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.arrays import FloatArray
 from calibration.comparisons import PairTotals
-
-FloatArray = NDArray[np.float64]
 
 
 def points(totals: PairTotals) -> FloatArray:

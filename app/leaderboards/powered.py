@@ -9,7 +9,8 @@ import numpy as np
 
 from app.leaderboards.findings import connected, rankable
 from app.leaderboards.rows import Silence, powered_row_of
-from app.leaderboards.table import OUT_OF_SCOPE, BoolArray, Table
+from app.leaderboards.table import OUT_OF_SCOPE, Table
+from calibration.arrays import BoolArray
 from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
 from calibration.human_labels import HumanLabels

@@ -13,8 +13,9 @@ from app.leaderboards.gathering import Inputs
 from app.leaderboards.powered import powered_standings
 from app.leaderboards.rows import Silence, row_of
 from app.leaderboards.schemas import LeaderboardIn
-from app.leaderboards.table import BoolArray, IntArray, Table
+from app.leaderboards.table import Table
 from app.slices import slice_names
+from calibration.arrays import BoolArray, IntArray
 from calibration.bradley_terry import DisconnectedComparisons
 from calibration.comparisons import Comparisons
 from calibration.criteria import Criterion, rank_by_criteria

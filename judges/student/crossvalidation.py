@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from judges.student.features import FloatArray, PairFeatures, response_feature_names
+from calibration.arrays import FloatArray
+from judges.student.features import PairFeatures, response_feature_names
 from judges.student.fitting import Recipe, fit_ensemble, split_prompts
 from judges.student.labelled_pairs import Sample
 from judges.student.model import Weights, mean_probability, member_logits, probability_from_logit

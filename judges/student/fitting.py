@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
+from calibration.arrays import FloatArray
 from judges.student.boosting import Forest, Growth, forest_sum, grow_forest
-from judges.student.features import FloatArray
 from judges.student.labelled_pairs import Sample
 from judges.student.model import (
     Weights,

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import FloatArray
 from judges.prompt_hash import prompt_hash
-from judges.student.features import FloatArray, pair_features
+from judges.student.features import pair_features
 
 TEST_SETS = ("mtbench_human", "prd_vicuna80", "pandalm", "llmfao", "tulu_human")
 TRAINING_SETS = ("prd_vicuna80", "pandalm", "llmfao", "tulu_human")

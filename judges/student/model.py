@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.student.features import FloatArray, PairFeatures, pair_features
+from calibration.arrays import FloatArray
+from judges.student.features import PairFeatures, pair_features
 
 WEIGHTS_FILE = "weights.npz"
 TRAINING_PROMPTS_FILE = "training_prompts.txt"

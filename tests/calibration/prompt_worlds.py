@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.bradley_terry import fit_strengths
 from calibration.comparisons import Comparisons, PairLayout
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

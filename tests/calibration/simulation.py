@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from calibration.arrays import FloatArray
 from calibration.certificate import Certificate
 from calibration.certify import certify_cascade
 from calibration.preparation import Method
-from tests.calibration.worlds import FloatArray, World
+from tests.calibration.worlds import World
 
 Rule = Callable[[FloatArray, FloatArray, np.random.Generator], Certificate]
 

@@ -8,17 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.abstentions import AbstentionBounds, audited_win_rate, win_rate_bounds
+from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.human_labels import HumanLabels
 from calibration.prediction_powered import PredictionPowered, prediction_powered_mean
-from tests.calibration.preference_worlds import (
-    FloatArray,
-    draw_pairs,
-    known,
-    three_judges,
-    true_win_rate,
-)
+from tests.calibration.preference_worlds import draw_pairs, known, three_judges, true_win_rate
 
 
 def ends(interval: Estimate | AbstentionBounds) -> tuple[float, float]:

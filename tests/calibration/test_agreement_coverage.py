@@ -20,12 +20,11 @@ from calibration.agreement import (
     leave_one_out_agreement,
     percent_agreement,
 )
+from calibration.arrays import IntArray
 from calibration.difficulty import agreement_by_difficulty, bins_by_edges
 from calibration.estimate import Estimate
 from calibration.labels import MISSING
 from calibration.resampling import ClusterBootstrap
-
-IntArray = NDArray[np.int64]
 
 CATEGORIES = 4
 LEVEL = 0.95

@@ -15,6 +15,7 @@ from calibration.agreement import (
     macro_scores,
     percent_agreement,
 )
+from calibration.arrays import IntArray
 from calibration.estimate import Estimate
 from calibration.labels import (
     MISSING,
@@ -28,14 +29,7 @@ from calibration.labels import (
     vote_counts,
 )
 from calibration.resampling import ClusterBootstrap
-from tests.calibration.recorded_votes import (
-    CODE,
-    IntArray,
-    human_counts,
-    pairs,
-    reference,
-    verdicts,
-)
+from tests.calibration.recorded_votes import CODE, human_counts, pairs, reference, verdicts
 from tests.data_sets import data_dir
 
 HUMAN_SETS = [

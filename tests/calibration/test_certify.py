@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration import Certificate, certify_cascade, decide, decide_in_slices
+from calibration.arrays import FloatArray
 from calibration.binomial import p_value, upper_bound
 from calibration.errors import CalibrationError, InvalidArgument, UnavailableMethod, UndeclaredBound
 from calibration.preparation import METHODS
 from tests.calibration.worlds import (
     COSTS,
-    FloatArray,
     just_above,
     overconfident_top,
     random_labels,

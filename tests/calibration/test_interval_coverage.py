@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.bias import (
     excess_lean,
     lean_given_quality,
@@ -41,7 +42,7 @@ from calibration.selective_intervals import (
     estimate_excess_area,
     estimate_generalised_area,
 )
-from tests.calibration.verdict_worlds import FloatArray, IntArray, World
+from tests.calibration.verdict_worlds import World
 
 LEVEL = 0.95
 EDGES = equal_width_edges(10)

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from calibration.arrays import FloatArray
 from calibration.bradley_terry import DisconnectedComparisons
 from calibration.ranking import Intervals, RankingOptions, rank_models
 from calibration.resampling import ClusterBootstrap
-from tests.calibration.prompt_worlds import FloatArray, PromptWorld
+from tests.calibration.prompt_worlds import PromptWorld
 
 CLUSTERED = PromptWorld(np.array([0.6, 0.2, -0.3, -0.5]), spread=1.2)
 EQUAL = PromptWorld(np.zeros(6), spread=1.2)

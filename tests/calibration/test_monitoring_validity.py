@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from calibration.arrays import FloatArray
 from calibration.audits import Drift, alarm_times, detection_delay, prompt_losses
 from calibration.binomial import upper_bound
 from calibration.monitoring import observe, start_monitor
 from calibration.risk_sequence import risk_bounds, risk_so_far
-from calibration.sample import FloatArray
 from tests.calibration.audit_streams import (
     Adversary,
     alarmed_share,

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import stats
 
+from calibration.arrays import FloatArray
 from calibration.binomial import wilson_interval
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.human_labels import HumanLabels
 from calibration.prediction_powered import PredictionPowered, prediction_powered_mean
-
-FloatArray = NDArray[np.float64]
 
 
 def sample(

@@ -25,8 +25,6 @@ from tests.calibration.leaderboard_worlds import (
     true_log_strengths,
 )
 
-FloatArray = NDArray[np.float64]
-
 
 def values(found: PredictionPoweredStrengths) -> list[float]:
     return [row.log_strength.value or 0.0 for row in found.rows]

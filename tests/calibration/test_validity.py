@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from calibration.arrays import FloatArray
 from calibration.certify import certify_cascade
 from calibration.preparation import Method
 from tests.calibration.baselines import published_pareto_testing
 from tests.calibration.simulation import allowed_share, broken_share
 from tests.calibration.worlds import (
     WORLDS,
-    FloatArray,
     draw_clusters,
     just_above,
     overconfident_top,
