@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import ABSTAINED, decide
@@ -199,7 +198,7 @@ def _break_points(confidence: FloatArray, loss: FloatArray) -> _BreakPoints:
     is_answered = np.zeros(len(confidence), dtype=np.bool_)
     current = np.zeros(len(confidence))
     thresholds: list[FloatArray] = []
-    more_answered: list[NDArray[np.float64]] = []
+    more_answered: list[FloatArray] = []
     more_lost: list[FloatArray] = []
     for judge in range(confidence.shape[1] - 1, -1, -1):
         scores = confidence[:, judge]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from calibration.arrays import FloatArray, IntArray
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import two_sided_interval
 from calibration.clustered_shares import effective_trials
 from calibration.clusters import Clusters, level_of
@@ -118,7 +118,7 @@ def _nodes(scores: FloatArray, nodes: int | ArrayLike) -> tuple[FloatArray, int]
 
 
 def _at(
-    is_answered: NDArray[np.bool_],
+    is_answered: BoolArray,
     loss: FloatArray,
     bootstrap: ClusterBootstrap | None,
     tail: float,

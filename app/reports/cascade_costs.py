@@ -6,14 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.reports.panel import Cascade
+from calibration.arrays import BoolArray, FloatArray
 from calibration.resampling import ClusterBootstrap, estimate_statistic
 from calibration.studentized import estimate_mean
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 def contract_costs(cascade: Cascade) -> dict[str, float | None]:

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.reports.annotator_test import annotator_test
 from app.reports.difficulty import by_difficulty, by_votes, fall_of_agreement
 from app.reports.panel import Judged, Panel, People
 from calibration.agreement import compare_with_ceiling, gwets_ac1
+from calibration.arrays import BoolArray, IntArray
 from calibration.bias import (
     excess_lean,
     lean_given_quality,
@@ -35,8 +35,6 @@ from calibration.selective_intervals import (
 from calibration.studentized import estimate_mean
 from judges.types import FailureKind
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 Figures = dict[str, Any]
 
 _KINDS = tuple(FailureKind)

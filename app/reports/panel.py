@@ -12,6 +12,7 @@ import numpy.typing as npt
 from app.datasets.service import PairKey, Vote
 from app.scoring import ScoreTable
 from calibration.agreement import confusion
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.confidence import preference
 from calibration.labels import (
     MISSING,
@@ -23,9 +24,6 @@ from calibration.labels import (
     vote_counts,
 )
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 Counts = dict[str, dict[str, int]]
 
 LABELS: Final = ("a", "b", "tie")
