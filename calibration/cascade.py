@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.arrays import FloatArray, IntArray
-from calibration.confidence import rounded
 from calibration.errors import InvalidArgument
+from calibration.preference import rounded
 
 ABSTAINED = -1
 

@@ -20,10 +20,8 @@ from scipy import special
 
 from calibration.arrays import FloatArray
 from calibration.binomial import lower_bound, upper_bound
-from calibration.clustered_shares import effective_trials
-from calibration.clusters import Clusters
 from calibration.errors import InvalidArgument
-from calibration.group_names import numbered_groups
+from calibration.intervals import Clusters, effective_trials, numbered_groups
 
 Outcome = Literal["passed", "failed", "not_enough_evidence"]
 _MOST_NEEDED = 10_000_000

@@ -15,7 +15,7 @@ from app.errors import Unprocessable
 from app.scoring import ScoreTable
 from app.slices import refuse_unknown_field, slice_name, slice_names
 from calibration.arrays import BoolArray, FloatArray
-from calibration.confidence import TieRule, correctness, preference
+from calibration.preference import TieRule, correctness, preference
 
 
 @dataclass(frozen=True, slots=True)

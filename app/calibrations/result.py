@@ -15,8 +15,8 @@ from app.calibrations.schemas import CalibrationIn
 from app.label_uses import Uses
 from calibration import Certificate
 from calibration.arrays import FloatArray
-from calibration.certificate import RiskBound, TestedPath
-from calibration.planning import Advice, advise
+from calibration.certify import RiskBound, TestedPath
+from calibration.plan import Advice, advise
 from judges.base import Judge
 
 _PEOPLE = {

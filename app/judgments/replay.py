@@ -18,7 +18,7 @@ from app.models import Certificate, Dataset
 from app.scoring import ScoreTable, load_table
 from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import decide
-from calibration.confidence import TieRule, preference
+from calibration.preference import TieRule, preference
 from judges.base import Judge
 from judges.registry import Registry
 

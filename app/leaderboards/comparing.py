@@ -18,8 +18,8 @@ from app.judgments.replay import Replay
 from app.leaderboards.schemas import Votes
 from app.scoring import ScoreTable
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.confidence import preference
 from calibration.labels import MISSING, TIE, A, B, mean_sign, plurality, vote_counts
+from calibration.preference import preference
 
 CODES: Final = {"a": A, "b": B, "tie": TIE}
 NO_VERDICT: Final = ("abstained", "failed", "missing")

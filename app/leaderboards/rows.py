@@ -12,7 +12,7 @@ import numpy as np
 from app.leaderboards.comparing import NO_VERDICT
 from app.leaderboards.table import Table
 from calibration.arrays import BoolArray
-from calibration.powered_leaderboard import PoweredRow
+from calibration.powered import PoweredRow
 from calibration.ranking import ModelRating
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets.service import PairKey
-from app.datasets.texts import responses
+from app.datasets.texts import response_sides
 from app.errors import Unprocessable
 from app.leaderboards.schemas import Control
 from app.models import Dataset
@@ -50,7 +50,7 @@ async def covariates(
     names = tuple(dict.fromkeys(name for one in control for name in FEATURES[one]))
     amounts: FloatArray = np.zeros((2, len(keys), len(names)))
     row_of = {key.seq: row for row, key in enumerate(keys)}
-    async for seq, sides in responses(session, dataset):
+    async for seq, sides in response_sides(session, dataset):
         row = row_of.get(seq)
         if row is not None:
             for side, turns in enumerate(sides):

@@ -15,10 +15,9 @@ from app.leaderboards.comparing import NO_VERDICT, Outcomes
 from app.leaderboards.gathering import Inputs
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
-from calibration.records import with_baseline
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import Comparisons, with_baseline
 
 # what a pair without a comparison may be counted under
 REASONS: Final = (

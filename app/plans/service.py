@@ -20,7 +20,7 @@ from app.score_store import is_recorded
 from app.scoring import ScoreTable, load_table
 from calibration.arrays import FloatArray
 from calibration.errors import CalibrationError
-from calibration.planning import FrontierPoint, frontier
+from calibration.plan import FrontierPoint, frontier
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from app.reports.panel import People
-from calibration.alternative_annotator import (
+from calibration.agreement import (
     AlternativeAnnotatorOptions,
     AlternativeAnnotatorTest,
     AnnotatorComparison,
@@ -18,8 +18,8 @@ from calibration.alternative_annotator import (
 from calibration.arrays import IntArray
 from calibration.binomial import wilson_interval
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING
-from calibration.resampling import ClusterBootstrap
 
 # both as proposed with the test: fewer say nothing of people in general, or of one of them
 LEAST_ANNOTATORS: Final = 3

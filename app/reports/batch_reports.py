@@ -32,8 +32,8 @@ from app.reports.panel import Cascade, Judged, Panel, people_of
 from app.reports.texts import texts_of
 from app.runtime import Runtime
 from calibration.arrays import BoolArray
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B
-from calibration.resampling import ClusterBootstrap
 
 _CODES = {"a": A, "b": B, "tie": TIE}
 

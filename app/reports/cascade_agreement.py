@@ -17,11 +17,14 @@ from app.reports.panel import Cascade, Panel, People, confusion_of
 from calibration.agreement import agreement_rate, cohens_kappa, percent_agreement
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import composition
-from calibration.clustered_shares import estimate_clustered_share
 from calibration.estimate import Estimate
+from calibration.intervals import (
+    ClusterBootstrap,
+    estimate_clustered_share,
+    estimate_mean,
+    estimate_share,
+)
 from calibration.labels import MISSING, TIE
-from calibration.resampling import ClusterBootstrap, estimate_share
-from calibration.studentized import estimate_mean
 
 
 def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, Any] | None:

@@ -20,8 +20,8 @@ from calibration.agreement import (
     percent_agreement,
 )
 from calibration.arrays import IntArray
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, A, B
-from calibration.resampling import ClusterBootstrap
 
 # an interval from fewer pairs in common tells nothing, and there may be thousands of such couples
 LEAST_FOR_INTERVAL = 5

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from app.reports.panel import Judged, People, confusion_of
-from calibration.agreement import agreement_rate, cohens_kappa, fleiss_kappa
+from calibration.agreement import agreement_rate, cohens_kappa, fleiss_kappa, position_consistency
 from calibration.arrays import IntArray
-from calibration.bias import position_consistency
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap, estimate_share
 from calibration.labels import MISSING, N_LABELS, TIE, A, B, mirrored
 from calibration.reliability import measure_reliability
-from calibration.resampling import ClusterBootstrap, estimate_share
 
 
 def judge_agreement(

@@ -13,7 +13,6 @@ from app.datasets.service import PairKey, Vote
 from app.scoring import ScoreTable
 from calibration.agreement import confusion
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.confidence import preference
 from calibration.labels import (
     MISSING,
     TIE,
@@ -23,6 +22,7 @@ from calibration.labels import (
     plurality,
     vote_counts,
 )
+from calibration.preference import preference
 
 Counts = dict[str, dict[str, int]]
 

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.arrays import BoolArray, IntArray
-from calibration.clustered_shares import (
+from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.intervals import (
+    ClusterBootstrap,
     estimate_clustered_share,
     estimate_paired_difference,
     estimate_share_difference,
 )
-from calibration.errors import InvalidArgument
-from calibration.estimate import Estimate
 from calibration.labels import MISSING, TIE, A, B, coded
-from calibration.resampling import ClusterBootstrap
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.group_jackknife import group_share, group_statistic
+from calibration.intervals import ClusterBootstrap, group_share, group_statistic
 from calibration.labels import MISSING, check_lengths, checked_counts, coded
-from calibration.resampling import ClusterBootstrap
 
 Measure = Callable[[BoolArray], Estimate]
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.arrays import FloatArray
 from calibration.cascade import checked_costs
-from calibration.certificate import (
+from calibration.certify.certificate import (
     Certificate,
     claim_average,
     claim_certified,
@@ -26,10 +26,9 @@ from calibration.certificate import (
     claim_not_valid,
     claim_nothing,
 )
-from calibration.errors import InvalidArgument
-from calibration.paths import answered_loss
-from calibration.portfolio import Found, Outcome, cost_of
-from calibration.preparation import (
+from calibration.certify.methods import find_thresholds
+from calibration.certify.paths import answered_loss
+from calibration.certify.prepare import (
     Method,
     Prepared,
     Request,
@@ -40,9 +39,10 @@ from calibration.preparation import (
     check_request,
     prepare,
 )
-from calibration.procedures import find_thresholds
+from calibration.certify.slices import joined, shares_of_slices
+from calibration.certify.walk import Found, Outcome, cost_of
+from calibration.errors import InvalidArgument
 from calibration.sample import Sample, checked_confidence, checked_sample
-from calibration.slices import joined, shares_of_slices
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
 _EXPOSED = "Every verdict counts by the exposure of its pair."

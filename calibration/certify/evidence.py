@@ -1,8 +1,22 @@
-"""The two tests of "the cascade at this node disagrees too often", and what they need.
+"""The tests: exact counts, betting, betting as labels arrive.
+
+A gambler who stakes a fraction b on term Z gains the factor 1 - b Z. If E[Z] >= 0 and b was chosen
+before Z, the wealth is a supermartingale, so it ever reaches 1/p with probability at most p (Ville);
+p = 1 / the largest wealth is a p-value (Waudby-Smith and Ramdas 2024). Half of the stake follows the
+terms seen so far, the other half is split over fixed fractions: the first is quick where the case is
+clear, the second wins in the long run.
 
 Losses of 0 and 1 on independent pairs are tested by exact binomial counts. Shares of annotators,
 unequal label probabilities and groups of dependent pairs are tested by betting on
 Z = sum over a group's answered pairs of (loss - target) / probability of being labelled.
+
+At a node whose cascade has answered N pairs with K disagreements so far, the evidence against "the
+risk is at least the target" is the likelihood ratio of all smaller risks, mixed evenly, to the
+target: E = B(K + 1, N - K + 1) I_t(K + 1, N - K + 1) / (t t^K (1 - t)^(N - K)), where t is the target
+and I the regularised incomplete beta function. Every factor of it has an expectation of at most 1
+while the risk, given all pairs before, is at least t; so E is a nonnegative supermartingale and
+p = 1 / the largest E so far is valid at every stopping time (Ville 1939). Shares of annotators and
+label probabilities are tested by betting in the order of arrival, which is valid in the same way.
 """
 
 from __future__ import annotations
@@ -14,15 +28,52 @@ import numpy as np
 from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.betting import mean_p_value
 from calibration.binomial import (
     LARGEST_UNCONDITIONAL,
     p_value,
     unconditional_critical_errors,
     upper_bound,
 )
-from calibration.paths import Counts, Path, answered_loss, path_counts
+from calibration.certify.paths import Counts, Path, answered_loss, path_counts
 from calibration.sample import Sample, numbered
+
+# No term may cost more than three quarters of what is at stake.
+_LARGEST_BET = 0.75
+_FIXED_BETS = _LARGEST_BET * np.array([0.2, 0.35, 0.55, 1.0])
+_SHARES = np.array([0.5, 0.125, 0.125, 0.125, 0.125])
+# One imagined term before the first: it lets the gambler bet at once.
+_PRIOR_MEAN, _PRIOR_SQUARE = -0.1, 0.0625
+
+
+def mean_p_value(terms: FloatArray, largest_term: float) -> float:
+    """P-value of "the expected term is at least 0" for independent terms in a fixed order.
+
+    Args:
+        terms: Shape (n,), each at most `largest_term`.
+        largest_term: Declared bound on a term, known without looking at the terms.
+    """
+    if not terms.size:
+        return 1.0
+    scaled = terms / largest_term
+    factors = np.log1p(-_FIXED_BETS[:, None] * scaled)
+    followed = np.log1p(-following_bets(scaled) * scaled)
+    log_wealth = np.cumsum(np.vstack([followed, factors]), axis=1)
+    highest = log_wealth.max(axis=0)
+    mixed = highest + np.log(_SHARES @ np.exp(log_wealth - highest))
+    return float(np.exp(-max(0.0, float(mixed.max()))))
+
+
+def following_bets(scaled: FloatArray) -> FloatArray:
+    """Growth-optimal bets to second order, -mean / mean square of the terms before each.
+
+    Args:
+        scaled: Terms over their declared bound, shape (n,).
+    """
+    before = np.arange(1.0, scaled.size + 1.0)
+    total = _PRIOR_MEAN + np.cumsum(scaled) - scaled
+    squares = _PRIOR_SQUARE + np.cumsum(scaled**2) - scaled**2
+    bets: FloatArray = np.clip(-(total / before) / (squares / before), 0.0, _LARGEST_BET)
+    return bets
 
 
 class PathTest(Protocol):
@@ -202,3 +253,84 @@ class _BettingPathTest:
 
     def risk_upper_bound(self, node: int, level: float) -> float:
         return self.target_risk
+
+
+class ArrivingPairs:
+    """Anytime-valid tests of pairs in the order in which their labels came."""
+
+    is_coarse = True
+
+    def __init__(
+        self, sample: Sample, target_risk: float, largest_stake: float | None = None
+    ) -> None:
+        """Bind the test.
+
+        Args:
+            sample: The pairs, one a group, in the order of arrival.
+            target_risk: Risk to be refuted.
+            largest_stake: Declared bound on a pair's weight where it is tested by betting; None for
+                losses of 0 and 1 without weights.
+        """
+        self._sample = sample
+        self._target_risk = target_risk
+        self._largest_stake = largest_stake
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path; they need no level in advance."""
+        tested = self._sample.rows(path.rows)
+        return _ArrivingPathTest(path, tested, self._target_risk, self._largest_stake)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ArrivingPathTest:
+    path: Path
+    sample: Sample
+    target_risk: float
+    largest_stake: float | None
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        passed = np.zeros(nodes.stop - nodes.start, dtype=np.bool_)
+        for offset, node in enumerate(range(nodes.start, nodes.stop)):
+            if self.p_value(node) > level:
+                break
+            passed[offset] = True
+        return passed
+
+    def p_value(self, node: int) -> float:
+        is_answered, loss = answered_loss(self.sample, self.path.vector(node))
+        if self.largest_stake is None:
+            return arrival_p_value(loss[is_answered], self.target_risk)
+        terms = np.where(is_answered, loss - self.target_risk, 0.0)
+        stakes = self.sample.stakes
+        if stakes is not None:
+            terms = terms * stakes
+        return mean_p_value(terms, (1.0 - self.target_risk) * self.largest_stake)
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        return self.target_risk
+
+
+def arrival_p_value(loss: FloatArray, target_risk: float) -> float:
+    """P-value of "the risk is at least the target" after any number of answered pairs.
+
+    Args:
+        loss: 0 or 1 for each answered pair, in the order of arrival, shape (n,).
+        target_risk: Risk to be refuted, in (0, 1).
+    """
+    if not loss.size:
+        return 1.0
+    return float(np.exp(-max(0.0, float(log_evidence(loss, target_risk).max()))))
+
+
+def log_evidence(loss: FloatArray, target_risk: float) -> FloatArray:
+    """Logarithm of E after each answered pair, shape (n,); -inf where it is below all numbers."""
+    answered = np.arange(1.0, loss.size + 1.0)
+    lost = np.cumsum(loss)
+    kept = answered - lost
+    # Where the incomplete beta function underflows the errors speak for the null: nothing replaces
+    # the logarithm of 0, since any floor would be evidence out of nothing.
+    with np.errstate(divide="ignore"):
+        log_share = np.log(special.betainc(lost + 1.0, kept + 1.0, target_risk))
+    log_mixed = special.betaln(lost + 1.0, kept + 1.0) + log_share - np.log(target_risk)
+    log_target = lost * np.log(target_risk) + kept * np.log1p(-target_risk)
+    return np.asarray(log_mixed - log_target, dtype=np.float64)

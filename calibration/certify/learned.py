@@ -1,17 +1,23 @@
-"""A path whose order was learned on a part of the labels that will not test it.
+"""Paths learned on labels that do not test: learned, Pareto.
 
 Pareto testing (Laufer-Goldshtein, Fisch, Barzilay, Jaakkola 2023): one part of the labels chooses an
 ordering of threshold vectors, the rest tests along it. The ordering is greedy and nested: from
 "nobody answers" one judge at a time is loosened where that costs the least risk for what it gains.
+
+Laufer-Goldshtein, Fisch, Barzilay and Jaakkola (2023): of a grid of threshold vectors those that no
+other beats in estimated risk and coverage are put in order of their estimated p-values, and a
+fixed-sequence test follows that order on labels that had no part in it.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from calibration.arrays import FloatArray, IntArray
+from calibration.binomial import p_value
 from calibration.sample import Sample
 
 STEPS = 12
@@ -162,3 +168,41 @@ def _start(
     z = (target_risk - risk) * np.sqrt(expected)
     could_pass = expected * np.log1p(-target_risk) <= np.log(level)
     return int(np.where(could_pass, z, -np.inf).argmax()) if could_pass.any() else answered.size
+
+
+# The grid has at most this many vectors, so more judges mean fewer steps each.
+_LARGEST_GRID = 4096
+_MOST_STEPS = 12
+
+
+def pareto_thresholds(training: Sample, costs: FloatArray, target_risk: float) -> FloatArray:
+    """Threshold vectors to be tested in order on other labels, shape (u, k); u may be 0.
+
+    Args:
+        training: The pairs that choose; they may not test.
+        costs: Cost of each judge, shape (k,).
+        target_risk: The risk to be refuted.
+    """
+    k = training.n_judges
+    n_steps = next(s for s in range(_MOST_STEPS, 0, -1) if (s + 1) ** k <= _LARGEST_GRID or s == 1)
+    grid = threshold_grid(training.confidence, n_steps)
+    cells = count_cells(training, grid, costs)
+    states = np.array(list(itertools.product(range(n_steps + 1), repeat=k)), dtype=np.int64)
+    front = _front(cells, states, target_risk)
+    vectors: FloatArray = grid[states[front], np.arange(k)]
+    return vectors
+
+
+def _front(cells: CascadeCells, states: IntArray, target_risk: float) -> IntArray:
+    """States no other beats, from the smallest p-value on to ever higher coverage."""
+    totals = cascade_totals(cells, states)
+    answered, risk = totals.answered, totals.lost / np.maximum(totals.answered, 1e-12)
+    # at equal coverage the smaller risk comes first, and of equal risks the cheaper
+    order = np.lexsort((-totals.saved, risk, -answered))
+    order = order[answered[order] > 0]
+    best_looser = np.minimum.accumulate(np.append(np.inf, risk[order]))[:-1]
+    front = order[risk[order] < best_looser][::-1]
+    # a beta function of sums of weights is still an order, and an order is all that is wanted
+    p_values = p_value(totals.lost[front], answered[front], target_risk)
+    start = int(p_values.argmin()) if front.size else 0
+    return front[start:]

@@ -1,4 +1,4 @@
-"""Judge by judge: the procedure of Jung, Brahman and Choi (2025), made valid, and their code's rule.
+"""One function a method: stagewise, simultaneous, average, published code.
 
 `stagewise_thresholds` certifies every judge on what the judges before it left, at an equal part of
 the failure probability. A later judge's pairs were chosen by an earlier walk over the same labels,
@@ -6,18 +6,39 @@ so three things are done: pairs that a walk passed are answered and gone; the pa
 stays, but counts as an error; and since a walk that fails at once leaves its pairs to later judges
 unsettled, stage i splits its level over the 2^(i-1) ways in which earlier judges may be in or out.
 `published_thresholds` is the rule of the authors' released code, which controls nothing.
+
+The cascades are fixed by a pool, without the calibration pairs: all judges at one threshold, at
+coverages from a tenth up, and the last judge alone. Each gets an exact upper bound at an equal part
+of the failure probability (Bonferroni), so that with the rest of it every bound holds.
+
+Verdicts are given on a pool of pairs. One threshold t is shared by all judges. Let V(t) count the
+calibration pairs on which the cascade was wrong at some threshold of at least t, and M(t) the pool's
+pairs that it answers at t. Of the n calibration pairs and the m of the pool, the smallest t with
+
+    m (1 + V(t)) / ((n + 1) M(t)) <= target
+
+keeps the expected share of wrong verdicts among those given on the pool at or below the target: a
+pool's pair that was ever wrong down to t is exchangeable with the calibration pairs, and counting
+"ever wrong" makes V monotone although verdicts may change hands as t falls, which the argument for
+selection by conformal p-values needs (Jin and Candes 2023, after Benjamini and Hochberg 1995).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray
-from calibration.binomial import p_value, upper_bound
-from calibration.confidence import rounded
-from calibration.label_counts import accepted_labels_needed
+from calibration.binomial import accepted_labels_needed, p_value, upper_bound
+from calibration.certify.certificate import RiskBound
+from calibration.certify.evidence import ExactCounts
+from calibration.certify.paths import answered_loss, thresholds_at
+from calibration.certify.prepare import Prepared, Request
+from calibration.certify.walk import Found, Outcome, walk_paths
+from calibration.errors import UnavailableMethod
+from calibration.preference import rounded
 from calibration.sample import Sample
 
 _RESOLUTION = 1e-12
@@ -194,3 +215,150 @@ def _published_threshold(
     falling = grid[::-1]
     stops = np.flatnonzero(fails(falling - 1.0 / grid.size))
     return float(falling[stops[0]] if stops.size else grid[0])
+
+
+_SHARED_COVERAGES = np.linspace(0.2, 1.0, 9)
+_LAST_COVERAGES = np.linspace(0.2, 1.0, 5)
+
+
+def risk_bounds(
+    sample: Sample, pool: FloatArray, failure_probability: float
+) -> tuple[RiskBound, ...]:
+    """Upper bounds that hold together with probability at least 1 - failure_probability.
+
+    Args:
+        sample: Pairs with losses of 0 and 1, one a group.
+        pool: Confidences of other pairs, shape (m, k).
+        failure_probability: Probability that some bound fails.
+    """
+    k = sample.n_judges
+    vectors = _vectors(pool, np.ones(k, dtype=np.bool_), _SHARED_COVERAGES)
+    if k > 1:
+        vectors |= _vectors(pool, np.arange(k) == k - 1, _LAST_COVERAGES)
+    level = failure_probability / max(len(vectors), 1)
+    return tuple(_bound(sample, np.array(vector), level) for vector in vectors)
+
+
+def _vectors(
+    pool: FloatArray, is_on: BoolArray, coverages: FloatArray
+) -> dict[tuple[float, ...], None]:
+    """Threshold vectors in their order, each once."""
+    levels = thresholds_at(pool[:, is_on], coverages)
+    return dict.fromkeys(tuple(np.where(is_on, level, np.inf).tolist()) for level in levels)
+
+
+def _bound(sample: Sample, thresholds: FloatArray, level: float) -> RiskBound:
+    is_answered, loss = answered_loss(sample, thresholds)
+    answered, lost = int(is_answered.sum()), int(loss.sum())
+    coverage = answered / sample.n if sample.n else 0.0
+    return RiskBound(
+        thresholds, answered, lost, coverage, float(upper_bound(lost, answered, level))
+    )
+
+
+def average_threshold(sample: Sample, pool: FloatArray, target_risk: float) -> float | None:
+    """Smallest shared threshold that the rule allows; None where it allows none.
+
+    The mean is over calibration pairs and pool together, all of them exchangeable.
+
+    Args:
+        sample: Pairs with losses of 0 and 1, one a group.
+        pool: Confidences of the pairs to be answered, shape (m, k), -inf where a judge failed.
+        target_risk: Largest expected share of wrong verdicts.
+    """
+    largest = np.sort(pool.max(axis=1, initial=-np.inf))
+    largest = largest[largest > -np.inf]
+    if not largest.size:
+        return None
+    thresholds, below = np.unique(largest, return_index=True)
+    answered = largest.size - below
+    ever_wrong = np.sort(_highest_wrong_threshold(sample))
+    wrong = ever_wrong.size - np.searchsorted(ever_wrong, thresholds, side="left")
+    estimate = len(pool) * (1.0 + wrong) / ((sample.n + 1.0) * answered)
+    allowed = np.flatnonzero(estimate <= target_risk)
+    return float(thresholds[allowed[0]]) if allowed.size else None
+
+
+def _highest_wrong_threshold(sample: Sample) -> FloatArray:
+    """Highest shared threshold at which each pair's verdict is wrong, shape (n,); -inf if none.
+
+    Judge i answers from its own confidence down to the largest confidence before it, so it is wrong
+    first at its own confidence.
+    """
+    surest_before = np.maximum.accumulate(sample.confidence, axis=1)
+    surest_before = np.concatenate([np.full((sample.n, 1), -np.inf), surest_before[:, :-1]], axis=1)
+    is_wrong = (sample.confidence > surest_before) & (sample.loss > 0)
+    highest: FloatArray = np.where(is_wrong, sample.confidence, -np.inf).max(axis=1)
+    return highest
+
+
+def find_thresholds(prepared: Prepared, request: Request, rng: np.random.Generator) -> Outcome:
+    """Apply the method of a request.
+
+    Raises:
+        UnavailableMethod: The method needs agreement of 0 or 1 and equal label probabilities.
+    """
+    if request.method in _BY_COUNTS:
+        _require_counts(prepared, request)
+        return _BY_COUNTS[request.method](prepared, request)
+    return walk_paths(prepared, request, request.method, rng)  # type: ignore[arg-type]
+
+
+def _stagewise(prepared: Prepared, request: Request) -> Outcome:
+    stages = stagewise_thresholds(
+        prepared.sample, prepared.pool, request.target_risk, request.failure_probability
+    )
+    if not np.isfinite(stages.thresholds).any():
+        return Outcome(None, stages.nodes_tested)
+    found = Found(
+        stages.thresholds,
+        prepared.sample,
+        "stagewise",
+        stages.p_value,
+        stages.level,
+        stages.risk_upper_bound,
+    )
+    return Outcome(found, stages.nodes_tested)
+
+
+def _simultaneous(prepared: Prepared, request: Request) -> Outcome:
+    bounds = risk_bounds(prepared.sample, prepared.pool, request.failure_probability)
+    within = [bound for bound in bounds if bound.upper_bound <= request.target_risk]
+    if not within:
+        return Outcome(None, len(bounds), bounds=bounds)
+    best = max(within, key=lambda bound: bound.coverage)
+    level = request.failure_probability / len(bounds)
+    p = float(p_value(best.disagreements, best.answered, request.target_risk))
+    found = Found(best.thresholds, prepared.sample, "simultaneous", p, level, best.upper_bound)
+    return Outcome(found, len(bounds), bounds=bounds)
+
+
+def _average(prepared: Prepared, request: Request) -> Outcome:
+    threshold = average_threshold(prepared.sample, prepared.pool, request.target_risk)
+    if threshold is None:
+        return Outcome(None, 1)
+    shared = np.full(prepared.sample.n_judges, threshold)
+    return Outcome(Found(shared, prepared.sample, "average", 1.0, 0.0, 1.0), 1)
+
+
+def _published(prepared: Prepared, request: Request) -> Outcome:
+    thresholds = published_thresholds(
+        prepared.sample, request.target_risk, request.failure_probability
+    )
+    return Outcome(Found(thresholds, prepared.sample, "published_code", 1.0, 0.0, 1.0), 0)
+
+
+_BY_COUNTS: Mapping[str, Callable[[Prepared, Request], Outcome]] = {
+    "stagewise": _stagewise,
+    "simultaneous": _simultaneous,
+    "average": _average,
+    "published_code": _published,
+}
+
+
+def _require_counts(prepared: Prepared, request: Request) -> None:
+    if not isinstance(prepared.evidence, ExactCounts):
+        raise UnavailableMethod(
+            f"method {request.method!r} needs agreement of 0 or 1, equal label probabilities and no "
+            "threshold common to slices"
+        )

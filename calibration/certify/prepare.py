@@ -1,4 +1,15 @@
-"""From labelled pairs to the pairs that test: groups reduced, a pool set aside, the test chosen."""
+"""Groups reduced, pool set aside, test chosen.
+
+"Some slice has a risk of at least the target" is refuted at a level where every slice's own test
+refutes it at that level (Berger 1982): a slice for which it is true passes its test with at most
+that probability, and without it nothing passes. No part of the level is spent on the number of
+slices, unless they may turn up one by one while the test is looked at: then each look may be at
+another hypothesis, and every slice has a part of the level that no later slice changes.
+
+Judges that err independently given which response people prefer are pooled without loss by adding
+their log-odds. Judges are neither independent nor calibrated, so a pooled preference is certified
+like that of any other judge; clipping keeps a single overconfident one from deciding alone.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +17,79 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.arriving import ArrivingPairs
-from calibration.certificate import Promise
-from calibration.chance import checked_rng
-from calibration.common_slices import InEverySlice
-from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
-from calibration.evidence import Betting, Evidence, ExactCounts
+from calibration.certify.certificate import Promise
+from calibration.certify.evidence import ArrivingPairs, Betting, Evidence, ExactCounts, PathTest
+from calibration.certify.paths import Path
+from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound, checked_rng
+from calibration.preference import rounded
 from calibration.sample import Sample, first_row_a_group, one_row_a_group, rows_of_drawn_groups
+
+
+class InEverySlice:
+    """A test that passes where the same test passes in each slice alone."""
+
+    def __init__(
+        self, evidence: Evidence, slice_of_row: IntArray, *, is_arriving: bool = False
+    ) -> None:
+        """Bind the test.
+
+        Args:
+            evidence: The test to be applied in each slice.
+            slice_of_row: Slice of each pair of its sample, shape (n,).
+            is_arriving: The pairs are in the order of arrival and the test may be stopped at will.
+        """
+        self.is_coarse = evidence.is_coarse
+        self._evidence = evidence
+        self._slice = slice_of_row
+        self._names = np.unique(slice_of_row)
+        shares = shares_as_they_come(slice_of_row)
+        self._shares = shares if is_arriving else np.ones_like(shares)
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path that may spend `level` in all."""
+        slices = self._slice[path.rows]
+        parts = [replace(path, rows=path.rows[slices == name]) for name in self._names]
+        tests = tuple(self._evidence.along(part, level) for part in parts)
+        return _CommonPathTest(tests, self._shares)
+
+
+def shares_as_they_come(slice_of_row: IntArray) -> FloatArray:
+    """Share of the level of each slice, shape (slices,): 1/2, 1/6, 1/12, .. in order of appearance.
+
+    They add up to less than 1 and never change when another slice turns up.
+
+    Args:
+        slice_of_row: Slice of each pair in the order of arrival, shape (n,).
+    """
+    _, first = np.unique(slice_of_row, return_index=True)
+    place = 1.0 + first.argsort().argsort()
+    return np.asarray(1.0 / (place * (place + 1.0)), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _CommonPathTest:
+    parts: tuple[PathTest, ...]
+    shares: FloatArray
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        # without a slice there is nothing that could pass
+        passed = [np.full(nodes.stop - nodes.start, bool(self.parts))] + [
+            part.rejects(nodes, level * share)
+            for part, share in zip(self.parts, self.shares.tolist(), strict=True)
+        ]
+        return np.asarray(np.logical_and.reduce(passed))
+
+    def p_value(self, node: int) -> float:
+        p_values = np.array([part.p_value(node) for part in self.parts])
+        return float(np.minimum(p_values / self.shares, 1.0).max())
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        return max(part.risk_upper_bound(node, level) for part in self.parts)
+
 
 Method = Literal[
     "auto",
@@ -251,3 +326,31 @@ def _promise(sample: Sample, request: Request, bets_on_groups: bool) -> Promise:
     if not is_one_of_more:
         return "pair"
     return "first_of_random_group" if request.method == "sequential" else "pair_of_random_group"
+
+
+def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
+    """Probability that a is preferred by the sum of the clipped log-odds of all judges.
+
+    Swapping the responses of every judge gives 1 minus the result.
+
+    Args:
+        p_a: Shape (n, k), probabilities that a is preferred; nan where a judge failed, which then
+            has no say.
+        clip: Probabilities are moved into [clip, 1 - clip] first.
+
+    Returns:
+        Shape (n,); nan where every judge failed.
+
+    Raises:
+        InvalidArgument: Another shape, a probability outside [0, 1], or clip outside (0, 1/2).
+    """
+    shares = rounded(p_a)
+    if shares.ndim != 2 or np.any((shares < 0) | (shares > 1)):
+        raise InvalidArgument("p_a must have shape (pairs, judges) and lie in [0, 1]")
+    if not 0.0 < clip < 0.5:
+        raise InvalidArgument(f"clip must lie strictly between 0 and 0.5, not {clip}")
+    # log(p / (1 - p)) of p and of 1 - p are the same number but for the sign
+    low, high = (np.clip(each, clip, 1.0 - clip) for each in (shares, 1.0 - shares))
+    is_heard = ~np.isnan(shares)
+    total = np.where(is_heard, np.log(low) - np.log(high), 0.0).sum(axis=1)
+    return np.where(is_heard.any(axis=1), rounded(special.expit(total)), np.nan)

@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike
 
 from calibration.arrays import IntArray
 from calibration.cascade import ABSTAINED, decide
-from calibration.certificate import WITHOUT_PROBABILITY, Certificate
-from calibration.common_slices import shares_as_they_come
+from calibration.certify.certificate import WITHOUT_PROBABILITY, Certificate
+from calibration.certify.prepare import Request, SliceRule, shares_as_they_come
 from calibration.errors import InvalidArgument
-from calibration.preparation import Request, SliceRule
 
 
 def decide_in_slices(

@@ -1,4 +1,4 @@
-"""Cluster bootstrap: whole groups are drawn with replacement, never single rows.
+"""Groups of rows; cluster bootstrap.
 
 Pairs of one prompt are not independent, so the group is the unit of chance. A resample is a vector
 of group multiplicities, and a statistic that depends on sums over rows becomes a matrix product of
@@ -18,10 +18,34 @@ from scipy import sparse, special, stats
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
-from calibration.chance import checked_rng
-from calibration.errors import InvalidArgument
+from calibration.errors import InvalidArgument, checked_rng
 from calibration.estimate import Estimate
-from calibration.group_names import numbered_groups
+
+
+class NumberedGroups(NamedTuple):
+    """The distinct names in order, and the number of each row's group among them."""
+
+    names: NDArray[Any]
+    number: IntArray
+
+
+def numbered_groups(groups: ArrayLike) -> NumberedGroups:
+    """Number the groups of some rows.
+
+    Raises:
+        InvalidArgument: They are no vector, are of kinds that cannot be compared, or one is nan.
+    """
+    named = np.asarray(groups)
+    if named.ndim != 1:
+        raise InvalidArgument(f"groups must have the shape (rows,), not {named.shape}")
+    if named.dtype.kind == "f" and np.isnan(named).any():
+        raise InvalidArgument("groups must not be nan: rows of unknown groups are not one group")
+    try:
+        names, codes = np.unique(named, return_inverse=True)
+    except TypeError as mixed:
+        raise InvalidArgument("groups must be all names or all numbers, none missing") from mixed
+    return NumberedGroups(names, codes.reshape(-1))
+
 
 Statistic = Callable[[FloatArray], FloatArray]
 

@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.arrays import FloatArray
-from calibration.binomial import upper_bound
-from calibration.certificate import Certificate
-from calibration.certify import certify_cascade
-from calibration.chance import checked_rng
-from calibration.errors import InvalidArgument
-from calibration.label_counts import accepted_labels_needed, labels_needed
-from calibration.paths import Counts, shared_counts
-from calibration.plan import LARGE, default_shares
-from calibration.preparation import Method, with_set_aside
+from calibration.binomial import accepted_labels_needed, labels_needed, upper_bound
+from calibration.certify import (
+    LARGE,
+    Certificate,
+    Counts,
+    Method,
+    certify_cascade,
+    default_shares,
+    shared_counts,
+    with_set_aside,
+)
+from calibration.errors import InvalidArgument, checked_rng
 from calibration.sample import checked_sample, one_row_a_group
 
 __all__ = [

@@ -18,7 +18,7 @@ from scipy import stats
 
 from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
-from calibration.human_labels import LabelledSample
+from calibration.powered.labels import LabelledSample
 
 # The slope of fewer groups is noise: their labels stand alone.
 _FEWEST_GROUPS_TO_TUNE = 5

@@ -1,4 +1,9 @@
-"""Leaderboards from verdicts everywhere, corrected by the labels there are.
+"""Leaderboards corrected by labels, with rank sets.
+
+Those of strengths come from their differences, as for other leaderboards, where the strengths have
+a covariance. Elsewhere they come from intervals that hold for all models together (each at the
+level 1 - error / models): a model is below those whose whole interval lies above its own. That is
+less sharp, and needs nothing about how estimates of different models go together.
 
 Ratings are prediction-powered win rates or Bradley-Terry strengths; `calibration.powered_ranks` says
 where their rank sets come from.
@@ -6,27 +11,66 @@ where their rank sets come from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
-from calibration.abstentions import AbstentionBounds, check_audits
-from calibration.bradley_terry import strength_shares
-from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.human_labels import HumanLabels, labelled_sample
-from calibration.powered_ranks import ranks_of_differences, ranks_of_intervals, shared_level
-from calibration.predicted_comparisons import ModelWinRate, model_win_rates
-from calibration.prediction_powered_strengths import (
-    PredictionPoweredStrengths,
-    prediction_powered_strengths,
+from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL
+from calibration.powered.labels import HumanLabels, labelled_sample
+from calibration.powered.mean import AbstentionBounds, check_audits
+from calibration.powered.strengths import PredictionPoweredStrengths, prediction_powered_strengths
+from calibration.powered.win_rates import ModelWinRate, model_win_rates
+from calibration.ranking import (
+    Comparisons,
+    RankSets,
+    Spread,
+    Support,
+    count_groups,
+    count_records,
+    rank_sets,
+    ranks,
+    strength_shares,
+    with_baseline,
 )
-from calibration.rank_sets import RankSets, ranks
-from calibration.records import count_records, with_baseline
-from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL
+
+
+def shared_level(confidence_level: float, n_models: int) -> float:
+    """Level of each interval that makes all of them hold together (Bonferroni)."""
+    return 1 - (1 - confidence_level) / max(n_models, 1)
+
+
+def ranks_of_differences(
+    predicted: Comparisons, labels: HumanLabels, found: PredictionPoweredStrengths
+) -> RankSets:
+    """What was not seen makes each strength, and so each difference, vary the more."""
+    level = found.rows[0].log_strength.confidence_level
+    missed = found.missed / stats.norm.isf((1 - level) / 2)
+    # always the same simulation: a stored leaderboard can be made again
+    spread = Spread.of_covariance(
+        found.covariance + np.diag(missed**2), np.random.default_rng(len(missed))
+    )
+    sample = labelled_sample(labels, len(predicted), predicted.weight)
+    own = predicted.take(sample.is_labelled)
+    group = sample.group[sample.is_labelled]
+    groups = count_groups(own, group, int(sample.group.max()) + 1)
+    support = Support(groups, np.zeros(len(groups), dtype=np.bool_), level)
+    values = np.array([row.log_strength.value for row in found.rows], dtype=np.float64)
+    return rank_sets(values, spread, support)
+
+
+def ranks_of_intervals(limits: Sequence[Estimate]) -> RankSets:
+    """Rank sets from intervals that hold together; one without ends may lie anywhere."""
+    low = np.array([-np.inf if one.low is None else one.low for one in limits])
+    high = np.array([np.inf if one.high is None else one.high for one in limits])
+    is_above = low[:, None] > high[None, :]
+    return RankSets(1 + is_above.sum(axis=0), len(limits) - is_above.sum(axis=1))
+
 
 PoweredMethod = Literal["bradley_terry", "win_rate"]
 

@@ -15,11 +15,18 @@ import numpy as np
 from scipy import sparse, special
 
 from calibration.arrays import FloatArray
-from calibration.bradley_terry import Strengths, fit_resamples, fit_strengths, information
-from calibration.comparisons import Comparisons, PairLayout, PairTotals
-from calibration.difference_estimator import unseen_variance
-from calibration.human_labels import LabelledSample
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.powered.difference import unseen_variance
+from calibration.powered.labels import LabelledSample
+from calibration.ranking import (
+    Comparisons,
+    PairLayout,
+    PairTotals,
+    Strengths,
+    fit_resamples,
+    fit_strengths,
+    information,
+)
 
 
 class GroupScores(NamedTuple):

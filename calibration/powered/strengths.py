@@ -24,20 +24,14 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from calibration.abstentions import check_audits
 from calibration.arrays import FloatArray
-from calibration.bradley_terry import NoFiniteStrengths
-from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.human_labels import HumanLabels, LabelledSample, labelled_sample
-from calibration.powered_scores import PoweredScores, Precision
-from calibration.prediction_powered import NO_PREFERENCE, MeanOptions
-from calibration.resampling import (
-    DEFAULT_CONFIDENCE_LEVEL,
-    ClusterBootstrap,
-    estimate_from_draws,
-)
+from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap, estimate_from_draws
+from calibration.powered.labels import HumanLabels, LabelledSample, labelled_sample
+from calibration.powered.mean import NO_PREFERENCE, MeanOptions, check_audits
+from calibration.powered.scores import PoweredScores, Precision
+from calibration.ranking import Comparisons, NoFiniteStrengths
 
 # With fewer labelled groups the sandwich is too narrow, and groups are resampled instead.
 ENOUGH_GROUPS = 50

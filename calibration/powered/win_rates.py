@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.abstentions import AbstentionBounds, bounded_mean, check_audits
-from calibration.comparisons import Comparisons
-from calibration.human_labels import HumanLabels, LabelledSample, labelled_sample
-from calibration.prediction_powered import (
+from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL
+from calibration.powered.labels import HumanLabels, LabelledSample, labelled_sample
+from calibration.powered.mean import (
+    AbstentionBounds,
     MeanOptions,
     PredictionPowered,
+    bounded_mean,
+    check_audits,
     checked_prediction,
     powered_mean,
 )
-from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL
+from calibration.ranking import Comparisons
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration.arrays import FloatArray
-from calibration.bradley_terry import Strengths
-from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
-from calibration.model_scores import ModelScores, Resampled, score_models
-from calibration.ranking import Leaderboard, check_options, leaderboard_of
-from calibration.ranking_options import RankingOptions
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking.bradley_terry import Strengths
+from calibration.ranking.comparisons import Comparisons
+from calibration.ranking.elo import RankingOptions
+from calibration.ranking.leaderboard import Leaderboard, check_options, leaderboard_of
+from calibration.ranking.scores import ModelScores, Resampled, score_models
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,25 +1,118 @@
-"""The rating and the win rate of every model, and what their intervals are made from."""
+"""Rating and win rate of every model, in the sample and in resamples.
+
+One pass over the resamples serves all statistics of a leaderboard. No loop is over comparisons:
+sums by group times multiplicities is a sparse matrix product, and where groups of one comparison
+each differ in the result alone, how often each result is drawn is multinomial.
+
+Each function maps pair totals of many resamples to values of shape (resamples, models); a tie is
+half a point for each side. nan marks a model that met nobody in a resample.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
-from calibration import win_rates
 from calibration.arrays import FloatArray
-from calibration.bradley_terry import Strengths, fit_resamples, fit_strengths
-from calibration.comparison_model import ComparisonModel
-from calibration.comparisons import Comparisons, PairLayout, PairTotals
-from calibration.elo import EloOptions, elo_ratings
 from calibration.estimate import Estimate
-from calibration.pair_draws import resampled_totals
-from calibration.ranking_options import RankingOptions
-from calibration.resampling import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap
-from calibration.sandwich import Sandwich, sandwich
-from calibration.style_control import ControlledFit, Covariates, fit_controlled
+from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap
+from calibration.ranking.bradley_terry import Strengths, fit_resamples, fit_strengths
+from calibration.ranking.comparisons import Comparisons, PairLayout, PairTotals
+from calibration.ranking.elo import EloOptions, RankingOptions, elo_ratings
+from calibration.ranking.style import (
+    ComparisonModel,
+    ControlledFit,
+    Covariates,
+    Sandwich,
+    fit_controlled,
+    sandwich,
+)
+
+_BLOCK_CELLS = 4_000_000
+_AT_ONCE = 32  # so many resamples of all sums stay in a processor's cache
+
+
+def resampled_totals(layout: PairLayout, bootstrap: ClusterBootstrap) -> Iterator[PairTotals]:
+    """Yield blocks of resamples of the pair totals of the bootstrap's comparisons."""
+    by_group = layout.by_group(bootstrap.group, bootstrap.n_groups)
+    blocks = _multinomial if _is_one_result_a_group(by_group) else _products
+    for sums in blocks(by_group, bootstrap):
+        yield layout.totals(sums)
+
+
+def _is_one_result_a_group(by_group: sparse.csr_array[Any]) -> bool:
+    is_single = bool((np.diff(by_group.indptr) <= 1).all())
+    return is_single and by_group.nnz > 0 and bool((by_group.data == by_group.data[0]).all())
+
+
+def _multinomial(
+    by_group: sparse.csr_array[Any], bootstrap: ClusterBootstrap
+) -> Iterator[FloatArray]:
+    """Draw how often each result occurs; groups without a comparison are one more outcome."""
+    n_groups, n_sums = by_group.shape
+    met, sizes = np.unique(by_group.indices, return_counts=True)
+    chances = np.append(sizes, n_groups - by_group.nnz) / n_groups
+    rng = np.random.default_rng(bootstrap.seed)
+    step = max(1, _BLOCK_CELLS // n_sums)
+    for start in range(0, bootstrap.n_resamples, step):
+        size = min(step, bootstrap.n_resamples - start)
+        sums = np.zeros((size, n_sums))
+        sums[:, met] = rng.multinomial(n_groups, chances, size=size)[:, :-1]
+        yield sums * by_group.data[0]
+
+
+def _products(by_group: sparse.csr_array[Any], bootstrap: ClusterBootstrap) -> Iterator[FloatArray]:
+    n_sums = by_group.shape[1]
+    by_sum = by_group.T
+    for drawn in bootstrap.multiplicities(n_sums):
+        sums = np.empty((len(drawn), n_sums))
+        for start in range(0, len(drawn), _AT_ONCE):
+            some = drawn[start : start + _AT_ONCE]
+            sums[start : start + _AT_ONCE] = (by_sum @ some.T.astype(np.float64)).T
+        yield sums
+
+
+def points(totals: PairTotals) -> FloatArray:
+    """Points of each model: wins plus half the ties."""
+    return totals.by_model(totals.first_points, totals.second_points)
+
+
+def win_rates(totals: PairTotals) -> FloatArray:
+    """Points of each model over the weight of its comparisons."""
+    return _ratio(points(totals), totals.by_model(totals.games, totals.games))
+
+
+def average_win_rates(totals: PairTotals) -> FloatArray:
+    """Mean over the opponents a model met of its win rate against each."""
+    met = (totals.games > 0).astype(np.float64)
+    of_first = np.nan_to_num(_ratio(totals.first_points, totals.games))
+    of_second = np.nan_to_num(_ratio(totals.second_points, totals.games))
+    return _ratio(totals.by_model(of_first, of_second), totals.by_model(met, met))
+
+
+def win_rates_against(totals: PairTotals, baseline: int) -> FloatArray:
+    """Win rate of each model in its comparisons with one other; the baseline itself gets .5."""
+    against_second = (totals.second == baseline).astype(np.float64)
+    against_first = (totals.first == baseline).astype(np.float64)
+    won = totals.by_model(
+        totals.first_points * against_second, totals.second_points * against_first
+    )
+    rates = _ratio(
+        won, totals.by_model(totals.games * against_second, totals.games * against_first)
+    )
+    rates[:, baseline] = 0.5
+    return rates
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    unknown = np.full_like(numerator, np.nan)
+    return np.divide(numerator, denominator, out=unknown, where=denominator > 0)
+
 
 Statistic = Callable[[PairTotals], FloatArray]
 
@@ -97,10 +190,10 @@ def score_models(
         NoFiniteStrengths: Davidson's tie parameter, or a coefficient, is not finite.
     """
     layout = PairLayout.of(comparisons)
-    share: Statistic = win_rates.win_rates
+    share: Statistic = win_rates
     if options.baseline is not None:
         baseline = comparisons.models.index(options.baseline)
-        share = partial(win_rates.win_rates_against, baseline=baseline)
+        share = partial(win_rates_against, baseline=baseline)
     match options.method:
         case "bradley_terry" if covariates is not None:
             return _controlled(comparisons, covariates, options, layout, bootstrap)
@@ -110,9 +203,9 @@ def score_models(
             (win_rate,) = _resampled([share], layout, bootstrap)
             return ModelScores(_by_elo(comparisons, options.elo, bootstrap), win_rate)
         case "average_win_rate":
-            rate: Statistic = win_rates.average_win_rates
+            rate: Statistic = average_win_rates
         case "counting":
-            rate = win_rates.points
+            rate = points
         case _:
             rate = share
     rating, win_rate = _resampled([rate, share], layout, bootstrap)
@@ -136,13 +229,13 @@ def _by_strength(
         )
         errors = _errors(model, np.append(value, fitted.log_tie[0]), bootstrap)
         if options.intervals == "sandwich" or _is_trusted(errors, len(value)):
-            (win_rate,) = _resampled([win_rates.win_rates], layout, bootstrap)
+            (win_rate,) = _resampled([win_rates], layout, bootstrap)
             return ModelScores(_without_draws(value), win_rate, fitted, errors)
 
     def refit(totals: PairTotals) -> FloatArray:
         return fit_resamples(totals, fitted, has_tie_parameter=with_ties).log_strength
 
-    rating, win_rate = _resampled([refit, win_rates.win_rates], layout, bootstrap)
+    rating, win_rate = _resampled([refit, win_rates], layout, bootstrap)
     return ModelScores(Resampled(value, rating.draws), win_rate, fitted)
 
 
@@ -157,7 +250,7 @@ def _controlled(
     errors = None if bootstrap is None else _errors(fit.model, fit.parameters, bootstrap)
     value = fit.parameters[: len(comparisons.models)]
     log_tie = fit.parameters[-1] if fit.model.has_tie_parameter else -np.inf
-    (win_rate,) = _resampled([win_rates.win_rates], layout, bootstrap)
+    (win_rate,) = _resampled([win_rates], layout, bootstrap)
     return ModelScores(
         _without_draws(value),
         win_rate,

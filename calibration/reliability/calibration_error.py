@@ -17,18 +17,22 @@ from scipy import sparse, special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import two_sided_interval
-from calibration.clustered_shares import effective_trials
-from calibration.clusters import Clusters, student_over_normal, student_quantile
-from calibration.confidence import rounded
 from calibration.estimate import Estimate
-from calibration.reliability import (
+from calibration.intervals import (
+    ClusterBootstrap,
+    Clusters,
+    effective_trials,
+    student_over_normal,
+    student_quantile,
+)
+from calibration.preference import rounded
+from calibration.reliability.measures import (
     Verdicts,
     bin_of,
     calibration_error,
     checked_verdicts,
     maximum_calibration_error,
 )
-from calibration.resampling import ClusterBootstrap
 
 # A smaller spread of resamples is that of rounding.
 _NO_SPREAD = 1e-12

@@ -16,11 +16,10 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.clustered_shares import estimate_clustered_share
-from calibration.confidence import rounded
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap, estimate_clustered_share
+from calibration.preference import rounded
 
 DEFAULT_BINS = 10
 _LEAST_OF_TWO = 0.5

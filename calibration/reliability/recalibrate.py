@@ -19,10 +19,9 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from calibration.arrays import FloatArray
-from calibration.chance import checked_rng
-from calibration.confidence import rounded
-from calibration.errors import InvalidArgument
-from calibration.recalibration_maps import (
+from calibration.errors import InvalidArgument, checked_rng
+from calibration.preference import rounded
+from calibration.reliability.maps import (
     IsotonicMap,
     LogisticMap,
     LogisticMethod,

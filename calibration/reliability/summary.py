@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.arrays import BoolArray, FloatArray
-from calibration.brier import estimate_brier_parts
-from calibration.calibration_errors import (
+from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap, estimate_clustered_share, estimate_mean
+from calibration.reliability.calibration_error import (
     estimate_calibration_error,
     estimate_maximum_calibration_error,
 )
-from calibration.clustered_shares import estimate_clustered_share
-from calibration.discrimination import estimate_auprc, estimate_auroc
-from calibration.estimate import Estimate
-from calibration.reliability import (
+from calibration.reliability.measures import (
     DEFAULT_BINS,
     Verdicts,
     checked_verdicts,
@@ -28,8 +26,7 @@ from calibration.reliability import (
     fitting_width_edges,
     log_losses,
 )
-from calibration.resampling import ClusterBootstrap
-from calibration.studentized import estimate_mean
+from calibration.reliability.scores import estimate_auprc, estimate_auroc, estimate_brier_parts
 
 _NEARLY_CERTAIN = 0.999
 

@@ -10,9 +10,8 @@ import numpy as np
 from scipy import special
 
 from calibration.arrays import FloatArray, IntArray
-from calibration.bradley_terry import fit_strengths
-from calibration.comparisons import Comparisons, PairLayout
-from calibration.human_labels import HumanLabels
+from calibration.powered import HumanLabels
+from calibration.ranking import Comparisons, PairLayout, fit_strengths
 
 Judge = Literal["fair", "self_preferring", "useless", "contrary", "seldom_wrong"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from calibration import certify_cascade
 from calibration.arrays import FloatArray
 from calibration.binomial import p_value
-from calibration.certificate import Certificate
+from calibration.certify import Certificate
 from tests.calibration.worlds import World
 
 # world, number of labels, target risk, failure probability, chance

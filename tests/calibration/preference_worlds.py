@@ -11,9 +11,9 @@ import numpy as np
 from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.human_labels import HumanLabels
-from calibration.label_allocation import allocate_labels, confidence_strata, foreseen_deviation
-from calibration.prediction_powered import PredictionPowered, prediction_powered_mean
+from calibration.plan.labels import allocate_labels, confidence_strata, foreseen_deviation
+from calibration.powered import HumanLabels
+from calibration.powered.mean import PredictionPowered, prediction_powered_mean
 
 Judge = Callable[[FloatArray, np.random.Generator], FloatArray]
 

@@ -8,8 +8,7 @@ import numpy as np
 from scipy import special
 
 from calibration.arrays import FloatArray, IntArray
-from calibration.bradley_terry import fit_strengths
-from calibration.comparisons import Comparisons, PairLayout
+from calibration.ranking import Comparisons, PairLayout, fit_strengths
 
 
 @dataclass(frozen=True)

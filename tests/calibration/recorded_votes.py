@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from calibration.arrays import IntArray
-from calibration.comparisons import Comparisons
 from calibration.labels import MISSING, vote_counts
+from calibration.ranking import Comparisons
 from tests.data_sets import data_dir, rows
 
 Row = dict[str, Any]

@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.abstentions import AbstentionBounds, audited_win_rate, win_rate_bounds
 from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.human_labels import HumanLabels
-from calibration.prediction_powered import PredictionPowered, prediction_powered_mean
+from calibration.powered import HumanLabels
+from calibration.powered.mean import (
+    AbstentionBounds,
+    PredictionPowered,
+    audited_win_rate,
+    prediction_powered_mean,
+    win_rate_bounds,
+)
 from tests.calibration.preference_worlds import draw_pairs, known, three_judges, true_win_rate
 
 

@@ -13,7 +13,6 @@ from sklearn import metrics
 from statsmodels.stats import inter_rater
 
 from calibration.agreement import (
-    accuracy_over_orders,
     agreement_rate,
     cohens_kappa,
     confusion,
@@ -21,13 +20,13 @@ from calibration.agreement import (
     gwets_ac1,
     krippendorffs_alpha,
     leave_one_out_agreement,
-    macro_scores,
     percent_agreement,
 )
+from calibration.agreement.coefficients import accuracy_over_orders, macro_scores
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B, mirrored, rating_counts, vote_counts
-from calibration.resampling import ClusterBootstrap
 
 two_raters = st.integers(2, 60).flatmap(
     lambda n: st.tuples(*[hnp.arrays(np.int64, n, elements=st.integers(0, 2)) for _ in range(2)])

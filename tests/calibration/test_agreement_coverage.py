@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from calibration.agreement import (
+    agreement_by_difficulty,
     agreement_rate,
     cohens_kappa,
     compare_with_ceiling,
@@ -20,11 +21,11 @@ from calibration.agreement import (
     leave_one_out_agreement,
     percent_agreement,
 )
+from calibration.agreement.difficulty import bins_by_edges
 from calibration.arrays import IntArray
-from calibration.difficulty import agreement_by_difficulty, bins_by_edges
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING
-from calibration.resampling import ClusterBootstrap
 
 CATEGORIES = 4
 LEVEL = 0.95

@@ -12,11 +12,12 @@ from calibration.agreement import (
     fleiss_kappa,
     krippendorffs_alpha,
     leave_one_out_agreement,
-    macro_scores,
     percent_agreement,
 )
+from calibration.agreement.coefficients import macro_scores
 from calibration.arrays import IntArray
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import (
     MISSING,
     TIE,
@@ -28,7 +29,6 @@ from calibration.labels import (
     rating_counts,
     vote_counts,
 )
-from calibration.resampling import ClusterBootstrap
 from tests.calibration.recorded_votes import CODE, human_counts, pairs, reference, verdicts
 from tests.data_sets import data_dir
 

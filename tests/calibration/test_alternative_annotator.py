@@ -6,15 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from calibration.alternative_annotator import (
+from calibration.agreement import (
     AlternativeAnnotatorOptions,
     AlternativeAnnotatorTest,
-    Closeness,
     alternative_annotator_test,
 )
+from calibration.agreement.alternative_annotator import Closeness
 from calibration.errors import InvalidArgument
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B
-from calibration.resampling import ClusterBootstrap
 
 PUBLISHED = AlternativeAnnotatorOptions(test="t")
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate
 
 from calibration import certify_cascade
-from calibration.arriving import arrival_p_value, log_evidence
+from calibration.certify.evidence import arrival_p_value, log_evidence
 from calibration.errors import UnavailableMethod
 from tests.calibration.test_certify import certified, friendly
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.audits import (
+from calibration.errors import InvalidArgument
+from calibration.monitor.audits import (
     DetectionDelay,
     Drift,
     alarm_times,
@@ -14,8 +15,7 @@ from calibration.audits import (
     draw_prompt_audits,
     prompt_losses,
 )
-from calibration.errors import InvalidArgument
-from calibration.monitoring import observe, start_monitor
+from calibration.monitor.monitor import observe, start_monitor
 from tests.calibration.audit_streams import even
 
 STATE = start_monitor(0.1)

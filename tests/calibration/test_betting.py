@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.betting import following_bets, mean_p_value
+from calibration.certify.evidence import following_bets, mean_p_value
 
 
 def test_no_terms_prove_nothing() -> None:

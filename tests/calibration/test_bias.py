@@ -6,23 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from calibration.bias import (
+from calibration.agreement import (
     excess_lean,
     lean_given_quality,
     lean_towards,
-    length_lean,
-    length_lean_given_quality,
     longer_side,
     position_consistency,
     position_flips,
     position_lean,
+)
+from calibration.agreement.bias import (
+    length_lean,
+    length_lean_given_quality,
     self_preference,
     self_preference_given_quality,
 )
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B, mirrored
-from calibration.resampling import ClusterBootstrap
 from tests.calibration.recorded_votes import pairs, reference, verdicts
 
 

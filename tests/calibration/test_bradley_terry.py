@@ -6,9 +6,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from calibration.bradley_terry import (
+from calibration.ranking import (
+    Comparisons,
     DisconnectedComparisons,
     NoFiniteStrengths,
+    PairLayout,
+    PairTotals,
     Strengths,
     connected_components,
     fit_resamples,
@@ -16,8 +19,7 @@ from calibration.bradley_terry import (
     information,
     strength_shares,
 )
-from calibration.comparison_model import ComparisonModel
-from calibration.comparisons import Comparisons, PairLayout, PairTotals
+from calibration.ranking.style import ComparisonModel
 
 WINNER = {1.0: evalica.Winner.X, 0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from calibration.binomial import wilson_interval
-from calibration.brier import BrierParts, brier_parts, estimate_brier_parts
-from calibration.reliability import brier_score, equal_mass_edges, equal_width_edges
-from calibration.resampling import ClusterBootstrap, expanded_tail
+from calibration.intervals import ClusterBootstrap, expanded_tail
+from calibration.reliability.measures import brier_score, equal_mass_edges, equal_width_edges
+from calibration.reliability.scores import BrierParts, brier_parts, estimate_brier_parts
 from tests.calibration.verdict_worlds import World
 
 EDGES = equal_width_edges(10)

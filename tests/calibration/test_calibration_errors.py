@@ -8,19 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from calibration import resampling
 from calibration.binomial import two_sided_interval
-from calibration.calibration_errors import (
+from calibration.intervals import ClusterBootstrap, bootstrap, expanded_tail
+from calibration.reliability.calibration_error import (
     debiased_calibration_error,
     estimate_calibration_error,
     estimate_maximum_calibration_error,
 )
-from calibration.reliability import (
+from calibration.reliability.measures import (
     calibration_error,
     equal_width_edges,
     maximum_calibration_error,
 )
-from calibration.resampling import ClusterBootstrap, expanded_tail
 from tests.calibration.verdict_worlds import World
 
 EDGES = equal_width_edges(10)
@@ -152,7 +151,7 @@ def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = World(2.0).draw(80, np.random.default_rng(2))
     boot = over(sample.group)
     whole = estimate_calibration_error(sample.confidence, sample.correct, EDGES, boot)
-    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 200)
+    monkeypatch.setattr(bootstrap, "_BLOCK_CELLS", 200)
     again = estimate_calibration_error(sample.confidence, sample.correct, EDGES, boot)
     assert (again.low, again.high) == pytest.approx((whole.low, whole.high))
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.ceiling import compare_with_ceiling, leave_one_out_agreement
+from calibration.agreement import compare_with_ceiling, leave_one_out_agreement
 from calibration.errors import InvalidArgument
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B
-from calibration.resampling import ClusterBootstrap
 
 
 def test_judge_and_people_are_asked_the_same_held_out_votes() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from calibration import Certificate, certify_cascade, decide, decide_in_slices
 from calibration.arrays import FloatArray
 from calibration.binomial import p_value, upper_bound
+from calibration.certify import METHODS
 from calibration.errors import CalibrationError, InvalidArgument, UnavailableMethod, UndeclaredBound
-from calibration.preparation import METHODS
 from tests.calibration.worlds import (
     COSTS,
     just_above,

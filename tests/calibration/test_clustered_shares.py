@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 from scipy import optimize, special
 
 from calibration.binomial import wilson_interval
-from calibration.clustered_shares import (
+from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.intervals import (
+    ClusterBootstrap,
+    Clusters,
     effective_trials,
     estimate_clustered_share,
     estimate_paired_difference,
     estimate_share_difference,
+    logit_limits,
+    student_over_normal,
 )
-from calibration.clusters import Clusters, logit_limits, student_over_normal
-from calibration.errors import InvalidArgument
-from calibration.estimate import Estimate
-from calibration.resampling import ClusterBootstrap, estimate_ratio
+from calibration.intervals.bootstrap import estimate_ratio
 
 Z = 1.959963984540054
 ESTIMATES: list[Any] = [

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.comparisons import Comparisons, PairLayout
 from calibration.errors import InvalidArgument
+from calibration.ranking import Comparisons, PairLayout
 
 
 def test_totals_are_kept_by_pair_whichever_model_stood_left() -> None:

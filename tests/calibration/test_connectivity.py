@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.comparisons import Comparisons, PairLayout, PairTotals
-from calibration.connectivity import (
+from calibration.ranking import (
+    Comparisons,
     DisconnectedComparisons,
-    check_connected,
+    PairLayout,
+    PairTotals,
     connected_components,
-    has_finite_maximum,
 )
+from calibration.ranking.bradley_terry import check_connected, has_finite_maximum
 from tests.calibration.test_bradley_terry import random_comparisons
 
 

@@ -5,11 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.comparisons import Comparisons
-from calibration.criteria import Criterion, rank_by_criteria
 from calibration.errors import InvalidArgument
-from calibration.ranking import RankingOptions, rank_models
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import (
+    Comparisons,
+    Criterion,
+    RankingOptions,
+    rank_by_criteria,
+    rank_models,
+)
 
 
 def criterion(name: str, weight: float, seed: int, n: int = 200) -> Criterion:

@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 from calibration.errors import InvalidArgument
-from calibration.recalibration import cross_fitted, fit_isotonic, fit_platt, fit_temperature
-from calibration.recalibration_maps import LogisticMap
-from calibration.reliability import brier_score
+from calibration.reliability.maps import LogisticMap
+from calibration.reliability.measures import brier_score
+from calibration.reliability.recalibrate import (
+    cross_fitted,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+)
 from tests.calibration.recalibration_cases import NAN, overconfident
 
 

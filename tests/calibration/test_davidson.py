@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.davidson import moments
+from calibration.ranking.bradley_terry import moments
 
 
 @given(st.floats(-40, 40), st.floats(-10, 10))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from calibration.difference_estimator import FittedMean, fit_mean
-from calibration.human_labels import HumanLabels, labelled_sample
+from calibration.powered import HumanLabels
+from calibration.powered.difference import FittedMean, fit_mean
+from calibration.powered.labels import labelled_sample
 
 
 def fitted(value: float, variance: float, unseen: float = 0.0) -> FittedMean:

@@ -6,18 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from calibration.agreement import agreement_rate, cohens_kappa
-from calibration.difficulty import (
-    agreement_by_difficulty,
+from calibration.agreement import agreement_by_difficulty, agreement_rate, cohens_kappa, vote_margin
+from calibration.agreement.difficulty import (
     bins_by_edges,
     bins_by_quantile,
     measure_by_bin,
     vote_entropy,
-    vote_margin,
 )
 from calibration.errors import InvalidArgument
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B
-from calibration.resampling import ClusterBootstrap
 
 
 def test_margin_is_the_lead_of_the_first_over_the_second() -> None:

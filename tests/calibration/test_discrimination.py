@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
 
-from calibration.discrimination import estimate_auprc, estimate_auroc
 from calibration.estimate import Estimate
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.reliability.scores import estimate_auprc, estimate_auroc
 from tests.calibration.verdict_worlds import World
 
 every_area = pytest.mark.parametrize("estimate", [estimate_auroc, estimate_auprc])

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.comparisons import Comparisons
-from calibration.elo import EloOptions, elo_ratings
 from calibration.errors import InvalidArgument
+from calibration.ranking import Comparisons, EloOptions
+from calibration.ranking.elo import elo_ratings
 from tests.calibration.test_bradley_terry import WINNER, random_comparisons
 
 

@@ -8,10 +8,9 @@ import pytest
 
 from calibration.cascade import decide
 from calibration.errors import InvalidArgument, UnavailableMethod
-from calibration.experiment import Design, Experiment, compare_rules
-from calibration.rule_figures import RuleFigures
+from calibration.plan import DEFAULT_RULES, Design, Experiment, RuleFigures, compare_rules
+from calibration.plan.rules import Labels, rule_of
 from calibration.sample import checked_sample
-from calibration.selection_rules import DEFAULT_RULES, Labels, rule_of
 from tests.calibration.simulation import allowed_share
 from tests.calibration.worlds import COSTS, World, draw_clusters, random_world
 

@@ -6,9 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from calibration import group_jackknife
-from calibration.group_jackknife import group_ratio, group_share, group_statistic
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import (
+    ClusterBootstrap,
+    group_ratio,
+    group_share,
+    group_statistic,
+    jackknife,
+)
 
 
 def over(groups: np.ndarray | list[int], level: float = 0.95) -> ClusterBootstrap:
@@ -105,5 +109,5 @@ def test_intervals_hold_the_value_and_stay_on_the_scale(seed: int, level: float)
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     hits = np.arange(50) % 3 == 0
     whole = group_ratio(hits, np.ones(50), over(np.arange(50) // 2))
-    monkeypatch.setattr(group_jackknife, "_BLOCK_CELLS", 8)
+    monkeypatch.setattr(jackknife, "_BLOCK_CELLS", 8)
     assert group_ratio(hits, np.ones(50), over(np.arange(50) // 2)) == whole

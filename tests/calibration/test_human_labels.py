@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from calibration.errors import InvalidArgument
-from calibration.human_labels import HumanLabels, labelled_sample
+from calibration.powered import HumanLabels
+from calibration.powered.labels import labelled_sample
 
 NAN = float("nan")
 

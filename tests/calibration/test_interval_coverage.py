@@ -11,37 +11,33 @@ import numpy as np
 import pytest
 from scipy import special
 
-from calibration.arrays import FloatArray, IntArray
-from calibration.bias import (
+from calibration.agreement import (
     excess_lean,
     lean_given_quality,
     position_consistency,
     position_flips,
     position_lean,
 )
-from calibration.brier import brier_parts
+from calibration.arrays import FloatArray, IntArray
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import TIE, A, B
 from calibration.reliability import (
-    bin_of,
-    equal_mass_edges,
-    equal_width_edges,
+    estimate_area_under_risk_coverage,
+    estimate_excess_area,
+    estimate_reliability,
     measure_reliability,
     reliability_bins,
+    risk_coverage_band,
 )
-from calibration.reliability_intervals import estimate_reliability
-from calibration.resampling import ClusterBootstrap
-from calibration.risk_coverage_band import BandKind, risk_coverage_band
-from calibration.selective import (
+from calibration.reliability.measures import bin_of, equal_mass_edges, equal_width_edges
+from calibration.reliability.scores import brier_parts
+from calibration.reliability.selective import (
     area_under_risk_coverage,
     excess_area_under_risk_coverage,
     generalised_area_under_risk_coverage,
 )
-from calibration.selective_intervals import (
-    estimate_area_under_risk_coverage,
-    estimate_excess_area,
-    estimate_generalised_area,
-)
+from calibration.reliability.selective_intervals import BandKind, estimate_generalised_area
 from tests.calibration.verdict_worlds import World
 
 LEVEL = 0.95

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.agreement import fleiss_kappa
+from calibration.agreement import compare_kappa_with_ceiling, fleiss_kappa
 from calibration.errors import InvalidArgument
-from calibration.kappa_ceiling import compare_kappa_with_ceiling
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, A, B
-from calibration.resampling import ClusterBootstrap
 
 
 def test_both_kappas_by_hand() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument
-from calibration.human_labels import HumanLabels
-from calibration.label_allocation import allocate_labels, confidence_strata, foreseen_deviation
+from calibration.plan.labels import allocate_labels, confidence_strata, foreseen_deviation
+from calibration.powered import HumanLabels
 from tests.calibration.preference_worlds import coverage
 
 

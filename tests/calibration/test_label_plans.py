@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.cascade_plans import compare_cascades, sub_cascades
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.label_plans import certification_power, plan_labels
+from calibration.plan.labels import certification_power, plan_labels
+from calibration.plan.rules import compare_cascades, sub_cascades
 from tests.calibration.test_certify import friendly
 from tests.calibration.worlds import COSTS, just_above, random_labels, wrong_on_the_remainder
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from calibration.arrays import FloatArray
-from calibration.bradley_terry import DisconnectedComparisons
-from calibration.ranking import Intervals, RankingOptions, rank_models
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import DisconnectedComparisons, Intervals, RankingOptions, rank_models
 from tests.calibration.prompt_worlds import PromptWorld
 
 CLUSTERED = PromptWorld(np.array([0.6, 0.2, -0.3, -0.5]), spread=1.2)

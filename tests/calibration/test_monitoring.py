@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.audit_wealth import alternatives, stakes_per_term
 from calibration.errors import InvalidArgument, UndeclaredBound
-from calibration.monitoring import MonitorState, observe, start_monitor
+from calibration.monitor.monitor import MonitorState, observe, start_monitor
+from calibration.monitor.wealth import alternatives, stakes_per_term
 
 RISKS = st.sampled_from([0.01, 0.05, 0.1, 0.2, 0.4, 0.8])
 LOSSES = st.lists(st.sampled_from([0.0, 1.0, 0.25, 0.6]), max_size=160)

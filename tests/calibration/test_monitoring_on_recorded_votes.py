@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.audits import alarm_times
 from calibration.binomial import upper_bound
-from calibration.monitoring import start_monitor
+from calibration.monitor.audits import alarm_times
+from calibration.monitor.monitor import start_monitor
 from tests.calibration.simulation import allowed_share
 from tests.calibration.test_reliability_on_recorded_votes import vote_shares
 

@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from calibration.arrays import FloatArray
-from calibration.audits import Drift, alarm_times, detection_delay, prompt_losses
 from calibration.binomial import upper_bound
-from calibration.monitoring import observe, start_monitor
-from calibration.risk_sequence import risk_bounds, risk_so_far
+from calibration.monitor.audits import (
+    Drift,
+    alarm_times,
+    detection_delay,
+    prompt_losses,
+    risk_bounds,
+    risk_so_far,
+)
+from calibration.monitor.monitor import observe, start_monitor
 from tests.calibration.audit_streams import (
     Adversary,
     alarmed_share,

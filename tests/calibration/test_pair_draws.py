@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration import pair_draws
-from calibration.comparisons import Comparisons, PairLayout, PairTotals
-from calibration.pair_draws import resampled_totals
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import Comparisons, PairLayout, PairTotals, scores
+from calibration.ranking.scores import resampled_totals
 from tests.calibration.test_bradley_terry import random_comparisons
 
 
@@ -31,7 +30,7 @@ def test_resamples_are_those_of_the_bootstrap_itself() -> None:
 @pytest.mark.parametrize("groups", [np.arange(90), np.arange(90) // 3])
 def test_blocks_are_of_any_size(groups: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     played = random_comparisons(1, 90)
-    monkeypatch.setattr(pair_draws, "_BLOCK_CELLS", 10 * PairLayout.of(played).n_sums)
+    monkeypatch.setattr(scores, "_BLOCK_CELLS", 10 * PairLayout.of(played).n_sums)
     blocks = list(resampled_totals(PairLayout.of(played), over(groups)))
     assert sum(len(each.ties) for each in blocks) == 70
     assert drawn(played, over(groups)).sum(axis=1).tolist() == [90] * 70

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.arrays import BoolArray
-from calibration.fallback import walk_path
-from calibration.learned import learned_thresholds
-from calibration.paths import Ground, Start, answered_loss, path_counts, shared_path
+from calibration.certify.learned import learned_thresholds
+from calibration.certify.paths import Ground, Start, answered_loss, path_counts, shared_path
+from calibration.certify.walk import walk_path
 from calibration.sample import Sample, checked_sample
 
 NAN = float("nan")

@@ -6,13 +6,8 @@ from scipy import stats
 
 from calibration.binomial import critical_errors, upper_bound
 from calibration.errors import InvalidArgument
-from calibration.planning import (
-    accepted_labels_needed,
-    advise,
-    certifiable_target,
-    frontier,
-    labels_needed,
-)
+from calibration.plan import advise, frontier, labels_needed
+from calibration.plan.advice import accepted_labels_needed, certifiable_target
 from tests.calibration.worlds import COSTS, random_labels, wrong_on_the_remainder
 
 

@@ -5,10 +5,9 @@ import pytest
 
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.human_labels import HumanLabels
-from calibration.powered_leaderboard import rank_by_predictions
-from calibration.powered_ranks import ranks_of_intervals
-from calibration.predicted_comparisons import predicted_comparisons
+from calibration.powered import HumanLabels, rank_by_predictions
+from calibration.powered.leaderboard import ranks_of_intervals
+from calibration.powered.win_rates import predicted_comparisons
 
 
 def limits(*ends: tuple[float | None, float | None]) -> list[Estimate]:

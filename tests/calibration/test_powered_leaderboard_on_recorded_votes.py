@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration import win_rates
-from calibration.bradley_terry import fit_strengths
-from calibration.comparisons import Comparisons, PairLayout
-from calibration.human_labels import HumanLabels
-from calibration.powered_leaderboard import PoweredMethod, rank_by_predictions
-from calibration.predicted_comparisons import predicted_comparisons
+from calibration.powered import HumanLabels, PoweredMethod, rank_by_predictions
+from calibration.powered.win_rates import predicted_comparisons
+from calibration.ranking import Comparisons, PairLayout, fit_strengths, scores
 from tests.calibration.recorded_votes import pairs
 from tests.calibration.test_prediction_powered_on_recorded_votes import outcomes, predictions
 
@@ -20,7 +17,7 @@ _DRAWS = 500
 def truth(method: PoweredMethod, played: Comparisons) -> dict[str, float]:
     totals = PairLayout.of(played).whole()
     if method == "win_rate":
-        found = win_rates.win_rates(totals)[0]
+        found = scores.win_rates(totals)[0]
     else:
         found = fit_strengths(totals, played.models).log_strength[0]
     return dict(zip(played.models, found.tolist(), strict=True))

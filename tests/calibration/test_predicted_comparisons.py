@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.abstentions import AbstentionBounds
 from calibration.errors import InvalidArgument
-from calibration.human_labels import HumanLabels
-from calibration.predicted_comparisons import model_win_rates, predicted_comparisons
-from calibration.prediction_powered import PredictionPowered, prediction_powered_mean
+from calibration.powered import HumanLabels
+from calibration.powered.mean import AbstentionBounds, PredictionPowered, prediction_powered_mean
+from calibration.powered.win_rates import model_win_rates, predicted_comparisons
 from tests.calibration.leaderboard_worlds import draw_arena
 
 LEFT = ["x", "y", "x", "z", "y", "x", "z", "y"]

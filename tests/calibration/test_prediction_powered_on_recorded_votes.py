@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.bradley_terry import fit_strengths
-from calibration.comparisons import Comparisons, PairLayout
-from calibration.human_labels import HumanLabels
 from calibration.labels import MISSING
-from calibration.predicted_comparisons import predicted_comparisons
-from calibration.prediction_powered import prediction_powered_mean
-from calibration.prediction_powered_strengths import prediction_powered_strengths
+from calibration.powered import HumanLabels
+from calibration.powered.mean import prediction_powered_mean
+from calibration.powered.strengths import prediction_powered_strengths
+from calibration.powered.win_rates import predicted_comparisons
+from calibration.ranking import Comparisons, PairLayout, fit_strengths
 from tests.calibration.recorded_votes import human_counts, pairs, verdicts
 
 SCORE = np.array([1.0, 0.0, 0.5])

@@ -7,16 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from calibration.bradley_terry import DisconnectedComparisons, fit_strengths
-from calibration.comparisons import PairLayout
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.human_labels import HumanLabels
-from calibration.predicted_comparisons import predicted_comparisons
-from calibration.prediction_powered_strengths import (
-    PredictionPoweredStrengths,
-    prediction_powered_strengths,
-)
+from calibration.powered import HumanLabels
+from calibration.powered.strengths import PredictionPoweredStrengths, prediction_powered_strengths
+from calibration.powered.win_rates import predicted_comparisons
+from calibration.ranking import DisconnectedComparisons, PairLayout, fit_strengths
 from tests.calibration.leaderboard_worlds import (
     FAVOURED,
     MODELS,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
-from calibration.preference_gate import weigh_preference
+from calibration.gate import weigh_preference
 from tests.calibration.simulation import allowed_share
 
 DRAWS = 1_000

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.rank_sets import RankSets, Spread, rank_sets, ranks
-from calibration.records import Support
+from calibration.ranking import RankSets, Spread, Support, rank_sets, ranks
 
 
 def test_equal_values_share_the_better_rank() -> None:

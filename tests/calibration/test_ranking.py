@@ -5,19 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.comparisons import Comparisons
 from calibration.errors import InvalidArgument
+from calibration.intervals import ClusterBootstrap
 from calibration.ranking import (
+    Comparisons,
     DisconnectedComparisons,
     Intervals,
     Leaderboard,
-    Method,
     ModelRating,
     RankingOptions,
-    TieRule,
     rank_models,
 )
-from calibration.resampling import ClusterBootstrap
+from calibration.ranking.leaderboard import Method, TieRule
 from tests.calibration.test_bradley_terry import random_comparisons
 
 METHODS: list[Method] = ["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]

@@ -10,10 +10,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from calibration.comparisons import Comparisons
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import mean_sign
-from calibration.ranking import Leaderboard, Method, RankingOptions, rank_models
-from calibration.resampling import ClusterBootstrap
+from calibration.ranking import Comparisons, Leaderboard, RankingOptions, rank_models
+from calibration.ranking.leaderboard import Method
 from tests.calibration.recorded_votes import (
     battles,
     human_battles,

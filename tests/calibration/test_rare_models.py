@@ -7,10 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from calibration.bradley_terry import NoFiniteStrengths
-from calibration.comparisons import Comparisons
-from calibration.ranking import Leaderboard, Method, ModelRating, RankingOptions, rank_models
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import (
+    Comparisons,
+    Leaderboard,
+    ModelRating,
+    NoFiniteStrengths,
+    RankingOptions,
+    rank_models,
+)
+from calibration.ranking.leaderboard import Method
 from tests.calibration.simulation import allowed_share
 
 SHARES: list[Method] = ["win_rate", "average_win_rate"]

@@ -11,14 +11,14 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from calibration.errors import InvalidArgument
-from calibration.recalibration import (
-    fit_beta,
-    fit_isotonic,
-    fit_platt,
-    fit_temperature,
+from calibration.reliability.maps import RecalibrationMap
+from calibration.reliability.measures import (
+    brier_score,
+    calibration_error,
+    equal_width_edges,
+    log_loss,
 )
-from calibration.recalibration_maps import RecalibrationMap
-from calibration.reliability import brier_score, calibration_error, equal_width_edges, log_loss
+from calibration.reliability.recalibrate import fit_beta, fit_isotonic, fit_platt, fit_temperature
 from tests.calibration.recalibration_cases import (
     FITS,
     LOGISTIC,

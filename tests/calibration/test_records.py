@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration import records
-from calibration.records import count_groups, count_records, with_baseline
+from calibration.ranking import comparisons, count_groups, count_records, with_baseline
 from tests.calibration.test_bradley_terry import random_comparisons
 
 
@@ -25,7 +24,7 @@ def test_every_comparison_is_counted_for_both_of_its_models() -> None:
 def test_groups_are_counted_once_however_many_comparisons_they_have(
     cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_TABLE_CELLS", cells)
+    monkeypatch.setattr(comparisons, "_TABLE_CELLS", cells)
     played, group = random_comparisons(2, 100, 6), np.arange(100) // 8
     found = count_groups(played, group, 20)
     for model in range(6):

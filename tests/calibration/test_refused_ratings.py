@@ -9,34 +9,27 @@ import numpy as np
 import pytest
 
 from calibration.agreement import (
-    accuracy_over_orders,
+    AlternativeAnnotatorOptions,
+    agreement_by_difficulty,
     agreement_rate,
+    alternative_annotator_test,
     cohens_kappa,
+    compare_with_ceiling,
     confusion,
     fleiss_kappa,
     gwets_ac1,
     krippendorffs_alpha,
     leave_one_out_agreement,
-    macro_scores,
     percent_agreement,
-)
-from calibration.alternative_annotator import (
-    AlternativeAnnotatorOptions,
-    alternative_annotator_test,
-)
-from calibration.bias import position_consistency
-from calibration.ceiling import compare_with_ceiling
-from calibration.difficulty import (
-    agreement_by_difficulty,
-    bins_by_edges,
-    bins_by_quantile,
-    vote_entropy,
+    position_consistency,
     vote_margin,
 )
+from calibration.agreement.coefficients import accuracy_over_orders, macro_scores
+from calibration.agreement.difficulty import bins_by_edges, bins_by_quantile, vote_entropy
 from calibration.errors import InvalidArgument, UnavailableMethod
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import mean_sign, mirrored, plurality, rating_counts, vote_counts
 from calibration.ranking import RankingOptions, rank_models
-from calibration.resampling import ClusterBootstrap
 from tests.calibration.test_bradley_terry import random_comparisons
 
 OF_COUNTS: list[Callable[[Any], Any]] = [

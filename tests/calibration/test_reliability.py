@@ -8,7 +8,9 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from calibration.errors import InvalidArgument
-from calibration.reliability import (
+from calibration.intervals import ClusterBootstrap
+from calibration.reliability import measure_reliability, reliability_bins
+from calibration.reliability.measures import (
     auprc,
     auroc,
     brier_score,
@@ -17,10 +19,7 @@ from calibration.reliability import (
     equal_width_edges,
     log_loss,
     maximum_calibration_error,
-    measure_reliability,
-    reliability_bins,
 )
-from calibration.resampling import ClusterBootstrap
 
 Verdicts = tuple[np.ndarray, np.ndarray]
 

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 
 from calibration.binomial import wilson_interval
-from calibration.brier import brier_parts
-from calibration.reliability import equal_width_edges, measure_reliability
-from calibration.reliability_intervals import (
-    estimate_brier_score,
-    estimate_log_loss,
-    estimate_reliability,
-)
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.reliability import estimate_reliability, measure_reliability
+from calibration.reliability.measures import equal_width_edges
+from calibration.reliability.scores import brier_parts
+from calibration.reliability.summary import estimate_brier_score, estimate_log_loss
 from tests.calibration.verdict_worlds import World
 
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from calibration.agreement import accuracy_over_orders
+from calibration.agreement.coefficients import accuracy_over_orders
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import A, B
-from calibration.recalibration import cross_fitted, fit_beta, fit_isotonic, fit_platt
-from calibration.reliability import calibration_error, log_loss, reliability_bins
-from calibration.reliability_intervals import estimate_reliability
-from calibration.resampling import ClusterBootstrap
+from calibration.reliability import estimate_reliability, reliability_bins
+from calibration.reliability.measures import calibration_error, log_loss
+from calibration.reliability.recalibrate import cross_fitted, fit_beta, fit_isotonic, fit_platt
 from tests.calibration.recorded_votes import (
     CODE,
     Row,

@@ -6,17 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from calibration import resampling
 from calibration.binomial import wilson_interval
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.resampling import (
+from calibration.intervals import (
     ClusterBootstrap,
+    bootstrap,
     estimate_from_draws,
-    estimate_ratio,
     estimate_share,
     expanded_tail,
 )
+from calibration.intervals.bootstrap import estimate_ratio
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -48,7 +48,7 @@ def test_totals_are_the_sums_over_the_drawn_rows() -> None:
 
 def test_draws_are_the_same_whether_kept_or_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = ClusterBootstrap.over(np.arange(40), rng(3), n_resamples=64)
-    monkeypatch.setattr(resampling, "_KEPT_CELLS", 0)
+    monkeypatch.setattr(bootstrap, "_KEPT_CELLS", 0)
     again = ClusterBootstrap.over(np.arange(40), rng(3), n_resamples=64)
     assert kept.kept is not None
     assert again.kept is None
@@ -59,7 +59,7 @@ def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     boot = ClusterBootstrap.over(np.arange(40) % 9, rng(3), n_resamples=64)
     parts = rng(4).normal(size=(40, 3))
     whole = np.concatenate(list(boot.totals(parts)))
-    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 30)
+    monkeypatch.setattr(bootstrap, "_BLOCK_CELLS", 30)
     blocks = list(boot.totals(parts))
     assert len(blocks) > 10
     assert np.concatenate(blocks) == pytest.approx(whole)

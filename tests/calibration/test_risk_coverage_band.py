@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from calibration.binomial import two_sided_interval
 from calibration.errors import InvalidArgument
-from calibration.resampling import ClusterBootstrap
-from calibration.risk_coverage_band import risk_coverage_band
-from calibration.selective import selective_risk
+from calibration.intervals import ClusterBootstrap
+from calibration.reliability import risk_coverage_band
+from calibration.reliability.selective import selective_risk
 
 NAN = float("nan")
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from calibration.errors import InvalidArgument
-from calibration.monitoring import observe, start_monitor
-from calibration.risk_sequence import risk_bounds, risk_so_far, weighted_risk_bounds
+from calibration.monitor.audits import risk_bounds, risk_so_far, weighted_risk_bounds
+from calibration.monitor.monitor import observe, start_monitor
 from tests.calibration.audit_streams import even, unequal
 
 

@@ -5,13 +5,17 @@ import pytest
 import statsmodels.api as sm
 from scipy import sparse
 
-from calibration.bradley_terry import fit_strengths
-from calibration.comparison_model import ComparisonModel
-from calibration.comparisons import Comparisons, PairLayout
 from calibration.estimate import Estimate
-from calibration.ranking import Leaderboard, RankingOptions, rank_models
-from calibration.resampling import ClusterBootstrap
-from calibration.sandwich import Sandwich, sandwich
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import (
+    Comparisons,
+    Leaderboard,
+    PairLayout,
+    RankingOptions,
+    fit_strengths,
+    rank_models,
+)
+from calibration.ranking.style import ComparisonModel, Sandwich, sandwich
 from tests.calibration.prompt_worlds import PromptWorld
 from tests.calibration.test_bradley_terry import random_comparisons
 

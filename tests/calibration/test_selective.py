@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument
-from calibration.reliability import auroc
-from calibration.selective import (
+from calibration.reliability.measures import auroc
+from calibration.reliability.selective import (
     area_under_risk_coverage,
     best_ranked_losses,
     excess_area_under_risk_coverage,

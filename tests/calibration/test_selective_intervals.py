@@ -6,19 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from calibration import resampling
 from calibration.errors import InvalidArgument
-from calibration.resampling import ClusterBootstrap
-from calibration.selective import (
+from calibration.intervals import ClusterBootstrap, bootstrap
+from calibration.reliability import estimate_area_under_risk_coverage, estimate_excess_area
+from calibration.reliability.selective import (
     area_under_risk_coverage,
     excess_area_under_risk_coverage,
     generalised_area_under_risk_coverage,
 )
-from calibration.selective_intervals import (
-    estimate_area_under_risk_coverage,
-    estimate_excess_area,
-    estimate_generalised_area,
-)
+from calibration.reliability.selective_intervals import estimate_generalised_area
 
 NAN = float("nan")
 ESTIMATES: list[Any] = [
@@ -68,7 +64,7 @@ def test_resamples_are_the_areas_of_the_drawn_rows(
     spread = np.std(areas) * np.sqrt(20 / 19) * scale / (value * (1 - value))
     degrees = min(len(np.unique(groups[kind])) for kind in (correct, ~correct)) - 1
     assert half == pytest.approx(stats.t.isf(0.025, degrees) * spread)
-    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 500)
+    monkeypatch.setattr(bootstrap, "_BLOCK_CELLS", 500)
     assert estimate(confidence, correct, boot).low == pytest.approx(straight.low)
 
 

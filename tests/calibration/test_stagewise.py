@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from calibration.cascade import decide
+from calibration.certify.methods import published_thresholds, stagewise_thresholds
 from calibration.sample import checked_sample
-from calibration.stagewise import published_thresholds, stagewise_thresholds
 
 NAN = float("nan")
 

@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration import resampling
 from calibration.errors import InvalidArgument
-from calibration.resampling import ClusterBootstrap
-from calibration.studentized import estimate_mean
+from calibration.intervals import ClusterBootstrap, bootstrap, estimate_mean
 
 
 def over(groups: Any, n_resamples: int = 400) -> ClusterBootstrap:
@@ -42,7 +40,7 @@ def test_limits_are_quantiles_of_studentised_resamples() -> None:
 def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values, boot = np.random.default_rng(0).exponential(size=60), over(np.arange(60) // 2)
     whole = estimate_mean(values, boot)
-    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 100)
+    monkeypatch.setattr(bootstrap, "_BLOCK_CELLS", 100)
     again = estimate_mean(values, boot)
     assert (again.low, again.high) == pytest.approx((whole.low, whole.high))
 

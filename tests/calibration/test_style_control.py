@@ -7,12 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from calibration.bradley_terry import DisconnectedComparisons, NoFiniteStrengths, fit_strengths
-from calibration.comparisons import Comparisons, PairLayout
 from calibration.errors import InvalidArgument
-from calibration.ranking import Leaderboard, RankingOptions, rank_models
-from calibration.resampling import ClusterBootstrap
-from calibration.style_control import Covariates, fit_controlled
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import (
+    Comparisons,
+    Covariates,
+    DisconnectedComparisons,
+    Leaderboard,
+    NoFiniteStrengths,
+    PairLayout,
+    RankingOptions,
+    fit_strengths,
+    rank_models,
+)
+from calibration.ranking.style import fit_controlled
 
 STRENGTH = np.array([0.7, 0.1, -0.3, -0.5])
 NAMES = ("length", "lists")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.arrays import FloatArray
-from calibration.certify import certify_cascade
-from calibration.preparation import Method
+from calibration.certify import Method, certify_cascade
 from tests.calibration.baselines import published_pareto_testing
 from tests.calibration.simulation import allowed_share, broken_share
 from tests.calibration.worlds import (

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import special, stats
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.records import Support
+from calibration.ranking.comparisons import Support
 
 _EQUAL = 1e-9
 _SIMULATED = 4_000
