@@ -12,7 +12,7 @@ from scipy import integrate
 from calibration import certify_cascade
 from calibration.certify.evidence import arrival_p_value, log_evidence
 from calibration.errors import UnavailableMethod
-from tests.calibration.test_certify import certified, friendly
+from tests.calibration.certify.test_certify import certified, friendly
 
 NAN = float("nan")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from calibration.errors import InvalidArgument
 from calibration.ranking import Comparisons, EloOptions
 from calibration.ranking.elo import elo_ratings
-from tests.calibration.test_bradley_terry import WINNER, random_comparisons
+from tests.calibration.ranking.test_bradley_terry import WINNER, random_comparisons
 
 
 @pytest.mark.parametrize("options", [EloOptions(), EloOptions(k=32, start=1500, scale=200)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.ranking import comparisons, count_groups, count_records, with_baseline
-from tests.calibration.test_bradley_terry import random_comparisons
+from tests.calibration.ranking.test_bradley_terry import random_comparisons
 
 
 def test_every_comparison_is_counted_for_both_of_its_models() -> None:

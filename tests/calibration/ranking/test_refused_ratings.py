@@ -30,7 +30,7 @@ from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.intervals import ClusterBootstrap
 from calibration.labels import mean_sign, mirrored, plurality, rating_counts, vote_counts
 from calibration.ranking import RankingOptions, rank_models
-from tests.calibration.test_bradley_terry import random_comparisons
+from tests.calibration.ranking.test_bradley_terry import random_comparisons
 
 OF_COUNTS: list[Callable[[Any], Any]] = [
     percent_agreement,

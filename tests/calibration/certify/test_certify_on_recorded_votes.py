@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration import certify_cascade
-from tests.calibration.test_reliability_on_recorded_votes import rows_of, vote_shares
+from tests.calibration.reliability.test_reliability_on_recorded_votes import rows_of, vote_shares
 
 HALVES = 300
 TARGETS = (0.2, 0.15, 0.1)

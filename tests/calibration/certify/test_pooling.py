@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from calibration import certify_cascade, decide
 from calibration.certify.prepare import pooled_preference
 from calibration.errors import InvalidArgument
-from tests.calibration.test_certify import certified, friendly
+from tests.calibration.certify.test_certify import certified, friendly
 
 NAN = float("nan")
 

@@ -6,7 +6,7 @@ import pytest
 from calibration.intervals import ClusterBootstrap
 from calibration.ranking import Comparisons, PairLayout, PairTotals, scores
 from calibration.ranking.scores import resampled_totals
-from tests.calibration.test_bradley_terry import random_comparisons
+from tests.calibration.ranking.test_bradley_terry import random_comparisons
 
 
 def drawn(played: Comparisons, bootstrap: ClusterBootstrap) -> np.ndarray:

@@ -17,7 +17,7 @@ from calibration.ranking import (
     rank_models,
 )
 from calibration.ranking.leaderboard import Method, TieRule
-from tests.calibration.test_bradley_terry import random_comparisons
+from tests.calibration.ranking.test_bradley_terry import random_comparisons
 
 METHODS: list[Method] = ["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]
 ORDER_FREE = [method for method in METHODS if method != "elo"]

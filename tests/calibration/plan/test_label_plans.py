@@ -9,7 +9,7 @@ from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.plan.labels import certification_power, plan_labels
 from calibration.plan.rules import compare_cascades, sub_cascades
-from tests.calibration.test_certify import friendly
+from tests.calibration.certify.test_certify import friendly
 from tests.calibration.worlds import COSTS, just_above, random_labels, wrong_on_the_remainder
 
 

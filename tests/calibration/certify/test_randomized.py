@@ -9,7 +9,7 @@ from scipy import stats
 from calibration import certify_cascade
 from calibration.binomial import p_value
 from calibration.errors import UnavailableMethod
-from tests.calibration.test_certify import certified, friendly
+from tests.calibration.certify.test_certify import certified, friendly
 
 NAN = float("nan")
 

@@ -13,7 +13,7 @@ from calibration.ranking import (
     connected_components,
 )
 from calibration.ranking.bradley_terry import check_connected, has_finite_maximum
-from tests.calibration.test_bradley_terry import random_comparisons
+from tests.calibration.ranking.test_bradley_terry import random_comparisons
 
 
 def resamples(seed: int, n: int, n_models: int) -> tuple[PairTotals, tuple[str, ...]]:
