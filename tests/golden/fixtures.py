@@ -1,0 +1,46 @@
+"""Where the golden files lie, and how they are read and written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any, Final
+
+FOLDER: Final = Path(__file__).parent
+
+
+def load(name: str) -> Any:
+    """Return the content of a golden JSON file."""
+    return json.loads(gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes()))
+
+
+def store(name: str, value: Any) -> None:
+    """Write a golden JSON file; the same value gives the same bytes."""
+    content = json.dumps(value, indent=1).encode()
+    (FOLDER / f"{name}.json.gz").write_bytes(gzip.compress(content, mtime=0))
+
+
+def unpack_database(folder: Path) -> None:
+    """Lay a copy of the golden database into this folder."""
+    packed = (FOLDER / "golden.db.gz").read_bytes()
+    (folder / "golden.db").write_bytes(gzip.decompress(packed))
+
+
+def pack_database(folder: Path) -> None:
+    """Make the database of this folder the golden one."""
+    content = (folder / "golden.db").read_bytes()
+    (FOLDER / "golden.db.gz").write_bytes(gzip.compress(content, mtime=0))
+
+
+def differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """Return where two values differ, bit for bit."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [*old, *(name for name in new if name not in old)]
+        parts = [(str(name), old.get(name, "-"), new.get(name, "-")) for name in names]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        parts = [(str(number), old[number], new[number]) for number in range(len(old))]
+    else:
+        same = json.dumps(old) == json.dumps(new)
+        return [] if same else [f"{place}: {json.dumps(old):.200} is now {json.dumps(new):.200}"]
+    return [one for name, was, now in parts for one in differences(was, now, f"{place}/{name}")]

@@ -1,0 +1,115 @@
+"""What was stored or published stays as it is: the present code against files that are kept.
+
+A test that fails here says that stored data, exported files or requests would mean something else.
+If that is wanted, write the files again (see `write.py`) and say so in the changelog.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.golden import database, served, values
+from tests.golden.fixtures import differences, load, unpack_database
+
+
+def test_hashes_by_which_stored_data_is_found_again() -> None:
+    assert not differences(load("hashes"), values.hashes())
+
+
+def test_certificates_are_the_same_to_the_last_bit() -> None:
+    assert not differences(load("certifications"), values.as_json(values.certifications()))
+
+
+def test_figures_are_the_same_to_the_last_bit() -> None:
+    assert not differences(load("statistics"), values.statistics())
+
+
+async def test_fingerprints_and_cascades_as_they_are_listed(tmp_path: Path) -> None:
+    assert not differences(load("catalogue"), await served.catalogue(tmp_path))
+
+
+async def test_exported_files_are_the_same_byte_for_byte(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    assert not differences(load("exports"), await served.exports(tmp_path))
+
+
+async def test_no_endpoint_parameter_or_field_of_a_request_disappears(tmp_path: Path) -> None:
+    async with served.opened(served.settings_in(tmp_path)) as client:
+        description = (await client.get("/openapi.json")).json()
+    assert not _lost(load("openapi"), served.interface(description))
+
+
+def _lost(old: Any, new: Any, place: str = "") -> list[str]:
+    """Return what is gone, changed or newly required; what is new beside it may be there."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        # prose about a field may be improved, but a field may be called so
+        said = () if place.endswith("/properties") else ("description", "title", "examples")
+        counted = [name for name in old if name not in said]
+        parts = [_lost(old[n], new[n], f"{place}/{n}") for n in counted if n in new]
+        gone = [f"{place}/{name} is gone" for name in counted if name not in new]
+        if "properties" in old and "required" not in old and "required" in new:
+            gone.append(f"{place} now requires {new['required']}")
+        return gone + [one for part in parts for one in part]
+    if isinstance(old, list) and isinstance(new, list) and place.endswith("/enum"):
+        return [f"{place}: {value} is gone" for value in old if value not in new]
+    return [] if old == new else [f"{place}: {old} is now {new}"]
+
+
+@pytest.fixture
+def golden() -> Any:
+    return load("database")
+
+
+async def test_an_old_database_reads_as_it_was_written(tmp_path: Path, golden: Any) -> None:
+    async with _opened(tmp_path, golden) as client:
+        assert not differences(golden["stored"], await database.read_all(client, golden["known"]))
+
+
+async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> None:
+    async with _opened(tmp_path, {"known": {"key": "trib_unknown"}}) as client:
+        assert (await client.get("/v1/datasets")).status_code == 401
+    async with _opened(tmp_path, golden) as client:
+        assert (await client.get("/v1/datasets")).status_code == 200
+
+
+async def test_the_same_requests_find_what_is_stored(tmp_path: Path, golden: Any) -> None:
+    async with _opened(tmp_path, golden) as client:
+        assert not differences(golden["again"], await database.ask_again(client, golden["known"]))
+
+
+async def test_work_that_was_left_half_done_goes_on(tmp_path: Path, golden: Any) -> None:
+    async with _opened(tmp_path, golden, workers=1) as client:
+        finished = await database.finish(client, golden["known"])
+    assert not differences(golden["finished"], finished)
+    assert finished["half"]["status"] == "completed"
+    before, after = _verdicts(tmp_path, golden["known"]["half"])
+    assert 0 < len(before) < len(after)
+    assert after[: len(before)] == before, "what was done is not done again"
+
+
+def _verdicts(folder: Path, batch: str) -> list[list[tuple[int, int]]]:
+    """Return number and position of the verdicts of a batch, in the golden file and now."""
+    query = (
+        "SELECT verdicts.seq, position FROM verdicts JOIN batches ON batches.seq = batch_seq"
+        " WHERE batches.id = ? ORDER BY position"
+    )
+    (folder / "spool").mkdir()
+    unpack_database(folder / "spool")
+    found = []
+    for path in (folder / "spool" / "golden.db", folder / "golden.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            found.append(connection.execute(query, [batch]).fetchall())
+    return found
+
+
+def _opened(
+    folder: Path, golden: Any, **changes: Any
+) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    unpack_database(folder)
+    return served.opened(served.settings_in(folder, **changes), golden["known"]["key"])
