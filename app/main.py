@@ -45,10 +45,10 @@ from app.responses import TextsResponse
 from app.runtime import Running, Runtime, refuse_while_opening
 from app.settings import Settings
 from app.stopping import Stopping, noticing_stop
-from judges.hosted_models import model_folders
-from judges.model_folder import FolderHasher, HashFolder
+from judges.configuration import model_folders
 from judges.registry import HASHING
-from judges.vllm_engine import EngineHost
+from judges.vllm.engine import EngineHost
+from judges.vllm.weights import FolderHasher, HashFolder
 
 _log = logging.getLogger(__name__)
 _DESCRIPTION = """Which of two answers do people prefer, and how sure is that?

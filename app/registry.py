@@ -18,12 +18,12 @@ import httpx
 from app.datasets import service as datasets
 from app.db import Database
 from app.errors import ConfigurationInvalid, NotFound
-from judges.annotators import LabelledPair
+from judges.configuration import model_folders
 from judges.errors import JudgeConfigurationInvalid
-from judges.hosted_models import model_folders
-from judges.model_folder import NOTHING_HASHED, FolderHasher
+from judges.prompting.examples import LabelledPair
 from judges.registry import DEFAULT_CASCADE, STUDENT, Registry, example_datasets
-from judges.vllm_engine import EngineHost
+from judges.vllm.engine import EngineHost
+from judges.vllm.weights import NOTHING_HASHED, FolderHasher
 
 
 async def load_registry(

@@ -16,8 +16,7 @@ from app.db import Database
 from app.errors import NotReady
 from app.settings import Settings
 from app.together import Together
-from judges.registry import Registry
-from judges.waiting import WaitingJudge
+from judges.registry import Registry, WaitingJudge
 
 _log = logging.getLogger(__name__)
 

@@ -35,11 +35,10 @@ from benchmarks.tiny_models import ENVIRONMENT
 from benchmarks.vllm_bench import TokenCounts, tokens_per_second
 from judges.base import JudgeHealth, JudgeSpec
 from judges.cascade import CascadeVerdict, Tier, judge_stream
-from judges.engines import EngineSettings
 from judges.types import Pair, Score, TokenUsage
-from judges.vllm_engine import EngineHost
-from judges.vllm_judge import VllmJudge
-from judges.vllm_settings import VllmSettings
+from judges.vllm.engine import EngineHost
+from judges.vllm.judge import VllmJudge
+from judges.vllm.settings import EngineSettings, VllmSettings
 
 SMALL: Final = "small"
 LARGE: Final = "large"

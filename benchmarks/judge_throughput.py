@@ -37,11 +37,10 @@ from benchmarks.made_models import SHAPES, Model, flops, layer_weights, of_shape
 from benchmarks.offline_generate import Offline
 from benchmarks.tiny_models import ENVIRONMENT
 from benchmarks.vllm_bench import TokenCounts, tokens_per_second
-from judges.engines import EngineSettings
 from judges.types import Pair, TokenUsage
-from judges.vllm_engine import EngineHost
-from judges.vllm_judge import VllmJudge
-from judges.vllm_settings import VllmSettings
+from judges.vllm.engine import EngineHost
+from judges.vllm.judge import VllmJudge
+from judges.vllm.settings import EngineSettings, VllmSettings
 
 OF_THE_BOUND: Final = 0.85
 OF_OFFLINE: Final = 0.9

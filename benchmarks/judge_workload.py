@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from judges.annotators import Example, ExampleSets
 from judges.base import Judge
-from judges.prompt_tokens import PromptTokens
-from judges.prompts import PromptTemplate, load_template
+from judges.prompting.examples import Example, ExampleSets
+from judges.prompting.templates import PromptTemplate, load_template
+from judges.prompting.tokens import PromptTokens
 from judges.types import Message, Pair, TokenUsage
 
 ANNOTATORS: Final = 5

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.judge_workload import Prompts, Round, made_pair
-from judges.label_ids import find_label_ids
+from judges.prompting.label_tokens import find_label_ids
 from judges.types import Pair
 
 

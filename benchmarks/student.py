@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from benchmarks.measuring import Baseline, Benchmark, Contender
-from judges.student_judge import StudentJudge
+from judges.student.judge import StudentJudge
 from judges.types import Message, Pair, Score
 
 _EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "pairs.jsonl"

@@ -1,4 +1,4 @@
-"""Means of preference probabilities that mirror exactly when the two responses are swapped.
+"""Labels and probabilities that mirror exactly.
 
 In floating point 1 - mean(p) and mean(1 - p) differ in the last bits, and such a bit would decide
 a comparison with a threshold. So probabilities live on a grid of 1e-12 and are averaged as
@@ -9,6 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+from judges.errors import RecordInvalid
+from judges.types import Label
+
+_SPELLINGS: Final[dict[str, Label]] = {
+    **dict.fromkeys(("a", "model_a", "response_a", "left", "1"), "a"),
+    **dict.fromkeys(("b", "model_b", "response_b", "right", "2"), "b"),
+    **dict.fromkeys(("tie", "both_bad", "bothbad", "tie (bothbad)"), "tie"),
+}
+_P_A: Final[dict[Label, float]] = {"a": 1.0, "tie": 0.5, "b": 0.0}
+_SWAPPED: Final[dict[Label, Label]] = {"a": "b", "b": "a", "tie": "tie"}
+_SHOWN_LENGTH: Final = 40
+
+
+def parse_label(value: object) -> Label:
+    """Return the label that `value` spells, in any case and with any white space around it.
+
+    Raises:
+        RecordInvalid: when it spells none.
+    """
+    is_text = isinstance(value, str | int) and not isinstance(value, bool)
+    label = _SPELLINGS.get(str(value).strip().lower()) if is_text else None
+    if label is None:
+        raise RecordInvalid(f"{repr(value)[:_SHOWN_LENGTH]} is not a label: give a, b or tie")
+    return label
+
+
+def label_to_p_a(label: Label) -> float:
+    """Return the probability of a that a bare label stands for: 1, one half for a tie, or 0."""
+    return _P_A[label]
+
+
+def swap_label(label: Label) -> Label:
+    """Return the label of the same pair with its two responses swapped."""
+    return _SWAPPED[label]
+
 
 _GRID: Final = 10**12
 _TIE_STEP: Final = 2  # grid points: what ties leave over must halve exactly

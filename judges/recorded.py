@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from judges.base import JudgeHealth, JudgeSpec
-from judges.mirroring import Preference, mean_preference
+from judges.probability import Preference, mean_preference
 from judges.records import (
     preferences_by_order,
     recorded_fingerprint,

@@ -13,8 +13,7 @@ from typing import Any, Final, TypeGuard
 
 from judges.base import JudgeSpec
 from judges.errors import RecordInvalid
-from judges.labels import label_to_p_a, parse_label
-from judges.mirroring import Preference, mean_preference
+from judges.probability import Preference, label_to_p_a, mean_preference, parse_label
 from judges.types import FailureKind, JudgeFailure, Score, TokenUsage
 
 _ROUNDING: Final = 1e-9  # p_a + p_tie may exceed 1 by what decimal rounding in a file adds

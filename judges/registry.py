@@ -1,4 +1,4 @@
-"""From the configuration's `[judges.*]` and `[cascades.*]` tables to judges and cascades.
+"""Configuration -> judges and cascades; placeholders for judges that wait.
 
 What is wrong in a table is said with the path of its key; an unknown key with the nearest known one.
 A name that is not configured is a recorded judge of that name.
@@ -16,8 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from judges.annotators import ExampleSets, LabelledPair, draw_annotators
-from judges.base import Judge
+from judges.base import Judge, JudgeHealth, JudgeSpec
 from judges.configuration import (
     AskedTable,
     CascadeTable,
@@ -25,24 +24,112 @@ from judges.configuration import (
     RecordedTable,
     StudentTable,
     VllmTable,
+    check_memory,
     read_cascade,
     read_judge,
     tables,
 )
 from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid, UnknownJudge
-from judges.hosted_models import check_memory
-from judges.model_folder import FolderHasher, FolderHashes
-from judges.openai_api import OpenAIJudge, Transport
-from judges.openai_settings import OpenAISettings
-from judges.prompts import PromptTemplate, load_template
+from judges.openai.judge import OpenAIJudge, Transport, checked_base_url
+from judges.openai.settings import OpenAISettings, token_requests
+from judges.prompting.examples import ExampleSets, LabelledPair, draw_annotators
+from judges.prompting.templates import PromptTemplate, load_template
 from judges.recorded import Jury, RecordedJudge
-from judges.student_judge import StudentJudge
-from judges.table_settings import openai_settings, vllm_settings
-from judges.token_requests import token_requests
-from judges.vllm_engine import EngineHost
-from judges.vllm_judge import VllmJudge
-from judges.vllm_settings import VllmSettings, is_path
-from judges.waiting import WaitingJudge
+from judges.student.judge import StudentJudge
+from judges.types import FailureKind, JudgeFailure, Pair, Score
+from judges.vllm.engine import EngineHost
+from judges.vllm.judge import VllmJudge
+from judges.vllm.settings import EngineSettings, VllmSettings, is_path
+from judges.vllm.weights import FolderHasher, FolderHashes
+
+
+def openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -> OpenAISettings:
+    """Return how a judge behind HTTP is asked.
+
+    Raises:
+        JudgeConfigurationInvalid: Its address is missing or wrong; names the key.
+    """
+    base_url = table.base_url or environ.get("OPENAI_BASE_URL")
+    if not base_url:
+        raise JudgeConfigurationInvalid(
+            f"judges.{name}.base_url: missing (up to and including /v1); OPENAI_BASE_URL is not"
+            " set either"
+        )
+    return OpenAISettings(
+        name=name,
+        base_url=checked_base_url(f"judges.{name}.base_url", base_url),
+        model=table.model,
+        revision=table.revision,
+        endpoint=table.endpoint,
+        tokenizer=table.tokenizer,
+        orders=table.orders,
+        confidence=table.confidence,
+        max_tokens=table.answer_tokens,
+        top_logprobs=table.top_logprobs,
+        extra_body=table.extra_body,
+        early_stop=table.early_stop,
+        concurrency=table.concurrency,
+        timeout_s=table.timeout_s,
+        attempts=table.attempts,
+        price_input=table.price_input,
+        price_output=table.price_output,
+        budget_usd=table.budget_usd,
+        api_key_env=table.api_key_env,
+    )
+
+
+def vllm_settings(name: str, table: VllmTable) -> VllmSettings:
+    """Return how a hosted judge is asked."""
+    return VllmSettings(
+        name=name,
+        engine=EngineSettings(table.model, table.revision, table.engine, table.devices),
+        endpoint=table.endpoint,
+        orders=table.orders,
+        confidence=table.confidence,
+        max_tokens=table.answer_tokens,
+        thinking_tokens=table.thinking_tokens,
+        thinking_end=table.thinking_end,
+        template_options=table.template_options,
+        overflow=table.overflow,
+        early_stop=table.early_stop,
+        concurrency=table.concurrency,
+        timeout_s=table.timeout_s,
+        price_input=table.price_input,
+        price_output=table.price_output,
+    )
+
+
+class WaitingJudge:
+    """Holds a configured judge's place; it fails on every pair and says what it waits for.
+
+    `is_starting`: it will be made without being told.
+    """
+
+    def __init__(
+        self, name: str, model: str | None, waits_for: str, *, is_starting: bool = False
+    ) -> None:
+        self._is_starting = is_starting
+        self._failure = JudgeFailure(FailureKind.UNAVAILABLE, waits_for)
+        self._spec = JudgeSpec(
+            name=name, kind="waiting", model=model, scored_by={"name": name, "model": model}
+        )
+
+    @property
+    def spec(self) -> JudgeSpec:
+        """The place's description; the judge itself will have another fingerprint."""
+        return self._spec
+
+    async def score(self, pair: Pair) -> Score:
+        """Return the failure."""
+        return Score(self._spec.name, self._spec.fingerprint, p_a=None, failure=self._failure)
+
+    async def health(self) -> JudgeHealth:
+        """Say what is missing."""
+        return JudgeHealth(False, self._failure.detail, self._is_starting)
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
 
 Examples = Callable[[str], Sequence[LabelledPair]]
 

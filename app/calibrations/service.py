@@ -29,7 +29,7 @@ from app.models import Certificate, new_id
 from app.nearest import ALIKE_IDS, hint
 from app.runtime import Runtime
 from calibration.errors import CalibrationError
-from judges.prompt_hash import prompt_hash
+from judges.types import prompt_hash
 
 _log = logging.getLogger(__name__)
 

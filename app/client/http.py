@@ -21,7 +21,7 @@ from app.client.errors import (
     refusal,
 )
 from app.client.verbs import Call, Json
-from judges.retrying import retry_after_seconds
+from judges.openai.calls import retry_after_seconds
 
 OnLost = Callable[[TribunalClientError], None]
 _CHUNK_BYTES: Final = 1 << 20

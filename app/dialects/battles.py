@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from app.dialects.reasons import RowInvalid
 from app.identifiers import shown
-from judges.labels import parse_label
+from judges.probability import parse_label
 
 FIELDS: Final = ("left", "right", "winner")
 MODEL_FIELDS: Final = ("model_a", "model_b", "winner")

@@ -24,7 +24,7 @@ from pydantic import (
 from app.dialects.fields import AnyName, AnyObject, check_depth, read_name, read_object
 from app.dialects.reasons import RowInvalid
 from app.dialects.texts import TextsIn, conversation, texts_fault
-from judges.labels import parse_label
+from judges.probability import parse_label
 from judges.recorded import score_from_record
 from judges.types import Label, Pair, Score
 

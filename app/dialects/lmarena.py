@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app.dialects.reasons import RowInvalid
 from app.identifiers import shown
-from judges.labels import parse_label
+from judges.probability import parse_label
 
 WINNERS: Final = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}
 FIELDS_55K: Final = ("prompt", "response_a", "response_b", *WINNERS)

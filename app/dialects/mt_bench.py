@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app.dialects.reasons import RowInvalid
 from app.identifiers import shown
-from judges.labels import parse_label, swap_label
+from judges.probability import parse_label, swap_label
 
 JUDGEMENT_FIELDS: Final = ("question_id", "model_1", "model_2", "g1_winner", "g2_winner")
 VOTE_FIELDS: Final = ("question_id", "model_a", "model_b", "winner", "judge")

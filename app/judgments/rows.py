@@ -20,7 +20,7 @@ from app.dialects.detection import CANONICAL, DIALECTS, Dialect, candidates
 from app.dialects.reasons import RowInvalid, describe
 from app.dialects.rows import ALIKE
 from app.identifiers import shown
-from judges.labels import parse_label, swap_label
+from judges.probability import parse_label, swap_label
 
 _FIELDS: Final = tuple(PairIn.model_fields)
 _SIDES: Final = ("response", "responses", "model")

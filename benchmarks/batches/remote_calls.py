@@ -15,9 +15,9 @@ import httpx
 from benchmarks.batches.figures import Figure, Seconds, Side
 from benchmarks.batches.server_process import serving
 from benchmarks.measuring import ResultsDiffer
-from judges.openai_api import OpenAIJudge
-from judges.openai_settings import OpenAISettings, request_body
-from judges.prompts import Prompt, PromptTemplate, load_template
+from judges.openai.judge import OpenAIJudge
+from judges.openai.settings import OpenAISettings, request_body
+from judges.prompting.templates import Prompt, PromptTemplate, load_template
 from judges.types import Message, Pair
 
 _IN_FLIGHT: Final = 64

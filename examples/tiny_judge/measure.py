@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from examples.tiny_judge.sequences import CONTEXT, template
 from examples.tiny_judge.task import DrawnPair, best_agreement, draw_pairs
-from judges.annotators import ExampleSets, LabelledPair, draw_annotators
-from judges.engines import EngineSettings
+from judges.prompting.examples import ExampleSets, LabelledPair, draw_annotators
 from judges.types import Score
-from judges.vllm_engine import EngineHost, VllmEngine
-from judges.vllm_judge import VllmJudge
-from judges.vllm_settings import VllmSettings
+from judges.vllm.engine import EngineHost, VllmEngine
+from judges.vllm.judge import VllmJudge
+from judges.vllm.settings import EngineSettings, VllmSettings
 
 WEIGHTS: Final = Path(__file__).with_name("weights")
 #: One process a model instead of two, and nothing compiled or asked of the network.

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.tiny_judge.task import TASTE_LOG_ODDS, TOPICS, DrawnPair, draw_pair, manner
-from judges.annotators import Example
-from judges.prompt_tokens import PromptTokens
-from judges.prompts import PromptTemplate, load_template
+from judges.prompting.examples import Example
+from judges.prompting.templates import PromptTemplate, load_template
+from judges.prompting.tokens import PromptTokens
 
 Integers: TypeAlias = NDArray[np.int64]
 

@@ -1,4 +1,4 @@
-"""How many requests are in flight at a server: fewer when it says that it is busy, more again later.
+"""Retries, adaptive concurrency, connections.
 
 Additive increase, multiplicative decrease (Chiu, Jain 1989): a server that is asked too much is
 asked half as much, and one request more with every round of answers that come without complaint.
@@ -9,9 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Final, Generic, TypeVar
+
+from judges.types import JudgeFailure, TokenUsage
 
 _SHRINK: Final = 0.5
 
@@ -75,3 +80,76 @@ class AdaptiveSlots:
             if not turn.done():
                 self._used += 1
                 turn.set_result(None)
+
+
+Member = TypeVar("Member")
+
+
+class LeastBusy(Generic[Member]):
+    """Members, and how many requests each of them has.
+
+    For connections: a pool of HTTP connections looks at every one of them for each request, those
+    that idle at each other, so that a hundred in one pool cost more than the requests themselves.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        self._requests = [0] * len(self.members)
+
+    @contextmanager
+    def member(self) -> Iterator[Member]:
+        """Lend the member with the fewest requests, the first of several."""
+        index = min(range(len(self.members)), key=self._requests.__getitem__)
+        self._requests[index] += 1
+        try:
+            yield self.members[index]
+        finally:
+            self._requests[index] -= 1
+
+
+class CallFailed(Exception):
+    """One call failed; `retry` says whether to try again, and after how many seconds if known."""
+
+    def __init__(self, failure: JudgeFailure, *, retry: bool | float = False) -> None:
+        super().__init__(f"{failure.kind}: {failure.detail}")
+        self.failure = failure
+        self.retry = retry
+
+
+@dataclass(slots=True)
+class Halt:
+    """The first failure among the answers for one pair: the others need not be asked any more."""
+
+    failure: JudgeFailure | None = None
+
+
+@dataclass(slots=True)
+class Spent:
+    """Tokens of one answer so far, and whether every reply said how many it used."""
+
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    is_known: bool = True
+
+
+def retry_after_seconds(header: str | None, *, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` header asks to wait, None where it says nothing.
+
+    Args:
+        header: Seconds, or a date in the format of e-mail headers.
+        now: Unix time.
+    """
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = _seconds_until(header, now)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str, now: float) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return math.nan
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now

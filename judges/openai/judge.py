@@ -17,16 +17,18 @@ from typing import Final
 import httpx
 import stamina
 
-from judges.adaptive_slots import AdaptiveSlots
-from judges.annotators import ExampleSets
-from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
 from judges.budget import Budget
-from judges.early_stop import ask_annotators
 from judges.errors import JudgeConfigurationInvalid
-from judges.label_tokens import LabelMatcher, LabelProbabilities, unparseable
-from judges.least_busy import LeastBusy
-from judges.openai_replies import (
+from judges.openai.calls import (
+    AdaptiveSlots,
+    CallFailed,
+    Halt,
+    LeastBusy,
+    Spent,
+    retry_after_seconds,
+)
+from judges.openai.replies import (
     Endpoint,
     Reply,
     ReplyUnreadable,
@@ -35,10 +37,12 @@ from judges.openai_replies import (
     read_reply,
     verbalized_labels,
 )
-from judges.openai_settings import OpenAISettings, key_from, request_body, spec_of
-from judges.prompts import Prompt, PromptTemplate, RenderedPair
-from judges.retrying import CallFailed, Halt, Spent, retry_after_seconds
-from judges.token_requests import TokenRequests
+from judges.openai.settings import OpenAISettings, TokenRequests, key_from, request_body, spec_of
+from judges.prompting.annotators import ask_annotators
+from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
+from judges.prompting.examples import ExampleSets
+from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, unparseable
+from judges.prompting.templates import Prompt, PromptTemplate, RenderedPair
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
 
 Transport = httpx.AsyncBaseTransport

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from judges.label_tokens import (
+from judges.prompting.label_tokens import (
     LabelMatcher,
     LabelProbabilities,
     read_label_probabilities,

@@ -1,4 +1,4 @@
-"""Asking all simulated annotators only where the first of them leave a doubt.
+"""Asking annotators, stopping early; what of the prompt enters the fingerprint.
 
 The result is a judge of its own, with a fingerprint of its own: what it says of a pair is a fixed
 function of the pair, so a certificate made on its scores holds as for any other judge. Where the
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.arrays import FloatArray, IntArray
-from judges.answers import AnnotatorAnswers, mean_of_answers
+from judges.prompting.answers import AnnotatorAnswers, mean_of_answers
+from judges.prompting.examples import ExampleSets, examples_hash
+from judges.prompting.templates import PromptTemplate
 
 Ask = Callable[[int], Coroutine[Any, Any, AnnotatorAnswers]]
 
@@ -72,3 +74,44 @@ async def _asked(which: Iterable[int], ask: Ask) -> list[AnnotatorAnswers]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(number)) for number in which]
     return [task.result() for task in tasks]
+
+
+class Asked(Protocol):
+    """How a model is asked, as far as all back ends share it."""
+
+    @property
+    def orders(self) -> str:
+        """Both orders of the responses, or as posted."""
+        ...
+
+    @property
+    def confidence(self) -> str:
+        """Where the confidence comes from."""
+        ...
+
+    @property
+    def early_stop(self) -> EarlyStop | None:
+        """When not all annotators are asked."""
+        ...
+
+
+def scored_by_prompt(asked: Asked, template: PromptTemplate, sets: ExampleSets) -> dict[str, Any]:
+    """Return what of the prompt a score depends on."""
+    return {
+        "template": template.content_hash,
+        "labels": list(template.labels),
+        "orders": asked.orders,
+        "confidence": asked.confidence,
+        "annotators": len(sets),
+        **({"early_stop": asdict(asked.early_stop)} if asked.early_stop else {}),
+        "examples": examples_hash(sets),
+    }
+
+
+def prompt_notes(template: PromptTemplate, sets: ExampleSets) -> dict[str, Any]:
+    """Return what people are told of the prompt."""
+    return {
+        "template": template.name,
+        "template_version": template.version,
+        "examples": len(sets[0]),
+    }

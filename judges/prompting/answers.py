@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from judges.base import JudgeSpec
-from judges.label_tokens import LABEL_BOUND, LabelProbabilities
-from judges.mirroring import Preference, mean_preference, normalise
+from judges.probability import Preference, mean_preference, normalise
+from judges.prompting.label_tokens import LABEL_BOUND, LabelProbabilities
 from judges.types import JudgeFailure, Score, TokenUsage
 
 #: The model mostly says something else than a label; its confidence says little.

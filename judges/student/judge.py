@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from judges.base import JudgeHealth, JudgeSpec
-from judges.mirroring import mean_preference, normalise
+from judges.probability import mean_preference, normalise
 from judges.student.model import StudentModel
 from judges.types import Pair, Score
 

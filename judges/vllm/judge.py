@@ -13,22 +13,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from judges.annotators import ExampleSets
-from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeHealth, JudgeSpec
 from judges.budget import Budget
-from judges.early_stop import ask_annotators
-from judges.engines import EngineAnswer, EngineUnavailable, OpenedEngine
 from judges.errors import JudgeConfigurationInvalid
-from judges.label_ids import LabelIds, find_label_ids, read_label_logprobs
-from judges.label_tokens import LabelMatcher
-from judges.openai_replies import Reply, verbalized_labels
-from judges.prompt_tokens import PromptTokens
-from judges.prompts import PromptTemplate
-from judges.truncation import fit
+from judges.openai.replies import Reply, verbalized_labels
+from judges.prompting.annotators import ask_annotators
+from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
+from judges.prompting.examples import ExampleSets
+from judges.prompting.label_tokens import (
+    LabelIds,
+    LabelMatcher,
+    find_label_ids,
+    read_label_logprobs,
+)
+from judges.prompting.templates import PromptTemplate
+from judges.prompting.tokens import PromptTokens, fit
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
-from judges.vllm_engine import VllmEngine
-from judges.vllm_settings import VllmSettings, vllm_spec
+from judges.vllm.engine import VllmEngine
+from judges.vllm.settings import (
+    EngineAnswer,
+    EngineUnavailable,
+    OpenedEngine,
+    VllmSettings,
+    vllm_spec,
+)
 
 THINKING_CUT: Final = "thinking_cut"
 _AFTER_THINKING: Final = "\n\n"

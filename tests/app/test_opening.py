@@ -15,8 +15,8 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from judges.model_folder import folder_hash
 from judges.registry import HASHING
+from judges.vllm.weights import folder_hash
 from tests.conftest import client_of
 
 PATIENCE_SECONDS = 60.0

@@ -16,14 +16,13 @@ from calibration.agreement import (
     krippendorffs_alpha,
     percent_agreement,
 )
+from calibration.intervals import ClusterBootstrap
 from calibration.ranking import Comparisons, RankingOptions, rank_models
 from calibration.reliability import measure_reliability
-from calibration.resampling import ClusterBootstrap
-from judges.openai_settings import OpenAISettings, spec_of
-from judges.prompt_hash import prompt_hash
-from judges.prompts import load_template
+from judges.openai.settings import OpenAISettings, spec_of
+from judges.prompting.templates import load_template
 from judges.recorded import Jury, RecordedJudge
-from judges.types import Message, Pair
+from judges.types import Message, Pair, prompt_hash
 
 __all__ = [
     "Comparisons",

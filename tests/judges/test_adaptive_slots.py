@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from judges.adaptive_slots import AdaptiveSlots
+from judges.openai.calls import AdaptiveSlots
 
 
 async def most_in_flight(slots: AdaptiveSlots, requests: int) -> int:

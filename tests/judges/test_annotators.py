@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.annotators import (
+from judges.errors import ExamplesInsufficient
+from judges.prompting.examples import (
     Example,
     LabelledPair,
     draw_annotators,
     example_prompts,
     examples_hash,
 )
-from judges.errors import ExamplesInsufficient
 from judges.types import Label, Pair
 from tests.judges.pairs import pair_of
 

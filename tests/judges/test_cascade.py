@@ -16,7 +16,7 @@ from calibration.preference import TieRule
 from judges.base import Judge, JudgeHealth, JudgeSpec
 from judges.cascade import CascadeVerdict, Tier, judge_pair, judge_stream
 from judges.errors import JudgeUnavailable
-from judges.mirroring import normalise
+from judges.probability import normalise
 from judges.records import score_from_record
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 from tests.judges.pairs import pair_of

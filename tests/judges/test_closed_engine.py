@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from judges.engines import EngineUnavailable
-from judges.opened_vllm import _OpenedVllm
+from judges.vllm.engine import _OpenedVllm
+from judges.vllm.settings import EngineUnavailable
 
 
 class Engine:

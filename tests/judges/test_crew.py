@@ -5,7 +5,7 @@ from typing import Never
 
 import pytest
 
-from judges.crew import work_off
+from judges.cascade import work_off
 
 
 @pytest.mark.parametrize("turns", range(8))

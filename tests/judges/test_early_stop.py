@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.base import JudgeSpec
-from judges.early_stop import EarlyStop, ask_annotators, replay
-from judges.label_tokens import LabelProbabilities
+from judges.prompting.annotators import EarlyStop, ask_annotators, replay
+from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
+from judges.prompting.label_tokens import LabelProbabilities
 from judges.types import FailureKind, JudgeFailure, Score
 
 SPEC = JudgeSpec("j", "openai", "m", {})

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from judges.configuration import check_memory, model_folders
 from judges.errors import JudgeConfigurationInvalid
-from judges.hosted_models import check_memory, model_folders
 from judges.registry import Registry
 
 

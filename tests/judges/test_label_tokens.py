@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.label_tokens import (
+from judges.prompting.label_tokens import (
     LabelMatcher,
     LabelProbabilities,
     read_label_probabilities,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from judges.errors import RecordInvalid
-from judges.labels import label_to_p_a, parse_label, swap_label
+from judges.probability import label_to_p_a, parse_label, swap_label
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from judges.least_busy import LeastBusy
+from judges.openai.calls import LeastBusy
 
 
 def test_each_request_goes_to_the_member_with_the_fewest() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from judges.mirroring import Preference, mean_preference, normalise
+from judges.probability import Preference, mean_preference, normalise
 
 masses = st.tuples(*[st.floats(0, 1)] * 3).filter(lambda given: sum(given) > 1e-6)
 

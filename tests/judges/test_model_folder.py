@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from judges.model_folder import FolderHasher, folder_hash
+from judges.vllm.weights import FolderHasher, folder_hash
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given
 
-from judges.neutralise import CONTROL_TOKEN, LONE_SURROGATE, NUL, neutralise
+from judges.prompting.templates import CONTROL_TOKEN, LONE_SURROGATE, NUL, neutralise
 from tests.judges.pairs import hostile_text
 
 TOKENS = [

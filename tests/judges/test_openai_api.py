@@ -13,11 +13,11 @@ import httpx
 import pytest
 import stamina
 
-from judges.annotators import Example
 from judges.errors import JudgeConfigurationInvalid
-from judges.openai_api import OpenAIJudge
-from judges.openai_settings import OpenAISettings
-from judges.prompts import load_template
+from judges.openai.judge import OpenAIJudge
+from judges.openai.settings import OpenAISettings
+from judges.prompting.examples import Example
+from judges.prompting.templates import load_template
 from judges.types import FailureKind, Pair, Score, TokenUsage
 from tests.judges.model_server import (
     CACHED_TOKENS,

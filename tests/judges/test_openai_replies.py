@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.label_tokens import LabelMatcher, LabelProbabilities
-from judges.openai_replies import (
+from judges.openai.replies import (
     Reply,
     ReplyUnreadable,
     failure_of_status,
     labels_of_reply,
     read_reply,
 )
+from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities
 from judges.types import FailureKind, JudgeFailure, TokenUsage
 
 AB = LabelMatcher(["A", "B"])

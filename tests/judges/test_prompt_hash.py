@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.prompt_hash import normalise_prompt, prompt_hash
+from judges.types import normalise_prompt, prompt_hash
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from judges.annotators import Example
 from judges.errors import JudgeConfigurationInvalid
-from judges.neutralise import CONTROL_TOKEN, DELIMITER, NUL
-from judges.prompts import load_template
+from judges.prompting.examples import Example
+from judges.prompting.templates import CONTROL_TOKEN, DELIMITER, NUL, load_template
 from judges.types import Message, Pair
 from tests.data_sets import ROOT
 from tests.judges.pairs import pair_of, pairs

@@ -11,14 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from judges.annotators import LabelledPair
 from judges.errors import JudgeConfigurationInvalid, UnknownJudge
-from judges.openai_api import OpenAIJudge
+from judges.openai.judge import OpenAIJudge
+from judges.prompting.examples import LabelledPair
 from judges.recorded import Jury, RecordedJudge
-from judges.registry import Examples, Registry, example_datasets
-from judges.student_judge import StudentJudge
+from judges.registry import Examples, Registry, WaitingJudge, example_datasets
+from judges.student.judge import StudentJudge
 from judges.types import FailureKind
-from judges.waiting import WaitingJudge
 from tests.judges.model_server import ModelServer
 from tests.judges.pairs import pair_of
 

@@ -4,7 +4,7 @@ from email.utils import formatdate
 
 import pytest
 
-from judges.retrying import retry_after_seconds
+from judges.openai.calls import retry_after_seconds
 
 NOW = 1_800_000_000.0
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from judges.cascade import Tier, judge_pair
-from judges.student_judge import StudentJudge
+from judges.student.judge import StudentJudge
 from judges.types import Message, Pair
 from tests.judges.pairs import pair_of, pairs
 

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from judges.student.crossvalidation import Agreement, agreement, cross_validate, predict_sample
-from judges.student.fitting import Recipe, fit_ensemble
-from judges.student.labelled_pairs import (
+from judges.student.model import TRAINING_PROMPTS_FILE, WEIGHTS_FILE, Weights
+from judges.student.training.data import (
     HONEST_TEST_SETS,
     TEST_SETS,
     TRAINING_SETS,
@@ -28,8 +27,16 @@ from judges.student.labelled_pairs import (
     measure,
     read_pairs,
 )
-from judges.student.model import TRAINING_PROMPTS_FILE, WEIGHTS_FILE, Weights
-from judges.student.model_card import MODEL_CARD_FILE, CardFigures, render_card
+from judges.student.training.evaluate import (
+    MODEL_CARD_FILE,
+    Agreement,
+    CardFigures,
+    agreement,
+    cross_validate,
+    predict_sample,
+    render_card,
+)
+from judges.student.training.fit import Recipe, fit_ensemble
 
 COMMAND = "python -m judges.student.training --data ../shared/data"
 DEFAULT_SEED = 7
@@ -129,7 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and run the training."""
     parser = argparse.ArgumentParser(prog="python -m judges.student.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where to write")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent.parent, help="where to write"
+    )
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
     chosen = parser.parse_args(arguments)
     names = dict.fromkeys((*TEST_SETS, *TRAINING_SETS, *HONEST_TEST_SETS))

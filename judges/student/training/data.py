@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.arrays import BoolArray, FloatArray
-from judges.prompt_hash import prompt_hash
-from judges.student.features import pair_features
+from judges.student.model import pair_features
+from judges.types import prompt_hash
 
 TEST_SETS = ("mtbench_human", "prd_vicuna80", "pandalm", "llmfao", "tulu_human")
 TRAINING_SETS = ("prd_vicuna80", "pandalm", "llmfao", "tulu_human")

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from app.models import Certificate
 from app.runtime import Runtime
-from judges.prompt_hash import prompt_hash
+from judges.types import prompt_hash
 from tests.app.hand_made import ROWS, certify, upload
 
 

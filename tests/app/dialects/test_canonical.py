@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from app.dialects.canonical import PairIn, to_pair
 from app.dialects.reasons import RowInvalid
 from app.dialects.rows import ParsedRow, parse_row
-from judges.prompt_hash import prompt_hash
-from judges.types import Message, Pair
+from judges.types import Message, Pair, prompt_hash
 
 
 def _row(**fields: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import pytest
 
 from calibration.agreement import agreement_rate
 from calibration.labels import MISSING, TIE, A, B
-from tests.calibration.recorded_votes import label_lines, pairs, reference, verdicts
 from tests.calibration.agreement.test_agreement_on_recorded_votes import JUDGES
+from tests.calibration.recorded_votes import label_lines, pairs, reference, verdicts
 
 WITH_BOTH_ORDERS = [
     entry for entry in JUDGES if entry[2].startswith("llmbar") or entry[0] == "prd_vicuna80"

@@ -8,8 +8,8 @@ import pytest
 from calibration.binomial import upper_bound
 from calibration.monitor.audits import alarm_times
 from calibration.monitor.monitor import start_monitor
-from tests.calibration.simulation import allowed_share
 from tests.calibration.reliability.test_reliability_on_recorded_votes import vote_shares
+from tests.calibration.simulation import allowed_share
 
 # right and all at a confidence of .9 and more: natural, then adversarial
 CONFIDENT = {

@@ -8,8 +8,11 @@ import pytest
 from calibration.powered import HumanLabels, PoweredMethod, rank_by_predictions
 from calibration.powered.win_rates import predicted_comparisons
 from calibration.ranking import Comparisons, PairLayout, fit_strengths, scores
+from tests.calibration.powered.test_prediction_powered_on_recorded_votes import (
+    outcomes,
+    predictions,
+)
 from tests.calibration.recorded_votes import pairs
-from tests.calibration.powered.test_prediction_powered_on_recorded_votes import outcomes, predictions
 
 _DRAWS = 500
 

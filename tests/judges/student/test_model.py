@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges.student.crossvalidation import predict_sample
-from judges.student.features import pair_features
-from judges.student.labelled_pairs import HONEST_TEST_SETS, measure, read_pairs
 from judges.student.model import (
     StudentModel,
     Weights,
     mean_probability,
     member_logits,
+    pair_features,
     probability_from_logit,
 )
+from judges.student.training.data import HONEST_TEST_SETS, measure, read_pairs
+from judges.student.training.evaluate import predict_sample
 from tests.data_sets import data_dir
 
 FOLDER = resources.files("judges.student")

@@ -9,19 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from judges.prompt_hash import prompt_hash
-from judges.student.boosting import Growth, forest_sum, grow_forest
-from judges.student.crossvalidation import (
+from judges.student.model import Weights
+from judges.student.training.__main__ import run, train
+from judges.student.training.data import LabelledPair, measure, read_pairs
+from judges.student.training.evaluate import (
     agreement,
     calibration_error,
     cross_validate,
     prompt_interval,
     wilson_interval,
 )
-from judges.student.fitting import Recipe, fit_ensemble, fit_temperature, split_prompts
-from judges.student.labelled_pairs import LabelledPair, measure, read_pairs
-from judges.student.model import Weights
-from judges.student.training import run, train
+from judges.student.training.fit import (
+    Growth,
+    Recipe,
+    fit_ensemble,
+    fit_temperature,
+    forest_sum,
+    grow_forest,
+    split_prompts,
+)
+from judges.types import prompt_hash
 
 SMALL = Recipe(rounds=1, folds=5, bilinear_steps=15, growth=Growth(trees=10, depth=2))
 WORDS = ["river", "stone", "cloud", "tree", "lamp", "paper", "train", "music", "bread", "window"]

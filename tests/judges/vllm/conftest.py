@@ -11,12 +11,11 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from benchmarks.tiny_models import ENGINE, ENVIRONMENT, Kind, make_tiny
-from judges.annotators import ExampleSets
-from judges.engines import EngineSettings
-from judges.prompts import load_template
-from judges.vllm_engine import EngineHost, VllmEngine
-from judges.vllm_judge import VllmJudge
-from judges.vllm_settings import VllmSettings
+from judges.prompting.examples import ExampleSets
+from judges.prompting.templates import load_template
+from judges.vllm.engine import EngineHost, VllmEngine
+from judges.vllm.judge import VllmJudge
+from judges.vllm.settings import EngineSettings, VllmSettings
 
 KINDS: Final[tuple[Kind, ...]] = ("qwen2", "llama")
 LOADING_SECONDS: Final = 300.0

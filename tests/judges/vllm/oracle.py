@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from judges.label_ids import LabelIds
+from judges.prompting.label_tokens import LabelIds
 
 
 @cache

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from benchmarks.tiny_models import Kind
 from judges.errors import JudgeConfigurationInvalid
-from judges.label_ids import find_label_ids, read_label_logprobs
-from judges.label_tokens import LabelProbabilities
-from judges.prompt_tokens import PlainText, PromptTokens
+from judges.prompting.label_tokens import LabelProbabilities, find_label_ids, read_label_logprobs
+from judges.prompting.tokens import PlainText, PromptTokens
 from judges.types import JudgeFailure
 from tests.judges.vllm import oracle
 from tests.judges.vllm.conftest import KINDS

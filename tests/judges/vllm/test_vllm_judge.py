@@ -9,11 +9,11 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from benchmarks.tiny_models import CONTEXT, Kind
-from judges.annotators import Example
-from judges.answers import LABELS_IMPROBABLE
-from judges.label_ids import find_label_ids
-from judges.prompt_tokens import PromptTokens
-from judges.prompts import load_template
+from judges.prompting.answers import LABELS_IMPROBABLE
+from judges.prompting.examples import Example
+from judges.prompting.label_tokens import find_label_ids
+from judges.prompting.templates import load_template
+from judges.prompting.tokens import PromptTokens
 from judges.types import FailureKind, Pair
 from tests.judges.pairs import pair_of
 from tests.judges.vllm import oracle

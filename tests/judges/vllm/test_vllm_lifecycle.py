@@ -13,12 +13,11 @@ import httpx
 import pytest
 
 from benchmarks.tiny_models import ENGINE
-from judges.engines import EngineSettings, EngineUnavailable
-from judges.prompts import load_template
+from judges.prompting.templates import load_template
 from judges.types import FailureKind, Score
-from judges.vllm_engine import EngineHost
-from judges.vllm_judge import VllmJudge
-from judges.vllm_settings import VllmSettings
+from judges.vllm.engine import EngineHost
+from judges.vllm.judge import VllmJudge
+from judges.vllm.settings import EngineSettings, EngineUnavailable, VllmSettings
 from tests.app.processes import Running, free_port, tribunal, until
 from tests.judges.pairs import pair_of
 from tests.judges.vllm.conftest import LOADING_SECONDS

@@ -1,0 +1,1 @@
+"""Judges whose models this process hosts with vLLM."""
