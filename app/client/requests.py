@@ -1,190 +1,224 @@
-"""What the client's methods take, as typed dictionaries; the service names what is wrong in them."""
+"""What the client asks of the service: one function a request, which sends nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Any, Unpack
+from urllib.parse import quote
 
-LabelRule = Literal["majority", "random_annotator"]
-Ties = Literal["exclude", "error", "half", "class"]
-
-
-class Part(TypedDict):
-    """One side of a split by group."""
-
-    fraction: float
-    seed: int
-    side: Literal["calibration", "test"]
-
-
-class JudgeOrder(TypedDict):
-    """A cascade made for one request: judges from cheap to strong."""
-
-    judges: Sequence[str]
-
-
-class ImportOptions(TypedDict, total=False):
-    """How a file is read."""
-
-    dialect: str
-    strict: bool
-
-
-class CertifyRequest(TypedDict, total=False):
-    """What a calibration is asked with; `dataset` is needed."""
-
-    dataset: str
-    cascade: str | JudgeOrder
-    target_agreement: float
-    failure_probability: float
-    method: str
-    label_rule: LabelRule
-    ties: Ties
-    part: Part
-    slices: str
-    slice_rule: Literal["joint", "each", "common"]
-    menu: Sequence[float]
-    pool: str
-    max_group_size: int
-    min_label_probability: float
-    seed: int
+from app.client.bodies import (
+    BatchBody,
+    CanariesBody,
+    DatasetBody,
+    JudgmentsBody,
+    LeaderboardBody,
+    ReportBody,
+    VerdictBody,
+)
+from app.client.certificate_bodies import (
+    CertificateBody,
+    ExperimentBody,
+    KnownPromptsBody,
+    PlanBody,
+)
+from app.client.listed_bodies import (
+    CascadeBody,
+    CheckedBody,
+    JudgeBody,
+    LabelBody,
+    LabelsBody,
+    PairBody,
+)
+from app.client.requests import (
+    BatchRequest,
+    CanariesRequest,
+    CertifyRequest,
+    ExperimentRequest,
+    JudgeRequest,
+    Label,
+    LeaderboardRequest,
+    ListQuery,
+    PlanRequest,
+    ReportQuery,
+    VerdictQuery,
+)
+from app.client.verbs import Call, Json, PageBody, given
 
 
-class PlanRequest(TypedDict, total=False):
-    """What a plan is asked with; `dataset` is needed."""
-
-    dataset: str
-    cascade: str | JudgeOrder
-    target_agreements: Sequence[float]
-    failure_probability: float
-    label_rule: LabelRule
-    ties: Ties
-    part: Part
-    method: str
-    pool: str
-    max_group_size: int
-    min_label_probability: float
-    seed: int
+def _at(collection: str, name: str, *rest: str) -> str:
+    """Return the path of one thing; whatever its name holds is no path."""
+    return "/".join([f"/v1/{collection}", quote(name, safe=""), *rest])
 
 
-class ExperimentRequest(TypedDict, total=False):
-    """What an experiment is asked with; `dataset` is needed."""
-
-    dataset: str
-    cascade: str | JudgeOrder
-    target_agreements: Sequence[float]
-    rules: Sequence[str]
-    splits: int
-    calibration_share: float
-    calibration_pairs: int
-    costs: Sequence[float]
-    failure_probability: float
-    label_rule: LabelRule
-    ties: Ties
-    part: Part
-    max_group_size: int
-    min_label_probability: float
-    confidence_level: float
-    seed: int
+def get(path: str, **query: Any) -> Call[Json]:
+    """Return whatever the service has at `path`."""
+    return Call("GET", path, given(**query), is_repeatable=True)
 
 
-class JudgeRequest(TypedDict, total=False):
-    """How posted pairs are judged."""
-
-    calibration: str
-    cascade: str | JudgeOrder
-    deadline_s: float
+def post(path: str, body: Mapping[str, Any] | None = None) -> Call[Json]:
+    """Post to `path`."""
+    return Call("POST", path, body=body)
 
 
-class CanariesRequest(TypedDict, total=False):
-    """What canaries are asked with; `dataset` and `judges` are needed."""
-
-    dataset: str
-    judges: Sequence[str]
-    pairs: int
-    part: Part
-    seed: int
+def create_calibration(**request: Unpack[CertifyRequest]) -> Call[CertificateBody]:
+    """Start a calibration; its status is `pending` where judges must be asked first."""
+    return Call("POST", "/v1/calibrations", body=request, takes_key=True)
 
 
-class BatchRequest(TypedDict, total=False):
-    """What a batch is asked with; `dataset` is needed, or `input` and `output` for files."""
-
-    dataset: str
-    input: str
-    output: str
-    dialect: str
-    rows_per_part: int
-    calibration: str
-    cascade: str | JudgeOrder
-    part: Part
-    budget_usd: float
-    budget: Literal["hard", "soft"]
-    seed: int
+def calibration(calibration_id: str) -> Call[CertificateBody]:
+    """Return a certificate."""
+    return Call("GET", _at("calibrations", calibration_id), is_repeatable=True)
 
 
-class LeaderboardRequest(TypedDict, total=False):
-    """What a leaderboard is asked with; `dataset` is needed."""
-
-    dataset: str
-    source: str
-    calibration: str
-    judge: str
-    certified_only: bool
-    method: str
-    options: Mapping[str, float]
-    ties: Literal["half", "exclude", "davidson"]
-    votes: Literal["each", "majority", "mean_sign"]
-    baseline: str
-    soft: bool
-    control: Sequence[Literal["length", "style"]]
-    criteria: Mapping[str, float]
-    confidence_level: float
-    group_by: str
-    part: Part
-    seed: int
+def revoke_calibration(calibration_id: str) -> Call[CertificateBody]:
+    """Revoke a certificate; its verdicts promise nothing from then on."""
+    return Call("POST", _at("calibrations", calibration_id, "revoke"), is_repeatable=True)
 
 
-class ReportQuery(TypedDict, total=False):
-    """What an agreement report is asked with; `dataset` is needed. `part` is side:fraction:seed."""
-
-    dataset: str
-    calibration: str | None
-    judges: str | Sequence[str] | None
-    group_by: str | None
-    include: str | Sequence[str] | None
-    part: str | None
-    own: Sequence[str] | None
-    epsilon: float
-    seed: int
-    confidence_level: float
+def known_prompts(calibration_id: str, prompts: Sequence[str]) -> Call[KnownPromptsBody]:
+    """Say which of up to 256 prompts a certificate knows: its promise is for others."""
+    body = {"prompts": list(prompts)}
+    path = _at("calibrations", calibration_id, "known-prompts")
+    return Call("POST", path, body=body, is_repeatable=True)
 
 
-class ListQuery(TypedDict, total=False):
-    """Where a list starts, and how many rows are fetched at a time."""
-
-    after: str
-    limit: int
+def calibrations(**query: Unpack[ListQuery]) -> Call[PageBody[CertificateBody]]:
+    """List certificates in order of creation."""
+    return Call("GET", "/v1/calibrations", given(**query), is_repeatable=True)
 
 
-class VerdictQuery(ListQuery, total=False):
-    """Which stored verdicts are listed."""
-
-    dataset: str
-    calibration: str
-    status: Literal["accepted", "abstained", "failed"]
+def plan(**request: Unpack[PlanRequest]) -> Call[PlanBody]:
+    """Return what could be certified."""
+    return Call("POST", "/v1/plans", body=request, is_repeatable=True)
 
 
-class _Label(TypedDict):
-    dataset: str
-    pair: str
-    annotator: str | None
-    label: str
+def experiment(**request: Unpack[ExperimentRequest]) -> Call[ExperimentBody]:
+    """Return how rules for choosing thresholds fare over random splits of the labels."""
+    return Call("POST", "/v1/experiments", body=request, is_repeatable=True)
 
 
-class Label(_Label, total=False):
-    """What one person says of a stored pair."""
+def canaries(**request: Unpack[CanariesRequest]) -> Call[CanariesBody]:
+    """Return how often judges follow what responses tell them to do."""
+    return Call("POST", "/v1/canaries", body=request)
 
-    criterion: str
-    strength: float
-    first_shown: Literal["a", "b"]
-    comment: str
+
+def judge(
+    pairs: Sequence[Mapping[str, Any]], **request: Unpack[JudgeRequest]
+) -> Call[JudgmentsBody]:
+    """Return verdicts on up to 256 pairs."""
+    body = {"pairs": list(pairs), **request}
+    return Call("POST", "/v1/judgments", body=body, takes_key=True)
+
+
+def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[VerdictBody]]:
+    """List stored verdicts, oldest first."""
+    return Call("GET", "/v1/judgments", given(**query), is_repeatable=True)
+
+
+def create_batch(**request: Unpack[BatchRequest]) -> Call[BatchBody]:
+    """Start judging a dataset."""
+    return Call("POST", "/v1/batches", body=request, takes_key=True)
+
+
+def batch(batch_id: str) -> Call[BatchBody]:
+    """Return a batch as it is now."""
+    return Call("GET", _at("batches", batch_id), is_repeatable=True)
+
+
+def batches(**query: Unpack[ListQuery]) -> Call[PageBody[BatchBody]]:
+    """List batches in order of creation."""
+    return Call("GET", "/v1/batches", given(**query), is_repeatable=True)
+
+
+def cancel_batch(batch_id: str) -> Call[BatchBody]:
+    """Stop a batch and keep what is done."""
+    return Call("POST", _at("batches", batch_id, "cancel"), is_repeatable=True)
+
+
+def retry_batch(batch_id: str, *, budget_usd: float | None = None) -> Call[BatchBody]:
+    """Judge what an ended batch lacks, under a new budget if one is given."""
+    body = given(budget_usd=budget_usd)
+    return Call("POST", _at("batches", batch_id, "retry"), body=body, takes_key=True)
+
+
+def results_of(batch_id: str) -> str:
+    """Return the path of a batch's verdicts."""
+    return _at("batches", batch_id, "results")
+
+
+def leaderboard(**request: Unpack[LeaderboardRequest]) -> Call[LeaderboardBody]:
+    """Rank the models of a dataset."""
+    return Call("POST", "/v1/leaderboards", body=request, takes_key=True)
+
+
+def stored_leaderboard(leaderboard_id: str) -> Call[LeaderboardBody]:
+    """Return a leaderboard that was made before."""
+    return Call("GET", _at("leaderboards", leaderboard_id), is_repeatable=True)
+
+
+def leaderboards(**query: Unpack[ListQuery]) -> Call[PageBody[LeaderboardBody]]:
+    """List leaderboards in order of creation."""
+    return Call("GET", "/v1/leaderboards", given(**query), is_repeatable=True)
+
+
+def report(**query: Unpack[ReportQuery]) -> Call[ReportBody]:
+    """Return an agreement report."""
+    return Call("GET", "/v1/reports/agreement", given(**query), is_repeatable=True)
+
+
+def stored_report(report_id: str) -> Call[ReportBody]:
+    """Return a report that was made before."""
+    return Call("GET", _at("reports", report_id), is_repeatable=True)
+
+
+def reports(**query: Unpack[ListQuery]) -> Call[PageBody[ReportBody]]:
+    """List reports in order of creation."""
+    return Call("GET", "/v1/reports", given(**query), is_repeatable=True)
+
+
+def dataset(dataset: str) -> Call[DatasetBody]:
+    """Return a dataset by its id or name."""
+    return Call("GET", _at("datasets", dataset), is_repeatable=True)
+
+
+def datasets(**query: Unpack[ListQuery]) -> Call[PageBody[DatasetBody]]:
+    """List datasets in the order they were imported."""
+    return Call("GET", "/v1/datasets", given(**query), is_repeatable=True)
+
+
+def pairs(dataset: str, **query: Unpack[ListQuery]) -> Call[PageBody[PairBody]]:
+    """List the pairs of a dataset as canonical rows, in the order of the file."""
+    return Call("GET", _at("datasets", dataset, "pairs"), given(**query), is_repeatable=True)
+
+
+def delete_dataset(dataset: str, *, force: bool = False) -> Call[None]:
+    """Delete a dataset with all that hangs on it; `force` also where certificates rest on it."""
+    return Call("DELETE", _at("datasets", dataset), {"force": str(force).lower()})
+
+
+def add_labels(labels: Sequence[Label]) -> Call[LabelsBody]:
+    """Store what people said of pairs, all or nothing."""
+    return Call("POST", "/v1/labels", body={"labels": list(labels)}, takes_key=True)
+
+
+def check_labels(labels: Sequence[Label]) -> Call[CheckedBody]:
+    """Refuse what `add_labels` would refuse; nothing is stored."""
+    return Call("POST", "/v1/labels/check", body={"labels": list(labels)}, is_repeatable=True)
+
+
+def labels(
+    dataset: str | None = None, *, history: bool = False, **query: Unpack[ListQuery]
+) -> Call[PageBody[LabelBody]]:
+    """List labels in the order they came; `history`: replaced ones, too."""
+    asked = given(dataset=dataset, history=str(history).lower(), **query)
+    return Call("GET", "/v1/labels", asked, is_repeatable=True)
+
+
+def judges(**query: Unpack[ListQuery]) -> Call[PageBody[JudgeBody]]:
+    """List the configured judges, with prices and health."""
+    return Call("GET", "/v1/judges", given(**query), is_repeatable=True)
+
+
+def cascades(**query: Unpack[ListQuery]) -> Call[PageBody[CascadeBody]]:
+    """List the configured cascades, judges from cheap to strong."""
+    return Call("GET", "/v1/cascades", given(**query), is_repeatable=True)

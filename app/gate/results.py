@@ -1,95 +1,141 @@
-"""What a gate is asked and what it answers."""
+"""Weighs what verdicts on two models' outputs say."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-from calibration.gate import Outcome, PreferenceEvidence
+from app.client.bodies import JudgmentsBody, VerdictBody
+from app.client.certificate_bodies import CertificateBody
+from app.gate.outputs import Answered, model_of
+from app.gate.results import GateResult, Question
+from calibration.gate import PreferenceEvidence, weigh_preference
 
-About = Literal["verdicts", "people"]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a gate asks.
-
-    Attributes:
-        calibration: Id of the certificate under which the outputs are judged.
-        cascade: Instead, without a promise: a configured cascade.
-        min_win: The win rate that the new model needs; a tie is half a win.
-        alpha: Largest probability of a wrong `passed`, and of a wrong `failed`.
-        about: `verdicts`: the win rate by the cascade's verdicts. `people`: every given verdict is
-            charged the share of errors that the certificate allows, so that `passed` holds for what
-            people prefer, with the certificate's failure probability added to `alpha`.
-    """
-
-    calibration: str | None = None
-    cascade: str | None = None
-    min_win: float = 0.5
-    alpha: float = 0.1
-    about: About = "verdicts"
-
-    def __post_init__(self) -> None:
-        """Refuse questions that nobody can answer."""
-        if (self.calibration is None) == (self.cascade is None):
-            raise ValueError(
-                "give calibration, the certificate to judge under, or cascade, which promises "
-                "nothing"
-            )
-        if self.about not in ("verdicts", "people"):
-            raise ValueError(f"about: must be verdicts or people, not {self.about!r}")
-        if self.about == "people" and self.calibration is None:
-            raise ValueError("about people: only a certificate bounds how often verdicts are wrong")
-        for name, most in (("min_win", 1.0), ("alpha", 0.5)):
-            if not 0.0 < getattr(self, name) < most:
-                raise ValueError(
-                    f"{name}: must lie inside (0, {most:g}), not {getattr(self, name)}"
-                )
+_POINTS: Final = {"a": 1.0, "b": 0.0, "tie": 0.5}
+_NO_EVIDENCE: Final = PreferenceEvidence(
+    outcome="not_enough_evidence", win_rate=None, low=0.0, high=1.0, pairs=0, groups=0, wins=0,
+    losses=0, ties=0, abstained=0, pairs_needed=None,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class GateResult:
-    """The answer of a gate and what it rests on.
+class Run:
+    """What the service said."""
 
-    Attributes:
-        outcome: `passed`, `failed`, or `not_enough_evidence`; the last also where the promise is
-            suspended.
-        question: What was asked.
-        evidence: What the verdicts say.
-        people_low: Lower bound on the share of pairs on which people prefer the new one, each
-            verdict charged the errors that the certificate allows; None without a certificate.
-        new: Name of the new model.
-        old: Name of the old one.
-        calibration_pairs: Pairs whose prompts the certificate knows, because it was made from pairs
-            of them or its judges learnt from them. It promises nothing there: they are left out of
-            the evidence, and no judge is asked about them.
-        labels_changed: Pairs that the certificate was made from and that have other labels now.
-        identical: Pairs whose outputs are the same text: ties, which nobody was asked about.
-        not_judged: Pairs on which no judge could be asked; they count as abstentions.
-        promise: What the verdicts promise.
-        suspended_because: Why the promise is suspended, if it is.
-        target_agreement: Least share of the given verdicts that agree with people, if certified.
-        failure_probability: With which the certificate may be wrong.
-        cost_usd: What judging cost; None where a price is unknown.
+    answers: Sequence[JudgmentsBody]
+    certificate: CertificateBody | None
+
+    @property
+    def verdicts(self) -> list[VerdictBody]:
+        """All of them, in the order of the pairs."""
+        return [verdict for answer in self.answers for verdict in answer["verdicts"]]
+
+    @property
+    def suspended_because(self) -> str | None:
+        """Why the first promise that is suspended is, None where none is."""
+        return next((a["suspended_because"] for a in self.answers if a["suspended_because"]), None)
+
+    @property
+    def promise(self) -> str:
+        """The weakest promise of any verdict; identical outputs need none."""
+        if self.certificate is None:
+            return "none"
+        said = {verdict["promise"] for verdict in self.verdicts}
+        return next((one for one in ("none", "suspended") if one in said), "certified")
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What judging cost; None where a price is unknown."""
+        costs = [verdict["cost_usd"] for verdict in self.verdicts]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+def weighed(
+    answered: Sequence[Answered], fresh: Sequence[Answered], question: Question, run: Run
+) -> GateResult:
+    """Return what verdicts on the differing ones of `fresh`, in their order, say.
+
+    Args:
+        answered: All that the gate was given.
+        fresh: Those of it that the certificate does not know.
+        question: What is asked.
+        run: What the service said.
     """
+    verdicts = run.verdicts
+    by_id = {
+        _id(one): _score(one, verdict)
+        for one, verdict in zip((o for o in fresh if not o.is_identical), verdicts, strict=True)
+    }
+    score = [by_id.get(_id(one), 0.5) for one in fresh]
+    target = run.certificate["target_agreement"] if run.certificate else None
+    charged = _evidence(fresh, score, question, 0.0 if target is None else 1.0 - target)
+    is_about_people = question.about == "people"
+    evidence = charged if is_about_people else _evidence(fresh, score, question, 0.0)
+    is_promised = question.calibration is None or run.promise == "certified"
+    return GateResult(
+        outcome=evidence.outcome if is_promised else "not_enough_evidence",
+        question=question,
+        evidence=evidence,
+        people_low=charged.low if target is not None and is_promised and fresh else None,
+        new=model_of([one.new for one in answered], "the new model"),
+        old=model_of([one.old for one in answered], "the old model"),
+        calibration_pairs=len(answered) - len(fresh),
+        labels_changed=run.certificate.get("labels_changed", 0) if run.certificate else 0,
+        identical=len(fresh) - len(verdicts),
+        not_judged=sum(verdict["status"] == "failed" for verdict in verdicts),
+        promise=run.promise,
+        suspended_because=run.suspended_because,
+        target_agreement=target,
+        failure_probability=run.certificate["failure_probability"] if run.certificate else None,
+        cost_usd=run.cost_usd,
+    )
 
-    outcome: Outcome
-    question: Question
-    evidence: PreferenceEvidence
-    people_low: float | None
-    new: str
-    old: str
-    calibration_pairs: int
-    labels_changed: int
-    identical: int
-    not_judged: int
-    promise: str
-    suspended_because: str | None
-    target_agreement: float | None
-    failure_probability: float | None
-    cost_usd: float | None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it as a JSON object."""
-        return asdict(self)
+def _evidence(
+    fresh: Sequence[Answered], score: Sequence[float], question: Question, error_share: float
+) -> PreferenceEvidence:
+    if not fresh:
+        return _NO_EVIDENCE
+    return weigh_preference(
+        score,
+        groups=_numbers([one.prompt for one in fresh]),
+        min_win=question.min_win,
+        alpha=question.alpha,
+        error_share=error_share,
+    )
+
+
+def posted(one: Answered) -> dict[str, Any]:
+    """Return a pair as it is posted to be judged."""
+    first, second = (one.new, one.old) if _is_new_first(one) else (one.old, one.new)
+    return {
+        "id": _id(one),
+        "prompt": one.prompt,
+        "response_a": first.text,
+        "response_b": second.text,
+        "metadata": {**one.old.metadata, **one.new.metadata},
+    }
+
+
+def _id(one: Answered) -> str:
+    return hashlib.sha256(f"{one.number}\n{one.prompt}".encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _is_new_first(one: Answered) -> bool:
+    """Half of the pairs show the new one first, so that a judge's lean to a place cancels out."""
+    return int(_id(one)[-1], 16) % 2 == 0
+
+
+def _score(one: Answered, verdict: VerdictBody) -> float:
+    """What the new one got; nan where nobody answered."""
+    label = verdict["label"]
+    if label is None:
+        return float("nan")
+    return _POINTS[label] if _is_new_first(one) else 1.0 - _POINTS[label]
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(name, len(numbers)) for name in names]

@@ -1,88 +1,137 @@
-"""What judgments are asked with and answered with."""
+"""Reads a posted row as an import reads it: in any format that carries texts.
+
+Fields that a row need not know move into its metadata, as in an import. Two things differ, because
+somebody waits for this very answer: a field that looks like a misspelt one of the row is an error
+that names it, and `a` and `b` are the first and the second response as posted, also where an import
+would put them in another order.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from app.calibrations.schemas import JudgeOrder, Name
-from app.judgments.rows import PostedPair
+from app.dialects.canonical import PairIn
+from app.dialects.detection import CANONICAL, DIALECTS, Dialect, candidates
+from app.dialects.reasons import RowInvalid, describe
+from app.dialects.rows import ALIKE
+from app.identifiers import shown
+from judges.probability import parse_label, swap_label
 
-Promise = Literal["certified", "suspended", "none"]
-
-
-class JudgmentsIn(BaseModel):
-    """Pairs to judge, under a certificate or, without a promise, by a cascade."""
-
-    model_config = ConfigDict(extra="forbid")
-    pairs: list[PostedPair] = Field(
-        min_length=1,
-        max_length=256,
-        description="up to 256 pairs; more is a batch. A row may be in any format that an import "
-        "reads and that carries texts; fields it need not know move into its metadata. Of a chosen "
-        "and a rejected response, the chosen one is `a`.",
-    )
-    calibration: str | None = Field(None, max_length=64, description="the certificate to apply")
-    cascade: Name | JudgeOrder | None = Field(
-        None, description="a configured cascade, or its judges; without a promise"
-    )
-    deadline_s: float = Field(60.0, gt=0, le=3600, description="seconds until failures are given")
-
-    @model_validator(mode="after")
-    def _one_authority(self) -> JudgmentsIn:
-        if self.calibration is not None and self.cascade is not None:
-            raise ValueError("give calibration or cascade, not both")
-        return self
+_FIELDS: Final = tuple(PairIn.model_fields)
+_SIDES: Final = ("response", "responses", "model")
 
 
-class FailureOut(BaseModel):
-    """Why a judge gave no score."""
+def canonical_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the canonical row that a posted row stands for.
 
-    kind: str
-    detail: str
-
-
-class TierOut(BaseModel):
-    """What one judge that was asked said. `p_a` 0.83 means: response a is better with 83 %."""
-
-    judge: str
-    p_a: float | None
-    p_tie: float | None
-    confidence: float | None
-    accepted: bool
-    failure: FailureOut | None
-    flags: list[str] = []
+    Raises:
+        RowInvalid: its fields fit several formats, or one of them cannot be read.
+        ValidationError: a field is a misspelt one, or contradicts the metadata; `loc` names it.
+    """
+    return _converted(row, _dialect_of(row))
 
 
-class VerdictOut(BaseModel):
-    """The answer to one pair."""
-
-    id: str
-    status: Literal["accepted", "abstained", "failed"]
-    label: Literal["a", "b", "tie"] | None
-    confidence: float | None
-    judge: str | None
-    tiers: list[TierOut]
-    calibration: str | None
-    promise: Promise = Field(description="what the verdicts of this run promise, on new pairs")
-    calibration_pair: bool = Field(
-        False,
-        description="whether the certificate was made from this pair, or from another of its prompt "
-        "or group, or its judges learnt from it: the promise is about other pairs",
-    )
-    cost_usd: float | None
-    cached: bool
+def _converted(row: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+    if not dialect.is_foreign:
+        return _with_unknown_fields_aside(row)
+    converted = {k: v for k, v in dialect.convert(row, 0).items() if v is not None}
+    return _swapped(converted) if _is_turned(row, converted) else converted
 
 
-class JudgmentsOut(BaseModel):
-    """Verdicts in the order of the pairs."""
+def _read(value: object) -> object:
+    """Make the canonical row of any posted value that is a row of one of the formats."""
+    if not isinstance(value, dict):
+        return value
+    dialect = _dialect_of(value)
+    canonical = _converted(value, dialect)
+    if dialect.is_foreign:
+        _check_converted(canonical, dialect)
+    return canonical
 
-    object: Literal["judgments"] = "judgments"
-    verdicts: list[VerdictOut]
-    suspended_because: str | None
-    calibration_pairs: int = Field(
-        0,
-        description="pairs of prompts that the certificate was made from or its judges learnt from: "
-        "its promise is for others",
-    )
+
+def _check_converted(row: Mapping[str, Any], dialect: Dialect) -> None:
+    """Fields that the sender did not write are no place to find a fault at."""
+    try:
+        PairIn.model_validate(row)
+    except ValidationError as error:
+        raise ValueError(f"as a row of {dialect.name}: {describe(error)}") from None
+
+
+PostedPair = Annotated[PairIn, BeforeValidator(_read)]
+
+
+def _dialect_of(row: Mapping[str, Any]) -> Dialect:
+    found = candidates(row)
+    # with both a row's own fields and another format's, the row's own are what is documented here
+    canonical = DIALECTS[CANONICAL]
+    if not found or canonical in found:
+        return canonical
+    if len(found) > 1:
+        names = ", ".join(dialect.name for dialect in found)
+        raise RowInvalid(f"the fields fit several formats ({names}): send prompt and responses")
+    return found[0]
+
+
+def _with_unknown_fields_aside(row: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: value for name, value in row.items() if name in _FIELDS}
+    unknown = {name: value for name, value in row.items() if name not in _FIELDS}
+    metadata = known.get("metadata") or {}
+    faults = [
+        _fault(name, value, message)
+        for name, value in unknown.items()
+        if (message := _misspelt(name, known) or _contradiction(name, value, metadata))
+    ]
+    if faults:
+        raise ValidationError.from_exception_data("pair", faults)
+    if not unknown or not isinstance(metadata, dict):
+        return known
+    return {**known, "metadata": {**unknown, **metadata}}
+
+
+def _misspelt(name: str, known: Mapping[str, Any]) -> str | None:
+    missing = [field for field in _FIELDS if field not in known]
+    near = get_close_matches(name.lower(), missing, n=1, cutoff=ALIKE)
+    return f"there is no such field; did you mean {near[0]}?" if near else None
+
+
+def _contradiction(name: str, value: object, metadata: object) -> str | None:
+    if isinstance(metadata, dict) and name in metadata and metadata[name] != value:
+        return "differs from the field of metadata"
+    return None
+
+
+def _fault(name: str, value: object, message: str) -> InitErrorDetails:
+    kind = PydanticCustomError("unknown_field", "{message}", {"message": message})
+    return InitErrorDetails(type=kind, loc=(name,), input=shown(value))
+
+
+def _is_turned(row: Mapping[str, Any], converted: Mapping[str, Any]) -> bool:
+    """Whether the format puts the second response of the posted row first."""
+    if "chosen" in row and "rejected" in row:
+        return bool(converted["metadata"]["chosen_side"] == "b")
+    return "conversation_a" in row and converted.get("model_a") != row.get("model_a")
+
+
+def _swapped(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a converted row with its two sides exchanged: texts, models, and what was said."""
+    swapped = dict(row)
+    for name in _SIDES:
+        for side, other in (("a", "b"), ("b", "a")):
+            swapped.pop(f"{name}_{side}", None)
+            if f"{name}_{other}" in row:
+                swapped[f"{name}_{side}"] = row[f"{name}_{other}"]
+    swapped["human"] = [_mirrored(vote) for vote in row.get("human", ())]
+    swapped["judges"] = {name: _mirrored(said) for name, said in row.get("judges", {}).items()}
+    metadata = row.get("metadata", {})
+    if "chosen_side" in metadata:
+        swapped["metadata"] = {**metadata, "chosen_side": "a"}
+    return swapped
+
+
+def _mirrored(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {**said, "label": swap_label(parse_label(said["label"]))}

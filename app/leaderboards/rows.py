@@ -1,137 +1,143 @@
-"""One model's row: its place in words, and beside its numbers what no verdict is known of."""
+"""Everything that rows are made of; the rows of one slice are a subset of the pairs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from app.leaderboards.comparing import NO_VERDICT
-from app.leaderboards.table import Table
-from calibration.arrays import BoolArray
-from calibration.powered import PoweredRow
-from calibration.ranking import ModelRating
+from app.leaderboards.comparing import NO_VERDICT, Outcomes
+from app.leaderboards.gathering import Inputs
+from app.leaderboards.schemas import LeaderboardIn
+from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.errors import InvalidArgument
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import Comparisons, with_baseline
+
+# what a pair without a comparison may be counted under
+REASONS: Final = (
+    *NO_VERDICT, "unlabelled", "undecided", "without_models", "same_model", "calibration_pair",
+    "known_to_judge",
+)  # fmt: skip
+# these are no part of what is ranked, whether a verdict is known or not
+OUT_OF_SCOPE: Final = ("without_models", "same_model", "calibration_pair", "known_to_judge")
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """By model: the pairs that a verdict was looked for, and those without one by their reason."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Pairs as arrays.
 
-    asked: Counter[str]
-    by_reason: dict[str, Counter[str]]
+    Attributes:
+        inputs: Where they come from; outcomes are of pairs between two models.
+        request: What is asked.
+        models: Names of all models.
+        left: Number of model a of each pair, -1 where it has none.
+        right: Number of model b.
+        reason: Why a pair has no comparison by any criterion, empty where it has one.
+        bootstrap: Resamples of the groups of all pairs.
+    """
+
+    inputs: Inputs
+    request: LeaderboardIn
+    models: tuple[str, ...]
+    left: IntArray
+    right: IntArray
+    reason: npt.NDArray[np.str_]
+    bootstrap: ClusterBootstrap
 
     @classmethod
-    def of(cls, table: Table, members: BoolArray) -> Silence:
-        """Count them over some pairs."""
-        is_open = np.isin(table.reason, NO_VERDICT)
-        asked = table.by_model(members & (is_open | (table.reason == "")))
-        return cls(
-            asked,
-            {name: table.by_model(members & (table.reason == name)) for name in NO_VERDICT},
+    def of(cls, inputs: Inputs, request: LeaderboardIn) -> Table:
+        """Number the models and leave out pairs that are not between two of them."""
+        keys = inputs.keys
+        names = sorted({name for key in keys for name in (key.model_a, key.model_b) if name})
+        number = {name: code for code, name in enumerate(names)}
+        code = partial(np.fromiter, dtype=np.int64, count=len(keys))
+        left = code(number.get(key.model_a or "", -1) for key in keys)
+        right = code(number.get(key.model_b or "", -1) for key in keys)
+        is_nameless = (left < 0) | (right < 0)
+        outcomes = {
+            name: one.without(is_nameless, "without_models").without(
+                ~is_nameless & (left == right), "same_model"
+            )
+            for name, one in inputs.outcomes.items()
+        }
+        bootstrap = ClusterBootstrap.over(
+            [key.group for key in keys] or np.zeros(0, dtype=np.int64),
+            np.random.default_rng(request.seed),
+            confidence_level=request.confidence_level,
+        )
+        made = Inputs(
+            keys,
+            outcomes,
+            inputs.labelled,
+            inputs.covariates,
+            inputs.promise,
+            inputs.rests_on,
+        )
+        return cls(made, request, tuple(names), left, right, _reason(outcomes), bootstrap)
+
+    def comparisons(self, outcomes: Outcomes, members: BoolArray) -> tuple[Comparisons, IntArray]:
+        """Return the comparisons of some pairs, and the pair that each is of.
+
+        Raises:
+            InvalidArgument: There is none; says why.
+        """
+        chosen = members[outcomes.row]
+        rows = outcomes.row[chosen]
+        if rows.size == 0:
+            counts = Counter(outcomes.reason[members].tolist())
+            why = ", ".join(f"{n} {reason}" for reason, n in counts.items()) or "there are no pairs"
+            advice = ": judge them first, with a batch" if set(counts) == {"missing"} else ""
+            raise InvalidArgument(f"no comparison to rank the models by ({why}){advice}")
+        return self.between(rows, outcomes.score[chosen]), rows
+
+    def between(self, rows: IntArray, score: FloatArray) -> Comparisons:
+        """Return comparisons with these results, of these pairs; models that met alone."""
+        met = np.unique(np.concatenate([self.left[rows], self.right[rows]]))
+        place = np.zeros(len(self.models), dtype=np.int64)
+        place[met] = np.arange(len(met))
+        models = tuple(self.models[code] for code in met.tolist())
+        return Comparisons(
+            models, place[self.left[rows]], place[self.right[rows]], score, np.ones(len(rows))
         )
 
-    def unresolved(self, model: str) -> int:
-        """Number of pairs of a model that have no verdict."""
-        return sum(counts[model] for counts in self.by_reason.values())
-
-    def share(self, model: str) -> float | None:
-        """Share of the pairs of a model that have no verdict; None where it has no pair."""
-        asked = self.asked[model]
-        return self.unresolved(model) / asked if asked else None
-
-    def of_model(self, model: str) -> dict[str, Any]:
-        """Return what stands beside every number of a model."""
-        asked = self.asked[model]
-        abstained = self.by_reason["abstained"][model]
+    def counts(self, members: BoolArray) -> dict[str, int]:
+        """Count pairs, comparisons and what gave none."""
+        reasons = Counter(self.reason[members].tolist())
+        comparisons = sum(int(members[one.row].sum()) for one in self.inputs.outcomes.values())
         return {
-            "asked": asked,
-            **{name: counts[model] for name, counts in self.by_reason.items()},
-            "abstained_share": abstained / asked if asked else None,
-            "unresolved": self.unresolved(model),
-            "unresolved_share": self.share(model),
+            "pairs": reasons[""],
+            "comparisons": comparisons,
+            **{reason: reasons[reason] for reason in REASONS},
         }
 
-    def warning(self) -> str | None:
-        """Say what ranking by answered pairs alone may do; None where all are answered."""
-        shares = {model: self.share(model) or 0.0 for model in self.asked}
-        if not any(shares.values()):
-            return None
-        least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-        whose = f"{shares[least]:.1%} of those of {least}, {shares[most]:.1%} of those of {most}"
-        if shares[least] == shares[most]:
-            whose = f"{shares[least]:.1%} of those of every model"
-        return (
-            f"pairs without a verdict are not counted: {whose}. They are the hard ones, so answered pairs "
-            "alone may favour some models; win_rate_bounds says how far, and prediction_powered "
-            "corrects it where such pairs are labelled"
-        )
+    def distinct_pairs(self, compared: Iterable[tuple[Comparisons, IntArray]]) -> Counter[str]:
+        """Count by model the pairs that its comparisons are of, however many each pair gave."""
+        is_compared = np.zeros(len(self.reason), dtype=np.bool_)
+        for comparisons, rows in compared:
+            counts = with_baseline(comparisons, self.request.baseline)
+            if self.request.ties == "exclude":
+                counts = counts & ~comparisons.is_tie
+            is_compared[rows[counts]] = True
+        return self.by_model(is_compared)
+
+    def by_model(self, members: BoolArray) -> Counter[str]:
+        """Count some pairs by the models in them."""
+        found = np.zeros(len(self.models), dtype=np.int64)
+        for side in (self.left, self.right):
+            codes = side[members]
+            found += np.bincount(codes[codes >= 0], minlength=len(self.models))
+        return Counter(dict(zip(self.models, found.tolist(), strict=True)))
 
 
-def rank_text(low: int, high: int) -> str:
-    """Say which ranks a model may have: `2nd`, or `tied for 2nd-4th`."""
-    return ordinal(low) if low == high else f"tied for {ordinal(low)}-{ordinal(high)}"
-
-
-def ordinal(number: int) -> str:
-    """1st, 2nd, 3rd, 4th, 11th."""
-    if number % 100 in (11, 12, 13):
-        return f"{number}th"
-    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
-
-
-def row_of(
-    rating: ModelRating, silence: Silence, distinct: Mapping[str, int], *, has_baseline: bool
-) -> dict[str, Any]:
-    """Return the row of a rating from comparisons, which are of so many `distinct` pairs."""
-    bounds = None if has_baseline else _bounds(rating, silence.unresolved(rating.model))
-    return {
-        **_place(rating),
-        "pairs": rating.n,
-        "distinct_pairs": distinct[rating.model],
-        "wins": rating.wins,
-        "losses": rating.losses,
-        "ties": rating.ties,
-        **silence.of_model(rating.model),
-        "win_rate_bounds": bounds,
-    }
-
-
-def powered_row_of(row: PoweredRow, silence: Silence) -> dict[str, Any]:
-    """Return the row of a rating from predictions and labels."""
-    return {
-        **_place(row),
-        "human_only": None if row.human_only is None else asdict(row.human_only),
-        "pairs": row.n_predicted,
-        "distinct_pairs": row.n_predicted,
-        "labelled": row.rating.n,
-        "wins": row.wins,
-        "losses": row.losses,
-        "ties": row.ties,
-        **silence.of_model(row.model),
-        "win_rate_bounds": None,
-    }
-
-
-def _place(row: ModelRating | PoweredRow) -> dict[str, Any]:
-    return {
-        "model": row.model,
-        "rating": asdict(row.rating),
-        "strength": row.strength,
-        "win_rate": asdict(row.win_rate),
-        "rank": row.rank,
-        "rank_low": row.rank_low,
-        "rank_high": row.rank_high,
-        "rank_text": rank_text(row.rank_low, row.rank_high),
-    }
-
-
-def _bounds(rating: ModelRating, unresolved: int) -> dict[str, float] | None:
-    """The win rate if every unresolved pair were lost, and if every one were won."""
-    value = rating.win_rate.value
-    if unresolved == 0 or value is None:
-        return None
-    points, total = value * rating.n, rating.n + unresolved
-    return {"low": points / total, "high": (points + unresolved) / total}
+def _reason(outcomes: dict[str, Outcomes]) -> npt.NDArray[np.str_]:
+    first, *others = [one.reason for one in outcomes.values()]
+    reason = first.copy()
+    for other in others:
+        reason[other == ""] = ""
+    return reason

@@ -1,0 +1,190 @@
+"""What the client's methods take, as typed dictionaries; the service names what is wrong in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+LabelRule = Literal["majority", "random_annotator"]
+Ties = Literal["exclude", "error", "half", "class"]
+
+
+class Part(TypedDict):
+    """One side of a split by group."""
+
+    fraction: float
+    seed: int
+    side: Literal["calibration", "test"]
+
+
+class JudgeOrder(TypedDict):
+    """A cascade made for one request: judges from cheap to strong."""
+
+    judges: Sequence[str]
+
+
+class ImportOptions(TypedDict, total=False):
+    """How a file is read."""
+
+    dialect: str
+    strict: bool
+
+
+class CertifyRequest(TypedDict, total=False):
+    """What a calibration is asked with; `dataset` is needed."""
+
+    dataset: str
+    cascade: str | JudgeOrder
+    target_agreement: float
+    failure_probability: float
+    method: str
+    label_rule: LabelRule
+    ties: Ties
+    part: Part
+    slices: str
+    slice_rule: Literal["joint", "each", "common"]
+    menu: Sequence[float]
+    pool: str
+    max_group_size: int
+    min_label_probability: float
+    seed: int
+
+
+class PlanRequest(TypedDict, total=False):
+    """What a plan is asked with; `dataset` is needed."""
+
+    dataset: str
+    cascade: str | JudgeOrder
+    target_agreements: Sequence[float]
+    failure_probability: float
+    label_rule: LabelRule
+    ties: Ties
+    part: Part
+    method: str
+    pool: str
+    max_group_size: int
+    min_label_probability: float
+    seed: int
+
+
+class ExperimentRequest(TypedDict, total=False):
+    """What an experiment is asked with; `dataset` is needed."""
+
+    dataset: str
+    cascade: str | JudgeOrder
+    target_agreements: Sequence[float]
+    rules: Sequence[str]
+    splits: int
+    calibration_share: float
+    calibration_pairs: int
+    costs: Sequence[float]
+    failure_probability: float
+    label_rule: LabelRule
+    ties: Ties
+    part: Part
+    max_group_size: int
+    min_label_probability: float
+    confidence_level: float
+    seed: int
+
+
+class JudgeRequest(TypedDict, total=False):
+    """How posted pairs are judged."""
+
+    calibration: str
+    cascade: str | JudgeOrder
+    deadline_s: float
+
+
+class CanariesRequest(TypedDict, total=False):
+    """What canaries are asked with; `dataset` and `judges` are needed."""
+
+    dataset: str
+    judges: Sequence[str]
+    pairs: int
+    part: Part
+    seed: int
+
+
+class BatchRequest(TypedDict, total=False):
+    """What a batch is asked with; `dataset` is needed, or `input` and `output` for files."""
+
+    dataset: str
+    input: str
+    output: str
+    dialect: str
+    rows_per_part: int
+    calibration: str
+    cascade: str | JudgeOrder
+    part: Part
+    budget_usd: float
+    budget: Literal["hard", "soft"]
+    seed: int
+
+
+class LeaderboardRequest(TypedDict, total=False):
+    """What a leaderboard is asked with; `dataset` is needed."""
+
+    dataset: str
+    source: str
+    calibration: str
+    judge: str
+    certified_only: bool
+    method: str
+    options: Mapping[str, float]
+    ties: Literal["half", "exclude", "davidson"]
+    votes: Literal["each", "majority", "mean_sign"]
+    baseline: str
+    soft: bool
+    control: Sequence[Literal["length", "style"]]
+    criteria: Mapping[str, float]
+    confidence_level: float
+    group_by: str
+    part: Part
+    seed: int
+
+
+class ReportQuery(TypedDict, total=False):
+    """What an agreement report is asked with; `dataset` is needed. `part` is side:fraction:seed."""
+
+    dataset: str
+    calibration: str | None
+    judges: str | Sequence[str] | None
+    group_by: str | None
+    include: str | Sequence[str] | None
+    part: str | None
+    own: Sequence[str] | None
+    epsilon: float
+    seed: int
+    confidence_level: float
+
+
+class ListQuery(TypedDict, total=False):
+    """Where a list starts, and how many rows are fetched at a time."""
+
+    after: str
+    limit: int
+
+
+class VerdictQuery(ListQuery, total=False):
+    """Which stored verdicts are listed."""
+
+    dataset: str
+    calibration: str
+    status: Literal["accepted", "abstained", "failed"]
+
+
+class _Label(TypedDict):
+    dataset: str
+    pair: str
+    annotator: str | None
+    label: str
+
+
+class Label(_Label, total=False):
+    """What one person says of a stored pair."""
+
+    criterion: str
+    strength: float
+    first_shown: Literal["a", "b"]
+    comment: str
