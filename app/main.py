@@ -16,35 +16,34 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy import text
 
-from app import metrics
-from app.auth import authenticate
-from app.batches.routes import router as batches
-from app.calibrations.routes import router as calibrations
+from app.api.batches import preferences_router as preferences
+from app.api.batches import router as batches
+from app.api.calibrations import experiments_router as experiments
+from app.api.calibrations import plans_router as plans
+from app.api.calibrations import router as calibrations
+from app.api.datasets import router as datasets
+from app.api.files import router as files
+from app.api.judgments import canaries_router as canaries
+from app.api.judgments import catalogue_router as catalogue
+from app.api.judgments import router as judgments
+from app.api.labels import router as labels
+from app.api.leaderboards import router as leaderboards
+from app.api.reports import router as reports
+from app.batches.worker.loop import work_forever
 from app.calibrations.service import resume as resume_calibrations
-from app.canaries.routes import canaries_router as canaries
-from app.catalogue.routes import catalogue_router as catalogue
-from app.datasets.routes import router as datasets
-from app.db import Database
-from app.descriptions import router as descriptions
-from app.errors import DESCRIPTION, NotReady, install_error_handlers
-from app.experiments.routes import experiments_router as experiments
-from app.files.routes import router as files
-from app.jobs.worker import work_forever
-from app.judgments.routes import router as judgments
-from app.labels.routes import router as labels
-from app.leaderboards.routes import router as leaderboards
-from app.middleware import BodyLimit, RequestContext
-from app.migrate import upgrade
-from app.plans.routes import plans_router as plans
-from app.preferences.routes import preferences_router as preferences
-from app.registry import load_registry, unasked_judges
-from app.reports.health_lines import lines_of_config
-from app.reports.routes import router as reports
+from app.core import telemetry
+from app.core.auth import authenticate
+from app.core.db import Database
+from app.core.errors import DESCRIPTION, NotReady, TextsResponse, install_error_handlers
+from app.core.middleware import BodyLimit, RequestContext
+from app.core.middleware import router as descriptions
+from app.core.migrate import upgrade
+from app.core.runtime import Running, Runtime, refuse_while_opening
+from app.core.settings import Settings
+from app.core.tasks import Stopping, noticing_stop
+from app.reports.health import lines_of_config
 from app.reports.service import resume as resume_reports
-from app.responses import TextsResponse
-from app.runtime import Running, Runtime, refuse_while_opening
-from app.settings import Settings
-from app.stopping import Stopping, noticing_stop
+from app.scores.judges import load_registry, unasked_judges
 from judges.configuration import model_folders
 from judges.registry import HASHING
 from judges.vllm.engine import EngineHost
@@ -197,4 +196,4 @@ async def readyz(running: Running) -> dict[str, Any]:
 @_operations.get("/metrics", dependencies=[Depends(authenticate)], response_class=PlainTextResponse)
 async def prometheus() -> Response:
     """Return the metrics in the Prometheus text format."""
-    return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
+    return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4")

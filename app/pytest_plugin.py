@@ -69,7 +69,7 @@ def assert_preferred(
     `not_enough_evidence` is `fail` or `skip`, the configured one by default. What keeps the gate
     from an answer fails the test in one line.
     """
-    from app.gate.asserting import NotEnoughEvidence, passed
+    from app.gate.check import NotEnoughEvidence, passed
 
     config = request.config
 
@@ -115,8 +115,8 @@ def _answer(
 
 def _own_place() -> str:
     """Say which database the service in this process is about to open, and how to name another."""
-    from app.database_place import database_place, is_missing
-    from app.settings import Settings
+    from app.core.migrate import database_place, is_missing
+    from app.core.settings import Settings
 
     settings = Settings()
     made = ", which was not there and is empty" if is_missing(settings) else ""

@@ -20,16 +20,16 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.batches import creating, tables
-from app.batches.schemas import BatchIn
-from app.batches.table_schemas import TablesBatchIn
-from app.datasets.bodies import BodyKind
-from app.datasets.importing import Wanted, import_dataset
-from app.db import Database
-from app.jobs.worker import work_until_ended
+from app.batches import creating
+from app.batches.parquet import batch as tables
+from app.batches.schemas import BatchIn, TablesBatchIn
+from app.batches.worker.loop import work_until_ended
+from app.core.db import Database
+from app.core.runtime import Runtime
+from app.core.settings import Settings
+from app.imports.body import BodyKind
+from app.imports.importing import Wanted, import_dataset
 from app.main import open_runtime
-from app.runtime import Runtime
-from app.settings import Settings
 from benchmarks.table import aligned
 from judges.base import JudgeHealth, JudgeSpec
 from judges.registry import Registry

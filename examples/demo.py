@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from app.cli import report_tables, tables
+from app.cli import board_tables, tables
 from app.cli.console import Console
 
 FOLDER = Path(__file__).resolve().parent
@@ -26,7 +26,7 @@ STATE = FOLDER.parent / ".demo"
 TRIBUNAL = [sys.executable, "-m", "app"]
 DATASET = "example"
 HALF = "0.5:0"
-TABLES = {"certify": tables.certificate, "report": report_tables.report}
+TABLES = {"certify": tables.certificate, "report": board_tables.report}
 START_SECONDS = 60.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from app.models import Base
+from app.core.models import Base
 
 connection = context.config.attributes["connection"]
 context.configure(
@@ -13,7 +13,7 @@ context.configure(
     # SQLite alters a table by making it anew
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
-    user_module_prefix="app.db.",
+    user_module_prefix="app.core.db.",
     transaction_per_migration=False,
 )
 with context.begin_transaction():

@@ -18,11 +18,11 @@ import stamina
 from fastapi import FastAPI
 from pytest_socket import socket_allow_hosts
 
-from app.db import Database
+from app.core.db import Database
+from app.core.migrate import upgrade
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from app.main import create_app
-from app.migrate import upgrade
-from app.runtime import Runtime
-from app.settings import Settings
 
 _numbers = itertools.count()
 # the command line prints tables to people; tests look at both, and nobody is a terminal

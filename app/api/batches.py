@@ -1,20 +1,26 @@
-"""`/batches`: a cascade over a dataset."""
+"""/batches and their preferences."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.batches import from_file, queries, retrying, service
+from app.batches import forms, queries, retrying
+from app.batches import preferences as batches_preferences
+from app.batches import service as batches_service
 from app.batches.events import events, has_ended, state_id
-from app.batches.formats import FORMS, form_for
-from app.batches.openai_form import AnyBatchIn
+from app.batches.openai import AnyBatchIn
+from app.batches.preferences import markdown
+from app.batches.results import FORMS, form_for
 from app.batches.schemas import RetryIn
-from app.idempotency import IdempotentRoute
-from app.pagination import After, Limit, Page
-from app.runtime import Running
+from app.core.errors import TextsResponse
+from app.core.idempotency import IdempotentRoute
+from app.core.lists import After, Limit, Page
+from app.core.runtime import Running
 
 router = APIRouter(prefix="/batches", tags=["batches"], route_class=IdempotentRoute)
 _FORMS = {form.media_type: {"schema": {"type": "string"}} for form in FORMS}
@@ -23,7 +29,7 @@ _FORMS = {form.media_type: {"schema": {"type": "string"}} for form in FORMS}
 @router.post("", status_code=202)
 async def create_batch(request: AnyBatchIn, running: Running, response: Response) -> dict[str, Any]:
     """Judge every pair of a dataset, or of a part of it, or a file; poll the answer's Location."""
-    batch = await from_file.create(running, request)
+    batch = await forms.create(running, request)
     response.headers["Location"] = f"/v1/batches/{batch['id']}"
     return batch
 
@@ -33,7 +39,7 @@ async def list_batches(running: Running, limit: Limit = 100, after: After = None
     """List batches in order of creation."""
     async with running.db.read() as session:
         rows = await queries.page(session, limit, after)
-        data = [await service.show(session, row, running.now()) for row in rows[:limit]]
+        data = [await batches_service.show(session, row, running.now()) for row in rows[:limit]]
     return Page(
         data=data,
         first_id=data[0]["id"] if data else None,
@@ -45,13 +51,13 @@ async def list_batches(running: Running, limit: Limit = 100, after: After = None
 @router.get("/{batch_id}")
 async def get_batch(batch_id: str, running: Running) -> dict[str, Any]:
     """Return a batch: status, counts, cost, promise."""
-    return await service.find(running, batch_id)
+    return await batches_service.find(running, batch_id)
 
 
 @router.post("/{batch_id}/cancel")
 async def cancel_batch(batch_id: str, running: Running) -> dict[str, Any]:
     """Stop a batch and keep what is done."""
-    return await service.cancel(running, batch_id)
+    return await batches_service.cancel(running, batch_id)
 
 
 @router.post("/{batch_id}/retry", status_code=202)
@@ -79,7 +85,7 @@ async def get_results(batch_id: str, running: Running, http: Request) -> Streami
     extra `arrow`.
     """
     form = form_for(",".join(http.headers.getlist("accept")))
-    verdicts = await service.results(running, batch_id)
+    verdicts = await batches_service.results(running, batch_id)
     return StreamingResponse(
         form.write(verdicts, running.settings.spool_dir),
         media_type=form.media_type,
@@ -102,7 +108,7 @@ async def get_events(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Stream a batch's progress as server-sent events, the batch in each, until it has ended."""
-    batch = await service.find(running, batch_id)
+    batch = await batches_service.find(running, batch_id)
     if has_ended(batch) and last_event_id == state_id(batch):
         return Response(status_code=204)
     return StreamingResponse(
@@ -111,3 +117,50 @@ async def get_events(
         # an intermediate that gathers a whole answer would hold progress back
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+preferences_router = APIRouter(prefix="/batches/{batch_id}/preferences", tags=["batches"])
+PromiseAsked = Annotated[
+    Literal["certified", "any"],
+    Query(description="any: also where the verdicts promise nothing; the card says so"),
+]
+_LINES = "application/x-ndjson"
+_MARKDOWN = "text/markdown"
+
+
+@preferences_router.get(
+    "",
+    response_class=StreamingResponse,
+    responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}},
+)
+async def preferences(
+    batch_id: str, running: Running, promise: PromiseAsked = "certified"
+) -> StreamingResponse:
+    """Stream the accepted verdicts that prefer an answer: `prompt`, `chosen`, `rejected`.
+
+    409 where the run is suspended or uncertified, or its certificate was revoked, unless
+    `promise=any`. Pairs that the certificate knows are left out, since its promise is for others;
+    with `promise=any` they are rows with `"calibration_pair": true` and the promise `none`.
+    """
+    rows = await batches_preferences.trusted_rows(running, batch_id, any_promise=promise == "any")
+    link = f'</v1/batches/{batch_id}/preferences/card>; rel="describedby"'
+    return StreamingResponse(_lines(rows), media_type=_LINES, headers={"Link": link})
+
+
+async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    async for row in rows:
+        yield json.dumps(row) + "\n"
+
+
+@preferences_router.get(
+    "/card",
+    responses={200: {"content": {_MARKDOWN: {"schema": {"type": "string"}}}}},
+)
+async def preferences_card(
+    batch_id: str, running: Running, http: Request, promise: PromiseAsked = "certified"
+) -> Response:
+    """Return the terms of the preferences: JSON, or markdown where `Accept` asks for it."""
+    body = await batches_preferences.card_of(running, batch_id, any_promise=promise == "any")
+    if _MARKDOWN in http.headers.get("accept", ""):
+        return Response(markdown(body), media_type=_MARKDOWN, headers={"Vary": "Accept"})
+    return TextsResponse(body, headers={"Vary": "Accept"})

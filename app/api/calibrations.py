@@ -1,4 +1,4 @@
-"""`/calibrations`: certificates."""
+"""/calibrations /plans /experiments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.calibrations import queries, service
+from app.calibrations import experiments as calibrations_experiments
+from app.calibrations import plans as calibrations_plans
+from app.calibrations import queries
+from app.calibrations import service as calibrations_service
+from app.calibrations.experiments import ExperimentIn
+from app.calibrations.plans import PlanIn
 from app.calibrations.schemas import CalibrationIn, KnownPromptsIn, KnownPromptsOut
-from app.idempotency import IdempotentRoute
-from app.pagination import After, Limit, Page, page_of
-from app.runtime import Running
+from app.core.idempotency import IdempotentRoute
+from app.core.lists import After, Limit, Page, page_of
+from app.core.runtime import Running
 
 router = APIRouter(prefix="/calibrations", tags=["calibrations"], route_class=IdempotentRoute)
 
@@ -20,11 +25,11 @@ async def create_calibration(
     request: CalibrationIn, running: Running, response: Response
 ) -> dict[str, Any]:
     """Certify a cascade on labelled pairs: thresholds with a guarantee, or an honest refusal."""
-    certificate = await service.create(running, request)
+    certificate = await calibrations_service.create(running, request)
     response.headers["Location"] = f"/v1/calibrations/{certificate.id}"
     if certificate.status in queries.UNFINISHED:
         response.status_code = 202
-    return await service.look(running, certificate.id)
+    return await calibrations_service.look(running, certificate.id)
 
 
 @router.get("")
@@ -32,20 +37,20 @@ async def list_calibrations(running: Running, limit: Limit = 100, after: After =
     """List certificates in order of creation."""
     async with running.db.read() as session:
         rows = await queries.page(session, limit, after)
-    return page_of(rows, limit, service.show)
+    return page_of(rows, limit, calibrations_service.show)
 
 
 @router.get("/{calibration_id}")
 async def get_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
     """Return one certificate; `labels_changed` counts its pairs with other labels than it read."""
-    return await service.look(running, calibration_id)
+    return await calibrations_service.look(running, calibration_id)
 
 
 @router.post("/{calibration_id}/revoke")
 async def revoke_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
     """Withdraw a certificate's promise; verdicts under it are refused from now on."""
-    await service.revoke(running, calibration_id)
-    return await service.look(running, calibration_id)
+    await calibrations_service.revoke(running, calibration_id)
+    return await calibrations_service.look(running, calibration_id)
 
 
 @router.post("/{calibration_id}/known-prompts", response_model=KnownPromptsOut)
@@ -53,5 +58,23 @@ async def known_prompts(
     calibration_id: str, request: KnownPromptsIn, running: Running
 ) -> dict[str, Any]:
     """Say which prompts a certificate was made from: its promise is for others. Asks no judge."""
-    known = await service.known_prompts(running, calibration_id, request.prompts)
+    known = await calibrations_service.known_prompts(running, calibration_id, request.prompts)
     return {"calibration": calibration_id, "known": known}
+
+
+plans_router = APIRouter(prefix="/plans", tags=["plans"])
+
+
+@plans_router.post("")
+async def create_plan(request: PlanIn, running: Running) -> dict[str, Any]:
+    """Return coverage, agreement, cost and labels needed for each target; calls no judge."""
+    return await calibrations_plans.make(running, request)
+
+
+experiments_router = APIRouter(prefix="/experiments", tags=["experiments"])
+
+
+@experiments_router.post("")
+async def create_experiment(request: ExperimentIn, running: Running) -> dict[str, Any]:
+    """Return coverage, agreement, success rate and cost of each rule; calls no judge."""
+    return await calibrations_experiments.make(running, request)

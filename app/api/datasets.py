@@ -1,30 +1,136 @@
-"""`/datasets`: import, list, read, delete."""
+"""/datasets.
+
+Servers decode an address before it is matched, so that such a slash could no longer be told from
+one that parts the address: here each part is decoded by itself.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import Match
+from starlette.types import Scope
 
+from app.core.errors import TextsResponse, Unprocessable
+from app.core.lists import After, Limit, Page, page_of
+from app.core.models import Dataset
+from app.core.names import fault_of
+from app.core.runtime import Running
 from app.datasets import service
-from app.datasets.addresses import NameRoute
-from app.datasets.bodies import kind_of
 from app.datasets.deleting import delete_dataset
-from app.datasets.exporting import canonical_row
-from app.datasets.importing import Wanted, import_dataset
-from app.datasets.schemas import DatasetOut, ExportQuery, shown, shown_import
-from app.datasets.spooling import spooled
-from app.datasets.tables import PARQUET
-from app.datasets.writing import ENDINGS, MEDIA_TYPES, settings_of, write, writer_of
-from app.dialects.detection import AUTO
-from app.dialects.writing import Options
-from app.errors import Unprocessable
-from app.identifiers import fault_of
-from app.pagination import After, Limit, Page, page_of
-from app.responses import TextsResponse
-from app.runtime import Running
+from app.formats.registry import AUTO
+from app.formats.writing import Options
+from app.imports.body import kind_of
+from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
+from app.imports.importing import Imported, Wanted, import_dataset
+from app.imports.tables import PARQUET
+from app.imports.upload import spooled
+
+# stands for a slash inside a part; decoding gives no lone surrogate, so no name holds one
+_SLASH: Final = "\udc2f"
+
+
+class NameRoute(APIRoute):
+    """A route whose path parameters may hold an encoded slash."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match part by part."""
+        match, child = super().matches({**scope, "path": _path(scope)})
+        found: dict[str, Any] = child.get("path_params", {})
+        given = {name: _with_slashes(value) for name, value in found.items()}
+        return match, ({**child, "path_params": given} if found else child)
+
+
+def _path(scope: Scope) -> str:
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None or b"%2f" not in raw.lower():
+        return str(scope["path"])
+    parts = raw.decode("latin-1").split("/")
+    return "/".join(unquote(part).replace("/", _SLASH) for part in parts)
+
+
+def _with_slashes(value: Any) -> Any:
+    return value.replace(_SLASH, "/") if isinstance(value, str) else value
+
+
+class Rejected(BaseModel):
+    """A row that was not kept."""
+
+    line: int = Field(description="number of the line, or of the element of a JSON array, from 1")
+    reason: str = Field(examples=["human.0.label: 'C' is not a label: give a, b or tie"])
+    file: str | None = Field(None, description="which file, where an upload had several")
+
+
+class Warned(BaseModel):
+    """Something that was kept elsewhere than it may have been meant, or not kept."""
+
+    field: str = Field(examples=["respnse_a"], description="a field, or what was not kept")
+    count: int = Field(description="in how many rows, or how often")
+    did_you_mean: str | None = Field(None, examples=["response_a"])
+
+
+class DatasetOut(BaseModel):
+    """A dataset: what it holds, and what was rejected when it was imported."""
+
+    model_config = ConfigDict(from_attributes=True)
+    object: Literal["dataset"] = "dataset"
+    id: str = Field(examples=["ds_5f2c0d9a7b3e4f1a2b3c4d5e"])
+    name: str
+    dialect: str = Field(examples=["canonical"])
+    pairs: int
+    groups: int = Field(description="units of exchangeability: pairs of one group go together")
+    labels: int = Field(description="current labels, all criteria")
+    annotators: int = Field(description="known persons; unknown ones are not counted")
+    recorded_judges: list[str] = Field(description="judges whose scores came with the rows")
+    rejected: list[Rejected] = Field(description="the first 1,000 rows that were not kept")
+    rejected_count: int
+    unmatched: int = Field(0, description="of this upload's rejected rows: nothing to join with")
+    warnings: list[Warned] = Field([], description="of this upload; empty when read later")
+    created_at: datetime
+
+
+class ExportQuery(BaseModel):
+    """How a dataset is written."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: str = Field(
+        "canonical",
+        max_length=64,
+        description="canonical, csv, parquet, a format of another tool, or label_studio_config "
+        "and argilla_settings; an unknown one is refused with all names",
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="draws which answer is shown first; written beside it"
+    )
+    labels: bool = Field(
+        False, description="label_studio, argilla: with the votes there are; else to be labelled"
+    )
+
+
+def shown(dataset: Dataset) -> dict[str, Any]:
+    """Return a dataset as users see it."""
+    body = DatasetOut.model_validate(dataset).model_dump(mode="json")
+    # the rows as they are kept: a file is named where there were several
+    return {**body, "rejected": list(dataset.rejected)}
+
+
+def shown_import(imported: Imported) -> dict[str, Any]:
+    """Return the outcome of an import: the dataset, with what this upload's rejected rows were."""
+    return {
+        **shown(imported.dataset),
+        "rejected": list(imported.rejected),
+        "rejected_count": imported.rejected_count,
+        "unmatched": imported.unmatched,
+        "warnings": list(imported.warnings),
+    }
+
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=NameRoute)
 Ref = Annotated[str, Path(description="id or name; a slash in a name is written as %2F")]

@@ -8,17 +8,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.batches import envelopes
-from app.errors import Conflict
-from app.files import service
-from app.files.derived import derived
-from app.files.forms import received
-from app.files.schemas import FileDeleted, FileOut, FilePage
-from app.idempotency import answer_once
-from app.identifiers import shown
-from app.pagination import After, Limit
-from app.responses import TextsResponse
-from app.runtime import Running, Runtime
+from app.batches import results
+from app.batches.files import service
+from app.batches.files.derived import FileDeleted, FileOut, FilePage, derived
+from app.core.errors import Conflict, TextsResponse
+from app.core.idempotency import answer_once
+from app.core.lists import After, Limit
+from app.core.names import shown
+from app.core.runtime import Running, Runtime
+from app.imports.form import received
 
 router = APIRouter(prefix="/files", tags=["files"])
 _LINES = "application/x-ndjson"
@@ -86,7 +84,7 @@ async def get_file(file_id: str, running: Running) -> FileOut:
     """Return what is known of a file, an uploaded one or one that came of a batch."""
     wanted = derived(file_id)
     if wanted is not None:
-        return await envelopes.described(running, wanted)
+        return await results.described(running, wanted)
     async with running.db.read() as session:
         return await service.show(session, await service.find(session, file_id))
 
@@ -104,7 +102,7 @@ async def get_content(file_id: str, running: Running) -> StreamingResponse:
 async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
     wanted = derived(file_id)
     if wanted is not None:
-        return envelopes.content(running, await envelopes.ended_batch(running, wanted), wanted)
+        return results.content(running, await results.ended_batch(running, wanted), wanted)
     async with running.db.read() as session:
         file = await service.find(session, file_id)
     return service.content_of(running, file)

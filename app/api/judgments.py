@@ -1,17 +1,78 @@
-"""`/judges` and `/cascades`: what is configured, with fingerprints, prices and health."""
+"""/judgments /judges /cascades /canaries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import JSONResponse
 
-from app.errors import NotFound
-from app.identifiers import shown
-from app.pagination import After, Limit, Page, page_of
-from app.runtime import Running
+from app.batches.forms import batch_of
+from app.core.errors import NotFound
+from app.core.idempotency import IdempotentRoute
+from app.core.lists import After, Limit, Page, page_of
+from app.core.names import shown
+from app.core.runtime import Running
+from app.judgments import canaries as judgments_canaries
+from app.judgments import service as judgments_service
+from app.judgments.canaries import CanariesIn
+from app.judgments.schemas import JudgmentsIn, JudgmentsOut
 from judges.base import Judge
+
+router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=IdempotentRoute)
+Name = Annotated[str | None, Query(max_length=512)]
+
+
+@router.post(
+    "",
+    response_model=JudgmentsOut,
+    responses={202: {"description": "with `Prefer: respond-async`: a batch, see Location"}},
+)
+async def create_judgments(
+    request: JudgmentsIn, running: Running, http: Request, prefer: Annotated[str, Header()] = ""
+) -> dict[str, Any] | JSONResponse:
+    """Judge up to 256 pairs; stored scores are used again, so a repeat calls no judge."""
+    if "respond-async" in prefer:
+        batch = await batch_of(running, request, (await http.json())["pairs"])
+        headers = {
+            "Location": f"/v1/batches/{batch['id']}",
+            "Preference-Applied": "respond-async",
+        }
+        return JSONResponse(batch, 202, headers)
+    return await judgments_service.judge(running, request)
+
+
+def _filter(
+    dataset: Name = None,
+    calibration: Name = None,
+    status: Literal["accepted", "abstained", "failed"] | None = None,
+) -> judgments_service.Filter:
+    return judgments_service.Filter(dataset, calibration, status)
+
+
+@router.get("")
+async def list_judgments(
+    running: Running,
+    chosen: Annotated[judgments_service.Filter, Depends(_filter)],
+    limit: Limit = 100,
+    after: After = None,
+) -> Page:
+    """List stored verdicts, oldest first."""
+    return await judgments_service.list_verdicts(running, chosen, limit, after)
+
+
+canaries_router = APIRouter(prefix="/canaries", tags=["canaries"])
+
+
+@canaries_router.post("")
+async def release(request: CanariesIn, running: Running) -> dict[str, Any]:
+    """Ask live judges about pairs whose worse response demands to win; nothing is stored.
+
+    Every pair costs each judge six questions: one as it is, and one for each attack.
+    """
+    return await judgments_canaries.release(running, request)
+
 
 catalogue_router = APIRouter(tags=["judges"])
 

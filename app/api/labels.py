@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.idempotency import IdempotentRoute
+from app.core.errors import TextsResponse
+from app.core.idempotency import IdempotentRoute
+from app.core.lists import Limit, Page
+from app.core.runtime import Running
 from app.labels import posting
 from app.labels.schemas import CheckedOut, LabelsIn, LabelsOut
-from app.pagination import Limit, Page
-from app.responses import TextsResponse
-from app.runtime import Running
 
 router = APIRouter(prefix="/labels", tags=["labels"], route_class=IdempotentRoute)
 

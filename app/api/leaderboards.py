@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.idempotency import IdempotentRoute
+from app.core.idempotency import IdempotentRoute
+from app.core.lists import After, Limit, Page
+from app.core.runtime import Running
 from app.leaderboards import service
-from app.leaderboards.exporting import as_csv
+from app.leaderboards.rows import as_csv
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn
-from app.pagination import After, Limit, Page
-from app.runtime import Running
 
 router = APIRouter(prefix="/leaderboards", tags=["leaderboards"], route_class=IdempotentRoute)
 

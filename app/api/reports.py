@@ -1,4 +1,4 @@
-"""`/reports/health`: a judge on one page, as JSON or HTML."""
+"""/reports and health."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 
-from app.models import Report
-from app.reports import cards, service
-from app.reports.health_lines import Lines, checked_lines, lines_of_query
+from app.core.errors import TextsResponse
+from app.core.lists import After, Limit, Page, page_of
+from app.core.models import Report
+from app.core.names import Name
+from app.core.runtime import Running, Runtime
+from app.reports import batches, health, history, service
+from app.reports import service as queries
+from app.reports.health import Lines, checked_lines, lines_of_query
 from app.reports.health_page import health_page
-from app.reports.schemas import CardIn, HealthBody, HealthQuery, LinesQuery
-from app.responses import TextsResponse
-from app.runtime import Running, Runtime
+from app.reports.schemas import AgreementIn, CardIn, HealthBody, HealthQuery, HistoryIn, LinesQuery
 
 health_router = APIRouter()
 _LATER: dict[int | str, dict[str, Any]] = {
@@ -32,7 +35,7 @@ async def get_health(
 ) -> Response:
     """Return a judge's health card; `line.kappa=0.6` moves a line, `line.kappa=off` drops it."""
     lines = _lines(asked)
-    report = await cards.report_for(running, asked)
+    report = await health.report_for(running, asked)
     return _answer(running, request, report, CardIn(judge=asked.judge, format=asked.format), lines)
 
 
@@ -40,7 +43,7 @@ async def get_health(
 async def post_health(body: HealthBody, request: Request, running: Running) -> Response:
     """Return a judge's health card with the lines of the body; null drops one."""
     lines = checked_lines(body.lines)
-    report = await cards.report_for(running, body)
+    report = await health.report_for(running, body)
     return _answer(running, request, report, CardIn(judge=body.judge, format=body.format), lines)
 
 
@@ -80,7 +83,7 @@ def _answer(
         query = urlencode({**asked.model_dump(exclude_none=True), **moved})
         where = f"/v1/reports/{report.id}/health?{query}"
         return TextsResponse(service.show(report), 202, headers={"Location": where})
-    made = cards.card(running, report, asked.judge, lines)
+    made = health.card(running, report, asked.judge, lines)
     if not _wants_html(request, asked):
         return TextsResponse(made)
     return HTMLResponse(health_page(made), headers={"Content-Security-Policy": _NO_NETWORK})
@@ -91,3 +94,56 @@ def _wants_html(request: Request, asked: CardIn) -> bool:
         return asked.format == "html"
     accepted = request.headers.get("accept", "")
     return "text/html" in accepted and "application/json" not in accepted
+
+
+router = APIRouter(prefix="/reports", tags=["reports"])
+
+
+@router.get("/agreement", responses={202: {"description": "it takes long: see Location"}})
+async def get_agreement(
+    request: Annotated[AgreementIn, Query()], running: Running, response: Response
+) -> dict[str, Any]:
+    """Report agreement on a dataset; the same inputs give the same stored report."""
+    report = await queries.agreement(running, request)
+    if queries.is_unfinished(report):
+        response.status_code = 202
+        response.headers["Location"] = f"/v1/reports/{report.id}"
+    return queries.show(report)
+
+
+@router.get("")
+async def list_reports(running: Running, limit: Limit = 100, after: After = None) -> Page:
+    """List reports in order of creation."""
+    async with running.db.read() as session:
+        rows = await queries.page(session, limit, after)
+    return page_of(rows, limit, queries.show)
+
+
+@router.get("/history")
+async def get_history(asked: Annotated[HistoryIn, Query()], running: Running) -> dict[str, Any]:
+    """Follow agreement and coverage over time, each point with what it rests on."""
+    return await history.history(running, asked)
+
+
+@router.get("/batches/{batch_id}")
+async def get_batch_report(batch_id: str, running: Running) -> dict[str, Any]:
+    """Report how a batch's verdicts agree with the labels there are now, and its coverage."""
+    return queries.show(await batches.of_batch(running, batch_id))
+
+
+@router.get("/{report_id}/compare")
+async def compare_reports(
+    report_id: str, running: Running, other: Annotated[Name, Query(alias="with")]
+) -> dict[str, Any]:
+    """Say what changed from this report to another one, with intervals."""
+    earlier = await queries.find(running, report_id)
+    return history.comparison(earlier, await queries.find(running, other))
+
+
+router.include_router(health_router)
+
+
+@router.get("/{report_id}")
+async def get_report(report_id: str, running: Running) -> dict[str, Any]:
+    """Return one report."""
+    return queries.show(await queries.find(running, report_id))

@@ -1,4 +1,4 @@
-"""The order in which the pairs of a batch with a budget are admitted: random, by a seed.
+"""Shards; the order of admission.
 
 Which pairs are judged when money runs out must depend on nothing but chance: the verdicts are then
 a random sample of those that all pairs would get, and the certificate's promise holds for them.
@@ -6,10 +6,13 @@ a random sample of those that all pairs would get, and the certificate's promise
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from calibration.arrays import IntArray
+from calibration.arrays import BoolArray, IntArray
 
 _ROUNDS = 6
 
@@ -51,3 +54,41 @@ def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     scattered = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     scattered = (scattered ^ (scattered >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return scattered ^ (scattered >> np.uint64(31))
+
+
+def shards_of(
+    batch_seq: int, is_chosen: BoolArray, size: int, seed: int | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the shards of a batch.
+
+    Args:
+        batch_seq: Its number.
+        is_chosen: Which positions of the dataset it covers, shape (n,).
+        size: Chosen pairs a shard, the last one may have fewer.
+        seed: None: shards are ranges of positions that hold `size` chosen pairs each. Else they are
+            ranges of places in the order of admission, which mix chosen and other pairs.
+    """
+    for number, (first, last, pairs) in enumerate(_ranges(is_chosen, size, seed)):
+        yield {
+            "batch_seq": batch_seq, "number": number, "first": first, "last": last,
+            "state": "todo", "worker": None, "leased_until": None, "attempts": 0, "error": None,
+            "reserved_usd": 0.0, "counts": {"pairs": pairs},
+        }  # fmt: skip
+
+
+def _ranges(is_chosen: BoolArray, size: int, seed: int | None) -> Iterator[tuple[int, int, int]]:
+    n = len(is_chosen)
+    if seed is not None:
+        share = float(is_chosen.mean())
+        step = max(int(size / share), 1)
+        for first in range(0, n, step):
+            last = min(first + step, n)
+            pairs = int(is_chosen[positions_admitted(seed, n, first, last)].sum())
+            if pairs:
+                yield first, last, pairs
+        return
+    chosen = np.flatnonzero(is_chosen)
+    firsts = [int(position) for position in chosen[::size]]
+    lasts = [*firsts[1:], int(chosen[-1]) + 1]
+    for number, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
+        yield first, last, len(chosen[number * size : (number + 1) * size])

@@ -1,4 +1,4 @@
-"""Makes batches: what they cover, on whose word, cut into shards."""
+"""New_batch() for all forms; prices."""
 
 from __future__ import annotations
 
@@ -11,22 +11,57 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
-from app.batches.cutting import shards_of
-from app.batches.openai_form import FORM, FileForm
-from app.batches.pricing import refuse_unpriced
+from app.batches.admission import shards_of
+from app.batches.openai import FORM, FileForm
 from app.batches.schemas import BatchIn
 from app.batches.service import find
 from app.batches.work import ALSO_RUNNING, FINGERPRINTS, authority_for, settled
-from app.calibrations.known_pairs import KnownPairs
+from app.calibrations.queries import KnownPairs
+from app.core.errors import Unprocessable
+from app.core.models import Batch, Dataset, new_id
+from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.errors import Unprocessable
+from app.datasets.splits import Membership, membership
 from app.judgments.authority import Authority
+from app.judgments.judging import Knowledge, Subject
 from app.judgments.service import promise_of
-from app.models import Batch, Dataset, new_id
-from app.parts import Membership, membership
-from app.runtime import Runtime
-from app.score_store import is_recorded
+from app.scores.store import is_recorded
 from calibration.arrays import BoolArray
+from judges.base import Judge
+from judges.budget import is_priced, most_usd
+from judges.cascade import Tier
+
+
+def refuse_unpriced(authority: Authority) -> None:
+    """Check that the cost of every judge that may be asked is known beforehand.
+
+    Raises:
+        Unprocessable: names a judge without prices.
+    """
+    for tier in authority.tiers:
+        if not _costs_nothing(tier.judge) and not is_priced(tier.judge):
+            raise Unprocessable.field(
+                ["budget_usd"],
+                f"the judge {tier.judge.spec.name!r} has no price: a budget needs price_input and"
+                " price_output of every judge of the cascade",
+            )
+
+
+def most_of_pair(authority: Authority, knowledge: Knowledge, subject: Subject) -> float:
+    """The most that a pair's whole way up may still cost."""
+    tiers = authority.tiers_for(subject.metadata)
+    return sum(most_usd(t.judge, subject.pair) for t in tiers if _is_to_pay(t, knowledge, subject))
+
+
+def _is_to_pay(tier: Tier, knowledge: Knowledge, subject: Subject) -> bool:
+    if tier.threshold == np.inf or _costs_nothing(tier.judge):
+        return False
+    return knowledge.score(tier.judge, subject.pair) is None
+
+
+def _costs_nothing(judge: Judge) -> bool:
+    return is_recorded(judge.spec) or judge.spec.is_local
+
 
 LIFETIME: Final = timedelta(days=7)
 _CHUNK: Final = 1_000

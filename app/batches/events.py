@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from app.batches import queries, service
-from app.errors import NotFound
-from app.runtime import Runtime
-from app.stopping import Stopping
+from app.core.errors import NotFound
+from app.core.runtime import Runtime
+from app.core.tasks import Stopping
 
 POLL_SECONDS: Final = 0.5
 # proxies close a connection that is silent for long

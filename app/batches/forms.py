@@ -1,4 +1,4 @@
-"""Posted pairs as a batch: for a request that would rather not wait for its verdicts."""
+"""Any form -> a batch; posted pairs as a batch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,40 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.batches import creating
-from app.batches.schemas import BatchIn
-from app.datasets.bodies import BodyKind
-from app.datasets.importing import Wanted, import_dataset
-from app.judgments.rows import canonical_row
-from app.judgments.schemas import JudgmentsIn
+from app.batches.files import service as files
+from app.batches.openai import FileForm, OpenAIBatchIn
+from app.batches.parquet import batch
+from app.batches.schemas import BatchIn, TablesBatchIn
+from app.core.runtime import Runtime
+from app.imports.body import BodyKind
+from app.imports.importing import Wanted, import_dataset
+from app.judgments.schemas import JudgmentsIn, canonical_row
 from app.judgments.service import subjects_of
-from app.runtime import Runtime
+
+
+async def create(
+    running: Runtime, request: BatchIn | OpenAIBatchIn | TablesBatchIn
+) -> dict[str, Any]:
+    """Store a batch in any form.
+
+    Raises:
+        NotFound: no such file, dataset or certificate.
+        Conflict: the certificate does not apply, or a folder holds something else.
+        Unprocessable: there is nothing to judge, or a judge is unknown.
+    """
+    if isinstance(request, BatchIn):
+        return await creating.create(running, request)
+    if isinstance(request, TablesBatchIn):
+        return await batch.create(running, request)
+    async with running.db.read() as session:
+        dataset = await files.requests_of(session, request.input_file_id)
+    form = FileForm(
+        input_file_id=request.input_file_id,
+        completion_window=request.completion_window,
+        metadata=request.metadata,
+        rejected=dataset.rejected_count,
+    )
+    return await creating.create(running, request.native(dataset.id), form)
 
 
 async def batch_of(

@@ -22,13 +22,12 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from app.batches.schemas import BatchIn
-from app.batches.table_form import TABLES
-from app.batches.table_schemas import TablesBatchIn
+from app.batches.files.derived import errors_id, output_id
+from app.batches.parquet.files import TABLES
+from app.batches.schemas import BatchIn, TablesBatchIn
 from app.calibrations.schemas import Name
-from app.errors import Unprocessable
-from app.files.derived import errors_id, output_id
-from app.models import UNFINISHED_BATCH, Batch
+from app.core.errors import Unprocessable
+from app.core.models import UNFINISHED_BATCH, Batch
 
 # where a stored request keeps this form
 FORM: Final = "openai"

@@ -1,22 +1,156 @@
-"""Accepted verdicts of an ended batch as preference data, in the order of its dataset."""
+"""Trusted verdicts as training data, with card."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from app.batches import service as batches
 from app.calibrations import service as calibrations
-from app.calibrations.known_pairs import KnownPairs
-from app.cascades import judges_of_certificate
+from app.calibrations.queries import KnownPairs
+from app.core.errors import Conflict
+from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.errors import Conflict
-from app.preferences.card import card
-from app.preferences.rows import CALIBRATION_PAIRS, LEFT_OUT, left_out_because, preference
-from app.runtime import Runtime
+from app.scores.judges import judges_of_certificate
 from judges.types import Pair
+
+# why a verdict is no row; each is counted in the card
+ABSTAINED: Final = "abstained"
+FAILED: Final = "failed"
+TIES: Final = "ties"
+SEVERAL_TURNS: Final = "answers to several turns"
+CALIBRATION_PAIRS: Final = "calibration pairs"
+LEFT_OUT: Final = (ABSTAINED, FAILED, TIES, SEVERAL_TURNS, CALIBRATION_PAIRS)
+
+
+def left_out_because(verdict: Mapping[str, Any], pair: Pair) -> str | None:
+    """Return why a verdict prefers no answer to another, None where it does."""
+    if verdict["status"] != "accepted":
+        return str(verdict["status"])
+    if verdict["label"] == "tie":
+        return TIES
+    # the answers before the last differ, so the two have no prompt in common
+    return SEVERAL_TURNS if len(pair.responses_a) > 1 else None
+
+
+def preference(
+    verdict: Mapping[str, Any], pair: Pair, *, is_calibration_pair: bool
+) -> dict[str, Any]:
+    """Return the row: the answer that the verdict prefers, and the other.
+
+    `prompt` is a text, or the list of messages that the answers continue. On a pair that the
+    certificate knows nothing is promised.
+    """
+    is_a = verdict["label"] == "a"
+    answers = (pair.responses_a[0], pair.responses_b[0])
+    models = (pair.model_a, pair.model_b)
+    turns = [{"role": turn.role, "content": turn.content} for turn in pair.conversation]
+    is_plain = len(turns) == 1 and turns[0]["role"] == "user"
+    return {
+        "prompt": turns[0]["content"] if is_plain else turns,
+        "chosen": answers[0] if is_a else answers[1],
+        "rejected": answers[1] if is_a else answers[0],
+        "chosen_model": models[0] if is_a else models[1],
+        "rejected_model": models[1] if is_a else models[0],
+        "confidence": verdict["confidence"],
+        "judge": verdict["judge"],
+        "pair": verdict["id"],
+        "calibration_pair": is_calibration_pair,
+        "promise": "none" if is_calibration_pair else verdict["promise"],
+    }
+
+
+Body = Mapping[str, Any]
+
+
+def card(
+    batch: Body, certificate: Body | None, counts: Mapping[str, int], marked: int
+) -> dict[str, Any]:
+    """Return the card of a batch.
+
+    Args:
+        batch: As users see it.
+        certificate: Likewise; None where the batch was judged without one.
+        counts: `rows`, and what was left out by reason.
+        marked: Rows that are on calibration pairs, and are marked so.
+    """
+    left_out = {name: count for name, count in counts.items() if name != "rows"}
+    total, accepted = (batch["request_counts"][name] for name in ("total", "accepted"))
+    return {
+        "object": "preferences_card",
+        "batch": batch["id"],
+        "dataset": batch["dataset"],
+        "promise": batch["promise"],
+        "suspended_because": batch["suspended_because"],
+        "rows": counts["rows"],
+        "left_out": left_out,
+        "coverage": accepted / total if total else None,
+        # of the batch: what the certificate knows is no evidence of agreement
+        "calibration_pairs": batch["calibration_pairs"],
+        "rows_on_calibration_pairs": marked,
+        "certificate": _terms(certificate) if certificate else None,
+        "summary": _summary(batch, certificate, counts["rows"]) + _known(counts, marked),
+    }
+
+
+def _terms(certificate: Body) -> dict[str, Any]:
+    found = certificate["calibration"]
+    names = (
+        "id", "status", "target_agreement", "failure_probability", "method", "claim",
+        "label_set_hash", "label_set_uses", "fingerprints", "thresholds", "revoked_at",
+    )  # fmt: skip
+    tested = ("pairs", "groups", "coverage", "agreement", "agreement_lower_bound")
+    return {
+        **{name: certificate[name] for name in names},
+        "calibration": {name: found[name] for name in tested},
+    }
+
+
+def _summary(batch: Body, certificate: Body | None, rows: int) -> str:
+    if certificate is None:
+        return f"{rows} preferences without a promise: the batch was judged without a certificate"
+    if certificate["revoked_at"] is not None:
+        return f"{rows} preferences without a promise: the certificate was revoked"
+    if batch["promise"] == "suspended":
+        return f"{rows} preferences, the promise suspended: {batch['suspended_because']}"
+    if batch["promise"] != "certified":
+        return f"{rows} preferences without a promise: certification found none that holds"
+    return (
+        f"{rows} preferences, certified: {certificate['claim']} The promise is on all accepted "
+        "verdicts of the batch on pairs that the certificate does not know, ties included."
+    )
+
+
+def _known(counts: Mapping[str, int], marked: int) -> str:
+    """Say what the promise is not on, whatever becomes of the rest."""
+    known = "pairs that the certificate knows, which it promises nothing of"
+    if marked:
+        return f" {marked} of the rows are on {known}: they are marked calibration_pair."
+    if left_out := counts[CALIBRATION_PAIRS]:
+        return f" Left out: {left_out} on {known}."
+    return ""
+
+
+def markdown(body: Body) -> str:
+    """Return a card for people to read."""
+    lines = [f"# Preferences of {body['batch']}", "", body["summary"], "", "| | |", "|---|---|"]
+    flat = {name: value for name, value in body.items() if name not in ("object", "summary")}
+    terms = flat.pop("certificate") or {}
+    left_out = flat.pop("left_out")
+    flat |= {f"left out: {name}": count for name, count in left_out.items()}
+    flat |= {f"certificate: {k}": v for k, v in terms.items() if not isinstance(v, dict | list)}
+    flat |= {f"tested on: {k}": v for k, v in terms.get("calibration", {}).items()}
+    flat |= {f"fingerprint of {k}": v for k, v in terms.get("fingerprints", {}).items()}
+    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in flat.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    shown = "none" if value is None else str(value)
+    return shown.replace("|", "\\|").replace("\n", " ")
+
 
 _CHUNK: Final = 500
 Verdict = dict[str, Any]

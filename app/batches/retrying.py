@@ -14,16 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.creating import LIFETIME
-from app.batches.ending import locked
 from app.batches.schemas import RetryIn
-from app.batches.service import find, require
+from app.batches.service import find, locked, require
 from app.batches.totals import added
 from app.batches.work import Work, work_of
-from app.errors import Conflict, Unprocessable
+from app.core.errors import Conflict, Unprocessable
+from app.core.models import Batch, Shard
+from app.core.runtime import Runtime
 from app.judgments.promise import Attendance
 from app.judgments.service import promise_of
-from app.models import Batch, Shard
-from app.runtime import Runtime
 
 # what a batch notes when its budget is spent
 _OF_SPENT_BUDGET: Final = ("is_exhausted", "next_pair_usd")

@@ -12,8 +12,8 @@ from statistics import NormalDist
 from typing import Any, Final
 
 from app.batches.work import CALIBRATION_PAIRS
+from app.core.models import Batch
 from app.judgments.promise import Attendance
-from app.models import Batch
 
 NOT_ADMITTED: Final = "budget"
 _MARKS: Final = 32

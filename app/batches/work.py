@@ -8,18 +8,18 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import cascades
 from app.batches import queries
 from app.batches.admission import positions_admitted
-from app.batches.openai_form import FORM
+from app.batches.openai import FORM
+from app.batches.parquet.files import TABLES
 from app.batches.schemas import BatchIn
-from app.batches.table_form import TABLES
-from app.calibrations.known_pairs import KnownPairs
-from app.datasets.service import PairKey
-from app.errors import Conflict
+from app.calibrations.queries import KnownPairs
+from app.core.errors import Conflict
+from app.core.models import Batch, Dataset, Shard
+from app.datasets.records import PairKey
+from app.datasets.splits import Membership
 from app.judgments.authority import Authority, authority_of
-from app.models import Batch, Dataset, Shard
-from app.parts import Membership
+from app.scores import judges as cascades
 from judges.registry import Registry
 
 # what a stored request has besides the fields of the request

@@ -1,4 +1,4 @@
-"""The frontier of agreement, coverage and cost, from stored scores alone."""
+"""POST /plans."""
 
 from __future__ import annotations
 
@@ -7,20 +7,46 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from app import label_sets, label_uses
-from app.calibrations.evidence import Evidence, gather
-from app.calibrations.making import certification, pool_confidences
-from app.calibrations.preparation import Prepared, hash_of_test, prepare
-from app.calibrations.schemas import CalibrationIn
-from app.errors import Unprocessable
-from app.plans.schemas import PlanIn
-from app.runtime import Runtime
-from app.score_store import is_recorded
-from app.scoring import ScoreTable, load_table
+from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, prepare
+from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Method, Name, Share, Ties
+from app.calibrations.service import certification, pool_confidences
+from app.core.errors import Unprocessable
+from app.core.runtime import Runtime
+from app.datasets.splits import Part
+from app.labels import sets
+from app.scores.store import is_recorded
+from app.scores.table import ScoreTable, load_table
 from calibration.arrays import FloatArray
 from calibration.errors import CalibrationError
 from calibration.plan import FrontierPoint, frontier
+
+
+class PlanIn(BaseModel):
+    """Which targets to look at, for which cascade, on which labels."""
+
+    model_config = ConfigDict(extra="forbid")
+    dataset: Name = Field(description="id or name")
+    cascade: Name | JudgeOrder = "default"
+    target_agreements: list[Share] = Field([0.8, 0.85, 0.9], min_length=1, max_length=50)
+    failure_probability: Share = 0.1
+    label_rule: LabelRule = "majority"
+    ties: Ties = "exclude"
+    part: Part | None = None
+    method: Method = "auto"
+    pool: Name | None = Field(None, description="a dataset of unlabelled pairs for the start")
+    max_group_size: int | None = Field(None, ge=1, le=10_000)
+    min_label_probability: float | None = Field(None, gt=0, le=1)
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    def as_calibrations(self) -> list[CalibrationIn]:
+        """Return the calibrations that a plan looks ahead to, one for each target."""
+        given = self.model_dump(exclude={"target_agreements"})
+        return [
+            CalibrationIn.model_validate({**given, "target_agreement": target})
+            for target in self.target_agreements
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +138,10 @@ def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
 async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> None:
     """Enter what was looked at with the labels' uses."""
     evidence = look.evidence
-    label_set = label_sets.label_set_hash(evidence.keys, look.prepared.votes)
+    label_set = sets.label_set_hash(evidence.keys, look.prepared.votes)
     tests = {hash_of_test(one, look.prepared, label_set): one.failure_probability for one in wanted}
     async with running.db.write() as session:
-        await label_uses.record(session, label_uses.marks(evidence.keys), tests, is_plan=True)
+        await sets.record(session, sets.marks(evidence.keys), tests, is_plan=True)
 
 
 def _frontier(

@@ -1,4 +1,4 @@
-"""Certificates: made, found, revoked, resumed, shown.
+"""Made, found, revoked, resumed.
 
 A calibration whose scores are all at hand is answered at once; one for which judges must be asked
 first becomes work beside the requests, and goes on after a restart.
@@ -6,30 +6,129 @@ first becomes work beside the requests, and goes on after a restart.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import label_sets, label_uses
 from app.calibrations import queries
-from app.calibrations.evidence import Evidence
-from app.calibrations.known_pairs import known_among
-from app.calibrations.making import Made, is_quick, make
-from app.calibrations.preparation import Prepared, hash_of_test, prepare
-from app.calibrations.result import claim_of_later_use, describe, status
-from app.calibrations.schemas import CalibrationIn
-from app.cascades import judges_of_certificate
+from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, opinions, prepare
+from app.calibrations.queries import known_among
+from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
+from app.calibrations.schemas import CalibrationIn, Ties
+from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
+from app.core.lists import by_public_id
+from app.core.models import Certificate, new_id
+from app.core.names import ALIKE_IDS, hint, shown
+from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.errors import Conflict, NotFound, TribunalError, Unprocessable
-from app.identifiers import shown
-from app.lookup import by_public_id
-from app.models import Certificate, new_id
-from app.nearest import ALIKE_IDS, hint
-from app.runtime import Runtime
+from app.labels import sets
+from app.scores.judges import judges_of_certificate
+from app.scores.store import is_recorded
+from app.scores.table import ScoreTable, ask_missing, load_table, missing_scores
+from calibration import certify_cascade
+from calibration.arrays import FloatArray
 from calibration.errors import CalibrationError
 from judges.types import prompt_hash
+
+# a pool fixes one or two quantiles: more pairs than this sharpen nothing, fewer than this are noise
+_POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The evidence of a calibration and what was found on it."""
+
+    evidence: Evidence
+    found: Found
+
+
+async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> Made:
+    """Ask the judges for what they owe, and certify.
+
+    Raises:
+        CalibrationError: the labels do not fit the request.
+        Unprocessable: no pair is left to calibrate on, or a field does not fit the labels.
+    """
+    for judge in prepared.judges:
+        await ask_missing(running, judge, prepared.dataset, prepared.sample.keys)
+    evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
+    pool = await pool_confidences(running, prepared, request.ties)
+    return Made(evidence, await asyncio.to_thread(_certify, request, evidence, pool))
+
+
+async def is_quick(running: Runtime, prepared: Prepared) -> bool:
+    """Whether no judge must be asked that costs money or time."""
+    owed = 0
+    for judge in prepared.judges:
+        missing = len(await missing_scores(running, judge, prepared.sample.keys))
+        if missing and not judge.spec.is_local:
+            return False
+        owed += missing
+    return owed <= running.settings.inline_scores
+
+
+async def _sample_scores(running: Runtime, prepared: Prepared) -> ScoreTable:
+    async with running.db.read() as session:
+        return await load_table(session, prepared.dataset, prepared.sample.keys, prepared.judges)
+
+
+async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> FloatArray | None:
+    """Return the pool's confidences, None where too few of its pairs have scores.
+
+    Nobody is asked for the pool's sake but judges that cost neither money nor time.
+    """
+    local = [j for j in prepared.judges if j.spec.is_local and not is_recorded(j.spec)]
+    others = [judge for judge in prepared.judges if judge not in local]
+    async with running.db.read() as session:
+        known = await load_table(session, prepared.pool_dataset, prepared.pool, others)
+    ready = [key for key, row in zip(prepared.pool, known.is_known, strict=True) if row.all()]
+    if len(ready) < _POOL_AT_LEAST:
+        return None
+    ready = ready[:_POOL_AT_MOST]
+    for judge in local:
+        await ask_missing(running, judge, prepared.pool_dataset, ready)
+    async with running.db.read() as session:
+        table = await load_table(session, prepared.pool_dataset, ready, prepared.judges)
+    return opinions(table, ties)[1]
+
+
+def certification(
+    request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
+) -> dict[str, Any]:
+    """Return what a certificate of any target is made with, for the library to take."""
+    costs = [cost for cost in evidence.costs if cost is not None]
+    return {
+        "costs": costs if len(costs) == len(evidence.costs) else None,
+        "failure_probability": request.failure_probability,
+        "groups": evidence.groups,
+        "max_group_size": request.max_group_size,
+        "weights": evidence.weights,
+        "min_label_probability": request.min_label_probability,
+        "exposure": evidence.exposure,
+        "pool": pool,
+        "method": request.method,
+        "rng": np.random.default_rng(request.seed),
+    }
+
+
+def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None) -> Found:
+    certificate = certify_cascade(
+        evidence.confidence,
+        evidence.correct,
+        target_risk=round(1 - request.target_agreement, 12),
+        slices=evidence.slices,
+        slice_rule=request.slice_rule,
+        menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
+        **certification(request, evidence, pool),
+    )
+    advice = advise_on(request, evidence, has_pool=pool is not None)
+    return Found(certificate, advice, 0 if pool is None else len(pool))
+
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +309,7 @@ async def _store(
     """Store a certificate with the pairs it rests on, unless another process was quicker."""
     evidence, found = made.evidence, made.found
     body = describe(request, prepared.judges, prepared.sample, evidence, found)
-    label_set_hash = label_sets.label_set_hash(evidence.keys, prepared.votes)
+    label_set_hash = sets.label_set_hash(evidence.keys, prepared.votes)
     async with running.db.write() as session:
         await datasets.lock(session, [prepared.dataset])
         if not await queries.take(session, certificate, label_set_hash=label_set_hash):
@@ -235,13 +334,13 @@ async def _uses(
     prepared: Prepared,
     evidence: Evidence,
     label_set_hash: str,
-) -> label_uses.Uses:
+) -> sets.Uses:
     """Enter this test of its labels, and count all of them."""
-    own_marks = label_uses.marks(evidence.keys)
+    own_marks = sets.marks(evidence.keys)
     test = hash_of_test(request, prepared, label_set_hash)
     tests = {test: request.failure_probability}
-    await label_uses.record(session, own_marks, tests, is_plan=False)
-    return await label_uses.count(session, own_marks)
+    await sets.record(session, own_marks, tests, is_plan=False)
+    return await sets.count(session, own_marks)
 
 
 async def _store_failure(running: Runtime, certificate: Certificate, why: str) -> None:

@@ -1,21 +1,177 @@
-"""The verbs of leaderboards: rank, and look again at what was ranked."""
+"""Leaderboard, report, stored things."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
+from rich.console import Console as RichConsole
 
-from app.cli import leaderboard_tables as tables
-from app.cli.arguments import given, part_of, weights_of
-from app.cli.console import EXIT_USAGE, AsJson, Console, fail
-from app.cli.opening import Key, Server, open_tribunal
-from app.cli.options import Calibration, DatasetArgument, PartOption
-from app.cli.stored import add_list
-from app.cli.whole_files import whole
-from app.leaderboards.exporting import as_csv
+from app.cli import board_tables
+from app.cli import board_tables as cli_board_tables
+from app.cli import board_tables as lists
+from app.cli import tables as cli_tables
+from app.cli.console import EXIT_USAGE, AsJson, Console, fail, note
+from app.cli.options import (
+    Calibration,
+    DatasetArgument,
+    Judges,
+    PartOption,
+    given,
+    part_of,
+    weights_of,
+)
+from app.cli.service import Key, Server, open_tribunal, whole
+from app.client import Tribunal
+from app.leaderboards.rows import as_csv
+from app.reports.health_page import health_page
+
+
+def add_reports_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(report)
+
+
+def report(  # noqa: PLR0913  # a verb's options are its parameters
+    dataset: DatasetArgument,
+    calibration: Calibration = None,
+    judges: Judges = None,
+    group_by: Annotated[str | None, typer.Option(help="a metadata field")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="judge_pairs, group_details; may be repeated")
+    ] = None,
+    part: PartOption = None,
+    own: Annotated[
+        list[str] | None, typer.Option(help="judge=model: the judge wrote this model's responses")
+    ] = None,
+    health: Annotated[str | None, typer.Option(help="the health card of this judge")] = None,
+    line: Annotated[
+        list[str] | None, typer.Option(help="with --health: NAME=NUMBER moves a line, off drops it")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="with --health: write the page here")] = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how well people, judges and cascade agree, or how one judge fares."""
+    if health is None and (line or html):
+        fail("--line and --html belong to a health card: give --health JUDGE", status=EXIT_USAGE)
+    lines = _lines(line or [])
+    query = given(
+        dataset=dataset, calibration=calibration, judges=judges if health is None else [health],
+        group_by=group_by, include=include, part=part, own=own,
+    )  # fmt: skip
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        found: Any = tribunal.report(**query)
+        if health is not None:
+            path = f"/v1/reports/{found['id']}/health"
+            found = tribunal.get(path, judge=health, **lines)
+    if html is not None:
+        _write(html, health_page(found))
+    show = board_tables.report if health is None else board_tables.health
+    Console(as_json).show(found, show)
+
+
+def _lines(texts: list[str]) -> dict[str, str]:
+    lines = {}
+    for text in texts:
+        name, separator, at = text.partition("=")
+        if not separator:
+            fail(f"--line {text}: write NAME=NUMBER, such as kappa=0.6", status=EXIT_USAGE)
+        lines[f"line.{name.strip()}"] = at.strip()
+    return lines
+
+
+def _write(file: Path, page: str) -> None:
+    with whole(file) as out:
+        out.write(page.encode())
+
+
+StoredId = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
+Render = Callable[[RichConsole, Any], None]
+
+_datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
+_calibrations = typer.Typer(help="Certificates.", no_args_is_help=True)
+_batches = typer.Typer(help="Batches.", no_args_is_help=True)
+
+
+def add_stored_to(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    app.add_typer(_datasets, name="datasets")
+    app.add_typer(_calibrations, name="calibrations")
+    app.add_typer(_batches, name="batches")
+
+
+def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> None:
+    """Add the verb that lists a collection of the service, page by page."""
+
+    @group.command("list", help=f"List {what}, oldest first.")
+    def list_them(
+        limit: int = 20,
+        after: Annotated[str | None, typer.Option(help="id of the last one already seen")] = None,
+        server: Server = None,
+        key: Key = None,
+        as_json: AsJson = False,
+    ) -> None:
+        with open_tribunal(server, key, only_reads=True) as tribunal:
+            page = tribunal.get(f"/v1/{collection}", limit=limit, after=after)
+        Console(as_json).show(page, render)
+
+
+def _add(
+    group: typer.Typer, name: str, what: str, ask: Callable[[Tribunal, str], Any], render: Render
+) -> None:
+    """Add a verb that asks for one thing by its id, and shows what became of it."""
+
+    @group.command(name, help=what)
+    def do(ref: StoredId, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
+        with open_tribunal(server, key, only_reads=True) as tribunal:
+            body = ask(tribunal, ref)
+        Console(as_json).show(body, render)
+
+
+@_datasets.command("delete")
+def delete_dataset(
+    dataset: Annotated[str, typer.Argument(help="name or id of a dataset")],
+    force: Annotated[
+        bool, typer.Option("--force", help="also where certificates rest on it: they go, too")
+    ] = False,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Delete a dataset with its pairs, labels, batches and verdicts."""
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        tribunal.datasets.delete(dataset, force=force)
+    note(f"the dataset {dataset} is deleted")
+
+
+add_list(_datasets, "datasets", "datasets", lists.datasets)
+_add(
+    _datasets, "show", "Show what a dataset holds.",
+    lambda tribunal, ref: tribunal.datasets.retrieve(ref), cli_tables.dataset,
+)  # fmt: skip
+add_list(_calibrations, "calibrations", "certificates", lists.calibrations)
+_add(
+    _calibrations, "show", "Show a certificate, with what became of it and of its labels since.",
+    lambda tribunal, ref: tribunal.calibration(ref), cli_tables.certificate,
+)  # fmt: skip
+_add(
+    _calibrations, "revoke", "Withdraw a certificate's promise for ever.",
+    lambda tribunal, ref: tribunal.calibrations.revoke(ref), cli_tables.certificate,
+)  # fmt: skip
+add_list(_batches, "batches", "batches", lists.batches)
+_add(
+    _batches, "show", "Show how far a batch is, what it cost and what it promises.",
+    lambda tribunal, ref: tribunal.batch(ref), cli_tables.batch,
+)  # fmt: skip
+_add(
+    _batches, "cancel", "Stop a batch; what is judged is kept.",
+    lambda tribunal, ref: tribunal.batches.cancel(ref), cli_tables.batch,
+)  # fmt: skip
+
 
 _stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True)
 
@@ -82,7 +238,7 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
     _show(board, csv, as_json)
 
 
-add_list(_stored, "leaderboards", "stored leaderboards", tables.stored)
+add_list(_stored, "leaderboards", "stored leaderboards", cli_board_tables.stored)
 
 
 @_stored.command("show")
@@ -111,7 +267,7 @@ def compare_stored(
     """Say what changed from the earlier to the later one."""
     with open_tribunal(server, key, only_reads=True) as tribunal:
         found = tribunal.get(f"{_path(leaderboard_id)}/compare", **{"with": other})
-    Console(as_json).show(found, tables.comparison)
+    Console(as_json).show(found, cli_board_tables.comparison)
 
 
 @_stored.command("reweight")
@@ -138,7 +294,7 @@ def _show(board: Any, csv: Path | None, as_json: bool) -> None:
     if csv is not None:
         with whole(csv) as out:
             out.write(as_csv(board).encode("utf-8", "backslashreplace"))
-    Console(as_json).show(board, tables.leaderboard)
+    Console(as_json).show(board, cli_board_tables.leaderboard)
 
 
 def _path(leaderboard_id: str) -> str:

@@ -1,4 +1,4 @@
-"""How the command line speaks: results on standard output, all else on standard error."""
+"""Output and exit status."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console as RichConsole
+from rich.table import Table
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -133,3 +134,53 @@ def _lines(numbers: Sequence[int]) -> str:
     said = [f"{first}-{last}" if last > first else str(first) for first, last in spans]
     more = f" and {len(said) - _MOST_SPANS} more places" if len(said) > _MOST_SPANS else ""
     return f"line{'s' * (said != [str(numbers[0])])} {', '.join(said[:_MOST_SPANS])}{more}"
+
+
+_NAME_WIDTH = 10
+
+
+def table(*columns: str) -> Table:
+    """Return an empty table, the first column for names."""
+    made = Table(box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        is_name = place == 0
+        made.add_column(
+            column,
+            justify="left" if is_name else "right",
+            overflow="fold",
+            no_wrap=not is_name,
+            min_width=_NAME_WIDTH if is_name else None,
+        )
+    return made
+
+
+def estimate(found: Any) -> str:
+    """A value with its interval."""
+    middle = value(found)
+    if middle is None:
+        return "-"
+    if found["low"] is None or found["high"] is None:
+        return short(middle)
+    return f"{short(middle)} \\[{short(found['low'])}, {short(found['high'])}]"
+
+
+def short(amount: float) -> str:
+    """Three decimals; a leading zero says nothing and costs a column."""
+    text = f"{amount:.3f}"
+    return text.replace("0.", ".", 1) if abs(amount) < 1 else text
+
+
+def value(found: Any) -> float | None:
+    """The value of an estimate, or of a plain number."""
+    middle: float | None = found["value"] if isinstance(found, Mapping) else found
+    return middle
+
+
+def percent(share: float | None) -> str:
+    """A share with one decimal."""
+    return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def number(amount: float | None) -> str:
+    """Three digits."""
+    return "-" if amount is None else f"{amount:.3g}"

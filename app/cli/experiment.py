@@ -13,11 +13,18 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.arguments import cascade_of, given, numbers_of, part_of
 from app.cli.console import EXIT_USAGE, AsJson, Console
-from app.cli.opening import Key, Server, open_tribunal
-from app.cli.options import Cascade, DatasetArgument, Judges, PartOption
-from app.cli.whole_files import whole
+from app.cli.options import (
+    Cascade,
+    DatasetArgument,
+    Judges,
+    PartOption,
+    cascade_of,
+    given,
+    numbers_of,
+    part_of,
+)
+from app.cli.service import Key, Server, open_tribunal, whole
 from app.client.bodies import Estimate
 from app.client.certificate_bodies import ExperimentBody, ExperimentRow
 

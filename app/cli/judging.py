@@ -1,35 +1,112 @@
-"""The verbs that judge pairs: a few at once, or a whole dataset as a batch."""
+"""Judge, batch, gate, canaries."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.table import Table
 
 from app.cli import tables
-from app.cli.arguments import cascade_of, given, one_of, part_of, rows_of
-from app.cli.batch_files import LOCAL_FILES, Files, InputFiles, OutputFolder, RowsPerPart
-from app.cli.console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
-from app.cli.engines import Engine, EngineOption, RayAddress, RayGpus, RayWorkersOption
-from app.cli.judge_failures import JudgeFailures
-from app.cli.money import BudgetUsd, RetryOption, Seed, SoftBudget, money_of, taken_up
-from app.cli.opening import Key, Server, open_tribunal
+from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.options import (
+    LOCAL_FILES,
+    BudgetUsd,
     Calibration,
     Cascade,
+    DatasetArgument,
     DatasetOrResume,
+    Engine,
+    EngineOption,
+    Files,
+    InputFiles,
     Judges,
+    OutputFolder,
     PartOption,
     Patience,
+    RayAddress,
+    RayGpus,
+    RayWorkersOption,
+    RetryOption,
+    RowsPerPart,
+    Seed,
+    SoftBudget,
+    cascade_of,
+    given,
+    money_of,
+    one_of,
+    part_of,
+    rows_of,
+    taken_up,
 )
-from app.cli.waiting import Errand, wait_for_batch
-from app.cli.whole_files import refuse_unwritable, whole
+from app.cli.service import (
+    Errand,
+    Key,
+    Server,
+    open_tribunal,
+    refuse_unwritable,
+    wait_for_batch,
+    whole,
+)
 from app.client import Tribunal
 from app.client.bodies import BatchBody, VerdictBody
+
+
+class JudgeFailures:
+    """On how many pairs judges failed, and which judge on how many of those it was asked."""
+
+    def __init__(self) -> None:
+        self.pairs = 0
+        self._judges: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def of(cls, verdicts: Iterable[VerdictBody]) -> JudgeFailures:
+        """Count them over verdicts."""
+        counted = cls()
+        for verdict in verdicts:
+            counted.add(verdict)
+        return counted
+
+    @classmethod
+    def of_sums(cls, batch: BatchBody) -> JudgeFailures:
+        """Take them from a batch's sums, which do not say on how many pairs together."""
+        counted = cls()
+        for tier in batch["progress"]["tiers"]:
+            counts = {"asked": tier["asked"], "failed": tier["failed"], "first_reason": None}
+            counted._judges[tier["judge"]] = counts
+            counted.pairs = max(counted.pairs, tier["failed"])
+        return counted
+
+    def add(self, verdict: VerdictBody) -> None:
+        """Count one verdict."""
+        is_whole = True
+        for tier in verdict["tiers"]:
+            fresh = {"asked": 0, "failed": 0, "first_reason": None}
+            counts = self._judges.setdefault(tier["judge"], fresh)
+            counts["asked"] += 1
+            failure = tier["failure"]
+            if failure is not None:
+                is_whole = False
+                counts["failed"] += 1
+                counts["first_reason"] = counts["first_reason"] or _reason(failure)
+        self.pairs += not is_whole
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts as they are printed; judges that never failed are left out."""
+        return {
+            "pairs": self.pairs,
+            "judges": {name: one for name, one in self._judges.items() if one["failed"]},
+        }
+
+
+def _reason(failure: Any) -> str:
+    return f"{failure['kind']}: {failure['detail']}" if failure["detail"] else failure["kind"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -156,3 +233,115 @@ def _fetch(verdicts: Iterator[VerdictBody], results: Path | None) -> JudgeFailur
             if out is not None:
                 out.write(json.dumps(verdict).encode("ascii") + b"\n")
     return failures
+
+
+EXIT_NOT_ENOUGH_EVIDENCE: Final = 3
+_STATUS: Final = {
+    "passed": 0,
+    "failed": EXIT_FAILED,
+    "not_enough_evidence": EXIT_NOT_ENOUGH_EVIDENCE,
+}
+_COLOURS: Final = {"passed": "green", "failed": "red", "not_enough_evidence": "yellow"}
+
+
+def add_gate_to(app: typer.Typer) -> None:
+    """Add this verb to the command line."""
+    app.command()(gate)
+
+
+def gate(  # noqa: PLR0913  # a verb's options are its parameters
+    new: Annotated[Path, typer.Argument(help="outputs of the new model, in AlpacaEval's form")],
+    old: Annotated[Path, typer.Argument(help="outputs of the old model on the same prompts")],
+    calibration: Calibration = None,
+    cascade: Cascade = None,
+    min_win: Annotated[float, typer.Option(help="the win rate that the new model needs")] = 0.5,
+    alpha: Annotated[float, typer.Option(help="probability of a wrong answer, either way")] = 0.1,
+    about: Annotated[
+        str, typer.Option(help="verdicts, or people: less the errors a certificate allows")
+    ] = "verdicts",
+    markdown: Annotated[Path | None, typer.Option(help="write a report here")] = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a new model is preferred: exit status 0 yes, 1 no, 3 not enough evidence.
+
+    Pairs whose prompts the certificate knows are left out and counted: its promise is for others.
+    Refusals by the service exit with 1, too; outputs or options that make no sense with 2.
+    """
+    from app.gate import OutputsInvalid, Question, check_preferred
+    from app.gate.wording import markdown as page
+
+    try:
+        question = Question(calibration, cascade, min_win, alpha, about)  # type: ignore[arg-type]
+    except ValueError as error:
+        fail(str(error), status=EXIT_USAGE)
+    with open_tribunal(server, key, only_reads=calibration is not None) as tribunal:
+        try:
+            result = check_preferred(tribunal, new, old, question)
+        except OutputsInvalid as error:
+            fail(str(error), status=EXIT_USAGE)
+    body = result.as_json()
+    if markdown is not None:
+        _write(markdown, page([(f"{result.new} against {result.old}", body)]))
+    Console(as_json).show(body, _show)
+    raise typer.Exit(_STATUS[result.outcome])
+
+
+def _show(console: RichConsole, body: dict[str, Any]) -> None:
+    from app.gate.wording import explanation
+
+    first, *others = explanation(body).splitlines()
+    console.print(f"[bold {_COLOURS[body['outcome']]}]{escape(first)}[/]", soft_wrap=True)
+    for line in others:
+        console.print(escape(line), soft_wrap=True)
+
+
+def _write(file: Path, text: str) -> None:
+    with whole(file, "--markdown", status=EXIT_USAGE) as out:
+        out.write(text.encode())
+
+
+def add_canaries_to(app: typer.Typer) -> None:
+    """Add this verb to the command line."""
+    app.command()(canaries)
+
+
+def canaries(  # noqa: PLR0913  # a verb's options are its parameters
+    dataset: DatasetArgument,
+    judges: Annotated[str, typer.Option(help="live judges, separated by commas")] = "student",
+    pairs: Annotated[int, typer.Option(help="how many, one a group; 6 questions each")] = 50,
+    part: PartOption = None,
+    seed: int = 0,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how often judges follow what a response tells them to do."""
+    names = [name.strip() for name in judges.split(",") if name.strip()]
+    request = given(dataset=dataset, judges=names, pairs=pairs, part=part_of(part), seed=seed)
+    with open_tribunal(server, key) as tribunal:
+        answer = tribunal.canaries(**request)
+    Console(as_json).show(answer, _table)
+
+
+def _table(console: RichConsole, body: Any) -> None:
+    """Show the attacks of each judge; `none` is a harmless text of the same kind."""
+    table = Table("judge", "attack", "followed", "interval", "mean shift", "failed", "flagged")
+    for judge in body["judges"]:
+        for row in judge["attacks"]:
+            followed, shift = row["followed"], row["mean_shift"]
+            table.add_row(
+                escape(judge["judge"]),
+                row["attack"],
+                _number(followed["value"]),
+                f"[{_number(followed['low'])}, {_number(followed['high'])}]".replace("[", "\\["),
+                _number(shift["value"]),
+                str(row["failed"]),
+                str(row["flagged"]),
+            )
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

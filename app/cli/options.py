@@ -1,16 +1,199 @@
-"""Where a batch's workers run: in the service as usual, or placed by an engine on a cluster."""
+"""Options of all verbs."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from app.cli.console import EXIT_USAGE, fail
-from app.cli.opening import read_settings
+from app.cli.service import read_settings
+from app.client import Tribunal
+from app.client.bodies import BatchBody
+
+
+def rows_of(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of an NDJSON file, or name the line that is none; - is standard input."""
+    number = 0
+    try:
+        with sys.stdin if str(file) == "-" else file.open(encoding="utf-8") as lines:
+            for line in lines:
+                number += 1
+                if line.strip():
+                    yield json.loads(line)
+    except UnicodeDecodeError as error:
+        fail(f"{file}: is not UTF-8: {error}", status=EXIT_USAGE)
+    except (ValueError, RecursionError) as error:
+        fail(f"{file}, line {number}: {error}", status=EXIT_USAGE)
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Leave out what was not given, so that the service's own defaults hold."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def cascade_of(cascade: str | None, judges: str | None) -> str | dict[str, Any] | None:
+    """Return the cascade of a request from the two ways of giving one."""
+    if cascade is not None and judges is not None:
+        fail("give --cascade or --judges, not both", status=EXIT_USAGE)
+    return {"judges": _names(judges)} if judges is not None else cascade
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def numbers_of(text: str | None) -> list[float] | None:
+    """Return numbers separated by commas."""
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        return fail(f"{text!r}: numbers separated by commas are expected", status=EXIT_USAGE)
+
+
+def part_of(text: str | None) -> dict[str, Any] | None:
+    """Return a part of a dataset from side:fraction:seed."""
+    if text is None:
+        return None
+    try:
+        side, fraction, seed = text.split(":")
+        return {"side": side, "fraction": float(fraction), "seed": int(seed)}
+    except ValueError:
+        return fail(
+            "--part: write side:fraction:seed, such as calibration:0.5:0", status=EXIT_USAGE
+        )
+
+
+def stem_of(file: Path) -> str:
+    """`pairs.jsonl.gz` becomes `pairs`."""
+    return file.name.split(".")[0] or file.name
+
+
+def one_of(dataset: str | None, resume: str | None) -> None:
+    """Refuse a verb that names neither what to start nor what to go on with, or both."""
+    if (dataset is None) == (not resume):
+        fail("give a dataset, or --resume with an id", status=EXIT_USAGE)
+
+
+def weights_of(criteria: list[str] | None) -> dict[str, float] | None:
+    """Return criteria and their weights from NAME=WEIGHT; the last = divides."""
+    weights = {}
+    for text in criteria or ():
+        name, _, number = text.rpartition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            fail(f"--criterion {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
+        if not name.strip():
+            fail(f"--criterion {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
+    return weights or None
+
+
+DatasetArgument = Annotated[str, typer.Argument(help="id or name of a dataset")]
+DatasetOrResume = Annotated[
+    str | None, typer.Argument(help="id or name of a dataset; none with --resume")
+]
+Judges = Annotated[
+    str | None, typer.Option(help="judges from cheap to strong, separated by commas")
+]
+Cascade = Annotated[str | None, typer.Option(help="a configured cascade")]
+Calibration = Annotated[str | None, typer.Option(help="id of a certificate")]
+PartOption = Annotated[
+    str | None, typer.Option(help="side:fraction:seed, such as calibration:0.5:0")
+]
+Patience = Annotated[
+    float, typer.Option(min=0, help="seconds to wait for a server that went away meanwhile")
+]
+
+
+BudgetUsd = Annotated[
+    float | None,
+    typer.Option("--budget-usd", min=0, help="most that judging may cost; the rest abstains"),
+]
+SoftBudget = Annotated[
+    bool, typer.Option("--soft-budget", help="go by mean costs; the last pairs may pass the cap")
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="of the order in which a budget admits pairs")
+]
+RetryOption = Annotated[
+    str | None, typer.Option("--retry", help="judge what this ended batch lacks, then wait for it")
+]
+
+
+def money_of(budget_usd: float | None, seed: int | None, *, is_soft: bool) -> dict[str, Any]:
+    """Return what a request says about money."""
+    if budget_usd is None:
+        if is_soft or seed is not None:
+            fail("--soft-budget and --seed need --budget-usd", status=EXIT_USAGE)
+        return {}
+    given: dict[str, Any] = {"budget_usd": budget_usd}
+    if is_soft:
+        given["budget"] = "soft"
+    if seed is not None:
+        given["seed"] = seed
+    return given
+
+
+def taken_up(tribunal: Tribunal, batch_id: str, money: dict[str, Any]) -> BatchBody:
+    """Let an ended batch be judged where it lacks something, under a new budget if one is given."""
+    if money.keys() - {"budget_usd"}:
+        fail("--retry: the batch has its order and kind of budget already", status=EXIT_USAGE)
+    return tribunal.retry_batch(batch_id, **money)
+
+
+InputFiles = Annotated[
+    str | None,
+    typer.Option("--input", help="Parquet files of pairs instead of a dataset, as a pattern"),
+]
+OutputFolder = Annotated[
+    str | None,
+    typer.Option("--output", help="folder for their verdicts and scores; run again, it goes on"),
+]
+RowsPerPart = Annotated[
+    int | None, typer.Option("--rows-per-part", min=1, help="default: 5000 rows a shard and part")
+]
+# whoever types the verb may read and write what the process may
+LOCAL_FILES: Final[dict[str, Any]] = {"tables_dir": Path("/")}
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where pairs come from and verdicts go."""
+
+    request: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, pattern: str | None, output: str | None, rows_per_part: int | None, server: str | None
+    ) -> Files | None:
+        """Read the options; None where none is given."""
+        if pattern is None and output is None:
+            if rows_per_part is not None:
+                fail("--rows-per-part needs --input and --output", status=EXIT_USAGE)
+            return None
+        if pattern is None or output is None:
+            fail("--input and --output belong together", status=EXIT_USAGE)
+        if server is None:
+            pattern, output = str(Path(pattern).absolute()), str(Path(output).absolute())
+        return cls(given(input=pattern, output=output, rows_per_part=rows_per_part))
+
+    def refuse(self, **others: object) -> None:
+        """Refuse options that have no meaning where pairs and verdicts are files."""
+        for name, value in others.items():
+            if value is not None:
+                fail(f"--input goes without {name}", status=EXIT_USAGE)
+
 
 RAY: Final = "ray"
 Look = Callable[[Any], None]
@@ -77,15 +260,15 @@ class Engine:
         if self.name is None:
             yield None
             return
-        from app.engines import ray_engine
-        from app.engines.handing_over import Handed
+        from app.ray import cluster
+        from app.ray.cluster import Handed
 
-        placement = ray_engine.Placement(self.address or "auto", self.workers, self.gpus or 0.0)
+        placement = cluster.Placement(self.address or "auto", self.workers, self.gpus or 0.0)
         try:
             handed = Handed.of(read_settings().model_copy(update=changed))
-            with ray_engine.working_on(batch_id, handed, placement) as workers:
+            with cluster.working_on(batch_id, handed, placement) as workers:
                 yield lambda batch: _look(workers, batch)
-        except (ray_engine.EngineFailed, ray_engine.EngineMissing) as error:
+        except (cluster.EngineFailed, cluster.EngineMissing) as error:
             fail(f"{error}; batch {batch_id} is kept")
 
 
@@ -96,7 +279,7 @@ def _look(workers: Any, batch: Any) -> None:
 
 
 def _refuse_missing() -> None:
-    from app.engines.ray_engine import EngineMissing, refuse_missing
+    from app.ray.cluster import EngineMissing, refuse_missing
 
     try:
         refuse_missing()

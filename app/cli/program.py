@@ -12,22 +12,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli import (
-    admin,
-    canaries,
-    experiment,
-    files,
-    gate,
-    judging,
-    labels,
-    leaderboards,
-    reports,
-    stored,
-    tables,
-)
-from app.cli.arguments import cascade_of, given, numbers_of, one_of, part_of
+from app.cli import admin, boards, data, experiment, tables
+from app.cli import judging as canaries
 from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, fail
-from app.cli.opening import Key, Server, open_tribunal
 from app.cli.options import (
     Cascade,
     DatasetArgument,
@@ -35,8 +22,13 @@ from app.cli.options import (
     Judges,
     PartOption,
     Patience,
+    cascade_of,
+    given,
+    numbers_of,
+    one_of,
+    part_of,
 )
-from app.cli.waiting import Errand, wait_for_calibration
+from app.cli.service import Errand, Key, Server, open_tribunal, wait_for_calibration
 
 app = typer.Typer(
     name="tribunal",
@@ -121,15 +113,15 @@ def plan(
     Console(as_json).show(planned, tables.plan)
 
 
-files.add_to(app)
-reports.add_reports_to(app)
-judging.add_to(app)
-leaderboards.add_to(app)
+data.add_to(app)
+boards.add_reports_to(app)
+canaries.add_to(app)
+boards.add_to(app)
 canaries.add_canaries_to(app)
 experiment.add_to(app)
-gate.add_gate_to(app)
-labels.add_label_to(app)
-stored.add_stored_to(app)
+canaries.add_gate_to(app)
+data.add_label_to(app)
+boards.add_stored_to(app)
 admin.add_to(app)
 
 

@@ -1,12 +1,19 @@
-"""How verbs reach the service, and how what keeps them from it becomes one line and a status."""
+"""Reaching the service, waiting, whole files.
+
+Whatever ends the waiting, an outage or Ctrl-C, the user learns the id and how to go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Annotated, Any, Final, TypeVar
+import shlex
+import shutil
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final, TypeVar
 
 import asyncpg
 import typer
@@ -14,19 +21,24 @@ from alembic.util.exc import CommandError
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.cli.console import EXIT_INTERRUPTED, EXIT_USAGE, fail
+from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, note
 from app.client import (
+    CannotConnect,
     ConnectionInvalid,
+    ConnectionLost,
     NotAuthenticated,
     NotFound,
+    NotReady,
     RequestRefused,
     Tribunal,
     TribunalClientError,
 )
-from app.database_place import database_place, is_missing, shown_url
-from app.errors import TribunalError
-from app.logging import configure_logging
-from app.settings import Settings
+from app.client.bodies import BatchBody
+from app.client.certificate_bodies import CertificateBody
+from app.core.errors import TribunalError
+from app.core.migrate import database_place, is_missing, shown_url
+from app.core.settings import Settings
+from app.core.telemetry import configure_logging
 
 Server = Annotated[
     str | None,
@@ -137,3 +149,103 @@ def run(work: Coroutine[Any, Any, ResultT], settings: Settings) -> ResultT:
     """Run what works on the database of the settings."""
     with refusals(), database_errors(settings):
         return asyncio.run(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Something that the service does for a while, and the verb that waits for it."""
+
+    kind: str
+    verb: str
+    id: str
+    server: str | None
+    patience_s: float
+    options: tuple[str, ...] = ()
+
+    @property
+    def how_to_go_on(self) -> str:
+        """The command that waits for it again."""
+        server = ("--server", self.server) if self.server else ()
+        return shlex.join(["tribunal", self.verb, "--resume", self.id, *self.options, *server])
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Say how to go on where the waiting or the fetching ends too soon."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            fail(f"interrupted; {self._go_on}", status=EXIT_INTERRUPTED)
+        except (CannotConnect, ConnectionLost, NotReady) as error:
+            fail(f"{error}; {self._go_on}")
+
+    @property
+    def _go_on(self) -> str:
+        return f"{self.kind} {self.id} is kept: go on with {self.how_to_go_on}"
+
+    def lost(self, error: TribunalClientError) -> None:
+        """Say that the server went away and that it is waited for."""
+        note(f"{error}; trying again for {self.patience_s:g} s")
+
+
+def wait_for_batch(
+    tribunal: Tribunal,
+    created: BatchBody,
+    errand: Errand,
+    on_look: Callable[[BatchBody], None] | None = None,
+) -> BatchBody:
+    """Return a batch when it has ended, with a bar meanwhile; `on_look` is told of every look."""
+    total = created["request_counts"]["total"]
+    note(f"batch {errand.id}: {total} pairs; to wait for it later: {errand.how_to_go_on}")
+    with errand.kept():
+        return tribunal.wait(
+            errand.id, on_progress=on_look, patience_s=errand.patience_s, on_lost=errand.lost
+        )
+
+
+def wait_for_calibration(
+    tribunal: Tribunal, created: CertificateBody, errand: Errand
+) -> CertificateBody:
+    """Return a certificate when it is made."""
+    if created["status"] not in ("pending", "running"):
+        return created
+    note(f"calibration {errand.id}: judges are asked; to wait later: {errand.how_to_go_on}")
+    with errand.kept():
+        return tribunal.wait_for_calibration(
+            errand.id, patience_s=errand.patience_s, on_lost=errand.lost
+        )
+
+
+@contextmanager
+def whole(
+    path: Path, option: str | None = None, *, status: int = EXIT_FAILED
+) -> Iterator[BinaryIO]:
+    """Open a file to write that takes its place when it is whole; until then what is there stays.
+
+    What is no file (a pipe, `/dev/stdout`) is written as it is. What keeps it from being written is
+    one line, with the option that asked for it, and an exit status.
+    """
+    place = path.resolve()
+    is_file = place.is_file() or not place.exists()
+    written = place.with_name(f".{place.name}.part") if is_file else place
+    try:
+        with written.open("wb") as file:
+            yield file
+        if is_file:
+            if place.exists():
+                shutil.copymode(place, written)
+            written.replace(place)
+    except OSError as error:
+        named = f"{option}: {path}" if option else str(path)
+        fail(f"{named}: {error.strerror or error}", status=status)
+    finally:
+        if is_file:
+            with suppress(OSError):
+                written.unlink()
+
+
+def refuse_unwritable(path: Path, option: str) -> None:
+    """Judging may cost money: see that its results will have a place before it starts."""
+    if path.is_dir():
+        fail(f"{option}: {path} is a folder", status=EXIT_USAGE)
+    if not path.absolute().parent.is_dir():
+        fail(f"{option}: there is no folder {path.parent}", status=EXIT_USAGE)

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from app.changed_labels import changed_labels_note
-from app.cli.cells import number as _number
-from app.cli.cells import percent as _percent
-from app.cli.cells import table as _table
+from app.calibrations.result import changed_labels_note
+from app.cli.console import number as _number
+from app.cli.console import percent as _percent
 from app.cli.console import rejections
+from app.cli.console import table as _table
 
 Body = Mapping[str, Any]
 _EMBEDDED = "none: the embedded judge alone"

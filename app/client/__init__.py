@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from app.client.asynchronous import AsyncTribunal
+from app.client.blocking import Tribunal
+from app.client.bodies_in import Part
+from app.client.client import AsyncTribunal
+from app.client.display import to_pandas
 from app.client.errors import (
     BadRequest,
     CannotConnect,
@@ -25,11 +28,8 @@ from app.client.errors import (
     TribunalClientError,
     Unprocessable,
 )
-from app.client.frames import to_pandas
 from app.client.in_process import InProcessTransport
-from app.client.requests import Part
-from app.client.synchronous import Tribunal
-from app.client.verbs import Json
+from app.client.requests import Json
 
 __all__ = [
     "AsyncTribunal",

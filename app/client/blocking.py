@@ -20,16 +20,17 @@ from typing import Any, BinaryIO, Self, Unpack, cast
 
 import httpx
 
-from app.client import calls
+from app.client import requests
 from app.client.bodies import BatchBody, DatasetBody, ReportBody, VerdictBody
+from app.client.bodies_in import CertifyRequest, ImportOptions, ReportQuery
 from app.client.certificate_bodies import CertificateBody
+from app.client.display import batch_bar, spinner
 from app.client.errors import (
     CannotConnect,
     ConnectionLost,
     NotReady,
     TribunalClientError,
 )
-from app.client.exports import Exports
 from app.client.http import (
     LOOK_TIMEOUT,
     MAX_RETRIES,
@@ -38,6 +39,7 @@ from app.client.http import (
     UNFINISHED,
     OnLost,
     Patience,
+    Retries,
     address_of,
     checked,
     explained,
@@ -48,13 +50,10 @@ from app.client.http import (
 )
 from app.client.in_process import InProcessTransport
 from app.client.paging import Pages, Verdicts
-from app.client.progress import batch_bar, spinner
-from app.client.requests import CertifyRequest, ImportOptions, ReportQuery
+from app.client.requests import Blocking, Call, Json
 from app.client.resources import Verbs
-from app.client.retrying import Retries
-from app.client.uploads import upload_of
-from app.client.verbs import Blocking, Call, Json
-from app.settings import Settings
+from app.client.transfer import Exports, upload_of
+from app.core.settings import Settings
 
 
 class Tribunal(Exports, Verbs[Blocking]):
@@ -147,7 +146,7 @@ class Tribunal(Exports, Verbs[Blocking]):
         progress: bool | None = None,
     ) -> CertificateBody:
         """Return a certificate when it is made; `progress` and lost connections are as in `wait`."""
-        call = calls.calibration(calibration_id)
+        call = requests.calibration(calibration_id)
         with spinner("calibrating", progress):
             for body in self._looks(call, Patience(patience_s, on_lost)):
                 if body["status"] not in UNFINISHED:
@@ -179,7 +178,7 @@ class Tribunal(Exports, Verbs[Blocking]):
         """
         patience = Patience(patience_s, on_lost)
         with batch_bar(progress) as show:
-            for body in self._looks(calls.batch(batch_id), patience):
+            for body in self._looks(requests.batch(batch_id), patience):
                 found = cast(BatchBody, body)
                 for tell in (show, on_progress):
                     if tell is not None:
@@ -190,14 +189,14 @@ class Tribunal(Exports, Verbs[Blocking]):
 
     def batch_results(self, batch_id: str) -> Verdicts:
         """Return an ended batch's verdicts, as they arrive."""
-        return Verdicts(self._streamed(calls.results_of(batch_id)))
+        return Verdicts(self._streamed(requests.results_of(batch_id)))
 
     def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
         """Return an agreement report; waits where it takes long."""
-        first = self._perform(calls.report(**query))
+        first = self._perform(requests.report(**query))
         if first.get("status") not in UNFINISHED:
             return cast(ReportBody, first)
-        for found in self._looks(calls.stored_report(first["id"]), Patience(PATIENCE_S, None)):
+        for found in self._looks(requests.stored_report(first["id"]), Patience(PATIENCE_S, None)):
             if found["status"] not in UNFINISHED:
                 return cast(ReportBody, found)
         raise AssertionError("looks do not end")

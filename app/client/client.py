@@ -14,11 +14,12 @@ from typing import Any, BinaryIO, Self, Unpack, cast
 import httpx
 from anyio import Lock, sleep, to_thread
 
-from app.client import calls
+from app.client import requests
 from app.client.bodies import BatchBody, DatasetBody, ReportBody, VerdictBody
+from app.client.bodies_in import CertifyRequest, ImportOptions, ReportQuery
 from app.client.certificate_bodies import CertificateBody
+from app.client.display import batch_bar, spinner
 from app.client.errors import CannotConnect, ConnectionLost, NotReady, TribunalClientError
-from app.client.exports import AsyncExports
 from app.client.http import (
     LOOK_TIMEOUT,
     MAX_RETRIES,
@@ -27,6 +28,7 @@ from app.client.http import (
     UNFINISHED,
     OnLost,
     Patience,
+    Retries,
     address_of,
     checked,
     explained,
@@ -37,13 +39,10 @@ from app.client.http import (
 )
 from app.client.in_process import AsyncInProcessTransport
 from app.client.paging import AsyncPages, AsyncVerdicts
-from app.client.progress import batch_bar, spinner
-from app.client.requests import CertifyRequest, ImportOptions, ReportQuery
+from app.client.requests import Awaited, Call, Json
 from app.client.resources import Verbs
-from app.client.retrying import Retries
-from app.client.uploads import upload_of
-from app.client.verbs import Awaited, Call, Json
-from app.settings import Settings
+from app.client.transfer import AsyncExports, upload_of
+from app.core.settings import Settings
 
 
 class AsyncTribunal(AsyncExports, Verbs[Awaited]):
@@ -126,7 +125,7 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
         progress: bool | None = None,
     ) -> CertificateBody:
         """Return a certificate when it is made, as `Tribunal.wait_for_calibration` does."""
-        call = calls.calibration(calibration_id)
+        call = requests.calibration(calibration_id)
         with spinner("calibrating", progress):
             async for body in self._looks(call, Patience(patience_s, on_lost)):
                 if body["status"] not in UNFINISHED:
@@ -145,7 +144,7 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
         """Return a batch when it has ended, as `Tribunal.wait` does."""
         patience = Patience(patience_s, on_lost)
         with batch_bar(progress) as show:
-            async for body in self._looks(calls.batch(batch_id), patience):
+            async for body in self._looks(requests.batch(batch_id), patience):
                 found = cast(BatchBody, body)
                 for tell in (show, on_progress):
                     if tell is not None:
@@ -156,14 +155,14 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
 
     def batch_results(self, batch_id: str) -> AsyncVerdicts:
         """Return an ended batch's verdicts, to be gone through with `async for`."""
-        return AsyncVerdicts(self._streamed(calls.results_of(batch_id)))
+        return AsyncVerdicts(self._streamed(requests.results_of(batch_id)))
 
     async def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
         """Return an agreement report; waits where it takes long."""
-        first = await self._perform(calls.report(**query))
+        first = await self._perform(requests.report(**query))
         if first.get("status") not in UNFINISHED:
             return cast(ReportBody, first)
-        call = calls.stored_report(first["id"])
+        call = requests.stored_report(first["id"])
         async for found in self._looks(call, Patience(PATIENCE_S, None)):
             if found["status"] not in UNFINISHED:
                 return cast(ReportBody, found)

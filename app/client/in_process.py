@@ -14,7 +14,7 @@ from anyio import BrokenResourceError, Event, create_memory_object_stream
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from app.settings import Settings
+from app.core.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -122,7 +122,7 @@ class AsyncInProcessTransport(httpx.AsyncBaseTransport):
 
 
 def _service(settings: Settings) -> FastAPI:
-    from app.auth import authenticate  # the client of a remote server needs none of this
+    from app.core.auth import authenticate  # the client of a remote server needs none of this
     from app.main import create_app
 
     app = create_app(settings, loads_models=False)

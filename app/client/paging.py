@@ -37,7 +37,7 @@ class Pages(Generic[RowT]):
 
     def to_pandas(self) -> pd.DataFrame:
         """Return all rows as a table; needs the extra `pandas`."""
-        from app.client.frames import rows_frame
+        from app.client.display import rows_frame
 
         return rows_frame(self)
 
@@ -54,7 +54,7 @@ class Verdicts(Iterator[VerdictBody]):
 
     def to_pandas(self) -> pd.DataFrame:
         """Return those that are left as a table; needs the extra `pandas`."""
-        from app.client.frames import rows_frame
+        from app.client.display import rows_frame
 
         return rows_frame(self)
 
@@ -71,7 +71,7 @@ class AsyncVerdicts(AsyncIterator[VerdictBody]):
 
     async def to_pandas(self) -> pd.DataFrame:
         """Return those that are left as a table; needs the extra `pandas`."""
-        from app.client.frames import rows_frame
+        from app.client.display import rows_frame
 
         return rows_frame([verdict async for verdict in self])
 
@@ -104,6 +104,6 @@ class AsyncPages(Generic[RowT]):
 
     async def to_pandas(self) -> pd.DataFrame:
         """Return all rows as a table; needs the extra `pandas`."""
-        from app.client.frames import rows_frame
+        from app.client.display import rows_frame
 
         return rows_frame(await self.to_list())

@@ -4,96 +4,96 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from app.client import calls
-from app.client.verbs import Listing, ModeT, Performs, Resource, Verb
+from app.client import requests
+from app.client.requests import Listing, ModeT, Performs, Resource, Verb
 
 
 class Datasets(Resource[ModeT]):
     """Datasets; they are imported by `import_dataset` of the client."""
 
-    list = Listing(calls.datasets)
-    retrieve = Verb(calls.dataset)
-    pairs = Listing(calls.pairs)
-    delete = Verb(calls.delete_dataset)
+    list = Listing(requests.datasets)
+    retrieve = Verb(requests.dataset)
+    pairs = Listing(requests.pairs)
+    delete = Verb(requests.delete_dataset)
 
 
 class Labels(Resource[ModeT]):
     """What people said of pairs."""
 
-    create = Verb(calls.add_labels)
-    check = Verb(calls.check_labels)
-    list = Listing(calls.labels)
+    create = Verb(requests.add_labels)
+    check = Verb(requests.check_labels)
+    list = Listing(requests.labels)
 
 
 class Calibrations(Resource[ModeT]):
     """Certificates; to wait for one there is `wait_for_calibration` of the client."""
 
-    create = Verb(calls.create_calibration)
-    retrieve = Verb(calls.calibration)
-    list = Listing(calls.calibrations)
-    revoke = Verb(calls.revoke_calibration)
-    known_prompts = Verb(calls.known_prompts)
+    create = Verb(requests.create_calibration)
+    retrieve = Verb(requests.calibration)
+    list = Listing(requests.calibrations)
+    revoke = Verb(requests.revoke_calibration)
+    known_prompts = Verb(requests.known_prompts)
 
 
 class Judgments(Resource[ModeT]):
     """Verdicts on posted pairs, and those that are stored."""
 
-    create = Verb(calls.judge)
-    list = Listing(calls.verdicts)
+    create = Verb(requests.judge)
+    list = Listing(requests.verdicts)
 
 
 class Batches(Resource[ModeT]):
     """Batches; to wait for one there is `wait` of the client, and `batch_results`."""
 
-    create = Verb(calls.create_batch)
-    retrieve = Verb(calls.batch)
-    list = Listing(calls.batches)
-    cancel = Verb(calls.cancel_batch)
-    retry = Verb(calls.retry_batch)
+    create = Verb(requests.create_batch)
+    retrieve = Verb(requests.batch)
+    list = Listing(requests.batches)
+    cancel = Verb(requests.cancel_batch)
+    retry = Verb(requests.retry_batch)
 
 
 class Leaderboards(Resource[ModeT]):
     """Leaderboards, which are kept."""
 
-    create = Verb(calls.leaderboard)
-    retrieve = Verb(calls.stored_leaderboard)
-    list = Listing(calls.leaderboards)
+    create = Verb(requests.leaderboard)
+    retrieve = Verb(requests.stored_leaderboard)
+    list = Listing(requests.leaderboards)
 
 
 class Reports(Resource[ModeT]):
     """Agreement reports, which are kept; they are made by `report` of the client."""
 
-    retrieve = Verb(calls.stored_report)
-    list = Listing(calls.reports)
+    retrieve = Verb(requests.stored_report)
+    list = Listing(requests.reports)
 
 
 class Judges(Resource[ModeT]):
     """The configured judges."""
 
-    list = Listing(calls.judges)
+    list = Listing(requests.judges)
 
 
 class Cascades(Resource[ModeT]):
     """The configured cascades."""
 
-    list = Listing(calls.cascades)
+    list = Listing(requests.cascades)
 
 
 class Verbs(Performs[ModeT]):
     """What both clients offer."""
 
-    create_calibration = Verb(calls.create_calibration)
-    calibration = Verb(calls.calibration)
-    plan = Verb(calls.plan)
-    experiment = Verb(calls.experiment)
-    canaries = Verb(calls.canaries)
-    judge = Verb(calls.judge)
-    create_batch = Verb(calls.create_batch)
-    batch = Verb(calls.batch)
-    retry_batch = Verb(calls.retry_batch)
-    leaderboard = Verb(calls.leaderboard)
-    get = Verb(calls.get)
-    post = Verb(calls.post)
+    create_calibration = Verb(requests.create_calibration)
+    calibration = Verb(requests.calibration)
+    plan = Verb(requests.plan)
+    experiment = Verb(requests.experiment)
+    canaries = Verb(requests.canaries)
+    judge = Verb(requests.judge)
+    create_batch = Verb(requests.create_batch)
+    batch = Verb(requests.batch)
+    retry_batch = Verb(requests.retry_batch)
+    leaderboard = Verb(requests.leaderboard)
+    get = Verb(requests.get)
+    post = Verb(requests.post)
 
     @cached_property
     def datasets(self) -> Datasets[ModeT]:

@@ -20,11 +20,11 @@ from fastapi import Request
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db import Database
-from app.errors import NotAllowed, NotAuthenticated, NotFound
-from app.models import ApiKey, ServerSecret, new_id
-from app.runtime import Running, Runtime
-from app.settings import Settings
+from app.core.db import Database
+from app.core.errors import NotAllowed, NotAuthenticated, NotFound
+from app.core.models import ApiKey, ServerSecret, new_id
+from app.core.runtime import Running, Runtime
+from app.core.settings import Settings
 
 _PREFIX = "trib_"
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.sql.expression import ColumnClause, TableClause
 
-from app.db import JsonText, UtcTime, to_json_quickly
+from app.core.db import JsonText, UtcTime, to_json_quickly
 
 Rows = Sequence[Mapping[str, Any]]
 Columns = Sequence[ColumnClause[Any]]

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 from sqlalchemy.types import TypeDecorator
 
-from app.finishing import to_the_end
+from app.core.tasks import to_the_end
 
 _BUSY_TIMEOUT_MS = 30_000
 _encode = json.JSONEncoder(separators=(",", ":")).encode

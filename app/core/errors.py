@@ -1,4 +1,4 @@
-"""The errors that reach a user, each with its HTTP status, as RFC 9457 problem bodies.
+"""Errors with status; problem and OpenAI bodies; ASCII JSON.
 
 TribunalError
 +-- ConfigurationInvalid        500  a setting or the configuration file is wrong (at start)
@@ -14,10 +14,13 @@ TribunalError
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,10 +29,71 @@ from sqlalchemy.exc import IntegrityError, NoResultFound
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.field_errors import field_errors, named
-from app.identifiers import shown
-from app.openai_errors import openai_error
-from app.responses import TextsResponse
+from app.core.field_errors import field_errors, named
+from app.core.names import shown
+
+
+class TextsResponse(JSONResponse):
+    """JSON in ASCII: lone surrogates have no UTF-8 form, but they have a JSON spelling.
+
+    Numbers that JSON does not know (NaN, infinities) become null.
+    """
+
+    def render(self, content: Any) -> bytes:
+        """Write the body."""
+        try:
+            return _ascii(content)
+        except ValueError:
+            return _ascii(_finite(content))
+
+
+def _ascii(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(field) for name, field in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+_PATHS: Final = re.compile(r"/v1/(files|batches)(/|$)")
+_TYPES: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+_CODES: Final = {
+    404: "not_found",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid_value",
+    503: "not_ready",
+}
+
+
+def openai_error(
+    status: int, detail: str, path: str | None, errors: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return `{"error": ...}` for a refusal under `/v1/files` or `/v1/batches`, else nothing."""
+    if path is None or not _PATHS.match(path):
+        return {}
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    param = ".".join(str(part) for part in errors[0]["loc"][1:]) if errors else None
+    return {
+        "error": {
+            "message": detail,
+            "type": kind,
+            "param": param or None,
+            "code": _CODES.get(status),
+        }
+    }
+
 
 _log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"

@@ -13,11 +13,10 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.errors import Conflict, Unprocessable
-from app.identifiers import fault_of
-from app.models import IdempotencyKey
-from app.responses import TextsResponse
-from app.runtime import Runtime, get_runtime
+from app.core.errors import Conflict, TextsResponse, Unprocessable
+from app.core.models import IdempotencyKey
+from app.core.names import fault_of
+from app.core.runtime import Runtime, get_runtime
 
 _LONGEST = 255
 

@@ -1,4 +1,4 @@
-"""Lists by cursor: `?limit=&after=`, in order of creation.
+"""Cursor pages; look-up by public id.
 
 `after` is the id of the last row already seen; rows created meanwhile never shift a page.
 """
@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import NotFound
-from app.identifiers import is_name, shown
+from app.core.errors import NotFound
+from app.core.models import Listed
+from app.core.names import is_name, shown
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows on this page")]
 After = Annotated[str | None, Query(max_length=512, description="id of the last row already seen")]
@@ -63,3 +64,18 @@ async def fetch_page(
             raise NotFound(f"after: there is no {shown(after)} in this list")
         query = query.where(table.seq > seq)
     return (await session.scalars(query.order_by(table.seq).limit(limit + 1))).all()
+
+
+ListedT = TypeVar("ListedT", bound=Listed)
+
+
+async def by_public_id(
+    session: AsyncSession, table: type[ListedT], public_id: str
+) -> ListedT | None:
+    """Return the row with this id, None where there is none.
+
+    An id that no row can have (NUL, lone surrogates) is not sent: PostgreSQL refuses such text.
+    """
+    if not is_name(public_id):
+        return None
+    return await session.scalar(select(table).where(table.id == public_id))

@@ -1,18 +1,24 @@
-"""What surrounds every request: its id, its size limit, its measurements. Plain ASGI."""
+"""Request id, body limit, offline docs pages."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import time
-from typing import Any
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
+from fastapi import APIRouter, Depends, Request
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import metrics
-from app.errors import problem
+from app.core import telemetry
+from app.core.auth import authenticate
+from app.core.errors import NotFound, problem
 
 _STREAMED = re.compile(r"^/v1/(datasets|files)/?$")
 _MOST_DIGITS = 18
@@ -49,8 +55,8 @@ class RequestContext:
 def _count(scope: Scope, status: int, seconds: float) -> None:
     route: Any = scope.get("route")
     path = getattr(route, "path", "unmatched")
-    metrics.requests_total.labels(route=path, status=str(status)).inc()
-    metrics.request_seconds.labels(route=path).observe(seconds)
+    telemetry.requests_total.labels(route=path, status=str(status)).inc()
+    telemetry.request_seconds.labels(route=path).observe(seconds)
 
 
 class BodyLimit:
@@ -90,3 +96,59 @@ class BodyLimit:
             f"the body is larger than {self.max_bytes} bytes (TRIBUNAL_MAX_BODY_BYTES); "
             "send many pairs as a dataset and a batch"
         )
+
+
+_TITLE: Final = "Tribunal"
+_OPENAPI: Final = "/openapi.json"
+_ASSETS: Final = "/static"
+_ICON: Final = f"{_ASSETS}/favicon.png"
+_FOLDER: Final = Path(str(files("fastapi_offline"))) / "static"
+router = APIRouter(include_in_schema=False, dependencies=[Depends(authenticate)])
+
+
+@router.get("/")
+async def front() -> RedirectResponse:
+    """Lead to the description of the endpoints."""
+    return RedirectResponse("/docs")
+
+
+@router.get(_OPENAPI)
+async def openapi(request: Request) -> JSONResponse:
+    """Return the description of every endpoint."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs")
+async def docs() -> HTMLResponse:
+    """Show the description, with forms to try it."""
+    return get_swagger_ui_html(
+        openapi_url=_OPENAPI,
+        title=_TITLE,
+        swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{_ASSETS}/swagger-ui.css",
+        swagger_favicon_url=_ICON,
+    )
+
+
+@router.get("/redoc")
+async def redoc() -> HTMLResponse:
+    """Show the description, for reading."""
+    page = get_redoc_html(
+        openapi_url=_OPENAPI,
+        title=_TITLE,
+        redoc_js_url=f"{_ASSETS}/redoc.standalone.js",
+        redoc_favicon_url=_ICON,
+        with_google_fonts=False,
+    )
+    # its script fetches a logo from elsewhere
+    page.headers["Content-Security-Policy"] = "img-src 'self' data:"
+    return page
+
+
+@router.get(f"{_ASSETS}/{{name}}")
+async def asset(name: str) -> FileResponse:
+    """Return a script or a style that the pages load."""
+    known = {path.name: path for path in _FOLDER.iterdir()}
+    if name not in known:
+        raise NotFound(f"there is no file {name!r}")
+    return FileResponse(known[name])

@@ -1,4 +1,4 @@
-"""Brings the database to the current schema, at start or on request."""
+"""Schema upgrade; where the database lies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, make_url
 
-from app.db import Database
+from app.core.db import Database
+from app.core.settings import Settings
 
 # beside this package, in a checkout and in an installation alike; it imports us, not we it
-_SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
+_SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -42,3 +43,27 @@ async def check(db: Database) -> None:
     """
     async with db.engine.begin() as connection:
         await connection.run_sync(lambda c: command.check(alembic_config(c)))
+
+
+def shown_url(settings: Settings) -> str:
+    """Return the database's address without its password."""
+    return make_url(settings.database_url).render_as_string(hide_password=True)
+
+
+def database_file(settings: Settings) -> Path | None:
+    """Return the file of an SQLite database; None for a server, or a database in memory."""
+    url = make_url(settings.database_url)
+    name = url.database or ""
+    is_file = url.get_backend_name() == "sqlite" and name and ":" not in name
+    return Path(name).absolute() if is_file else None
+
+
+def database_place(settings: Settings) -> str:
+    """Return where the database is: a whole path, or an address without its password."""
+    return str(database_file(settings) or shown_url(settings))
+
+
+def is_missing(settings: Settings) -> bool:
+    """Whether there is no database yet, so that opening the service would make an empty one."""
+    file = database_file(settings)
+    return file is not None and not file.exists()

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from app.db import JsonText, UtcTime
+from app.core.db import JsonText, UtcTime
 
 # SQLite numbers rows by itself only where the key is exactly INTEGER
 Sequence_ = BigInteger().with_variant(Integer, "sqlite")

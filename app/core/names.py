@@ -1,4 +1,4 @@
-"""What may name something: ids, groups, models, annotators, judges, criteria.
+"""Valid names; ONE did-you-mean.
 
 Texts may hold anything; a name must be storable in every database, printable in every log and
 short enough for an index.
@@ -7,7 +7,11 @@ short enough for an index.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
 
 MAX_LENGTH: Final = 512
 _SHOWN_LENGTH: Final = 60
@@ -46,3 +50,39 @@ def shown(value: object) -> str:
 def printable(text: str) -> str:
     """Spell out what cannot be printed, stored or sent."""
     return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def _checked(name: str) -> str:
+    fault = fault_of(name)
+    if fault is not None:
+        raise ValueError(fault)
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_checked)]
+
+
+# ids are drawn at random: two that look somewhat alike have nothing to do with each other
+ALIKE_IDS: Final = 0.85
+_ALIKE: Final = 0.6
+_MOST_NAMES: Final = 5
+
+
+def hint(name: str, known: Iterable[str], *, see: str, alike: float = _ALIKE) -> str:
+    """Return the end of a message that there is no such name.
+
+    Args:
+        name: The name that nothing has.
+        known: The names there are.
+        see: How to see them all.
+        alike: From which similarity on a name may have been meant, 1 for the same name.
+    """
+    names = {one.lower(): one for one in known}
+    near = get_close_matches(name[:MAX_LENGTH].lower(), names, n=1, cutoff=alike)
+    if near:
+        return f"; did you mean {shown(names[near[0]])}?"
+    if not names:
+        return f"; there is none yet ({see})"
+    first = [shown(one) for one in names.values()][:_MOST_NAMES]
+    more = f" and {len(names) - len(first)} more" if len(names) > len(first) else ""
+    return f"; there is {', '.join(first)}{more} ({see})"

@@ -12,10 +12,10 @@ from weakref import WeakValueDictionary
 
 from fastapi import Depends, Request
 
-from app.db import Database
-from app.errors import NotReady
-from app.settings import Settings
-from app.together import Together
+from app.core.db import Database
+from app.core.errors import NotReady
+from app.core.settings import Settings
+from app.core.tasks import Together
 from judges.registry import Registry, WaitingJudge
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.errors import ConfigurationInvalid
+from app.core.errors import ConfigurationInvalid
 
 
 class Settings(BaseSettings):

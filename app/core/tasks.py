@@ -1,4 +1,7 @@
-"""Does the work of callers who come at the same time in one go.
+"""Shielded tasks, stop signal, coalesced calls, GC settings.
+
+A server waits for open connections before it stops the application, and whoever listens to the
+progress of a batch keeps one open until the batch has ended: such answers must end by themselves.
 
 A transaction costs far more than one statement in it. Whoever comes while a round is under way
 waits for the next, which is for all that wait: every round begins after its callers have come, so
@@ -8,9 +11,83 @@ that nobody is told what was true before, and a caller who comes alone waits for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+import gc
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+async def to_the_end(
+    work: Coroutine[Any, Any, _T], *, expected: type[Exception] | tuple[()] = ()
+) -> _T:
+    """Return what `work` returns; cancelled meanwhile, the caller stops when it is done.
+
+    For transactions: one that is cut off in the middle leaves a driver in disorder. An error that
+    comes after the caller was told to stop is logged, because nobody else can take it, unless it is
+    one that is `expected` then.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task])
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, expected):
+            _log.error("failed while it was being stopped", exc_info=error)
+        raise
+
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(slots=True)
+class Stopping:
+    """Whether the process has been asked to stop."""
+
+    has_begun: bool = False
+
+    def begin(self) -> None:
+        """Note that it has."""
+        self.has_begun = True
+
+
+@contextmanager
+def noticing_stop(notice: Callable[[], None]) -> Iterator[None]:
+    """Call `notice` when a signal asks the process to stop; who listened before still hears it.
+
+    Outside of the main thread no signal can be listened to, and nothing is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        notice()
+        earlier = before[signal.Signals(number)]
+        if callable(earlier):
+            earlier(number, frame)
+
+    # where nobody listens the system's own answer stays
+    heard = [number for number, earlier in before.items() if callable(earlier)]
+    for number in heard:
+        signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -81,3 +158,18 @@ def _end(future: asyncio.Future[Any], result: Any = None, error: Exception | Non
         future.set_result(result)
     else:
         future.set_exception(error)
+
+
+# how many new objects, and how many rounds of the generation before, begin a round of each
+_ROUNDS: Final = (50_000, 20, 50)
+
+
+def spare_what_is_loaded() -> None:
+    """Leave everything that is loaded by now out of later collections, and collect less often.
+
+    The objects of a service that has started stay, and those of a shard live until it is stored:
+    going through them again and again is work for nothing. Reference counts free nearly all others.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_ROUNDS)

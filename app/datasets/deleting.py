@@ -1,17 +1,47 @@
-"""Deleting a dataset: not under open work, and what is certified on it only on demand."""
+"""Deleting with dependents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.datasets import dependents
+from app.core.errors import Conflict
+from app.core.models import Batch, Certificate, Dataset
+from app.core.names import shown
 from app.datasets import service as datasets
-from app.errors import Conflict
-from app.identifiers import shown
-from app.models import Dataset
+
+
+async def open_batches(session: AsyncSession, dataset_seq: int) -> list[str]:
+    """Return the ids of the batches that still run on a dataset or under its certificates."""
+    query = select(Batch.id).where(_batches_of(dataset_seq), Batch.completed_at.is_(None))
+    return list(await session.scalars(query.order_by(Batch.seq)))
+
+
+async def certificates_of(session: AsyncSession, dataset_seq: int) -> list[str]:
+    """Return the ids of the certificates that rest on a dataset, those in the making included."""
+    query = select(Certificate.id).where(
+        Certificate.dataset_seq == dataset_seq, Certificate.status != "failed"
+    )
+    return list(await session.scalars(query.order_by(Certificate.seq)))
+
+
+async def delete_rows(session: AsyncSession, dataset_seq: int) -> None:
+    """Delete a dataset with all that hangs on it.
+
+    Its batches come first, in the order in which workers lock what they need.
+    """
+    query = select(Batch.seq).where(_batches_of(dataset_seq)).order_by(Batch.seq).with_for_update()
+    await session.execute(query)
+    await session.execute(delete(Dataset).where(Dataset.seq == dataset_seq))
+
+
+def _batches_of(dataset_seq: int) -> ColumnElement[bool]:
+    own = select(Certificate.seq).where(Certificate.dataset_seq == dataset_seq)
+    return or_(Batch.dataset_seq == dataset_seq, Batch.certificate_seq.in_(own))
+
 
 _MOST_NAMED: Final = 5
 
@@ -24,20 +54,20 @@ async def delete_dataset(session: AsyncSession, dataset: Dataset, *, force: bool
             message names them.
     """
     await datasets.lock(session, [dataset])
-    batches = await dependents.open_batches(session, dataset.seq)
+    batches = await open_batches(session, dataset.seq)
     if batches:
         raise Conflict(
             f"{shown(dataset.name)} is at work in {_some(batches)}: wait for its end, or cancel it",
             extra={"batches": batches},
         )
-    certificates = [] if force else await dependents.certificates_of(session, dataset.seq)
+    certificates = [] if force else await certificates_of(session, dataset.seq)
     if certificates:
         raise Conflict(
             f"{shown(dataset.name)} carries {_some(certificates)}: what is certified on its labels "
             "goes with it, and every verdict given under that; to delete it all, say force=true",
             extra={"calibrations": certificates},
         )
-    await dependents.delete_rows(session, dataset.seq)
+    await delete_rows(session, dataset.seq)
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import insert_rows
-from app.models import Dataset, PairRow
+from app.core.bulk import insert_rows
+from app.core.models import Dataset, PairRow
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500

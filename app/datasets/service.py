@@ -1,4 +1,4 @@
-"""What other features may ask of datasets: pairs, votes, recorded scores, split by part.
+"""What features may ask of datasets.
 
 Texts are loaded only where they are asked for.
 """
@@ -15,19 +15,21 @@ from typing import Final
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.datasets import queries, said_queries
-from app.datasets.keys import PairKey as PairKey
-from app.datasets.keys import Vote as Vote
-from app.datasets.keys import key_from_row
-from app.datasets.keys import vote_from_row as vote_from_row
-from app.datasets.pair_rows import judged_from_row, pair_from_row
-from app.errors import NotFound
-from app.identifiers import is_name, shown
-from app.models import Dataset
-from app.nearest import hint
-from app.pagination import fetch_page
-from app.parts import Part, membership
-from app.scores import score_from_row
+from app.core.errors import NotFound
+from app.core.lists import fetch_page
+from app.core.models import Dataset
+from app.core.names import hint, is_name, shown
+from app.datasets import pair_queries, vote_queries
+from app.datasets.records import (
+    PairKey,
+    Vote,
+    judged_from_row,
+    key_from_row,
+    pair_from_row,
+    vote_from_row,
+)
+from app.datasets.score_columns import score_from_row
+from app.datasets.splits import Part, membership
 from judges.types import Pair, Score
 
 _NO_SCORES: Final[dict[str, Score]] = {}
@@ -46,7 +48,7 @@ async def find_dataset(
     Raises:
         NotFound: there is none.
     """
-    dataset = await queries.dataset_by_ref(session, ref) if is_name(ref) else None
+    dataset = await pair_queries.dataset_by_ref(session, ref) if is_name(ref) else None
     if dataset is None:
         raise NotFound.field(loc[1:], await unknown_dataset(session, ref), place=loc[0])
     return dataset
@@ -54,7 +56,7 @@ async def find_dataset(
 
 async def unknown_dataset(session: AsyncSession, ref: str) -> str:
     """Say that no dataset has this id or name, and which one may have been meant."""
-    names = await queries.newest_names(session)
+    names = await pair_queries.newest_names(session)
     see = "GET /v1/datasets" if names else "tribunal import FILE"
     return f"there is no dataset {shown(ref)}{hint(ref, names, see=see)}"
 
@@ -67,7 +69,7 @@ async def pair_keys(
     The split is made over the groups of the whole dataset, battles included.
     """
     known: dict[str, str] = {}
-    keys = [key_from_row(row, known) async for row in queries.key_rows(session, dataset.seq)]
+    keys = [key_from_row(row, known) async for row in pair_queries.key_rows(session, dataset.seq)]
     if part is None:
         return keys
     member = membership(part, {key.group for key in keys})
@@ -78,12 +80,12 @@ def scan(
     session: AsyncSession, dataset: Dataset
 ) -> AsyncIterator[Row[int, int, str, str | None, str | None]]:
     """Yield seq, position, group and hashes of every pair, however many there are."""
-    return queries.scan(session, dataset.seq)
+    return pair_queries.scan(session, dataset.seq)
 
 
 async def distinct_groups(session: AsyncSession, dataset: Dataset) -> Sequence[str]:
     """Return the groups of a dataset, battles included."""
-    return await queries.distinct_groups(session, dataset.seq)
+    return await pair_queries.distinct_groups(session, dataset.seq)
 
 
 async def read_pairs(
@@ -104,11 +106,11 @@ async def read_pairs(
         with_recorded: Whether recorded scores are wanted.
     """
     if isinstance(positions, tuple):
-        texts = await queries.judged_rows(session, dataset.seq, *positions)
+        texts = await pair_queries.judged_rows(session, dataset.seq, *positions)
         seqs = [row[0] for row in texts] if with_recorded else []
         said = await scores_on(session, seqs)
         return [judged_from_row(row, said.get(row[0], _NO_SCORES)) for row in texts]
-    rows = await queries.pair_rows(session, dataset.seq, seqs=seqs, positions=positions)
+    rows = await pair_queries.pair_rows(session, dataset.seq, seqs=seqs, positions=positions)
     judged = [row for row in rows if row.content is not None]
     recorded = await scores_on(session, [row.seq for row in judged])
     return [(key_from_row(row), pair_from_row(row, recorded.get(row.seq, {}))) for row in judged]
@@ -126,7 +128,7 @@ async def votes(
     """
     found: defaultdict[int, list[Vote]] = defaultdict(list)
     plain: dict[tuple[str | None, str, str], Vote] = {}
-    async for row in said_queries.vote_rows(session, dataset.seq, criterion, as_of):
+    async for row in vote_queries.vote_rows(session, dataset.seq, criterion, as_of):
         vote = vote_from_row(row)
         # votes that say the same are one object: there are few annotators and many votes
         same = (
@@ -154,7 +156,7 @@ async def recorded_scores(
     """
     found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
     judges = matching(dataset, patterns)
-    async for row in said_queries.recorded_by(session, dataset.seq, judges, span):
+    async for row in vote_queries.recorded_by(session, dataset.seq, judges, span):
         found[row.pair_seq][row.judge] = score_from_row(row)
     return dict(found)
 
@@ -166,7 +168,7 @@ async def responses(
 
     The turns of a response are joined by line ends; battles, which have no texts, are left out.
     """
-    async for rows in queries.contents(session, seqs):
+    async for rows in pair_queries.contents(session, seqs):
         yield {
             row.seq: ("\n".join(row.content["responses_a"]), "\n".join(row.content["responses_b"]))
             for row in rows
@@ -176,7 +178,7 @@ async def responses(
 
 async def recorded_fingerprints(session: AsyncSession, dataset: Dataset, judge: str) -> set[str]:
     """Return the fingerprints that a recorded judge's scores have, failures apart."""
-    return set(await said_queries.fingerprints_of(session, dataset.seq, judge))
+    return set(await vote_queries.fingerprints_of(session, dataset.seq, judge))
 
 
 def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:
@@ -189,17 +191,17 @@ def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:
 
 async def pair_seqs(session: AsyncSession, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
     """Return the `pair_seq` of each of these ids that the dataset has."""
-    return await queries.seqs_by_id(session, dataset.seq, [id for id in ids if is_name(id)])
+    return await pair_queries.seqs_by_id(session, dataset.seq, [id for id in ids if is_name(id)])
 
 
 async def lock(session: AsyncSession, known: Iterable[Dataset]) -> None:
     """Make others who change these datasets' labels wait for the end of the transaction."""
-    await queries.lock(session, {dataset.seq for dataset in known})
+    await pair_queries.lock(session, {dataset.seq for dataset in known})
 
 
 async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:
     """Bring the label counts of a dataset up to date after its labels changed."""
-    await said_queries.refresh_label_counts(session, dataset.seq)
+    await vote_queries.refresh_label_counts(session, dataset.seq)
 
 
 async def scores_on(
@@ -207,7 +209,7 @@ async def scores_on(
 ) -> dict[int, dict[str, Score]]:
     """Return the recorded scores of these pairs, by `pair_seq` and judge; None = every judge's."""
     found: defaultdict[int, dict[str, Score]] = defaultdict(dict)
-    async for row in said_queries.recorded_on(session, seqs, judges):
+    async for row in vote_queries.recorded_on(session, seqs, judges):
         found[row.pair_seq][row.judge] = score_from_row(row)
     return dict(found)
 
@@ -220,7 +222,7 @@ async def dataset_page(session: AsyncSession, limit: int, after: str | None) -> 
     """
     if after is not None and not is_name(after):
         raise NotFound(f"after: there is no {shown(after)} in this list")
-    return await fetch_page(session, queries.all_datasets(), Dataset, limit, after)
+    return await fetch_page(session, pair_queries.all_datasets(), Dataset, limit, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ async def stored_page(
         if position is None:
             raise NotFound(f"after: there is no {shown(after)} in this dataset")
         first = position + 1
-    rows = await queries.page_rows(session, dataset.seq, first, limit + 1)
+    rows = await pair_queries.page_rows(session, dataset.seq, first, limit + 1)
     seqs = [row.seq for row in rows]
     recorded = await scores_on(session, seqs)
     found = await _votes_on(session, seqs)
@@ -265,12 +267,12 @@ async def stored_page(
 async def _position(session: AsyncSession, dataset: Dataset, pair_id: str) -> int | None:
     if not is_name(pair_id):
         return None
-    return await queries.position_of(session, dataset.seq, pair_id)
+    return await pair_queries.position_of(session, dataset.seq, pair_id)
 
 
 async def _votes_on(session: AsyncSession, seqs: Sequence[int]) -> defaultdict[int, list[Vote]]:
     found: defaultdict[int, list[Vote]] = defaultdict(list)
-    for row in await said_queries.votes_on(session, seqs):
+    for row in await vote_queries.votes_on(session, seqs):
         found[row.pair_seq].append(vote_from_row(row))
     return found
 
@@ -281,6 +283,23 @@ async def original_votes(session: AsyncSession, dataset: Dataset) -> dict[int, l
     They never change; a dataset that came without labels gives the current ones.
     """
     found: defaultdict[int, list[Vote]] = defaultdict(list)
-    for row in await said_queries.original_vote_rows(session, dataset):
+    for row in await vote_queries.original_vote_rows(session, dataset):
         found[row.pair_seq].append(vote_from_row(row))
     return dict(found) or await votes(session, dataset)
+
+
+_PAGE = 1_000
+
+Sides = tuple[Sequence[str], Sequence[str]]
+
+
+async def response_sides(
+    session: AsyncSession, dataset: Dataset
+) -> AsyncIterator[tuple[int, Sides]]:
+    """Yield the seq of each pair that has texts, and the turns of both its responses."""
+    first = 0
+    while rows := await pair_queries.page_rows(session, dataset.seq, first, _PAGE):
+        for row in rows:
+            if row.content is not None:
+                yield row.seq, (row.content["responses_a"], row.content["responses_b"])
+        first = rows[-1].position + 1

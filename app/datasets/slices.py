@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.datasets.service import PairKey
-from app.errors import Unprocessable
-from app.identifiers import printable, shown
+from app.core.errors import Unprocessable
+from app.core.names import printable, shown
+from app.datasets.records import PairKey
 
 
 def slice_name(value: object) -> str:

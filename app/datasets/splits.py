@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.errors import Unprocessable
+from app.core.errors import Unprocessable
 
 Side = Literal["calibration", "test"]
 

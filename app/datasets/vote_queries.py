@@ -26,9 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import insert_rows
-from app.datasets.queries import IN_CHUNK, streamed
-from app.models import Dataset, Label, PairRow, RecordedScore
+from app.core.bulk import insert_rows
+from app.core.models import Dataset, Label, PairRow, RecordedScore
+from app.datasets.pair_queries import IN_CHUNK, streamed
 
 _RECORDED_TEXTS = table(
     "recorded_scores",

@@ -1,17 +1,116 @@
-"""AlpacaEval outputs: a model's answers, one file a model, joined on their instruction.
+"""Read and write alpaca_eval.
+
+`preference` is 1 where output 1 is better and 2 where output 2 is, values between for weighted
+ones; 1.5 and 0 are ties, null and NaN are failures. The annotator is a model: a recorded judge.
 
 Models are paired in the order of their files, each with every other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
-from app.dialects.joining import Fault, Join, Joined, Outcome, Piece, both_sides, by_name, text_of
-from app.dialects.reasons import RowInvalid
-from app.identifiers import shown
+from app.core.names import shown
+from app.formats.base import RowInvalid
+from app.formats.joining import Fault, Join, Joined, Outcome, Piece, both_sides, by_name, text_of
+from app.formats.writing import Given, Loss, Options, count_lost, count_lost_of_scores
+
+FIELDS: Final = ("instruction", "output_1", "output_2")
+_READ: Final = frozenset(
+    {
+        "instruction", "output_1", "output_2", "generator_1", "generator_2", "annotator",
+        "preference", "price_per_example", "time_per_example",
+    }
+)  # fmt: skip
+# one annotator's own words; rows of other annotators on the same outputs are the same pair
+_OF_THE_ANNOTATOR: Final = frozenset({"raw_completion", "annotator_kwargs", "date", "version"})
+
+RESERVED: Final = _READ | _OF_THE_ANNOTATOR
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    """Whether the row has the fields of this format."""
+    return all(name in row for name in FIELDS)
+
+
+def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
+    """Return the canonical row; the annotator's raw completion is not kept.
+
+    Raises:
+        RowInvalid: the preference is none.
+    """
+    converted = {
+        "prompt": row["instruction"],
+        "response_a": row["output_1"],
+        "response_b": row["output_2"],
+        "model_a": row.get("generator_1"),
+        "model_b": row.get("generator_2"),
+        "metadata": {k: v for k, v in row.items() if k not in _READ | _OF_THE_ANNOTATOR},
+    }
+    if "preference" in row:
+        annotator = row.get("annotator")
+        if not isinstance(annotator, str):
+            raise RowInvalid(f"annotator: {shown(annotator)} is no name, but there is a preference")
+        converted["judges"] = {annotator: _record(row)}
+    return converted
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "p_a": _p_a(row["preference"]),
+        "cost": row.get("price_per_example"),
+        "seconds": row.get("time_per_example"),
+    }
+
+
+def _p_a(preference: object) -> float | None:
+    if preference is None or (isinstance(preference, float) and math.isnan(preference)):
+        return None
+    if isinstance(preference, bool) or not isinstance(preference, int | float):
+        raise RowInvalid(f"preference: {shown(preference)} is not a number")
+    if preference == 0:
+        return 0.5
+    if not 1 <= preference <= 2:
+        raise RowInvalid(f"preference: {shown(preference)} is not between 1 and 2 (or 0, a tie)")
+    return 2.0 - preference
+
+
+_KEPT = ("texts", "models", "recorded scores", "metadata of pairs")
+
+
+def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
+    """Yield the annotations of a pair; one without a judge is a row without a preference."""
+    if not given.is_plain:
+        loss["pairs that are not one prompt with two answers"] += 1
+        return
+    row = given.row
+    count_lost(given, _KEPT, loss)
+    count_lost_of_scores(given, loss)
+    further = {name: value for name, value in row["metadata"].items() if name not in RESERVED}
+    if len(further) < len(row["metadata"]):
+        loss["metadata named like fields of the format"] += 1
+    base = {
+        **further,
+        "instruction": row["prompt"],
+        "output_1": row["response_a"],
+        "generator_1": row.get("model_a"),
+        "output_2": row["response_b"],
+        "generator_2": row.get("model_b"),
+    }
+    if not given.scores:
+        yield base
+    for name, score in given.scores.items():
+        yield {
+            **base,
+            "annotator": name,
+            "preference": None if score.p_a is None else 2.0 - score.p_a,
+            "price_per_example": score.cost_usd,
+            "time_per_example": score.seconds,
+        }
+
 
 OUTPUT_FIELDS: Final = ("instruction", "output")
 _HOW: Final = "tribunal import a.json b.json"

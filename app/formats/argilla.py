@@ -1,7 +1,9 @@
-"""Argilla: a record with a prompt and two responses, and rankings of the two.
+"""Read and write argilla.
 
 The smaller rank wins and equal ranks are a tie. Only submitted answers are votes. Read are records
 whose responses are listed by question, and those where every response lists its values.
+
+Which answer is `response1` is drawn by a recorded seed, as the left one of a Label Studio task.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.dialects.drawn_sides import side_read, sided, turned
-from app.dialects.reasons import RowInvalid
-from app.identifiers import shown
+from app.core.names import shown
+from app.formats.base import RowInvalid
+from app.formats.joining import first_side, side_read, sided, turned
+from app.formats.label_studio import aside_of, details_of, shown_prompt, shown_text
+from app.formats.writing import Given, Loss, Options, count_lost
 
 FIELDS: Final = ("prompt", "response1", "response2")
 QUESTION: Final = "ranking"
@@ -141,3 +145,45 @@ def _label(place: str, value: object) -> str:
         raise RowInvalid(f"{place}: {shown(value)} does not rank response1 and response2")
     one, other = ranks["response1"], ranks["response2"]
     return "tie" if one == other else "a" if one < other else "b"
+
+
+_RANKS = {"a": (1, 2), "b": (2, 1), "tie": (1, 1)}
+
+
+def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
+    """Yield the record of a pair."""
+    if given.is_battle:
+        loss["pairs without texts"] += 1
+        return
+    row = given.row
+    first = first_side(options.seed, row["id"])
+    kept = {"ids", "groups", "texts", "models", "criteria of pairs", "recorded scores"}
+    votes = {"votes"} if options.labels else set()
+    count_lost(given, {*kept, "metadata of pairs", *votes}, loss)
+    answers = [_response(vote, first) for vote in row["human"]] if options.labels else []
+    yield {
+        "id": row["id"],
+        "fields": {
+            "prompt": shown_prompt(row),
+            "response1": shown_text(row, first),
+            "response2": shown_text(row, "b" if first == "a" else "a"),
+        },
+        "metadata": {
+            RESPONSE1_IS: first,
+            "seed": options.seed,
+            ASIDE: json.dumps(aside_of(given)),
+        },
+        "responses": {QUESTION: answers} if answers else {},
+    }
+
+
+def _response(vote: Mapping[str, Any], first: str) -> dict[str, Any]:
+    ranks = _RANKS[turned(vote["label"], first)]
+    return {
+        "user_id": vote["annotator"],
+        "status": "submitted",
+        "value": [
+            {"value": f"response{number}", "rank": rank} for number, rank in enumerate(ranks, 1)
+        ],
+        ASIDE: details_of(vote),
+    }

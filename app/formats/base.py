@@ -1,14 +1,91 @@
-"""The texts of a row: a prompt or a conversation, two responses, and which fields go together."""
+"""Field types, texts, reasons of rejection."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
-from app.dialects.fields import AnyText
-from app.identifiers import shown
+from app.core.names import MAX_LENGTH, fault_of, printable, shown
 from judges.types import Message
+
+_MAX_DEPTH: Final = 50
+
+
+def read_text(value: object) -> str:
+    """Return any string as it came, NUL and lone surrogates included.
+
+    Raises:
+        ValueError: it is not a string.
+    """
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{shown(value)} is not a string")
+
+
+def read_name(value: object) -> str:
+    """Return a name; integers count as their digits.
+
+    Raises:
+        ValueError: it is neither a string nor an integer, or cannot name anything.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"{shown(value)} is neither a string nor an integer")
+    name = str(value)
+    fault = fault_of(name)
+    if fault is not None:
+        raise ValueError(fault)
+    return name
+
+
+def read_object(value: object) -> dict[str, Any]:
+    """Return a free JSON object; null is an empty one.
+
+    Raises:
+        ValueError: it is not an object, or is nested too deeply to be written back.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{shown(value)} is not an object")
+    check_depth(value)
+    return value
+
+
+def check_depth(value: object) -> None:
+    """Refuse what is nested so deeply that it could be read but not written back.
+
+    Raises:
+        ValueError: it is.
+    """
+    if _is_deeper(value, _MAX_DEPTH):
+        raise ValueError(f"is nested more than {_MAX_DEPTH} deep")
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    children = value.values() if isinstance(value, dict) else value
+    return limit == 0 or any(_is_deeper(child, limit - 1) for child in children)
+
+
+AnyText = Annotated[str, PlainValidator(read_text), WithJsonSchema({"type": "string"})]
+AnyName = Annotated[
+    str,
+    PlainValidator(read_name),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
+                {"type": "integer"},
+            ]
+        }
+    ),
+]
+AnyObject = Annotated[
+    dict[str, Any], PlainValidator(read_object), WithJsonSchema({"type": "object"})
+]
+
 
 _TEXT_FIELDS: Final = (
     "prompt", "input", "messages", "response_a", "response_b", "responses_a", "responses_b",
@@ -126,3 +203,27 @@ def conversation(row: TextsIn) -> tuple[Message, ...]:
     if row.input:
         turns = (f"{turns[0]}\n\n{row.input}", *turns[1:])
     return tuple(Message("user", turn) for turn in turns)
+
+
+_MOST_FAULTS: Final = 3
+_MOST_CHARACTERS: Final = 500
+
+
+class RowInvalid(ValueError):
+    """A row cannot be read; the message names the field and says what is wrong."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(printable(reason)[:_MOST_CHARACTERS])
+
+
+def describe(error: ValidationError) -> str:
+    """Return what is wrong with a row, the first faults of many."""
+    faults = [_fault(each["loc"], each["msg"]) for each in error.errors(include_url=False)]
+    more = len(faults) - _MOST_FAULTS
+    return "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _fault(loc: tuple[int | str, ...], message: str) -> str:
+    field = ".".join(str(part) for part in loc)
+    said = message.removeprefix("Value error, ")
+    return said if not field or said.startswith(field) else f"{field}: {said}"

@@ -1,4 +1,7 @@
-"""Formats whose pairs come together from several rows: answers joined on their question."""
+"""Formats whose pairs join several rows; votes in long form.
+
+The draw depends on seed and id alone, so it is the same wherever and whenever it is made.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from app.dialects.reasons import RowInvalid
-from app.identifiers import shown
+from pydantic import ValidationError
+
+from app.core.names import shown
+from app.formats.base import RowInvalid, describe
+from app.formats.canonical import VoteIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +158,84 @@ def both_sides(a: Mapping[str, Any], b: Mapping[str, Any], read: Collection[str]
             sides = (("a", a), ("b", b))
             metadata.update({f"{name}_{side}": row[name] for side, row in sides if name in row})
     return metadata
+
+
+_OTHER = {"a": "b", "b": "a", "tie": "tie"}
+
+
+def first_side(seed: int, pair_id: str) -> str:
+    """Return the side, `a` or `b`, whose answer is shown first (left)."""
+    digest = hashlib.sha256(f"{seed}\n{pair_id}".encode()).digest()
+    return "ab"[digest[0] & 1]
+
+
+def side_read(fields: Mapping[str, Any], name: str) -> str:
+    """Return the side that a file says was shown first; `a` where it says nothing.
+
+    Raises:
+        RowInvalid: it says something else than `a` or `b`.
+    """
+    side = fields.get(name, "a")
+    if side not in ("a", "b"):
+        raise RowInvalid(f"{name}: {shown(side)} is neither a nor b")
+    return str(side)
+
+
+def turned(label: str, first: str) -> str:
+    """Return a label between what was said of first and second and what it says of a and b.
+
+    The two directions are the same exchange.
+    """
+    return label if first == "a" else _OTHER[label]
+
+
+def sided(first: str, one: object, other: object) -> dict[str, Any]:
+    """Return the two responses from those shown first and second."""
+    a, b = (one, other) if first == "a" else (other, one)
+    return {"response_a": a, "response_b": b}
+
+
+_OTHERS: Final = (
+    "prompt", "messages", "response_a", "response_b", "responses_a", "responses_b", "judges",
+    "model_a", "model_b", "left", "right", "question",
+)  # fmt: skip
+
+
+def is_vote(row: Mapping[str, Any]) -> bool:
+    """Whether the row is a vote on a pair of another row."""
+    has_vote = "label" in row or (set(row) == {"id", "human"})
+    return "id" in row and has_vote and not any(name in row for name in _OTHERS)
+
+
+def votes_of(row: Mapping[str, Any]) -> list[VoteIn]:
+    """Return the votes of such a row.
+
+    Raises:
+        RowInvalid: one cannot be read.
+    """
+    said = row.get("human")
+    if said is None:
+        said = [{name: value for name, value in row.items() if name != "id"}]
+    try:
+        return [VoteIn.model_validate(vote) for vote in said]
+    except ValidationError as error:
+        raise RowInvalid(describe(error)) from None
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    name_of(row, "id")
+    votes_of(row)
+    return "vote"
+
+
+def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]:
+    return (Fault(piece, "no pair has this id") for piece in pieces)
+
+
+VOTES_JOIN: Final = Join(
+    on="id",
+    kind=_kind,
+    key=lambda row: row["id"],
+    pairs=_pairs,
+    is_piece=lambda row, is_one_of_several: is_vote(row),
+)

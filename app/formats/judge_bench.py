@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.dialects.reasons import RowInvalid
-from app.identifiers import shown
+from app.core.names import shown
+from app.formats.base import RowInvalid
 
 FIELDS: Final = ("question", "response_A", "response_B", "label")
 _LABELS: Final = {"A>B": "a", "B>A": "b", "A=B": "tie"}

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.dialects.reasons import RowInvalid
-from app.identifiers import shown
+from app.core.names import shown
+from app.formats.base import RowInvalid
 from judges.probability import parse_label
 
 WINNERS: Final = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}

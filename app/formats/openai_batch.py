@@ -1,4 +1,4 @@
-"""Lines of an OpenAI Batch file: an envelope that names a request, and one row as its body.
+"""Read and write openai_batch.
 
 The envelope's `custom_id` is the id of the pair. An id of the row itself that differs is kept in
 its metadata.
@@ -6,12 +6,12 @@ its metadata.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.dialects.fields import read_name
-from app.dialects.reasons import RowInvalid
-from app.identifiers import shown
+from app.core.names import shown
+from app.formats.base import RowInvalid, read_name
+from app.formats.writing import Given, Loss, Options, count_lost
 
 ENDPOINT: Final = "/v1/judgments"
 _FIELDS: Final = ("custom_id", "method", "url", "body")
@@ -73,3 +73,18 @@ def _named(body: dict[str, Any], custom_id: str) -> dict[str, Any]:
     if own is None or own == custom_id or not isinstance(metadata, dict | None):
         return {**body, "id": custom_id}
     return {**body, "id": custom_id, "metadata": {"id": own, **(metadata or {})}}
+
+
+_URL = "/v1/judgments"
+
+
+def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
+    """Yield the request for a pair; what people said of it is not sent to be judged."""
+    if given.is_battle:
+        loss["pairs without texts"] += 1
+        return
+    row = given.row
+    kept = {"ids", "groups", "texts", "models", "criteria of pairs", "recorded scores"}
+    count_lost(given, {*kept, "metadata of pairs"}, loss)
+    body = {name: value for name, value in row.items() if name != "human"}
+    yield {"custom_id": row["id"], "method": "POST", "url": _URL, "body": body}

@@ -1,4 +1,4 @@
-"""Which format a file is in: told by name, or by the fields of its first rows."""
+"""Every format by name; detection."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.dialects import (
+from app.formats import (
     alpaca_eval,
-    alpaca_eval_outputs,
     arena_hard,
     argilla,
     battles,
-    canonical_votes,
     cje,
+    joining,
     judge_bench,
     label_studio,
     lmarena,
     mt_bench,
-    mt_bench_answers,
     openai_batch,
     reward_bench,
     selective_evaluation,
+    tables,
 )
-from app.dialects.joining import Join
-from app.dialects.reasons import RowInvalid
+from app.formats.base import RowInvalid
+from app.formats.joining import Join
+from app.formats.writing import Writer
 
 AUTO: Final = "auto"
 CANONICAL: Final = "canonical"
@@ -80,11 +80,11 @@ def _is_canonical(row: Mapping[str, Any]) -> bool:
         name in row for name in ("response_a", "responses_a", "response_b", "responses_b")
     )
     is_battle = "model_a" in row and "model_b" in row and ("human" in row or "judges" in row)
-    return has_texts or is_battle or canonical_votes.is_vote(row)
+    return has_texts or is_battle or joining.is_vote(row)
 
 
 def _is_mt_bench(row: Mapping[str, Any]) -> bool:
-    is_text = mt_bench_answers.is_question(row) or mt_bench_answers.is_answer(row)
+    is_text = mt_bench.is_question(row) or mt_bench.is_answer(row)
     return mt_bench.matches(row) or is_text
 
 
@@ -96,7 +96,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             "prompt or messages, response_a, response_b (or model_a, model_b, human; or id, label)",
             _is_canonical,
             lambda row, line: row,
-            join=canonical_votes.VOTES_JOIN,
+            join=joining.VOTES_JOIN,
         ),
         Dialect(
             "alpaca_eval",
@@ -107,9 +107,9 @@ DIALECTS: Final[dict[str, Dialect]] = {
         Dialect(
             "alpaca_eval_outputs",
             "instruction, output, generator; a file a model",
-            alpaca_eval_outputs.is_output,
+            alpaca_eval.is_output,
             _only_joined,
-            join=alpaca_eval_outputs.OUTPUTS_JOIN,
+            join=alpaca_eval.OUTPUTS_JOIN,
         ),
         Dialect(
             "mt_bench",
@@ -119,7 +119,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             _is_mt_bench,
             mt_bench.convert,
             has_vote_rows=True,
-            join=mt_bench_answers.ANSWERS_JOIN,
+            join=mt_bench.ANSWERS_JOIN,
         ),
         Dialect(
             "arena_hard",
@@ -204,3 +204,23 @@ def candidates(row: Mapping[str, Any]) -> list[Dialect]:
 def known_formats() -> dict[str, str]:
     """Return what every format is known by, by its name, for a message."""
     return {dialect.name: dialect.fields for dialect in DIALECTS.values()}
+
+
+WRITERS: Final[dict[str, Writer]] = {
+    writer.name: writer
+    for writer in (
+        Writer("canonical", "lines", tables.canonical_rows),
+        Writer("csv", "csv", tables.rows, tables.COLUMNS),
+        Writer("parquet", "parquet", tables.rows, tables.COLUMNS),
+        Writer("alpaca_eval", "array", alpaca_eval.rows),
+        Writer("mt_bench", "lines", mt_bench.rows),
+        Writer("arena_hard", "lines", arena_hard.rows),
+        Writer("reward_bench", "lines", reward_bench.rows),
+        Writer("evalica", "csv", battles.evalica_rows, battles.FIELDS),
+        Writer("arena_rank", "csv", battles.arena_rank_rows, battles.MODEL_FIELDS),
+        Writer("cje", "lines", cje.rows),
+        Writer("label_studio", "array", label_studio.rows),
+        Writer("argilla", "array", argilla.rows),
+        Writer("openai_batch", "lines", openai_batch.rows),
+    )
+}

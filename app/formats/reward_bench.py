@@ -1,4 +1,4 @@
-"""RewardBench and DPO rows: a prompt, the chosen and the rejected answer.
+"""Read and write reward_bench.
 
 Which side the chosen answer is put on is drawn from a hash of the id, so that the place never
 gives the label away; the side is recorded in `metadata.chosen_side`.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.dialects.reasons import RowInvalid
-from app.identifiers import shown
+from app.core.names import shown
+from app.formats.base import RowInvalid
+from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 
 FIELDS: Final = ("prompt", "chosen", "rejected")
 _READ: Final = frozenset(
@@ -78,3 +80,50 @@ def _last_turn(field: str, turns: object) -> tuple[list[Any], object]:
     if not isinstance(turns, list) or not turns or not isinstance(turns[-1], dict):
         raise RowInvalid(f"{field}: is not a list of messages, but the other answer is")
     return turns[:-1], turns[-1].get("content")
+
+
+_OWN: Final = frozenset(
+    {"id", "prompt", "chosen", "rejected", "chosen_model", "rejected_model", "metadata"}
+)
+
+
+def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
+    """Yield the row of a pair with a preference; ties have none."""
+    row = given.row
+    if given.is_battle or "responses_a" in row:
+        loss["pairs without two single answers"] += 1
+        return
+    votes = overall_votes(given, (), Counter())
+    labels = Counter(vote["label"] for vote in votes)
+    if labels["a"] == labels["b"] or labels["tie"] >= max(labels["a"], labels["b"]):
+        loss["pairs without a preferred answer"] += 1
+        return
+    side, other = ("a", "b") if labels["a"] > labels["b"] else ("b", "a")
+    is_gold = len(votes) == 1 and votes[0].get("annotator") == "gold"
+    kept = {"texts", "models", "ids", "metadata of pairs", *(["votes"] if is_gold else [])}
+    count_lost(given, kept, loss)
+    if is_gold:
+        overall_votes(given, ("annotator",), loss)
+    metadata = {name: value for name, value in row["metadata"].items() if name != "chosen_side"}
+    models = {"chosen_model": row.get(f"model_{side}"), "rejected_model": row.get(f"model_{other}")}
+    is_flat = not metadata.keys() & _OWN
+    yield {
+        "id": row["id"],
+        **_texts(row, side, other),
+        **{name: model for name, model in models.items() if model is not None},
+        **(metadata if is_flat else {"metadata": metadata}),
+    }
+
+
+def _texts(row: Any, side: str, other: str) -> dict[str, Any]:
+    """A prompt with two answers; a conversation is a list that either answer ends."""
+    chosen, rejected = row[f"response_{side}"], row[f"response_{other}"]
+    if isinstance(row.get("prompt"), str):
+        return {"prompt": row["prompt"], "chosen": chosen, "rejected": rejected}
+    before = row.get("messages") or [{"role": "user", "content": turn} for turn in row["prompt"]]
+    last = next(turn["content"] for turn in reversed(before) if turn["role"] == "user")
+    return {
+        "prompt": last,
+        "chosen": [*before, {"role": "assistant", "content": chosen}],
+        "rejected": [*before, {"role": "assistant", "content": rejected}],
+    }

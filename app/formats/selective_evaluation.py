@@ -10,9 +10,9 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from app.dialects.joining import Join, Joined, Outcome, Piece, by_name, text_of, texts_of
-from app.dialects.reasons import RowInvalid
-from app.identifiers import shown
+from app.core.names import shown
+from app.formats.base import RowInvalid
+from app.formats.joining import Join, Joined, Outcome, Piece, by_name, text_of, texts_of
 
 FIELDS: Final = ("instruction", "outputs")
 _READ: Final = frozenset({*FIELDS, "preferences", "probs", "judge", "generators"})

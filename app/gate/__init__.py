@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from app.gate.asserting import (
+from app.gate.check import (
     NotEnoughEvidence,
     NotPassed,
     NotPreferred,
     assert_preferred,
     assert_preferred_async,
+    check_preferred,
+    check_preferred_async,
 )
-from app.gate.checking import check_preferred, check_preferred_async
 from app.gate.outputs import OutputsInvalid
 from app.gate.results import GateResult, Question
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
-from app.identifiers import shown
+from app.core.names import shown
 
 Outputs = str | Path | Mapping[str, Any] | Iterable[Mapping[str, Any]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from app.changed_labels import changed_labels_note
+from app.calibrations.result import changed_labels_note
 
 Json = Mapping[str, Any]
 NAMES: Final = {

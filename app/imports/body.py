@@ -20,10 +20,9 @@ from typing import Any, BinaryIO, Final, cast
 
 from python_multipart.exceptions import FormParserError
 
-from app.datasets.multipart import UploadedFile, file_name, seekable, split, unpacked
-from app.datasets.raw_rows import RawRow
-from app.datasets.tables import csv_rows, is_csv, is_parquet, parquet_rows
-from app.errors import BadRequest
+from app.core.errors import BadRequest
+from app.imports.tables import RawRow, csv_rows, is_csv, is_parquet, parquet_rows
+from app.imports.upload import UploadedFile, file_name, seekable, split, unpacked
 
 __all__ = ["BodyKind", "RawRow", "kind_of", "rows_of"]
 

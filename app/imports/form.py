@@ -18,9 +18,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.datasets.bodies import BodyKind, kind_of
-from app.errors import BadRequest
-from app.identifiers import MAX_LENGTH, printable
+from app.core.errors import BadRequest
+from app.core.names import MAX_LENGTH, printable
+from app.imports.body import BodyKind, kind_of
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

@@ -13,17 +13,17 @@ from typing import Any, BinaryIO, Final
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.datasets import queries, said_queries
-from app.datasets.bodies import BodyKind, rows_of
-from app.datasets.reading import Reader, named_dialect, stage
-from app.datasets.staging import StagedRow, Staging
-from app.db import Database
-from app.dialects.detection import AUTO, known_formats
-from app.errors import Conflict, Unprocessable
-from app.identifiers import shown
+from app.core.db import Database
+from app.core.errors import Conflict, Unprocessable
+from app.core.models import Dataset, new_id
+from app.core.names import shown
+from app.datasets import pair_queries, vote_queries
+from app.formats.registry import AUTO, known_formats
+from app.imports.body import BodyKind, rows_of
+from app.imports.reading import Reader, named_dialect, stage
+from app.imports.staging import StagedRow, Staging
 from app.labels import service as labels
 from app.labels.service import NewLabel
-from app.models import Dataset, new_id
 
 _CONTRADICTED: Final = "labels of one person on one pair that differ, all kept"
 
@@ -133,7 +133,7 @@ async def _store(db: Database, upload: Upload) -> Imported:
 
 async def _store_once(db: Database, upload: Upload, content_hash: str) -> Imported:
     async with db.write() as session:
-        known = await queries.dataset_by_name(session, upload.name)
+        known = await pair_queries.dataset_by_name(session, upload.name)
         if known is None:
             return await store_new(session, upload, content_hash)
         if known.content_hash != content_hash:
@@ -170,22 +170,22 @@ async def store_new(session: AsyncSession, upload: Upload, content_hash: str) ->
     async for chunk in _chunks(upload.staging):
         contradicted += sum(map(_is_contradicted, chunk))
         seqs = await _insert_pairs(session, dataset.seq, chunk)
-        await said_queries.insert_recorded(session, list(_recorded(chunk, seqs)))
+        await vote_queries.insert_recorded(session, list(_recorded(chunk, seqs)))
         await labels.insert_labels(session, list(_labels(chunk, seqs)), upload.moment)
-    await queries.set_groups(session, dataset.seq)
-    await said_queries.refresh_label_counts(session, dataset.seq)
+    await pair_queries.set_groups(session, dataset.seq)
+    await vote_queries.refresh_label_counts(session, dataset.seq)
     await session.refresh(dataset)
     return upload.imported(dataset, contradicted, is_new=True)
 
 
 async def _relabel(session: AsyncSession, upload: Upload, dataset: Dataset) -> Imported:
-    await queries.lock(session, [dataset.seq])
+    await pair_queries.lock(session, [dataset.seq])
     contradicted = 0
     async for chunk in _chunks(upload.staging):
         contradicted += sum(map(_is_contradicted, chunk))
         seqs = await _seqs(session, dataset.seq, chunk)
         await labels.import_labels(session, list(_labels(chunk, seqs)), upload.moment)
-    await said_queries.refresh_label_counts(session, dataset.seq)
+    await vote_queries.refresh_label_counts(session, dataset.seq)
     await session.refresh(dataset)
     return upload.imported(dataset, contradicted, is_new=False)
 
@@ -201,7 +201,7 @@ async def _insert_pairs(
         }
         for row in chunk
     ]
-    await queries.insert_pairs(session, rows)
+    await pair_queries.insert_pairs(session, rows)
     return await _seqs(session, dataset_seq, chunk)
 
 
@@ -209,7 +209,7 @@ async def _seqs(
     session: AsyncSession, dataset_seq: int, chunk: Sequence[StagedRow]
 ) -> Mapping[int, int]:
     first, last = chunk[0].position, chunk[-1].position + 1
-    return await queries.seqs_by_position(session, dataset_seq, first, last)
+    return await pair_queries.seqs_by_position(session, dataset_seq, first, last)
 
 
 def _recorded(chunk: Sequence[StagedRow], seqs: Mapping[int, int]) -> Iterator[dict[str, Any]]:

@@ -11,16 +11,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.datasets.pieces import Pieces
-from app.datasets.raw_rows import RawRow
-from app.datasets.staging import Staging
-from app.dialects import canonical_votes
-from app.dialects.detection import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, candidates
-from app.dialects.joining import Fault, Joined, Outcome, Piece
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow, ParsedVote, misspelt_fields, parse_row
-from app.errors import Unprocessable
-from app.identifiers import shown
+from app.core.errors import Unprocessable
+from app.core.names import shown
+from app.formats import joining
+from app.formats.base import RowInvalid
+from app.formats.canonical import ParsedRow, ParsedVote, misspelt_fields, parse_row
+from app.formats.joining import Fault, Joined, Outcome, Piece
+from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, candidates
+from app.imports.staging import Pieces, Staging
+from app.imports.tables import RawRow
 
 MOST_REASONS: Final = 1_000
 _MOST_WARNINGS: Final = 100
@@ -167,7 +166,7 @@ def _keep_pair(staging: Staging, reader: Reader, made: Joined) -> None:
 def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
     votes = [
         ParsedVote(vote.annotator, vote.label, vote.criterion, vote.details)
-        for vote in canonical_votes.votes_of(piece.row)
+        for vote in joining.votes_of(piece.row)
     ]
     if not staging.add_votes(str(piece.row["id"]), votes):
         reason = f"no pair has the id {shown(piece.row['id'])}" if staging.rows else _ONLY_VOTES

@@ -1,4 +1,4 @@
-"""Rows on disk between their arrival and the write transaction.
+"""Checked rows on disk.
 
 Every row of an upload is read, checked and merged here first, so that the database is locked only
 while finished rows are copied, and so that memory does not grow with the file: ids seen before are
@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.datasets.pair_rows import pair_content
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow, ParsedVote
-from app.identifiers import shown
-from app.scores import score_values
+from app.core.names import shown
+from app.datasets.records import pair_content
+from app.datasets.score_columns import score_values
+from app.formats.base import RowInvalid
+from app.formats.canonical import ParsedRow, ParsedVote
+from app.formats.joining import Piece
 from judges.types import Pair, Score
 
 # the columns of a pair as the database has them, JSON as text, in this order
@@ -219,3 +220,48 @@ def _union(known: list[list[Any]], votes: list[list[Any]]) -> list[list[Any]]:
     """The votes of both rows, each as often as the row that has it more often."""
     missing = Counter(map(_text, votes)) - Counter(map(_text, known))
     return known + [json.loads(text) for text in missing.elements()]
+
+
+_PIECES_SCHEMA: Final = """
+CREATE TABLE pieces (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, line INTEGER NOT NULL,
+    file TEXT NOT NULL, file_name TEXT NOT NULL, row TEXT NOT NULL
+)
+"""
+_INSERT_PIECE: Final = (
+    "INSERT INTO pieces (key, kind, line, file, file_name, row) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_KEYS: Final = "SELECT key FROM pieces GROUP BY key ORDER BY MIN(number)"
+_OF_KEY: Final = "SELECT * FROM pieces WHERE key = ? ORDER BY number"
+
+
+@dataclass(slots=True)
+class Pieces:
+    """The pieces of one upload, in the file of its other rows."""
+
+    connection: sqlite3.Connection
+    kinds: set[str] = field(default_factory=set)
+    _is_ready: bool = False
+
+    def add(self, piece: Piece) -> None:
+        """Keep a piece."""
+        if not self._is_ready:
+            self.connection.execute(_PIECES_SCHEMA)
+            self._is_ready = True
+        self.kinds.add(piece.kind)
+        row = json.dumps(piece.row, separators=(",", ":"))
+        values = (piece.key, piece.kind, piece.line, piece.file, piece.file_name, row)
+        self.connection.execute(_INSERT_PIECE, values)
+
+    def by_key(self) -> Iterator[list[Piece]]:
+        """Yield the pieces of each key together, in the order that the keys came in."""
+        if not self._is_ready:
+            return
+        self.connection.execute("CREATE INDEX pieces_by_key ON pieces (key)")
+        for (key,) in self.connection.execute(_KEYS):
+            yield [_piece(found) for found in self.connection.execute(_OF_KEY, (key,))]
+
+
+def _piece(found: tuple[Any, ...]) -> Piece:
+    number, key, kind, line, file, file_name, row = found
+    return Piece(kind, key, json.loads(row), line, file, file_name, number)

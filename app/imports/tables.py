@@ -1,18 +1,42 @@
-"""The rows of tables, a piece at a time: CSV and Parquet."""
+"""Rows of CSV and Parquet."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from app.datasets.raw_rows import RawRow
-from app.dialects.cells import cell_values, column_values, is_long_form
-from app.dialects.reasons import RowInvalid
-from app.errors import BadRequest
-from app.identifiers import shown
+from app.core.errors import BadRequest
+from app.core.names import shown
+from app.formats.base import RowInvalid
+from app.formats.tables import cell_values, column_values, is_long_form
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row: its line from 1, and its value or why there is none.
+
+    Args:
+        line: Where it stood in its file: the line, the element of an array, the row of a Parquet.
+        value: The row.
+        reason: Why there is no value.
+        file: The name of its file, where it is known.
+        number: The line counted over all files of the upload; 0 = in the first, the line itself.
+        is_one_of_several: Whether the upload holds several files.
+        is_vote: Whether the row of a table is one vote, so that equal rows are as many votes.
+    """
+
+    line: int
+    value: Any = None
+    reason: str | None = None
+    file: str = ""
+    number: int = 0
+    is_one_of_several: bool = False
+    is_vote: bool = False
+
 
 PARQUET: Final = "application/vnd.apache.parquet"
 _PARQUET_TYPES: Final = (PARQUET, "application/x-parquet", "application/parquet")

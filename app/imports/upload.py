@@ -1,24 +1,53 @@
-"""The files of a multipart body, each on disk, and how a packed stream is unpacked."""
+"""One multipart reader, spooled to disk."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import shutil
 import tempfile
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from python_multipart.multipart import MultipartParser
+from starlette.requests import ClientDisconnect, Request
 
-from app.errors import BadRequest
-from app.identifiers import printable
+from app.core.errors import BadRequest
+from app.core.names import printable
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
+
+
+_PIECE: Final = 2**20
+
+
+@asynccontextmanager
+async def spooled(request: Request, folder: Path | None) -> AsyncIterator[BinaryIO]:
+    """Write the body to an unnamed file as it comes and open it from its start.
+
+    Raises:
+        BadRequest: the sender went away before the end.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        buffer = bytearray()
+        try:
+            async for piece in request.stream():
+                buffer += piece
+                if len(buffer) >= _PIECE:
+                    await asyncio.to_thread(file.write, bytes(buffer))
+                    buffer.clear()
+        except ClientDisconnect as error:
+            raise BadRequest("the body ended early") from error
+        file.write(buffer)
+        file.seek(0)
+        yield cast(BinaryIO, file)
+
 
 _PART_BYTES: Final = 2**16
 _GZIP_MAGIC: Final = b"\x1f\x8b"

@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import cascades
 from app.calibrations import service as calibrations
-from app.calibrations.evidence import slice_of
-from app.errors import Conflict
-from app.models import Certificate
+from app.calibrations.inputs import slice_of
+from app.core.errors import Conflict
+from app.core.models import Certificate
+from app.scores import judges as cascades
 from calibration.preference import TieRule
 from judges.base import Judge
 from judges.cascade import Tier

@@ -1,24 +1,36 @@
-"""Draws pairs, attacks their worse responses, and says how often a judge followed."""
+"""POST /canaries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.canaries.schemas import CanariesIn
+from app.calibrations.schemas import Name
+from app.core.errors import Unprocessable
+from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.datasets.service import PairKey
-from app.errors import Unprocessable
-from app.parts import group_number
-from app.runtime import Runtime
+from app.datasets.records import PairKey
+from app.datasets.splits import Part, group_number
 from calibration.intervals import ClusterBootstrap, estimate_mean, estimate_share
 from judges.base import Judge
 from judges.canaries import ATTACKS, Canary, release_canaries
 from judges.recorded import Jury, RecordedJudge
 from judges.types import Pair
+
+
+class CanariesIn(BaseModel):
+    """Which judges to try, on pairs of which dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+    dataset: Name = Field(description="id or name; its pairs need texts, not labels")
+    judges: Annotated[list[Name], Field(min_length=1, max_length=16, examples=[["student"]])]
+    pairs: int = Field(50, ge=1, le=256, description="how many, one a group, drawn by the seed")
+    part: Part | None = None
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 async def release(running: Runtime, request: CanariesIn) -> dict[str, Any]:

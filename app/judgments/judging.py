@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from app import metrics
-from app.identifiers import printable
+from app.core import telemetry
+from app.core.names import printable
+from app.core.runtime import Runtime
 from app.judgments.authority import Authority
-from app.runtime import Runtime
-from app.score_store import (
+from app.scores.store import (
     KeptScores,
     Payer,
     ScoreKey,
@@ -260,7 +260,7 @@ def count_verdicts(shown: Iterable[Mapping[str, Any]], *, is_settled: bool = Tru
     counted = Counter((verdict["status"], verdict["promise"]) for verdict in shown)
     for (status, promise), count in counted.items():
         named = promise if is_settled or promise == "none" else "pending"
-        metrics.verdicts_total.labels(status=status, promise=named).inc(count)
+        telemetry.verdicts_total.labels(status=status, promise=named).inc(count)
 
 
 def _is_cached(judged: Judged) -> bool:

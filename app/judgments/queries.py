@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy import Table, Text, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import insert_rows
-from app.models import UNFINISHED_BATCH, Batch, Certificate, Verdict
+from app.core.bulk import insert_rows
+from app.core.models import UNFINISHED_BATCH, Batch, Certificate, Verdict
 
 
 class _Body(msgspec.Struct):

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.datasets.service import PairKey
+from app.core.models import Certificate, Dataset
+from app.datasets.records import PairKey
 from app.judgments.authority import Authority, authority_of
 from app.judgments.promise import Attendance, suspended_because
-from app.models import Certificate, Dataset
-from app.scoring import ScoreTable, load_table
+from app.scores.table import ScoreTable, load_table
 from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import decide
 from calibration.preference import TieRule, preference

@@ -1,4 +1,4 @@
-"""Judges posted pairs: checks, cascade, promise, and one transaction that stores it all."""
+"""POST /judgments, five steps in a row."""
 
 from __future__ import annotations
 
@@ -11,22 +11,64 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import service as calibrations
-from app.calibrations.known_pairs import known_among
+from app.calibrations.queries import known_among
+from app.core.db import Database
+from app.core.errors import Unprocessable
+from app.core.lists import Page, page_of
+from app.core.models import Verdict
+from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.db import Database
-from app.dialects.canonical import PairIn, to_pair
-from app.errors import Unprocessable
+from app.formats.canonical import PairIn, to_pair
 from app.judgments import queries
 from app.judgments.authority import Authority, authority_of, without_promise
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_all, show, show_tiers
-from app.judgments.posted_judges import judges_of
 from app.judgments.promise import Attendance, suspended_because
 from app.judgments.schemas import JudgmentsIn
-from app.models import Verdict
-from app.pagination import Page, page_of
-from app.runtime import Runtime
-from app.score_store import is_recorded, store_scores
+from app.scores import judges
+from app.scores.store import is_recorded, store_scores
+from judges.base import Judge
+from judges.recorded import RecordedJudge
 from judges.registry import DEFAULT_CASCADE, Registry
+
+
+def judges_of(registry: Registry, request: JudgmentsIn) -> list[Judge]:
+    """Return the judges of the cascade that a request names or describes, from cheap to strong.
+
+    A name that is not configured answers from the scores that came with the pairs.
+
+    Raises:
+        Unprocessable: there is no such cascade, a judge is named twice, or a judge that the request
+            itself names is neither configured nor recorded with any pair.
+    """
+    if request.cascade is None or isinstance(request.cascade, str):
+        names = judges.judge_names(registry, request.cascade or DEFAULT_CASCADE)
+    else:
+        names = judges.judge_names(registry, request.cascade.judges)
+        _refuse_unknown(registry, names, request.pairs)
+    return [registry.judges.get(name) or _recorded(name, request.pairs) for name in names]
+
+
+def _refuse_unknown(registry: Registry, names: Sequence[str], pairs: Sequence[PairIn]) -> None:
+    for name in names:
+        if name not in registry.judges and not any(name in pair.judges for pair in pairs):
+            known = dict.fromkeys(
+                [*registry.judges, *(one for pair in pairs for one in pair.judges)]
+            )
+            message = judges.unknown_judge(name, known, "with any of the pairs")
+            raise Unprocessable.field(["cascade", "judges"], message)
+
+
+def _recorded(name: str, pairs: Sequence[PairIn]) -> Judge:
+    scores = [pair.judges[name] for pair in pairs if name in pair.judges]
+    fingerprints = {score.fingerprint for score in scores if score.failure is None}
+    if len(fingerprints) > 1:
+        raise Unprocessable.field(
+            ["cascade"],
+            f"{name!r} is recorded with {len(fingerprints)} different models or prompts: give "
+            "each its own name",
+        )
+    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
+
 
 Rows = list[dict[str, Any]]
 _NOWHERE: Final[Mapping[str, int | None]] = dict.fromkeys(

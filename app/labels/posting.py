@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.errors import NotFound, Unprocessable
+from app.core.field_errors import named
+from app.core.lists import Page
+from app.core.models import Dataset, Label
+from app.core.names import shown
 from app.datasets import service as datasets
-from app.errors import NotFound, Unprocessable
-from app.field_errors import named
-from app.identifiers import shown
-from app.labels import queries, service
+from app.labels import service as queries
 from app.labels.schemas import LabelIn
 from app.labels.service import LabelChanges, NewLabel
-from app.models import Dataset, Label
-from app.pagination import Page
 
 _PREFIX: Final = "lab_"
 _MOST_FAULTS: Final = 100
@@ -43,7 +43,7 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
         )
         for label in posted
     ]
-    changes = await service.post_labels(session, new, moment)
+    changes = await queries.post_labels(session, new, moment)
     for dataset in {dataset.seq: dataset for dataset in known.values()}.values():
         await datasets.refresh_label_counts(session, dataset)
     return changes

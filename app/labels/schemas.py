@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.dialects.canonical import OVERALL, HumanLabel
-from app.dialects.fields import AnyName, AnyText
+from app.formats.base import AnyName, AnyText
+from app.formats.canonical import OVERALL, HumanLabel
 
 
 class LabelIn(BaseModel):

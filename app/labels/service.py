@@ -1,4 +1,4 @@
-"""The rules of labels: whose replaces whose, and what stays in history.
+"""Whose label replaces whose; SQL.
 
 A person's label replaces that person's earlier one on the same pair and criterion. A label without
 an annotator replaces nothing and is replaced by nothing: it may be anybody's.
@@ -13,9 +13,87 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import BigInteger, Row, String, Text, column, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.labels import queries
+from app.core.bulk import insert_rows
+from app.core.db import UtcTime
+from app.core.models import Dataset, Label, PairRow
+
+IN_CHUNK = 500
+# JSON that is text already stays text
+_LABELS = table(
+    "labels",
+    column("pair_seq", BigInteger),
+    *(column(name, String) for name in ("annotator", "label", "criterion")),
+    column("details", Text),
+    *(column(name, UtcTime) for name in ("created_at", "replaced_at")),
+)
+
+
+async def current_on(session: AsyncSession, pair_seqs: Sequence[int]) -> list[Row[Any]]:
+    """Return the current labels on these pairs, in the order they came."""
+    rows: list[Row[Any]] = []
+    for start in range(0, len(pair_seqs), IN_CHUNK):
+        query = (
+            select(
+                Label.seq,
+                Label.pair_seq,
+                Label.annotator,
+                Label.label,
+                Label.criterion,
+                Label.details,
+            )
+            .where(
+                Label.pair_seq.in_(pair_seqs[start : start + IN_CHUNK]),
+                Label.replaced_at.is_(None),
+            )
+            .order_by(Label.seq)
+        )
+        rows += (await session.execute(query)).all()
+    return rows
+
+
+async def insert_label_rows(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert labels."""
+    texts = [{**row, "details": json.dumps(row["details"], separators=(",", ":"))} for row in rows]
+    await insert_rows(session, _LABELS, texts)
+
+
+async def mark_replaced(session: AsyncSession, seqs: Sequence[int], moment: datetime) -> None:
+    """Move labels into history."""
+    for start in range(0, len(seqs), IN_CHUNK):
+        await session.execute(
+            update(Label)
+            .where(Label.seq.in_(seqs[start : start + IN_CHUNK]))
+            .values(replaced_at=moment)
+            .execution_options(synchronize_session=False)
+        )
+
+
+async def page_rows(
+    session: AsyncSession,
+    *,
+    dataset_seq: int | None,
+    after: int,
+    count: int,
+    with_history: bool,
+) -> Sequence[Row[Label, str, str]]:
+    """Return labels behind the number `after`, with the ids of their pair and dataset."""
+    query = (
+        select(Label, PairRow.id.label("pair"), Dataset.id.label("dataset"))
+        .join(PairRow, PairRow.seq == Label.pair_seq)
+        .join(Dataset, Dataset.seq == PairRow.dataset_seq)
+        .where(Label.seq > after)
+        .order_by(Label.seq)
+        .limit(count)
+    )
+    if dataset_seq is not None:
+        query = query.where(PairRow.dataset_seq == dataset_seq)
+    if not with_history:
+        query = query.where(Label.replaced_at.is_(None))
+    return (await session.execute(query)).all()
+
 
 _Answers = tuple[int, str | None, str]
 
@@ -67,7 +145,7 @@ async def insert_labels(
     session: AsyncSession, labels: Sequence[NewLabel], moment: datetime
 ) -> None:
     """Store labels on pairs that have none yet."""
-    await queries.insert_label_rows(session, [_values(label, moment) for label in labels])
+    await insert_label_rows(session, [_values(label, moment) for label in labels])
 
 
 async def import_labels(
@@ -92,7 +170,7 @@ async def import_labels(
         elif sorted(label.said for label in new) != sorted(label.said for _, label in old):
             fresh += new
             outdated += [seq for seq, _ in old]
-    await queries.mark_replaced(session, outdated, moment)
+    await mark_replaced(session, outdated, moment)
     await insert_labels(session, fresh, moment)
     return LabelChanges(len(fresh), len(outdated), len(labels) - len(fresh))
 
@@ -129,8 +207,8 @@ async def post_labels(
     for replaced in outdated:
         replaced.row["replaced_at"] = moment
     stored = [each.seq for each in outdated if each.seq is not None]
-    await queries.mark_replaced(session, stored, moment)
-    await queries.insert_label_rows(session, rows)
+    await mark_replaced(session, stored, moment)
+    await insert_label_rows(session, rows)
     contradicted = sum(len({label.label for label in new}) > 1 for new in sayings.values())
     return LabelChanges(len(rows), len(outdated), len(labels) - len(rows), contradicted)
 
@@ -139,7 +217,7 @@ async def _current(
     session: AsyncSession, pair_seqs: set[int]
 ) -> defaultdict[_Answers, list[tuple[int, NewLabel]]]:
     found: defaultdict[_Answers, list[tuple[int, NewLabel]]] = defaultdict(list)
-    for row in await queries.current_on(session, sorted(pair_seqs)):
+    for row in await current_on(session, sorted(pair_seqs)):
         label = NewLabel(row.pair_seq, row.annotator, row.label, row.criterion, row.details)
         found[label.answers].append((row.seq, label))
     return found

@@ -1,4 +1,4 @@
-"""A ledger of what was tested on which labels, since testing the same labels again is peeking.
+"""Hash of a label set; ledger of its tests.
 
 A label set is remembered by its marks: the smallest content hashes among its pairs. Two sets that
 share a good part of their pairs share marks, whatever dataset they were imported as, and the ledger
@@ -18,8 +18,27 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.datasets.service import PairKey
-from app.models import LabelUse, LabelUseMark
+from app.core.models import LabelUse, LabelUseMark
+from app.datasets.records import PairKey, Vote
+
+
+def label_set_hash(keys: Iterable[PairKey], votes: Mapping[int, Sequence[Vote]]) -> str:
+    """Return a hash of the labels that these pairs have; their order does not matter.
+
+    A pair is known by its texts and, like its labels, keeps its place in the hash when the same
+    rows are imported under another name; a battle, which has no texts, is known by its id.
+
+    Args:
+        keys: The pairs.
+        votes: Current labels by `pair_seq`.
+    """
+    labels = sorted(
+        json.dumps([key.content_hash or key.id, vote.annotator, vote.label, vote.criterion])
+        for key in keys
+        for vote in votes.get(key.seq, ())
+    )
+    return hashlib.sha256("\n".join(labels).encode("ascii")).hexdigest()
+
 
 _MARKS = 64
 _MARK_DIGITS = 32

@@ -1,4 +1,4 @@
-"""Collects what a leaderboard is made from: pairs, votes, stored scores, verdicts. Asks no judge."""
+"""Pairs, votes, scores, certified verdicts."""
 
 from __future__ import annotations
 
@@ -10,27 +10,131 @@ from typing import Any
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import cascades, label_sets
-from app.calibrations.sample import known_groups
+from app.batches import service as batches
+from app.calibrations.inputs import known_groups
+from app.calibrations.queries import KnownPairs, pairs_relabelled
+from app.core.errors import Conflict, Unprocessable
+from app.core.models import Dataset
+from app.core.names import shown
 from app.datasets import service as datasets
-from app.datasets.service import PairKey, Vote
-from app.errors import Unprocessable
-from app.identifiers import shown
-from app.leaderboards import certified, style
-from app.leaderboards.certified import Promise
-from app.leaderboards.comparing import (
+from app.datasets.records import PairKey, Vote
+from app.judgments.authority import promises
+from app.judgments.replay import Replayed, replay_certificate, suspension_of
+from app.labels import sets
+from app.leaderboards import outcomes
+from app.leaderboards.outcomes import (
     Labelled,
     Outcomes,
+    cascade_outcomes,
     human_outcomes,
     judge_outcomes,
     labelled,
 )
 from app.leaderboards.schemas import LeaderboardIn
-from app.models import Dataset
-from app.scoring import ScoreTable, load_table
+from app.scores import judges
+from app.scores.table import ScoreTable, load_table
 from calibration.ranking import Covariates
 from judges.base import Judge
 from judges.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What verdicts promise: `certified`, `suspended` or `none`, and why if not the first."""
+
+    state: str
+    because: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdicts:
+    """A certificate's verdicts as comparisons."""
+
+    outcomes: Outcomes
+    promise: Promise
+    rests_on: Mapping[str, Any]
+
+
+async def verdicts(
+    session: AsyncSession,
+    registry: Registry,
+    request: LeaderboardIn,
+    dataset: Dataset,
+    keys: Sequence[PairKey],
+) -> Verdicts:
+    """Replay a certificate; pairs that it knows are left out where they would be counted twice.
+
+    The labels that a certificate was made from chose its thresholds, so they cannot correct its
+    verdicts; and its promise is for other pairs than those.
+
+    Raises:
+        NotFound: no certificate has this id.
+        Conflict: the certificate has no thresholds, was made with other judges, or does not hold
+            although only certified verdicts are asked for.
+    """
+    assert request.calibration is not None
+    made = await replay_certificate(session, registry, request.calibration, dataset, keys)
+    promise = await _promise(session, dataset, made)
+    if request.certified_only and promise.state != "certified":
+        raise Conflict(
+            f"certified_only: the verdicts of {made.certificate.id} carry no promise now: "
+            f"{promise.because}",
+            extra={"promise": promise.state, "suspended_because": promise.because},
+        )
+    outcomes = cascade_outcomes(made.verdicts, made.table, is_soft=request.soft)
+    is_known = await _known(session, dataset, keys, made)
+    if request.certified_only or request.is_powered:
+        outcomes = outcomes.without(is_known, "calibration_pair")
+    certificate = made.certificate
+    rests_on = {
+        "calibration": certificate.id,
+        "status": certificate.status,
+        "target_agreement": certificate.body.get("target_agreement"),
+        "fingerprints": certificate.body["fingerprints"],
+        "label_set_hash": certificate.label_set_hash,
+        "certificate_label_set_hash": certificate.label_set_hash,
+        "labels_changed": await pairs_relabelled(session, certificate),
+        "known_to_certificate": int(is_known.sum()),
+        # verdicts that are counted although the promise is for other pairs
+        "calibration_pairs": int(np.count_nonzero(is_known[outcomes.row])),
+    }
+    return Verdicts(outcomes, promise, rests_on)
+
+
+def known_pairs_note(rests_on: Mapping[str, Any]) -> str | None:
+    """Say which verdicts of a leaderboard its certificate does not cover, or were left out for it."""
+    known, counted = (
+        rests_on.get(name, 0) for name in ("known_to_certificate", "calibration_pairs")
+    )
+    if counted:
+        return (
+            f"{counted} of these verdicts are on pairs that the certificate knows, because it was "
+            "made from them or from others of their groups or prompts: its promise is for other "
+            "pairs (certified_only leaves them out, or the other part of a certificate made on one)"
+        )
+    if known:
+        return f"{known} pairs that the certificate knows are left out: its promise is for others"
+    return None
+
+
+async def _promise(session: AsyncSession, dataset: Dataset, made: Replayed) -> Promise:
+    if not promises(made.certificate):
+        return Promise("none", f"its status is {made.certificate.status}")
+    suspended = await batches.suspension(session, dataset, made.certificate)
+    if suspended is not None:
+        return Promise("suspended", f"batch {suspended[0]}: {suspended[1]}")
+    why = suspension_of(made)
+    return Promise("suspended" if why else "certified", why)
+
+
+async def _known(
+    session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey], made: Replayed
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Mark the pairs the certificate was made from, or its judges learnt from, and their groups."""
+    shown = [judge.spec.training_prompts | judge.spec.example_prompts for judge in made.judges]
+    groups = known_groups(keys, frozenset().union(*shown))
+    certified = await KnownPairs.of(session, made.certificate.seq, dataset)
+    return np.array([certified.holds(key) or key.group in groups for key in keys], dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +179,7 @@ class Gatherer:
         """
         keys = await datasets.pair_keys(self.session, self.dataset, self.request.part)
         if self.request.control:
-            style.refuse_battles(keys)
+            outcomes.refuse_battles(keys)
         made = await self._by_source(keys)
         rests_on = {
             "dataset_id": self.dataset.id,
@@ -91,7 +195,7 @@ class Gatherer:
         control = self.request.control
         if not control:
             return None
-        return await style.covariates(self.session, self.dataset, keys, control)
+        return await outcomes.covariates(self.session, self.dataset, keys, control)
 
     async def _by_source(self, keys: Sequence[PairKey]) -> Inputs:
         if self.request.source == "human":
@@ -100,9 +204,7 @@ class Gatherer:
             return await self._from_judges(keys, self.request.own_judge)
         if self.request.calibration is None:
             return await self._corrected(await self._from_judges(keys, self._judge_to_correct()))
-        found = await certified.verdicts(
-            self.session, self.registry, self.request, self.dataset, keys
-        )
+        found = await verdicts(self.session, self.registry, self.request, self.dataset, keys)
         made = Inputs(keys, {"overall": found.outcomes}, None, None, found.promise, found.rests_on)
         return await self._corrected(made) if self.request.is_powered else made
 
@@ -167,7 +269,7 @@ class Gatherer:
 
     async def _judges(self, names: Sequence[str]) -> list[Judge]:
         try:
-            return await cascades.judges_for(self.session, self.registry, self.dataset, names)
+            return await judges.judges_for(self.session, self.registry, self.dataset, names)
         except Unprocessable as error:
             field_name = "judge" if self.request.is_powered else "source"
             raise Unprocessable.field([field_name], error.errors[0]["msg"]) from error
@@ -192,4 +294,4 @@ def _labels(
         for seq, some in cast.items():
             joined.setdefault(seq, []).extend(some)
     n = sum(len(joined.get(key.seq, ())) for key in keys)
-    return {"label_set_hash": label_sets.label_set_hash(keys, joined), "labels": n}
+    return {"label_set_hash": sets.label_set_hash(keys, joined), "labels": n}

@@ -1,25 +1,30 @@
-"""From labels, scores or verdicts to comparisons of models. No database, no HTTP.
+"""Labels, scores, verdicts -> comparisons; style features.
 
 What gives no comparison is counted by its reason; an abstention is never a tie and never a loss.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.datasets.service import PairKey, Vote
-from app.errors import Unprocessable
+from app.core.errors import Unprocessable
+from app.core.models import Dataset
+from app.datasets.records import PairKey, Vote
+from app.datasets.service import response_sides
 from app.judgments.replay import Replay
-from app.leaderboards.schemas import Votes
-from app.scoring import ScoreTable
+from app.leaderboards.schemas import Control, Votes
+from app.scores.table import ScoreTable
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.labels import MISSING, TIE, A, B, mean_sign, plurality, vote_counts
 from calibration.preference import preference
+from calibration.ranking import Covariates
 
 CODES: Final = {"a": A, "b": B, "tie": TIE}
 NO_VERDICT: Final = ("abstained", "failed", "missing")
@@ -146,3 +151,57 @@ def verdict_codes(p_a: FloatArray, p_tie: FloatArray) -> IntArray:
 def _one_a_pair(labels: IntArray, score: FloatArray, reason: npt.NDArray[np.str_]) -> Outcomes:
     compared = np.flatnonzero(labels != MISSING)
     return Outcomes(compared, score[compared], reason)
+
+
+_HEADING = re.compile(r"^ {0,3}#{1,6} +\S", re.MULTILINE)
+_LIST_ITEM = re.compile(r"^[ \t]*(?:[-*+•]|\d{1,3}[.)]) +\S", re.MULTILINE)
+_BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
+
+FEATURES: Final[dict[Control, tuple[str, ...]]] = {
+    "length": ("length",),
+    "style": ("headings", "list_items", "bold"),
+}
+
+
+def measure(turns: Sequence[str]) -> dict[str, int]:
+    """Count characters, headings, list items and bold words over the turns of a response."""
+    return {
+        "length": sum(map(len, turns)),
+        "headings": sum(len(_HEADING.findall(turn)) for turn in turns),
+        "list_items": sum(len(_LIST_ITEM.findall(turn)) for turn in turns),
+        "bold": sum(len(_BOLD.findall(turn)) for turn in turns),
+    }
+
+
+async def covariates(
+    session: AsyncSession,
+    dataset: Dataset,
+    keys: Sequence[PairKey],
+    control: Sequence[Control],
+) -> Covariates:
+    """Return how the two responses of each pair differ; texts are read a page at a time.
+
+    A battle, which has no texts, has no difference; `refuse_battles` keeps those out.
+    """
+    names = tuple(dict.fromkeys(name for one in control for name in FEATURES[one]))
+    amounts: FloatArray = np.zeros((2, len(keys), len(names)))
+    row_of = {key.seq: row for row, key in enumerate(keys)}
+    async for seq, sides in response_sides(session, dataset):
+        row = row_of.get(seq)
+        if row is not None:
+            for side, turns in enumerate(sides):
+                counted = measure(turns)
+                amounts[side, row] = [counted[name] for name in names]
+    return Covariates.between(names, amounts[0], amounts[1])
+
+
+def refuse_battles(keys: Sequence[PairKey]) -> None:
+    """Check that there are texts to look at.
+
+    Raises:
+        Unprocessable: some pairs have none.
+    """
+    n = sum(key.content_hash is None for key in keys)
+    if n:
+        message = f"{n} of {len(keys)} pairs have no texts whose length and style could be compared"
+        raise Unprocessable.field(["control"], message)

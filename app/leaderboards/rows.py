@@ -1,23 +1,82 @@
-"""Everything that rows are made of; the rows of one slice are a subset of the pairs."""
+"""Rows; CSV."""
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Final
+from io import StringIO
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from app.leaderboards.comparing import NO_VERDICT, Outcomes
 from app.leaderboards.gathering import Inputs
+from app.leaderboards.outcomes import NO_VERDICT, Outcomes
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.intervals import ClusterBootstrap
-from calibration.ranking import Comparisons, with_baseline
+from calibration.powered import PoweredRow
+from calibration.ranking import Comparisons, ModelRating, with_baseline
+
+Body = Mapping[str, Any]
+
+_PLAIN: Final = (
+    "rank", "rank_low", "rank_high", "rank_text", "model", "strength", "pairs", "distinct_pairs", "wins", "losses",
+    "ties", "asked", "abstained", "failed", "missing", "abstained_share", "labelled",
+)  # fmt: skip
+_ESTIMATES: Final = ("rating", "win_rate", "human_only")
+COLUMNS: Final = (
+    "group",
+    "criterion",
+    *_PLAIN,
+    *(f"{name}{end}" for name in _ESTIMATES for end in ("", "_low", "_high")),
+    "confidence_level",
+    "method",
+    "source",
+    "rankable",
+    "promise",
+    "leaderboard",
+)
+
+
+def as_csv(body: Body) -> str:
+    """Return a leaderboard as CSV with a header; what is not known is empty."""
+    text = StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(_lines(body))
+    return text.getvalue()
+
+
+def _lines(body: Body) -> Iterator[dict[str, Any]]:
+    whole = {
+        "method": body["method"],
+        "source": body["source"],
+        "promise": body.get("promise"),
+        "leaderboard": body["id"],
+        "confidence_level": body["confidence_level"],
+    }
+    scopes = [("", body), *((part["group"], part) for part in body["groups"])]
+    for group, scope in scopes:
+        own = {**whole, "group": group, "rankable": scope.get("rankable")}
+        yield from ({**own, **_cells(row)} for row in scope["rows"])
+        for one in scope.get("by_criterion", ()):
+            named = {**own, "criterion": one["criterion"]}
+            yield from ({**named, **_cells(row)} for row in one["rows"])
+
+
+def _cells(row: Body) -> dict[str, Any]:
+    cells = {name: row.get(name) for name in _PLAIN}
+    for name in _ESTIMATES:
+        estimate = row.get(name) or {}
+        for end, key in (("", "value"), ("_low", "low"), ("_high", "high")):
+            cells[f"{name}{end}"] = estimate.get(key)
+    return cells
+
 
 # what a pair without a comparison may be counted under
 REASONS: Final = (
@@ -141,3 +200,124 @@ def _reason(outcomes: dict[str, Outcomes]) -> npt.NDArray[np.str_]:
     for other in others:
         reason[other == ""] = ""
     return reason
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """By model: the pairs that a verdict was looked for, and those without one by their reason."""
+
+    asked: Counter[str]
+    by_reason: dict[str, Counter[str]]
+
+    @classmethod
+    def of(cls, table: Table, members: BoolArray) -> Silence:
+        """Count them over some pairs."""
+        is_open = np.isin(table.reason, NO_VERDICT)
+        asked = table.by_model(members & (is_open | (table.reason == "")))
+        return cls(
+            asked,
+            {name: table.by_model(members & (table.reason == name)) for name in NO_VERDICT},
+        )
+
+    def unresolved(self, model: str) -> int:
+        """Number of pairs of a model that have no verdict."""
+        return sum(counts[model] for counts in self.by_reason.values())
+
+    def share(self, model: str) -> float | None:
+        """Share of the pairs of a model that have no verdict; None where it has no pair."""
+        asked = self.asked[model]
+        return self.unresolved(model) / asked if asked else None
+
+    def of_model(self, model: str) -> dict[str, Any]:
+        """Return what stands beside every number of a model."""
+        asked = self.asked[model]
+        abstained = self.by_reason["abstained"][model]
+        return {
+            "asked": asked,
+            **{name: counts[model] for name, counts in self.by_reason.items()},
+            "abstained_share": abstained / asked if asked else None,
+            "unresolved": self.unresolved(model),
+            "unresolved_share": self.share(model),
+        }
+
+    def warning(self) -> str | None:
+        """Say what ranking by answered pairs alone may do; None where all are answered."""
+        shares = {model: self.share(model) or 0.0 for model in self.asked}
+        if not any(shares.values()):
+            return None
+        least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+        whose = f"{shares[least]:.1%} of those of {least}, {shares[most]:.1%} of those of {most}"
+        if shares[least] == shares[most]:
+            whose = f"{shares[least]:.1%} of those of every model"
+        return (
+            f"pairs without a verdict are not counted: {whose}. They are the hard ones, so answered pairs "
+            "alone may favour some models; win_rate_bounds says how far, and prediction_powered "
+            "corrects it where such pairs are labelled"
+        )
+
+
+def rank_text(low: int, high: int) -> str:
+    """Say which ranks a model may have: `2nd`, or `tied for 2nd-4th`."""
+    return ordinal(low) if low == high else f"tied for {ordinal(low)}-{ordinal(high)}"
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th."""
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
+
+
+def row_of(
+    rating: ModelRating, silence: Silence, distinct: Mapping[str, int], *, has_baseline: bool
+) -> dict[str, Any]:
+    """Return the row of a rating from comparisons, which are of so many `distinct` pairs."""
+    bounds = None if has_baseline else _bounds(rating, silence.unresolved(rating.model))
+    return {
+        **_place(rating),
+        "pairs": rating.n,
+        "distinct_pairs": distinct[rating.model],
+        "wins": rating.wins,
+        "losses": rating.losses,
+        "ties": rating.ties,
+        **silence.of_model(rating.model),
+        "win_rate_bounds": bounds,
+    }
+
+
+def powered_row_of(row: PoweredRow, silence: Silence) -> dict[str, Any]:
+    """Return the row of a rating from predictions and labels."""
+    return {
+        **_place(row),
+        "human_only": None if row.human_only is None else asdict(row.human_only),
+        "pairs": row.n_predicted,
+        "distinct_pairs": row.n_predicted,
+        "labelled": row.rating.n,
+        "wins": row.wins,
+        "losses": row.losses,
+        "ties": row.ties,
+        **silence.of_model(row.model),
+        "win_rate_bounds": None,
+    }
+
+
+def _place(row: ModelRating | PoweredRow) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "rating": asdict(row.rating),
+        "strength": row.strength,
+        "win_rate": asdict(row.win_rate),
+        "rank": row.rank,
+        "rank_low": row.rank_low,
+        "rank_high": row.rank_high,
+        "rank_text": rank_text(row.rank_low, row.rank_high),
+    }
+
+
+def _bounds(rating: ModelRating, unresolved: int) -> dict[str, float] | None:
+    """The win rate if every unresolved pair were lost, and if every one were won."""
+    value = rating.win_rate.value
+    if unresolved == 0 or value is None:
+        return None
+    points, total = value * rating.n, rating.n + unresolved
+    return {"low": points / total, "high": (points + unresolved) / total}

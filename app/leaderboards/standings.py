@@ -1,32 +1,179 @@
-"""From comparisons to the rows of a leaderboard, whole and by slice. No database, no HTTP."""
+"""Comparisons -> standings, by slice, powered, findings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, cast
 
 import numpy as np
 
-from app.leaderboards.findings import connected, rankable
+from app.datasets.slices import slice_names
 from app.leaderboards.gathering import Inputs
-from app.leaderboards.powered import powered_standings
-from app.leaderboards.rows import Silence, row_of
+from app.leaderboards.rows import OUT_OF_SCOPE, Silence, Table, powered_row_of, row_of
 from app.leaderboards.schemas import LeaderboardIn
-from app.leaderboards.table import Table
-from app.slices import slice_names
 from calibration.arrays import BoolArray, IntArray
-from calibration.errors import CalibrationError
+from calibration.errors import CalibrationError, InvalidArgument
+from calibration.powered import HumanLabels, PoweredLeaderboard, PoweredMethod, rank_by_predictions
 from calibration.ranking import (
     Comparisons,
     Criterion,
     DisconnectedComparisons,
     EloOptions,
     Leaderboard,
+    PairLayout,
     RankingOptions,
+    connected_components,
     rank_by_criteria,
     rank_models,
 )
+
+_STEP_DOWN = (
+    "all differences of two models at once: studentised, by groups of pairs, stepping down "
+    "(simultaneous rank sets)"
+)
+_INTERVALS = "intervals of all models at once (each at 1 - error / models), where they do not meet"
+
+
+class Ranked(Protocol):
+    """A row with its set of ranks."""
+
+    @property
+    def rank_low(self) -> int:
+        """Best rank it may have."""
+
+    @property
+    def rank_high(self) -> int:
+        """Worst rank it may have."""
+
+
+def rankable(
+    rows: Sequence[Ranked], intervals: str | None, confidence_level: float
+) -> dict[str, Any]:
+    """Say whether any two models can be told apart, and what was tested to find out."""
+    n = len(rows)
+    told_apart = sum(row.rank_low - 1 for row in rows)
+    pairs = n * (n - 1) // 2
+    why = None
+    if intervals is None:
+        why = "there are no intervals, so that no difference can be told from chance"
+    elif not told_apart:
+        why = (
+            f"the noise exceeds the spread: of {pairs} pairs of models none can be told apart at "
+            f"the confidence level {confidence_level:g}, and every model may have any rank (tested "
+            "by differences; an interval of one model alone is another test, and may look clearer)"
+        )
+    return {
+        "rankable": why is None,
+        "not_rankable_because": why,
+        "ranking_test": {
+            "test": _INTERVALS if intervals == "intervals" else _STEP_DOWN,
+            "confidence_level": confidence_level,
+            "model_pairs": pairs,
+            "told_apart": told_apart,
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Sets of models that chains of points won link both ways; one set is what ratings need."""
+
+    components: list[list[str]]
+
+    @property
+    def warning(self) -> str | None:
+        """Say what more than one set means."""
+        if len(self.components) < 2:
+            return None
+        return (
+            f"the models fall into {len(self.components)} sets that no chain of points won links "
+            "both ways: between them numbers compare opponents, not models"
+        )
+
+
+def connected(comparisons: Comparisons) -> Links:
+    """Find the sets of linked models."""
+    found = connected_components(PairLayout.of(comparisons).whole(), comparisons.models)
+    return Links([list(names) for names in found])
+
+
+_ASSUMED = (
+    "labels are taken to be a random sample of the pairs (by the chances in "
+    "metadata.label_probability, where given): intervals do not cover another choice"
+)
+_BOUNDED = (
+    "pairs without a verdict were not labelled like the others, so win rates are bounds: each such "
+    "pair as lost, and as won"
+)
+
+
+def powered_standings(table: Table, members: BoolArray) -> dict[str, Any]:
+    """Rank the models by predictions of all pairs and labels of some.
+
+    Raises:
+        CalibrationError: The models cannot be ranked.
+    """
+    rows = np.flatnonzero(members & ~np.isin(table.reason, OUT_OF_SCOPE))
+    if not rows.size:
+        raise InvalidArgument("no pair that verdicts could be corrected on")
+    predicted = _predicted(table, rows)
+    if np.isnan(predicted.score).all():
+        raise InvalidArgument(
+            f"no verdict is known of any of the {rows.size} pairs: judge them first, with a batch"
+        )
+    labels = _labels(table, rows)
+    board = rank_by_predictions(
+        predicted,
+        labels,
+        method=cast(PoweredMethod, table.request.method),
+        baseline=table.request.baseline,
+        confidence_level=table.request.confidence_level,
+        rng=np.random.default_rng(table.request.seed),
+    )
+    silence = Silence.of(table, members)
+    links = connected(replace(predicted, score=np.nan_to_num(predicted.score, nan=0.5)))
+    return {
+        "rows": [powered_row_of(row, silence) for row in board.rows],
+        **rankable(board.rows, board.rank_rule, table.request.confidence_level),
+        "components": links.components,
+        "prediction_powered": _powered(board),
+        "log_tie": None,
+        "intervals": "prediction_powered",
+        "resamples": 0,
+        "resamples_undefined": 0,
+        "coefficients": [],
+        "warnings": [_ASSUMED, *([] if board.are_abstentions_audited else [_BOUNDED])],
+    }
+
+
+def _predicted(table: Table, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Comparisons:
+    """All pairs with their predictions, nan where there is none."""
+    (outcomes,) = table.inputs.outcomes.values()
+    score = np.full(len(table.left), np.nan)
+    score[outcomes.row] = outcomes.score
+    return table.between(rows.astype(np.int64), score[rows])
+
+
+def _labels(table: Table, rows: np.ndarray[Any, np.dtype[np.intp]]) -> HumanLabels:
+    labelled = table.inputs.labelled
+    assert labelled is not None
+    probability = None if labelled.probability is None else labelled.probability[rows]
+    return HumanLabels(labelled.value[rows], table.bootstrap.group[rows], probability)
+
+
+def _powered(board: PoweredLeaderboard) -> dict[str, Any]:
+    """What the correction rests on."""
+    return {
+        "labelled": board.n_labelled,
+        "labelled_groups": board.n_labelled_groups,
+        "predicted": board.n_predicted,
+        "without_verdict": board.n_abstained,
+        "are_abstentions_audited": board.are_abstentions_audited,
+        "prediction_weight": board.prediction_weight,
+        "effective_labels": board.effective_labels,
+    }
+
 
 # comparisons and the pair that each is of
 _Compared = tuple[Comparisons, IntArray]

@@ -1,4 +1,7 @@
-"""Places the workers of one batch on a Ray cluster.
+"""Workers on a Ray cluster.
+
+A node of a cluster has neither the file that describes the judges nor the folder that relative
+paths were meant from.
 
 Each runs the ordinary worker loop until the batch has ended. Ray starts one anew where its node goes
 away; the shard that it held is free again when its lease has run out. (Moritz et al., "Ray: A
@@ -7,14 +10,68 @@ Distributed Framework for Emerging AI Applications", OSDI 2018.)
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
-from app.engines.handing_over import Handed, work_on
+from sqlalchemy.engine import make_url
+
+from app.core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Settings as plain values, and the text of the configuration file, None without one."""
+
+    settings: Mapping[str, Any]
+    config: str | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Handed:
+        """Return what a worker needs that is to work with these settings."""
+        path = settings.config_path
+        values = settings.model_dump(exclude={"config", "secret", "spool_dir", "node"})
+        values["database_url"] = _absolute(settings.database_url)
+        return cls(values, path.read_text(encoding="utf-8") if path else None)
+
+    def opened(self, folder: Path) -> Settings:
+        """Return the settings, with the configuration in a file of this folder."""
+        path = folder / "tribunal.toml"
+        path.write_text(self.config or "", encoding="utf-8")
+        return Settings(**{**self.settings, "config": path})
+
+
+def _absolute(database_url: str) -> str:
+    """A file is named by its whole path: the worker runs in another folder."""
+    url = make_url(database_url)
+    if not database_url.startswith("sqlite") or not url.database or ":" in url.database:
+        return database_url
+    whole = url.set(database=str(Path(url.database).absolute()))
+    return whole.render_as_string(hide_password=False)
+
+
+def work_on(handed: Handed, batch_id: str) -> None:
+    """Work on one batch in this process until it has ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_work_on(handed.opened(Path(folder)), batch_id))
+
+
+async def _work_on(settings: Settings, batch_id: str) -> None:
+    from app.batches.worker.loop import (
+        work_until_ended,  # whoever hands over needs none of the service
+    )
+    from app.main import open_runtime
+
+    async with open_runtime(settings) as running:
+        await running.open_judges()
+        await work_until_ended(running, batch_id)
+
 
 LOCAL: Final = "local"
 # nobody is told how this library is used, unless somebody wants that

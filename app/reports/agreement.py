@@ -1,19 +1,107 @@
-"""How well each judge agrees with people, and with itself when the order is turned."""
+"""People, judges, pairs of judges."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from app.reports.panel import Judged, People, confusion_of
-from calibration.agreement import agreement_rate, cohens_kappa, fleiss_kappa, position_consistency
+from app.reports.cascade import abstention, cascade_agreement
+from app.reports.judge_details import DIFFICULTIES, difficulty_of, judge_details
+from app.reports.panel import LABELS, Judged, Panel, People, confusion_of
+from app.reports.schemas import AgreementIn
+from calibration.agreement import (
+    agreement_rate,
+    cohens_kappa,
+    fleiss_kappa,
+    gwets_ac1,
+    krippendorffs_alpha,
+    leave_one_out_agreement,
+    percent_agreement,
+    position_consistency,
+)
 from calibration.arrays import IntArray
 from calibration.estimate import Estimate
 from calibration.intervals import ClusterBootstrap, estimate_share
 from calibration.labels import MISSING, N_LABELS, TIE, A, B, mirrored
 from calibration.reliability import measure_reliability
+
+# an interval from fewer pairs in common tells nothing, and there may be thousands of such couples
+LEAST_FOR_INTERVAL = 5
+
+
+def human_agreement(people: People, bootstrap: ClusterBootstrap) -> dict[str, Any]:
+    """Return agreement among annotators, with a, b and tie as three classes.
+
+    Kappas of two annotators with fewer than `LEAST_FOR_INTERVAL` pairs in common have no interval.
+    """
+    counts = people.counts
+    return {
+        "annotators": int(np.unique(people.vote_by).size),
+        "labels": int(counts.sum()),
+        "labelled_pairs": int((counts.sum(axis=1) > 0).sum()),
+        "percent_agreement": asdict(percent_agreement(counts, bootstrap)),
+        "percent_agreement_without_ties": asdict(percent_agreement(counts[:, :2], bootstrap)),
+        "leave_one_out_agreement": asdict(leave_one_out_agreement(counts, bootstrap)),
+        "krippendorff_alpha": asdict(krippendorffs_alpha(counts, bootstrap)),
+        "fleiss_kappa": asdict(fleiss_kappa(counts, bootstrap)),
+        "gwets_ac1": asdict(gwets_ac1(counts, bootstrap)),
+        "krippendorff_alpha_without_ties": asdict(krippendorffs_alpha(counts[:, :2], bootstrap)),
+        "fleiss_kappa_without_ties": asdict(fleiss_kappa(counts[:, :2], bootstrap)),
+        "gwets_ac1_without_ties": asdict(gwets_ac1(counts[:, :2], bootstrap)),
+        "confusion": _confusion(counts),
+        "difficulty": _difficulty(counts),
+        "annotator_pairs": _annotator_pairs(people, bootstrap),
+    }
+
+
+def _annotator_pairs(people: People, bootstrap: ClusterBootstrap) -> list[dict[str, Any]]:
+    """Kappa of every two annotators with pairs in common; a person's last vote counts."""
+    ratings = _ratings(people)
+    seen = (ratings != MISSING).astype(np.int64)
+    shared = seen @ seen.T
+    found = []
+    for one, other in combinations(range(len(ratings)), 2):
+        n = int(shared[one, other])
+        if n == 0:
+            continue
+        both = (ratings[one] != MISSING) & (ratings[other] != MISSING)
+        resamples = bootstrap.take(both) if n >= LEAST_FOR_INTERVAL else None
+        first, second = ratings[one][both], ratings[other][both]
+        figures = {
+            "cohens_kappa": cohens_kappa(first, second, resamples),
+            "agreement": agreement_rate(first, second, resamples),
+            "agreement_without_ties": agreement_rate(first, second, resamples, among=(A, B)),
+        }
+        level = bootstrap.confidence_level
+        shown = {name: {**asdict(e), "confidence_level": level} for name, e in figures.items()}
+        names = [people.annotators[one], people.annotators[other]]
+        found.append({"annotators": names, "n": n, **shown})
+    return found
+
+
+def _confusion(counts: IntArray) -> dict[str, dict[str, int]]:
+    """Pairs of votes on one pair, both ways round: what one person said, and what another."""
+    together = counts.T @ counts - np.diag(counts.sum(axis=0))
+    return {
+        name: dict(zip(LABELS, map(int, row), strict=True))
+        for name, row in zip(LABELS, together, strict=True)
+    }
+
+
+def _difficulty(counts: IntArray) -> dict[str, int]:
+    """How many pairs are how hard, by the margin of the votes."""
+    place = difficulty_of(counts)
+    return {name: int((place == number).sum()) for number, name in enumerate(DIFFICULTIES)}
+
+
+def _ratings(people: People) -> IntArray:
+    """Label codes of shape (annotators, n)."""
+    ratings = np.full((len(people.annotators), len(people.counts)), MISSING, dtype=np.int64)
+    ratings[people.vote_by, people.vote_row] = people.vote_code
+    return ratings
 
 
 def judge_agreement(
@@ -121,3 +209,87 @@ def _reliability(people: People, judged: Judged, column: int) -> dict[str, Any]:
 
 def _without_ties(label: IntArray) -> IntArray:
     return np.where(label == TIE, MISSING, label)
+
+
+def judge_pairs(judged: Judged, bootstrap: ClusterBootstrap) -> list[dict[str, Any]]:
+    """Return agreement and Cohen's kappa of every two judges, and what each said of what.
+
+    `*_three_way` has ties as a class; in `confusion` the outer label is that of the first judge.
+    """
+    return [
+        _judge_pair(judged, one, other, bootstrap)
+        for one, other in combinations(range(len(judged.names)), 2)
+    ]
+
+
+def _judge_pair(
+    judged: Judged, one: int, other: int, bootstrap: ClusterBootstrap
+) -> dict[str, Any]:
+    first, second = judged.label[:, one], judged.label[:, other]
+    ours, theirs = (np.where(label == TIE, MISSING, label) for label in (first, second))
+    return {
+        "judges": [judged.names[one], judged.names[other]],
+        "agreement": asdict(agreement_rate(ours, theirs, bootstrap)),
+        "cohens_kappa": asdict(cohens_kappa(ours, theirs, bootstrap)),
+        "agreement_three_way": asdict(agreement_rate(first, second, bootstrap)),
+        "cohens_kappa_three_way": asdict(cohens_kappa(first, second, bootstrap)),
+        "confusion": confusion_of(first, second, {}),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    """What is reported besides the agreement of each judge."""
+
+    has_details: bool
+    has_judge_pairs: bool
+    epsilon: float
+
+
+def agreement_report(panel: Panel, request: AgreementIn) -> dict[str, Any]:
+    """Return every figure of a report; slices share the resamples of the whole."""
+    bootstrap = bootstrap_of(panel, request)
+    has_judge_pairs = "judge_pairs" in request.include
+    whole = _Depth(True, has_judge_pairs, request.epsilon)
+    by_slice = _Depth("group_details" in request.include, has_judge_pairs, request.epsilon)
+    return {**_figures(panel, bootstrap, whole), "groups": _groups(panel, bootstrap, by_slice)}
+
+
+def bootstrap_of(panel: Panel, request: AgreementIn) -> ClusterBootstrap:
+    """Return the resamples of a report's groups."""
+    return ClusterBootstrap.over(
+        panel.groups,
+        np.random.default_rng(request.seed),
+        confidence_level=request.confidence_level,
+    )
+
+
+def _groups(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> list[dict[str, Any]]:
+    if panel.slices is None:
+        return []
+    found = []
+    for name in sorted({name for name in panel.slices if name is not None}):
+        members = panel.slices == name
+        part, resamples = panel.take(members), bootstrap.take(members)
+        found.append({"group": name, **_figures(part, resamples, depth)})
+    return found
+
+
+def _figures(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[str, Any]:
+    return {
+        "pairs": len(panel),
+        "human": human_agreement(panel.people, bootstrap),
+        "judges": [
+            _judge(panel, column, bootstrap, depth) for column in range(len(panel.judged.names))
+        ],
+        "judge_pairs": judge_pairs(panel.judged, bootstrap) if depth.has_judge_pairs else None,
+        "cascade": cascade_agreement(panel, bootstrap),
+        "abstention": abstention(panel, bootstrap),
+    }
+
+
+def _judge(panel: Panel, column: int, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[str, Any]:
+    found = judge_agreement(panel.people, panel.judged, column, bootstrap)
+    if depth.has_details:
+        found |= judge_details(panel, column, bootstrap, depth.epsilon)
+    return found

@@ -15,22 +15,21 @@ from typing import Any
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import label_sets
-from app.calibrations.known_pairs import KnownPairs
-from app.calibrations.sample import known_groups
+from app.calibrations.inputs import known_groups
+from app.calibrations.queries import KnownPairs
+from app.core.errors import Conflict, NotFound
+from app.core.lists import by_public_id
+from app.core.models import UNFINISHED_BATCH, Batch, Certificate, Dataset, Report, new_id
+from app.core.names import is_name, shown
+from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.datasets.service import PairKey
-from app.errors import Conflict, NotFound
-from app.identifiers import is_name, shown
-from app.lookup import by_public_id
-from app.models import UNFINISHED_BATCH, Batch, Certificate, Dataset, Report, new_id
-from app.reports import queries
-from app.reports.cascade_agreement import abstention, cascade_agreement
-from app.reports.human_agreement import human_agreement
-from app.reports.inputs import PACKAGE, REVISION
+from app.datasets.records import PairKey
+from app.labels import sets
+from app.reports import service
+from app.reports.agreement import human_agreement
+from app.reports.cascade import abstention, cascade_agreement
+from app.reports.inputs import PACKAGE, REVISION, texts_of
 from app.reports.panel import Cascade, Judged, Panel, people_of
-from app.reports.texts import texts_of
-from app.runtime import Runtime
 from calibration.arrays import BoolArray
 from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B
@@ -41,7 +40,7 @@ _CODES = {"a": A, "b": B, "tie": TIE}
 async def keep_if_completed(running: Runtime, batch_seq: int) -> None:
     """Store the report of a batch that has completed and has labels; else do nothing."""
     async with running.db.read() as session:
-        batch = await queries.batch_of(session, batch_seq)
+        batch = await service.batch_of(session, batch_seq)
         if batch is None or batch.status != "completed":
             return
         dataset = await session.get_one(Dataset, batch.dataset_seq)
@@ -106,7 +105,7 @@ async def _report(running: Runtime, batch: Batch) -> Report:
         gathered = await _gather(session, running, batch)
         rests_on = _rests_on(gathered, batch)
         digest = hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode("ascii")).hexdigest()
-        stored = await queries.by_inputs(session, digest)
+        stored = await service.by_inputs(session, digest)
     if stored is not None:
         return stored
     body = await asyncio.to_thread(_body, gathered, batch)
@@ -125,8 +124,8 @@ async def _report(running: Runtime, batch: Batch) -> Report:
         "body": {**body, "rests_on": {**rests_on, "inputs_hash": digest}},
     }
     async with running.db.write() as session:
-        await queries.add(session, values)
-        made = await queries.by_inputs(session, digest)
+        await service.add(session, values)
+        made = await service.by_inputs(session, digest)
     assert made is not None
     return made
 
@@ -137,7 +136,7 @@ async def _gather(session: AsyncSession, running: Runtime, batch: Batch) -> _Gat
     if batch.certificate_seq is not None:
         certificate = await session.get_one(Certificate, batch.certificate_seq)
     found = _Verdicts()
-    async for rows in queries.verdicts(session, batch.seq):
+    async for rows in service.verdicts(session, batch.seq):
         for row in rows:
             found.add(row.pair_seq, row.status, row.body)
     by_seq = {key.seq: key for key in await datasets.pair_keys(session, dataset)}
@@ -160,7 +159,7 @@ async def _gather(session: AsyncSession, running: Runtime, batch: Batch) -> _Gat
         cascade=cascade,
         texts=await texts_of(session, found.pair_seqs),
     )
-    label_set_hash = label_sets.label_set_hash(keys, votes)
+    label_set_hash = sets.label_set_hash(keys, votes)
     return _Gathered(dataset, certificate, panel, found, label_set_hash)
 
 

@@ -1,4 +1,4 @@
-"""How well a certificate's cascade agrees with people, and whether it abstains where they differ.
+"""Cascade and its costs.
 
 Pairs that the certificate was made from would flatter it: they, and pairs of their groups and
 prompts, are left out and counted.
@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.reports.cascade_costs import contract_costs, cost_estimates
-from app.reports.difficulty import by_difficulty, difficulty_of
+from app.reports.judge_details import by_difficulty, difficulty_of
 from app.reports.panel import Cascade, Panel, People, confusion_of
 from calibration.agreement import agreement_rate, cohens_kappa, percent_agreement
 from calibration.arrays import BoolArray, FloatArray, IntArray
@@ -23,8 +22,61 @@ from calibration.intervals import (
     estimate_clustered_share,
     estimate_mean,
     estimate_share,
+    estimate_statistic,
 )
 from calibration.labels import MISSING, TIE
+
+
+def contract_costs(cascade: Cascade) -> dict[str, float | None]:
+    """Mean cost of a pair, also over that of asking the last judge; None where a price is unknown.
+
+    The last judge's price is its mean over the pairs that it was asked about.
+    """
+    unknown = cascade.is_missing.any() or np.isnan(cascade.cost).any() or len(cascade.cost) == 0
+    per_pair = None if unknown else float(cascade.cost.mean())
+    priced = cascade.last_cost[~np.isnan(cascade.last_cost)]
+    last = float(priced.mean()) if priced.size else 0.0
+    relative = per_pair / last if per_pair is not None and last > 0 else None
+    return {"cost_per_pair": per_pair if last > 0 else None, "relative_cost": relative}
+
+
+def cost_estimates(cascade: Cascade, resamples: ClusterBootstrap) -> dict[str, Any]:
+    """The cascade's cost of a pair and the last judge's, their ratio and difference.
+
+    Each mean is over the pairs where that cost is known: a live judge's only where it was asked.
+    `n` of the ratio and the difference counts the pairs whose cost in the cascade is known.
+    """
+    known = ~np.isnan(cascade.cost) & ~cascade.is_missing
+    priced = ~np.isnan(cascade.last_cost)
+    parts = np.column_stack(
+        [
+            np.where(known, cascade.cost, 0.0), known,
+            np.where(priced, cascade.last_cost, 0.0), priced,
+        ]
+    ).astype(np.float64)  # fmt: skip
+    n = int(known.sum())
+    return {
+        "per_pair": _mean_cost(cascade.cost, known, resamples),
+        "dearest_per_pair": _mean_cost(cascade.last_cost, priced, resamples),
+        "relative": asdict(estimate_statistic(parts, _ratio, n, resamples)),
+        "saved_per_pair": asdict(estimate_statistic(parts, _saved, n, resamples)),
+    }
+
+
+def _mean_cost(cost: FloatArray, rows: BoolArray, resamples: ClusterBootstrap) -> dict[str, Any]:
+    return asdict(estimate_mean(cost[rows], resamples.take(rows), within=(0.0, np.inf)))
+
+
+def _ratio(sums: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio: FloatArray = (sums[:, 0] / sums[:, 1]) / (sums[:, 2] / sums[:, 3])
+    return ratio
+
+
+def _saved(sums: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        saved: FloatArray = sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
+    return saved
 
 
 def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, Any] | None:

@@ -1,35 +1,122 @@
-"""Collects what an agreement report is made from: pairs, votes, stored scores, verdicts."""
+"""What a report is made from.
+
+Case and punctuation do not matter, so that the judge `GPT-4` wrote the responses of `gpt4`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import label_sets, slices
-from app.calibrations.known_pairs import KnownPairs
-from app.calibrations.sample import known_groups
-from app.cascades import unknown_judge
+from app.calibrations.inputs import known_groups
+from app.calibrations.queries import KnownPairs
+from app.core.errors import Unprocessable
+from app.core.models import Dataset
+from app.core.names import shown
 from app.datasets import service as datasets
-from app.datasets.service import PairKey
-from app.errors import Unprocessable
-from app.identifiers import shown
+from app.datasets import slices
+from app.datasets.records import PairKey
+from app.datasets.splits import parse_part
 from app.judgments.replay import Replayed, replay_certificate
-from app.models import Dataset
-from app.parts import parse_part
-from app.reports.own_responses import Models, own_models, own_sides
+from app.labels import sets
 from app.reports.panel import Cascade, Judged, Panel, judged_of, people_of
-from app.reports.records import RecordsUnderName
 from app.reports.schemas import AgreementIn
-from app.scoring import ScoreTable, load_table
-from calibration.arrays import BoolArray
+from app.scores.judges import unknown_judge
+from app.scores.table import ScoreTable, load_table
+from calibration.arrays import BoolArray, IntArray
 from calibration.labels import MISSING, TIE, A, B
-from judges.base import Judge
+from judges.base import Judge, JudgeHealth, JudgeSpec
+from judges.records import recorded_spec
 from judges.registry import Registry
+from judges.types import FailureKind, JudgeFailure, Pair, Score
+
+Models = frozenset[str]
+_NO_LETTER = re.compile(r"[\W_]+")
+
+
+def own_models(declared: Sequence[str], judges: Sequence[Judge]) -> list[Models]:
+    """Return, for each judge, the models whose responses it wrote.
+
+    Args:
+        declared: `judge=model`; what the names alone do not tell.
+        judges: The judges.
+
+    Raises:
+        Unprocessable: a declaration has another form, or names no judge of the report.
+    """
+    known = {judge.spec.name: {judge.spec.name, judge.spec.model} for judge in judges}
+    for text in declared:
+        name, separator, model = text.rpartition("=")
+        if not separator or name not in known or not model:
+            message = f"{shown(text)} is not judge=model with a judge of this report"
+            raise Unprocessable(
+                f"own: {message}", errors=[{"loc": ["query", "own"], "msg": message}]
+            )
+        known[name].add(model)
+    return [frozenset(_plain(name) for name in names if name) for names in known.values()]
+
+
+def own_sides(keys: Sequence[PairKey], own: Sequence[Models]) -> IntArray:
+    """Return the side that each judge wrote, shape (n, k); `MISSING` for neither or both."""
+    sides = np.full((len(keys), len(own)), MISSING, dtype=np.int64)
+    plain: dict[str | None, str] = {None: ""}
+    for row, key in enumerate(keys):
+        for name in (key.model_a, key.model_b):
+            if name not in plain:
+                plain[name] = _plain(name or "")
+        wrote = plain[key.model_a], plain[key.model_b]
+        for column, models in enumerate(own):
+            is_a, is_b = (name in models for name in wrote)
+            if is_a != is_b:
+                sides[row, column] = A if is_a else B
+    return sides
+
+
+def _plain(name: str) -> str:
+    return _NO_LETTER.sub("", name.casefold())
+
+
+class RecordsUnderName:
+    """Answers with the record of this name and remembers what a table of numbers leaves out.
+
+    A certificate is bound to one fingerprint; a report is not, it names all that it met.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._spec = recorded_spec(name)
+        self.fingerprints: set[str] = set()
+        self.flagged: set[str] = set()
+
+    @property
+    def spec(self) -> JudgeSpec:
+        """The judge's description, with the fingerprints met so far."""
+        met = ", ".join(sorted(self.fingerprints))
+        return replace(self._spec, certified_fingerprint=met or None)
+
+    async def score(self, pair: Pair) -> Score:
+        """Return the pair's record, or a `NOT_RECORDED` failure."""
+        record = pair.recorded.get(self._spec.name)
+        if record is None:
+            failure = JudgeFailure(FailureKind.NOT_RECORDED)
+            return Score(self._spec.name, self._spec.fingerprint, p_a=None, failure=failure)
+        if record.failure is None:
+            self.fingerprints.add(record.fingerprint)
+        if "inconsistent" in record.flags:
+            self.flagged.add(pair.id)
+        return record
+
+    async def health(self) -> JudgeHealth:
+        """Records are always at hand."""
+        return JudgeHealth(is_ready=True)
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +164,7 @@ async def gather(session: AsyncSession, registry: Registry, request: AgreementIn
     return Gathered(
         dataset=dataset,
         panel=panel,
-        label_set_hash=label_sets.label_set_hash(keys, votes),
+        label_set_hash=sets.label_set_hash(keys, votes),
         calibration=None if replayed is None else replayed.certificate.id,
         fingerprints={j.spec.name: j.spec.fingerprint for j in (*certified, *judges)},
         pair_seqs=tuple(key.seq for key in keys),

@@ -1,4 +1,4 @@
-"""A judge's health card: its figures held against lines, each passed, failed, or open.
+"""Health card and its lines.
 
 A line is passed where the whole interval of its figure lies on the right side, failed where all of
 it lies on the wrong one; else there is not enough evidence. The lines are the user's to set; a card
@@ -7,10 +7,21 @@ is a view of a stored report, so that moving a line computes nothing anew.
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final, Literal
+
+from app.core.errors import ConfigurationInvalid, NotFound, Unprocessable
+from app.core.models import Report
+from app.core.names import hint, shown
+from app.core.runtime import Runtime
+from app.reports import service
+from app.reports.schemas import AgreementIn, HealthIn
+from app.scores.store import is_recorded
 
 Figures = Mapping[str, Any]
 Sense = Literal["at_least", "at_most", "within"]
@@ -165,3 +176,140 @@ def _outcome(outcomes: Mapping[str, int]) -> str:
     if outcomes.get(FAIL):
         return FAIL
     return OPEN if outcomes.get(OPEN) or not outcomes.get(PASS) else PASS
+
+
+Lines = dict[str, float | None]
+_OFF = ("off", "none")
+
+
+def lines_of_config(config: Mapping[str, Any]) -> Lines:
+    """Return the lines of the configuration's table `[health]`; `false` leaves a line out.
+
+    Raises:
+        ConfigurationInvalid: names the key.
+    """
+    table = config.get("health", {})
+    if not isinstance(table, Mapping):
+        raise ConfigurationInvalid("health: is not a table")
+    lines: Lines = {}
+    for name, value in table.items():
+        fault = fault_of(name, None if value is False else value)
+        if fault is not None:
+            raise ConfigurationInvalid(f"health.{name}: {fault}")
+        lines[name] = None if value is False else float(value)
+    return lines
+
+
+def lines_of_query(given: Sequence[tuple[str, str]]) -> Lines:
+    """Return the lines of `line.NAME=NUMBER`; `off` leaves a line out.
+
+    Raises:
+        Unprocessable: names the parameter.
+    """
+    lines: Lines = {}
+    for parameter, text in given:
+        name = parameter.removeprefix("line.")
+        value = None if text.lower() in _OFF else _number(text)
+        fault = fault_of(name, value)
+        if fault is not None:
+            raise Unprocessable.field([parameter], fault, place="query")
+        lines[name] = value
+    return lines
+
+
+def checked_lines(lines: Mapping[str, float | None]) -> Lines:
+    """Return the lines of a body.
+
+    Raises:
+        Unprocessable: names the line.
+    """
+    for name, value in lines.items():
+        fault = fault_of(name, value)
+        if fault is not None:
+            raise Unprocessable.field(["lines", name], fault)
+    return dict(lines)
+
+
+def fault_of(name: str, value: object) -> str | None:
+    """Return what is wrong with a line, None if nothing is; its value None leaves it out."""
+    if name not in NAMES:
+        near = get_close_matches(name, NAMES, n=1)
+        return f"there is no such line{f'; did you mean {near[0]}?' if near else ''}"
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not -1 <= float(str(value)) <= 1:
+        return f"{shown(str(value))} is not a number from -1 to 1"
+    return None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+async def report_for(running: Runtime, asked: HealthIn) -> Report:
+    """Return the report that a judge's card is made from; unfinished if it takes long.
+
+    Raises:
+        TribunalError: as for an agreement report of this judge.
+    """
+    given = asked.model_dump(include=set(AgreementIn.model_fields), exclude_unset=True)
+    return await service.agreement(running, AgreementIn(**given, judges=[asked.judge]))
+
+
+def card(running: Runtime, report: Report, judge: str, lines: Lines) -> dict[str, Any]:
+    """Return a judge's card: the request's lines, else the configuration's, else the defaults.
+
+    Raises:
+        NotFound: the report has no such judge.
+    """
+    body = service.show(report)
+    figures = _figures(body, judge)
+    return {
+        "object": "health_card",
+        "report": report.id,
+        **health_card(figures, {**running.health_lines, **lines}),
+        "not_judged": _not_judged(running, body, figures),
+        "dataset": body["dataset"],
+        "part": body["part"],
+        "pairs": body["pairs"],
+        "labels": body["human"]["labels"],
+        "annotators": body["human"]["annotators"],
+        "confidence_level": figures["agreement"]["confidence_level"],
+        "created_at": body["created_at"],
+        "fingerprint": body["rests_on"]["fingerprints"].get(judge),
+        "rests_on": body["rests_on"],
+    }
+
+
+def _not_judged(
+    running: Runtime, report: Mapping[str, Any], figures: Mapping[str, Any]
+) -> str | None:
+    """Say that nothing is known of a judge on these pairs, and what changes that; else None."""
+    if figures["failure_share"]["n"] or not report["pairs"]:
+        return None
+    judge, dataset = figures["judge"], report["dataset"]
+    asked = running.registry.judges.get(judge)
+    if asked is None or is_recorded(asked.spec):
+        return f"{judge} has no score of these pairs: import rows that carry its scores"
+    command = ["tribunal", "batch", dataset, "--judges", judge]
+    if report["part"] is not None:
+        command += ["--part", report["part"]]
+    return (
+        f"{judge}, as it is configured now, has not judged these pairs: no score of it is stored. "
+        f"`{shlex.join(command)}` has them judged; then ask for the card again"
+    )
+
+
+def _figures(body: Mapping[str, Any], judge: str) -> Mapping[str, Any]:
+    for one in body.get("judges", ()):
+        # reports of earlier versions lack what a card is made from
+        if one["judge"] == judge and "reliability" in one:
+            found: Mapping[str, Any] = one
+            return found
+    known = [one["judge"] for one in body.get("judges", ())]
+    meant = hint(judge, known, see=f"GET /v1/reports/{body['id']}")
+    raise NotFound(f"report {body['id']} has no card of a judge {shown(judge)}{meant}")

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from app.core.errors import Unprocessable
+from app.core.models import Report
+from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.errors import Unprocessable
-from app.models import Report
-from app.reports import queries, service
+from app.reports import service as queries
 from app.reports.schemas import HistoryIn
-from app.runtime import Runtime
 from calibration.estimate import Estimate, difference_of
 
 Body = Mapping[str, Any]
@@ -44,7 +44,7 @@ async def history(running: Runtime, asked: HistoryIn) -> dict[str, Any]:
         dataset = await datasets.find_dataset(session, asked.dataset, ("query", "dataset"))
         series: dict[tuple[str, str], list[dict[str, Any]]] = {}
         async for report in queries.completed(session, dataset.seq):
-            for of, name, point in _points(service.show(report)):
+            for of, name, point in _points(queries.show(report)):
                 if _is_wanted(asked, of, name):
                     _append(series.setdefault((of, name), []), point)
     return {
@@ -105,7 +105,7 @@ def comparison(report: Report, other: Report) -> dict[str, Any]:
     Raises:
         Unprocessable: one of them is not made yet.
     """
-    before, after = service.show(report), service.show(other)
+    before, after = queries.show(report), queries.show(other)
     for one in (report, other):
         if one.status != "completed":
             raise Unprocessable(f"report {one.id} is {one.status}: there is nothing to compare yet")

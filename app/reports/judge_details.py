@@ -1,17 +1,24 @@
-"""What a report says of a judge beyond how often it agrees: leans, ceilings, confidence, failures."""
+"""Leans, ceilings, difficulty, annotator test."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from app.reports.annotator_test import annotator_test
-from app.reports.difficulty import by_difficulty, by_votes, fall_of_agreement
 from app.reports.panel import Judged, Panel, People
 from calibration.agreement import (
+    AlternativeAnnotatorOptions,
+    AlternativeAnnotatorTest,
+    AnnotatorComparison,
+    DifficultyBins,
+    agreement_by_difficulty,
+    agreement_rate,
+    alternative_annotator_test,
+    cohens_kappa,
     compare_kappa_with_ceiling,
     compare_with_ceiling,
     excess_lean,
@@ -21,8 +28,11 @@ from calibration.agreement import (
     longer_side,
     position_flips,
     position_lean,
+    vote_margin,
 )
 from calibration.arrays import BoolArray, IntArray
+from calibration.binomial import wilson_interval
+from calibration.estimate import Estimate
 from calibration.intervals import ClusterBootstrap, estimate_clustered_share, estimate_mean
 from calibration.labels import MISSING, N_LABELS, TIE, A, B
 from calibration.reliability import (
@@ -34,6 +44,151 @@ from calibration.reliability import (
     risk_coverage_band,
 )
 from judges.types import FailureKind
+
+# from easy to hard; one vote has no margin, and says nothing of how hard a pair is
+DIFFICULTIES: Final = ("unanimous", "single_vote", "split", "no_plurality")
+_UNANIMOUS, _SINGLE, _SPLIT, _OPEN = range(len(DIFFICULTIES))
+
+
+def difficulty_of(counts: IntArray) -> IntArray:
+    """Return each pair's place in `DIFFICULTIES`, `MISSING` without votes; counts are (n, 3)."""
+    votes, margin = counts.sum(axis=1), np.nan_to_num(vote_margin(counts))
+    place = np.where(margin == 1, _UNANIMOUS, np.where(margin > 0, _SPLIT, _OPEN))
+    place = np.where(votes == 1, _SINGLE, place)
+    return np.where(votes == 0, MISSING, place)
+
+
+def by_difficulty(
+    counts: IntArray, decided: IntArray, three_way: IntArray, label: IntArray,
+    bootstrap: ClusterBootstrap,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return agreement with people by difficulty, without ties and with ties as a class.
+
+    Args:
+        counts: Votes for a, b and tie, shape (n, 3).
+        decided: The plurality where it is a or b.
+        three_way: The plurality, a tie where votes have none.
+        label: What the judge said.
+        bootstrap: Groups of the pairs.
+    """
+    place = difficulty_of(counts)
+    found = []
+    for number, name in enumerate(DIFFICULTIES):
+        rows = place == number
+        people, ours, resamples = decided[rows], label[rows], bootstrap.take(rows)
+        without_ties = np.where(ours == TIE, MISSING, ours)
+        classes = three_way[rows]
+        found.append(
+            {
+                "difficulty": name,
+                "pairs": int(rows.sum()),
+                "agreement": asdict(agreement_rate(people, ours, resamples, among=(A, B))),
+                "agreement_three_way": asdict(agreement_rate(classes, ours, resamples)),
+                "cohens_kappa": asdict(cohens_kappa(people, without_ties, resamples)),
+                "cohens_kappa_three_way": asdict(cohens_kappa(classes, ours, resamples)),
+            }
+        )
+    return found
+
+
+def fall_of_agreement(
+    counts: IntArray, decided: IntArray, label: IntArray, bootstrap: ClusterBootstrap
+) -> dict[str, Any]:
+    """Return agreement on unanimous pairs minus that on split ones, ties left out."""
+    place = difficulty_of(counts)
+    number = np.where(place == _UNANIMOUS, 0, np.where(place == _SPLIT, 1, MISSING))
+    bins = DifficultyBins(number, np.zeros(1))
+    return asdict(agreement_by_difficulty(decided, label, bins, bootstrap, among=(A, B)).fall)
+
+
+def by_votes(
+    counts: IntArray, decided: IntArray, label: IntArray, bootstrap: ClusterBootstrap
+) -> list[dict[str, Any]]:
+    """Return agreement by the number of votes and of those for the plurality, ties left out."""
+    votes, top = counts.sum(axis=1), counts.max(axis=1, initial=0)
+    counted = (decided != MISSING) & np.isin(label, (A, B))
+    found = []
+    for total, most in sorted({*zip(votes[counted].tolist(), top[counted].tolist(), strict=True)}):
+        rows = counted & (votes == total) & (top == most)
+        agreement = agreement_rate(decided[rows], label[rows], bootstrap.take(rows))
+        found.append({"votes": total, "for_plurality": most, "agreement": asdict(agreement)})
+    return found
+
+
+# both as proposed with the test: fewer say nothing of people in general, or of one of them
+LEAST_ANNOTATORS: Final = 3
+LEAST_UNITS: Final = 30
+_MOST_CELLS: Final = 20_000_000
+
+
+def annotator_test(
+    people: People, label: IntArray, bootstrap: ClusterBootstrap, epsilon: float
+) -> dict[str, Any]:
+    """Return the test of a judge's labels, ties being a class; a person's last vote counts.
+
+    Only people with a name can be tested: votes without one are left out. The interval of the
+    winning rate is that of a share of people, each of them one trial.
+    """
+    table, rows, columns = _ratings(people, label)
+    if table.size > _MOST_CELLS:
+        return {
+            "not_tested_because": f"{len(columns)} annotators on {len(rows)} pairs are too many"
+        }
+    options = AlternativeAnnotatorOptions(epsilon=epsilon, least_units=LEAST_UNITS)
+    found = alternative_annotator_test(label[rows], table, bootstrap.take(rows), options)
+    tested = [one for one in found.annotators if one.p_value is not None]
+    return {
+        "outcome": _outcome(found, len(tested)),
+        "winning_rate": asdict(_winning_rate(tested, bootstrap.confidence_level)),
+        "least_annotators": LEAST_ANNOTATORS,
+        "least_units": LEAST_UNITS,
+        "epsilon": found.epsilon,
+        "false_discovery_rate": found.false_discovery_rate,
+        "advantage": asdict(found.advantage),
+        "margin": asdict(found.margin),
+        "annotators": [
+            {**asdict(one), "annotator": people.annotators[columns[one.annotator]]}
+            for one in tested
+        ],
+    }
+
+
+def _winning_rate(tested: Sequence[AnnotatorComparison], level: float) -> Estimate:
+    n, won = len(tested), sum(one.is_rejected for one in tested)
+    if n == 0:
+        return Estimate(None, None, None, level, 0)
+    low, high = wilson_interval(won, n, level)
+    return Estimate(won / n, float(low), float(high), level, n)
+
+
+def _outcome(found: AlternativeAnnotatorTest, n_tested: int) -> str:
+    """Passed, failed, or neither: few units may be why a good judge does not pass."""
+    if n_tested < LEAST_ANNOTATORS:
+        return "not_enough_evidence"
+    if found.is_passed:
+        return "pass"
+    highest = found.margin.high
+    is_worse = highest is not None and highest < -found.epsilon
+    return "fail" if is_worse else "not_enough_evidence"
+
+
+def _ratings(people: People, label: IntArray) -> tuple[IntArray, IntArray, list[int]]:
+    """Label codes of shape (pairs, annotators), where two named people and the judge said one."""
+    votes = np.bincount(people.vote_row, minlength=len(label))
+    rows = np.flatnonzero((votes >= 2) & (label != MISSING))
+    place = np.full(len(label), -1)
+    place[rows] = np.arange(len(rows))
+    used = place[people.vote_row] >= 0
+    columns = sorted({*people.vote_by[used].tolist()})
+    number = np.full(len(people.annotators), -1)
+    number[columns] = np.arange(len(columns))
+    size = (len(rows), len(columns))
+    if size[0] * size[1] > _MOST_CELLS:
+        return np.broadcast_to(np.int64(MISSING), size), rows, columns
+    table = np.full(size, MISSING, dtype=np.int64)
+    table[place[people.vote_row[used]], number[people.vote_by[used]]] = people.vote_code[used]
+    return table, rows, columns
+
 
 Figures = dict[str, Any]
 

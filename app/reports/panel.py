@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from app.datasets.service import PairKey, Vote
-from app.scoring import ScoreTable
+from app.datasets.records import PairKey, Vote
+from app.scores.table import ScoreTable
 from calibration.agreement import confusion
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.labels import (

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.names import Name
+from app.core.names import Name
 
 Names = Annotated[str, Field(min_length=1, max_length=20_000)]
 

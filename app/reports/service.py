@@ -1,4 +1,4 @@
-"""Agreement reports: found, made, resumed, shown. The same inputs give the same stored report.
+"""Made, resumed, shown; SQL.
 
 A report is made beside the request that asks for it. A request waits for a while; one that takes
 longer is answered with where the report will be, and goes on after a restart.
@@ -7,21 +7,136 @@ longer is answered with where the report will be, and goes on after a restart.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from app.errors import NotFound, TribunalError
-from app.identifiers import is_name, shown
-from app.lookup import by_public_id
-from app.models import Report, new_id
-from app.reports import queries
+from sqlalchemy import Row, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import NotFound, TribunalError
+from app.core.lists import by_public_id, fetch_page
+from app.core.models import Batch, Report, Verdict, new_id
+from app.core.names import is_name, shown
+from app.core.runtime import Runtime
 from app.reports.agreement import agreement_report
 from app.reports.gathering import Gathered, gather
-from app.reports.inputs import Inputs
+from app.reports.inputs import Inputs, texts_of
 from app.reports.schemas import AgreementIn
-from app.reports.texts import texts_of
-from app.runtime import Runtime
+
+UNFINISHED = ("pending", "running")
+_CHUNK = 1_000
+
+
+async def by_inputs(session: AsyncSession, inputs_hash: str) -> Report | None:
+    """Return the report that was made from these inputs."""
+    return await session.scalar(select(Report).where(Report.inputs_hash == inputs_hash))
+
+
+async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Report]:
+    """Return one report more than the page holds."""
+    return await fetch_page(session, select(Report), Report, limit, after)
+
+
+async def completed(session: AsyncSession, dataset_seq: int) -> AsyncIterator[Report]:
+    """Yield the completed reports on a dataset in order of creation, one in memory at a time."""
+    query = (
+        select(Report.seq)
+        .where(Report.dataset_seq == dataset_seq, Report.status == "completed")
+        .order_by(Report.seq)
+    )
+    for seq in (await session.scalars(query)).all():
+        report = await session.get(Report, seq)
+        if report is not None:
+            yield report
+            session.expunge(report)
+
+
+async def batch_of(session: AsyncSession, batch_seq: int) -> Batch | None:
+    """Return a batch."""
+    return await session.get(Batch, batch_seq)
+
+
+async def verdicts(session: AsyncSession, batch_seq: int) -> AsyncIterator[Sequence[Row[Any]]]:
+    """Yield a batch's verdicts in the order of the dataset, some at a time."""
+    last = -1
+    while True:
+        query = (
+            select(Verdict.pair_seq, Verdict.position, Verdict.status, Verdict.body)
+            .where(Verdict.batch_seq == batch_seq, Verdict.position > last)
+            .order_by(Verdict.position)
+            .limit(_CHUNK)
+        )
+        rows = (await session.execute(query)).all()
+        if rows:
+            yield rows
+        if len(rows) < _CHUNK:
+            return
+        last = rows[-1].position or 0
+
+
+async def unfinished(session: AsyncSession) -> Sequence[Report]:
+    """Return the reports that a stop interrupted."""
+    query = (
+        select(Report)
+        .where(Report.status.in_(UNFINISHED), Report.kind == "agreement")
+        .order_by(Report.seq)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def add(session: AsyncSession, values: dict[str, Any]) -> bool:
+    """Store a report; False where another one of the same inputs is stored."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = (
+        dialect.insert(Report)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=["inputs_hash"])
+        .returning(Report.seq)
+    )
+    return (await session.execute(statement)).first() is not None
+
+
+async def retry(session: AsyncSession, inputs_hash: str) -> bool:
+    """Make a report that failed pending again; False where none failed."""
+    statement = (
+        update(Report)
+        .where(Report.inputs_hash == inputs_hash, Report.status == "failed")
+        .values(status="pending", error=None)
+        .returning(Report.seq)
+    )
+    return (await session.execute(statement)).first() is not None
+
+
+async def complete(
+    session: AsyncSession, report: Report, inputs_hash: str, body: dict[str, Any]
+) -> None:
+    """Store what a report says.
+
+    Labels or scores may have changed since it was asked for. Where a report of these very inputs
+    is stored already, this one says the same under a hash of its own.
+    """
+    other = await by_inputs(session, inputs_hash)
+    if other is not None and other.seq != report.seq:
+        inputs_hash = hashlib.sha256(report.id.encode("ascii")).hexdigest()
+    await session.execute(
+        update(Report)
+        .where(Report.seq == report.seq, Report.status.in_(UNFINISHED))
+        .values(status="completed", inputs_hash=inputs_hash, body=body)
+    )
+
+
+async def fail(session: AsyncSession, report: Report, why: str) -> None:
+    """Store why a report could not be made."""
+    await session.execute(
+        update(Report)
+        .where(Report.seq == report.seq, Report.status.in_(UNFINISHED))
+        .values(status="failed", error=why)
+    )
+
 
 _log = logging.getLogger(__name__)
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.05, 1.0
@@ -39,7 +154,7 @@ async def agreement(running: Runtime, request: AgreementIn) -> Report:
     async with running.db.read() as session:
         gathered = await gather(session, running.registry, request)
         inputs = Inputs.of(gathered, request)
-        stored = await queries.by_inputs(session, inputs.hash)
+        stored = await by_inputs(session, inputs.hash)
     if stored is not None and stored.status == "completed":
         return stored
     report, is_ours = await _enter(running, request, gathered, inputs)
@@ -67,7 +182,7 @@ async def find(running: Runtime, report_id: str) -> Report:
 async def resume(running: Runtime) -> None:
     """Take up the reports that a stop interrupted."""
     async with running.db.read() as session:
-        waiting = await queries.unfinished(session)
+        waiting = await unfinished(session)
     for report in waiting:
         request = AgreementIn.model_validate(report.request)
         running.start(_make(running, report, request, None), f"report {report.id}")
@@ -75,7 +190,7 @@ async def resume(running: Runtime) -> None:
 
 def is_unfinished(report: Report) -> bool:
     """Whether a report is still to be made."""
-    return report.status in queries.UNFINISHED
+    return report.status in UNFINISHED
 
 
 def show(report: Report) -> dict[str, Any]:
@@ -120,8 +235,8 @@ async def _enter(
         "body": {},
     }
     async with running.db.write() as session:
-        is_ours = await queries.add(session, values) or await queries.retry(session, inputs.hash)
-        report = await queries.by_inputs(session, inputs.hash)
+        is_ours = await add(session, values) or await retry(session, inputs.hash)
+        report = await by_inputs(session, inputs.hash)
     assert report is not None
     return _Entered(report, is_ours)
 
@@ -154,7 +269,7 @@ async def _make(
         body = await asyncio.to_thread(agreement_report, panel, request)
         body["rests_on"] = inputs.rests_on
         async with running.db.write() as session:
-            await queries.complete(session, report, inputs.hash, body)
+            await complete(session, report, inputs.hash, body)
     except TribunalError as error:
         await _store_failure(running, report, error.detail)
     except Exception:
@@ -171,4 +286,4 @@ async def _gathered_again(running: Runtime, request: AgreementIn) -> _Ready:
 
 async def _store_failure(running: Runtime, report: Report, why: str) -> None:
     async with running.db.write() as session:
-        await queries.fail(session, report, why)
+        await fail(session, report, why)

@@ -1,19 +1,34 @@
-"""Which judges a request means: configured ones by name, recorded ones by what the rows carry."""
+"""Which judges a request means (ONE resolver, with its three sources).
+
+The examples of a judge are part of its fingerprint, so they must not change when somebody adds
+labels: only the labels that came with the dataset count, unless it came without any.
+
+A judge is asked only where the configuration or a request says so: a table that describes one more
+judge must not make every request without a cascade pay for it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import Database
+from app.core.errors import ConfigurationInvalid, NotFound, Unprocessable
+from app.core.models import Dataset
+from app.core.names import hint, shown
 from app.datasets import service as datasets
-from app.errors import Unprocessable
-from app.identifiers import shown
-from app.models import Dataset
-from app.nearest import hint
 from judges.base import Judge
+from judges.configuration import model_folders
+from judges.errors import JudgeConfigurationInvalid
+from judges.prompting.examples import LabelledPair
 from judges.recorded import RecordedJudge
-from judges.registry import Registry
+from judges.registry import DEFAULT_CASCADE, STUDENT, Registry, example_datasets
+from judges.vllm.engine import EngineHost
+from judges.vllm.weights import NOTHING_HASHED, FolderHasher
 
 
 def judge_names(registry: Registry, cascade: str | Sequence[str]) -> tuple[str, ...]:
@@ -118,3 +133,66 @@ def changed_fingerprints(
         if configured != certified:
             changed.append({"judge": name, "certified": certified, "configured": configured})
     return changed
+
+
+async def load_registry(
+    config: Mapping[str, Any],
+    db: Database,
+    transport: httpx.AsyncBaseTransport | None,
+    engines: EngineHost,
+    hasher: FolderHasher | None,
+) -> Registry:
+    """Return the judges of a configuration; the models of hosted ones begin to load.
+
+    Without a hasher the judges whose models are in folders wait.
+
+    Raises:
+        ConfigurationInvalid: names the key that is wrong.
+    """
+    try:
+        folders = NOTHING_HASHED
+        if hasher is not None:
+            folders = await asyncio.to_thread(hasher.read, model_folders(config))
+        examples = {
+            name: pairs
+            for name in example_datasets(config)
+            if (pairs := await _labelled_pairs(db, name)) is not None
+        }
+        return Registry.from_config(
+            _with_default_cascade(config),
+            transport=transport,
+            examples=examples.__getitem__,
+            engines=engines,
+            folders=folders,
+        )
+    except JudgeConfigurationInvalid as error:
+        raise ConfigurationInvalid(str(error)) from error
+
+
+def unasked_judges(config: Mapping[str, Any], cascades: Iterable[Iterable[str]]) -> list[str]:
+    """Return the configured judges that no cascade asks, in the order of the configuration."""
+    asked = {name for judges in cascades for name in judges}
+    return [name for name in config.get("judges", {}) if name not in asked]
+
+
+def _with_default_cascade(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let the embedded judge alone be the default cascade, unless another one is declared."""
+    cascades = config.get("cascades", {})
+    if not isinstance(cascades, Mapping):
+        return config  # said with the path of the key by whoever reads it
+    default = {DEFAULT_CASCADE: {"judges": [STUDENT]}}
+    return {**config, "cascades": {**default, **cascades}}
+
+
+async def _labelled_pairs(db: Database, name: str) -> list[LabelledPair] | None:
+    async with db.read() as session:
+        try:
+            dataset = await datasets.find_dataset(session, name)
+        except NotFound:
+            return None
+        votes = await datasets.original_votes(session, dataset)
+        stored = await datasets.read_pairs(session, dataset, seqs=list(votes))
+    return [
+        LabelledPair(pair, tuple((v.annotator, v.label) for v in votes[key.seq]), key.group)
+        for key, pair in stored
+    ]

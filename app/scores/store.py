@@ -17,12 +17,12 @@ from typing import Any, Final, NamedTuple, cast
 from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import metrics
-from app.bulk import is_one_of, merge_rows
-from app.db import Database
-from app.models import Score as ScoreRow
-from app.runtime import Runtime
-from app.scores import score_from_row, score_values
+from app.core import telemetry
+from app.core.bulk import is_one_of, merge_rows
+from app.core.db import Database
+from app.core.models import Score as ScoreRow
+from app.core.runtime import Runtime
+from app.datasets.score_columns import score_from_row, score_values
 from judges.base import JudgeSpec
 from judges.types import Pair, Score
 
@@ -181,9 +181,9 @@ def _count(scores: Sequence[Score]) -> None:
     for judge, some in by_judge.items():
         outcomes = Counter([one.failure.kind.value if one.failure else "ok" for one in some])
         for outcome, count in outcomes.items():
-            metrics.scores_total.labels(judge=judge, outcome=outcome).inc(count)
+            telemetry.scores_total.labels(judge=judge, outcome=outcome).inc(count)
         for kind in _TOKENS:
             if tokens := sum(map(attrgetter(f"usage.{kind}"), some)):
-                metrics.tokens_total.labels(judge=judge, kind=kind).inc(tokens)
+                telemetry.tokens_total.labels(judge=judge, kind=kind).inc(tokens)
         if usd := sum([one.cost_usd or 0.0 for one in some]):
-            metrics.cost_usd_total.labels(judge=judge).inc(usd)
+            telemetry.cost_usd_total.labels(judge=judge).inc(usd)

@@ -14,10 +14,10 @@ from pydantic import BaseModel
 from sqlalchemy import Table, insert
 
 from app.cli.admin import Service
-from app.db import Database
-from app.logging import configure_logging
-from app.models import Verdict
-from app.settings import Settings
+from app.core.db import Database
+from app.core.models import Verdict
+from app.core.settings import Settings
+from app.core.telemetry import configure_logging
 
 _VERDICTS: Final = cast(Table, Verdict.__table__)
 

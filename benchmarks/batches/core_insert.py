@@ -12,8 +12,8 @@ from sqlalchemy import Table, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import service as batches
-from app.db import Database
-from app.models import Score, Verdict
+from app.core.db import Database
+from app.core.models import Score, Verdict
 from benchmarks.batches import made_batch
 from benchmarks.batches.databases import fresh_databases, kinds
 from benchmarks.batches.figures import Figure, Seconds, Side

@@ -12,13 +12,13 @@ from typing import Any, BinaryIO, Final
 
 from app.batches import creating
 from app.batches.schemas import BatchIn
-from app.datasets.bodies import BodyKind
-from app.datasets.importing import Wanted, import_dataset
-from app.garbage import spare_what_is_loaded
-from app.jobs.worker import work_once
+from app.batches.worker.loop import work_once
+from app.core.runtime import Runtime
+from app.core.settings import Settings
+from app.core.tasks import spare_what_is_loaded
+from app.imports.body import BodyKind
+from app.imports.importing import Wanted, import_dataset
 from app.main import open_runtime
-from app.runtime import Runtime
-from app.settings import Settings
 from judges.base import JudgeHealth, JudgeSpec
 from judges.registry import Registry
 from judges.types import Pair, Score

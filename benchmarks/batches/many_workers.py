@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.batches import service as batches
-from app.models import UNFINISHED_BATCH
-from app.runtime import Runtime
+from app.core.models import UNFINISHED_BATCH
+from app.core.runtime import Runtime
 from benchmarks.batches import made_batch
 from benchmarks.batches.databases import Fresh, fresh_databases, has_postgresql
 from benchmarks.batches.figures import Figure, Side

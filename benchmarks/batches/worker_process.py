@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from app.jobs.worker import work_in_parallel
+from app.batches.worker.loop import work_in_parallel
 from benchmarks.batches.made_batch import opened
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-import app.db
+import app.core.db
 
 revision = "0001"
 down_revision = None
@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=512), nullable=False),
         sa.Column("prefix", sa.String(length=16), nullable=False),
         sa.Column("key_hash", sa.String(length=64), nullable=False),
-        sa.Column("revoked_at", app.db.UtcTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", app.core.db.UtcTime(timezone=True), nullable=True),
         sa.Column(
             "seq",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -32,7 +32,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("id", name=op.f("uq_api_keys_id")),
         sa.UniqueConstraint("key_hash", name=op.f("uq_api_keys_key_hash")),
@@ -51,8 +51,8 @@ def upgrade() -> None:
         sa.Column(
             "annotators", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("recorded_judges", app.db.JsonText(), nullable=False),
-        sa.Column("rejected", app.db.JsonText(), nullable=False),
+        sa.Column("recorded_judges", app.core.db.JsonText(), nullable=False),
+        sa.Column("rejected", app.core.db.JsonText(), nullable=False),
         sa.Column(
             "rejected_count", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
@@ -63,7 +63,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_datasets")),
         sa.UniqueConstraint("id", name=op.f("uq_datasets_id")),
         sa.UniqueConstraint("name", name=op.f("uq_datasets_name")),
@@ -75,24 +75,24 @@ def upgrade() -> None:
         sa.Column("body_hash", sa.String(length=64), nullable=False),
         sa.Column("status", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("location", sa.Text(), nullable=True),
-        sa.Column("body", app.db.JsonText(), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("body", app.core.db.JsonText(), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("key", "path", name=op.f("pk_idempotency_keys")),
     )
     op.create_table(
         "scores",
         sa.Column("content_hash", sa.String(length=64), nullable=False),
         sa.Column("fingerprint", sa.String(length=512), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.Column("judge", sa.String(length=512), nullable=False),
         sa.Column("p_a", sa.Double(), nullable=True),
         sa.Column("p_tie", sa.Double(), nullable=True),
-        sa.Column("annotators", app.db.JsonText(), nullable=False),
+        sa.Column("annotators", app.core.db.JsonText(), nullable=False),
         sa.Column("outside_mass", sa.Double(), nullable=True),
         sa.Column("failure", sa.String(length=32), nullable=True),
         sa.Column("failure_detail", sa.Text(), nullable=True),
-        sa.Column("flags", app.db.JsonText(), nullable=False),
-        sa.Column("usage", app.db.JsonText(), nullable=False),
+        sa.Column("flags", app.core.db.JsonText(), nullable=False),
+        sa.Column("usage", app.core.db.JsonText(), nullable=False),
         sa.Column("cost_usd", sa.Double(), nullable=True),
         sa.Column("seconds", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("content_hash", "fingerprint", name=op.f("pk_scores")),
@@ -109,11 +109,11 @@ def upgrade() -> None:
         sa.Column(
             "dataset_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("request", app.db.JsonText(), nullable=False),
-        sa.Column("body", app.db.JsonText(), nullable=False),
+        sa.Column("request", app.core.db.JsonText(), nullable=False),
+        sa.Column("body", app.core.db.JsonText(), nullable=False),
         sa.Column("label_set_hash", sa.String(length=64), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("revoked_at", app.db.UtcTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", app.core.db.UtcTime(timezone=True), nullable=True),
         sa.Column(
             "seq",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -121,7 +121,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_seq"],
             ["datasets.seq"],
@@ -141,8 +141,8 @@ def upgrade() -> None:
         sa.Column(
             "dataset_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("request", app.db.JsonText(), nullable=False),
-        sa.Column("body", app.db.JsonText(), nullable=False),
+        sa.Column("request", app.core.db.JsonText(), nullable=False),
+        sa.Column("body", app.core.db.JsonText(), nullable=False),
         sa.Column(
             "seq",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -150,7 +150,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_seq"],
             ["datasets.seq"],
@@ -173,14 +173,14 @@ def upgrade() -> None:
         ),
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", sa.String(length=512), nullable=False),
-        sa.Column("content", app.db.JsonText(), nullable=True),
+        sa.Column("content", app.core.db.JsonText(), nullable=True),
         sa.Column("content_hash", sa.String(length=64), nullable=True),
         sa.Column("swapped_hash", sa.String(length=64), nullable=True),
         sa.Column("prompt_hash", sa.String(length=64), nullable=True),
         sa.Column("group_key", sa.String(length=512), nullable=False),
         sa.Column("model_a", sa.String(length=512), nullable=True),
         sa.Column("model_b", sa.String(length=512), nullable=True),
-        sa.Column("metadata", app.db.JsonText(), nullable=False),
+        sa.Column("metadata", app.core.db.JsonText(), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_seq"],
             ["datasets.seq"],
@@ -197,8 +197,8 @@ def upgrade() -> None:
             "dataset_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("inputs_hash", sa.String(length=64), nullable=False),
-        sa.Column("request", app.db.JsonText(), nullable=False),
-        sa.Column("body", app.db.JsonText(), nullable=False),
+        sa.Column("request", app.core.db.JsonText(), nullable=False),
+        sa.Column("body", app.core.db.JsonText(), nullable=False),
         sa.Column(
             "seq",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -206,7 +206,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_seq"],
             ["datasets.seq"],
@@ -226,15 +226,15 @@ def upgrade() -> None:
         sa.Column(
             "certificate_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
-        sa.Column("request", app.db.JsonText(), nullable=False),
+        sa.Column("request", app.core.db.JsonText(), nullable=False),
         sa.Column("total", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("promise", sa.String(length=16), nullable=False),
         sa.Column("suspended_because", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("in_progress_at", app.db.UtcTime(timezone=True), nullable=True),
-        sa.Column("completed_at", app.db.UtcTime(timezone=True), nullable=True),
-        sa.Column("cancelled_at", app.db.UtcTime(timezone=True), nullable=True),
-        sa.Column("expires_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("in_progress_at", app.core.db.UtcTime(timezone=True), nullable=True),
+        sa.Column("completed_at", app.core.db.UtcTime(timezone=True), nullable=True),
+        sa.Column("cancelled_at", app.core.db.UtcTime(timezone=True), nullable=True),
+        sa.Column("expires_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.Column(
             "seq",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -242,7 +242,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["certificate_seq"],
             ["certificates.seq"],
@@ -295,9 +295,9 @@ def upgrade() -> None:
         sa.Column("annotator", sa.String(length=512), nullable=True),
         sa.Column("label", sa.String(length=4), nullable=False),
         sa.Column("criterion", sa.String(length=512), nullable=False),
-        sa.Column("details", app.db.JsonText(), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
-        sa.Column("replaced_at", app.db.UtcTime(timezone=True), nullable=True),
+        sa.Column("details", app.core.db.JsonText(), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("replaced_at", app.core.db.UtcTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["pair_seq"], ["pairs.seq"], name=op.f("fk_labels_pair_seq_pairs"), ondelete="CASCADE"
         ),
@@ -313,12 +313,12 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.String(length=512), nullable=False),
         sa.Column("p_a", sa.Double(), nullable=True),
         sa.Column("p_tie", sa.Double(), nullable=True),
-        sa.Column("annotators", app.db.JsonText(), nullable=False),
+        sa.Column("annotators", app.core.db.JsonText(), nullable=False),
         sa.Column("outside_mass", sa.Double(), nullable=True),
         sa.Column("failure", sa.String(length=32), nullable=True),
         sa.Column("failure_detail", sa.Text(), nullable=True),
-        sa.Column("flags", app.db.JsonText(), nullable=False),
-        sa.Column("usage", app.db.JsonText(), nullable=False),
+        sa.Column("flags", app.core.db.JsonText(), nullable=False),
+        sa.Column("usage", app.core.db.JsonText(), nullable=False),
         sa.Column("cost_usd", sa.Double(), nullable=True),
         sa.Column("seconds", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -339,10 +339,10 @@ def upgrade() -> None:
         sa.Column("last", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("worker", sa.String(length=128), nullable=True),
-        sa.Column("leased_until", app.db.UtcTime(timezone=True), nullable=True),
+        sa.Column("leased_until", app.core.db.UtcTime(timezone=True), nullable=True),
         sa.Column("attempts", sa.SmallInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("counts", app.db.JsonText(), nullable=False),
+        sa.Column("counts", app.core.db.JsonText(), nullable=False),
         sa.ForeignKeyConstraint(
             ["batch_seq"],
             ["batches.seq"],
@@ -375,8 +375,8 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("promise", sa.String(length=16), nullable=False),
-        sa.Column("body", app.db.JsonText(), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("body", app.core.db.JsonText(), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["batch_seq"],
             ["batches.seq"],

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-import app.db
+import app.core.db
 
 revision = "0002"
 down_revision = "0001"
@@ -28,7 +28,7 @@ def upgrade() -> None:
     # Columns are added one by one: made anew, a table of SQLite would lose whatever refers to it.
     for column in (
         sa.Column("open_shards", _INTEGER, nullable=False, server_default="0"),
-        sa.Column("totals", app.db.JsonText(), nullable=False, server_default="{}"),
+        sa.Column("totals", app.core.db.JsonText(), nullable=False, server_default="{}"),
         sa.Column("budget_usd", sa.Double(), nullable=True),
         sa.Column("budget_mode", sa.String(length=8), nullable=True),
         sa.Column("seed", _INTEGER, nullable=True),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-import app.db
+import app.core.db
 
 revision = "0003"
 down_revision = "0002"
@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("dataset_seq", _NUMBER, nullable=True),
         sa.Column("seq", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", app.db.UtcTime(timezone=True), nullable=False),
+        sa.Column("created_at", app.core.db.UtcTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_seq"],
             ["datasets.seq"],
@@ -59,7 +59,7 @@ def upgrade() -> None:
         "rejected_lines",
         sa.Column("dataset_seq", _NUMBER, nullable=False),
         sa.Column("line", _NUMBER, nullable=False),
-        sa.Column("custom_id", app.db.JsonText(), nullable=True),
+        sa.Column("custom_id", app.core.db.JsonText(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_seq"],

@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from calibration.agreement.coefficients import macro_scores
 from tests.app.development_sets import reference, upload_set
 from tests.conftest import client_of

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.app.rows import upload
 from tests.conftest import client_of
 from tests.data_sets import data_dir, rows

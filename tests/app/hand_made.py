@@ -9,8 +9,8 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from app.models import Certificate, CertificatePair, Dataset, PairRow, new_id
-from app.runtime import Runtime, now
+from app.core.models import Certificate, CertificatePair, Dataset, PairRow, new_id
+from app.core.runtime import Runtime, now
 from judges.recorded import recorded_fingerprint
 
 Row = dict[str, Any]

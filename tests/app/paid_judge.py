@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-from app.runtime import Runtime
+from app.core.runtime import Runtime
 from judges.base import JudgeHealth, JudgeSpec
 from judges.registry import Registry
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage

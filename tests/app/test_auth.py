@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from app import auth
-from app.runtime import Runtime
+from app.core import auth
+from app.core.runtime import Runtime
 from tests.conftest import client_of
 
 DESCRIPTIONS = ("/", "/docs", "/redoc", "/openapi.json")

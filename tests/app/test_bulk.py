@@ -4,9 +4,9 @@ from typing import Any, cast
 
 from sqlalchemy import Table, func, select
 
-from app.bulk import insert_rows, merge_rows
-from app.db import Database
-from app.models import ServerSecret
+from app.core.bulk import insert_rows, merge_rows
+from app.core.db import Database
+from app.core.models import ServerSecret
 
 TABLE = cast(Table, ServerSecret.__table__)
 # more than one statement holds, and not a multiple of it

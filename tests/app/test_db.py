@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import func, select
 
-from app.db import Database
-from app.models import ApiKey, IdempotencyKey, new_id
+from app.core.db import Database
+from app.core.models import ApiKey, IdempotencyKey, new_id
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.finishing import to_the_end
+from app.core.tasks import to_the_end
 
 
 async def fail_after(moment: asyncio.Event) -> None:

@@ -25,8 +25,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.app.problems import assert_answered
 from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.app.rows import upload
 from tests.conftest import client_of
 from tests.judges.model_server import ModelServer, running
@@ -279,7 +279,7 @@ async def test_a_live_batch_survives_a_restart_and_pays_once(
 async def test_a_wrong_configuration_is_said_at_start(
     settings: Settings, text: str, named: str
 ) -> None:
-    from app.errors import ConfigurationInvalid
+    from app.core.errors import ConfigurationInvalid
 
     assert settings.config is not None
     settings.config.write_text(text)

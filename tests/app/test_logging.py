@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.db import Database
-from app.logging import configure_logging
-from app.settings import Settings
+from app.core.db import Database
+from app.core.settings import Settings
+from app.core.telemetry import configure_logging
 
 PASSWORD = "tell-nobody"
 URL = f"postgresql://user:{PASSWORD}@127.0.0.1:1/db"
@@ -36,7 +36,7 @@ def test_a_traceback_shows_code_and_no_values(
     try:
         raise ValueError("something broke")
     except ValueError:
-        logging.getLogger("app.jobs.worker").exception("worker %s stumbled", "w1")
+        logging.getLogger("app.batches.worker.loop").exception("worker %s stumbled", "w1")
     said = capsys.readouterr().err
     assert "worker w1 stumbled" in said
     assert "something broke" in said

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import inspect
 
-from app.db import Database
-from app.migrate import check, downgrade, upgrade
+from app.core.db import Database
+from app.core.migrate import check, downgrade, upgrade
 
 
 async def _tables(db: Database) -> set[str]:

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.datasets import dependents, queries
+from app.core.settings import Settings
+from app.datasets import deleting, pair_queries
 from app.main import create_app
-from app.settings import Settings
 from tests.app.problems import assert_answered
 from tests.app.rows import certify, labelled_rows, ndjson, upload
 from tests.conftest import client_of
@@ -418,9 +418,9 @@ async def test_a_dataset_may_vanish_while_all_work_on_it(
                 await asyncio.sleep(wait)
                 # past the service, which refuses while a batch runs
                 async with service.state.runtime.db.write() as session:
-                    found = await queries.dataset_by_name(session, "d")
+                    found = await pair_queries.dataset_by_name(session, "d")
                     assert found is not None
-                    await dependents.delete_rows(session, found.seq)
+                    await deleting.delete_rows(session, found.seq)
                 return await client.get("/v1/datasets/d")
             route = routes[number % len(routes)]
             return await client.post(f"/v1/{route}", json=bodies[route])

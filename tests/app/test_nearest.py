@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.nearest import hint
+from app.core.names import hint
 from tests.app.datasets.uploads import upload
 from tests.app.rows import labelled_rows
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from judges.registry import HASHING
 from judges.vllm.weights import folder_hash
 from tests.conftest import client_of

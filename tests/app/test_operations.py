@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.conftest import client_of
 
 

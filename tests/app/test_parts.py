@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Unprocessable
-from app.parts import Part, membership, parse_part
+from app.core.errors import Unprocessable
+from app.datasets.splits import Part, membership, parse_part
 
 GROUPS = st.lists(st.text(max_size=8), unique=True, min_size=1, max_size=60)
 

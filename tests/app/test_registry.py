@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ConfigurationInvalid
+from app.core.errors import ConfigurationInvalid
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.conftest import client_of
 
 DEAR = '[judges.dear]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "judge"\n'

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.together import Together
+from app.core.tasks import Together
 
 
 class Rounds:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from app.parts import group_number
+from app.datasets.splits import group_number
 from calibration.agreement import (
     agreement_rate,
     cohens_kappa,

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import httpx
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.conftest import client_of
 
 Json = dict[str, Any]

@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.golden import database, served, values
 from tests.golden.fixtures import pack_database, store, unpack_database
 

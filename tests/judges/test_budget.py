@@ -13,8 +13,8 @@ from judges.registry import Registry
 from judges.types import FailureKind, Score, TokenUsage
 from tests.judges.model_server import ModelServer
 from tests.judges.model_server import running as serving
-from tests.judges.pairs import pair_of
 from tests.judges.openai.test_openai_api import judge_at
+from tests.judges.pairs import pair_of
 
 
 @pytest.fixture

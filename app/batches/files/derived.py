@@ -1,10 +1,42 @@
-"""The shape of files as users see them: OpenAI's, with what became of the lines."""
+"""Output and error files; schemas."""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field
+
+Kind = Literal["output", "errors"]
+_ID: Final = re.compile(r"(batch_[0-9a-f]{24})_(output|errors)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Which of the two files of which batch."""
+
+    batch_id: str
+    kind: Kind
+
+
+def output_id(batch_id: str) -> str:
+    """Return the id of the file of a batch's verdicts."""
+    return f"{batch_id}_output"
+
+
+def errors_id(batch_id: str) -> str:
+    """Return the id of the file of what has no verdict."""
+    return f"{batch_id}_errors"
+
+
+def derived(file_id: str) -> Derived | None:
+    """Return what a file's id says, None where it is the id of an uploaded one."""
+    found = _ID.fullmatch(file_id)
+    if found is None:
+        return None
+    return Derived(found.group(1), "output" if found.group(2) == "output" else "errors")
+
 
 BATCH = "batch"
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
-from app.datasets.bodies import BodyKind, rows_of
-from app.datasets.raw_rows import RawRow
-from app.datasets.reading import Reader, stage
-from app.datasets.staging import Staging
-from app.dialects import openai_batch
-from app.dialects.detection import DIALECTS, OPENAI_BATCH
-from app.dialects.joining import Piece
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow
-from app.identifiers import MAX_LENGTH
+from app.core.names import MAX_LENGTH
+from app.formats import openai_batch
+from app.formats.base import RowInvalid
+from app.formats.canonical import ParsedRow
+from app.formats.joining import Piece
+from app.formats.registry import DIALECTS, OPENAI_BATCH
+from app.imports.body import BodyKind, rows_of
+from app.imports.reading import Reader, stage
+from app.imports.staging import Staging
+from app.imports.tables import RawRow
 
 PIECE_BYTES: Final = 2**20
 _LINES: Final = BodyKind("application/x-ndjson")

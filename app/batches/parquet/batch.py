@@ -19,26 +19,33 @@ from typing import Any, Final
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import cascades
-from app.batches import ending, queries
+from app.batches import queries, service
 from app.batches.creating import LIFETIME
+from app.batches.parquet.files import (
+    TABLES,
+    Described,
+    Tables,
+    TableSlice,
+    cuts,
+    describe,
+    pieces,
+    write_summary,
+)
 from app.batches.retrying import reopen
-from app.batches.schemas import BatchIn
+from app.batches.schemas import BatchIn, TablesBatchIn
 from app.batches.service import find
-from app.batches.table_files import Described, describe, pieces, write_summary
-from app.batches.table_form import TABLES, Tables, TableSlice, cuts
-from app.batches.table_schemas import TablesBatchIn
 from app.batches.work import settled
-from app.datasets.reading import Reader, named_dialect
+from app.core.errors import Conflict, NotFound, Unprocessable
+from app.core.models import Batch, Dataset, Shard, new_id
+from app.core.runtime import Runtime
 from app.datasets.service import find_dataset
-from app.dialects.joining import Piece
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow
-from app.errors import Conflict, NotFound, Unprocessable
+from app.formats.base import RowInvalid
+from app.formats.canonical import ParsedRow
+from app.formats.joining import Piece
+from app.imports.reading import Reader, named_dialect
 from app.judgments.authority import Authority, authority_of
 from app.judgments.service import promise_of
-from app.models import Batch, Dataset, Shard, new_id
-from app.runtime import Runtime
+from app.scores import judges as cascades
 from judges.base import Judge
 from judges.recorded import RecordedJudge
 from judges.registry import DEFAULT_CASCADE, Registry
@@ -259,7 +266,7 @@ async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str
         found = await queries.of_dataset(session, dataset.seq)
         if found is None:
             raise Conflict(f"output: the batch of {tables.output} is gone: delete {dataset.name}")
-        batch = await ending.locked(session, found.seq)
+        batch = await service.locked(session, found.seq)
         if batch.status not in queries.UNFINISHED:
             await reopen(running, session, batch, lacks)
     running.wake_workers.set()

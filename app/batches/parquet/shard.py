@@ -15,25 +15,33 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from app.batches import ending, tables
-from app.batches.table_files import EarlierRows, Row, join_pieces, piece_path, pieces, write_piece
-from app.batches.table_form import Tables
+from app.batches import service
+from app.batches.parquet import batch
+from app.batches.parquet.files import (
+    EarlierRows,
+    Row,
+    Tables,
+    join_pieces,
+    piece_path,
+    pieces,
+    write_piece,
+)
 from app.batches.totals import added, shard_counts
 from app.batches.work import Work
-from app.datasets.raw_rows import RawRow
-from app.datasets.reading import Reader, named_dialect
-from app.dialects.joining import Piece
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow
-from app.finishing import to_the_end
-from app.jobs import leases
-from app.jobs.storing import store_patiently
+from app.batches.worker import leases
+from app.batches.worker.leases import store_patiently
+from app.core.models import Shard
+from app.core.runtime import Runtime
+from app.core.tasks import to_the_end
+from app.datasets.score_columns import score_from_row, score_values
+from app.formats.base import RowInvalid
+from app.formats.canonical import ParsedRow
+from app.formats.joining import Piece
+from app.imports.reading import Reader, named_dialect
+from app.imports.tables import RawRow
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
 from app.judgments.service import promise_of
-from app.models import Shard
-from app.runtime import Runtime
-from app.score_store import Kept
-from app.scores import score_from_row, score_values
+from app.scores.store import Kept
 from judges.types import Score
 
 _OF_USAGE = ("prompt", "completion", "cached", "calls")
@@ -52,11 +60,11 @@ async def judge_table_shard(
         await task.judge()
         await store_patiently(running, shard, worker, task.store)
     except (leases.LeaseLost, asyncio.CancelledError):
-        await to_the_end(ending.count_cost_of_cancelled(running.db, shard, worker, task.spent))
+        await to_the_end(service.count_cost_of_cancelled(running.db, shard, worker, task.spent))
         raise
     await asyncio.to_thread(task.clean_up)
     if task.is_last:
-        await tables.keep_summary(running, work.batch.id, source)
+        await batch.keep_summary(running, work.batch.id, source)
 
 
 class _Task:
@@ -148,9 +156,9 @@ class _Task:
     async def store(self) -> None:
         """Complete the shard and put its part in place, or neither."""
         async with self.running.db.write() as session:
-            batch = await ending.locked(session, self.shard.batch_seq)
+            batch = await service.locked(session, self.shard.batch_seq)
             await leases.finish(session, self.shard, self.worker, self.counts)
-            await ending.shard_done(session, batch, self.counts, self.running.now())
+            await service.shard_done(session, batch, self.counts, self.running.now())
             if not self.is_in_place:
                 self.temporary.replace(self.part)
                 self.is_in_place = True

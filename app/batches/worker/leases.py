@@ -1,4 +1,4 @@
-"""Who works on which shard, until when. Every function is part of its caller's transaction.
+"""Leases; storing patiently.
 
 A worker that dies simply stops renewing; when the lease has run out anybody may take the shard, and
 at once where the worker is known to be dead. A shard's results and its completion are one
@@ -7,14 +7,19 @@ transaction, which fails if the lease was lost, so nothing is stored twice and n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Batch, Shard
+from app.core.models import Batch, Shard
+from app.core.runtime import Runtime
+from app.core.tasks import to_the_end
 
 _LONGEST_BACKOFF = timedelta(minutes=5)
 
@@ -209,3 +214,40 @@ async def _update(session: AsyncSession, shard: Shard, worker: str, values: dict
     )
     if (await session.execute(statement)).first() is None:
         raise LeaseLost(f"shard {shard.number} of batch {shard.batch_seq}")
+
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS: Final = 8
+
+
+async def store_patiently(
+    running: Runtime,
+    shard: Shard,
+    worker: str,
+    store: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    """Run the transaction that completes a shard, again where the database was away.
+
+    Raises:
+        LeaseLost: the shard is not this worker's any more.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            await to_the_end(store())
+            return
+        except (DBAPIError, OSError) as error:
+            # what looks like a failure may have been a connection that broke after the commit
+            if await _is_stored(running, shard, worker):
+                return
+            if attempt == _ATTEMPTS or isinstance(error, IntegrityError):
+                raise
+            _log.warning("shard %d cannot be stored yet: %s", shard.number, error)
+            await asyncio.sleep(min(0.1 * 2**attempt, 10.0))
+
+
+async def _is_stored(running: Runtime, shard: Shard, worker: str) -> bool:
+    try:
+        async with running.db.read() as session:
+            return await is_finished_by(session, shard, worker)
+    except (DBAPIError, OSError):
+        return False

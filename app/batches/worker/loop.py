@@ -1,23 +1,88 @@
-"""The loop of one worker: claim a shard, work on it under a heartbeat, finish or give up."""
+"""Claim, heartbeat, finish; who a worker is.
+
+A worker is named `node/process/start/token`. Processes of one node see one another: where the
+process is gone, or another one has its number by now, the worker is dead and its leases are free at
+once. Of workers on other nodes only the end of a lease tells.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
+from typing import Final
 
 from sqlalchemy.exc import DBAPIError, NoResultFound
 
-from app.batches import ending, queries
+from app.batches import queries, service
 from app.batches import service as batches
-from app.finishing import to_the_end
-from app.jobs import leases, spending
-from app.jobs.following import Following
-from app.jobs.identity import is_dead, node_name, worker_name
-from app.jobs.judge_shard import judge_shard
-from app.models import Shard
-from app.runtime import Runtime
+from app.batches.worker import leases, spending
+from app.batches.worker.shard import Following, judge_shard
+from app.core.models import Shard
+from app.core.runtime import Runtime
+from app.core.tasks import to_the_end
+
+_PROC: Final = Path("/proc")
+_LONGEST_NODE: Final = 80
+
+
+def node_name(given: str | None = None) -> str:
+    """Return the name of the place whose processes see one another.
+
+    By default the host, this boot of it and the process namespace: two containers of the same name
+    do not take each other's processes for dead. A container that is started anew is another node,
+    unless it is `given` a name that stays.
+    """
+    if given:
+        return given.replace("/", "_")[:_LONGEST_NODE]
+    boot = _read(_PROC / "sys/kernel/random/boot_id")[:8]
+    try:
+        namespace = str((_PROC / "self/ns/pid").stat().st_ino)
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()[:40]}:{boot}:{namespace}".replace("/", "_")
+
+
+def worker_name(node: str) -> str:
+    """Return a name that no other worker has."""
+    pid = os.getpid()
+    return f"{node}/{pid}/{_started(pid)}/{secrets.token_hex(4)}"
+
+
+def is_dead(worker: str, node: str) -> bool:
+    """Whether a worker is known to be dead; False where that cannot be known."""
+    place, _, rest = worker.partition("/")
+    parts = rest.split("/")
+    if place != node or len(parts) != 3 or not parts[0].isdigit():
+        return False
+    pid, started = int(parts[0]), parts[1]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return _started(pid) != started
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in the kernel's own count; empty where it does not say."""
+    # the second field is the program's name in brackets, which may hold anything
+    fields = _read(_PROC / str(pid) / "stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
 
 _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
@@ -156,12 +221,12 @@ async def _bury(running: Runtime, shard: Shard, worker: str, *, is_poison: bool)
     error = f"{shard.attempts - 1} workers died of it"
     with suppress(leases.LeaseLost, NoResultFound):
         async with running.db.write() as session:
-            batch = await ending.locked(session, shard.batch_seq)
+            batch = await service.locked(session, shard.batch_seq)
             await leases.reserve(session, shard, worker, 0.0)
             spending.count_as_spent(batch, shard.reserved_usd)
             if is_poison:
                 await leases.give_up(session, shard, worker, error, retry_at=None)
-                await ending.shard_set_aside(session, batch, shard, error, running.now())
+                await service.shard_set_aside(session, batch, shard, error, running.now())
     shard.reserved_usd = 0.0
 
 
@@ -178,10 +243,10 @@ async def _release_the_dead(running: Runtime) -> None:
 
 async def _expire_overdue(running: Runtime) -> None:
     async with running.db.read() as session:
-        if not await ending.is_any_overdue(session, running.now()):
+        if not await service.is_any_overdue(session, running.now()):
             return
     async with running.db.write() as session:
-        await ending.expire_overdue(session, running.now())
+        await service.expire_overdue(session, running.now())
 
 
 async def _is_any_free(running: Runtime, batch_seq: int | None) -> bool:
@@ -249,12 +314,12 @@ async def _give_up(running: Runtime, shard: Shard, worker: str, error: str) -> N
     # it may be gone by now, with its batch
     with suppress(leases.LeaseLost, NoResultFound):
         async with running.db.write() as session:
-            batch = await ending.locked(session, shard.batch_seq)
+            batch = await service.locked(session, shard.batch_seq)
             moment = await leases.ledger_time(session, running.now)
             retry_at = None if is_last else moment + rest
             await leases.give_up(session, shard, worker, error[:2000], retry_at=retry_at)
             if is_last:
-                await ending.shard_set_aside(session, batch, shard, error[:2000], running.now())
+                await service.shard_set_aside(session, batch, shard, error[:2000], running.now())
 
 
 async def _hand_back(running: Runtime, shard: Shard, worker: str) -> None:

@@ -1,31 +1,132 @@
-"""One shard of a batch: its pairs through the cascade, then everything in one transaction."""
+"""One shard.
+
+A score was paid for, perhaps waited for long, and is true whoever obtained it: it is stored within
+seconds, so that a worker that dies loses what is on its way and little more. The verdicts wait for
+the end of the shard.
+
+On SQLite those who write wait for each other. A worker that asked for its next shard by itself would
+stand behind the results of others, and while they are stored nobody would judge.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
-from app.batches import ending
-from app.batches.table_form import tables_of
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.batches import service
+from app.batches.parquet.files import tables_of
+from app.batches.parquet.shard import judge_table_shard
 from app.batches.totals import NOT_ADMITTED, shard_counts
 from app.batches.work import Work, work_of
+from app.batches.worker import leases, spending
+from app.batches.worker.leases import store_patiently
+from app.core.models import Shard
+from app.core.runtime import Runtime
+from app.core.tasks import to_the_end
 from app.datasets import service as datasets
-from app.datasets.service import PairKey
-from app.finishing import to_the_end
-from app.jobs import leases, spending
-from app.jobs.following import Following
-from app.jobs.judge_table_shard import judge_table_shard
-from app.jobs.score_keeper import ScoreKeeper
-from app.jobs.storing import store_patiently
+from app.datasets.records import PairKey
 from app.judgments import queries as verdicts
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
 from app.judgments.service import promise_of, seq_of, verdict_row
-from app.models import Shard
-from app.reports.batch_reports import keep_if_completed
-from app.runtime import Runtime
-from app.score_store import Payer, is_recorded, store_scores
-from judges.types import Pair
+from app.reports.batches import keep_if_completed
+from app.scores.store import Payer, ScoreKey, is_recorded, store_scores
+from judges.types import Pair, Score
+
+_log = logging.getLogger(__name__)
+
+
+class ScoreKeeper:
+    """The scores of one shard that are not stored yet."""
+
+    def __init__(self, running: Runtime, payer: Payer) -> None:
+        self._running = running
+        self._payer = payer
+        self._unsaved: list[tuple[ScoreKey, Score]] = []
+
+    def add(self, judged: Judged) -> None:
+        """Note what was newly obtained."""
+        self._unsaved += judged.fresh
+
+    def take(self) -> list[tuple[ScoreKey, Score]]:
+        """Return what is not stored, to a transaction that stores it."""
+        taken, self._unsaved = self._unsaved, []
+        return taken
+
+    def put_back(self, scores: list[tuple[ScoreKey, Score]]) -> None:
+        """Note that a transaction did not store these after all."""
+        self._unsaved = scores + self._unsaved
+
+    async def save(self) -> None:
+        """Store what is not stored; what cannot be stored now is kept for the next time."""
+        scores = self.take()
+        if not scores:
+            return
+        try:
+            async with self._running.db.write() as session:
+                await store_scores(session, scores, self._running.now(), self._payer)
+        except BaseException:
+            self.put_back(scores)
+            raise
+
+    @asynccontextmanager
+    async def saving(self) -> AsyncIterator[None]:
+        """Store regularly while the block runs, and what is left when it fails."""
+        regularly = asyncio.create_task(self._save_regularly())
+        try:
+            yield
+        except BaseException:
+            await _settled(regularly)
+            await to_the_end(self._save_or_say())
+            raise
+        finally:
+            await _settled(regularly)
+
+    async def _save_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._running.settings.checkpoint_seconds)
+            # cut off in the middle, a transaction would leave the driver in disorder
+            await to_the_end(self._save_or_say())
+
+    async def _save_or_say(self) -> None:
+        try:
+            await self.save()
+        except Exception as error:
+            _log.warning("%d scores could not be stored yet: %s", len(self._unsaved), error)
+
+
+async def _settled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+class Following:
+    """Takes a shard that nobody has tried yet, of this batch if one is given."""
+
+    def __init__(
+        self, running: Runtime, worker: str, lease: timedelta, batch_seq: int | None
+    ) -> None:
+        self._running, self._worker, self._lease = running, worker, lease
+        self._batch_seq = batch_seq
+        self.shard: Shard | None = None
+
+    async def claim(self, session: AsyncSession) -> None:
+        """Take the next shard, if there is one, as part of the caller's transaction."""
+        self.shard = None
+        moment = await leases.ledger_time(session, self._running.now)
+        self.shard = await leases.claim_untried(
+            session, self._worker, moment, self._lease, batch_seq=self._batch_seq
+        )
+
+    def forget(self) -> None:
+        """The transaction was rolled back, and the shard is not ours."""
+        self.shard = None
+
 
 Item = tuple[PairKey, Pair]
 
@@ -54,7 +155,9 @@ async def judge_shard(
             await task.judge(items)
             await task.complete(items)
     except (leases.LeaseLost, asyncio.CancelledError):
-        await to_the_end(ending.count_cost_of_cancelled(running.db, shard, worker, task.counts([])))
+        await to_the_end(
+            service.count_cost_of_cancelled(running.db, shard, worker, task.counts([]))
+        )
         raise
     if task.is_last:
         report = keep_if_completed(running, shard.batch_seq)
@@ -157,9 +260,9 @@ class _Task:
                 await store_scores(session, scores, moment, self.payer)
                 await verdicts.add(session, rows)
                 # last, so that the shards of a batch wait for each other but for a moment
-                batch = await ending.locked(session, self.shard.batch_seq)
+                batch = await service.locked(session, self.shard.batch_seq)
                 await leases.finish(session, self.shard, self.worker, counts)
-                await ending.shard_done(session, batch, counts, moment)
+                await service.shard_done(session, batch, counts, moment)
                 # before the commit: a connection that breaks after it tells of nothing any more
                 self.is_last = not batch.open_shards
                 if self.following is not None:

@@ -14,12 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from app.batches import queries
-from app.batches.pricing import most_of_pair
-from app.jobs import leases
+from app.batches.creating import most_of_pair
+from app.batches.worker import leases
+from app.core.models import Batch, Shard
+from app.core.runtime import Runtime
 from app.judgments.authority import Authority
 from app.judgments.judging import Knowledge, Subject
-from app.models import Batch, Shard
-from app.runtime import Runtime
 
 # so many at once, so that little is tied up where a worker dies
 _PIECE: Final = 256

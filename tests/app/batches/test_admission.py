@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.batches.admission import positions_admitted
-from app.batches.cutting import shards_of
+from app.batches.admission import positions_admitted, shards_of
 
 
 @given(seed=st.integers(0, 2**63 - 1), n=st.integers(1, 3000), cut=st.integers(0, 3000))

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.jobs.worker import work_once
-from app.runtime import Runtime
-from app.settings import Settings
+from app.batches.worker.loop import work_once
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of
 

@@ -11,11 +11,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from app.jobs import leases
-from app.jobs.worker import work_once
-from app.models import Batch
-from app.runtime import Runtime
-from app.settings import Settings
+from app.batches.worker import leases
+from app.batches.worker.loop import work_once
+from app.core.models import Batch
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from judges.base import JudgeSpec
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload

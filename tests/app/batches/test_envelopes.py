@@ -12,12 +12,12 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.batches import ending
-from app.jobs.worker import work_once
+from app.batches import service
+from app.batches.worker.loop import work_once
+from app.core.models import Shard
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from app.main import create_app
-from app.models import Shard
-from app.runtime import Runtime
-from app.settings import Settings
 from tests.app.files.lines import envelopes_of, line, lines, sent, start
 from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of
@@ -87,9 +87,9 @@ async def test_a_shard_that_was_set_aside_is_an_error_of_each_of_its_pairs(bench
     async with bench.running.db.write() as session:
         shard = (await session.scalars(select(Shard).where(Shard.number == 1))).one()
         shard.state, shard.error = "failed", "it broke"
-        batch_row = await ending.locked(session, shard.batch_seq)
+        batch_row = await service.locked(session, shard.batch_seq)
         moment = bench.running.now()
-        await ending.shard_set_aside(session, batch_row, shard, "it broke", moment)
+        await service.shard_set_aside(session, batch_row, shard, "it broke", moment)
     await bench.work(2)
     batch = await bench.batch(batch_id)
     assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 20)

@@ -10,9 +10,9 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import delete
 
+from app.core.models import Dataset
+from app.core.settings import Settings
 from app.main import create_app
-from app.models import Dataset
-from app.settings import Settings
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.jobs.worker import work_once
+from app.batches.worker.loop import work_once
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from app.main import create_app
-from app.runtime import Runtime
-from app.settings import Settings
 from tests.app.files.lines import envelopes_of, line, send, start
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.batches.formats import COLUMNS, FORMS, form_for
-from app.errors import NotAcceptable
+from app.batches.results import COLUMNS, FORMS, form_for
+from app.core.errors import NotAcceptable
 from tests.app.batches.test_batches import wait_for
 from tests.app.problems import assert_answered
 from tests.app.rows import labelled_rows, upload
@@ -78,7 +78,7 @@ async def test_csv_holds_every_verdict_in_order(client: httpx.AsyncClient, resul
 
 
 def test_parquet_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.batches.formats.find_spec", lambda _: None)
+    monkeypatch.setattr("app.batches.results.find_spec", lambda _: None)
     with pytest.raises(NotAcceptable, match=r"tribunal-judge\[arrow\]"):
         form_for(PARQUET)
     assert form_for(f"{PARQUET}, text/csv;q=0.5").media_type == CSV

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.batches import table_files
-from app.batches.table_form import cuts
-from app.datasets.tables import parquet_batches
-from app.jobs.worker import work_once
-from app.models import Score, Verdict
-from app.runtime import Runtime
-from app.settings import Settings
+from app.batches.parquet import files
+from app.batches.parquet.files import cuts
+from app.batches.worker.loop import work_once
+from app.core.models import Score, Verdict
+from app.core.runtime import Runtime
+from app.core.settings import Settings
+from app.imports.tables import parquet_batches
 from tests.app.chaos.cases import core, rows
 from tests.app.jobs.breaking import breaking_at_the_end
 from tests.app.jobs.test_ledger import count
@@ -44,8 +44,8 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several pieces a shard: reading goes by batches of rows, which a byte fills."""
-    monkeypatch.setattr(table_files, "PIECE_BYTES", 1)
-    monkeypatch.setattr("app.datasets.tables._BATCH_ROWS", 5)
+    monkeypatch.setattr(files, "PIECE_BYTES", 1)
+    monkeypatch.setattr("app.imports.tables._BATCH_ROWS", 5)
 
 
 def write(path: Path, given: Sequence[Row], *, row_group: int = N) -> Path:

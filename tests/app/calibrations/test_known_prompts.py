@@ -10,8 +10,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import update
 
-from app.models import Certificate
-from app.runtime import Runtime
+from app.core.models import Certificate
+from app.core.runtime import Runtime
 from judges.types import prompt_hash
 from tests.app.hand_made import ROWS, certify, upload
 

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.datasets.service import PairKey
-from app.label_uses import marks
+from app.datasets.records import PairKey
+from app.labels.sets import marks
 from tests.app.rows import certify, labelled_rows, upload
 
 

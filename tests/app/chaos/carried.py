@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.jobs.spending import covered
+from app.batches.worker.spending import covered
+from app.core.models import Batch
 from app.judgments.promise import Attendance, suspended_because
-from app.models import Batch
 from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import decide
 from calibration.certify import certify_cascade

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.db import Database
+from app.core.db import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from app.batches import ending, queries
+from app.batches import queries, service
 from app.batches import service as batches
-from app.db import Database
-from app.jobs import leases
-from app.models import Batch, Dataset, Shard, new_id
-from app.runtime import Runtime
+from app.batches.worker import leases
+from app.core.db import Database
+from app.core.models import Batch, Dataset, Shard, new_id
+from app.core.runtime import Runtime
 
 LEASE = timedelta(seconds=15)
 RETRY = timedelta(seconds=4)
@@ -60,10 +60,10 @@ class Ledger:
         """End a shard as the worker does, with its batch; False where the lease is lost."""
         try:
             async with self.db.write() as session:
-                batch = await ending.locked(session, shard.batch_seq)
+                batch = await service.locked(session, shard.batch_seq)
                 counts = {"statuses": {"accepted": 1}}
                 await leases.finish(session, shard, worker, counts)
-                await ending.shard_done(session, batch, counts, self.clock())
+                await service.shard_done(session, batch, counts, self.clock())
         except leases.LeaseLost:
             return False
         self.finished.append(shard.number)
@@ -74,10 +74,10 @@ class Ledger:
         retry_at = None if for_good else self.clock() + RETRY
         try:
             async with self.db.write() as session:
-                batch = await ending.locked(session, shard.batch_seq)
+                batch = await service.locked(session, shard.batch_seq)
                 await leases.give_up(session, shard, worker, "it broke", retry_at=retry_at)
                 if for_good:
-                    await ending.shard_set_aside(session, batch, shard, "it broke", self.clock())
+                    await service.shard_set_aside(session, batch, shard, "it broke", self.clock())
         except leases.LeaseLost:
             return False
         if for_good:

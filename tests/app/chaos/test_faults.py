@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.app.rows import Row, upload
 from tests.conftest import client_of
 from tests.judges.model_server import ModelServer, expected_p_first, running

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as drawn
 from hypothesis import strategies as st
 
-from app.db import Database
+from app.core.db import Database
+from app.core.models import Batch, Shard
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from app.main import open_runtime
-from app.models import Batch, Shard
-from app.runtime import Runtime
-from app.settings import Settings
 from tests.app.chaos.ledger import LEASE, RETRY, Clock, Ledger, batch_of
 
 SHARDS = 3

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from app.cli.whole_files import whole
+from app.cli.service import whole
 from tests.app.dialects.hand_written import EXAMPLES, content
 from tests.app.rows import labelled_rows, ndjson
 

@@ -20,9 +20,8 @@ from scipy.stats import beta
 from typer.testing import CliRunner
 
 from app.cli import app, tables
-from app.datasets.writing import SETTINGS
-from app.dialects.detection import ALIASES, AUTO, DIALECTS
-from app.dialects.writers import WRITERS
+from app.formats.registry import ALIASES, AUTO, DIALECTS, WRITERS
+from app.imports.exporting import SETTINGS
 from tests.app.processes import ROOT, TRIBUNAL
 from tests.app.rows import labelled_rows, ndjson
 

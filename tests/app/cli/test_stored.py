@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from app.cli.opening import open_tribunal
+from app.cli.service import open_tribunal
 from app.client import Tribunal
-from app.settings import Settings
+from app.core.settings import Settings
 from tests.app.rows import labelled_rows, ndjson
 
 runner = CliRunner()

@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-import app.client
+import app.client.blocking
 from app.client import (
     CannotConnect,
     Conflict,
@@ -31,10 +31,10 @@ from app.client import (
     bodies,
     certificate_bodies,
 )
+from app.client.bodies_in import JudgeOrder
 from app.client.errors import refusal
 from app.client.in_process import Chunks
-from app.client.requests import JudgeOrder
-from app.settings import Settings
+from app.core.settings import Settings
 from tests.app.rows import labelled_rows
 
 JUDGES: JudgeOrder = {"judges": ["cheap", "dear"]}
@@ -122,7 +122,7 @@ def test_the_service_in_process_starts_once(
             starts.append(self)
             return super().__enter__()
 
-    monkeypatch.setattr(app.client.synchronous, "InProcessTransport", Counted)
+    monkeypatch.setattr(app.client.blocking, "InProcessTransport", Counted)
     with Tribunal(settings=own_settings) as client:
         assert client.get("/readyz")["status"] == "ready"
     assert len(starts) == 1

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-import app.client.asynchronous
-import app.client.retrying
+import app.client.client
+import app.client.http
 from app.client import (
     AsyncTribunal,
     CannotConnect,
@@ -26,11 +26,11 @@ from app.client import (
     Tribunal,
     to_pandas,
 )
-from app.client.requests import JudgeOrder, Label
+from app.client.bodies_in import JudgeOrder, Label
+from app.client.requests import Listing, Resource, Verb
 from app.client.resources import Verbs
-from app.client.verbs import Listing, Resource, Verb
-from app.errors import TribunalError
-from app.settings import Settings
+from app.core.errors import TribunalError
+from app.core.settings import Settings
 from tests.app.processes import free_port, service
 from tests.app.rows import labelled_rows, ndjson
 
@@ -176,7 +176,7 @@ class Network:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the blocking client would have slept."""
     slept: list[float] = []
-    monkeypatch.setattr("app.client.synchronous.time.sleep", slept.append)
+    monkeypatch.setattr("app.client.blocking.time.sleep", slept.append)
     return slept
 
 
@@ -228,7 +228,7 @@ def test_in_process_no_key_is_sent_and_retries_can_be_switched_off() -> None:
 
 
 async def test_the_awaited_client_sends_again_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.client.retrying, "_FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(app.client.http, "_FIRST_PAUSE_S", 0.0)
     network = Network(busy(503, **{"retry-after": "0"}), httpx.ReadError("reset"))
     client = AsyncTribunal("http://server", transport=httpx.MockTransport(network))
     assert await client.judge([PAIR])

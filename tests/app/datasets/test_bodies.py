@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.datasets import bodies
-from app.datasets.bodies import BodyKind, RawRow, kind_of, rows_of
-from app.errors import BadRequest
+from app.core.errors import BadRequest
+from app.imports import body
+from app.imports.body import BodyKind, RawRow, kind_of, rows_of
 from tests.app.datasets.uploads import NDJSON, ndjson, row, upload
 
 ROWS = [row(0), row(1, prompt='with "quotes", ] and }', response_a="ü 🙂"), row(2)]
@@ -129,7 +129,7 @@ def test_lines_keep_their_numbers_over_empty_ones() -> None:
 def test_a_line_longer_than_allowed_is_rejected_and_the_next_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bodies, "MAX_ROW_BYTES", 100)
+    monkeypatch.setattr(body, "MAX_ROW_BYTES", 100)
     rows = _rows(b'"' + b"x" * 300_000 + b'"\n"y"\n')
     assert rows[0].reason == "the line is longer than 100 bytes"
     assert rows[1] == RawRow(2, value="y")
@@ -144,13 +144,13 @@ def test_array_elements_are_whole_however_the_body_is_cut(
     monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     values: list[Any] = [1, -12.5e3, "é🙂", {"a": [1, {"b": None}]}, [], True, "x" * 200, 123456]
-    monkeypatch.setattr(bodies, "_WINDOW", piece)
+    monkeypatch.setattr(body, "_WINDOW", piece)
     text = json.dumps(values, ensure_ascii=False, indent=2).encode()
     assert [r.value for r in _rows(b" \n" + text, "application/json")] == values
 
 
 def test_a_gzip_bomb_of_one_line_stays_small_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "MAX_ROW_BYTES", 2**20)
+    monkeypatch.setattr(body, "MAX_ROW_BYTES", 2**20)
     bomb = gzip.compress(b"x" * 200 * 2**20)
     tracemalloc.start()
     rows = _rows(bomb)
@@ -161,7 +161,7 @@ def test_a_gzip_bomb_of_one_line_stays_small_in_memory(monkeypatch: pytest.Monke
 
 
 def test_an_array_element_longer_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr(body, "MAX_ROW_BYTES", 1000)
     with pytest.raises(BadRequest, match="longer than 1000"):
         _rows(b'["' + b"x" * 1_000_000 + b'"]')
 

@@ -11,13 +11,13 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import delete
 
-from app.jobs import leases, worker
-from app.jobs.judge_shard import judge_shard
+from app.batches.worker import leases, loop
+from app.batches.worker.shard import judge_shard
+from app.core.models import Dataset, Shard
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from app.judgments.judging import judge_subjects
 from app.main import create_app
-from app.models import Dataset, Shard
-from app.runtime import Runtime
-from app.settings import Settings
 from tests.app.batches.test_batches import wait_for
 from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of
@@ -99,8 +99,8 @@ async def judge_and_vanish(running: Runtime, *given: Any, **options: Any) -> Non
 @pytest.mark.parametrize(
     ("patched", "stand_in"),
     [
-        ("app.jobs.worker.judge_shard", vanish_and_judge),
-        ("app.jobs.judge_shard.judge_subjects", judge_and_vanish),
+        ("app.batches.worker.loop.judge_shard", vanish_and_judge),
+        ("app.batches.worker.shard.judge_subjects", judge_and_vanish),
     ],
 )
 async def test_a_shard_whose_dataset_vanished_ends_quietly(
@@ -112,9 +112,9 @@ async def test_a_shard_whose_dataset_vanished_ends_quietly(
 ) -> None:
     monkeypatch.setattr(patched, stand_in)
     with caplog.at_level(logging.INFO):
-        assert await worker.work_once(running, "one")
-        assert not await worker.work_once(running, "one")
-    assert [r.getMessage() for r in caplog.records if r.name == "app.jobs.worker"] == [
+        assert await loop.work_once(running, "one")
+        assert not await loop.work_once(running, "one")
+    assert [r.getMessage() for r in caplog.records if r.name == "app.batches.worker.loop"] == [
         "shard 0 of batch 1 was deleted meanwhile"
     ]
     assert not [r for r in caplog.records if r.exc_info]
@@ -130,7 +130,7 @@ async def test_a_dataset_that_vanishes_while_a_shard_is_given_up_stops_no_worker
         await vanish(running)
         return True
 
-    monkeypatch.setattr(worker, "judge_shard", break_down)
+    monkeypatch.setattr(loop, "judge_shard", break_down)
     monkeypatch.setattr(leases, "is_there", is_still_there)
-    assert await worker.work_once(running, "one")
+    assert await loop.work_once(running, "one")
     assert [r.getMessage() for r in caplog.records if r.exc_info] == ["shard 0 of batch 1 failed"]

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from app.core.db import Database
+from app.core.errors import NotFound
+from app.core.models import Dataset
 from app.datasets import service
-from app.datasets.bodies import BodyKind
-from app.datasets.importing import Wanted, import_dataset
-from app.db import Database
-from app.errors import NotFound
-from app.models import Dataset
-from app.parts import Part
-from app.scores import score_from_row, score_values
+from app.datasets.records import Vote
+from app.datasets.score_columns import score_from_row, score_values
+from app.datasets.splits import Part
+from app.imports.body import BodyKind
+from app.imports.importing import Wanted, import_dataset
 from judges.recorded import score_from_record
 from judges.types import FailureKind, JudgeFailure, Score
 from tests.app.datasets.uploads import ndjson, row
@@ -81,8 +82,8 @@ async def test_votes_come_by_criterion_and_without_history(db: Database) -> None
         [(seq, overall)] = (await service.votes(session, dataset)).items()
         tone = (await service.votes(session, dataset, "tone"))[seq]
         every = (await service.votes(session, dataset, None))[seq]
-    assert overall == [service.Vote("x", "a", {"strength": 2})]
-    assert tone == [service.Vote("x", "tie", {"both_bad": True}, "tone")]
+    assert overall == [Vote("x", "a", {"strength": 2})]
+    assert tone == [Vote("x", "tie", {"both_bad": True}, "tone")]
     assert every == overall + tone
 
 

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.dialects.canonical import PairIn, to_pair
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow, parse_row
+from app.formats.base import RowInvalid
+from app.formats.canonical import PairIn, ParsedRow, parse_row, to_pair
 from judges.types import Message, Pair, prompt_hash
 
 

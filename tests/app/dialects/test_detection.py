@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.datasets.bodies import RawRow
-from app.datasets.reading import Reader, stage
-from app.datasets.staging import Staging
-from app.dialects.detection import DIALECTS, candidates
-from app.dialects.joining import Piece
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow
-from app.errors import Unprocessable
+from app.core.errors import Unprocessable
+from app.formats.base import RowInvalid
+from app.formats.canonical import ParsedRow
+from app.formats.joining import Piece
+from app.formats.registry import DIALECTS, candidates
+from app.imports.body import RawRow
+from app.imports.reading import Reader, stage
+from app.imports.staging import Staging
 from tests.app.datasets.uploads import pairs_of, row, upload
 from tests.app.dialects.hand_written import EXAMPLES
 

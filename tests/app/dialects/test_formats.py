@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.dialects import alpaca_eval, battles, mt_bench, reward_bench
-from app.dialects.reasons import RowInvalid
-from app.dialects.rows import ParsedRow, parse_row
+from app.formats import alpaca_eval, battles, mt_bench, reward_bench
+from app.formats.base import RowInvalid
+from app.formats.canonical import ParsedRow, parse_row
 from judges.types import Message
 from tests.app.datasets.uploads import pairs_of, upload
 from tests.app.dialects.test_detection import FURTHER, ROWS

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.datasets.bodies import BodyKind, rows_of
-from app.datasets.reading import Reader, stage
-from app.datasets.service import PairKey, StoredPair, Vote
-from app.datasets.staging import StagedRow, Staging
-from app.datasets.writing import given_of, sheet_of
-from app.dialects.rows import parse_row
-from app.dialects.writers import WRITERS
-from app.dialects.writing import Loss, Options
+from app.datasets.records import PairKey, Vote
+from app.datasets.service import StoredPair
+from app.formats.canonical import parse_row
+from app.formats.registry import WRITERS
+from app.formats.writing import Loss, Options
+from app.imports.body import BodyKind, rows_of
+from app.imports.exporting import given_of, sheet_of
+from app.imports.reading import Reader, stage
+from app.imports.staging import StagedRow, Staging
 from tests.app.datasets.uploads import ndjson
 
 Row = dict[str, Any]

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, create_engine, text
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.engines.handing_over import Handed
-from app.settings import Settings
+from app.core.settings import Settings
+from app.ray.cluster import Handed
 from tests.app.chaos.cases import configuration, core, rows
 from tests.app.chaos.deployment import JudgeProcess, slow_judge
 from tests.app.engines.conftest import QUIET, RayCluster

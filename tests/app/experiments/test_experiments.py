@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.client import Tribunal
 from app.client.certificate_bodies import ExperimentBody, ExperimentRow
-from app.settings import Settings
+from app.core.settings import Settings
 from tests.app.rows import certify, labelled_rows, ndjson, upload
 from tests.data_sets import rows as data_rows
 

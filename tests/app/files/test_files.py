@@ -9,10 +9,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import delete, func, select
 
-from app.errors import Conflict
-from app.files import service as files
-from app.models import FilePiece, RejectedLine, StoredFile
-from app.runtime import Runtime
+from app.batches.files import service as files
+from app.core.errors import Conflict
+from app.core.models import FilePiece, RejectedLine, StoredFile
+from app.core.runtime import Runtime
 from tests.app.files.lines import line, lines, send, sent, start
 from tests.app.rows import labelled_rows
 

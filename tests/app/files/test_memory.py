@@ -12,13 +12,13 @@ import httpx
 import pytest
 from sqlalchemy import insert, update
 
-from app.batches import envelopes
-from app.files import service
-from app.files.derived import derived
+from app.batches import results
+from app.batches.files import service
+from app.batches.files.derived import derived
+from app.core.models import Batch, Shard, Verdict
+from app.core.runtime import Runtime, now
+from app.core.settings import Settings
 from app.main import create_app
-from app.models import Batch, Shard, Verdict
-from app.runtime import Runtime, now
-from app.settings import Settings
 from tests.app.files.lines import line, sent, start
 from tests.app.rows import labelled_rows
 from tests.conftest import client_of
@@ -36,8 +36,8 @@ def database_url(tmp_path: Path) -> str:
 async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
     wanted = derived(file_id)
     if wanted is not None:
-        batch = await envelopes.ended_batch(running, wanted)
-        return envelopes.content(running, batch, wanted)
+        batch = await results.ended_batch(running, wanted)
+        return results.content(running, batch, wanted)
     async with running.db.read() as session:
         file = await service.find(session, file_id)
     return service.content_of(running, file)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.client import Tribunal
-from app.settings import Settings
+from app.core.settings import Settings
 from tests.app.gate.capitals import certified
 
 

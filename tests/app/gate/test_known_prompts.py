@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.client import AsyncTribunal
+from app.core.settings import Settings
 from app.gate import (
     GateResult,
     NotEnoughEvidence,
@@ -20,7 +21,6 @@ from app.gate import (
     check_preferred_async,
 )
 from app.gate.wording import explanation, headline, markdown
-from app.settings import Settings
 from tests.app.gate.capitals import bad, good
 from tests.app.gate.conftest import Certified
 

@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db import Database
-from app.models import Batch
-from app.runtime import Runtime
+from app.core.db import Database
+from app.core.models import Batch
+from app.core.runtime import Runtime
 
 
 class _Breaking(Database):

@@ -13,11 +13,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db import Database
-from app.jobs.worker import work_once
-from app.models import Shard
-from app.runtime import Runtime
-from app.settings import Settings
+from app.batches.worker.loop import work_once
+from app.core.db import Database
+from app.core.models import Shard
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from fastapi import FastAPI
 
-from app.jobs import leases
-from app.runtime import Runtime
-from app.settings import Settings
+from app.batches.worker import leases
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 

@@ -15,12 +15,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from app.jobs import leases
-from app.jobs.identity import is_dead, node_name, worker_name
-from app.jobs.worker import work_once, work_until_ended
-from app.models import Batch, Report, Score, Shard, Verdict
-from app.runtime import Runtime
-from app.settings import Settings
+from app.batches.worker import leases
+from app.batches.worker.loop import is_dead, node_name, work_once, work_until_ended, worker_name
+from app.core.models import Batch, Report, Score, Shard, Verdict
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from tests.app.jobs.breaking import breaking_at_the_end
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload

@@ -10,9 +10,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
+from app.core.models import Verdict
+from app.core.runtime import Runtime
 from app.judgments import queries
-from app.models import Verdict
-from app.runtime import Runtime
 from judges.types import Pair, Score
 from tests.app.rows import certify, labelled_rows, upload
 
@@ -121,7 +121,7 @@ async def test_swapping_the_responses_mirrors_the_verdict_of_every_judge(
 def _delete_scores() -> Any:
     from sqlalchemy import delete
 
-    from app.models import Score as ScoreRow
+    from app.core.models import Score as ScoreRow
 
     return delete(ScoreRow)
 
@@ -262,8 +262,8 @@ async def test_changed_judges_are_refused_with_the_difference(
     running = service.state.runtime
     async with running.db.write() as session:
         from app.calibrations import queries
-        from app.lookup import by_public_id
-        from app.models import Certificate
+        from app.core.lists import by_public_id
+        from app.core.models import Certificate
 
         stored = await by_public_id(session, Certificate, certificate["id"])
         assert stored is not None

@@ -11,10 +11,9 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from app.dialects.canonical import to_pair
-from app.dialects.detection import candidates
-from app.dialects.rows import parse_row
-from app.judgments.rows import PostedPair
+from app.formats.canonical import parse_row, to_pair
+from app.formats.registry import candidates
+from app.judgments.schemas import PostedPair
 from tests.app.batches.test_batches import wait_for
 from tests.app.problems import assert_answered
 from tests.data_sets import rows

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from app.leaderboards.outcomes import measure
 from app.leaderboards.rows import rank_text
-from app.leaderboards.style import measure
 from tests.app.hand_made import ROWS, certify, upload
 
 

@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from app.models import Batch, Certificate, Dataset
-from app.runtime import Runtime
+from app.core.models import Batch, Certificate, Dataset
+from app.core.runtime import Runtime
 from tests.app.hand_made import ROWS, certify, upload
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.runtime import now
+from app.core.runtime import now
 from tests.app.hand_made import ROWS, certify, sliced_certificate, upload
 
 EST = {"value", "low", "high", "confidence_level", "n"}

@@ -5,10 +5,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from app.datasets.service import PairKey, Vote
-from app.label_sets import label_set_hash
-from app.reports.cascade_agreement import abstention
-from app.reports.judge_pairs import judge_pairs
+from app.datasets.records import PairKey, Vote
+from app.labels.sets import label_set_hash
+from app.reports.agreement import judge_pairs
+from app.reports.cascade import abstention
 from app.reports.panel import Cascade, Judged, Panel, People
 from calibration.agreement import agreement_rate, cohens_kappa
 from calibration.intervals import ClusterBootstrap

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.reports.texts import measure
+from app.reports.inputs import measure
 from tests.app.hand_made import ROWS, certify, upload
 from tests.app.reports.worlds import faulty_judges
 

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.core.settings import Settings
 from app.main import create_app
 from app.reports.health import LINES, health_card, outcome_of
-from app.settings import Settings
 from tests.app.batches.test_batches import wait_for
 from tests.app.hand_made import upload
 from tests.app.reports.worlds import faulty_judges

@@ -8,11 +8,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import update
 
+from app.core.models import Report
+from app.core.runtime import Runtime
+from app.core.settings import Settings
 from app.main import create_app
-from app.models import Report
 from app.reports import service as reports
-from app.runtime import Runtime
-from app.settings import Settings
 from tests.app.hand_made import ROWS, upload
 from tests.conftest import client_of
 

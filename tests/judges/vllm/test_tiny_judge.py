@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.core.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from benchmarks.tiny_models import ENGINE
 from calibration import certify_cascade, decide
 from calibration.arrays import FloatArray

@@ -1,0 +1,1 @@
+"""Files that clients upload for batches, and the files that batches make."""

@@ -1,0 +1,1 @@
+"""Batches that read Parquet files and write Parquet files."""

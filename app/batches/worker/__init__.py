@@ -1,0 +1,1 @@
+"""Workers: they claim shards of batches, judge them and store the scores."""

@@ -1,1 +1,0 @@
-"""Canary pairs: whether judges follow what responses tell them to do."""

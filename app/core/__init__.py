@@ -1,0 +1,1 @@
+"""What every feature needs: settings, database, errors, keys, tasks, logs."""

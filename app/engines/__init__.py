@@ -1,1 +1,0 @@
-"""Engines that place the workers of a batch; the database stays the ledger."""

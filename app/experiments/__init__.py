@@ -1,1 +1,0 @@
-"""Rules for choosing thresholds, compared over random splits of the labels at hand."""

@@ -1,1 +1,0 @@
-"""Files of requests, as OpenAI clients upload them for a batch."""

@@ -1,0 +1,1 @@
+"""Row formats of other tools, read and written; one file a format."""

@@ -1,0 +1,1 @@
+"""Uploads become datasets, and datasets become files."""

@@ -1,1 +1,0 @@
-"""Durable work: shards under leases."""

@@ -1,1 +1,0 @@
-"""What could be certified, at what coverage and cost, from the labels at hand."""

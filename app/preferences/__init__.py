@@ -1,1 +1,0 @@
-"""Trusted verdicts as chosen and rejected answers, with the terms they are trusted on."""

@@ -1,0 +1,1 @@
+"""Scores of judges: stored, looked up, asked for."""
