@@ -18,7 +18,7 @@ from app.core.models import Shard
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
-from tests.app.files.lines import envelopes_of, line, lines, sent, start
+from tests.app.batches.files.lines import envelopes_of, line, lines, sent, start
 from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of
 

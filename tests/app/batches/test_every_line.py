@@ -18,7 +18,7 @@ from app.batches.worker.loop import work_once
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
-from tests.app.files.lines import envelopes_of, line, send, start
+from tests.app.batches.files.lines import envelopes_of, line, send, start
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 

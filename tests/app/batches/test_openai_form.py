@@ -9,8 +9,8 @@ import httpx
 import openai
 import pytest
 
+from tests.app.batches.files.lines import envelopes_of, lines, sent, start
 from tests.app.batches.test_batches import wait_for
-from tests.app.files.lines import envelopes_of, lines, sent, start
 from tests.app.problems import assert_answered
 from tests.app.rows import labelled_rows, upload
 

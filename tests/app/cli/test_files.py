@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.cli.service import whole
-from tests.app.dialects.hand_written import EXAMPLES, content
+from tests.app.formats.hand_written import EXAMPLES, content
 from tests.app.rows import labelled_rows, ndjson
 
 runner = CliRunner()

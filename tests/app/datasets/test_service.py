@@ -17,7 +17,7 @@ from app.imports.body import BodyKind
 from app.imports.importing import Wanted, import_dataset
 from judges.recorded import score_from_record
 from judges.types import FailureKind, JudgeFailure, Score
-from tests.app.datasets.uploads import ndjson, row
+from tests.app.imports.uploads import ndjson, row
 
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 BATTLE = {"model_a": "m1", "model_b": "m3", "human": [{"annotator": "ann", "label": "b"}]}

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.datasets.uploads import pairs_of, row, upload
+from tests.app.imports.uploads import pairs_of, row, upload
 
 NONE = {"accepted": 0, "replaced": 0, "unchanged": 0, "contradicted": 0}
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from tests.app import processes
-from tests.app.files.lines import line, lines
+from tests.app.batches.files.lines import line, lines
 from tests.app.rows import labelled_rows, ndjson
 
 PART = {"fraction": 0.5, "seed": 0, "side": "calibration"}

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.app.datasets.uploads import row
+from tests.app.imports.uploads import row
 
 MEBIBYTE = 2**20
 ROWS = 20_000

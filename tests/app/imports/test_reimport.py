@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.datasets.uploads import pairs_of, row, upload
+from tests.app.imports.uploads import pairs_of, row, upload
 
 
 def _rows(*votes: dict[str, Any]) -> list[dict[str, Any]]:

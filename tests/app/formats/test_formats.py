@@ -9,8 +9,8 @@ from app.formats import alpaca_eval, battles, mt_bench, reward_bench
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow, parse_row
 from judges.types import Message
-from tests.app.datasets.uploads import pairs_of, upload
-from tests.app.dialects.test_detection import FURTHER, ROWS
+from tests.app.formats.test_detection import FURTHER, ROWS
+from tests.app.imports.uploads import pairs_of, upload
 
 
 def _read(module: Any, row: dict[str, Any], line: int = 1) -> ParsedRow:

@@ -20,7 +20,7 @@ from app.imports.body import BodyKind, rows_of
 from app.imports.exporting import given_of, sheet_of
 from app.imports.reading import Reader, stage
 from app.imports.staging import StagedRow, Staging
-from tests.app.datasets.uploads import ndjson
+from tests.app.imports.uploads import ndjson
 
 Row = dict[str, Any]
 KINDS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.app.files.lines import line, lines, send, sent
+from tests.app.batches.files.lines import line, lines, send, sent
 from tests.app.problems import assert_answered
 from tests.app.rows import labelled_rows
 

@@ -37,7 +37,7 @@ def cluster() -> Iterator[RayCluster]:
     """One cluster for all tests: it takes seconds to start. A test may take nodes but the first."""
     pytest.importorskip("ray", reason="Ray is not installed")
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.app.engines.cluster"], cwd=ROOT, text=True,
+        [sys.executable, "-m", "tests.app.ray.cluster"], cwd=ROOT, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, **QUIET, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.app.datasets.uploads import upload
+from tests.app.imports.uploads import upload
 from tests.data_sets import data_dir
 
 

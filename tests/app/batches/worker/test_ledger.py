@@ -20,7 +20,7 @@ from app.batches.worker.loop import is_dead, node_name, work_once, work_until_en
 from app.core.models import Batch, Report, Score, Shard, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from tests.app.jobs.breaking import breaking_at_the_end
+from tests.app.batches.worker.breaking import breaking_at_the_end
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of

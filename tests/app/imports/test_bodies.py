@@ -12,7 +12,7 @@ import pytest
 from app.core.errors import BadRequest
 from app.imports import body
 from app.imports.body import BodyKind, RawRow, kind_of, rows_of
-from tests.app.datasets.uploads import NDJSON, ndjson, row, upload
+from tests.app.imports.uploads import NDJSON, ndjson, row, upload
 
 ROWS = [row(0), row(1, prompt='with "quotes", ] and }', response_a="ü 🙂"), row(2)]
 

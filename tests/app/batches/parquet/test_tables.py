@@ -26,9 +26,9 @@ from app.core.models import Score, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.imports.tables import parquet_batches
+from tests.app.batches.worker.breaking import breaking_at_the_end
+from tests.app.batches.worker.test_ledger import count
 from tests.app.chaos.cases import core, rows
-from tests.app.jobs.breaking import breaking_at_the_end
-from tests.app.jobs.test_ledger import count
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import certify, labelled_rows, upload
 

@@ -13,7 +13,7 @@ from app.batches.files import service as files
 from app.core.errors import Conflict
 from app.core.models import FilePiece, RejectedLine, StoredFile
 from app.core.runtime import Runtime
-from tests.app.files.lines import line, lines, send, sent, start
+from tests.app.batches.files.lines import line, lines, send, sent, start
 from tests.app.rows import labelled_rows
 
 ROWS = labelled_rows(4)

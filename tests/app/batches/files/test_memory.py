@@ -19,7 +19,7 @@ from app.core.models import Batch, Shard, Verdict
 from app.core.runtime import Runtime, now
 from app.core.settings import Settings
 from app.main import create_app
-from tests.app.files.lines import line, sent, start
+from tests.app.batches.files.lines import line, sent, start
 from tests.app.rows import labelled_rows
 from tests.conftest import client_of
 

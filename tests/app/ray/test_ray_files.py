@@ -12,8 +12,8 @@ from sqlalchemy import create_engine
 
 from tests.app.chaos.cases import core, rows
 from tests.app.engines.conftest import QUIET, RayCluster
-from tests.app.engines.test_ray_engine import workers
 from tests.app.processes import PATIENCE_SECONDS, tribunal
+from tests.app.ray.test_ray_engine import workers
 
 PAIRS = 120
 CONFIGURATION = """

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.core.names import hint
-from tests.app.datasets.uploads import upload
+from tests.app.imports.uploads import upload
 from tests.app.rows import labelled_rows
 
 

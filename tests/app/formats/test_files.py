@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.app.datasets.uploads import pairs_of
-from tests.app.dialects.hand_written import EXAMPLES, Row, content
+from tests.app.formats.hand_written import EXAMPLES, Row, content
+from tests.app.imports.uploads import pairs_of
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.app.datasets.uploads import ndjson, pairs_of, row, upload
+from tests.app.imports.uploads import ndjson, pairs_of, row, upload
 
 
 async def test_an_import_answers_with_the_documented_fields(client: httpx.AsyncClient) -> None:

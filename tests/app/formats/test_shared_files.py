@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.app.datasets.uploads import pairs_of
-from tests.app.dialects.test_files import send
+from tests.app.formats.test_files import send
+from tests.app.imports.uploads import pairs_of
 from tests.data_sets import data_dir
 
 

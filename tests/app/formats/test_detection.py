@@ -17,8 +17,8 @@ from app.formats.registry import DIALECTS, candidates
 from app.imports.body import RawRow
 from app.imports.reading import Reader, stage
 from app.imports.staging import Staging
-from tests.app.datasets.uploads import pairs_of, row, upload
-from tests.app.dialects.hand_written import EXAMPLES
+from tests.app.formats.hand_written import EXAMPLES
+from tests.app.imports.uploads import pairs_of, row, upload
 
 ROWS: dict[str, dict[str, Any]] = {
     "canonical": row(0),
