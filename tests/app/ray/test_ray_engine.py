@@ -16,8 +16,8 @@ from app.core.settings import Settings
 from app.ray.cluster import Handed
 from tests.app.chaos.cases import configuration, core, rows
 from tests.app.chaos.deployment import JudgeProcess, slow_judge
-from tests.app.engines.conftest import QUIET, RayCluster
 from tests.app.processes import PATIENCE_SECONDS, tribunal, until
+from tests.app.ray.conftest import QUIET, RayCluster
 from tests.app.rows import ndjson
 
 PAIRS = 360

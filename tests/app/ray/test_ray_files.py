@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from sqlalchemy import create_engine
 
 from tests.app.chaos.cases import core, rows
-from tests.app.engines.conftest import QUIET, RayCluster
 from tests.app.processes import PATIENCE_SECONDS, tribunal
+from tests.app.ray.conftest import QUIET, RayCluster
 from tests.app.ray.test_ray_engine import workers
 
 PAIRS = 120
