@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from app import db
 from app.models import Base
 
 connection = context.config.attributes["connection"]
@@ -13,7 +14,7 @@ context.configure(
     # SQLite alters a table by making it anew
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
-    user_module_prefix="app.db.",
+    user_module_prefix=f"{db.__name__}.",
     transaction_per_migration=False,
 )
 with context.begin_transaction():

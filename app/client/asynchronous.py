@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
 
 import httpx
 from anyio import Lock, sleep, to_thread
@@ -43,7 +43,9 @@ from app.client.resources import Verbs
 from app.client.retrying import Retries
 from app.client.uploads import upload_of
 from app.client.verbs import Awaited, Call, Json
-from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 
 class AsyncTribunal(AsyncExports, Verbs[Awaited]):
@@ -67,7 +69,7 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
     ) -> None:
         address = address_of(base_url) if base_url else "http://127.0.0.1"
         if not base_url and transport is None:
-            transport = AsyncInProcessTransport(settings or Settings())
+            transport = AsyncInProcessTransport(settings)
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
         self._stack = AsyncExitStack()
