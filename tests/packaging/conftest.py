@@ -24,22 +24,25 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
-    """A virtual environment that the wheel is installed in, and a project that is not ours."""
+class Project:
+    """A project that is not ours, and the environment in which it has our wheel."""
 
+    folder: Path
     python: Path
-    project: Path
 
-    def run(self, *command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str | Path, **variables: str) -> str:
         """Run something in the project's folder, with nothing of ours in the environment."""
-        own = {
-            k: v
-            for k, v in os.environ.items()
-            if not k.startswith(("TRIBUNAL_", "PYTEST_", "COV_"))
-        }
-        return subprocess.run(
-            command, cwd=self.project, env={**own, **variables}, text=True, capture_output=True
+        ours = ("TRIBUNAL_", "PYTEST_", "COV_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        answer = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**kept, "DATABASE_URL": f"sqlite:///{self.folder}/own.db", **variables},
+            text=True,
+            capture_output=True,
         )
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        return answer.stdout
 
 
 def hatchling(source: Path, target: Path, *kinds: str) -> None:
@@ -57,15 +60,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.fixture(scope="session")
-def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def python(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a virtual environment that the wheel is installed in."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    venv.create(folder / "venv", symlinks=True)
-    python = folder / "venv" / "bin" / "python"
-    _share_packages(Path(sysconfig.get_path("purelib", vars={"base": str(folder / "venv")})))
-    options = ["--quiet", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check"]
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", *options]
-    subprocess.run([*pip, str(built.wheel)], check=True)
-    return Installed(python, _foreign_project(folder / "project"))
+    venv.create(folder, symlinks=True)
+    _share_packages(Path(sysconfig.get_path("purelib", vars={"base": str(folder)})))
+    options = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
+    subprocess.run([*pip, *options, str(built.wheel)], check=True)
+    return folder / "bin" / "python"
 
 
 def _share_packages(site: Path) -> None:
@@ -101,18 +104,17 @@ def test_gate(assert_preferred):
 """
 
 
-def _foreign_project(folder: Path) -> Path:
-    """Write a project with packages that are called like ours."""
+@pytest.fixture
+def project(python: Path, tmp_path: Path) -> Project:
+    """A project with packages that are called like ours."""
     for name, text in {
         "app/__init__.py": "",
         "app/logic.py": "ANSWER = 42\n",
         "calibration/__init__.py": "GAUGE = 'gauge'\n",
         "judges/__init__.py": "BENCH = 'bench'\n",
         "migrations/__init__.py": "raise ImportError('not ours')\n",
+        "tests/test_gate.py": GATE,
     }.items():
-        for place in (folder, folder / "src"):
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / name).write_text(text)
-    (folder / "tests").mkdir()
-    (folder / "tests" / "test_gate.py").write_text(GATE)
-    return folder
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return Project(tmp_path, python)

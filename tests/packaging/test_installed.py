@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import ROOT, Installed
+from tests.packaging.conftest import ROOT, Project
 
 LIBRARY = """
 import numpy as np
@@ -46,59 +46,52 @@ assert Tribunal.__module__.startswith("tribunal.app.client")
 """
 
 
-def succeeded(answer: subprocess.CompletedProcess[str]) -> str:
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout
-
-
-def test_the_command_line_does_the_main_job(installed: Installed, tmp_path: Path) -> None:
-    pairs = (ROOT / "examples" / "pairs.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "new.ndjson").write_text("".join(pairs[:3]))
+def test_the_command_line_does_the_main_job(project: Project) -> None:
+    file = ROOT / "examples" / "pairs.jsonl"
+    (project.folder / "new.ndjson").write_text("".join(file.read_text().splitlines(True)[:3]))
 
     def tribunal(*words: str | Path) -> str:
-        command = installed.python.with_name("tribunal")
-        database = f"sqlite:///{tmp_path}/main.db"
         # the folder of a project is often on the path
-        return succeeded(installed.run(command, *words, DATABASE_URL=database, PYTHONPATH="."))
+        return project.run(project.python.with_name("tribunal"), *words, PYTHONPATH=".")
 
-    tribunal("import", ROOT / "examples" / "pairs.jsonl", "--name", "example")
+    tribunal("import", file, "--name", "example")
     judges = ("--judges", "simulated-small,simulated-large")
-    made = tribunal("certify", "example", *judges, "--target-agreement", "0.9")
-    certificate = json.loads(made)
+    certificate = json.loads(tribunal("certify", "example", *judges, "--target-agreement", "0.9"))
     assert certificate["status"] == "certified"
-    judged = json.loads(
-        tribunal("judge", tmp_path / "new.ndjson", "--calibration", certificate["id"])
-    )
-    assert [one["calibration"] for one in judged["verdicts"]] == [certificate["id"]] * 3
-    assert json.loads(tribunal("doctor"))["is_well"]
-    page = tmp_path / "card.html"
-    tribunal("report", "example", "--health", "simulated-large", "--html", page)
-    assert "simulated-large" in page.read_text()
+    judged = tribunal("judge", "new.ndjson", "--calibration", certificate["id"])
+    verdicts = json.loads(judged)["verdicts"]
+    assert [one["calibration"] for one in verdicts] == [certificate["id"]] * 3
+    tribunal("report", "example", "--health", "simulated-large", "--html", "card.html")
+    assert "simulated-large" in (project.folder / "card.html").read_text()
 
 
 @pytest.mark.parametrize("code", [LIBRARY, NAMES], ids=["calibration", "names"])
-def test_the_library(installed: Installed, code: str) -> None:
-    succeeded(installed.run(installed.python, "-c", code))
+def test_the_library(project: Project, code: str) -> None:
+    project.run(project.python, "-c", code)
 
 
-def test_a_client_of_a_server_loads_no_server(installed: Installed) -> None:
-    succeeded(installed.run(installed.python, "-c", LIGHT.format(package="tribunal")))
+def test_a_client_of_a_server_loads_no_server(project: Project) -> None:
+    project.run(project.python, "-c", LIGHT.format(package="tribunal"))
     checkout = [sys.executable, "-c", LIGHT.format(package="app.client")]
     subprocess.run(checkout, cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("-m", "pytest"), ("-P", "-m", "pytest", "-o", "pythonpath=src"), ("-P", "-m", "pytest", "-c", "x.ini")],
-    ids=["python -m pytest", "pythonpath", "pytest"],
-)  # fmt: skip
-def test_a_gate_in_a_project_with_packages_of_our_names(
-    installed: Installed, tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    if "x.ini" in command:  # as plain `pytest` does, whose path has the folders of conftest.py only
-        (installed.project / "conftest.py").touch()
-        (installed.project / "x.ini").write_text("[pytest]\n")
-    database = f"sqlite:///{tmp_path}/gate.db"
-    answer = installed.run(installed.python, *command, "tests", DATABASE_URL=database)
-    assert "2 passed" in succeeded(answer)
-    assert "preference gates" in answer.stdout
+def test_a_gate_under_python_m_pytest(project: Project) -> None:
+    said = project.run(project.python, "-m", "pytest", "tests")
+    assert "2 passed" in said
+    assert "preference gates" in said
+
+
+@pytest.mark.parametrize("place", ["conftest.py", "src"])
+def test_a_gate_under_plain_pytest(project: Project, place: str) -> None:
+    """Its path has the folders of conftest.py, and those that `pythonpath` names."""
+    if place == "src":
+        (project.folder / "src").mkdir()
+        for package in ("app", "calibration", "judges"):
+            (project.folder / package).rename(project.folder / "src" / package)
+        (project.folder / "pytest.ini").write_text("[pytest]\npythonpath = src\n")
+    else:
+        (project.folder / "conftest.py").touch()
+    said = project.run(project.python, "-P", "-m", "pytest", "tests")
+    assert "2 passed" in said
+    assert "preference gates" in said
