@@ -64,7 +64,7 @@ def tribunal(pytestconfig: pytest.Config) -> Iterator[Tribunal]:
 def assert_preferred(
     tribunal: Tribunal, request: pytest.FixtureRequest
 ) -> Callable[..., GateResult]:
-    """`app.gate.assert_preferred` with this run's client and certificate, kept for the reports.
+    """The gate `assert_preferred` with this run's client and certificate, kept for the reports.
 
     `not_enough_evidence` is `fail` or `skip`, the configured one by default. What keeps the gate
     from an answer fails the test in one line.

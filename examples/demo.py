@@ -1,5 +1,7 @@
 """The main job on the bundled example, through a real server: `make demo`.
 
+Without the repository it is `python -m tribunal.examples.demo`.
+
 Starts the service on a fresh SQLite database, drives it with the command line, and shows what
 each step gave. In a terminal the service then stays up until Ctrl-C.
 """
@@ -18,15 +20,11 @@ from typing import Any
 
 import httpx
 
-from app.cli import board_tables, tables
-from app.cli.console import Console
-
 FOLDER = Path(__file__).resolve().parent
-STATE = FOLDER.parent / ".demo"
-TRIBUNAL = [sys.executable, "-m", "app"]
+STATE = Path(".demo").resolve()
+TRIBUNAL = [sys.executable, "-m", "tribunal.app"]
 DATASET = "example"
 HALF = "0.5:0"
-TABLES = {"certify": tables.certificate, "report": board_tables.report}
 START_SECONDS = 60.0
 
 
@@ -67,7 +65,8 @@ def run_main_job(url: str) -> dict[str, Any]:
 
     say("certify the cascade on half of the prompts: at least 90 % agreement, with 90 % confidence")
     certify = ("certify", DATASET, "--cascade", "demo", "--target-agreement", "0.9")
-    certificate = tribunal_json(url, *certify, "--part", f"calibration:{HALF}", shown=True)
+    tribunal(url, *certify, "--part", f"calibration:{HALF}")
+    certificate = newest(url, "calibrations")
 
     say("judge the other half in a batch, and look at some verdicts")
     held = ("--calibration", certificate["id"], "--part", f"test:{HALF}")
@@ -80,7 +79,8 @@ def run_main_job(url: str) -> dict[str, Any]:
 
     say("how well do people, judges and cascade agree on the other half?")
     judges = ("--judges", "student,simulated-small,simulated-large")
-    return tribunal_json(url, "report", DATASET, *held, *judges, shown=True)
+    tribunal(url, "report", DATASET, *held, *judges)
+    return newest(url, "reports")
 
 
 def where_to_look(url: str, report: dict[str, Any]) -> None:
@@ -90,8 +90,9 @@ def where_to_look(url: str, report: dict[str, Any]) -> None:
     print(f"  the report          {url}/v1/reports/{report['id']}")
     print(f"  all certificates    {url}/v1/calibrations")
     print(f"  stored verdicts     {url}/v1/judgments?dataset={DATASET}")
-    print("  the same data later: DATABASE_URL=sqlite:///.demo/tribunal.db \\")
-    print("    TRIBUNAL_CONFIG=examples/tribunal.toml .venv/bin/tribunal serve")
+    print(f"  the same data later: DATABASE_URL=sqlite:///{_near(STATE / 'tribunal.db')} \\")
+    command = _near(Path(sys.executable).with_name("tribunal"))
+    print(f"    TRIBUNAL_CONFIG={_near(FOLDER / 'tribunal.toml')} {command} serve")
 
 
 def show_verdicts(file: Path) -> None:
@@ -111,19 +112,11 @@ def tribunal(url: str, *arguments: str) -> None:
         raise SystemExit(f"tribunal {arguments[0]} ended with status {result.returncode}")
 
 
-def tribunal_json(url: str, *arguments: str, shown: bool) -> dict[str, Any]:
-    """Run a verb, show its tables if wanted, and return its JSON."""
-    answer = subprocess.run(
-        [*TRIBUNAL, *arguments, "--server", url, "--json"],
-        check=False, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    if answer.returncode:
-        raise SystemExit(f"tribunal {arguments[0]} ended with status {answer.returncode}")
-    body: dict[str, Any] = json.loads(answer.stdout)
-    if shown:
-        print("$ tribunal", *(_short(one) for one in arguments), flush=True)
-        Console(as_json=False).show(body, TABLES[arguments[0]])
-    return body
+def newest(url: str, what: str) -> dict[str, Any]:
+    """Return what a verb has just made."""
+    answer = httpx.get(f"{url}/v1/{what}", params={"limit": 1}).raise_for_status()
+    (body,) = answer.json()["data"]
+    return dict(body)
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -146,7 +139,12 @@ def say(text: str) -> None:
 
 def _short(argument: str) -> str:
     path = Path(argument)
-    return str(path.relative_to(FOLDER.parent)) if path.is_absolute() else argument
+    return str(_near(path)) if path.is_absolute() else argument
+
+
+def _near(path: Path) -> Path:
+    """Shorten a path where it lies below the working folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _free_port() -> int:

@@ -1,9 +1,10 @@
-"""Runs migrations on the connection it is handed (see `app.migrate`)."""
+"""Runs migrations on the connection it is handed (see `app.core.migrate`)."""
 
 from __future__ import annotations
 
 from alembic import context
 
+from app.core import db
 from app.core.models import Base
 
 connection = context.config.attributes["connection"]
@@ -13,7 +14,7 @@ context.configure(
     # SQLite alters a table by making it anew
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
-    user_module_prefix="app.core.db.",
+    user_module_prefix=f"{db.__name__}.",
     transaction_per_migration=False,
 )
 with context.begin_transaction():

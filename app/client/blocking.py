@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
 
 import httpx
 
@@ -53,7 +53,9 @@ from app.client.paging import Pages, Verdicts
 from app.client.requests import Blocking, Call, Json
 from app.client.resources import Verbs
 from app.client.transfer import Exports, upload_of
-from app.core.settings import Settings
+
+if TYPE_CHECKING:
+    from app.core.settings import Settings
 
 
 class Tribunal(Exports, Verbs[Blocking]):
@@ -84,7 +86,7 @@ class Tribunal(Exports, Verbs[Blocking]):
     ) -> None:
         address = address_of(base_url) if base_url else "http://127.0.0.1"
         if not base_url and transport is None:
-            transport = InProcessTransport(settings or Settings())
+            transport = InProcessTransport(settings)
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
         self._stack = ExitStack()

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
 
 import httpx
 from anyio import Lock, sleep, to_thread
@@ -42,7 +42,9 @@ from app.client.paging import AsyncPages, AsyncVerdicts
 from app.client.requests import Awaited, Call, Json
 from app.client.resources import Verbs
 from app.client.transfer import AsyncExports, upload_of
-from app.core.settings import Settings
+
+if TYPE_CHECKING:
+    from app.core.settings import Settings
 
 
 class AsyncTribunal(AsyncExports, Verbs[Awaited]):
@@ -66,7 +68,7 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
     ) -> None:
         address = address_of(base_url) if base_url else "http://127.0.0.1"
         if not base_url and transport is None:
-            transport = AsyncInProcessTransport(settings or Settings())
+            transport = AsyncInProcessTransport(settings)
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
         self._stack = AsyncExitStack()

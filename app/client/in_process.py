@@ -14,10 +14,10 @@ from anyio import BrokenResourceError, Event, create_memory_object_stream
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from app.core.settings import Settings
-
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from app.core.settings import Settings
 
 Chunks = MemoryObjectReceiveStream[bytes]
 _STOP_SECONDS: Final = 10.0
@@ -30,8 +30,8 @@ class InProcessTransport(httpx.BaseTransport):
     whoever can read and write its database could make a key.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or _read_settings()
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._asgi: httpx.ASGITransport | None = None
@@ -94,8 +94,8 @@ class AsyncInProcessTransport(httpx.AsyncBaseTransport):
     The service lives in a task of its own, so that any task may start and stop it.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or _read_settings()
         self._leave = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
         self._asgi: httpx.ASGITransport | None = None
@@ -119,6 +119,12 @@ class AsyncInProcessTransport(httpx.AsyncBaseTransport):
         """Answer one request."""
         assert self._asgi is not None
         return await self._asgi.handle_async_request(request)
+
+
+def _read_settings() -> Settings:
+    from app.core.settings import Settings  # it loads SQLAlchemy and FastAPI
+
+    return Settings()
 
 
 def _service(settings: Settings) -> FastAPI:

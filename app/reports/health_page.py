@@ -92,7 +92,7 @@ def health_page(card: Figures) -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("app.reports"), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"number": number, "interval": interval, "short": _short}

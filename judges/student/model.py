@@ -203,7 +203,7 @@ class StudentModel:
     @classmethod
     def load(cls) -> StudentModel:
         """Load the weights that come with the package."""
-        folder = resources.files("judges.student")
+        folder = resources.files(__package__)
         data = folder.joinpath(WEIGHTS_FILE).read_bytes()
         prompts = folder.joinpath(TRAINING_PROMPTS_FILE).read_text(encoding="ascii")
         return cls(

@@ -38,7 +38,7 @@ from judges.student.training.evaluate import (
 )
 from judges.student.training.fit import Recipe, fit_ensemble
 
-COMMAND = "python -m judges.student.training --data ../shared/data"
+COMMAND = f"python -m {__package__}.training --data ../shared/data"
 DEFAULT_SEED = 7
 SELECTION = """\
 How the model was chosen: about 35 models (logits, bilinear logits, small networks, boosted trees, label
@@ -134,7 +134,7 @@ def run(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and run the training."""
-    parser = argparse.ArgumentParser(prog="python -m judges.student.training", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent.parent, help="where to write"

@@ -40,7 +40,9 @@ def gates(
 
 
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess("-p", "app.pytest_plugin", *options)
+    # the run around this one has loaded the plugin already
+    quiet = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+    return pytester.runpytest_inprocess("-p", "app.pytest_plugin", *quiet, *options)
 
 
 def test_the_third_result_is_shown_apart_and_fails_the_run(gates: pytest.Pytester) -> None:
