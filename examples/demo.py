@@ -91,7 +91,7 @@ def where_to_look(url: str, report: dict[str, Any]) -> None:
     print(f"  all certificates    {url}/v1/calibrations")
     print(f"  stored verdicts     {url}/v1/judgments?dataset={DATASET}")
     print("  the same data later: DATABASE_URL=sqlite:///.demo/tribunal.db \\")
-    print("    TRIBUNAL_CONFIG=examples/tribunal.toml .venv/bin/tribunal serve")
+    print("    TRIBUNAL_CONFIG=examples/tribunal.toml .venv-service/bin/tribunal serve")
 
 
 def show_verdicts(file: Path) -> None:
