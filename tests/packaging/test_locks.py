@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -207,22 +206,12 @@ def test_make_and_docker_install_locks_and_nothing_else() -> None:
 def wheel(folder: Path, name: NormalizedName, version: str, metadata: str) -> str:
     """Write a wheel that holds nothing but its metadata, and return its hash."""
     stem = f"{name.replace('-', '_')}-{version}"
-    files = {
-        f"{stem}.dist-info/METADATA": metadata,
-        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = f"{stem}.dist-info/RECORD"
-    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as archive:
-        for file, text in files.items():
-            archive.writestr(file, text)
-        rows = [f"{file},{digest(text)},{len(text.encode())}\n" for file, text in files.items()]
-        archive.writestr(record, "".join([*rows, f"{record},,\n"]))
-    return sha256((folder / f"{stem}-py3-none-any.whl").read_bytes()).hexdigest()
-
-
-def digest(text: str) -> str:
-    """Return a hash as a wheel's RECORD has it."""
-    return "sha256=" + urlsafe_b64encode(sha256(text.encode()).digest()).decode().rstrip("=")
+    file = folder / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"{stem}.dist-info/METADATA", metadata)
+        archive.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{stem}.dist-info/RECORD", "")
+    return sha256(file.read_bytes()).hexdigest()
 
 
 def choices(requirements: list[str], index: Path, folder: Path, *options: str) -> dict[str, str]:
