@@ -14,7 +14,7 @@ from app.score_store import ScoreKey, is_recorded, pair_key, score_key, store_sc
 from judges.base import Judge
 from judges.types import Pair, Score
 
-_CHUNK = 200
+_ASKED_AT_ONCE = 200
 _TOO_MANY_TO_BE_CHANCE = 10
 
 
@@ -45,8 +45,8 @@ async def ask_missing(
             tell nothing about its answers.
     """
     missing = await missing_scores(running, judge, keys)
-    for start in range(0, len(missing), _CHUNK):
-        chunk = missing[start : start + _CHUNK]
+    for start in range(0, len(missing), _ASKED_AT_ONCE):
+        chunk = missing[start : start + _ASKED_AT_ONCE]
         async with running.db.read() as session:
             pairs = [
                 pair

@@ -10,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.identifiers import is_name
 from app.models import Listed
 
-RowT = TypeVar("RowT", bound=Listed)
+ListedT = TypeVar("ListedT", bound=Listed)
 
 
-async def by_public_id(session: AsyncSession, table: type[RowT], public_id: str) -> RowT | None:
+async def by_public_id(
+    session: AsyncSession, table: type[ListedT], public_id: str
+) -> ListedT | None:
     """Return the row with this id, None where there is none.
 
     An id that no row can have (NUL, lone surrogates) is not sent: PostgreSQL refuses such text.

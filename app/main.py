@@ -21,13 +21,13 @@ from app.auth import authenticate
 from app.batches.routes import router as batches
 from app.calibrations.routes import router as calibrations
 from app.calibrations.service import resume as resume_calibrations
-from app.canaries.routes import router as canaries
-from app.catalogue.routes import router as catalogue
+from app.canaries.routes import canaries_router as canaries
+from app.catalogue.routes import catalogue_router as catalogue
 from app.datasets.routes import router as datasets
 from app.db import Database
 from app.descriptions import router as descriptions
 from app.errors import DESCRIPTION, NotReady, install_error_handlers
-from app.experiments.routes import router as experiments
+from app.experiments.routes import experiments_router as experiments
 from app.files.routes import router as files
 from app.jobs.worker import work_forever
 from app.judgments.routes import router as judgments
@@ -35,8 +35,8 @@ from app.labels.routes import router as labels
 from app.leaderboards.routes import router as leaderboards
 from app.middleware import BodyLimit, RequestContext
 from app.migrate import upgrade
-from app.plans.routes import router as plans
-from app.preferences.routes import router as preferences
+from app.plans.routes import plans_router as plans
+from app.preferences.routes import preferences_router as preferences
 from app.registry import load_registry, unasked_judges
 from app.reports.health_lines import lines_of_config
 from app.reports.routes import router as reports

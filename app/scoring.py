@@ -20,11 +20,10 @@ from app.datasets import service as datasets
 from app.datasets.service import PairKey
 from app.models import Dataset
 from app.score_store import is_recorded, score_key, stored_scores
+from calibration.arrays import BoolArray, FloatArray
 from judges.base import Judge, JudgeSpec
 from judges.types import FailureKind, Pair, Score
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 _CHUNK = 500
 NO_FAILURE = -1
 _FAILURES = tuple(FailureKind)

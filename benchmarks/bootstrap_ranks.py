@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from benchmarks.evalica_fit import NAME, evalica_fit, same_ratings
 from benchmarks.made_comparisons import MadeComparisons, made_comparisons
 from benchmarks.measuring import Baseline, Benchmark, Contender
+from calibration.intervals import ClusterBootstrap
 from calibration.ranking import Comparisons, Intervals, Leaderboard, RankingOptions, rank_models
-from calibration.resampling import ClusterBootstrap
 
 
 def prepare(*, is_small: bool) -> Benchmark:

@@ -7,9 +7,7 @@ import numpy as np
 from benchmarks.evalica_fit import NAME, evalica_fit, same_ratings
 from benchmarks.made_comparisons import made_comparisons
 from benchmarks.measuring import Baseline, Benchmark, Contender
-from calibration.bradley_terry import fit_strengths
-from calibration.comparisons import PairLayout
-from calibration.ranking import Comparisons, Leaderboard, rank_models
+from calibration.ranking import Comparisons, Leaderboard, PairLayout, fit_strengths, rank_models
 
 
 def prepare(*, is_small: bool) -> Benchmark:

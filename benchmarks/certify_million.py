@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.made_sample import COSTS, TARGET_RISK, MadeSample, made_sample
 from benchmarks.measuring import Baseline, Benchmark, Contender
 from calibration import Certificate, certify_cascade, decide
-
-IntArray = NDArray[np.int64]
+from calibration.arrays import IntArray
 
 
 def prepare(*, is_small: bool) -> Benchmark:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, stats
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from calibration.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,13 +7,11 @@ from functools import partial
 import evalica
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from benchmarks.measuring import Baseline, Benchmark, Contender
 from calibration.agreement import krippendorffs_alpha
+from calibration.arrays import FloatArray
 from calibration.labels import RatingCounts, rating_counts
-
-FloatArray = NDArray[np.float64]
 
 _MISSING_SHARE = 0.2
 

@@ -6,12 +6,10 @@ Arrays go in, frozen dataclasses come out; every source of chance is an argument
 from __future__ import annotations
 
 from calibration.cascade import ABSTAINED, cascade_cost, decide
-from calibration.certificate import Certificate
-from calibration.certify import certify_cascade
-from calibration.confidence import correctness, mean_preference, preference
+from calibration.certify import Certificate, certify_cascade, decide_in_slices
 from calibration.errors import CalibrationError
-from calibration.planning import advise, frontier, labels_needed
-from calibration.slices import decide_in_slices
+from calibration.plan import advise, frontier, labels_needed
+from calibration.preference import correctness, mean_preference, preference
 
 __all__ = [
     "ABSTAINED",

@@ -1,4 +1,4 @@
-"""What can be wrong with the arguments of a certification.
+"""The error tree, and the check that chance comes as a Generator.
 
 CalibrationError (ValueError)
 ├── InvalidArgument       an array of the wrong shape, a number out of its range
@@ -7,6 +7,8 @@ CalibrationError (ValueError)
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 
 class CalibrationError(ValueError):
@@ -26,3 +28,19 @@ class UndeclaredBound(CalibrationError):
 
     Such a bound may never be read off the sample that the test is applied to.
     """
+
+
+def checked_rng(rng: object) -> np.random.Generator:
+    """Return a source of chance, or say which type is wanted.
+
+    Raises:
+        InvalidArgument: It is a seed, a module or whatever else; generators are made by
+            `numpy.random.default_rng`.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    seed = rng if isinstance(rng, int) else 0
+    raise InvalidArgument(
+        f"rng must be a numpy.random.Generator, such as numpy.random.default_rng({seed}), not "
+        f"{rng!r} of type {type(rng).__name__}"
+    )

@@ -19,8 +19,7 @@ from collections.abc import (
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from calibration.confidence import TieRule
-from calibration.opinion import is_accepted, opinion
+from calibration.preference import TieRule, is_accepted, opinion
 from judges.base import Judge
 from judges.crew import work_off
 from judges.errors import JudgeUnavailable

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.arrays import FloatArray, IntArray
 from judges.answers import AnnotatorAnswers, mean_of_answers
 
 Ask = Callable[[int], Coroutine[Any, Any, AnnotatorAnswers]]
@@ -49,9 +50,7 @@ def is_settled(answers: Sequence[AnnotatorAnswers], early: EarlyStop) -> bool:
     return mean is None or max(mean.p_a, mean.p_b) >= early.confidence
 
 
-def replay(
-    annotators: npt.ArrayLike, early: EarlyStop
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def replay(annotators: npt.ArrayLike, early: EarlyStop) -> tuple[FloatArray, IntArray]:
     """Return what a judge would have said if it had stopped early, and whom it would have asked.
 
     Args:
@@ -65,7 +64,7 @@ def replay(
     first = min(early.annotators, by_annotator.shape[1])
     begun, whole = by_annotator[:, :first].mean(axis=1), by_annotator.mean(axis=1)
     is_enough = np.round(np.maximum(begun, 1 - begun), 12) >= early.confidence
-    said: npt.NDArray[np.float64] = np.round(np.where(is_enough, begun, whole), 12)
+    said: FloatArray = np.round(np.where(is_enough, begun, whole), 12)
     return said, np.where(is_enough, first, by_annotator.shape[1]).astype(np.int64)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from calibration.arrays import IntArray
+
 _ROUNDS = 6
 
 

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
@@ -27,6 +26,7 @@ from app.models import Batch, Dataset, new_id
 from app.parts import Membership, membership
 from app.runtime import Runtime
 from app.score_store import is_recorded
+from calibration.arrays import BoolArray
 
 LIFETIME: Final = timedelta(days=7)
 _CHUNK: Final = 1_000
@@ -36,7 +36,7 @@ _CHUNK: Final = 1_000
 class _Scope:
     """The positions that a batch covers, and how many pairs its certificate knows already."""
 
-    is_chosen: npt.NDArray[np.bool_]
+    is_chosen: BoolArray
     member: Membership | None
     known: int
 

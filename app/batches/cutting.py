@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.batches.admission import positions_admitted
-
-BoolArray = npt.NDArray[np.bool_]
+from calibration.arrays import BoolArray
 
 
 def shards_of(

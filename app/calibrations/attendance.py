@@ -6,12 +6,10 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.calibrations.evidence import Evidence
 from calibration import Certificate
-
-BoolArray = npt.NDArray[np.bool_]
+from calibration.arrays import BoolArray, FloatArray
 
 
 def attendance(
@@ -50,7 +48,7 @@ def _is_asked(certificate: Certificate, evidence: Evidence) -> BoolArray:
     return is_asked
 
 
-def _reached(confidence: npt.NDArray[np.float64], certificate: Certificate) -> BoolArray:
+def _reached(confidence: FloatArray, certificate: Certificate) -> BoolArray:
     """A judge is asked where it may answer and nobody before it did."""
     accepts = np.round(confidence, 12) >= certificate.thresholds
     before = np.logical_or.accumulate(accepts, axis=1)

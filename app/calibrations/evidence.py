@@ -14,9 +14,8 @@ from app.datasets.service import PairKey
 from app.errors import Unprocessable
 from app.scoring import ScoreTable
 from app.slices import refuse_unknown_field, slice_name, slice_names
-from calibration.confidence import TieRule, correctness, preference
-
-FloatArray = npt.NDArray[np.float64]
+from calibration.arrays import BoolArray, FloatArray
+from calibration.preference import TieRule, correctness, preference
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Evidence:
     costs: tuple[float | None, ...]
     undecided: int
     tied: int
-    has_failed: npt.NDArray[np.bool_]
+    has_failed: BoolArray
     manner: npt.NDArray[np.object_]
 
     @property

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.asking import ask_missing, missing_scores
 from app.calibrations.evidence import Evidence, gather, opinions
@@ -18,6 +17,7 @@ from app.runtime import Runtime
 from app.score_store import is_recorded
 from app.scoring import ScoreTable, load_table
 from calibration import certify_cascade
+from calibration.arrays import FloatArray
 
 # a pool fixes one or two quantiles: more pairs than this sharpen nothing, fewer than this are noise
 _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
@@ -61,9 +61,7 @@ async def _sample_scores(running: Runtime, prepared: Prepared) -> ScoreTable:
         return await load_table(session, prepared.dataset, prepared.sample.keys, prepared.judges)
 
 
-async def pool_confidences(
-    running: Runtime, prepared: Prepared, ties: Ties
-) -> npt.NDArray[np.float64] | None:
+async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> FloatArray | None:
     """Return the pool's confidences, None where too few of its pairs have scores.
 
     Nobody is asked for the pool's sake but judges that cost neither money nor time.
@@ -84,7 +82,7 @@ async def pool_confidences(
 
 
 def certification(
-    request: CalibrationIn, evidence: Evidence, pool: npt.NDArray[np.float64] | None
+    request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
 ) -> dict[str, Any]:
     """Return what a certificate of any target is made with, for the library to take."""
     costs = [cost for cost in evidence.costs if cost is not None]
@@ -102,9 +100,7 @@ def certification(
     }
 
 
-def _certify(
-    request: CalibrationIn, evidence: Evidence, pool: npt.NDArray[np.float64] | None
-) -> Found:
+def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None) -> Found:
     certificate = certify_cascade(
         evidence.confidence,
         evidence.correct,

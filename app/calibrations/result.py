@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.calibrations.attendance import attendance
 from app.calibrations.evidence import Evidence
@@ -15,8 +14,9 @@ from app.calibrations.sample import Sample
 from app.calibrations.schemas import CalibrationIn
 from app.label_uses import Uses
 from calibration import Certificate
-from calibration.certificate import RiskBound, TestedPath
-from calibration.planning import Advice, advise
+from calibration.arrays import FloatArray
+from calibration.certify import RiskBound, TestedPath
+from calibration.plan import Advice, advise
 from judges.base import Judge
 
 _PEOPLE = {
@@ -199,7 +199,7 @@ def _thresholds(names: Sequence[str], certificate: Certificate) -> list[dict[str
     return _numbers(names, certificate.thresholds)
 
 
-def _numbers(names: Sequence[str], thresholds: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+def _numbers(names: Sequence[str], thresholds: FloatArray) -> list[dict[str, Any]]:
     return [
         {"judge": name, "threshold": float(value) if np.isfinite(value) else None}
         for name, value in zip(names, thresholds, strict=True)

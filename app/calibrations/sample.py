@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from app.datasets.service import PairKey, Vote
+from calibration.arrays import IntArray
 from judges.base import Judge
 
 _COLUMN = {"a": 0, "b": 1, "tie": 2}
@@ -24,7 +24,7 @@ class Sample:
     """Labelled pairs that may calibrate, `counts` (n, 3) their votes for a, b and tie."""
 
     keys: tuple[PairKey, ...]
-    counts: npt.NDArray[np.int64]
+    counts: IntArray
     seen_in_training: int
     held_for_examples: int
     unlabelled: int
@@ -61,9 +61,7 @@ def draw_sample(
     )
 
 
-def vote_counts(
-    keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]
-) -> npt.NDArray[np.int64]:
+def vote_counts(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> IntArray:
     """Return how many people said a, b and tie of each pair, shape (n, 3)."""
     counts = np.zeros((len(keys), 3), dtype=np.int64)
     for row, key in enumerate(keys):

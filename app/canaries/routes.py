@@ -10,10 +10,10 @@ from app.canaries import service
 from app.canaries.schemas import CanariesIn
 from app.runtime import Running
 
-router = APIRouter(prefix="/canaries", tags=["canaries"])
+canaries_router = APIRouter(prefix="/canaries", tags=["canaries"])
 
 
-@router.post("")
+@canaries_router.post("")
 async def release(request: CanariesIn, running: Running) -> dict[str, Any]:
     """Ask live judges about pairs whose worse response demands to win; nothing is stored.
 

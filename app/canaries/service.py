@@ -14,8 +14,7 @@ from app.datasets.service import PairKey
 from app.errors import Unprocessable
 from app.parts import group_number
 from app.runtime import Runtime
-from calibration.resampling import ClusterBootstrap, estimate_share
-from calibration.studentized import estimate_mean
+from calibration.intervals import ClusterBootstrap, estimate_mean, estimate_share
 from judges.base import Judge
 from judges.canaries import ATTACKS, Canary, release_canaries
 from judges.recorded import Jury, RecordedJudge

@@ -13,10 +13,10 @@ from app.pagination import After, Limit, Page, page_of
 from app.runtime import Running
 from judges.base import Judge
 
-router = APIRouter(tags=["judges"])
+catalogue_router = APIRouter(tags=["judges"])
 
 
-@router.get("/judges")
+@catalogue_router.get("/judges")
 async def list_judges(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List the configured judges in the order of the configuration."""
     judges = running.registry.judges
@@ -24,7 +24,7 @@ async def list_judges(running: Running, limit: Limit = 100, after: After = None)
     return page_of(rows, limit, dict)
 
 
-@router.get("/cascades")
+@catalogue_router.get("/cascades")
 async def list_cascades(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List the configured cascades, judges from cheap to strong."""
     cascades = running.registry.cascades

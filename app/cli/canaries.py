@@ -15,7 +15,7 @@ from app.cli.opening import Key, Server, open_tribunal
 from app.cli.options import DatasetArgument, PartOption
 
 
-def add_to(app: typer.Typer) -> None:
+def add_canaries_to(app: typer.Typer) -> None:
     """Add this verb to the command line."""
     app.command()(canaries)
 

@@ -23,7 +23,7 @@ _STATUS: Final = {
 _COLOURS: Final = {"passed": "green", "failed": "red", "not_enough_evidence": "yellow"}
 
 
-def add_to(app: typer.Typer) -> None:
+def add_gate_to(app: typer.Typer) -> None:
     """Add this verb to the command line."""
     app.command()(gate)
 

@@ -22,7 +22,7 @@ from app.client.requests import Label
 _AT_ONCE: Final = 10_000
 
 
-def add_to(app: typer.Typer) -> None:
+def add_label_to(app: typer.Typer) -> None:
     """Add this verb to the command line."""
     app.command()(label)
 
@@ -61,7 +61,7 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
     Console(as_json).show({"dataset": dataset, **counts}, _show)
 
 
-def _rows(lines: Sequence[Line]) -> list[Label]:
+def _label_rows(lines: Sequence[Line]) -> list[Label]:
     return [cast(Label, line.row) for line in lines]
 
 
@@ -70,7 +70,7 @@ def _stored(tribunal: Tribunal, piece: Sequence[Line]) -> Mapping[str, int] | No
     if any(line.fault for line in piece):
         return None
     try:
-        return cast(Mapping[str, int], tribunal.labels.create(_rows(piece)))
+        return cast(Mapping[str, int], tribunal.labels.create(_label_rows(piece)))
     except RequestRefused as error:
         _by_index(error)
         return None
@@ -102,7 +102,7 @@ def _refused(tribunal: Tribunal, lines: list[Line]) -> tuple[list[dict[str, Any]
     count = 0
     while lines:
         try:
-            tribunal.labels.check(_rows(lines))
+            tribunal.labels.check(_label_rows(lines))
         except RequestRefused as error:
             faults = _by_index(error)
             rejected += [

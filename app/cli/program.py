@@ -122,14 +122,14 @@ def plan(
 
 
 files.add_to(app)
-reports.add_to(app)
+reports.add_reports_to(app)
 judging.add_to(app)
 leaderboards.add_to(app)
-canaries.add_to(app)
+canaries.add_canaries_to(app)
 experiment.add_to(app)
-gate.add_to(app)
-labels.add_to(app)
-stored.add_to(app)
+gate.add_gate_to(app)
+labels.add_label_to(app)
+stored.add_stored_to(app)
 admin.add_to(app)
 
 

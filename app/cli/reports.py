@@ -16,7 +16,7 @@ from app.cli.whole_files import whole
 from app.reports.health_page import health_page
 
 
-def add_to(app: typer.Typer) -> None:
+def add_reports_to(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command()(report)
 

@@ -14,7 +14,7 @@ from app.cli.console import AsJson, Console, note
 from app.cli.opening import Key, Server, open_tribunal
 from app.client import Tribunal
 
-Id = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
+StoredId = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
 Render = Callable[[RichConsole, Any], None]
 
 _datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
@@ -22,7 +22,7 @@ _calibrations = typer.Typer(help="Certificates.", no_args_is_help=True)
 _batches = typer.Typer(help="Batches.", no_args_is_help=True)
 
 
-def add_to(app: typer.Typer) -> None:
+def add_stored_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     app.add_typer(_datasets, name="datasets")
     app.add_typer(_calibrations, name="calibrations")
@@ -51,7 +51,7 @@ def _add(
     """Add a verb that asks for one thing by its id, and shows what became of it."""
 
     @group.command(name, help=what)
-    def do(ref: Id, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
+    def do(ref: StoredId, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
         with open_tribunal(server, key, only_reads=True) as tribunal:
             body = ask(tribunal, ref)
         Console(as_json).show(body, render)

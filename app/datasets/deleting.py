@@ -30,14 +30,14 @@ async def delete_dataset(session: AsyncSession, dataset: Dataset, *, force: bool
             f"{shown(dataset.name)} is at work in {_some(batches)}: wait for its end, or cancel it",
             extra={"batches": batches},
         )
-    certificates = [] if force else await dependents.certificates(session, dataset.seq)
+    certificates = [] if force else await dependents.certificates_of(session, dataset.seq)
     if certificates:
         raise Conflict(
             f"{shown(dataset.name)} carries {_some(certificates)}: what is certified on its labels "
             "goes with it, and every verdict given under that; to delete it all, say force=true",
             extra={"calibrations": certificates},
         )
-    await dependents.delete_dataset(session, dataset.seq)
+    await dependents.delete_rows(session, dataset.seq)
 
 
 def _some(ids: Sequence[str]) -> str:

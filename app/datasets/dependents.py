@@ -14,7 +14,7 @@ async def open_batches(session: AsyncSession, dataset_seq: int) -> list[str]:
     return list(await session.scalars(query.order_by(Batch.seq)))
 
 
-async def certificates(session: AsyncSession, dataset_seq: int) -> list[str]:
+async def certificates_of(session: AsyncSession, dataset_seq: int) -> list[str]:
     """Return the ids of the certificates that rest on a dataset, those in the making included."""
     query = select(Certificate.id).where(
         Certificate.dataset_seq == dataset_seq, Certificate.status != "failed"
@@ -22,7 +22,7 @@ async def certificates(session: AsyncSession, dataset_seq: int) -> list[str]:
     return list(await session.scalars(query.order_by(Certificate.seq)))
 
 
-async def delete_dataset(session: AsyncSession, dataset_seq: int) -> None:
+async def delete_rows(session: AsyncSession, dataset_seq: int) -> None:
     """Delete a dataset with all that hangs on it.
 
     Its batches come first, in the order in which workers lock what they need.

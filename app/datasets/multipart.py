@@ -20,7 +20,7 @@ from app.identifiers import printable
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-_PIECE: Final = 2**16
+_PART_BYTES: Final = 2**16
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _MOST_FILES: Final = 1_000
 _MOST_HEADER_BYTES: Final = 2**14
@@ -48,7 +48,7 @@ def unpacked(stream: io.BufferedReader, opened: ExitStack) -> io.BufferedReader:
     if stream.peek(2)[:2] != _GZIP_MAGIC:
         return stream
     plain = gzip.GzipFile(fileobj=stream)
-    return opened.enter_context(io.BufferedReader(cast(io.RawIOBase, plain), _PIECE))
+    return opened.enter_context(io.BufferedReader(cast(io.RawIOBase, plain), _PART_BYTES))
 
 
 def seekable(
@@ -58,7 +58,7 @@ def seekable(
     if not isinstance(stream.raw, gzip.GzipFile):
         return stream
     copy = _temporary(folder, opened)
-    shutil.copyfileobj(stream, copy, _PIECE)
+    shutil.copyfileobj(stream, copy, _PART_BYTES)
     return _from_start(copy)
 
 
@@ -72,7 +72,7 @@ def split(
     """
     splitter = _Splitter(folder, opened)
     parser = MultipartParser(boundary, splitter.callbacks())
-    while piece := source.read(_PIECE):
+    while piece := source.read(_PART_BYTES):
         parser.write(piece)
     if not splitter.has_ended:
         raise BadRequest("the multipart body ends early")

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from app.dialects.joining import Piece
 
-_SCHEMA: Final = """
+_PIECES_SCHEMA: Final = """
 CREATE TABLE pieces (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, line INTEGER NOT NULL,
     file TEXT NOT NULL, file_name TEXT NOT NULL, row TEXT NOT NULL
 )
 """
-_INSERT: Final = (
+_INSERT_PIECE: Final = (
     "INSERT INTO pieces (key, kind, line, file, file_name, row) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _KEYS: Final = "SELECT key FROM pieces GROUP BY key ORDER BY MIN(number)"
@@ -34,12 +34,12 @@ class Pieces:
     def add(self, piece: Piece) -> None:
         """Keep a piece."""
         if not self._is_ready:
-            self.connection.execute(_SCHEMA)
+            self.connection.execute(_PIECES_SCHEMA)
             self._is_ready = True
         self.kinds.add(piece.kind)
         row = json.dumps(piece.row, separators=(",", ":"))
         values = (piece.key, piece.kind, piece.line, piece.file, piece.file_name, row)
-        self.connection.execute(_INSERT, values)
+        self.connection.execute(_INSERT_PIECE, values)
 
     def by_key(self) -> Iterator[list[Piece]]:
         """Yield the pieces of each key together, in the order that the keys came in."""

@@ -14,7 +14,9 @@ _PAGE = 1_000
 Sides = tuple[Sequence[str], Sequence[str]]
 
 
-async def responses(session: AsyncSession, dataset: Dataset) -> AsyncIterator[tuple[int, Sides]]:
+async def response_sides(
+    session: AsyncSession, dataset: Dataset
+) -> AsyncIterator[tuple[int, Sides]]:
     """Yield the seq of each pair that has texts, and the turns of both its responses."""
     first = 0
     while rows := await queries.page_rows(session, dataset.seq, first, _PAGE):

@@ -13,18 +13,18 @@ from app.dialects.joining import Fault, Join, Joined, Outcome, Piece, both_sides
 from app.dialects.reasons import RowInvalid
 from app.identifiers import shown
 
-FIELDS: Final = ("instruction", "output")
+OUTPUT_FIELDS: Final = ("instruction", "output")
 _HOW: Final = "tribunal import a.json b.json"
-_READ: Final = frozenset({*FIELDS, "generator", "input"})
+_READ_OUTPUTS: Final = frozenset({*OUTPUT_FIELDS, "generator", "input"})
 
 
-def matches(row: Mapping[str, Any]) -> bool:
+def is_output(row: Mapping[str, Any]) -> bool:
     """Whether the row is one model's answer."""
-    return all(name in row for name in FIELDS) and "output_1" not in row
+    return all(name in row for name in OUTPUT_FIELDS) and "output_1" not in row
 
 
 def _kind(row: Mapping[str, Any]) -> str:
-    for field in FIELDS:
+    for field in OUTPUT_FIELDS:
         text_of(row, field)
     generator = row.get("generator")
     if generator is not None and not isinstance(generator, str):
@@ -67,12 +67,12 @@ def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]
             "response_b": b.row["output"],
             "model_a": name_a,
             "model_b": name_b,
-            "metadata": both_sides(a.row, b.row, _READ),
+            "metadata": both_sides(a.row, b.row, _READ_OUTPUTS),
         }
         yield Joined({name: value for name, value in row.items() if value is not None}, (a, b))
 
 
-JOIN: Final = Join(
+OUTPUTS_JOIN: Final = Join(
     on="instruction",
     kind=_kind,
     key=lambda row: [row["instruction"], row.get("input") or ""],

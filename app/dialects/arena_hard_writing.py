@@ -11,7 +11,7 @@ from typing import Any, Final
 from app.dialects.writing import Given, Loss, Options, count_lost, is_judged, labels_by_order
 
 _SCORES: Final = {("a", 1): "A>B", ("a", 2): "A>>B", ("b", 1): "B>A", ("b", 2): "B>>A"}
-_OTHER: Final = {"a": "b", "b": "a"}
+_SWAPPED: Final = {"a": "b", "b": "a"}
 _OWN: Final = frozenset({"uid", "baseline", "category", "subcategory", "strength"})
 
 
@@ -36,27 +36,27 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
     strengths = metadata.get("strength")
     for name, score in given.scores.items():
         original, swapped = labels_by_order(score, loss)
-        strong = _strengths(strengths, name)
+        strong = _recorded_strengths(strengths, name)
         yield {
             "uid": uid,
             "judge": name,
             "model": row["model_a"],
             "baseline": row["model_b"],
             "games": [
-                {"score": _score(_OTHER.get(swapped or "", swapped), strong[1])},
-                {"score": _score(original, strong[0])},
+                {"score": _written_score(_SWAPPED.get(swapped or "", swapped), strong[1])},
+                {"score": _written_score(original, strong[0])},
             ],
             **{key: metadata[key] for key in ("category", "subcategory") if key in metadata},
         }
 
 
-def _strengths(strengths: object, judge: str) -> tuple[int, int]:
+def _recorded_strengths(strengths: object, judge: str) -> tuple[int, int]:
     found = strengths.get(judge) if isinstance(strengths, dict) else None
     first, second = found if isinstance(found, list) and len(found) == 2 else (1, 1)
     return (2 if first == 2 else 1), (2 if second == 2 else 1)
 
 
-def _score(label: str | None, strength: int) -> str | None:
+def _written_score(label: str | None, strength: int) -> str | None:
     if label is None:
         return None
     return "A=B" if label == "tie" else _SCORES[label, strength]

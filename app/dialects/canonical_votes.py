@@ -48,7 +48,7 @@ def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]
     return (Fault(piece, "no pair has this id") for piece in pieces)
 
 
-JOIN: Final = Join(
+VOTES_JOIN: Final = Join(
     on="id",
     kind=_kind,
     key=lambda row: row["id"],

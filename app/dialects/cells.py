@@ -58,7 +58,7 @@ def cell_values(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
     empty = {
         name: "" for name in header if has_texts and name in _TEXTS and _is_empty_text(name, filled)
     }
-    row = {**empty, **{name: _cell(name, cell) for name, cell in filled.items()}}
+    row = {**empty, **{name: _read_cell(name, cell) for name, cell in filled.items()}}
     return _with_vote(row) if is_long_form(header) else row
 
 
@@ -70,7 +70,7 @@ def _is_empty_text(name: str, filled: Mapping[str, str]) -> bool:
     return several not in filled
 
 
-def _cell(name: str, cell: str) -> Any:
+def _read_cell(name: str, cell: str) -> Any:
     if name in _JSON or (name in _JSON_LISTS and cell.startswith("[{")):
         return _parsed(name, cell)
     if name in _NUMBERS:

@@ -96,7 +96,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             "prompt or messages, response_a, response_b (or model_a, model_b, human; or id, label)",
             _is_canonical,
             lambda row, line: row,
-            join=canonical_votes.JOIN,
+            join=canonical_votes.VOTES_JOIN,
         ),
         Dialect(
             "alpaca_eval",
@@ -107,9 +107,9 @@ DIALECTS: Final[dict[str, Dialect]] = {
         Dialect(
             "alpaca_eval_outputs",
             "instruction, output, generator; a file a model",
-            alpaca_eval_outputs.matches,
+            alpaca_eval_outputs.is_output,
             _only_joined,
-            join=alpaca_eval_outputs.JOIN,
+            join=alpaca_eval_outputs.OUTPUTS_JOIN,
         ),
         Dialect(
             "mt_bench",
@@ -119,7 +119,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             _is_mt_bench,
             mt_bench.convert,
             has_vote_rows=True,
-            join=mt_bench_answers.JOIN,
+            join=mt_bench_answers.ANSWERS_JOIN,
         ),
         Dialect(
             "arena_hard",

@@ -46,13 +46,13 @@ def _kind(row: Mapping[str, Any]) -> str:
         return "question"
     if is_answer(row):
         text_of(row, "model_id")
-        _turns(row)
+        _answer_turns(row)
         return "answer"
     mt_bench.convert(row, 0)
     return "verdict"
 
 
-def _turns(row: Mapping[str, Any]) -> list[str]:
+def _answer_turns(row: Mapping[str, Any]) -> list[str]:
     choices = row["choices"]
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict):
@@ -101,7 +101,7 @@ def _judged(verdict: Piece, question: Piece, answers: Mapping[str, Piece]) -> Ou
 
 
 def _pair(question: Piece, a: tuple[str, Piece], b: tuple[str, Piece], turn: Any) -> Outcome:
-    turns_a, turns_b = _turns(a[1].row), _turns(b[1].row)
+    turns_a, turns_b = _answer_turns(a[1].row), _answer_turns(b[1].row)
     asked = question.row["turns"]
     if not isinstance(turn, int) or not 1 <= turn <= min(len(asked), len(turns_a), len(turns_b)):
         return Fault(a[1], f"turn {shown(turn)} is not in the question and in both answers")
@@ -122,7 +122,7 @@ def _pair(question: Piece, a: tuple[str, Piece], b: tuple[str, Piece], turn: Any
     return Joined(row, (question, a[1], b[1]))
 
 
-JOIN: Final = Join(
+ANSWERS_JOIN: Final = Join(
     on="question_id",
     kind=_kind,
     key=lambda row: row["question_id"],

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.dialects.writing import Given, Loss, Options, count_lost, is_judged, labels_by_order
 
-_WINNERS: Final = {"a": "model_1", "b": "model_2", "tie": "tie", None: "error"}
+_WRITTEN_WINNERS: Final = {"a": "model_1", "b": "model_2", "tie": "tie", None: "error"}
 _OWN: Final = frozenset({"question_id", "turn", "category"})
 
 
@@ -34,8 +34,8 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
             "question_id": question,
             "model_1": row["model_a"],
             "model_2": row["model_b"],
-            "g1_winner": _WINNERS[original],
-            "g2_winner": _WINNERS[swapped],
+            "g1_winner": _WRITTEN_WINNERS[original],
+            "g2_winner": _WRITTEN_WINNERS[swapped],
             "judge": name.split("/", 1),
             "turn": turn,
             **({"category": metadata["category"]} if "category" in metadata else {}),

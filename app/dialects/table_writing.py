@@ -30,7 +30,7 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
         del row["prompt"]
         turns = prompt or [""]
         row["messages"] = [{"role": "user", "content": turn} for turn in turns]
-    cells = {name: _cell(value) for name, value in row.items()}
+    cells = {name: _written_cell(value) for name, value in row.items()}
     for name, cell in cells.items():
         clean = cell.encode("utf-8", "replace").decode()
         if clean != cell:
@@ -39,5 +39,5 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
     yield cells
 
 
-def _cell(value: Any) -> str:
+def _written_cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

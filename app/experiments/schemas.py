@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Name, Share, Ties
 from app.parts import Part
-from calibration.selection_rules import BASELINES, DEFAULT_RULES
+from calibration.plan import BASELINES, DEFAULT_RULES
 
 # some minutes of one core
 MOST_CELLS = 100_000

@@ -14,8 +14,7 @@ from app.experiments.schemas import ExperimentIn
 from app.plans.service import look_at, record
 from app.runtime import Runtime
 from calibration.errors import CalibrationError
-from calibration.experiment import Design, Experiment, compare_rules
-from calibration.rule_figures import RuleFigures
+from calibration.plan import Design, Experiment, RuleFigures, compare_rules
 
 _CLAIM = (
     "A comparison, no promise: splits of one set of labels. The intervals are of the splitting; "

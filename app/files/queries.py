@@ -24,7 +24,7 @@ async def add_piece(session: AsyncSession, file_seq: int, number: int, content: 
     await session.execute(insert(FilePiece), [row])
 
 
-async def piece(session: AsyncSession, file_seq: int, number: int) -> bytes | None:
+async def piece_of(session: AsyncSession, file_seq: int, number: int) -> bytes | None:
     """Return a compressed piece of a file, None behind its last one."""
     query = select(FilePiece.content).where(
         FilePiece.file_seq == file_seq, FilePiece.number == number
@@ -32,7 +32,7 @@ async def piece(session: AsyncSession, file_seq: int, number: int) -> bytes | No
     return await session.scalar(query)
 
 
-async def page(
+async def stored_page(
     session: AsyncSession, chosen: Select[Any], limit: int, after: int | None, *, descends: bool
 ) -> Sequence[StoredFile]:
     """Return up to `limit + 1` files behind the one of number `after`, in either order."""
@@ -49,7 +49,7 @@ def files(purpose: str | None) -> Select[Any]:
     return query if purpose is None else query.where(StoredFile.purpose == purpose)
 
 
-async def delete_file(session: AsyncSession, file_seq: int) -> None:
+async def delete_row(session: AsyncSession, file_seq: int) -> None:
     """Delete a file with its content."""
     await session.execute(delete(StoredFile).where(StoredFile.seq == file_seq))
 

@@ -120,5 +120,5 @@ async def delete_file(file_id: str, running: Running) -> FileDeleted:
     if derived(file_id) is not None:
         raise Conflict(f"{shown(file_id)} belongs to its batch and goes with it")
     async with running.db.write() as session:
-        await service.delete(session, file_id)
+        await service.delete_file(session, file_id)
     return FileDeleted(id=file_id)

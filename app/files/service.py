@@ -210,7 +210,7 @@ async def page(session: AsyncSession, wanted: Listing) -> list[FileOut]:
             raise NotFound(f"after: there is no {shown(wanted.after)} in this list")
         after = last.seq
     chosen = queries.files(wanted.purpose)
-    rows = await queries.page(session, chosen, wanted.limit, after, descends=wanted.descends)
+    rows = await queries.stored_page(session, chosen, wanted.limit, after, descends=wanted.descends)
     return [await show(session, row) for row in rows]
 
 
@@ -222,7 +222,7 @@ async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]
     """
     number, left = 0, file.bytes
     async with running.db.read() as session:
-        while (piece := await queries.piece(session, file.seq, number)) is not None:
+        while (piece := await queries.piece_of(session, file.seq, number)) is not None:
             content = await asyncio.to_thread(zlib.decompress, piece)
             yield content
             number, left = number + 1, left - len(content)
@@ -230,7 +230,7 @@ async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]
         raise Conflict(f"{file.id} was deleted while it was read")
 
 
-async def delete(session: AsyncSession, file_id: str) -> None:
+async def delete_file(session: AsyncSession, file_id: str) -> None:
     """Delete a file with its content, and its pairs where nothing rests on them.
 
     Raises:
@@ -240,11 +240,11 @@ async def delete(session: AsyncSession, file_id: str) -> None:
     dataset = None if file.dataset_seq is None else await session.get(Dataset, file.dataset_seq)
     if dataset is not None:
         await datasets.lock(session, [dataset])
-        await queries.delete_file(session, file.seq)
+        await queries.delete_row(session, file.seq)
         if not await queries.is_in_use(session, dataset.seq):
             await delete_dataset(session, dataset)
         return
-    await queries.delete_file(session, file.seq)
+    await queries.delete_row(session, file.seq)
 
 
 async def rejected_lines(session: AsyncSession, dataset_seq: int) -> AsyncIterator[RejectedLine]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from calibration.preference_gate import Outcome, PreferenceEvidence
+from calibration.gate import Outcome, PreferenceEvidence
 
 About = Literal["verdicts", "people"]
 

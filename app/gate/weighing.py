@@ -11,7 +11,7 @@ from app.client.bodies import JudgmentsBody, VerdictBody
 from app.client.certificate_bodies import CertificateBody
 from app.gate.outputs import Answered, model_of
 from app.gate.results import GateResult, Question
-from calibration.preference_gate import PreferenceEvidence, weigh_preference
+from calibration.gate import PreferenceEvidence, weigh_preference
 
 _POINTS: Final = {"a": 1.0, "b": 0.0, "tie": 0.5}
 _NO_EVIDENCE: Final = PreferenceEvidence(

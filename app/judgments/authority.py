@@ -14,7 +14,7 @@ from app.calibrations import service as calibrations
 from app.calibrations.evidence import slice_of
 from app.errors import Conflict
 from app.models import Certificate
-from calibration.confidence import TieRule
+from calibration.preference import TieRule
 from judges.base import Judge
 from judges.cascade import Tier
 from judges.registry import Registry

@@ -16,8 +16,9 @@ from app.judgments.authority import Authority, authority_of
 from app.judgments.promise import Attendance, suspended_because
 from app.models import Certificate, Dataset
 from app.scoring import ScoreTable, load_table
+from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import decide
-from calibration.confidence import TieRule, preference
+from calibration.preference import TieRule, preference
 from judges.base import Judge
 from judges.registry import Registry
 
@@ -39,11 +40,11 @@ class Replay:
     judges: tuple[str, ...]
     answered_by: npt.NDArray[np.intp]
     label: npt.NDArray[np.int8]
-    p_a: npt.NDArray[np.float64]
-    confidence: npt.NDArray[np.float64]
-    is_missing: npt.NDArray[np.bool_]
-    is_asked: npt.NDArray[np.bool_]
-    cost_usd: npt.NDArray[np.float64]
+    p_a: FloatArray
+    confidence: FloatArray
+    is_missing: BoolArray
+    is_asked: BoolArray
+    cost_usd: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +122,7 @@ def _in_order(parts: Sequence[tuple[Rows, Replay]]) -> Replay:
     return replace(parts[0][1], **joined)
 
 
-def replay_table(table: ScoreTable, thresholds: npt.NDArray[np.float64], ties: TieRule) -> Replay:
+def replay_table(table: ScoreTable, thresholds: FloatArray, ties: TieRule) -> Replay:
     """Return the verdicts that thresholds give on a table of scores."""
     opinions = [
         preference(table.p_a[:, j], table.p_tie[:, j], ties=ties) for j in range(len(table.judges))
@@ -144,11 +145,9 @@ def replay_table(table: ScoreTable, thresholds: npt.NDArray[np.float64], ties: T
     )
 
 
-def _asked(
-    answered_by: npt.NDArray[np.intp], thresholds: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
+def _asked(answered_by: npt.NDArray[np.intp], thresholds: FloatArray) -> BoolArray:
     """Which judges each pair needs, shape (n, k): up to the one that answers, never a closed one."""
     tiers = np.arange(len(thresholds))
     reached = (answered_by[:, None] < 0) | (tiers <= answered_by[:, None])
-    asked: npt.NDArray[np.bool_] = reached & np.isfinite(thresholds)
+    asked: BoolArray = reached & np.isfinite(thresholds)
     return asked

@@ -48,7 +48,7 @@ async def current_on(session: AsyncSession, pair_seqs: Sequence[int]) -> list[Ro
     return rows
 
 
-async def insert_labels(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+async def insert_label_rows(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert labels."""
     texts = [{**row, "details": json.dumps(row["details"], separators=(",", ":"))} for row in rows]
     await insert_rows(session, _LABELS, texts)

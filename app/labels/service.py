@@ -67,7 +67,7 @@ async def insert_labels(
     session: AsyncSession, labels: Sequence[NewLabel], moment: datetime
 ) -> None:
     """Store labels on pairs that have none yet."""
-    await queries.insert_labels(session, [_values(label, moment) for label in labels])
+    await queries.insert_label_rows(session, [_values(label, moment) for label in labels])
 
 
 async def import_labels(
@@ -130,7 +130,7 @@ async def post_labels(
         replaced.row["replaced_at"] = moment
     stored = [each.seq for each in outdated if each.seq is not None]
     await queries.mark_replaced(session, stored, moment)
-    await queries.insert_labels(session, rows)
+    await queries.insert_label_rows(session, rows)
     contradicted = sum(len({label.label for label in new}) > 1 for new in sayings.values())
     return LabelChanges(len(rows), len(outdated), len(labels) - len(rows), contradicted)
 

@@ -17,11 +17,9 @@ from app.errors import Unprocessable
 from app.judgments.replay import Replay
 from app.leaderboards.schemas import Votes
 from app.scoring import ScoreTable
-from calibration.confidence import preference
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.labels import MISSING, TIE, A, B, mean_sign, plurality, vote_counts
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from calibration.preference import preference
 
 CODES: Final = {"a": A, "b": B, "tie": TIE}
 NO_VERDICT: Final = ("abstained", "failed", "missing")
@@ -40,7 +38,7 @@ class Outcomes:
     score: FloatArray
     reason: npt.NDArray[np.str_]
 
-    def without(self, is_out: npt.NDArray[np.bool_], why: str) -> Outcomes:
+    def without(self, is_out: BoolArray, why: str) -> Outcomes:
         """Leave pairs out, whatever was said of them, for a reason of up to 16 letters."""
         reason = np.where(is_out, why, self.reason).astype("<U16")
         kept = ~is_out[self.row]

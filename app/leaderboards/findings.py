@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from calibration.bradley_terry import connected_components
-from calibration.comparisons import Comparisons, PairLayout
+from calibration.ranking import Comparisons, PairLayout, connected_components
 
 _STEP_DOWN = (
     "all differences of two models at once: studentised, by groups of pairs, stepping down "

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import cascades, label_sets
@@ -32,8 +31,6 @@ from app.scoring import ScoreTable, load_table
 from calibration.ranking import Covariates
 from judges.base import Judge
 from judges.registry import Registry
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

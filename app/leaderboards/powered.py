@@ -9,15 +9,11 @@ import numpy as np
 
 from app.leaderboards.findings import connected, rankable
 from app.leaderboards.rows import Silence, powered_row_of
-from app.leaderboards.table import OUT_OF_SCOPE, BoolArray, Table
-from calibration.comparisons import Comparisons
+from app.leaderboards.table import OUT_OF_SCOPE, Table
+from calibration.arrays import BoolArray
 from calibration.errors import InvalidArgument
-from calibration.human_labels import HumanLabels
-from calibration.powered_leaderboard import (
-    PoweredLeaderboard,
-    PoweredMethod,
-    rank_by_predictions,
-)
+from calibration.powered import HumanLabels, PoweredLeaderboard, PoweredMethod, rank_by_predictions
+from calibration.ranking import Comparisons
 
 _ASSUMED = (
     "labels are taken to be a random sample of the pairs (by the chances in "

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from app.leaderboards.comparing import NO_VERDICT
-from app.leaderboards.table import BoolArray, Table
-from calibration.powered_leaderboard import PoweredRow
+from app.leaderboards.table import Table
+from calibration.arrays import BoolArray
+from calibration.powered import PoweredRow
 from calibration.ranking import ModelRating
 
 

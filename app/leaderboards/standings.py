@@ -13,14 +13,20 @@ from app.leaderboards.gathering import Inputs
 from app.leaderboards.powered import powered_standings
 from app.leaderboards.rows import Silence, row_of
 from app.leaderboards.schemas import LeaderboardIn
-from app.leaderboards.table import BoolArray, IntArray, Table
+from app.leaderboards.table import Table
 from app.slices import slice_names
-from calibration.bradley_terry import DisconnectedComparisons
-from calibration.comparisons import Comparisons
-from calibration.criteria import Criterion, rank_by_criteria
-from calibration.elo import EloOptions
+from calibration.arrays import BoolArray, IntArray
 from calibration.errors import CalibrationError
-from calibration.ranking import Leaderboard, RankingOptions, rank_models
+from calibration.ranking import (
+    Comparisons,
+    Criterion,
+    DisconnectedComparisons,
+    EloOptions,
+    Leaderboard,
+    RankingOptions,
+    rank_by_criteria,
+    rank_models,
+)
 
 # comparisons and the pair that each is of
 _Compared = tuple[Comparisons, IntArray]

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets.service import PairKey
-from app.datasets.texts import responses
+from app.datasets.texts import response_sides
 from app.errors import Unprocessable
 from app.leaderboards.schemas import Control
 from app.models import Dataset
+from calibration.arrays import FloatArray
 from calibration.ranking import Covariates
 
 _HEADING = re.compile(r"^ {0,3}#{1,6} +\S", re.MULTILINE)
@@ -48,9 +48,9 @@ async def covariates(
     A battle, which has no texts, has no difference; `refuse_battles` keeps those out.
     """
     names = tuple(dict.fromkeys(name for one in control for name in FEATURES[one]))
-    amounts: npt.NDArray[np.float64] = np.zeros((2, len(keys), len(names)))
+    amounts: FloatArray = np.zeros((2, len(keys), len(names)))
     row_of = {key.seq: row for row, key in enumerate(keys)}
-    async for seq, sides in responses(session, dataset):
+    async for seq, sides in response_sides(session, dataset):
         row = row_of.get(seq)
         if row is not None:
             for side, turns in enumerate(sides):

@@ -14,13 +14,10 @@ import numpy.typing as npt
 from app.leaderboards.comparing import NO_VERDICT, Outcomes
 from app.leaderboards.gathering import Inputs
 from app.leaderboards.schemas import LeaderboardIn
-from calibration.comparisons import Comparisons
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
-from calibration.records import with_baseline
-from calibration.resampling import ClusterBootstrap
-
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+from calibration.intervals import ClusterBootstrap
+from calibration.ranking import Comparisons, with_baseline
 
 # what a pair without a comparison may be counted under
 REASONS: Final = (
@@ -99,7 +96,7 @@ class Table:
             raise InvalidArgument(f"no comparison to rank the models by ({why}){advice}")
         return self.between(rows, outcomes.score[chosen]), rows
 
-    def between(self, rows: IntArray, score: npt.NDArray[np.float64]) -> Comparisons:
+    def between(self, rows: IntArray, score: FloatArray) -> Comparisons:
         """Return comparisons with these results, of these pairs; models that met alone."""
         met = np.unique(np.concatenate([self.left[rows], self.right[rows]]))
         place = np.zeros(len(self.models), dtype=np.int64)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app import label_sets, label_uses
 from app.calibrations.evidence import Evidence, gather
@@ -19,8 +18,9 @@ from app.plans.schemas import PlanIn
 from app.runtime import Runtime
 from app.score_store import is_recorded
 from app.scoring import ScoreTable, load_table
+from calibration.arrays import FloatArray
 from calibration.errors import CalibrationError
-from calibration.planning import FrontierPoint, frontier
+from calibration.plan import FrontierPoint, frontier
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
 
 
 def _frontier(
-    request: PlanIn, evidence: Evidence, pool: npt.NDArray[np.float64] | None
+    request: PlanIn, evidence: Evidence, pool: FloatArray | None
 ) -> tuple[FrontierPoint, ...]:
     return frontier(
         evidence.confidence,

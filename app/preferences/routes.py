@@ -14,7 +14,7 @@ from app.preferences.card import markdown
 from app.responses import TextsResponse
 from app.runtime import Running
 
-router = APIRouter(prefix="/batches/{batch_id}/preferences", tags=["batches"])
+preferences_router = APIRouter(prefix="/batches/{batch_id}/preferences", tags=["batches"])
 PromiseAsked = Annotated[
     Literal["certified", "any"],
     Query(description="any: also where the verdicts promise nothing; the card says so"),
@@ -23,7 +23,7 @@ _LINES = "application/x-ndjson"
 _MARKDOWN = "text/markdown"
 
 
-@router.get(
+@preferences_router.get(
     "",
     response_class=StreamingResponse,
     responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}},
@@ -47,7 +47,7 @@ async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
         yield json.dumps(row) + "\n"
 
 
-@router.get(
+@preferences_router.get(
     "/card",
     responses={200: {"content": {_MARKDOWN: {"schema": {"type": "string"}}}}},
 )

@@ -14,7 +14,7 @@ from app.reports.judge_details import judge_details
 from app.reports.judge_pairs import judge_pairs
 from app.reports.panel import Panel
 from app.reports.schemas import AgreementIn
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
 
 
 @dataclass(frozen=True, slots=True)

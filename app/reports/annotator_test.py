@@ -7,21 +7,19 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from app.reports.panel import People
-from calibration.alternative_annotator import (
+from calibration.agreement import (
     AlternativeAnnotatorOptions,
     AlternativeAnnotatorTest,
     AnnotatorComparison,
     alternative_annotator_test,
 )
+from calibration.arrays import IntArray
 from calibration.binomial import wilson_interval
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING
-from calibration.resampling import ClusterBootstrap
-
-IntArray = npt.NDArray[np.int64]
 
 # both as proposed with the test: fewer say nothing of people in general, or of one of them
 LEAST_ANNOTATORS: Final = 3

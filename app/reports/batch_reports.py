@@ -13,7 +13,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import label_sets
@@ -32,8 +31,9 @@ from app.reports.inputs import PACKAGE, REVISION
 from app.reports.panel import Cascade, Judged, Panel, people_of
 from app.reports.texts import texts_of
 from app.runtime import Runtime
+from calibration.arrays import BoolArray
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B
-from calibration.resampling import ClusterBootstrap
 
 _CODES = {"a": A, "b": B, "tie": TIE}
 
@@ -169,7 +169,7 @@ async def _excluded(
     running: Runtime,
     batch: Batch,
     where: tuple[Dataset, list[PairKey], list[str]],
-) -> npt.NDArray[np.bool_]:
+) -> BoolArray:
     """Mark the pairs that the certificate was made from, or that a judge knows."""
     dataset, keys, names = where
     certified = None

@@ -10,22 +10,21 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from app.reports.cascade_costs import contract_costs, cost_estimates
 from app.reports.difficulty import by_difficulty, difficulty_of
 from app.reports.panel import Cascade, Panel, People, confusion_of
 from calibration.agreement import agreement_rate, cohens_kappa, percent_agreement
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import composition
-from calibration.clustered_shares import estimate_clustered_share
 from calibration.estimate import Estimate
+from calibration.intervals import (
+    ClusterBootstrap,
+    estimate_clustered_share,
+    estimate_mean,
+    estimate_share,
+)
 from calibration.labels import MISSING, TIE
-from calibration.resampling import ClusterBootstrap, estimate_share
-from calibration.studentized import estimate_mean
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 
 def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, Any] | None:
@@ -157,7 +156,7 @@ def _answered(cascade: Cascade) -> BoolArray:
     return answered
 
 
-def _composition(cascade: Cascade, answered_by: npt.NDArray[np.int64]) -> dict[str, float]:
+def _composition(cascade: Cascade, answered_by: IntArray) -> dict[str, float]:
     """Share of all pairs that each judge answered."""
     shares = composition(answered_by, len(cascade.names))
     return dict(zip(cascade.names, map(float, shares), strict=True))

@@ -6,14 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.reports.panel import Cascade
-from calibration.resampling import ClusterBootstrap, estimate_statistic
-from calibration.studentized import estimate_mean
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from calibration.arrays import BoolArray, FloatArray
+from calibration.intervals import ClusterBootstrap, estimate_mean, estimate_statistic
 
 
 def contract_costs(cascade: Cascade) -> dict[str, float | None]:
@@ -45,14 +41,14 @@ def cost_estimates(cascade: Cascade, resamples: ClusterBootstrap) -> dict[str, A
     ).astype(np.float64)  # fmt: skip
     n = int(known.sum())
     return {
-        "per_pair": _mean(cascade.cost, known, resamples),
-        "dearest_per_pair": _mean(cascade.last_cost, priced, resamples),
+        "per_pair": _mean_cost(cascade.cost, known, resamples),
+        "dearest_per_pair": _mean_cost(cascade.last_cost, priced, resamples),
         "relative": asdict(estimate_statistic(parts, _ratio, n, resamples)),
         "saved_per_pair": asdict(estimate_statistic(parts, _saved, n, resamples)),
     }
 
 
-def _mean(cost: FloatArray, rows: BoolArray, resamples: ClusterBootstrap) -> dict[str, Any]:
+def _mean_cost(cost: FloatArray, rows: BoolArray, resamples: ClusterBootstrap) -> dict[str, Any]:
     return asdict(estimate_mean(cost[rows], resamples.take(rows), within=(0.0, np.inf)))
 
 

@@ -6,14 +6,17 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from calibration.agreement import agreement_rate, cohens_kappa
-from calibration.difficulty import DifficultyBins, agreement_by_difficulty, vote_margin
+from calibration.agreement import (
+    DifficultyBins,
+    agreement_by_difficulty,
+    agreement_rate,
+    cohens_kappa,
+    vote_margin,
+)
+from calibration.arrays import IntArray
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE, A, B
-from calibration.resampling import ClusterBootstrap
-
-IntArray = npt.NDArray[np.int64]
 
 # from easy to hard; one vote has no margin, and says nothing of how hard a pair is
 DIFFICULTIES: Final = ("unanimous", "single_vote", "split", "no_plurality")

@@ -26,11 +26,10 @@ from app.reports.panel import Cascade, Judged, Panel, judged_of, people_of
 from app.reports.records import RecordsUnderName
 from app.reports.schemas import AgreementIn
 from app.scoring import ScoreTable, load_table
+from calibration.arrays import BoolArray
 from calibration.labels import MISSING, TIE, A, B
 from judges.base import Judge
 from judges.registry import Registry
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

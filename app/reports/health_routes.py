@@ -18,7 +18,7 @@ from app.reports.schemas import CardIn, HealthBody, HealthQuery, LinesQuery
 from app.responses import TextsResponse
 from app.runtime import Running, Runtime
 
-router = APIRouter()
+health_router = APIRouter()
 _LATER: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/html": {}}},
     202: {"description": "its report takes long: see Location"},
@@ -26,7 +26,7 @@ _LATER: dict[int | str, dict[str, Any]] = {
 _NO_NETWORK = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-@router.get("/health", responses=_LATER)
+@health_router.get("/health", responses=_LATER)
 async def get_health(
     asked: Annotated[HealthQuery, Query()], request: Request, running: Running
 ) -> Response:
@@ -36,7 +36,7 @@ async def get_health(
     return _answer(running, request, report, CardIn(judge=asked.judge, format=asked.format), lines)
 
 
-@router.post("/health", responses=_LATER)
+@health_router.post("/health", responses=_LATER)
 async def post_health(body: HealthBody, request: Request, running: Running) -> Response:
     """Return a judge's health card with the lines of the body; null drops one."""
     lines = checked_lines(body.lines)
@@ -44,7 +44,7 @@ async def post_health(body: HealthBody, request: Request, running: Running) -> R
     return _answer(running, request, report, CardIn(judge=body.judge, format=body.format), lines)
 
 
-@router.get("/{report_id}/health", responses=_LATER)
+@health_router.get("/{report_id}/health", responses=_LATER)
 async def get_health_of_report(
     report_id: str, asked: Annotated[LinesQuery, Query()], request: Request, running: Running
 ) -> Response:

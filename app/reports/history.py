@@ -15,8 +15,7 @@ from app.models import Report
 from app.reports import queries, service
 from app.reports.schemas import HistoryIn
 from app.runtime import Runtime
-from calibration.estimate import Estimate
-from calibration.estimate_difference import difference_of
+from calibration.estimate import Estimate, difference_of
 
 Body = Mapping[str, Any]
 

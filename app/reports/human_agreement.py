@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.reports.difficulty import DIFFICULTIES, difficulty_of
 from app.reports.panel import LABELS, People
@@ -20,10 +19,9 @@ from calibration.agreement import (
     leave_one_out_agreement,
     percent_agreement,
 )
+from calibration.arrays import IntArray
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, A, B
-from calibration.resampling import ClusterBootstrap
-
-IntArray = npt.NDArray[np.int64]
 
 # an interval from fewer pairs in common tells nothing, and there may be thousands of such couples
 LEAST_FOR_INTERVAL = 5

@@ -6,18 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.reports.panel import Judged, People, confusion_of
-from calibration.agreement import agreement_rate, cohens_kappa, fleiss_kappa
-from calibration.bias import position_consistency
+from calibration.agreement import agreement_rate, cohens_kappa, fleiss_kappa, position_consistency
+from calibration.arrays import IntArray
 from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap, estimate_share
 from calibration.labels import MISSING, N_LABELS, TIE, A, B, mirrored
 from calibration.reliability import measure_reliability
-from calibration.resampling import ClusterBootstrap, estimate_share
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 def judge_agreement(

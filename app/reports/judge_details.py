@@ -7,36 +7,34 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from app.reports.annotator_test import annotator_test
 from app.reports.difficulty import by_difficulty, by_votes, fall_of_agreement
 from app.reports.panel import Judged, Panel, People
-from calibration.agreement import compare_with_ceiling, gwets_ac1
-from calibration.bias import (
+from calibration.agreement import (
+    compare_kappa_with_ceiling,
+    compare_with_ceiling,
     excess_lean,
+    gwets_ac1,
     lean_given_quality,
     lean_towards,
     longer_side,
     position_flips,
     position_lean,
 )
-from calibration.clustered_shares import estimate_clustered_share
-from calibration.kappa_ceiling import compare_kappa_with_ceiling
+from calibration.arrays import BoolArray, IntArray
+from calibration.intervals import ClusterBootstrap, estimate_clustered_share, estimate_mean
 from calibration.labels import MISSING, N_LABELS, TIE, A, B
-from calibration.reliability import fitting_width_edges, reliability_bins
-from calibration.reliability_intervals import estimate_reliability
-from calibration.resampling import ClusterBootstrap
-from calibration.risk_coverage_band import risk_coverage_band
-from calibration.selective_intervals import (
+from calibration.reliability import (
     estimate_area_under_risk_coverage,
     estimate_excess_area,
+    estimate_reliability,
+    fitting_width_edges,
+    reliability_bins,
+    risk_coverage_band,
 )
-from calibration.studentized import estimate_mean
 from judges.types import FailureKind
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 Figures = dict[str, Any]
 
 _KINDS = tuple(FailureKind)

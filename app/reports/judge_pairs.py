@@ -10,8 +10,8 @@ import numpy as np
 
 from app.reports.panel import Judged, confusion_of
 from calibration.agreement import agreement_rate, cohens_kappa
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE
-from calibration.resampling import ClusterBootstrap
 
 
 def judge_pairs(judged: Judged, bootstrap: ClusterBootstrap) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from app.datasets.service import PairKey
 from app.errors import Unprocessable
 from app.identifiers import shown
+from calibration.arrays import IntArray
 from calibration.labels import MISSING, A, B
 from judges.base import Judge
 
@@ -43,7 +43,7 @@ def own_models(declared: Sequence[str], judges: Sequence[Judge]) -> list[Models]
     return [frozenset(_plain(name) for name in names if name) for names in known.values()]
 
 
-def own_sides(keys: Sequence[PairKey], own: Sequence[Models]) -> npt.NDArray[np.int64]:
+def own_sides(keys: Sequence[PairKey], own: Sequence[Models]) -> IntArray:
     """Return the side that each judge wrote, shape (n, k); `MISSING` for neither or both."""
     sides = np.full((len(keys), len(own)), MISSING, dtype=np.int64)
     plain: dict[str | None, str] = {None: ""}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from app.datasets.service import PairKey, Vote
 from app.scoring import ScoreTable
 from calibration.agreement import confusion
-from calibration.confidence import preference
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.labels import (
     MISSING,
     TIE,
@@ -22,10 +22,8 @@ from calibration.labels import (
     plurality,
     vote_counts,
 )
+from calibration.preference import preference
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 Counts = dict[str, dict[str, int]]
 
 LABELS: Final = ("a", "b", "tie")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from app.names import Name
 from app.pagination import After, Limit, Page, page_of
 from app.reports import batch_reports, history, queries, service
-from app.reports.health_routes import router as health_router
+from app.reports.health_routes import health_router
 from app.reports.schemas import AgreementIn, HistoryIn
 from app.runtime import Running
 

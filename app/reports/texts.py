@@ -8,13 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets import service as datasets
 from app.reports.panel import Texts
-
-FloatArray = npt.NDArray[np.float64]
+from calibration.arrays import FloatArray
 
 _WORD = re.compile(r"\w+")
 _MARK = re.compile(r"^#{1,6} |^[ \t]*(?:[-*+•]|\d{1,3}[.)]) +\S|\*\*[^*\n]+\*\*|^```", re.MULTILINE)

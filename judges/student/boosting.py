@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from judges.student.features import FloatArray
+from calibration.arrays import FloatArray, IntArray
 
-IntArray = NDArray[np.int64]
 NEVER = float(np.finfo(np.float32).max)
 
 

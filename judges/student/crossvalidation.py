@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from judges.student.features import FloatArray, PairFeatures, response_feature_names
+from calibration.arrays import BoolArray, FloatArray
+from judges.student.features import PairFeatures, response_feature_names
 from judges.student.fitting import Recipe, fit_ensemble, split_prompts
 from judges.student.labelled_pairs import Sample
 from judges.student.model import Weights, mean_probability, member_logits, probability_from_logit
@@ -97,7 +98,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def prompt_interval(
-    correct: NDArray[np.bool_], prompts: NDArray[np.str_], rng: np.random.Generator
+    correct: BoolArray, prompts: NDArray[np.str_], rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return the 95% percentile interval of the accuracy, prompts drawn with replacement."""
     _, index = np.unique(prompts, return_inverse=True)
@@ -108,7 +109,7 @@ def prompt_interval(
     return float(low), float(high)
 
 
-def calibration_error(confidence: FloatArray, correct: NDArray[np.bool_]) -> float:
+def calibration_error(confidence: FloatArray, correct: BoolArray) -> float:
     """Return the expected calibration error over ten equal bins of [.5, 1] (Naeini et al. 2015)."""
     position = ((confidence - 0.5) * 2 * CALIBRATION_BINS).astype(np.int64)
     bins = np.minimum(position, CALIBRATION_BINS - 1)

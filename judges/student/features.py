@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.arrays import FloatArray
 from judges.student.prompt_features import Prompt, read_prompt
 from judges.student.response_features import Reading, read_response, response_measures
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

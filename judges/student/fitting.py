@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from judges.student.boosting import Forest, Growth, forest_sum, grow_forest
-from judges.student.features import FloatArray
 from judges.student.labelled_pairs import Sample
 from judges.student.model import (
     Weights,
@@ -52,11 +52,11 @@ class _Scaled:
     label: FloatArray
     weight: FloatArray
 
-    def rows(self, chosen: NDArray[np.bool_]) -> _Scaled:
+    def rows(self, chosen: BoolArray) -> _Scaled:
         return _Scaled(self.x[chosen], self.c[chosen], self.label[chosen], self.weight[chosen])
 
 
-def split_prompts(sample: Sample, folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def split_prompts(sample: Sample, folds: int, rng: np.random.Generator) -> IntArray:
     """Deal the prompts to folds, each combination of data sets evenly; one fold number a row.
 
     A prompt that occurs in several data sets has one fold in all of them.
@@ -98,9 +98,7 @@ def fit_ensemble(
     return Weights.from_bytes(weights.to_bytes())
 
 
-def fit_temperature(
-    logits: FloatArray, prefers_a: NDArray[np.bool_], prompts: NDArray[np.str_]
-) -> float:
+def fit_temperature(logits: FloatArray, prefers_a: BoolArray, prompts: NDArray[np.str_]) -> float:
     """Return the temperature of least log loss of the mean probability; logits are (n, members).
 
     A prompt counts by the square root of its pairs: a few prompts with a hundred pairs each would

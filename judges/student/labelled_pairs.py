@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import BoolArray, FloatArray
 from judges.prompt_hash import prompt_hash
-from judges.student.features import FloatArray, pair_features
+from judges.student.features import pair_features
 
 TEST_SETS = ("mtbench_human", "prd_vicuna80", "pandalm", "llmfao", "tulu_human")
 TRAINING_SETS = ("prd_vicuna80", "pandalm", "llmfao", "tulu_human")
@@ -61,13 +62,13 @@ class Sample:
     context: FloatArray
     share_a: FloatArray
     votes: FloatArray
-    decided: NDArray[np.bool_]
-    prefers_a: NDArray[np.bool_]
+    decided: BoolArray
+    prefers_a: BoolArray
     prompts: NDArray[np.str_]
     data_sets: NDArray[np.str_]
     subsets: NDArray[np.str_]
 
-    def rows(self, chosen: NDArray[np.bool_]) -> Sample:
+    def rows(self, chosen: BoolArray) -> Sample:
         """Return the rows where `chosen` is true."""
         return Sample(*(getattr(self, name)[chosen] for name in self.__slots__))
 

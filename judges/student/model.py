@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.student.features import FloatArray, PairFeatures, pair_features
+from calibration.arrays import FloatArray, IntArray
+from judges.student.features import PairFeatures, pair_features
 
 WEIGHTS_FILE = "weights.npz"
 TRAINING_PROMPTS_FILE = "training_prompts.txt"
@@ -50,7 +51,7 @@ class Weights:
     context_scale: FloatArray
     linear: FloatArray
     bilinear: FloatArray
-    tree_feature: NDArray[np.int64]
+    tree_feature: IntArray
     tree_threshold: FloatArray
     tree_leaf: FloatArray
     temperature: FloatArray

@@ -420,7 +420,7 @@ async def test_a_dataset_may_vanish_while_all_work_on_it(
                 async with service.state.runtime.db.write() as session:
                     found = await queries.dataset_by_name(session, "d")
                     assert found is not None
-                    await dependents.delete_dataset(session, found.seq)
+                    await dependents.delete_rows(session, found.seq)
                 return await client.get("/v1/datasets/d")
             route = routes[number % len(routes)]
             return await client.post(f"/v1/{route}", json=bodies[route])

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.calibration.worlds import WORLDS, FloatArray, World
+from calibration.arrays import FloatArray
+from tests.calibration.worlds import WORLDS, World
 
 _JUST_ABOVE = 1e-6
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from calibration.audit_wealth import Wealth, followed
-from calibration.monitoring import MonitorState
-from calibration.sample import FloatArray
+from calibration.arrays import FloatArray
+from calibration.monitor.monitor import MonitorState
+from calibration.monitor.wealth import Wealth, followed
 
 # (log wealth of each stream, audits so far, source of chance) -> the losses of the next audit
 Adversary = Callable[[FloatArray, int, np.random.Generator], FloatArray]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from calibration.arrays import FloatArray
 from calibration.binomial import p_value
 from calibration.cascade import ABSTAINED, decide
-from calibration.pareto import pareto_thresholds
+from calibration.certify.learned import pareto_thresholds
 from calibration.sample import checked_sample
-from tests.calibration.worlds import FloatArray
 
 
 def published_pareto_testing(

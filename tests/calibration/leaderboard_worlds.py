@@ -7,15 +7,12 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-from calibration.bradley_terry import fit_strengths
-from calibration.comparisons import Comparisons, PairLayout
-from calibration.human_labels import HumanLabels
+from calibration.arrays import FloatArray, IntArray
+from calibration.powered import HumanLabels
+from calibration.ranking import Comparisons, PairLayout, fit_strengths
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Judge = Literal["fair", "self_preferring", "useless", "contrary", "seldom_wrong"]
 
 MODELS = tuple("abcdef")

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from calibration import certify_cascade
+from calibration.arrays import FloatArray
 from calibration.binomial import p_value
-from calibration.certificate import Certificate
-from tests.calibration.worlds import FloatArray, World
+from calibration.certify import Certificate
+from tests.calibration.worlds import World
 
 # world, number of labels, target risk, failure probability, chance
 Option = Callable[[World, int, float, float, np.random.Generator], bool]

@@ -8,16 +8,13 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-from calibration.human_labels import HumanLabels
-from calibration.label_allocation import allocate_labels, confidence_strata, foreseen_deviation
-from calibration.prediction_powered import PredictionPowered, prediction_powered_mean
+from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.plan.labels import allocate_labels, confidence_strata, foreseen_deviation
+from calibration.powered import HumanLabels
+from calibration.powered.mean import PredictionPowered, prediction_powered_mean
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 Judge = Callable[[FloatArray, np.random.Generator], FloatArray]
 
 LEAN, BETWEEN_GROUPS, WITHIN_GROUPS = 0.3, 2.0, 2.236

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-from calibration.bradley_terry import fit_strengths
-from calibration.comparisons import Comparisons, PairLayout
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from calibration.arrays import FloatArray, IntArray
+from calibration.ranking import Comparisons, PairLayout, fit_strengths
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.comparisons import Comparisons
+from calibration.arrays import IntArray
 from calibration.labels import MISSING, vote_counts
+from calibration.ranking import Comparisons
 from tests.data_sets import data_dir, rows
 
-IntArray = NDArray[np.int64]
 Row = dict[str, Any]
 
 CODE = {"A": 0, "B": 1, "tie": 2, None: MISSING}

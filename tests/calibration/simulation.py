@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from calibration.certificate import Certificate
-from calibration.certify import certify_cascade
-from calibration.preparation import Method
-from tests.calibration.worlds import FloatArray, World
+from calibration.arrays import FloatArray
+from calibration.certify import Certificate, Method, certify_cascade
+from tests.calibration.worlds import World
 
 Rule = Callable[[FloatArray, FloatArray, np.random.Generator], Certificate]
 

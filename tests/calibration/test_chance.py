@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.audits import draw_audits, draw_prompt_audits
 from calibration.certify import certify_cascade
 from calibration.errors import InvalidArgument
-from calibration.experiment import compare_rules
-from calibration.planning import frontier
-from calibration.resampling import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap
+from calibration.monitor.audits import draw_audits, draw_prompt_audits
+from calibration.plan import compare_rules, frontier
 
 DATA: Any = (np.full((40, 1), 0.9), np.ones((40, 1)))
 ENTRIES: dict[str, Callable[[Any], object]] = {

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.confidence import (
+from calibration.errors import InvalidArgument
+from calibration.preference import (
     NO_VERDICT,
     LabelRule,
     TieRule,
@@ -15,7 +16,6 @@ from calibration.confidence import (
     mean_preference,
     preference,
 )
-from calibration.errors import InvalidArgument
 
 NAN = float("nan")
 # Votes for a, b, tie.

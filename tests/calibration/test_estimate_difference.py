@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.estimate import Estimate
-from calibration.estimate_difference import difference_of
+from calibration.estimate import Estimate, difference_of
 
 
 def test_distances_are_squared_and_added() -> None:

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.cascade import decide
-from calibration.confidence import TieRule, preference
-from calibration.opinion import is_accepted, opinion
+from calibration.preference import TieRule, is_accepted, opinion, preference
 
 RULES: tuple[TieRule, ...] = ("exclude", "error", "half", "class")
 PROBABILITIES = st.one_of(

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
-from calibration.preference_gate import weigh_preference
+from calibration.gate import weigh_preference
 from tests.calibration.simulation import allowed_share
-from tests.calibration.worlds import FloatArray, IntArray
 
 DRAWS = 1_000
 Drawn = tuple[FloatArray, IntArray | None]

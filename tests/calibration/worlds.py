@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from calibration.arrays import FloatArray, IntArray
 from calibration.cascade import decide
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 COSTS = (1.0, 5.0, 100.0)
 

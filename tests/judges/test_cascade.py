@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.confidence import TieRule
+from calibration.preference import TieRule
 from judges.base import Judge, JudgeHealth, JudgeSpec
 from judges.cascade import CascadeVerdict, Tier, judge_pair, judge_stream
 from judges.errors import JudgeUnavailable

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from app.jobs.spending import covered
 from app.judgments.promise import Attendance, suspended_because
 from app.models import Batch
+from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import decide
 from calibration.certify import certify_cascade
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 BudgetMode = Literal["hard", "soft"]
 
 TARGET_RISK, FAILURE_PROBABILITY = 0.2, 0.1

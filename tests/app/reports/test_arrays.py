@@ -11,8 +11,8 @@ from app.reports.cascade_agreement import abstention
 from app.reports.judge_pairs import judge_pairs
 from app.reports.panel import Cascade, Judged, Panel, People
 from calibration.agreement import agreement_rate, cohens_kappa
+from calibration.intervals import ClusterBootstrap
 from calibration.labels import MISSING, TIE
-from calibration.resampling import ClusterBootstrap
 
 
 def _panel(agreeing_where_abstained: float, groups: int = 60) -> Panel:

@@ -18,6 +18,7 @@ from app.main import create_app
 from app.settings import Settings
 from benchmarks.tiny_models import ENGINE
 from calibration import certify_cascade, decide
+from calibration.arrays import FloatArray
 from examples.tiny_judge import task
 from examples.tiny_judge.measure import WEIGHTS
 from examples.tiny_judge.sequences import TEMPLATE, Layout, draw_sequence
@@ -37,8 +38,6 @@ WAIT_SECONDS: Final = 600.0
 ALONE: Final = 4
 UNDER_WAY: Final = ("pending", "running", "validating", "in_progress", "finalizing")
 CASCADE: Final = '[cascades.tiny]\njudges = ["tiny"]\n'
-
-FloatArray = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,358 @@
+"""Percent, Cohen, Fleiss, Gwet, Krippendorff.
+
+Two-rater statistics take two arrays of category codes (`MISSING` where a rater said nothing),
+statistics of many raters take vote counts of shape (units, categories). Each is a function of sums
+over units; its interval leaves out one group of units at a time (`calibration.group_jackknife`).
+The argument `bootstrap` says what the groups are and the confidence level.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.agreement.ceiling import (
+    CeilingComparison,
+    compare_with_ceiling,
+    leave_one_out_agreement,
+)
+from calibration.arrays import FloatArray, IntArray
+from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap, group_ratio, group_share, group_statistic
+from calibration.labels import MISSING, N_LABELS, check_lengths, checked_counts, coded, rated_twice
+
+Metric = Literal["nominal", "ordinal", "interval", "ratio"]
+
+
+def krippendorffs_alpha(
+    counts: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    *,
+    metric: Metric = "nominal",
+    values: ArrayLike | None = None,
+) -> Estimate:
+    """Krippendorff's alpha, 1 - Do / De, from the coincidences within units.
+
+    A unit with m >= 2 votes adds n_c n_k / (m - 1) (n_c (n_c - 1) / (m - 1) on the diagonal) to
+    the coincidences of c and k; missing ratings are simply absent. Krippendorff, "Content
+    Analysis" (2004), chapter 11. n is the number of units with at least two votes. The ordinal
+    distances depend on the margins and are computed anew without each group.
+
+    Args:
+        counts: Votes by category, shape (units, categories), columns in order for "ordinal".
+        bootstrap: The groups of the units.
+        metric: How far apart two categories are.
+        values: What each category is worth, for "interval" and "ratio"; default 0, 1, 2, ...
+
+    Raises:
+        InvalidArgument: The counts are not whole numbers of shape (units, categories), the metric
+            has no such name, or the values are not one finite number for each category (for
+            "ratio": none negative).
+    """
+    votes = rated_twice(counts)
+    n = int((votes.sum(axis=1) >= 2).sum())
+    worth = np.arange(votes.shape[1]) if values is None else np.asarray(values)
+    worth = _checked_values(worth.astype(np.float64), votes.shape[1], metric)
+    statistic = partial(_alpha_of_sums, metric=metric, values=worth)
+    parts = _summed_coincidences(votes) if bootstrap is None else _coincidences(votes)
+    return group_statistic(parts, statistic, n, bootstrap)
+
+
+def _checked_values(values: FloatArray, n_categories: int, metric: Metric) -> FloatArray:
+    if metric not in get_args(Metric):
+        raise InvalidArgument(f"metric must be one of {', '.join(get_args(Metric))}, not {metric}")
+    if values.shape != (n_categories,) or not np.isfinite(values).all():
+        raise InvalidArgument(f"values must be {n_categories} finite numbers, one a category")
+    if metric == "ratio" and (values < 0).any():
+        raise InvalidArgument("values must not be negative for the metric ratio")
+    return values
+
+
+def _coincidences(votes: FloatArray) -> FloatArray:
+    """What each unit adds to every cell of the coincidences, shape (units, categories squared)."""
+    cells = votes[:, :, None] * votes[:, None, :]
+    diagonal = np.arange(votes.shape[1])
+    cells[:, diagonal, diagonal] -= votes
+    cells /= np.maximum(votes.sum(axis=1) - 1, 1)[:, None, None]
+    return cells.reshape(len(votes), votes.shape[1] ** 2)
+
+
+def _summed_coincidences(votes: FloatArray) -> FloatArray:
+    """The sum of the coincidences of all units, shape (1, categories squared)."""
+    scaled = votes / np.maximum(votes.sum(axis=1) - 1, 1)[:, None]
+    return np.asarray((votes.T @ scaled - np.diag(scaled.sum(axis=0))).reshape(1, -1))
+
+
+def _alpha_of_sums(sums: FloatArray, metric: Metric, values: FloatArray) -> FloatArray:
+    table = sums.reshape(-1, len(values), len(values))
+    margins = table.sum(axis=2)
+    n = margins.sum(axis=1)
+    distance = _squared_distances(margins, metric, values)
+    observed = (table * distance).sum(axis=(1, 2)) / n
+    expected = np.einsum("ri,rij,rj->r", margins, distance, margins) / (n * (n - 1))
+    return np.where(expected > 0, 1 - observed / expected, np.nan)
+
+
+def _squared_distances(margins: FloatArray, metric: Metric, values: FloatArray) -> FloatArray:
+    """Squared distances between categories, shape (1 or samples, categories, categories)."""
+    if metric == "nominal":
+        return (1 - np.eye(len(values)))[None]
+    if metric == "ordinal":
+        midranks = margins.cumsum(axis=1) - margins / 2
+        return (midranks[:, :, None] - midranks[:, None, :]) ** 2
+    difference = np.subtract.outer(values, values)
+    if metric == "interval":
+        return (difference**2)[None]
+    total = np.add.outer(values, values)
+    relative = np.divide(difference, total, out=np.zeros_like(difference), where=total != 0)
+    return (relative**2)[None]
+
+
+__all__ = [
+    "CeilingComparison",
+    "KappaWeights",
+    "MacroScores",
+    "Metric",
+    "accuracy_over_orders",
+    "agreement_rate",
+    "cohens_kappa",
+    "compare_with_ceiling",
+    "confusion",
+    "fleiss_kappa",
+    "gwets_ac1",
+    "krippendorffs_alpha",
+    "leave_one_out_agreement",
+    "macro_scores",
+    "percent_agreement",
+]
+
+KappaWeights = Literal["linear", "quadratic"]
+
+
+def agreement_rate(
+    first: ArrayLike,
+    second: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    *,
+    among: tuple[int, ...] | None = None,
+) -> Estimate:
+    """Share of units on which two raters chose the same category.
+
+    Args:
+        first: Codes of one rater, shape (units,).
+        second: Codes of the other.
+        bootstrap: The groups of the units.
+        among: Count only units where both chose one of these categories; `(A, B)` gives the
+            accuracy of a judge on decided pairs.
+
+    Returns:
+        The share; n is the number of units counted.
+
+    Raises:
+        InvalidArgument: Lengths differ, or something is no code.
+    """
+    one, other = _two_raters(first, second, None)
+    counted = (one != MISSING) & (other != MISSING)
+    if among is not None:
+        counted &= np.isin(one, among) & np.isin(other, among)
+    return group_share(one == other, counted, bootstrap)
+
+
+def accuracy_over_orders(
+    human: ArrayLike,
+    original: ArrayLike,
+    swapped: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+) -> Estimate:
+    """Share of right verdicts where both orders count and an unparsed verdict is wrong.
+
+    Args:
+        human: Label of people, shape (units,); units where it is missing do not count.
+        original: Label of the judge with response a shown first.
+        swapped: The same with response b shown first, mapped back to the unit as posted.
+        bootstrap: The groups of the units.
+
+    Returns:
+        The share; n is the number of verdicts, two a unit.
+
+    Raises:
+        InvalidArgument: Lengths differ, or something is no code.
+    """
+    people, one = _two_raters(human, original, None)
+    _, other = _two_raters(human, swapped, None)
+    counted = people != MISSING
+    right = (one == people).astype(np.float64) + (other == people)
+    return group_ratio(right * counted, 2.0 * counted, bootstrap)
+
+
+def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+    """Share of pairs of votes on one unit that agree, every such pair weighing the same.
+
+    The sum of c (c - 1) / 2 over the sum of m (m - 1) / 2, with c the votes of a unit for one
+    category and m all its votes. Pass only the columns of a and b to leave out pairs of votes with
+    a tie. n is the number of pairs of votes.
+
+    Raises:
+        InvalidArgument: The counts are not whole numbers of shape (units, categories).
+    """
+    votes = checked_counts(counts)
+    total = votes.sum(axis=1)
+    agreeing = (votes * (votes - 1)).sum(axis=1) / 2
+    return group_ratio(agreeing, total * (total - 1) / 2, bootstrap)
+
+
+def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS) -> IntArray:
+    """Count units by category: row = `first` (people), column = `second` (the judge).
+
+    Raises:
+        InvalidArgument: Lengths differ, or something is no code of that many categories.
+    """
+    one, other = _two_raters(first, second, n_categories)
+    seen = (one != MISSING) & (other != MISSING)
+    flat = np.bincount(one[seen] * n_categories + other[seen], minlength=n_categories**2)
+    return flat.reshape(n_categories, n_categories)
+
+
+class MacroScores(NamedTuple):
+    """Unweighted means over the categories of precision, recall and their harmonic mean."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def macro_scores(table: ArrayLike) -> MacroScores:
+    """Score a judge (columns of a `confusion` table) as a classifier of people's labels (rows).
+
+    A ratio with nothing below the line is 0; categories that neither ever used are left out.
+
+    Raises:
+        InvalidArgument: The table is not square, or has other entries than counts.
+    """
+    counts = checked_counts(table)
+    if counts.shape[0] != counts.shape[1]:
+        raise InvalidArgument(f"table must be square, not {counts.shape}")
+    right, said, meant = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
+    used = said + meant > 0
+    if not used.any():
+        return MacroScores(0.0, 0.0, 0.0)
+    ratios = (
+        np.divide(top, below, out=np.zeros_like(right), where=below > 0)[used].mean()
+        for top, below in ((right, said), (right, meant), (2 * right, said + meant))
+    )
+    return MacroScores(*(float(ratio) for ratio in ratios))
+
+
+def cohens_kappa(
+    first: ArrayLike,
+    second: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    *,
+    n_categories: int = N_LABELS,
+    weights: KappaWeights | None = None,
+) -> Estimate:
+    """Cohen's kappa, 1 - sum(w o) / sum(w e), with o observed and e = row x column margins.
+
+    Cohen (1960); the disagreement weights w are 1 off the diagonal, |i - j| (linear) or
+    (i - j)^2 (quadratic), Cohen (1968). n is the number of units both raters judged. No value where
+    both chose one and the same category throughout.
+
+    Raises:
+        InvalidArgument: Lengths differ, something is no code of that many categories, or the weights
+            have no such name.
+    """
+    one, other = _two_raters(first, second, n_categories)
+    seen = (one != MISSING) & (other != MISSING)
+    cells = np.zeros((len(one), n_categories**2))
+    cells[np.nonzero(seen)[0], one[seen] * n_categories + other[seen]] = 1
+    statistic = partial(_kappa_of_cells, weights=_kappa_weights(n_categories, weights))
+    return group_statistic(cells, statistic, int(seen.sum()), bootstrap)
+
+
+def _two_raters(
+    first: ArrayLike, second: ArrayLike, n_categories: int | None
+) -> tuple[IntArray, IntArray]:
+    one, other = coded(first, n_categories, "first"), coded(second, n_categories, "second")
+    check_lengths(first=one, second=other)
+    return one, other
+
+
+def _kappa_weights(n_categories: int, weights: KappaWeights | None) -> FloatArray:
+    steps = np.abs(np.subtract.outer(np.arange(n_categories), np.arange(n_categories)))
+    if weights is None:
+        return (steps > 0).astype(np.float64)
+    if weights not in ("linear", "quadratic"):
+        raise InvalidArgument(f"weights must be None, linear or quadratic, not {weights}")
+    return steps.astype(np.float64) ** (1 if weights == "linear" else 2)
+
+
+def _kappa_of_cells(cells: FloatArray, weights: FloatArray) -> FloatArray:
+    table = cells.reshape(-1, *weights.shape)
+    rows, columns = table.sum(axis=2), table.sum(axis=1)
+    observed = (table * weights).sum(axis=(1, 2))
+    chance = np.einsum("ri,ij,rj->r", rows, weights, columns) / table.sum(axis=(1, 2))
+    return np.where(chance > 0, 1 - observed / chance, np.nan)
+
+
+def fleiss_kappa(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+    """Fleiss' kappa, (P - Pe) / (1 - Pe), for units with any number of votes from two on.
+
+    P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
+    categories in the pooled votes of those units; Fleiss (1971). n is the number of units. No value
+    where all votes are for one category.
+
+    Raises:
+        InvalidArgument: The counts are not whole numbers of shape (units, categories).
+    """
+    votes = rated_twice(counts)
+    total = votes.sum(axis=1)
+    own = _share_of_agreeing_pairs(votes)
+    parts = np.column_stack([own, total >= 2, votes])
+    return group_statistic(parts, _fleiss_of_sums, int((total >= 2).sum()), bootstrap)
+
+
+def _fleiss_of_sums(sums: FloatArray) -> FloatArray:
+    observed = sums[:, 0] / sums[:, 1]
+    shares = sums[:, 2:] / sums[:, 2:].sum(axis=1, keepdims=True)
+    return _above_chance(observed, (shares**2).sum(axis=1))
+
+
+def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+    """Gwet's AC1, (P - Pe) / (1 - Pe) with Pe = sum q (1 - q) / (K - 1).
+
+    P is the mean share of agreeing pairs of votes over units with at least two votes, q the mean
+    over all units with a vote of each category's share, K the number of columns; Gwet (2008),
+    with missing ratings as in Gwet (2014). n is the number of units with at least two votes.
+
+    Raises:
+        InvalidArgument: There are fewer than two categories, or the counts are not whole numbers of
+            shape (units, categories).
+    """
+    votes = checked_counts(counts)
+    if votes.shape[1] < 2:
+        raise InvalidArgument("Gwet's AC1 needs at least two categories")
+    total = votes.sum(axis=1)
+    own = _share_of_agreeing_pairs(rated_twice(votes))
+    shares = votes / np.maximum(total, 1)[:, None]
+    parts = np.column_stack([own, total >= 2, total >= 1, shares])
+    return group_statistic(parts, _ac1_of_sums, int((total >= 2).sum()), bootstrap)
+
+
+def _ac1_of_sums(sums: FloatArray) -> FloatArray:
+    shares = sums[:, 3:] / sums[:, 2:3]
+    chance = (shares * (1 - shares)).sum(axis=1) / (shares.shape[1] - 1)
+    return _above_chance(sums[:, 0] / sums[:, 1], chance)
+
+
+def _share_of_agreeing_pairs(votes: FloatArray) -> FloatArray:
+    total = votes.sum(axis=1)
+    share: FloatArray = (votes * (votes - 1)).sum(axis=1) / np.maximum(total * (total - 1), 1)
+    return share
+
+
+def _above_chance(observed: FloatArray, chance: FloatArray) -> FloatArray:
+    return np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)

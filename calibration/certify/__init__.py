@@ -1,0 +1,24 @@
+"""Thresholds with a guarantee: `certify_cascade` and what it returns."""
+
+from __future__ import annotations
+
+from calibration.certify.certificate import Certificate, RiskBound, TestedPath
+from calibration.certify.certify import certify_cascade
+from calibration.certify.paths import LARGE, Counts, default_shares, shared_counts
+from calibration.certify.prepare import METHODS, Method, with_set_aside
+from calibration.certify.slices import decide_in_slices
+
+__all__ = [
+    "LARGE",
+    "METHODS",
+    "Certificate",
+    "Counts",
+    "Method",
+    "RiskBound",
+    "TestedPath",
+    "certify_cascade",
+    "decide_in_slices",
+    "default_shares",
+    "shared_counts",
+    "with_set_aside",
+]

@@ -1,0 +1,336 @@
+"""The tests: exact counts, betting, betting as labels arrive.
+
+A gambler who stakes a fraction b on term Z gains the factor 1 - b Z. If E[Z] >= 0 and b was chosen
+before Z, the wealth is a supermartingale, so it ever reaches 1/p with probability at most p (Ville);
+p = 1 / the largest wealth is a p-value (Waudby-Smith and Ramdas 2024). Half of the stake follows the
+terms seen so far, the other half is split over fixed fractions: the first is quick where the case is
+clear, the second wins in the long run.
+
+Losses of 0 and 1 on independent pairs are tested by exact binomial counts. Shares of annotators,
+unequal label probabilities and groups of dependent pairs are tested by betting on
+Z = sum over a group's answered pairs of (loss - target) / probability of being labelled.
+
+At a node whose cascade has answered N pairs with K disagreements so far, the evidence against "the
+risk is at least the target" is the likelihood ratio of all smaller risks, mixed evenly, to the
+target: E = B(K + 1, N - K + 1) I_t(K + 1, N - K + 1) / (t t^K (1 - t)^(N - K)), where t is the target
+and I the regularised incomplete beta function. Every factor of it has an expectation of at most 1
+while the risk, given all pairs before, is at least t; so E is a nonnegative supermartingale and
+p = 1 / the largest E so far is valid at every stopping time (Ville 1939). Shares of annotators and
+label probabilities are tested by betting in the order of arrival, which is valid in the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy import special
+
+from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.binomial import (
+    LARGEST_UNCONDITIONAL,
+    p_value,
+    unconditional_critical_errors,
+    upper_bound,
+)
+from calibration.certify.paths import Counts, Path, answered_loss, path_counts
+from calibration.sample import Sample, numbered
+
+# No term may cost more than three quarters of what is at stake.
+_LARGEST_BET = 0.75
+_FIXED_BETS = _LARGEST_BET * np.array([0.2, 0.35, 0.55, 1.0])
+_SHARES = np.array([0.5, 0.125, 0.125, 0.125, 0.125])
+# One imagined term before the first: it lets the gambler bet at once.
+_PRIOR_MEAN, _PRIOR_SQUARE = -0.1, 0.0625
+
+
+def mean_p_value(terms: FloatArray, largest_term: float) -> float:
+    """P-value of "the expected term is at least 0" for independent terms in a fixed order.
+
+    Args:
+        terms: Shape (n,), each at most `largest_term`.
+        largest_term: Declared bound on a term, known without looking at the terms.
+    """
+    if not terms.size:
+        return 1.0
+    scaled = terms / largest_term
+    factors = np.log1p(-_FIXED_BETS[:, None] * scaled)
+    followed = np.log1p(-following_bets(scaled) * scaled)
+    log_wealth = np.cumsum(np.vstack([followed, factors]), axis=1)
+    highest = log_wealth.max(axis=0)
+    mixed = highest + np.log(_SHARES @ np.exp(log_wealth - highest))
+    return float(np.exp(-max(0.0, float(mixed.max()))))
+
+
+def following_bets(scaled: FloatArray) -> FloatArray:
+    """Growth-optimal bets to second order, -mean / mean square of the terms before each.
+
+    Args:
+        scaled: Terms over their declared bound, shape (n,).
+    """
+    before = np.arange(1.0, scaled.size + 1.0)
+    total = _PRIOR_MEAN + np.cumsum(scaled) - scaled
+    squares = _PRIOR_SQUARE + np.cumsum(scaled**2) - scaled**2
+    bets: FloatArray = np.clip(-(total / before) / (squares / before), 0.0, _LARGEST_BET)
+    return bets
+
+
+class PathTest(Protocol):
+    """Tests of the nodes of one path."""
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        """Which nodes pass at a level; every node after the first that fails may read False."""
+        ...
+
+    def p_value(self, node: int) -> float:
+        """Conditional p-value of one node."""
+        ...
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        """Bound on the risk of a node that passed at a level, at most the target."""
+        ...
+
+
+class Evidence(Protocol):
+    """A kind of test, bound to its pairs and target."""
+
+    is_coarse: bool
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path that may spend `level` in all."""
+        ...
+
+
+class ExactCounts:
+    """Exact binomial tests; every break point may be a node."""
+
+    is_coarse = False
+
+    def __init__(self, sample: Sample, target_risk: float, uniform: float | None = None) -> None:
+        """Bind the test.
+
+        Args:
+            sample: The pairs, one a group, with losses of 0 and 1.
+            target_risk: Risk to be refuted.
+            uniform: A number drawn from U(0, 1) before the losses were read: the test is then
+                randomised, so that its size is the level itself.
+        """
+        self._sample = sample
+        self._target_risk = target_risk
+        self._uniform = uniform
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path that may spend `level` in all."""
+        counts = path_counts(path, self._sample)
+        if self._uniform is not None:
+            return _RandomizedPathTest(counts, self._target_risk, self._uniform)
+        return _ExactPathTest(counts, path.rows.size, self._target_risk, level)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ExactPathTest:
+    counts: Counts
+    n: int
+    target_risk: float
+    total_level: float
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        answered, lost = self.counts.answered[nodes], self.counts.lost[nodes]
+        level = min(level, self.total_level)
+        if self.n > LARGEST_UNCONDITIONAL:
+            return _conditional_rejects(answered, lost, self.target_risk, level)
+        table = unconditional_critical_errors(self.n, self.target_risk, level).critical
+        # A smaller level may never allow what the whole level does not: the flow relies on it.
+        whole = unconditional_critical_errors(self.n, self.target_risk, self.total_level).critical
+        return np.asarray(lost <= np.minimum(table, whole)[answered])
+
+    def p_value(self, node: int) -> float:
+        return float(p_value(self.counts.lost[node], self.counts.answered[node], self.target_risk))
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        # The counts enlarged for the target prove the target and nothing below it.
+        bound = float(upper_bound(self.counts.lost[node], self.counts.answered[node], level))
+        return min(bound, self.target_risk)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _RandomizedPathTest:
+    """P(K' < K) + U P(K' = K) for K' ~ Bin(N, target): uniform where the risk is the target.
+
+    Each node's p-value is valid by itself, whatever number all of them share, and a walk needs no
+    more than that.
+    """
+
+    counts: Counts
+    target_risk: float
+    uniform: float
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        return self._p_values(nodes) <= level
+
+    def p_value(self, node: int) -> float:
+        return float(self._p_values(slice(node, node + 1))[0])
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        return self.target_risk
+
+    def _p_values(self, nodes: slice) -> FloatArray:
+        answered, lost = self.counts.answered[nodes], self.counts.lost[nodes]
+        up_to = p_value(lost, answered, self.target_risk)
+        below = np.where(
+            lost > 0, p_value(np.maximum(lost - 1, 0), answered, self.target_risk), 0.0
+        )
+        # a cascade that answers nothing has shown nothing
+        return np.where(answered > 0, below + self.uniform * (up_to - below), 1.0)
+
+
+def _conditional_rejects(
+    answered: IntArray, lost: FloatArray, target_risk: float, level: float
+) -> BoolArray:
+    """Exact test; nodes that Chernoff's bound already settles are spared the beta function."""
+    rate = lost / np.maximum(answered, 1)
+    divergence = special.rel_entr(rate, target_risk) + special.rel_entr(1 - rate, 1 - target_risk)
+    passes = np.asarray((rate < target_risk) & (answered * divergence >= -np.log(level)))
+    unsettled = np.flatnonzero(~passes)
+    passes[unsettled] = p_value(lost[unsettled], answered[unsettled], target_risk) <= level
+    return passes
+
+
+class Betting:
+    """Tests by betting over independent groups; nodes are few and fixed by the pool."""
+
+    is_coarse = True
+
+    def __init__(
+        self, sample: Sample, target_risk: float, largest_stake: float, rng: np.random.Generator
+    ) -> None:
+        """Fix the order in which groups are bet on.
+
+        Args:
+            sample: The pairs.
+            target_risk: Risk to be refuted.
+            largest_stake: Declared bound on a group's size times a pair's weight.
+            rng: Draws the order.
+        """
+        self._sample = sample
+        self._target_risk = target_risk
+        self._largest_stake = largest_stake
+        self._order = rng.permutation(sample.n_groups)
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path; betting needs no level in advance."""
+        turn = numbered(self._order[self._sample.group[path.rows]])
+        return _BettingPathTest(
+            path, self._sample.rows(path.rows), turn, self._target_risk, self._largest_stake
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _BettingPathTest:
+    path: Path
+    sample: Sample
+    turn: IntArray
+    target_risk: float
+    largest_stake: float
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        passed = np.zeros(nodes.stop - nodes.start, dtype=np.bool_)
+        for offset, node in enumerate(range(nodes.start, nodes.stop)):
+            if self.p_value(node) > level:
+                break
+            passed[offset] = True
+        return passed
+
+    def p_value(self, node: int) -> float:
+        is_answered, loss = answered_loss(self.sample, self.path.vector(node))
+        terms = np.where(is_answered, loss - self.target_risk, 0.0)
+        stakes = self.sample.stakes
+        if stakes is not None:
+            terms = terms * stakes
+        totals = np.bincount(self.turn, terms, self.sample.n_groups).astype(np.float64)
+        return mean_p_value(totals, (1.0 - self.target_risk) * self.largest_stake)
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        return self.target_risk
+
+
+class ArrivingPairs:
+    """Anytime-valid tests of pairs in the order in which their labels came."""
+
+    is_coarse = True
+
+    def __init__(
+        self, sample: Sample, target_risk: float, largest_stake: float | None = None
+    ) -> None:
+        """Bind the test.
+
+        Args:
+            sample: The pairs, one a group, in the order of arrival.
+            target_risk: Risk to be refuted.
+            largest_stake: Declared bound on a pair's weight where it is tested by betting; None for
+                losses of 0 and 1 without weights.
+        """
+        self._sample = sample
+        self._target_risk = target_risk
+        self._largest_stake = largest_stake
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path; they need no level in advance."""
+        tested = self._sample.rows(path.rows)
+        return _ArrivingPathTest(path, tested, self._target_risk, self._largest_stake)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ArrivingPathTest:
+    path: Path
+    sample: Sample
+    target_risk: float
+    largest_stake: float | None
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        passed = np.zeros(nodes.stop - nodes.start, dtype=np.bool_)
+        for offset, node in enumerate(range(nodes.start, nodes.stop)):
+            if self.p_value(node) > level:
+                break
+            passed[offset] = True
+        return passed
+
+    def p_value(self, node: int) -> float:
+        is_answered, loss = answered_loss(self.sample, self.path.vector(node))
+        if self.largest_stake is None:
+            return arrival_p_value(loss[is_answered], self.target_risk)
+        terms = np.where(is_answered, loss - self.target_risk, 0.0)
+        stakes = self.sample.stakes
+        if stakes is not None:
+            terms = terms * stakes
+        return mean_p_value(terms, (1.0 - self.target_risk) * self.largest_stake)
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        return self.target_risk
+
+
+def arrival_p_value(loss: FloatArray, target_risk: float) -> float:
+    """P-value of "the risk is at least the target" after any number of answered pairs.
+
+    Args:
+        loss: 0 or 1 for each answered pair, in the order of arrival, shape (n,).
+        target_risk: Risk to be refuted, in (0, 1).
+    """
+    if not loss.size:
+        return 1.0
+    return float(np.exp(-max(0.0, float(log_evidence(loss, target_risk).max()))))
+
+
+def log_evidence(loss: FloatArray, target_risk: float) -> FloatArray:
+    """Logarithm of E after each answered pair, shape (n,); -inf where it is below all numbers."""
+    answered = np.arange(1.0, loss.size + 1.0)
+    lost = np.cumsum(loss)
+    kept = answered - lost
+    # Where the incomplete beta function underflows the errors speak for the null: nothing replaces
+    # the logarithm of 0, since any floor would be evidence out of nothing.
+    with np.errstate(divide="ignore"):
+        log_share = np.log(special.betainc(lost + 1.0, kept + 1.0, target_risk))
+    log_mixed = special.betaln(lost + 1.0, kept + 1.0) + log_share - np.log(target_risk)
+    log_target = lost * np.log(target_risk) + kept * np.log1p(-target_risk)
+    return np.asarray(log_mixed - log_target, dtype=np.float64)

@@ -1,0 +1,335 @@
+"""Sequences of threshold vectors, and which are walked.
+
+A path is fixed by confidences alone. On the *diagonal* all judges share one threshold, on the
+*strongest-only* path the last judge answers alone. Their nodes are all break points below a start
+that was fixed without the calibration pairs: between break points the counts do not change, so the
+walk is the same as one through every real threshold, and the first bad threshold is not random.
+
+The shares and starts may depend on the number of groups but on nothing else about the labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.cascade import ABSTAINED, decide
+from calibration.certify.learned import learned_thresholds, pareto_thresholds
+from calibration.preference import rounded
+from calibration.sample import Sample, rows_of_drawn_groups
+
+# Tests whose cost grows with every node look at this many, spread evenly over the pool's coverage.
+_COARSE_STEP = 0.02
+# Above this number of pairs a walk through every break point gains no coverage worth its sorting.
+_LARGEST_EXACT = 100_000
+_FINE_NODES = 2_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Where level enters a path: a coverage on the pool and its share of the path's level."""
+
+    coverage: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """What paths with a shared threshold are built from.
+
+    Attributes:
+        sample: The pairs that will test them.
+        pool: Confidences of other pairs, shape (m, k); they fix the starts.
+        starts: Where level enters, in order of rising coverage.
+        is_coarse: Take a few nodes fixed by the pool instead of every break point of the sample.
+    """
+
+    sample: Sample
+    pool: FloatArray
+    starts: tuple[Start, ...]
+    is_coarse: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Path:
+    """Threshold vectors in the order of testing.
+
+    Attributes:
+        name: What the path is called in a certificate.
+        share: Part of the failure probability that belongs to the path.
+        thresholds: Shape (u, 1) where the judges on the path share a threshold, else (u, k).
+        is_on_path: Shape (k,), judges that may answer.
+        entry_weights: Shape (u,), part of the share that enters at each node.
+        rows: Rows of the sample that test the path.
+    """
+
+    name: str
+    share: float
+    thresholds: FloatArray
+    is_on_path: BoolArray
+    entry_weights: FloatArray
+    rows: IntArray
+
+    def vector(self, node: int) -> FloatArray:
+        """Thresholds of all judges at a node, shape (k,), +inf for judges off the path."""
+        return np.where(self.is_on_path, self.thresholds[node], np.inf)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """Answered pairs and their summed loss at every node of a path, shape (u,) each."""
+
+    answered: IntArray
+    lost: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _BreakPoints:
+    """How the counts of a shared threshold change as it falls past some values, in no order."""
+
+    threshold: FloatArray
+    more_answered: FloatArray
+    more_lost: FloatArray
+
+
+def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) -> Path | None:
+    """Build the path on which the chosen judges share one falling threshold.
+
+    Args:
+        ground: What the path is built from.
+        name: What it is called.
+        share: Part of the failure probability that belongs to it.
+        is_on_path: Judges on it, shape (k,).
+
+    Returns:
+        The path; None where no judge on it has any confidence in the pool. A judge without any is
+        left off: a threshold that it never met would let it answer untested where it comes back.
+    """
+    is_on_path = is_on_path & (ground.pool > -np.inf).any(axis=0)
+    if not is_on_path.any():
+        return None
+    largest = np.sort(ground.pool[:, is_on_path].max(axis=1))[::-1]
+    pool_size = largest.size
+    largest = largest[largest > -np.inf]
+    entries = [_threshold_at(largest, start.coverage, pool_size) for start in ground.starts]
+    sample = ground.sample
+    if ground.is_coarse:
+        steps = np.arange(ground.starts[0].coverage, 1.0 + _COARSE_STEP / 2, _COARSE_STEP)
+        inner = np.array([_threshold_at(largest, step, pool_size) for step in steps])
+    elif sample.n > _LARGEST_EXACT:
+        inner = _between(largest)
+    else:
+        columns = sample.confidence[:, is_on_path], sample.loss[:, is_on_path]
+        inner = _break_points(*columns).threshold
+    nodes = np.unique(np.append(inner[inner <= entries[0]], entries))[::-1]
+    weights = np.zeros(nodes.size)
+    for entry, start in zip(entries, ground.starts, strict=True):
+        weights[np.searchsorted(-nodes, -entry)] += start.weight
+    return Path(name, share, nodes[:, None], is_on_path, weights, np.arange(sample.n))
+
+
+def path_counts(path: Path, sample: Sample) -> Counts:
+    """Count answered pairs and their loss at every node, on the rows that test the path."""
+    tested = sample.rows(path.rows)
+    if path.thresholds.shape[1] == 1:
+        columns = path.is_on_path
+        return shared_counts(
+            tested.confidence[:, columns], tested.loss[:, columns], path.thresholds[:, 0]
+        )
+    losses = [answered_loss(tested, path.vector(node)) for node in range(len(path.thresholds))]
+    answered = np.array([is_answered.sum() for is_answered, _ in losses], dtype=np.int64)
+    return Counts(answered, np.array([loss.sum() for _, loss in losses]))
+
+
+def shared_counts(confidence: FloatArray, loss: FloatArray, nodes: FloatArray) -> Counts:
+    """Counts of a cascade whose judges share one threshold, at each of some thresholds.
+
+    Args:
+        confidence: Shape (n, k), -inf where a judge failed.
+        loss: Shape (n, k).
+        nodes: Thresholds in falling order, shape (u,).
+    """
+    changes = _break_points(confidence, loss)
+    first_node = np.searchsorted(-nodes, -changes.threshold, side="left")
+    size = nodes.size + 1
+    more_answered = np.bincount(first_node, changes.more_answered, size)[:-1]
+    more_lost = np.bincount(first_node, changes.more_lost, size)[:-1]
+    return Counts(np.rint(np.cumsum(more_answered)).astype(np.int64), np.cumsum(more_lost))
+
+
+def answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, FloatArray]:
+    """Which pairs a cascade answers, and the loss of each (0 where it abstains), shape (n,)."""
+    judge = decide(sample.confidence, thresholds)
+    is_answered = judge != ABSTAINED
+    loss = np.take_along_axis(sample.loss, np.maximum(judge, 0)[:, None], axis=1)[:, 0]
+    return is_answered, np.where(is_answered, loss, 0.0)
+
+
+def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
+    """Shared thresholds that answer these shares of a pool, shape (m, k); empty if none can be."""
+    largest = np.sort(pool.max(axis=1, initial=-np.inf))[::-1]
+    pool_size = largest.size
+    largest = largest[largest > -np.inf]
+    if not largest.size:
+        return []
+    return [_threshold_at(largest, coverage, pool_size) for coverage in coverages.tolist()]
+
+
+def _between(largest: FloatArray) -> FloatArray:
+    """Thresholds evenly spaced by coverage from the pool's surest pair to the least sure, and 0."""
+    inner = np.interp(
+        np.linspace(0, largest.size - 1, _FINE_NODES), np.arange(largest.size), largest
+    )
+    return np.append(rounded(inner), 0.0)
+
+
+def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float:
+    """Threshold that answers this share of the pool; of all that can be answered if fewer can."""
+    rank = int(np.ceil(coverage * pool_size - 1e-9)) - 1
+    return float(largest[min(max(rank, 0), largest.size - 1)])
+
+
+def _break_points(confidence: FloatArray, loss: FloatArray) -> _BreakPoints:
+    """Changes of the counts: a judge takes a pair over at its confidence, from a later judge.
+
+    Judge i answers a pair at some shared threshold only if it is surer than every judge before it;
+    it then takes over from the next such judge after it.
+    """
+    surest_before = np.maximum.accumulate(confidence, axis=1)
+    is_answered = np.zeros(len(confidence), dtype=np.bool_)
+    current = np.zeros(len(confidence))
+    thresholds: list[FloatArray] = []
+    more_answered: list[FloatArray] = []
+    more_lost: list[FloatArray] = []
+    for judge in range(confidence.shape[1] - 1, -1, -1):
+        scores = confidence[:, judge]
+        takes_over = scores > (surest_before[:, judge - 1] if judge else -np.inf)
+        thresholds.append(scores[takes_over])
+        more_answered.append((~is_answered[takes_over]).astype(np.float64))
+        more_lost.append(loss[takes_over, judge] - current[takes_over])
+        is_answered |= takes_over
+        current = np.where(takes_over, loss[:, judge], current)
+    return _BreakPoints(
+        np.concatenate(thresholds), np.concatenate(more_answered), np.concatenate(more_lost)
+    )
+
+
+PortfolioMethod = Literal[
+    "auto", "diagonal", "strongest", "learned", "pareto_testing", "sequential"
+]
+
+# Below this number of groups a third of the labels is better spent on the fixed paths.
+LARGE = 600
+_LEARNING_SHARE = 0.25
+_ORDERING_SHARE = 0.5
+_SHARES: dict[PortfolioMethod, dict[str, float]] = {
+    "diagonal": {"diagonal": 1.0},
+    "strongest": {"strongest": 1.0},
+    "learned": {"learned": 1.0},
+    "pareto_testing": {"pareto": 1.0},
+}
+_SHARES_SMALL = {"diagonal": 0.75, "strongest": 0.25}
+_SHARES_LARGE = {"diagonal": 0.50, "strongest": 0.20, "learned": 0.30}
+_STARTS_SMALL = (Start(0.50, 1.0),)
+_STARTS_LARGE = (Start(0.15, 0.2), Start(0.50, 0.8))
+
+
+def paths_of(  # noqa: PLR0913 - one call site; a container would only rename them
+    method: PortfolioMethod,
+    sample: Sample,
+    pool: FloatArray,
+    *,
+    test: tuple[float, float],
+    costs: FloatArray,
+    is_coarse: bool,
+    rng: np.random.Generator,
+) -> list[Path]:
+    """The paths of a method; those that nothing can start are left out.
+
+    Args:
+        method: The portfolio, or one of its parts.
+        sample: The pairs that test, one a group unless the test is by betting over groups.
+        pool: Confidences of other pairs, shape (m, k).
+        test: Target risk and failure probability.
+        costs: Cost of each judge, shape (k,).
+        is_coarse: The test affords few nodes.
+        rng: Draws the labels that learn.
+    """
+    shares = _shares(method, sample.n_groups, sample.n_judges)
+    is_large = method != "sequential" and sample.n_groups >= LARGE
+    starts = _STARTS_LARGE if is_large else _STARTS_SMALL
+    judges = {
+        "diagonal": np.ones(sample.n_judges, dtype=np.bool_),
+        "strongest": np.arange(sample.n_judges) == sample.n_judges - 1,
+    }
+    ground = Ground(sample, pool, starts, is_coarse)
+    paths = [
+        shared_path(ground, name, shares[name], is_on_path)
+        for name, is_on_path in judges.items()
+        if name in shares
+    ]
+    if "learned" in shares:
+        paths.append(_learned_path(shares["learned"], sample, test, costs, rng))
+    if "pareto" in shares:
+        paths.append(_pareto_path(shares["pareto"], sample, test[0], costs, rng))
+    return [path for path in paths if path is not None]
+
+
+def default_shares(n_judges: int) -> dict[str, float]:
+    """Parts of the failure probability of the default procedure's paths on few labels."""
+    return _shares("auto", 1, n_judges)
+
+
+def _shares(method: PortfolioMethod, n_groups: int, n_judges: int) -> dict[str, float]:
+    if method in _SHARES:
+        return _SHARES[method]
+    if n_judges == 1:
+        return _SHARES["diagonal"]
+    # a walk that may stop at any time has a plan that no number of labels changes
+    if method == "sequential":
+        return _SHARES_SMALL
+    return _SHARES_LARGE if n_groups >= LARGE else _SHARES_SMALL
+
+
+def _learned_path(
+    share: float,
+    sample: Sample,
+    test: tuple[float, float],
+    costs: FloatArray,
+    rng: np.random.Generator,
+) -> Path | None:
+    learning = rows_of_drawn_groups(sample.group, round(_LEARNING_SHARE * sample.n_groups), rng)
+    if not learning.any() or learning.all():
+        return None
+    target_risk, failure_probability = test
+    training = sample.rows(learning)
+    scale = float((~learning).sum() / learning.sum())
+    thresholds = learned_thresholds(
+        training, costs, target_risk, share * failure_probability, scale
+    )
+    return _on_the_rest("learned", share, thresholds, learning)
+
+
+def _pareto_path(
+    share: float, sample: Sample, target_risk: float, costs: FloatArray, rng: np.random.Generator
+) -> Path | None:
+    learning = rows_of_drawn_groups(sample.group, round(_ORDERING_SHARE * sample.n_groups), rng)
+    if not learning.any() or learning.all():
+        return None
+    thresholds = pareto_thresholds(sample.rows(learning), costs, target_risk)
+    return _on_the_rest("pareto", share, thresholds, learning)
+
+
+def _on_the_rest(
+    name: str, share: float, thresholds: FloatArray, learning: BoolArray
+) -> Path | None:
+    """A path that is tested on the rows that did not choose it, all of its level at the start."""
+    if not len(thresholds):
+        return None
+    weights = np.zeros(len(thresholds))
+    weights[0] = 1.0
+    everyone: BoolArray = np.ones(thresholds.shape[1], dtype=np.bool_)
+    return Path(name, share, thresholds, everyone, weights, np.flatnonzero(~learning))

@@ -1,0 +1,356 @@
+"""Groups reduced, pool set aside, test chosen.
+
+"Some slice has a risk of at least the target" is refuted at a level where every slice's own test
+refutes it at that level (Berger 1982): a slice for which it is true passes its test with at most
+that probability, and without it nothing passes. No part of the level is spent on the number of
+slices, unless they may turn up one by one while the test is looked at: then each look may be at
+another hypothesis, and every slice has a part of the level that no later slice changes.
+
+Judges that err independently given which response people prefer are pooled without loss by adding
+their log-odds. Judges are neither independent nor calibrated, so a pooled preference is certified
+like that of any other judge; clipping keeps a single overconfident one from deciding alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.certify.certificate import Promise
+from calibration.certify.evidence import ArrivingPairs, Betting, Evidence, ExactCounts, PathTest
+from calibration.certify.paths import Path
+from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound, checked_rng
+from calibration.preference import rounded
+from calibration.sample import Sample, first_row_a_group, one_row_a_group, rows_of_drawn_groups
+
+
+class InEverySlice:
+    """A test that passes where the same test passes in each slice alone."""
+
+    def __init__(
+        self, evidence: Evidence, slice_of_row: IntArray, *, is_arriving: bool = False
+    ) -> None:
+        """Bind the test.
+
+        Args:
+            evidence: The test to be applied in each slice.
+            slice_of_row: Slice of each pair of its sample, shape (n,).
+            is_arriving: The pairs are in the order of arrival and the test may be stopped at will.
+        """
+        self.is_coarse = evidence.is_coarse
+        self._evidence = evidence
+        self._slice = slice_of_row
+        self._names = np.unique(slice_of_row)
+        shares = shares_as_they_come(slice_of_row)
+        self._shares = shares if is_arriving else np.ones_like(shares)
+
+    def along(self, path: Path, level: float) -> PathTest:
+        """The tests of a path that may spend `level` in all."""
+        slices = self._slice[path.rows]
+        parts = [replace(path, rows=path.rows[slices == name]) for name in self._names]
+        tests = tuple(self._evidence.along(part, level) for part in parts)
+        return _CommonPathTest(tests, self._shares)
+
+
+def shares_as_they_come(slice_of_row: IntArray) -> FloatArray:
+    """Share of the level of each slice, shape (slices,): 1/2, 1/6, 1/12, .. in order of appearance.
+
+    They add up to less than 1 and never change when another slice turns up.
+
+    Args:
+        slice_of_row: Slice of each pair in the order of arrival, shape (n,).
+    """
+    _, first = np.unique(slice_of_row, return_index=True)
+    place = 1.0 + first.argsort().argsort()
+    return np.asarray(1.0 / (place * (place + 1.0)), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _CommonPathTest:
+    parts: tuple[PathTest, ...]
+    shares: FloatArray
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        # without a slice there is nothing that could pass
+        passed = [np.full(nodes.stop - nodes.start, bool(self.parts))] + [
+            part.rejects(nodes, level * share)
+            for part, share in zip(self.parts, self.shares.tolist(), strict=True)
+        ]
+        return np.asarray(np.logical_and.reduce(passed))
+
+    def p_value(self, node: int) -> float:
+        p_values = np.array([part.p_value(node) for part in self.parts])
+        return float(np.minimum(p_values / self.shares, 1.0).max())
+
+    def risk_upper_bound(self, node: int, level: float) -> float:
+        return max(part.risk_upper_bound(node, level) for part in self.parts)
+
+
+Method = Literal[
+    "auto",
+    "diagonal",
+    "strongest",
+    "learned",
+    "pareto_testing",
+    "stagewise",
+    "simultaneous",
+    "sequential",
+    "average",
+    "published_code",
+]
+METHODS: tuple[str, ...] = get_args(Method)
+SliceRule = Literal["joint", "each", "common"]
+
+_SET_ASIDE_SHARE, _SMALLEST_POOL, _LARGEST_POOL = 0.1, 15, 100
+# a number that does not depend on how many labels there are by now
+_FIRST_ARRIVALS = 30
+_SINGLES_FOR_REDUCTION = 0.95
+_BY_PATHS = ("auto", "diagonal", "strongest", "learned", "pareto_testing")
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """What is to be certified.
+
+    Attributes:
+        target_risk: Largest risk promised.
+        failure_probability: Level of the whole test.
+        method: How thresholds are chosen and tested.
+        costs: Cost of each judge, shape (k,).
+        pool: Confidences of other pairs, shape (m, k); None: some labelled pairs are set aside.
+        max_group_size: Declared bound on the size of a group.
+        min_label_probability: Declared lower bound on the probability of being labelled.
+        is_randomized: Test with a number drawn beforehand, so that no level is left over.
+        has_pooled_tier: The last column is no judge but the pooled evidence of all.
+        is_common: One threshold vector must pass in every slice.
+        has_groups: Groups were declared, even if each has one pair here.
+    """
+
+    target_risk: float
+    failure_probability: float
+    method: Method
+    costs: FloatArray
+    pool: FloatArray | None
+    max_group_size: int | None
+    min_label_probability: float | None
+    is_randomized: bool = False
+    has_pooled_tier: bool = False
+    is_common: bool = False
+    has_groups: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What a test works on.
+
+    Attributes:
+        sample: The pairs that test.
+        pool: Confidences that fix where tests start, shape (m, k).
+        set_aside: Labelled pairs used as the pool.
+        dropped: Labelled pairs dropped because another pair of their group was drawn.
+        promise: What the verdicts are promised on.
+        evidence: The test.
+        uniform: The number that a randomised test was given.
+    """
+
+    sample: Sample
+    pool: FloatArray
+    set_aside: int
+    dropped: int
+    promise: Promise
+    evidence: Evidence
+    uniform: float | None
+
+
+def check_offered(method: str, randomized: bool, rng: object) -> None:
+    """Refuse methods that there are none of, variants that a method does not have, and no chance.
+
+    Raises:
+        InvalidArgument: `rng` is no generator.
+        UnavailableMethod: The method is not offered, or not in a randomised form.
+    """
+    checked_rng(rng)
+    if method not in METHODS:
+        raise UnavailableMethod(f"method {method!r} is not offered; there are {', '.join(METHODS)}")
+    if randomized and method not in _BY_PATHS:
+        raise UnavailableMethod(
+            f"method {method!r} has no randomized form; those that have: {', '.join(_BY_PATHS)}"
+        )
+
+
+def check_request(request: Request) -> None:
+    """Check the numbers of a request.
+
+    Raises:
+        InvalidArgument: A number is out of its range.
+    """
+    for name in ("target_risk", "failure_probability"):
+        value = getattr(request, name)
+        if not 0.0 < value < 1.0:
+            raise InvalidArgument(f"{name} must lie strictly between 0 and 1, not {value}")
+    if request.max_group_size is not None and request.max_group_size < 1:
+        raise InvalidArgument(f"max_group_size must be at least 1, not {request.max_group_size}")
+    floor = request.min_label_probability
+    if floor is not None and not 0.0 < floor <= 1.0:
+        raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
+
+
+def as_designed(sample: Sample, min_label_probability: float | None) -> Sample:
+    """Forget equal weights, unless a bound was declared for them.
+
+    A declared bound says that the probabilities of being labelled differ. Weights that are then all
+    equal are so by chance: no pair that was likely to be left unlabelled was drawn, and counts would
+    certify the pairs that were likely to be labelled for all.
+    """
+    weight = sample.weight
+    if weight is None or min_label_probability is not None:
+        return sample
+    is_equal = np.ptp(weight) <= _TOLERANCE * weight[0]
+    return replace(sample, weight=None) if is_equal else sample
+
+
+def check_declared_bounds(sample: Sample, request: Request) -> None:
+    """Check the sample against the bounds declared for it.
+
+    Raises:
+        InvalidArgument: The sample breaks a declared bound.
+        UndeclaredBound: Unequal weights come without a bound that their test needs.
+    """
+    largest_group = int(np.bincount(sample.group).max()) if sample.n else 0
+    cap = request.max_group_size
+    if cap is not None and largest_group > cap:
+        raise InvalidArgument(f"max_group_size is {cap}, but a group has {largest_group} pairs")
+    if sample.weight is None:
+        return
+    if request.min_label_probability is None:
+        raise UndeclaredBound("unequal weights need min_label_probability, declared in advance")
+    if sample.weight.max() > 1.0 / request.min_label_probability + _TOLERANCE:
+        raise InvalidArgument("a weight is above 1 / min_label_probability")
+    if cap is None and largest_group > 1:
+        raise UndeclaredBound("weights on groups of several pairs need max_group_size")
+
+
+def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepared:
+    """Reduce groups where the test needs it, then set pairs aside where no pool was given."""
+    bets_on_groups = _bets_on_groups(sample, request)
+    kept = sample
+    if not bets_on_groups and sample.n_groups < sample.n:
+        kept = sample.rows(_one_row_a_group(sample, request, rng))
+    dropped = sample.n - kept.n
+    pool, set_aside = request.pool, 0
+    if request.method == "published_code":
+        pool = kept.confidence[:0]
+    elif pool is None:
+        is_pool = _pool_rows(kept, request, rng)
+        pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
+        kept = kept.rows(~is_pool)
+    uniform = float(rng.uniform()) if request.is_randomized else None
+    evidence = _evidence(kept, request, bets_on_groups, uniform, rng)
+    if request.is_common and kept.slice is not None:
+        evidence = InEverySlice(evidence, kept.slice, is_arriving=request.method == "sequential")
+    promise = _promise(kept, request, bets_on_groups)
+    return Prepared(kept, pool, set_aside, dropped, promise, evidence, uniform)
+
+
+def _bets_on_groups(sample: Sample, request: Request) -> bool:
+    may_be_larger = request.has_groups and (request.max_group_size or 1) > 1
+    if not (may_be_larger and sample.n and request.method in _BY_PATHS):
+        return False
+    is_single = np.bincount(sample.group) == 1
+    # A pair drawn from its group would no longer have the label probability that was given.
+    return sample.weight is not None or bool(is_single.mean() < _SINGLES_FOR_REDUCTION)
+
+
+def _one_row_a_group(sample: Sample, request: Request, rng: np.random.Generator) -> IntArray:
+    if sample.weight is not None:
+        raise UnavailableMethod(
+            f"method {request.method!r} takes one pair a group, which weights do not allow"
+        )
+    if request.method == "sequential":
+        return first_row_a_group(sample.group)
+    return one_row_a_group(sample.group, rng)
+
+
+def _pool_rows(sample: Sample, request: Request, rng: np.random.Generator) -> BoolArray:
+    if request.method == "sequential":
+        return np.arange(sample.n) < _FIRST_ARRIVALS
+    return rows_of_drawn_groups(sample.group, _pool_size(sample.n_groups), rng)
+
+
+def _evidence(
+    sample: Sample,
+    request: Request,
+    bets_on_groups: bool,
+    uniform: float | None,
+    rng: np.random.Generator,
+) -> Evidence:
+    is_counted = not (bets_on_groups or sample.is_soft or sample.stakes is not None)
+    size = (request.max_group_size or 1) if bets_on_groups else 1
+    floor = 1.0 if sample.weight is None else request.min_label_probability or 1.0
+    if request.method == "sequential":
+        return ArrivingPairs(sample, request.target_risk, None if is_counted else 1.0 / floor)
+    if is_counted:
+        return ExactCounts(sample, request.target_risk, uniform)
+    if uniform is not None:
+        raise UnavailableMethod(
+            "randomized tests need agreement of 0 or 1, equal label probabilities and one pair a "
+            "group"
+        )
+    return Betting(sample, request.target_risk, size / floor, rng)
+
+
+def with_set_aside(n_groups: int) -> int:
+    """Labelled groups of which this many are left to test where there is no pool."""
+    total = n_groups
+    while total - _pool_size(total) < n_groups:
+        total += 1
+    return total
+
+
+def _pool_size(n_groups: int) -> int:
+    wanted = min(max(round(_SET_ASIDE_SHARE * n_groups), _SMALLEST_POOL), _LARGEST_POOL)
+    return min(wanted, n_groups // 2)
+
+
+def _promise(sample: Sample, request: Request, bets_on_groups: bool) -> Promise:
+    """What a test is about; groups that could have more pairs than they have here matter, too."""
+    is_one_of_more = request.has_groups and request.max_group_size != 1 and not bets_on_groups
+    if sample.weight is not None:
+        return "weighted_single_pair" if is_one_of_more else "weighted_pair"
+    if not is_one_of_more:
+        return "pair"
+    return "first_of_random_group" if request.method == "sequential" else "pair_of_random_group"
+
+
+def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
+    """Probability that a is preferred by the sum of the clipped log-odds of all judges.
+
+    Swapping the responses of every judge gives 1 minus the result.
+
+    Args:
+        p_a: Shape (n, k), probabilities that a is preferred; nan where a judge failed, which then
+            has no say.
+        clip: Probabilities are moved into [clip, 1 - clip] first.
+
+    Returns:
+        Shape (n,); nan where every judge failed.
+
+    Raises:
+        InvalidArgument: Another shape, a probability outside [0, 1], or clip outside (0, 1/2).
+    """
+    shares = rounded(p_a)
+    if shares.ndim != 2 or np.any((shares < 0) | (shares > 1)):
+        raise InvalidArgument("p_a must have shape (pairs, judges) and lie in [0, 1]")
+    if not 0.0 < clip < 0.5:
+        raise InvalidArgument(f"clip must lie strictly between 0 and 0.5, not {clip}")
+    # log(p / (1 - p)) of p and of 1 - p are the same number but for the sign
+    low, high = (np.clip(each, clip, 1.0 - clip) for each in (shares, 1.0 - shares))
+    is_heard = ~np.isnan(shares)
+    total = np.where(is_heard, np.log(low) - np.log(high), 0.0).sum(axis=1)
+    return np.where(is_heard.any(axis=1), rounded(special.expit(total)), np.nan)

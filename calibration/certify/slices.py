@@ -1,0 +1,120 @@
+"""Certificates of slices: put together, and applied to new pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.arrays import IntArray
+from calibration.cascade import ABSTAINED, decide
+from calibration.certify.certificate import WITHOUT_PROBABILITY, Certificate
+from calibration.certify.prepare import Request, SliceRule, shares_as_they_come
+from calibration.errors import InvalidArgument
+
+
+def decide_in_slices(
+    certificate: Certificate, confidence: ArrayLike, slices: ArrayLike
+) -> IntArray:
+    """Decide each pair by the certificate of its slice; an unknown slice abstains.
+
+    Args:
+        certificate: A certificate made with slices.
+        confidence: Shape (n, k).
+        slices: Slice of each pair, shape (n,), compared as text.
+
+    Raises:
+        InvalidArgument: The certificate has no slices, or shapes do not match.
+    """
+    scores = np.asarray(confidence, dtype=np.float64)
+    names = np.asarray(slices).astype(str)
+    parts = [part for part in certificate.certificates if part.slice is not None]
+    if not parts:
+        raise InvalidArgument("this certificate was made without slices")
+    if names.shape != scores.shape[:1]:
+        raise InvalidArgument(f"slices must have shape {scores.shape[:1]}, not {names.shape}")
+    judge = np.full(len(scores), ABSTAINED, dtype=np.int64)
+    for part in parts:
+        if part.target_risk == certificate.target_risk:
+            rows = names == part.slice
+            judge[rows] = decide(scores[rows], part.thresholds)
+    return judge
+
+
+def shares_of_slices(slice_of_row: IntArray, request: Request, rule: SliceRule) -> list[float]:
+    """Part of the failure probability of each slice, for rules other than "common".
+
+    Slices that hold together share it evenly, unless labels arrive one by one: the part of a slice
+    must not depend on which others have turned up by now.
+    """
+    if rule == "joint" and request.method == "sequential":
+        return [float(share) for share in shares_as_they_come(slice_of_row)]
+    n_slices = int(slice_of_row.max()) + 1
+    return [1.0 / n_slices if rule == "joint" else 1.0] * n_slices
+
+
+def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> Certificate:
+    """What the slices of one target add up to; a pair of no known slice is abstained.
+
+    Args:
+        parts: Certificates of all slices, and of all targets that were declared together.
+        request: The target to sum up, with the failure probability of all parts together.
+        rule: What the slices hold.
+    """
+    main = [part for part in parts if part.target_risk == request.target_risk]
+    n = sum(part.n for part in main)
+    answered = sum(part.answered for part in main)
+    share = np.array([part.n / n if n else 0.0 for part in main])
+    agreed = sum(part.answered * (part.agreement or 0.0) for part in main)
+    certified = [part for part in main if part.is_certified]
+    dearest = float(request.costs[-1])
+    mean_cost = float(share @ [part.cost_per_pair for part in main])
+    return Certificate(
+        thresholds=np.full(request.costs.size, np.inf),
+        is_certified=bool(certified),
+        is_valid=all(part.is_valid for part in main),
+        target_risk=request.target_risk,
+        failure_probability=request.failure_probability,
+        risk_upper_bound=max((part.risk_upper_bound for part in certified), default=1.0),
+        coverage=float(share @ [part.coverage for part in main]),
+        agreement=agreed / answered if answered else None,
+        n=n,
+        groups=sum(part.groups for part in main),
+        answered=answered,
+        disagreements=sum(part.disagreements for part in main),
+        composition=share @ np.array([part.composition for part in main]),
+        cost_per_pair=mean_cost,
+        relative_cost=mean_cost / dearest if dearest > 0 else None,
+        # thresholds common to all slices rest on one sample, of which every part tells
+        set_aside=_over(rule, [part.set_aside for part in main]),
+        dropped=_over(rule, [part.dropped for part in main]),
+        method=main[0].method,
+        path=None,
+        p_value=max((part.p_value for part in certified), default=1.0),
+        level=min((part.level for part in certified), default=0.0),
+        nodes_tested=sum(part.nodes_tested for part in main),
+        claim=_claim(request, rule, len(certified), len(main)),
+        certificates=tuple(parts),
+    )
+
+
+def _claim(request: Request, rule: SliceRule, certified: int, n: int) -> str:
+    agreement, probability = 1 - request.target_risk, 1 - request.failure_probability
+    held = {
+        "joint": f"with probability at least {probability:.4g} all these promises hold together",
+        "each": f"each promise holds alone with probability at least {probability:.4g}, not all of "
+        "them together",
+        "common": f"with probability at least {probability:.4g} the same thresholds keep the promise "
+        "in every one of them",
+    }
+    if request.method in WITHOUT_PROBABILITY:
+        held[rule] = "no probability is promised, for one of them or for all together"
+    return (
+        f"{certified} of {n} slices are certified at an agreement of {agreement:.4g}; "
+        f"{held[rule]}. Pairs of the other slices, and of unknown ones, are abstained."
+    )
+
+
+def _over(rule: SliceRule, counts: Sequence[int]) -> int:
+    return max(counts, default=0) if rule == "common" else sum(counts)

@@ -1,0 +1,298 @@
+"""What could be certified, and how many labels it would take: advice before and after a test.
+
+Everything here is a plan, made from the same labels that a certificate may be made from; only the
+certificate is a promise.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.arrays import FloatArray
+from calibration.binomial import accepted_labels_needed, labels_needed, upper_bound
+from calibration.certify import (
+    LARGE,
+    Certificate,
+    Counts,
+    Method,
+    certify_cascade,
+    default_shares,
+    shared_counts,
+    with_set_aside,
+)
+from calibration.errors import InvalidArgument, checked_rng
+from calibration.sample import checked_sample, one_row_a_group
+
+__all__ = [
+    "Advice",
+    "CertifiableTarget",
+    "FrontierPoint",
+    "accepted_labels_needed",
+    "advise",
+    "certifiable_target",
+    "frontier",
+    "labels_needed",
+]
+
+_COVERAGES = np.linspace(0.3, 1.0, 8)
+_START = np.array([0.5])
+_LEARNED_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiableTarget:
+    """A risk that the labels at hand do support.
+
+    Attributes:
+        target_risk: Smallest bound over the nodes looked at, all bounds holding together.
+        coverage: Share of the pairs answered at that node.
+    """
+
+    target_risk: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do where a target is not certifiable.
+
+    Attributes:
+        certifiable: The strictest target these labels support; None where no pair was answered.
+        labels_needed: Labels after which the target would be certified with probability .8 if the
+            estimated risks are true; None where every estimate reaches the target, so that no
+            number of labels will do.
+    """
+
+    certifiable: CertifiableTarget | None
+    labels_needed: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrontierPoint:
+    """A certificate in brief, for one target.
+
+    Attributes:
+        target_risk: The target.
+        is_certified: Whether thresholds passed.
+        coverage: Share of the tested pairs answered; 0 where nothing is certified.
+        agreement: Share of those that agree with people; None where none is answered.
+        risk_upper_bound: Bound of the deployed thresholds, 1 where nothing is certified.
+        composition: Share of the pairs that each judge answers, shape (k,).
+        cost_per_pair: Mean cost of a pair.
+        relative_cost: Cost over that of asking the last judge on everything; None if that is 0.
+        labels_needed: As in `Advice`, also where the target was certified.
+    """
+
+    target_risk: float
+    is_certified: bool
+    coverage: float
+    agreement: float | None
+    risk_upper_bound: float
+    composition: FloatArray
+    cost_per_pair: float
+    relative_cost: float | None
+    labels_needed: int | None
+
+    @classmethod
+    def of(cls, certificate: Certificate, labels_needed: int | None) -> FrontierPoint:
+        """Return a certificate in brief."""
+        return cls(
+            certificate.target_risk,
+            certificate.is_certified,
+            certificate.coverage,
+            certificate.agreement,
+            certificate.risk_upper_bound,
+            certificate.composition,
+            certificate.cost_per_pair,
+            certificate.relative_cost,
+            labels_needed,
+        )
+
+
+def certifiable_target(
+    confidence: ArrayLike, correct: ArrayLike, failure_probability: float = 0.1
+) -> CertifiableTarget | None:
+    """Smallest of eight exact bounds on the risk, at coverages from 30% up.
+
+    The nodes share one threshold among all judges, at coverages .3, .4, .. 1; each bound is taken at
+    an eighth of the failure probability.
+
+    Args:
+        confidence: Shape (n, k), nan where a judge failed.
+        correct: Agreement with people, shape (n, k).
+        failure_probability: Probability that some bound fails, in (0, 1).
+
+    Returns:
+        The target and its coverage; None where fewer than 30% of the pairs can be answered.
+
+    Raises:
+        InvalidArgument: Shapes do not match, or values are out of range.
+    """
+    nodes = _nodes(confidence, correct)
+    if not nodes.counts.answered.size:
+        return None
+    # A bound on 0/1 losses of the same sum, rounded up, is an approximation for shares.
+    lost = np.minimum(np.ceil(nodes.counts.lost - 1e-9), nodes.counts.answered)
+    bounds = upper_bound(lost, nodes.counts.answered, failure_probability / _COVERAGES.size)
+    best = int(bounds.argmin())
+    return CertifiableTarget(float(bounds[best]), float(nodes.counts.answered[best] / nodes.n))
+
+
+def advise(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    *,
+    target_risk: float,
+    failure_probability: float = 0.1,
+    has_pool: bool = True,
+) -> Advice:
+    """Say what is certifiable, and how many labels the target itself would take.
+
+    The labels needed are those with which the default procedure passes the node that it must pass
+    first: the shared threshold, or the last judge's, that answers half of the pairs, at the part of
+    the failure probability that this path has. Where the risk is too large there, only the order
+    that 600 labels and more can learn may help, and the fewest over the nodes of
+    `certifiable_target` are taken, or 600.
+
+    Args:
+        confidence: Shape (n, k), nan where a judge failed.
+        correct: Agreement with people, shape (n, k).
+        target_risk: The target that was wanted.
+        failure_probability: Probability that a promise is broken.
+        has_pool: There are unlabelled pairs that fix where the test starts; otherwise some of the
+            labelled ones give their confidences for it and do not test.
+
+    Raises:
+        InvalidArgument: Shapes do not match, or values are out of range.
+    """
+    certifiable = certifiable_target(confidence, correct, failure_probability)
+    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    target = target_risk, failure_probability
+    starts = [
+        _needed_at(_nodes(scores[:, judges], agreement[:, judges], _START), target, share)
+        for judges, share in _first_paths(scores.shape[1])
+    ]
+    needed = [one for start in starts for one in start]
+    if not needed:
+        anywhere = _needed_at(_nodes(scores, agreement), target, _LEARNED_SHARE)
+        needed = [max(one, LARGE) for one in anywhere]
+    fewest = min(needed, default=None)
+    if fewest is not None and not has_pool:
+        fewest = with_set_aside(fewest)
+    return Advice(certifiable, fewest)
+
+
+def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    targets: Sequence[float],
+    *,
+    rng: np.random.Generator,
+    failure_probability: float = 0.1,
+    costs: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    max_group_size: int | None = None,
+    weights: ArrayLike | None = None,
+    min_label_probability: float | None = None,
+    exposure: ArrayLike | None = None,
+    pool: ArrayLike | None = None,
+    method: Method = "auto",
+) -> tuple[FrontierPoint, ...]:
+    """Certify each target by itself and put coverage, cost and labels side by side.
+
+    Every point is the certificate that `certify_cascade` gives for its target from the same state
+    of `rng`, and holds alone with the whole failure probability, not all of them together: a menu
+    holds together. Labels needed are counted in groups: they are read off one pair of each.
+
+    Args:
+        confidence: Shape (n, k), nan where a judge failed.
+        correct: Agreement with people, shape (n, k).
+        targets: Target risks.
+        rng: Source of the draws; every certificate starts from its present state.
+        failure_probability: Probability that the promise of one target is broken.
+        costs: Cost of each judge, shape (k,).
+        groups: Shape (n,), units of exchangeability.
+        max_group_size: As for `certify_cascade`, like all that follows.
+        weights: Shape (n,).
+        min_label_probability: Declared lower bound.
+        exposure: Shape (n,).
+        pool: Confidences of other pairs, shape (m, k).
+        method: How thresholds are chosen and tested.
+
+    Raises:
+        CalibrationError: As for `certify_cascade`.
+    """
+    sample = checked_sample(confidence, correct, groups)
+    rows = one_row_a_group(sample.group, copy.deepcopy(checked_rng(rng)))
+    independent = np.asarray(confidence)[rows], np.asarray(correct)[rows]
+    points = []
+    for target in targets:
+        certificate = certify_cascade(
+            confidence,
+            correct,
+            target_risk=target,
+            rng=copy.deepcopy(rng),
+            costs=costs,
+            failure_probability=failure_probability,
+            groups=groups,
+            max_group_size=max_group_size,
+            weights=weights,
+            min_label_probability=min_label_probability,
+            exposure=exposure,
+            pool=pool,
+            method=method,
+        )
+        advice = advise(
+            *independent,
+            target_risk=target,
+            failure_probability=failure_probability,
+            has_pool=pool is not None,
+        )
+        points.append(FrontierPoint.of(certificate, advice.labels_needed))
+    return tuple(points)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Nodes:
+    """Counts at the nodes of the shared threshold, and the number of all pairs."""
+
+    counts: Counts
+    n: int
+
+
+def _first_paths(n_judges: int) -> list[tuple[slice, float]]:
+    """The judges of each path of the default procedure, and its part of the failure probability."""
+    shares = default_shares(n_judges)
+    last = slice(n_judges - 1, n_judges)
+    paths = {"diagonal": slice(None), "strongest": last}
+    return [(paths[name], share) for name, share in shares.items()]
+
+
+def _needed_at(nodes: _Nodes, target: tuple[float, float], share: float) -> list[int]:
+    target_risk, failure_probability = target
+    found = [
+        labels_needed(lost / answered, answered / nodes.n, target_risk, share * failure_probability)
+        for answered, lost in zip(
+            nodes.counts.answered.tolist(), nodes.counts.lost.tolist(), strict=True
+        )
+    ]
+    return [one for one in found if one is not None]
+
+
+def _nodes(
+    confidence: ArrayLike, correct: ArrayLike, coverages: FloatArray | None = None
+) -> _Nodes:
+    coverages = _COVERAGES if coverages is None else coverages
+    sample = checked_sample(confidence, correct)
+    if not sample.n:
+        raise InvalidArgument("confidence must have at least one row")
+    largest = np.sort(sample.confidence.max(axis=1))[::-1]
+    rank = np.ceil(coverages * sample.n - 1e-9).astype(np.int64) - 1
+    thresholds = largest[rank]
+    thresholds = thresholds[thresholds > -np.inf]
+    return _Nodes(shared_counts(sample.confidence, sample.loss, thresholds), sample.n)

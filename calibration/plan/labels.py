@@ -1,0 +1,330 @@
+"""Power by simulation, allocation of labels.
+
+The closed form of `label_counts` plans one exact test at one node. Here the whole procedure is run
+on samples that are drawn from the pilot: with weights from a Dirichlet distribution (the Bayesian
+bootstrap of Rubin 1981), because a small pilot is itself uncertain, or with equal weights where the
+pilot is as good as the population.
+
+With N_h pairs in stratum h and a standard deviation S_h of y - l f in it, the variance of a stratified
+estimate is smallest with labels in proportion to N_h S_h (Neyman 1934).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.arrays import FloatArray, IntArray
+from calibration.binomial import wilson_interval
+from calibration.certify import certify_cascade
+from calibration.errors import InvalidArgument, checked_rng
+from calibration.estimate import Estimate
+from calibration.plan.advice import advise
+from calibration.powered import checked_prediction
+from calibration.sample import checked_sample
+
+_CONFIDENCE_LEVEL = 0.95
+_STEP = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPlan:
+    """Labels to collect for a target.
+
+    Attributes:
+        labels: Fewest labels on the grid looked at with the power wanted; None where the largest
+            number looked at falls short.
+        power: Probability that a certificate of the coverage wanted is made with that many labels,
+            or with the largest number looked at, and its Monte Carlo interval.
+        low: Labels that the closed form wants in the lower quartile of what the pilot may stand for.
+        high: The same in the upper quartile; None where no number of labels will do there.
+        hopeless: Share of what the pilot may stand for in which no number of labels will do.
+    """
+
+    labels: int | None
+    power: Estimate
+    low: int | None
+    high: int | None
+    hopeless: float
+
+
+def certification_power(  # noqa: PLR0913 - what a certificate takes, and the plan
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    n_labels: int,
+    *,
+    target_risk: float,
+    rng: np.random.Generator,
+    coverage: float = 0.0,
+    runs: int = 200,
+    is_pilot_uncertain: bool = True,
+    **options: Any,
+) -> Estimate:
+    """Probability that a certificate is made on `n_labels` fresh labels.
+
+    Assumed is that the pilot's pairs are independent and come as the labelled pairs will.
+
+    Args:
+        confidence: The pilot's confidences, shape (n, k), nan where a judge failed.
+        correct: Its agreement with people, shape (n, k).
+        n_labels: Labels to be collected, one pair a group.
+        target_risk: The target to be certified.
+        rng: Draws the samples, and all that the procedure draws.
+        coverage: Coverage that the certificate must have on its own sample.
+        runs: Samples drawn.
+        is_pilot_uncertain: Weigh the pilot's pairs by a Dirichlet draw in every run; otherwise take
+            the pilot for the population.
+        options: Passed to `certify_cascade`.
+
+    Raises:
+        InvalidArgument: Numbers out of range, or as for `certify_cascade`.
+    """
+    sample = checked_sample(confidence, correct)
+    if n_labels < 1 or runs < 1 or not sample.n:
+        raise InvalidArgument("n_labels, runs and the pilot's pairs must be at least 1")
+    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    passed = 0
+    for _ in range(runs):
+        rows = _drawn(sample.n, n_labels, rng, is_pilot_uncertain=is_pilot_uncertain)
+        certificate = certify_cascade(
+            scores[rows], agreement[rows], target_risk=target_risk, rng=rng, **options
+        )
+        passed += certificate.is_certified and certificate.coverage >= coverage
+    low, high = wilson_interval(passed, runs, _CONFIDENCE_LEVEL)
+    return Estimate(passed / runs, float(low), float(high), _CONFIDENCE_LEVEL, runs)
+
+
+def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    *,
+    target_risk: float,
+    rng: np.random.Generator,
+    coverage: float = 0.0,
+    power: float = 0.8,
+    most_labels: int = 5000,
+    runs: int = 200,
+    is_pilot_uncertain: bool = True,
+    failure_probability: float = 0.1,
+    **options: Any,
+) -> LabelPlan:
+    """Find the fewest labels with which the procedure itself succeeds as often as wanted.
+
+    Numbers of labels are looked at a quarter apart, between 30 and `most_labels`, by bisection.
+
+    Args:
+        confidence: As for `certification_power`, like all arguments not named here.
+        correct: Shape (n, k).
+        target_risk: The target to be certified.
+        rng: Source of all draws.
+        coverage: Coverage that the certificate must have.
+        power: Probability of success wanted, in (0, 1).
+        most_labels: Largest number of labels looked at.
+        runs: Samples drawn for each number.
+        is_pilot_uncertain: As for `certification_power`.
+        failure_probability: Of the certificate.
+        options: Passed to `certify_cascade`.
+
+    Raises:
+        InvalidArgument: Numbers out of range.
+    """
+    if not 0.0 < power < 1.0 or most_labels < 30:
+        raise InvalidArgument("power must lie in (0, 1) and most_labels be at least 30")
+
+    def reached(n_labels: int) -> Estimate:
+        return certification_power(
+            confidence,
+            correct,
+            n_labels,
+            target_risk=target_risk,
+            rng=rng,
+            coverage=coverage,
+            runs=runs,
+            is_pilot_uncertain=is_pilot_uncertain,
+            failure_probability=failure_probability,
+            **options,
+        )
+
+    sizes = np.unique(np.append(_sizes(most_labels), most_labels))
+    labels, found = _fewest(sizes, reached, power)
+    needed = _closed_form(confidence, correct, target_risk, failure_probability, runs, rng)
+    low, high = np.quantile(needed, [0.25, 0.75], method="lower")
+    return LabelPlan(
+        labels,
+        found,
+        int(low) if np.isfinite(low) else None,
+        int(high) if np.isfinite(high) else None,
+        float(np.isinf(needed).mean()),
+    )
+
+
+def _sizes(most_labels: int) -> IntArray:
+    steps = int(np.log(most_labels / 30) / np.log(_STEP))
+    return np.round(30 * _STEP ** np.arange(steps + 1)).astype(np.int64)
+
+
+def _fewest(
+    sizes: IntArray, reached: Callable[[int], Estimate], power: float
+) -> tuple[int | None, Estimate]:
+    """Bisect: power grows with the number of labels, up to Monte Carlo error."""
+    low, high = -1, sizes.size - 1
+    best = reached(int(sizes[high]))
+    if best.value is None or best.value < power:
+        return None, best
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = reached(int(sizes[middle]))
+        if tried.value is not None and tried.value >= power:
+            high, best = middle, tried
+        else:
+            low = middle
+    return int(sizes[high]), best
+
+
+def _closed_form(  # noqa: PLR0913 - the pilot and the test
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    target_risk: float,
+    failure_probability: float,
+    runs: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Labels wanted by the closed form on each resample of the pilot; +inf where none will do."""
+    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    needed = np.empty(runs)
+    for run in range(runs):
+        rows = _drawn(len(scores), len(scores), rng, is_pilot_uncertain=False)
+        advice = advise(
+            scores[rows],
+            agreement[rows],
+            target_risk=target_risk,
+            failure_probability=failure_probability,
+        )
+        needed[run] = np.inf if advice.labels_needed is None else advice.labels_needed
+    return needed
+
+
+def _drawn(n: int, size: int, rng: np.random.Generator, *, is_pilot_uncertain: bool) -> IntArray:
+    rng = checked_rng(rng)
+    if not is_pilot_uncertain:
+        return rng.integers(0, n, size)
+    return rng.choice(n, size, p=rng.dirichlet(np.ones(n)))
+
+
+# A stratum with fewer labels could not tell its own spread.
+FEWEST_IN_STRATUM = 15
+
+
+def confidence_strata(prediction: ArrayLike, n_strata: int = 3) -> IntArray:
+    """Strata of about equal size by confidence |f - 1/2|, 0 the least sure; shape (pairs,).
+
+    Equal confidences share a stratum, so there may be fewer strata. Swapping the two sides of a
+    pair leaves it in its stratum.
+
+    Raises:
+        InvalidArgument: There is no stratum or no pair, or a prediction is missing or outside
+            [0, 1].
+    """
+    if n_strata < 1:
+        raise InvalidArgument(f"n_strata must be positive, not {n_strata}")
+    predicted = checked_prediction(prediction)
+    if not predicted.size:
+        raise InvalidArgument("prediction must have at least one pair")
+    if np.isnan(predicted).any():
+        raise InvalidArgument(
+            "prediction must not be nan: put abstained pairs in a stratum yourself"
+        )
+    confidence = np.round(np.abs(predicted - 0.5), 12)
+    cuts = np.quantile(confidence, np.arange(1, n_strata) / n_strata)
+    codes = np.searchsorted(cuts, confidence, side="left")
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
+
+
+def foreseen_deviation(prediction: ArrayLike, strata: ArrayLike) -> FloatArray:
+    """Standard deviation of y - f by stratum if predictions are calibrated: sqrt(mean f (1 - f)).
+
+    That is what can be known before any label; with a pilot, take the standard deviation of its
+    y - l f in each stratum instead. A pair without a prediction (nan) counts as 1/2. In the order
+    of the strata's names.
+
+    Raises:
+        InvalidArgument: A prediction is outside [0, 1], or the lengths differ.
+    """
+    predicted = checked_prediction(prediction)
+    names, codes = np.unique(np.asarray(strata), return_inverse=True)
+    if codes.shape != predicted.shape:
+        raise InvalidArgument(f"strata must have shape {predicted.shape}, not {codes.shape}")
+    filled = np.where(np.isnan(predicted), 0.5, predicted)
+    total = np.bincount(codes, filled * (1 - filled), minlength=len(names))
+    return np.sqrt(total / np.bincount(codes, minlength=len(names)))
+
+
+def allocate_labels(
+    n_labels: int,
+    sizes: ArrayLike,
+    deviation: ArrayLike,
+    *,
+    fewest: int = FEWEST_IN_STRATUM,
+) -> IntArray:
+    """Share labels out over strata in proportion to size times deviation.
+
+    Each stratum gets at least `fewest` labels, or all its pairs if it has no more, and never more
+    labels than pairs. Within a stratum the pairs must then be drawn at random.
+
+    Args:
+        n_labels: Number of labels to share out.
+        sizes: Number of pairs of each stratum, shape (strata,).
+        deviation: Standard deviation of y - l f in each stratum.
+        fewest: Smallest number of labels of a stratum.
+
+    Returns:
+        Number of labels of each stratum; they sum to `n_labels`.
+
+    Raises:
+        InvalidArgument: Shapes differ, there is no stratum, a number is negative or a size not
+            whole, or the labels are fewer than the smallest numbers, or more than the pairs.
+    """
+    pairs = _whole_numbers("sizes", sizes)
+    spread = np.asarray(deviation, dtype=np.float64)
+    if pairs.ndim != 1 or not pairs.size or spread.shape != pairs.shape:
+        raise InvalidArgument("sizes and deviation must have the same shape (strata,)")
+    if fewest < 0 or not (np.isfinite(spread) & (spread >= 0)).all():
+        raise InvalidArgument("deviation and fewest must be finite, and not negative")
+    floor = np.minimum(pairs, fewest)
+    if not floor.sum() <= n_labels <= pairs.sum():
+        raise InvalidArgument(
+            f"n_labels must lie in {floor.sum()} .. {pairs.sum()} for these strata, not {n_labels}"
+        )
+    return _whole(_shares(n_labels, pairs, floor, pairs * spread), n_labels, pairs)
+
+
+def _whole_numbers(name: str, values: ArrayLike) -> IntArray:
+    numbers = np.asarray(values, dtype=np.float64)
+    if not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
+        raise InvalidArgument(f"{name} must be whole numbers, and not negative")
+    return numbers.astype(np.int64)
+
+
+def _shares(n_labels: int, pairs: IntArray, floor: IntArray, claim: FloatArray) -> FloatArray:
+    """Labels proportional to claims, cut to [floor, pairs], as real numbers that sum to n_labels."""
+    # A stratum without spread takes labels only when all others are full.
+    positive = np.maximum(claim, 1e-9 * max(float(claim.max(initial=0.0)), 1.0))
+    low, high = 0.0, float((pairs / positive).max()) + 1.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        is_short = np.clip(middle * positive, floor, pairs).sum() < n_labels
+        low, high = (middle, high) if is_short else (low, middle)
+    return np.asarray(np.clip(high * positive, floor, pairs), dtype=np.float64)
+
+
+def _whole(shares: FloatArray, n_labels: int, pairs: IntArray) -> IntArray:
+    """Round down, then give what is left to the largest remainders that have room."""
+    counts = np.floor(shares + 1e-9).astype(np.int64)
+    remainder = np.where(counts < pairs, shares - counts, -1.0)
+    order = np.argsort(-remainder, kind="stable")
+    counts[order[: n_labels - int(counts.sum())]] += 1
+    return counts

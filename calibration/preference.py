@@ -1,0 +1,336 @@
+"""Probabilities -> label and confidence (array and scalar), agreement with people.
+
+Confidence is the probability of the preferred label (Jung, Brahman, Choi 2025, section 2.2). It is
+rounded to 12 decimals, so that the same pair with its two responses swapped gets the mirrored
+preference with the very same confidence, and thresholds meet their break points.
+
+A cascade that asks live judges decides pair by pair as their answers come. Arrays of one element
+would cost more than many a judge; the numbers are those of the arrays to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calibration.arrays import BoolArray, FloatArray
+from calibration.errors import InvalidArgument
+
+LabelArray = NDArray[np.int8]
+
+TieRule = Literal["exclude", "error", "half", "class"]
+LabelRule = Literal["majority", "random_annotator"]
+
+PREFERS_A, PREFERS_B, TIE, NO_VERDICT = 1, -1, 0, -128
+CONFIDENCE_DECIMALS = 12
+_GRID = 10.0**-CONFIDENCE_DECIMALS
+_TIE_RULES = ("exclude", "error", "half", "class")
+_LABEL_RULES = ("majority", "random_annotator")
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preference:
+    """What judges prefer and how sure they are; all arrays have the shape of the input.
+
+    Attributes:
+        label: +1 for a, -1 for b, 0 for a tie, `NO_VERDICT` where the judge gave none.
+        confidence: Probability of the label, nan where the judge gave no verdict.
+        is_failed: The judge gave no probability at all.
+        has_no_preference: It gave probabilities that favour neither response.
+    """
+
+    label: LabelArray
+    confidence: FloatArray
+    is_failed: BoolArray
+    has_no_preference: BoolArray
+
+
+class MeanPreference(NamedTuple):
+    """Probability that a is preferred, and of a tie where the judge can say so."""
+
+    p_a: float
+    p_tie: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correctness:
+    """Agreement of verdicts with people under one declared rule.
+
+    Attributes:
+        agreement: Shape (n, k), in [0, 1]; nan where the judge gave no verdict or the pair does
+            not count.
+        counts: Shape (n,), pairs that the rule keeps.
+        unlabelled: Number of pairs without any human label.
+        undecided: Number of pairs left out because two or more labels are equally frequent.
+        tied: Number of pairs left out because people called them ties and the rule excludes ties.
+        exposure: Shape (n,), share of a pair's labels that the rule counts: below 1 only where one
+            annotator drawn at random may have no preference and ties are excluded.
+    """
+
+    agreement: FloatArray
+    counts: BoolArray
+    unlabelled: int
+    undecided: int
+    tied: int
+    exposure: FloatArray
+
+
+def rounded(confidence: ArrayLike) -> FloatArray:
+    """Round to the 12 decimals at which confidences are compared."""
+    values: FloatArray = np.asarray(confidence, dtype=np.float64)
+    return np.asarray(np.round(values, CONFIDENCE_DECIMALS), dtype=np.float64)
+
+
+def preference(
+    p_a: ArrayLike, p_tie: ArrayLike | None = None, *, ties: TieRule = "exclude"
+) -> Preference:
+    """Turn probabilities into preferences and confidences.
+
+    With `ties="class"` the label is the most probable of a, b and tie; between a tie and a response
+    that are equally probable the response wins. Otherwise the mass on a tie is set aside and the
+    rest renormalised over a and b. Equal probabilities of a and b are no preference.
+
+    Args:
+        p_a: Probability that a is preferred, any shape; nan where the judge failed.
+        p_tie: Probability of a tie, so that b has 1 - p_a - p_tie; none means 0.
+        ties: The declared tie rule.
+
+    Raises:
+        InvalidArgument: Probabilities outside [0, 1] or adding to more than 1, of different
+            shapes; unknown rule.
+    """
+    _check_choice("ties", ties, _TIE_RULES)
+    first, second, tie = _three_probabilities(p_a, p_tie)
+    is_failed = np.isnan(first)
+    if ties != "class":
+        first, second = _without_tie(first, tie)
+        tie = np.zeros_like(first)
+    first, second, tie = rounded(first), rounded(second), rounded(tie)
+    best = np.maximum(first, second)
+    label = np.where(first > second, PREFERS_A, PREFERS_B)
+    label = np.where(tie > best, TIE, label)
+    is_open = ~is_failed & (first == second) & (tie <= best)
+    is_silent = is_failed | is_open
+    confidence = np.where(is_silent, np.nan, np.maximum(best, tie))
+    label = np.where(is_silent, NO_VERDICT, label).astype(np.int8)
+    return Preference(label, confidence, is_failed, is_open)
+
+
+def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Shares of a and b among what is left beside a tie; each other's exact mirror when swapped."""
+    # On the grid of the decimals compared the differences are whole numbers, so that both orders
+    # of the responses meet the same lead.
+    on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)
+    on_b = np.maximum(np.round(1.0 / _GRID) - on_a - on_tie, 0.0)
+    decided = on_a + on_b
+    lead = np.divide(np.abs(on_a - on_b), decided, out=np.zeros_like(first), where=decided > 0)
+    larger = np.where(np.isnan(first), np.nan, (1.0 + lead) / 2.0)
+    return np.where(on_a > on_b, larger, 1.0 - larger), np.where(on_a > on_b, 1.0 - larger, larger)
+
+
+def mean_preference(annotators: ArrayLike) -> MeanPreference:
+    """Average the simulated annotators of one judge on one pair, over both orders.
+
+    Args:
+        annotators: Shape (N, 2): probability that a is preferred, with a shown first and with a
+            shown second; or (N, 2, 3): probabilities of a, b and tie. Rows whose three
+            probabilities miss some mass are renormalised. nan: that answer failed.
+
+    Returns:
+        The mean over the answers that did not fail; nan where all failed.
+
+    Raises:
+        InvalidArgument: Another shape, or probabilities outside [0, 1].
+    """
+    answers = np.asarray(annotators, dtype=np.float64)
+    if answers.ndim == 2 and answers.shape[1] == 2:
+        _check_probabilities("annotators", answers)
+        return MeanPreference(_mean(answers.reshape(-1, 1))[0], None)
+    if answers.ndim != 3 or answers.shape[1:] != (2, 3):
+        raise InvalidArgument(
+            f"annotators must have shape (N, 2) or (N, 2, 3), not {answers.shape}"
+        )
+    _check_probabilities("annotators", answers)
+    masses = answers.reshape(-1, 3)
+    total = masses.sum(axis=1, keepdims=True)
+    shares = np.divide(masses, total, out=np.full_like(masses, np.nan), where=total > 0)
+    p_a, _, p_tie = _mean(shares)
+    return MeanPreference(p_a, p_tie)
+
+
+def correctness(
+    label: ArrayLike, human_counts: ArrayLike, *, label_rule: LabelRule, ties: TieRule
+) -> Correctness:
+    """Agreement of judges with people, and which pairs count.
+
+    `majority` compares with the most frequent human label; `random_annotator` gives the share of
+    annotators who agree. They are different promises. Ties: `exclude` conditions on people having
+    a preference, `error` counts a tie against either verdict, `half` counts it one half, `class`
+    treats it as a label that a judge may give.
+
+    Args:
+        label: Judges' labels, shape (n, k), coded as in `Preference`.
+        human_counts: Votes for a, b and tie, shape (n, 3).
+        label_rule: What a verdict is compared with.
+        ties: The declared tie rule.
+
+    Raises:
+        InvalidArgument: Shapes do not match, unknown rules or labels, a verdict "tie" under a rule
+            that knows none, negative counts.
+    """
+    _check_choice("label_rule", label_rule, _LABEL_RULES)
+    verdicts, votes = _checked_labels(label, human_counts, ties)
+    is_labelled = votes.sum(axis=1) > 0
+    is_undecided = np.zeros(len(votes), dtype=np.bool_)
+    if label_rule == "majority":
+        is_top = votes == votes.max(axis=1, keepdims=True)
+        is_undecided = is_labelled & (is_top.sum(axis=1) > 1)
+        votes = is_top.astype(np.float64)
+    given = votes.sum(axis=1)
+    if ties == "exclude":
+        votes = votes * np.array([1.0, 1.0, 0.0])
+    total = votes.sum(axis=1)
+    is_tied = is_labelled & ~is_undecided & (total == 0)
+    counts = is_labelled & ~is_undecided & ~is_tied
+    shares = votes / np.where(total > 0, total, 1.0)[:, None]
+    values = _agreement(verdicts, shares, ties)
+    values[~counts] = np.nan
+    return Correctness(
+        values,
+        counts,
+        int((~is_labelled).sum()),
+        int(is_undecided.sum()),
+        int(is_tied.sum()),
+        np.where(counts, total / np.where(given > 0, given, 1.0), 0.0),
+    )
+
+
+def _agreement(verdicts: LabelArray, shares: FloatArray, ties: TieRule) -> FloatArray:
+    with_a, with_b, with_tie = (shares[:, [column]] for column in range(3))
+    if ties == "half":
+        with_a, with_b = with_a + with_tie / 2, with_b + with_tie / 2
+    agrees = np.where(
+        verdicts == PREFERS_A, with_a, np.where(verdicts == PREFERS_B, with_b, with_tie)
+    )
+    return np.asarray(np.where(verdicts == NO_VERDICT, np.nan, agrees), dtype=np.float64)
+
+
+def _checked_labels(
+    label: ArrayLike, human_counts: ArrayLike, ties: TieRule
+) -> tuple[LabelArray, FloatArray]:
+    _check_choice("ties", ties, _TIE_RULES)
+    verdicts = np.asarray(label)
+    votes = np.asarray(human_counts, dtype=np.float64)
+    if votes.ndim != 2 or votes.shape[1] != 3:
+        raise InvalidArgument(f"human_counts must have shape (n, 3), not {votes.shape}")
+    if verdicts.ndim != 2 or len(verdicts) != len(votes):
+        raise InvalidArgument(f"label must have shape ({len(votes)}, k), not {verdicts.shape}")
+    if not np.all((votes >= 0) & np.isfinite(votes)):
+        raise InvalidArgument("human_counts must be finite, and not negative")
+    known = [PREFERS_A, PREFERS_B, NO_VERDICT] + ([TIE] if ties == "class" else [])
+    if not np.isin(verdicts, known).all():
+        raise InvalidArgument(f"label must be one of {known} with ties={ties!r}")
+    return verdicts.astype(np.int8), votes
+
+
+def _three_probabilities(
+    p_a: ArrayLike, p_tie: ArrayLike | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    first = np.asarray(p_a, dtype=np.float64)
+    _check_probabilities("p_a", first)
+    if p_tie is None:
+        return first, 1.0 - first, np.zeros_like(first)
+    tie = np.asarray(p_tie, dtype=np.float64)
+    if tie.shape not in ((), first.shape):
+        raise InvalidArgument(f"p_tie must have the shape of p_a, {first.shape}, not {tie.shape}")
+    tie = np.broadcast_to(tie, first.shape)
+    _check_probabilities("p_tie", tie)
+    if np.any(first + tie > 1.0 + _TOLERANCE):
+        raise InvalidArgument("p_a + p_tie must not exceed 1")
+    # A judge that gives p_a and no p_tie on a pair cannot call ties there.
+    tie = np.where(np.isnan(tie), 0.0, tie)
+    return first, np.maximum(1.0 - first - tie, 0.0), tie
+
+
+def _mean(answers: FloatArray) -> list[float]:
+    kept = answers[~np.isnan(answers).any(axis=1)]
+    if not len(kept):
+        return [float("nan")] * answers.shape[1]
+    return [float(value) for value in kept.mean(axis=0)]
+
+
+def _check_probabilities(name: str, values: FloatArray) -> None:
+    if np.any((values < 0) | (values > 1)):
+        raise InvalidArgument(f"{name} must lie in [0, 1] (nan where the judge failed)")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+_SCALE: Final = 10.0**CONFIDENCE_DECIMALS
+_WHOLE: Final = round(1.0 / _GRID)
+
+
+class Opinion(NamedTuple):
+    """A label, coded as in `confidence.Preference`, and its probability; nan without a verdict."""
+
+    label: int
+    confidence: float
+
+
+SILENT: Final = Opinion(NO_VERDICT, math.nan)
+
+
+def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude") -> Opinion:
+    """Return what a judge prefers and how sure it is.
+
+    Args:
+        p_a: Probability that a is preferred, in [0, 1].
+        p_tie: Probability of a tie; b has what is left.
+        ties: The declared tie rule, see `confidence.preference`.
+    """
+    tie = p_tie or 0.0
+    if ties == "class":
+        first, second = _rounded(p_a), _rounded(max(1.0 - p_a - tie, 0.0))
+        tie = _rounded(tie)
+    else:
+        first, second = _scalar_without_tie(p_a, tie)
+        tie = 0.0
+    best = max(first, second)
+    if tie > best:
+        return Opinion(TIE, tie)
+    if first == second:
+        return SILENT
+    return Opinion(PREFERS_A if first > second else PREFERS_B, best)
+
+
+def is_accepted(confidence: float, threshold: float) -> bool:
+    """Whether a judge of this confidence answers; nan and a threshold of +inf never do."""
+    if not math.isfinite(confidence) or threshold == math.inf:
+        return False
+    return _rounded(confidence) >= _rounded(threshold)
+
+
+def _rounded(value: float) -> float:
+    # as arrays are rounded: scaled, to even, scaled back
+    return round(value * _SCALE) / _SCALE
+
+
+def _scalar_without_tie(first: float, tie: float) -> tuple[float, float]:
+    if not tie:
+        # the shares are the grid's own points
+        on_a = round(first / _GRID)
+        return on_a / _SCALE, (_WHOLE - on_a) / _SCALE
+    on_a, on_tie = round(first / _GRID), round(tie / _GRID)
+    on_b = max(_WHOLE - on_a - on_tie, 0)
+    decided = on_a + on_b
+    larger = (1.0 + (abs(on_a - on_b) / decided if decided else 0.0)) / 2.0
+    high, low = _rounded(larger), _rounded(1.0 - larger)
+    return (high, low) if on_a > on_b else (low, high)
