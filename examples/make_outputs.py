@@ -26,7 +26,11 @@ def make_outputs(model: str) -> bytes:
     """Return the model's answers to all prompts, as the bytes of its file."""
     prompts = load_prompts()
     answers = [
-        {"instruction": _instruction(one), "output": _answer(one, prompts, model), "generator": model}
+        {
+            "instruction": _instruction(one),
+            "output": _answer(one, prompts, model),
+            "generator": model,
+        }
         for one in prompts
     ]
     return (json.dumps(answers, ensure_ascii=False, indent=1) + "\n").encode()

@@ -1,4 +1,4 @@
-"""What the pages' blocks run in: the installed package, and one service for all pages."""
+"""What the pages' blocks run in: the installed package, and one service that holds the example."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def installed_wheel(
 def service_port(
     installed_wheel: InstalledWheel, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[int]:
-    """The port of a service with nothing configured."""
+    """The port of a service with nothing configured, which holds the example."""
     folder = tmp_path_factory.mktemp("service")
     port = _free_port()
     environment = {name: text for name, text in os.environ.items() if not _is_ours(name)}
@@ -66,6 +66,7 @@ def service_port(
     ):  # fmt: skip
         try:
             _wait_until_ready(port, process, folder / "log")
+            _import_example(port)
             yield port
         finally:
             process.terminate()
@@ -78,7 +79,6 @@ def reader_environment(wheel: InstalledWheel) -> dict[str, str]:
         **kept,
         "PATH": f"{wheel.bin}{os.pathsep}{kept['PATH']}",
         "TRIBUNAL_OUTPUT": "table",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 
@@ -91,6 +91,15 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _import_example(port: int) -> None:
+    with (ROOT / "examples" / "pairs.jsonl").open("rb") as rows:
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/v1/datasets", params={"name": "example"}, content=rows,
+            headers={"content-type": "application/x-ndjson"}, timeout=60,
+        )  # fmt: skip
+    answer.raise_for_status()
 
 
 def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
