@@ -102,10 +102,7 @@ class Prepared:
 
 async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
     """Collect what a calibration needs before any judge is asked; asks nobody."""
-    names = cascades.judge_names(
-        running.registry,
-        request.cascade if isinstance(request.cascade, str) else request.cascade.judges,
-    )
+    names = cascades.judge_names(running.registry, request.cascade)
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
         judges = await cascades.judges_for(session, running.registry, dataset, names)
@@ -298,7 +295,7 @@ def _slices(request: CalibrationIn, keys: Sequence[PairKey]) -> npt.NDArray[np.s
     return np.array([name or "" for name in names], dtype=str)
 
 
-def slice_of(metadata: dict[str, object], field: str) -> str:
+def slice_of(metadata: Mapping[str, object], field: str) -> str:
     """Return the slice a pair lies in, by a metadata field; empty where the field is absent."""
     value = metadata.get(field.removeprefix("metadata."))
     return "" if value is None else slice_name(value)

@@ -19,7 +19,7 @@ from calibration.plan import Advice, advise
 from judges.base import Judge
 
 
-def attendance(
+def failure_rates(
     judges: tuple[str, ...], certificate: Certificate, evidence: Evidence
 ) -> dict[str, dict[str, Any]]:
     """Return per judge the pairs `asked`, those `failed`, and its `manners` of answering, counted.
@@ -134,7 +134,7 @@ def describe(
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
-            "failures": attendance(tuple(names), certificate, evidence),
+            "failures": failure_rates(tuple(names), certificate, evidence),
         },
         "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),

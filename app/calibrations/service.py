@@ -8,33 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
 from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, opinions, prepare
-from app.calibrations.queries import known_among
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, Ties
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
-from app.core.lists import by_public_id
-from app.core.models import Certificate, new_id
+from app.core.lists import Page, by_public_id, page_of
+from app.core.models import Certificate, Dataset, new_id
 from app.core.names import ALIKE_IDS, hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.labels import sets
 from app.scores.judges import judges_of_certificate
 from app.scores.store import is_recorded
-from app.scores.table import ScoreTable, ask_missing, load_table, missing_scores
+from app.scores.table import ScoreTable, fetch_missing, load_table, missing_scores
 from calibration import certify_cascade
 from calibration.arrays import FloatArray
 from calibration.errors import CalibrationError
+from judges.base import Judge
 from judges.types import prompt_hash
 
+_log = logging.getLogger(__name__)
+UNFINISHED: Final = queries.UNFINISHED
 # a pool fixes one or two quantiles: more pairs than this sharpen nothing, fewer than this are noise
 _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
 
@@ -55,7 +57,7 @@ async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> 
         Unprocessable: no pair is left to calibrate on, or a field does not fit the labels.
     """
     for judge in prepared.judges:
-        await ask_missing(running, judge, prepared.dataset, prepared.sample.keys)
+        await fetch_missing(running, judge, prepared.dataset, prepared.sample.keys)
     evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
     pool = await pool_confidences(running, prepared, request.ties)
     return Made(evidence, await asyncio.to_thread(_certify, request, evidence, pool))
@@ -91,7 +93,7 @@ async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> 
         return None
     ready = ready[:_POOL_AT_MOST]
     for judge in local:
-        await ask_missing(running, judge, prepared.pool_dataset, ready)
+        await fetch_missing(running, judge, prepared.pool_dataset, ready)
     async with running.db.read() as session:
         table = await load_table(session, prepared.pool_dataset, ready, prepared.judges)
     return opinions(table, ties)[1]
@@ -128,9 +130,6 @@ def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
     )
     advice = advise_on(request, evidence, has_pool=pool is not None)
     return Found(certificate, advice, 0 if pool is None else len(pool))
-
-
-_log = logging.getLogger(__name__)
 
 
 async def create(running: Runtime, request: CalibrationIn) -> Certificate:
@@ -179,11 +178,66 @@ async def revoke(running: Runtime, certificate_id: str) -> Certificate:
     """Withdraw a certificate's promise for ever; revoking twice changes nothing."""
     async with running.db.write() as session:
         certificate = await require(session, certificate_id)
-        if certificate.status in queries.UNFINISHED:
+        if certificate.status in UNFINISHED:
             raise Conflict(f"calibration {certificate_id} is still {certificate.status}")
         if certificate.revoked_at is None:
             await queries.set_status(session, certificate, revoked_at=running.now())
     return await find(running, certificate_id)
+
+
+class Known(Protocol):
+    """The part of a pair that says whether a certificate knows it."""
+
+    @property
+    def seq(self) -> int: ...  # noqa: D102
+    @property
+    def group(self) -> str: ...  # noqa: D102
+    @property
+    def prompt_hash(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPairs:
+    """The pairs that a certificate was made from, and all others of their groups and prompts."""
+
+    seqs: frozenset[int]
+    groups: frozenset[str]
+    prompts: frozenset[str]
+
+    @classmethod
+    async def of(
+        cls,
+        session: AsyncSession,
+        certificate_seq: int,
+        dataset: Dataset,
+        judges: Iterable[Judge] = (),
+    ) -> KnownPairs:
+        """Return what a certificate, or one of these judges, knows of a dataset."""
+        rows = await queries.certified_on(session, certificate_seq)
+        return cls(
+            seqs=frozenset(row.seq for row in rows),
+            groups=frozenset(row.group for row in rows if row.dataset_seq == dataset.seq),
+            prompts=prompts_of(judges)
+            | frozenset(row.prompt_hash for row in rows if row.prompt_hash is not None),
+        )
+
+    def holds(self, key: Known) -> bool:
+        """Return whether the certificate knows a pair of the dataset."""
+        return key.seq in self.seqs or key.group in self.groups or key.prompt_hash in self.prompts
+
+
+async def known_among(
+    session: AsyncSession, certificate_seq: int, judges: Iterable[Judge], prompts: Collection[str]
+) -> frozenset[str]:
+    """Return which of these prompt hashes a certificate or its judges know, in any dataset."""
+    certified = await queries.certified_prompts(session, certificate_seq, prompts)
+    return certified | prompts_of(judges).intersection(prompts)
+
+
+def prompts_of(judges: Iterable[Judge]) -> frozenset[str]:
+    """Return the hashes of the prompts that judges were trained on, or show as examples."""
+    known = [judge.spec.training_prompts | judge.spec.example_prompts for judge in judges]
+    return frozenset().union(*known)
 
 
 async def known_prompts(
@@ -201,7 +255,7 @@ async def known_prompts(
     hashes = [prompt_hash(prompt) for prompt in prompts]
     async with running.db.read() as session:
         certificate = await require(session, certificate_id)
-        if certificate.status in queries.UNFINISHED:
+        if certificate.status in UNFINISHED:
             raise Conflict(f"calibration {certificate_id} is still {certificate.status}")
         fingerprints = certificate.body.get("fingerprints", {})
         judges = judges_of_certificate(running.registry, fingerprints)
@@ -225,8 +279,20 @@ async def look(running: Runtime, certificate_id: str) -> dict[str, Any]:
     """
     async with running.db.read() as session:
         certificate = await require(session, certificate_id)
-        changed = await queries.pairs_relabelled(session, certificate)
+        changed = await labels_changed(session, certificate)
     return {**show(certificate), "labels_changed": changed}
+
+
+async def labels_changed(session: AsyncSession, certificate: Certificate) -> int:
+    """Count the pairs of a certificate whose labels changed since it was requested."""
+    return await queries.pairs_relabelled(session, certificate)
+
+
+async def list_certificates(running: Runtime, limit: int, after: str | None) -> Page:
+    """Return certificates, oldest first."""
+    async with running.db.read() as session:
+        rows = await queries.page(session, limit, after)
+    return page_of(rows, limit, show)
 
 
 def show(certificate: Certificate) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _SEPARATOR = "\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class AnswerCounts:
     """How often each judge was asked in a run, how often it failed, and how it answered."""
 
     asked: Counter[str]
@@ -38,7 +38,7 @@ class Attendance:
     manners: Counter[str]
 
     @classmethod
-    def of(cls, tiers_of_verdicts: Iterable[Iterable[Mapping[str, Any]]]) -> Attendance:
+    def of(cls, tiers_of_verdicts: Iterable[Iterable[Mapping[str, Any]]]) -> AnswerCounts:
         """Count the tiers of verdicts in the form users see."""
         seen = cls(*(Counter[str]() for _ in _COUNTS))
         for tiers in tiers_of_verdicts:
@@ -65,21 +65,23 @@ class Attendance:
             if manner:
                 self.manners[f"{judge}{_SEPARATOR}{manner}"] += count
 
-    def plus(self, other: Attendance) -> Attendance:
+    def plus(self, other: AnswerCounts) -> AnswerCounts:
         """Return the counts of both runs together."""
-        return Attendance(*(getattr(self, name) + getattr(other, name) for name in _COUNTS))
+        return AnswerCounts(*(getattr(self, name) + getattr(other, name) for name in _COUNTS))
 
     def as_json(self) -> dict[str, dict[str, int]]:
         """Return the counts as they are stored with a shard."""
         return {name: getattr(self, name) for name in _COUNTS}
 
     @classmethod
-    def from_json(cls, counts: Mapping[str, Mapping[str, int]]) -> Attendance:
+    def from_json(cls, counts: Mapping[str, Mapping[str, int]]) -> AnswerCounts:
         """Read stored counts."""
         return cls(*(Counter(counts.get(name, {})) for name in _COUNTS))
 
 
-def suspended_because(calibrated: Mapping[str, Mapping[str, Any]], seen: Attendance) -> str | None:
+def suspended_because(
+    calibrated: Mapping[str, Mapping[str, Any]], seen: AnswerCounts
+) -> str | None:
     """Return why the promise does not hold for a run, None where it does.
 
     `calibrated` holds, per judge, the pairs `asked` and `failed` in calibration and the `manners`
@@ -102,7 +104,7 @@ def suspended_because(calibrated: Mapping[str, Mapping[str, Any]], seen: Attenda
 
 
 def _too_many_failures(
-    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance, level: float
+    judge: str, asked: int, baseline: Mapping[str, Any], seen: AnswerCounts, level: float
 ) -> str | None:
     failed = seen.failed[judge]
     if failed and seen.cut_off[judge]:
@@ -114,7 +116,7 @@ def _too_many_failures(
 
 
 def _too_few_failures(
-    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance, level: float
+    judge: str, asked: int, baseline: Mapping[str, Any], seen: AnswerCounts, level: float
 ) -> str | None:
     answered, n = asked - seen.failed[judge], baseline["asked"]
     if not _is_more(answered, asked, n - baseline["failed"], n, level):
@@ -123,7 +125,7 @@ def _too_few_failures(
     return f"{counts}: what it could not answer then was not tested; certify it as it answers now"
 
 
-def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance) -> str:
+def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: AnswerCounts) -> str:
     return (
         f"{judge} failed on {seen.failed[judge]} of {asked} pairs, in calibration on "
         f"{baseline['failed']} of {baseline['asked']}"
@@ -131,7 +133,7 @@ def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: Attenda
 
 
 def _other_manner(
-    judge: str, baseline: Mapping[str, Any], seen: Attendance, level: float
+    judge: str, baseline: Mapping[str, Any], seen: AnswerCounts, level: float
 ) -> str | None:
     """Whether a judge answers more often in some manner than it did, the ordinary one included."""
     known = baseline.get("manners", {})

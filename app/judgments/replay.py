@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import Certificate, Dataset
 from app.datasets.records import PairKey
-from app.judgments.authority import Authority, authority_of
-from app.judgments.promise import Attendance, suspended_because
+from app.judgments.authority import Authority, of_certificate
+from app.judgments.promise import AnswerCounts, suspended_because
 from app.scores.table import ScoreTable, load_table
 from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import decide
@@ -72,7 +72,7 @@ async def replay_certificate(
         NotFound: no certificate has this id.
         Conflict: the certificate is unfinished, revoked, or made with other judges.
     """
-    authority = await authority_of(session, registry, calibration, ())
+    authority = await of_certificate(session, registry, calibration)
     assert authority.certificate is not None
     judges = tuple(tier.judge for tier in authority.tiers)
     table = await load_table(session, dataset, keys, judges)
@@ -87,7 +87,7 @@ def suspension_of(replayed: Replayed) -> str | None:
     is not stored is counted with the verdicts that are missing and says nothing of the judge.
     """
     calibrated = replayed.certificate.body.get("calibration", {}).get("failures", {})
-    seen = Attendance.of([])
+    seen = AnswerCounts.of([])
     is_seen = replayed.verdicts.is_asked & replayed.table.is_known
     for column, judge in enumerate(replayed.verdicts.judges):
         rows = is_seen[:, column]

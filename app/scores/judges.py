@@ -1,17 +1,17 @@
-"""Which judges a request means (ONE resolver, with its three sources).
+"""Resolves the judges that a request names, and loads those of the configuration.
 
-The examples of a judge are part of its fingerprint, so they must not change when somebody adds
-labels: only the labels that came with the dataset count, unless it came without any.
+The examples of a judge are part of its fingerprint, so later labels must not change them: only the
+labels that came with the dataset count, unless it came without any.
 
-A judge is asked only where the configuration or a request says so: a table that describes one more
+A judge is asked only where the configuration or a request names it: a table that describes one more
 judge must not make every request without a cascade pay for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,11 +27,37 @@ from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.examples import LabelledPair
 from judges.recorded import RecordedJudge
 from judges.registry import DEFAULT_CASCADE, STUDENT, Registry, example_datasets
+from judges.types import Score
 from judges.vllm.engine import EngineHost
 from judges.vllm.weights import NOTHING_HASHED, FolderHasher
 
 
-def judge_names(registry: Registry, cascade: str | Sequence[str]) -> tuple[str, ...]:
+class Recorded(NamedTuple):
+    """Recorded judges: the fingerprints of each one's scores, and where they are, in words."""
+
+    fingerprints: Mapping[str, Collection[str]]
+    where: str
+
+    @classmethod
+    def with_pairs(cls, pairs: Iterable[Mapping[str, Score]], where: str) -> Recorded:
+        """Return the judges whose scores came with these pairs; a failure names no fingerprint."""
+        found: dict[str, set[str]] = {}
+        for scores in pairs:
+            for name, score in scores.items():
+                known = found.setdefault(name, set())
+                if score.failure is None:
+                    known.add(score.fingerprint)
+        return cls(found, where)
+
+
+class Order(Protocol):
+    """Judges named one by one, from cheap to strong."""
+
+    @property
+    def judges(self) -> Sequence[str]: ...  # noqa: D102
+
+
+def judge_names(registry: Registry, cascade: str | Order) -> tuple[str, ...]:
     """Return the judges of a configured cascade, or the given ones, from cheap to strong.
 
     Raises:
@@ -42,28 +68,46 @@ def judge_names(registry: Registry, cascade: str | Sequence[str]) -> tuple[str, 
             meant = hint(cascade, sorted(registry.cascades), see="tribunal doctor")
             raise Unprocessable.field(["cascade"], f"there is no cascade {shown(cascade)}{meant}")
         return tuple(registry.cascades[cascade])
-    names = tuple(cascade)
+    names = tuple(cascade.judges)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise Unprocessable.field(["cascade", "judges"], f"{twice!r} is named twice")
     return names
 
 
-def configured_judges(registry: Registry, cascade: str) -> list[Judge]:
-    """Return the judges of a configured cascade; those not configured answer from posted scores.
+def resolve(registry: Registry, names: Sequence[str], recorded: Recorded) -> list[Judge]:
+    """Return the judges of these names; one that is not configured answers from recorded scores.
 
     Raises:
-        Unprocessable: no cascade has this name.
+        Unprocessable: a name is neither configured nor recorded, or it is recorded with several
+            models or prompts, which are several judges.
     """
-    return [registry.resolve(name) for name in judge_names(registry, cascade)]
+    return [
+        registry.judges.get(name) or _recorded_judge(registry, name, recorded) for name in names
+    ]
+
+
+def _recorded_judge(registry: Registry, name: str, recorded: Recorded) -> Judge:
+    loc = ["cascade", "judges"]
+    if name not in recorded.fingerprints:
+        known = dict.fromkeys([*recorded.fingerprints, *registry.judges])
+        raise Unprocessable.field(loc, unknown_judge(name, known, recorded.where))
+    fingerprints = recorded.fingerprints[name]
+    if len(fingerprints) > 1:
+        raise Unprocessable.field(
+            loc,
+            f"{name!r} is recorded {recorded.where} with {len(fingerprints)} different models or "
+            "prompts: give each its own name",
+        )
+    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
 
 
 def unknown_judge(name: str, known: Iterable[str], where: str) -> str:
-    """Say that a judge is neither configured nor recorded `where`, and which may have been meant.
+    """Say that a judge is neither configured nor recorded `where`, and suggest a known name.
 
     Args:
-        name: The name that no judge has.
-        known: The names there are, the likelier ones first.
+        name: The unknown name.
+        known: The known names, the likelier ones first.
         where: Where it was looked for, beside the configuration.
     """
     meant = hint(name, known, see="tribunal doctor")
@@ -75,37 +119,14 @@ async def judges_for(
 ) -> list[Judge]:
     """Return the judges of these names for a dataset.
 
-    A name that is not configured is a recorded judge of the dataset.
-
     Raises:
-        Unprocessable: a name is neither configured nor recorded in the dataset, or it is recorded
-            with several models or prompts, which are several judges.
+        Unprocessable: as `resolve`.
     """
-    return [
-        registry.judges[name]
-        if name in registry.judges
-        else await _recorded_judge(session, registry, dataset, name)
-        for name in names
-    ]
-
-
-async def _recorded_judge(
-    session: AsyncSession, registry: Registry, dataset: Dataset, name: str
-) -> Judge:
-    loc = ["cascade", "judges"]
-    if name not in dataset.recorded_judges:
-        where = f"in {shown(dataset.name)}"
-        raise Unprocessable.field(
-            loc, unknown_judge(name, [*dataset.recorded_judges, *registry.judges], where)
-        )
-    fingerprints = await datasets.recorded_fingerprints(session, dataset, name)
-    if len(fingerprints) > 1:
-        raise Unprocessable.field(
-            loc,
-            f"{name!r} is recorded with {len(fingerprints)} different models or prompts in "
-            f"{dataset.name!r}: give each its own name",
-        )
-    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
+    recorded: dict[str, Collection[str]] = dict.fromkeys(dataset.recorded_judges, ())
+    for name in names:
+        if name in recorded and name not in registry.judges:
+            recorded[name] = await datasets.recorded_fingerprints(session, dataset, name)
+    return resolve(registry, names, Recorded(recorded, f"in {shown(dataset.name)}"))
 
 
 def judges_of_certificate(registry: Registry, fingerprints: Mapping[str, str]) -> list[Judge]:

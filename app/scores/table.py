@@ -222,7 +222,7 @@ async def missing_scores(running: Runtime, judge: Judge, keys: Sequence[PairKey]
     return [key for content_hash, key in wanted.items() if content_hash not in found]
 
 
-async def ask_missing(
+async def fetch_missing(
     running: Runtime, judge: Judge, dataset: Dataset, keys: Sequence[PairKey]
 ) -> int:
     """Ask a judge for every score it still owes; return how many it was asked for.

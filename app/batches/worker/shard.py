@@ -31,9 +31,8 @@ from app.core.runtime import Runtime
 from app.core.tasks import to_the_end
 from app.datasets import service as datasets
 from app.datasets.records import PairKey
-from app.judgments import queries as verdicts
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
-from app.judgments.service import promise_of, seq_of, verdict_row
+from app.judgments.service import promise_of, seq_of, store_verdicts, verdict_row
 from app.reports.batches import keep_if_completed
 from app.scores.store import Payer, ScoreKey, is_recorded, store_scores
 from judges.types import Pair, Score
@@ -258,7 +257,7 @@ class _Task:
             async with self.running.db.write() as session:
                 moment = self.running.now()
                 await store_scores(session, scores, moment, self.payer)
-                await verdicts.add(session, rows)
+                await store_verdicts(session, rows)
                 # last, so that the shards of a batch wait for each other but for a moment
                 batch = await service.locked(session, self.shard.batch_seq)
                 await leases.finish(session, self.shard, self.worker, counts)
