@@ -7,9 +7,8 @@ A name that is not configured is a recorded judge of that name.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -29,7 +28,7 @@ from judges.configuration import (
     read_judge,
     tables,
 )
-from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid, UnknownJudge
+from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid
 from judges.openai.judge import OpenAIJudge, Transport, checked_base_url
 from judges.openai.settings import OpenAISettings, token_requests
 from judges.prompting.examples import ExampleSets, LabelledPair, draw_annotators
@@ -197,38 +196,6 @@ class Registry:
         }
         return cls(MappingProxyType(made), MappingProxyType(cascades), MappingProxyType(thresholds))
 
-    def judge(self, name: str) -> Judge:
-        """Return the configured judge of this name.
-
-        Raises:
-            UnknownJudge: None is; names the nearest one.
-        """
-        if name not in self.judges:
-            raise UnknownJudge(f"no judge is called {name!r}{_nearest(name, self.judges)}")
-        return self.judges[name]
-
-    def resolve(
-        self, name: str, *, model: str | None = None, prompt_hash: str | None = None
-    ) -> Judge:
-        """Return the configured judge of this name, else the recorded judge of it.
-
-        Args:
-            name: The judge's name.
-            model: What the rows say of a recorded judge's model.
-            prompt_hash: What the rows say of its prompt.
-        """
-        return self.judges.get(name) or RecordedJudge(name, model=model, prompt_hash=prompt_hash)
-
-    def cascade(self, name: str) -> tuple[str, ...]:
-        """Return the names of the judges of a configured cascade.
-
-        Raises:
-            UnknownJudge: There is none of this name; names the nearest one.
-        """
-        if name not in self.cascades:
-            raise UnknownJudge(f"no cascade is called {name!r}{_nearest(name, self.cascades)}")
-        return self.cascades[name]
-
     async def aclose(self) -> None:
         """Close every judge."""
         for judge in self.judges.values():
@@ -343,9 +310,3 @@ def _default_cascade(made: Mapping[str, Judge]) -> tuple[str, ...]:
 
 def _cascades_of(config: Mapping[str, Any]) -> dict[str, CascadeTable]:
     return {name: read_cascade(name, table) for name, table in tables(config, "cascades").items()}
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
