@@ -1,4 +1,4 @@
-"""What can go wrong while a judge is made or asked.
+"""Errors of making and asking judges.
 
     JudgeError
     +-- JudgeConfigurationInvalid   a judge or cascade is described wrongly; names the key

@@ -1,7 +1,6 @@
-"""Configuration -> judges and cascades; placeholders for judges that wait.
+"""Makes the judges and cascades that the configuration describes.
 
-What is wrong in a table is said with the path of its key; an unknown key with the nearest known one.
-A name that is not configured is a recorded judge of that name.
+An error names the path of the key that is wrong, and for an unknown key the nearest known one.
 """
 
 from __future__ import annotations
@@ -99,9 +98,9 @@ def vllm_settings(name: str, table: VllmTable) -> VllmSettings:
 
 
 class WaitingJudge:
-    """Holds a configured judge's place; it fails on every pair and says what it waits for.
+    """A placeholder for a configured judge; it fails on every pair and says what it waits for.
 
-    `is_starting`: it will be made without being told.
+    `is_starting`: it will be made in a while.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class WaitingJudge:
 
     @property
     def spec(self) -> JudgeSpec:
-        """The place's description; the judge itself will have another fingerprint."""
+        """Return a description; the judge itself will have another fingerprint."""
         return self._spec
 
     async def score(self, pair: Pair) -> Score:
@@ -127,7 +126,7 @@ class WaitingJudge:
         return JudgeHealth(False, self._failure.detail, self._is_starting)
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is open."""
 
 
 Examples = Callable[[str], Sequence[LabelledPair]]
@@ -169,7 +168,7 @@ class Registry:
             config: The parsed configuration, with `judges` and `cascades`, both optional.
             transport: How judges behind HTTP are reached; the network by default.
             examples: Gives the labelled pairs of a dataset by its name, for few-shot examples;
-                `LookupError` where there is no such dataset yet. A judge that needs it then waits:
+                `LookupError` for an unknown dataset. A judge that needs it then waits:
                 it is listed, is not ready, and fails every pair as `UNAVAILABLE`.
             environ: Where API keys and the default `OPENAI_BASE_URL` are read from.
             engines: Hosts the models of judges of kind `vllm`; it outlives the registry.

@@ -1,7 +1,7 @@
-"""Made, found, revoked, resumed.
+"""Makes, finds, lists, revokes and resumes certificates.
 
-A calibration whose scores are all at hand is answered at once; one for which judges must be asked
-first becomes work beside the requests, and goes on after a restart.
+A calibration whose scores are all stored is answered at once. One for which judges must be asked
+first runs in the background, and resumes after a restart.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Made:
 
 
 async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> Made:
-    """Ask the judges for what they owe, and certify.
+    """Fetch missing scores, then certify.
 
     Raises:
         CalibrationError: the labels do not fit the request.
@@ -64,14 +64,14 @@ async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> 
 
 
 async def is_quick(running: Runtime, prepared: Prepared) -> bool:
-    """Whether no judge must be asked that costs money or time."""
-    owed = 0
+    """Return whether no judge that costs money or time must be asked."""
+    missing = 0
     for judge in prepared.judges:
-        missing = len(await missing_scores(running, judge, prepared.sample.keys))
-        if missing and not judge.spec.is_local:
+        own = len(await missing_scores(running, judge, prepared.sample.keys))
+        if own and not judge.spec.is_local:
             return False
-        owed += missing
-    return owed <= running.settings.inline_scores
+        missing += own
+    return missing <= running.settings.inline_scores
 
 
 async def _sample_scores(running: Runtime, prepared: Prepared) -> ScoreTable:
@@ -82,7 +82,7 @@ async def _sample_scores(running: Runtime, prepared: Prepared) -> ScoreTable:
 async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> FloatArray | None:
     """Return the pool's confidences, None where too few of its pairs have scores.
 
-    Nobody is asked for the pool's sake but judges that cost neither money nor time.
+    Only judges that cost neither money nor time are asked for the pool.
     """
     local = [j for j in prepared.judges if j.spec.is_local and not is_recorded(j.spec)]
     others = [judge for judge in prepared.judges if judge not in local]
@@ -102,7 +102,7 @@ async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> 
 def certification(
     request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
 ) -> dict[str, Any]:
-    """Return what a certificate of any target is made with, for the library to take."""
+    """Return the arguments of a certification that do not depend on its target."""
     costs = [cost for cost in evidence.costs if cost is not None]
     return {
         "costs": costs if len(costs) == len(evidence.costs) else None,
@@ -133,10 +133,10 @@ def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
 
 
 async def create(running: Runtime, request: CalibrationIn) -> Certificate:
-    """Make a certificate, at once if no judge must be asked for long, else `pending`.
+    """Make a certificate: at once, or `pending` where judges must be asked for long.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: the request cannot be honoured; names the field.
     """
     prepared = await prepare(running, request)
@@ -175,7 +175,7 @@ async def require(session: AsyncSession, certificate_id: str) -> Certificate:
 
 
 async def revoke(running: Runtime, certificate_id: str) -> Certificate:
-    """Withdraw a certificate's promise for ever; revoking twice changes nothing."""
+    """Withdraw a certificate's promise permanently; revoking twice changes nothing."""
     async with running.db.write() as session:
         certificate = await require(session, certificate_id)
         if certificate.status in UNFINISHED:
@@ -243,14 +243,14 @@ def prompts_of(judges: Iterable[Judge]) -> frozenset[str]:
 async def known_prompts(
     running: Runtime, certificate_id: str, prompts: Sequence[str]
 ) -> list[bool]:
-    """Say of each prompt whether the certificate, or one of its judges, knows it.
+    """Say for each prompt whether the certificate, or one of its judges, knows it.
 
     The certificate knows the prompts of the pairs that it was made from, whatever the responses; a
-    judge knows what it was trained on or shows as examples. No judge is asked.
+    judge knows the prompts that it was trained on or shows as examples. No judge is asked.
 
     Raises:
         NotFound: no certificate has this id.
-        Conflict: it is not made yet.
+        Conflict: it is not finished.
     """
     hashes = [prompt_hash(prompt) for prompt in prompts]
     async with running.db.read() as session:
@@ -264,7 +264,7 @@ async def known_prompts(
 
 
 async def resume(running: Runtime) -> None:
-    """Take up the calibrations that a stop interrupted."""
+    """Resume the calibrations that a stop interrupted."""
     async with running.db.read() as session:
         waiting = await queries.unfinished(session)
     for certificate in waiting:
@@ -272,7 +272,7 @@ async def resume(running: Runtime) -> None:
 
 
 async def look(running: Runtime, certificate_id: str) -> dict[str, Any]:
-    """Return a certificate as users see it, with what became of its labels since.
+    """Return a certificate as users see it, with how many of its labels changed since.
 
     Raises:
         NotFound: no certificate has this id.
@@ -333,7 +333,7 @@ async def _store_pending(
 
 
 async def _run(running: Runtime, certificate_id: str) -> None:
-    """Finish one pending calibration; whatever goes wrong is stored with it."""
+    """Finish one pending calibration; any error is stored with it."""
     certificate = await find(running, certificate_id)
     request = CalibrationIn.model_validate(certificate.request)
     async with running.db.write() as session:
@@ -345,7 +345,7 @@ async def _run(running: Runtime, certificate_id: str) -> None:
         _log.info("calibration %s failed: %s", certificate_id, error.detail)
         await _store_failure(running, certificate, error.detail)
     except Exception:
-        # the loop's edge: the user must find the failure where the certificate would have been
+        # no caller waits here: the user must find the failure where the certificate would be
         _log.exception("calibration %s failed", certificate_id)
         await _store_failure(running, certificate, "an unexpected error; the log has it")
 
@@ -372,7 +372,7 @@ async def _store(
     prepared: Prepared,
     made: Made,
 ) -> None:
-    """Store a certificate with the pairs it rests on, unless another process was quicker."""
+    """Store a certificate with the pairs it was made from, unless another process was faster."""
     evidence, found = made.evidence, made.found
     body = describe(request, prepared.judges, prepared.sample, evidence, found)
     label_set_hash = sets.label_set_hash(evidence.keys, prepared.votes)
@@ -381,7 +381,7 @@ async def _store(
         if not await queries.take(session, certificate, label_set_hash=label_set_hash):
             return
         certificate.label_set_hash = label_set_hash
-        # those that its label rule left out were read too: what then remains is chosen by its labels
+        # pairs that the label rule left out were read too: their labels decided what remains
         await queries.add_pairs(session, certificate.seq, [key.seq for key in prepared.sample.keys])
         uses = await _uses(session, request, prepared, evidence, label_set_hash)
         is_certified = found.certificate.is_certified
@@ -401,7 +401,7 @@ async def _uses(
     evidence: Evidence,
     label_set_hash: str,
 ) -> sets.Uses:
-    """Enter this test of its labels, and count all of them."""
+    """Record this test of its labels, and count all tests of them."""
     own_marks = sets.marks(evidence.keys)
     test = hash_of_test(request, prepared, label_set_hash)
     tests = {test: request.failure_probability}

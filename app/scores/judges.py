@@ -200,7 +200,7 @@ def _with_default_cascade(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Let the embedded judge alone be the default cascade, unless another one is declared."""
     cascades = config.get("cascades", {})
     if not isinstance(cascades, Mapping):
-        return config  # said with the path of the key by whoever reads it
+        return config  # refused later, with the path of the key
     default = {DEFAULT_CASCADE: {"judges": [STUDENT]}}
     return {**config, "cascades": {**default, **cascades}}
 
