@@ -15,7 +15,7 @@ from app.core.db import Database
 from app.core.errors import Conflict
 from app.core.models import Certificate, Dataset
 from app.scores import judges as cascades
-from app.scores.judges import Order, Recorded
+from app.scores.judges import Order, PairScores
 from calibration.preference import TieRule
 from judges.base import Judge
 from judges.cascade import Tier
@@ -92,23 +92,8 @@ def promises(certificate: Certificate) -> bool:
     return certificate.status == "certified" and certificate.body.get("method") != "average"
 
 
-async def resolve(
-    db: Database,
-    registry: Registry,
-    asked: Asked,
-    recorded: Recorded,
-    *,
-    is_sample: bool = False,
-) -> Authority:
+async def resolve(db: Database, registry: Registry, asked: Asked, scores: PairScores) -> Authority:
     """Return the thresholds in force for pairs that come with their scores.
-
-    Args:
-        db: Holds the certificates.
-        registry: The configured judges.
-        asked: Names a certificate or a cascade.
-        recorded: The judges recorded with the pairs.
-        is_sample: Whether further pairs may bring further judges. Where all pairs are at hand, a
-            configured cascade may name a judge that none of them records: it fails on each.
 
     Raises:
         NotFound: no certificate has this id.
@@ -119,12 +104,7 @@ async def resolve(
         async with db.read() as session:
             return await of_certificate(session, registry, asked.calibration)
     cascade = asked.cascade or DEFAULT_CASCADE
-    names = cascades.judge_names(registry, cascade)
-    if isinstance(cascade, str) and not is_sample:
-        absent = dict.fromkeys(names, frozenset[str]())
-        recorded = recorded._replace(fingerprints={**absent, **recorded.fingerprints})
-    judges = cascades.resolve(registry, names, recorded)
-    return _of_cascade(registry, cascade, judges)
+    return _of_cascade(registry, cascade, cascades.judges_with(registry, cascade, scores))
 
 
 async def resolve_for(

@@ -23,7 +23,7 @@ from app.judgments.authority import Authority, resolve
 from app.judgments.judging import Judged, Subject, count_verdicts, judge_all, show, show_tiers
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.judgments.schemas import JudgmentsIn
-from app.scores.judges import Recorded
+from app.scores.judges import PairScores
 from app.scores.store import ScoreKey, is_recorded, store_scores
 from judges.registry import Registry
 from judges.types import Score
@@ -62,8 +62,8 @@ async def judge(running: Runtime, request: JudgmentsIn) -> Body:
             the cascade cannot be asked.
     """
     subjects = read(request.pairs, running.registry)
-    recorded = Recorded.with_pairs([pair.judges for pair in request.pairs], "with any of the pairs")
-    authority = await resolve(running.db, running.registry, request, recorded)
+    scores = PairScores([pair.judges for pair in request.pairs], "with any of the pairs")
+    authority = await resolve(running.db, running.registry, request, scores)
     judged = await judge_all(running, authority, subjects, deadline_seconds=request.deadline_s)
     if authority.is_certified or any(one.fresh for one in judged):
         async with running.db.write() as session:

@@ -31,23 +31,19 @@ from judges.types import Score
 from judges.vllm.engine import EngineHost
 from judges.vllm.weights import NOTHING_HASHED, FolderHasher
 
+# by the name of each recorded judge, the fingerprints of its scores
+Fingerprints = Mapping[str, Collection[str]]
 
-class Recorded(NamedTuple):
-    """Recorded judges: the fingerprints of each one's scores, and where they are, in words."""
 
-    fingerprints: Mapping[str, Collection[str]]
+class PairScores(NamedTuple):
+    """The scores that came with pairs, pair by pair, and where they are, in words.
+
+    `is_sample` says that further pairs may bring further judges.
+    """
+
+    pairs: Sequence[Mapping[str, Score]]
     where: str
-
-    @classmethod
-    def with_pairs(cls, pairs: Iterable[Mapping[str, Score]], where: str) -> Recorded:
-        """Return the judges whose scores came with these pairs; a failure names no fingerprint."""
-        found: dict[str, set[str]] = {}
-        for scores in pairs:
-            for name, score in scores.items():
-                known = found.setdefault(name, set())
-                if score.failure is None:
-                    known.add(score.fingerprint)
-        return cls(found, where)
+    is_sample: bool = False
 
 
 class Order(Protocol):
@@ -75,29 +71,38 @@ def judge_names(registry: Registry, cascade: str | Order) -> tuple[str, ...]:
     return names
 
 
-def resolve(registry: Registry, names: Sequence[str], recorded: Recorded) -> list[Judge]:
+def resolve(
+    registry: Registry, names: Sequence[str], recorded: Fingerprints, where: str
+) -> list[Judge]:
     """Return the judges of these names; one that is not configured answers from recorded scores.
+
+    Args:
+        registry: The configured judges.
+        names: From cheap to strong.
+        recorded: The recorded judges.
+        where: Where they are recorded, for the message.
 
     Raises:
         Unprocessable: a name is neither configured nor recorded, or it is recorded with several
             models or prompts, which are several judges.
     """
     return [
-        registry.judges.get(name) or _recorded_judge(registry, name, recorded) for name in names
+        registry.judges.get(name) or _recorded_judge(registry, name, recorded, where)
+        for name in names
     ]
 
 
-def _recorded_judge(registry: Registry, name: str, recorded: Recorded) -> Judge:
+def _recorded_judge(registry: Registry, name: str, recorded: Fingerprints, where: str) -> Judge:
     loc = ["cascade", "judges"]
-    if name not in recorded.fingerprints:
-        known = dict.fromkeys([*recorded.fingerprints, *registry.judges])
-        raise Unprocessable.field(loc, unknown_judge(name, known, recorded.where))
-    fingerprints = recorded.fingerprints[name]
+    if name not in recorded:
+        known = dict.fromkeys([*recorded, *registry.judges])
+        raise Unprocessable.field(loc, unknown_judge(name, known, where))
+    fingerprints = recorded[name]
     if len(fingerprints) > 1:
         raise Unprocessable.field(
             loc,
-            f"{name!r} is recorded {recorded.where} with {len(fingerprints)} different models or "
-            "prompts: give each its own name",
+            f"{name!r} is recorded {where} with {len(fingerprints)} different models or prompts: "
+            "give each its own name",
         )
     return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
 
@@ -114,6 +119,28 @@ def unknown_judge(name: str, known: Iterable[str], where: str) -> str:
     return f"{shown(name)} is neither configured nor recorded {where}{meant}"
 
 
+def judges_with(registry: Registry, cascade: str | Order, scores: PairScores) -> list[Judge]:
+    """Return the judges of a cascade for pairs that come with their scores.
+
+    A configured cascade may name a judge that no pair records: it fails on every pair. This cannot
+    be known from a sample.
+
+    Raises:
+        Unprocessable: no cascade has this name, a judge is named twice, or as `resolve`.
+    """
+    names = judge_names(registry, cascade)
+    recorded: dict[str, set[str]] = {}
+    if isinstance(cascade, str) and not scores.is_sample:
+        recorded = {name: set() for name in names}
+    for pair in scores.pairs:
+        for name, score in pair.items():
+            fingerprints = recorded.setdefault(name, set())
+            # a failure names no model
+            if score.failure is None:
+                fingerprints.add(score.fingerprint)
+    return resolve(registry, names, recorded, scores.where)
+
+
 async def judges_for(
     session: AsyncSession, registry: Registry, dataset: Dataset, names: Sequence[str]
 ) -> list[Judge]:
@@ -126,7 +153,7 @@ async def judges_for(
     for name in names:
         if name in recorded and name not in registry.judges:
             recorded[name] = await datasets.recorded_fingerprints(session, dataset, name)
-    return resolve(registry, names, Recorded(recorded, f"in {shown(dataset.name)}"))
+    return resolve(registry, names, recorded, f"in {shown(dataset.name)}")
 
 
 def judges_of_certificate(registry: Registry, fingerprints: Mapping[str, str]) -> list[Judge]:

@@ -44,7 +44,7 @@ from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.judgments.authority import Authority, resolve
 from app.judgments.service import promise_of
-from app.scores.judges import Recorded
+from app.scores.judges import PairScores
 
 _CHUNK: Final = 1_000
 
@@ -73,8 +73,8 @@ async def create(running: Runtime, request: TablesBatchIn) -> dict[str, Any]:
         Unprocessable: a folder is not allowed, there is no such file, or no row can be read.
     """
     found = await asyncio.to_thread(_look, running.settings.tables_dir, request)
-    scores = Recorded.with_pairs([row.recorded for row in found.first], "in the first rows")
-    authority = await resolve(running.db, running.registry, request, scores, is_sample=True)
+    scores = PairScores([row.recorded for row in found.first], "in the first rows", is_sample=True)
+    authority = await resolve(running.db, running.registry, request, scores)
     name = f"tables-{hashlib.sha256(str(found.output).encode()).hexdigest()[:24]}"
     if (earlier := await _earlier(running, name)) is None:
         await asyncio.to_thread(_refuse_foreign_parts, found.output)
