@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.arrays import BoolArray, FloatArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, group_statistic
+from calibration.intervals import Groups, GroupsLike, as_groups, jackknife_statistic
 from calibration.labels import MISSING
 
 _NUISANCE_LEVEL = 1e-4
@@ -164,7 +164,7 @@ class AlternativeAnnotatorOptions:
 def alternative_annotator_test(
     judge: ArrayLike,
     ratings: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     options: AlternativeAnnotatorOptions | None = None,
 ) -> AlternativeAnnotatorTest:
     """Test whether a judge may replace a person.
@@ -174,7 +174,7 @@ def alternative_annotator_test(
             "distance" numbers, nan where missing. Units without a label are left out, so that what
             is tested is the judge where it answers.
         ratings: The annotators' labels in the same form, shape (units, annotators).
-        bootstrap: The groups of the units; None takes every unit as its own group.
+        groups: Groups of the units; None tests units as independent, and gives no intervals.
         options: Epsilon, level and closeness.
 
     Raises:
@@ -188,20 +188,18 @@ def alternative_annotator_test(
         raise InvalidArgument("judge must have the shape (units,), ratings (units, annotators)")
     if np.isinf(label).any() or np.isinf(table).any():
         raise InvalidArgument("judge and ratings must not be infinite")
-    if bootstrap is not None:
-        bootstrap.check_rows(len(label))
+    known = as_groups(groups, len(label))
     wins = _wins(label, table, chosen.closeness)
     wins = wins._replace(counted=wins.counted & _has_enough(wins.counted, chosen.least_units))
-    groups = np.arange(len(label)) if bootstrap is None else bootstrap.group
-    compared = [_compare(j, wins, groups, chosen) for j in range(table.shape[1])]
+    compared = [_compare(j, wins, known, chosen) for j in range(table.shape[1])]
     rejected = _rejected(compared, chosen.false_discovery_rate)
     n_tested = sum(one.p_value is not None for one in compared)
     rate = len(rejected) / n_tested if n_tested else None
     return AlternativeAnnotatorTest(
         annotators=tuple(replace(one, is_rejected=one.annotator in rejected) for one in compared),
         winning_rate=rate,
-        advantage=_advantage(wins, bootstrap),
-        margin=_margin(wins, bootstrap),
+        advantage=_advantage(wins, groups),
+        margin=_margin(wins, groups),
         is_passed=rate is not None and rate >= PASSING_RATE,
         epsilon=chosen.epsilon,
         false_discovery_rate=chosen.false_discovery_rate,
@@ -270,11 +268,11 @@ def _squared_distances(
 
 
 def _compare(
-    annotator: int, wins: _Wins, groups: IntArray, options: AlternativeAnnotatorOptions
+    annotator: int, wins: _Wins, groups: Groups, options: AlternativeAnnotatorOptions
 ) -> AnnotatorComparison:
     rows = wins.counted[:, annotator]
     judge, person = (each[rows, annotator].astype(np.float64) for each in wins[:2])
-    p_value, test = _test(person - judge, groups[rows], options)
+    p_value, test = _test(person - judge, groups.take(rows), options)
     n = int(rows.sum())
     return AnnotatorComparison(
         annotator=annotator,
@@ -292,19 +290,16 @@ class _Tested(NamedTuple):
     test: Test | None
 
 
-def _test(
-    difference: FloatArray, groups: IntArray, options: AlternativeAnnotatorOptions
-) -> _Tested:
+def _test(difference: FloatArray, groups: Groups, options: AlternativeAnnotatorOptions) -> _Tested:
     """P-value of "the mean difference, annotator minus judge, is at least epsilon"."""
-    present, group = np.unique(groups, return_inverse=True)
-    n, n_groups = len(difference), len(present)
+    n, n_groups = len(difference), groups.n_groups
     if n_groups == n and 0 < n <= MOST_EXACT_UNITS and options.test == "auto":
         below, zero, above = (int((difference == value).sum()) for value in (-1, 0, 1))
         return _Tested(mean_p_value(below, zero, above, options.epsilon), "exact")
     if n_groups < 2:
         return _Tested(None, None)
     mean = float(difference.mean())
-    residual = np.bincount(group, difference - mean, n_groups)
+    residual = groups.sums(difference - mean)
     error = float(np.sqrt(n_groups / (n_groups - 1) * (residual**2).sum())) / n
     if error <= _ROUNDING:
         return _Tested(_of_unanimous_groups(mean, n_groups, options.epsilon), "exact")
@@ -326,17 +321,17 @@ def _rejected(compared: list[AnnotatorComparison], rate: float) -> set[int]:
     return {annotator for _, annotator in tested[: max(passed, default=0)]}
 
 
-def _advantage(wins: _Wins, bootstrap: ClusterBootstrap | None) -> Estimate:
-    return _mean_over_annotators(wins, wins.judge.astype(np.float64), bootstrap, is_share=True)
+def _advantage(wins: _Wins, groups: GroupsLike) -> Estimate:
+    return _mean_over_annotators(wins, wins.judge.astype(np.float64), groups, is_share=True)
 
 
-def _margin(wins: _Wins, bootstrap: ClusterBootstrap | None) -> Estimate:
+def _margin(wins: _Wins, groups: GroupsLike) -> Estimate:
     lead = wins.judge.astype(np.float64) - wins.annotator
-    return _mean_over_annotators(wins, lead, bootstrap, is_share=False)
+    return _mean_over_annotators(wins, lead, groups, is_share=False)
 
 
 def _mean_over_annotators(
-    wins: _Wins, amount: FloatArray, bootstrap: ClusterBootstrap | None, *, is_share: bool
+    wins: _Wins, amount: FloatArray, groups: GroupsLike, *, is_share: bool
 ) -> Estimate:
     asked = wins.counted.any(axis=0)
     counted = wins.counted[:, asked].astype(np.float64)
@@ -346,4 +341,4 @@ def _mean_over_annotators(
         won, total = np.split(sums, 2, axis=1)
         return (won / total).mean(axis=1) if won.shape[1] else np.full(len(sums), np.nan)
 
-    return group_statistic(parts, mean_rate, int(counted.sum()), bootstrap, is_share=is_share)
+    return jackknife_statistic(parts, mean_rate, int(counted.sum()), groups, is_share=is_share)

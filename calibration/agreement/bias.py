@@ -4,10 +4,10 @@ Labels are codes of `calibration.labels` (a, b, tie, missing), always mapped to 
 whatever order the judge was shown. Length and self-preference are measured against people on the
 same pairs: they may have good reasons to prefer the longer answer, too.
 
-All intervals are score intervals for the effective number of pairs (`clustered_shares`): a
-bootstrap gives the groups and the level, nothing is drawn, and without one pairs are independent.
-All functions raise `InvalidArgument` for labels that are no codes, for columns of different numbers
-of pairs and for a bootstrap over other rows; a share of no pairs at all has no value.
+All intervals are score intervals for the effective number of pairs (`calibration.intervals`);
+without `groups`, pairs count as independent. All functions raise `InvalidArgument` for labels that
+are not codes and for columns or groups of different numbers of pairs; a share of no pairs at all
+has no value.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from calibration.arrays import BoolArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.intervals import (
-    ClusterBootstrap,
-    estimate_clustered_share,
+    GroupsLike,
     estimate_paired_difference,
+    estimate_share,
     estimate_share_difference,
 )
 from calibration.labels import MISSING, TIE, A, B, coded
@@ -48,22 +48,20 @@ class Flips:
 
 
 def position_consistency(
-    original: ArrayLike, swapped: ArrayLike, bootstrap: ClusterBootstrap | None = None
+    original: ArrayLike, swapped: ArrayLike, groups: GroupsLike = None
 ) -> Estimate:
     """Share of pairs that get the same label in both orders, where both were parsed.
 
     Args:
         original: Label with response a shown first, shape (pairs,).
         swapped: Label with response b shown first, mapped back to the pair as posted.
-        bootstrap: Groups of the pairs.
+        groups: Groups of the pairs; None takes pairs as independent.
     """
     one, other = _labels(original, swapped)
-    return estimate_clustered_share(one == other, _are_known(one, other), bootstrap)
+    return estimate_share(one == other, _are_known(one, other), groups)
 
 
-def position_flips(
-    original: ArrayLike, swapped: ArrayLike, bootstrap: ClusterBootstrap | None = None
-) -> Flips:
+def position_flips(original: ArrayLike, swapped: ArrayLike, groups: GroupsLike = None) -> Flips:
     """Split the inconsistent pairs by where they lean; with the consistent share they add to 1.
 
     Arguments are those of `position_consistency`.
@@ -73,16 +71,14 @@ def position_flips(
     to_first, to_second = (one == A) & (other == B), (one == B) & (other == A)
     through_tie = (one != other) & ~to_first & ~to_second
     return Flips(
-        estimate_clustered_share(to_first, known, bootstrap),
-        estimate_clustered_share(to_second, known, bootstrap),
-        estimate_clustered_share(through_tie, known, bootstrap),
-        estimate_clustered_share(to_first, known & (to_first | to_second), bootstrap),
+        estimate_share(to_first, known, groups),
+        estimate_share(to_second, known, groups),
+        estimate_share(through_tie, known, groups),
+        estimate_share(to_first, known & (to_first | to_second), groups),
     )
 
 
-def position_lean(
-    original: ArrayLike, swapped: ArrayLike, bootstrap: ClusterBootstrap | None = None
-) -> Estimate:
+def position_lean(original: ArrayLike, swapped: ArrayLike, groups: GroupsLike = None) -> Estimate:
     """Share of verdicts for the first response shown minus that for the second, in [-1, 1].
 
     Only pairs with a label in both orders count, so that quality cancels out: 0 is no lean, +1
@@ -91,31 +87,27 @@ def position_lean(
     one, other = _labels(original, swapped)
     for_first = (one == A).astype(np.float64) + (other == B)
     for_second = (one == B).astype(np.float64) + (other == A)
-    found = estimate_paired_difference(
-        (for_first - for_second) / 2, _are_known(one, other), bootstrap
-    )
+    found = estimate_paired_difference((for_first - for_second) / 2, _are_known(one, other), groups)
     return replace(found, n=2 * found.n)
 
 
-def lean_towards(
-    judge: ArrayLike, favoured: ArrayLike, bootstrap: ClusterBootstrap | None = None
-) -> Estimate:
+def lean_towards(judge: ArrayLike, favoured: ArrayLike, groups: GroupsLike = None) -> Estimate:
     """Share of decided verdicts that go to the favoured side.
 
     Args:
         judge: Label of each pair.
         favoured: The side in question, `A` or `B`; `MISSING` where neither is.
-        bootstrap: Groups of the pairs.
+        groups: Groups of the pairs; None takes pairs as independent.
     """
     labels, side = _labels(judge, favoured)
-    return estimate_clustered_share(labels == side, _is_decided(labels, side), bootstrap)
+    return estimate_share(labels == side, _is_decided(labels, side), groups)
 
 
 def excess_lean(
     judge: ArrayLike,
     human: ArrayLike,
     favoured: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
     """How much more often a judge than people choose the favoured side, in [-1, 1].
 
@@ -124,14 +116,14 @@ def excess_lean(
     labels, people, side = _labels(judge, human, favoured)
     counted = _is_decided(labels, side) & _is_decided(people, side)
     difference = (labels == side).astype(np.float64) - (people == side)
-    return estimate_paired_difference(difference, counted, bootstrap)
+    return estimate_paired_difference(difference, counted, groups)
 
 
 def lean_given_quality(
     judge: ArrayLike,
     human: ArrayLike,
     favoured: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
     """How much better a judge agrees with people where they choose the favoured side, in [-1, 1].
 
@@ -145,7 +137,7 @@ def lean_given_quality(
     counted = _is_decided(labels, side) & _is_decided(people, side)
     is_for_it = people == side
     return estimate_share_difference(
-        labels == people, counted & is_for_it, counted & ~is_for_it, bootstrap
+        labels == people, counted & is_for_it, counted & ~is_for_it, groups
     )
 
 
@@ -153,7 +145,7 @@ def length_lean(
     judge: ArrayLike,
     human: ArrayLike,
     length_difference: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
     """How much more often a judge than people choose the longer response.
 
@@ -162,48 +154,48 @@ def length_lean(
         human: Label by people.
         length_difference: Length of response a minus that of response b, in any unit; pairs of
             equal or unknown (nan) lengths are left out.
-        bootstrap: Groups of the pairs.
+        groups: Groups of the pairs; None takes pairs as independent.
     """
-    return excess_lean(judge, human, longer_side(length_difference), bootstrap)
+    return excess_lean(judge, human, longer_side(length_difference), groups)
 
 
 def length_lean_given_quality(
     judge: ArrayLike,
     human: ArrayLike,
     length_difference: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
     """How much better a judge agrees with people where they choose the longer response.
 
     Arguments are those of `length_lean`, the figure that of `lean_given_quality`.
     """
-    return lean_given_quality(judge, human, longer_side(length_difference), bootstrap)
+    return lean_given_quality(judge, human, longer_side(length_difference), groups)
 
 
 def self_preference(
     judge: ArrayLike,
     human: ArrayLike,
     own_side: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
     """How much more often a judge than people choose the response that the judge wrote itself.
 
     `own_side` is `A` or `B`, `MISSING` where the judge wrote neither response or both.
     """
-    return excess_lean(judge, human, own_side, bootstrap)
+    return excess_lean(judge, human, own_side, groups)
 
 
 def self_preference_given_quality(
     judge: ArrayLike,
     human: ArrayLike,
     own_side: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
     """How much better a judge agrees with people where they choose the response it wrote itself.
 
     Arguments are those of `self_preference`, the figure that of `lean_given_quality`.
     """
-    return lean_given_quality(judge, human, own_side, bootstrap)
+    return lean_given_quality(judge, human, own_side, groups)
 
 
 def longer_side(length_difference: ArrayLike) -> IntArray:

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, group_ratio, group_statistic
+from calibration.intervals import GroupsLike, jackknife_ratio, jackknife_statistic
 from calibration.labels import MISSING, TIE, checked_counts, coded
 
 
@@ -50,7 +50,7 @@ class CeilingComparison:
 
 
 def leave_one_out_agreement(
-    counts: ArrayLike, bootstrap: ClusterBootstrap | None = None, *, tie: int | None = TIE
+    counts: ArrayLike, groups: GroupsLike = None, *, tie: int | None = TIE
 ) -> Estimate:
     """How often one vote agrees with the strict majority of the other votes on its unit.
 
@@ -65,13 +65,13 @@ def leave_one_out_agreement(
     for category, held_out, majority in _held_out(votes, tie):
         counted += held_out * (majority != MISSING)
         hits += held_out * (majority == category)
-    return group_ratio(hits, counted, bootstrap)
+    return jackknife_ratio(hits, counted, groups)
 
 
 def compare_with_ceiling(
     judge: ArrayLike,
     counts: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     tie: int | None = TIE,
 ) -> CeilingComparison:
@@ -81,7 +81,7 @@ def compare_with_ceiling(
         judge: Code of the judge's label, shape (units,); units where it is missing are left out
             for people, too. A tie of the judge is a disagreement with every other majority.
         counts: Votes of people by category, shape (units, categories).
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None for values without intervals.
         tie: The category that is no side: held-out votes for it, and majorities for it, are left
             out; None leaves out nothing.
 
@@ -100,13 +100,13 @@ def compare_with_ceiling(
         people += seen * (majority == category)
         judged += seen * (majority == label)
     return CeilingComparison(
-        people=group_ratio(people, counted, bootstrap),
-        judge=group_ratio(judged, counted, bootstrap),
-        difference=group_statistic(
+        people=jackknife_ratio(people, counted, groups),
+        judge=jackknife_ratio(judged, counted, groups),
+        difference=jackknife_statistic(
             np.column_stack([judged - people, counted]),
             lambda sums: sums[:, 0] / sums[:, 1],
             round(float(counted.sum())),
-            bootstrap,
+            groups,
         ),
     )
 
@@ -145,7 +145,7 @@ class KappaComparison:
 
 
 def compare_kappa_with_ceiling(
-    judge: ArrayLike, counts: ArrayLike, bootstrap: ClusterBootstrap | None = None
+    judge: ArrayLike, counts: ArrayLike, groups: GroupsLike = None
 ) -> KappaComparison:
     """Measure a judge and the people by the kappa with single votes on the same units.
 
@@ -153,7 +153,7 @@ def compare_kappa_with_ceiling(
         judge: Code of the judge's label, shape (units,), `MISSING` where it said nothing. Map a
             tie to `MISSING` and pass two columns of counts to leave ties out.
         counts: Votes of people by category, shape (units, categories).
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None for values without intervals.
 
     Raises:
         InvalidArgument: Numbers of units differ, the judge's labels are no codes of the categories,
@@ -176,9 +176,9 @@ def compare_kappa_with_ceiling(
     parts[used, 3 + n_categories :] = said
     n = int(used.sum())
     return KappaComparison(
-        people=group_statistic(parts, lambda sums: _kappas(sums)[0], n, bootstrap),
-        judge=group_statistic(parts, lambda sums: _kappas(sums)[1], n, bootstrap),
-        difference=group_statistic(parts, _difference, n, bootstrap),
+        people=jackknife_statistic(parts, lambda sums: _kappas(sums)[0], n, groups),
+        judge=jackknife_statistic(parts, lambda sums: _kappas(sums)[1], n, groups),
+        difference=jackknife_statistic(parts, _difference, n, groups),
     )
 
 

@@ -14,15 +14,10 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.agreement.ceiling import (
-    CeilingComparison,
-    compare_with_ceiling,
-    leave_one_out_agreement,
-)
 from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, group_ratio, group_share, group_statistic
+from calibration.intervals import GroupsLike, estimate_share, jackknife_ratio, jackknife_statistic
 from calibration.labels import MISSING, N_LABELS, check_lengths, checked_counts, coded, rated_twice
 
 Metric = Literal["nominal", "ordinal", "interval", "ratio"]
@@ -30,7 +25,7 @@ Metric = Literal["nominal", "ordinal", "interval", "ratio"]
 
 def krippendorffs_alpha(
     counts: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     metric: Metric = "nominal",
     values: ArrayLike | None = None,
@@ -44,7 +39,7 @@ def krippendorffs_alpha(
 
     Args:
         counts: Votes by category, shape (units, categories), columns in order for "ordinal".
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None for a value without an interval.
         metric: How far apart two categories are.
         values: What each category is worth, for "interval" and "ratio"; default 0, 1, 2, ...
 
@@ -58,8 +53,8 @@ def krippendorffs_alpha(
     worth = np.arange(votes.shape[1]) if values is None else np.asarray(values)
     worth = _checked_values(worth.astype(np.float64), votes.shape[1], metric)
     statistic = partial(_alpha_of_sums, metric=metric, values=worth)
-    parts = _summed_coincidences(votes) if bootstrap is None else _coincidences(votes)
-    return group_statistic(parts, statistic, n, bootstrap)
+    parts = _summed_coincidences(votes) if groups is None else _coincidences(votes)
+    return jackknife_statistic(parts, statistic, n, groups)
 
 
 def _checked_values(values: FloatArray, n_categories: int, metric: Metric) -> FloatArray:
@@ -112,31 +107,13 @@ def _squared_distances(margins: FloatArray, metric: Metric, values: FloatArray) 
     return (relative**2)[None]
 
 
-__all__ = [
-    "CeilingComparison",
-    "KappaWeights",
-    "MacroScores",
-    "Metric",
-    "accuracy_over_orders",
-    "agreement_rate",
-    "cohens_kappa",
-    "compare_with_ceiling",
-    "confusion",
-    "fleiss_kappa",
-    "gwets_ac1",
-    "krippendorffs_alpha",
-    "leave_one_out_agreement",
-    "macro_scores",
-    "percent_agreement",
-]
-
 KappaWeights = Literal["linear", "quadratic"]
 
 
 def agreement_rate(
     first: ArrayLike,
     second: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     among: tuple[int, ...] | None = None,
 ) -> Estimate:
@@ -145,7 +122,7 @@ def agreement_rate(
     Args:
         first: Codes of one rater, shape (units,).
         second: Codes of the other.
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None takes units as independent.
         among: Count only units where both chose one of these categories; `(A, B)` gives the
             accuracy of a judge on decided pairs.
 
@@ -159,14 +136,14 @@ def agreement_rate(
     counted = (one != MISSING) & (other != MISSING)
     if among is not None:
         counted &= np.isin(one, among) & np.isin(other, among)
-    return group_share(one == other, counted, bootstrap)
+    return estimate_share(one == other, counted, groups, method="jackknife")
 
 
 def accuracy_over_orders(
     human: ArrayLike,
     original: ArrayLike,
     swapped: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
     """Share of right verdicts where both orders count and an unparsed verdict is wrong.
 
@@ -174,7 +151,7 @@ def accuracy_over_orders(
         human: Label of people, shape (units,); units where it is missing do not count.
         original: Label of the judge with response a shown first.
         swapped: The same with response b shown first, mapped back to the unit as posted.
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None for a value without an interval.
 
     Returns:
         The share; n is the number of verdicts, two a unit.
@@ -186,10 +163,10 @@ def accuracy_over_orders(
     _, other = _two_raters(human, swapped, None)
     counted = people != MISSING
     right = (one == people).astype(np.float64) + (other == people)
-    return group_ratio(right * counted, 2.0 * counted, bootstrap)
+    return jackknife_ratio(right * counted, 2.0 * counted, groups)
 
 
-def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+def percent_agreement(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     """Share of pairs of votes on one unit that agree, every such pair weighing the same.
 
     The sum of c (c - 1) / 2 over the sum of m (m - 1) / 2, with c the votes of a unit for one
@@ -202,7 +179,7 @@ def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = No
     votes = checked_counts(counts)
     total = votes.sum(axis=1)
     agreeing = (votes * (votes - 1)).sum(axis=1) / 2
-    return group_ratio(agreeing, total * (total - 1) / 2, bootstrap)
+    return jackknife_ratio(agreeing, total * (total - 1) / 2, groups)
 
 
 def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS) -> IntArray:
@@ -250,7 +227,7 @@ def macro_scores(table: ArrayLike) -> MacroScores:
 def cohens_kappa(
     first: ArrayLike,
     second: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     n_categories: int = N_LABELS,
     weights: KappaWeights | None = None,
@@ -270,7 +247,7 @@ def cohens_kappa(
     cells = np.zeros((len(one), n_categories**2))
     cells[np.nonzero(seen)[0], one[seen] * n_categories + other[seen]] = 1
     statistic = partial(_kappa_of_cells, weights=_kappa_weights(n_categories, weights))
-    return group_statistic(cells, statistic, int(seen.sum()), bootstrap)
+    return jackknife_statistic(cells, statistic, int(seen.sum()), groups)
 
 
 def _two_raters(
@@ -298,7 +275,7 @@ def _kappa_of_cells(cells: FloatArray, weights: FloatArray) -> FloatArray:
     return np.where(chance > 0, 1 - observed / chance, np.nan)
 
 
-def fleiss_kappa(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+def fleiss_kappa(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     """Fleiss' kappa, (P - Pe) / (1 - Pe), for units with any number of votes from two on.
 
     P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
@@ -312,7 +289,7 @@ def fleiss_kappa(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -
     total = votes.sum(axis=1)
     own = _share_of_agreeing_pairs(votes)
     parts = np.column_stack([own, total >= 2, votes])
-    return group_statistic(parts, _fleiss_of_sums, int((total >= 2).sum()), bootstrap)
+    return jackknife_statistic(parts, _fleiss_of_sums, int((total >= 2).sum()), groups)
 
 
 def _fleiss_of_sums(sums: FloatArray) -> FloatArray:
@@ -321,7 +298,7 @@ def _fleiss_of_sums(sums: FloatArray) -> FloatArray:
     return _above_chance(observed, (shares**2).sum(axis=1))
 
 
-def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
+def gwets_ac1(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     """Gwet's AC1, (P - Pe) / (1 - Pe) with Pe = sum q (1 - q) / (K - 1).
 
     P is the mean share of agreeing pairs of votes over units with at least two votes, q the mean
@@ -339,7 +316,7 @@ def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> E
     own = _share_of_agreeing_pairs(rated_twice(votes))
     shares = votes / np.maximum(total, 1)[:, None]
     parts = np.column_stack([own, total >= 2, total >= 1, shares])
-    return group_statistic(parts, _ac1_of_sums, int((total >= 2).sum()), bootstrap)
+    return jackknife_statistic(parts, _ac1_of_sums, int((total >= 2).sum()), groups)
 
 
 def _ac1_of_sums(sums: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, group_share, group_statistic
+from calibration.intervals import GroupsLike, estimate_share, jackknife_statistic
 from calibration.labels import MISSING, check_lengths, checked_counts, coded
 
 Measure = Callable[[BoolArray], Estimate]
@@ -118,7 +118,7 @@ def measure_by_bin(bins: DifficultyBins, measure: Measure) -> tuple[Estimate, ..
     Args:
         bins: The units by difficulty.
         measure: Maps a mask of units to an estimate, such as
-            `lambda rows: cohens_kappa(people[rows], judge[rows], bootstrap.take(rows))`.
+            `lambda rows: cohens_kappa(people[rows], judge[rows], groups.take(rows))`.
     """
     return tuple(measure(bins.number == k) for k in range(bins.n_bins))
 
@@ -142,7 +142,7 @@ def agreement_by_difficulty(
     first: ArrayLike,
     second: ArrayLike,
     bins: DifficultyBins,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     among: tuple[int, ...] | None = None,
 ) -> AgreementByDifficulty:
@@ -152,7 +152,7 @@ def agreement_by_difficulty(
         first: Codes of one rater, shape (units,).
         second: Codes of the other.
         bins: The units by difficulty.
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None takes units as independent, and gives the fall no interval.
         among: Count only units where both chose one of these categories.
 
     Raises:
@@ -166,15 +166,15 @@ def agreement_by_difficulty(
     hits = counted & (one == other)
 
     def share(rows: BoolArray) -> Estimate:
-        return group_share(hits, counted & rows, bootstrap)
+        return estimate_share(hits, counted & rows, groups, method="jackknife")
 
     easy, hard = (counted & (bins.number == k) for k in (0, bins.n_bins - 1))
     if bins.n_bins == 1:
         hard = np.zeros_like(counted)
-    fall = group_statistic(
+    fall = jackknife_statistic(
         np.column_stack([hits & easy, easy, hits & hard, hard]).astype(np.float64),
         lambda sums: sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3],
         int((easy | hard).sum()),
-        bootstrap,
+        groups,
     )
     return AgreementByDifficulty(tuple(bins.edges.tolist()), measure_by_bin(bins, share), fall)

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from calibration.arrays import FloatArray, IntArray
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
 from calibration.monitor.monitor import MonitorState, audit_terms
 from calibration.monitor.wealth import Wealth, followed
@@ -84,7 +84,7 @@ class DetectionDelay:
 def detection_delay(
     state: MonitorState,
     drift: Drift,
-    rng: np.random.Generator,
+    rng: Rng = None,
     *,
     runs: int = 500,
     horizon: int = 5000,
@@ -110,7 +110,7 @@ def detection_delay(
     _check_plan(state, drift, runs, horizon)
     is_before = np.arange(drift.at + horizon) < drift.at
     risk = np.where(is_before, drift.risk_before, drift.risk_after)
-    alarms = alarm_times(state, checked_rng(rng).uniform(size=(runs, risk.size)) < risk)
+    alarms = alarm_times(state, as_generator(rng).uniform(size=(runs, risk.size)) < risk)
     is_early = alarms <= drift.at
     return DetectionDelay(np.sort(alarms[~is_early] - drift.at), int(is_early.sum()))
 
@@ -144,7 +144,7 @@ def alarm_times(
     return times
 
 
-def draw_audits(probabilities: ArrayLike, rng: np.random.Generator) -> IntArray:
+def draw_audits(probabilities: ArrayLike, rng: Rng = None) -> IntArray:
     """Draw verdicts for audit, each by itself with its known probability.
 
     Args:
@@ -161,10 +161,10 @@ def draw_audits(probabilities: ArrayLike, rng: np.random.Generator) -> IntArray:
     drawn = np.asarray(probabilities, dtype=np.float64)
     if drawn.ndim != 1 or not np.all((drawn >= 0) & (drawn <= 1)):
         raise InvalidArgument("probabilities must be a list of numbers in [0, 1]")
-    return np.flatnonzero(checked_rng(rng).uniform(size=drawn.size) < drawn)
+    return np.flatnonzero(as_generator(rng).uniform(size=drawn.size) < drawn)
 
 
-def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: np.random.Generator) -> IntArray:
+def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: Rng = None) -> IntArray:
     """Draw prompts with equal probability, and one verdict of each at random.
 
     What is monitored so is the risk of a random verdict of a random prompt.
@@ -183,8 +183,9 @@ def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: np.random.Generator
     prompt = _checked_prompts(prompts)
     if not 0 <= rate <= 1:
         raise InvalidArgument(f"rate must lie in [0, 1], not {rate}")
-    rows = one_row_a_group(prompt, checked_rng(rng))
-    return rows[rng.uniform(size=rows.size) < rate]
+    source = as_generator(rng)
+    rows = one_row_a_group(prompt, source)
+    return rows[source.uniform(size=rows.size) < rate]
 
 
 def prompt_losses(losses: ArrayLike, prompts: ArrayLike) -> FloatArray:

@@ -192,9 +192,6 @@ def check_min_audit_probability(smallest: float | None) -> None:
         raise InvalidArgument(f"min_audit_probability must lie in (0, 1], not {smallest}")
 
 
-__all__ = ["MonitorState", "audit_terms", "observe", "start_monitor"]
-
-
 def start_monitor(
     target_risk: float,
     failure_probability: float = 0.05,

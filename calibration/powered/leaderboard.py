@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from calibration.errors import InvalidArgument
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
 from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL
 from calibration.powered.labels import HumanLabels, labelled_sample
@@ -155,7 +155,7 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
     method: PoweredMethod = "bradley_terry",
     baseline: str | None = None,
     confidence_level: float = DEFAULT_CONFIDENCE_LEVEL,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> PoweredLeaderboard:
     """Rank models by predictions of all their pairs and labels of some.
 
@@ -166,7 +166,7 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
         method: What the rating is.
         baseline: For win rates: against this model alone; its own is .5.
         confidence_level: Coverage of each interval, and of all rank sets together.
-        rng: Source of chance; needed where strengths rest on fewer than 50 labelled groups.
+        rng: Source of chance where strengths rest on fewer than 50 labelled groups.
 
     Raises:
         InvalidArgument: The labels do not fit, a number is out of its range, the baseline is not
@@ -181,7 +181,7 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
     rates = _win_rates(predicted, labels, confidence_level, baseline, is_audited=is_audited)
     rated = rates
     if method == "bradley_terry":
-        rated = _strengths(predicted, labels, confidence_level, rng)
+        rated = _strengths(predicted, labels, confidence_level, as_generator(rng))
     rows = _rows(predicted, rated, rates)
     powered = rated.strengths
     return PoweredLeaderboard(
@@ -271,7 +271,7 @@ def _strengths(
     predicted: Comparisons,
     labels: HumanLabels,
     confidence_level: float,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator,
 ) -> _Rated:
     found = prediction_powered_strengths(
         predicted, labels, confidence_level=confidence_level, rng=rng

@@ -25,9 +25,14 @@ import numpy as np
 from scipy import stats
 
 from calibration.arrays import FloatArray
-from calibration.errors import InvalidArgument
+from calibration.errors import Rng
 from calibration.estimate import Estimate
-from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap, estimate_from_draws
+from calibration.intervals import (
+    DEFAULT_CONFIDENCE_LEVEL,
+    ClusterBootstrap,
+    Groups,
+    estimate_from_draws,
+)
 from calibration.powered.labels import HumanLabels, LabelledSample, labelled_sample
 from calibration.powered.mean import NO_PREFERENCE, MeanOptions, check_audits
 from calibration.powered.scores import PoweredScores, Precision
@@ -99,7 +104,7 @@ def prediction_powered_strengths(
     *,
     prediction_weight: float | None = None,
     confidence_level: float = DEFAULT_CONFIDENCE_LEVEL,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> PredictionPoweredStrengths:
     """Estimate log-strengths with an interval for each model.
 
@@ -117,11 +122,11 @@ def prediction_powered_strengths(
         labels: What the left model got, for the same comparisons. Strata become probabilities.
         prediction_weight: l in [0, 1], fixed before the labels were seen; None tunes it.
         confidence_level: Coverage of the intervals, each for its model alone.
-        rng: Source of chance for resampling; needed below 50 labelled groups.
+        rng: Source of chance for resampling below 50 labelled groups.
 
     Raises:
-        InvalidArgument: The labels do not fit, a number lies outside its range, abstained
-            comparisons were plainly not labelled, or `rng` is needed and missing.
+        InvalidArgument: The labels do not fit, a number lies outside its range, or abstained
+            comparisons were plainly not labelled.
         DisconnectedComparisons: Strengths are not finite: some models are not linked to the others
             by points.
         NoFiniteStrengths: They are not finite although all are linked.
@@ -213,16 +218,11 @@ def _stretched(found: Estimate, missed: float) -> Estimate:
 
 
 def _bootstrap(
-    sample: LabelledSample, confidence_level: float, rng: np.random.Generator | None
+    sample: LabelledSample, confidence_level: float, rng: Rng
 ) -> ClusterBootstrap | None:
     if sample.n_labelled_groups >= ENOUGH_GROUPS:
         return None
-    if rng is None:
-        raise InvalidArgument(
-            f"rng is needed: only {sample.n_labelled_groups} groups have labels, and below "
-            f"{ENOUGH_GROUPS} intervals come from resampling groups"
-        )
-    return ClusterBootstrap.over(sample.group, rng, confidence_level=confidence_level)
+    return ClusterBootstrap.over(Groups.of(sample.group, confidence_level), rng)
 
 
 def _weight(equations: PoweredScores, prediction_weight: float | None) -> float:

@@ -172,19 +172,6 @@ def _wins_oppose_ties(totals: PairTotals) -> bool:
     return False
 
 
-__all__ = [
-    "DisconnectedComparisons",
-    "NoFiniteStrengths",
-    "Strengths",
-    "connected_components",
-    "damping",
-    "fit_resamples",
-    "fit_strengths",
-    "information",
-    "strength_shares",
-]
-
-
 _RIDGE = 1e-14  # relative; keeps the equations solvable and leaves their solution alone
 # The error left after a step is about the square of its length.
 STEP_TOLERANCE = 1e-7

@@ -23,8 +23,6 @@ from calibration.intervals import (
     expanded_tail,
 )
 from calibration.ranking.bradley_terry import (
-    DisconnectedComparisons,
-    NoFiniteStrengths,
     strength_shares,
 )
 from calibration.ranking.comparisons import (
@@ -34,7 +32,7 @@ from calibration.ranking.comparisons import (
     count_records,
     with_baseline,
 )
-from calibration.ranking.elo import EloOptions, Intervals, Method, RankingOptions, TieRule
+from calibration.ranking.elo import Intervals, Method, RankingOptions, TieRule
 from calibration.ranking.ranks import RankSets, Spread, rank_sets, ranks, trivial_rank_sets
 from calibration.ranking.scores import Coefficient, ModelScores, Resampled, score_models
 from calibration.ranking.style import Covariates
@@ -136,23 +134,6 @@ class RatingEstimates:
         tail = expanded_tail(n_groups, 1 - self.confidence_level)
         low, high = np.quantile(defined, [tail, 1 - tail])
         return Estimate(value, float(low), float(high), self.confidence_level, n)
-
-
-__all__ = [
-    "Coefficient",
-    "Comparisons",
-    "Covariates",
-    "DisconnectedComparisons",
-    "EloOptions",
-    "Intervals",
-    "Leaderboard",
-    "Method",
-    "ModelRating",
-    "NoFiniteStrengths",
-    "RankingOptions",
-    "TieRule",
-    "rank_models",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from scipy import stats
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, estimate_clustered_share
+from calibration.intervals import GroupsLike, estimate_share
 from calibration.preference import rounded
 
 DEFAULT_BINS = 10
@@ -36,7 +36,7 @@ class ReliabilityBin:
         n: Number of verdicts.
         mean_confidence: None in an empty bin.
         accuracy: Share of the verdicts that agree with people, with its Wilson interval (for the
-            effective number of trials, where a bootstrap tells the groups).
+            effective number of trials, where rows come in groups).
     """
 
     low: float
@@ -130,7 +130,7 @@ def reliability_bins(
     confidence: ArrayLike,
     correct: ArrayLike,
     edges: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> tuple[ReliabilityBin, ...]:
     """Accuracy by confidence, for a reliability diagram.
 
@@ -139,7 +139,7 @@ def reliability_bins(
         correct: Whether each verdict agrees with people, shape (n,).
         edges: Increasing; bins are [low, high), the last one [low, high]. The last edge twice
             makes a bin of its own for the verdicts that are exactly certain.
-        bootstrap: Gives the groups of the rows; None for intervals that take rows as independent.
+        groups: Groups of the rows; None takes rows as independent.
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     place = bin_of(data.confidence, limits)
@@ -148,7 +148,7 @@ def reliability_bins(
         inside = place == k
         n = int(inside.sum())
         mean = float(data.confidence[inside].mean()) if n else None
-        accuracy = estimate_clustered_share(data.correct, inside, bootstrap)
+        accuracy = estimate_share(data.correct, inside, groups)
         made.append(ReliabilityBin(float(limits[k]), float(limits[k + 1]), n, mean, accuracy))
     return tuple(made)
 

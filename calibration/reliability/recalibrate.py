@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from calibration.arrays import FloatArray
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.preference import rounded
 from calibration.reliability.maps import (
     IsotonicMap,
@@ -139,7 +139,7 @@ def cross_fitted(  # noqa: PLR0913  # columns, what to do with them, and how the
     correct: ArrayLike,
     groups: ArrayLike,
     fit: Fit,
-    rng: np.random.Generator,
+    rng: Rng = None,
     *,
     n_folds: int = DEFAULT_FOLDS,
 ) -> FloatArray:
@@ -171,7 +171,7 @@ def cross_fitted(  # noqa: PLR0913  # columns, what to do with them, and how the
     folds = min(n_folds, names.size)
     if folds < 2:
         raise InvalidArgument("cross-fitting needs at least two groups and two folds")
-    fold = (checked_rng(rng).permutation(names.size) % folds)[member]
+    fold = (as_generator(rng).permutation(names.size) % folds)[member]
     result = np.full(scores.shape, np.nan)
     for k in range(folds):
         aside = fold == k

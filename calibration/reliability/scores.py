@@ -28,12 +28,13 @@ from calibration.estimate import Estimate
 from calibration.intervals import (
     NO_LIMITS,
     ClusterBootstrap,
-    Clusters,
+    Groups,
+    GroupsLike,
     Limits,
-    estimate_clustered_share,
-    level_of,
+    as_groups,
+    estimate_share,
+    groups_of,
     logit_limits,
-    rarer_outcome,
     student_quantile,
 )
 from calibration.preference import rounded
@@ -149,8 +150,9 @@ def estimate_brier_parts(
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     place = bin_of(data.confidence, limits)
     occupied, column = np.unique(place, return_inverse=True)
-    known = partial(_known, level=level_of(bootstrap), n=len(place))
-    accuracy = estimate_clustered_share(data.correct, np.ones(len(place)), bootstrap)
+    groups = groups_of(bootstrap, len(place))
+    known = partial(_known, level=groups.confidence_level, n=len(place))
+    accuracy = estimate_share(data.correct, groups=groups)
     uncertainty = _uncertainty(parts.uncertainty, accuracy)
     is_sparse = len(place) < LEAST_VERDICTS_PER_BIN * occupied.size
     if bootstrap is None or accuracy.low is None or accuracy.high is None or is_sparse:
@@ -252,7 +254,7 @@ class _Influence(NamedTuple):
 
 
 def estimate_auroc(
-    confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
+    confidence: ArrayLike, correct: ArrayLike, groups: GroupsLike = None
 ) -> Estimate:
     """Area under the ROC curve with a clustered DeLong interval on the logit scale.
 
@@ -265,32 +267,31 @@ def estimate_auroc(
     Args:
         confidence: Shape (n,).
         correct: Whether each verdict agrees with people, shape (n,).
-        bootstrap: Gives the groups and the level, nothing is drawn; None takes rows as
-            independent.
+        groups: Groups of the rows; None takes rows as independent.
 
     Returns:
         The area; n is the number of verdicts. None unless there are right and wrong verdicts.
     """
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)
-    clusters = Clusters.of(bootstrap, np.ones(n))
+    known = as_groups(groups, n)
     if data.correct.all() or not data.correct.any():
-        return Estimate(None, None, None, clusters.level, n)
+        return Estimate(None, None, None, known.confidence_level, n)
     value, influence = _placements(data)
-    if clusters.n_groups < 2:
-        return Estimate(value, None, None, clusters.level, n)
-    right, wrong = clusters.holding(data.correct), clusters.holding(~data.correct)
+    if known.n_groups < 2:
+        return Estimate(value, None, None, known.confidence_level, n)
+    right, wrong = known.holding(data.correct), known.holding(~data.correct)
     if value in (0.0, 1.0):
-        limits = _score_limits(value, right, wrong, student_quantile(10**9, clusters.tail))
-        return Estimate(value, limits.low, limits.high, clusters.level, n)
-    degrees = min(clusters.n_groups - 1, 2 * (min(right, wrong) - 1))
-    quantile = student_quantile(degrees, clusters.tail)
-    limits = logit_limits(value, _delong_error(influence, data, clusters), quantile)
-    return Estimate(value, limits.low, limits.high, clusters.level, n)
+        limits = _score_limits(value, right, wrong, student_quantile(10**9, known.tail))
+        return Estimate(value, limits.low, limits.high, known.confidence_level, n)
+    degrees = min(known.n_groups - 1, 2 * (min(right, wrong) - 1))
+    quantile = student_quantile(degrees, known.tail)
+    limits = logit_limits(value, _delong_error(influence, data, known), quantile)
+    return Estimate(value, limits.low, limits.high, known.confidence_level, n)
 
 
 def estimate_auprc(
-    confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
+    confidence: ArrayLike, correct: ArrayLike, groups: GroupsLike = None
 ) -> Estimate:
     """Average precision with an interval on the logit scale, by its influences summed in groups.
 
@@ -303,7 +304,7 @@ def estimate_auprc(
     Args:
         confidence: Shape (n,).
         correct: Whether each verdict agrees with people, shape (n,).
-        bootstrap: As for `estimate_auroc`.
+        groups: Groups of the rows; None takes rows as independent.
 
     Returns:
         The area; None without a right verdict. No limits where right and wrong verdicts are
@@ -311,18 +312,18 @@ def estimate_auprc(
     """
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)
-    clusters = Clusters.of(bootstrap, np.ones(n))
+    known = as_groups(groups, n)
     value = auprc(confidence, correct)
-    if value is None or clusters.n_groups < 2:
-        return Estimate(value, None, None, clusters.level, n)
+    if value is None or known.n_groups < 2:
+        return Estimate(value, None, None, known.confidence_level, n)
     if data.correct.all():
-        worst = float(upper_bound(0, clusters.n_groups, clusters.tail))
+        worst = float(upper_bound(0, known.n_groups, known.tail))
         low = 1 + worst * np.log(worst) / (1 - worst)
-        return Estimate(value, float(low), 1.0, clusters.level, n)
-    error = clusters.standard_error(_precision_influence(data, value))
-    degrees = rarer_outcome(clusters, data.correct) - 1
-    limits = logit_limits(value, error, student_quantile(degrees, clusters.tail))
-    return Estimate(value, limits.low, limits.high, clusters.level, n)
+        return Estimate(value, float(low), 1.0, known.confidence_level, n)
+    error = known.standard_error(_precision_influence(data, value))
+    degrees = known.holding_rarer(data.correct) - 1
+    limits = logit_limits(value, error, student_quantile(degrees, known.tail))
+    return Estimate(value, limits.low, limits.high, known.confidence_level, n)
 
 
 def _placements(data: Verdicts) -> _Influence:
@@ -335,9 +336,9 @@ def _placements(data: Verdicts) -> _Influence:
     return _Influence(area, (place - area) / np.where(right, right.sum(), wrong.sum()))
 
 
-def _delong_error(influence: FloatArray, data: Verdicts, clusters: Clusters) -> float:
-    if not clusters.is_independent:
-        return clusters.standard_error(influence)
+def _delong_error(influence: FloatArray, data: Verdicts, groups: Groups) -> float:
+    if not groups.is_independent:
+        return groups.standard_error(influence)
     variance = 0.0
     for kind in (data.correct, ~data.correct):
         size = int(kind.sum())

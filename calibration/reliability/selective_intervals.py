@@ -30,13 +30,13 @@ from calibration.estimate import Estimate
 from calibration.intervals import (
     NO_LIMITS,
     ClusterBootstrap,
-    Clusters,
+    Groups,
+    GroupsLike,
     Limits,
-    check_rows,
+    as_groups,
     effective_trials,
-    level_of,
+    groups_of,
     logit_limits,
-    rarer_outcome,
     student_quantile,
 )
 from calibration.preference import CONFIDENCE_DECIMALS, rounded
@@ -154,8 +154,10 @@ def _worst_excess(risk: float) -> float:
 
 def _scored(confidence: ArrayLike, bootstrap: ClusterBootstrap | None) -> ClusterBootstrap | None:
     is_scored = ~np.isnan(rounded(confidence))
-    check_rows(bootstrap, is_scored.size)
-    return None if bootstrap is None else bootstrap.take(is_scored)
+    if bootstrap is None:
+        return None
+    bootstrap.check_rows(is_scored.size)
+    return bootstrap.take(is_scored)
 
 
 def _estimate(
@@ -165,17 +167,17 @@ def _estimate(
     draw: Callable[[ClusterBootstrap], FloatArray],
 ) -> Estimate:
     n = ranked.loss.size
-    clusters = Clusters.of(bootstrap, np.ones(n))
+    groups = groups_of(bootstrap, n)
     limits = NO_LIMITS
-    if measured.value is not None and bootstrap is not None and clusters.n_groups >= 2:
+    if measured.value is not None and bootstrap is not None and groups.n_groups >= 2:
         if ranked.loss.any():
             drawn = draw(bootstrap) / measured.largest
             limits = _limits(measured.value / measured.largest, drawn, ranked, bootstrap)
         else:
-            most = upper_bound(0, clusters.n_groups, clusters.tail)
+            most = upper_bound(0, groups.n_groups, groups.tail)
             limits = Limits(0.0, measured.worst(float(most)) / measured.largest)
     low, high = (None if end is None else end * measured.largest for end in limits)
-    return Estimate(measured.value, low, high, clusters.level, n)
+    return Estimate(measured.value, low, high, groups.confidence_level, n)
 
 
 def _limits(
@@ -184,13 +186,13 @@ def _limits(
     defined = drawn[np.isfinite(drawn)]
     if not bootstrap.is_enough(defined.size):
         return NO_LIMITS
-    clusters = Clusters.of(bootstrap, np.ones(ranked.loss.size))
-    degrees = rarer_outcome(clusters, ranked.loss) - 1
+    groups = bootstrap.groups
+    degrees = groups.holding_rarer(ranked.loss) - 1
     # resamples of G groups vary by (G - 1) / G of the variance
-    spread = float(defined.std() * np.sqrt(clusters.n_groups / (clusters.n_groups - 1)))
+    spread = float(defined.std() * np.sqrt(groups.n_groups / (groups.n_groups - 1)))
     if spread <= _NO_SPREAD:
         return NO_LIMITS
-    return logit_limits(value, spread, student_quantile(degrees, clusters.tail))
+    return logit_limits(value, spread, student_quantile(degrees, groups.tail))
 
 
 def _areas(ranked: RankedLosses, area: Area, bootstrap: ClusterBootstrap) -> FloatArray:
@@ -242,7 +244,7 @@ class RiskCoverageBand:
 def risk_coverage_band(
     confidence: ArrayLike,
     correct: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     kind: BandKind = "simultaneous",
     nodes: int | ArrayLike = DEFAULT_NODES,
@@ -260,8 +262,7 @@ def risk_coverage_band(
     Args:
         confidence: Shape (n,), nan where the judge failed.
         correct: Agreement with people in [0, 1], shape (n,).
-        bootstrap: Gives the groups and the level, nothing is drawn; None takes rows as independent
-            at level .95.
+        groups: Groups of the rows; None takes rows as independent.
         kind: Whether the limits hold at each node or at all at once.
         nodes: A number of nodes, at equal steps of coverage up to every pair that was scored (fewer
             where confidences are tied); or thresholds that were fixed without looking at these
@@ -274,13 +275,15 @@ def risk_coverage_band(
         raise InvalidArgument(f"kind must be pointwise or simultaneous, not {kind!r}")
     scores, loss = checked_losses(confidence, correct)
     thresholds, planned = _nodes(scores, nodes)
-    level = level_of(bootstrap)
-    tail = (1 - level) / 2 / (planned if kind == "simultaneous" else 1)
-    figures = np.array([_at(scores >= t, loss, bootstrap, tail) for t in thresholds])
+    known = as_groups(groups, scores.size)
+    tail = known.tail / (planned if kind == "simultaneous" else 1)
+    figures = np.array([_at(scores >= t, loss, known, tail) for t in thresholds])
     answered, risk, low, high = figures.reshape(-1, 4).T
     counts = answered.astype(np.int64)
     coverage = counts / max(scores.size, 1)
-    return RiskCoverageBand(thresholds, counts, coverage, risk, low, high, kind, level)
+    return RiskCoverageBand(
+        thresholds, counts, coverage, risk, low, high, kind, known.confidence_level
+    )
 
 
 def _nodes(scores: FloatArray, nodes: int | ArrayLike) -> tuple[FloatArray, int]:
@@ -304,16 +307,16 @@ def _nodes(scores: FloatArray, nodes: int | ArrayLike) -> tuple[FloatArray, int]
 def _at(
     is_answered: BoolArray,
     loss: FloatArray,
-    bootstrap: ClusterBootstrap | None,
+    groups: Groups,
     tail: float,
 ) -> tuple[float, float, float, float]:
     lost = loss[is_answered]
     if not lost.size:
         return 0.0, np.nan, 0.0, 1.0
-    clusters = Clusters.of(bootstrap, is_answered)
+    answered = groups.take(is_answered)
     risk = float(lost.mean())
-    if clusters.n_groups < 2 and not clusters.is_independent:
+    if answered.n_groups < 2 and not answered.is_independent:
         return float(lost.size), risk, 0.0, 1.0
-    trials = effective_trials(lost, clusters, tail)
+    trials = effective_trials(lost, answered, tail)
     low, high = two_sided_interval(risk * trials, trials, 1 - 2 * tail)
     return float(lost.size), risk, float(low), float(high)

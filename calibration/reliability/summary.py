@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from calibration.arrays import BoolArray, FloatArray
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, estimate_clustered_share, estimate_mean
+from calibration.intervals import ClusterBootstrap, estimate_mean, estimate_share
 from calibration.reliability.calibration_error import (
     estimate_calibration_error,
     estimate_maximum_calibration_error,
@@ -71,14 +71,14 @@ def estimate_reliability(
     return ReliabilityEstimates(
         estimate_calibration_error(confidence, correct, widths, bootstrap),
         estimate_calibration_error(confidence, correct, masses, bootstrap),
-        estimate_maximum_calibration_error(confidence, correct, widths, bootstrap),
+        estimate_maximum_calibration_error(confidence, correct, widths, bootstrap.groups),
         estimate_brier_score(confidence, correct, bootstrap),
         parts.reliability if parts else nothing,
         parts.resolution if parts else nothing,
         parts.uncertainty if parts else nothing,
         estimate_log_loss(confidence, correct, bootstrap),
-        estimate_auroc(confidence, correct, bootstrap),
-        estimate_auprc(confidence, correct, bootstrap),
+        estimate_auroc(confidence, correct, bootstrap.groups),
+        estimate_auprc(confidence, correct, bootstrap.groups),
     )
 
 
@@ -136,7 +136,7 @@ def _mean_loss(
     found = estimate_mean(values, bootstrap, within=(0.0, largest))
     if bootstrap is None or _is_mixed(correct) or not correct.size:
         return found
-    accuracy = estimate_clustered_share(correct, np.ones(correct.size), bootstrap)
+    accuracy = estimate_share(correct, groups=bootstrap.groups)
     if accuracy.low is None or accuracy.high is None:
         return found
     right, wrong = float(losses.if_right.mean()), float(losses.if_wrong.mean())
@@ -155,7 +155,7 @@ def _with_surprises(
     values = np.where(data.correct, losses.if_right, losses.if_wrong)
     cost = float(np.abs(losses.if_wrong - losses.if_right)[is_sure].mean())
     rest = estimate_mean(values - cost * is_wrong, bootstrap)
-    share = estimate_clustered_share(is_wrong, is_sure, bootstrap)
+    share = estimate_share(is_wrong, is_sure, bootstrap.groups)
     weight, mean = cost * float(is_sure.mean()), float(values.mean())
     low, high = (
         float(np.hypot(one, weight * other))
