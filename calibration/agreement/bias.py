@@ -1,8 +1,8 @@
-"""Whether a judge looks at what should not matter: order, length, or its own answers.
+"""Biases of a judge: towards a position, a length, or its own answers.
 
 Labels are codes of `calibration.labels` (a, b, tie, missing), always mapped to the pair as posted,
 whatever order the judge was shown. Length and self-preference are measured against people on the
-same pairs: they may have good reasons to prefer the longer answer, too.
+same pairs, who may have good reasons to prefer the longer answer.
 
 All intervals are score intervals for the effective number of pairs (`calibration.intervals`);
 without `groups`, pairs count as independent. All functions raise `InvalidArgument` for labels that
@@ -31,7 +31,7 @@ from calibration.labels import MISSING, TIE, A, B, coded
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """What becomes of a verdict when the two responses change places.
+    """What happens to verdicts when the two responses change places.
 
     Attributes:
         to_first: Share of pairs on which the judge takes whichever response is shown first.
@@ -50,7 +50,7 @@ class Flips:
 def position_consistency(
     original: ArrayLike, swapped: ArrayLike, groups: GroupsLike = None
 ) -> Estimate:
-    """Share of pairs that get the same label in both orders, where both were parsed.
+    """Estimate the share of pairs that get the same label in both orders.
 
     Args:
         original: Label with response a shown first, shape (pairs,).
@@ -79,10 +79,10 @@ def position_flips(original: ArrayLike, swapped: ArrayLike, groups: GroupsLike =
 
 
 def position_lean(original: ArrayLike, swapped: ArrayLike, groups: GroupsLike = None) -> Estimate:
-    """Share of verdicts for the first response shown minus that for the second, in [-1, 1].
+    """Estimate the share of verdicts for the first response shown minus that for the second.
 
-    Only pairs with a label in both orders count, so that quality cancels out: 0 is no lean, +1
-    always the first. Ties stay in the denominator. n is the number of verdicts, two a pair.
+    Only pairs with a label in both orders count, so that quality cancels out: 0 is no lean, 1 is
+    always the first and -1 always the second. Ties stay in the denominator. n is the number of verdicts, two a pair.
     """
     one, other = _labels(original, swapped)
     for_first = (one == A).astype(np.float64) + (other == B)
@@ -92,7 +92,7 @@ def position_lean(original: ArrayLike, swapped: ArrayLike, groups: GroupsLike = 
 
 
 def lean_towards(judge: ArrayLike, favoured: ArrayLike, groups: GroupsLike = None) -> Estimate:
-    """Share of decided verdicts that go to the favoured side.
+    """Estimate the share of decided verdicts that go to the favoured side.
 
     Args:
         judge: Label of each pair.
@@ -109,7 +109,7 @@ def excess_lean(
     favoured: ArrayLike,
     groups: GroupsLike = None,
 ) -> Estimate:
-    """How much more often a judge than people choose the favoured side, in [-1, 1].
+    """Estimate how much more often a judge than people choose the favoured side, in [-1, 1].
 
     The difference of the two shares over pairs on which both decided; n is their number.
     """
@@ -125,11 +125,11 @@ def lean_given_quality(
     favoured: ArrayLike,
     groups: GroupsLike = None,
 ) -> Estimate:
-    """How much better a judge agrees with people where they choose the favoured side, in [-1, 1].
+    """Estimate how much better a judge agrees where people choose the favoured side.
 
     P(judge = people | people chose the favoured side) - P(judge = people | they chose the other),
     over pairs on which both decided: equal opportunity of the two sides, given which one people
-    found better (Wataoka, Takahashi, Ri 2024). A judge whose errors fall on both sides alike has
+    found better (Wataoka, Takahashi, Ri 2024); in [-1, 1]. A judge that errs equally often on both sides has
     0, however often people prefer the favoured side; `excess_lean` of such a judge need not be 0.
     n is the number of pairs; None where people chose one side only.
     """
@@ -147,7 +147,7 @@ def length_lean(
     length_difference: ArrayLike,
     groups: GroupsLike = None,
 ) -> Estimate:
-    """How much more often a judge than people choose the longer response.
+    """Estimate how much more often a judge than people choose the longer response.
 
     Args:
         judge: Label of each pair by the judge.
@@ -165,7 +165,7 @@ def length_lean_given_quality(
     length_difference: ArrayLike,
     groups: GroupsLike = None,
 ) -> Estimate:
-    """How much better a judge agrees with people where they choose the longer response.
+    """Estimate how much better a judge agrees where people choose the longer response.
 
     Arguments are those of `length_lean`, the figure that of `lean_given_quality`.
     """
@@ -178,7 +178,7 @@ def self_preference(
     own_side: ArrayLike,
     groups: GroupsLike = None,
 ) -> Estimate:
-    """How much more often a judge than people choose the response that the judge wrote itself.
+    """Estimate how much more often a judge than people choose the judge's own response.
 
     `own_side` is `A` or `B`, `MISSING` where the judge wrote neither response or both.
     """
@@ -191,7 +191,7 @@ def self_preference_given_quality(
     own_side: ArrayLike,
     groups: GroupsLike = None,
 ) -> Estimate:
-    """How much better a judge agrees with people where they choose the response it wrote itself.
+    """Estimate how much better a judge agrees where people choose the judge's own response.
 
     Arguments are those of `self_preference`, the figure that of `lean_given_quality`.
     """
@@ -199,7 +199,7 @@ def self_preference_given_quality(
 
 
 def longer_side(length_difference: ArrayLike) -> IntArray:
-    """The side of the longer response, `MISSING` where both are equally long or it is unknown."""
+    """Return the side of the longer response, `MISSING` where lengths are equal or unknown."""
     difference = np.asarray(length_difference, dtype=np.float64)
     return np.where(difference > 0, A, np.where(difference < 0, B, MISSING))
 

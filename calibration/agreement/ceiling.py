@@ -1,11 +1,11 @@
-"""A judge beside the agreement of people with one another.
+"""A judge compared with the agreement of people with one another.
 
 Each vote is held out in turn. Where the other votes on its unit have a strict majority, the person
 who cast it agrees with that majority or not, and so does the judge: both are measured on the same
 units, against the same majorities of the same number of people. A judge may exceed this ceiling,
 because one person's vote is noisier than what a judge can learn of the majority.
 
-Cohen's kappa of a judge with the majority of several people is no match for the kappa of two
+Cohen's kappa of a judge with the majority of several people cannot be compared with the kappa of two
 single people: a majority is less noisy than each of its members. Here both are taken with single
 votes on the same units, those with at least two votes and a label of the judge, each unit weighing
 the same whatever its number of votes:
@@ -52,7 +52,7 @@ class CeilingComparison:
 def leave_one_out_agreement(
     counts: ArrayLike, groups: GroupsLike = None, *, tie: int | None = TIE
 ) -> Estimate:
-    """How often one vote agrees with the strict majority of the other votes on its unit.
+    """Estimate how often one vote agrees with the strict majority of the others on its unit.
 
     A majority is strict when more than half of the other votes are for it. Votes for `tie`, and
     votes against a majority for `tie`, are left out; None leaves out nothing. n counts votes.
@@ -79,7 +79,7 @@ def compare_with_ceiling(
 
     Args:
         judge: Code of the judge's label, shape (units,); units where it is missing are left out
-            for people, too. A tie of the judge is a disagreement with every other majority.
+            for people as well. A tie of the judge is a disagreement with every other majority.
         counts: Votes of people by category, shape (units, categories).
         groups: Groups of the units; None for values without intervals.
         tie: The category that is no side: held-out votes for it, and majorities for it, are left

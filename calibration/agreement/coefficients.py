@@ -1,9 +1,9 @@
-"""Percent, Cohen, Fleiss, Gwet, Krippendorff.
+"""Coefficients of agreement: percent, Cohen, Fleiss, Gwet, Krippendorff.
 
 Two-rater statistics take two arrays of category codes (`MISSING` where a rater said nothing),
 statistics of many raters take vote counts of shape (units, categories). Each is a function of sums
-over units; its interval leaves out one group of units at a time (`calibration.group_jackknife`).
-The argument `bootstrap` says what the groups are and the confidence level.
+over units, and its interval comes from leaving out one group of units at a time. `groups` names the
+group of each unit, such as its prompt; `Groups.of(names, level)` sets another confidence level.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def krippendorffs_alpha(
     metric: Metric = "nominal",
     values: ArrayLike | None = None,
 ) -> Estimate:
-    """Krippendorff's alpha, 1 - Do / De, from the coincidences within units.
+    """Estimate Krippendorff's alpha, 1 - Do / De, from the coincidences within units.
 
     A unit with m >= 2 votes adds n_c n_k / (m - 1) (n_c (n_c - 1) / (m - 1) on the diagonal) to
     the coincidences of c and k; missing ratings are simply absent. Krippendorff, "Content
     Analysis" (2004), chapter 11. n is the number of units with at least two votes. The ordinal
-    distances depend on the margins and are computed anew without each group.
+    distances depend on the margins and are computed again without each group.
 
     Args:
         counts: Votes by category, shape (units, categories), columns in order for "ordinal".
@@ -117,7 +117,7 @@ def agreement_rate(
     *,
     among: tuple[int, ...] | None = None,
 ) -> Estimate:
-    """Share of units on which two raters chose the same category.
+    """Estimate the share of units on which two raters chose the same category.
 
     Args:
         first: Codes of one rater, shape (units,).
@@ -145,7 +145,7 @@ def accuracy_over_orders(
     swapped: ArrayLike,
     groups: GroupsLike = None,
 ) -> Estimate:
-    """Share of right verdicts where both orders count and an unparsed verdict is wrong.
+    """Estimate the share of right verdicts over both orders; an unparsed verdict is wrong.
 
     Args:
         human: Label of people, shape (units,); units where it is missing do not count.
@@ -167,7 +167,7 @@ def accuracy_over_orders(
 
 
 def percent_agreement(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
-    """Share of pairs of votes on one unit that agree, every such pair weighing the same.
+    """Estimate the share of pairs of votes on one unit that agree, each weighing the same.
 
     The sum of c (c - 1) / 2 over the sum of m (m - 1) / 2, with c the votes of a unit for one
     category and m all its votes. Pass only the columns of a and b to leave out pairs of votes with
@@ -205,7 +205,7 @@ class MacroScores(NamedTuple):
 def macro_scores(table: ArrayLike) -> MacroScores:
     """Score a judge (columns of a `confusion` table) as a classifier of people's labels (rows).
 
-    A ratio with nothing below the line is 0; categories that neither ever used are left out.
+    A ratio whose denominator is 0 is 0; categories that neither ever used are left out.
 
     Raises:
         InvalidArgument: The table is not square, or has other entries than counts.
@@ -232,9 +232,9 @@ def cohens_kappa(
     n_categories: int = N_LABELS,
     weights: KappaWeights | None = None,
 ) -> Estimate:
-    """Cohen's kappa, 1 - sum(w o) / sum(w e), with o observed and e = row x column margins.
+    """Estimate Cohen's kappa, 1 - sum(w o) / sum(w e), from observed shares o and margins e.
 
-    Cohen (1960); the disagreement weights w are 1 off the diagonal, |i - j| (linear) or
+    Cohen (1960). e is the product of row and column margins; the disagreement weights w are 1 off the diagonal, |i - j| (linear) or
     (i - j)^2 (quadratic), Cohen (1968). n is the number of units both raters judged. No value where
     both chose one and the same category throughout.
 
@@ -276,7 +276,7 @@ def _kappa_of_cells(cells: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def fleiss_kappa(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
-    """Fleiss' kappa, (P - Pe) / (1 - Pe), for units with any number of votes from two on.
+    """Estimate Fleiss' kappa, (P - Pe) / (1 - Pe), for units with two or more votes.
 
     P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
     categories in the pooled votes of those units; Fleiss (1971). n is the number of units. No value
@@ -299,7 +299,7 @@ def _fleiss_of_sums(sums: FloatArray) -> FloatArray:
 
 
 def gwets_ac1(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
-    """Gwet's AC1, (P - Pe) / (1 - Pe) with Pe = sum q (1 - q) / (K - 1).
+    """Estimate Gwet's AC1, (P - Pe) / (1 - Pe) with Pe = sum q (1 - q) / (K - 1).
 
     P is the mean share of agreeing pairs of votes over units with at least two votes, q the mean
     over all units with a vote of each category's share, K the number of columns; Gwet (2008),

@@ -1,8 +1,8 @@
-"""Agreement by how hard the units are: by the margin or entropy of people's votes, or any score.
+"""Agreement by difficulty: by the margin or entropy of people's votes, or by any score.
 
 Where the difficulty is read off the same votes that the judge is compared with, two things change
 from bin to bin: how hard the units are, and how noisy the label is. The ceiling of the same bin
-(`calibration.ceiling`) says which part of a fall is the people's own.
+(`compare_with_ceiling`) says which part of a fall is due to people.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Measure = Callable[[BoolArray], Estimate]
 
 
 def vote_margin(counts: ArrayLike) -> FloatArray:
-    """Lead of the most frequent category over the second, as a share of all votes.
+    """Return the lead of the most frequent category over the second, as a share of all votes.
 
     1 is unanimous and 0 undecided, so `1 - vote_margin` grows with difficulty. nan without votes.
 
@@ -36,9 +36,9 @@ def vote_margin(counts: ArrayLike) -> FloatArray:
 
 
 def vote_entropy(counts: ArrayLike) -> FloatArray:
-    """Entropy of the shares of votes over its largest value, log K; 0 is unanimous.
+    """Return the entropy of the shares of votes over its largest value, log K.
 
-    With few votes the entropy of the shares is less than that of the people behind them: compare
+    0 is unanimous. With few votes the entropy of the shares is less than that of the people behind them: compare
     only units with the same number of votes. nan without votes.
 
     Raises:
@@ -78,7 +78,7 @@ class DifficultyBins:
 
 
 def bins_by_quantile(difficulty: ArrayLike, n_bins: int = 3) -> DifficultyBins:
-    """Cut units into bins of about equal size; equal difficulties are never parted.
+    """Cut units into bins of about equal size; equal difficulties stay together.
 
     Args:
         difficulty: Larger is harder, shape (units,); nan for unknown.
@@ -146,7 +146,7 @@ def agreement_by_difficulty(
     *,
     among: tuple[int, ...] | None = None,
 ) -> AgreementByDifficulty:
-    """Share of units on which two raters chose the same category, by difficulty.
+    """Estimate the share of units on which two raters chose the same category, by difficulty.
 
     Args:
         first: Codes of one rater, shape (units,).

@@ -111,7 +111,7 @@ class ClusterBootstrap:
         return replace(self, group=self.group[np.asarray(rows)])
 
     def check_rows(self, n_rows: int) -> None:
-        """Refuse to serve rows whose groups these are not.
+        """Refuse another number of rows than the groups are of.
 
         Raises:
             InvalidArgument: The number of rows differs from that of the groups.
@@ -171,7 +171,7 @@ class ClusterBootstrap:
         return self.n_groups_present >= 2 and n_defined >= needed
 
     def interval(self, draws: FloatArray) -> Limits:
-        """Percentile interval of a statistic from its value in each resample.
+        """Return the percentile interval of a statistic from its value in each resample.
 
         The tail probability is Phi(-sqrt(G / (G - 1)) t), with t the Student quantile of G - 1
         degrees of freedom and G the number of groups: plain percentiles are too narrow by the
@@ -276,7 +276,7 @@ def estimate_mean(
     *,
     within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
-    """Mean of the rows, every row weighing the same, whatever the size of its group.
+    """Estimate the mean of the rows, each weighing the same whatever the size of its group.
 
     With group sums S_g, sizes n_g and mean m: the standard error is
     sqrt(G / (G - 1) sum (S_g - m n_g)^2) / n, and the limits are m - q s with the quantiles q of

@@ -1,4 +1,4 @@
-"""Groups of rows: which rows stand together, and how sure an interval over them should be.
+"""Groups of rows, and the confidence level of intervals over them.
 
 Pairs of one prompt are not independent, so the group is the unit of chance: groups are taken to be
 independent draws from one population, and rows of one group may depend on each other in any way.
@@ -103,7 +103,7 @@ class Groups:
         return np.asarray(summed, dtype=np.float64)
 
     def standard_error(self, influence: ArrayLike) -> float:
-        """Root of G / (G - 1) times the sum over groups of squared influences; needs two groups.
+        """Return sqrt(G / (G - 1) x sum over groups of squared influences); needs two groups.
 
         The influence of a row is how far it moves the statistic; summed within groups, these give
         the standard error whatever the dependence inside a group.

@@ -28,7 +28,6 @@ from calibration.intervals.groups import Groups, GroupsLike, as_groups
 from calibration.intervals.jackknife import jackknife_ratio
 
 ShareMethod = Literal["effective_trials", "jackknife", "percentile"]
-
 _BISECTIONS = 60
 
 

@@ -1,4 +1,4 @@
-"""Which verdicts are audited; detection delay; bounds at all times.
+"""Audits of verdicts: drawing them, delay until an alarm, and bounds that hold at all times.
 
 For losses in [0, 1] whose expectation given the past is m_i, and any tilt t, exp(t loss) has
 expectation at most 1 - m_i + m_i e^t. So exp(t K_n - sum of log(1 - m_i + m_i e^t)), K_n the sum of
@@ -27,6 +27,10 @@ from calibration.estimate import Estimate
 from calibration.monitor.monitor import MonitorState, audit_terms
 from calibration.monitor.wealth import Wealth, followed
 from calibration.sample import numbered, one_row_a_group
+
+# From the best tilt for a million audits (small) to that for a handful (large).
+_TILTS = np.geomspace(0.005, 10.0, 40)
+_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class DetectionDelay:
         return float(np.isfinite(self.delays).mean()) if self.delays.size else 0.0
 
     def quantile(self, level: float) -> float | None:
-        """Audits by which that share has raised the alarm; None where that is past the horizon.
+        """Return the audits by which that share has raised the alarm; None past the horizon.
 
         Raises:
             InvalidArgument: The level is not in (0, 1].
@@ -118,7 +122,7 @@ def detection_delay(
 def alarm_times(
     state: MonitorState, losses: ArrayLike, probabilities: ArrayLike | None = None
 ) -> FloatArray:
-    """Number of the audit, from this state on, that raises the alarm in each of many streams.
+    """Return the number of the audit that raises the alarm, in each of many streams.
 
     Args:
         state: Monitor that every stream goes on from.
@@ -145,7 +149,7 @@ def alarm_times(
 
 
 def draw_audits(probabilities: ArrayLike, rng: Rng = None) -> IntArray:
-    """Draw verdicts for audit, each by itself with its known probability.
+    """Draw verdicts for audit, independently, each with its known probability.
 
     Args:
         probabilities: Shape (verdicts,), in [0, 1]. May follow from anything known before the label.
@@ -167,7 +171,7 @@ def draw_audits(probabilities: ArrayLike, rng: Rng = None) -> IntArray:
 def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: Rng = None) -> IntArray:
     """Draw prompts with equal probability, and one verdict of each at random.
 
-    What is monitored so is the risk of a random verdict of a random prompt.
+    This monitors the risk of a random verdict of a random prompt.
 
     Args:
         prompts: Prompt of each verdict, shape (verdicts,).
@@ -189,10 +193,10 @@ def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: Rng = None) -> IntA
 
 
 def prompt_losses(losses: ArrayLike, prompts: ArrayLike) -> FloatArray:
-    """Mean loss of each prompt: one audit for `observe`, however many verdicts were audited.
+    """Return the mean loss of each prompt, one audit for `observe` however many its verdicts.
 
     Verdicts of one prompt tend to be right or wrong together; taken as audits of their own they
-    raise false alarms without end. All of a prompt's audits must be there: a prompt enters once.
+    raise false alarms again and again. All of a prompt's audits must be there: a prompt enters once.
 
     Args:
         losses: Shape (verdicts,), in [0, 1].
@@ -237,13 +241,8 @@ def _check_plan(state: MonitorState, drift: Drift, runs: int, horizon: int) -> N
             raise InvalidArgument(f"{name} must be a whole number from {least} on, not {number}")
 
 
-# From the best tilt for a million audits (small) to that for a handful (large).
-_TILTS = np.geomspace(0.005, 10.0, 40)
-_TOLERANCE = 1e-9
-
-
 def risk_so_far(state: MonitorState, confidence_level: float = 0.95) -> Estimate:
-    """Risk over the audits so far, with an interval that holds at all times at once.
+    """Estimate the risk over the audits so far, with an interval that holds at all times.
 
     What lies within [low, high] is the mean, over the audits so far, of the expected loss of each
     given those before it; a risk that moves is allowed, so this is not the risk of today. Under
@@ -271,7 +270,7 @@ def risk_so_far(state: MonitorState, confidence_level: float = 0.95) -> Estimate
 
 
 def risk_bounds(loss_total: float, n: int, failure_probability: float) -> tuple[float, float]:
-    """Interval for the mean of the expected losses so far, valid after every audit.
+    """Return an interval for the mean of the expected losses so far, valid after every audit.
 
     Args:
         loss_total: Sum of the losses, each in [0, 1].
@@ -295,7 +294,7 @@ def risk_bounds(loss_total: float, n: int, failure_probability: float) -> tuple[
 def weighted_risk_bounds(
     loss_total: float, agreement_total: float, n: int, failure_probability: float
 ) -> tuple[float, float]:
-    """Interval for the risk from audits of unequal probability pi.
+    """Return an interval for the risk from audits of unequal probability pi.
 
     With w = pi_min / pi in [0, 1] the risk is E[w loss] / (E[w loss] + E[w (1 - loss)]); the bounds
     on the two expectations, each side at a quarter, hold together.

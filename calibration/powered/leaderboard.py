@@ -1,12 +1,9 @@
-"""Leaderboards corrected by labels, with rank sets.
+"""Leaderboards of predictions corrected by labels, with rank sets.
 
-Those of strengths come from their differences, as for other leaderboards, where the strengths have
-a covariance. Elsewhere they come from intervals that hold for all models together (each at the
+Ratings are prediction-powered win rates or Bradley-Terry strengths. Where the strengths have a
+covariance, rank sets come from their differences, as for other leaderboards. Elsewhere they come from intervals that hold for all models together (each at the
 level 1 - error / models): a model is below those whose whole interval lies above its own. That is
-less sharp, and needs nothing about how estimates of different models go together.
-
-Ratings are prediction-powered win rates or Bradley-Terry strengths; `calibration.powered_ranks` says
-where their rank sets come from.
+less sharp, and needs no correlation of the estimates of different models.
 """
 
 from __future__ import annotations
@@ -38,39 +35,6 @@ from calibration.ranking import (
     strength_shares,
     with_baseline,
 )
-
-
-def shared_level(confidence_level: float, n_models: int) -> float:
-    """Level of each interval that makes all of them hold together (Bonferroni)."""
-    return 1 - (1 - confidence_level) / max(n_models, 1)
-
-
-def ranks_of_differences(
-    predicted: Comparisons, labels: HumanLabels, found: PredictionPoweredStrengths
-) -> RankSets:
-    """What was not seen makes each strength, and so each difference, vary the more."""
-    level = found.rows[0].log_strength.confidence_level
-    missed = found.missed / stats.norm.isf((1 - level) / 2)
-    # always the same simulation: a stored leaderboard can be made again
-    spread = Spread.of_covariance(
-        found.covariance + np.diag(missed**2), np.random.default_rng(len(missed))
-    )
-    sample = labelled_sample(labels, len(predicted), predicted.weight)
-    own = predicted.take(sample.is_labelled)
-    group = sample.group[sample.is_labelled]
-    groups = count_groups(own, group, int(sample.group.max()) + 1)
-    support = Support(groups, np.zeros(len(groups), dtype=np.bool_), level)
-    values = np.array([row.log_strength.value for row in found.rows], dtype=np.float64)
-    return rank_sets(values, spread, support)
-
-
-def ranks_of_intervals(limits: Sequence[Estimate]) -> RankSets:
-    """Rank sets from intervals that hold together; one without ends may lie anywhere."""
-    low = np.array([-np.inf if one.low is None else one.low for one in limits])
-    high = np.array([np.inf if one.high is None else one.high for one in limits])
-    is_above = low[:, None] > high[None, :]
-    return RankSets(1 + is_above.sum(axis=0), len(limits) - is_above.sum(axis=1))
-
 
 PoweredMethod = Literal["bradley_terry", "win_rate"]
 
@@ -138,16 +102,6 @@ class PoweredLeaderboard:
     rank_rule: Literal["differences", "intervals"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rated:
-    """Estimates by model at the level asked for, and ranks that hold for all of them together."""
-
-    rating: tuple[Estimate, ...]
-    human_only: tuple[Estimate | None, ...]
-    sets: RankSets
-    strengths: PredictionPoweredStrengths | None = None
-
-
 def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how surely
     predicted: Comparisons,
     labels: HumanLabels,
@@ -195,6 +149,16 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
         None if powered is None else powered.effective_labels,
         "differences" if powered is not None and powered.interval == "sandwich" else "intervals",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """Estimates by model at the level asked for, and ranks that hold for all of them together."""
+
+    rating: tuple[Estimate, ...]
+    human_only: tuple[Estimate | None, ...]
+    sets: RankSets
+    strengths: PredictionPoweredStrengths | None = None
 
 
 def _against(
@@ -322,3 +286,35 @@ def _place(rating: Estimate) -> float:
     if rating.low is None or rating.high is None:
         return float("nan")
     return (rating.low + rating.high) / 2
+
+
+def shared_level(confidence_level: float, n_models: int) -> float:
+    """Return the level of each interval that makes all of them hold together (Bonferroni)."""
+    return 1 - (1 - confidence_level) / max(n_models, 1)
+
+
+def ranks_of_differences(
+    predicted: Comparisons, labels: HumanLabels, found: PredictionPoweredStrengths
+) -> RankSets:
+    """Return rank sets from differences; unseen disagreements make each strength vary more."""
+    level = found.rows[0].log_strength.confidence_level
+    missed = found.missed / stats.norm.isf((1 - level) / 2)
+    # always the same simulation: a stored leaderboard can be made again
+    spread = Spread.of_covariance(
+        found.covariance + np.diag(missed**2), np.random.default_rng(len(missed))
+    )
+    sample = labelled_sample(labels, len(predicted), predicted.weight)
+    own = predicted.take(sample.is_labelled)
+    group = sample.group[sample.is_labelled]
+    groups = count_groups(own, group, int(sample.group.max()) + 1)
+    support = Support(groups, np.zeros(len(groups), dtype=np.bool_), level)
+    values = np.array([row.log_strength.value for row in found.rows], dtype=np.float64)
+    return rank_sets(values, spread, support)
+
+
+def ranks_of_intervals(limits: Sequence[Estimate]) -> RankSets:
+    """Return rank sets from intervals that hold together; one without ends may lie anywhere."""
+    low = np.array([-np.inf if one.low is None else one.low for one in limits])
+    high = np.array([np.inf if one.high is None else one.high for one in limits])
+    is_above = low[:, None] > high[None, :]
+    return RankSets(1 + is_above.sum(axis=0), len(limits) - is_above.sum(axis=1))

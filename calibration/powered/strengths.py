@@ -11,7 +11,7 @@ l f / N + (y - l f) / n: concave, and solved like any other. A tie is half a win
 f may be any share. A judge that favours its own answers moves the strengths that it alone would
 give, never these.
 
-What is assumed is what `calibration.prediction_powered` assumes, and that the groups are many, or
+The assumptions are those of `calibration.powered.mean`, and that the groups are many, or
 are resampled. That P(left wins) follows the Bradley-Terry form is not needed for the intervals:
 without it they are for the strengths that fit best to all comparisons.
 """
@@ -110,7 +110,7 @@ def prediction_powered_strengths(
 
     The covariance is H^-1 (sum_g U_g U_g') H^-1 with U_g what group g adds to the score equations
     and H their derivative; quantiles are Student's. Below 50 labelled groups the intervals come from
-    resampling groups instead. Where few labels speak against their predictions a rate of such
+    resampling groups instead. Where few labels contradict their predictions a rate of such
     groups of -ln(1 - level) / n may have been missed (the rule of three): what they would move is
     added to both sides as the square root of the sum of squares. l is tuned to the smallest mean
     variance of the log-strengths.
@@ -126,7 +126,7 @@ def prediction_powered_strengths(
 
     Raises:
         InvalidArgument: The labels do not fit, a number lies outside its range, or abstained
-            comparisons were plainly not labelled.
+            comparisons were clearly not labelled.
         DisconnectedComparisons: Strengths are not finite: some models are not linked to the others
             by points.
         NoFiniteStrengths: They are not finite although all are linked.
@@ -193,7 +193,7 @@ class _Fit:
         return cls(fitted, precision, draws, labelled)
 
     def missed(self, confidence_level: float) -> FloatArray:
-        """By the rule of three, shape (models,)."""
+        """Return what may have been missed, by the rule of three, shape (models,)."""
         return np.asarray(-np.log(1 - confidence_level) * self.precision.unseen)
 
     def estimate(self, model: int, n: int, confidence_level: float) -> Estimate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calibration.reliability.calibration_error import (
+from calibration.reliability.calibration_errors import (
     debiased_calibration_error,
     estimate_calibration_error,
     estimate_maximum_calibration_error,

@@ -1,8 +1,8 @@
-"""From a judge's raw confidence to the probability that its verdict agrees with people.
+"""Recalibration: maps from confidence to the probability of agreement with people.
 
 Temperature scaling (Guo et al. 2017), Platt scaling (1999), beta calibration (Kull, Silva Filho,
-Flach 2017) and isotonic regression (Zadrozny and Elkan 2002), each non-decreasing, so that a
-selective ordering is kept or, at the worst, tied, and never turned around.
+Flach 2017) and isotonic regression (Zadrozny and Elkan 2002), each non-decreasing, so that an
+ordering by confidence is kept or, at worst, tied, and never reversed.
 
 A map must be fitted on other labels than those that certify thresholds on its output, and than
 those that judge its calibration (`cross_fitted` does the latter). Where it was fitted it always

@@ -1,9 +1,7 @@
-"""Brier parts, intervals of AUROC and AUPRC.
+"""Parts of the Brier score with intervals, and intervals of AUROC and AUPRC.
 
 Murphy (1973) splits the score of forecasts that take few values; for binned confidences two terms
 within the bins complete the sum (Stephenson, Coelho, Jolliffe 2008).
-
-What is assumed: groups are independent draws from one population (without groups, rows are).
 
 Both areas are smooth in the weights of the verdicts, so their influences give a standard error by
 group without resampling: the placements of DeLong, DeLong and Clarke-Pearson (1988), summed within
@@ -42,6 +40,7 @@ from calibration.reliability.measures import Verdicts, auprc, bin_of, checked_ve
 
 # With fewer verdicts to an occupied bin the squares are mostly chance and no interval holds.
 LEAST_VERDICTS_PER_BIN = 5
+_BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def estimate_brier_parts(
     edges: ArrayLike,
     bootstrap: ClusterBootstrap | None = None,
 ) -> BrierPartEstimates | None:
-    """Murphy's parts with intervals that reckon with their bias; None without verdicts.
+    """Estimate Murphy's parts, with intervals that allow for their bias; None without verdicts.
 
     Chance adds to both sums of squares, and in a resample it adds once more, so percentiles lie
     too high. The limits are the wider of two corrected ones on either side: the reversed
@@ -243,9 +242,6 @@ def _uncertainty(value: float, accuracy: Estimate) -> Estimate:
     return Estimate(value, min(ends), high, accuracy.confidence_level, accuracy.n)
 
 
-_BISECTIONS = 60
-
-
 class _Influence(NamedTuple):
     """A statistic and how far each row moves it; shape (n,)."""
 
@@ -256,9 +252,9 @@ class _Influence(NamedTuple):
 def estimate_auroc(
     confidence: ArrayLike, correct: ArrayLike, groups: GroupsLike = None
 ) -> Estimate:
-    """Area under the ROC curve with a clustered DeLong interval on the logit scale.
+    """Estimate the area under the ROC curve, with a clustered DeLong interval.
 
-    A verdict's influence is (placement - area) / (verdicts of its kind), its placement being the
+    The interval is made on the logit scale. A verdict's influence is (placement - area) / (verdicts of its kind), its placement being the
     share of the other kind that it is on the right side of, ties one half. Student's quantile has
     G - 1 degrees of freedom, but at most twice the groups (beyond the first) that hold the rarer
     kind. An area of 0 or 1 has no spread; it gets the score interval of Newcombe (2006), every
@@ -293,7 +289,7 @@ def estimate_auroc(
 def estimate_auprc(
     confidence: ArrayLike, correct: ArrayLike, groups: GroupsLike = None
 ) -> Estimate:
-    """Average precision with an interval on the logit scale, by its influences summed in groups.
+    """Estimate the average precision, with an interval by its influences summed in groups.
 
     With precision p at a threshold, N verdicts and R right ones in all, a verdict j adds
     [y_j (p_j - AP) + sum over right i with c_i <= c_j of (y_j - p_i) / N_i] / R. Student's quantile

@@ -1,10 +1,8 @@
-"""Intervals of those areas; bands.
+"""Intervals of the areas under the risk-coverage curve, and bands around the curve.
 
 The areas are bounded and skewed, and a few errors at high confidence decide them. The spread of
 the resamples is therefore used on the logit scale, with as many degrees of freedom as groups hold
 the rarer of right and wrong; plain percentiles cover too seldom.
-
-What is assumed: groups are independent draws from one population (without groups, rows are).
 
 Given its confidences, a judge's errors above a threshold are a binomial count where every pair is
 its own group, so the band is exact, also where the thresholds are quantiles of the very same
@@ -54,8 +52,35 @@ from calibration.reliability.selective import (
 
 # A smaller spread of resamples is that of rounding.
 _NO_SPREAD = 1e-12
-
 Area = Callable[[FloatArray, FloatArray], FloatArray]
+BandKind = Literal["pointwise", "simultaneous"]
+DEFAULT_NODES = 20
+_JUST_ABOVE = 10.0**-CONFIDENCE_DECIMALS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RiskCoverageBand:
+    """Selective risk at some thresholds, between limits; arrays have the shape (nodes,).
+
+    Attributes:
+        thresholds: From the highest down; a pair is answered where confidence >= threshold.
+        answered: Number of pairs answered.
+        coverage: Their share of all pairs, failures being unanswered.
+        risk: Their mean loss, nan where none is answered.
+        low: Lower limit of the risk.
+        high: Upper limit.
+        kind: Whether the limits hold with `confidence_level` at each node or at all nodes at once.
+        confidence_level: Coverage of the limits.
+    """
+
+    thresholds: FloatArray
+    answered: IntArray
+    coverage: FloatArray
+    risk: FloatArray
+    low: FloatArray
+    high: FloatArray
+    kind: BandKind
+    confidence_level: float
 
 
 class _Measured(NamedTuple):
@@ -69,7 +94,7 @@ class _Measured(NamedTuple):
 def estimate_area_under_risk_coverage(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """AURC with a cluster-bootstrap interval; n is the number of scored pairs.
+    """Estimate AURC, with a cluster-bootstrap interval; n is the number of scored pairs.
 
     logit(area) +- t s / (area (1 - area)), s the standard deviation of the area over resamples (by
     sqrt(G / (G - 1)) larger, for G groups), t Student's quantile with as many degrees of freedom
@@ -94,7 +119,7 @@ def estimate_area_under_risk_coverage(
 def estimate_excess_area(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """E-AURC with a cluster-bootstrap interval, made as that of AURC.
+    """Estimate E-AURC, with a cluster-bootstrap interval made as that of AURC.
 
     Each resample is compared with the best ordering of its own losses. Without an error the upper
     limit is the entropy -r ln r - (1 - r) ln(1 - r), what lies between the worst ordering and the
@@ -120,7 +145,7 @@ def estimate_excess_area(
 def estimate_generalised_area(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """AUGRC with a cluster-bootstrap interval, made as that of AURC, on the logit of twice the area.
+    """Estimate AUGRC, with an interval made as that of AURC, on the logit of twice the area.
 
     Without an error the upper limit is r - r^2 / 2.
 
@@ -210,37 +235,6 @@ def _areas(ranked: RankedLosses, area: Area, bootstrap: ClusterBootstrap) -> Flo
     )
 
 
-BandKind = Literal["pointwise", "simultaneous"]
-
-DEFAULT_NODES = 20
-_JUST_ABOVE = 10.0**-CONFIDENCE_DECIMALS
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RiskCoverageBand:
-    """Selective risk at some thresholds, between limits; arrays have the shape (nodes,).
-
-    Attributes:
-        thresholds: From the highest down; a pair is answered where confidence >= threshold.
-        answered: Number of pairs answered.
-        coverage: Their share of all pairs, failures being unanswered.
-        risk: Their mean loss, nan where none is answered.
-        low: Lower limit of the risk.
-        high: Upper limit.
-        kind: Whether the limits hold with `confidence_level` at each node or at all nodes at once.
-        confidence_level: Coverage of the limits.
-    """
-
-    thresholds: FloatArray
-    answered: IntArray
-    coverage: FloatArray
-    risk: FloatArray
-    low: FloatArray
-    high: FloatArray
-    kind: BandKind
-    confidence_level: float
-
-
 def risk_coverage_band(
     confidence: ArrayLike,
     correct: ArrayLike,
@@ -249,7 +243,7 @@ def risk_coverage_band(
     kind: BandKind = "simultaneous",
     nodes: int | ArrayLike = DEFAULT_NODES,
 ) -> RiskCoverageBand:
-    """Selective risk with limits (Clopper and Pearson 1934) at each node of the curve.
+    """Estimate the selective risk, with Clopper and Pearson limits at each node of the curve.
 
     `pointwise` limits hold at one node that was chosen without looking at the labels.
     `simultaneous` ones hold at all nodes at once, also at the one that looks best: each tail gets

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import BoolArray, FloatArray
 from calibration.estimate import Estimate
 from calibration.intervals import ClusterBootstrap, estimate_mean, estimate_share
-from calibration.reliability.calibration_error import (
+from calibration.reliability.calibration_errors import (
     estimate_calibration_error,
     estimate_maximum_calibration_error,
 )
@@ -53,7 +53,7 @@ def estimate_reliability(
     bootstrap: ClusterBootstrap,
     n_bins: int = DEFAULT_BINS,
 ) -> ReliabilityEstimates:
-    """All reliability figures of one judge's verdicts with their intervals.
+    """Estimate all reliability figures of one judge's verdicts.
 
     Args:
         confidence: Shape (n,).
@@ -85,11 +85,11 @@ def estimate_reliability(
 def estimate_brier_score(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """Brier score with the studentised cluster bootstrap; n is the number of verdicts.
+    """Estimate the Brier score by the studentised cluster bootstrap; n counts verdicts.
 
     Where all verdicts are right, or all wrong, resamples cannot show what the others would have
     cost. The interval then also reaches as far as Wilson's interval of the accuracy allows, the
-    unseen verdicts being of any confidence alike.
+    unseen verdicts being of any confidence.
 
     Raises:
         InvalidArgument: As for `checked_verdicts`.
@@ -102,10 +102,10 @@ def estimate_brier_score(
 def estimate_log_loss(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """Log loss in nats, with an interval made as that of the Brier score; n counts verdicts.
+    """Estimate the log loss in nats, with an interval made as that of the Brier score.
 
-    A wrong verdict of more than .999 costs 7 to 35 nats, and comes too seldom for resamples to show
-    how often. What such verdicts add is taken as the mean of that cost times their wrong share,
+    n counts verdicts. A wrong verdict of more than .999 costs 7 to 35 nats, and is too rare for
+    resamples to show how often it comes. What such verdicts add is taken as the mean of that cost times their wrong share,
     with its Wilson interval; its distances and those of the rest make the square root of the sum of
     their squares (Zou and Donner 2008).
 

@@ -1,4 +1,4 @@
-"""Intervals for binned calibration errors, and the part of them that is not chance.
+"""Intervals of binned calibration errors, and the errors without the part due to chance.
 
 The absolute gaps of the bins are folded by chance: their sum is too large, percentiles of its
 resamples are larger still and almost never cover. The limits below come from the directional
@@ -62,7 +62,7 @@ def estimate_calibration_error(
     edges: ArrayLike,
     bootstrap: ClusterBootstrap | None = None,
 ) -> Estimate:
-    """Expected calibration error with an interval that covers also where the judge is calibrated.
+    """Estimate the expected calibration error; its interval covers for calibrated judges too.
 
     With gaps g_b (bin b's sum of agreement - confidence, over n) the error is sum |g_b|. Let Z_b be
     a resample's g_b minus the sample's, stretched to the standard error by groups times the ratio
@@ -110,7 +110,7 @@ def debiased_calibration_error(
     edges: ArrayLike,
     groups: GroupsLike = None,
 ) -> float | None:
-    """Expected calibration error less what chance adds to it, at least 0.
+    """Return the expected calibration error less what chance adds to it, at least 0.
 
     sum of |g_b| - (E|N(g_b, s_b^2)| - |g_b|) with standard errors s_b by group (Kumar, Liang, Ma
     2019, in closed form). About half of the bias stays where the judge is calibrated: no unbiased
@@ -145,7 +145,7 @@ def estimate_maximum_calibration_error(
     edges: ArrayLike,
     groups: GroupsLike = None,
 ) -> Estimate:
-    """Largest gap of a bin that holds a verdict, between limits that hold for all bins at once.
+    """Estimate the largest gap of a bin, between limits that hold for all bins at once.
 
     Each bin's accuracy gets an exact interval (Clopper and Pearson 1934; by effective trials where
     rows come in groups) at 1 - (1 - level) / bins; the limits are the largest of the bins' smallest
