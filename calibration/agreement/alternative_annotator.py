@@ -133,6 +133,11 @@ def alternative_annotator_test(
     Raises:
         InvalidArgument: Shapes do not fit, a label is infinite, epsilon or the rate is out of range,
             or the closeness or the test has no such name.
+
+    >>> people = np.tile([[0, 0, 0], [1, 1, 0]], (20, 1))
+    >>> found = alternative_annotator_test(np.tile([0, 1], 20), people)
+    >>> found.is_passed, found.winning_rate, found.advantage.value
+    (True, 1.0, 1.0)
     """
     chosen = AlternativeAnnotatorOptions() if options is None else options
     _check(chosen)
@@ -313,6 +318,9 @@ def mean_p_value(n_below: int, n_zero: int, n_above: int, mean: float) -> float:
         n_zero: Number of differences of 0.
         n_above: Number of differences of 1.
         mean: Mean under the hypothesis, in [0, 1).
+
+    >>> round(mean_p_value(n_below=8, n_zero=30, n_above=2, mean=0.2), 4)
+    0.0002
     """
     n = n_below + n_zero + n_above
     half = _NUISANCE_LEVEL / 2

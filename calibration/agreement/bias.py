@@ -56,6 +56,9 @@ def position_consistency(
         original: Label with response a shown first, shape (pairs,).
         swapped: Label with response b shown first, mapped back to the pair as posted.
         groups: Groups of the pairs; None takes pairs as independent.
+
+    >>> position_consistency([A, A, B, TIE], [A, B, B, TIE]).value
+    0.75
     """
     one, other = _labels(original, swapped)
     return estimate_share(one == other, _are_known(one, other), groups)
@@ -65,6 +68,10 @@ def position_flips(original: ArrayLike, swapped: ArrayLike, groups: GroupsLike =
     """Split the inconsistent pairs by where they lean; with the consistent share they add to 1.
 
     Arguments are those of `position_consistency`.
+
+    >>> flips = position_flips([A, A, B, A], [A, B, B, TIE])
+    >>> flips.to_first.value, flips.to_second.value, flips.through_tie.value
+    (0.25, 0.0, 0.25)
     """
     one, other = _labels(original, swapped)
     known = _are_known(one, other)
@@ -83,6 +90,9 @@ def position_lean(original: ArrayLike, swapped: ArrayLike, groups: GroupsLike = 
 
     Only pairs with a label in both orders count, so that quality cancels out: 0 is no lean, 1 is
     always the first and -1 always the second. Ties stay in the denominator. n is the number of verdicts, two a pair.
+
+    >>> position_lean([A, A, B, A], [B, B, B, A]).value
+    0.5
     """
     one, other = _labels(original, swapped)
     for_first = (one == A).astype(np.float64) + (other == B)
@@ -98,6 +108,9 @@ def lean_towards(judge: ArrayLike, favoured: ArrayLike, groups: GroupsLike = Non
         judge: Label of each pair.
         favoured: The side in question, `A` or `B`; `MISSING` where neither is.
         groups: Groups of the pairs; None takes pairs as independent.
+
+    >>> lean_towards([A, A, B, TIE], favoured=[A, A, A, A]).n
+    3
     """
     labels, side = _labels(judge, favoured)
     return estimate_share(labels == side, _is_decided(labels, side), groups)
@@ -112,6 +125,9 @@ def excess_lean(
     """Estimate how much more often a judge than people choose the favoured side, in [-1, 1].
 
     The difference of the two shares over pairs on which both decided; n is their number.
+
+    >>> excess_lean([A, A, B, A], human=[A, B, B, B], favoured=[A, A, A, A]).value
+    0.5
     """
     labels, people, side = _labels(judge, human, favoured)
     counted = _is_decided(labels, side) & _is_decided(people, side)
@@ -132,6 +148,9 @@ def lean_given_quality(
     found better (Wataoka, Takahashi, Ri 2024); in [-1, 1]. A judge that errs equally often on both sides has
     0, however often people prefer the favoured side; `excess_lean` of such a judge need not be 0.
     n is the number of pairs; None where people chose one side only.
+
+    >>> lean_given_quality([A, A, A, B], human=[A, A, B, B], favoured=[A, A, A, A]).value
+    0.5
     """
     labels, people, side = _labels(judge, human, favoured)
     counted = _is_decided(labels, side) & _is_decided(people, side)
@@ -199,7 +218,11 @@ def self_preference_given_quality(
 
 
 def longer_side(length_difference: ArrayLike) -> IntArray:
-    """Return the side of the longer response, `MISSING` where lengths are equal or unknown."""
+    """Return the side of the longer response, `MISSING` where lengths are equal or unknown.
+
+    >>> longer_side([12, -3, 0, np.nan]).tolist()
+    [0, 1, -1, -1]
+    """
     difference = np.asarray(length_difference, dtype=np.float64)
     return np.where(difference > 0, A, np.where(difference < 0, B, MISSING))
 

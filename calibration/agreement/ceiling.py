@@ -59,6 +59,10 @@ def leave_one_out_agreement(
 
     Raises:
         InvalidArgument: The counts are not whole numbers of shape (units, categories).
+
+    >>> found = leave_one_out_agreement([[3, 0, 0], [2, 1, 0]])
+    >>> found.value, found.n
+    (0.75, 4)
     """
     votes = checked_counts(counts)
     hits, counted = np.zeros(len(votes)), np.zeros(len(votes))
@@ -88,6 +92,10 @@ def compare_with_ceiling(
     Raises:
         InvalidArgument: Numbers of units differ, the judge's labels are no codes of the categories,
             or the counts are not whole numbers of shape (units, categories).
+
+    >>> found = compare_with_ceiling([0, 0], [[3, 0, 0], [3, 1, 0]])
+    >>> round(found.people.value, 3), found.judge.value
+    (0.857, 1.0)
     """
     votes = checked_counts(counts)
     label = coded(judge, votes.shape[1], "judge")
@@ -158,6 +166,10 @@ def compare_kappa_with_ceiling(
     Raises:
         InvalidArgument: Numbers of units differ, the judge's labels are no codes of the categories,
             or the counts are not whole numbers of shape (units, categories).
+
+    >>> found = compare_kappa_with_ceiling([0, 1, 0], [[2, 0], [0, 2], [1, 1]])
+    >>> round(found.people.value, 3), round(found.judge.value, 3)
+    (0.333, 0.667)
     """
     votes = checked_counts(counts)
     n_categories = votes.shape[1]

@@ -47,6 +47,10 @@ def krippendorffs_alpha(
         InvalidArgument: The counts are not whole numbers of shape (units, categories), the metric
             has no such name, or the values are not one finite number for each category (for
             "ratio": none negative).
+
+    >>> votes = [[3, 0], [2, 1], [0, 3], [1, 2]]
+    >>> round(krippendorffs_alpha(votes, groups=["q1", "q1", "q2", "q3"]).value, 3)
+    0.389
     """
     votes = rated_twice(counts)
     n = int((votes.sum(axis=1) >= 2).sum())
@@ -131,6 +135,10 @@ def agreement_rate(
 
     Raises:
         InvalidArgument: Lengths differ, or something is no code.
+
+    >>> found = agreement_rate([0, 1, 1, 2], [0, 1, 0, 2], groups=["q1", "q1", "q2", "q3"])
+    >>> found.value, found.n
+    (0.75, 4)
     """
     one, other = _two_raters(first, second, None)
     counted = (one != MISSING) & (other != MISSING)
@@ -158,6 +166,9 @@ def accuracy_over_orders(
 
     Raises:
         InvalidArgument: Lengths differ, or something is no code.
+
+    >>> accuracy_over_orders([0, 1], original=[0, 1], swapped=[0, 0]).value
+    0.75
     """
     people, one = _two_raters(human, original, None)
     _, other = _two_raters(human, swapped, None)
@@ -175,6 +186,9 @@ def percent_agreement(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
 
     Raises:
         InvalidArgument: The counts are not whole numbers of shape (units, categories).
+
+    >>> round(percent_agreement([[3, 0], [2, 1]]).value, 3)
+    0.667
     """
     votes = checked_counts(counts)
     total = votes.sum(axis=1)
@@ -187,6 +201,9 @@ def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS)
 
     Raises:
         InvalidArgument: Lengths differ, or something is no code of that many categories.
+
+    >>> confusion([0, 0, 1], [0, 1, 1], n_categories=2).tolist()
+    [[1, 1], [0, 1]]
     """
     one, other = _two_raters(first, second, n_categories)
     seen = (one != MISSING) & (other != MISSING)
@@ -209,6 +226,9 @@ def macro_scores(table: ArrayLike) -> MacroScores:
 
     Raises:
         InvalidArgument: The table is not square, or has other entries than counts.
+
+    >>> macro_scores([[2, 0], [0, 1]])
+    MacroScores(precision=1.0, recall=1.0, f1=1.0)
     """
     counts = checked_counts(table)
     if counts.shape[0] != counts.shape[1]:
@@ -241,6 +261,9 @@ def cohens_kappa(
     Raises:
         InvalidArgument: Lengths differ, something is no code of that many categories, or the weights
             have no such name.
+
+    >>> round(cohens_kappa([0, 0, 1, 1], [0, 0, 1, 0]).value, 3)
+    0.5
     """
     one, other = _two_raters(first, second, n_categories)
     seen = (one != MISSING) & (other != MISSING)
@@ -284,6 +307,9 @@ def fleiss_kappa(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
 
     Raises:
         InvalidArgument: The counts are not whole numbers of shape (units, categories).
+
+    >>> round(fleiss_kappa([[3, 0], [2, 1], [0, 3]]).value, 3)
+    0.55
     """
     votes = rated_twice(counts)
     total = votes.sum(axis=1)
@@ -308,6 +334,9 @@ def gwets_ac1(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     Raises:
         InvalidArgument: There are fewer than two categories, or the counts are not whole numbers of
             shape (units, categories).
+
+    >>> round(gwets_ac1([[3, 0], [2, 1], [0, 3]]).value, 3)
+    0.561
     """
     votes = checked_counts(counts)
     if votes.shape[1] < 2:

@@ -29,6 +29,9 @@ def vote_margin(counts: ArrayLike) -> FloatArray:
 
     Raises:
         InvalidArgument: The counts are not whole numbers of shape (units, categories).
+
+    >>> vote_margin([[3, 0], [2, 1], [1, 1]]).round(3).tolist()
+    [1.0, 0.333, 0.0]
     """
     votes = np.sort(checked_counts(counts), axis=1)
     total = votes.sum(axis=1)
@@ -44,6 +47,9 @@ def vote_entropy(counts: ArrayLike) -> FloatArray:
     Raises:
         InvalidArgument: There are fewer than two categories, or the counts are not whole numbers of
             shape (units, categories).
+
+    >>> vote_entropy([[3, 0], [2, 2]]).tolist()
+    [0.0, 1.0]
     """
     votes = checked_counts(counts)
     if votes.shape[1] < 2:
@@ -86,6 +92,9 @@ def bins_by_quantile(difficulty: ArrayLike, n_bins: int = 3) -> DifficultyBins:
 
     Raises:
         InvalidArgument: n_bins is not positive.
+
+    >>> bins_by_quantile([0.1, 0.2, 0.3, 0.9], n_bins=2).number.tolist()
+    [0, 0, 1, 1]
     """
     if n_bins < 1:
         raise InvalidArgument(f"n_bins must be positive, not {n_bins}")
@@ -103,6 +112,9 @@ def bins_by_edges(difficulty: ArrayLike, edges: ArrayLike) -> DifficultyBins:
 
     Raises:
         InvalidArgument: The edges do not increase, or are no numbers.
+
+    >>> bins_by_edges([0.1, 0.5, 0.9], edges=[0.5]).number.tolist()
+    [0, 0, 1]
     """
     cuts = np.asarray(edges, dtype=np.float64)
     if cuts.ndim != 1 or np.isnan(cuts).any() or not (np.diff(cuts) > 0).all():
@@ -157,6 +169,11 @@ def agreement_by_difficulty(
 
     Raises:
         InvalidArgument: Lengths differ, or something is no code.
+
+    >>> bins = bins_by_edges([0.0, 0.1, 0.8, 0.9], edges=[0.5])
+    >>> found = agreement_by_difficulty([0, 1, 0, 1], [0, 1, 1, 1], bins)
+    >>> [one.value for one in found.agreement], found.fall.value
+    ([1.0, 0.5], 0.5)
     """
     one, other = coded(first, name="first"), coded(second, name="second")
     check_lengths(first=one, second=other, bins=bins.number)

@@ -88,8 +88,8 @@ class ClusterBootstrap:
                 `Groups.of`.
 
         >>> bootstrap = ClusterBootstrap.over(["q1", "q1", "q2", "q3"], rng=7, n_resamples=200)
-        >>> estimate_mean([0.1, 0.3, 0.2, 0.6], bootstrap).value
-        0.3
+        >>> estimate_mean([0.25, 0.25, 0.5, 1.0], bootstrap).value
+        0.5
         """
         if n_resamples < 1:
             raise InvalidArgument(f"n_resamples must be positive, not {n_resamples}")
@@ -293,6 +293,11 @@ def estimate_mean(
     Raises:
         InvalidArgument: Values are not a vector of finite numbers, or the bootstrap is over
             another number of rows.
+
+    >>> bootstrap = ClusterBootstrap.over(np.arange(40) // 2, rng=7, n_resamples=200)
+    >>> found = estimate_mean(np.linspace(0.0, 1.0, 40), bootstrap, within=(0.0, 1.0))
+    >>> found.n, found.low < 0.5 < found.high
+    (40, True)
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():

@@ -60,8 +60,9 @@ def estimate_share(
             asked for without resamples.
         UnavailableMethod: The method has no such name.
 
-    >>> estimate_share([1, 1, 0, 1], groups=["q1", "q1", "q2", "q3"])
-    Estimate(value=0.75, low=0.1801..., high=0.9771..., confidence_level=0.95, n=4)
+    >>> found = estimate_share([1, 1, 0, 1], groups=["q1", "q1", "q2", "q3"])
+    >>> found.value, found.n, found.low < 0.5 < found.high
+    (0.75, 4, True)
     """
     if method not in get_args(ShareMethod):
         listed = ", ".join(get_args(ShareMethod))
@@ -160,6 +161,9 @@ def estimate_paired_difference(
 
     Raises:
         InvalidArgument: Lengths differ, or a difference that counts is outside [-1, 1].
+
+    >>> estimate_paired_difference([1, 0, -1, 1], np.ones(4)).value
+    0.25
     """
     mask = np.asarray(counted, dtype=np.bool_)
     values = _counted_values("difference", difference, mask, -1.0)
@@ -201,6 +205,9 @@ def estimate_share_difference(
 
     Raises:
         InvalidArgument: Lengths differ, a row is in both parts, or a hit is outside [0, 1].
+
+    >>> estimate_share_difference([1, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1, 1]).value
+    0.5
     """
     hit = np.asarray(hits, dtype=np.float64)
     one, other = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)

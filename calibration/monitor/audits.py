@@ -110,6 +110,12 @@ def detection_delay(
     Raises:
         InvalidArgument: The alarm has been raised already, audit probabilities are unequal, or a
             number is out of its range.
+
+    >>> from calibration.monitor import start_monitor
+    >>> drift = Drift(risk_before=0.05, risk_after=0.6, at=50)
+    >>> delay = detection_delay(start_monitor(0.1), drift, rng=0, runs=50, horizon=200)
+    >>> delay.detected_share, delay.early_alarms
+    (1.0, 0)
     """
     _check_plan(state, drift, runs, horizon)
     is_before = np.arange(drift.at + horizon) < drift.at
@@ -161,6 +167,9 @@ def draw_audits(probabilities: ArrayLike, rng: Rng = None) -> IntArray:
 
     Raises:
         InvalidArgument: A probability is out of its range.
+
+    >>> draw_audits([1.0, 0.0, 1.0], rng=0).tolist()
+    [0, 2]
     """
     drawn = np.asarray(probabilities, dtype=np.float64)
     if drawn.ndim != 1 or not np.all((drawn >= 0) & (drawn <= 1)):
@@ -183,6 +192,9 @@ def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: Rng = None) -> IntA
 
     Raises:
         InvalidArgument: The rate is out of its range, or `prompts` is not one list.
+
+    >>> draw_prompt_audits(["q1", "q1", "q2"], rate=1.0, rng=0).size
+    2
     """
     prompt = _checked_prompts(prompts)
     if not 0 <= rate <= 1:
@@ -207,6 +219,9 @@ def prompt_losses(losses: ArrayLike, prompts: ArrayLike) -> FloatArray:
 
     Raises:
         InvalidArgument: Shapes do not match, or a loss lies outside [0, 1].
+
+    >>> prompt_losses([1, 0, 1], prompts=["q1", "q1", "q2"]).tolist()
+    [0.5, 1.0]
     """
     prompt = _checked_prompts(prompts)
     loss = np.asarray(losses, dtype=np.float64)
@@ -254,6 +269,11 @@ def risk_so_far(state: MonitorState, confidence_level: float = 0.95) -> Estimate
 
     Raises:
         InvalidArgument: The confidence level is out of range.
+
+    >>> from calibration.monitor import observe, start_monitor
+    >>> found = risk_so_far(observe(start_monitor(target_risk=0.1), [0, 1, 0, 0]))
+    >>> found.value, found.n
+    (0.25, 4)
     """
     if not 0 < confidence_level < 1:
         raise InvalidArgument(f"confidence_level must lie in (0, 1), not {confidence_level}")
@@ -279,6 +299,9 @@ def risk_bounds(loss_total: float, n: int, failure_probability: float) -> tuple[
 
     Raises:
         InvalidArgument: The total is not between 0 and n, or the probability not in (0, 1).
+
+    >>> [round(end, 3) for end in risk_bounds(loss_total=8, n=100, failure_probability=0.05)]
+    [0.017, 0.203]
     """
     if not (n >= 1 and 0 <= loss_total <= n * (1 + _TOLERANCE)):
         raise InvalidArgument(

@@ -147,6 +147,10 @@ def start_monitor(
 
     Raises:
         InvalidArgument: A number is out of its range.
+
+    >>> monitor = start_monitor(target_risk=0.1)
+    >>> monitor.audits, monitor.is_alarmed
+    (0, False)
     """
     check_settings(target_risk, failure_probability, average_run_length)
     check_min_audit_probability(min_audit_probability)
@@ -200,6 +204,10 @@ def observe(
     Raises:
         InvalidArgument: A shape does not fit or a value is out of range.
         UndeclaredBound: Probabilities are given but `min_audit_probability` was not declared.
+
+    >>> monitor = observe(start_monitor(target_risk=0.1), losses=np.ones(12))
+    >>> monitor.audits, monitor.alarm_at
+    (12, 3)
     """
     terms = audit_terms(state, losses, probabilities)
     if terms.ndim != 1:

@@ -127,6 +127,15 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
             among the models, or strengths are asked for and abstained pairs were not labelled
             like others.
         NoFiniteStrengths: As for `prediction_powered_strengths`.
+
+    >>> from calibration.powered import predicted_comparisons
+    >>> left, right = ["x"] * 60 + ["y"] * 60, ["y"] * 60 + ["x"] * 60
+    >>> won = np.concatenate([np.arange(60) % 4 > 0, np.arange(60) % 4 == 0])
+    >>> labels = HumanLabels(np.where(np.arange(120) % 3 == 0, won, np.nan))
+    >>> predicted = predicted_comparisons(left, right, np.where(won, 0.9, 0.2))
+    >>> board = rank_by_predictions(predicted, labels, rng=0)
+    >>> [row.model for row in board.rows], board.n_labelled
+    (['x', 'y'], 40)
     """
     if baseline is not None:
         predicted, labels = _against(predicted, labels, baseline, method)

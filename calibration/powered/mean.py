@@ -120,6 +120,12 @@ def prediction_powered_mean(
     Raises:
         InvalidArgument: A prediction is missing or outside [0, 1], the labels do not fit, or a
             number lies outside its range.
+
+    >>> said, asked = np.arange(200) % 3 > 0, np.arange(200) % 10 == 0
+    >>> labels = HumanLabels(np.where(asked, said, np.nan))
+    >>> found = prediction_powered_mean(said * 0.8 + 0.1, labels)
+    >>> found.n_labelled, round(found.estimate.value, 2), round(found.human_only.value, 2)
+    (20, 0.66, 0.65)
     """
     predicted = checked_prediction(prediction)
     if np.isnan(predicted).any():
@@ -238,6 +244,10 @@ def audited_win_rate(
         InvalidArgument: As for `prediction_powered_mean`; or abstained pairs are labelled so much
             less, or more, often than others that chance is ruled out, and no probabilities are
             declared.
+
+    >>> labels = HumanLabels([1.0, 0.0, 1.0, 0.5, np.nan, np.nan])
+    >>> audited_win_rate([0.9, 0.2, 0.8, np.nan, np.nan, 0.7], labels).n_abstained
+    2
     """
     predicted = checked_prediction(prediction)
     sample = labelled_sample(labels, len(predicted))
@@ -266,6 +276,11 @@ def win_rate_bounds(
 
     Raises:
         InvalidArgument: As for `prediction_powered_mean`; or no answered pair is labelled.
+
+    >>> labels = HumanLabels([1.0, 0.0, 1.0, np.nan])
+    >>> found = win_rate_bounds([0.9, 0.2, 0.8, np.nan], labels)
+    >>> round(found.ends.lowest.value, 2), round(found.ends.highest.value, 2)
+    (0.5, 0.75)
     """
     predicted = checked_prediction(prediction)
     sample = labelled_sample(labels, len(predicted))

@@ -130,6 +130,14 @@ def prediction_powered_strengths(
         DisconnectedComparisons: Strengths are not finite: some models are not linked to the others
             by points.
         NoFiniteStrengths: They are not finite although all are linked.
+
+    >>> left, right = ["x"] * 60 + ["y"] * 60, ["y"] * 60 + ["x"] * 60
+    >>> won = np.concatenate([np.arange(60) % 4 > 0, np.arange(60) % 4 == 0])
+    >>> labels = HumanLabels(np.where(np.arange(120) % 3 == 0, won, np.nan))
+    >>> predicted = Comparisons.between(left, right, np.where(won, 0.9, 0.2))
+    >>> found = prediction_powered_strengths(predicted, labels, rng=0)
+    >>> found.interval, found.rows[0].log_strength.value > 0
+    ('bootstrap', True)
     """
     options = MeanOptions.checked(prediction_weight, confidence_level)
     declared = labelled_sample(labels, len(predicted), predicted.weight)

@@ -52,6 +52,9 @@ def predicted_comparisons(
 
     Raises:
         InvalidArgument: Lengths differ, a model meets itself or a prediction is outside [0, 1].
+
+    >>> predicted_comparisons(["x", "y"], ["y", "x"], [0.8, np.nan]).score.tolist()
+    [0.8, nan]
     """
     predicted = checked_prediction(prediction)
     filled = np.where(np.isnan(predicted), 0.5, predicted)

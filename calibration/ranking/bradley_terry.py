@@ -78,7 +78,11 @@ class Strengths:
 
 
 def strength_shares(log_strength: FloatArray) -> FloatArray:
-    """Return strengths that sum to 1, from log-strengths along the last axis."""
+    """Return strengths that sum to 1, from log-strengths along the last axis.
+
+    >>> strength_shares(np.log([[3.0, 1.0]])).tolist()
+    [[0.75, 0.25]]
+    """
     raised = np.exp(log_strength - log_strength.max(axis=-1, keepdims=True))
     shares: FloatArray = raised / raised.sum(axis=-1, keepdims=True)
     return shares
@@ -97,6 +101,12 @@ def fit_strengths(
     Raises:
         DisconnectedComparisons: The graph of points won is not strongly connected (Ford 1957).
         NoFiniteStrengths: With a tie parameter: too few decided results oppose the ties.
+
+    >>> from calibration.ranking import Comparisons, PairLayout
+    >>> played = Comparisons.between(["x", "x", "x", "x"], ["y", "y", "y", "y"], [1, 1, 1, 0])
+    >>> fitted = fit_strengths(PairLayout.of(played).whole(), played.models)
+    >>> strength_shares(fitted.log_strength[0]).round(3).tolist()
+    [0.75, 0.25]
     """
     check_connected(totals, models)
     fitted = fit_resamples(totals, None, has_tie_parameter=has_tie_parameter)

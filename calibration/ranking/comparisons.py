@@ -287,7 +287,12 @@ def with_baseline(comparisons: Comparisons, baseline: str | None) -> BoolArray:
 
 
 def count_records(comparisons: Comparisons) -> Records:
-    """Count comparisons, wins and ties of every model; weights do not matter."""
+    """Count comparisons, wins and ties of every model; weights do not matter.
+
+    >>> record = count_records(Comparisons.between(["x", "x"], ["y", "y"], [1, 0.5]))
+    >>> record.n.tolist(), record.wins.tolist(), record.ties.tolist()
+    ([2, 2], [1, 0], [1, 1])
+    """
     n_models = len(comparisons.models)
 
     def count(left: BoolArray | slice, right: BoolArray | slice) -> IntArray:

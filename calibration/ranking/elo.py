@@ -84,6 +84,10 @@ def elo_ratings(
 
     Returns:
         Ratings, shape (resamples, models); one resample by default.
+
+    >>> played = Comparisons.between(["x", "x"], ["y", "y"], [1, 1])
+    >>> elo_ratings(played).round(1).tolist()
+    [[1004.0, 996.0]]
     """
     constants = EloOptions() if options is None else options
     if played is None:

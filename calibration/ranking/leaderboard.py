@@ -126,6 +126,11 @@ def rank_models(
             tie rule, the intervals or the covariates do not fit the method, or the baseline is not
             among the models.
         UnavailableMethod: The method, the tie rule or the intervals have no such name.
+
+    >>> played = Comparisons.between(["x", "x", "y", "x"], ["y", "z", "z", "y"], [1, 1, 0.5, 0])
+    >>> board = rank_models(played, RankingOptions(method="win_rate"))
+    >>> [(row.model, row.rank, round(row.win_rate.value, 2)) for row in board.rows]
+    [('x', 1, 0.67), ('y', 2, 0.5), ('z', 3, 0.25)]
     """
     chosen = RankingOptions() if options is None else options
     check_options(comparisons, chosen, covariates)

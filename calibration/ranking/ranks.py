@@ -66,7 +66,11 @@ class Spread:
 
 
 def ranks(values: FloatArray) -> IntArray:
-    """Rank values, 1 for the largest; those that differ only by rounding share a rank."""
+    """Rank values, 1 for the largest; those that differ only by rounding share a rank.
+
+    >>> ranks(np.array([0.2, 0.9, 0.9])).tolist()
+    [3, 1, 1]
+    """
     margin = _EQUAL * np.maximum(1.0, np.abs(values))
     known = np.where(np.isnan(values), -np.inf, values)
     above = known[None, :] > (known + np.nan_to_num(margin))[:, None]

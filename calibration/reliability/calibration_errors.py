@@ -82,6 +82,12 @@ def estimate_calibration_error(
 
     Raises:
         InvalidArgument: As for `calibration_error`.
+
+    >>> bootstrap = ClusterBootstrap.over(np.arange(40) // 2, rng=0, n_resamples=200)
+    >>> right = np.arange(40) % 4 > 0
+    >>> found = estimate_calibration_error(np.full(40, 0.85), right, [0.5, 1.0], bootstrap)
+    >>> round(found.value, 2), found.low < found.value < found.high
+    (0.1, True)
     """
     value = calibration_error(confidence, correct, edges)
     data = checked_verdicts(confidence, correct)
@@ -124,6 +130,9 @@ def debiased_calibration_error(
 
     Returns:
         None without verdicts, and for verdicts of a single group.
+
+    >>> debiased_calibration_error(np.full(40, 0.75), np.arange(40) % 4 > 0, [0.5, 1.0])
+    0.0
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     place = bin_of(data.confidence, limits)
@@ -159,6 +168,11 @@ def estimate_maximum_calibration_error(
 
     Raises:
         InvalidArgument: As for `calibration_error`.
+
+    >>> right = np.arange(40) % 4 > 0
+    >>> found = estimate_maximum_calibration_error(np.full(40, 0.85), right, [0.5, 1.0])
+    >>> round(found.value, 2), found.low
+    (0.1, 0.0)
     """
     value = maximum_calibration_error(confidence, correct, edges)
     data = checked_verdicts(confidence, correct)

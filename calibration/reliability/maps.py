@@ -130,6 +130,10 @@ def recalibration_from(parameters: Mapping[str, Any]) -> LogisticMap | IsotonicM
     Raises:
         InvalidArgument: A part is missing, the method is unknown, or the parameters are of no
             non-decreasing map.
+
+    >>> halved = LogisticMap("temperature", a=0.5, b=0.5, intercept=0.0, is_mirrored=True)
+    >>> recalibration_from(halved.parameters()) == halved
+    True
     """
     try:
         method, is_mirrored = parameters["method"], parameters["is_mirrored"]

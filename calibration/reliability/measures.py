@@ -77,6 +77,10 @@ def measure_reliability(
     """Return all reliability figures of one judge's verdicts; equal widths divide [.5, 1].
 
     Where a confidence is below .5 they divide [0, 1].
+
+    >>> found = measure_reliability([0.9, 0.8, 0.6, 0.7], [1, 1, 0, 1])
+    >>> found.n, round(found.brier_score, 4), found.auroc
+    (4, 0.125, 1.0)
     """
     widths = fitting_width_edges(confidence, n_bins)
     return Reliability(
@@ -98,6 +102,9 @@ def equal_width_edges(n_bins: int = DEFAULT_BINS, low: float = _LEAST_OF_TWO) ->
 
     Raises:
         InvalidArgument: There is no bin.
+
+    >>> equal_width_edges(2).tolist()
+    [0.5, 0.75, 1.0]
     """
     _check_bins(n_bins)
     return np.linspace(low, 1.0, n_bins + 1)
@@ -116,6 +123,9 @@ def equal_mass_edges(confidence: ArrayLike, n_bins: int = DEFAULT_BINS) -> Float
 
     Raises:
         InvalidArgument: There is no bin.
+
+    >>> equal_mass_edges([0.6, 0.7, 0.8, 0.9], n_bins=2).tolist()
+    [0.5, 0.8, 1.0]
     """
     _check_bins(n_bins)
     scores = rounded(confidence)
@@ -140,6 +150,10 @@ def reliability_bins(
         edges: Increasing; bins are [low, high), the last one [low, high]. The last edge twice
             makes a bin of its own for the verdicts that are exactly certain.
         groups: Groups of the rows; None takes rows as independent.
+
+    >>> low, high = reliability_bins([0.6, 0.7, 0.9], [0, 1, 1], edges=[0.5, 0.75, 1.0])
+    >>> low.n, low.accuracy.value, high.mean_confidence
+    (2, 0.5, 0.9)
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     place = bin_of(data.confidence, limits)
@@ -159,6 +173,9 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike, edges: ArrayLik
     Each bin counts by its number of verdicts. Chance alone makes the error positive: a calibrated judge with n verdicts in B bins shows about
     .8 sqrt(B c (1 - c) / n). `estimate_calibration_error` has an interval, and
     `debiased_calibration_error` leaves that part out. Edges are as for `reliability_bins`.
+
+    >>> round(calibration_error([0.6, 0.7, 0.9], [0, 1, 1], edges=[0.5, 0.75, 1.0]), 4)
+    0.1333
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     if len(data.correct) == 0:
@@ -175,6 +192,9 @@ def maximum_calibration_error(
 
     The bin with the fewest verdicts usually decides it, so read it with its interval
     (`estimate_maximum_calibration_error`). Bins without a verdict do not count. Edges are as for `reliability_bins`.
+
+    >>> round(maximum_calibration_error([0.6, 0.7, 0.9], [0, 1, 1], edges=[0.5, 0.75, 1.0]), 4)
+    0.15
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     if len(data.correct) == 0:
@@ -185,13 +205,21 @@ def maximum_calibration_error(
 
 
 def brier_score(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """Return the mean squared difference of confidence and agreement (Brier 1950)."""
+    """Return the mean squared difference of confidence and agreement (Brier 1950).
+
+    >>> round(brier_score([0.9, 0.6], [1, 0]), 4)
+    0.185
+    """
     data = checked_verdicts(confidence, correct)
     return _mean((data.confidence - data.correct) ** 2)
 
 
 def log_loss(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """Return the mean negative log probability of what happened, in nats."""
+    """Return the mean negative log probability of what happened, in nats.
+
+    >>> round(log_loss([0.9, 0.6], [1, 0]), 4)
+    0.5108
+    """
     return _mean(row_log_losses(confidence, correct))
 
 
@@ -211,6 +239,9 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     """Return the probability that a right verdict has more confidence than a wrong one.
 
     Ties count one half. The Mann-Whitney statistic by midranks; None unless there are right and wrong verdicts.
+
+    >>> auroc([0.9, 0.8, 0.7], [1, 0, 1])
+    0.5
     """
     data = checked_verdicts(confidence, correct)
     right = int(data.correct.sum())
@@ -225,6 +256,9 @@ def auprc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     """Return the average precision: sum over thresholds of (recall step) x (precision).
 
     There is no interpolation, and equal confidences enter together; None without a right verdict.
+
+    >>> round(auprc([0.9, 0.8, 0.7], [1, 0, 1]), 4)
+    0.8333
     """
     data = checked_verdicts(confidence, correct)
     if not data.correct.any():

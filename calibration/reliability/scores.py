@@ -92,6 +92,10 @@ def brier_parts(
 
     Raises:
         InvalidArgument: As for `calibration_error`.
+
+    >>> parts = brier_parts([0.6, 0.6, 0.9, 0.9], [0, 1, 1, 1])
+    >>> round(parts.reliability, 4), round(parts.resolution, 4), round(parts.score, 4)
+    (0.01, 0.0625, 0.135)
     """
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)
@@ -267,6 +271,10 @@ def estimate_auroc(
 
     Returns:
         The area; n is the number of verdicts. None unless there are right and wrong verdicts.
+
+    >>> found = estimate_auroc([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0], groups=["q1", "q2", "q3", "q4"])
+    >>> found.value, found.low < 0.5 < found.high
+    (0.75, True)
     """
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)
@@ -305,6 +313,9 @@ def estimate_auprc(
     Returns:
         The area; None without a right verdict. No limits where right and wrong verdicts are
         perfectly separated.
+
+    >>> round(estimate_auprc([0.9, 0.8, 0.7], [1, 0, 1]).value, 4)
+    0.8333
     """
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)

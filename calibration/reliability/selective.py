@@ -55,6 +55,9 @@ def selective_risk(confidence: ArrayLike, correct: ArrayLike, threshold: float) 
     Raises:
         InvalidArgument: Shapes differ, a confidence is infinite, the threshold is nan, or
             correctness leaves [0, 1].
+
+    >>> selective_risk([0.9, 0.8, np.nan, 0.6], [1, 0, 1, 1], threshold=0.7)
+    SelectiveRisk(risk=0.5, coverage=0.5, answered=2)
     """
     if np.isnan(threshold):
         raise InvalidArgument("threshold must be a number, or infinite to answer nothing")
@@ -70,6 +73,10 @@ def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCovera
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> curve = risk_coverage_curve([0.9, 0.8, 0.6], [1, 0, 1])
+    >>> curve.thresholds.tolist(), curve.risk.round(3).tolist()
+    ([0.9, 0.8, 0.6], [0.0, 0.5, 0.333])
     """
     scores, loss = checked_losses(confidence, correct)
     is_scored = ~np.isnan(scores)
@@ -92,6 +99,9 @@ def area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> round(area_under_risk_coverage([0.9, 0.8, 0.6], [1, 0, 1]), 4)
+    0.2778
     """
     ranked = ranked_losses(confidence, correct)
     return float(mean_risk(ranked.masses, ranked.losses)[0]) if ranked.masses.size else None
@@ -105,6 +115,9 @@ def excess_area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> excess_area_under_risk_coverage([0.9, 0.8, 0.6], [1, 1, 0])
+    0.0
     """
     area = area_under_risk_coverage(confidence, correct)
     if area is None:
@@ -121,6 +134,9 @@ def generalised_area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLi
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> round(generalised_area_under_risk_coverage([0.9, 0.8, 0.6], [1, 1, 0]), 4)
+    0.0556
     """
     ranked = ranked_losses(confidence, correct)
     return float(mean_joint_risk(ranked.masses, ranked.losses)[0]) if ranked.masses.size else None

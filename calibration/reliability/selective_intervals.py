@@ -109,6 +109,12 @@ def estimate_area_under_risk_coverage(
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> bootstrap = ClusterBootstrap.over(np.arange(40), rng=0, n_resamples=200)
+    >>> confidence, right = np.linspace(0.5, 1.0, 40), np.arange(40) % 5 > 0
+    >>> found = estimate_area_under_risk_coverage(confidence, right, bootstrap)
+    >>> found.n, found.low < found.value < found.high
+    (40, True)
     """
     measured = _Measured(area_under_risk_coverage(confidence, correct), 1.0, _worst_area)
     ranked = ranked_losses(confidence, correct)
@@ -264,6 +270,11 @@ def risk_coverage_band(
 
     Raises:
         InvalidArgument: As for `selective_risk`; there are no nodes, or an unknown kind.
+
+    >>> confidence, right = np.linspace(0.5, 1.0, 40), np.arange(40) % 5 > 0
+    >>> band = risk_coverage_band(confidence, right, nodes=[0.9, 0.5])
+    >>> band.answered.tolist(), band.risk.tolist()
+    ([8, 40], [0.125, 0.2])
     """
     if kind not in ("pointwise", "simultaneous"):
         raise InvalidArgument(f"kind must be pointwise or simultaneous, not {kind!r}")

@@ -63,6 +63,12 @@ def estimate_reliability(
 
     Raises:
         InvalidArgument: As for `checked_verdicts`.
+
+    >>> bootstrap = ClusterBootstrap.over(np.arange(60) // 2, rng=0, n_resamples=200)
+    >>> confidence, right = np.linspace(0.5, 1.0, 60), np.arange(60) % 5 > 0
+    >>> found = estimate_reliability(confidence, right, bootstrap)
+    >>> found.auroc.n, found.brier_score.low < found.brier_score.value
+    (60, True)
     """
     widths = fitting_width_edges(confidence, n_bins)
     masses = equal_mass_edges(confidence, n_bins)
