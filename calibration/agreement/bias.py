@@ -89,7 +89,8 @@ def position_lean(original: ArrayLike, swapped: ArrayLike, groups: GroupsLike = 
     """Estimate the share of verdicts for the first response shown minus that for the second.
 
     Only pairs with a label in both orders count, so that quality cancels out: 0 is no lean, 1 is
-    always the first and -1 always the second. Ties stay in the denominator. n is the number of verdicts, two a pair.
+    always the first and -1 always the second. Ties stay in the denominator. n is the number of
+    verdicts, two a pair.
 
     >>> position_lean([A, A, B, A], [B, B, B, A]).value
     0.5
@@ -145,9 +146,9 @@ def lean_given_quality(
 
     P(judge = people | people chose the favoured side) - P(judge = people | they chose the other),
     over pairs on which both decided: equal opportunity of the two sides, given which one people
-    found better (Wataoka, Takahashi, Ri 2024); in [-1, 1]. A judge that errs equally often on both sides has
-    0, however often people prefer the favoured side; `excess_lean` of such a judge need not be 0.
-    n is the number of pairs; None where people chose one side only.
+    found better (Wataoka, Takahashi, Ri 2024); in [-1, 1]. A judge that errs equally often on both
+    sides has 0, however often people prefer the favoured side; `excess_lean` of such a judge need
+    not be 0. n is the number of pairs; None where people chose one side only.
 
     >>> lean_given_quality([A, A, A, B], human=[A, A, B, B], favoured=[A, A, A, A]).value
     0.5

@@ -5,10 +5,10 @@ who cast it agrees with that majority or not, and so does the judge: both are me
 units, against the same majorities of the same number of people. A judge may exceed this ceiling,
 because one person's vote is noisier than what a judge can learn of the majority.
 
-Cohen's kappa of a judge with the majority of several people cannot be compared with the kappa of two
-single people: a majority is less noisy than each of its members. Here both are taken with single
-votes on the same units, those with at least two votes and a label of the judge, each unit weighing
-the same whatever its number of votes:
+Cohen's kappa of a judge with the majority of several people cannot be compared with the kappa of
+two single people: a majority is less noisy than each of its members. Here both are taken with
+single votes on the same units, those with at least two votes and a label of the judge, each unit
+weighing the same whatever its number of votes:
 
     people: P = mean of sum c (c - 1) / (m (m - 1)),  Pe = sum q^2
     judge:  P = mean of c[label] / m,                 Pe = sum q p

@@ -254,9 +254,9 @@ def cohens_kappa(
 ) -> Estimate:
     """Estimate Cohen's kappa, 1 - sum(w o) / sum(w e), from observed shares o and margins e.
 
-    Cohen (1960). e is the product of row and column margins; the disagreement weights w are 1 off the diagonal, |i - j| (linear) or
-    (i - j)^2 (quadratic), Cohen (1968). n is the number of units both raters judged. No value where
-    both chose one and the same category throughout.
+    Cohen (1960). e is the product of row and column margins; the disagreement weights w are 1 off
+    the diagonal, |i - j| (linear) or (i - j)^2 (quadratic), Cohen (1968). n is the number of units
+    both raters judged. No value where both chose one and the same category throughout.
 
     Raises:
         InvalidArgument: Lengths differ, something is no code of that many categories, or the weights

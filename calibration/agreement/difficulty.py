@@ -41,8 +41,8 @@ def vote_margin(counts: ArrayLike) -> FloatArray:
 def vote_entropy(counts: ArrayLike) -> FloatArray:
     """Return the entropy of the shares of votes over its largest value, log K.
 
-    0 is unanimous. With few votes the entropy of the shares is less than that of the people behind them: compare
-    only units with the same number of votes. nan without votes.
+    0 is unanimous. With few votes the entropy of the shares is less than that of the people behind
+    them: compare only units with the same number of votes. nan without votes.
 
     Raises:
         InvalidArgument: There are fewer than two categories, or the counts are not whole numbers of
@@ -164,7 +164,7 @@ def agreement_by_difficulty(
         first: Codes of one rater, shape (units,).
         second: Codes of the other.
         bins: The units by difficulty.
-        groups: Groups of the units; None takes units as independent, and gives the fall no interval.
+        groups: Groups of the units; None takes units as independent, without an interval of the fall.
         among: Count only units where both chose one of these categories.
 
     Raises:

@@ -166,7 +166,7 @@ class ClusterBootstrap:
             yield np.asarray((by_group.T @ drawn.T.astype(np.float64)).T)
 
     def is_enough(self, n_defined: int) -> bool:
-        """Tell whether this many resamples with a value, and the groups present, give an interval."""
+        """Tell whether this many resamples with a value, and the groups left, give an interval."""
         needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * self.n_resamples)
         return self.n_groups_present >= 2 and n_defined >= needed
 

@@ -116,7 +116,7 @@ class Groups:
         return int(np.unique(self.codes[np.asarray(rows, dtype=np.bool_)]).size)
 
     def holding_rarer(self, values: ArrayLike) -> int:
-        """Count the groups that hold the rarer outcome, of values in [0, 1] with outcomes 0 and 1."""
+        """Count the groups that hold the rarer of the outcomes 0 and 1, of values in [0, 1]."""
         share = np.asarray(values, dtype=np.float64)
         return min(self.holding(share > 0), self.holding(share < 1))
 

@@ -2,8 +2,9 @@
 
 Score intervals do not collapse at 0 and 1 and cover with few errors; dependent rows enter them as
 the smaller number of independent rows that would leave the same standard error (Korn and Graubard
-1998). Rare outcomes leave that standard error itself uncertain, so its degrees of freedom follow the
-groups that hold one. The paired difference is Tango's (1998), that of two shares Newcombe's (1998).
+1998). Rare outcomes leave that standard error itself uncertain, so its degrees of freedom follow
+the groups that hold one. The paired difference is Tango's (1998), that of two shares Newcombe's
+(1998).
 """
 
 from __future__ import annotations
@@ -271,7 +272,7 @@ def _score_end(more: float, less: float, n: float, quantile: float, to: float) -
 
 
 def _is_plausible(delta: float, more: float, less: float, n: float, quantile: float) -> bool:
-    """Tell whether the difference `delta` is within the score interval; p21 is its restricted estimate."""
+    """Tell whether `delta` is within the score interval; p21 is its restricted estimate."""
     linear = -more - less + (2 * n - more + less) * delta
     constant = -less * delta * (1 - delta)
     p21 = (np.sqrt(max(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)

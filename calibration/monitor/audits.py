@@ -1,15 +1,15 @@
 """Audits of verdicts: drawing them, delay until an alarm, and bounds that hold at all times.
 
-For losses in [0, 1] whose expectation given the past is m_i, and any tilt t, exp(t loss) has
+The bounds: for losses in [0, 1] whose expectation given the past is m_i, and any tilt t, exp(t loss) has
 expectation at most 1 - m_i + m_i e^t. So exp(t K_n - sum of log(1 - m_i + m_i e^t)), K_n the sum of
-the losses, is a supermartingale. The logarithm is concave in m_i, so what one gets by putting the mean
-m of all m_i in place of each is never larger, and with it the average over fixed tilts:
+the losses, is a supermartingale. The logarithm is concave in m_i, so what one gets by putting the
+mean m of all m_i in place of each is never larger, and with it the average over fixed tilts:
 
     W_n(m) = mean over tilts of exp(t K_n - n log(1 - m + m e^t)).
 
 It ever reaches 1 / tail with probability at most tail (Ville 1939). Neither independence nor a
-constant risk is needed: m may move with n. (Howard, Ramdas, McAuliffe and Sekhon 2021, sub-Bernoulli;
-Waudby-Smith and Ramdas 2024.)
+constant risk is needed: m may move with n. (Howard, Ramdas, McAuliffe and Sekhon 2021,
+sub-Bernoulli; Waudby-Smith and Ramdas 2024.)
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ def detection_delay(
 ) -> DetectionDelay:
     """Simulate how long an alarm takes after the risk has changed.
 
-    Losses are 0 or 1 and independent, audits equally probable. The median over 2,000
-    runs of a new monitor with alpha = .10 and failure probability .05, from .08 at audit 500: to .13
-    1,500 audits, to .15 620, to .20 191, to .30 63; at audit 2,000: 2,030, 810, 239, 76. Small rises
-    take long.
+    Losses are 0 or 1 and independent, audits equally probable. The median over 2,000 runs of a new
+    monitor with alpha = .10 and failure probability .05, from .08 at audit 500: to .13 1,500
+    audits, to .15 620, to .20 191, to .30 63; at audit 2,000: 2,030, 810, 239, 76. Small rises take
+    long.
 
     Args:
         state: Monitor to go on from: a new one, or one in use.
@@ -208,7 +208,8 @@ def prompt_losses(losses: ArrayLike, prompts: ArrayLike) -> FloatArray:
     """Return the mean loss of each prompt, one audit for `observe` however many its verdicts.
 
     Verdicts of one prompt tend to be right or wrong together; taken as audits of their own they
-    raise false alarms again and again. All of a prompt's audits must be there: a prompt enters once.
+    raise false alarms again and again. All of a prompt's audits must be there: a prompt enters
+    once.
 
     Args:
         losses: Shape (verdicts,), in [0, 1].

@@ -1,14 +1,14 @@
 """Monitor of a certificate: its state, and the update by audits.
 
 An audit asks a person about a verdict that was given, chosen at random with a known probability.
-Money is bet on "the risk has risen" (`calibration.monitor.wealth`). While the expected loss of the next
-audit, given all earlier ones, is at most the target risk alpha, the wealth is a supermartingale that
-starts at 1, and it ever reaches 1 / delta with probability at most delta (Ville 1939; Waudby-Smith
-and Ramdas 2024). Reaching it is the alarm. Nothing else is assumed: the risk may move below alpha,
-and the traffic may change.
+Money is bet on "the risk has risen" (`calibration.monitor.wealth`). While the expected loss of the
+next audit, given all earlier ones, is at most the target risk alpha, the wealth is a
+supermartingale that starts at 1, and it ever reaches 1 / delta with probability at most delta
+(Ville 1939; Waudby-Smith and Ramdas 2024). Reaching it is the alarm. Nothing else is assumed: the
+risk may move below alpha, and the traffic may change.
 
-The promise: with probability at least 1 - delta(certificate) - delta(monitor) the certificate is true
-and, as long as the risk stays at most alpha, no alarm is ever raised. Silence does not mean
+The promise: with probability at least 1 - delta(certificate) - delta(monitor) the certificate is
+true and, as long as the risk stays at most alpha, no alarm is ever raised. Silence does not mean
 that the risk is low: after a rise the alarm takes time (`detection_delay`), and a small rise takes
 thousands of audits. Certifying again after an alarm needs a new share of the failure probability.
 """

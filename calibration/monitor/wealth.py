@@ -1,10 +1,10 @@
 """Wealth of bets that a risk has risen, restarted regularly and kept in a few numbers.
 
 Each bet stakes on "the risk has risen to r": an audit multiplies the stake by a factor f whose
-expectation is at most 1 while the risk is at most alpha. New money enters every 25 audits, so that a
-late rise finds a fresh bet. All starts of one alternative meet the same later factors, so their sum
-S follows S_t = f_t S_{t-1} + v_t with v_t the money that enters: memory does not grow with time.
-(Waudby-Smith and Ramdas 2024; Ville 1939; Shiryaev 1963 and Roberts 1966 for v_t = 1.)
+expectation is at most 1 while the risk is at most alpha. New money enters every 25 audits, so that
+a late rise finds a fresh bet. All starts of one alternative meet the same later factors, so their
+sum S follows S_t = f_t S_{t-1} + v_t with v_t the money that enters: memory does not grow with
+time. (Waudby-Smith and Ramdas 2024; Ville 1939; Shiryaev 1963 and Roberts 1966 for v_t = 1.)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Wealth:
 
 
 def alternatives(target_risk: float) -> FloatArray:
-    """Return the risks that are bet on: alpha (1 + {.15, .3, .5, .8, 1.2, 1.8, 2.6, 3.6, 5}) below .95."""
+    """Return the risks that are bet on, alpha (1 + {.15, .3, .5, .8, 1.2, ..., 5}) below .95."""
     risks: FloatArray = target_risk * (1.0 + _RISES)
     return risks[risks < _LARGEST_ALTERNATIVE]
 

@@ -1,9 +1,10 @@
 """Leaderboards of predictions corrected by labels, with rank sets.
 
 Ratings are prediction-powered win rates or Bradley-Terry strengths. Where the strengths have a
-covariance, rank sets come from their differences, as for other leaderboards. Elsewhere they come from intervals that hold for all models together (each at the
-level 1 - error / models): a model is below those whose whole interval lies above its own. That is
-less sharp, and needs no correlation of the estimates of different models.
+covariance, rank sets come from their differences, as for other leaderboards. Elsewhere they come
+from intervals that hold for all models together (each at the level 1 - error / models): a model is
+below those whose whole interval lies above its own. That is less sharp, and needs no correlation
+of the estimates of different models.
 """
 
 from __future__ import annotations

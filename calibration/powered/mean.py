@@ -12,8 +12,8 @@ What is assumed: groups of pairs are independent and of one distribution; which 
 was decided by chance, with equal probabilities (within a stratum) or known ones, among the same
 pairs that have predictions; whether a label came back does not depend on what it says.
 
-Here the N pairs include the n labelled ones. Then the best l is the slope of y on f,
-cov(y, f) / var f, and l / (1 + n / (N - n)) would be the weight if mean_N left out the labelled pairs.
+Here the N pairs include the n labelled ones. Then the best l is the slope of y on f, cov(y, f) /
+var f, and l / (1 + n / (N - n)) would be the weight if mean_N left out the labelled pairs.
 
 Abstentions are not missing at random: a cascade abstains where people differ, or where one side is
 hard to judge. Dropping those pairs answers another question. Either abstained pairs are labelled by

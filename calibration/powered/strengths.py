@@ -109,8 +109,8 @@ def prediction_powered_strengths(
     """Estimate log-strengths with an interval for each model.
 
     The covariance is H^-1 (sum_g U_g U_g') H^-1 with U_g what group g adds to the score equations
-    and H their derivative; quantiles are Student's. Below 50 labelled groups the intervals come from
-    resampling groups instead. Where few labels contradict their predictions a rate of such
+    and H their derivative; quantiles are Student's. Below 50 labelled groups the intervals come
+    from resampling groups instead. Where few labels contradict their predictions a rate of such
     groups of -ln(1 - level) / n may have been missed (the rule of three): what they would move is
     added to both sides as the square root of the sum of squares. l is tuned to the smallest mean
     variance of the log-strengths.

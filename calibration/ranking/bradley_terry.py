@@ -1,22 +1,20 @@
 """Strengths of models by maximum likelihood, with ties as half-wins or after Davidson.
 
-P(win) : P(tie) : P(loss) = exp(d / 2) : nu : exp(-d / 2), with d the log-odds of a win against a
-loss (Davidson 1970). Without ties, nu = 0, it is the model of Bradley and Terry (1952). In
-(d, log nu) it is an exponential family whose statistics are the points (a tie is half a one) and
-the number of ties, so gradient and curvature of the log-likelihood are their moments.
+P(i beats j) = s_i / (s_i + s_j) (Bradley and Terry 1952); Davidson (1970) gives a tie the
+probability nu sqrt(s_i s_j) / (s_i + s_j + nu sqrt(s_i s_j)). With d the log-odds of a win against
+a loss, P(win) : P(tie) : P(loss) = exp(d / 2) : nu : exp(-d / 2): an exponential family in
+(d, log nu) whose statistics are the points (half a point for a tie) and the number of ties, so
+gradient and curvature of the log-likelihood are their moments. A damped Newton method finds the
+maximum, for many resamples at once. A score between 0 and 1, such as the probability that a judge
+gives to one side, enters like a result: each model gets the points that its strength predicts.
 
 The likelihood has a finite maximum exactly if every model can be reached from every other along
 points won (Ford 1957); a tie counts for both sides.
 
-P(i beats j) = s_i / (s_i + s_j) (Bradley and Terry 1952); Davidson (1970) gives a tie the
-probability nu sqrt(s_i s_j) / (s_i + s_j + nu sqrt(s_i s_j)). In the log-strengths and log nu both
-are concave exponential families, so a damped Newton method finds the maximum, for many resamples
-at once. A score between 0 and 1, such as the probability that a judge gives to one side, enters
-the score equations like the result itself: each model gets the points that its strength predicts.
-
 Half-wins and Davidson's model answer different questions. With half-wins s_i / (s_i + s_j) is the
-expected score, ties included, and the strengths are compressed: even models and many ties look
-alike. Davidson's strengths are the odds of a win among decided comparisons and are not compressed.
+expected score, ties included, and the strengths are compressed: many ties look like models of equal
+strength. Davidson's strengths are the odds of a win among decided comparisons and are not
+compressed.
 """
 
 from __future__ import annotations

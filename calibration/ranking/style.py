@@ -1,21 +1,19 @@
 """Strengths of models at equal style, and their sandwich covariance.
 
-The log-odds of comparison r are theta_left - theta_right + x_r' beta; ties are half-wins, or have
-Davidson's parameter. Parameters are one vector: log-strengths, coefficients, log nu.
-
 The log-odds of a comparison are theta_left - theta_right + sum beta_j z_j, where z_j is how much
 more of feature j the left answer has, in units of its root mean square over the comparisons. The
 strengths theta then compare the models at equal length, equal numbers of headings and so on; the
 coefficients beta say how much people or judges reward each feature. This is the style control that
 Chatbot Arena made customary, except that z is not centred: a mean other than 0 would make the
-result depend on which answer stands left.
+result depend on which answer stands left. Ties are half-wins, or have Davidson's parameter.
+Parameters are one vector: log-strengths, coefficients, log nu.
 
-With U_g the sum of the score contributions of group g and H the information, the covariance is
-H^-1 (sum U_g U_g') H^-1, which holds whether or not the model is right however similar the rows
-of one group are (Huber 1967; Liang and Zeger 1986). What is assumed: groups are independent draws
-from one population, many of them, and none dominates. For few groups the covariance is multiplied
-by G / (G - 1) x (n - 1) / (n - p), and quantiles are Student's with G - 1 degrees of freedom. A
-parameter that only some of the groups tell about has as many degrees as those (`resting_on`).
+With U_g the sum of the score contributions of group g and H the information, the covariance is H^-1
+(sum U_g U_g') H^-1, which holds whether or not the model is right, and however similar the rows of
+one group are (Huber 1967; Liang and Zeger 1986). What is assumed: groups are independent draws from
+one population, many of them, and none dominates. For few groups the covariance is multiplied by G /
+(G - 1) x (n - 1) / (n - p), and quantiles are Student's with G - 1 degrees of freedom. A parameter
+that only some of the groups tell about has as many degrees as those (`resting_on`).
 """
 
 from __future__ import annotations
@@ -238,8 +236,8 @@ class ComparisonModel:
     def information(self, at: Moments) -> FloatArray:
         """Return minus the Hessian of the log-likelihood, shape (parameters, parameters).
 
-        Made regular along the direction that raises all strengths equally, which no comparison tells
-        anything about, and for a log nu that is not fitted.
+        Made regular along the direction that raises all strengths equally, which no comparison
+        tells anything about, and for a log nu that is not fitted.
         """
         m, weight = self.n_models, self.comparisons.weight
         matrix = np.zeros((self.n_parameters, self.n_parameters))

@@ -170,9 +170,10 @@ def reliability_bins(
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, edges: ArrayLike) -> float | None:
     """Return the expected calibration error: the mean of |accuracy - confidence| of the bins.
 
-    Each bin counts by its number of verdicts. Chance alone makes the error positive: a calibrated judge with n verdicts in B bins shows about
-    .8 sqrt(B c (1 - c) / n). `estimate_calibration_error` has an interval, and
-    `debiased_calibration_error` leaves that part out. Edges are as for `reliability_bins`.
+    Each bin counts by its number of verdicts. Chance alone makes the error positive: a calibrated
+    judge with n verdicts in B bins shows about .8 sqrt(B c (1 - c) / n).
+    `estimate_calibration_error` has an interval, and `debiased_calibration_error` leaves that part
+    out. Edges are as for `reliability_bins`.
 
     >>> round(calibration_error([0.6, 0.7, 0.9], [0, 1, 1], edges=[0.5, 0.75, 1.0]), 4)
     0.1333
@@ -191,7 +192,8 @@ def maximum_calibration_error(
     """Return the largest |accuracy - mean confidence| of a bin (Naeini et al. 2015).
 
     The bin with the fewest verdicts usually decides it, so read it with its interval
-    (`estimate_maximum_calibration_error`). Bins without a verdict do not count. Edges are as for `reliability_bins`.
+    (`estimate_maximum_calibration_error`). Bins without a verdict do not count. Edges are as for
+    `reliability_bins`.
 
     >>> round(maximum_calibration_error([0.6, 0.7, 0.9], [0, 1, 1], edges=[0.5, 0.75, 1.0]), 4)
     0.15
@@ -238,7 +240,8 @@ def log_losses(confidence: FloatArray, correct: BoolArray) -> FloatArray:
 def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     """Return the probability that a right verdict has more confidence than a wrong one.
 
-    Ties count one half. The Mann-Whitney statistic by midranks; None unless there are right and wrong verdicts.
+    Ties count one half. The Mann-Whitney statistic by midranks; None unless there are right and
+    wrong verdicts.
 
     >>> auroc([0.9, 0.8, 0.7], [1, 0, 1])
     0.5

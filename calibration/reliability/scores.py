@@ -1,7 +1,7 @@
 """Parts of the Brier score with intervals, and intervals of AUROC and AUPRC.
 
-Murphy (1973) splits the score of forecasts that take few values; for binned confidences two terms
-within the bins complete the sum (Stephenson, Coelho, Jolliffe 2008).
+Murphy (1973) splits the Brier score of forecasts that take few values; for binned confidences two
+terms within the bins complete the sum (Stephenson, Coelho, Jolliffe 2008).
 
 Both areas are smooth in the weights of the verdicts, so their influences give a standard error by
 group without resampling: the placements of DeLong, DeLong and Clarke-Pearson (1988), summed within
@@ -258,11 +258,11 @@ def estimate_auroc(
 ) -> Estimate:
     """Estimate the area under the ROC curve, with a clustered DeLong interval.
 
-    The interval is made on the logit scale. A verdict's influence is (placement - area) / (verdicts of its kind), its placement being the
-    share of the other kind that it is on the right side of, ties one half. Student's quantile has
-    G - 1 degrees of freedom, but at most twice the groups (beyond the first) that hold the rarer
-    kind. An area of 0 or 1 has no spread; it gets the score interval of Newcombe (2006), every
-    group that holds a kind counting as one verdict of that kind.
+    The interval is made on the logit scale. A verdict's influence is (placement - area) / (verdicts
+    of its kind), its placement being the share of the other kind that it is on the right side of,
+    ties one half. Student's quantile has G - 1 degrees of freedom, but at most twice the groups
+    (beyond the first) that hold the rarer kind. An area of 0 or 1 has no spread; it gets the score
+    interval of Newcombe (2006), every group that holds a kind counting as one verdict of that kind.
 
     Args:
         confidence: Shape (n,).

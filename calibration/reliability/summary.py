@@ -111,9 +111,9 @@ def estimate_log_loss(
     """Estimate the log loss in nats, with an interval made as that of the Brier score.
 
     n counts verdicts. A wrong verdict of more than .999 costs 7 to 35 nats, and is too rare for
-    resamples to show how often it comes. What such verdicts add is taken as the mean of that cost times their wrong share,
-    with its Wilson interval; its distances and those of the rest make the square root of the sum of
-    their squares (Zou and Donner 2008).
+    resamples to show how often it comes. What such verdicts add is taken as the mean of that cost
+    times their wrong share, with its Wilson interval; its distances and those of the rest make the
+    square root of the sum of their squares (Zou and Donner 2008).
 
     Raises:
         InvalidArgument: As for `checked_verdicts`.
