@@ -1,9 +1,10 @@
 """Audits of verdicts: drawing them, delay until an alarm, and bounds that hold at all times.
 
-The bounds: for losses in [0, 1] whose expectation given the past is m_i, and any tilt t, exp(t loss) has
-expectation at most 1 - m_i + m_i e^t. So exp(t K_n - sum of log(1 - m_i + m_i e^t)), K_n the sum of
-the losses, is a supermartingale. The logarithm is concave in m_i, so what one gets by putting the
-mean m of all m_i in place of each is never larger, and with it the average over fixed tilts:
+The bounds: for losses in [0, 1] whose expectation given the past is m_i, and any tilt t, exp(t
+loss) has expectation at most 1 - m_i + m_i e^t. So exp(t K_n - sum of log(1 - m_i + m_i e^t)), K_n
+the sum of the losses, is a supermartingale. The logarithm is concave in m_i, so what one gets by
+putting the mean m of all m_i in place of each is never larger, and with it the average over fixed
+tilts:
 
     W_n(m) = mean over tilts of exp(t K_n - n log(1 - m + m e^t)).
 
