@@ -17,9 +17,14 @@ Positions = tuple[int, int] | Sequence[int]
 _CHUNK = 1_000
 
 
-async def by_seq(session: AsyncSession, seq: int, *, locked: bool = False) -> Batch:
-    """Return a batch; `locked` makes others who ask so wait for the end of the transaction."""
-    return (await session.scalars(_by_seq(seq, locked=locked))).one()
+async def by_seq(session: AsyncSession, seq: int) -> Batch:
+    """Return a batch."""
+    return (await session.scalars(_by_seq(seq, locked=False))).one()
+
+
+async def locked(session: AsyncSession, seq: int) -> Batch:
+    """Return a batch and lock it: other transactions that lock it wait for the end of this one."""
+    return (await session.scalars(_by_seq(seq, locked=True))).one()
 
 
 async def find_by_seq(session: AsyncSession, seq: int, *, locked: bool = False) -> Batch | None:

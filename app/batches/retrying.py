@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.batches import queries
 from app.batches.creating import LIFETIME
 from app.batches.schemas import RetryIn
-from app.batches.service import find, locked, require
+from app.batches.service import find, require
 from app.batches.totals import added
 from app.batches.work import Work, work_of
 from app.core.errors import Conflict, Unprocessable
@@ -38,7 +38,7 @@ async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, 
     """
     async with running.db.write() as session:
         found = await require(session, batch_id)
-        batch = await locked(session, found.seq)
+        batch = await queries.locked(session, found.seq)
         if batch.status in queries.UNFINISHED:
             raise Conflict(
                 f"batch {batch_id} is {batch.status}: it can be taken up when it has ended"

@@ -29,11 +29,6 @@ from app.core.runtime import Runtime
 from app.judgments.promise import Attendance, suspended_because
 
 
-async def locked(session: AsyncSession, batch_seq: int) -> Batch:
-    """Return a batch; others who change it wait for the end of the transaction."""
-    return await queries.by_seq(session, batch_seq, locked=True)
-
-
 async def shard_done(
     session: AsyncSession, batch: Batch, counts: Mapping[str, Any], moment: datetime
 ) -> None:
@@ -72,11 +67,6 @@ def _moved(
     return {**totals, "shards": {state: n for state, n in states.items() if n}}
 
 
-async def is_any_overdue(session: AsyncSession, moment: datetime) -> bool:
-    """Whether the time of some batch is up."""
-    return bool(await queries.overdue(session, moment, locked=False))
-
-
 async def expire_overdue(session: AsyncSession, moment: datetime) -> None:
     """End the batches whose time is up; they keep what is done."""
     for batch in await queries.overdue(session, moment):
@@ -96,16 +86,15 @@ async def end(session: AsyncSession, batch: Batch, status: str, moment: datetime
     await _settle_promise(session, batch)
 
 
-async def count_cost_of_cancelled(
-    db: Database, shard: Shard, worker: str, counts: Mapping[str, Any]
-) -> None:
-    """Add what a worker had spent on a shard that was cancelled under its hands."""
+async def count_cost_of_cancelled(db: Database, shard: Shard, counts: Mapping[str, Any]) -> None:
+    """Add what was spent on a shard that was cancelled while its worker judged it."""
     async with db.write() as session:
         batch = await queries.find_by_seq(session, shard.batch_seq, locked=True)
         if batch is None:
             return
         stored = await queries.shard(session, shard.batch_seq, shard.number)
-        if (stored.state, stored.worker, stored.attempts) != ("cancelled", worker, shard.attempts):
+        lease = ("cancelled", shard.worker, shard.attempts)
+        if (stored.state, stored.worker, stored.attempts) != lease:
             return
         stored.counts = {**stored.counts, **counts}
         batch.totals = added(batch.totals, counts)
@@ -132,7 +121,7 @@ async def cancel(running: Runtime, batch_id: str) -> dict[str, Any]:
     """Stop a batch; what is done is kept. Cancelling a finished batch is a conflict."""
     async with running.db.write() as session:
         found = await require(session, batch_id)
-        batch = await queries.by_seq(session, found.seq, locked=True)
+        batch = await queries.locked(session, found.seq)
         if batch.status not in queries.UNFINISHED:
             raise Conflict(f"batch {batch_id} is already {batch.status}")
         await end(session, batch, "cancelled", running.now())

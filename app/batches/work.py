@@ -16,11 +16,14 @@ from app.batches.schemas import BatchIn
 from app.calibrations.queries import KnownPairs
 from app.core.errors import Conflict
 from app.core.models import Batch, Dataset, Shard
+from app.datasets import service as datasets
 from app.datasets.records import PairKey
 from app.datasets.splits import Membership
 from app.judgments.authority import Authority, authority_of
 from app.scores import judges as cascades
+from app.scores.store import is_recorded
 from judges.registry import Registry
+from judges.types import Pair
 
 # what a stored request has besides the fields of the request
 CALIBRATION_PAIRS: Final = "calibration_pairs"
@@ -49,6 +52,19 @@ class Work:
     def is_known(self, key: PairKey) -> bool:
         """Whether the certificate knows this pair, so that it promises nothing there."""
         return self.known is not None and self.known.holds(key)
+
+    async def pairs(self, session: AsyncSession, shard: Shard) -> list[tuple[PairKey, Pair]]:
+        """Return the pairs of a shard in the order in which they are admitted."""
+        positions = self.positions(shard)
+        has_records = any(is_recorded(tier.judge.spec) for tier in self.authority.tiers)
+        stored = await datasets.read_pairs(
+            session, self.dataset, positions=positions, with_recorded=has_records
+        )
+        held = [(key, pair) for key, pair in stored if self.holds(key)]
+        if isinstance(positions, tuple):
+            return held
+        place = {position: number for number, position in enumerate(positions)}
+        return sorted(held, key=lambda item: place[item[0].position])
 
     def positions(self, shard: Shard) -> tuple[int, int] | Sequence[int]:
         """Return the positions of a shard's pairs: a range, or one by one as they are admitted."""

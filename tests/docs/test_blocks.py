@@ -15,9 +15,9 @@ from typing import Any
 import click
 import pytest
 import typer
+from app.settings import Settings
 
 from app.cli import app as command_line
-from app.settings import Settings
 from judges.configuration import read_cascade, read_judge, tables
 from tests.docs.conftest import InstalledWheel, reader_environment
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands

@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches import queries, service
+from app.batches import queries
 from app.batches.creating import LIFETIME
 from app.batches.parquet.files import (
     TABLES,
@@ -266,7 +266,7 @@ async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str
         found = await queries.of_dataset(session, dataset.seq)
         if found is None:
             raise Conflict(f"output: the batch of {tables.output} is gone: delete {dataset.name}")
-        batch = await service.locked(session, found.seq)
+        batch = await queries.locked(session, found.seq)
         if batch.status not in queries.UNFINISHED:
             await reopen(running, session, batch, lacks)
     running.wake_workers.set()

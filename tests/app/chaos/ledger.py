@@ -47,35 +47,35 @@ class Ledger:
         async with self.db.write() as session:
             return await leases.claim(session, worker, self.clock(), LEASE)
 
-    async def renew(self, shard: Shard, worker: str) -> bool:
+    async def renew(self, shard: Shard) -> bool:
         """Keep a shard; False where the lease is lost."""
         try:
             async with self.db.write() as session:
-                await leases.renew(session, shard, worker, self.clock() + LEASE)
+                await leases.renew(session, shard, self.clock() + LEASE)
         except leases.LeaseLost:
             return False
         return True
 
-    async def finish(self, shard: Shard, worker: str) -> bool:
+    async def finish(self, shard: Shard) -> bool:
         """End a shard as the worker does, with its batch; False where the lease is lost."""
         try:
             async with self.db.write() as session:
-                batch = await service.locked(session, shard.batch_seq)
+                batch = await queries.locked(session, shard.batch_seq)
                 counts = {"statuses": {"accepted": 1}}
-                await leases.finish(session, shard, worker, counts)
+                await leases.finish(session, shard, counts)
                 await service.shard_done(session, batch, counts, self.clock())
         except leases.LeaseLost:
             return False
         self.finished.append(shard.number)
         return True
 
-    async def give_up(self, shard: Shard, worker: str, *, for_good: bool) -> bool:
+    async def give_up(self, shard: Shard, *, for_good: bool) -> bool:
         """Leave a shard to a later attempt or set it aside; False where the lease is lost."""
         retry_at = None if for_good else self.clock() + RETRY
         try:
             async with self.db.write() as session:
-                batch = await service.locked(session, shard.batch_seq)
-                await leases.give_up(session, shard, worker, "it broke", retry_at=retry_at)
+                batch = await queries.locked(session, shard.batch_seq)
+                await leases.give_up(session, shard, "it broke", retry_at=retry_at)
                 if for_good:
                     await service.shard_set_aside(session, batch, shard, "it broke", self.clock())
         except leases.LeaseLost:
@@ -84,11 +84,11 @@ class Ledger:
             self.set_aside.append(shard.number)
         return True
 
-    async def hand_back(self, shard: Shard, worker: str) -> bool:
+    async def hand_back(self, shard: Shard) -> bool:
         """Let go of a shard; False where the lease is lost."""
         try:
             async with self.db.write() as session:
-                await leases.hand_back(session, shard, worker)
+                await leases.hand_back(session, shard)
         except leases.LeaseLost:
             return False
         return True
