@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
-from app.batches.creating import LIFETIME
+from app.batches.admission import Range
+from app.batches.creating import Scope, new_batch, store_new
 from app.batches.parquet.files import (
     TABLES,
     Described,
@@ -34,9 +34,8 @@ from app.batches.parquet.files import (
 from app.batches.retrying import reopen
 from app.batches.schemas import BatchIn, TablesBatchIn
 from app.batches.service import find
-from app.batches.work import settled
 from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.models import Batch, Dataset, Shard, new_id
+from app.core.models import Dataset, Shard, new_id
 from app.core.runtime import Runtime
 from app.datasets.service import find_dataset
 from app.formats.base import RowInvalid
@@ -44,13 +43,13 @@ from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.judgments.authority import Authority, authority_of
-from app.judgments.service import promise_of
 from app.scores import judges as cascades
 from judges.base import Judge
 from judges.recorded import RecordedJudge
 from judges.registry import DEFAULT_CASCADE, Registry
 
-_CHUNK: Final = 1_000
+# rows that are read to find their format
+_FIRST_ROWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def _first_rows(reader: Reader, files: Sequence[Described]) -> Iterator[ParsedRo
     for one in files:
         if not one.file.rows:
             continue
-        for raw in next(pieces(TableSlice(one.file, 0, min(one.file.rows, _CHUNK)))):
+        for raw in next(pieces(TableSlice(one.file, 0, min(one.file.rows, _FIRST_ROWS)))):
             try:
                 row = reader.read(raw)
             except RowInvalid:
@@ -206,53 +205,25 @@ async def _store(
         content_hash=_identity(request, found, authority), pairs=0, groups=0, labels=0,
         annotators=0, recorded_judges=[], rejected=[], rejected_count=0,
     )  # fmt: skip
-    cut = _cut(found.files, request.rows_per_part)
+    asked = BatchIn(
+        dataset=dataset.id, calibration=request.calibration, cascade=request.cascade, seed=0
+    )
     async with running.db.write() as session:
         session.add(dataset)
         await session.flush()
-        batch = _batch(running, request, dataset, authority, found)
-        session.add(batch)
-        await session.flush()
-        while chunk := list(islice(cut, _CHUNK)):
-            rows = [{"batch_seq": batch.seq, **one} for one in chunk]
-            for offset, row in enumerate(rows):
-                row["number"] = batch.open_shards + offset
-            await queries.add_shards(session, rows)
-            batch.open_shards += len(rows)
-        batch.totals = {"shards": {"todo": batch.open_shards}}
+        batch = new_batch(asked, dataset, authority, Scope(found.tables.rows), moment)
+        batch.request = {**batch.request, TABLES: found.tables.as_json()}
+        await store_new(session, batch, _ranges(found.files, request.rows_per_part))
     running.wake_workers.set()
     return await find(running, batch.id)
 
 
-def _cut(files: Sequence[Described], size: int) -> Iterator[dict[str, Any]]:
+def _ranges(files: Sequence[Described], size: int) -> Iterator[Range]:
     before = 0
     for one in files:
         for first, last in cuts(one.row_groups, size):
-            yield {
-                "first": before + first, "last": before + last, "state": "todo", "worker": None,
-                "leased_until": None, "attempts": 0, "error": None, "reserved_usd": 0.0,
-                "counts": {"pairs": last - first},
-            }  # fmt: skip
+            yield Range(before + first, before + last, last - first)
         before += one.file.rows
-
-
-def _batch(
-    running: Runtime, request: TablesBatchIn, dataset: Dataset, authority: Authority, found: _Input
-) -> Batch:
-    moment = running.now()
-    asked = BatchIn(
-        dataset=dataset.id, calibration=request.calibration, cascade=request.cascade, seed=0
-    )
-    return Batch(
-        id=new_id("batch"), status="in_progress", dataset_seq=dataset.seq,
-        certificate_seq=authority.certificate.seq if authority.certificate else None,
-        # which of the pairs its certificate knows is not counted
-        request={**settled(asked, authority, None, None), TABLES: found.tables.as_json()},
-        total=found.tables.rows, open_shards=0, totals={}, budget_usd=None, budget_mode=None,
-        seed=None, spent_usd=0.0, reserved_usd=0.0, promise=promise_of(authority, None),
-        suspended_because=None, error=None, created_at=moment, in_progress_at=moment,
-        completed_at=None, cancelled_at=None, expires_at=moment + LIFETIME,
-    )  # fmt: skip
 
 
 async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str, Any]:

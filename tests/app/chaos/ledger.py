@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 
 from app.batches import queries, service
 from app.batches import service as batches
+from app.batches.admission import Range, new_shard
 from app.batches.worker import leases
 from app.core.db import Database
 from app.core.models import Batch, Dataset, Shard, new_id
@@ -111,14 +112,6 @@ class Ledger:
 
 async def batch_of(db: Database, moment: datetime, n: int) -> Batch:
     """Store a batch of `n` shards, and nothing else that could be claimed."""
-    rows = [
-        {
-            "batch_seq": 0, "number": number, "first": number, "last": number + 1, "state": "todo",
-            "worker": None, "leased_until": None, "attempts": 0, "error": None,
-            "reserved_usd": 0.0, "counts": {"pairs": 1},
-        }
-        for number in range(n)
-    ]  # fmt: skip
     async with db.write() as session:
         await session.execute(delete(Batch))
         dataset = (await session.scalars(select(Dataset))).first() or _dataset(n, moment)
@@ -127,7 +120,8 @@ async def batch_of(db: Database, moment: datetime, n: int) -> Batch:
         batch = _batch(dataset.seq, moment, n)
         session.add(batch)
         await session.flush()
-        await queries.add_shards(session, [{**row, "batch_seq": batch.seq} for row in rows])
+        rows = [new_shard(batch.seq, number, Range(number, number + 1, 1)) for number in range(n)]
+        await queries.add_shards(session, rows)
     return batch
 
 
