@@ -6,8 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.api.bodies import PageBody
+from app.api.leaderboard_bodies import LeaderboardBody, LeaderboardComparisonBody
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import After, Limit, Page
+from app.core.openapi import LOCATION, refused
 from app.core.runtime import Running
 from app.leaderboards import service
 from app.leaderboards.rows import as_csv
@@ -21,7 +24,12 @@ _FORMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("", status_code=201)
+@router.post(
+    "",
+    status_code=201,
+    response_model=LeaderboardBody,
+    responses={201: {"headers": LOCATION}, **refused(404, 409)},
+)
 async def create_leaderboard(
     request: LeaderboardIn, running: Running, response: Response
 ) -> dict[str, Any]:
@@ -34,13 +42,13 @@ async def create_leaderboard(
     return leaderboard
 
 
-@router.get("")
+@router.get("", response_model=PageBody[LeaderboardBody], responses=refused(404))
 async def list_leaderboards(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List leaderboards in order of creation."""
     return await service.listed(running, limit, after)
 
 
-@router.get("/{leaderboard_id}", response_model=None, responses=_FORMS)
+@router.get("/{leaderboard_id}", response_model=LeaderboardBody, responses=_FORMS)
 async def get_leaderboard(
     leaderboard_id: str, running: Running, http: Request
 ) -> dict[str, Any] | Response:
@@ -52,7 +60,7 @@ async def get_leaderboard(
     return Response(text, media_type=_CSV, headers={"Vary": "Accept"})
 
 
-@router.get("/{leaderboard_id}/compare")
+@router.get("/{leaderboard_id}/compare", response_model=LeaderboardComparisonBody)
 async def compare_leaderboards(
     leaderboard_id: str,
     running: Running,
@@ -62,7 +70,12 @@ async def compare_leaderboards(
     return await service.compare(running, leaderboard_id, other)
 
 
-@router.post("/{leaderboard_id}/reweight", status_code=201)
+@router.post(
+    "/{leaderboard_id}/reweight",
+    status_code=201,
+    response_model=LeaderboardBody,
+    responses={201: {"headers": LOCATION}, **refused(409)},
+)
 async def reweight_leaderboard(
     leaderboard_id: str, request: ReweightIn, running: Running, response: Response
 ) -> dict[str, Any]:

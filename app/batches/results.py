@@ -20,9 +20,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+from app.api.batch_bodies import FileBody
 from app.batches import queries, service
 from app.batches.files import service as files
-from app.batches.files.derived import Derived, FileOut, errors_id, output_id
+from app.batches.files.derived import Derived, errors_id, output_id
 from app.batches.openai import FORM
 from app.batches.work import membership_of, positions_of
 from app.core.errors import NotAcceptable, NotFound
@@ -215,7 +216,7 @@ async def ended_batch(running: Runtime, wanted: Derived) -> Batch:
     return batch
 
 
-async def described(running: Runtime, wanted: Derived) -> FileOut:
+async def described(running: Runtime, wanted: Derived) -> FileBody:
     """Return a derived file as users see it; its size is counted by reading it.
 
     Raises:
@@ -226,13 +227,20 @@ async def described(running: Runtime, wanted: Derived) -> FileOut:
     size = 0
     async for piece in content(running, batch, wanted):
         size += len(piece)
-    return FileOut(
-        id=(output_id if wanted.kind == "output" else errors_id)(batch.id),
-        bytes=size,
-        created_at=int((batch.completed_at or batch.created_at).timestamp()),
-        filename=f"{batch.id}_{wanted.kind}.jsonl",
-        purpose="batch_output",
-    )
+    return {
+        "id": (output_id if wanted.kind == "output" else errors_id)(batch.id),
+        "object": "file",
+        "bytes": size,
+        "created_at": int((batch.completed_at or batch.created_at).timestamp()),
+        "filename": f"{batch.id}_{wanted.kind}.jsonl",
+        "purpose": "batch_output",
+        "status": "processed",
+        "status_details": None,
+        "expires_at": None,
+        "dataset": None,
+        "requests": None,
+        "rejected_count": None,
+    }
 
 
 async def content(running: Runtime, batch: Batch, wanted: Derived) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from app.api.bodies import BatchBody
+from app.api.batch_bodies import BatchBody
 from app.cli.console import EXIT_USAGE, fail
 from app.cli.service import read_settings
 from app.client import Tribunal

@@ -21,7 +21,7 @@ from alembic.util.exc import CommandError
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.api.bodies import BatchBody
+from app.api.batch_bodies import BatchBody
 from app.api.certificate_bodies import CertificateBody
 from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, note
 from app.client import (

@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Select, delete, exists, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches.files.derived import BATCH, FileOut
+from app.api.batch_bodies import FileBody
+from app.batches.files.derived import BATCH
 from app.batches.files.reading import StagedFile, read_file
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import by_public_id
@@ -119,7 +120,7 @@ class Listing:
     descends: bool = False
 
 
-async def upload(running: Runtime, form: Form) -> FileOut:
+async def upload(running: Runtime, form: Form) -> FileBody:
     """Store a file that lies on disk; lines that are no requests are kept with their reasons.
 
     Raises:
@@ -176,7 +177,7 @@ def _refuse_without_requests(staged: StagedFile) -> None:
     )
 
 
-async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileOut:
+async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileBody:
     file = StoredFile(
         id=new_id("file"),
         created_at=running.now(),
@@ -234,29 +235,27 @@ async def requests_of(session: AsyncSession, file_id: str) -> Dataset:
     return await session.get_one(Dataset, file.dataset_seq)
 
 
-async def show(session: AsyncSession, file: StoredFile) -> FileOut:
+async def show(session: AsyncSession, file: StoredFile) -> FileBody:
     """Return a file as users see it."""
     dataset = None if file.dataset_seq is None else await session.get(Dataset, file.dataset_seq)
     return _shown(file, dataset)
 
 
-def _shown(file: StoredFile, dataset: Dataset | None) -> FileOut:
-    known: dict[str, Any] = {}
-    if dataset is not None:
-        known = {
-            "status_details": _details(dataset),
-            "dataset": dataset.id,
-            "requests": dataset.pairs,
-            "rejected_count": dataset.rejected_count,
-        }
-    return FileOut(
-        id=file.id,
-        bytes=file.bytes,
-        created_at=int(file.created_at.timestamp()),
-        filename=file.filename,
-        purpose=BATCH,
-        **known,
-    )
+def _shown(file: StoredFile, dataset: Dataset | None) -> FileBody:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at.timestamp()),
+        "filename": file.filename,
+        "purpose": BATCH,
+        "status": "processed",
+        "status_details": dataset and _details(dataset),
+        "expires_at": None,
+        "dataset": dataset and dataset.id,
+        "requests": dataset and dataset.pairs,
+        "rejected_count": dataset and dataset.rejected_count,
+    }
 
 
 def _details(dataset: Dataset) -> str | None:
@@ -270,7 +269,7 @@ def _details(dataset: Dataset) -> str | None:
     )
 
 
-async def page(session: AsyncSession, wanted: Listing) -> list[FileOut]:
+async def page(session: AsyncSession, wanted: Listing) -> list[FileBody]:
     """Return one page of files and one file more where there is one.
 
     Raises:
