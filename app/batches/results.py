@@ -25,6 +25,7 @@ from app.batches import queries, service
 from app.batches.files import service as files
 from app.batches.files.derived import Derived, errors_id, output_id
 from app.batches.openai import FORM
+from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
 from app.core.errors import NotAcceptable, NotFound
 from app.core.models import Batch, Dataset, Shard
@@ -32,10 +33,7 @@ from app.core.names import shown
 from app.core.runtime import Runtime
 
 Verdicts = AsyncIterator[dict[str, Any]]
-COLUMNS: Final = (
-    "id", "status", "label", "confidence", "judge", "tiers", "calibration", "promise",
-    "calibration_pair", "cost_usd", "cached",
-)  # fmt: skip
+COLUMNS: Final = tuple(VERDICT_FIELDS)
 _PIECE: Final = 2**20
 _ROW_GROUP: Final = 5_000
 
@@ -102,7 +100,7 @@ async def _write_parquet(verdicts: Verdicts, file: BinaryIO) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _schema(pa)
+    schema = pa.schema({name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()})
     with pq.ParquetWriter(file, schema) as writer:
 
         def write(rows: list[dict[str, Any]]) -> None:
@@ -115,20 +113,6 @@ async def _write_parquet(verdicts: Verdicts, file: BinaryIO) -> None:
                 await asyncio.to_thread(write, rows)
                 rows = []
         await asyncio.to_thread(write, rows)
-
-
-def _schema(pa: Any) -> Any:
-    text, number, flag = pa.string(), pa.float64(), pa.bool_()
-    failure = pa.struct({"kind": text, "detail": text})
-    tier = pa.struct(
-        {
-            "judge": text, "p_a": number, "p_tie": number, "confidence": number, "accepted": flag,
-            "failure": failure, "flags": pa.list_(text),
-        }
-    )  # fmt: skip
-    kinds = {"confidence": number, "cost_usd": number, "tiers": pa.list_(tier)}
-    kinds |= dict.fromkeys(("calibration_pair", "cached"), flag)
-    return pa.schema([(name, kinds.get(name, text)) for name in COLUMNS])
 
 
 NDJSON: Final = Form(

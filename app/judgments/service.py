@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.api.bodies import Promise, TierBody, VerdictBody
 from app.calibrations import service as calibrations
 from app.calibrations.queries import known_among
 from app.core.db import Database
@@ -21,7 +22,14 @@ from app.datasets import service as datasets
 from app.formats.canonical import PairIn, to_pair
 from app.judgments import queries
 from app.judgments.authority import Authority, authority_of, without_promise
-from app.judgments.judging import Judged, Subject, count_verdicts, judge_all, show, show_tiers
+from app.judgments.judging import (
+    Judged,
+    Subject,
+    count_verdicts,
+    judge_all,
+    tier_bodies,
+    verdict_body,
+)
 from app.judgments.promise import Attendance, suspended_because
 from app.judgments.schemas import JudgmentsIn
 from app.scores import judges
@@ -130,11 +138,12 @@ def _rows(
     judged: Sequence[Judged],
     suspended: str | None,
     known: frozenset[str] = frozenset(),
-) -> tuple[Rows, Rows]:
+) -> tuple[Rows, list[VerdictBody]]:
     """Return verdicts as the table holds them and as users see them, and count them."""
     promise = promise_of(authority, suspended)
     shown = [
-        show(one, authority, promise, is_known=one.pair.prompt_hash in known) for one in judged
+        verdict_body(one, authority, promise, is_known=one.pair.prompt_hash in known)
+        for one in judged
     ]
     count_verdicts(shown)
     certificate_seq, moment = seq_of(authority), running.now()
@@ -161,7 +170,7 @@ async def _authority(running: Runtime, request: JudgmentsIn) -> Authority:
     return without_promise(judges_of(registry, request), declared)
 
 
-def promise_of(authority: Authority, suspended: str | None) -> str:
+def promise_of(authority: Authority, suspended: str | None) -> Promise:
     """Return what a verdict of this run promises."""
     if not authority.is_certified:
         return "none"
@@ -174,7 +183,7 @@ def seq_of(authority: Authority) -> int | None:
 
 
 def verdict_row(
-    body: dict[str, Any],
+    body: VerdictBody,
     content_hash: str,
     certificate_seq: int | None,
     moment: datetime,
@@ -276,7 +285,7 @@ async def _suspended(
     if not authority.is_certified or authority.certificate is None:
         return None
     calibrated = authority.certificate.body["calibration"]["failures"]
-    own = {one.subject.content_hash: show_tiers(one) for one in judged}
+    own: dict[str, list[TierBody]] = {one.subject.content_hash: tier_bodies(one) for one in judged}
     recent = await queries.recent_tiers(session, authority.certificate.seq)
     return suspended_because(calibrated, Attendance.of(own.values())) or suspended_because(
         calibrated, Attendance.of({**recent, **own}.values())

@@ -16,8 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, NotRequired, get_args, get_origin, get_type_hints
 
+from typing_extensions import is_typeddict
+
+from app.api.bodies import VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.imports.tables import RawRow, parquet_batches
@@ -112,6 +115,8 @@ def cuts(row_groups: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
 
 PIECE_ROWS: Final = 2_000
 PIECE_BYTES: Final = 16 * 2**20
+# what a stored score counts of the tokens that it took
+USAGE: Final = ("prompt", "completion", "cached", "calls")
 _OWNER: Final = b"tribunal"
 _TAIL: Final = 8
 Row = dict[str, Any]
@@ -236,16 +241,37 @@ def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     temporary.replace(folder / "_batch.json")
 
 
+# the fields that every verdict has, with their types: columns of all tables of verdicts
+VERDICT_FIELDS: Final[Mapping[str, Any]] = {
+    name: kind
+    for name, kind in get_type_hints(VerdictBody, include_extras=True).items()
+    if get_origin(kind) is not NotRequired
+}
+
+
+def arrow_type(pa: Any, kind: Any) -> Any:
+    """Return the Arrow type of values that a type of the API's answers describes."""
+    if is_typeddict(kind):
+        return pa.struct(
+            {name: arrow_type(pa, field) for name, field in get_type_hints(kind).items()}
+        )
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return pa.string()
+    if origin is list:
+        return pa.list_(arrow_type(pa, inner[0]))
+    if inner:
+        # annotated or optional: the first type is that of the values
+        return arrow_type(pa, inner[0])
+    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[kind]
+
+
 def _schema(pa: Any) -> Any:
     text, number, flag, count = pa.string(), pa.float64(), pa.bool_(), pa.int64()
-    failure = pa.struct({"kind": text, "detail": text})
-    tier = pa.struct(
-        {
-            "judge": text, "p_a": number, "p_tie": number, "confidence": number, "accepted": flag,
-            "failure": failure, "flags": pa.list_(text),
-        }
-    )  # fmt: skip
-    usage = pa.struct(dict.fromkeys(("prompt", "completion", "cached", "calls"), count))
+    verdict = {name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()}
+    # the promise is that of the run, which _batch.json states
+    del verdict["promise"]
+    usage = pa.struct(dict.fromkeys(USAGE, count))
     score = pa.struct(
         {
             "judge": text, "fingerprint": text, "p_a": number, "p_tie": number,
@@ -256,9 +282,7 @@ def _schema(pa: Any) -> Any:
     )  # fmt: skip
     return pa.schema(
         {
-            "file": text, "row": count, "id": text, "content_hash": text, "status": text,
-            "label": text, "confidence": number, "judge": text, "tiers": pa.list_(tier),
-            "calibration": text, "calibration_pair": flag, "cost_usd": number, "cached": flag,
+            "file": text, "row": count, "id": verdict.pop("id"), "content_hash": text, **verdict,
             "reason": text, "scores": pa.list_(score),
         }
     )  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any
 
 from app.batches.parquet.batch import keep_summary
 from app.batches.parquet.files import (
+    USAGE,
     EarlierRows,
     Row,
     Tables,
@@ -35,12 +36,10 @@ from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.imports.tables import RawRow
-from app.judgments.judging import Judged, Subject, count_verdicts, show
+from app.judgments.judging import Judged, Subject, count_verdicts, unasked, verdict_body
 from app.judgments.service import promise_of
 from app.scores.store import Kept
 from judges.types import Score
-
-_OF_USAGE = ("prompt", "completion", "cached", "calls")
 
 
 class ParquetShard:
@@ -96,25 +95,23 @@ class ParquetShard:
             self._failed(raw, row) if isinstance(row, str) else self._row(raw, row)
             for raw, row in zip(piece, read, strict=True)
         ]
-        shown = [{**row, "promise": self._promise} for row in rows]
         obtained = [
             (score.judge, score.cost_usd)
             for one in self._judged.values()
             for _, score in one.obtained
         ]
-        self._counts = added(self._counts, shard_counts(shown, obtained))
+        self._counts = added(self._counts, shard_counts(rows, obtained))
         self._spent = added(self._spent, shard_counts((), obtained))
-        count_verdicts(shown, is_settled=False)
+        count_verdicts(rows, is_settled=False)
         return rows
 
     def _row(self, raw: RawRow, row: ParsedRow) -> Row:
         one, work = self._judged[str(raw.line)], self._task.work
         is_known = work.known is not None and one.pair.prompt_hash in work.known.prompts
-        body = show(one, work.authority, self._promise, is_known=is_known)
-        del body["promise"]
         own = [score for _, score in one.obtained]
         return {
-            **body, "id": row.id, "file": self._slice.file.path, "row": raw.line,
+            **verdict_body(one, work.authority, self._promise, is_known=is_known),
+            "id": row.id, "file": self._slice.file.path, "row": raw.line,
             "content_hash": one.subject.content_hash, "reason": None,
             "scores": [
                 {**_stored(tier.score), "obtained": any(tier.score is score for score in own)}
@@ -125,13 +122,11 @@ class ParquetShard:
     def _failed(self, raw: RawRow, reason: str) -> Row:
         """Return the verdict on a row that is not a pair: no judge was asked."""
         named = raw.value.get("id") if isinstance(raw.value, dict) else None
-        certificate = self._task.work.authority.certificate
+        verdict = unasked("", "failed")
         return {
-            "id": None if named is None else str(named), "status": "failed", "label": None,
-            "confidence": None, "judge": None, "tiers": [],
-            "calibration": certificate.id if certificate else None, "calibration_pair": False,
-            "cost_usd": 0.0, "cached": False, "file": self._slice.file.path, "row": raw.line,
-            "content_hash": None, "reason": reason, "scores": [],
+            **verdict_body(verdict, self._task.work.authority, self._promise),
+            "id": None if named is None else str(named), "file": self._slice.file.path,
+            "row": raw.line, "content_hash": None, "reason": reason, "scores": [],
         }  # fmt: skip
 
     async def complete(self) -> None:
@@ -188,7 +183,7 @@ def _kept(rows: Sequence[Row]) -> dict[tuple[str, str], Kept]:
 
 def _stored(score: Score) -> dict[str, Any]:
     values = score_values(score)
-    return {**values, "usage": {name: values["usage"].get(name, 0) for name in _OF_USAGE}}
+    return {**values, "usage": {name: values["usage"].get(name, 0) for name in USAGE}}
 
 
 def _score(stored: Mapping[str, Any]) -> Score:

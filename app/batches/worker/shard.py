@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.api.bodies import VerdictBody
 from app.batches import queries, service
 from app.batches.totals import NOT_ADMITTED, shard_counts
 from app.batches.work import Work
@@ -26,10 +27,18 @@ from app.core.runtime import Runtime
 from app.core.tasks import to_the_end
 from app.datasets.records import PairKey
 from app.judgments import queries as verdicts
-from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
+from app.judgments.judging import (
+    Judged,
+    Subject,
+    count_verdicts,
+    judge_subjects,
+    unasked,
+    verdict_body,
+)
 from app.judgments.service import promise_of, seq_of, verdict_row
 from app.reports.batches import keep_if_completed
 from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
+from judges.cascade import CascadeVerdict
 from judges.types import Pair, Score
 
 _log = logging.getLogger(__name__)
@@ -320,17 +329,20 @@ class DatabaseShard:
             # last: it locks the batch, and the other shards of the batch wait for that lock
             await self._task.finish(session, counts)
 
-    def _bodies(self) -> list[dict[str, Any]]:
-        work = self._task.work
-        promise = promise_of(work.authority, None)
-        return [
-            _not_admitted(pair, work, promise, is_known=work.is_known(key))
-            if (judged := self._judged.get(pair.id)) is None
-            else show(judged, work.authority, promise, is_known=work.is_known(key))
-            for key, pair in self._items
-        ]
+    def _bodies(self) -> list[VerdictBody]:
+        authority, is_known = self._task.work.authority, self._task.work.is_known
+        promise = promise_of(authority, None)
+        bodies = []
+        for key, pair in self._items:
+            # a pair that the budget did not cover was not judged
+            judged = self._judged.get(pair.id) or unasked(pair.id, "abstained")
+            body = verdict_body(judged, authority, promise, is_known=is_known(key))
+            if isinstance(judged, CascadeVerdict):
+                body["abstained_because"] = NOT_ADMITTED
+            bodies.append(body)
+        return bodies
 
-    def _rows(self, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _rows(self, bodies: Sequence[VerdictBody]) -> list[dict[str, Any]]:
         work, moment = self._task.work, self._task.running.now()
         certificate_seq = seq_of(work.authority)
         rows = []
@@ -344,21 +356,3 @@ class DatabaseShard:
             content_hash = key.content_hash or ""
             rows.append(verdict_row(body, content_hash, certificate_seq, moment, place))
         return rows
-
-
-def _not_admitted(pair: Pair, work: Work, promise: str, *, is_known: bool) -> dict[str, Any]:
-    """Return the verdict on a pair that the budget did not cover: no judge was asked."""
-    return {
-        "id": pair.id,
-        "status": "abstained",
-        "label": None,
-        "confidence": None,
-        "judge": None,
-        "tiers": [],
-        "calibration": work.authority.certificate.id if work.authority.certificate else None,
-        "promise": promise,
-        "calibration_pair": is_known,
-        "cost_usd": 0.0,
-        "cached": False,
-        "abstained_because": NOT_ADMITTED,
-    }
