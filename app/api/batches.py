@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.batch_bodies import BatchBody, PreferencesCardBody
@@ -25,6 +25,7 @@ from app.core.lists import After, Limit, Page, page_of
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
+BatchId = Annotated[str, Path(description="id of a batch")]
 router = APIRouter(prefix="/batches", tags=["batches"], route_class=IdempotentRoute)
 _FORMS = {form.media_type: {"schema": {"type": "string"}} for form in FORMS}
 
@@ -54,13 +55,13 @@ async def list_batches(running: Running, limit: Limit = 100, after: After = None
 
 
 @router.get("/{batch_id}", response_model=BatchBody)
-async def get_batch(batch_id: str, running: Running) -> dict[str, Any]:
+async def get_batch(batch_id: BatchId, running: Running) -> dict[str, Any]:
     """Return a batch: status, counts, cost, promise."""
     return await batches_service.find(running, batch_id)
 
 
 @router.post("/{batch_id}/cancel", response_model=BatchBody, responses=refused(409))
-async def cancel_batch(batch_id: str, running: Running) -> dict[str, Any]:
+async def cancel_batch(batch_id: BatchId, running: Running) -> dict[str, Any]:
     """Stop a batch and keep what is done."""
     return await batches_service.cancel(running, batch_id)
 
@@ -72,7 +73,7 @@ async def cancel_batch(batch_id: str, running: Running) -> dict[str, Any]:
     responses={202: {"headers": LOCATION}, **refused(409)},
 )
 async def retry_batch(
-    batch_id: str, running: Running, response: Response, request: RetryIn | None = None
+    batch_id: BatchId, running: Running, response: Response, request: RetryIn | None = None
 ) -> dict[str, Any]:
     """Judge what an ended batch lacks: where judges failed, or money or time ran out.
 
@@ -91,7 +92,7 @@ async def retry_batch(
         **refused(406, 409),
     },
 )
-async def get_results(batch_id: str, running: Running, http: Request) -> StreamingResponse:
+async def get_results(batch_id: BatchId, running: Running, http: Request) -> StreamingResponse:
     """Stream an ended batch's verdicts, one a line or row, in the order of the dataset.
 
     NDJSON unless `Accept` asks for CSV (`tiers` as JSON in a cell) or for Parquet, which needs the
@@ -115,10 +116,12 @@ async def get_results(batch_id: str, running: Running, http: Request) -> Streami
     },
 )
 async def get_events(
-    batch_id: str,
+    batch_id: BatchId,
     running: Running,
     http: Request,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="id of the last event already heard")
+    ] = None,
 ) -> Response:
     """Stream a batch's progress as server-sent events, the batch in each, until it has ended."""
     batch = await batches_service.find(running, batch_id)
@@ -149,7 +152,7 @@ _MARKDOWN = "text/markdown"
     responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}, **refused(409)},
 )
 async def preferences(
-    batch_id: str, running: Running, promise: PromiseAsked = "certified"
+    batch_id: BatchId, running: Running, promise: PromiseAsked = "certified"
 ) -> StreamingResponse:
     """Stream the accepted verdicts that prefer an answer: `prompt`, `chosen`, `rejected`.
 
@@ -173,7 +176,7 @@ async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     responses={200: {"content": {_MARKDOWN: {"schema": {"type": "string"}}}}, **refused(409)},
 )
 async def preferences_card(
-    batch_id: str, running: Running, http: Request, promise: PromiseAsked = "certified"
+    batch_id: BatchId, running: Running, http: Request, promise: PromiseAsked = "certified"
 ) -> Response:
     """Return the terms of the preferences: JSON, or markdown where `Accept` asks for it."""
     body = await batches_preferences.card_of(running, batch_id, any_promise=promise == "any")

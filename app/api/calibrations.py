@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 
 from app.api.bodies import PageBody
 from app.api.certificate_bodies import (
@@ -25,6 +25,7 @@ from app.core.lists import After, Limit, Page, page_of
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
+CalibrationId = Annotated[str, Path(description="id of a certificate")]
 router = APIRouter(prefix="/calibrations", tags=["calibrations"], route_class=IdempotentRoute)
 
 
@@ -63,13 +64,13 @@ async def list_calibrations(running: Running, limit: Limit = 100, after: After =
 
 
 @router.get("/{calibration_id}", response_model=CertificateBody)
-async def get_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
+async def get_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Return one certificate; `labels_changed` counts its pairs with other labels than it read."""
     return await calibrations_service.look(running, calibration_id)
 
 
 @router.post("/{calibration_id}/revoke", response_model=CertificateBody, responses=refused(409))
-async def revoke_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
+async def revoke_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Withdraw a certificate's promise; verdicts under it are refused from now on."""
     await calibrations_service.revoke(running, calibration_id)
     return await calibrations_service.look(running, calibration_id)
@@ -81,7 +82,7 @@ async def revoke_calibration(calibration_id: str, running: Running) -> dict[str,
     responses=refused(409),
 )
 async def known_prompts(
-    calibration_id: str, request: KnownPromptsIn, running: Running
+    calibration_id: CalibrationId, request: KnownPromptsIn, running: Running
 ) -> dict[str, Any]:
     """Say which prompts a certificate was made from: its promise is for others. Asks no judge."""
     known = await calibrations_service.known_prompts(running, calibration_id, request.prompts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.batch_bodies import FileBody, FileDeletedBody
@@ -21,6 +21,7 @@ from app.core.openapi import AnswerRoute, refused
 from app.core.runtime import Running, Runtime
 from app.imports.form import received
 
+FileId = Annotated[str, Path(description="id of an uploaded file, or of one that came of a batch")]
 router = APIRouter(prefix="/files", tags=["files"], route_class=AnswerRoute)
 _LINES = "application/x-ndjson"
 _FORM = {
@@ -68,7 +69,9 @@ async def list_files(
     running: Running,
     limit: Limit = 100,
     after: After = None,
-    purpose: Annotated[str | None, Query(max_length=64)] = None,
+    purpose: Annotated[
+        str | None, Query(max_length=64, description="only files for this; `batch` is the only one")
+    ] = None,
     order: Annotated[Literal["asc", "desc"], Query(description="by time of upload")] = "asc",
 ) -> PageBody[FileBody]:
     """List uploaded files; those that came of a batch are named by the batch."""
@@ -86,7 +89,7 @@ async def list_files(
 
 
 @router.get("/{file_id}", response_model=FileBody, responses=refused(409))
-async def get_file(file_id: str, running: Running) -> FileBody:
+async def get_file(file_id: FileId, running: Running) -> FileBody:
     """Return what is known of a file, an uploaded one or one that came of a batch."""
     wanted = derived(file_id)
     if wanted is not None:
@@ -100,7 +103,7 @@ async def get_file(file_id: str, running: Running) -> FileBody:
     response_class=StreamingResponse,
     responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}, **refused(409)},
 )
-async def get_content(file_id: str, running: Running) -> StreamingResponse:
+async def get_content(file_id: FileId, running: Running) -> StreamingResponse:
     """Stream a file: as it was uploaded, or what came of a batch, one envelope a line."""
     return StreamingResponse(await _content(running, file_id), media_type=_LINES)
 
@@ -115,7 +118,7 @@ async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
 
 
 @router.delete("/{file_id}", response_model=FileDeletedBody, responses=refused(409))
-async def delete_file(file_id: str, running: Running) -> FileDeletedBody:
+async def delete_file(file_id: FileId, running: Running) -> FileDeletedBody:
     """Delete an uploaded file.
 
     Batches made from it stay whole, and with them its pairs; where nothing rests on these, they

@@ -31,7 +31,6 @@ from app.judgments.schemas import JudgmentsIn
 from judges.base import Judge
 
 router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=IdempotentRoute)
-Name = Annotated[str | None, Query(max_length=512)]
 
 
 @router.post(
@@ -47,7 +46,12 @@ Name = Annotated[str | None, Query(max_length=512)]
     },
 )
 async def create_judgments(
-    request: JudgmentsIn, running: Running, http: Request, prefer: Annotated[str, Header()] = ""
+    request: JudgmentsIn,
+    running: Running,
+    http: Request,
+    prefer: Annotated[
+        str, Header(description="`respond-async`: as a batch, whose address comes at once")
+    ] = "",
 ) -> dict[str, Any] | JSONResponse:
     """Judge up to 256 pairs; stored scores are used again, so a repeat calls no judge."""
     if "respond-async" in prefer:
@@ -67,9 +71,15 @@ async def create_judgments(
 
 
 def _filter(
-    dataset: Name = None,
-    calibration: Name = None,
-    status: Literal["accepted", "abstained", "failed"] | None = None,
+    dataset: Annotated[
+        str | None, Query(max_length=512, description="only of this dataset, by id or name")
+    ] = None,
+    calibration: Annotated[
+        str | None, Query(max_length=512, description="only under this certificate")
+    ] = None,
+    status: Annotated[
+        Literal["accepted", "abstained", "failed"] | None, Query(description="only these")
+    ] = None,
 ) -> judgments_service.Filter:
     return judgments_service.Filter(dataset, calibration, status)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.api.bodies import PageBody
 from app.api.leaderboard_bodies import LeaderboardBody, LeaderboardComparisonBody
@@ -16,6 +16,7 @@ from app.leaderboards import service
 from app.leaderboards.rows import as_csv
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn
 
+LeaderboardId = Annotated[str, Path(description="id of a leaderboard")]
 router = APIRouter(prefix="/leaderboards", tags=["leaderboards"], route_class=IdempotentRoute)
 
 _CSV = "text/csv"
@@ -50,7 +51,7 @@ async def list_leaderboards(running: Running, limit: Limit = 100, after: After =
 
 @router.get("/{leaderboard_id}", response_model=LeaderboardBody, responses=_FORMS)
 async def get_leaderboard(
-    leaderboard_id: str, running: Running, http: Request
+    leaderboard_id: LeaderboardId, running: Running, http: Request
 ) -> dict[str, Any] | Response:
     """Return one leaderboard, with what its certificate is worth now; as CSV if `Accept` says so."""
     leaderboard = await service.find(running, leaderboard_id)
@@ -62,7 +63,7 @@ async def get_leaderboard(
 
 @router.get("/{leaderboard_id}/compare", response_model=LeaderboardComparisonBody)
 async def compare_leaderboards(
-    leaderboard_id: str,
+    leaderboard_id: LeaderboardId,
     running: Running,
     other: Annotated[str, Query(alias="with", max_length=512, description="another leaderboard")],
 ) -> dict[str, Any]:
@@ -77,7 +78,7 @@ async def compare_leaderboards(
     responses={201: {"headers": LOCATION}, **refused(409)},
 )
 async def reweight_leaderboard(
-    leaderboard_id: str, request: ReweightIn, running: Running, response: Response
+    leaderboard_id: LeaderboardId, request: ReweightIn, running: Running, response: Response
 ) -> dict[str, Any]:
     """Rank by other weights of the same criteria, from the same votes and scores: asks no judge."""
     leaderboard = await service.reweight(running, leaderboard_id, request)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 
@@ -25,6 +25,7 @@ from app.reports.health import Lines, checked_lines, lines_of_query
 from app.reports.health_page import health_page
 from app.reports.schemas import AgreementIn, CardIn, HealthBody, HealthQuery, HistoryIn, LinesQuery
 
+ReportId = Annotated[str, Path(description="id of a report")]
 health_router = APIRouter(route_class=AnswerRoute)
 _LATER: dict[int | str, dict[str, Any]] = {
     202: {
@@ -61,7 +62,7 @@ async def post_health(body: HealthBody, request: Request, running: Running) -> R
 
 @health_router.get("/{report_id}/health", response_model=HealthCardBody, responses=_CARD)
 async def get_health_of_report(
-    report_id: str, asked: Annotated[LinesQuery, Query()], request: Request, running: Running
+    report_id: ReportId, asked: Annotated[LinesQuery, Query()], request: Request, running: Running
 ) -> Response:
     """Return the health card of a judge of a stored report."""
     lines = _lines(asked)
@@ -138,14 +139,18 @@ async def get_history(asked: Annotated[HistoryIn, Query()], running: Running) ->
 
 
 @router.get("/batches/{batch_id}", response_model=ReportBody, responses=refused(409))
-async def get_batch_report(batch_id: str, running: Running) -> dict[str, Any]:
+async def get_batch_report(
+    batch_id: Annotated[str, Path(description="id of a batch")], running: Running
+) -> dict[str, Any]:
     """Report how a batch's verdicts agree with the labels there are now, and its coverage."""
     return queries.show(await batches.of_batch(running, batch_id))
 
 
 @router.get("/{report_id}/compare", response_model=ReportComparisonBody)
 async def compare_reports(
-    report_id: str, running: Running, other: Annotated[Name, Query(alias="with")]
+    report_id: ReportId,
+    running: Running,
+    other: Annotated[Name, Query(alias="with", description="another report")],
 ) -> dict[str, Any]:
     """Say what changed from this report to another one, with intervals."""
     earlier = await queries.find(running, report_id)
@@ -156,6 +161,6 @@ router.include_router(health_router)
 
 
 @router.get("/{report_id}", response_model=ReportBody)
-async def get_report(report_id: str, running: Running) -> dict[str, Any]:
+async def get_report(report_id: ReportId, running: Running) -> dict[str, Any]:
     """Return one report."""
     return queries.show(await queries.find(running, report_id))

@@ -90,7 +90,7 @@ def batch_bar(progress: bool | None) -> Iterator[Callable[[BatchBody], None]]:
         yield show
 
 
-def _described(batch: BatchBody) -> str:
+def _described(batch: Mapping[str, Any]) -> str:
     """Say what a bar cannot show: the speed, the time left, the money spent."""
     parts = ["judging"]
     # a server of an earlier version says less

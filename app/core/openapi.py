@@ -6,6 +6,7 @@ to make them, and would refuse what earlier versions stored.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final, NotRequired, get_args, get_origin, get_type_hints
@@ -19,7 +20,7 @@ from pydantic_core.core_schema import TypedDictSchema
 from starlette.routing import BaseRoute
 from typing_extensions import Doc
 
-from app.api.bodies import ProblemBody
+from app.api.bodies import JsonValue, ProblemBody
 from app.core.errors import MEDIA_TYPE
 
 Json = dict[str, Any]
@@ -62,7 +63,8 @@ UNFORESEEN: Final[Responses] = {
 class AnswerRoute(APIRoute):
     """A route whose answers are described by their types and sent without a check.
 
-    `response_model`, and `model` in `responses`, name the types.
+    `response_model`, and `model` in `responses`, name the types. Summary and description are the
+    endpoint's docstring.
     """
 
     def __init__(
@@ -86,6 +88,9 @@ class AnswerRoute(APIRoute):
         if has_type:
             self.response_model = response_model
         self.responses = responses or {}
+        # the first line of the docstring says in words what the function's name says
+        summary, _, rest = inspect.cleandoc(endpoint.__doc__ or "").partition("\n")
+        self.summary, self.description = summary.rstrip("."), rest.strip()
 
     @property
     def bodies(self) -> dict[int, Any]:
@@ -159,8 +164,13 @@ def _add_bodies(description: Json, routes: Iterable[AnswerRoute]) -> None:
     for number, (answer, _) in enumerate(places, start=1):
         content = answer.setdefault("content", {}).setdefault(_JSON, {})
         content["schema"] = schemas[number, "serialization"]
+    definitions: Json = made["$defs"]
+    for name, schema in definitions.items():
+        # generators of clients name a class by the title: that of every kind of page would be one
+        schema["title"] = name
+    definitions[JsonValue.__name__]["description"] = "any JSON value"
     components = description["components"]["schemas"]
-    description["components"]["schemas"] = dict(sorted((components | made["$defs"]).items()))
+    description["components"]["schemas"] = dict(sorted((components | definitions).items()))
 
 
 def _add_refusals(operation: Json, route: AnswerRoute) -> None:
@@ -169,7 +179,7 @@ def _add_refusals(operation: Json, route: AnswerRoute) -> None:
     if route.param_convertors:
         found.append(404)
     if route.body_field is not None:
-        found += [413, 415, 422]
+        found += [400, 413, 415, 422]
     elif "parameters" in operation:
         found.append(422)
     for status, said in refused(*found).items():

@@ -15,12 +15,13 @@ from typing import Any
 import click
 import pytest
 import typer
-from app.settings import Settings
 
 from app.cli import app as command_line
+from app.core.settings import Settings
 from judges.configuration import read_cascade, read_judge, tables
-from tests.docs.conftest import InstalledWheel, reader_environment
+from tests.docs.conftest import reader_environment
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands
+from tests.packaging.wheel import InstalledWheel
 
 _MOST_NOT_RUN = 16
 _SECONDS = 120

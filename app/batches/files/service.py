@@ -250,11 +250,11 @@ def _shown(file: StoredFile, dataset: Dataset | None) -> FileBody:
         "filename": file.filename,
         "purpose": BATCH,
         "status": "processed",
-        "status_details": dataset and _details(dataset),
+        "status_details": None if dataset is None else _details(dataset),
         "expires_at": None,
-        "dataset": dataset and dataset.id,
-        "requests": dataset and dataset.pairs,
-        "rejected_count": dataset and dataset.rejected_count,
+        "dataset": None if dataset is None else dataset.id,
+        "requests": None if dataset is None else dataset.pairs,
+        "rejected_count": None if dataset is None else dataset.rejected_count,
     }
 
 
