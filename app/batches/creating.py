@@ -15,16 +15,15 @@ from app.batches.admission import Range, new_shard, ranges_of
 from app.batches.openai import FORM, FileForm
 from app.batches.schemas import BatchIn
 from app.batches.service import find
-from app.batches.work import ALSO_RUNNING, FINGERPRINTS, authority_for, settled
-from app.calibrations.queries import KnownPairs
+from app.batches.work import ALSO_RUNNING, FINGERPRINTS, settled
+from app.calibrations.service import KnownPairs
 from app.core.errors import Unprocessable
 from app.core.models import Batch, Dataset, new_id
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.splits import Membership, membership
-from app.judgments.authority import Authority
-from app.judgments.judging import Knowledge, Subject
-from app.judgments.service import promise_of
+from app.judgments.authority import Authority, resolve_for
+from app.judgments.judging import Knowledge, Subject, promise_of
 from app.scores.store import is_recorded
 from calibration.arrays import BoolArray
 from judges.base import Judge
@@ -138,7 +137,7 @@ async def create(
     """
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
-        authority = await authority_for(session, running.registry, dataset, request)
+        authority = await resolve_for(session, running.registry, request, dataset)
     if request.budget_usd is not None:
         refuse_unpriced(authority)
     is_chosen, scope = await _chosen(running, dataset, request, authority)

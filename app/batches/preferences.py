@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from app.batches import service as batches
 from app.calibrations import service as calibrations
-from app.calibrations.queries import KnownPairs
+from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict
 from app.core.runtime import Runtime
 from app.datasets import service as datasets

@@ -21,8 +21,8 @@ from app.batches.work import Work, work_of
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Batch, Shard
 from app.core.runtime import Runtime
-from app.judgments.promise import Attendance
-from app.judgments.service import promise_of
+from app.judgments.judging import promise_of
+from app.judgments.promise import AnswerCounts
 
 # what a batch notes when its budget is spent
 _OF_SPENT_BUDGET: Final = ("is_exhausted", "next_pair_usd")
@@ -102,6 +102,6 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
 
 def _lacks_something(shard: Shard) -> bool:
     """Whether a later attempt may bring more: no call heals what the pairs' own records lack."""
-    seen = Attendance.from_json(shard.counts.get("attendance", {}))
+    seen = AnswerCounts.from_json(shard.counts.get("attendance", {}))
     has_failed = bool(+(seen.failed - seen.not_recorded))
     return shard.state != "done" or has_failed or shard.counts.get("not_admitted", 0) > 0

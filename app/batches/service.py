@@ -26,7 +26,7 @@ from app.core.errors import Conflict, NotFound
 from app.core.lists import by_public_id
 from app.core.models import Batch, Certificate, Dataset, Shard
 from app.core.runtime import Runtime
-from app.judgments.promise import Attendance, suspended_because
+from app.judgments.promise import AnswerCounts, suspended_because
 
 
 async def shard_done(
@@ -110,7 +110,7 @@ async def _hold_against_calibration(session: AsyncSession, batch: Batch) -> None
     if batch.promise != "certified" or batch.certificate_seq is None:
         return
     certificate = await session.get_one(Certificate, batch.certificate_seq)
-    seen = Attendance.from_json(batch.totals.get("attendance", {}))
+    seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
     why = suspended_because(certificate.body["calibration"]["failures"], seen)
     if why is not None:
         batch.promise, batch.suspended_because = "suspended", why
@@ -246,7 +246,7 @@ def _promises(batch: Batch, certificate: Certificate | None) -> dict[str, Any]:
     """What the verdicts promise: of a batch that runs, what they would if it ended as it goes."""
     promise, why = _promise_now(batch, certificate), batch.suspended_because
     if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
-        seen = Attendance.from_json(batch.totals.get("attendance", {}))
+        seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
         why = suspended_because(certificate.body["calibration"]["failures"], seen)
         promise = "suspended" if why else promise
     return {"promise": promise, "suspended_because": why}

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.batches.work import CALIBRATION_PAIRS
 from app.core.models import Batch
-from app.judgments.promise import Attendance
+from app.judgments.promise import AnswerCounts
 
 NOT_ADMITTED: Final = "budget"
 _MARKS: Final = 32
@@ -54,7 +54,7 @@ def shard_counts(
         "statuses": Counter([verdict["status"] for verdict in shown]),
         "not_admitted": not_admitted,
         CALIBRATION_PAIRS: known,
-        "attendance": Attendance.of([verdict["tiers"] for verdict in shown]).as_json(),
+        "attendance": AnswerCounts.of([verdict["tiers"] for verdict in shown]).as_json(),
         "cost_usd": _sum_of_costs(cost for _, cost in spent),
         "costs": {
             "pairs": len(costs),

@@ -13,13 +13,13 @@ from app.batches.admission import positions_admitted
 from app.batches.openai import FORM
 from app.batches.parquet.files import TABLES
 from app.batches.schemas import BatchIn
-from app.calibrations.queries import KnownPairs
+from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict
 from app.core.models import Batch, Dataset, Shard
 from app.datasets import service as datasets
 from app.datasets.records import PairKey
 from app.datasets.splits import Membership
-from app.judgments.authority import Authority, authority_of
+from app.judgments.authority import Authority, resolve_for, without_promise
 from app.scores import judges as cascades
 from app.scores.store import is_recorded
 from judges.registry import Registry
@@ -111,26 +111,6 @@ def membership_of(batch: Batch) -> Membership | None:
     return Membership(part["seed"], part["side"], batch.request["threshold"])
 
 
-async def authority_for(
-    session: AsyncSession, registry: Registry, dataset: Dataset, request: BatchIn
-) -> Authority:
-    """Return on whose word a new batch is judged.
-
-    Raises:
-        NotFound: no such certificate.
-        Conflict: the certificate does not apply.
-        Unprocessable: a judge is unknown.
-    """
-    if request.calibration is not None:
-        return await authority_of(session, registry, request.calibration, [])
-    cascade = request.cascade or "default"
-    given = cascade if isinstance(cascade, str) else cascade.judges
-    names = cascades.judge_names(registry, given)
-    judges = await cascades.judges_for(session, registry, dataset, names)
-    declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
-    return await authority_of(session, registry, None, judges, declared)
-
-
 async def _authority_again(
     session: AsyncSession, registry: Registry, dataset: Dataset, batch: Batch
 ) -> Authority:
@@ -139,13 +119,13 @@ async def _authority_again(
         {k: v for k, v in batch.request.items() if k not in _NO_FIELDS}
     )
     if request.calibration is not None or FINGERPRINTS not in batch.request:
-        return await authority_for(session, registry, dataset, request)
+        return await resolve_for(session, registry, request, dataset)
     fingerprints = batch.request[FINGERPRINTS]
     if changed := cascades.changed_fingerprints(registry, fingerprints):
         names = ", ".join(one["judge"] for one in changed)
         raise Conflict(f"{names} changed since the batch was made: make a new one")
     judges = cascades.judges_of_certificate(registry, fingerprints)
-    return await authority_of(session, registry, None, judges, batch.request[THRESHOLDS])
+    return without_promise(judges, batch.request[THRESHOLDS])
 
 
 def settled(

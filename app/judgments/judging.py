@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.bodies import FailureBody, Promise, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.names import printable
 from app.core.runtime import Runtime
+from app.judgments import queries
 from app.judgments.authority import Authority
 from app.scores.store import (
     KeptScores,
@@ -26,6 +30,9 @@ from judges.base import Judge
 from judges.cascade import CascadeVerdict, Status, TierOutcome, judge_stream
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 
+_NOWHERE: Final[Mapping[str, int | None]] = dict.fromkeys(
+    ("dataset_seq", "pair_seq", "batch_seq", "position")
+)
 # failures without any call, now or earlier
 _WITHOUT_A_SCORE: Final = (FailureKind.DEADLINE, FailureKind.NOT_RECORDED)
 
@@ -308,6 +315,43 @@ def _tier_body(tier: TierOutcome) -> TierBody:
 def _failure_body(failure: JudgeFailure) -> FailureBody:
     # what a remote server said may hold text that UTF-8 cannot encode
     return {"kind": failure.kind.value, "detail": printable(failure.detail)}
+
+
+def promise_of(authority: Authority, suspended: str | None) -> Promise:
+    """Return what a verdict of this run promises."""
+    if not authority.is_certified:
+        return "none"
+    return "suspended" if suspended else "certified"
+
+
+def seq_of(authority: Authority) -> int | None:
+    """Return the number of the certificate in force, None without one."""
+    return authority.certificate.seq if authority.certificate else None
+
+
+def verdict_row(
+    body: VerdictBody,
+    content_hash: str,
+    certificate_seq: int | None,
+    moment: datetime,
+    place: Mapping[str, int | None] = _NOWHERE,
+) -> dict[str, Any]:
+    """Return a verdict as the table holds it; `place`: where its pair is in a dataset and a batch."""
+    return {
+        "pair_id": body["id"],
+        "content_hash": content_hash,
+        "certificate_seq": certificate_seq,
+        **place,
+        "status": body["status"],
+        "promise": body["promise"],
+        "body": body,
+        "created_at": moment,
+    }
+
+
+async def store_verdicts(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store verdicts, as `verdict_row` returns them."""
+    await queries.add(session, rows)
 
 
 def count_verdicts(shown: Iterable[Mapping[str, Any]], *, is_settled: bool = True) -> None:

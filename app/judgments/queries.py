@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -24,7 +24,7 @@ _read_tiers: Final = msgspec.json.Decoder(_Body).decode
 _VERDICTS: Final = cast(Table, Verdict.__table__)
 
 
-async def add(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+async def add(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store verdicts."""
     await insert_rows(session, _VERDICTS, rows)
 
@@ -45,11 +45,11 @@ async def recent_tiers(session: AsyncSession, certificate_seq: int) -> dict[str,
 
 
 def _tiers_of(body: str) -> list[TierBody]:
-    """Return the tiers of a verdict as it is stored; every certified request reads very many."""
+    """Return the tiers of a stored verdict; fast, because every certified request reads hundreds."""
     try:
         return _read_tiers(body).tiers
     except ValueError:
-        # what JSON can spell and its standard cannot: a lone surrogate
+        # a lone surrogate, which the fast decoder refuses
         tiers: list[TierBody] = json.loads(body)["tiers"]
         return tiers
 
@@ -68,10 +68,10 @@ async def page(
 
 
 async def without_promise(session: AsyncSession, rows: Sequence[Verdict]) -> dict[int, str]:
-    """Return what verdicts promise now whose promise has not come yet, or is gone.
+    """Return, by number, the verdicts whose stored promise is not in force now, and what is.
 
-    Keyed by the verdict's number: "suspended" while its batch still runs, because the promise is on
-    the whole run; "none" where the certificate was revoked since.
+    "suspended" while the batch still runs, because the promise is on the whole run; "none" where
+    the certificate was revoked since.
     """
     query = (
         select(Verdict.seq, Certificate.revoked_at)

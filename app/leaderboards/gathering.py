@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import service as batches
 from app.calibrations.inputs import known_groups
-from app.calibrations.queries import KnownPairs, pairs_relabelled
+from app.calibrations.service import KnownPairs, labels_changed
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Dataset
 from app.core.names import shown
@@ -93,7 +93,7 @@ async def verdicts(
         "fingerprints": certificate.body["fingerprints"],
         "label_set_hash": certificate.label_set_hash,
         "certificate_label_set_hash": certificate.label_set_hash,
-        "labels_changed": await pairs_relabelled(session, certificate),
+        "labels_changed": await labels_changed(session, certificate),
         "known_to_certificate": int(is_known.sum()),
         # verdicts that are counted although the promise is for other pairs
         "calibration_pairs": int(np.count_nonzero(is_known[outcomes.row])),

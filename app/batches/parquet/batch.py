@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.admission import Range
@@ -42,11 +41,8 @@ from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
-from app.judgments.authority import Authority, authority_of
-from app.scores import judges as cascades
-from judges.base import Judge
-from judges.recorded import RecordedJudge
-from judges.registry import DEFAULT_CASCADE, Registry
+from app.judgments.authority import Authority, resolve
+from app.scores.judges import PairScores
 
 # rows that are read to find their format
 _FIRST_ROWS: Final = 1_000
@@ -76,8 +72,8 @@ async def create(running: Runtime, request: TablesBatchIn) -> dict[str, Any]:
         Unprocessable: a folder is not allowed, there is no such file, or no row can be read.
     """
     found = await asyncio.to_thread(_look, running.settings.tables_dir, request)
-    async with running.db.read() as session:
-        authority = await _authority(session, running.registry, request, found.first)
+    scores = PairScores([row.recorded for row in found.first], "in the first rows", is_sample=True)
+    authority = await resolve(running.db, running.registry, request, scores)
     name = f"tables-{hashlib.sha256(str(found.output).encode()).hexdigest()[:24]}"
     if (earlier := await _earlier(running, name)) is None:
         await asyncio.to_thread(_refuse_foreign_parts, found.output)
@@ -139,33 +135,6 @@ def _first_rows(reader: Reader, files: Sequence[Described]) -> Iterator[ParsedRo
             if not isinstance(row, Piece) and row.pair is not None:
                 yield row
         return
-
-
-async def _authority(
-    session: AsyncSession, registry: Registry, request: TablesBatchIn, first: Sequence[ParsedRow]
-) -> Authority:
-    if request.calibration is not None:
-        return await authority_of(session, registry, request.calibration, [])
-    cascade = request.cascade or DEFAULT_CASCADE
-    given = cascade if isinstance(cascade, str) else cascade.judges
-    names = cascades.judge_names(registry, given)
-    judges = [registry.judges.get(name) or _recorded(registry, name, first) for name in names]
-    declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
-    return await authority_of(session, registry, None, judges, declared)
-
-
-def _recorded(registry: Registry, name: str, first: Sequence[ParsedRow]) -> Judge:
-    """A judge that is not configured is the one that the first rows record."""
-    scores = [row.recorded[name] for row in first if name in row.recorded]
-    fingerprints = {score.fingerprint for score in scores if score.failure is None}
-    if not scores:
-        known = dict.fromkeys([*registry.judges, *(one for row in first for one in row.recorded)])
-        message = cascades.unknown_judge(name, known, "in the first rows")
-        raise Unprocessable.field(["cascade"], message)
-    if len(fingerprints) > 1:
-        what = f"is recorded with {len(fingerprints)} different models or prompts"
-        raise Unprocessable.field(["cascade"], f"{name!r} {what} in the first rows")
-    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
 
 
 async def _earlier(running: Runtime, name: str) -> Dataset | None:

@@ -36,8 +36,7 @@ from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.imports.tables import RawRow
-from app.judgments.judging import Judged, Subject, count_verdicts, unasked, verdict_body
-from app.judgments.service import promise_of
+from app.judgments.judging import Judged, Subject, count_verdicts, promise_of, unasked, verdict_body
 from app.scores.store import Kept
 from judges.types import Score
 

@@ -26,16 +26,18 @@ from app.core.models import Shard
 from app.core.runtime import Runtime
 from app.core.tasks import to_the_end
 from app.datasets.records import PairKey
-from app.judgments import queries as verdicts
 from app.judgments.judging import (
     Judged,
     Subject,
     count_verdicts,
     judge_subjects,
+    promise_of,
+    seq_of,
+    store_verdicts,
     unasked,
     verdict_body,
+    verdict_row,
 )
-from app.judgments.service import promise_of, seq_of, verdict_row
 from app.reports.batches import keep_if_completed
 from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
 from judges.cascade import CascadeVerdict
@@ -325,7 +327,7 @@ class DatabaseShard:
 
     async def _commit(self, rows: list[dict[str, Any]], counts: dict[str, Any]) -> None:
         async with self._keeper.transaction() as session:
-            await verdicts.add(session, rows)
+            await store_verdicts(session, rows)
             # last: it locks the batch, and the other shards of the batch wait for that lock
             await self._task.finish(session, counts)
 
