@@ -16,6 +16,7 @@ from app.batches.totals import (
     calibration_pairs,
     cost_to_finish,
     marked,
+    moved,
     progress,
     request_counts,
 )
@@ -33,8 +34,8 @@ async def shard_done(
     session: AsyncSession, batch: Batch, counts: Mapping[str, Any], moment: datetime
 ) -> None:
     """Add a shard that has finished to its batch, whose lock the caller holds."""
-    totals = added(batch.totals, counts)
-    batch.totals = marked(_moved(totals, "todo", "done"), moment.timestamp())
+    totals = moved(added(batch.totals, counts), "todo", "done")
+    batch.totals = marked(totals, moment.timestamp())
     await _one_less(session, batch, moment)
 
 
@@ -43,7 +44,7 @@ async def shard_set_aside(
 ) -> None:
     """Count the pairs of a shard that was given up as failed; the caller holds the lock."""
     aside = batch.totals.get("set_aside", 0) + shard.counts["pairs"]
-    batch.totals = {**_moved(batch.totals, "todo", "failed"), "set_aside": aside}
+    batch.totals = {**moved(batch.totals, "todo", "failed"), "set_aside": aside}
     batch.error = batch.error or error
     await _one_less(session, batch, moment)
 
@@ -57,16 +58,6 @@ async def _one_less(session: AsyncSession, batch: Batch, moment: datetime) -> No
     await _settle_promise(session, batch)
 
 
-def _moved(
-    totals: Mapping[str, Any], before: str, after: str, count: int | None = None
-) -> dict[str, Any]:
-    states = dict(totals.get("shards", {}))
-    count = 1 if count is None else count
-    states[before] = states.get(before, 0) - count
-    states[after] = states.get(after, 0) + count
-    return {**totals, "shards": {state: n for state, n in states.items() if n}}
-
-
 async def expire_overdue(session: AsyncSession, moment: datetime) -> None:
     """End the batches whose time is up; they keep what is done."""
     for batch in await queries.overdue(session, moment):
@@ -77,7 +68,7 @@ async def end(session: AsyncSession, batch: Batch, status: str, moment: datetime
     """End a batch before its last shard; the caller holds its lock."""
     await queries.cancel_shards(session, batch.seq)
     left = batch.totals.get("shards", {}).get("todo", 0)
-    batch.totals = _moved(batch.totals, "todo", "cancelled", left)
+    batch.totals = moved(batch.totals, "todo", "cancelled", left)
     batch.open_shards = 0
     # what was reserved may have been spent on calls that are under way
     batch.spent_usd += batch.reserved_usd

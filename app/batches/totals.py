@@ -97,6 +97,14 @@ def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -
     }  # fmt: skip
 
 
+def moved(totals: Mapping[str, Any], before: str, after: str, count: int = 1) -> dict[str, Any]:
+    """Return a batch's sums with shards moved from one state to another."""
+    states = dict(totals.get("shards", {}))
+    states[before] = states.get(before, 0) - count
+    states[after] = states.get(after, 0) + count
+    return {**totals, "shards": {state: n for state, n in states.items() if n}}
+
+
 def marked(totals: Mapping[str, Any], moment: float) -> dict[str, Any]:
     """Note how far a batch is now (Unix seconds), for its speed; the last minute or so is kept."""
     marks = list(totals.get("marks", []))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -35,6 +35,14 @@ _NO_FIELDS: Final = (
 )  # fmt: skip
 
 
+class Item(NamedTuple):
+    """A pair of a shard; a certificate that knows it promises nothing about it."""
+
+    key: PairKey
+    pair: Pair
+    is_known: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a worker needs to judge a shard of a batch."""
@@ -53,18 +61,18 @@ class Work:
         """Whether the certificate knows this pair, so that it promises nothing there."""
         return self.known is not None and self.known.holds(key)
 
-    async def pairs(self, session: AsyncSession, shard: Shard) -> list[tuple[PairKey, Pair]]:
+    async def items(self, session: AsyncSession, shard: Shard) -> list[Item]:
         """Return the pairs of a shard in the order in which they are admitted."""
         positions = self.positions(shard)
         has_records = any(is_recorded(tier.judge.spec) for tier in self.authority.tiers)
         stored = await datasets.read_pairs(
             session, self.dataset, positions=positions, with_recorded=has_records
         )
-        held = [(key, pair) for key, pair in stored if self.holds(key)]
+        held = [Item(key, pair, self.is_known(key)) for key, pair in stored if self.holds(key)]
         if isinstance(positions, tuple):
             return held
         place = {position: number for number, position in enumerate(positions)}
-        return sorted(held, key=lambda item: place[item[0].position])
+        return sorted(held, key=lambda item: place[item.key.position])
 
     def positions(self, shard: Shard) -> tuple[int, int] | Sequence[int]:
         """Return the positions of a shard's pairs: a range, or one by one as they are admitted."""

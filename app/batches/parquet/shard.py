@@ -48,7 +48,9 @@ class ParquetShard:
         shard = task.shard
         self._task, self._tables, self._slice = task, source, source.slice_of(shard)
         self._promise = promise_of(task.work.authority, None)
+        # of one piece: judged rows by number, and judge and cost of the scores that were paid for
         self._judged: dict[str, Judged] = {}
+        self._obtained: list[tuple[str, float | None]] = []
         self._counts: dict[str, Any] = {}
         self._spent = shard_counts((), ())
         attempt = f"{shard.attempts:04d}-{(shard.worker or '').rpartition('/')[2]}"
@@ -66,7 +68,7 @@ class ParquetShard:
             known = await asyncio.to_thread(earlier.of_piece, len(done))
             read = await asyncio.to_thread(_read, self._tables.dialect, piece)
             subjects = [_subject(raw, row) for raw, row in zip(piece, read, strict=True)]
-            self._judged = {}
+            self._judged, self._obtained = {}, []
             yield Portion([one for one in subjects if one is not None], kept=_kept(known))
             done.append(piece_path(self._folder, len(done)))
             await asyncio.to_thread(write_piece, done[-1], self._verdicts(piece, read))
@@ -78,7 +80,8 @@ class ParquetShard:
 
     async def keep(self, judged: Judged) -> None:
         """Take one judged pair of the piece; it is written with the piece."""
-        self._judged[judged.pair.id] = judged
+        self._judged[judged.verdict.id] = judged
+        self._obtained += [(score.judge, score.cost_usd) for _, score in judged.obtained]
 
     def saving(self) -> AbstractAsyncContextManager[None]:
         """Do nothing: what is kept of an attempt are its finished pieces."""
@@ -94,13 +97,8 @@ class ParquetShard:
             self._failed(raw, row) if isinstance(row, str) else self._row(raw, row)
             for raw, row in zip(piece, read, strict=True)
         ]
-        obtained = [
-            (score.judge, score.cost_usd)
-            for one in self._judged.values()
-            for _, score in one.obtained
-        ]
-        self._counts = added(self._counts, shard_counts(rows, obtained))
-        self._spent = added(self._spent, shard_counts((), obtained))
+        self._counts = added(self._counts, shard_counts(rows, self._obtained))
+        self._spent = added(self._spent, shard_counts((), self._obtained))
         count_verdicts(rows, is_settled=False)
         return rows
 

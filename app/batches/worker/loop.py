@@ -136,24 +136,21 @@ class Worker:
         now = asyncio.get_running_loop().time
         until = now() + (_LOOK_SECONDS if goes_on else 0.0)
         while shard is not None:
-            following = NextShard(self._claim_untried) if now() < until else None
+            next_shard = NextShard(self._claim_untried) if now() < until else None
             try:
                 await self._running.reload_if_waiting()
-                await self._judge(shard, following)
+                await self._judge(shard, next_shard)
             except asyncio.CancelledError:
                 await self._hand_back(shard)
-                await self._hand_back(following.shard if following else None)
+                await self._hand_back(next_shard.shard if next_shard else None)
                 raise
-            shard = following.shard if following else None
+            shard = next_shard.shard if next_shard else None
         return True
 
     async def claim(self, *, looks: bool = True) -> Shard | None:
         """Claim the next free shard that not too many workers have died over."""
-        if looks:
-            await self._release_the_dead()
-            await self._expire_overdue()
-            if not await self._is_any_free():
-                return None
+        if looks and not await self._look():
+            return None
         while (shard := await self._claim_free()) is not None:
             is_poison = shard.attempts > self._running.settings.max_attempts
             if is_poison or shard.reserved_usd:
@@ -162,31 +159,28 @@ class Worker:
                 return shard
         return None
 
-    async def _release_the_dead(self) -> None:
-        """Free the shards of dead workers of this node before their leases run out."""
+    async def _look(self) -> bool:
+        """Free the shards of dead workers, end overdue batches; say whether a shard is free.
 
-        def is_meant(worker: str) -> bool:
-            return is_dead(worker, self._node)
-
-        async with self._running.db.read() as session:
-            if not await leases.holders(session, is_meant):
-                return
-        async with self._running.db.write() as session:
-            freed = await leases.release(session, is_meant)
-        _log.info("%d shards of workers that died are free again", freed)
-
-    async def _expire_overdue(self) -> None:
-        async with self._running.db.read() as session:
-            if not await queries.overdue(session, self._running.now(), locked=False):
-                return
-        async with self._running.db.write() as session:
-            await service.expire_overdue(session, self._running.now())
-
-    async def _is_any_free(self) -> bool:
-        """Look before writing: an idle worker must not make those wait that have work."""
-        async with self._running.db.read() as session:
-            moment = await leases.ledger_time(session, self._running.now)
+        Reads before it writes, so that an idle worker never makes the others wait.
+        """
+        db, now = self._running.db, self._running.now
+        async with db.read() as session:
+            has_dead = bool(await leases.holders(session, self._is_dead))
+            has_overdue = bool(await queries.overdue(session, now(), locked=False))
+        if has_dead:
+            async with db.write() as session:
+                freed = await leases.release(session, self._is_dead)
+            _log.info("%d shards of workers that died are free again", freed)
+        if has_overdue:
+            async with db.write() as session:
+                await service.expire_overdue(session, now())
+        async with db.read() as session:
+            moment = await leases.ledger_time(session, now)
             return await leases.is_any_free(session, moment, batch_seq=self._batch_seq)
+
+    def _is_dead(self, worker: str) -> bool:
+        return is_dead(worker, self._node)
 
     async def _claim_free(self) -> Shard | None:
         async with self._running.db.write() as session:
@@ -218,12 +212,12 @@ class Worker:
                     await service.shard_set_aside(session, batch, shard, error, moment)
         shard.reserved_usd = 0.0
 
-    async def _judge(self, shard: Shard, following: NextShard | None) -> None:
+    async def _judge(self, shard: Shard, next_shard: NextShard | None) -> None:
         """Judge a shard and renew its lease meanwhile; a failure leaves it to a later attempt."""
         try:
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._renew_forever(shard))
-                task, store = await self._open(shard, following)
+                task, store = await self._open(shard, next_shard)
                 await judge_shard(task, store)
                 heartbeat.cancel()
         except* leases.LeaseLost as lost:
@@ -231,13 +225,13 @@ class Worker:
         except* Exception as errors:
             await self._end_badly(shard, errors)
 
-    async def _open(self, shard: Shard, following: NextShard | None) -> tuple[Task, ShardStore]:
+    async def _open(self, shard: Shard, next_shard: NextShard | None) -> tuple[Task, ShardStore]:
         """Read what is needed to judge a shard, with the pairs if they are in the database."""
         async with self._running.db.read() as session:
             work = await work_of(session, self._running.registry, shard.batch_seq)
             if (tables := tables_of(work.batch)) is None:
-                task = Task(self._running, shard, work, following)
-                return task, DatabaseShard(task, await work.pairs(session, shard))
+                task = Task(self._running, shard, work, next_shard)
+                return task, DatabaseShard(task, await work.items(session, shard))
         task = Task(self._running, shard, work)
         return task, ParquetShard(task, tables)
 

@@ -17,15 +17,13 @@ from typing import Any, Final, NamedTuple, Protocol
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.bodies import VerdictBody
 from app.batches import queries, service
 from app.batches.totals import NOT_ADMITTED, shard_counts
-from app.batches.work import Work
+from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
 from app.core.models import Shard
 from app.core.runtime import Runtime
 from app.core.tasks import to_the_end
-from app.datasets.records import PairKey
 from app.judgments.judging import (
     Judged,
     Subject,
@@ -41,11 +39,10 @@ from app.judgments.judging import (
 from app.reports.batches import keep_if_completed
 from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
 from judges.cascade import CascadeVerdict
-from judges.types import Pair, Score
+from judges.types import Score
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS: Final = 8
-Item = tuple[PairKey, Pair]
 
 
 class NextShard:
@@ -73,14 +70,14 @@ class NextShard:
 class Task:
     """A claimed shard and what is needed to judge it.
 
-    `following` claims the next shard with the completion, if given; `is_last` says afterwards
+    `next_shard` claims the next shard with the completion, if given; `is_last` says afterwards
     whether the batch had no other shard left.
     """
 
     running: Runtime
     shard: Shard
     work: Work
-    following: NextShard | None = None
+    next_shard: NextShard | None = None
     is_last: bool = False
 
     async def finish(self, session: AsyncSession, counts: dict[str, Any]) -> None:
@@ -94,8 +91,8 @@ class Task:
         await service.shard_done(session, batch, counts, self.running.now())
         # before the commit: after it a broken connection could tell nothing
         self.is_last = not batch.open_shards
-        if self.following is not None:
-            await self.following.claim(session)
+        if self.next_shard is not None:
+            await self.next_shard.claim(session)
 
 
 class Portion(NamedTuple):
@@ -164,8 +161,8 @@ async def commit_patiently(task: Task, commit: Callable[[], Coroutine[Any, Any, 
     try:
         await _commit(task, commit)
     except Exception:
-        if task.following is not None:
-            task.following.forget()
+        if task.next_shard is not None:
+            task.next_shard.forget()
         raise
 
 
@@ -263,13 +260,15 @@ class DatabaseShard:
         self._payer = Payer(task.shard.batch_seq, task.shard.number)
         self._keeper = ScoreKeeper(task.running, self._payer)
         self._judged: dict[str, Judged] = {}
+        # judge and cost of every score that this shard paid for
+        self._obtained: list[tuple[str, float | None]] = []
 
     async def items(self) -> AsyncGenerator[Portion, None]:
         """Yield all pairs, or under a budget as many as it covers at a time."""
         task = self._task
         waiting = [
             Subject(pair, key.content_hash or "", key.swapped_hash or "", key.metadata)
-            for key, pair in self._items
+            for key, pair, _ in self._items
         ]
         if task.work.batch.budget_usd is None:
             yield Portion(waiting, self._payer)
@@ -292,7 +291,8 @@ class DatabaseShard:
     async def keep(self, judged: Judged) -> None:
         """Take one judged pair; its scores are stored within seconds."""
         self._keeper.add(judged)
-        self._judged[judged.pair.id] = judged
+        self._judged[judged.verdict.id] = judged
+        self._obtained += [(score.judge, score.cost_usd) for _, score in judged.obtained]
 
     def saving(self) -> AbstractAsyncContextManager[None]:
         """Store paid scores while the block runs, and what is left of them if it fails."""
@@ -300,14 +300,7 @@ class DatabaseShard:
 
     def spent(self) -> dict[str, Any]:
         """Return the counts of what was spent so far, without verdicts."""
-        return shard_counts((), self._obtained())
-
-    def _obtained(self) -> list[tuple[str, float | None]]:
-        return [
-            (score.judge, score.cost_usd)
-            for judged in self._judged.values()
-            for _, score in judged.obtained
-        ]
+        return shard_counts((), self._obtained)
 
     async def complete(self) -> None:
         """Store verdicts, the scores that are left, and the completion in one transaction.
@@ -316,9 +309,9 @@ class DatabaseShard:
             LeaseLost: the lease is not in force any more; nothing is stored.
         """
         task = self._task
-        bodies = self._bodies()
-        rows = self._rows(bodies)
-        counts = shard_counts(bodies, self._obtained())
+        rows = self._rows()
+        bodies = [row["body"] for row in rows]
+        counts = shard_counts(bodies, self._obtained)
         await commit_patiently(task, lambda: self._commit(rows, counts))
         count_verdicts(bodies, is_settled=False)
         if task.is_last:
@@ -331,30 +324,22 @@ class DatabaseShard:
             # last: it locks the batch, and the other shards of the batch wait for that lock
             await self._task.finish(session, counts)
 
-    def _bodies(self) -> list[VerdictBody]:
-        authority, is_known = self._task.work.authority, self._task.work.is_known
-        promise = promise_of(authority, None)
-        bodies = []
-        for key, pair in self._items:
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return the verdicts as the table holds them."""
+        work, moment = self._task.work, self._task.running.now()
+        promise, certificate_seq = promise_of(work.authority, None), seq_of(work.authority)
+        rows = []
+        for key, pair, is_known in self._items:
             # a pair that the budget did not cover was not judged
             judged = self._judged.get(pair.id) or unasked(pair.id, "abstained")
-            body = verdict_body(judged, authority, promise, is_known=is_known(key))
+            body = verdict_body(judged, work.authority, promise, is_known=is_known)
             if isinstance(judged, CascadeVerdict):
                 body["abstained_because"] = NOT_ADMITTED
-            bodies.append(body)
-        return bodies
-
-    def _rows(self, bodies: Sequence[VerdictBody]) -> list[dict[str, Any]]:
-        work, moment = self._task.work, self._task.running.now()
-        certificate_seq = seq_of(work.authority)
-        rows = []
-        for (key, _), body in zip(self._items, bodies, strict=True):
             place = {
                 "dataset_seq": work.dataset.seq,
                 "pair_seq": key.seq,
                 "batch_seq": work.batch.seq,
                 "position": key.position,
             }
-            content_hash = key.content_hash or ""
-            rows.append(verdict_row(body, content_hash, certificate_seq, moment, place))
+            rows.append(verdict_row(body, key.content_hash or "", certificate_seq, moment, place))
         return rows
