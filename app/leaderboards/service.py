@@ -1,4 +1,4 @@
-"""Made, kept, reweighted."""
+"""Makes leaderboards, stores, reweights, compares and lists them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _PROMISES = {
     "suspended": "the promise of these verdicts is suspended",
     "none": "these verdicts carry no promise",
 }
-# what the same verdicts have in common
+# what two leaderboards from the same verdicts have in common
 _SAME = ("dataset_content_hash", "label_set_hash", "fingerprints")
 
 
 async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
-    """Rank the models of a dataset and keep the result.
+    """Rank the models of a dataset and store the result.
 
     Raises:
         NotFound: there is no such dataset or certificate.
@@ -135,7 +135,7 @@ async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
 
 
 def _verdicts_hash(inputs: Inputs) -> str:
-    """Hash every result that is counted with the pair that it is of."""
+    """Hash every counted result with its pair."""
     names = [key.content_hash or key.id for key in inputs.keys]
     made = hashlib.sha256()
     for criterion, outcomes in sorted(inputs.outcomes.items()):
@@ -205,7 +205,7 @@ async def _require(session: AsyncSession, leaderboard_id: str) -> Leaderboard:
 async def _shown(
     session: AsyncSession, leaderboards: Sequence[Leaderboard]
 ) -> list[dict[str, Any]]:
-    """Return leaderboards as users see them, each with what its certificate is worth now."""
+    """Return leaderboards as users see them, each with the present state of its certificate."""
     wanted = {one.body["rests_on"].get("calibration") for one in leaderboards} - {None}
     now = await queries.certificates_now(session, sorted(wanted))
     return [_body(one, now) for one in leaderboards]
@@ -216,7 +216,7 @@ def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str,
     name = body["rests_on"].get("calibration")
     certificate = None if name is None else now.get(name, {"id": name, "status": "deleted"})
     if certificate is not None and certificate.get("revoked_at") is not None:
-        # a certificate that was revoked promises nothing, of what was ranked before either
+        # a revoked certificate promises nothing, also of what was ranked before
         body |= {"promise": "none"}
     return {
         "id": leaderboard.id,

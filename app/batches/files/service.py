@@ -1,7 +1,7 @@
 """Uploaded request files.
 
 The requests of a file become the pairs of a dataset that is named by the file's id. The content is
-stored in the database, so that every server of a cluster can give it back.
+stored in the database, so that every server of a cluster can return it.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Listing:
 
 
 async def upload(running: Runtime, form: Form) -> FileBody:
-    """Store a file that lies on disk; lines that are no requests are kept with their reasons.
+    """Store a spooled file; rejected lines are kept with their reasons.
 
     Raises:
-        Unprocessable: the purpose is none that is known, the file is missing or empty, or none of
-            its lines is a request.
+        Unprocessable: the purpose is unknown, the file is missing or empty, or none of its lines is
+            a request.
     """
     _check(form)
     folder = running.settings.spool_dir
@@ -130,7 +130,7 @@ async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileBody:
 
 
 async def _read_aside(items: Iterator[ItemT]) -> AsyncIterator[ItemT]:
-    """Yield what is read from disk, in a thread so that requests are served meanwhile."""
+    """Yield what is read from disk; a thread reads it, so that requests are served meanwhile."""
     while (item := await asyncio.to_thread(next, items, None)) is not None:
         yield item
 
@@ -139,7 +139,7 @@ async def find(session: AsyncSession, file_id: str) -> StoredFile:
     """Return a file.
 
     Raises:
-        NotFound: no file has this id.
+        NotFound: unknown id.
     """
     file = await by_public_id(session, StoredFile, file_id)
     if file is None:
@@ -151,7 +151,7 @@ async def requests_of(session: AsyncSession, file_id: str) -> Dataset:
     """Return the dataset that holds a file's requests, for the field `input_file_id`.
 
     Raises:
-        NotFound: no file has this id.
+        NotFound: unknown id.
         Unprocessable: its requests were deleted.
     """
     file = await by_public_id(session, StoredFile, file_id)
@@ -197,10 +197,10 @@ def _details(dataset: Dataset) -> str | None:
 
 
 async def page(session: AsyncSession, wanted: Listing) -> list[FileBody]:
-    """Return one page of files and one file more where there is one.
+    """Return one page of files, and the next file if there is one.
 
     Raises:
-        NotFound: `after` is the id of no file.
+        NotFound: `after` is not the id of a file.
     """
     after = None
     if wanted.after is not None:
@@ -215,10 +215,10 @@ async def page(session: AsyncSession, wanted: Listing) -> list[FileBody]:
 
 
 async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]:
-    """Yield the content of a file as it was uploaded, a piece in memory at a time.
+    """Yield the content of a file as it was uploaded; one piece is in memory at a time.
 
     Raises:
-        Conflict: it was deleted meanwhile; half of it must not pass for the whole.
+        Conflict: it was deleted while it was read; a part must not be taken for the whole.
     """
     number, left = 0, file.bytes
     async with running.db.read() as session:
@@ -231,10 +231,10 @@ async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]
 
 
 async def delete_file(session: AsyncSession, file_id: str) -> None:
-    """Delete a file with its content, and its pairs where nothing rests on them.
+    """Delete a file with its content, and its pairs if nothing was made from them.
 
     Raises:
-        NotFound: no file has this id.
+        NotFound: unknown id.
     """
     file = await find(session, file_id)
     dataset = None if file.dataset_seq is None else await session.get(Dataset, file.dataset_seq)
@@ -248,7 +248,7 @@ async def delete_file(session: AsyncSession, file_id: str) -> None:
 
 
 async def rejected_lines(session: AsyncSession, dataset_seq: int) -> AsyncIterator[RejectedLine]:
-    """Yield the lines of a file that are no requests, in order, a chunk in memory at a time."""
+    """Yield the rejected lines of a file in order; one chunk is in memory at a time."""
     last = 0
     while rows := await queries.rejected_after(session, dataset_seq, last, _CHUNK):
         for row in rows:

@@ -1,7 +1,7 @@
-"""Batches over Parquet files: the database keeps shards and sums, never pairs, scores or verdicts.
+"""Batches over Parquet files: the database holds shards and sums, but no pairs, scores or verdicts.
 
-A run belongs to its output folder: asked for again, it goes on where it was, and what is done is not
-done again. A dataset without pairs stands for the files, so that the batch is one like any other.
+A batch belongs to its output folder: the same request again continues it, and complete parts stay. A
+dataset without pairs stands for the files, so that the batch is stored like any other.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _FIRST_ROWS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """The files of a request, and what the first rows are."""
+    """The files of a request, and the pairs among their first rows."""
 
     files: tuple[Described, ...]
     output: Path
@@ -64,12 +64,12 @@ class _Input:
 
 
 async def create(running: Runtime, request: TablesBatchIn) -> dict[str, Any]:
-    """Store a batch over files, or go on with the one that the output folder belongs to.
+    """Store a batch over files, or continue the one that the output folder belongs to.
 
     Raises:
-        NotFound: no such certificate.
-        Conflict: the certificate does not apply, or the folder holds something else.
-        Unprocessable: a folder is not allowed, there is no such file, or no row can be read.
+        NotFound: unknown certificate.
+        Conflict: the certificate does not apply, or the folder holds the parts of another run.
+        Unprocessable: a folder is not allowed, no file matches, or no row can be read.
     """
     found = await asyncio.to_thread(_look, running.settings.tables_dir, request)
     scores = PairScores([row.recorded for row in found.first], "in the first rows", is_sample=True)
@@ -80,14 +80,14 @@ async def create(running: Runtime, request: TablesBatchIn) -> dict[str, Any]:
         try:
             return await _store(running, request, found, authority, name)
         except IntegrityError:
-            # somebody asked for the same folder between our look and our insert
+            # another request for the same folder came first
             earlier = await _earlier(running, name)
     if earlier is None or earlier.content_hash != _identity(request, found, authority):
         raise Conflict(
             f"output: {found.output} holds the parts of another run (other files, judges or"
             " options): choose an empty folder"
         )
-    return await _go_on(running, earlier, found.tables)
+    return await _continue(running, earlier, found.tables)
 
 
 def _look(allowed: Path | None, request: TablesBatchIn) -> _Input:
@@ -123,7 +123,7 @@ def _inside(root: Path, path: Path, field: str) -> Path:
 
 
 def _first_rows(reader: Reader, files: Sequence[Described]) -> Iterator[ParsedRow]:
-    """Yield the pairs among the first rows; the first that is recognised fixes the format."""
+    """Yield the pairs among the first rows; the first recognised row fixes the format."""
     for one in files:
         if not one.file.rows:
             continue
@@ -154,7 +154,7 @@ def _refuse_foreign_parts(output: Path) -> None:
 
 
 def _identity(request: TablesBatchIn, found: _Input, authority: Authority) -> str:
-    """Return a hash of all that the parts depend on."""
+    """Return a hash of everything that the parts depend on."""
     certificate = authority.certificate.id if authority.certificate else None
     said = {
         **found.tables.as_json(),
@@ -195,8 +195,8 @@ def _ranges(files: Sequence[Described], size: int) -> Iterator[Range]:
         before += one.file.rows
 
 
-async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str, Any]:
-    """Return the folder's batch; the shards of an ended one that have no part are done again."""
+async def _continue(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str, Any]:
+    """Return the batch of the folder; if it has ended, shards without a part are judged again."""
     there = await asyncio.to_thread(lambda: set(Path(tables.output).glob("part-*.parquet")))
 
     def lacks(shard: Shard) -> bool:
@@ -214,7 +214,7 @@ async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str
 
 
 async def keep_summary(running: Runtime, batch_id: str, tables: Tables) -> dict[str, Any]:
-    """Write how a batch stands beside its parts, and return it."""
+    """Write a batch as users see it beside its parts, and return it."""
     body = await find(running, batch_id)
     await asyncio.to_thread(write_summary, Path(tables.output), body)
     return body

@@ -1,9 +1,8 @@
-"""Reading and writing parts.
+"""Reads Parquet files of pairs, and writes parts: Parquet files of verdicts.
 
-A shard covers rows `[first, last)`, counted over all files in order; it lies within one file.
-
-Needs the extra `arrow`. Every file appears whole or not at all: it is written under another name and
-renamed.
+A shard covers rows `[first, last)`, counted over all files in order; it lies within one file. Every
+file is written under another name and renamed, so that it is never seen in part. Needs the extra
+`arrow`.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.imports.tables import RawRow, parquet_batches
 
-# where a stored request keeps this form, and the dialect of the dataset that stands for the files
+# the key of this form in a stored request, and the dialect of the dataset that stands for the files
 TABLES: Final = "tables"
 WORK: Final = ".work"
 
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """One input file; `footer` is a hash of its description, which changes with its content."""
+    """One input file; `footer` is a hash of its footer, which changes with its content."""
 
     path: str
     rows: int
@@ -69,26 +68,26 @@ class Tables:
         return TableSlice(self.files[number], shard.first - before, shard.last - before)
 
     def part(self, number: int) -> Path:
-        """Return the file with the verdicts of a shard that is done."""
+        """Return the file with the verdicts of a completed shard."""
         return Path(self.output) / f"part-{number:08d}.parquet"
 
     def pieces(self, number: int) -> Path:
-        """Return the folder with what is done of a shard that is not; each attempt has its own."""
+        """Return the folder with the pieces of an incomplete shard; each attempt has its own in it."""
         return Path(self.output) / WORK / f"{number:08d}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the stored request keeps it."""
+        """Return it as it is stored with the request."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Tables:
-        """Read what a stored request keeps."""
+        """Read it from a stored request."""
         files = tuple(TableFile(**one) for one in stored["files"])
         return cls(files, stored["output"], stored["dialect"])
 
 
 def tables_of(batch: Batch) -> Tables | None:
-    """Return the files of a batch whose pairs stay in files, None for any other."""
+    """Return the files of a batch over Parquet files, None for any other."""
     stored = batch.request.get(TABLES)
     return None if stored is None else Tables.from_json(stored)
 
@@ -131,10 +130,11 @@ class Described:
 
 
 def describe(path: Path) -> Described:
-    """Return what the end of a Parquet file says of it.
+    """Return what the footer of a Parquet file says.
 
     Raises:
-        Unprocessable: it is no Parquet file, or the extra that reads it is not installed.
+        Unprocessable: it is not a Parquet file.
+        BadRequest: the extra `arrow` is not installed.
     """
     pa, pq = _arrow()
     try:
@@ -163,7 +163,7 @@ def _footer_hash(path: Path) -> str:
 
 
 def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
-    """Yield the rows of a slice, few enough at a time for memory; the same file, the same pieces.
+    """Yield the rows of a slice in pieces that fit in memory; always the same pieces of a file.
 
     Raises:
         BadRequest: the file cannot be read.
@@ -181,7 +181,7 @@ def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
 
 
 def write_piece(path: Path, rows: Sequence[Row]) -> None:
-    """Write the verdicts on one piece."""
+    """Write the verdicts of one piece."""
     pa, pq = _arrow()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
@@ -190,7 +190,7 @@ def write_piece(path: Path, rows: Sequence[Row]) -> None:
 
 
 def join_pieces(paths: Sequence[Path], temporary: Path, owner: str) -> None:
-    """Write pieces as the row groups of one part that belongs to `owner`; it is not in place yet."""
+    """Write pieces as the row groups of one part of `owner`, under a temporary name."""
     pa, pq = _arrow()
     schema = _schema(pa).with_metadata({_OWNER: owner.encode()})
     with pq.ParquetWriter(temporary, schema) as writer:
@@ -201,19 +201,19 @@ def join_pieces(paths: Sequence[Path], temporary: Path, owner: str) -> None:
 
 
 class EarlierRows:
-    """What earlier attempts at a shard have left: finished pieces, or a whole part.
+    """The verdicts that earlier attempts at a shard have written: in pieces, or in a whole part.
 
     Args:
-        folders: Of the attempts, the latest first.
-        part: Where the shard's part is if it was done before.
-        owner: Whose part is believed.
+        folders: Those of the attempts, the latest first.
+        part: Where the part is if the shard was complete before.
+        owner: The batch and shard that the part must belong to.
     """
 
     def __init__(self, folders: Sequence[Path], part: Path, owner: str) -> None:
         self._folders, self._part, self._owner = folders, part, owner
 
     def of_piece(self, number: int) -> list[Row]:
-        """Return the rows of a piece as they were judged before, none if it was not."""
+        """Return the rows of a piece as they were judged before, none if they were not."""
         pa, pq = _arrow()
         for folder in self._folders:
             path = piece_path(folder, number)
@@ -230,12 +230,12 @@ class EarlierRows:
 
 
 def piece_path(folder: Path, number: int) -> Path:
-    """Return where an attempt keeps a piece."""
+    """Return the file of a piece in the folder of an attempt."""
     return folder / f"{number:08d}.parquet"
 
 
 def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
-    """Write a batch as users see it beside its parts: what it promises, counts, cost."""
+    """Write a batch as users see it beside its parts: promise, counts and cost."""
     temporary = folder / "_batch.tmp"
     temporary.write_text(json.dumps(body, indent=2), encoding="utf-8")
     temporary.replace(folder / "_batch.json")
