@@ -363,11 +363,11 @@ def test_a_slice_holds_its_rows_with_their_numbers(tmp_path: Path, first: int, l
 PROGRAM = """
 import asyncio, resource, sys
 from pathlib import Path
-from app.batches.tables import create
-from app.batches.table_schemas import TablesBatchIn
-from app.jobs.worker import work_once
+from app.batches.parquet.batch import create
+from app.batches.schemas import TablesBatchIn
+from app.batches.worker.loop import work_once
 from app.main import open_runtime
-from app.settings import Settings
+from app.core.settings import Settings
 
 async def main(folder, *names):
     settings = Settings(database_url=f"sqlite:///{folder}/memory.db", tables_dir=Path(folder))

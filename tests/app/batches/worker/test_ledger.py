@@ -194,7 +194,7 @@ async def test_a_shard_that_kills_its_workers_is_set_aside(
 @pytest.fixture(scope="module")
 def gone() -> str:
     """The name of a worker of this node whose process has ended."""
-    code = "from app.jobs.identity import node_name, worker_name; print(worker_name(node_name()))"
+    code = "from app.batches.worker.loop import node_name, worker_name; print(worker_name(node_name()))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return ended.stdout.strip()
 
