@@ -114,25 +114,22 @@ def _routes() -> list[BaseRoute]:
     """Build every route, once for all applications of a process.
 
     Reading the parameters of all endpoints takes a tenth of a second. A route holds nothing of its
-    application, so do not use `dependency_overrides`.
+    application, so `dependency_overrides` of one have no effect.
     """
     router = APIRouter(responses=DESCRIPTION)
     router.include_router(_operations)
     router.include_router(descriptions)
-    may_enter = [Depends(authenticate), Depends(refuse_while_opening)]
-    router.include_router(_features(), prefix="/v1", dependencies=may_enter)
-    return router.routes
-
-
-def _features() -> APIRouter:
-    """Return every feature's routes."""
-    router = APIRouter(default_response_class=TextsResponse)
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
         reports, canaries, experiments, preferences,
     ):  # fmt: skip
-        router.include_router(feature)
-    return router
+        router.include_router(
+            feature,
+            prefix="/v1",
+            dependencies=[Depends(authenticate), Depends(refuse_while_opening)],
+            default_response_class=TextsResponse,
+        )
+    return router.routes
 
 
 @asynccontextmanager
