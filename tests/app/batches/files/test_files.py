@@ -38,6 +38,7 @@ async def test_an_id_of_the_row_itself_stays_in_its_metadata(client: httpx.Async
     assert [pair["metadata"].get("id") for pair in pairs] == ["p0", None]
 
 
+@pytest.mark.both_databases
 async def test_the_content_comes_back_as_it_was_sent(client: httpx.AsyncClient) -> None:
     noise = "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(400_000))
     content = line({**ROWS[0], "response_a": noise}) + b"\xff not UTF-8\r\n\r\n"

@@ -192,6 +192,7 @@ async def test_a_worker_that_is_stopped_loses_one_piece_at_most(
     assert [row["row"] for row in parts(tmp_path / "out")] == list(range(1, N + 1))
 
 
+@pytest.mark.both_databases
 async def test_a_finished_run_asked_for_again_asks_nobody(
     client: httpx.AsyncClient, running: Runtime, tmp_path: Path
 ) -> None:
