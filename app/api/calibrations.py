@@ -15,13 +15,12 @@ from app.api.certificate_bodies import (
 )
 from app.calibrations import experiments as calibrations_experiments
 from app.calibrations import plans as calibrations_plans
-from app.calibrations import queries
 from app.calibrations import service as calibrations_service
 from app.calibrations.experiments import ExperimentIn
 from app.calibrations.plans import PlanIn
 from app.calibrations.schemas import CalibrationIn, KnownPromptsIn
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import After, Limit, Page
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
@@ -50,7 +49,7 @@ async def create_calibration(
     """Certify a cascade on labelled pairs: thresholds with a guarantee, or an honest refusal."""
     certificate = await calibrations_service.create(running, request)
     response.headers["Location"] = f"/v1/calibrations/{certificate.id}"
-    if certificate.status in queries.UNFINISHED:
+    if certificate.status in calibrations_service.UNFINISHED:
         response.status_code = 202
     return await calibrations_service.look(running, certificate.id)
 
@@ -58,9 +57,7 @@ async def create_calibration(
 @router.get("", response_model=PageBody[CertificateBody], responses=refused(404))
 async def list_calibrations(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List certificates in order of creation."""
-    async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-    return page_of(rows, limit, calibrations_service.show)
+    return await calibrations_service.list_certificates(running, limit, after)
 
 
 @router.get("/{calibration_id}", response_model=CertificateBody)

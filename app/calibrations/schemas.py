@@ -1,4 +1,4 @@
-"""What a calibration is asked with, and what it is asked later."""
+"""Requests for certificates, and questions about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of labels as users send them."""
+"""Labels as users send them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LabelIn(BaseModel):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What is kept beside the label."""
+        """Return what is stored beside the label."""
         return self.model_dump(include={"strength", "first_shown", "comment"}, exclude_none=True)
 
 
