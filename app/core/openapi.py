@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import Any, Final, NotRequired, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, NotRequired, get_args, get_origin, get_type_hints
 
 from fastapi import FastAPI
 from fastapi.datastructures import Default, DefaultPlaceholder
@@ -66,6 +66,9 @@ class AnswerRoute(APIRoute):
     `response_model`, and `model` in `responses`, name the types. Summary and description are the
     endpoint's docstring.
     """
+
+    # what every POST to a route of this kind may be refused with
+    refuses: ClassVar[tuple[int, ...]] = ()
 
     def __init__(
         self,
@@ -176,6 +179,8 @@ def _add_bodies(description: Json, routes: Iterable[AnswerRoute]) -> None:
 def _add_refusals(operation: Json, route: AnswerRoute) -> None:
     """Add what every route of this kind may refuse."""
     found = [401, 403, 503] if route.dependencies else []
+    if "POST" in route.methods:
+        found += route.refuses
     if route.param_convertors:
         found.append(404)
     if route.body_field is not None:
