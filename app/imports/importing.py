@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,9 +19,10 @@ from app.core.models import Dataset, new_id
 from app.core.names import shown
 from app.datasets import pair_queries, vote_queries
 from app.formats.registry import AUTO, known_formats
-from app.imports.body import BodyKind, rows_of
+from app.imports.body import rows_of
 from app.imports.reading import Reader, named_dialect, stage
 from app.imports.staging import StagedRow, Staging
+from app.imports.upload import UploadedFile
 from app.labels import service as labels
 from app.labels.service import NewLabel
 
@@ -51,14 +52,14 @@ class Imported:
 
 
 async def import_dataset(
-    db: Database, spool: BinaryIO, kind: BodyKind, wanted: Wanted, moment: datetime
+    db: Database, files: Sequence[UploadedFile], wanted: Wanted, moment: datetime
 ) -> Imported:
-    """Import an upload that lies on disk.
+    """Import the rows of uploaded files as one dataset.
 
     The same name and content again changes labels only, see `labels.service.import_labels`.
 
     Raises:
-        BadRequest: the body as a whole cannot be read.
+        BadRequest: a file as a whole cannot be read.
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
         Conflict: the name belongs to other content.
@@ -67,7 +68,7 @@ async def import_dataset(
         staging = Staging.open(Path(folder) / "staged.db")
         try:
             reader = Reader(named_dialect(wanted.dialect))
-            rows = rows_of(spool, kind, Path(folder))
+            rows = rows_of(files, Path(folder))
             await asyncio.to_thread(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
             return await _store(db, Upload(staging, reader, wanted.name, moment))
