@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -29,7 +28,7 @@ from judges.configuration import (
     read_judge,
     tables,
 )
-from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid, UnknownJudge
+from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid, UnknownJudge, nearest
 from judges.openai.judge import OpenAIJudge, Transport, checked_base_url
 from judges.openai.settings import OpenAISettings, token_requests
 from judges.prompting.examples import ExampleSets, LabelledPair, draw_annotators
@@ -347,5 +346,5 @@ def _cascades_of(config: Mapping[str, Any]) -> dict[str, CascadeTable]:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+    near = nearest(name, names)
+    return f"; did you mean {near!r}?" if near else f"; known: {', '.join(names)}"
