@@ -1,8 +1,9 @@
 """A batch's progress as server-sent events.
 
-An event is sent whenever more pairs are done or the status changes; its id says which state it
-tells of. A listener that comes back with `Last-Event-ID` hears nothing twice, and one that has
-heard of the end is told that there is no more.
+An event is sent when more pairs are done or the status changes; its id names that state. A client
+that reconnects with `Last-Event-ID` gets no event twice, and none after the last one.
+
+FastAPI's own response for events is not used: it cannot answer 204 after the last event.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from app.batches import queries, service
 from app.core.errors import NotFound
@@ -35,7 +38,7 @@ def has_ended(batch: Mapping[str, Any]) -> bool:
 
 async def events(
     running: Runtime, batch_id: str, last_id: str | None, stopping: Stopping
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     """Yield the states of a batch behind `last_id` until it has ended or is deleted.
 
     They end early where the service stops: a listener may come back with the id of the last event.
@@ -44,10 +47,10 @@ async def events(
     while (batch := await _look(running, batch_id)) is not None:
         state = state_id(batch)
         if state != last_id:
-            yield f"id: {state}\ndata: {json.dumps(batch)}\n\n"
+            yield format_sse_event(data_str=json.dumps(batch), id=state)
             last_id, silent = state, 0.0
         elif silent >= _SILENCE_SECONDS:
-            yield ": still at work\n\n"
+            yield KEEPALIVE_COMMENT
             silent = 0.0
         if has_ended(batch) or stopping.has_begun:
             return

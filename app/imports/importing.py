@@ -17,7 +17,7 @@ from app.core.db import Database
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Dataset, new_id
 from app.core.names import shown
-from app.datasets import pair_queries, vote_queries
+from app.datasets import service as datasets
 from app.formats.registry import AUTO, known_formats
 from app.imports.body import rows_of
 from app.imports.reading import Reader, named_dialect, stage
@@ -134,7 +134,7 @@ async def _store(db: Database, upload: Upload) -> Imported:
 
 async def _store_once(db: Database, upload: Upload, content_hash: str) -> Imported:
     async with db.write() as session:
-        known = await pair_queries.dataset_by_name(session, upload.name)
+        known = await datasets.dataset_named(session, upload.name)
         if known is None:
             return await store_new(session, upload, content_hash)
         if known.content_hash != content_hash:
@@ -170,47 +170,40 @@ async def store_new(session: AsyncSession, upload: Upload, content_hash: str) ->
     contradicted = 0
     async for chunk in _chunks(upload.staging):
         contradicted += sum(map(_is_contradicted, chunk))
-        seqs = await _insert_pairs(session, dataset.seq, chunk)
-        await vote_queries.insert_recorded(session, list(_recorded(chunk, seqs)))
+        seqs = await _insert_pairs(session, dataset, chunk)
+        await datasets.add_recorded(session, list(_recorded(chunk, seqs)))
         await labels.insert_labels(session, list(_labels(chunk, seqs)), upload.moment)
-    await pair_queries.set_groups(session, dataset.seq)
-    await vote_queries.refresh_label_counts(session, dataset.seq)
+    await datasets.refresh_group_count(session, dataset)
+    await datasets.refresh_label_counts(session, dataset)
     await session.refresh(dataset)
     return upload.imported(dataset, contradicted, is_new=True)
 
 
 async def _relabel(session: AsyncSession, upload: Upload, dataset: Dataset) -> Imported:
-    await pair_queries.lock(session, [dataset.seq])
+    await datasets.lock(session, [dataset])
     contradicted = 0
     async for chunk in _chunks(upload.staging):
         contradicted += sum(map(_is_contradicted, chunk))
-        seqs = await _seqs(session, dataset.seq, chunk)
+        seqs = await _seqs(session, dataset, chunk)
         await labels.import_labels(session, list(_labels(chunk, seqs)), upload.moment)
-    await vote_queries.refresh_label_counts(session, dataset.seq)
+    await datasets.refresh_label_counts(session, dataset)
     await session.refresh(dataset)
     return upload.imported(dataset, contradicted, is_new=False)
 
 
 async def _insert_pairs(
-    session: AsyncSession, dataset_seq: int, chunk: Sequence[StagedRow]
+    session: AsyncSession, dataset: Dataset, chunk: Sequence[StagedRow]
 ) -> Mapping[int, int]:
-    rows = [
-        {
-            **row.pair,
-            "dataset_seq": dataset_seq,
-            "position": row.position,
-        }
-        for row in chunk
-    ]
-    await pair_queries.insert_pairs(session, rows)
-    return await _seqs(session, dataset_seq, chunk)
+    rows = [{**row.pair, "position": row.position} for row in chunk]
+    await datasets.add_pairs(session, dataset, rows)
+    return await _seqs(session, dataset, chunk)
 
 
 async def _seqs(
-    session: AsyncSession, dataset_seq: int, chunk: Sequence[StagedRow]
+    session: AsyncSession, dataset: Dataset, chunk: Sequence[StagedRow]
 ) -> Mapping[int, int]:
     first, last = chunk[0].position, chunk[-1].position + 1
-    return await pair_queries.seqs_by_position(session, dataset_seq, first, last)
+    return await datasets.seqs_by_position(session, dataset, first, last)
 
 
 def _recorded(chunk: Sequence[StagedRow], seqs: Mapping[int, int]) -> Iterator[dict[str, Any]]:
