@@ -16,7 +16,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.inputs import known_groups
-from app.calibrations.queries import KnownPairs
+from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict, NotFound
 from app.core.lists import by_public_id
 from app.core.models import UNFINISHED_BATCH, Batch, Certificate, Dataset, Report, new_id
@@ -211,14 +211,14 @@ def _rests_on(gathered: _Gathered, batch: Batch) -> dict[str, Any]:
 
 def _body(gathered: _Gathered, batch: Batch) -> dict[str, Any]:
     panel = gathered.panel
-    bootstrap = ClusterBootstrap.over(panel.groups, np.random.default_rng(0))
+    bootstrap = ClusterBootstrap.over(panel.groups, rng=0)
     return {
         "batch": batch.id,
         "batch_status": batch.status,
         "promise": batch.promise,
         "pairs": len(panel),
         "failed": gathered.verdicts.failed,
-        "human": human_agreement(panel.people, bootstrap),
+        "human": human_agreement(panel.people, bootstrap.groups),
         "cascade": cascade_agreement(panel, bootstrap),
         "abstention": abstention(panel, bootstrap),
     }
