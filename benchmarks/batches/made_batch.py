@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, Final, cast
 from app.batches import creating
 from app.batches.schemas import BatchIn
 from app.batches.worker.loop import Worker
+from app.cli.admin import freeze_loaded
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.core.tasks import spare_what_is_loaded
 from app.imports.importing import Wanted, import_dataset
 from app.imports.upload import UploadedFile
 from app.main import open_runtime
@@ -61,7 +61,7 @@ async def opened(
     async with open_runtime(Settings(database_url=url, shard_size=shard_size)) as running:
         await running.registry.aclose()
         running.registry = Registry({"made": MadeJudge(seconds)}, {"default": ("made",)}, {})
-        spare_what_is_loaded()
+        freeze_loaded()
         yield running
 
 
