@@ -9,7 +9,7 @@ from calibration.cascade import ABSTAINED, cascade_cost, decide
 from calibration.certify import Certificate, certify_cascade, decide_in_slices
 from calibration.errors import CalibrationError
 from calibration.plan import advise, frontier, labels_needed
-from calibration.preference import correctness, mean_preference, preference
+from calibration.preference import correctness, preference
 
 __all__ = [
     "ABSTAINED",
@@ -23,6 +23,5 @@ __all__ = [
     "decide_in_slices",
     "frontier",
     "labels_needed",
-    "mean_preference",
     "preference",
 ]

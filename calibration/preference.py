@@ -15,17 +15,15 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from calibration.arrays import BoolArray, FloatArray
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
-
-LabelArray = NDArray[np.int8]
+from calibration.labels import MISSING, N_LABELS, TIE, A, B
 
 TieRule = Literal["exclude", "error", "half", "class"]
 LabelRule = Literal["majority", "random_annotator"]
 
-PREFERS_A, PREFERS_B, TIE, NO_VERDICT = 1, -1, 0, -128
 CONFIDENCE_DECIMALS = 12
 _GRID = 10.0**-CONFIDENCE_DECIMALS
 _TIE_RULES = ("exclude", "error", "half", "class")
@@ -38,23 +36,22 @@ class Preference:
     """What judges prefer and how sure they are; all arrays have the shape of the input.
 
     Attributes:
-        label: +1 for a, -1 for b, 0 for a tie, `NO_VERDICT` where the judge gave none.
+        label: Codes of `calibration.labels`: 0 for a, 1 for b, 2 for a tie, -1 (`MISSING`) where
+            the judge gave no verdict.
         confidence: Probability of the label, nan where the judge gave no verdict.
         is_failed: The judge gave no probability at all.
         has_no_preference: It gave probabilities that favour neither response.
     """
 
-    label: LabelArray
+    label: IntArray
     confidence: FloatArray
     is_failed: BoolArray
     has_no_preference: BoolArray
 
-
-class MeanPreference(NamedTuple):
-    """Probability that a is preferred, and of a tie where the judge can say so."""
-
-    p_a: float
-    p_tie: float | None
+    @property
+    def label_or_tie(self) -> IntArray:
+        """The labels, with a tie where the judge has no preference; `MISSING` where it failed."""
+        return np.where(self.has_no_preference, TIE, self.label)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,13 +109,12 @@ def preference(
         tie = np.zeros_like(first)
     first, second, tie = rounded(first), rounded(second), rounded(tie)
     best = np.maximum(first, second)
-    label = np.where(first > second, PREFERS_A, PREFERS_B)
+    label = np.where(first > second, A, B)
     label = np.where(tie > best, TIE, label)
     is_open = ~is_failed & (first == second) & (tie <= best)
     is_silent = is_failed | is_open
     confidence = np.where(is_silent, np.nan, np.maximum(best, tie))
-    label = np.where(is_silent, NO_VERDICT, label).astype(np.int8)
-    return Preference(label, confidence, is_failed, is_open)
+    return Preference(np.where(is_silent, MISSING, label), confidence, is_failed, is_open)
 
 
 def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -133,36 +129,6 @@ def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatA
     return np.where(on_a > on_b, larger, 1.0 - larger), np.where(on_a > on_b, 1.0 - larger, larger)
 
 
-def mean_preference(annotators: ArrayLike) -> MeanPreference:
-    """Average the simulated annotators of one judge on one pair, over both orders.
-
-    Args:
-        annotators: Shape (N, 2): probability that a is preferred, with a shown first and with a
-            shown second; or (N, 2, 3): probabilities of a, b and tie. Rows whose three
-            probabilities miss some mass are renormalised. nan: that answer failed.
-
-    Returns:
-        The mean over the answers that did not fail; nan where all failed.
-
-    Raises:
-        InvalidArgument: Another shape, or probabilities outside [0, 1].
-    """
-    answers = np.asarray(annotators, dtype=np.float64)
-    if answers.ndim == 2 and answers.shape[1] == 2:
-        _check_probabilities("annotators", answers)
-        return MeanPreference(_mean(answers.reshape(-1, 1))[0], None)
-    if answers.ndim != 3 or answers.shape[1:] != (2, 3):
-        raise InvalidArgument(
-            f"annotators must have shape (N, 2) or (N, 2, 3), not {answers.shape}"
-        )
-    _check_probabilities("annotators", answers)
-    masses = answers.reshape(-1, 3)
-    total = masses.sum(axis=1, keepdims=True)
-    shares = np.divide(masses, total, out=np.full_like(masses, np.nan), where=total > 0)
-    p_a, _, p_tie = _mean(shares)
-    return MeanPreference(p_a, p_tie)
-
-
 def correctness(
     label: ArrayLike, human_counts: ArrayLike, *, label_rule: LabelRule, ties: TieRule
 ) -> Correctness:
@@ -174,7 +140,7 @@ def correctness(
     treats it as a label that a judge may give.
 
     Args:
-        label: Judges' labels, shape (n, k), coded as in `Preference`.
+        label: Judges' labels, shape (n, k): codes of `calibration.labels`.
         human_counts: Votes for a, b and tie, shape (n, 3).
         label_rule: What a verdict is compared with.
         ties: The declared tie rule.
@@ -210,32 +176,29 @@ def correctness(
     )
 
 
-def _agreement(verdicts: LabelArray, shares: FloatArray, ties: TieRule) -> FloatArray:
-    with_a, with_b, with_tie = (shares[:, [column]] for column in range(3))
+def _agreement(verdicts: IntArray, shares: FloatArray, ties: TieRule) -> FloatArray:
     if ties == "half":
-        with_a, with_b = with_a + with_tie / 2, with_b + with_tie / 2
-    agrees = np.where(
-        verdicts == PREFERS_A, with_a, np.where(verdicts == PREFERS_B, with_b, with_tie)
-    )
-    return np.asarray(np.where(verdicts == NO_VERDICT, np.nan, agrees), dtype=np.float64)
+        shares = shares + shares[:, [TIE]] / 2
+    agrees = np.take_along_axis(shares, np.maximum(verdicts, 0), axis=1)
+    return np.where(verdicts == MISSING, np.nan, agrees)
 
 
 def _checked_labels(
     label: ArrayLike, human_counts: ArrayLike, ties: TieRule
-) -> tuple[LabelArray, FloatArray]:
+) -> tuple[IntArray, FloatArray]:
     _check_choice("ties", ties, _TIE_RULES)
     verdicts = np.asarray(label)
     votes = np.asarray(human_counts, dtype=np.float64)
-    if votes.ndim != 2 or votes.shape[1] != 3:
+    if votes.ndim != 2 or votes.shape[1] != N_LABELS:
         raise InvalidArgument(f"human_counts must have shape (n, 3), not {votes.shape}")
     if verdicts.ndim != 2 or len(verdicts) != len(votes):
         raise InvalidArgument(f"label must have shape ({len(votes)}, k), not {verdicts.shape}")
     if not np.all((votes >= 0) & np.isfinite(votes)):
         raise InvalidArgument("human_counts must be finite, and not negative")
-    known = [PREFERS_A, PREFERS_B, NO_VERDICT] + ([TIE] if ties == "class" else [])
+    known = [MISSING, A, B] + ([TIE] if ties == "class" else [])
     if not np.isin(verdicts, known).all():
         raise InvalidArgument(f"label must be one of {known} with ties={ties!r}")
-    return verdicts.astype(np.int8), votes
+    return verdicts.astype(np.int64), votes
 
 
 def _three_probabilities(
@@ -257,13 +220,6 @@ def _three_probabilities(
     return first, np.maximum(1.0 - first - tie, 0.0), tie
 
 
-def _mean(answers: FloatArray) -> list[float]:
-    kept = answers[~np.isnan(answers).any(axis=1)]
-    if not len(kept):
-        return [float("nan")] * answers.shape[1]
-    return [float(value) for value in kept.mean(axis=0)]
-
-
 def _check_probabilities(name: str, values: FloatArray) -> None:
     if np.any((values < 0) | (values > 1)):
         raise InvalidArgument(f"{name} must lie in [0, 1] (nan where the judge failed)")
@@ -279,13 +235,13 @@ _WHOLE: Final = round(1.0 / _GRID)
 
 
 class Opinion(NamedTuple):
-    """A label, coded as in `confidence.Preference`, and its probability; nan without a verdict."""
+    """A code of `calibration.labels` and the label's probability; nan without a verdict."""
 
     label: int
     confidence: float
 
 
-SILENT: Final = Opinion(NO_VERDICT, math.nan)
+SILENT: Final = Opinion(MISSING, math.nan)
 
 
 def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude") -> Opinion:
@@ -294,7 +250,7 @@ def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude"
     Args:
         p_a: Probability that a is preferred, in [0, 1].
         p_tie: Probability of a tie; b has what is left.
-        ties: The declared tie rule, see `confidence.preference`.
+        ties: The declared tie rule, see `preference`.
     """
     tie = p_tie or 0.0
     if ties == "class":
@@ -308,7 +264,7 @@ def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude"
         return Opinion(TIE, tie)
     if first == second:
         return SILENT
-    return Opinion(PREFERS_A if first > second else PREFERS_B, best)
+    return Opinion(A if first > second else B, best)
 
 
 def is_accepted(confidence: float, threshold: float) -> bool:

@@ -22,6 +22,7 @@ from collections.abc import (
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
+from calibration.labels import TIE, A, B
 from calibration.preference import TieRule, is_accepted, opinion
 from judges.base import Judge
 from judges.errors import JudgeUnavailable
@@ -113,7 +114,7 @@ def _reader(items: AsyncIterable[_T] | Iterable[_T]) -> Callable[[], Awaitable[_
 Status = Literal["accepted", "abstained", "failed"]
 KnownScore = Callable[[Judge, Pair], Score | None]
 
-_LABELS: Final[dict[int, Label]] = {1: "a", -1: "b", 0: "tie"}
+_LABELS: Final[dict[int, Label]] = {A: "a", B: "b", TIE: "tie"}
 _TOO_LATE: Final = "not answered before the deadline"
 DEFAULT_CONCURRENCY: Final = 256
 

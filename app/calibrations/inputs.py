@@ -251,15 +251,10 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidenc
     )
 
 
-def opinions(table: ScoreTable, ties: TieRule) -> tuple[npt.NDArray[np.int8], FloatArray]:
-    """Return every judge's label and confidence on every pair, both (n, k)."""
-    said = [
-        preference(table.p_a[:, j], table.p_tie[:, j], ties=ties) for j in range(len(table.judges))
-    ]
-    return (
-        np.column_stack([opinion.label for opinion in said]),
-        np.column_stack([opinion.confidence for opinion in said]),
-    )
+def opinions(table: ScoreTable, ties: TieRule) -> tuple[IntArray, FloatArray]:
+    """Return every judge's label code and confidence on every pair, both (n, k)."""
+    said = preference(table.p_a, table.p_tie, ties=ties)
+    return said.label, said.confidence
 
 
 def mean_costs(table: ScoreTable) -> tuple[float | None, ...]:
