@@ -254,8 +254,8 @@ def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude"
     """
     tie = p_tie or 0.0
     if ties == "class":
-        first, second = _rounded(p_a), _rounded(max(1.0 - p_a - tie, 0.0))
-        tie = _rounded(tie)
+        first, second = rounded_number(p_a), rounded_number(max(1.0 - p_a - tie, 0.0))
+        tie = rounded_number(tie)
     else:
         first, second = _scalar_without_tie(p_a, tie)
         tie = 0.0
@@ -267,15 +267,9 @@ def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude"
     return Opinion(A if first > second else B, best)
 
 
-def is_accepted(confidence: float, threshold: float) -> bool:
-    """Whether a judge of this confidence answers; nan and a threshold of +inf never do."""
-    if not math.isfinite(confidence) or threshold == math.inf:
-        return False
-    return _rounded(confidence) >= _rounded(threshold)
-
-
-def _rounded(value: float) -> float:
-    # as arrays are rounded: scaled, to even, scaled back
+def rounded_number(value: float) -> float:
+    """Round one finite number as `rounded` rounds arrays, bit for bit."""
+    # scaled, to even, scaled back
     return round(value * _SCALE) / _SCALE
 
 
@@ -288,5 +282,5 @@ def _scalar_without_tie(first: float, tie: float) -> tuple[float, float]:
     on_b = max(_WHOLE - on_a - on_tie, 0)
     decided = on_a + on_b
     larger = (1.0 + (abs(on_a - on_b) / decided if decided else 0.0)) / 2.0
-    high, low = _rounded(larger), _rounded(1.0 - larger)
+    high, low = rounded_number(larger), rounded_number(1.0 - larger)
     return (high, low) if on_a > on_b else (low, high)

@@ -22,8 +22,9 @@ from collections.abc import (
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
+from calibration.cascade import accepts
 from calibration.labels import TIE, A, B
-from calibration.preference import TieRule, is_accepted, opinion
+from calibration.preference import TieRule, opinion
 from judges.base import Judge
 from judges.errors import JudgeUnavailable
 from judges.probability import swap_label
@@ -272,7 +273,7 @@ def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
 
 def _outcome(tier: Tier, score: Score, ties: TieRule) -> TierOutcome:
     label, confidence = label_and_confidence(score, ties)
-    accepted = confidence is not None and is_accepted(confidence, tier.threshold)
+    accepted = confidence is not None and accepts(confidence, tier.threshold)
     return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)
 
 

@@ -14,6 +14,7 @@ from app.calibrations.schemas import CalibrationIn
 from app.labels.sets import Uses
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray
+from calibration.cascade import asked, decide
 from calibration.certify import RiskBound, TestedPath
 from calibration.plan import Advice, advise
 from judges.base import Judge
@@ -46,21 +47,14 @@ def _is_asked(certificate: Certificate, evidence: Evidence) -> BoolArray:
     if not certificate.is_certified:
         return np.ones_like(evidence.has_failed)
     if evidence.slices is None:
-        return _reached(evidence.confidence, certificate)
+        return asked(decide(evidence.confidence, certificate.thresholds), certificate.thresholds)
     is_asked = np.zeros_like(evidence.has_failed)
     for part in certificate.certificates:
         if part.target_risk == certificate.target_risk:
             rows = evidence.slices == part.slice
-            is_asked[rows] = _reached(evidence.confidence[rows], part)
+            answered_by = decide(evidence.confidence[rows], part.thresholds)
+            is_asked[rows] = asked(answered_by, part.thresholds)
     return is_asked
-
-
-def _reached(confidence: FloatArray, certificate: Certificate) -> BoolArray:
-    """A judge is asked where it may answer and nobody before it did."""
-    accepts = np.round(confidence, 12) >= certificate.thresholds
-    before = np.logical_or.accumulate(accepts, axis=1)
-    is_open = np.concatenate([np.ones((len(accepts), 1), np.bool_), ~before[:, :-1]], axis=1)
-    return is_open & np.isfinite(certificate.thresholds)
 
 
 _PEOPLE = {
@@ -303,9 +297,9 @@ def _bound(names: Sequence[str], bound: RiskBound) -> dict[str, Any]:
 
 def _is_priced(certificate: Certificate, costs: Sequence[float | None]) -> bool:
     """Whether every judge that is asked has a price, and so has the last, the yardstick."""
-    asked = np.isfinite(certificate.thresholds)
+    may_answer = np.isfinite(certificate.thresholds)
     return costs[-1] is not None and all(
-        cost is not None or not is_asked for cost, is_asked in zip(costs, asked, strict=True)
+        cost is not None or not may for cost, may in zip(costs, may_answer, strict=True)
     )
 
 

@@ -17,7 +17,7 @@ from app.judgments.authority import Authority, authority_of
 from app.judgments.promise import Attendance, suspended_because
 from app.scores.table import ScoreTable, load_table
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.cascade import decide
+from calibration.cascade import asked, decide
 from calibration.labels import MISSING
 from calibration.preference import TieRule, preference
 from judges.base import Judge
@@ -129,22 +129,14 @@ def replay_table(table: ScoreTable, thresholds: FloatArray, ties: TieRule) -> Re
     answered_by = decide(said.confidence, thresholds)
     rows, judge = np.arange(len(answered_by)), np.maximum(answered_by, 0)
     is_answered = answered_by >= 0
-    asked = _asked(answered_by, thresholds)
+    is_asked = asked(answered_by, thresholds)
     return Replay(
         judges=table.judges,
         answered_by=answered_by,
         label=np.where(is_answered, said.label[rows, judge], MISSING),
         p_a=np.where(is_answered, table.p_a[rows, judge], np.nan),
         confidence=np.where(is_answered, said.confidence[rows, judge], np.nan),
-        is_missing=np.any(asked & ~table.is_known, axis=1),
-        is_asked=asked,
-        cost_usd=np.where(asked, table.cost_usd, 0.0).sum(axis=1),
+        is_missing=np.any(is_asked & ~table.is_known, axis=1),
+        is_asked=is_asked,
+        cost_usd=np.where(is_asked, table.cost_usd, 0.0).sum(axis=1),
     )
-
-
-def _asked(answered_by: npt.NDArray[np.intp], thresholds: FloatArray) -> BoolArray:
-    """Which judges each pair needs, shape (n, k): up to the one that answers, never a closed one."""
-    tiers = np.arange(len(thresholds))
-    reached = (answered_by[:, None] < 0) | (tiers <= answered_by[:, None])
-    asked: BoolArray = reached & np.isfinite(thresholds)
-    return asked
