@@ -108,6 +108,22 @@ def asked(answered_by: ArrayLike, thresholds: ArrayLike) -> BoolArray:
     return np.asarray(is_reached & (limits < np.inf))
 
 
+def answered_loss(answered_by: IntArray, loss: FloatArray) -> tuple[BoolArray, FloatArray]:
+    """Return which pairs are answered, and each pair's loss, 0 where the cascade abstains; (n,).
+
+    Args:
+        answered_by: Output of `decide`, shape (n,).
+        loss: Loss of each pair under each judge, shape (n, k).
+
+    Example:
+        >>> answered_loss(np.array([1, ABSTAINED]), np.array([[1.0, 0.5], [1.0, 1.0]]))
+        (array([ True, False]), array([0.5, 0. ]))
+    """
+    is_answered = answered_by != ABSTAINED
+    own = np.take_along_axis(loss, np.maximum(answered_by, 0)[:, None], axis=1)[:, 0]
+    return is_answered, np.where(is_answered, own, 0.0)
+
+
 def composition(
     answered_by: ArrayLike, n_judges: int, weights: ArrayLike | None = None
 ) -> FloatArray:

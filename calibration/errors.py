@@ -1,4 +1,4 @@
-"""The error tree, and the check that chance comes as a Generator.
+"""The error tree of the library, and what it takes for a source of chance.
 
 CalibrationError (ValueError)
 ├── InvalidArgument       an array of the wrong shape, a number out of its range
@@ -9,6 +9,8 @@ CalibrationError (ValueError)
 from __future__ import annotations
 
 import numpy as np
+
+Chance = int | np.random.Generator | None
 
 
 class CalibrationError(ValueError):
@@ -30,17 +32,27 @@ class UndeclaredBound(CalibrationError):
     """
 
 
-def checked_rng(rng: object) -> np.random.Generator:
-    """Return a source of chance, or say which type is wanted.
+def checked_rng(rng: Chance) -> np.random.Generator:
+    """Return a source of chance.
+
+    Args:
+        rng: A Generator, which is used and thereby advanced; a seed, for a new Generator that gives
+            the same draws each time; or None, for fresh entropy, so that nothing can be repeated.
 
     Raises:
-        InvalidArgument: It is a seed, a module or whatever else; generators are made by
-            `numpy.random.default_rng`.
+        InvalidArgument: It is something else, such as a module or a `RandomState`, or a negative
+            seed.
+
+    Example:
+        >>> int(checked_rng(7).integers(100)) == int(np.random.default_rng(7).integers(100))
+        True
     """
     if isinstance(rng, np.random.Generator):
         return rng
-    seed = rng if isinstance(rng, int) else 0
+    is_seed = isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0
+    if rng is None or is_seed:
+        return np.random.default_rng(rng)
     raise InvalidArgument(
-        f"rng must be a numpy.random.Generator, such as numpy.random.default_rng({seed}), not "
-        f"{rng!r} of type {type(rng).__name__}"
+        "rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), a seed of 0 or "
+        f"more, or None for fresh entropy, not {rng!r} of type {type(rng).__name__}"
     )

@@ -32,11 +32,19 @@ import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import accepted_labels_needed, p_value, upper_bound
-from calibration.certify.certificate import RiskBound
+from calibration.cascade import answered_loss, decide
+from calibration.certify.certificate import (
+    Certificate,
+    Passed,
+    RiskBound,
+    abstaining,
+    issue,
+    with_tests,
+)
 from calibration.certify.evidence import ExactCounts
-from calibration.certify.paths import answered_loss, thresholds_at
+from calibration.certify.paths import thresholds_at
 from calibration.certify.prepare import Prepared, Request
-from calibration.certify.walk import Found, Outcome, walk_paths
+from calibration.certify.walk import certified_by_walking
 from calibration.errors import UnavailableMethod
 from calibration.preference import rounded
 from calibration.sample import Sample
@@ -248,7 +256,7 @@ def _vectors(
 
 
 def _bound(sample: Sample, thresholds: FloatArray, level: float) -> RiskBound:
-    is_answered, loss = answered_loss(sample, thresholds)
+    is_answered, loss = answered_loss(decide(sample.confidence, thresholds), sample.loss)
     answered, lost = int(is_answered.sum()), int(loss.sum())
     coverage = answered / sample.n if sample.n else 0.0
     return RiskBound(
@@ -292,73 +300,71 @@ def _highest_wrong_threshold(sample: Sample) -> FloatArray:
     return highest
 
 
-def find_thresholds(prepared: Prepared, request: Request, rng: np.random.Generator) -> Outcome:
+def certified_by_method(
+    prepared: Prepared, request: Request, rng: np.random.Generator
+) -> Certificate:
     """Apply the method of a request.
 
     Raises:
         UnavailableMethod: The method needs agreement of 0 or 1 and equal label probabilities.
     """
-    if request.method in _BY_COUNTS:
-        _require_counts(prepared, request)
-        return _BY_COUNTS[request.method](prepared, request)
-    return walk_paths(prepared, request, request.method, rng)  # type: ignore[arg-type]
-
-
-def _stagewise(prepared: Prepared, request: Request) -> Outcome:
-    stages = stagewise_thresholds(
-        prepared.sample, prepared.pool, request.target_risk, request.failure_probability
-    )
-    if not np.isfinite(stages.thresholds).any():
-        return Outcome(None, stages.nodes_tested)
-    found = Found(
-        stages.thresholds,
-        prepared.sample,
-        "stagewise",
-        stages.p_value,
-        stages.level,
-        stages.risk_upper_bound,
-    )
-    return Outcome(found, stages.nodes_tested)
-
-
-def _simultaneous(prepared: Prepared, request: Request) -> Outcome:
-    bounds = risk_bounds(prepared.sample, prepared.pool, request.failure_probability)
-    within = [bound for bound in bounds if bound.upper_bound <= request.target_risk]
-    if not within:
-        return Outcome(None, len(bounds), bounds=bounds)
-    best = max(within, key=lambda bound: bound.coverage)
-    level = request.failure_probability / len(bounds)
-    p = float(p_value(best.disagreements, best.answered, request.target_risk))
-    found = Found(best.thresholds, prepared.sample, "simultaneous", p, level, best.upper_bound)
-    return Outcome(found, len(bounds), bounds=bounds)
-
-
-def _average(prepared: Prepared, request: Request) -> Outcome:
-    threshold = average_threshold(prepared.sample, prepared.pool, request.target_risk)
-    if threshold is None:
-        return Outcome(None, 1)
-    shared = np.full(prepared.sample.n_judges, threshold)
-    return Outcome(Found(shared, prepared.sample, "average", 1.0, 0.0, 1.0), 1)
-
-
-def _published(prepared: Prepared, request: Request) -> Outcome:
-    thresholds = published_thresholds(
-        prepared.sample, request.target_risk, request.failure_probability
-    )
-    return Outcome(Found(thresholds, prepared.sample, "published_code", 1.0, 0.0, 1.0), 0)
-
-
-_BY_COUNTS: Mapping[str, Callable[[Prepared, Request], Outcome]] = {
-    "stagewise": _stagewise,
-    "simultaneous": _simultaneous,
-    "average": _average,
-    "published_code": _published,
-}
-
-
-def _require_counts(prepared: Prepared, request: Request) -> None:
+    by_counts = _BY_COUNTS.get(request.method)
+    if by_counts is None:
+        return certified_by_walking(prepared, request, rng)
     if not isinstance(prepared.evidence, ExactCounts):
         raise UnavailableMethod(
             f"method {request.method!r} needs agreement of 0 or 1, equal label probabilities and no "
             "threshold common to slices"
         )
+    return by_counts(prepared, request)
+
+
+def _stagewise(prepared: Prepared, request: Request) -> Certificate:
+    stages = stagewise_thresholds(
+        prepared.sample, prepared.pool, request.target_risk, request.failure_probability
+    )
+    if np.isfinite(stages.thresholds).any():
+        passed = Passed("stagewise", stages.p_value, stages.level, stages.risk_upper_bound)
+        certificate = issue(prepared, request, stages.thresholds, passed)
+    else:
+        certificate = abstaining(prepared, request)
+    return with_tests(certificate, stages.nodes_tested)
+
+
+def _simultaneous(prepared: Prepared, request: Request) -> Certificate:
+    bounds = risk_bounds(prepared.sample, prepared.pool, request.failure_probability)
+    within = [bound for bound in bounds if bound.upper_bound <= request.target_risk]
+    if within:
+        best = max(within, key=lambda bound: bound.coverage)
+        level = request.failure_probability / len(bounds)
+        p = float(p_value(best.disagreements, best.answered, request.target_risk))
+        passed = Passed("simultaneous", p, level, best.upper_bound)
+        certificate = issue(prepared, request, best.thresholds, passed)
+    else:
+        certificate = abstaining(prepared, request)
+    return with_tests(certificate, len(bounds), bounds=bounds)
+
+
+def _average(prepared: Prepared, request: Request) -> Certificate:
+    threshold = average_threshold(prepared.sample, prepared.pool, request.target_risk)
+    if threshold is None:
+        certificate = abstaining(prepared, request)
+    else:
+        shared = np.full(prepared.sample.n_judges, threshold)
+        certificate = issue(prepared, request, shared, Passed("average", 1.0, 0.0, 1.0))
+    return with_tests(certificate, 1)
+
+
+def _published(prepared: Prepared, request: Request) -> Certificate:
+    thresholds = published_thresholds(
+        prepared.sample, request.target_risk, request.failure_probability
+    )
+    return issue(prepared, request, thresholds, None)
+
+
+_BY_COUNTS: Mapping[str, Callable[[Prepared, Request], Certificate]] = {
+    "stagewise": _stagewise,
+    "simultaneous": _simultaneous,
+    "average": _average,
+    "published_code": _published,
+}

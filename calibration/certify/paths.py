@@ -16,7 +16,6 @@ from typing import Literal
 import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.cascade import ABSTAINED, decide
 from calibration.certify.learned import learned_thresholds, pareto_thresholds
 from calibration.preference import rounded
 from calibration.sample import Sample, rows_of_drawn_groups
@@ -79,15 +78,7 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counts:
-    """Answered pairs and their summed loss at every node of a path, shape (u,) each."""
-
-    answered: IntArray
-    lost: FloatArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _BreakPoints:
+class BreakPoints:
     """How the counts of a shared threshold change as it falls past some values, in no order."""
 
     threshold: FloatArray
@@ -123,49 +114,12 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
         inner = _between(largest)
     else:
         columns = sample.confidence[:, is_on_path], sample.loss[:, is_on_path]
-        inner = _break_points(*columns).threshold
+        inner = break_points(*columns).threshold
     nodes = np.unique(np.append(inner[inner <= entries[0]], entries))[::-1]
     weights = np.zeros(nodes.size)
     for entry, start in zip(entries, ground.starts, strict=True):
         weights[np.searchsorted(-nodes, -entry)] += start.weight
     return Path(name, share, nodes[:, None], is_on_path, weights, np.arange(sample.n))
-
-
-def path_counts(path: Path, sample: Sample) -> Counts:
-    """Count answered pairs and their loss at every node, on the rows that test the path."""
-    tested = sample.rows(path.rows)
-    if path.thresholds.shape[1] == 1:
-        columns = path.is_on_path
-        return shared_counts(
-            tested.confidence[:, columns], tested.loss[:, columns], path.thresholds[:, 0]
-        )
-    losses = [answered_loss(tested, path.vector(node)) for node in range(len(path.thresholds))]
-    answered = np.array([is_answered.sum() for is_answered, _ in losses], dtype=np.int64)
-    return Counts(answered, np.array([loss.sum() for _, loss in losses]))
-
-
-def shared_counts(confidence: FloatArray, loss: FloatArray, nodes: FloatArray) -> Counts:
-    """Counts of a cascade whose judges share one threshold, at each of some thresholds.
-
-    Args:
-        confidence: Shape (n, k), -inf where a judge failed.
-        loss: Shape (n, k).
-        nodes: Thresholds in falling order, shape (u,).
-    """
-    changes = _break_points(confidence, loss)
-    first_node = np.searchsorted(-nodes, -changes.threshold, side="left")
-    size = nodes.size + 1
-    more_answered = np.bincount(first_node, changes.more_answered, size)[:-1]
-    more_lost = np.bincount(first_node, changes.more_lost, size)[:-1]
-    return Counts(np.rint(np.cumsum(more_answered)).astype(np.int64), np.cumsum(more_lost))
-
-
-def answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, FloatArray]:
-    """Which pairs a cascade answers, and the loss of each (0 where it abstains), shape (n,)."""
-    judge = decide(sample.confidence, thresholds)
-    is_answered = judge != ABSTAINED
-    loss = np.take_along_axis(sample.loss, np.maximum(judge, 0)[:, None], axis=1)[:, 0]
-    return is_answered, np.where(is_answered, loss, 0.0)
 
 
 def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
@@ -192,7 +146,7 @@ def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float
     return float(largest[min(max(rank, 0), largest.size - 1)])
 
 
-def _break_points(confidence: FloatArray, loss: FloatArray) -> _BreakPoints:
+def break_points(confidence: FloatArray, loss: FloatArray) -> BreakPoints:
     """Changes of the counts: a judge takes a pair over at its confidence, from a later judge.
 
     Judge i answers a pair at some shared threshold only if it is surer than every judge before it;
@@ -212,7 +166,7 @@ def _break_points(confidence: FloatArray, loss: FloatArray) -> _BreakPoints:
         more_lost.append(loss[takes_over, judge] - current[takes_over])
         is_answered |= takes_over
         current = np.where(takes_over, loss[:, judge], current)
-    return _BreakPoints(
+    return BreakPoints(
         np.concatenate(thresholds), np.concatenate(more_answered), np.concatenate(more_lost)
     )
 

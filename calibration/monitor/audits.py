@@ -183,8 +183,9 @@ def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: np.random.Generator
     prompt = _checked_prompts(prompts)
     if not 0 <= rate <= 1:
         raise InvalidArgument(f"rate must lie in [0, 1], not {rate}")
-    rows = one_row_a_group(prompt, checked_rng(rng))
-    return rows[rng.uniform(size=rows.size) < rate]
+    chance = checked_rng(rng)
+    rows = one_row_a_group(prompt, chance)
+    return rows[chance.uniform(size=rows.size) < rate]
 
 
 def prompt_losses(losses: ArrayLike, prompts: ArrayLike) -> FloatArray:

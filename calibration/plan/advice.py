@@ -25,7 +25,7 @@ from calibration.certify import (
     shared_counts,
     with_set_aside,
 )
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import Chance, InvalidArgument, checked_rng
 from calibration.sample import checked_sample, one_row_a_group
 
 __all__ = [
@@ -192,7 +192,7 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
     correct: ArrayLike,
     targets: Sequence[float],
     *,
-    rng: np.random.Generator,
+    rng: Chance,
     failure_probability: float = 0.1,
     costs: ArrayLike | None = None,
     groups: ArrayLike | None = None,
@@ -228,7 +228,8 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
         CalibrationError: As for `certify_cascade`.
     """
     sample = checked_sample(confidence, correct, groups)
-    rows = one_row_a_group(sample.group, copy.deepcopy(checked_rng(rng)))
+    chance = checked_rng(rng)
+    rows = one_row_a_group(sample.group, copy.deepcopy(chance))
     independent = np.asarray(confidence)[rows], np.asarray(correct)[rows]
     points = []
     for target in targets:
@@ -236,7 +237,7 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
             confidence,
             correct,
             target_risk=target,
-            rng=copy.deepcopy(rng),
+            rng=copy.deepcopy(chance),
             costs=costs,
             failure_probability=failure_probability,
             groups=groups,

@@ -23,7 +23,7 @@ from scipy import stats
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.cascade import ABSTAINED, cascade_cost, checked_costs, decide
-from calibration.errors import InvalidArgument, UnavailableMethod, checked_rng
+from calibration.errors import Chance, InvalidArgument, UnavailableMethod, checked_rng
 from calibration.estimate import Estimate
 from calibration.plan.rules import DEFAULT_RULES, Labels, Rule, rule_of
 from calibration.sample import Sample, checked_sample
@@ -166,7 +166,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     correct: ArrayLike,
     *,
     target_risks: Sequence[float],
-    rng: np.random.Generator,
+    rng: Chance,
     design: Design | None = None,
     rules: Sequence[str] = DEFAULT_RULES,
     costs: ArrayLike | None = None,

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.certify import certify_cascade
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import Chance, InvalidArgument, checked_rng
 from calibration.estimate import Estimate
 from calibration.plan.advice import advise
 from calibration.powered import checked_prediction
@@ -58,7 +58,7 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
     n_labels: int,
     *,
     target_risk: float,
-    rng: np.random.Generator,
+    rng: Chance,
     coverage: float = 0.0,
     runs: int = 200,
     is_pilot_uncertain: bool = True,
@@ -87,11 +87,11 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
     if n_labels < 1 or runs < 1 or not sample.n:
         raise InvalidArgument("n_labels, runs and the pilot's pairs must be at least 1")
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    passed = 0
+    passed, chance = 0, checked_rng(rng)
     for _ in range(runs):
-        rows = _drawn(sample.n, n_labels, rng, is_pilot_uncertain=is_pilot_uncertain)
+        rows = _drawn(sample.n, n_labels, chance, is_pilot_uncertain=is_pilot_uncertain)
         certificate = certify_cascade(
-            scores[rows], agreement[rows], target_risk=target_risk, rng=rng, **options
+            scores[rows], agreement[rows], target_risk=target_risk, rng=chance, **options
         )
         passed += certificate.is_certified and certificate.coverage >= coverage
     low, high = wilson_interval(passed, runs, _CONFIDENCE_LEVEL)
@@ -103,7 +103,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
     correct: ArrayLike,
     *,
     target_risk: float,
-    rng: np.random.Generator,
+    rng: Chance,
     coverage: float = 0.0,
     power: float = 0.8,
     most_labels: int = 5000,
@@ -134,6 +134,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
     """
     if not 0.0 < power < 1.0 or most_labels < 30:
         raise InvalidArgument("power must lie in (0, 1) and most_labels be at least 30")
+    chance = checked_rng(rng)
 
     def reached(n_labels: int) -> Estimate:
         return certification_power(
@@ -141,7 +142,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
             correct,
             n_labels,
             target_risk=target_risk,
-            rng=rng,
+            rng=chance,
             coverage=coverage,
             runs=runs,
             is_pilot_uncertain=is_pilot_uncertain,
@@ -151,7 +152,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
 
     sizes = np.unique(np.append(_sizes(most_labels), most_labels))
     labels, found = _fewest(sizes, reached, power)
-    needed = _closed_form(confidence, correct, target_risk, failure_probability, runs, rng)
+    needed = _closed_form(confidence, correct, target_risk, failure_probability, runs, chance)
     low, high = np.quantile(needed, [0.25, 0.75], method="lower")
     return LabelPlan(
         labels,
@@ -209,7 +210,6 @@ def _closed_form(  # noqa: PLR0913 - the pilot and the test
 
 
 def _drawn(n: int, size: int, rng: np.random.Generator, *, is_pilot_uncertain: bool) -> IntArray:
-    rng = checked_rng(rng)
     if not is_pilot_uncertain:
         return rng.integers(0, n, size)
     return rng.choice(n, size, p=rng.dirichlet(np.ones(n)))
