@@ -25,7 +25,7 @@ ABSTAINED = -1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CascadeCost:
-    """What a cascade costs and who answers.
+    """The cost of a cascade, and how many pairs each judge answers.
 
     Attributes:
         composition: Share of all pairs that each judge answers, shape (k,); sums to the coverage.
@@ -95,7 +95,7 @@ def asked(answered_by: ArrayLike, thresholds: ArrayLike) -> BoolArray:
         Shape (n, k).
 
     Raises:
-        InvalidArgument: A threshold is nan, or there is none.
+        InvalidArgument: A threshold is nan, or none is given.
 
     Example:
         >>> asked([0, ABSTAINED], thresholds=[0.85, math.inf, 0.75])

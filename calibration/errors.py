@@ -36,7 +36,7 @@ def checked_rng(rng: Chance) -> np.random.Generator:
     """Return a source of chance.
 
     Args:
-        rng: A Generator, which is used and thereby advanced; a seed, for a new Generator that gives
+        rng: A Generator, which is used and advanced; a seed, for a new Generator that gives
             the same draws each time; or None, for fresh entropy, so that nothing can be repeated.
 
     Raises:

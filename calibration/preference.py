@@ -1,11 +1,11 @@
-"""Probabilities -> label and confidence (array and scalar), agreement with people.
+"""What a judge prefers and how sure it is, and whether people agree.
 
 Confidence is the probability of the preferred label (Jung, Brahman, Choi 2025, section 2.2). It is
 rounded to 12 decimals, so that the same pair with its two responses swapped gets the mirrored
 preference with the very same confidence, and thresholds meet their break points.
 
-A cascade that asks live judges decides pair by pair as their answers come. Arrays of one element
-would cost more than many a judge; the numbers are those of the arrays to the last bit.
+`preference` reads arrays. `opinion` reads one pair, as its answer comes from a live judge: an array
+of one element would cost more than some judges do. Its numbers are those of the arrays, bit for bit.
 """
 
 from __future__ import annotations
@@ -79,7 +79,12 @@ class Correctness:
 
 
 def rounded(confidence: ArrayLike) -> FloatArray:
-    """Round to the 12 decimals at which confidences are compared."""
+    """Round to the 12 decimals at which confidences are compared.
+
+    Example:
+        >>> float(rounded(0.1 + 0.2))
+        0.3
+    """
     values: FloatArray = np.asarray(confidence, dtype=np.float64)
     return np.asarray(np.round(values, CONFIDENCE_DECIMALS), dtype=np.float64)
 
@@ -101,6 +106,13 @@ def preference(
     Raises:
         InvalidArgument: Probabilities outside [0, 1] or adding to more than 1, of different
             shapes; unknown rule.
+
+    Example:
+        Surely a, rather b, no preference, failed.
+
+        >>> said = preference([0.9, 0.3, 0.5, np.nan])
+        >>> said.label, said.confidence
+        (array([ 0,  1, -1, -1]), array([0.9, 0.7, nan, nan]))
     """
     _check_choice("ties", ties, _TIE_RULES)
     first, second, tie = _three_probabilities(p_a, p_tie)
@@ -149,6 +161,15 @@ def correctness(
     Raises:
         InvalidArgument: Shapes do not match, unknown rules or labels, a verdict "tie" under a rule
             that knows none, negative counts.
+
+    Example:
+        People said a twice and b once; one judge says a, the other b.
+
+        >>> correctness([[A, B]], [[2, 1, 0]], label_rule="majority", ties="exclude").agreement
+        array([[1., 0.]])
+        >>> shares = correctness([[A, B]], [[2, 1, 0]], label_rule="random_annotator", ties="error")
+        >>> shares.agreement.round(3)
+        array([[0.667, 0.333]])
     """
     _check_choice("label_rule", label_rule, _LABEL_RULES)
     verdicts, votes = _checked_labels(label, human_counts, ties)
@@ -252,6 +273,12 @@ def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude"
         p_a: Probability that a is preferred, in [0, 1].
         p_tie: Probability of a tie; b has what is left.
         ties: The declared tie rule, see `preference`.
+
+    Example:
+        >>> opinion(0.3)
+        Opinion(label=1, confidence=0.7)
+        >>> opinion(0.3, 0.5, ties="class")
+        Opinion(label=2, confidence=0.5)
     """
     tie = p_tie or 0.0
     if ties == "class":
@@ -288,7 +315,7 @@ def _scalar_without_tie(first: float, tie: float) -> tuple[float, float]:
 
 
 def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
-    """Probability that a is preferred by the sum of the clipped log-odds of all judges.
+    """Return the probability that a is preferred, from the summed clipped log-odds of all judges.
 
     Swapping the responses of every judge gives 1 minus the result.
 
@@ -302,6 +329,12 @@ def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
 
     Raises:
         InvalidArgument: Another shape, a probability outside [0, 1], or clip outside (0, 1/2).
+
+    Example:
+        Two judges that are fairly sure of a make it surer; one that failed has no say.
+
+        >>> pooled_preference([[0.8, 0.8], [0.8, np.nan]]).round(4)
+        array([0.9412, 0.8   ])
     """
     shares = rounded(p_a)
     if shares.ndim != 2 or np.any((shares < 0) | (shares > 1)):

@@ -1,4 +1,4 @@
-"""Labelled pairs as a certification reads them: checked, rounded, in exchangeable units."""
+"""Labelled pairs as a certification reads them: checked, rounded, in exchangeable groups."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def one_row_a_group(group: IntArray, rng: np.random.Generator) -> IntArray:
 
 
 def first_row_a_group(group: IntArray) -> IntArray:
-    """The row of each group that comes first; rows in increasing order."""
+    """Return the row of each group that comes first; rows in increasing order."""
     _, first = np.unique(group, return_index=True)
     return np.sort(first)
 

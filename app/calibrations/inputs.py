@@ -182,7 +182,7 @@ def _without_known(
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class CalibrationInputs:
     """What a certificate rests on.
 
     `confidence` and `correct` are (n, k), NaN where a judge failed or has no preference; `groups`
@@ -214,7 +214,7 @@ class Evidence:
         return sum(len(own) > 1 for prompt, own in groups.items() if prompt)
 
 
-def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidence:
+def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> CalibrationInputs:
     """Turn a sample and its scores into evidence, leaving out pairs the label rule cannot use.
 
     Raises:
@@ -235,7 +235,7 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidenc
             f"{sample.held_for_examples} held for few-shot examples",
         )
     keys = tuple(sample.keys[i] for i in kept)
-    return Evidence(
+    return CalibrationInputs(
         keys=keys,
         confidence=confidence[kept],
         correct=agreed.agreement[kept],

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.calibrations.inputs import Evidence, Sample
+from app.calibrations.inputs import CalibrationInputs, Sample
 from app.calibrations.schemas import CalibrationIn
 from app.labels.sets import Uses
 from calibration import Certificate
@@ -21,7 +21,7 @@ from judges.base import Judge
 
 
 def attendance(
-    judges: tuple[str, ...], certificate: Certificate, evidence: Evidence
+    judges: tuple[str, ...], certificate: Certificate, evidence: CalibrationInputs
 ) -> dict[str, dict[str, Any]]:
     """Return per judge the pairs `asked`, those `failed`, and its `manners` of answering, counted.
 
@@ -42,7 +42,7 @@ def attendance(
     return found
 
 
-def _is_asked(certificate: Certificate, evidence: Evidence) -> BoolArray:
+def _is_asked(certificate: Certificate, evidence: CalibrationInputs) -> BoolArray:
     """Which judges are asked on which pairs, shape (n, k)."""
     if not certificate.is_certified:
         return np.ones_like(evidence.has_failed)
@@ -85,7 +85,7 @@ class Found:
     pool: int
 
 
-def advise_on(request: CalibrationIn, evidence: Evidence, *, has_pool: bool) -> Advice:
+def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: bool) -> Advice:
     """Say what these labels can certify, and how many the target needs; one pair a group counts.
 
     Targets of a menu share the failure probability, and so do slices that hold together; each slice
@@ -113,7 +113,7 @@ def describe(
     request: CalibrationIn,
     judges: Sequence[Judge],
     sample: Sample,
-    evidence: Evidence,
+    evidence: CalibrationInputs,
     found: Found,
 ) -> dict[str, Any]:
     """Return the body of a certificate, all but what only the database knows."""
@@ -147,7 +147,7 @@ def status(certificate: Certificate) -> str:
     return "certified" if certificate.is_certified else "not_certifiable"
 
 
-def claim(certificate: Certificate, request: CalibrationIn, evidence: Evidence) -> str:
+def claim(certificate: Certificate, request: CalibrationIn, evidence: CalibrationInputs) -> str:
     """Return the promise in words, with who the people are and what a tie means."""
     if not certificate.is_certified:
         return certificate.claim
@@ -179,7 +179,7 @@ def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
     )
 
 
-def _failing(names: Sequence[str], evidence: Evidence) -> str:
+def _failing(names: Sequence[str], evidence: CalibrationInputs) -> str:
     """Say which judges fail so often that their failures come before all statistics."""
     n = len(evidence.has_failed)
     failed = {name: int(evidence.has_failed[:, j].sum()) for j, name in enumerate(names)}
@@ -303,7 +303,7 @@ def _is_priced(certificate: Certificate, costs: Sequence[float | None]) -> bool:
     )
 
 
-def _counts(sample: Sample, evidence: Evidence, found: Found) -> Mapping[str, Any]:
+def _counts(sample: Sample, evidence: CalibrationInputs, found: Found) -> Mapping[str, Any]:
     return {
         "pool": found.pool,
         "labelled": len(sample.keys) + sample.held_for_examples + sample.seen_in_training,

@@ -16,7 +16,14 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
-from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, opinions, prepare
+from app.calibrations.inputs import (
+    CalibrationInputs,
+    Prepared,
+    gather,
+    hash_of_test,
+    opinions,
+    prepare,
+)
 from app.calibrations.queries import known_among
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, Ties
@@ -43,7 +50,7 @@ _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
 class Made:
     """The evidence of a calibration and what was found on it."""
 
-    evidence: Evidence
+    evidence: CalibrationInputs
     found: Found
 
 
@@ -98,7 +105,7 @@ async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> 
 
 
 def certification(
-    request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
+    request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None
 ) -> dict[str, Any]:
     """Return what a certificate of any target is made with, for the library to take."""
     costs = [cost for cost in evidence.costs if cost is not None]
@@ -116,7 +123,7 @@ def certification(
     }
 
 
-def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None) -> Found:
+def _certify(request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None) -> Found:
     certificate = certify_cascade(
         evidence.confidence,
         evidence.correct,
@@ -332,7 +339,7 @@ async def _uses(
     session: AsyncSession,
     request: CalibrationIn,
     prepared: Prepared,
-    evidence: Evidence,
+    evidence: CalibrationInputs,
     label_set_hash: str,
 ) -> sets.Uses:
     """Enter this test of its labels, and count all of them."""

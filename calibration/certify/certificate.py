@@ -79,7 +79,7 @@ class RiskBound(NamedTuple):
 class Certificate:
     """Thresholds of a cascade and what they were certified on.
 
-    Not certified means that nobody answers: every threshold is +inf and the coverage is 0. The one
+    Not certified means that no judge answers: every threshold is +inf and the coverage is 0. The one
     exception is a method that is no valid test: it keeps its thresholds, for comparison, and
     says `is_valid` False and `is_certified` False.
 
@@ -89,8 +89,9 @@ class Certificate:
         is_valid: The method keeps its promise.
         target_risk: Largest risk promised.
         failure_probability: Probability, over the calibration pairs, that the promise is broken.
-        risk_upper_bound: For tests by counts the Clopper-Pearson bound of the deployed thresholds at the level that
-            their path may spend, never above `target_risk` when certified; the target itself where the test was by betting or randomised; 1 when nothing is certified,
+        risk_upper_bound: For tests by counts the Clopper-Pearson bound of the deployed thresholds
+            at the level that their path may spend, never above `target_risk` when certified; the
+            target itself where the test was by betting or randomised; 1 when nothing is certified,
             and where only the average is bounded. It says how clearly the test was passed: what is
             promised is the target.
         coverage: Share of the tested pairs that are answered.
@@ -148,7 +149,7 @@ class Certificate:
     uniform: float | None = None
 
     def at_target(self, target_risk: float) -> FloatArray:
-        """Thresholds for a target chosen afterwards, from bounds that hold for all targets at once.
+        """Return thresholds for a target chosen afterwards, from bounds that hold for all targets.
 
         Args:
             target_risk: Any risk, also one chosen after looking at the certificate.
@@ -156,6 +157,14 @@ class Certificate:
         Returns:
             Shape (k,): of the bounded thresholds within the target those that answer most; all +inf
             where none is within it, or where the certificate has no such bounds.
+
+        Example:
+            >>> from calibration.certify import certify_cascade
+            >>> sure = np.full((300, 1), 0.9)
+            >>> right = np.arange(300)[:, None] % 20 > 0
+            >>> found = certify_cascade(sure, right, target_risk=0.2, method="simultaneous", rng=0)
+            >>> found.at_target(0.1), found.at_target(0.01)
+            (array([0.9]), array([inf]))
         """
         within = [bound for bound in self.bounds if bound.upper_bound <= target_risk]
         if not within:

@@ -48,11 +48,15 @@ _PRIOR_MEAN, _PRIOR_SQUARE = -0.1, 0.0625
 
 
 def mean_p_value(terms: FloatArray, largest_term: float) -> float:
-    """P-value of "the expected term is at least 0" for independent terms in a fixed order.
+    """Return the p-value of "the expected term is at least 0", for independent terms in order.
 
     Args:
         terms: Shape (n,), each at most `largest_term`.
         largest_term: Declared bound on a term, known without looking at the terms.
+
+    Example:
+        >>> mean_p_value(np.full(100, -0.1), largest_term=0.9) < 0.05
+        True
     """
     if not terms.size:
         return 1.0
@@ -66,7 +70,7 @@ def mean_p_value(terms: FloatArray, largest_term: float) -> float:
 
 
 def following_bets(scaled: FloatArray) -> FloatArray:
-    """Growth-optimal bets to second order, -mean / mean square of the terms before each.
+    """Return growth-optimal bets to second order: -mean / mean square of the terms before each.
 
     Args:
         scaled: Terms over their declared bound, shape (n,).
@@ -100,12 +104,18 @@ def path_counts(path: Path, sample: Sample) -> Counts:
 
 
 def shared_counts(confidence: FloatArray, loss: FloatArray, nodes: FloatArray) -> Counts:
-    """Counts of a cascade whose judges share one threshold, at each of some thresholds.
+    """Count what a cascade answers and loses whose judges share one of some thresholds.
 
     Args:
         confidence: Shape (n, k), -inf where a judge failed.
         loss: Shape (n, k).
         nodes: Thresholds in falling order, shape (u,).
+
+    Example:
+        >>> confidence = np.array([[0.9, 0.8], [0.6, 0.7]])
+        >>> loss = np.array([[0.0, 1.0], [1.0, 1.0]])
+        >>> shared_counts(confidence, loss, nodes=np.array([0.9, 0.7]))
+        Counts(answered=array([1, 2]), lost=array([0., 1.]))
     """
     changes = break_points(confidence, loss)
     first_node = np.searchsorted(-nodes, -changes.threshold, side="left")
@@ -346,7 +356,7 @@ class ArrivingPairs:
 
 
 def arrival_p_value(loss: FloatArray, target_risk: float) -> float:
-    """P-value of "the risk is at least the target" after any number of answered pairs.
+    """Return the p-value of "the risk is at least the target" after any number of answered pairs.
 
     Args:
         loss: 0 or 1 for each answered pair, in the order of arrival, shape (n,).
@@ -358,7 +368,7 @@ def arrival_p_value(loss: FloatArray, target_risk: float) -> float:
 
 
 def log_evidence(loss: FloatArray, target_risk: float) -> FloatArray:
-    """Logarithm of E after each answered pair, shape (n,); -inf where it is below all numbers."""
+    """Return log E after each answered pair, shape (n,); -inf where E is below all numbers."""
     answered = np.arange(1.0, loss.size + 1.0)
     lost = np.cumsum(loss)
     kept = answered - lost

@@ -1,4 +1,4 @@
-"""Sequences of threshold vectors, and which are walked.
+"""Paths: the sequences of threshold vectors that are walked, and which of them a method walks.
 
 A path is fixed by confidences alone. On the *diagonal* all judges share one threshold, on the
 *strongest-only* path the last judge answers alone. Their nodes are all break points below a start
@@ -73,7 +73,7 @@ class Path:
     rows: IntArray
 
     def vector(self, node: int) -> FloatArray:
-        """Thresholds of all judges at a node, shape (k,), +inf for judges off the path."""
+        """Return the thresholds of all judges at a node, shape (k,), +inf for judges off the path."""
         return np.where(self.is_on_path, self.thresholds[node], np.inf)
 
 
@@ -133,7 +133,7 @@ def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
 
 
 def _between(largest: FloatArray) -> FloatArray:
-    """Thresholds evenly spaced by coverage from the pool's surest pair to the least sure, and 0."""
+    """Return thresholds spaced evenly by coverage from the pool's surest pair down, and 0."""
     inner = np.interp(
         np.linspace(0, largest.size - 1, _FINE_NODES), np.arange(largest.size), largest
     )
@@ -141,7 +141,7 @@ def _between(largest: FloatArray) -> FloatArray:
 
 
 def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float:
-    """Threshold that answers this share of the pool; of all that can be answered if fewer can."""
+    """Return the threshold that answers this share of the pool, or all that can be answered."""
     rank = int(np.ceil(coverage * pool_size - 1e-9)) - 1
     return float(largest[min(max(rank, 0), largest.size - 1)])
 
@@ -201,7 +201,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     is_coarse: bool,
     rng: np.random.Generator,
 ) -> list[Path]:
-    """The paths of a method; those that nothing can start are left out.
+    """Return the paths of a method; those that nothing can start are left out.
 
     Args:
         method: The portfolio, or one of its parts.
@@ -233,7 +233,12 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
 
 
 def default_shares(n_judges: int) -> dict[str, float]:
-    """Parts of the failure probability of the default procedure's paths on few labels."""
+    """Return each path's part of the failure probability in the default procedure on few labels.
+
+    Example:
+        >>> default_shares(3)
+        {'diagonal': 0.75, 'strongest': 0.25}
+    """
     return _shares("auto", 1, n_judges)
 
 
@@ -280,7 +285,7 @@ def _pareto_path(
 def _on_the_rest(
     name: str, share: float, thresholds: FloatArray, learning: BoolArray
 ) -> Path | None:
-    """A path that is tested on the rows that did not choose it, all of its level at the start."""
+    """Return a path tested on the rows that did not choose it, all of its level at the start."""
     if not len(thresholds):
         return None
     weights = np.zeros(len(thresholds))

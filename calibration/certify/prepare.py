@@ -323,7 +323,7 @@ def _pool_size(n_groups: int) -> int:
 
 
 def _promise(sample: Sample, request: Request, bets_on_groups: bool) -> Promise:
-    """What a test is about; groups that could have more pairs than they have here matter, too."""
+    """Return what a test is about; groups that could have more pairs than here matter, too."""
     is_one_of_more = request.has_groups and request.max_group_size != 1 and not bets_on_groups
     if sample.weight is not None:
         return "weighted_single_pair" if is_one_of_more else "weighted_pair"
