@@ -27,6 +27,8 @@ LabelRule = Literal["majority", "random_annotator"]
 
 CONFIDENCE_DECIMALS = 12
 _GRID = 10.0**-CONFIDENCE_DECIMALS
+_SCALE: Final = 10.0**CONFIDENCE_DECIMALS
+_WHOLE: Final = round(1.0 / _GRID)
 _TIE_RULES = ("exclude", "error", "half", "class")
 _LABEL_RULES = ("majority", "random_annotator")
 _TOLERANCE = 1e-9
@@ -53,6 +55,16 @@ class Preference:
     def label_or_tie(self) -> IntArray:
         """The labels, with a tie where the judge has no preference; `MISSING` where it failed."""
         return np.where(self.has_no_preference, TIE, self.label)
+
+
+class Opinion(NamedTuple):
+    """A code of `calibration.labels` and the label's probability; nan without a verdict."""
+
+    label: int
+    confidence: float
+
+
+SILENT: Final = Opinion(MISSING, math.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +99,12 @@ def rounded(confidence: ArrayLike) -> FloatArray:
     """
     values: FloatArray = np.asarray(confidence, dtype=np.float64)
     return np.asarray(np.round(values, CONFIDENCE_DECIMALS), dtype=np.float64)
+
+
+def rounded_number(value: float) -> float:
+    """Round one finite number as `rounded` rounds arrays, bit for bit."""
+    # scaled, to even, scaled back
+    return round(value * _SCALE) / _SCALE
 
 
 def preference(
@@ -130,16 +148,70 @@ def preference(
     return Preference(np.where(is_silent, MISSING, label), confidence, is_failed, is_open)
 
 
-def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Shares of a and b among what is left beside a tie; each other's exact mirror when swapped."""
-    # On the grid of the decimals compared the differences are whole numbers, so that both orders
-    # of the responses meet the same lead.
-    on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)
-    on_b = np.maximum(np.round(1.0 / _GRID) - on_a - on_tie, 0.0)
-    decided = on_a + on_b
-    lead = np.divide(np.abs(on_a - on_b), decided, out=np.zeros_like(first), where=decided > 0)
-    larger = np.where(np.isnan(first), np.nan, (1.0 + lead) / 2.0)
-    return np.where(on_a > on_b, larger, 1.0 - larger), np.where(on_a > on_b, 1.0 - larger, larger)
+def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude") -> Opinion:
+    """Return what a judge prefers and how sure it is.
+
+    Args:
+        p_a: Probability that a is preferred, in [0, 1].
+        p_tie: Probability of a tie; b has what is left.
+        ties: The declared tie rule, see `preference`.
+
+    Example:
+        >>> opinion(0.3)
+        Opinion(label=1, confidence=0.7)
+        >>> opinion(0.3, 0.5, ties="class")
+        Opinion(label=2, confidence=0.5)
+    """
+    tie = p_tie or 0.0
+    if ties == "class":
+        first, second = rounded_number(p_a), rounded_number(max(1.0 - p_a - tie, 0.0))
+        tie = rounded_number(tie)
+    else:
+        first, second = _scalar_without_tie(p_a, tie)
+        tie = 0.0
+    best = max(first, second)
+    if tie > best:
+        return Opinion(TIE, tie)
+    if first == second:
+        return SILENT
+    return Opinion(A if first > second else B, best)
+
+
+def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
+    """Return the probability that a is preferred, from the summed clipped log-odds of all judges.
+
+    Judges that err independently, given which response people prefer, are pooled without loss by
+    adding their log-odds. Judges are neither independent nor calibrated, so a pooled preference is
+    certified like that of any other judge; clipping keeps a single overconfident one from deciding
+    alone. Swapping the responses of every judge gives 1 minus the result.
+
+    Args:
+        p_a: Shape (n, k), probabilities that a is preferred; nan where a judge failed, which then
+            has no say.
+        clip: Probabilities are moved into [clip, 1 - clip] first.
+
+    Returns:
+        Shape (n,); nan where every judge failed.
+
+    Raises:
+        InvalidArgument: Another shape, a probability outside [0, 1], or clip outside (0, 1/2).
+
+    Example:
+        Two judges that are fairly sure of a make it surer; one that failed has no say.
+
+        >>> pooled_preference([[0.8, 0.8], [0.8, np.nan]]).round(4)
+        array([0.9412, 0.8   ])
+    """
+    shares = rounded(p_a)
+    if shares.ndim != 2 or np.any((shares < 0) | (shares > 1)):
+        raise InvalidArgument("p_a must have shape (pairs, judges) and lie in [0, 1]")
+    if not 0.0 < clip < 0.5:
+        raise InvalidArgument(f"clip must lie strictly between 0 and 0.5, not {clip}")
+    # log(p / (1 - p)) of p and of 1 - p are the same number but for the sign
+    low, high = (np.clip(each, clip, 1.0 - clip) for each in (shares, 1.0 - shares))
+    is_heard = ~np.isnan(shares)
+    total = np.where(is_heard, np.log(low) - np.log(high), 0.0).sum(axis=1)
+    return np.where(is_heard.any(axis=1), rounded(special.expit(total)), np.nan)
 
 
 def correctness(
@@ -198,6 +270,50 @@ def correctness(
     )
 
 
+def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Shares of a and b among what is left beside a tie; each other's exact mirror when swapped."""
+    # On the grid of the decimals compared the differences are whole numbers, so that both orders
+    # of the responses meet the same lead.
+    on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)
+    on_b = np.maximum(np.round(1.0 / _GRID) - on_a - on_tie, 0.0)
+    decided = on_a + on_b
+    lead = np.divide(np.abs(on_a - on_b), decided, out=np.zeros_like(first), where=decided > 0)
+    larger = np.where(np.isnan(first), np.nan, (1.0 + lead) / 2.0)
+    return np.where(on_a > on_b, larger, 1.0 - larger), np.where(on_a > on_b, 1.0 - larger, larger)
+
+
+def _scalar_without_tie(first: float, tie: float) -> tuple[float, float]:
+    if not tie:
+        # the shares are the grid's own points
+        on_a = round(first / _GRID)
+        return on_a / _SCALE, (_WHOLE - on_a) / _SCALE
+    on_a, on_tie = round(first / _GRID), round(tie / _GRID)
+    on_b = max(_WHOLE - on_a - on_tie, 0)
+    decided = on_a + on_b
+    larger = (1.0 + (abs(on_a - on_b) / decided if decided else 0.0)) / 2.0
+    high, low = rounded_number(larger), rounded_number(1.0 - larger)
+    return (high, low) if on_a > on_b else (low, high)
+
+
+def _three_probabilities(
+    p_a: ArrayLike, p_tie: ArrayLike | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    first = np.asarray(p_a, dtype=np.float64)
+    _check_probabilities("p_a", first)
+    if p_tie is None:
+        return first, 1.0 - first, np.zeros_like(first)
+    tie = np.asarray(p_tie, dtype=np.float64)
+    if tie.shape not in ((), first.shape):
+        raise InvalidArgument(f"p_tie must have the shape of p_a, {first.shape}, not {tie.shape}")
+    tie = np.broadcast_to(tie, first.shape)
+    _check_probabilities("p_tie", tie)
+    if np.any(first + tie > 1.0 + _TOLERANCE):
+        raise InvalidArgument("p_a + p_tie must not exceed 1")
+    # A judge that gives p_a and no p_tie on a pair cannot call ties there.
+    tie = np.where(np.isnan(tie), 0.0, tie)
+    return first, np.maximum(1.0 - first - tie, 0.0), tie
+
+
 def _agreement(verdicts: IntArray, shares: FloatArray, ties: TieRule) -> FloatArray:
     if ties == "half":
         shares = shares + shares[:, [TIE]] / 2
@@ -223,25 +339,6 @@ def _checked_labels(
     return verdicts.astype(np.int64), votes
 
 
-def _three_probabilities(
-    p_a: ArrayLike, p_tie: ArrayLike | None
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    first = np.asarray(p_a, dtype=np.float64)
-    _check_probabilities("p_a", first)
-    if p_tie is None:
-        return first, 1.0 - first, np.zeros_like(first)
-    tie = np.asarray(p_tie, dtype=np.float64)
-    if tie.shape not in ((), first.shape):
-        raise InvalidArgument(f"p_tie must have the shape of p_a, {first.shape}, not {tie.shape}")
-    tie = np.broadcast_to(tie, first.shape)
-    _check_probabilities("p_tie", tie)
-    if np.any(first + tie > 1.0 + _TOLERANCE):
-        raise InvalidArgument("p_a + p_tie must not exceed 1")
-    # A judge that gives p_a and no p_tie on a pair cannot call ties there.
-    tie = np.where(np.isnan(tie), 0.0, tie)
-    return first, np.maximum(1.0 - first - tie, 0.0), tie
-
-
 def _check_probabilities(name: str, values: FloatArray) -> None:
     if np.any((values < 0) | (values > 1)):
         raise InvalidArgument(f"{name} must lie in [0, 1] (nan where the judge failed)")
@@ -250,99 +347,3 @@ def _check_probabilities(name: str, values: FloatArray) -> None:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-_SCALE: Final = 10.0**CONFIDENCE_DECIMALS
-_WHOLE: Final = round(1.0 / _GRID)
-
-
-class Opinion(NamedTuple):
-    """A code of `calibration.labels` and the label's probability; nan without a verdict."""
-
-    label: int
-    confidence: float
-
-
-SILENT: Final = Opinion(MISSING, math.nan)
-
-
-def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude") -> Opinion:
-    """Return what a judge prefers and how sure it is.
-
-    Args:
-        p_a: Probability that a is preferred, in [0, 1].
-        p_tie: Probability of a tie; b has what is left.
-        ties: The declared tie rule, see `preference`.
-
-    Example:
-        >>> opinion(0.3)
-        Opinion(label=1, confidence=0.7)
-        >>> opinion(0.3, 0.5, ties="class")
-        Opinion(label=2, confidence=0.5)
-    """
-    tie = p_tie or 0.0
-    if ties == "class":
-        first, second = rounded_number(p_a), rounded_number(max(1.0 - p_a - tie, 0.0))
-        tie = rounded_number(tie)
-    else:
-        first, second = _scalar_without_tie(p_a, tie)
-        tie = 0.0
-    best = max(first, second)
-    if tie > best:
-        return Opinion(TIE, tie)
-    if first == second:
-        return SILENT
-    return Opinion(A if first > second else B, best)
-
-
-def rounded_number(value: float) -> float:
-    """Round one finite number as `rounded` rounds arrays, bit for bit."""
-    # scaled, to even, scaled back
-    return round(value * _SCALE) / _SCALE
-
-
-def _scalar_without_tie(first: float, tie: float) -> tuple[float, float]:
-    if not tie:
-        # the shares are the grid's own points
-        on_a = round(first / _GRID)
-        return on_a / _SCALE, (_WHOLE - on_a) / _SCALE
-    on_a, on_tie = round(first / _GRID), round(tie / _GRID)
-    on_b = max(_WHOLE - on_a - on_tie, 0)
-    decided = on_a + on_b
-    larger = (1.0 + (abs(on_a - on_b) / decided if decided else 0.0)) / 2.0
-    high, low = rounded_number(larger), rounded_number(1.0 - larger)
-    return (high, low) if on_a > on_b else (low, high)
-
-
-def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
-    """Return the probability that a is preferred, from the summed clipped log-odds of all judges.
-
-    Swapping the responses of every judge gives 1 minus the result.
-
-    Args:
-        p_a: Shape (n, k), probabilities that a is preferred; nan where a judge failed, which then
-            has no say.
-        clip: Probabilities are moved into [clip, 1 - clip] first.
-
-    Returns:
-        Shape (n,); nan where every judge failed.
-
-    Raises:
-        InvalidArgument: Another shape, a probability outside [0, 1], or clip outside (0, 1/2).
-
-    Example:
-        Two judges that are fairly sure of a make it surer; one that failed has no say.
-
-        >>> pooled_preference([[0.8, 0.8], [0.8, np.nan]]).round(4)
-        array([0.9412, 0.8   ])
-    """
-    shares = rounded(p_a)
-    if shares.ndim != 2 or np.any((shares < 0) | (shares > 1)):
-        raise InvalidArgument("p_a must have shape (pairs, judges) and lie in [0, 1]")
-    if not 0.0 < clip < 0.5:
-        raise InvalidArgument(f"clip must lie strictly between 0 and 0.5, not {clip}")
-    # log(p / (1 - p)) of p and of 1 - p are the same number but for the sign
-    low, high = (np.clip(each, clip, 1.0 - clip) for each in (shares, 1.0 - shares))
-    is_heard = ~np.isnan(shares)
-    total = np.where(is_heard, np.log(low) - np.log(high), 0.0).sum(axis=1)
-    return np.where(is_heard.any(axis=1), rounded(special.expit(total)), np.nan)
