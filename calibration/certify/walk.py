@@ -132,7 +132,17 @@ def _tested(path: Path, walk: Walk, passed: Certificate | None) -> TestedPath:
 
 
 def _best(certified: Sequence[Certificate], sample: Sample, request: Request) -> Certificate:
-    spent = [decided_at_cost(sample, one.thresholds, request)[1] for one in certified]
-    coverage = [float(cost.composition.sum()) for cost in spent]
-    near = [i for i in range(len(certified)) if coverage[i] >= max(coverage) - _SAME_COVERAGE]
-    return certified[min(near, key=lambda i: (spent[i].per_pair, -coverage[i]))]
+    figures = [_coverage_and_cost(one, sample, request) for one in certified]
+    most = max(coverage for coverage, _ in figures)
+    near = [i for i, (coverage, _) in enumerate(figures) if coverage >= most - _SAME_COVERAGE]
+    return certified[min(near, key=lambda i: (figures[i][1], -figures[i][0]))]
+
+
+def _coverage_and_cost(
+    certificate: Certificate, sample: Sample, request: Request
+) -> tuple[float, float]:
+    """Return a certificate's coverage and cost on the whole sample, not on what tested it."""
+    if certificate.n == sample.n:
+        return certificate.coverage, certificate.cost_per_pair
+    _, cost = decided_at_cost(sample, certificate.thresholds, request)
+    return float(cost.composition.sum()), cost.per_pair
