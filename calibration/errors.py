@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-Chance = int | np.random.Generator | None
+Rng = int | np.random.Generator | None
 
 
 class CalibrationError(ValueError):
@@ -32,19 +32,19 @@ class UndeclaredBound(CalibrationError):
     """
 
 
-def checked_rng(rng: Chance) -> np.random.Generator:
+def as_generator(rng: Rng) -> np.random.Generator:
     """Return a source of chance.
 
     Args:
-        rng: A Generator, which is used and advanced; a seed, for a new Generator that gives
-            the same draws each time; or None, for fresh entropy, so that nothing can be repeated.
+        rng: A Generator is returned as it is, and what is drawn advances it; a seed makes one that
+            gives the same numbers each time; None makes one from fresh entropy, which cannot be
+            repeated.
 
     Raises:
-        InvalidArgument: It is something else, such as a module or a `RandomState`, or a negative
-            seed.
+        InvalidArgument: It is a negative seed, the module `numpy.random`, or something else.
 
     Example:
-        >>> int(checked_rng(7).integers(100)) == int(np.random.default_rng(7).integers(100))
+        >>> int(as_generator(7).integers(100)) == int(np.random.default_rng(7).integers(100))
         True
     """
     if isinstance(rng, np.random.Generator):
@@ -53,6 +53,6 @@ def checked_rng(rng: Chance) -> np.random.Generator:
     if rng is None or is_seed:
         return np.random.default_rng(rng)
     raise InvalidArgument(
-        "rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), a seed of 0 or "
-        f"more, or None for fresh entropy, not {rng!r} of type {type(rng).__name__}"
+        "rng must be a seed (an int from 0 on), a numpy.random.Generator or None, not "
+        f"{rng!r} of type {type(rng).__name__}"
     )

@@ -21,7 +21,7 @@ from calibration.certify.certificate import Certificate, claim_in_menu
 from calibration.certify.methods import certified_by_method
 from calibration.certify.prepare import Method, Request, SliceRule, as_declared, prepare
 from calibration.certify.slices import joined, shares_of_slices
-from calibration.errors import Chance, InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.sample import Sample, checked_confidence, checked_sample, with_pooled_tier
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
@@ -78,7 +78,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     correct: ArrayLike,
     *,
     target_risk: float,
-    rng: Chance,
+    rng: Rng,
     costs: ArrayLike | None = None,
     failure_probability: float = 0.1,
     groups: ArrayLike | None = None,
@@ -138,7 +138,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         >>> certificate.thresholds.round(3), round(certificate.coverage, 3)
         (array([0.605, 0.605]), 0.962)
     """
-    chance = checked_rng(rng)
+    chance = as_generator(rng)
     options = replace(options, **rare)
     data = with_pooled_tier(confidence, correct, options.pooled_evidence)
     sample = checked_sample(*data, groups, weights, options.exposure)

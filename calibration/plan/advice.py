@@ -25,7 +25,7 @@ from calibration.certify import (
     shared_counts,
     with_set_aside,
 )
-from calibration.errors import Chance, InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.sample import checked_sample, one_row_a_group
 
 __all__ = [
@@ -207,7 +207,7 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
     correct: ArrayLike,
     targets: Sequence[float],
     *,
-    rng: Chance,
+    rng: Rng,
     failure_probability: float = 0.1,
     costs: ArrayLike | None = None,
     groups: ArrayLike | None = None,
@@ -251,7 +251,7 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
         [(True, 0.42), (True, 0.94), (True, 1.0)]
     """
     sample = checked_sample(confidence, correct, groups)
-    chance = checked_rng(rng)
+    chance = as_generator(rng)
     rows = one_row_a_group(sample.group, copy.deepcopy(chance))
     independent = np.asarray(confidence)[rows], np.asarray(correct)[rows]
     points = []

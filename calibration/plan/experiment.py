@@ -23,7 +23,7 @@ from scipy import stats
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.cascade import ABSTAINED, cascade_cost, checked_costs, decide
-from calibration.errors import Chance, InvalidArgument, UnavailableMethod, checked_rng
+from calibration.errors import InvalidArgument, Rng, UnavailableMethod, as_generator
 from calibration.estimate import Estimate
 from calibration.plan.rules import DEFAULT_RULES, Labels, Rule, rule_of
 from calibration.sample import Sample, checked_sample
@@ -166,7 +166,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     correct: ArrayLike,
     *,
     target_risks: Sequence[float],
-    rng: Chance,
+    rng: Rng,
     design: Design | None = None,
     rules: Sequence[str] = DEFAULT_RULES,
     costs: ArrayLike | None = None,
@@ -227,7 +227,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     }
     cells = [_Cell(name, rule_of(name), risk) for risk in target_risks for name in rules]
     sizes = []
-    for stream in checked_rng(rng).spawn(design.n_splits):
+    for stream in as_generator(rng).spawn(design.n_splits):
         split = _drawn(sample, design, stream)
         sizes.append(int(split.labelled.n))
         for cell in cells:

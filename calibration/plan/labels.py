@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.certify import certify_cascade
-from calibration.errors import Chance, InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
 from calibration.plan.advice import advise
 from calibration.powered import checked_prediction
@@ -58,7 +58,7 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
     n_labels: int,
     *,
     target_risk: float,
-    rng: Chance,
+    rng: Rng,
     coverage: float = 0.0,
     runs: int = 200,
     is_pilot_uncertain: bool = True,
@@ -95,7 +95,7 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
     if n_labels < 1 or runs < 1 or not sample.n:
         raise InvalidArgument("n_labels, runs and the pilot's pairs must be at least 1")
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    passed, chance = 0, checked_rng(rng)
+    passed, chance = 0, as_generator(rng)
     for _ in range(runs):
         rows = _drawn(sample.n, n_labels, chance, is_pilot_uncertain=is_pilot_uncertain)
         certificate = certify_cascade(
@@ -111,7 +111,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
     correct: ArrayLike,
     *,
     target_risk: float,
-    rng: Chance,
+    rng: Rng,
     coverage: float = 0.0,
     power: float = 0.8,
     most_labels: int = 5000,
@@ -152,7 +152,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
     """
     if not 0.0 < power < 1.0 or most_labels < 30:
         raise InvalidArgument("power must lie in (0, 1) and most_labels be at least 30")
-    chance = checked_rng(rng)
+    chance = as_generator(rng)
 
     def reached(n_labels: int) -> Estimate:
         return certification_power(

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import FloatArray, IntArray
 from calibration.cascade import checked_costs
 from calibration.certify import METHODS, Certificate, certify_cascade
-from calibration.errors import Chance, InvalidArgument, UnavailableMethod, checked_rng
+from calibration.errors import InvalidArgument, Rng, UnavailableMethod, as_generator
 from calibration.sample import Sample
 
 DEFAULT_RULES: Final = (
@@ -191,7 +191,7 @@ def compare_cascades(  # noqa: PLR0913 - what a certificate takes, and the plan
     correct: ArrayLike,
     targets: Sequence[float],
     *,
-    rng: Chance,
+    rng: Rng,
     cascades: Iterable[Sequence[int]] | None = None,
     costs: ArrayLike | None = None,
     pool: ArrayLike | None = None,
@@ -233,7 +233,7 @@ def compare_cascades(  # noqa: PLR0913 - what a certificate takes, and the plan
     if scores.ndim != 2:
         raise InvalidArgument(f"confidence must have shape (pairs, judges), not {scores.shape}")
     k = scores.shape[1]
-    prices, chance = checked_costs(costs, k), checked_rng(rng)
+    prices, chance = checked_costs(costs, k), as_generator(rng)
     chosen = [tuple(one) for one in (sub_cascades(k) if cascades is None else cascades)]
     _check(chosen, targets, k)
     level = failure_probability / (len(chosen) * len(targets))
