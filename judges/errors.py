@@ -1,8 +1,7 @@
-"""What can go wrong while a judge is made or asked.
+"""Errors of making and asking judges.
 
     JudgeError
     +-- JudgeConfigurationInvalid   a judge or cascade is described wrongly; names the key
-    |   +-- UnknownJudge            a name that is neither configured nor recorded
     |   +-- ExamplesInsufficient    too few labelled pairs for the few-shot examples asked for
     +-- JudgeUnavailable            the judge as a whole cannot answer now (not a single pair)
     +-- RecordInvalid               a recorded score or a label cannot be read; names the field
@@ -20,10 +19,6 @@ class JudgeError(Exception):
 
 class JudgeConfigurationInvalid(JudgeError, ValueError):
     """A judge or a cascade is described wrongly; the message names the key."""
-
-
-class UnknownJudge(JudgeConfigurationInvalid):
-    """The name belongs to no configured judge."""
 
 
 class JudgeUnavailable(JudgeError):

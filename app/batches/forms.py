@@ -1,4 +1,4 @@
-"""Any form -> a batch; posted pairs as a batch."""
+"""Creates batches from a request in any form, and from posted pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.core.runtime import Runtime
 from app.imports.body import BodyKind
 from app.imports.importing import Wanted, import_dataset
 from app.judgments.schemas import JudgmentsIn, canonical_row
-from app.judgments.service import subjects_of
+from app.judgments.service import read
 
 
 async def create(
@@ -53,7 +53,7 @@ async def batch_of(
     Raises:
         Unprocessable: as for a request that is answered at once.
     """
-    subjects_of(request.pairs, running.registry)
+    read(request.pairs, running.registry)
     lines = b"".join(json.dumps(canonical_row(row)).encode("ascii") + b"\n" for row in rows)
     name = f"judgments-{hashlib.sha256(lines).hexdigest()[:24]}"
     imported = await import_dataset(

@@ -27,12 +27,6 @@ WITHOUT_AN_EXTRA: list[tuple[str | None, str]] = [
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
-
-
-@pytest.fixture
 async def results(client: httpx.AsyncClient) -> str:
     """The address of an ended batch's results."""
     await upload(client, "rivers", labelled_rows(60))

@@ -20,10 +20,10 @@ PROGRAM = """
 import asyncio, resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from app.datasets.bodies import BodyKind
-from app.datasets.importing import Wanted, import_dataset
-from app.db import Database
-from app.migrate import upgrade
+from app.imports.body import BodyKind
+from app.imports.importing import Wanted, import_dataset
+from app.core.db import Database
+from app.core.migrate import upgrade
 
 async def main(url, folder, *files):
     db = Database(url)
