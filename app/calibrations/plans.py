@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, prepare
+from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
 from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Method, Name, Share, Ties
 from app.calibrations.service import certification, pool_confidences
 from app.core.errors import Unprocessable
@@ -54,7 +54,7 @@ class Look:
     """The evidence of a plan: labelled pairs whose scores are stored, and how many lack them."""
 
     prepared: Prepared
-    evidence: Evidence
+    evidence: CalibrationInputs
     judges: tuple[str, ...]
     not_scored: int
 
@@ -145,7 +145,7 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
 
 
 def _frontier(
-    request: PlanIn, evidence: Evidence, pool: FloatArray | None
+    request: PlanIn, evidence: CalibrationInputs, pool: FloatArray | None
 ) -> tuple[FrontierPoint, ...]:
     return frontier(
         evidence.confidence,
@@ -155,7 +155,9 @@ def _frontier(
     )
 
 
-def _show(judges: tuple[str, ...], evidence: Evidence, point: FrontierPoint) -> dict[str, Any]:
+def _show(
+    judges: tuple[str, ...], evidence: CalibrationInputs, point: FrontierPoint
+) -> dict[str, Any]:
     is_priced = None not in evidence.costs
     return {
         "target_agreement": round(1 - point.target_risk, 12),

@@ -196,14 +196,13 @@ def judged_of(
     """Turn scores into labels: the most probable of a, b and tie, a tie where a equals b."""
     said = preference(table.p_a, table.p_tie, ties="class")
     between = preference(table.p_a, table.p_tie, ties="exclude")
-    label = np.where(said.label == 1, A, np.where(said.label == -1, B, TIE))
     return Judged(
         names=table.judges,
-        label=np.where(said.is_failed, MISSING, label),
+        label=said.label_or_tie,
         first=_order_labels(table.shown_first, table.p_tie),
         second=_order_labels(table.shown_second, table.p_tie),
         confidence=np.where(between.has_no_preference, 0.5, between.confidence),
-        prefers_a=between.label == 1,
+        prefers_a=between.label == A,
         has_preference=~between.is_failed & ~between.has_no_preference,
         has_failed=table.has_failed,
         is_flagged=is_flagged,
