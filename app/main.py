@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from app.api.batches import preferences_router as preferences
 from app.api.batches import router as batches
+from app.api.bodies import AliveBody, ReadyBody
 from app.api.calibrations import experiments_router as experiments
 from app.api.calibrations import plans_router as plans
 from app.api.calibrations import router as calibrations
@@ -34,10 +35,11 @@ from app.calibrations.service import resume as resume_calibrations
 from app.core import telemetry
 from app.core.auth import authenticate
 from app.core.db import Database
-from app.core.errors import DESCRIPTION, NotReady, TextsResponse, install_error_handlers
+from app.core.errors import NotReady, TextsResponse, install_error_handlers
 from app.core.middleware import BodyLimit, RequestContext
 from app.core.middleware import router as descriptions
 from app.core.migrate import upgrade
+from app.core.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
 from app.core.runtime import Running, Runtime, refuse_while_opening
 from app.core.settings import Settings
 from app.core.tasks import Stopping, noticing_stop
@@ -90,12 +92,12 @@ def create_app(
             with noticing_stop(stopping.begin):
                 yield
 
-    app = FastAPI(
+    app = DescribedAPI(
         title="Tribunal",
         version="0.1.0",
         description=_DESCRIPTION,
         lifespan=lifespan,
-        responses=DESCRIPTION,
+        responses=UNFORESEEN,
         # the framework's own pages would answer everybody
         openapi_url=None,
     )
@@ -170,16 +172,16 @@ async def _start_work(running: Runtime) -> None:
         running.start(work_forever(running), f"worker {number}")
 
 
-_operations = APIRouter(tags=["operations"])
+_operations = APIRouter(tags=["operations"], route_class=AnswerRoute)
 
 
-@_operations.get("/healthz")
-async def healthz() -> dict[str, str]:
+@_operations.get("/healthz", response_model=AliveBody)
+async def healthz() -> AliveBody:
     """Say that the process is up."""
     return {"status": "ok"}
 
 
-@_operations.get("/readyz")
+@_operations.get("/readyz", response_model=ReadyBody, responses=refused(503))
 async def readyz(running: Running) -> dict[str, Any]:
     """Say whether the database answers and at least one judge can; 503 if not."""
     async with running.db.read() as session:

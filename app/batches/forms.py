@@ -1,4 +1,4 @@
-"""Any form -> a batch; posted pairs as a batch."""
+"""Creates batches from a request in any form, and from posted pairs."""
 
 from __future__ import annotations
 

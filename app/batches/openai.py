@@ -1,4 +1,4 @@
-"""The OpenAI form of a batch: a file of requests, a window of time, metadata that names judges."""
+"""The OpenAI form of a batch: a file of requests, a completion window, judges in the metadata."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class OpenAIBatchIn(BaseModel):
             dataset: The id of the dataset that holds the file's requests.
 
         Raises:
-            Unprocessable: the metadata names no judges that could be meant.
+            Unprocessable: the metadata names no valid judges.
         """
         given = self.metadata or {}
         chosen = {
@@ -131,7 +131,7 @@ AnyBatchIn = Annotated[
 
 
 def window_of(text: str) -> timedelta:
-    """Return the time that a `completion_window` such as 24h allows."""
+    """Return the time that a `completion_window`, such as 24h, allows."""
     found = _WINDOW.fullmatch(text)
     if found is None:
         raise ValueError("write a number and m, h or d, such as 24h")
@@ -140,7 +140,7 @@ def window_of(text: str) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class FileForm:
-    """What a batch over a file has besides what every batch has."""
+    """What only a batch over an uploaded file has."""
 
     input_file_id: str
     completion_window: str
@@ -163,12 +163,12 @@ class FileForm:
 
 
 def rejected_lines(batch: Batch) -> int:
-    """Return how many lines of the batch's file are no requests; 0 without a file."""
+    """Return how many lines of the batch's file were rejected; 0 without a file."""
     return int(_form(batch).get("rejected", 0))
 
 
 def with_rejected(counts: Mapping[str, int], batch: Batch) -> dict[str, int]:
-    """Return the counts of a batch with the lines of its file that are no requests."""
+    """Return the counts of a batch, with the rejected lines of its file."""
     rejected = rejected_lines(batch)
     return {
         **counts,
@@ -178,7 +178,7 @@ def with_rejected(counts: Mapping[str, int], batch: Batch) -> dict[str, int]:
 
 
 def fields_of(batch: Batch, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Return the fields of a batch that OpenAI clients know, `counts` with the rejected lines."""
+    """Return the fields of a batch that OpenAI clients know; `counts` include the rejected lines."""
     form = _form(batch)
     ended = None if batch.status in UNFINISHED_BATCH else unix(batch.completed_at)
     lifetime = batch.expires_at - batch.created_at

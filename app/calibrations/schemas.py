@@ -74,14 +74,3 @@ class KnownPromptsIn(BaseModel):
         max_length=256,
         description="first user turns; case, spaces and punctuation make no difference",
     )
-
-
-class KnownPromptsOut(BaseModel):
-    """Which prompts a certificate knows, in the order in which they were asked about."""
-
-    object: Literal["known_prompts"] = "known_prompts"
-    calibration: str
-    known: list[bool] = Field(
-        description="the certificate was made from pairs of this prompt, whatever their responses, "
-        "or one of its judges was trained on it or shows it as an example: it promises nothing there"
-    )

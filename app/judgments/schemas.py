@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -137,9 +137,6 @@ def _mirrored(vote: Mapping[str, Any]) -> dict[str, Any]:
     return {**vote, "label": swap_label(parse_label(vote["label"]))}
 
 
-Promise = Literal["certified", "suspended", "none"]
-
-
 class JudgmentsIn(BaseModel):
     """Pairs to judge, under a certificate or, without a promise, by a cascade."""
 
@@ -162,55 +159,3 @@ class JudgmentsIn(BaseModel):
         if self.calibration is not None and self.cascade is not None:
             raise ValueError("give calibration or cascade, not both")
         return self
-
-
-class FailureOut(BaseModel):
-    """Why a judge gave no score."""
-
-    kind: str
-    detail: str
-
-
-class TierOut(BaseModel):
-    """What one judge that was asked said. `p_a` 0.83 means: response a is better with 83 %."""
-
-    judge: str
-    p_a: float | None
-    p_tie: float | None
-    confidence: float | None
-    accepted: bool
-    failure: FailureOut | None
-    flags: list[str] = []
-
-
-class VerdictOut(BaseModel):
-    """The answer to one pair."""
-
-    id: str
-    status: Literal["accepted", "abstained", "failed"]
-    label: Literal["a", "b", "tie"] | None
-    confidence: float | None
-    judge: str | None
-    tiers: list[TierOut]
-    calibration: str | None
-    promise: Promise = Field(description="what the verdicts of this run promise, on new pairs")
-    calibration_pair: bool = Field(
-        False,
-        description="whether the certificate was made from this pair, or from another of its prompt "
-        "or group, or its judges learnt from it: the promise is about other pairs",
-    )
-    cost_usd: float | None
-    cached: bool
-
-
-class JudgmentsOut(BaseModel):
-    """Verdicts in the order of the pairs."""
-
-    object: Literal["judgments"] = "judgments"
-    verdicts: list[VerdictOut]
-    suspended_because: str | None
-    calibration_pairs: int = Field(
-        0,
-        description="pairs of prompts that the certificate was made from or its judges learnt from: "
-        "its promise is for others",
-    )

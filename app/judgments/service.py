@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.api.bodies import TierBody, VerdictBody
 from app.calibrations import service as calibrations
 from app.core.db import Database
 from app.core.errors import Unprocessable
@@ -20,7 +21,18 @@ from app.datasets import service as datasets
 from app.formats.canonical import PairIn, to_pair
 from app.judgments import queries
 from app.judgments.authority import Authority, resolve
-from app.judgments.judging import Judged, Subject, count_verdicts, judge_all, show, show_tiers
+from app.judgments.judging import (
+    Judged,
+    Subject,
+    count_verdicts,
+    judge_all,
+    promise_of,
+    seq_of,
+    store_verdicts,
+    tier_bodies,
+    verdict_body,
+    verdict_row,
+)
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.judgments.schemas import JudgmentsIn
 from app.scores.judges import PairScores
@@ -29,9 +41,6 @@ from judges.registry import Registry
 from judges.types import Score
 
 Body = dict[str, Any]
-_NOWHERE: Final[Mapping[str, int | None]] = dict.fromkeys(
-    ("dataset_seq", "pair_seq", "batch_seq", "position")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Filter:
 class Settled(NamedTuple):
     """Verdicts whose promise is known: as users see them, and what is stored of them."""
 
-    verdicts: list[Body]
+    verdicts: list[VerdictBody]
     suspended_because: str | None
     rows: list[Body]
     fresh: list[tuple[ScoreKey, Score]]
@@ -121,7 +130,7 @@ async def settle(
         return _settled(authority, judged, moment)
     known = await authority.known_prompts(session, [one.pair.prompt_hash for one in judged])
     calibrated = authority.certificate.body["calibration"]["failures"]
-    own = {one.subject.content_hash: show_tiers(one) for one in judged}
+    own: dict[str, list[TierBody]] = {one.subject.content_hash: tier_bodies(one) for one in judged}
     recent = await queries.recent_tiers(session, authority.certificate.seq)
     # this run alone, then with the certificate's last verdicts: many small runs are one large one
     why = suspended_because(calibrated, AnswerCounts.of(own.values())) or suspended_because(
@@ -139,7 +148,9 @@ def _settled(
 ) -> Settled:
     promise = promise_of(authority, why)
     verdicts = [
-        show(one, authority, promise, is_known=bool(known) and one.pair.prompt_hash in known)
+        verdict_body(
+            one, authority, promise, is_known=bool(known) and one.pair.prompt_hash in known
+        )
         for one in judged
     ]
     count_verdicts(verdicts)
@@ -154,50 +165,13 @@ def _settled(
 async def store(session: AsyncSession, settled: Settled, moment: datetime) -> None:
     """Store verdicts, and the scores that were obtained for them."""
     await store_scores(session, settled.fresh, moment)
-    await queries.add(session, settled.rows)
-
-
-async def store_verdicts(session: AsyncSession, rows: Sequence[Body]) -> None:
-    """Store verdicts, as `verdict_row` returns them."""
-    await queries.add(session, rows)
+    await store_verdicts(session, settled.rows)
 
 
 async def _store_rows(db: Database, several: Sequence[list[Body]]) -> Sequence[None]:
     async with db.write() as session:
-        await queries.add(session, [row for rows in several for row in rows])
+        await store_verdicts(session, [row for rows in several for row in rows])
     return [None] * len(several)
-
-
-def promise_of(authority: Authority, suspended: str | None) -> str:
-    """Return what a verdict of this run promises."""
-    if not authority.is_certified:
-        return "none"
-    return "suspended" if suspended else "certified"
-
-
-def seq_of(authority: Authority) -> int | None:
-    """Return the number of the certificate in force, None without one."""
-    return authority.certificate.seq if authority.certificate else None
-
-
-def verdict_row(
-    body: dict[str, Any],
-    content_hash: str,
-    certificate_seq: int | None,
-    moment: datetime,
-    place: Mapping[str, int | None] = _NOWHERE,
-) -> dict[str, Any]:
-    """Return a verdict as the table holds it; `place`: where its pair is in a dataset and a batch."""
-    return {
-        "pair_id": body["id"],
-        "content_hash": content_hash,
-        "certificate_seq": certificate_seq,
-        **place,
-        "status": body["status"],
-        "promise": body["promise"],
-        "body": body,
-        "created_at": moment,
-    }
 
 
 async def list_verdicts(running: Runtime, chosen: Filter, limit: int, after: str | None) -> Page:

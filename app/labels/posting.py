@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound, Unprocessable
 from app.core.field_errors import named
-from app.core.lists import Page
+from app.core.lists import Page, page_of
 from app.core.models import Dataset, Label
 from app.core.names import shown
 from app.datasets import service as datasets
@@ -89,13 +89,7 @@ async def label_page(
         count=limit + 1,
         with_history=with_history,
     )
-    data = [_shown(*row) for row in rows[:limit]]
-    return Page(
-        data=data,
-        first_id=data[0]["id"] if data else None,
-        last_id=data[-1]["id"] if data else None,
-        has_more=len(rows) > limit,
-    )
+    return page_of(rows, limit, lambda row: _shown(*row))
 
 
 async def _datasets(session: AsyncSession, refs: set[str]) -> dict[str, Dataset]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 
 from app.batches import creating
 from app.batches.schemas import BatchIn
-from app.batches.worker.loop import work_once
+from app.batches.worker.loop import Worker
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.core.tasks import spare_what_is_loaded
@@ -107,5 +107,5 @@ async def work(running: Runtime) -> None:
 
 
 async def _work_until_idle(running: Runtime, name: str) -> None:
-    while await work_once(running, name, looks=False, goes_on=True):
+    while await Worker(running, name).work(looks=False, goes_on=True):
         pass
