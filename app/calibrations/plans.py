@@ -120,17 +120,17 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
 
 def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
     """Name the judges that were never asked, and how to ask them; recorded ones cannot be."""
-    owing = [
+    unasked = [
         name
         for name, is_live, known in zip(table.judges, live, table.is_known.T, strict=True)
         if is_live and not known.any()
     ]
     name = prepared.dataset.name
-    if not owing:
+    if not unasked:
         return "no labelled pair has stored scores of all judges: certify or batch first"
-    batches = ", ".join(f"tribunal batch {name} --judges {judge}" for judge in owing)
+    batches = ", ".join(f"tribunal batch {name} --judges {judge}" for judge in unasked)
     return (
-        f"no labelled pair has stored scores of {', '.join(owing)}: no judge is asked here; a batch "
+        f"no labelled pair has stored scores of {', '.join(unasked)}: no judge is asked here; a batch "
         f"of each judge alone asks it about every pair ({batches})"
     )
 
