@@ -54,6 +54,7 @@ async def finish(
     return batch, [httpx.Response(200, content=line).json() for line in results.text.splitlines()]
 
 
+@pytest.mark.both_databases
 async def test_at_the_cap_the_rest_abstains_and_no_pair_goes_half_its_way(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -102,6 +103,7 @@ async def test_a_seed_fixes_who_is_admitted_and_another_admits_others(
     assert admitted[0] != {f"p{i}" for i in range(len(admitted[0]))}
 
 
+@pytest.mark.both_databases
 async def test_a_soft_budget_goes_by_what_pairs_have_cost(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -126,6 +128,7 @@ async def test_a_judge_without_a_price_is_refused(
     assert "mystery" in refused.text
 
 
+@pytest.mark.both_databases
 async def test_what_is_stored_already_needs_no_money(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -136,6 +139,7 @@ async def test_what_is_stored_already_needs_no_money(
     assert batch["cost_usd"] == 0
 
 
+@pytest.mark.both_databases
 async def test_a_larger_budget_takes_the_batch_up_again(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -156,6 +160,7 @@ async def test_a_larger_budget_takes_the_batch_up_again(
     assert {v["id"]: v for v in verdicts if v["id"] in first} == first
 
 
+@pytest.mark.both_databases
 async def test_what_a_dead_worker_had_reserved_counts_as_spent(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:

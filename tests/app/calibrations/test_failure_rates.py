@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from tests.app.rows import Row, certify, labelled_rows, upload
 
@@ -26,6 +27,7 @@ async def test_failures_are_counted_on_pairs_that_reach_a_judge(client: httpx.As
     assert failures["dear"] == {"asked": reached, "failed": 0, "manners": {}}
 
 
+@pytest.mark.both_databases
 async def test_failures_are_counted_slice_by_slice(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(600))
     certificate = await certify(

@@ -21,6 +21,8 @@ from app.core.settings import Settings
 from app.main import open_runtime
 from tests.app.chaos.ledger import LEASE, RETRY, Clock, Ledger, batch_of
 
+pytestmark = pytest.mark.both_databases
+
 SHARDS = 3
 WORKERS = ("one", "two", "three")
 STEPS = ("claim", "claim", "renew", "finish", "give up", "set aside", "hand back", "wait", "cancel")

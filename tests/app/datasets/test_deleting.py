@@ -23,6 +23,8 @@ from tests.app.batches.test_batches import wait_for
 from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of
 
+pytestmark = pytest.mark.both_databases
+
 
 async def test_a_dataset_with_an_open_batch_stays_even_by_force(settings: Settings) -> None:
     app: FastAPI = create_app(settings.model_copy(update={"workers": 0}))

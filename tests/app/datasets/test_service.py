@@ -19,6 +19,8 @@ from judges.recorded import score_from_record
 from judges.types import FailureKind, JudgeFailure, Score
 from tests.app.imports.uploads import ndjson, row
 
+pytestmark = pytest.mark.both_databases
+
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 BATTLE = {"model_a": "m1", "model_b": "m3", "human": [{"annotator": "ann", "label": "b"}]}
 

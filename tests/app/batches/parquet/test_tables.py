@@ -97,6 +97,7 @@ async def verdicts(client: httpx.AsyncClient, running: Runtime, **request: Any) 
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.both_databases
 async def test_verdicts_are_those_of_the_same_rows_as_a_dataset(
     client: httpx.AsyncClient, running: Runtime, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ async def test_verdicts_are_those_of_the_same_rows_as_a_dataset(
         assert (summary["status"], summary["promise"]) == ("completed", batch["promise"])
 
 
+@pytest.mark.both_databases
 async def test_a_connection_that_breaks_after_the_last_commit_costs_no_summary(
     client: httpx.AsyncClient, running: Runtime, tmp_path: Path
 ) -> None:
@@ -190,6 +192,7 @@ async def test_a_worker_that_is_stopped_loses_one_piece_at_most(
     assert [row["row"] for row in parts(tmp_path / "out")] == list(range(1, N + 1))
 
 
+@pytest.mark.both_databases
 async def test_a_finished_run_asked_for_again_asks_nobody(
     client: httpx.AsyncClient, running: Runtime, tmp_path: Path
 ) -> None:
@@ -207,6 +210,7 @@ async def test_a_finished_run_asked_for_again_asks_nobody(
     assert len(parts(tmp_path / "out")) == N
 
 
+@pytest.mark.both_databases
 async def test_a_retry_asks_only_on_pairs_that_a_judge_failed_on(
     client: httpx.AsyncClient, running: Runtime, tmp_path: Path
 ) -> None:
@@ -254,6 +258,7 @@ async def test_a_row_that_cannot_be_read_is_a_failed_verdict_with_its_reason(
     assert batch["request_counts"]["failed"] == 2
 
 
+@pytest.mark.both_databases
 async def test_a_worker_without_its_lease_puts_no_part_in_place(
     client: httpx.AsyncClient, running: Runtime, tmp_path: Path
 ) -> None:
@@ -335,6 +340,25 @@ async def test_a_service_without_a_folder_of_tables_touches_no_files(
     answer = await ask(client)
     assert answer.status_code == 422
     assert "TRIBUNAL_TABLES_DIR" in answer.text
+
+
+def test_a_part_has_the_columns_of_earlier_versions(tmp_path: Path) -> None:
+    """A run that was started by an earlier version is continued: its parts must fit together."""
+    written = tmp_path / "piece.parquet"
+    files.write_piece(written, [])
+    found = pq.read_schema(written)
+    tier = (
+        "struct<judge: string, p_a: double, p_tie: double, confidence: double, accepted: bool,"
+        " failure: struct<kind: string, detail: string>, flags: list<element: string>>"
+    )
+    plain = {
+        "file": "string", "row": "int64", "id": "string", "content_hash": "string",
+        "status": "string", "label": "string", "confidence": "double", "judge": "string",
+        "tiers": f"list<element: {tier}>", "calibration": "string", "calibration_pair": "bool",
+        "cost_usd": "double", "cached": "bool", "reason": "string",
+    }  # fmt: skip
+    assert found.names == [*plain, "scores"]
+    assert {name: str(found.field(name).type) for name in plain} == plain
 
 
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 25))

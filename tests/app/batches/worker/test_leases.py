@@ -12,6 +12,8 @@ from app.core.settings import Settings
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 
+pytestmark = pytest.mark.both_databases
+
 LEASE = timedelta(seconds=15)
 
 

@@ -25,6 +25,8 @@ from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 
+pytestmark = pytest.mark.both_databases
+
 LEASE = timedelta(seconds=12)
 
 

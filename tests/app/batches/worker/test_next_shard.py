@@ -22,6 +22,8 @@ from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
