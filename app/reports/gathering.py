@@ -1,4 +1,4 @@
-"""What a report is made from.
+"""Gathers the data of a report.
 
 Case and punctuation do not matter, so that the judge `GPT-4` wrote the responses of `gpt4`.
 """
