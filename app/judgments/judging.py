@@ -280,7 +280,7 @@ def unasked(pair_id: str, status: Status) -> CascadeVerdict:
 def _cost(judged: Judged) -> float | None:
     """Return what was spent on this verdict now; None if a cost is unknown. Records cost nothing."""
     costs = [score.cost_usd for _, score in judged.obtained]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
+    return None if None in costs else sum((cost for cost in costs if cost is not None), start=0.0)
 
 
 def _is_cached(judged: Judged) -> bool:
