@@ -16,13 +16,20 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
-from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, opinions, prepare
+from app.calibrations.inputs import (
+    CalibrationInputs,
+    Prepared,
+    gather,
+    hash_of_test,
+    opinions,
+    prepare,
+)
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, Ties
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, by_public_id, page_of
 from app.core.models import Certificate, Dataset, new_id
-from app.core.names import ALIKE_IDS, hint, shown
+from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.labels import sets
@@ -45,7 +52,7 @@ _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
 class Made:
     """The evidence of a calibration and what was found on it."""
 
-    evidence: Evidence
+    evidence: CalibrationInputs
     found: Found
 
 
@@ -100,7 +107,7 @@ async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> 
 
 
 def certification(
-    request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
+    request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None
 ) -> dict[str, Any]:
     """Return the arguments of a certification that do not depend on its target."""
     costs = [cost for cost in evidence.costs if cost is not None]
@@ -118,7 +125,7 @@ def certification(
     }
 
 
-def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None) -> Found:
+def _certify(request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None) -> Found:
     certificate = certify_cascade(
         evidence.confidence,
         evidence.correct,
@@ -169,7 +176,7 @@ async def require(session: AsyncSession, certificate_id: str) -> Certificate:
     if certificate is None:
         known = await queries.newest_ids(session)
         see = "GET /v1/calibrations" if known else "tribunal certify"
-        meant = hint(certificate_id, known, see=see, alike=ALIKE_IDS)
+        meant = hint(certificate_id, known, see=see, is_id=True)
         raise NotFound(f"there is no calibration {shown(certificate_id)}{meant}")
     return certificate
 
@@ -398,7 +405,7 @@ async def _uses(
     session: AsyncSession,
     request: CalibrationIn,
     prepared: Prepared,
-    evidence: Evidence,
+    evidence: CalibrationInputs,
     label_set_hash: str,
 ) -> sets.Uses:
     """Record this test of its labels, and count all tests of them."""

@@ -342,6 +342,25 @@ async def test_a_service_without_a_folder_of_tables_touches_no_files(
     assert "TRIBUNAL_TABLES_DIR" in answer.text
 
 
+def test_a_part_has_the_columns_of_earlier_versions(tmp_path: Path) -> None:
+    """A run that was started by an earlier version is continued: its parts must fit together."""
+    written = tmp_path / "piece.parquet"
+    files.write_piece(written, [])
+    found = pq.read_schema(written)
+    tier = (
+        "struct<judge: string, p_a: double, p_tie: double, confidence: double, accepted: bool,"
+        " failure: struct<kind: string, detail: string>, flags: list<element: string>>"
+    )
+    plain = {
+        "file": "string", "row": "int64", "id": "string", "content_hash": "string",
+        "status": "string", "label": "string", "confidence": "double", "judge": "string",
+        "tiers": f"list<element: {tier}>", "calibration": "string", "calibration_pair": "bool",
+        "cost_usd": "double", "cached": "bool", "reason": "string",
+    }  # fmt: skip
+    assert found.names == [*plain, "scores"]
+    assert {name: str(found.field(name).type) for name in plain} == plain
+
+
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 25))
 def test_cuts_cover_every_row_once_in_order(row_groups: list[int], size: int) -> None:
     ranges = list(cuts(row_groups, size))
