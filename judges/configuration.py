@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from judges.errors import JudgeConfigurationInvalid
+from judges.errors import JudgeConfigurationInvalid, nearest
 from judges.openai.replies import Endpoint
 from judges.openai.settings import Confidence, Orders
 from judges.prompting.annotators import EarlyStop
@@ -246,9 +245,9 @@ def _described(path: str, table: type[_Table], problem: ErrorDetails) -> str:
     return f"{path}.{key}: {problem['msg']}, not {problem['input']!r:.40}"
 
 
-def _did_you_mean(word: str, known: Any) -> str:
-    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f", did you mean {near[0]!r}?" if near else ""
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = nearest(word, known)
+    return f", did you mean {near!r}?" if near else ""
 
 
 SHARE: Final = "gpu_memory_utilization"

@@ -1,4 +1,4 @@
-"""Errors of making and asking judges.
+"""Errors of making and asking judges, and the known name that an unknown one may stand for.
 
     JudgeError
     +-- JudgeConfigurationInvalid   a judge or cascade is described wrongly; names the key
@@ -11,6 +11,23 @@ A judge that fails on one pair does not raise: it returns a `Score` whose `failu
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
+
+_ALIKE: Final = 0.6
+# so alike that one is the other misspelt, as `judge` and `judges`, but not `prompt_id` and `prompt`;
+# for names that are often somewhat alike: fields and random ids
+SLIP: Final = 0.85
+_LONGEST: Final = 512
+
+
+def nearest(name: str, known: Iterable[str], *, alike: float = _ALIKE) -> str | None:
+    """Return the known name most like `name` in any case, None if none is alike enough."""
+    names = {one.lower(): one for one in known}
+    near = get_close_matches(name[:_LONGEST].lower(), names, n=1, cutoff=alike)
+    return names[near[0]] if near else None
 
 
 class JudgeError(Exception):

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from app.api.batch_bodies import BatchBody, PreferencesCardBody
 from app.api.bodies import PageBody
-from app.batches import forms, queries, retrying
+from app.batches import forms, retrying
 from app.batches import preferences as batches_preferences
 from app.batches import service as batches_service
 from app.batches.events import events, has_ended, state_id
@@ -21,7 +21,7 @@ from app.batches.results import FORMS, form_for
 from app.batches.schemas import RetryIn
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import After, Limit, Page
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
@@ -46,12 +46,7 @@ async def create_batch(request: AnyBatchIn, running: Running, response: Response
 @router.get("", response_model=PageBody[BatchBody], responses=refused(404))
 async def list_batches(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List batches in order of creation."""
-    async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-        shown = {
-            row.id: await batches_service.show(session, row, running.now()) for row in rows[:limit]
-        }
-    return page_of(rows, limit, lambda row: shown[row.id])
+    return await batches_service.page(running, limit, after)
 
 
 @router.get("/{batch_id}", response_model=BatchBody)

@@ -27,11 +27,10 @@ from app.datasets import service
 from app.datasets.deleting import delete_dataset
 from app.formats.registry import AUTO
 from app.formats.writing import Options
-from app.imports.body import kind_of
 from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
 from app.imports.importing import Imported, Wanted, import_dataset
 from app.imports.tables import PARQUET
-from app.imports.upload import spooled
+from app.imports.upload import received
 
 # stands for a slash inside a part; decoding gives no lone surrogate, so no name holds one
 _SLASH: Final = "\udc2f"
@@ -174,16 +173,10 @@ async def create(
     fault = fault_of(name)
     if fault is not None:
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
-    headers = request.headers
-    kind = kind_of(
-        headers.get("content-type", ""),
-        headers.get("content-encoding", ""),
-        headers.get("content-disposition", ""),
-    )
     folder = running.settings.spool_dir
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
-    async with spooled(request, folder) as body:
-        imported = await import_dataset(running.db, body, kind, wanted, running.now())
+    async with received(request, folder) as uploaded:
+        imported = await import_dataset(running.db, uploaded.files, wanted, running.now())
     await running.reload_if_waiting()
     headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}
     status = 201 if imported.is_new else 200

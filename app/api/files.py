@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.batch_bodies import FileBody, FileDeletedBody
@@ -19,7 +20,7 @@ from app.core.lists import After, Limit
 from app.core.names import shown
 from app.core.openapi import AnswerRoute, refused
 from app.core.runtime import Running, Runtime
-from app.imports.form import received
+from app.imports.upload import FORM_TYPE, media_type_of, received
 
 FileId = Annotated[str, Path(description="id of an uploaded file, or of one that came of a batch")]
 router = APIRouter(prefix="/files", tags=["files"], route_class=AnswerRoute)
@@ -56,7 +57,10 @@ async def create_file(request: Request, running: Running) -> Response:
 
     Lines that are no requests are counted here and end in the error file of every batch over it.
     """
-    async with received(request, running.settings.spool_dir) as form:
+    if media_type_of(request.headers) != FORM_TYPE:
+        raise HTTPException(415, f"Content-Type: send {FORM_TYPE} with purpose and file")
+    async with received(request, running.settings.spool_dir, most_files=1) as uploaded:
+        form = await asyncio.to_thread(service.Form.of, uploaded)
 
         async def answer() -> Response:
             return TextsResponse(await service.upload(running, form))

@@ -2,7 +2,8 @@
 
 An event is sent whenever more pairs are judged or the status changes; its id names the state that
 it reports. A listener that reconnects with `Last-Event-ID` gets no event twice, and none at all if
-it has had the last one.
+it has had the last one. FastAPI's own response for events cannot answer 204 then, so that only its
+framing is used.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from app.batches import queries, service
 from app.core.errors import NotFound
@@ -35,7 +38,7 @@ def has_ended(batch: Mapping[str, Any]) -> bool:
 
 async def events(
     running: Runtime, batch_id: str, last_id: str | None, stopping: Stopping
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     """Yield the states of a batch after `last_id` until it has ended or is deleted.
 
     The stream ends early when the service stops: a listener may reconnect with its last event's id.
@@ -44,10 +47,10 @@ async def events(
     while (batch := await _look(running, batch_id)) is not None:
         state = state_id(batch)
         if state != last_id:
-            yield f"id: {state}\ndata: {json.dumps(batch)}\n\n"
+            yield format_sse_event(data_str=json.dumps(batch), id=state)
             last_id, silent = state, 0.0
         elif silent >= _SILENCE_SECONDS:
-            yield ": still at work\n\n"
+            yield KEEPALIVE_COMMENT
             silent = 0.0
         if has_ended(batch) or stopping.has_begun:
             return

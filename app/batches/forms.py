@@ -14,8 +14,8 @@ from app.batches.openai import FileForm, OpenAIBatchIn
 from app.batches.parquet import batch
 from app.batches.schemas import BatchIn, TablesBatchIn
 from app.core.runtime import Runtime
-from app.imports.body import BodyKind
 from app.imports.importing import Wanted, import_dataset
+from app.imports.upload import UploadedFile
 from app.judgments.schemas import JudgmentsIn, canonical_row
 from app.judgments.service import read
 
@@ -58,8 +58,7 @@ async def batch_of(
     name = f"judgments-{hashlib.sha256(lines).hexdigest()[:24]}"
     imported = await import_dataset(
         running.db,
-        io.BytesIO(lines),
-        BodyKind("application/x-ndjson"),
+        [UploadedFile(io.BytesIO(lines), "application/x-ndjson")],
         Wanted(name, "canonical", is_strict=True, spool_dir=running.settings.spool_dir),
         running.now(),
     )

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -28,6 +27,7 @@ from app.batches.schemas import BatchIn, TablesBatchIn
 from app.calibrations.schemas import Name
 from app.core.errors import Unprocessable
 from app.core.models import UNFINISHED_BATCH, Batch
+from judges.errors import SLIP, nearest
 
 # where a stored request keeps this form
 FORM: Final = "openai"
@@ -35,7 +35,6 @@ _WINDOW: Final = re.compile(r"([1-9]\d{0,5})([mhd])", re.ASCII)
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST: Final = timedelta(days=366)
 _AUTHORITY: Final = ("calibration", "cascade", "budget_usd")
-_ALIKE: Final = 0.8
 _KEYS: Final = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
 _OWN: Final = frozenset(BatchIn.model_fields)
 _MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -73,9 +72,9 @@ class OpenAIBatchIn(BaseModel):
     @classmethod
     def _no_misspelt_authority(cls, given: dict[str, str] | None) -> dict[str, str] | None:
         for name in given or {}:
-            near = get_close_matches(name.lower(), _AUTHORITY, n=1, cutoff=_ALIKE)
-            if near and near[0] not in (given or {}):
-                raise ValueError(f"{name}: did you mean {near[0]}? Without it nothing is promised")
+            near = nearest(name, _AUTHORITY, alike=SLIP)
+            if near and near not in (given or {}):
+                raise ValueError(f"{name}: did you mean {near}? Without it nothing is promised")
         return given
 
     @field_validator("completion_window")

@@ -22,7 +22,7 @@ from app.calibrations.schemas import CalibrationIn, Ties
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, by_public_id, page_of
 from app.core.models import Certificate, Dataset, new_id
-from app.core.names import ALIKE_IDS, hint, shown
+from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.labels import sets
@@ -169,7 +169,7 @@ async def require(session: AsyncSession, certificate_id: str) -> Certificate:
     if certificate is None:
         known = await queries.newest_ids(session)
         see = "GET /v1/calibrations" if known else "tribunal certify"
-        meant = hint(certificate_id, known, see=see, alike=ALIKE_IDS)
+        meant = hint(certificate_id, known, see=see, is_id=True)
         raise NotFound(f"there is no calibration {shown(certificate_id)}{meant}")
     return certificate
 

@@ -101,7 +101,7 @@ async def authenticate(request: Request, running: Running) -> None:
     if not running.asks_for_keys:
         return None
     key = _bearer(request)
-    door = await running.together.join("keys", key, partial(_look, running))
+    door = await running.coalescer.call("keys", key, partial(_look, running))
     if door is _Door.WITHOUT_KEYS:
         return _allow_loopback(request)
     if key is None:

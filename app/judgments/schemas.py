@@ -9,7 +9,6 @@ them in another order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -18,8 +17,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from app.calibrations.schemas import JudgeOrder, Name
 from app.core.names import shown
 from app.formats.base import RowInvalid, describe
-from app.formats.canonical import ALIKE, PairIn
+from app.formats.canonical import PairIn
 from app.formats.registry import CANONICAL, DIALECTS, Dialect, candidates
+from judges.errors import SLIP, nearest
 from judges.probability import parse_label, swap_label
 
 _FIELDS: Final = tuple(PairIn.model_fields)
@@ -95,8 +95,8 @@ def _with_unknown_fields_aside(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _misspelt(name: str, known: Mapping[str, Any]) -> str | None:
     missing = [field for field in _FIELDS if field not in known]
-    near = get_close_matches(name.lower(), missing, n=1, cutoff=ALIKE)
-    return f"there is no such field; did you mean {near[0]}?" if near else None
+    near = nearest(name, missing, alike=SLIP)
+    return f"there is no such field; did you mean {near}?" if near else None
 
 
 def _contradiction(name: str, value: object, metadata: object) -> str | None:

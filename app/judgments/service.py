@@ -82,7 +82,7 @@ async def judge(running: Runtime, request: JudgmentsIn) -> Body:
     else:
         # takes no row lock, so the insert can be coalesced with other requests'
         settled = _settled(authority, judged, running.now())
-        await running.together.join("verdicts", settled.rows, partial(_store_rows, running.db))
+        await running.coalescer.call("verdicts", settled.rows, partial(_store_rows, running.db))
     return {
         "verdicts": settled.verdicts,
         "suspended_because": settled.suspended_because,

@@ -129,7 +129,7 @@ async def scores_at_hand(
     look = partial(_look, running.db, fingerprint)
     if len(content_hashes) > _FEW:
         return (await look([content_hashes]))[0]
-    return await running.together.join(("scores", fingerprint), content_hashes, look)
+    return await running.coalescer.call(("scores", fingerprint), content_hashes, look)
 
 
 async def _look(

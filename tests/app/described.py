@@ -55,7 +55,7 @@ class Description:
             # a fault of the service itself is described for all statuses at once
             return None if status.startswith("5") else f"{status} is not described"
         media_type = response.headers.get("content-type", "").partition(";")[0]
-        if not media_type.endswith("json"):
+        if not media_type.endswith("json") or not response.content:
             return None
         schema = answer.get("content", {}).get(media_type, {}).get("schema")
         if schema is None:

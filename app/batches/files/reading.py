@@ -15,13 +15,14 @@ from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.formats.registry import DIALECTS, OPENAI_BATCH
-from app.imports.body import BodyKind, rows_of
+from app.imports.body import rows_of
 from app.imports.reading import Reader, stage
 from app.imports.staging import Staging
 from app.imports.tables import RawRow
+from app.imports.upload import UploadedFile
 
 PIECE_BYTES: Final = 2**20
-_LINES: Final = BodyKind("application/x-ndjson")
+_LINES: Final = "application/x-ndjson"
 # higher levels take several times as long and save a few per cent
 _LEVEL: Final = 3
 
@@ -114,7 +115,7 @@ def read_file(
     rejects, pieces = folder / "rejects", folder / "pieces"
     with rejects.open("w", encoding="ascii") as lines:
         reader = LineReader(DIALECTS[OPENAI_BATCH], rejects=lines, live=live)
-        stage(staging, reader, rows_of(content, _LINES))
+        stage(staging, reader, rows_of([UploadedFile(content, _LINES)]))
     content.seek(0)
     sizes = _compress(content, pieces)
     return StagedFile(staging, reader, staging.content_hash(), rejects, pieces, sizes)

@@ -7,12 +7,15 @@ stored in the database, so that every server of a cluster can return it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,16 +23,16 @@ from app.api.batch_bodies import FileBody
 from app.batches.files import queries
 from app.batches.files.derived import BATCH
 from app.batches.files.reading import StagedFile, read_file
-from app.core.errors import Conflict, NotFound, Unprocessable
+from app.core.errors import BadRequest, Conflict, NotFound, Unprocessable
 from app.core.lists import by_public_id
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id
-from app.core.names import shown
+from app.core.names import MAX_LENGTH, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
-from app.imports.form import Form
 from app.imports.importing import Upload, store_new
 from app.imports.staging import Staging
+from app.imports.upload import Uploaded
 from app.scores.store import is_recorded
 from judges.registry import Registry
 
@@ -45,6 +48,40 @@ class Listing:
     after: str | None
     purpose: str | None = None
     descends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What was posted: `content` is None where there is no file."""
+
+    fields: dict[str, str]
+    filename: str = ""
+    content: BinaryIO | None = None
+    size: int = 0
+    content_hash: str = ""
+
+    @classmethod
+    def of(cls, uploaded: Uploaded) -> Form:
+        """Read what was uploaded, for its size and its hash.
+
+        Raises:
+            BadRequest: the file has another name than `file`.
+        """
+        if not uploaded.files:
+            return cls(uploaded.fields, content_hash=hashlib.sha256().hexdigest())
+        [file] = uploaded.files
+        if file.field != "file":
+            raise BadRequest("the file of the form must be named file")
+        content_hash = hashlib.file_digest(cast(BufferedReader, file.content), "sha256").hexdigest()
+        size = file.content.tell()
+        file.content.seek(0)
+        name = file.name[:MAX_LENGTH]
+        return cls(uploaded.fields, name, file.content, size, content_hash)
+
+    def hash(self) -> str:
+        """Return a hash of all of it; the boundary between its parts does not enter."""
+        parts = [self.fields, self.filename, self.content_hash]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()
 
 
 async def upload(running: Runtime, form: Form) -> FileBody:
@@ -79,12 +116,12 @@ def _check(form: Form) -> None:
         raise Unprocessable.field(["purpose"], f"is missing; give {BATCH}")
     if purpose != BATCH:
         raise Unprocessable.field(["purpose"], f"{shown(purpose)} is not served here; give {BATCH}")
-    unknown = next((name for name in form.fields if name != "purpose"), None)
+    unknown = next((name for name in form.fields if name not in ("purpose", "file")), None)
     if unknown is not None:
         why = "there is no such field; files are kept until they are deleted"
         raise Unprocessable.field([shown(unknown).strip("'")], why)
     if form.content is None:
-        raise Unprocessable.field(["file"], "is missing")
+        raise Unprocessable.field(["file"], "is missing; send it as a file, with a file name")
     if not form.size:
         raise Unprocessable.field(["file"], "is empty")
 

@@ -28,7 +28,7 @@ from app.batches.worker import leases, spending
 from app.batches.worker.shard import DatabaseShard, NextShard, ShardStore, Task, judge_shard
 from app.core.models import Shard
 from app.core.runtime import Runtime
-from app.core.tasks import to_the_end
+from app.core.tasks import shielded
 
 _log = logging.getLogger(__name__)
 _PROC: Final = Path("/proc")
@@ -239,7 +239,7 @@ class Worker:
             await asyncio.sleep(self._lease.total_seconds() / 3)
             try:
                 # a shard may be completed while this waits for the database
-                await to_the_end(self.renew(shard), expected=leases.LeaseLost)
+                await shielded(self.renew(shard), expected=leases.LeaseLost)
             except (DBAPIError, OSError) as error:
                 # a database that is unreachable for a moment ends no lease
                 _log.warning("lease of shard %d could not be renewed yet: %s", shard.number, error)

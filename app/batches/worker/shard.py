@@ -23,7 +23,7 @@ from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
 from app.core.models import Shard
 from app.core.runtime import Runtime
-from app.core.tasks import to_the_end
+from app.core.tasks import shielded
 from app.judgments.judging import (
     Judged,
     Subject,
@@ -146,9 +146,7 @@ async def judge_shard(task: Task, store: ShardStore) -> None:
                     )
             await store.complete()
     except (leases.LeaseLost, asyncio.CancelledError):
-        await to_the_end(
-            service.count_cost_of_cancelled(task.running.db, task.shard, store.spent())
-        )
+        await shielded(service.count_cost_of_cancelled(task.running.db, task.shard, store.spent()))
         raise
 
 
@@ -169,7 +167,7 @@ async def commit_patiently(task: Task, commit: Callable[[], Coroutine[Any, Any, 
 async def _commit(task: Task, commit: Callable[[], Coroutine[Any, Any, None]]) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            await to_the_end(commit())
+            await shielded(commit())
             return
         except (DBAPIError, OSError) as error:
             # the connection may have broken after the commit
@@ -221,7 +219,7 @@ class ScoreKeeper:
             yield
         except BaseException:
             await _stopped(regularly)
-            await to_the_end(self._save())
+            await shielded(self._save())
             raise
         finally:
             await _stopped(regularly)
@@ -230,7 +228,7 @@ class ScoreKeeper:
         while True:
             await asyncio.sleep(self._running.settings.checkpoint_seconds)
             # a transaction that is cut off leaves the driver in an undefined state
-            await to_the_end(self._save())
+            await shielded(self._save())
 
     async def _save(self) -> None:
         if not self._unsaved:
@@ -280,7 +278,7 @@ class DatabaseShard:
             admitted, waiting = waiting[:count], waiting[count:]
             yield Portion(admitted, self._payer)
             usd = self._cost_of(admitted)
-            await to_the_end(spending.settle(task.running, task.shard, usd))
+            await shielded(spending.settle(task.running, task.shard, usd))
 
     def _cost_of(self, subjects: Sequence[Subject]) -> float | None:
         """Return what these pairs have cost in this attempt; None if a judge's cost is unknown."""
