@@ -16,12 +16,12 @@ import typer
 from rich.console import Console as RichConsole
 from rich.markup import escape
 
+from app.api.bodies import DatasetBody
 from app.cli import tables
 from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.options import DatasetArgument, given, stem_of
 from app.cli.service import Key, Server, open_tribunal, whole
 from app.client import RequestRefused, Tribunal
-from app.client.bodies import DatasetBody
 from app.client.bodies_in import Label
 
 # spelt out, so that help needs none of what reads and writes them

@@ -13,6 +13,8 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.table import Table
 
+from app.api.bodies import Estimate
+from app.api.certificate_bodies import ExperimentBody, ExperimentRow
 from app.cli.console import EXIT_USAGE, AsJson, Console
 from app.cli.options import (
     Cascade,
@@ -25,8 +27,6 @@ from app.cli.options import (
     part_of,
 )
 from app.cli.service import Key, Server, open_tribunal, whole
-from app.client.bodies import Estimate
-from app.client.certificate_bodies import ExperimentBody, ExperimentRow
 
 _ESTIMATES = ("coverage", "agreement", "success_rate", "population_success_rate", "silent_rate",
               "relative_cost")  # fmt: skip

@@ -13,6 +13,7 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.table import Table
 
+from app.api.bodies import BatchBody, VerdictBody
 from app.cli import tables
 from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.options import (
@@ -55,7 +56,6 @@ from app.cli.service import (
     whole,
 )
 from app.client import Tribunal
-from app.client.bodies import BatchBody, VerdictBody
 
 
 class JudgeFailures:

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from app.api.bodies import BatchBody
 from app.cli.console import EXIT_USAGE, fail
 from app.cli.service import read_settings
 from app.client import Tribunal
-from app.client.bodies import BatchBody
 
 
 def rows_of(file: Path) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,8 @@ from alembic.util.exc import CommandError
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app.api.bodies import BatchBody
+from app.api.certificate_bodies import CertificateBody
 from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, note
 from app.client import (
     CannotConnect,
@@ -33,8 +35,6 @@ from app.client import (
     Tribunal,
     TribunalClientError,
 )
-from app.client.bodies import BatchBody
-from app.client.certificate_bodies import CertificateBody
 from app.core.errors import TribunalError
 from app.core.migrate import database_place, is_missing, shown_url
 from app.core.settings import Settings

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
 
 import httpx
 
+from app.api.bodies import BatchBody, DatasetBody, ReportBody, VerdictBody
+from app.api.certificate_bodies import CertificateBody
 from app.client import requests
-from app.client.bodies import BatchBody, DatasetBody, ReportBody, VerdictBody
 from app.client.bodies_in import CertifyRequest, ImportOptions, ReportQuery
-from app.client.certificate_bodies import CertificateBody
 from app.client.display import batch_bar, spinner
 from app.client.errors import (
     CannotConnect,

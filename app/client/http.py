@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final
 
 import httpx
 
-from app.client.bodies import BatchBody
+from app.api.bodies import BatchBody
 from app.client.errors import (
     CannotConnect,
     ConnectionInvalid,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from app.client.bodies import VerdictBody
+from app.api.bodies import VerdictBody
 
 if TYPE_CHECKING:
     import pandas as pd

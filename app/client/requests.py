@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import quote
 
-from app.client.bodies import (
+from app.api.bodies import (
     BatchBody,
     CanariesBody,
     CascadeBody,
@@ -28,6 +28,12 @@ from app.client.bodies import (
     ReportBody,
     VerdictBody,
 )
+from app.api.certificate_bodies import (
+    CertificateBody,
+    ExperimentBody,
+    KnownPromptsBody,
+    PlanBody,
+)
 from app.client.bodies_in import (
     BatchRequest,
     CanariesRequest,
@@ -40,12 +46,6 @@ from app.client.bodies_in import (
     PlanRequest,
     ReportQuery,
     VerdictQuery,
-)
-from app.client.certificate_bodies import (
-    CertificateBody,
-    ExperimentBody,
-    KnownPromptsBody,
-    PlanBody,
 )
 from app.client.paging import AsyncPages, Pages
 

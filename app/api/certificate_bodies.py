@@ -1,10 +1,12 @@
-"""Certificates, plans and experiments, as the client returns them."""
+"""Bodies of certificates, plans and experiments."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
-from app.client.bodies import Estimate
+from typing_extensions import TypedDict
+
+from app.api.bodies import Estimate
 
 
 class Threshold(TypedDict):

@@ -1,12 +1,14 @@
-"""(becomes app/api/bodies.py, shared with the server).
+"""Bodies of the API's answers, shared by the server and the client.
 
-The server may send more than is named here; what is named is always there, but in the types that
-are not total.
+A client must load no server, so this file imports types only. TypedDict comes from
+typing_extensions because pydantic, which makes the schemas, reads no other before Python 3.12.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 Promise = Literal["certified", "suspended", "none"]
 
@@ -54,22 +56,23 @@ class DatasetBody(TypedDict):
     created_at: str
 
 
-class Failure(TypedDict):
+class FailureBody(TypedDict):
     """Why a judge gave no score."""
 
     kind: str
     detail: str
 
 
-class Tier(TypedDict):
-    """What one judge that was asked said."""
+class TierBody(TypedDict):
+    """What one judge that was asked said; `p_a` 0.83: response a is better with 83 %."""
 
     judge: str
     p_a: float | None
     p_tie: float | None
     confidence: float | None
     accepted: bool
-    failure: Failure | None
+    failure: FailureBody | None
+    flags: list[str]
 
 
 class VerdictBody(TypedDict):
@@ -80,7 +83,7 @@ class VerdictBody(TypedDict):
     label: Literal["a", "b", "tie"] | None
     confidence: float | None
     judge: str | None
-    tiers: list[Tier]
+    tiers: list[TierBody]
     calibration: str | None
     promise: Promise
     calibration_pair: bool
