@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, TypeVar
@@ -70,11 +70,11 @@ def open_tribunal(
     if was_missing and only_reads:
         fail(f"there is no database {database_place(settings)}: nothing is stored here {_OTHERS}")
     configure_logging(settings)
-    with refusals():
+    with refusals(), ExitStack() as stack:
         with database_errors(settings):
-            tribunal = Tribunal(server, api_key=key, settings=settings)
+            tribunal = stack.enter_context(Tribunal(server, api_key=key, settings=settings))
         where = f"{database_place(settings)}{', which was just made' if was_missing else ''}"
-        with tribunal, nullcontext() if server else _saying(where):
+        with nullcontext() if server else _saying(where):
             yield tribunal
 
 

@@ -276,6 +276,16 @@ def results_of(batch_id: str) -> str:
     return _at("batches", batch_id, "results")
 
 
+def preferences_of(batch_id: str) -> str:
+    """Return the path of a batch's trusted preferences."""
+    return _at("batches", batch_id, "preferences")
+
+
+def export_of(dataset: str) -> str:
+    """Return the path of a dataset in another format."""
+    return _at("datasets", dataset, "export")
+
+
 def leaderboard(**request: Unpack[LeaderboardRequest]) -> Call[LeaderboardBody]:
     """Rank the models of a dataset."""
     return Call("POST", "/v1/leaderboards", body=request, takes_key=True)
