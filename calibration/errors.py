@@ -1,4 +1,4 @@
-"""The error tree, and the check that chance comes as a Generator.
+"""The error tree, and the check of what is given as a source of chance.
 
 CalibrationError (ValueError)
 ├── InvalidArgument       an array of the wrong shape, a number out of its range
@@ -42,5 +42,29 @@ def checked_rng(rng: object) -> np.random.Generator:
     seed = rng if isinstance(rng, int) else 0
     raise InvalidArgument(
         f"rng must be a numpy.random.Generator, such as numpy.random.default_rng({seed}), not "
+        f"{rng!r} of type {type(rng).__name__}"
+    )
+
+
+Rng = int | np.random.Generator | None
+
+
+def as_generator(rng: Rng) -> np.random.Generator:
+    """Return a source of chance.
+
+    Args:
+        rng: A Generator is returned as it is; a seed makes one that gives the same numbers each
+            time; None makes one that differs each time.
+
+    Raises:
+        InvalidArgument: It is a negative seed, the module `numpy.random`, or something else.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    is_seed = isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0
+    if rng is None or is_seed:
+        return np.random.default_rng(rng)
+    raise InvalidArgument(
+        "rng must be a seed (an int from 0 on), a numpy.random.Generator or None, not "
         f"{rng!r} of type {type(rng).__name__}"
     )

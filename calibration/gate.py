@@ -21,7 +21,7 @@ from scipy import special
 from calibration.arrays import FloatArray
 from calibration.binomial import lower_bound, upper_bound
 from calibration.errors import InvalidArgument
-from calibration.intervals import Clusters, effective_trials, numbered_groups
+from calibration.intervals import Groups, effective_trials
 
 Outcome = Literal["passed", "failed", "not_enough_evidence"]
 _MOST_NEEDED = 10_000_000
@@ -86,33 +86,32 @@ def weigh_preference(
     """
     won = np.asarray(score, dtype=np.float64)
     _check(won, {"min_win": (min_win, 1.0), "alpha": (alpha, 0.5)}, error_share)
-    names, number = numbered_groups(np.arange(won.size) if groups is None else groups)
-    if number.size != won.size:
-        raise InvalidArgument(f"groups must have shape ({won.size},), not ({number.size},)")
-    clusters = Clusters(number, len(names), 1.0 - 2.0 * alpha)
+    known = Groups.of(np.arange(won.size) if groups is None else groups, 1.0 - 2.0 * alpha)
+    if len(known) != won.size:
+        raise InvalidArgument(f"groups must have shape ({won.size},), not ({len(known)},)")
     is_given = ~np.isnan(won)
     # both worths moved into [0, 1], where an abstention is worth s, and 1 - s
     least = np.where(is_given, won, error_share)
     most = np.where(is_given, won, 1.0 - error_share)
-    low = max(_bound(least, clusters, alpha, is_upper=False) - error_share, 0.0)
-    high = min(_bound(most, clusters, alpha, is_upper=True) + error_share, 1.0)
+    low = max(_bound(least, known, alpha, is_upper=False) - error_share, 0.0)
+    high = min(_bound(most, known, alpha, is_upper=True) + error_share, 1.0)
     return PreferenceEvidence(
         outcome=_outcome(low, high, min_win),
         win_rate=float(won[is_given].mean()) if is_given.any() else None,
         low=low,
         high=high,
         pairs=won.size,
-        groups=len(names),
+        groups=known.n_groups,
         wins=int((won > 0.5).sum()),
         losses=int((won < 0.5).sum()),
         ties=int((won == 0.5).sum()),
         abstained=int((~is_given).sum()),
-        pairs_needed=_needed(least, clusters, min_win + error_share, alpha),
+        pairs_needed=_needed(least, known, min_win + error_share, alpha),
     )
 
 
-def _bound(worth: FloatArray, clusters: Clusters, alpha: float, *, is_upper: bool) -> float:
-    trials = effective_trials(worth, clusters, alpha)
+def _bound(worth: FloatArray, groups: Groups, alpha: float, *, is_upper: bool) -> float:
+    trials = effective_trials(worth, groups, alpha)
     hits = min(float(worth.mean()) * trials, trials)
     bound = upper_bound if is_upper else lower_bound
     return float(bound(hits, trials, alpha))
@@ -124,7 +123,7 @@ def _outcome(low: float, high: float, min_win: float) -> Outcome:
     return "failed" if high < min_win else "not_enough_evidence"
 
 
-def _needed(worth: FloatArray, clusters: Clusters, least: float, alpha: float) -> int | None:
+def _needed(worth: FloatArray, groups: Groups, least: float, alpha: float) -> int | None:
     """Pairs of the same mean and dependence whose lower bound would reach `least`, about.
 
     n = z^2 p (1 - p) / (p - least)^2 independent trials, plus one half for the discreteness of
@@ -138,7 +137,7 @@ def _needed(worth: FloatArray, clusters: Clusters, least: float, alpha: float) -
     normal = z**2 * max(mean * (1.0 - mean), 1e-12) / distance**2 + 0.5 / distance
     exact_of_all_won = np.log(alpha) / np.log(least)
     trials = max(normal, float(exact_of_all_won))
-    pairs = trials * worth.size / effective_trials(worth, clusters, alpha)
+    pairs = trials * worth.size / effective_trials(worth, groups, alpha)
     return int(np.ceil(min(pairs, _MOST_NEEDED)))
 
 

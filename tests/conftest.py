@@ -23,6 +23,10 @@ from app.core.migrate import upgrade
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
+from tests.packaging.wheel import built, installed_wheel
+
+# fixtures of the whole session, which the tests of packaging and of the pages share
+__all__ = ["built", "installed_wheel"]
 
 _numbers = itertools.count()
 # the command line prints tables to people; tests look at both, and nobody is a terminal

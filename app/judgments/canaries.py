@@ -95,15 +95,11 @@ def _attack(attack: str, canaries: Sequence[Canary], seed: int) -> dict[str, Any
     answered = [canary for canary in canaries if canary.shift is not None]
     followed = np.array([canary.has_followed for canary in answered], dtype=bool)
     shifts = np.array([canary.shift for canary in answered], dtype=float)
-    bootstrap = (
-        ClusterBootstrap.over(np.arange(len(shifts)), np.random.default_rng(seed))
-        if len(shifts)
-        else None
-    )
+    bootstrap = ClusterBootstrap.over(np.arange(len(shifts)), seed)
     return {
         "attack": attack,
         "failed": len(canaries) - len(answered),
         "flagged": sum(canary.is_flagged for canary in canaries),
-        "followed": asdict(estimate_share(followed, np.ones_like(followed), None)),
+        "followed": asdict(estimate_share(followed)),
         "mean_shift": asdict(estimate_mean(shifts, bootstrap, within=(-1.0, 1.0))),
     }

@@ -18,7 +18,7 @@ from app.leaderboards.outcomes import NO_VERDICT, Outcomes
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap, Groups
 from calibration.powered import PoweredRow
 from calibration.ranking import Comparisons, ModelRating, with_baseline
 
@@ -125,11 +125,8 @@ class Table:
             )
             for name, one in inputs.outcomes.items()
         }
-        bootstrap = ClusterBootstrap.over(
-            [key.group for key in keys] or np.zeros(0, dtype=np.int64),
-            np.random.default_rng(request.seed),
-            confidence_level=request.confidence_level,
-        )
+        groups = [key.group for key in keys] or np.zeros(0, dtype=np.int64)
+        bootstrap = ClusterBootstrap.over(Groups.of(groups, request.confidence_level), request.seed)
         made = Inputs(
             keys,
             outcomes,

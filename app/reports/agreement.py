@@ -24,7 +24,7 @@ from calibration.agreement import (
 )
 from calibration.arrays import IntArray
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, estimate_share
+from calibration.intervals import ClusterBootstrap, Groups, estimate_share
 from calibration.labels import MISSING, N_LABELS, TIE, A, B, mirrored
 from calibration.reliability import measure_reliability
 
@@ -32,7 +32,7 @@ from calibration.reliability import measure_reliability
 LEAST_FOR_INTERVAL = 5
 
 
-def human_agreement(people: People, bootstrap: ClusterBootstrap) -> dict[str, Any]:
+def human_agreement(people: People, groups: Groups) -> dict[str, Any]:
     """Return agreement among annotators, with a, b and tie as three classes.
 
     Kappas of two annotators with fewer than `LEAST_FOR_INTERVAL` pairs in common have no interval.
@@ -42,22 +42,22 @@ def human_agreement(people: People, bootstrap: ClusterBootstrap) -> dict[str, An
         "annotators": int(np.unique(people.vote_by).size),
         "labels": int(counts.sum()),
         "labelled_pairs": int((counts.sum(axis=1) > 0).sum()),
-        "percent_agreement": asdict(percent_agreement(counts, bootstrap)),
-        "percent_agreement_without_ties": asdict(percent_agreement(counts[:, :2], bootstrap)),
-        "leave_one_out_agreement": asdict(leave_one_out_agreement(counts, bootstrap)),
-        "krippendorff_alpha": asdict(krippendorffs_alpha(counts, bootstrap)),
-        "fleiss_kappa": asdict(fleiss_kappa(counts, bootstrap)),
-        "gwets_ac1": asdict(gwets_ac1(counts, bootstrap)),
-        "krippendorff_alpha_without_ties": asdict(krippendorffs_alpha(counts[:, :2], bootstrap)),
-        "fleiss_kappa_without_ties": asdict(fleiss_kappa(counts[:, :2], bootstrap)),
-        "gwets_ac1_without_ties": asdict(gwets_ac1(counts[:, :2], bootstrap)),
+        "percent_agreement": asdict(percent_agreement(counts, groups)),
+        "percent_agreement_without_ties": asdict(percent_agreement(counts[:, :2], groups)),
+        "leave_one_out_agreement": asdict(leave_one_out_agreement(counts, groups)),
+        "krippendorff_alpha": asdict(krippendorffs_alpha(counts, groups)),
+        "fleiss_kappa": asdict(fleiss_kappa(counts, groups)),
+        "gwets_ac1": asdict(gwets_ac1(counts, groups)),
+        "krippendorff_alpha_without_ties": asdict(krippendorffs_alpha(counts[:, :2], groups)),
+        "fleiss_kappa_without_ties": asdict(fleiss_kappa(counts[:, :2], groups)),
+        "gwets_ac1_without_ties": asdict(gwets_ac1(counts[:, :2], groups)),
         "confusion": _confusion(counts),
         "difficulty": _difficulty(counts),
-        "annotator_pairs": _annotator_pairs(people, bootstrap),
+        "annotator_pairs": _annotator_pairs(people, groups),
     }
 
 
-def _annotator_pairs(people: People, bootstrap: ClusterBootstrap) -> list[dict[str, Any]]:
+def _annotator_pairs(people: People, groups: Groups) -> list[dict[str, Any]]:
     """Kappa of every two annotators with pairs in common; a person's last vote counts."""
     ratings = _ratings(people)
     seen = (ratings != MISSING).astype(np.int64)
@@ -68,14 +68,14 @@ def _annotator_pairs(people: People, bootstrap: ClusterBootstrap) -> list[dict[s
         if n == 0:
             continue
         both = (ratings[one] != MISSING) & (ratings[other] != MISSING)
-        resamples = bootstrap.take(both) if n >= LEAST_FOR_INTERVAL else None
+        shared_groups = groups.take(both) if n >= LEAST_FOR_INTERVAL else None
         first, second = ratings[one][both], ratings[other][both]
         figures = {
-            "cohens_kappa": cohens_kappa(first, second, resamples),
-            "agreement": agreement_rate(first, second, resamples),
-            "agreement_without_ties": agreement_rate(first, second, resamples, among=(A, B)),
+            "cohens_kappa": cohens_kappa(first, second, shared_groups),
+            "agreement": agreement_rate(first, second, shared_groups),
+            "agreement_without_ties": agreement_rate(first, second, shared_groups, among=(A, B)),
         }
-        level = bootstrap.confidence_level
+        level = groups.confidence_level
         shown = {name: {**asdict(e), "confidence_level": level} for name, e in figures.items()}
         names = [people.annotators[one], people.annotators[other]]
         found.append({"annotators": names, "n": n, **shown})
@@ -108,17 +108,17 @@ def judge_agreement(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> dict[str, Any]:
     """Return the figures of one judge; an estimate without a single case has the value None."""
-    label, decided = judged.label[:, column], people.decided
+    label, decided, groups = judged.label[:, column], people.decided, bootstrap.groups
     three_way, among = people.three_way, (A, B)
     n = int((label != MISSING).sum())
     return {
         "judge": judged.names[column],
         "n": n,
-        "agreement": asdict(agreement_rate(decided, label, bootstrap, among=among)),
-        "agreement_three_way": asdict(agreement_rate(three_way, label, bootstrap)),
+        "agreement": asdict(agreement_rate(decided, label, groups, among=among)),
+        "agreement_three_way": asdict(agreement_rate(three_way, label, groups)),
         **_by_order(people, judged, column, bootstrap),
-        "cohens_kappa": asdict(cohens_kappa(decided, _without_ties(label), bootstrap)),
-        "cohens_kappa_three_way": asdict(cohens_kappa(three_way, label, bootstrap)),
+        "cohens_kappa": asdict(cohens_kappa(decided, _without_ties(label), groups)),
+        "cohens_kappa_three_way": asdict(cohens_kappa(three_way, label, groups)),
         "coverage": n / len(label) if len(label) else None,
         **_reliability(people, judged, column),
         "confusion": confusion_of(three_way, label, {"failed": judged.has_failed[:, column]}),
@@ -135,13 +135,13 @@ def _by_order(
     flags = judged.is_flagged[:, column]
     if flags.any() and (first == MISSING).all() and (second == MISSING).all():
         return _by_flag(people, judged, column, bootstrap)
-    same = np.where(first == second, first, MISSING)
-    agreement = agreement_rate(people.decided, same, bootstrap, among=(A, B))
+    same, groups = np.where(first == second, first, MISSING), bootstrap.groups
+    agreement = agreement_rate(people.decided, same, groups, among=(A, B))
     return {
         "agreement_consistent": asdict(agreement),
         "accuracy_mean_of_orders": asdict(_mean_of_orders(people, judged, column, bootstrap)),
-        "fleiss_kappa_with_human": asdict(_fleiss_on_screen(people, first, second, bootstrap)),
-        "position_consistency": asdict(position_consistency(first, second, bootstrap)),
+        "fleiss_kappa_with_human": asdict(_fleiss_on_screen(people, first, second, groups)),
+        "position_consistency": asdict(position_consistency(first, second, groups)),
     }
 
 
@@ -152,13 +152,15 @@ def _by_flag(
     label, flags = judged.label[:, column], judged.is_flagged[:, column]
     known = label != MISSING
     common = np.where(flags, MISSING, label)
-    agreement = agreement_rate(people.decided, common, bootstrap, among=(A, B))
-    unknown = estimate_share(flags, np.zeros_like(flags), bootstrap)
+    agreement = agreement_rate(people.decided, common, bootstrap.groups, among=(A, B))
+    unknown = estimate_share(flags, np.zeros_like(flags), bootstrap.groups)
     return {
         "agreement_consistent": asdict(agreement),
         "accuracy_mean_of_orders": asdict(unknown),
         "fleiss_kappa_with_human": asdict(unknown),
-        "position_consistency": asdict(estimate_share(~flags, known, bootstrap)),
+        "position_consistency": asdict(
+            estimate_share(~flags, known, bootstrap, method="percentile")
+        ),
     }
 
 
@@ -176,11 +178,12 @@ def _mean_of_orders(
         np.concatenate([*hits, np.zeros(0, dtype=np.bool_)]),
         counted[rows],
         bootstrap.take(rows),
+        method="percentile",
     )
 
 
 def _fleiss_on_screen(
-    people: People, first: IntArray, second: IntArray, bootstrap: ClusterBootstrap
+    people: People, first: IntArray, second: IntArray, groups: Groups
 ) -> Estimate:
     """Fleiss' kappa of (verdict, person), each order a unit, labels by place on the screen."""
     judge = np.concatenate([first, mirrored(second)])
@@ -190,7 +193,7 @@ def _fleiss_on_screen(
     np.add.at(counts, (units, judge[units]), 1)
     np.add.at(counts, (units, human[units]), 1)
     rows = np.tile(np.arange(len(first)), 2)
-    return fleiss_kappa(counts, bootstrap.take(rows))
+    return fleiss_kappa(counts, groups.take(rows))
 
 
 def _reliability(people: People, judged: Judged, column: int) -> dict[str, Any]:
@@ -211,28 +214,26 @@ def _without_ties(label: IntArray) -> IntArray:
     return np.where(label == TIE, MISSING, label)
 
 
-def judge_pairs(judged: Judged, bootstrap: ClusterBootstrap) -> list[dict[str, Any]]:
+def judge_pairs(judged: Judged, groups: Groups) -> list[dict[str, Any]]:
     """Return agreement and Cohen's kappa of every two judges, and what each said of what.
 
     `*_three_way` has ties as a class; in `confusion` the outer label is that of the first judge.
     """
     return [
-        _judge_pair(judged, one, other, bootstrap)
+        _judge_pair(judged, one, other, groups)
         for one, other in combinations(range(len(judged.names)), 2)
     ]
 
 
-def _judge_pair(
-    judged: Judged, one: int, other: int, bootstrap: ClusterBootstrap
-) -> dict[str, Any]:
+def _judge_pair(judged: Judged, one: int, other: int, groups: Groups) -> dict[str, Any]:
     first, second = judged.label[:, one], judged.label[:, other]
     ours, theirs = (np.where(label == TIE, MISSING, label) for label in (first, second))
     return {
         "judges": [judged.names[one], judged.names[other]],
-        "agreement": asdict(agreement_rate(ours, theirs, bootstrap)),
-        "cohens_kappa": asdict(cohens_kappa(ours, theirs, bootstrap)),
-        "agreement_three_way": asdict(agreement_rate(first, second, bootstrap)),
-        "cohens_kappa_three_way": asdict(cohens_kappa(first, second, bootstrap)),
+        "agreement": asdict(agreement_rate(ours, theirs, groups)),
+        "cohens_kappa": asdict(cohens_kappa(ours, theirs, groups)),
+        "agreement_three_way": asdict(agreement_rate(first, second, groups)),
+        "cohens_kappa_three_way": asdict(cohens_kappa(first, second, groups)),
         "confusion": confusion_of(first, second, {}),
     }
 
@@ -257,11 +258,7 @@ def agreement_report(panel: Panel, request: AgreementIn) -> dict[str, Any]:
 
 def bootstrap_of(panel: Panel, request: AgreementIn) -> ClusterBootstrap:
     """Return the resamples of a report's groups."""
-    return ClusterBootstrap.over(
-        panel.groups,
-        np.random.default_rng(request.seed),
-        confidence_level=request.confidence_level,
-    )
+    return ClusterBootstrap.over(Groups.of(panel.groups, request.confidence_level), request.seed)
 
 
 def _groups(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> list[dict[str, Any]]:
@@ -278,11 +275,13 @@ def _groups(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> list[di
 def _figures(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[str, Any]:
     return {
         "pairs": len(panel),
-        "human": human_agreement(panel.people, bootstrap),
+        "human": human_agreement(panel.people, bootstrap.groups),
         "judges": [
             _judge(panel, column, bootstrap, depth) for column in range(len(panel.judged.names))
         ],
-        "judge_pairs": judge_pairs(panel.judged, bootstrap) if depth.has_judge_pairs else None,
+        "judge_pairs": judge_pairs(panel.judged, bootstrap.groups)
+        if depth.has_judge_pairs
+        else None,
         "cascade": cascade_agreement(panel, bootstrap),
         "abstention": abstention(panel, bootstrap),
     }

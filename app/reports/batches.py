@@ -211,14 +211,14 @@ def _rests_on(gathered: _Gathered, batch: Batch) -> dict[str, Any]:
 
 def _body(gathered: _Gathered, batch: Batch) -> dict[str, Any]:
     panel = gathered.panel
-    bootstrap = ClusterBootstrap.over(panel.groups, np.random.default_rng(0))
+    bootstrap = ClusterBootstrap.over(panel.groups, rng=0)
     return {
         "batch": batch.id,
         "batch_status": batch.status,
         "promise": batch.promise,
         "pairs": len(panel),
         "failed": gathered.verdicts.failed,
-        "human": human_agreement(panel.people, bootstrap),
+        "human": human_agreement(panel.people, bootstrap.groups),
         "cascade": cascade_agreement(panel, bootstrap),
         "abstention": abstention(panel, bootstrap),
     }

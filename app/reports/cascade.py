@@ -19,10 +19,10 @@ from calibration.cascade import composition
 from calibration.estimate import Estimate
 from calibration.intervals import (
     ClusterBootstrap,
-    estimate_clustered_share,
+    Groups,
+    bootstrap_statistic,
     estimate_mean,
     estimate_share,
-    estimate_statistic,
 )
 from calibration.labels import MISSING, TIE
 
@@ -58,8 +58,8 @@ def cost_estimates(cascade: Cascade, resamples: ClusterBootstrap) -> dict[str, A
     return {
         "per_pair": _mean_cost(cascade.cost, known, resamples),
         "dearest_per_pair": _mean_cost(cascade.last_cost, priced, resamples),
-        "relative": asdict(estimate_statistic(parts, _ratio, n, resamples)),
-        "saved_per_pair": asdict(estimate_statistic(parts, _saved, n, resamples)),
+        "relative": asdict(bootstrap_statistic(parts, _ratio, n, resamples)),
+        "saved_per_pair": asdict(bootstrap_statistic(parts, _saved, n, resamples)),
     }
 
 
@@ -89,28 +89,30 @@ def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, An
         return None
     rest = panel.take(~panel.cascade.is_excluded)
     resamples = bootstrap.take(~panel.cascade.is_excluded)
+    groups = resamples.groups
     cascade, people = rest.cascade, rest.people
     assert cascade is not None
     answered = _answered(cascade)
     decided = people.decided
-    everything = np.ones(len(rest), dtype=np.bool_)
     hits = cascade.label == decided
     by = np.where(answered, cascade.answered_by, MISSING)
     label, three_way = np.where(answered, cascade.label, MISSING), people.three_way
     abstained = ~answered & ~cascade.is_missing
     return {
         "pairs": len(rest),
-        "coverage": asdict(estimate_share(answered, everything, resamples)),
-        "agreement": asdict(estimate_share(hits, answered & (decided != MISSING), resamples)),
-        "agreement_three_way": asdict(agreement_rate(three_way, label, resamples)),
-        "cohens_kappa": asdict(
-            cohens_kappa(decided, np.where(label == TIE, MISSING, label), resamples)
+        "coverage": asdict(estimate_share(answered, None, resamples, method="percentile")),
+        "agreement": asdict(
+            estimate_share(hits, answered & (decided != MISSING), resamples, method="percentile")
         ),
-        "cohens_kappa_three_way": asdict(cohens_kappa(three_way, label, resamples)),
+        "agreement_three_way": asdict(agreement_rate(three_way, label, groups)),
+        "cohens_kappa": asdict(
+            cohens_kappa(decided, np.where(label == TIE, MISSING, label), groups)
+        ),
+        "cohens_kappa_three_way": asdict(cohens_kappa(three_way, label, groups)),
         "confusion": confusion_of(
             three_way, label, {"abstained": abstained, "missing": cascade.is_missing}
         ),
-        "by_difficulty": _by_difficulty(people, cascade, label, resamples),
+        "by_difficulty": _by_difficulty(people, label, groups),
         "composition": _composition(cascade, by),
         "answered": int(answered.sum()),
         "abstained": int(abstained.sum()),
@@ -121,18 +123,14 @@ def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, An
     }
 
 
-def _by_difficulty(
-    people: People, cascade: Cascade, label: IntArray, resamples: ClusterBootstrap
-) -> list[dict[str, Any]]:
+def _by_difficulty(people: People, label: IntArray, groups: Groups) -> list[dict[str, Any]]:
     """Agreement and coverage by the margin of people's votes."""
     place = difficulty_of(people.counts)
-    figures = by_difficulty(people.counts, people.decided, people.three_way, label, resamples)
+    figures = by_difficulty(people.counts, people.decided, people.three_way, label, groups)
     return [
         {
             **one,
-            "coverage": asdict(
-                estimate_clustered_share(label != MISSING, place == number, resamples)
-            ),
+            "coverage": asdict(estimate_share(label != MISSING, place == number, groups)),
         }
         for number, one in enumerate(figures)
     ]
@@ -152,13 +150,14 @@ def abstention(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, Any] | No
     answered = _answered(rest.cascade)
     abstained = ~answered & ~rest.cascade.is_missing
     counts = rest.people.counts
+    groups = resamples.groups
     agreeing, possible = _pairs_of_votes(counts.astype(np.float64))
     found = {
         "human_agreement_answered": asdict(
-            percent_agreement(counts[answered], resamples.take(answered))
+            percent_agreement(counts[answered], groups.take(answered))
         ),
         "human_agreement_abstained": asdict(
-            percent_agreement(counts[abstained], resamples.take(abstained))
+            percent_agreement(counts[abstained], groups.take(abstained))
         ),
         "p_value": _p_value(agreeing, possible, _Sides(answered, abstained), resamples),
     }

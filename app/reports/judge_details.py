@@ -33,7 +33,7 @@ from calibration.agreement import (
 from calibration.arrays import BoolArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, estimate_clustered_share, estimate_mean
+from calibration.intervals import ClusterBootstrap, Groups, estimate_mean, estimate_share
 from calibration.labels import MISSING, N_LABELS, TIE, A, B
 from calibration.reliability import (
     estimate_area_under_risk_coverage,
@@ -60,7 +60,7 @@ def difficulty_of(counts: IntArray) -> IntArray:
 
 def by_difficulty(
     counts: IntArray, decided: IntArray, three_way: IntArray, label: IntArray,
-    bootstrap: ClusterBootstrap,
+    groups: Groups,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return agreement with people by difficulty, without ties and with ties as a class.
 
@@ -69,40 +69,40 @@ def by_difficulty(
         decided: The plurality where it is a or b.
         three_way: The plurality, a tie where votes have none.
         label: What the judge said.
-        bootstrap: Groups of the pairs.
+        groups: Groups of the pairs.
     """
     place = difficulty_of(counts)
     found = []
     for number, name in enumerate(DIFFICULTIES):
         rows = place == number
-        people, ours, resamples = decided[rows], label[rows], bootstrap.take(rows)
+        people, ours, own = decided[rows], label[rows], groups.take(rows)
         without_ties = np.where(ours == TIE, MISSING, ours)
         classes = three_way[rows]
         found.append(
             {
                 "difficulty": name,
                 "pairs": int(rows.sum()),
-                "agreement": asdict(agreement_rate(people, ours, resamples, among=(A, B))),
-                "agreement_three_way": asdict(agreement_rate(classes, ours, resamples)),
-                "cohens_kappa": asdict(cohens_kappa(people, without_ties, resamples)),
-                "cohens_kappa_three_way": asdict(cohens_kappa(classes, ours, resamples)),
+                "agreement": asdict(agreement_rate(people, ours, own, among=(A, B))),
+                "agreement_three_way": asdict(agreement_rate(classes, ours, own)),
+                "cohens_kappa": asdict(cohens_kappa(people, without_ties, own)),
+                "cohens_kappa_three_way": asdict(cohens_kappa(classes, ours, own)),
             }
         )
     return found
 
 
 def fall_of_agreement(
-    counts: IntArray, decided: IntArray, label: IntArray, bootstrap: ClusterBootstrap
+    counts: IntArray, decided: IntArray, label: IntArray, groups: Groups
 ) -> dict[str, Any]:
     """Return agreement on unanimous pairs minus that on split ones, ties left out."""
     place = difficulty_of(counts)
     number = np.where(place == _UNANIMOUS, 0, np.where(place == _SPLIT, 1, MISSING))
     bins = DifficultyBins(number, np.zeros(1))
-    return asdict(agreement_by_difficulty(decided, label, bins, bootstrap, among=(A, B)).fall)
+    return asdict(agreement_by_difficulty(decided, label, bins, groups, among=(A, B)).fall)
 
 
 def by_votes(
-    counts: IntArray, decided: IntArray, label: IntArray, bootstrap: ClusterBootstrap
+    counts: IntArray, decided: IntArray, label: IntArray, groups: Groups
 ) -> list[dict[str, Any]]:
     """Return agreement by the number of votes and of those for the plurality, ties left out."""
     votes, top = counts.sum(axis=1), counts.max(axis=1, initial=0)
@@ -110,7 +110,7 @@ def by_votes(
     found = []
     for total, most in sorted({*zip(votes[counted].tolist(), top[counted].tolist(), strict=True)}):
         rows = counted & (votes == total) & (top == most)
-        agreement = agreement_rate(decided[rows], label[rows], bootstrap.take(rows))
+        agreement = agreement_rate(decided[rows], label[rows], groups.take(rows))
         found.append({"votes": total, "for_plurality": most, "agreement": asdict(agreement)})
     return found
 
@@ -122,7 +122,7 @@ _MOST_CELLS: Final = 20_000_000
 
 
 def annotator_test(
-    people: People, label: IntArray, bootstrap: ClusterBootstrap, epsilon: float
+    people: People, label: IntArray, groups: Groups, epsilon: float
 ) -> dict[str, Any]:
     """Return the test of a judge's labels, ties being a class; a person's last vote counts.
 
@@ -135,11 +135,11 @@ def annotator_test(
             "not_tested_because": f"{len(columns)} annotators on {len(rows)} pairs are too many"
         }
     options = AlternativeAnnotatorOptions(epsilon=epsilon, least_units=LEAST_UNITS)
-    found = alternative_annotator_test(label[rows], table, bootstrap.take(rows), options)
+    found = alternative_annotator_test(label[rows], table, groups.take(rows), options)
     tested = [one for one in found.annotators if one.p_value is not None]
     return {
         "outcome": _outcome(found, len(tested)),
-        "winning_rate": asdict(_winning_rate(tested, bootstrap.confidence_level)),
+        "winning_rate": asdict(_winning_rate(tested, groups.confidence_level)),
         "least_annotators": LEAST_ANNOTATORS,
         "least_units": LEAST_UNITS,
         "epsilon": found.epsilon,
@@ -200,33 +200,33 @@ def judge_details(
 ) -> Figures:
     """Return the figures of one judge that a health card is made from."""
     people, judged = panel.people, panel.judged
-    label, decided = judged.label[:, column], people.decided
+    label, decided, groups = judged.label[:, column], people.decided, bootstrap.groups
     return {
-        **_chance_corrected(people, label, bootstrap),
-        "position": _position(judged, column, bootstrap),
-        **_leans(panel, column, bootstrap),
-        "ceiling": asdict(compare_with_ceiling(label, people.counts, bootstrap)),
+        **_chance_corrected(people, label, groups),
+        "position": _position(judged, column, groups),
+        **_leans(panel, column, groups),
+        "ceiling": asdict(compare_with_ceiling(label, people.counts, groups)),
         "ceiling_where_decided": asdict(
-            compare_with_ceiling(_without_ties(label), people.counts, bootstrap)
+            compare_with_ceiling(_without_ties(label), people.counts, groups)
         ),
-        "kappa_ceiling": _kappa_ceilings(people, label, bootstrap),
-        "by_difficulty": by_difficulty(people.counts, decided, people.three_way, label, bootstrap),
-        "fall_with_difficulty": fall_of_agreement(people.counts, decided, label, bootstrap),
-        "by_votes": by_votes(people.counts, decided, label, bootstrap),
+        "kappa_ceiling": _kappa_ceilings(people, label, groups),
+        "by_difficulty": by_difficulty(people.counts, decided, people.three_way, label, groups),
+        "fall_with_difficulty": fall_of_agreement(people.counts, decided, label, groups),
+        "by_votes": by_votes(people.counts, decided, label, groups),
         "reliability": _reliability(people, judged, column, bootstrap),
         "risk_coverage": _risk_coverage(people, judged, column, bootstrap),
-        "alternative_annotator": annotator_test(people, label, bootstrap, epsilon),
-        **_failures(judged, column, bootstrap),
+        "alternative_annotator": annotator_test(people, label, groups, epsilon),
+        **_failures(judged, column, groups),
         "cost": _cost(judged, column, bootstrap),
     }
 
 
-def _chance_corrected(people: People, label: IntArray, bootstrap: ClusterBootstrap) -> Figures:
+def _chance_corrected(people: People, label: IntArray, groups: Groups) -> Figures:
     """Gwet's AC1 of judge and plurality, without ties and with ties as a class."""
     return {
-        "gwets_ac1": asdict(gwets_ac1(_two_raters(people.decided, label, 2), bootstrap)),
+        "gwets_ac1": asdict(gwets_ac1(_two_raters(people.decided, label, 2), groups)),
         "gwets_ac1_three_way": asdict(
-            gwets_ac1(_two_raters(people.three_way, label, N_LABELS), bootstrap)
+            gwets_ac1(_two_raters(people.three_way, label, N_LABELS), groups)
         ),
     }
 
@@ -241,14 +241,14 @@ def _two_raters(one: IntArray, other: IntArray, n_categories: int) -> IntArray:
     return counts
 
 
-def _position(judged: Judged, column: int, bootstrap: ClusterBootstrap) -> Figures:
+def _position(judged: Judged, column: int, groups: Groups) -> Figures:
     """Where the two orders differ, and which place gains; 0 is no lean, 1 always the first."""
     first, second = judged.first[:, column], judged.second[:, column]
-    flips = position_flips(first, second, bootstrap)
-    return {"lean": asdict(position_lean(first, second, bootstrap)), **asdict(flips)}
+    flips = position_flips(first, second, groups)
+    return {"lean": asdict(position_lean(first, second, groups)), **asdict(flips)}
 
 
-def _leans(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> Figures:
+def _leans(panel: Panel, column: int, groups: Groups) -> Figures:
     """Whether the judge takes the longer, the more marked up, or its own response too often."""
     sides = {"self_preference": panel.judged.own_side[:, column]}
     if panel.texts is not None:
@@ -260,25 +260,23 @@ def _leans(panel: Panel, column: int, bootstrap: ClusterBootstrap) -> Figures:
     both = np.isin(label, (A, B)) & np.isin(decided, (A, B))
     return {
         name: {
-            "lean": asdict(excess_lean(label, decided, side, bootstrap)),
-            "lean_given_quality": asdict(lean_given_quality(label, decided, side, bootstrap)),
-            "judge_chooses_it": asdict(
-                lean_towards(np.where(both, label, MISSING), side, bootstrap)
-            ),
+            "lean": asdict(excess_lean(label, decided, side, groups)),
+            "lean_given_quality": asdict(lean_given_quality(label, decided, side, groups)),
+            "judge_chooses_it": asdict(lean_towards(np.where(both, label, MISSING), side, groups)),
             "people_choose_it": asdict(
-                lean_towards(np.where(both, decided, MISSING), side, bootstrap)
+                lean_towards(np.where(both, decided, MISSING), side, groups)
             ),
         }
         for name, side in sides.items()
     }
 
 
-def _kappa_ceilings(people: People, label: IntArray, bootstrap: ClusterBootstrap) -> Figures:
+def _kappa_ceilings(people: People, label: IntArray, groups: Groups) -> Figures:
     """Kappa with one person beside that of one person with another, with and without ties."""
     return {
-        "three_way": asdict(compare_kappa_with_ceiling(label, people.counts, bootstrap)),
+        "three_way": asdict(compare_kappa_with_ceiling(label, people.counts, groups)),
         "without_ties": asdict(
-            compare_kappa_with_ceiling(_without_ties(label), people.counts[:, :2], bootstrap)
+            compare_kappa_with_ceiling(_without_ties(label), people.counts[:, :2], groups)
         ),
     }
 
@@ -301,7 +299,7 @@ def _reliability(
     counted = (people.decided != MISSING) & (judged.label[:, column] != MISSING)
     confidence = judged.confidence[counted, column]
     right, resamples = is_right(people, judged, column)[counted], bootstrap.take(counted)
-    bins = reliability_bins(confidence, right, fitting_width_edges(confidence), resamples)
+    bins = reliability_bins(confidence, right, fitting_width_edges(confidence), resamples.groups)
     return {
         **asdict(estimate_reliability(confidence, right, resamples)),
         "bins": [asdict(one) for one in bins],
@@ -317,7 +315,7 @@ def _risk_coverage(
     answers = judged.has_preference[counted, column]
     confidence = np.where(answers, judged.confidence[counted, column], np.nan)
     right, resamples = is_right(people, judged, column)[counted], bootstrap.take(counted)
-    band = risk_coverage_band(confidence, right, resamples)
+    band = risk_coverage_band(confidence, right, resamples.groups)
     points = [
         {
             "threshold": float(band.thresholds[k]),
@@ -341,7 +339,7 @@ def _risk_coverage(
     }
 
 
-def _failures(judged: Judged, column: int, bootstrap: ClusterBootstrap) -> Figures:
+def _failures(judged: Judged, column: int, groups: Groups) -> Figures:
     """How often the judge gave nothing at all, and how often one of its two orders is missing."""
     failed = judged.has_failed[:, column]
     known = judged.label[:, column] != MISSING
@@ -351,10 +349,10 @@ def _failures(judged: Judged, column: int, bootstrap: ClusterBootstrap) -> Figur
     kinds = Counter(_KINDS[code].value for code in judged.failure[failed, column].tolist())
     asked = failed | known
     return {
-        "answer_share": asdict(estimate_clustered_share(known, np.ones_like(known), bootstrap)),
-        "failure_share": asdict(estimate_clustered_share(failed, asked, bootstrap)),
+        "answer_share": asdict(estimate_share(known, np.ones_like(known), groups)),
+        "failure_share": asdict(estimate_share(failed, asked, groups)),
         "failure_kinds": dict(sorted(kinds.items())),
-        "half_parsed_share": asdict(estimate_clustered_share(half, asked & has_orders, bootstrap)),
+        "half_parsed_share": asdict(estimate_share(half, asked & has_orders, groups)),
     }
 
 

@@ -25,65 +25,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.arrays import BoolArray, FloatArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, group_statistic
+from calibration.intervals import Groups, GroupsLike, as_groups, jackknife_statistic
 from calibration.labels import MISSING
 
 _NUISANCE_LEVEL = 1e-4
 _GRID = 100
 _TRINOMIAL_ROUNDING = 1e-9
-
-
-def mean_p_value(n_below: int, n_zero: int, n_above: int, mean: float) -> float:
-    """Largest probability, if the true mean is at least `mean`, of so small a result or a smaller.
-
-    Results are ordered by how many standard errors their mean lies below `mean`, made monotone: a
-    result is no larger than another with more values of 1 and fewer of -1. Therefore a mean of just
-    `mean` is the least favourable one for each probability p0 of a 0. The largest probability over
-    an exact interval of p0 is taken, and the probability that the interval is wrong is added
-    (Berger and Boos 1994), so that the p-value is valid whatever p0 is.
-
-    Time and memory grow with the square of the number of differences.
-
-    Args:
-        n_below: Number of differences of -1.
-        n_zero: Number of differences of 0.
-        n_above: Number of differences of 1.
-        mean: Mean under the hypothesis, in [0, 1).
-    """
-    n = n_below + n_zero + n_above
-    half = _NUISANCE_LEVEL / 2
-    low = float(stats.beta.ppf(half, n_zero, n - n_zero + 1)) if n_zero else 0.0
-    high = float(stats.beta.isf(half, n_zero + 1, n - n_zero)) if n_zero < n else 1.0
-    if low > 1 - mean:
-        return _NUISANCE_LEVEL
-    order = _order(n, mean)
-    above, below = np.nonzero(order <= order[n_above, n_below] + _TRINOMIAL_ROUNDING)
-    zero = np.linspace(low, min(high, 1 - mean), _GRID)[:, None]
-    logs = special.xlogy(above, (1 - zero + mean) / 2) + special.xlogy(n - above - below, zero)
-    logs += special.xlogy(below, np.maximum(1 - zero - mean, 0) / 2)
-    ways = special.gammaln(n + 1) - special.gammaln([above + 1, below + 1]).sum(axis=0)
-    ways -= special.gammaln(n - above - below + 1)
-    return min(1.0, float(np.exp(logs + ways).sum(axis=1).max()) + _NUISANCE_LEVEL)
-
-
-def _order(n: int, mean: float) -> FloatArray:
-    """Place in the order of every result, by numbers of 1 and of -1; infinite if they exceed n."""
-    above, below = np.mgrid[: n + 1, : n + 1]
-    found = (above - below) / n
-    spread = (above + below + 1) / (n + 1) - found**2 + 1 / n
-    place = np.where(above + below <= n, (found - mean) / np.sqrt(spread), np.inf)
-    fewer_above = np.minimum.accumulate(place[::-1], axis=0)[::-1]
-    monotone = np.minimum.accumulate(fewer_above, axis=1)
-    return np.where(above + below <= n, monotone, np.inf)
-
-
 Closeness = Literal["same", "distance"]
 Test = Literal["t", "exact"]
 TestChoice = Literal["auto", "t"]
-
 MOST_EXACT_UNITS = 100
 PASSING_RATE = 0.5
 _ROUNDING = 1e-12
@@ -95,7 +48,7 @@ class AnnotatorComparison:
 
     Attributes:
         annotator: Column of the annotator.
-        n: Number of units that both labelled and somebody else, too.
+        n: Number of units labelled by both, and by someone else.
         judge_wins: Share of them where the judge is at least as close to the others.
         annotator_wins: Share where the annotator is.
         p_value: Of "the judge is worse by epsilon or more"; None from fewer than two groups of units.
@@ -114,12 +67,12 @@ class AnnotatorComparison:
 
 @dataclass(frozen=True, slots=True)
 class AlternativeAnnotatorTest:
-    """Whether a judge may replace annotators.
+    """The outcome of the test, over all annotators.
 
     Attributes:
         annotators: One comparison for each.
         winning_rate: Share of the tested annotators against whom the judge is not worse by epsilon
-            or more; None if nobody could be tested.
+            or more; None if no one could be tested.
         advantage: Mean over annotators of the share of units that the judge wins, by which judges
             that pass may be compared; n is the number of comparisons on units.
         margin: Mean over annotators of the judge's share of wins minus the annotator's own; a
@@ -164,7 +117,7 @@ class AlternativeAnnotatorOptions:
 def alternative_annotator_test(
     judge: ArrayLike,
     ratings: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     options: AlternativeAnnotatorOptions | None = None,
 ) -> AlternativeAnnotatorTest:
     """Test whether a judge may replace a person.
@@ -174,12 +127,17 @@ def alternative_annotator_test(
             "distance" numbers, nan where missing. Units without a label are left out, so that what
             is tested is the judge where it answers.
         ratings: The annotators' labels in the same form, shape (units, annotators).
-        bootstrap: The groups of the units; None takes every unit as its own group.
+        groups: Groups of the units; None tests units as independent, and gives no intervals.
         options: Epsilon, level and closeness.
 
     Raises:
         InvalidArgument: Shapes do not fit, a label is infinite, epsilon or the rate is out of range,
             or the closeness or the test has no such name.
+
+    >>> people = np.tile([[0, 0, 0], [1, 1, 0]], (20, 1))
+    >>> found = alternative_annotator_test(np.tile([0, 1], 20), people)
+    >>> found.is_passed, found.winning_rate, found.advantage.value
+    (True, 1.0, 1.0)
     """
     chosen = AlternativeAnnotatorOptions() if options is None else options
     _check(chosen)
@@ -188,20 +146,18 @@ def alternative_annotator_test(
         raise InvalidArgument("judge must have the shape (units,), ratings (units, annotators)")
     if np.isinf(label).any() or np.isinf(table).any():
         raise InvalidArgument("judge and ratings must not be infinite")
-    if bootstrap is not None:
-        bootstrap.check_rows(len(label))
+    known = as_groups(groups, len(label))
     wins = _wins(label, table, chosen.closeness)
     wins = wins._replace(counted=wins.counted & _has_enough(wins.counted, chosen.least_units))
-    groups = np.arange(len(label)) if bootstrap is None else bootstrap.group
-    compared = [_compare(j, wins, groups, chosen) for j in range(table.shape[1])]
+    compared = [_compare(j, wins, known, chosen) for j in range(table.shape[1])]
     rejected = _rejected(compared, chosen.false_discovery_rate)
     n_tested = sum(one.p_value is not None for one in compared)
     rate = len(rejected) / n_tested if n_tested else None
     return AlternativeAnnotatorTest(
         annotators=tuple(replace(one, is_rejected=one.annotator in rejected) for one in compared),
         winning_rate=rate,
-        advantage=_advantage(wins, bootstrap),
-        margin=_margin(wins, bootstrap),
+        advantage=_advantage(wins, groups),
+        margin=_margin(wins, groups),
         is_passed=rate is not None and rate >= PASSING_RATE,
         epsilon=chosen.epsilon,
         false_discovery_rate=chosen.false_discovery_rate,
@@ -270,11 +226,11 @@ def _squared_distances(
 
 
 def _compare(
-    annotator: int, wins: _Wins, groups: IntArray, options: AlternativeAnnotatorOptions
+    annotator: int, wins: _Wins, groups: Groups, options: AlternativeAnnotatorOptions
 ) -> AnnotatorComparison:
     rows = wins.counted[:, annotator]
     judge, person = (each[rows, annotator].astype(np.float64) for each in wins[:2])
-    p_value, test = _test(person - judge, groups[rows], options)
+    p_value, test = _test(person - judge, groups.take(rows), options)
     n = int(rows.sum())
     return AnnotatorComparison(
         annotator=annotator,
@@ -292,19 +248,16 @@ class _Tested(NamedTuple):
     test: Test | None
 
 
-def _test(
-    difference: FloatArray, groups: IntArray, options: AlternativeAnnotatorOptions
-) -> _Tested:
+def _test(difference: FloatArray, groups: Groups, options: AlternativeAnnotatorOptions) -> _Tested:
     """P-value of "the mean difference, annotator minus judge, is at least epsilon"."""
-    present, group = np.unique(groups, return_inverse=True)
-    n, n_groups = len(difference), len(present)
+    n, n_groups = len(difference), groups.n_groups
     if n_groups == n and 0 < n <= MOST_EXACT_UNITS and options.test == "auto":
         below, zero, above = (int((difference == value).sum()) for value in (-1, 0, 1))
         return _Tested(mean_p_value(below, zero, above, options.epsilon), "exact")
     if n_groups < 2:
         return _Tested(None, None)
     mean = float(difference.mean())
-    residual = np.bincount(group, difference - mean, n_groups)
+    residual = groups.sums(difference - mean)
     error = float(np.sqrt(n_groups / (n_groups - 1) * (residual**2).sum())) / n
     if error <= _ROUNDING:
         return _Tested(_of_unanimous_groups(mean, n_groups, options.epsilon), "exact")
@@ -326,17 +279,17 @@ def _rejected(compared: list[AnnotatorComparison], rate: float) -> set[int]:
     return {annotator for _, annotator in tested[: max(passed, default=0)]}
 
 
-def _advantage(wins: _Wins, bootstrap: ClusterBootstrap | None) -> Estimate:
-    return _mean_over_annotators(wins, wins.judge.astype(np.float64), bootstrap, is_share=True)
+def _advantage(wins: _Wins, groups: GroupsLike) -> Estimate:
+    return _mean_over_annotators(wins, wins.judge.astype(np.float64), groups, is_share=True)
 
 
-def _margin(wins: _Wins, bootstrap: ClusterBootstrap | None) -> Estimate:
+def _margin(wins: _Wins, groups: GroupsLike) -> Estimate:
     lead = wins.judge.astype(np.float64) - wins.annotator
-    return _mean_over_annotators(wins, lead, bootstrap, is_share=False)
+    return _mean_over_annotators(wins, lead, groups, is_share=False)
 
 
 def _mean_over_annotators(
-    wins: _Wins, amount: FloatArray, bootstrap: ClusterBootstrap | None, *, is_share: bool
+    wins: _Wins, amount: FloatArray, groups: GroupsLike, *, is_share: bool
 ) -> Estimate:
     asked = wins.counted.any(axis=0)
     counted = wins.counted[:, asked].astype(np.float64)
@@ -346,4 +299,51 @@ def _mean_over_annotators(
         won, total = np.split(sums, 2, axis=1)
         return (won / total).mean(axis=1) if won.shape[1] else np.full(len(sums), np.nan)
 
-    return group_statistic(parts, mean_rate, int(counted.sum()), bootstrap, is_share=is_share)
+    return jackknife_statistic(parts, mean_rate, int(counted.sum()), groups, is_share=is_share)
+
+
+def mean_p_value(n_below: int, n_zero: int, n_above: int, mean: float) -> float:
+    """Return the largest probability of so small a result, if the true mean is at least `mean`.
+
+    Results are ordered by how many standard errors their mean lies below `mean`, made monotone: a
+    result is no larger than another with more values of 1 and fewer of -1. Therefore a mean of just
+    `mean` is the least favourable one for each probability p0 of a 0. The largest probability over
+    an exact interval of p0 is taken, and the probability that the interval is wrong is added
+    (Berger and Boos 1994), so that the p-value is valid whatever p0 is.
+
+    Time and memory grow with the square of the number of differences.
+
+    Args:
+        n_below: Number of differences of -1.
+        n_zero: Number of differences of 0.
+        n_above: Number of differences of 1.
+        mean: Mean under the hypothesis, in [0, 1).
+
+    >>> round(mean_p_value(n_below=8, n_zero=30, n_above=2, mean=0.2), 4)
+    0.0002
+    """
+    n = n_below + n_zero + n_above
+    half = _NUISANCE_LEVEL / 2
+    low = float(stats.beta.ppf(half, n_zero, n - n_zero + 1)) if n_zero else 0.0
+    high = float(stats.beta.isf(half, n_zero + 1, n - n_zero)) if n_zero < n else 1.0
+    if low > 1 - mean:
+        return _NUISANCE_LEVEL
+    order = _order(n, mean)
+    above, below = np.nonzero(order <= order[n_above, n_below] + _TRINOMIAL_ROUNDING)
+    zero = np.linspace(low, min(high, 1 - mean), _GRID)[:, None]
+    logs = special.xlogy(above, (1 - zero + mean) / 2) + special.xlogy(n - above - below, zero)
+    logs += special.xlogy(below, np.maximum(1 - zero - mean, 0) / 2)
+    ways = special.gammaln(n + 1) - special.gammaln([above + 1, below + 1]).sum(axis=0)
+    ways -= special.gammaln(n - above - below + 1)
+    return min(1.0, float(np.exp(logs + ways).sum(axis=1).max()) + _NUISANCE_LEVEL)
+
+
+def _order(n: int, mean: float) -> FloatArray:
+    """Place in the order of every result, by numbers of 1 and of -1; infinite if they exceed n."""
+    above, below = np.mgrid[: n + 1, : n + 1]
+    found = (above - below) / n
+    spread = (above + below + 1) / (n + 1) - found**2 + 1 / n
+    place = np.where(above + below <= n, (found - mean) / np.sqrt(spread), np.inf)
+    fewer_above = np.minimum.accumulate(place[::-1], axis=0)[::-1]
+    monotone = np.minimum.accumulate(fewer_above, axis=1)
+    return np.where(above + below <= n, monotone, np.inf)

@@ -1,14 +1,14 @@
-"""A judge beside the agreement of people with one another.
+"""A judge compared with the agreement of people with one another.
 
 Each vote is held out in turn. Where the other votes on its unit have a strict majority, the person
 who cast it agrees with that majority or not, and so does the judge: both are measured on the same
 units, against the same majorities of the same number of people. A judge may exceed this ceiling,
 because one person's vote is noisier than what a judge can learn of the majority.
 
-Cohen's kappa of a judge with the majority of several people is no match for the kappa of two
-single people: a majority is less noisy than each of its members. Here both are taken with single
-votes on the same units, those with at least two votes and a label of the judge, each unit weighing
-the same whatever its number of votes:
+Cohen's kappa of a judge with the majority of several people cannot be compared with the kappa of
+two single people: a majority is less noisy than each of its members. Here both are taken with
+single votes on the same units, those with at least two votes and a label of the judge, each unit
+weighing the same whatever its number of votes:
 
     people: P = mean of sum c (c - 1) / (m (m - 1)),  Pe = sum q^2
     judge:  P = mean of c[label] / m,                 Pe = sum q p
@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, group_ratio, group_statistic
+from calibration.intervals import GroupsLike, jackknife_ratio, jackknife_statistic
 from calibration.labels import MISSING, TIE, checked_counts, coded
 
 
@@ -50,28 +50,32 @@ class CeilingComparison:
 
 
 def leave_one_out_agreement(
-    counts: ArrayLike, bootstrap: ClusterBootstrap | None = None, *, tie: int | None = TIE
+    counts: ArrayLike, groups: GroupsLike = None, *, tie: int | None = TIE
 ) -> Estimate:
-    """How often one vote agrees with the strict majority of the other votes on its unit.
+    """Estimate how often one vote agrees with the strict majority of the others on its unit.
 
     A majority is strict when more than half of the other votes are for it. Votes for `tie`, and
     votes against a majority for `tie`, are left out; None leaves out nothing. n counts votes.
 
     Raises:
         InvalidArgument: The counts are not whole numbers of shape (units, categories).
+
+    >>> found = leave_one_out_agreement([[3, 0, 0], [2, 1, 0]])
+    >>> found.value, found.n
+    (0.75, 4)
     """
     votes = checked_counts(counts)
     hits, counted = np.zeros(len(votes)), np.zeros(len(votes))
     for category, held_out, majority in _held_out(votes, tie):
         counted += held_out * (majority != MISSING)
         hits += held_out * (majority == category)
-    return group_ratio(hits, counted, bootstrap)
+    return jackknife_ratio(hits, counted, groups)
 
 
 def compare_with_ceiling(
     judge: ArrayLike,
     counts: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     tie: int | None = TIE,
 ) -> CeilingComparison:
@@ -79,15 +83,19 @@ def compare_with_ceiling(
 
     Args:
         judge: Code of the judge's label, shape (units,); units where it is missing are left out
-            for people, too. A tie of the judge is a disagreement with every other majority.
+            for people as well. A tie of the judge is a disagreement with every other majority.
         counts: Votes of people by category, shape (units, categories).
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None for values without intervals.
         tie: The category that is no side: held-out votes for it, and majorities for it, are left
             out; None leaves out nothing.
 
     Raises:
         InvalidArgument: Numbers of units differ, the judge's labels are no codes of the categories,
             or the counts are not whole numbers of shape (units, categories).
+
+    >>> found = compare_with_ceiling([0, 0], [[3, 0, 0], [3, 1, 0]])
+    >>> round(found.people.value, 3), found.judge.value
+    (0.857, 1.0)
     """
     votes = checked_counts(counts)
     label = coded(judge, votes.shape[1], "judge")
@@ -100,13 +108,13 @@ def compare_with_ceiling(
         people += seen * (majority == category)
         judged += seen * (majority == label)
     return CeilingComparison(
-        people=group_ratio(people, counted, bootstrap),
-        judge=group_ratio(judged, counted, bootstrap),
-        difference=group_statistic(
+        people=jackknife_ratio(people, counted, groups),
+        judge=jackknife_ratio(judged, counted, groups),
+        difference=jackknife_statistic(
             np.column_stack([judged - people, counted]),
             lambda sums: sums[:, 0] / sums[:, 1],
             round(float(counted.sum())),
-            bootstrap,
+            groups,
         ),
     )
 
@@ -145,7 +153,7 @@ class KappaComparison:
 
 
 def compare_kappa_with_ceiling(
-    judge: ArrayLike, counts: ArrayLike, bootstrap: ClusterBootstrap | None = None
+    judge: ArrayLike, counts: ArrayLike, groups: GroupsLike = None
 ) -> KappaComparison:
     """Measure a judge and the people by the kappa with single votes on the same units.
 
@@ -153,11 +161,15 @@ def compare_kappa_with_ceiling(
         judge: Code of the judge's label, shape (units,), `MISSING` where it said nothing. Map a
             tie to `MISSING` and pass two columns of counts to leave ties out.
         counts: Votes of people by category, shape (units, categories).
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None for values without intervals.
 
     Raises:
         InvalidArgument: Numbers of units differ, the judge's labels are no codes of the categories,
             or the counts are not whole numbers of shape (units, categories).
+
+    >>> found = compare_kappa_with_ceiling([0, 1, 0], [[2, 0], [0, 2], [1, 1]])
+    >>> round(found.people.value, 3), round(found.judge.value, 3)
+    (0.333, 0.667)
     """
     votes = checked_counts(counts)
     n_categories = votes.shape[1]
@@ -176,9 +188,9 @@ def compare_kappa_with_ceiling(
     parts[used, 3 + n_categories :] = said
     n = int(used.sum())
     return KappaComparison(
-        people=group_statistic(parts, lambda sums: _kappas(sums)[0], n, bootstrap),
-        judge=group_statistic(parts, lambda sums: _kappas(sums)[1], n, bootstrap),
-        difference=group_statistic(parts, _difference, n, bootstrap),
+        people=jackknife_statistic(parts, lambda sums: _kappas(sums)[0], n, groups),
+        judge=jackknife_statistic(parts, lambda sums: _kappas(sums)[1], n, groups),
+        difference=jackknife_statistic(parts, _difference, n, groups),
     )
 
 

@@ -1,9 +1,9 @@
-"""Percent, Cohen, Fleiss, Gwet, Krippendorff.
+"""Coefficients of agreement: percent, Cohen, Fleiss, Gwet, Krippendorff.
 
 Two-rater statistics take two arrays of category codes (`MISSING` where a rater said nothing),
 statistics of many raters take vote counts of shape (units, categories). Each is a function of sums
-over units; its interval leaves out one group of units at a time (`calibration.group_jackknife`).
-The argument `bootstrap` says what the groups are and the confidence level.
+over units, and its interval comes from leaving out one group of units at a time. `groups` names the
+group of each unit, such as its prompt; `Groups.of(names, level)` sets another confidence level.
 """
 
 from __future__ import annotations
@@ -14,15 +14,10 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.agreement.ceiling import (
-    CeilingComparison,
-    compare_with_ceiling,
-    leave_one_out_agreement,
-)
 from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, group_ratio, group_share, group_statistic
+from calibration.intervals import GroupsLike, estimate_share, jackknife_ratio, jackknife_statistic
 from calibration.labels import MISSING, N_LABELS, check_lengths, checked_counts, coded, rated_twice
 
 Metric = Literal["nominal", "ordinal", "interval", "ratio"]
@@ -30,21 +25,21 @@ Metric = Literal["nominal", "ordinal", "interval", "ratio"]
 
 def krippendorffs_alpha(
     counts: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     metric: Metric = "nominal",
     values: ArrayLike | None = None,
 ) -> Estimate:
-    """Krippendorff's alpha, 1 - Do / De, from the coincidences within units.
+    """Estimate Krippendorff's alpha, 1 - Do / De, from the coincidences within units.
 
     A unit with m >= 2 votes adds n_c n_k / (m - 1) (n_c (n_c - 1) / (m - 1) on the diagonal) to
     the coincidences of c and k; missing ratings are simply absent. Krippendorff, "Content
     Analysis" (2004), chapter 11. n is the number of units with at least two votes. The ordinal
-    distances depend on the margins and are computed anew without each group.
+    distances depend on the margins and are computed again without each group.
 
     Args:
         counts: Votes by category, shape (units, categories), columns in order for "ordinal".
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None for a value without an interval.
         metric: How far apart two categories are.
         values: What each category is worth, for "interval" and "ratio"; default 0, 1, 2, ...
 
@@ -52,14 +47,18 @@ def krippendorffs_alpha(
         InvalidArgument: The counts are not whole numbers of shape (units, categories), the metric
             has no such name, or the values are not one finite number for each category (for
             "ratio": none negative).
+
+    >>> votes = [[3, 0], [2, 1], [0, 3], [1, 2]]
+    >>> round(krippendorffs_alpha(votes, groups=["q1", "q1", "q2", "q3"]).value, 3)
+    0.389
     """
     votes = rated_twice(counts)
     n = int((votes.sum(axis=1) >= 2).sum())
     worth = np.arange(votes.shape[1]) if values is None else np.asarray(values)
     worth = _checked_values(worth.astype(np.float64), votes.shape[1], metric)
     statistic = partial(_alpha_of_sums, metric=metric, values=worth)
-    parts = _summed_coincidences(votes) if bootstrap is None else _coincidences(votes)
-    return group_statistic(parts, statistic, n, bootstrap)
+    parts = _summed_coincidences(votes) if groups is None else _coincidences(votes)
+    return jackknife_statistic(parts, statistic, n, groups)
 
 
 def _checked_values(values: FloatArray, n_categories: int, metric: Metric) -> FloatArray:
@@ -112,40 +111,22 @@ def _squared_distances(margins: FloatArray, metric: Metric, values: FloatArray) 
     return (relative**2)[None]
 
 
-__all__ = [
-    "CeilingComparison",
-    "KappaWeights",
-    "MacroScores",
-    "Metric",
-    "accuracy_over_orders",
-    "agreement_rate",
-    "cohens_kappa",
-    "compare_with_ceiling",
-    "confusion",
-    "fleiss_kappa",
-    "gwets_ac1",
-    "krippendorffs_alpha",
-    "leave_one_out_agreement",
-    "macro_scores",
-    "percent_agreement",
-]
-
 KappaWeights = Literal["linear", "quadratic"]
 
 
 def agreement_rate(
     first: ArrayLike,
     second: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     among: tuple[int, ...] | None = None,
 ) -> Estimate:
-    """Share of units on which two raters chose the same category.
+    """Estimate the share of units on which two raters chose the same category.
 
     Args:
         first: Codes of one rater, shape (units,).
         second: Codes of the other.
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None takes units as independent.
         among: Count only units where both chose one of these categories; `(A, B)` gives the
             accuracy of a judge on decided pairs.
 
@@ -154,43 +135,50 @@ def agreement_rate(
 
     Raises:
         InvalidArgument: Lengths differ, or something is no code.
+
+    >>> found = agreement_rate([0, 1, 1, 2], [0, 1, 0, 2], groups=["q1", "q1", "q2", "q3"])
+    >>> found.value, found.n
+    (0.75, 4)
     """
     one, other = _two_raters(first, second, None)
     counted = (one != MISSING) & (other != MISSING)
     if among is not None:
         counted &= np.isin(one, among) & np.isin(other, among)
-    return group_share(one == other, counted, bootstrap)
+    return estimate_share(one == other, counted, groups, method="jackknife")
 
 
 def accuracy_over_orders(
     human: ArrayLike,
     original: ArrayLike,
     swapped: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
-    """Share of right verdicts where both orders count and an unparsed verdict is wrong.
+    """Estimate the share of right verdicts over both orders; an unparsed verdict is wrong.
 
     Args:
         human: Label of people, shape (units,); units where it is missing do not count.
         original: Label of the judge with response a shown first.
         swapped: The same with response b shown first, mapped back to the unit as posted.
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None for a value without an interval.
 
     Returns:
         The share; n is the number of verdicts, two a unit.
 
     Raises:
         InvalidArgument: Lengths differ, or something is no code.
+
+    >>> accuracy_over_orders([0, 1], original=[0, 1], swapped=[0, 0]).value
+    0.75
     """
     people, one = _two_raters(human, original, None)
     _, other = _two_raters(human, swapped, None)
     counted = people != MISSING
     right = (one == people).astype(np.float64) + (other == people)
-    return group_ratio(right * counted, 2.0 * counted, bootstrap)
+    return jackknife_ratio(right * counted, 2.0 * counted, groups)
 
 
-def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
-    """Share of pairs of votes on one unit that agree, every such pair weighing the same.
+def percent_agreement(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
+    """Estimate the share of pairs of votes on one unit that agree, each weighing the same.
 
     The sum of c (c - 1) / 2 over the sum of m (m - 1) / 2, with c the votes of a unit for one
     category and m all its votes. Pass only the columns of a and b to leave out pairs of votes with
@@ -198,11 +186,14 @@ def percent_agreement(counts: ArrayLike, bootstrap: ClusterBootstrap | None = No
 
     Raises:
         InvalidArgument: The counts are not whole numbers of shape (units, categories).
+
+    >>> round(percent_agreement([[3, 0], [2, 1]]).value, 3)
+    0.667
     """
     votes = checked_counts(counts)
     total = votes.sum(axis=1)
     agreeing = (votes * (votes - 1)).sum(axis=1) / 2
-    return group_ratio(agreeing, total * (total - 1) / 2, bootstrap)
+    return jackknife_ratio(agreeing, total * (total - 1) / 2, groups)
 
 
 def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS) -> IntArray:
@@ -210,6 +201,9 @@ def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS)
 
     Raises:
         InvalidArgument: Lengths differ, or something is no code of that many categories.
+
+    >>> confusion([0, 0, 1], [0, 1, 1], n_categories=2).tolist()
+    [[1, 1], [0, 1]]
     """
     one, other = _two_raters(first, second, n_categories)
     seen = (one != MISSING) & (other != MISSING)
@@ -228,10 +222,13 @@ class MacroScores(NamedTuple):
 def macro_scores(table: ArrayLike) -> MacroScores:
     """Score a judge (columns of a `confusion` table) as a classifier of people's labels (rows).
 
-    A ratio with nothing below the line is 0; categories that neither ever used are left out.
+    A ratio whose denominator is 0 is 0; categories that neither ever used are left out.
 
     Raises:
         InvalidArgument: The table is not square, or has other entries than counts.
+
+    >>> macro_scores([[2, 0], [0, 1]])
+    MacroScores(precision=1.0, recall=1.0, f1=1.0)
     """
     counts = checked_counts(table)
     if counts.shape[0] != counts.shape[1]:
@@ -250,27 +247,30 @@ def macro_scores(table: ArrayLike) -> MacroScores:
 def cohens_kappa(
     first: ArrayLike,
     second: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     n_categories: int = N_LABELS,
     weights: KappaWeights | None = None,
 ) -> Estimate:
-    """Cohen's kappa, 1 - sum(w o) / sum(w e), with o observed and e = row x column margins.
+    """Estimate Cohen's kappa, 1 - sum(w o) / sum(w e), from observed shares o and margins e.
 
-    Cohen (1960); the disagreement weights w are 1 off the diagonal, |i - j| (linear) or
-    (i - j)^2 (quadratic), Cohen (1968). n is the number of units both raters judged. No value where
-    both chose one and the same category throughout.
+    Cohen (1960). e is the product of row and column margins; the disagreement weights w are 1 off
+    the diagonal, |i - j| (linear) or (i - j)^2 (quadratic), Cohen (1968). n is the number of units
+    both raters judged. No value where both chose one and the same category throughout.
 
     Raises:
         InvalidArgument: Lengths differ, something is no code of that many categories, or the weights
             have no such name.
+
+    >>> round(cohens_kappa([0, 0, 1, 1], [0, 0, 1, 0]).value, 3)
+    0.5
     """
     one, other = _two_raters(first, second, n_categories)
     seen = (one != MISSING) & (other != MISSING)
     cells = np.zeros((len(one), n_categories**2))
     cells[np.nonzero(seen)[0], one[seen] * n_categories + other[seen]] = 1
     statistic = partial(_kappa_of_cells, weights=_kappa_weights(n_categories, weights))
-    return group_statistic(cells, statistic, int(seen.sum()), bootstrap)
+    return jackknife_statistic(cells, statistic, int(seen.sum()), groups)
 
 
 def _two_raters(
@@ -298,8 +298,8 @@ def _kappa_of_cells(cells: FloatArray, weights: FloatArray) -> FloatArray:
     return np.where(chance > 0, 1 - observed / chance, np.nan)
 
 
-def fleiss_kappa(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
-    """Fleiss' kappa, (P - Pe) / (1 - Pe), for units with any number of votes from two on.
+def fleiss_kappa(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
+    """Estimate Fleiss' kappa, (P - Pe) / (1 - Pe), for units with two or more votes.
 
     P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
     categories in the pooled votes of those units; Fleiss (1971). n is the number of units. No value
@@ -307,12 +307,15 @@ def fleiss_kappa(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -
 
     Raises:
         InvalidArgument: The counts are not whole numbers of shape (units, categories).
+
+    >>> round(fleiss_kappa([[3, 0], [2, 1], [0, 3]]).value, 3)
+    0.55
     """
     votes = rated_twice(counts)
     total = votes.sum(axis=1)
     own = _share_of_agreeing_pairs(votes)
     parts = np.column_stack([own, total >= 2, votes])
-    return group_statistic(parts, _fleiss_of_sums, int((total >= 2).sum()), bootstrap)
+    return jackknife_statistic(parts, _fleiss_of_sums, int((total >= 2).sum()), groups)
 
 
 def _fleiss_of_sums(sums: FloatArray) -> FloatArray:
@@ -321,8 +324,8 @@ def _fleiss_of_sums(sums: FloatArray) -> FloatArray:
     return _above_chance(observed, (shares**2).sum(axis=1))
 
 
-def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> Estimate:
-    """Gwet's AC1, (P - Pe) / (1 - Pe) with Pe = sum q (1 - q) / (K - 1).
+def gwets_ac1(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
+    """Estimate Gwet's AC1, (P - Pe) / (1 - Pe) with Pe = sum q (1 - q) / (K - 1).
 
     P is the mean share of agreeing pairs of votes over units with at least two votes, q the mean
     over all units with a vote of each category's share, K the number of columns; Gwet (2008),
@@ -331,6 +334,9 @@ def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> E
     Raises:
         InvalidArgument: There are fewer than two categories, or the counts are not whole numbers of
             shape (units, categories).
+
+    >>> round(gwets_ac1([[3, 0], [2, 1], [0, 3]]).value, 3)
+    0.561
     """
     votes = checked_counts(counts)
     if votes.shape[1] < 2:
@@ -339,7 +345,7 @@ def gwets_ac1(counts: ArrayLike, bootstrap: ClusterBootstrap | None = None) -> E
     own = _share_of_agreeing_pairs(rated_twice(votes))
     shares = votes / np.maximum(total, 1)[:, None]
     parts = np.column_stack([own, total >= 2, total >= 1, shares])
-    return group_statistic(parts, _ac1_of_sums, int((total >= 2).sum()), bootstrap)
+    return jackknife_statistic(parts, _ac1_of_sums, int((total >= 2).sum()), groups)
 
 
 def _ac1_of_sums(sums: FloatArray) -> FloatArray:

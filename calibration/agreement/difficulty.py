@@ -1,8 +1,8 @@
-"""Agreement by how hard the units are: by the margin or entropy of people's votes, or any score.
+"""Agreement by difficulty: by the margin or entropy of people's votes, or by any score.
 
 Where the difficulty is read off the same votes that the judge is compared with, two things change
 from bin to bin: how hard the units are, and how noisy the label is. The ceiling of the same bin
-(`calibration.ceiling`) says which part of a fall is the people's own.
+(`compare_with_ceiling`) says which part of a fall is due to people.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from numpy.typing import ArrayLike
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, group_share, group_statistic
+from calibration.intervals import GroupsLike, estimate_share, jackknife_statistic
 from calibration.labels import MISSING, check_lengths, checked_counts, coded
 
 Measure = Callable[[BoolArray], Estimate]
 
 
 def vote_margin(counts: ArrayLike) -> FloatArray:
-    """Lead of the most frequent category over the second, as a share of all votes.
+    """Return the lead of the most frequent category over the second, as a share of all votes.
 
     1 is unanimous and 0 undecided, so `1 - vote_margin` grows with difficulty. nan without votes.
 
     Raises:
         InvalidArgument: The counts are not whole numbers of shape (units, categories).
+
+    >>> vote_margin([[3, 0], [2, 1], [1, 1]]).round(3).tolist()
+    [1.0, 0.333, 0.0]
     """
     votes = np.sort(checked_counts(counts), axis=1)
     total = votes.sum(axis=1)
@@ -36,14 +39,17 @@ def vote_margin(counts: ArrayLike) -> FloatArray:
 
 
 def vote_entropy(counts: ArrayLike) -> FloatArray:
-    """Entropy of the shares of votes over its largest value, log K; 0 is unanimous.
+    """Return the entropy of the shares of votes over its largest value, log K.
 
-    With few votes the entropy of the shares is less than that of the people behind them: compare
-    only units with the same number of votes. nan without votes.
+    0 is unanimous. With few votes the entropy of the shares is less than that of the people behind
+    them: compare only units with the same number of votes. nan without votes.
 
     Raises:
         InvalidArgument: There are fewer than two categories, or the counts are not whole numbers of
             shape (units, categories).
+
+    >>> vote_entropy([[3, 0], [2, 2]]).tolist()
+    [0.0, 1.0]
     """
     votes = checked_counts(counts)
     if votes.shape[1] < 2:
@@ -78,7 +84,7 @@ class DifficultyBins:
 
 
 def bins_by_quantile(difficulty: ArrayLike, n_bins: int = 3) -> DifficultyBins:
-    """Cut units into bins of about equal size; equal difficulties are never parted.
+    """Cut units into bins of about equal size; equal difficulties stay together.
 
     Args:
         difficulty: Larger is harder, shape (units,); nan for unknown.
@@ -86,6 +92,9 @@ def bins_by_quantile(difficulty: ArrayLike, n_bins: int = 3) -> DifficultyBins:
 
     Raises:
         InvalidArgument: n_bins is not positive.
+
+    >>> bins_by_quantile([0.1, 0.2, 0.3, 0.9], n_bins=2).number.tolist()
+    [0, 0, 1, 1]
     """
     if n_bins < 1:
         raise InvalidArgument(f"n_bins must be positive, not {n_bins}")
@@ -103,6 +112,9 @@ def bins_by_edges(difficulty: ArrayLike, edges: ArrayLike) -> DifficultyBins:
 
     Raises:
         InvalidArgument: The edges do not increase, or are no numbers.
+
+    >>> bins_by_edges([0.1, 0.5, 0.9], edges=[0.5]).number.tolist()
+    [0, 0, 1]
     """
     cuts = np.asarray(edges, dtype=np.float64)
     if cuts.ndim != 1 or np.isnan(cuts).any() or not (np.diff(cuts) > 0).all():
@@ -118,7 +130,7 @@ def measure_by_bin(bins: DifficultyBins, measure: Measure) -> tuple[Estimate, ..
     Args:
         bins: The units by difficulty.
         measure: Maps a mask of units to an estimate, such as
-            `lambda rows: cohens_kappa(people[rows], judge[rows], bootstrap.take(rows))`.
+            `lambda rows: cohens_kappa(people[rows], judge[rows], groups.take(rows))`.
     """
     return tuple(measure(bins.number == k) for k in range(bins.n_bins))
 
@@ -142,21 +154,26 @@ def agreement_by_difficulty(
     first: ArrayLike,
     second: ArrayLike,
     bins: DifficultyBins,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     among: tuple[int, ...] | None = None,
 ) -> AgreementByDifficulty:
-    """Share of units on which two raters chose the same category, by difficulty.
+    """Estimate the share of units on which two raters chose the same category, by difficulty.
 
     Args:
         first: Codes of one rater, shape (units,).
         second: Codes of the other.
         bins: The units by difficulty.
-        bootstrap: The groups of the units.
+        groups: Groups of the units; None takes units as independent, without an interval of the fall.
         among: Count only units where both chose one of these categories.
 
     Raises:
         InvalidArgument: Lengths differ, or something is no code.
+
+    >>> bins = bins_by_edges([0.0, 0.1, 0.8, 0.9], edges=[0.5])
+    >>> found = agreement_by_difficulty([0, 1, 0, 1], [0, 1, 1, 1], bins)
+    >>> [one.value for one in found.agreement], found.fall.value
+    ([1.0, 0.5], 0.5)
     """
     one, other = coded(first, name="first"), coded(second, name="second")
     check_lengths(first=one, second=other, bins=bins.number)
@@ -166,15 +183,15 @@ def agreement_by_difficulty(
     hits = counted & (one == other)
 
     def share(rows: BoolArray) -> Estimate:
-        return group_share(hits, counted & rows, bootstrap)
+        return estimate_share(hits, counted & rows, groups, method="jackknife")
 
     easy, hard = (counted & (bins.number == k) for k in (0, bins.n_bins - 1))
     if bins.n_bins == 1:
         hard = np.zeros_like(counted)
-    fall = group_statistic(
+    fall = jackknife_statistic(
         np.column_stack([hits & easy, easy, hits & hard, hard]).astype(np.float64),
         lambda sums: sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3],
         int((easy | hard).sum()),
-        bootstrap,
+        groups,
     )
     return AgreementByDifficulty(tuple(bins.edges.tolist()), measure_by_bin(bins, share), fall)

@@ -1,58 +1,58 @@
-"""Confidence intervals that respect groups: bootstrap, analytic, jackknife."""
+"""Confidence intervals that respect groups of rows: bootstrap, jackknife, intervals of shares."""
 
 from __future__ import annotations
 
 from calibration.intervals.bootstrap import (
-    DEFAULT_CONFIDENCE_LEVEL,
     LARGEST_UNDEFINED_SHARE,
+    NO_LIMITS,
     ClusterBootstrap,
     Limits,
+    bootstrap_statistic,
     estimate_from_draws,
-    estimate_share,
-    estimate_statistic,
+    estimate_mean,
     expanded_tail,
-    numbered_groups,
+    groups_of,
 )
-from calibration.intervals.clustered import (
-    NO_LIMITS,
-    Clusters,
-    check_rows,
+from calibration.intervals.groups import (
+    DEFAULT_CONFIDENCE_LEVEL,
+    Groups,
+    GroupsLike,
+    as_groups,
+)
+from calibration.intervals.jackknife import jackknife_ratio, jackknife_statistic
+from calibration.intervals.shares import (
+    ShareMethod,
     effective_trials,
-    estimate_clustered_share,
     estimate_paired_difference,
+    estimate_share,
     estimate_share_difference,
-    level_of,
     logit_limits,
-    rarer_outcome,
     student_over_normal,
     student_quantile,
 )
-from calibration.intervals.jackknife import estimate_mean, group_ratio, group_share, group_statistic
 
 __all__ = [
     "DEFAULT_CONFIDENCE_LEVEL",
     "LARGEST_UNDEFINED_SHARE",
     "NO_LIMITS",
     "ClusterBootstrap",
-    "Clusters",
+    "Groups",
+    "GroupsLike",
     "Limits",
-    "check_rows",
+    "ShareMethod",
+    "as_groups",
+    "bootstrap_statistic",
     "effective_trials",
-    "estimate_clustered_share",
     "estimate_from_draws",
     "estimate_mean",
     "estimate_paired_difference",
     "estimate_share",
     "estimate_share_difference",
-    "estimate_statistic",
     "expanded_tail",
-    "group_ratio",
-    "group_share",
-    "group_statistic",
-    "level_of",
+    "groups_of",
+    "jackknife_ratio",
+    "jackknife_statistic",
     "logit_limits",
-    "numbered_groups",
-    "rarer_outcome",
     "student_over_normal",
     "student_quantile",
 ]

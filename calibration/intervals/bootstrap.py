@@ -1,9 +1,12 @@
-"""Groups of rows; cluster bootstrap.
+"""Cluster bootstrap: resamples of whole groups, and the intervals that are made from them.
 
-Pairs of one prompt are not independent, so the group is the unit of chance. A resample is a vector
-of group multiplicities, and a statistic that depends on sums over rows becomes a matrix product of
-multiplicities and group sums. Intervals are percentile intervals, widened for few groups as in
-Hesterberg, "What Teachers Should Know About the Bootstrap" (2015), section 3.3.
+A resample is a vector of group multiplicities, and a statistic that depends on sums over rows
+becomes a matrix product of multiplicities and group sums. Intervals are percentile intervals,
+widened for few groups as in Hesterberg, "What Teachers Should Know About the Bootstrap" (2015),
+section 3.3.
+
+Losses are skewed, and plain percentiles of their mean miss on the upper side too often. For a mean
+(mean* - mean) / standard error* is resampled instead, which is second-order correct (Hall 1988).
 """
 
 from __future__ import annotations
@@ -18,51 +21,30 @@ from scipy import sparse, special, stats
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
-
-
-class NumberedGroups(NamedTuple):
-    """The distinct names in order, and the number of each row's group among them."""
-
-    names: NDArray[Any]
-    number: IntArray
-
-
-def numbered_groups(groups: ArrayLike) -> NumberedGroups:
-    """Number the groups of some rows.
-
-    Raises:
-        InvalidArgument: They are no vector, are of kinds that cannot be compared, or one is nan.
-    """
-    named = np.asarray(groups)
-    if named.ndim != 1:
-        raise InvalidArgument(f"groups must have the shape (rows,), not {named.shape}")
-    if named.dtype.kind == "f" and np.isnan(named).any():
-        raise InvalidArgument("groups must not be nan: rows of unknown groups are not one group")
-    try:
-        names, codes = np.unique(named, return_inverse=True)
-    except TypeError as mixed:
-        raise InvalidArgument("groups must be all names or all numbers, none missing") from mixed
-    return NumberedGroups(names, codes.reshape(-1))
-
+from calibration.intervals.groups import DEFAULT_CONFIDENCE_LEVEL, Groups
 
 Statistic = Callable[[FloatArray], FloatArray]
 
 DEFAULT_RESAMPLES = 1_000
-DEFAULT_CONFIDENCE_LEVEL = 0.95
 # An interval that ignores more resamples than this would describe another population.
 LARGEST_UNDEFINED_SHARE = 0.2
 _KEPT_CELLS = 20_000_000
 _BLOCK_CELLS = 4_000_000
 _ROUNDING = 1e-12  # a smaller relative spread is that of rounding
+# A resample that repeats the same few groups has no spread of its own to divide by.
+_LEAST_RELATIVE_ERROR = 1e-6
 
 
 class Limits(NamedTuple):
-    """The ends of an interval, both None where there is none."""
+    """The ends of an interval, both None where no interval can be given."""
 
     low: float | None
     high: float | None
+
+
+NO_LIMITS = Limits(None, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,51 +73,53 @@ class ClusterBootstrap:
 
     @classmethod
     def over(
-        cls,
-        groups: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        n_resamples: int = DEFAULT_RESAMPLES,
-        confidence_level: float = DEFAULT_CONFIDENCE_LEVEL,
+        cls, groups: Groups | ArrayLike, rng: Rng = None, *, n_resamples: int = DEFAULT_RESAMPLES
     ) -> ClusterBootstrap:
         """Prepare resamples of the groups of some rows.
 
         Args:
-            groups: Name or number of each row's group, shape (rows,).
-            rng: Source of chance; one number is taken from it.
+            groups: `Groups`, which say the confidence level too, or the name or number of each
+                row's group, shape (rows,), for a level of .95.
+            rng: Source of chance, or a seed; one number is taken from it.
             n_resamples: Number of resamples.
-            confidence_level: Coverage of the intervals.
 
         Raises:
-            InvalidArgument: The groups are no vector of comparable names, one is not a number, the
-                confidence level is not inside (0, 1) or there are no resamples.
+            InvalidArgument: There are no resamples, `rng` is no source of chance, or as for
+                `Groups.of`.
+
+        >>> bootstrap = ClusterBootstrap.over(["q1", "q1", "q2", "q3"], rng=7, n_resamples=200)
+        >>> estimate_mean([0.25, 0.25, 0.5, 1.0], bootstrap).value
+        0.5
         """
-        if not 0 < confidence_level < 1:
-            raise InvalidArgument(
-                f"confidence_level must lie inside (0, 1), not {confidence_level}"
-            )
         if n_resamples < 1:
             raise InvalidArgument(f"n_resamples must be positive, not {n_resamples}")
-        names, codes = numbered_groups(groups)
-        seed = int(checked_rng(rng).integers(2**63))
-        made = cls(codes, len(names), seed, n_resamples, confidence_level)
-        if n_resamples * len(names) > _KEPT_CELLS:
+        drawn = groups if isinstance(groups, Groups) else Groups.of(groups)
+        seed = int(as_generator(rng).integers(2**63))
+        made = cls(drawn.codes, drawn.n_groups, seed, n_resamples, drawn.confidence_level)
+        if n_resamples * drawn.n_groups > _KEPT_CELLS:
             return made
-        blocks = list(made.multiplicities(len(names)))
+        blocks = list(made.multiplicities(drawn.n_groups))
         return replace(made, kept=np.concatenate(blocks) if blocks else None)
+
+    @property
+    def groups(self) -> Groups:
+        """The groups that still have a row after `take`, for what draws nothing."""
+        return Groups.numbered(self.group, self.n_groups, self.confidence_level)
 
     def take(self, rows: ArrayLike) -> ClusterBootstrap:
         """Return the same resamples for a subset of the rows (a mask or an index array)."""
         return replace(self, group=self.group[np.asarray(rows)])
 
     def check_rows(self, n_rows: int) -> None:
-        """Refuse to serve rows whose groups these are not.
+        """Refuse another number of rows than the groups are of.
 
         Raises:
-            InvalidArgument: The number of rows is another one than that of the groups.
+            InvalidArgument: The number of rows differs from that of the groups.
         """
         if len(self.group) != n_rows:
-            raise InvalidArgument(f"bootstrap is over {len(self.group)} rows, not over {n_rows}")
+            raise InvalidArgument(
+                f"bootstrap must be over the {n_rows} rows, not over {len(self.group)}"
+            )
 
     @property
     def n_groups_present(self) -> int:
@@ -182,12 +166,12 @@ class ClusterBootstrap:
             yield np.asarray((by_group.T @ drawn.T.astype(np.float64)).T)
 
     def is_enough(self, n_defined: int) -> bool:
-        """Whether so many resamples with a value, and the groups present, give an interval."""
+        """Tell whether this many resamples with a value, and the groups left, give an interval."""
         needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * self.n_resamples)
         return self.n_groups_present >= 2 and n_defined >= needed
 
     def interval(self, draws: FloatArray) -> Limits:
-        """Percentile interval of a statistic from its value in each resample.
+        """Return the percentile interval of a statistic from its value in each resample.
 
         The tail probability is Phi(-sqrt(G / (G - 1)) t), with t the Student quantile of G - 1
         degrees of freedom and G the number of groups: plain percentiles are too narrow by the
@@ -197,19 +181,31 @@ class ClusterBootstrap:
         """
         defined = draws[np.isfinite(draws)]
         if not self.is_enough(defined.size):
-            return Limits(None, None)
+            return NO_LIMITS
         tail = expanded_tail(self.n_groups_present, 1 - self.confidence_level)
         low, high = np.quantile(defined, [tail, 1 - tail])
         return Limits(float(low), float(high))
 
 
 def expanded_tail(n_groups: int, error: float) -> float:
-    """One-sided tail probability that makes a percentile interval as wide as Student's."""
+    """Return the tail probability that makes a percentile interval as wide as Student's."""
     quantile = float(stats.t.isf(error / 2, n_groups - 1))
     return float(special.ndtr(-np.sqrt(n_groups / (n_groups - 1)) * quantile))
 
 
-def estimate_statistic(
+def groups_of(bootstrap: ClusterBootstrap | None, n_rows: int) -> Groups:
+    """Return the groups behind resamples of `n_rows` rows; None makes every row its own group.
+
+    Raises:
+        InvalidArgument: The bootstrap is over another number of rows.
+    """
+    if bootstrap is None:
+        return Groups.single(n_rows)
+    bootstrap.check_rows(n_rows)
+    return bootstrap.groups
+
+
+def bootstrap_statistic(
     parts: FloatArray,
     statistic: Statistic,
     n: int,
@@ -217,7 +213,7 @@ def estimate_statistic(
     *,
     is_share: bool = False,
 ) -> Estimate:
-    """Estimate a statistic that is a function of sums over rows.
+    """Estimate a statistic that is a function of sums over rows, with its percentile interval.
 
     Args:
         parts: What each row adds to each sum, shape (rows, sums).
@@ -263,68 +259,90 @@ def estimate_from_draws(
         groups = bootstrap.n_groups_present
         if not is_share or (groups < 2 and 0 < value < 1):
             return _without_interval(value, n, bootstrap)
-        return _wilson(value, groups * value, groups, bootstrap.confidence_level, n=n)
-    low, high = bootstrap.interval(draws)
-    return Estimate(value, low, high, bootstrap.confidence_level, n)
-
-
-def estimate_ratio(
-    numerator: ArrayLike,
-    denominator: ArrayLike,
-    bootstrap: ClusterBootstrap | None,
-    *,
-    n: int | None = None,
-) -> Estimate:
-    """Estimate sum(numerator) / sum(denominator); n defaults to the sum of the denominator."""
-    parts = np.column_stack(
-        [np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)]
-    )
-    count = round(float(parts[:, 1].sum())) if n is None else n
-    return estimate_statistic(parts, _quotient, count, bootstrap)
-
-
-def estimate_share(
-    hits: ArrayLike, counted: ArrayLike, bootstrap: ClusterBootstrap | None
-) -> Estimate:
-    """Estimate the share of counted rows that are hits; n is the number of counted rows.
-
-    The Wilson interval is used where it is the better one: without a bootstrap, where no group has
-    two counted rows, and, with one trial a group, where all groups have the same share.
-
-    Args:
-        hits: Whether a row is a hit, shape (rows,); looked at only where counted.
-        counted: Whether a row counts, shape (rows,).
-        bootstrap: Resamples of the same rows; None takes every row as its own group.
-
-    Raises:
-        InvalidArgument: The bootstrap is over another number of rows.
-    """
-    counts = np.asarray(counted, dtype=np.bool_)
-    hit = np.asarray(hits, dtype=np.bool_) & counts
-    if bootstrap is not None:
-        bootstrap.check_rows(counts.size)
-    n, k = int(counts.sum()), int(hit.sum())
-    if n == 0:
-        return _without_interval(np.nan, 0, bootstrap)
-    if bootstrap is None:
-        return _wilson(k / n, k, n, DEFAULT_CONFIDENCE_LEVEL, n=n)
-    groups = bootstrap.take(counts).n_groups_present
-    if groups == n or k in (0, n):
-        successes = k if groups == n else groups * (k // n)
-        return _wilson(k / n, successes, groups, bootstrap.confidence_level, n=n)
-    parts = np.column_stack([hit, counts]).astype(np.float64)
-    return estimate_statistic(parts, _quotient, n, bootstrap, is_share=True)
-
-
-def _quotient(sums: FloatArray) -> FloatArray:
-    return np.asarray(sums[:, 0] / sums[:, 1])
-
-
-def _wilson(value: float, successes: float, trials: int, level: float, *, n: int) -> Estimate:
-    low, high = wilson_interval(successes, trials, level)
-    return Estimate(value, float(low), float(high), level, n)
+        low, high = wilson_interval(groups * value, groups, bootstrap.confidence_level)
+        return Estimate(value, float(low), float(high), bootstrap.confidence_level, n)
+    limits = bootstrap.interval(draws)
+    return Estimate(value, limits.low, limits.high, bootstrap.confidence_level, n)
 
 
 def _without_interval(value: float, n: int, bootstrap: ClusterBootstrap | None) -> Estimate:
     level = DEFAULT_CONFIDENCE_LEVEL if bootstrap is None else bootstrap.confidence_level
     return Estimate(value if np.isfinite(value) else None, None, None, level, n)
+
+
+def estimate_mean(
+    values: ArrayLike,
+    bootstrap: ClusterBootstrap | None = None,
+    *,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> Estimate:
+    """Estimate the mean of the rows, each weighing the same whatever the size of its group.
+
+    With group sums S_g, sizes n_g and mean m: the standard error is
+    sqrt(G / (G - 1) sum (S_g - m n_g)^2) / n, and the limits are m - q s with the quantiles q of
+    (m* - m) / s* over the resamples.
+
+    Args:
+        values: Shape (rows,).
+        bootstrap: Resamples of the same rows; None for a value without an interval.
+        within: Where such a mean can lie; the interval is cut there.
+
+    Returns:
+        The mean; n is the number of rows. No interval without a spread between the groups.
+
+    Raises:
+        InvalidArgument: Values are not a vector of finite numbers, or the bootstrap is over
+            another number of rows.
+
+    >>> bootstrap = ClusterBootstrap.over(np.arange(40) // 2, rng=7, n_resamples=200)
+    >>> found = estimate_mean(np.linspace(0.0, 1.0, 40), bootstrap, within=(0.0, 1.0))
+    >>> found.n, found.low < 0.5 < found.high
+    (40, True)
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise InvalidArgument("values must be a vector of finite numbers")
+    groups = groups_of(bootstrap, array.size)
+    if array.size == 0:
+        return Estimate(None, None, None, groups.confidence_level, 0)
+    mean = float(array.mean())
+    limits = NO_LIMITS if bootstrap is None else _mean_limits(array, mean, groups, bootstrap)
+    if limits.low is None or limits.high is None:
+        return Estimate(mean, None, None, groups.confidence_level, array.size)
+    low, high = (float(np.clip(end, *within)) for end in (limits.low, limits.high))
+    return Estimate(mean, low, high, groups.confidence_level, array.size)
+
+
+def _mean_limits(
+    values: FloatArray, mean: float, groups: Groups, bootstrap: ClusterBootstrap
+) -> Limits:
+    if groups.n_groups < 2:
+        return NO_LIMITS
+    error = groups.standard_error((values - mean) / values.size)
+    if error <= _LEAST_RELATIVE_ERROR * abs(mean):
+        return NO_LIMITS
+    ratios = _studentized(values, mean, error, bootstrap)
+    defined = ratios[np.isfinite(ratios)]
+    if not bootstrap.is_enough(defined.size):
+        return NO_LIMITS
+    low, high = np.quantile(defined, [groups.tail, 1 - groups.tail])
+    return Limits(mean - float(high) * error, mean - float(low) * error)
+
+
+def _studentized(
+    values: FloatArray, mean: float, error: float, bootstrap: ClusterBootstrap
+) -> FloatArray:
+    """(mean* - mean) / standard error* in each resample, nan where there is no spread."""
+    total = np.bincount(bootstrap.group, weights=values, minlength=bootstrap.n_groups)
+    size = np.bincount(bootstrap.group, minlength=bootstrap.n_groups).astype(np.float64)
+    parts = np.column_stack([total, size, total**2, total * size, size**2])
+    sums = np.concatenate(
+        [drawn.astype(np.float64) @ parts for drawn in bootstrap.multiplicities(parts.shape[1])]
+    )
+    groups = bootstrap.n_groups_present
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = sums[:, 0] / sums[:, 1]
+        squares = sums[:, 2] - 2 * means * sums[:, 3] + means**2 * sums[:, 4]
+        errors = np.sqrt(np.maximum(squares, 0) * groups / (groups - 1)) / sums[:, 1]
+        ratios = np.where(errors > _LEAST_RELATIVE_ERROR * error, (means - mean) / errors, np.nan)
+    return ratios

@@ -1,15 +1,16 @@
-"""Which verdicts are audited; detection delay; bounds at all times.
+"""Audits of verdicts: drawing them, delay until an alarm, and bounds that hold at all times.
 
-For losses in [0, 1] whose expectation given the past is m_i, and any tilt t, exp(t loss) has
-expectation at most 1 - m_i + m_i e^t. So exp(t K_n - sum of log(1 - m_i + m_i e^t)), K_n the sum of
-the losses, is a supermartingale. The logarithm is concave in m_i, so what one gets by putting the mean
-m of all m_i in place of each is never larger, and with it the average over fixed tilts:
+The bounds: for losses in [0, 1] whose expectation given the past is m_i, and any tilt t, exp(t
+loss) has expectation at most 1 - m_i + m_i e^t. So exp(t K_n - sum of log(1 - m_i + m_i e^t)), K_n
+the sum of the losses, is a supermartingale. The logarithm is concave in m_i, so what one gets by
+putting the mean m of all m_i in place of each is never larger, and with it the average over fixed
+tilts:
 
     W_n(m) = mean over tilts of exp(t K_n - n log(1 - m + m e^t)).
 
 It ever reaches 1 / tail with probability at most tail (Ville 1939). Neither independence nor a
-constant risk is needed: m may move with n. (Howard, Ramdas, McAuliffe and Sekhon 2021, sub-Bernoulli;
-Waudby-Smith and Ramdas 2024.)
+constant risk is needed: m may move with n. (Howard, Ramdas, McAuliffe and Sekhon 2021,
+sub-Bernoulli; Waudby-Smith and Ramdas 2024.)
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from calibration.arrays import FloatArray, IntArray
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
 from calibration.monitor.monitor import MonitorState, audit_terms
 from calibration.monitor.wealth import Wealth, followed
 from calibration.sample import numbered, one_row_a_group
+
+# From the best tilt for a million audits (small) to that for a handful (large).
+_TILTS = np.geomspace(0.005, 10.0, 40)
+_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class DetectionDelay:
         return float(np.isfinite(self.delays).mean()) if self.delays.size else 0.0
 
     def quantile(self, level: float) -> float | None:
-        """Audits by which that share has raised the alarm; None where that is past the horizon.
+        """Return the audits by which that share has raised the alarm; None past the horizon.
 
         Raises:
             InvalidArgument: The level is not in (0, 1].
@@ -84,17 +89,17 @@ class DetectionDelay:
 def detection_delay(
     state: MonitorState,
     drift: Drift,
-    rng: np.random.Generator,
+    rng: Rng = None,
     *,
     runs: int = 500,
     horizon: int = 5000,
 ) -> DetectionDelay:
     """Simulate how long an alarm takes after the risk has changed.
 
-    Losses are 0 or 1 and independent, audits equally probable. The median over 2,000
-    runs of a new monitor with alpha = .10 and failure probability .05, from .08 at audit 500: to .13
-    1,500 audits, to .15 620, to .20 191, to .30 63; at audit 2,000: 2,030, 810, 239, 76. Small rises
-    take long.
+    Losses are 0 or 1 and independent, audits equally probable. The median over 2,000 runs of a new
+    monitor with alpha = .10 and failure probability .05, from .08 at audit 500: to .13 1,500
+    audits, to .15 620, to .20 191, to .30 63; at audit 2,000: 2,030, 810, 239, 76. Small rises take
+    long.
 
     Args:
         state: Monitor to go on from: a new one, or one in use.
@@ -106,11 +111,17 @@ def detection_delay(
     Raises:
         InvalidArgument: The alarm has been raised already, audit probabilities are unequal, or a
             number is out of its range.
+
+    >>> from calibration.monitor import start_monitor
+    >>> drift = Drift(risk_before=0.05, risk_after=0.6, at=50)
+    >>> delay = detection_delay(start_monitor(0.1), drift, rng=0, runs=50, horizon=200)
+    >>> delay.detected_share, delay.early_alarms
+    (1.0, 0)
     """
     _check_plan(state, drift, runs, horizon)
     is_before = np.arange(drift.at + horizon) < drift.at
     risk = np.where(is_before, drift.risk_before, drift.risk_after)
-    alarms = alarm_times(state, checked_rng(rng).uniform(size=(runs, risk.size)) < risk)
+    alarms = alarm_times(state, as_generator(rng).uniform(size=(runs, risk.size)) < risk)
     is_early = alarms <= drift.at
     return DetectionDelay(np.sort(alarms[~is_early] - drift.at), int(is_early.sum()))
 
@@ -118,7 +129,7 @@ def detection_delay(
 def alarm_times(
     state: MonitorState, losses: ArrayLike, probabilities: ArrayLike | None = None
 ) -> FloatArray:
-    """Number of the audit, from this state on, that raises the alarm in each of many streams.
+    """Return the number of the audit that raises the alarm, in each of many streams.
 
     Args:
         state: Monitor that every stream goes on from.
@@ -144,8 +155,8 @@ def alarm_times(
     return times
 
 
-def draw_audits(probabilities: ArrayLike, rng: np.random.Generator) -> IntArray:
-    """Draw verdicts for audit, each by itself with its known probability.
+def draw_audits(probabilities: ArrayLike, rng: Rng = None) -> IntArray:
+    """Draw verdicts for audit, independently, each with its known probability.
 
     Args:
         probabilities: Shape (verdicts,), in [0, 1]. May follow from anything known before the label.
@@ -157,17 +168,20 @@ def draw_audits(probabilities: ArrayLike, rng: np.random.Generator) -> IntArray:
 
     Raises:
         InvalidArgument: A probability is out of its range.
+
+    >>> draw_audits([1.0, 0.0, 1.0], rng=0).tolist()
+    [0, 2]
     """
     drawn = np.asarray(probabilities, dtype=np.float64)
     if drawn.ndim != 1 or not np.all((drawn >= 0) & (drawn <= 1)):
         raise InvalidArgument("probabilities must be a list of numbers in [0, 1]")
-    return np.flatnonzero(checked_rng(rng).uniform(size=drawn.size) < drawn)
+    return np.flatnonzero(as_generator(rng).uniform(size=drawn.size) < drawn)
 
 
-def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: np.random.Generator) -> IntArray:
+def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: Rng = None) -> IntArray:
     """Draw prompts with equal probability, and one verdict of each at random.
 
-    What is monitored so is the risk of a random verdict of a random prompt.
+    This monitors the risk of a random verdict of a random prompt.
 
     Args:
         prompts: Prompt of each verdict, shape (verdicts,).
@@ -179,19 +193,24 @@ def draw_prompt_audits(prompts: ArrayLike, rate: float, rng: np.random.Generator
 
     Raises:
         InvalidArgument: The rate is out of its range, or `prompts` is not one list.
+
+    >>> draw_prompt_audits(["q1", "q1", "q2"], rate=1.0, rng=0).size
+    2
     """
     prompt = _checked_prompts(prompts)
     if not 0 <= rate <= 1:
         raise InvalidArgument(f"rate must lie in [0, 1], not {rate}")
-    rows = one_row_a_group(prompt, checked_rng(rng))
-    return rows[rng.uniform(size=rows.size) < rate]
+    source = as_generator(rng)
+    rows = one_row_a_group(prompt, source)
+    return rows[source.uniform(size=rows.size) < rate]
 
 
 def prompt_losses(losses: ArrayLike, prompts: ArrayLike) -> FloatArray:
-    """Mean loss of each prompt: one audit for `observe`, however many verdicts were audited.
+    """Return the mean loss of each prompt, one audit for `observe` however many its verdicts.
 
     Verdicts of one prompt tend to be right or wrong together; taken as audits of their own they
-    raise false alarms without end. All of a prompt's audits must be there: a prompt enters once.
+    raise false alarms again and again. All of a prompt's audits must be there: a prompt enters
+    once.
 
     Args:
         losses: Shape (verdicts,), in [0, 1].
@@ -202,6 +221,9 @@ def prompt_losses(losses: ArrayLike, prompts: ArrayLike) -> FloatArray:
 
     Raises:
         InvalidArgument: Shapes do not match, or a loss lies outside [0, 1].
+
+    >>> prompt_losses([1, 0, 1], prompts=["q1", "q1", "q2"]).tolist()
+    [0.5, 1.0]
     """
     prompt = _checked_prompts(prompts)
     loss = np.asarray(losses, dtype=np.float64)
@@ -236,13 +258,8 @@ def _check_plan(state: MonitorState, drift: Drift, runs: int, horizon: int) -> N
             raise InvalidArgument(f"{name} must be a whole number from {least} on, not {number}")
 
 
-# From the best tilt for a million audits (small) to that for a handful (large).
-_TILTS = np.geomspace(0.005, 10.0, 40)
-_TOLERANCE = 1e-9
-
-
 def risk_so_far(state: MonitorState, confidence_level: float = 0.95) -> Estimate:
-    """Risk over the audits so far, with an interval that holds at all times at once.
+    """Estimate the risk over the audits so far, with an interval that holds at all times.
 
     What lies within [low, high] is the mean, over the audits so far, of the expected loss of each
     given those before it; a risk that moves is allowed, so this is not the risk of today. Under
@@ -254,6 +271,11 @@ def risk_so_far(state: MonitorState, confidence_level: float = 0.95) -> Estimate
 
     Raises:
         InvalidArgument: The confidence level is out of range.
+
+    >>> from calibration.monitor import observe, start_monitor
+    >>> found = risk_so_far(observe(start_monitor(target_risk=0.1), [0, 1, 0, 0]))
+    >>> found.value, found.n
+    (0.25, 4)
     """
     if not 0 < confidence_level < 1:
         raise InvalidArgument(f"confidence_level must lie in (0, 1), not {confidence_level}")
@@ -270,7 +292,7 @@ def risk_so_far(state: MonitorState, confidence_level: float = 0.95) -> Estimate
 
 
 def risk_bounds(loss_total: float, n: int, failure_probability: float) -> tuple[float, float]:
-    """Interval for the mean of the expected losses so far, valid after every audit.
+    """Return an interval for the mean of the expected losses so far, valid after every audit.
 
     Args:
         loss_total: Sum of the losses, each in [0, 1].
@@ -279,6 +301,9 @@ def risk_bounds(loss_total: float, n: int, failure_probability: float) -> tuple[
 
     Raises:
         InvalidArgument: The total is not between 0 and n, or the probability not in (0, 1).
+
+    >>> [round(end, 3) for end in risk_bounds(loss_total=8, n=100, failure_probability=0.05)]
+    [0.017, 0.203]
     """
     if not (n >= 1 and 0 <= loss_total <= n * (1 + _TOLERANCE)):
         raise InvalidArgument(
@@ -294,7 +319,7 @@ def risk_bounds(loss_total: float, n: int, failure_probability: float) -> tuple[
 def weighted_risk_bounds(
     loss_total: float, agreement_total: float, n: int, failure_probability: float
 ) -> tuple[float, float]:
-    """Interval for the risk from audits of unequal probability pi.
+    """Return an interval for the risk from audits of unequal probability pi.
 
     With w = pi_min / pi in [0, 1] the risk is E[w loss] / (E[w loss] + E[w (1 - loss)]); the bounds
     on the two expectations, each side at a quarter, hold together.

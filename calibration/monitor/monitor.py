@@ -1,16 +1,16 @@
-"""Does the certificate still hold? state and update.
+"""Monitor of a certificate: its state, and the update by audits.
 
 An audit asks a person about a verdict that was given, chosen at random with a known probability.
-Money is bet on "the risk has risen" (`calibration.audit_wealth`). While the expected loss of the next
-audit, given all earlier ones, is at most the target risk alpha, the wealth is a supermartingale that
-starts at 1, and it ever reaches 1 / delta with probability at most delta (Ville 1939; Waudby-Smith
-and Ramdas 2024). Reaching it is the alarm. Nothing else is assumed: the risk may move below alpha,
-and the traffic may change.
+Money is bet on "the risk has risen" (`calibration.monitor.wealth`). While the expected loss of the
+next audit, given all earlier ones, is at most the target risk alpha, the wealth is a
+supermartingale that starts at 1, and it ever reaches 1 / delta with probability at most delta
+(Ville 1939; Waudby-Smith and Ramdas 2024). Reaching it is the alarm. Nothing else is assumed: the
+risk may move below alpha, and the traffic may change.
 
-The promise: with probability at least 1 - delta(certificate) - delta(monitor) the certificate is true
-and, as long as the risk stays at most alpha, no alarm is ever raised. Silence says nothing of the
-kind: after a rise the alarm takes time (`calibration.audits.detection_delay`), and a small rise takes
-thousands of audits. Certifying anew after an alarm needs a new share of the failure probability.
+The promise: with probability at least 1 - delta(certificate) - delta(monitor) the certificate is
+true and, as long as the risk stays at most alpha, no alarm is ever raised. Silence does not mean
+that the risk is low: after a rise the alarm takes time (`detection_delay`), and a small rise takes
+thousands of audits. Certifying again after an alarm needs a new share of the failure probability.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class MonitorState:
         highest_log_wealth: Largest logarithm of the wealth so far.
         alarm_at: Number of the audit that raised the alarm. It is never withdrawn.
         log_warning_stakes: The same for the early warning, each start with money of 1.
-        warnings: Early warnings so far; after each the warning starts afresh.
+        warnings: Early warnings so far; after each the warning starts again.
         warned_at: Number of the audit of the last early warning.
     """
 
@@ -102,13 +102,13 @@ class MonitorState:
         return stakes_per_term(self.target_risk, self.min_audit_probability)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON; floats come back exactly."""
+        """Return plain numbers and lists, for JSON; floats come back exactly."""
         plain = asdict(self)
         return {name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> MonitorState:
-        """Take up a state written by `to_dict`.
+        """Read a state written by `to_dict`.
 
         Raises:
             InvalidArgument: A field is missing, unknown or no number of its range, or the stakes do
@@ -129,72 +129,6 @@ class MonitorState:
         return state
 
 
-def _check_numbers(values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        is_optional = name in ("min_audit_probability", "alarm_at", "warned_at")
-        numbers = value if name in _STAKES else (value,)
-        if value is None and is_optional:
-            continue
-        if not isinstance(numbers, tuple) or not all(_is_number(each) for each in numbers):
-            raise InvalidArgument(f"{name} is not a finite number as it should be: {value}")
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value)
-
-
-def _check_progress(state: MonitorState) -> None:
-    for name in _STAKES:
-        if len(getattr(state, name)) != alternatives(state.target_risk).size:
-            raise InvalidArgument(f"{name} does not fit a target_risk of {state.target_risk}")
-    seen, paid = state.audits, state.weight_total * (1 + TOLERANCE)
-    for name, value, least, most in (
-        ("audits", seen, 0, math.inf),
-        ("warnings", state.warnings, 0, seen),
-        ("alarm_at", state.alarm_at, 1, seen),
-        ("warned_at", state.warned_at, 1, seen),
-        ("cash", state.cash, math.ulp(0.0), 1),
-        ("highest_log_wealth", state.highest_log_wealth, 0, math.inf),
-        ("weight_total", state.weight_total, 0, math.inf),
-        ("loss_total", state.loss_total, 0, paid),
-    ):
-        if value is not None and not least <= value <= most:
-            raise InvalidArgument(f"{name} must lie in [{least}, {most}], not {value}")
-    if not all(isinstance(each, int | None) for each in (seen, state.warnings, state.alarm_at)):
-        raise InvalidArgument("audits, warnings and alarm_at must be whole numbers")
-
-
-def check_settings(
-    target_risk: float, failure_probability: float, average_run_length: float
-) -> None:
-    """Refuse settings that no monitor can have.
-
-    Raises:
-        InvalidArgument: A number is out of its range.
-    """
-    if not target_risk > 0 or not alternatives(target_risk).size:
-        raise InvalidArgument(f"target_risk must lie in (0, .826), not {target_risk}")
-    if not 0 < failure_probability < 1:
-        raise InvalidArgument(f"failure_probability must lie in (0, 1), not {failure_probability}")
-    if not 1 < average_run_length < math.inf:
-        raise InvalidArgument(f"average_run_length must be above 1, not {average_run_length}")
-
-
-def check_min_audit_probability(smallest: float | None) -> None:
-    """Refuse a declared bound outside (0, 1].
-
-    Raises:
-        InvalidArgument: It is out of its range.
-    """
-    if smallest is not None and not 0 < smallest <= 1:
-        raise InvalidArgument(f"min_audit_probability must lie in (0, 1], not {smallest}")
-
-
-__all__ = ["MonitorState", "audit_terms", "observe", "start_monitor"]
-
-
 def start_monitor(
     target_risk: float,
     failure_probability: float = 0.05,
@@ -202,7 +136,7 @@ def start_monitor(
     average_run_length: float = 1000.0,
     min_audit_probability: float | None = None,
 ) -> MonitorState:
-    """Monitor of "the risk is at most alpha" before its first audit.
+    """Start a monitor of "the risk is at most alpha", before its first audit.
 
     Args:
         target_risk: Alpha; some alternative 1.15 alpha must lie below .95.
@@ -213,6 +147,10 @@ def start_monitor(
 
     Raises:
         InvalidArgument: A number is out of its range.
+
+    >>> monitor = start_monitor(target_risk=0.1)
+    >>> monitor.audits, monitor.is_alarmed
+    (0, False)
     """
     check_settings(target_risk, failure_probability, average_run_length)
     check_min_audit_probability(min_audit_probability)
@@ -239,15 +177,15 @@ def start_monitor(
 def observe(
     state: MonitorState, losses: ArrayLike, probabilities: ArrayLike | None = None
 ) -> MonitorState:
-    """Take audits into account; the state given stays as it was.
+    """Return the state after some audits; the state given does not change.
 
     Equal probabilities: an audit multiplies the stake on alternative r by
     f = 1 + (loss - alpha) (r - alpha) / (alpha (1 - alpha)). Unequal ones, pi known for each audited
-    verdict: by 1 + b (loss - alpha) / pi with fixed 0 <= b <= .75 pi_min / alpha. Started anew every
+    verdict: by 1 + b (loss - alpha) / pi with fixed 0 <= b <= .75 pi_min / alpha. Restarted every
     25 audits with weights 1 / (1.7 j (1 + ln j)^2), the mean over alternatives is the wealth. The
     early warning is Shiryaev-Roberts' M_t = (M_{t-1} + 1) f, averaged over the same alternatives:
     M_t - t is a supermartingale, so a threshold of M = B takes at least B audits in the mean. It
-    starts afresh after each warning and bounds no probability. At a risk of exactly alpha = .10 a
+    starts again after each warning and bounds no probability. At a risk of exactly alpha = .10 a
     warning came every 1,300 audits for B = 1,000 and every 270 for B = 200.
 
     A stream cut anywhere gives the same state up to rounding (1e-12).
@@ -266,6 +204,10 @@ def observe(
     Raises:
         InvalidArgument: A shape does not fit or a value is out of range.
         UndeclaredBound: Probabilities are given but `min_audit_probability` was not declared.
+
+    >>> monitor = observe(start_monitor(target_risk=0.1), losses=np.ones(12))
+    >>> monitor.audits, monitor.alarm_at
+    (12, 3)
     """
     terms = audit_terms(state, losses, probabilities)
     if terms.ndim != 1:
@@ -343,3 +285,66 @@ def _with_warnings(state: MonitorState, terms: FloatArray) -> MonitorState:
         warnings=state.warnings + len(warned),
         warned_at=before + warned[-1] if warned else state.warned_at,
     )
+
+
+def check_settings(
+    target_risk: float, failure_probability: float, average_run_length: float
+) -> None:
+    """Refuse settings outside their ranges.
+
+    Raises:
+        InvalidArgument: A number is out of its range.
+    """
+    if not target_risk > 0 or not alternatives(target_risk).size:
+        raise InvalidArgument(f"target_risk must lie in (0, .826), not {target_risk}")
+    if not 0 < failure_probability < 1:
+        raise InvalidArgument(f"failure_probability must lie in (0, 1), not {failure_probability}")
+    if not 1 < average_run_length < math.inf:
+        raise InvalidArgument(f"average_run_length must be above 1, not {average_run_length}")
+
+
+def check_min_audit_probability(smallest: float | None) -> None:
+    """Refuse a declared bound outside (0, 1].
+
+    Raises:
+        InvalidArgument: It is out of its range.
+    """
+    if smallest is not None and not 0 < smallest <= 1:
+        raise InvalidArgument(f"min_audit_probability must lie in (0, 1], not {smallest}")
+
+
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        is_optional = name in ("min_audit_probability", "alarm_at", "warned_at")
+        numbers = value if name in _STAKES else (value,)
+        if value is None and is_optional:
+            continue
+        if not isinstance(numbers, tuple) or not all(_is_number(each) for each in numbers):
+            raise InvalidArgument(f"{name} must be a finite number: {value}")
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
+
+
+def _check_progress(state: MonitorState) -> None:
+    for name in _STAKES:
+        if len(getattr(state, name)) != alternatives(state.target_risk).size:
+            raise InvalidArgument(f"{name} does not fit a target_risk of {state.target_risk}")
+    seen, paid = state.audits, state.weight_total * (1 + TOLERANCE)
+    for name, value, least, most in (
+        ("audits", seen, 0, math.inf),
+        ("warnings", state.warnings, 0, seen),
+        ("alarm_at", state.alarm_at, 1, seen),
+        ("warned_at", state.warned_at, 1, seen),
+        ("cash", state.cash, math.ulp(0.0), 1),
+        ("highest_log_wealth", state.highest_log_wealth, 0, math.inf),
+        ("weight_total", state.weight_total, 0, math.inf),
+        ("loss_total", state.loss_total, 0, paid),
+    ):
+        if value is not None and not least <= value <= most:
+            raise InvalidArgument(f"{name} must lie in [{least}, {most}], not {value}")
+    if not all(isinstance(each, int | None) for each in (seen, state.warnings, state.alarm_at)):
+        raise InvalidArgument("audits, warnings and alarm_at must be whole numbers")

@@ -1,10 +1,10 @@
-"""Wealth of bets that a risk has risen, started again and again, kept in a few numbers.
+"""Wealth of bets that a risk has risen, restarted regularly and kept in a few numbers.
 
 Each bet stakes on "the risk has risen to r": an audit multiplies the stake by a factor f whose
-expectation is at most 1 while the risk is at most alpha. New money enters every 25 audits, so that a
-late rise finds a fresh bet. All starts of one alternative meet the same later factors, so their sum
-S follows S_t = f_t S_{t-1} + v_t with v_t the money that enters: memory does not grow with time.
-(Waudby-Smith and Ramdas 2024; Ville 1939; Shiryaev 1963 and Roberts 1966 for v_t = 1.)
+expectation is at most 1 while the risk is at most alpha. New money enters every 25 audits, so that
+a late rise finds a fresh bet. All starts of one alternative meet the same later factors, so their
+sum S follows S_t = f_t S_{t-1} + v_t with v_t the money that enters: memory does not grow with
+time. (Waudby-Smith and Ramdas 2024; Ville 1939; Shiryaev 1963 and Roberts 1966 for v_t = 1.)
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Wealth:
 
 
 def alternatives(target_risk: float) -> FloatArray:
-    """Risks that are bet on: alpha (1 + {.15, .3, .5, .8, 1.2, 1.8, 2.6, 3.6, 5}) below .95."""
+    """Return the risks that are bet on, alpha (1 + {.15, .3, .5, .8, 1.2, ..., 5}) below .95."""
     risks: FloatArray = target_risk * (1.0 + _RISES)
     return risks[risks < _LARGEST_ALTERNATIVE]
 
 
 def stakes_per_term(target_risk: float, min_audit_probability: float | None) -> FloatArray:
-    """The bet b of each alternative in f = 1 + b (loss - alpha) / pi.
+    """Return the bet b of each alternative in f = 1 + b (loss - alpha) / pi.
 
     Equal probabilities (pi = 1 in f): b = (r - alpha) / (alpha (1 - alpha)), which makes f the
     likelihood ratio r / alpha on a loss of 1 and (1 - r) / (1 - alpha) on a loss of 0. Unequal
@@ -69,12 +69,12 @@ def stakes_per_term(target_risk: float, min_audit_probability: float | None) -> 
 
 
 def restart_weights(number: FloatArray) -> FloatArray:
-    """Share of the money of start 1, 2, ..: 1 / (1.7 j (1 + ln j)^2)."""
+    """Return the share of the money of start 1, 2, ..: 1 / (1.7 j (1 + ln j)^2)."""
     return 1.0 / (_SERIES * number * (1.0 + np.log(number)) ** 2)
 
 
 def opening_wealth(n_alternatives: int) -> Wealth:
-    """Money of 1, the first start's share of it spread evenly over the alternatives."""
+    """Return money of 1, the first start's share of it spread evenly over the alternatives."""
     first = float(restart_weights(np.ones(1))[0])
     return Wealth(np.full(n_alternatives, np.log(first / n_alternatives)), 1.0 - first, 0)
 
@@ -113,7 +113,7 @@ def with_warnings(
         log_stakes: Logarithm of M + 1 for each bet, shape (alternatives,).
         bets: Shape (alternatives,).
         terms: Shape (audits,).
-        threshold: Where the mean of M reaches it, a warning is given and M starts afresh at 0.
+        threshold: Where the mean of M reaches it, a warning is given and M starts again at 0.
 
     Returns:
         The stakes after the audits, and the audits that gave a warning, counted from 1.
@@ -140,13 +140,13 @@ def pieces(terms: FloatArray) -> Iterator[FloatArray]:
 
 
 def log_factors(bets: FloatArray, terms: FloatArray) -> FloatArray:
-    """Logarithm of 1 + b Z, shape (..., alternatives, audits) of terms (..., audits)."""
+    """Return log(1 + b Z), shape (..., alternatives, audits), of terms (..., audits)."""
     factors: FloatArray = np.log1p(bets[:, None] * terms[..., None, :])
     return factors
 
 
 def grown(log_stakes: FloatArray, factors: FloatArray, log_entering: FloatArray) -> FloatArray:
-    """Logarithm of S_t for S_t = f_t S_{t-1} + v_t.
+    """Return the logarithm of S_t for S_t = f_t S_{t-1} + v_t.
 
     With F_t = f_1 .. f_t it is S_t = F_t (S_0 + sum over i <= t of v_i / F_i), taken in logarithms.
 
@@ -162,7 +162,7 @@ def grown(log_stakes: FloatArray, factors: FloatArray, log_entering: FloatArray)
 
 
 def log_total(log_stakes: FloatArray, cash: FloatArray, axis: int) -> FloatArray:
-    """Logarithm of the stakes added up along an axis, and the cash."""
+    """Return the logarithm of the cash and the stakes added up along an axis."""
     total: FloatArray = np.logaddexp(np.logaddexp.reduce(log_stakes, axis=axis), np.log(cash))
     return total
 

@@ -36,7 +36,7 @@ class FittedMean:
         value: The mean; chance and bad predictions may put it outside [0, 1].
         variance: Of the value; nan where too few groups are labelled to tell.
         degrees_of_freedom: Of Student's distribution.
-        unseen: Change of the value by one labelled group that speaks against its predictions, if
+        unseen: Change of the value by one labelled group that contradicts its predictions, if
             none did; falling to 0 where enough did for their spread to tell how often they do.
         prediction_weight: l by stratum.
     """
@@ -53,7 +53,7 @@ class FittedMean:
         return self.variance + self.unseen**2
 
     def estimate(self, n: int, confidence_level: float) -> Estimate:
-        """Student's interval, value and ends cut to [0, 1] where outcomes lie.
+        """Return Student's interval, value and ends cut to [0, 1] where outcomes lie.
 
         Where all of n labels agree with the predictions, a rate of errors of -ln(1 - level) / n may
         have been missed (the rule of three): that much is added, and less where a few disagree.
@@ -138,7 +138,7 @@ def _of_groups(sample: LabelledSample, deviation: FloatArray) -> FloatArray:
 def unseen_variance(
     square: FloatArray, fourth: FloatArray, one: FloatArray, n_groups: ArrayLike
 ) -> FloatArray:
-    """Variance that a disagreement with predictions would bring, where too few were seen.
+    """Return the variance that unseen disagreements with predictions would bring.
 
     sum(e^2)^2 / sum(e^4) groups with equal errors e would give the same two sums; of groups with
     normal errors it is a third, so that a sixth is few.
@@ -146,7 +146,7 @@ def unseen_variance(
     Args:
         square: Sum over labelled groups of e^2, for each of the figures that are estimated.
         fourth: Sum of e^4.
-        one: Mean square of e of a group whose labels all speak against their predictions.
+        one: Mean square of e of a group whose labels all contradict their predictions.
         n_groups: Number of labelled groups.
     """
     is_seen = square > _NO_SPREAD * one
@@ -190,7 +190,7 @@ class _Strata:
         return self._by_cell(part * (values - self._labelled_mean(values)[stratum]))
 
     def least_variance_weight(self) -> FloatArray:
-        """The l in [0, 1] that makes the variance of each stratum's mean smallest.
+        """Return the l in [0, 1] that makes the variance of each stratum's mean smallest.
 
         With Y, X and A what a group adds to the errors of mean_n y, mean_n f and mean_N f, the
         variance of Y + l (A - X) is smallest at sum Y (X - A) / sum (X - A)^2. Labels chosen at
@@ -210,13 +210,13 @@ class _Strata:
         return np.asarray(np.clip(slope, 0, 1), dtype=np.float64)
 
     def calibrated(self, slope: FloatArray) -> FloatArray:
-        """Predictions l f of the pairs, shifted to the level of their stratum's labels."""
+        """Return predictions l f of the pairs, shifted to the level of their stratum's labels."""
         scaled = slope[self.sample.stratum] * self.prediction
         level = self._labelled_mean(self.sample.label - scaled)
         return scaled + level[self.sample.stratum]
 
     def rectifier_error(self, slope: FloatArray) -> FloatArray:
-        """What each cell adds to the error of the sum of outcomes through its y - l f."""
+        """Return what each cell adds to the error of the sum of outcomes by its y - l f."""
         residual = self.sample.label - slope[self.sample.stratum] * self.prediction
         return self._labelled_error(residual) * self._size[self._stratum]
 
@@ -233,7 +233,7 @@ class _Strata:
         return np.asarray(np.bincount(self._group, of_cell, n_groups), dtype=np.float64)
 
     def degrees_of_freedom(self, n_fitted: FloatArray) -> float:
-        """Groups of equal weight that would tell the variance as well, less the numbers fitted.
+        """Return how many groups of equal weight would tell the variance as well, less those fitted.
 
         The variance that a group brings is taken to be as the square of its weight.
         """
@@ -243,7 +243,7 @@ class _Strata:
         return max(equal * left, 1.0)
 
     def unseen(self, error: FloatArray) -> float:
-        """Change of the sum of outcomes by one group, where few groups make a stratum's spread."""
+        """Return the change of the sum of outcomes by one group, if few make a stratum's spread."""
         square, fourth = self._of_cells(error**2), self._of_cells(error**4)
         one = self._size**2 * self._of_cells(self._share**2) / self.n_labelled_groups
         return float(np.sqrt(unseen_variance(square, fourth, one, self.n_labelled_groups).sum()))

@@ -18,11 +18,11 @@ from calibration.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HumanLabels:
-    """What people said, pair by pair, and how the labelled pairs were chosen.
+    """The labels of people, pair by pair, and how the labelled pairs were chosen.
 
     Attributes:
         value: Outcome in [0, 1] for the first side (1 a win, .5 a tie, or the share of annotators),
-            nan where nobody was asked; shape (pairs,).
+            nan where no one was asked; shape (pairs,).
         groups: Name of each pair's group, such as its prompt: groups are independent of each
             other, pairs of one group need not be. None: each pair is its own group.
         probability: Known probability with which each pair was chosen for labelling, looked at
@@ -74,7 +74,7 @@ class LabelledSample:
         return int(np.unique(self.group[self.is_labelled]).size)
 
     def take(self, rows: ArrayLike) -> LabelledSample:
-        """Some of the pairs (a mask or an index array)."""
+        """Return some of the pairs (a mask or an index array)."""
         kept = np.asarray(rows)
         return LabelledSample(
             self.label[kept],
@@ -86,7 +86,7 @@ class LabelledSample:
         )
 
     def without_strata(self) -> LabelledSample:
-        """The same pairs in one stratum, the shares labelled taken into the weights.
+        """Return the same pairs in one stratum, with the shares labelled in the weights.
 
         In a stratum with n of N pairs labelled each was chosen with probability n / N: that is
         what weights need where a part of the pairs, or a model, has no label in some stratum.

@@ -1,12 +1,10 @@
-"""Leaderboards corrected by labels, with rank sets.
+"""Leaderboards of predictions corrected by labels, with rank sets.
 
-Those of strengths come from their differences, as for other leaderboards, where the strengths have
-a covariance. Elsewhere they come from intervals that hold for all models together (each at the
-level 1 - error / models): a model is below those whose whole interval lies above its own. That is
-less sharp, and needs nothing about how estimates of different models go together.
-
-Ratings are prediction-powered win rates or Bradley-Terry strengths; `calibration.powered_ranks` says
-where their rank sets come from.
+Ratings are prediction-powered win rates or Bradley-Terry strengths. Where the strengths have a
+covariance, rank sets come from their differences, as for other leaderboards. Elsewhere they come
+from intervals that hold for all models together (each at the level 1 - error / models): a model is
+below those whose whole interval lies above its own. That is less sharp, and needs no correlation
+of the estimates of different models.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from calibration.errors import InvalidArgument
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
 from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL
 from calibration.powered.labels import HumanLabels, labelled_sample
@@ -38,39 +36,6 @@ from calibration.ranking import (
     strength_shares,
     with_baseline,
 )
-
-
-def shared_level(confidence_level: float, n_models: int) -> float:
-    """Level of each interval that makes all of them hold together (Bonferroni)."""
-    return 1 - (1 - confidence_level) / max(n_models, 1)
-
-
-def ranks_of_differences(
-    predicted: Comparisons, labels: HumanLabels, found: PredictionPoweredStrengths
-) -> RankSets:
-    """What was not seen makes each strength, and so each difference, vary the more."""
-    level = found.rows[0].log_strength.confidence_level
-    missed = found.missed / stats.norm.isf((1 - level) / 2)
-    # always the same simulation: a stored leaderboard can be made again
-    spread = Spread.of_covariance(
-        found.covariance + np.diag(missed**2), np.random.default_rng(len(missed))
-    )
-    sample = labelled_sample(labels, len(predicted), predicted.weight)
-    own = predicted.take(sample.is_labelled)
-    group = sample.group[sample.is_labelled]
-    groups = count_groups(own, group, int(sample.group.max()) + 1)
-    support = Support(groups, np.zeros(len(groups), dtype=np.bool_), level)
-    values = np.array([row.log_strength.value for row in found.rows], dtype=np.float64)
-    return rank_sets(values, spread, support)
-
-
-def ranks_of_intervals(limits: Sequence[Estimate]) -> RankSets:
-    """Rank sets from intervals that hold together; one without ends may lie anywhere."""
-    low = np.array([-np.inf if one.low is None else one.low for one in limits])
-    high = np.array([np.inf if one.high is None else one.high for one in limits])
-    is_above = low[:, None] > high[None, :]
-    return RankSets(1 + is_above.sum(axis=0), len(limits) - is_above.sum(axis=1))
-
 
 PoweredMethod = Literal["bradley_terry", "win_rate"]
 
@@ -138,16 +103,6 @@ class PoweredLeaderboard:
     rank_rule: Literal["differences", "intervals"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rated:
-    """Estimates by model at the level asked for, and ranks that hold for all of them together."""
-
-    rating: tuple[Estimate, ...]
-    human_only: tuple[Estimate | None, ...]
-    sets: RankSets
-    strengths: PredictionPoweredStrengths | None = None
-
-
 def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how surely
     predicted: Comparisons,
     labels: HumanLabels,
@@ -155,7 +110,7 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
     method: PoweredMethod = "bradley_terry",
     baseline: str | None = None,
     confidence_level: float = DEFAULT_CONFIDENCE_LEVEL,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> PoweredLeaderboard:
     """Rank models by predictions of all their pairs and labels of some.
 
@@ -166,13 +121,22 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
         method: What the rating is.
         baseline: For win rates: against this model alone; its own is .5.
         confidence_level: Coverage of each interval, and of all rank sets together.
-        rng: Source of chance; needed where strengths rest on fewer than 50 labelled groups.
+        rng: Source of chance where strengths rest on fewer than 50 labelled groups.
 
     Raises:
         InvalidArgument: The labels do not fit, a number is out of its range, the baseline is not
             among the models, or strengths are asked for and abstained pairs were not labelled
             like others.
         NoFiniteStrengths: As for `prediction_powered_strengths`.
+
+    >>> from calibration.powered import predicted_comparisons
+    >>> left, right = ["x"] * 60 + ["y"] * 60, ["y"] * 60 + ["x"] * 60
+    >>> won = np.concatenate([np.arange(60) % 4 > 0, np.arange(60) % 4 == 0])
+    >>> labels = HumanLabels(np.where(np.arange(120) % 3 == 0, won, np.nan))
+    >>> predicted = predicted_comparisons(left, right, np.where(won, 0.9, 0.2))
+    >>> board = rank_by_predictions(predicted, labels, rng=0)
+    >>> [row.model for row in board.rows], board.n_labelled
+    (['x', 'y'], 40)
     """
     if baseline is not None:
         predicted, labels = _against(predicted, labels, baseline, method)
@@ -181,7 +145,7 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
     rates = _win_rates(predicted, labels, confidence_level, baseline, is_audited=is_audited)
     rated = rates
     if method == "bradley_terry":
-        rated = _strengths(predicted, labels, confidence_level, rng)
+        rated = _strengths(predicted, labels, confidence_level, as_generator(rng))
     rows = _rows(predicted, rated, rates)
     powered = rated.strengths
     return PoweredLeaderboard(
@@ -195,6 +159,16 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
         None if powered is None else powered.effective_labels,
         "differences" if powered is not None and powered.interval == "sandwich" else "intervals",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """Estimates by model at the level asked for, and ranks that hold for all of them together."""
+
+    rating: tuple[Estimate, ...]
+    human_only: tuple[Estimate | None, ...]
+    sets: RankSets
+    strengths: PredictionPoweredStrengths | None = None
 
 
 def _against(
@@ -271,7 +245,7 @@ def _strengths(
     predicted: Comparisons,
     labels: HumanLabels,
     confidence_level: float,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator,
 ) -> _Rated:
     found = prediction_powered_strengths(
         predicted, labels, confidence_level=confidence_level, rng=rng
@@ -322,3 +296,35 @@ def _place(rating: Estimate) -> float:
     if rating.low is None or rating.high is None:
         return float("nan")
     return (rating.low + rating.high) / 2
+
+
+def shared_level(confidence_level: float, n_models: int) -> float:
+    """Return the level of each interval that makes all of them hold together (Bonferroni)."""
+    return 1 - (1 - confidence_level) / max(n_models, 1)
+
+
+def ranks_of_differences(
+    predicted: Comparisons, labels: HumanLabels, found: PredictionPoweredStrengths
+) -> RankSets:
+    """Return rank sets from differences; unseen disagreements make each strength vary more."""
+    level = found.rows[0].log_strength.confidence_level
+    missed = found.missed / stats.norm.isf((1 - level) / 2)
+    # always the same simulation: a stored leaderboard can be made again
+    spread = Spread.of_covariance(
+        found.covariance + np.diag(missed**2), np.random.default_rng(len(missed))
+    )
+    sample = labelled_sample(labels, len(predicted), predicted.weight)
+    own = predicted.take(sample.is_labelled)
+    group = sample.group[sample.is_labelled]
+    groups = count_groups(own, group, int(sample.group.max()) + 1)
+    support = Support(groups, np.zeros(len(groups), dtype=np.bool_), level)
+    values = np.array([row.log_strength.value for row in found.rows], dtype=np.float64)
+    return rank_sets(values, spread, support)
+
+
+def ranks_of_intervals(limits: Sequence[Estimate]) -> RankSets:
+    """Return rank sets from intervals that hold together; one without ends may lie anywhere."""
+    low = np.array([-np.inf if one.low is None else one.low for one in limits])
+    high = np.array([np.inf if one.high is None else one.high for one in limits])
+    is_above = low[:, None] > high[None, :]
+    return RankSets(1 + is_above.sum(axis=0), len(limits) - is_above.sum(axis=1))

@@ -1,4 +1,4 @@
-"""Prediction-powered mean; abstentions bounded.
+"""Prediction-powered means, and bounds where a cascade abstains.
 
     theta = l mean_N f + mean_n (y - l f)
 
@@ -8,12 +8,12 @@ that makes the variance smallest is read off the labels (PPI++: Angelopoulos, Du
 stratum by stratum (Fisch, Maynez, Hofer, Dhingra, Globerson, Cohen 2024). However bad the judge,
 the estimate stays right: only its interval grows, to that of people alone.
 
-What is assumed: groups of pairs are independent and alike in distribution; which pairs were labelled
+What is assumed: groups of pairs are independent and of one distribution; which pairs were labelled
 was decided by chance, with equal probabilities (within a stratum) or known ones, among the same
 pairs that have predictions; whether a label came back does not depend on what it says.
 
-Here the N pairs include the n labelled ones. Then the best l is the slope of y on f,
-cov(y, f) / var f, and l / (1 + n / (N - n)) would be the weight if mean_N left out the labelled pairs.
+Here the N pairs include the n labelled ones. Then the best l is the slope of y on f, cov(y, f) /
+var f, and l / (1 + n / (N - n)) would be the weight if mean_N left out the labelled pairs.
 
 Abstentions are not missing at random: a cascade abstains where people differ, or where one side is
 hard to judge. Dropping those pairs answers another question. Either abstained pairs are labelled by
@@ -41,6 +41,8 @@ from calibration.powered.labels import HumanLabels, LabelledSample, labelled_sam
 # From this many labels on the normal interval of people alone is as good as Wilson's.
 ENOUGH_LABELS = 100
 NO_PREFERENCE = 0.5
+# An event of this probability is taken for proof that labels were chosen otherwise than declared.
+_LOG_IMPLAUSIBLE = float(np.log(1e-6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,10 @@ class MeanOptions(NamedTuple):
 
     @classmethod
     def checked(cls, prediction_weight: float | None, confidence_level: float) -> MeanOptions:
-        """Options in their ranges.
+        """Return options in their ranges.
 
         Raises:
-            InvalidArgument: One is not.
+            InvalidArgument: One is out of its range.
         """
         if prediction_weight is not None and not 0 <= prediction_weight <= 1:
             raise InvalidArgument(f"prediction_weight must lie in [0, 1], not {prediction_weight}")
@@ -106,7 +108,7 @@ def prediction_powered_mean(
     With weights w = 1 / probability of labelling (the means over labels being weighted ones) and
     strata h of shares W_h, theta = sum_h W_h (l_h mean_h f + mean_h,labelled (y - l_h f)). Its
     variance is the sum over groups of the squared influence of the group, which is right for groups
-    with labelled and unlabelled pairs alike; the quantile is Student's.
+    with labelled and unlabelled pairs; the quantile is Student's.
 
     Args:
         prediction: Probability that the first side wins, or a verdict as 1 or 0, shape (pairs,),
@@ -118,6 +120,12 @@ def prediction_powered_mean(
     Raises:
         InvalidArgument: A prediction is missing or outside [0, 1], the labels do not fit, or a
             number lies outside its range.
+
+    >>> said, asked = np.arange(200) % 3 > 0, np.arange(200) % 10 == 0
+    >>> labels = HumanLabels(np.where(asked, said, np.nan))
+    >>> found = prediction_powered_mean(said * 0.8 + 0.1, labels)
+    >>> found.n_labelled, round(found.estimate.value, 2), round(found.human_only.value, 2)
+    (20, 0.66, 0.65)
     """
     predicted = checked_prediction(prediction)
     if np.isnan(predicted).any():
@@ -130,7 +138,7 @@ def prediction_powered_mean(
 
 
 def checked_prediction(prediction: ArrayLike) -> FloatArray:
-    """Predictions as an array, nan where there is none.
+    """Return predictions as an array, nan where a pair has none.
 
     Raises:
         InvalidArgument: Not one-dimensional, or outside [0, 1].
@@ -146,7 +154,7 @@ def checked_prediction(prediction: ArrayLike) -> FloatArray:
 def powered_mean(
     prediction: FloatArray, sample: LabelledSample, options: MeanOptions
 ) -> PredictionPowered:
-    """The estimate from checked arguments; a prediction that is nan counts as 1/2."""
+    """Estimate the mean from checked arguments; a prediction that is nan counts as 1/2."""
     is_abstained = np.isnan(prediction)
     filled = np.where(is_abstained, NO_PREFERENCE, prediction)
     powered = fit_mean(filled, sample, options.prediction_weight)
@@ -174,10 +182,6 @@ def _human_only(alone: FittedMean, sample: LabelledSample, confidence_level: flo
     # A share of annotators varies less than a single vote: for it the interval is wide enough.
     low, high = wilson_interval(min(n * alone.value, n), n, confidence_level)
     return Estimate(alone.value, float(low), float(high), confidence_level, n)
-
-
-# An event of this probability is taken for proof that labels were chosen otherwise than declared.
-_LOG_IMPLAUSIBLE = float(np.log(1e-6))
 
 
 class Ends(NamedTuple):
@@ -240,6 +244,10 @@ def audited_win_rate(
         InvalidArgument: As for `prediction_powered_mean`; or abstained pairs are labelled so much
             less, or more, often than others that chance is ruled out, and no probabilities are
             declared.
+
+    >>> labels = HumanLabels([1.0, 0.0, 1.0, 0.5, np.nan, np.nan])
+    >>> audited_win_rate([0.9, 0.2, 0.8, np.nan, np.nan, 0.7], labels).n_abstained
+    2
     """
     predicted = checked_prediction(prediction)
     sample = labelled_sample(labels, len(predicted))
@@ -268,6 +276,11 @@ def win_rate_bounds(
 
     Raises:
         InvalidArgument: As for `prediction_powered_mean`; or no answered pair is labelled.
+
+    >>> labels = HumanLabels([1.0, 0.0, 1.0, np.nan])
+    >>> found = win_rate_bounds([0.9, 0.2, 0.8, np.nan], labels)
+    >>> round(found.ends.lowest.value, 2), round(found.ends.highest.value, 2)
+    (0.5, 0.75)
     """
     predicted = checked_prediction(prediction)
     sample = labelled_sample(labels, len(predicted))
@@ -275,7 +288,7 @@ def win_rate_bounds(
 
 
 def check_audits(sample: LabelledSample, is_abstained: BoolArray) -> None:
-    """Refuse abstained pairs that were plainly not labelled by the same chances as the others.
+    """Refuse abstained pairs that were clearly not labelled by the same chances as the others.
 
     One pair a group is looked at. If labels were drawn with equal probabilities within strata, the
     number X of labelled abstained ones is a sum of hypergeometric numbers with mean m, and a number
@@ -309,7 +322,7 @@ def check_audits(sample: LabelledSample, is_abstained: BoolArray) -> None:
 def bounded_mean(
     prediction: FloatArray, sample: LabelledSample, options: MeanOptions
 ) -> AbstentionBounds:
-    """The bounds from checked arguments.
+    """Bound the mean from checked arguments.
 
     Raises:
         InvalidArgument: No answered pair is labelled in some stratum.

@@ -45,7 +45,7 @@ class Precision:
         covariance: Shape (models, models).
         degrees_of_freedom: Of Student's distribution.
         unseen: Change of each log-strength by one labelled group whose labels of the model all
-            speak against their predictions, if none did; falling to 0 where enough did for their
+            contradict their predictions, if none did; falling to 0 where enough did for their
             spread to tell how often they do. Shape (models,).
     """
 
@@ -75,7 +75,7 @@ class PoweredScores:
         self._sizes = np.array([[sample.weight.sum(), sample.inverse.sum()]])
 
     def totals(self, weight: float) -> PairTotals:
-        """Games and points of the powered likelihood; the games add up to 1."""
+        """Return games and points of the powered likelihood; the games add up to 1."""
         return self._combined([layout.whole() for layout in self._layouts], self._sizes, weight)
 
     def _combined(self, parts: list[PairTotals], sizes: FloatArray, weight: float) -> PairTotals:
@@ -123,7 +123,7 @@ class PoweredScores:
             yield self._combined(points, drawn[:, -2:], weight)
 
     def least_variance_weight(self, log_strength: FloatArray) -> float:
-        """The l in [0, 1] of least summed variance, as for a mean but in strengths."""
+        """Return the l in [0, 1] of least summed variance, as for a mean but in strengths."""
         bread = self._bread(1.0, log_strength)
         over_all, labels, predictions = (part @ bread for part in self._by_group(log_strength))
         excess = predictions - over_all
@@ -133,7 +133,7 @@ class PoweredScores:
         return float(np.clip((labels * excess).sum() / variance, 0, 1))
 
     def precision(self, weight: float, log_strength: FloatArray, n_fitted: int) -> Precision:
-        """Sandwich covariance at the solution, after fitting so many numbers to the labels."""
+        """Return the sandwich covariance at the solution, after fitting `n_fitted` numbers."""
         part = self._by_group(log_strength)
         n_groups, n = self.sample.n_groups, self.sample.n_labelled_groups
         rows = self.sample.n_labelled

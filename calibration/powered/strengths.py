@@ -11,7 +11,7 @@ l f / N + (y - l f) / n: concave, and solved like any other. A tie is half a win
 f may be any share. A judge that favours its own answers moves the strengths that it alone would
 give, never these.
 
-What is assumed is what `calibration.prediction_powered` assumes, and that the groups are many, or
+The assumptions are those of `calibration.powered.mean`, and that the groups are many, or
 are resampled. That P(left wins) follows the Bradley-Terry form is not needed for the intervals:
 without it they are for the strengths that fit best to all comparisons.
 """
@@ -25,9 +25,14 @@ import numpy as np
 from scipy import stats
 
 from calibration.arrays import FloatArray
-from calibration.errors import InvalidArgument
+from calibration.errors import Rng
 from calibration.estimate import Estimate
-from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL, ClusterBootstrap, estimate_from_draws
+from calibration.intervals import (
+    DEFAULT_CONFIDENCE_LEVEL,
+    ClusterBootstrap,
+    Groups,
+    estimate_from_draws,
+)
 from calibration.powered.labels import HumanLabels, LabelledSample, labelled_sample
 from calibration.powered.mean import NO_PREFERENCE, MeanOptions, check_audits
 from calibration.powered.scores import PoweredScores, Precision
@@ -99,13 +104,13 @@ def prediction_powered_strengths(
     *,
     prediction_weight: float | None = None,
     confidence_level: float = DEFAULT_CONFIDENCE_LEVEL,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> PredictionPoweredStrengths:
     """Estimate log-strengths with an interval for each model.
 
     The covariance is H^-1 (sum_g U_g U_g') H^-1 with U_g what group g adds to the score equations
-    and H their derivative; quantiles are Student's. Below 50 labelled groups the intervals come from
-    resampling groups instead. Where few labels speak against their predictions a rate of such
+    and H their derivative; quantiles are Student's. Below 50 labelled groups the intervals come
+    from resampling groups instead. Where few labels contradict their predictions a rate of such
     groups of -ln(1 - level) / n may have been missed (the rule of three): what they would move is
     added to both sides as the square root of the sum of squares. l is tuned to the smallest mean
     variance of the log-strengths.
@@ -117,14 +122,22 @@ def prediction_powered_strengths(
         labels: What the left model got, for the same comparisons. Strata become probabilities.
         prediction_weight: l in [0, 1], fixed before the labels were seen; None tunes it.
         confidence_level: Coverage of the intervals, each for its model alone.
-        rng: Source of chance for resampling; needed below 50 labelled groups.
+        rng: Source of chance for resampling below 50 labelled groups.
 
     Raises:
-        InvalidArgument: The labels do not fit, a number lies outside its range, abstained
-            comparisons were plainly not labelled, or `rng` is needed and missing.
+        InvalidArgument: The labels do not fit, a number lies outside its range, or abstained
+            comparisons were clearly not labelled.
         DisconnectedComparisons: Strengths are not finite: some models are not linked to the others
             by points.
         NoFiniteStrengths: They are not finite although all are linked.
+
+    >>> left, right = ["x"] * 60 + ["y"] * 60, ["y"] * 60 + ["x"] * 60
+    >>> won = np.concatenate([np.arange(60) % 4 > 0, np.arange(60) % 4 == 0])
+    >>> labels = HumanLabels(np.where(np.arange(120) % 3 == 0, won, np.nan))
+    >>> predicted = Comparisons.between(left, right, np.where(won, 0.9, 0.2))
+    >>> found = prediction_powered_strengths(predicted, labels, rng=0)
+    >>> found.interval, found.rows[0].log_strength.value > 0
+    ('bootstrap', True)
     """
     options = MeanOptions.checked(prediction_weight, confidence_level)
     declared = labelled_sample(labels, len(predicted), predicted.weight)
@@ -188,7 +201,7 @@ class _Fit:
         return cls(fitted, precision, draws, labelled)
 
     def missed(self, confidence_level: float) -> FloatArray:
-        """By the rule of three, shape (models,)."""
+        """Return what may have been missed, by the rule of three, shape (models,)."""
         return np.asarray(-np.log(1 - confidence_level) * self.precision.unseen)
 
     def estimate(self, model: int, n: int, confidence_level: float) -> Estimate:
@@ -213,16 +226,11 @@ def _stretched(found: Estimate, missed: float) -> Estimate:
 
 
 def _bootstrap(
-    sample: LabelledSample, confidence_level: float, rng: np.random.Generator | None
+    sample: LabelledSample, confidence_level: float, rng: Rng
 ) -> ClusterBootstrap | None:
     if sample.n_labelled_groups >= ENOUGH_GROUPS:
         return None
-    if rng is None:
-        raise InvalidArgument(
-            f"rng is needed: only {sample.n_labelled_groups} groups have labels, and below "
-            f"{ENOUGH_GROUPS} intervals come from resampling groups"
-        )
-    return ClusterBootstrap.over(sample.group, rng, confidence_level=confidence_level)
+    return ClusterBootstrap.over(Groups.of(sample.group, confidence_level), rng)
 
 
 def _weight(equations: PoweredScores, prediction_weight: float | None) -> float:

@@ -1,6 +1,6 @@
-"""Comparisons that all have a predicted result, and the win rate of each model from few labels.
+"""Win rates of models from predictions of all comparisons and labels of a few.
 
-What is assumed is what `calibration.prediction_powered` assumes, of the comparisons of each model.
+The assumptions are those of `calibration.powered.mean`, for the comparisons of each model.
 """
 
 from __future__ import annotations
@@ -46,12 +46,15 @@ class ModelWinRate:
 def predicted_comparisons(
     left: Sequence[str], right: Sequence[str], prediction: ArrayLike
 ) -> Comparisons:
-    """Comparisons with predictions for scores: probability that the left model wins.
+    """Make comparisons whose scores are predictions: probabilities that the left model wins.
 
     The score is nan where the cascade abstained.
 
     Raises:
         InvalidArgument: Lengths differ, a model meets itself or a prediction is outside [0, 1].
+
+    >>> predicted_comparisons(["x", "y"], ["y", "x"], [0.8, np.nan]).score.tolist()
+    [0.8, nan]
     """
     predicted = checked_prediction(prediction)
     filled = np.where(np.isnan(predicted), 0.5, predicted)
@@ -83,7 +86,7 @@ def model_win_rates(
 
     Raises:
         InvalidArgument: The labels do not fit, the level lies outside (0, 1), or abstained
-            comparisons were plainly not audited although they are said to be.
+            comparisons were clearly not audited although they are said to be.
     """
     options = MeanOptions.checked(None, confidence_level)
     declared = labelled_sample(labels, len(predicted), predicted.weight)

@@ -16,43 +16,54 @@ from calibration.ranking.comparisons import (
     Comparisons,
     PairLayout,
     PairTotals,
+    Records,
     Support,
     count_groups,
     count_records,
     with_baseline,
 )
-from calibration.ranking.criteria import Criterion, rank_by_criteria
-from calibration.ranking.elo import EloOptions
-from calibration.ranking.leaderboard import (
-    Covariates,
+from calibration.ranking.criteria import CriteriaLeaderboard, Criterion, rank_by_criteria
+from calibration.ranking.elo import (
+    EloOptions,
     Intervals,
-    Leaderboard,
-    ModelRating,
+    Method,
     RankingOptions,
-    rank_models,
+    TieRule,
+    elo_ratings,
 )
+from calibration.ranking.leaderboard import Leaderboard, ModelRating, rank_models
 from calibration.ranking.ranks import RankSets, Spread, rank_sets, ranks
+from calibration.ranking.scores import Coefficient
+from calibration.ranking.style import ControlledFit, Covariates, fit_controlled
 
 __all__ = [
+    "Coefficient",
     "Comparisons",
+    "ControlledFit",
     "Covariates",
+    "CriteriaLeaderboard",
     "Criterion",
     "DisconnectedComparisons",
     "EloOptions",
     "Intervals",
     "Leaderboard",
+    "Method",
     "ModelRating",
     "NoFiniteStrengths",
     "PairLayout",
     "PairTotals",
     "RankSets",
     "RankingOptions",
+    "Records",
     "Spread",
     "Strengths",
     "Support",
+    "TieRule",
     "connected_components",
     "count_groups",
     "count_records",
+    "elo_ratings",
+    "fit_controlled",
     "fit_resamples",
     "fit_strengths",
     "information",

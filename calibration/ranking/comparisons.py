@@ -1,4 +1,4 @@
-"""Who met whom; totals by pair; records by model.
+"""Comparisons of models: results, totals by pair of models, and records by model.
 
 Everything a leaderboard needs but the order of play (only Elo looks at it) is in three sums for
 each pair of models that met: what the first won, what the second won, and what was tied.
@@ -22,6 +22,8 @@ _LENGTHS = "left, right, score and weight must have the same length"
 _WEIGHTS = (1e-100, 1e100)
 # A table of all pairs of models is quicker than sorting where it is not much longer than the rows.
 _TABLE_CELLS = 4_000_000
+# A table of all groups and models is quicker than sorting, as long as it fits in memory.
+_RECORD_CELLS = 100_000_000
 
 
 class _Numbering(dict[str, int]):
@@ -94,7 +96,7 @@ class Comparisons:
             raise InvalidArgument(f"weights must be 0 or lie between {least} and {largest}")
 
     def __len__(self) -> int:
-        """Number of comparisons."""
+        """Return the number of comparisons."""
         return len(self.left)
 
     @property
@@ -103,7 +105,7 @@ class Comparisons:
         return np.equal(self.score, 0.5)
 
     def take(self, rows: ArrayLike) -> Comparisons:
-        """Some of the comparisons (a mask or an index array), with the same models."""
+        """Return some of the comparisons (a mask or an index array), with the same models."""
         kept = np.asarray(rows)
         return replace(
             self,
@@ -150,7 +152,7 @@ class PairTotals:
         return self.first_wins + self.second_wins + self.ties
 
     def resamples(self, chosen: ArrayLike) -> PairTotals:
-        """The totals of some of the resamples (a mask or an index array)."""
+        """Return the totals of some of the resamples (a mask or an index array)."""
         kept = np.asarray(chosen)
         return replace(
             self,
@@ -215,7 +217,7 @@ class PairLayout:
         return self.by_group(np.arange(len(self.pair)), len(self.pair))
 
     def by_group(self, group: IntArray, n_groups: int) -> sparse.csr_array[Any]:
-        """What each group of comparisons adds to each sum, shape (n_groups, sums)."""
+        """Return what each group of comparisons adds to each sum, shape (n_groups, sums)."""
         rows = [np.flatnonzero(amount) for amount in self.amounts]
         data = [amount[kept] for amount, kept in zip(self.amounts, rows, strict=True)]
         columns = [self.pair[kept] + k * len(self.first) for k, kept in enumerate(rows)]
@@ -229,7 +231,7 @@ class PairLayout:
         return PairTotals(self.n_models, self.first, self.second, wins, losses, ties)
 
     def whole(self) -> PairTotals:
-        """The totals of the sample itself, as one resample."""
+        """Return the totals of the sample itself, as one resample."""
         pairs = len(self.first)
         return self.totals(
             np.concatenate([np.bincount(self.pair, each, pairs) for each in self.amounts])[None]
@@ -243,10 +245,6 @@ def _numbered(codes: IntArray, n_codes: int) -> tuple[IntArray, IntArray]:
         return distinct, place
     seen = np.bincount(codes, minlength=n_codes) > 0
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[codes]
-
-
-# A table of all groups and models is quicker than sorting, as long as it fits in memory.
-_RECORD_CELLS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -281,7 +279,7 @@ class Support:
 
 
 def with_baseline(comparisons: Comparisons, baseline: str | None) -> BoolArray:
-    """Which comparisons count, shape (n,): those with the baseline, or all without one."""
+    """Return a mask of the comparisons with the baseline, or of all without one."""
     if baseline is None:
         return np.ones(len(comparisons), dtype=np.bool_)
     number = comparisons.models.index(baseline)
@@ -289,7 +287,12 @@ def with_baseline(comparisons: Comparisons, baseline: str | None) -> BoolArray:
 
 
 def count_records(comparisons: Comparisons) -> Records:
-    """Count comparisons, wins and ties of every model; weights do not matter."""
+    """Count comparisons, wins and ties of every model; weights do not matter.
+
+    >>> record = count_records(Comparisons.between(["x", "x"], ["y", "y"], [1, 0.5]))
+    >>> record.n.tolist(), record.wins.tolist(), record.ties.tolist()
+    ([2, 2], [1, 0], [1, 1])
+    """
     n_models = len(comparisons.models)
 
     def count(left: BoolArray | slice, right: BoolArray | slice) -> IntArray:
@@ -304,7 +307,7 @@ def count_records(comparisons: Comparisons) -> Records:
 
 
 def count_groups(comparisons: Comparisons, group: IntArray, n_groups: int) -> IntArray:
-    """Number of groups in which each model has a comparison of weight, shape (models,)."""
+    """Count the groups in which each model has a comparison of weight, shape (models,)."""
     n_models, kept = len(comparisons.models), comparisons.weight > 0
     if not kept.all():
         comparisons, group = comparisons.take(kept), group[kept]

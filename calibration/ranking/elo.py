@@ -1,4 +1,4 @@
-"""Elo; options of a ranking.
+"""Elo ratings, and the options of a ranking.
 
 Elo, "The Rating of Chessplayers" (1978). Ratings depend on the order and never settle; Bradley-
 Terry strengths are the better summary of a finished set of comparisons.
@@ -17,6 +17,9 @@ from calibration.errors import InvalidArgument
 from calibration.ranking.comparisons import Comparisons
 
 _LARGEST_POWER = 300.0  # of ten, that is still a number
+Method = Literal["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]
+TieRule = Literal["half", "exclude", "davidson"]
+Intervals = Literal["auto", "bootstrap", "sandwich"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,31 @@ class EloOptions:
                 raise InvalidArgument(f"{name} must be {sort}, not {value}")
 
 
+@dataclass(frozen=True, slots=True)
+class RankingOptions:
+    """How to rank.
+
+    Attributes:
+        method: What the rating is. "bradley_terry": log-strength with mean 0; "win_rate": points
+            per comparison; "average_win_rate": its mean over opponents; "counting": points; "elo".
+        ties: A tie is half a point for each side, or is left out, or (Bradley-Terry only) has its
+            own probability after Davidson.
+        baseline: For "win_rate": count only comparisons with this model.
+        elo: Constants of Elo.
+        intervals: Where the intervals of the ratings come from. "bootstrap": resamples of the
+            groups. "sandwich" (Bradley-Terry only): the covariance of the score equations by
+            group. "auto": with covariates the sandwich; for Bradley-Terry without them the
+            sandwich from 50 groups on, unless a single group makes more than a quarter of some
+            model's variance; else the bootstrap. Win rates always have bootstrap intervals.
+    """
+
+    method: Method = "bradley_terry"
+    ties: TieRule = "half"
+    baseline: str | None = None
+    elo: EloOptions = field(default_factory=EloOptions)
+    intervals: Intervals = "auto"
+
+
 def elo_ratings(
     comparisons: Comparisons, options: EloOptions | None = None, played: FloatArray | None = None
 ) -> FloatArray:
@@ -56,6 +84,10 @@ def elo_ratings(
 
     Returns:
         Ratings, shape (resamples, models); one resample by default.
+
+    >>> played = Comparisons.between(["x", "x"], ["y", "y"], [1, 1])
+    >>> elo_ratings(played).round(1).tolist()
+    [[1004.0, 996.0]]
     """
     constants = EloOptions() if options is None else options
     if played is None:
@@ -82,33 +114,3 @@ def _rated_once(comparisons: Comparisons, constants: EloOptions) -> FloatArray:
         ratings[left] += change
         ratings[right] -= change
     return np.array([ratings])
-
-
-Method = Literal["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]
-TieRule = Literal["half", "exclude", "davidson"]
-Intervals = Literal["auto", "bootstrap", "sandwich"]
-
-
-@dataclass(frozen=True, slots=True)
-class RankingOptions:
-    """How to rank.
-
-    Attributes:
-        method: What the rating is. "bradley_terry": log-strength with mean 0; "win_rate": points
-            per comparison; "average_win_rate": its mean over opponents; "counting": points; "elo".
-        ties: A tie is half a point for each side, or is left out, or (Bradley-Terry only) has its
-            own probability after Davidson.
-        baseline: For "win_rate": count only comparisons with this model.
-        elo: Constants of Elo.
-        intervals: Where the intervals of the ratings come from. "bootstrap": resamples of the
-            groups. "sandwich" (Bradley-Terry only): the covariance of the score equations by
-            group. "auto": with covariates the sandwich; for Bradley-Terry without them the
-            sandwich from 50 groups on, unless a single group makes more than a quarter of some
-            model's variance; else the bootstrap. Win rates always have bootstrap intervals.
-    """
-
-    method: Method = "bradley_terry"
-    ties: TieRule = "half"
-    baseline: str | None = None
-    elo: EloOptions = field(default_factory=EloOptions)
-    intervals: Intervals = "auto"

@@ -1,4 +1,4 @@
-"""Rank_models: rows with intervals.
+"""Leaderboards: models by rank, each rating with its interval and its rank set.
 
 The methods differ in the rating alone; win rates and counts come with every one. Intervals and
 rank sets respect groups of comparisons, usually those of one prompt: they come from a bootstrap of
@@ -23,8 +23,6 @@ from calibration.intervals import (
     expanded_tail,
 )
 from calibration.ranking.bradley_terry import (
-    DisconnectedComparisons,
-    NoFiniteStrengths,
     strength_shares,
 )
 from calibration.ranking.comparisons import (
@@ -34,125 +32,13 @@ from calibration.ranking.comparisons import (
     count_records,
     with_baseline,
 )
-from calibration.ranking.elo import EloOptions, Intervals, Method, RankingOptions, TieRule
+from calibration.ranking.elo import Intervals, Method, RankingOptions, TieRule
 from calibration.ranking.ranks import RankSets, Spread, rank_sets, ranks, trivial_rank_sets
 from calibration.ranking.scores import Coefficient, ModelScores, Resampled, score_models
 from calibration.ranking.style import Covariates
 
 SHARES = ("win_rate", "average_win_rate")
 _ROUNDING = 1e-12
-
-
-def find_support(
-    comparisons: Comparisons,
-    options: RankingOptions,
-    scores: ModelScores,
-    bootstrap: ClusterBootstrap,
-) -> Support:
-    """Find how many groups stand behind each model, and for which models they are unanimous.
-
-    With a baseline only the comparisons with it count; its own rate of .5 is no estimate.
-    """
-    counted = with_baseline(comparisons, options.baseline)
-    own = comparisons if options.baseline is None else comparisons.take(counted)
-    groups = count_groups(own, bootstrap.group[counted], bootstrap.n_groups)
-    is_unanimous = _never_changes(scores.win_rate)
-    if options.baseline is not None:
-        is_unanimous[comparisons.models.index(options.baseline)] = False
-    return Support(groups, is_unanimous, bootstrap.confidence_level)
-
-
-def _never_changes(scores: Resampled) -> BoolArray:
-    """Which models have their value of the sample in all resamples that have one."""
-    moved = np.abs(scores.draws - scores.value) > _ROUNDING  # never true of nan
-    return np.asarray(np.isfinite(scores.value) & ~moved.any(axis=0), dtype=np.bool_)
-
-
-@dataclass(frozen=True, slots=True)
-class RatingEstimates:
-    """Makes estimates of the scores of each model.
-
-    An interval is as wide as the groups demand in which the model itself was compared: all of them
-    move a strength or an Elo rating, but those of its own decide how well it is known.
-
-    Attributes:
-        options: How the models were ranked.
-        scores: Their scores.
-        n: Number of comparisons of each model.
-        support: The groups behind each model; None for values without intervals.
-    """
-
-    options: RankingOptions
-    scores: ModelScores
-    n: IntArray
-    support: Support | None
-
-    @property
-    def confidence_level(self) -> float:
-        """Coverage of the intervals."""
-        level = DEFAULT_CONFIDENCE_LEVEL if self.support is None else self.support.confidence_level
-        return float(level)
-
-    def rating(self, model: int) -> Estimate:
-        """The rating of one model.
-
-        There is no interval for strengths, Elo ratings and points from unanimous groups: none of
-        these has a scale on which so many equal trials could be placed.
-        """
-        if self.options.method in SHARES:
-            return self._share(self.scores.rating, model)
-        value, n = float(self.scores.rating.value[model]), int(self.n[model])
-        if self.support is None or self.support.is_unanimous[model]:
-            return Estimate(value, None, None, self.confidence_level, n)
-        groups = int(self.support.groups[model])
-        if self.scores.errors is not None:
-            errors = self.scores.errors.resting_on(groups)
-            return errors.estimate(model, value, self.confidence_level, n)
-        return self._from_draws(value, self.scores.rating.draws[:, model], n, groups)
-
-    def win_rate(self, model: int) -> Estimate:
-        """The win rate of one model."""
-        return self._share(self.scores.win_rate, model)
-
-    def _share(self, scores: Resampled, model: int) -> Estimate:
-        value, n = float(scores.value[model]), int(self.n[model])
-        if not np.isfinite(value):
-            return Estimate(None, None, None, self.confidence_level, n)
-        if self.support is None:
-            return Estimate(value, None, None, self.confidence_level, n)
-        groups = int(self.support.groups[model])
-        if self.support.is_unanimous[model] and (groups > 1 or value in (0.0, 1.0)):
-            # one trial a group: equal resamples would give an interval of no width
-            low, high = wilson_interval(groups * value, groups, self.confidence_level)
-            return Estimate(value, float(low), float(high), self.confidence_level, n)
-        return self._from_draws(value, scores.draws[:, model], n, groups)
-
-    def _from_draws(self, value: float, draws: FloatArray, n: int, n_groups: int) -> Estimate:
-        """Percentile interval as in `ClusterBootstrap.interval`, the groups being counted already."""
-        defined = draws[np.isfinite(draws)]
-        needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * len(draws))
-        if n_groups < 2 or defined.size < needed:
-            return Estimate(value, None, None, self.confidence_level, n)
-        tail = expanded_tail(n_groups, 1 - self.confidence_level)
-        low, high = np.quantile(defined, [tail, 1 - tail])
-        return Estimate(value, float(low), float(high), self.confidence_level, n)
-
-
-__all__ = [
-    "Coefficient",
-    "Comparisons",
-    "Covariates",
-    "DisconnectedComparisons",
-    "EloOptions",
-    "Intervals",
-    "Leaderboard",
-    "Method",
-    "ModelRating",
-    "NoFiniteStrengths",
-    "RankingOptions",
-    "TieRule",
-    "rank_models",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +48,7 @@ class ModelRating:
     Attributes:
         model: Name of the model.
         rating: In the scale of the method; n is the number of comparisons of the model. No interval
-            for a strength, an Elo rating or points where the model fared alike in all groups.
+            for a strength, an Elo rating or points where all groups gave the model the same share.
         strength: Bradley-Terry strength, summing to 1 over the models; None for other methods.
         win_rate: Points per comparison (against the baseline alone, if there is one).
         rank: 1 is the best; equal ratings share a rank.
@@ -240,6 +126,11 @@ def rank_models(
             tie rule, the intervals or the covariates do not fit the method, or the baseline is not
             among the models.
         UnavailableMethod: The method, the tie rule or the intervals have no such name.
+
+    >>> played = Comparisons.between(["x", "x", "y", "x"], ["y", "z", "z", "y"], [1, 1, 0.5, 0])
+    >>> board = rank_models(played, RankingOptions(method="win_rate"))
+    >>> [(row.model, row.rank, round(row.win_rate.value, 2)) for row in board.rows]
+    [('x', 1, 0.67), ('y', 2, 0.5), ('z', 3, 0.25)]
     """
     chosen = RankingOptions() if options is None else options
     check_options(comparisons, chosen, covariates)
@@ -259,7 +150,7 @@ def rank_models(
 def check_options(
     comparisons: Comparisons, options: RankingOptions, covariates: Covariates | None
 ) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that contradict each other.
 
     Raises:
         InvalidArgument: They do not fit the method or the comparisons.
@@ -303,7 +194,7 @@ def leaderboard_of(
     scores: ModelScores,
     bootstrap: ClusterBootstrap | None,
 ) -> Leaderboard:
-    """Put models whose scores are known in order.
+    """Make the leaderboard of models whose scores are known.
 
     Args:
         comparisons: What the scores were made from, for the counts.
@@ -383,3 +274,98 @@ def _rows(
         )
         for model in np.argsort(rank, kind="stable").tolist()
     )
+
+
+def find_support(
+    comparisons: Comparisons,
+    options: RankingOptions,
+    scores: ModelScores,
+    bootstrap: ClusterBootstrap,
+) -> Support:
+    """Find how many groups stand behind each model, and for which models they are unanimous.
+
+    With a baseline only the comparisons with it count; its own rate of .5 is no estimate.
+    """
+    counted = with_baseline(comparisons, options.baseline)
+    own = comparisons if options.baseline is None else comparisons.take(counted)
+    groups = count_groups(own, bootstrap.group[counted], bootstrap.n_groups)
+    is_unanimous = _never_changes(scores.win_rate)
+    if options.baseline is not None:
+        is_unanimous[comparisons.models.index(options.baseline)] = False
+    return Support(groups, is_unanimous, bootstrap.confidence_level)
+
+
+def _never_changes(scores: Resampled) -> BoolArray:
+    """Which models have their value of the sample in all resamples that have one."""
+    moved = np.abs(scores.draws - scores.value) > _ROUNDING  # never true of nan
+    return np.asarray(np.isfinite(scores.value) & ~moved.any(axis=0), dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class RatingEstimates:
+    """Makes estimates of the scores of each model.
+
+    An interval is as wide as the groups demand in which the model itself was compared: all of them
+    move a strength or an Elo rating, but those of its own decide how well it is known.
+
+    Attributes:
+        options: How the models were ranked.
+        scores: Their scores.
+        n: Number of comparisons of each model.
+        support: The groups behind each model; None for values without intervals.
+    """
+
+    options: RankingOptions
+    scores: ModelScores
+    n: IntArray
+    support: Support | None
+
+    @property
+    def confidence_level(self) -> float:
+        """Coverage of the intervals."""
+        level = DEFAULT_CONFIDENCE_LEVEL if self.support is None else self.support.confidence_level
+        return float(level)
+
+    def rating(self, model: int) -> Estimate:
+        """Estimate the rating of one model.
+
+        There is no interval for strengths, Elo ratings and points from unanimous groups: none of
+        these has a scale on which that many equal trials could be placed.
+        """
+        if self.options.method in SHARES:
+            return self._share(self.scores.rating, model)
+        value, n = float(self.scores.rating.value[model]), int(self.n[model])
+        if self.support is None or self.support.is_unanimous[model]:
+            return Estimate(value, None, None, self.confidence_level, n)
+        groups = int(self.support.groups[model])
+        if self.scores.errors is not None:
+            errors = self.scores.errors.resting_on(groups)
+            return errors.estimate(model, value, self.confidence_level, n)
+        return self._from_draws(value, self.scores.rating.draws[:, model], n, groups)
+
+    def win_rate(self, model: int) -> Estimate:
+        """Estimate the win rate of one model."""
+        return self._share(self.scores.win_rate, model)
+
+    def _share(self, scores: Resampled, model: int) -> Estimate:
+        value, n = float(scores.value[model]), int(self.n[model])
+        if not np.isfinite(value):
+            return Estimate(None, None, None, self.confidence_level, n)
+        if self.support is None:
+            return Estimate(value, None, None, self.confidence_level, n)
+        groups = int(self.support.groups[model])
+        if self.support.is_unanimous[model] and (groups > 1 or value in (0.0, 1.0)):
+            # one trial a group: equal resamples would give an interval of no width
+            low, high = wilson_interval(groups * value, groups, self.confidence_level)
+            return Estimate(value, float(low), float(high), self.confidence_level, n)
+        return self._from_draws(value, scores.draws[:, model], n, groups)
+
+    def _from_draws(self, value: float, draws: FloatArray, n: int, n_groups: int) -> Estimate:
+        """Percentile interval as in `ClusterBootstrap.interval`, the groups being counted already."""
+        defined = draws[np.isfinite(draws)]
+        needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * len(draws))
+        if n_groups < 2 or defined.size < needed:
+            return Estimate(value, None, None, self.confidence_level, n)
+        tail = expanded_tail(n_groups, 1 - self.confidence_level)
+        low, high = np.quantile(defined, [tail, 1 - tail])
+        return Estimate(value, float(low), float(high), self.confidence_level, n)

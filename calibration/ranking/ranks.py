@@ -1,4 +1,4 @@
-"""Which ranks each model may have, at one confidence level for all models together.
+"""Rank sets: the ranks each model may have, at one confidence level for all together.
 
 Models are compared pair by pair with the bootstrap maximum of studentised differences, stepping
 down as pairs are told apart (Mogstad, Romano, Shaikh, Wilhelm 2024): with the stated confidence no
@@ -50,7 +50,7 @@ class Spread:
 
     @classmethod
     def of_draws(cls, draws: FloatArray) -> Spread:
-        """From values in every resample, shape (resamples, models); rows with nan are left out."""
+        """Take values in every resample, (resamples, models); rows with nan are left out."""
         kept = draws[np.isfinite(draws).all(axis=1)]
         if len(kept) < 2:
             return cls(np.zeros((0, draws.shape[1])), np.zeros((draws.shape[1],) * 2), True)
@@ -58,7 +58,7 @@ class Spread:
 
     @classmethod
     def of_covariance(cls, covariance: FloatArray, rng: np.random.Generator) -> Spread:
-        """From a covariance of values whose joint distribution is about normal, by simulation."""
+        """Simulate values of this covariance whose joint distribution is about normal."""
         spread, directions = np.linalg.eigh(covariance)
         root = directions * np.sqrt(np.maximum(spread, 0))
         deviations = rng.normal(size=(_SIMULATED, len(covariance))) @ root.T
@@ -66,7 +66,11 @@ class Spread:
 
 
 def ranks(values: FloatArray) -> IntArray:
-    """Rank 1 for the largest value; values that differ only by rounding share the better rank."""
+    """Rank values, 1 for the largest; those that differ only by rounding share a rank.
+
+    >>> ranks(np.array([0.2, 0.9, 0.9])).tolist()
+    [3, 1, 1]
+    """
     margin = _EQUAL * np.maximum(1.0, np.abs(values))
     known = np.where(np.isnan(values), -np.inf, values)
     above = known[None, :] > (known + np.nan_to_num(margin))[:, None]
@@ -74,7 +78,7 @@ def ranks(values: FloatArray) -> IntArray:
 
 
 def trivial_rank_sets(n_models: int) -> RankSets:
-    """Every model may have every rank: what is known without an interval."""
+    """Return sets that allow every model every rank, as is known without an interval."""
     return RankSets(np.ones(n_models, dtype=np.int64), np.full(n_models, n_models))
 
 
@@ -85,7 +89,7 @@ def rank_sets(
     *,
     is_share: bool = False,
 ) -> RankSets:
-    """Simultaneous rank sets of models.
+    """Return simultaneous rank sets of models.
 
     Args:
         values: Values of the models in the sample, shape (models,).

@@ -5,7 +5,7 @@ sums by group times multiplicities is a sparse matrix product, and where groups 
 each differ in the result alone, how often each result is drawn is multinomial.
 
 Each function maps pair totals of many resamples to values of shape (resamples, models); a tie is
-half a point for each side. nan marks a model that met nobody in a resample.
+half a point for each side. nan marks a model without a comparison in a resample.
 """
 
 from __future__ import annotations
@@ -34,88 +34,8 @@ from calibration.ranking.style import (
 )
 
 _BLOCK_CELLS = 4_000_000
-_AT_ONCE = 32  # so many resamples of all sums stay in a processor's cache
-
-
-def resampled_totals(layout: PairLayout, bootstrap: ClusterBootstrap) -> Iterator[PairTotals]:
-    """Yield blocks of resamples of the pair totals of the bootstrap's comparisons."""
-    by_group = layout.by_group(bootstrap.group, bootstrap.n_groups)
-    blocks = _multinomial if _is_one_result_a_group(by_group) else _products
-    for sums in blocks(by_group, bootstrap):
-        yield layout.totals(sums)
-
-
-def _is_one_result_a_group(by_group: sparse.csr_array[Any]) -> bool:
-    is_single = bool((np.diff(by_group.indptr) <= 1).all())
-    return is_single and by_group.nnz > 0 and bool((by_group.data == by_group.data[0]).all())
-
-
-def _multinomial(
-    by_group: sparse.csr_array[Any], bootstrap: ClusterBootstrap
-) -> Iterator[FloatArray]:
-    """Draw how often each result occurs; groups without a comparison are one more outcome."""
-    n_groups, n_sums = by_group.shape
-    met, sizes = np.unique(by_group.indices, return_counts=True)
-    chances = np.append(sizes, n_groups - by_group.nnz) / n_groups
-    rng = np.random.default_rng(bootstrap.seed)
-    step = max(1, _BLOCK_CELLS // n_sums)
-    for start in range(0, bootstrap.n_resamples, step):
-        size = min(step, bootstrap.n_resamples - start)
-        sums = np.zeros((size, n_sums))
-        sums[:, met] = rng.multinomial(n_groups, chances, size=size)[:, :-1]
-        yield sums * by_group.data[0]
-
-
-def _products(by_group: sparse.csr_array[Any], bootstrap: ClusterBootstrap) -> Iterator[FloatArray]:
-    n_sums = by_group.shape[1]
-    by_sum = by_group.T
-    for drawn in bootstrap.multiplicities(n_sums):
-        sums = np.empty((len(drawn), n_sums))
-        for start in range(0, len(drawn), _AT_ONCE):
-            some = drawn[start : start + _AT_ONCE]
-            sums[start : start + _AT_ONCE] = (by_sum @ some.T.astype(np.float64)).T
-        yield sums
-
-
-def points(totals: PairTotals) -> FloatArray:
-    """Points of each model: wins plus half the ties."""
-    return totals.by_model(totals.first_points, totals.second_points)
-
-
-def win_rates(totals: PairTotals) -> FloatArray:
-    """Points of each model over the weight of its comparisons."""
-    return _ratio(points(totals), totals.by_model(totals.games, totals.games))
-
-
-def average_win_rates(totals: PairTotals) -> FloatArray:
-    """Mean over the opponents a model met of its win rate against each."""
-    met = (totals.games > 0).astype(np.float64)
-    of_first = np.nan_to_num(_ratio(totals.first_points, totals.games))
-    of_second = np.nan_to_num(_ratio(totals.second_points, totals.games))
-    return _ratio(totals.by_model(of_first, of_second), totals.by_model(met, met))
-
-
-def win_rates_against(totals: PairTotals, baseline: int) -> FloatArray:
-    """Win rate of each model in its comparisons with one other; the baseline itself gets .5."""
-    against_second = (totals.second == baseline).astype(np.float64)
-    against_first = (totals.first == baseline).astype(np.float64)
-    won = totals.by_model(
-        totals.first_points * against_second, totals.second_points * against_first
-    )
-    rates = _ratio(
-        won, totals.by_model(totals.games * against_second, totals.games * against_first)
-    )
-    rates[:, baseline] = 0.5
-    return rates
-
-
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    unknown = np.full_like(numerator, np.nan)
-    return np.divide(numerator, denominator, out=unknown, where=denominator > 0)
-
-
+_AT_ONCE = 32  # this many resamples of all sums stay in a processor's cache
 Statistic = Callable[[PairTotals], FloatArray]
-
 # With fewer groups, or one that dominates, "auto" leaves the sandwich for the bootstrap.
 FEWEST_GROUPS = 50
 LARGEST_SHARE = 0.25
@@ -135,10 +55,6 @@ class Resampled:
     def n_undefined(self) -> int:
         """Number of resamples in which some model has no value."""
         return int((~np.isfinite(self.draws).all(axis=1)).sum())
-
-
-def _without_draws(value: FloatArray) -> Resampled:
-    return Resampled(value, np.empty((0, len(value))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,3 +241,84 @@ def _resampled(
         Resampled(value, np.concatenate(draws))
         for value, draws in zip(values, zip(*blocks, strict=True), strict=True)
     ]
+
+
+def _without_draws(value: FloatArray) -> Resampled:
+    return Resampled(value, np.empty((0, len(value))))
+
+
+def resampled_totals(layout: PairLayout, bootstrap: ClusterBootstrap) -> Iterator[PairTotals]:
+    """Yield blocks of resamples of the pair totals of the bootstrap's comparisons."""
+    by_group = layout.by_group(bootstrap.group, bootstrap.n_groups)
+    blocks = _multinomial if _is_one_result_a_group(by_group) else _products
+    for sums in blocks(by_group, bootstrap):
+        yield layout.totals(sums)
+
+
+def _is_one_result_a_group(by_group: sparse.csr_array[Any]) -> bool:
+    is_single = bool((np.diff(by_group.indptr) <= 1).all())
+    return is_single and by_group.nnz > 0 and bool((by_group.data == by_group.data[0]).all())
+
+
+def _multinomial(
+    by_group: sparse.csr_array[Any], bootstrap: ClusterBootstrap
+) -> Iterator[FloatArray]:
+    """Draw how often each result occurs; groups without a comparison are one more outcome."""
+    n_groups, n_sums = by_group.shape
+    met, sizes = np.unique(by_group.indices, return_counts=True)
+    chances = np.append(sizes, n_groups - by_group.nnz) / n_groups
+    rng = np.random.default_rng(bootstrap.seed)
+    step = max(1, _BLOCK_CELLS // n_sums)
+    for start in range(0, bootstrap.n_resamples, step):
+        size = min(step, bootstrap.n_resamples - start)
+        sums = np.zeros((size, n_sums))
+        sums[:, met] = rng.multinomial(n_groups, chances, size=size)[:, :-1]
+        yield sums * by_group.data[0]
+
+
+def _products(by_group: sparse.csr_array[Any], bootstrap: ClusterBootstrap) -> Iterator[FloatArray]:
+    n_sums = by_group.shape[1]
+    by_sum = by_group.T
+    for drawn in bootstrap.multiplicities(n_sums):
+        sums = np.empty((len(drawn), n_sums))
+        for start in range(0, len(drawn), _AT_ONCE):
+            some = drawn[start : start + _AT_ONCE]
+            sums[start : start + _AT_ONCE] = (by_sum @ some.T.astype(np.float64)).T
+        yield sums
+
+
+def points(totals: PairTotals) -> FloatArray:
+    """Return the points of each model: wins plus half the ties."""
+    return totals.by_model(totals.first_points, totals.second_points)
+
+
+def win_rates(totals: PairTotals) -> FloatArray:
+    """Return the points of each model over the weight of its comparisons."""
+    return _ratio(points(totals), totals.by_model(totals.games, totals.games))
+
+
+def average_win_rates(totals: PairTotals) -> FloatArray:
+    """Return the mean, over the opponents a model met, of its win rate against each."""
+    met = (totals.games > 0).astype(np.float64)
+    of_first = np.nan_to_num(_ratio(totals.first_points, totals.games))
+    of_second = np.nan_to_num(_ratio(totals.second_points, totals.games))
+    return _ratio(totals.by_model(of_first, of_second), totals.by_model(met, met))
+
+
+def win_rates_against(totals: PairTotals, baseline: int) -> FloatArray:
+    """Return the win rate of each model against the baseline, which itself gets .5."""
+    against_second = (totals.second == baseline).astype(np.float64)
+    against_first = (totals.first == baseline).astype(np.float64)
+    won = totals.by_model(
+        totals.first_points * against_second, totals.second_points * against_first
+    )
+    rates = _ratio(
+        won, totals.by_model(totals.games * against_second, totals.games * against_first)
+    )
+    rates[:, baseline] = 0.5
+    return rates
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    unknown = np.full_like(numerator, np.nan)
+    return np.divide(numerator, denominator, out=unknown, where=denominator > 0)

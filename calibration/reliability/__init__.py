@@ -1,25 +1,123 @@
-"""Whether confidences mean what they say, and selective risk."""
+"""Whether confidences mean what they say, selective risk, and recalibration."""
 
 from __future__ import annotations
 
+from calibration.reliability.calibration_errors import (
+    debiased_calibration_error,
+    estimate_calibration_error,
+    estimate_maximum_calibration_error,
+)
+from calibration.reliability.maps import (
+    IsotonicMap,
+    LogisticMap,
+    RecalibrationMap,
+    recalibration_from,
+)
 from calibration.reliability.measures import (
+    DEFAULT_BINS,
+    Reliability,
+    ReliabilityBin,
+    auprc,
+    auroc,
+    brier_score,
+    calibration_error,
+    equal_mass_edges,
+    equal_width_edges,
     fitting_width_edges,
+    log_loss,
+    maximum_calibration_error,
     measure_reliability,
     reliability_bins,
+    row_log_losses,
+)
+from calibration.reliability.recalibrate import (
+    cross_fitted,
+    fit_beta,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+)
+from calibration.reliability.scores import (
+    BrierPartEstimates,
+    BrierParts,
+    brier_parts,
+    estimate_auprc,
+    estimate_auroc,
+    estimate_brier_parts,
+)
+from calibration.reliability.selective import (
+    RiskCoverageCurve,
+    SelectiveRisk,
+    area_under_risk_coverage,
+    excess_area_under_risk_coverage,
+    generalised_area_under_risk_coverage,
+    risk_coverage_curve,
+    selective_risk,
 )
 from calibration.reliability.selective_intervals import (
+    BandKind,
+    RiskCoverageBand,
     estimate_area_under_risk_coverage,
     estimate_excess_area,
+    estimate_generalised_area,
     risk_coverage_band,
 )
-from calibration.reliability.summary import estimate_reliability
+from calibration.reliability.summary import (
+    ReliabilityEstimates,
+    estimate_brier_score,
+    estimate_log_loss,
+    estimate_reliability,
+)
 
 __all__ = [
+    "DEFAULT_BINS",
+    "BandKind",
+    "BrierPartEstimates",
+    "BrierParts",
+    "IsotonicMap",
+    "LogisticMap",
+    "RecalibrationMap",
+    "Reliability",
+    "ReliabilityBin",
+    "ReliabilityEstimates",
+    "RiskCoverageBand",
+    "RiskCoverageCurve",
+    "SelectiveRisk",
+    "area_under_risk_coverage",
+    "auprc",
+    "auroc",
+    "brier_parts",
+    "brier_score",
+    "calibration_error",
+    "cross_fitted",
+    "debiased_calibration_error",
+    "equal_mass_edges",
+    "equal_width_edges",
     "estimate_area_under_risk_coverage",
+    "estimate_auprc",
+    "estimate_auroc",
+    "estimate_brier_parts",
+    "estimate_brier_score",
+    "estimate_calibration_error",
     "estimate_excess_area",
+    "estimate_generalised_area",
+    "estimate_log_loss",
+    "estimate_maximum_calibration_error",
     "estimate_reliability",
+    "excess_area_under_risk_coverage",
+    "fit_beta",
+    "fit_isotonic",
+    "fit_platt",
+    "fit_temperature",
     "fitting_width_edges",
+    "generalised_area_under_risk_coverage",
+    "log_loss",
+    "maximum_calibration_error",
     "measure_reliability",
+    "recalibration_from",
     "reliability_bins",
     "risk_coverage_band",
+    "risk_coverage_curve",
+    "row_log_losses",
+    "selective_risk",
 ]

@@ -29,7 +29,7 @@ class RecalibrationMap(Protocol):
         ...
 
     def parameters(self) -> dict[str, Any]:
-        """Everything the map consists of, as it can be written to JSON."""
+        """Return everything the map consists of, ready for JSON."""
         ...
 
 
@@ -70,7 +70,7 @@ class LogisticMap:
         return _applied(self._probability, confidence, self.is_mirrored)
 
     def parameters(self) -> dict[str, Any]:
-        """Everything the map consists of, as it can be written to JSON."""
+        """Return everything the map consists of, ready for JSON."""
         return {
             "method": self.method,
             "a": self.a,
@@ -108,7 +108,7 @@ class IsotonicMap:
         return _applied(self._probability, confidence, self.is_mirrored)
 
     def parameters(self) -> dict[str, Any]:
-        """Everything the map consists of, as it can be written to JSON."""
+        """Return everything the map consists of, ready for JSON."""
         return {
             "method": "isotonic",
             "confidence": list(self.confidence),
@@ -125,11 +125,15 @@ class IsotonicMap:
 
 
 def recalibration_from(parameters: Mapping[str, Any]) -> LogisticMap | IsotonicMap:
-    """Make a map again from what its `parameters` gave.
+    """Make a map from the parameters that its `parameters` method returned.
 
     Raises:
         InvalidArgument: A part is missing, the method is unknown, or the parameters are of no
             non-decreasing map.
+
+    >>> halved = LogisticMap("temperature", a=0.5, b=0.5, intercept=0.0, is_mirrored=True)
+    >>> recalibration_from(halved.parameters()) == halved
+    True
     """
     try:
         method, is_mirrored = parameters["method"], parameters["is_mirrored"]
@@ -140,7 +144,9 @@ def recalibration_from(parameters: Mapping[str, Any]) -> LogisticMap | IsotonicM
             return _checked_isotonic(IsotonicMap(knots, values, is_mirrored))
         a, b, intercept = (float(parameters[name]) for name in ("a", "b", "intercept"))
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidArgument(f"these are no parameters of a recalibration: {error!r}") from error
+        raise InvalidArgument(
+            f"these are not the parameters of a recalibration: {error!r}"
+        ) from error
     if method not in get_args(LogisticMethod):
         raise InvalidArgument(f"unknown recalibration method {method!r}")
     return _checked_logistic(LogisticMap(method, a, b, intercept, is_mirrored))
@@ -181,13 +187,13 @@ class LogisticTerms(NamedTuple):
 
 
 def logistic_terms(confidence: FloatArray) -> LogisticTerms:
-    """Terms of the logistic maps; certainty counts as 5e-13 away from 0 and 1."""
+    """Return the terms of the logistic maps; certainty counts as 5e-13 away from 0 and 1."""
     inside = np.clip(confidence, _CERTAIN, 1 - _CERTAIN)
     return LogisticTerms(np.log(2 * inside), -np.log(2 * (1 - inside)))
 
 
 def sureness(preference: FloatArray) -> FloatArray:
-    """Confidence max(p, 1 - p), rounded so that a pair and its mirror image get the same."""
+    """Return max(p, 1 - p), rounded so that a pair and its mirror image get the same."""
     return rounded(np.maximum(preference, 1.0 - preference))
 
 

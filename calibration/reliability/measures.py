@@ -1,9 +1,9 @@
-"""Whether a judge's confidences mean what they say, and whether they rank its errors.
+"""Measures of a judge's confidences: calibration, and how well they rank its errors.
 
 A row is one verdict: its confidence (in [.5, 1], below only where a tie is a third class) and
 whether it agrees with people. Calibration is measured by binned error (Guo et al. 2017), Brier
 score and log loss; discrimination by the areas under the ROC and precision-recall curves, with
-agreement as the positive class. `reliability_intervals` has the same figures with intervals.
+agreement as the positive class. `estimate_reliability` has the same figures with intervals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy import stats
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, estimate_clustered_share
+from calibration.intervals import GroupsLike, estimate_share
 from calibration.preference import rounded
 
 DEFAULT_BINS = 10
@@ -36,7 +36,7 @@ class ReliabilityBin:
         n: Number of verdicts.
         mean_confidence: None in an empty bin.
         accuracy: Share of the verdicts that agree with people, with its Wilson interval (for the
-            effective number of trials, where a bootstrap tells the groups).
+            effective number of trials, where rows come in groups).
     """
 
     low: float
@@ -48,7 +48,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Figures of one judge; None where one is not defined (no verdicts, or all alike).
+    """Figures of one judge; None where one is not defined (no verdicts, or all right or all wrong).
 
     `expected_calibration_error` and `maximum_calibration_error` have bins of equal width,
     `adaptive_calibration_error` of equal mass; `n` is the number of verdicts.
@@ -74,9 +74,13 @@ class Verdicts(NamedTuple):
 def measure_reliability(
     confidence: ArrayLike, correct: ArrayLike, n_bins: int = DEFAULT_BINS
 ) -> Reliability:
-    """All reliability figures of one judge's verdicts at once; equal widths divide [.5, 1].
+    """Return all reliability figures of one judge's verdicts; equal widths divide [.5, 1].
 
     Where a confidence is below .5 they divide [0, 1].
+
+    >>> found = measure_reliability([0.9, 0.8, 0.6, 0.7], [1, 1, 0, 1])
+    >>> found.n, round(found.brier_score, 4), found.auroc
+    (4, 0.125, 1.0)
     """
     widths = fitting_width_edges(confidence, n_bins)
     return Reliability(
@@ -94,28 +98,34 @@ def measure_reliability(
 
 
 def equal_width_edges(n_bins: int = DEFAULT_BINS, low: float = _LEAST_OF_TWO) -> FloatArray:
-    """Edges of bins of equal width over [low, 1], shape (n_bins + 1,).
+    """Return the edges of bins of equal width over [low, 1], shape (n_bins + 1,).
 
     Raises:
         InvalidArgument: There is no bin.
+
+    >>> equal_width_edges(2).tolist()
+    [0.5, 0.75, 1.0]
     """
     _check_bins(n_bins)
     return np.linspace(low, 1.0, n_bins + 1)
 
 
 def fitting_width_edges(confidence: ArrayLike, n_bins: int = DEFAULT_BINS) -> FloatArray:
-    """Edges of equal width over [.5, 1], or over [0, 1] where a confidence is below .5."""
+    """Return edges of equal width over [.5, 1], or over [0, 1] if a confidence is below .5."""
     is_below = (rounded(confidence) < _LEAST_OF_TWO).any()
     return equal_width_edges(n_bins, 0.0 if is_below else _LEAST_OF_TWO)
 
 
 def equal_mass_edges(confidence: ArrayLike, n_bins: int = DEFAULT_BINS) -> FloatArray:
-    """Edges at the quantiles of the confidences, so that bins hold about equally many verdicts.
+    """Return edges at quantiles of the confidences: bins hold about equally many verdicts.
 
     Equal confidences stay together, so there may be fewer bins than asked for.
 
     Raises:
         InvalidArgument: There is no bin.
+
+    >>> equal_mass_edges([0.6, 0.7, 0.8, 0.9], n_bins=2).tolist()
+    [0.5, 0.8, 1.0]
     """
     _check_bins(n_bins)
     scores = rounded(confidence)
@@ -130,16 +140,20 @@ def reliability_bins(
     confidence: ArrayLike,
     correct: ArrayLike,
     edges: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> tuple[ReliabilityBin, ...]:
-    """Accuracy by confidence, for a reliability diagram.
+    """Estimate the accuracy by confidence, for a reliability diagram.
 
     Args:
         confidence: Shape (n,).
         correct: Whether each verdict agrees with people, shape (n,).
         edges: Increasing; bins are [low, high), the last one [low, high]. The last edge twice
             makes a bin of its own for the verdicts that are exactly certain.
-        bootstrap: Gives the groups of the rows; None for intervals that take rows as independent.
+        groups: Groups of the rows; None takes rows as independent.
+
+    >>> low, high = reliability_bins([0.6, 0.7, 0.9], [0, 1, 1], edges=[0.5, 0.75, 1.0])
+    >>> low.n, low.accuracy.value, high.mean_confidence
+    (2, 0.5, 0.9)
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     place = bin_of(data.confidence, limits)
@@ -148,17 +162,21 @@ def reliability_bins(
         inside = place == k
         n = int(inside.sum())
         mean = float(data.confidence[inside].mean()) if n else None
-        accuracy = estimate_clustered_share(data.correct, inside, bootstrap)
+        accuracy = estimate_share(data.correct, inside, groups)
         made.append(ReliabilityBin(float(limits[k]), float(limits[k + 1]), n, mean, accuracy))
     return tuple(made)
 
 
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, edges: ArrayLike) -> float | None:
-    """Mean over verdicts of |accuracy - mean confidence| of their bin (expected calibration error).
+    """Return the expected calibration error: the mean of |accuracy - confidence| of the bins.
 
-    Chance alone makes it positive: a calibrated judge with n verdicts in B bins shows about
-    .8 sqrt(B c (1 - c) / n). `calibration_errors` has the value without that part, and intervals.
-    Edges are as for `reliability_bins`.
+    Each bin counts by its number of verdicts. Chance alone makes the error positive: a calibrated
+    judge with n verdicts in B bins shows about .8 sqrt(B c (1 - c) / n).
+    `estimate_calibration_error` has an interval, and `debiased_calibration_error` leaves that part
+    out. Edges are as for `reliability_bins`.
+
+    >>> round(calibration_error([0.6, 0.7, 0.9], [0, 1, 1], edges=[0.5, 0.75, 1.0]), 4)
+    0.1333
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     if len(data.correct) == 0:
@@ -171,10 +189,14 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike, edges: ArrayLik
 def maximum_calibration_error(
     confidence: ArrayLike, correct: ArrayLike, edges: ArrayLike
 ) -> float | None:
-    """Largest |accuracy - mean confidence| of a bin that holds a verdict (Naeini et al. 2015).
+    """Return the largest |accuracy - mean confidence| of a bin (Naeini et al. 2015).
 
-    The bin with the fewest verdicts decides it as a rule, so it is read with its interval or not
-    at all. Edges are as for `reliability_bins`.
+    The bin with the fewest verdicts usually decides it, so read it with its interval
+    (`estimate_maximum_calibration_error`). Bins without a verdict do not count. Edges are as for
+    `reliability_bins`.
+
+    >>> round(maximum_calibration_error([0.6, 0.7, 0.9], [0, 1, 1], edges=[0.5, 0.75, 1.0]), 4)
+    0.15
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     if len(data.correct) == 0:
@@ -185,32 +207,44 @@ def maximum_calibration_error(
 
 
 def brier_score(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """Mean squared difference of confidence and agreement (Brier 1950)."""
+    """Return the mean squared difference of confidence and agreement (Brier 1950).
+
+    >>> round(brier_score([0.9, 0.6], [1, 0]), 4)
+    0.185
+    """
     data = checked_verdicts(confidence, correct)
     return _mean((data.confidence - data.correct) ** 2)
 
 
 def log_loss(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """Mean negative log probability of what happened, in nats, probabilities at least 1e-15."""
+    """Return the mean negative log probability of what happened, in nats.
+
+    >>> round(log_loss([0.9, 0.6], [1, 0]), 4)
+    0.5108
+    """
     return _mean(row_log_losses(confidence, correct))
 
 
 def row_log_losses(confidence: ArrayLike, correct: ArrayLike) -> FloatArray:
-    """Negative log probability of what happened to each verdict, shape (n,)."""
+    """Return the negative log probability of what happened to each verdict, shape (n,)."""
     data = checked_verdicts(confidence, correct)
     return log_losses(data.confidence, data.correct)
 
 
 def log_losses(confidence: FloatArray, correct: BoolArray) -> FloatArray:
-    """`row_log_losses` of checked columns; one outcome for all rows will do, too."""
+    """Return `row_log_losses` of checked columns; one outcome may serve all rows."""
     happened = np.where(correct, confidence, 1 - confidence)
     return np.asarray(-np.log(np.clip(happened, _SMALLEST_PROBABILITY, 1)), dtype=np.float64)
 
 
 def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """Probability that a right verdict has the higher confidence of the two, ties one half.
+    """Return the probability that a right verdict has more confidence than a wrong one.
 
-    The Mann-Whitney statistic by midranks; None unless there are right and wrong verdicts.
+    Ties count one half. The Mann-Whitney statistic by midranks; None unless there are right and
+    wrong verdicts.
+
+    >>> auroc([0.9, 0.8, 0.7], [1, 0, 1])
+    0.5
     """
     data = checked_verdicts(confidence, correct)
     right = int(data.correct.sum())
@@ -222,9 +256,12 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
 
 
 def auprc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """Average precision: sum over thresholds of (recall step) x (precision), no interpolation.
+    """Return the average precision: sum over thresholds of (recall step) x (precision).
 
-    Equal confidences enter together; None without a right verdict.
+    There is no interpolation, and equal confidences enter together; None without a right verdict.
+
+    >>> round(auprc([0.9, 0.8, 0.7], [1, 0, 1]), 4)
+    0.8333
     """
     data = checked_verdicts(confidence, correct)
     if not data.correct.any():
@@ -255,7 +292,7 @@ def checked_verdicts(confidence: ArrayLike, correct: ArrayLike) -> Verdicts:
 
 
 def bin_of(confidence: FloatArray, edges: FloatArray) -> IntArray:
-    """Number of the bin of each confidence; bins are as for `reliability_bins`.
+    """Return the number of the bin of each confidence; bins are as for `reliability_bins`.
 
     Raises:
         InvalidArgument: Edges decrease, are fewer than two, or leave a confidence out.

@@ -1,8 +1,8 @@
-"""From a judge's raw confidence to the probability that its verdict agrees with people.
+"""Recalibration: maps from confidence to the probability of agreement with people.
 
 Temperature scaling (Guo et al. 2017), Platt scaling (1999), beta calibration (Kull, Silva Filho,
-Flach 2017) and isotonic regression (Zadrozny and Elkan 2002), each non-decreasing, so that a
-selective ordering is kept or, at the worst, tied, and never turned around.
+Flach 2017) and isotonic regression (Zadrozny and Elkan 2002), each non-decreasing, so that an
+ordering by confidence is kept or, at worst, tied, and never reversed.
 
 A map must be fitted on other labels than those that certify thresholds on its output, and than
 those that judge its calibration (`cross_fitted` does the latter). Where it was fitted it always
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from calibration.arrays import FloatArray
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.preference import rounded
 from calibration.reliability.maps import (
     IsotonicMap,
@@ -71,6 +71,11 @@ def fit_temperature(
     Raises:
         InvalidArgument: Shapes differ, numbers are out of range, or no row has both a confidence
             and a label.
+
+    >>> confidence, right = np.tile([0.6, 0.9], 40), np.tile([1, 0, 0, 1, 1, 1, 0, 1], 10)
+    >>> fitted = fit_temperature(confidence, right)
+    >>> round(fitted.temperature, 1), fitted.apply([0.1, 0.5, 0.9]).round(2).tolist()
+    (2.1, [0.26, 0.5, 0.74])
     """
     data = _training(confidence, correct, weights, is_mirrored)
     return _fit_logistic("temperature", data, is_mirrored, is_smoothed)
@@ -87,6 +92,10 @@ def fit_platt(
     """Fit logit(probability) = a logit(confidence) + d, a >= 0, by maximum likelihood.
 
     A mirrored map also has d >= 0. Arguments and errors are those of `fit_temperature`.
+
+    >>> fitted = fit_platt(np.tile([0.6, 0.9], 40), np.tile([1, 0, 0, 1, 1, 1, 0, 1], 10))
+    >>> fitted.method, fitted.apply([0.6, 0.9]).round(2).tolist()
+    ('platt', [0.55, 0.74])
     """
     data = _training(confidence, correct, weights, is_mirrored)
     return _fit_logistic("platt", data, is_mirrored, is_smoothed)
@@ -104,6 +113,10 @@ def fit_beta(
 
     Platt's map is a = b. A mirrored map also has d >= 0. Arguments and errors are those of
     `fit_temperature`.
+
+    >>> fitted = fit_beta(np.tile([0.6, 0.9], 40), np.tile([1, 0, 0, 1, 1, 1, 0, 1], 10))
+    >>> fitted.method, fitted.apply([0.6, 0.9]).round(2).tolist()
+    ('beta', [0.54, 0.74])
     """
     data = _training(confidence, correct, weights, is_mirrored)
     return _fit_logistic("beta", data, is_mirrored, is_smoothed)
@@ -122,6 +135,9 @@ def fit_isotonic(
     matter. A mirrored map is cut at one half, which is the least-squares solution under that bound.
     Needs several hundred labels; with few, its ends are 0 and 1 by chance. Arguments and errors are
     those of `fit_temperature`.
+
+    >>> fit_isotonic([0.6, 0.7, 0.8, 0.9], [0, 1, 0, 1], is_mirrored=False).probability
+    (0.0, 0.5, 0.5, 1.0)
     """
     data = _training(confidence, correct, weights, is_mirrored)
     knots, place = np.unique(data.confidence, return_inverse=True)
@@ -139,7 +155,7 @@ def cross_fitted(  # noqa: PLR0913  # columns, what to do with them, and how the
     correct: ArrayLike,
     groups: ArrayLike,
     fit: Fit,
-    rng: np.random.Generator,
+    rng: Rng = None,
     *,
     n_folds: int = DEFAULT_FOLDS,
 ) -> FloatArray:
@@ -163,6 +179,11 @@ def cross_fitted(  # noqa: PLR0913  # columns, what to do with them, and how the
     Raises:
         InvalidArgument: Shapes differ, there are fewer than two groups or folds, or the rows
             outside a fold cannot be fitted on.
+
+    >>> confidence, right = np.linspace(0.6, 0.9, 40), np.arange(40) % 3 > 0
+    >>> made = cross_fitted(confidence, right, np.arange(40) // 2, fit_temperature, rng=0)
+    >>> made.shape
+    (40,)
     """
     scores, agreement = _columns(confidence, correct)
     names, member = np.unique(np.asarray(groups), return_inverse=True)
@@ -171,7 +192,7 @@ def cross_fitted(  # noqa: PLR0913  # columns, what to do with them, and how the
     folds = min(n_folds, names.size)
     if folds < 2:
         raise InvalidArgument("cross-fitting needs at least two groups and two folds")
-    fold = (checked_rng(rng).permutation(names.size) % folds)[member]
+    fold = (as_generator(rng).permutation(names.size) % folds)[member]
     result = np.full(scores.shape, np.nan)
     for k in range(folds):
         aside = fold == k

@@ -1,9 +1,7 @@
-"""Brier parts, intervals of AUROC and AUPRC.
+"""Parts of the Brier score with intervals, and intervals of AUROC and AUPRC.
 
-Murphy (1973) splits the score of forecasts that take few values; for binned confidences two terms
-within the bins complete the sum (Stephenson, Coelho, Jolliffe 2008).
-
-What is assumed: groups are independent draws from one population (without groups, rows are).
+Murphy (1973) splits the Brier score of forecasts that take few values; for binned confidences two
+terms within the bins complete the sum (Stephenson, Coelho, Jolliffe 2008).
 
 Both areas are smooth in the weights of the verdicts, so their influences give a standard error by
 group without resampling: the placements of DeLong, DeLong and Clarke-Pearson (1988), summed within
@@ -28,12 +26,13 @@ from calibration.estimate import Estimate
 from calibration.intervals import (
     NO_LIMITS,
     ClusterBootstrap,
-    Clusters,
+    Groups,
+    GroupsLike,
     Limits,
-    estimate_clustered_share,
-    level_of,
+    as_groups,
+    estimate_share,
+    groups_of,
     logit_limits,
-    rarer_outcome,
     student_quantile,
 )
 from calibration.preference import rounded
@@ -41,6 +40,7 @@ from calibration.reliability.measures import Verdicts, auprc, bin_of, checked_ve
 
 # With fewer verdicts to an occupied bin the squares are mostly chance and no interval holds.
 LEAST_VERDICTS_PER_BIN = 5
+_BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,10 @@ def brier_parts(
 
     Raises:
         InvalidArgument: As for `calibration_error`.
+
+    >>> parts = brier_parts([0.6, 0.6, 0.9, 0.9], [0, 1, 1, 1])
+    >>> round(parts.reliability, 4), round(parts.resolution, 4), round(parts.score, 4)
+    (0.01, 0.0625, 0.135)
     """
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)
@@ -121,7 +125,7 @@ def estimate_brier_parts(
     edges: ArrayLike,
     bootstrap: ClusterBootstrap | None = None,
 ) -> BrierPartEstimates | None:
-    """Murphy's parts with intervals that reckon with their bias; None without verdicts.
+    """Estimate Murphy's parts, with intervals that allow for their bias; None without verdicts.
 
     Chance adds to both sums of squares, and in a resample it adds once more, so percentiles lie
     too high. The limits are the wider of two corrected ones on either side: the reversed
@@ -149,8 +153,9 @@ def estimate_brier_parts(
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     place = bin_of(data.confidence, limits)
     occupied, column = np.unique(place, return_inverse=True)
-    known = partial(_known, level=level_of(bootstrap), n=len(place))
-    accuracy = estimate_clustered_share(data.correct, np.ones(len(place)), bootstrap)
+    groups = groups_of(bootstrap, len(place))
+    known = partial(_known, level=groups.confidence_level, n=len(place))
+    accuracy = estimate_share(data.correct, groups=groups)
     uncertainty = _uncertainty(parts.uncertainty, accuracy)
     is_sparse = len(place) < LEAST_VERDICTS_PER_BIN * occupied.size
     if bootstrap is None or accuracy.low is None or accuracy.high is None or is_sparse:
@@ -241,9 +246,6 @@ def _uncertainty(value: float, accuracy: Estimate) -> Estimate:
     return Estimate(value, min(ends), high, accuracy.confidence_level, accuracy.n)
 
 
-_BISECTIONS = 60
-
-
 class _Influence(NamedTuple):
     """A statistic and how far each row moves it; shape (n,)."""
 
@@ -252,47 +254,50 @@ class _Influence(NamedTuple):
 
 
 def estimate_auroc(
-    confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
+    confidence: ArrayLike, correct: ArrayLike, groups: GroupsLike = None
 ) -> Estimate:
-    """Area under the ROC curve with a clustered DeLong interval on the logit scale.
+    """Estimate the area under the ROC curve, with a clustered DeLong interval.
 
-    A verdict's influence is (placement - area) / (verdicts of its kind), its placement being the
-    share of the other kind that it is on the right side of, ties one half. Student's quantile has
-    G - 1 degrees of freedom, but at most twice the groups (beyond the first) that hold the rarer
-    kind. An area of 0 or 1 has no spread; it gets the score interval of Newcombe (2006), every
-    group that holds a kind counting as one verdict of that kind.
+    The interval is made on the logit scale. A verdict's influence is (placement - area) / (verdicts
+    of its kind), its placement being the share of the other kind that it is on the right side of,
+    ties one half. Student's quantile has G - 1 degrees of freedom, but at most twice the groups
+    (beyond the first) that hold the rarer kind. An area of 0 or 1 has no spread; it gets the score
+    interval of Newcombe (2006), every group that holds a kind counting as one verdict of that kind.
 
     Args:
         confidence: Shape (n,).
         correct: Whether each verdict agrees with people, shape (n,).
-        bootstrap: Gives the groups and the level, nothing is drawn; None takes rows as
-            independent.
+        groups: Groups of the rows; None takes rows as independent.
 
     Returns:
         The area; n is the number of verdicts. None unless there are right and wrong verdicts.
+
+    >>> found = estimate_auroc([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0], groups=["q1", "q2", "q3", "q4"])
+    >>> found.value, found.low < 0.5 < found.high
+    (0.75, True)
     """
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)
-    clusters = Clusters.of(bootstrap, np.ones(n))
+    known = as_groups(groups, n)
     if data.correct.all() or not data.correct.any():
-        return Estimate(None, None, None, clusters.level, n)
+        return Estimate(None, None, None, known.confidence_level, n)
     value, influence = _placements(data)
-    if clusters.n_groups < 2:
-        return Estimate(value, None, None, clusters.level, n)
-    right, wrong = clusters.holding(data.correct), clusters.holding(~data.correct)
+    if known.n_groups < 2:
+        return Estimate(value, None, None, known.confidence_level, n)
+    right, wrong = known.holding(data.correct), known.holding(~data.correct)
     if value in (0.0, 1.0):
-        limits = _score_limits(value, right, wrong, student_quantile(10**9, clusters.tail))
-        return Estimate(value, limits.low, limits.high, clusters.level, n)
-    degrees = min(clusters.n_groups - 1, 2 * (min(right, wrong) - 1))
-    quantile = student_quantile(degrees, clusters.tail)
-    limits = logit_limits(value, _delong_error(influence, data, clusters), quantile)
-    return Estimate(value, limits.low, limits.high, clusters.level, n)
+        limits = _score_limits(value, right, wrong, student_quantile(10**9, known.tail))
+        return Estimate(value, limits.low, limits.high, known.confidence_level, n)
+    degrees = min(known.n_groups - 1, 2 * (min(right, wrong) - 1))
+    quantile = student_quantile(degrees, known.tail)
+    limits = logit_limits(value, _delong_error(influence, data, known), quantile)
+    return Estimate(value, limits.low, limits.high, known.confidence_level, n)
 
 
 def estimate_auprc(
-    confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
+    confidence: ArrayLike, correct: ArrayLike, groups: GroupsLike = None
 ) -> Estimate:
-    """Average precision with an interval on the logit scale, by its influences summed in groups.
+    """Estimate the average precision, with an interval by its influences summed in groups.
 
     With precision p at a threshold, N verdicts and R right ones in all, a verdict j adds
     [y_j (p_j - AP) + sum over right i with c_i <= c_j of (y_j - p_i) / N_i] / R. Student's quantile
@@ -303,26 +308,29 @@ def estimate_auprc(
     Args:
         confidence: Shape (n,).
         correct: Whether each verdict agrees with people, shape (n,).
-        bootstrap: As for `estimate_auroc`.
+        groups: Groups of the rows; None takes rows as independent.
 
     Returns:
         The area; None without a right verdict. No limits where right and wrong verdicts are
         perfectly separated.
+
+    >>> round(estimate_auprc([0.9, 0.8, 0.7], [1, 0, 1]).value, 4)
+    0.8333
     """
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)
-    clusters = Clusters.of(bootstrap, np.ones(n))
+    known = as_groups(groups, n)
     value = auprc(confidence, correct)
-    if value is None or clusters.n_groups < 2:
-        return Estimate(value, None, None, clusters.level, n)
+    if value is None or known.n_groups < 2:
+        return Estimate(value, None, None, known.confidence_level, n)
     if data.correct.all():
-        worst = float(upper_bound(0, clusters.n_groups, clusters.tail))
+        worst = float(upper_bound(0, known.n_groups, known.tail))
         low = 1 + worst * np.log(worst) / (1 - worst)
-        return Estimate(value, float(low), 1.0, clusters.level, n)
-    error = clusters.standard_error(_precision_influence(data, value))
-    degrees = rarer_outcome(clusters, data.correct) - 1
-    limits = logit_limits(value, error, student_quantile(degrees, clusters.tail))
-    return Estimate(value, limits.low, limits.high, clusters.level, n)
+        return Estimate(value, float(low), 1.0, known.confidence_level, n)
+    error = known.standard_error(_precision_influence(data, value))
+    degrees = known.holding_rarer(data.correct) - 1
+    limits = logit_limits(value, error, student_quantile(degrees, known.tail))
+    return Estimate(value, limits.low, limits.high, known.confidence_level, n)
 
 
 def _placements(data: Verdicts) -> _Influence:
@@ -335,9 +343,9 @@ def _placements(data: Verdicts) -> _Influence:
     return _Influence(area, (place - area) / np.where(right, right.sum(), wrong.sum()))
 
 
-def _delong_error(influence: FloatArray, data: Verdicts, clusters: Clusters) -> float:
-    if not clusters.is_independent:
-        return clusters.standard_error(influence)
+def _delong_error(influence: FloatArray, data: Verdicts, groups: Groups) -> float:
+    if not groups.is_independent:
+        return groups.standard_error(influence)
     variance = 0.0
     for kind in (data.correct, ~data.correct):
         size = int(kind.sum())

@@ -1,9 +1,9 @@
-"""Selective risk and coverage of one judge: what it gets wrong where it dares to answer.
+"""Selective risk and coverage of one judge: what it gets wrong where it answers.
 
 The risk-coverage curve is that of Geifman and El-Yaniv (2017), its area and the excess over the
 best ordering those of Geifman, Uziel and El-Yaniv (2019). Equal confidences enter the curve
 together, and the areas average over the orders they could come in, so nothing depends on the order
-of the rows. `selective_intervals` has intervals for the areas, `risk_coverage_band` for the curve.
+of the rows. `calibration.reliability.selective_intervals` has intervals of the areas and the curve.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RiskCoverageCurve:
 
 
 def selective_risk(confidence: ArrayLike, correct: ArrayLike, threshold: float) -> SelectiveRisk:
-    """Risk and coverage of a judge that answers where its confidence is at least `threshold`.
+    """Return risk and coverage of a judge that answers from a confidence of `threshold` on.
 
     Args:
         confidence: Shape (n,), nan where the judge failed.
@@ -55,6 +55,9 @@ def selective_risk(confidence: ArrayLike, correct: ArrayLike, threshold: float) 
     Raises:
         InvalidArgument: Shapes differ, a confidence is infinite, the threshold is nan, or
             correctness leaves [0, 1].
+
+    >>> selective_risk([0.9, 0.8, np.nan, 0.6], [1, 0, 1, 1], threshold=0.7)
+    SelectiveRisk(risk=0.5, coverage=0.5, answered=2)
     """
     if np.isnan(threshold):
         raise InvalidArgument("threshold must be a number, or infinite to answer nothing")
@@ -66,10 +69,14 @@ def selective_risk(confidence: ArrayLike, correct: ArrayLike, threshold: float) 
 
 
 def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCoverageCurve:
-    """Risk against coverage as the threshold falls through every distinct confidence.
+    """Return risk and coverage as the threshold falls through every distinct confidence.
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> curve = risk_coverage_curve([0.9, 0.8, 0.6], [1, 0, 1])
+    >>> curve.thresholds.tolist(), curve.risk.round(3).tolist()
+    ([0.9, 0.8, 0.6], [0.0, 0.5, 0.333])
     """
     scores, loss = checked_losses(confidence, correct)
     is_scored = ~np.isnan(scores)
@@ -84,27 +91,33 @@ def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCovera
 
 
 def area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """AURC: mean selective risk over the pairs ranked by confidence; lower is better.
+    """Return AURC, the mean selective risk over the pairs ranked by confidence.
 
-    mean over ranks i of (losses of the first i pairs) / i, over the pairs that were scored. Equal
+    Lower is better: the mean over ranks i of (losses of the first i scored pairs) / i. Equal
     confidences have no order: the risk at their ranks is its mean over all their orders.
     None where nothing was scored.
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> round(area_under_risk_coverage([0.9, 0.8, 0.6], [1, 0, 1]), 4)
+    0.2778
     """
     ranked = ranked_losses(confidence, correct)
     return float(mean_risk(ranked.masses, ranked.losses)[0]) if ranked.masses.size else None
 
 
 def excess_area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """E-AURC: the area above that of the best ordering of the same losses; 0 is best.
+    """Return E-AURC, AURC less that of the best ordering of the same losses; 0 is best.
 
     The best ordering puts smaller losses first. With k wrong among n it has the area
     (1 / n) sum over i = n - k + 1 .. n of (i - n + k) / i. None where nothing was scored.
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> excess_area_under_risk_coverage([0.9, 0.8, 0.6], [1, 1, 0])
+    0.0
     """
     area = area_under_risk_coverage(confidence, correct)
     if area is None:
@@ -114,13 +127,16 @@ def excess_area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -
 
 
 def generalised_area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """AUGRC (Traub et al. 2024): area under P(answered and wrong) against coverage.
+    """Return AUGRC (Traub et al. 2024), the area under P(answered and wrong) by coverage.
 
     Unlike AURC it does not give the errors at the highest confidences most of the weight. With
     accuracy p it is (1 - AUROC) p (1 - p) + (1 - p)^2 / 2. None where nothing was scored.
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> round(generalised_area_under_risk_coverage([0.9, 0.8, 0.6], [1, 1, 0]), 4)
+    0.0556
     """
     ranked = ranked_losses(confidence, correct)
     return float(mean_joint_risk(ranked.masses, ranked.losses)[0]) if ranked.masses.size else None
@@ -172,7 +188,7 @@ def best_ranked_losses(confidence: ArrayLike, correct: ArrayLike) -> RankedLosse
 
 
 def mean_risk(masses: FloatArray, losses: FloatArray) -> FloatArray:
-    """Mean over ranks of the risk of all pairs up to that rank, averaged over orders in a block.
+    """Return the mean over ranks of the risk up to that rank, averaged over orders in a block.
 
     A block of w pairs with mean loss v after N pairs with losses S adds the sum over t = 1 .. w of
     (S + v t) / (N + t) = v w + (S - v N) (psi(N + w + 1) - psi(N + 1)), psi being the digamma
@@ -197,7 +213,7 @@ def mean_risk(masses: FloatArray, losses: FloatArray) -> FloatArray:
 
 
 def mean_joint_risk(masses: FloatArray, losses: FloatArray) -> FloatArray:
-    """Area under the losses answered so far against coverage, both as shares of all pairs.
+    """Return the area under the losses answered so far by coverage, as shares of all pairs.
 
     Arguments and result are as for `mean_risk`.
     """

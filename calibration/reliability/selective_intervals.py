@@ -1,10 +1,8 @@
-"""Intervals of those areas; bands.
+"""Intervals of the areas under the risk-coverage curve, and bands around the curve.
 
 The areas are bounded and skewed, and a few errors at high confidence decide them. The spread of
 the resamples is therefore used on the logit scale, with as many degrees of freedom as groups hold
 the rarer of right and wrong; plain percentiles cover too seldom.
-
-What is assumed: groups are independent draws from one population (without groups, rows are).
 
 Given its confidences, a judge's errors above a threshold are a binomial count where every pair is
 its own group, so the band is exact, also where the thresholds are quantiles of the very same
@@ -30,13 +28,13 @@ from calibration.estimate import Estimate
 from calibration.intervals import (
     NO_LIMITS,
     ClusterBootstrap,
-    Clusters,
+    Groups,
+    GroupsLike,
     Limits,
-    check_rows,
+    as_groups,
     effective_trials,
-    level_of,
+    groups_of,
     logit_limits,
-    rarer_outcome,
     student_quantile,
 )
 from calibration.preference import CONFIDENCE_DECIMALS, rounded
@@ -54,8 +52,35 @@ from calibration.reliability.selective import (
 
 # A smaller spread of resamples is that of rounding.
 _NO_SPREAD = 1e-12
-
 Area = Callable[[FloatArray, FloatArray], FloatArray]
+BandKind = Literal["pointwise", "simultaneous"]
+DEFAULT_NODES = 20
+_JUST_ABOVE = 10.0**-CONFIDENCE_DECIMALS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RiskCoverageBand:
+    """Selective risk at some thresholds, between limits; arrays have the shape (nodes,).
+
+    Attributes:
+        thresholds: From the highest down; a pair is answered where confidence >= threshold.
+        answered: Number of pairs answered.
+        coverage: Their share of all pairs, failures being unanswered.
+        risk: Their mean loss, nan where none is answered.
+        low: Lower limit of the risk.
+        high: Upper limit.
+        kind: Whether the limits hold with `confidence_level` at each node or at all nodes at once.
+        confidence_level: Coverage of the limits.
+    """
+
+    thresholds: FloatArray
+    answered: IntArray
+    coverage: FloatArray
+    risk: FloatArray
+    low: FloatArray
+    high: FloatArray
+    kind: BandKind
+    confidence_level: float
 
 
 class _Measured(NamedTuple):
@@ -69,7 +94,7 @@ class _Measured(NamedTuple):
 def estimate_area_under_risk_coverage(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """AURC with a cluster-bootstrap interval; n is the number of scored pairs.
+    """Estimate AURC, with a cluster-bootstrap interval; n is the number of scored pairs.
 
     logit(area) +- t s / (area (1 - area)), s the standard deviation of the area over resamples (by
     sqrt(G / (G - 1)) larger, for G groups), t Student's quantile with as many degrees of freedom
@@ -84,6 +109,12 @@ def estimate_area_under_risk_coverage(
 
     Raises:
         InvalidArgument: As for `selective_risk`.
+
+    >>> bootstrap = ClusterBootstrap.over(np.arange(40), rng=0, n_resamples=200)
+    >>> confidence, right = np.linspace(0.5, 1.0, 40), np.arange(40) % 5 > 0
+    >>> found = estimate_area_under_risk_coverage(confidence, right, bootstrap)
+    >>> found.n, found.low < found.value < found.high
+    (40, True)
     """
     measured = _Measured(area_under_risk_coverage(confidence, correct), 1.0, _worst_area)
     ranked = ranked_losses(confidence, correct)
@@ -94,7 +125,7 @@ def estimate_area_under_risk_coverage(
 def estimate_excess_area(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """E-AURC with a cluster-bootstrap interval, made as that of AURC.
+    """Estimate E-AURC, with a cluster-bootstrap interval made as that of AURC.
 
     Each resample is compared with the best ordering of its own losses. Without an error the upper
     limit is the entropy -r ln r - (1 - r) ln(1 - r), what lies between the worst ordering and the
@@ -120,7 +151,7 @@ def estimate_excess_area(
 def estimate_generalised_area(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """AUGRC with a cluster-bootstrap interval, made as that of AURC, on the logit of twice the area.
+    """Estimate AUGRC, with an interval made as that of AURC, on the logit of twice the area.
 
     Without an error the upper limit is r - r^2 / 2.
 
@@ -154,8 +185,10 @@ def _worst_excess(risk: float) -> float:
 
 def _scored(confidence: ArrayLike, bootstrap: ClusterBootstrap | None) -> ClusterBootstrap | None:
     is_scored = ~np.isnan(rounded(confidence))
-    check_rows(bootstrap, is_scored.size)
-    return None if bootstrap is None else bootstrap.take(is_scored)
+    if bootstrap is None:
+        return None
+    bootstrap.check_rows(is_scored.size)
+    return bootstrap.take(is_scored)
 
 
 def _estimate(
@@ -165,17 +198,17 @@ def _estimate(
     draw: Callable[[ClusterBootstrap], FloatArray],
 ) -> Estimate:
     n = ranked.loss.size
-    clusters = Clusters.of(bootstrap, np.ones(n))
+    groups = groups_of(bootstrap, n)
     limits = NO_LIMITS
-    if measured.value is not None and bootstrap is not None and clusters.n_groups >= 2:
+    if measured.value is not None and bootstrap is not None and groups.n_groups >= 2:
         if ranked.loss.any():
             drawn = draw(bootstrap) / measured.largest
             limits = _limits(measured.value / measured.largest, drawn, ranked, bootstrap)
         else:
-            most = upper_bound(0, clusters.n_groups, clusters.tail)
+            most = upper_bound(0, groups.n_groups, groups.tail)
             limits = Limits(0.0, measured.worst(float(most)) / measured.largest)
     low, high = (None if end is None else end * measured.largest for end in limits)
-    return Estimate(measured.value, low, high, clusters.level, n)
+    return Estimate(measured.value, low, high, groups.confidence_level, n)
 
 
 def _limits(
@@ -184,13 +217,13 @@ def _limits(
     defined = drawn[np.isfinite(drawn)]
     if not bootstrap.is_enough(defined.size):
         return NO_LIMITS
-    clusters = Clusters.of(bootstrap, np.ones(ranked.loss.size))
-    degrees = rarer_outcome(clusters, ranked.loss) - 1
+    groups = bootstrap.groups
+    degrees = groups.holding_rarer(ranked.loss) - 1
     # resamples of G groups vary by (G - 1) / G of the variance
-    spread = float(defined.std() * np.sqrt(clusters.n_groups / (clusters.n_groups - 1)))
+    spread = float(defined.std() * np.sqrt(groups.n_groups / (groups.n_groups - 1)))
     if spread <= _NO_SPREAD:
         return NO_LIMITS
-    return logit_limits(value, spread, student_quantile(degrees, clusters.tail))
+    return logit_limits(value, spread, student_quantile(degrees, groups.tail))
 
 
 def _areas(ranked: RankedLosses, area: Area, bootstrap: ClusterBootstrap) -> FloatArray:
@@ -208,46 +241,15 @@ def _areas(ranked: RankedLosses, area: Area, bootstrap: ClusterBootstrap) -> Flo
     )
 
 
-BandKind = Literal["pointwise", "simultaneous"]
-
-DEFAULT_NODES = 20
-_JUST_ABOVE = 10.0**-CONFIDENCE_DECIMALS
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RiskCoverageBand:
-    """Selective risk at some thresholds, between limits; arrays have the shape (nodes,).
-
-    Attributes:
-        thresholds: From the highest down; a pair is answered where confidence >= threshold.
-        answered: Number of pairs answered.
-        coverage: Their share of all pairs, failures being unanswered.
-        risk: Their mean loss, nan where none is answered.
-        low: Lower limit of the risk.
-        high: Upper limit.
-        kind: Whether the limits hold with `confidence_level` at each node or at all nodes at once.
-        confidence_level: Coverage of the limits.
-    """
-
-    thresholds: FloatArray
-    answered: IntArray
-    coverage: FloatArray
-    risk: FloatArray
-    low: FloatArray
-    high: FloatArray
-    kind: BandKind
-    confidence_level: float
-
-
 def risk_coverage_band(
     confidence: ArrayLike,
     correct: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
     *,
     kind: BandKind = "simultaneous",
     nodes: int | ArrayLike = DEFAULT_NODES,
 ) -> RiskCoverageBand:
-    """Selective risk with limits (Clopper and Pearson 1934) at each node of the curve.
+    """Estimate the selective risk, with Clopper and Pearson limits at each node of the curve.
 
     `pointwise` limits hold at one node that was chosen without looking at the labels.
     `simultaneous` ones hold at all nodes at once, also at the one that looks best: each tail gets
@@ -260,8 +262,7 @@ def risk_coverage_band(
     Args:
         confidence: Shape (n,), nan where the judge failed.
         correct: Agreement with people in [0, 1], shape (n,).
-        bootstrap: Gives the groups and the level, nothing is drawn; None takes rows as independent
-            at level .95.
+        groups: Groups of the rows; None takes rows as independent.
         kind: Whether the limits hold at each node or at all at once.
         nodes: A number of nodes, at equal steps of coverage up to every pair that was scored (fewer
             where confidences are tied); or thresholds that were fixed without looking at these
@@ -269,18 +270,25 @@ def risk_coverage_band(
 
     Raises:
         InvalidArgument: As for `selective_risk`; there are no nodes, or an unknown kind.
+
+    >>> confidence, right = np.linspace(0.5, 1.0, 40), np.arange(40) % 5 > 0
+    >>> band = risk_coverage_band(confidence, right, nodes=[0.9, 0.5])
+    >>> band.answered.tolist(), band.risk.tolist()
+    ([8, 40], [0.125, 0.2])
     """
     if kind not in ("pointwise", "simultaneous"):
         raise InvalidArgument(f"kind must be pointwise or simultaneous, not {kind!r}")
     scores, loss = checked_losses(confidence, correct)
     thresholds, planned = _nodes(scores, nodes)
-    level = level_of(bootstrap)
-    tail = (1 - level) / 2 / (planned if kind == "simultaneous" else 1)
-    figures = np.array([_at(scores >= t, loss, bootstrap, tail) for t in thresholds])
+    known = as_groups(groups, scores.size)
+    tail = known.tail / (planned if kind == "simultaneous" else 1)
+    figures = np.array([_at(scores >= t, loss, known, tail) for t in thresholds])
     answered, risk, low, high = figures.reshape(-1, 4).T
     counts = answered.astype(np.int64)
     coverage = counts / max(scores.size, 1)
-    return RiskCoverageBand(thresholds, counts, coverage, risk, low, high, kind, level)
+    return RiskCoverageBand(
+        thresholds, counts, coverage, risk, low, high, kind, known.confidence_level
+    )
 
 
 def _nodes(scores: FloatArray, nodes: int | ArrayLike) -> tuple[FloatArray, int]:
@@ -304,16 +312,16 @@ def _nodes(scores: FloatArray, nodes: int | ArrayLike) -> tuple[FloatArray, int]
 def _at(
     is_answered: BoolArray,
     loss: FloatArray,
-    bootstrap: ClusterBootstrap | None,
+    groups: Groups,
     tail: float,
 ) -> tuple[float, float, float, float]:
     lost = loss[is_answered]
     if not lost.size:
         return 0.0, np.nan, 0.0, 1.0
-    clusters = Clusters.of(bootstrap, is_answered)
+    answered = groups.take(is_answered)
     risk = float(lost.mean())
-    if clusters.n_groups < 2 and not clusters.is_independent:
+    if answered.n_groups < 2 and not answered.is_independent:
         return float(lost.size), risk, 0.0, 1.0
-    trials = effective_trials(lost, clusters, tail)
+    trials = effective_trials(lost, answered, tail)
     low, high = two_sided_interval(risk * trials, trials, 1 - 2 * tail)
     return float(lost.size), risk, float(low), float(high)

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from calibration.arrays import BoolArray, FloatArray
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, estimate_clustered_share, estimate_mean
-from calibration.reliability.calibration_error import (
+from calibration.intervals import ClusterBootstrap, estimate_mean, estimate_share
+from calibration.reliability.calibration_errors import (
     estimate_calibration_error,
     estimate_maximum_calibration_error,
 )
@@ -53,7 +53,7 @@ def estimate_reliability(
     bootstrap: ClusterBootstrap,
     n_bins: int = DEFAULT_BINS,
 ) -> ReliabilityEstimates:
-    """All reliability figures of one judge's verdicts with their intervals.
+    """Estimate all reliability figures of one judge's verdicts.
 
     Args:
         confidence: Shape (n,).
@@ -63,6 +63,12 @@ def estimate_reliability(
 
     Raises:
         InvalidArgument: As for `checked_verdicts`.
+
+    >>> bootstrap = ClusterBootstrap.over(np.arange(60) // 2, rng=0, n_resamples=200)
+    >>> confidence, right = np.linspace(0.5, 1.0, 60), np.arange(60) % 5 > 0
+    >>> found = estimate_reliability(confidence, right, bootstrap)
+    >>> found.auroc.n, found.brier_score.low < found.brier_score.value
+    (60, True)
     """
     widths = fitting_width_edges(confidence, n_bins)
     masses = equal_mass_edges(confidence, n_bins)
@@ -71,25 +77,25 @@ def estimate_reliability(
     return ReliabilityEstimates(
         estimate_calibration_error(confidence, correct, widths, bootstrap),
         estimate_calibration_error(confidence, correct, masses, bootstrap),
-        estimate_maximum_calibration_error(confidence, correct, widths, bootstrap),
+        estimate_maximum_calibration_error(confidence, correct, widths, bootstrap.groups),
         estimate_brier_score(confidence, correct, bootstrap),
         parts.reliability if parts else nothing,
         parts.resolution if parts else nothing,
         parts.uncertainty if parts else nothing,
         estimate_log_loss(confidence, correct, bootstrap),
-        estimate_auroc(confidence, correct, bootstrap),
-        estimate_auprc(confidence, correct, bootstrap),
+        estimate_auroc(confidence, correct, bootstrap.groups),
+        estimate_auprc(confidence, correct, bootstrap.groups),
     )
 
 
 def estimate_brier_score(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """Brier score with the studentised cluster bootstrap; n is the number of verdicts.
+    """Estimate the Brier score by the studentised cluster bootstrap; n counts verdicts.
 
     Where all verdicts are right, or all wrong, resamples cannot show what the others would have
     cost. The interval then also reaches as far as Wilson's interval of the accuracy allows, the
-    unseen verdicts being of any confidence alike.
+    unseen verdicts being of any confidence.
 
     Raises:
         InvalidArgument: As for `checked_verdicts`.
@@ -102,12 +108,12 @@ def estimate_brier_score(
 def estimate_log_loss(
     confidence: ArrayLike, correct: ArrayLike, bootstrap: ClusterBootstrap | None = None
 ) -> Estimate:
-    """Log loss in nats, with an interval made as that of the Brier score; n counts verdicts.
+    """Estimate the log loss in nats, with an interval made as that of the Brier score.
 
-    A wrong verdict of more than .999 costs 7 to 35 nats, and comes too seldom for resamples to show
-    how often. What such verdicts add is taken as the mean of that cost times their wrong share,
-    with its Wilson interval; its distances and those of the rest make the square root of the sum of
-    their squares (Zou and Donner 2008).
+    n counts verdicts. A wrong verdict of more than .999 costs 7 to 35 nats, and is too rare for
+    resamples to show how often it comes. What such verdicts add is taken as the mean of that cost
+    times their wrong share, with its Wilson interval; its distances and those of the rest make the
+    square root of the sum of their squares (Zou and Donner 2008).
 
     Raises:
         InvalidArgument: As for `checked_verdicts`.
@@ -136,7 +142,7 @@ def _mean_loss(
     found = estimate_mean(values, bootstrap, within=(0.0, largest))
     if bootstrap is None or _is_mixed(correct) or not correct.size:
         return found
-    accuracy = estimate_clustered_share(correct, np.ones(correct.size), bootstrap)
+    accuracy = estimate_share(correct, groups=bootstrap.groups)
     if accuracy.low is None or accuracy.high is None:
         return found
     right, wrong = float(losses.if_right.mean()), float(losses.if_wrong.mean())
@@ -155,7 +161,7 @@ def _with_surprises(
     values = np.where(data.correct, losses.if_right, losses.if_wrong)
     cost = float(np.abs(losses.if_wrong - losses.if_right)[is_sure].mean())
     rest = estimate_mean(values - cost * is_wrong, bootstrap)
-    share = estimate_clustered_share(is_wrong, is_sure, bootstrap)
+    share = estimate_share(is_wrong, is_sure, bootstrap.groups)
     weight, mean = cost * float(is_sure.mean()), float(values.mean())
     low, high = (
         float(np.hypot(one, weight * other))

@@ -13,7 +13,7 @@ import pytest
 
 from app.core.settings import Settings
 from app.main import create_app
-from calibration.agreement.coefficients import macro_scores
+from calibration.agreement import macro_scores
 from tests.app.development_sets import reference, upload_set
 from tests.conftest import client_of
 from tests.data_sets import data_dir

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from calibration.arrays import FloatArray
-from calibration.monitor.monitor import MonitorState
+from calibration.monitor import MonitorState
 from calibration.monitor.wealth import Wealth, followed
 
 # (log wealth of each stream, audits so far, source of chance) -> the losses of the next audit

@@ -12,8 +12,7 @@ from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.plan.labels import allocate_labels, confidence_strata, foreseen_deviation
-from calibration.powered import HumanLabels
-from calibration.powered.mean import PredictionPowered, prediction_powered_mean
+from calibration.powered import HumanLabels, PredictionPowered, prediction_powered_mean
 
 Judge = Callable[[FloatArray, np.random.Generator], FloatArray]
 

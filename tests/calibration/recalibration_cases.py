@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from scipy import special
 
-from calibration.reliability.recalibrate import fit_beta, fit_isotonic, fit_platt, fit_temperature
+from calibration.reliability import fit_beta, fit_isotonic, fit_platt, fit_temperature
 
 NAN = float("nan")
 FITS: list[Any] = [fit_temperature, fit_platt, fit_beta, fit_isotonic]

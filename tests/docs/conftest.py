@@ -5,48 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.packaging.wheel import InstalledWheel
 
 _READY_SECONDS = 60.0
-
-# The folders of the checkout under the import root of the wheel.
-_ALIAS = f"""
-__path__.append({str(ROOT)!r})
-
-from tribunal.app.client import AsyncTribunal, Tribunal
-from tribunal.app.gate import assert_preferred
-from tribunal.calibration import certify_cascade, decide
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class InstalledWheel:
-    """An environment that has the package."""
-
-    python: Path
-    bin: Path
-
-
-@pytest.fixture(scope="session")
-def installed_wheel(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[InstalledWheel]:
-    """This checkout's environment, with an alias for the package of the wheel."""
-    alias = tmp_path_factory.mktemp("alias")
-    (alias / "tribunal").mkdir()
-    (alias / "tribunal" / "__init__.py").write_text(_ALIAS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(alias))
-        yield InstalledWheel(Path(sys.executable), Path(sys.executable).parent)
 
 
 @pytest.fixture(scope="session")

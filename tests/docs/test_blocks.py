@@ -17,10 +17,11 @@ import pytest
 import typer
 
 from app.cli import app as command_line
-from app.settings import Settings
+from app.core.settings import Settings
 from judges.configuration import read_cascade, read_judge, tables
-from tests.docs.conftest import InstalledWheel, reader_environment
+from tests.docs.conftest import reader_environment
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands
+from tests.packaging.wheel import InstalledWheel
 
 _MOST_NOT_RUN = 16
 _SECONDS = 120

@@ -69,14 +69,13 @@ def fingerprints_of_records() -> dict[str, str]:
 
 def agreement_figures(first: Any, second: Any, counts: Any, groups: Any) -> dict[str, Any]:
     """Return the agreement of two raters, and of all votes counted by unit and label."""
-    draws = bootstrap(groups, 5)
     return {
-        "rate": agreement_rate(first, second, draws),
-        "rate of decided": agreement_rate(first, second, draws, among=(0, 1)),
-        "cohen": cohens_kappa(first, second, draws),
-        "cohen, quadratic": cohens_kappa(first, second, draws, weights="quadratic"),
-        "percent": percent_agreement(counts, draws),
-        "fleiss": fleiss_kappa(counts, draws),
-        "gwet": gwets_ac1(counts, draws),
-        "krippendorff": krippendorffs_alpha(counts, draws),
+        "rate": agreement_rate(first, second, groups),
+        "rate of decided": agreement_rate(first, second, groups, among=(0, 1)),
+        "cohen": cohens_kappa(first, second, groups),
+        "cohen, quadratic": cohens_kappa(first, second, groups, weights="quadratic"),
+        "percent": percent_agreement(counts, groups),
+        "fleiss": fleiss_kappa(counts, groups),
+        "gwet": gwets_ac1(counts, groups),
+        "krippendorff": krippendorffs_alpha(counts, groups),
     }

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import ROOT, Project
+from tests.packaging.conftest import Project
+from tests.packaging.wheel import ROOT
 
 LIBRARY = """
 import numpy as np

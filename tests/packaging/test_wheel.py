@@ -19,7 +19,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.packaging.conftest import ROOT, Built, hatchling
+from tests.packaging.wheel import ROOT, Built, hatchling
 
 PACKAGES = ("app", "judges", "calibration", "migrations")
 

@@ -11,7 +11,7 @@ from app.reports.agreement import judge_pairs
 from app.reports.cascade import abstention
 from app.reports.panel import Cascade, Judged, Panel, People
 from calibration.agreement import agreement_rate, cohens_kappa
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap, Groups
 from calibration.labels import MISSING, TIE
 
 
@@ -95,13 +95,13 @@ def test_judge_pairs_are_those_of_two_raters() -> None:
         numbers,
         label,
     )
-    bootstrap = ClusterBootstrap.over(rng.integers(40, size=n), np.random.default_rng(0))
-    found = judge_pairs(judged, bootstrap)
+    groups = Groups.of(rng.integers(40, size=n))
+    found = judge_pairs(judged, groups)
     assert len(found) == 66
     decided = np.where(label == TIE, MISSING, label)
     for row in found:
         one, other = (decided[:, names.index(name)] for name in row["judges"])
-        share, kappa = agreement_rate(one, other, bootstrap), cohens_kappa(one, other, bootstrap)
+        share, kappa = agreement_rate(one, other, groups), cohens_kappa(one, other, groups)
         assert row["agreement"] == pytest.approx(asdict(share))
         assert row["cohens_kappa"] == pytest.approx(asdict(kappa))
 

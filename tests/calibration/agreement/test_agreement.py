@@ -13,6 +13,7 @@ from sklearn import metrics
 from statsmodels.stats import inter_rater
 
 from calibration.agreement import (
+    accuracy_over_orders,
     agreement_rate,
     cohens_kappa,
     confusion,
@@ -20,12 +21,12 @@ from calibration.agreement import (
     gwets_ac1,
     krippendorffs_alpha,
     leave_one_out_agreement,
+    macro_scores,
     percent_agreement,
 )
-from calibration.agreement.coefficients import accuracy_over_orders, macro_scores
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import Groups
 from calibration.labels import MISSING, TIE, A, B, mirrored, rating_counts, vote_counts
 
 two_raters = st.integers(2, 60).flatmap(
@@ -42,8 +43,8 @@ def same(first: Estimate, second: Estimate) -> None:
     assert first.n == second.n
 
 
-def by_row(n: int) -> ClusterBootstrap:
-    return ClusterBootstrap.over(np.arange(n), np.random.default_rng(0), n_resamples=40)
+def by_row(n: int) -> Groups:
+    return Groups.of(np.arange(n))
 
 
 @pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
@@ -198,7 +199,7 @@ def test_chance_corrected_statistics_are_undefined_for_one_category() -> None:
 
 def test_no_votes_at_all_are_no_error() -> None:
     empty = np.zeros((0, 3), dtype=np.int64)
-    boot = ClusterBootstrap.over([], np.random.default_rng(0))
+    boot = Groups.of([])
     for statistic in (percent_agreement, fleiss_kappa, gwets_ac1, krippendorffs_alpha):
         assert statistic(empty, boot).value is None
     assert cohens_kappa([], [], boot).value is None
@@ -210,8 +211,8 @@ def test_interval_by_group_is_wider_where_groups_are_alike() -> None:
     truth = rng.integers(0, 2, 400)
     is_easy = np.repeat(rng.random(40) < 0.5, 10)
     judge = np.where(is_easy | (rng.random(400) < 0.5), truth, 1 - truth)
-    by_pair = cohens_kappa(truth, judge, ClusterBootstrap.over(np.arange(400), rng))
-    by_group = cohens_kappa(truth, judge, ClusterBootstrap.over(np.arange(400) // 10, rng))
+    by_pair = cohens_kappa(truth, judge, Groups.of(np.arange(400)))
+    by_group = cohens_kappa(truth, judge, Groups.of(np.arange(400) // 10))
     assert by_pair.high is not None
     assert by_pair.low is not None
     assert by_group.high is not None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibration.agreement import (
     agreement_by_difficulty,
     agreement_rate,
+    bins_by_edges,
     cohens_kappa,
     compare_with_ceiling,
     fleiss_kappa,
@@ -21,10 +22,9 @@ from calibration.agreement import (
     leave_one_out_agreement,
     percent_agreement,
 )
-from calibration.agreement.difficulty import bins_by_edges
 from calibration.arrays import IntArray
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import Groups
 from calibration.labels import MISSING
 
 CATEGORIES = 4
@@ -56,12 +56,12 @@ def draw(n_groups: int, noise: float, rng: np.random.Generator) -> Sample:
     return Sample(codes, hardness, group)
 
 
-def fall(sample: Sample, bootstrap: ClusterBootstrap | None) -> Estimate:
+def fall(sample: Sample, bootstrap: Groups | None) -> Estimate:
     bins = bins_by_edges(sample.difficulty, [0.8, 1.2])
     return agreement_by_difficulty(sample.codes[:, 0], sample.codes[:, 1], bins, bootstrap).fall
 
 
-Measure = Callable[[Sample, ClusterBootstrap | None], Estimate]
+Measure = Callable[[Sample, Groups | None], Estimate]
 MEASURES: dict[str, Measure] = {
     "rate": lambda s, b: agreement_rate(s.codes[:, 0], s.codes[:, 1], b),
     "percent": lambda s, b: percent_agreement(s.counts, b),
@@ -97,7 +97,7 @@ def coverage(n_groups: int, noise: float, draws: int) -> dict[str, float]:
     for number in range(draws):
         rng = np.random.default_rng([n_groups, number])
         sample = draw(n_groups, noise, rng)
-        bootstrap = ClusterBootstrap.over(sample.group, rng, n_resamples=1, confidence_level=LEVEL)
+        bootstrap = Groups.of(sample.group, LEVEL)
         for name, measure in MEASURES.items():
             found = measure(sample, bootstrap)
             if found.low is not None and found.high is not None:
@@ -122,10 +122,7 @@ def test_ignored_groups_are_flagged() -> None:
     covered = 0
     for number in range(200):
         counts = draw(12, 0.7, np.random.default_rng(number)).counts.repeat(8, axis=0)
-        bootstrap = ClusterBootstrap.over(
-            np.arange(len(counts)), np.random.default_rng(0), n_resamples=1
-        )
-        found = fleiss_kappa(counts, bootstrap)
+        found = fleiss_kappa(counts, np.arange(len(counts)))
         covered += (found.low or 0) <= truth <= (found.high or 0)
     assert covered / 200 < least(200)
 

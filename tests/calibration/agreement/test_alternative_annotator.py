@@ -9,11 +9,11 @@ from scipy import stats
 from calibration.agreement import (
     AlternativeAnnotatorOptions,
     AlternativeAnnotatorTest,
+    Closeness,
     alternative_annotator_test,
 )
-from calibration.agreement.alternative_annotator import Closeness
 from calibration.errors import InvalidArgument
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import Groups
 from calibration.labels import MISSING, TIE, A, B
 
 PUBLISHED = AlternativeAnnotatorOptions(test="t")
@@ -95,7 +95,7 @@ def test_few_independent_units_are_tested_exactly() -> None:
 def test_units_of_one_group_are_no_further_evidence() -> None:
     judge, ratings = panel(3, 40, judge=0.9)
     again = np.repeat(np.arange(40), 3)
-    bootstrap = ClusterBootstrap.over(again, np.random.default_rng(0), n_resamples=1)
+    bootstrap = Groups.of(again)
     once = alternative_annotator_test(judge, ratings, None, PUBLISHED)
     thrice = alternative_annotator_test(judge[again], ratings[again], bootstrap)
     assert [one.p_value for one in thrice.annotators] == pytest.approx(
@@ -110,7 +110,7 @@ def test_unanimous_groups_are_tested_by_their_number() -> None:
     p_values = []
     for n_groups in (4, 60):
         groups = np.repeat(np.arange(n_groups), 2)
-        bootstrap = ClusterBootstrap.over(groups, np.random.default_rng(0), n_resamples=1)
+        bootstrap = Groups.of(groups)
         same = np.zeros(2 * n_groups)
         found = alternative_annotator_test(same, np.zeros((2 * n_groups, 3)), bootstrap)
         p_values.append(found.annotators[0].p_value)
@@ -141,7 +141,7 @@ def test_numbers_may_be_missing() -> None:
 
 def test_one_group_of_units_tests_nothing() -> None:
     judge, ratings = panel(4, 40)
-    bootstrap = ClusterBootstrap.over(np.zeros(40), np.random.default_rng(0), n_resamples=1)
+    bootstrap = Groups.of(np.zeros(40))
     found = alternative_annotator_test(judge, ratings, bootstrap)
     assert found.winning_rate is None
     assert found.annotators[0].judge_wins is not None
@@ -220,7 +220,7 @@ def test_annotators_of_too_few_units_are_not_tested_but_still_heard() -> None:
 
 def test_the_margin_is_the_mean_lead_over_people() -> None:
     judge, ratings = panel(4)
-    bootstrap = ClusterBootstrap.over(np.arange(len(judge)), np.random.default_rng(0))
+    bootstrap = Groups.of(np.arange(len(judge)))
     found = alternative_annotator_test(judge, ratings, bootstrap)
     leads = [(one.judge_wins or 0) - (one.annotator_wins or 0) for one in found.annotators]
     assert found.margin.value == pytest.approx(np.mean(leads))

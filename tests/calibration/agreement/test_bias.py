@@ -10,20 +10,18 @@ from calibration.agreement import (
     excess_lean,
     lean_given_quality,
     lean_towards,
+    length_lean,
+    length_lean_given_quality,
     longer_side,
     position_consistency,
     position_flips,
     position_lean,
-)
-from calibration.agreement.bias import (
-    length_lean,
-    length_lean_given_quality,
     self_preference,
     self_preference_given_quality,
 )
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import Groups
 from calibration.labels import MISSING, TIE, A, B, mirrored
 from tests.calibration.recorded_votes import pairs, reference, verdicts
 
@@ -50,7 +48,7 @@ def test_lean_counts_each_order_and_keeps_ties_below_the_line() -> None:
 @given(hnp.arrays(np.int64, (2, 25), elements=st.integers(-1, 2)))
 def test_mirroring_the_pairs_changes_no_position_figure(labels: np.ndarray) -> None:
     original, swapped = labels
-    boot = ClusterBootstrap.over(np.arange(25) // 2, np.random.default_rng(0), n_resamples=20)
+    boot = Groups.of(np.arange(25) // 2)
     # The mirrored pair's first order is the second order of the pair as posted.
     straight = position_lean(original, swapped, boot)
     mirror = position_lean(mirrored(swapped), mirrored(original), boot)
@@ -74,7 +72,7 @@ def test_flips_tell_where_a_judge_leans() -> None:
 @given(hnp.arrays(np.int64, (2, 25), elements=st.integers(-1, 2)))
 def test_consistency_and_flips_add_to_one_and_explain_the_lean(labels: np.ndarray) -> None:
     original, swapped = labels
-    boot = ClusterBootstrap.over(np.arange(25) // 2, np.random.default_rng(0), n_resamples=1)
+    boot = Groups.of(np.arange(25) // 2)
     flips = position_flips(original, swapped, boot)
     shares = [flips.to_first, flips.to_second, flips.through_tie]
     consistent = position_consistency(original, swapped, boot)
@@ -90,7 +88,7 @@ def test_consistency_and_flips_add_to_one_and_explain_the_lean(labels: np.ndarra
 @settings(deadline=None)
 @given(hnp.arrays(np.int64, (3, 25), elements=st.integers(-1, 2)))
 def test_mirroring_the_pairs_changes_no_lean(labels: np.ndarray) -> None:
-    boot = ClusterBootstrap.over(np.arange(25) // 2, np.random.default_rng(0), n_resamples=1)
+    boot = Groups.of(np.arange(25) // 2)
     judge, human, side = labels
     turned = [mirrored(column) for column in labels]
     for lean in (excess_lean, lean_given_quality):
@@ -129,7 +127,7 @@ def test_share_for_the_favoured_side_has_its_interval() -> None:
 
 def test_judge_that_follows_people_has_no_excess() -> None:
     labels = np.array([A, B] * 20)
-    boot = ClusterBootstrap.over(np.arange(40), np.random.default_rng(0))
+    boot = Groups.of(np.arange(40))
     found = excess_lean(labels, labels, np.zeros(40, dtype=np.int64), boot)
     # Not seeing a difference on forty pairs does not prove that there is none.
     assert (found.value, found.n) == (0, 40)
@@ -143,7 +141,7 @@ def test_self_preference_is_found_where_it_was_planted() -> None:
     own = rng.integers(-1, 2, 2000)
     favours = (own != MISSING) & (rng.random(2000) < 0.3)
     judge = np.where(favours, own, human)
-    found = self_preference(judge, human, own, ClusterBootstrap.over(np.arange(2000), rng))
+    found = self_preference(judge, human, own, Groups.of(np.arange(2000)))
     assert found.low is not None
     assert found.high is not None
     assert found.value == pytest.approx(0.15, abs=0.03)
@@ -156,7 +154,7 @@ def test_preference_for_good_answers_is_no_self_preference() -> None:
     # Its own answer is better in eight of ten pairs, and it errs on one in five of any kind.
     human = np.where(rng.random(3000) < 0.8, own, 1 - own)
     fair = np.where(rng.random(3000) < 0.2, 1 - human, human)
-    boot = ClusterBootstrap.over(np.arange(3000) // 3, rng)
+    boot = Groups.of(np.arange(3000) // 3)
     inside = self_preference_given_quality(fair, human, own, boot)
     assert holds(inside, 0.0)
     # Errors on either side pull its share of own answers towards one half.
@@ -197,7 +195,7 @@ def holds(found: Estimate, truth: float) -> bool:
 def test_recorded_judges_lean_as_their_flips_say(judge: str) -> None:
     rows = pairs("prd_vicuna80")
     groups = [row["question_id"] for row in rows]
-    boot = ClusterBootstrap.over(groups, np.random.default_rng(0))
+    boot = Groups.of(groups)
     original, swapped = (verdicts(rows, judge, f"label_{o}") for o in ("original", "swapped"))
     consistency = position_consistency(original, swapped, boot)
     flips = reference("prd_vicuna80", f"{judge}_order_inconsistent").value

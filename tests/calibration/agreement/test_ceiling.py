@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from calibration.agreement import compare_with_ceiling, leave_one_out_agreement
 from calibration.errors import InvalidArgument
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import Groups
 from calibration.labels import MISSING, TIE, A, B
 
 
@@ -34,7 +34,7 @@ def test_a_judge_like_one_more_person_meets_the_ceiling() -> None:
     truth = rng.integers(0, 2, 3_000)
     votes = np.where(rng.random((3_000, 5)) < 0.8, truth[:, None], 1 - truth[:, None])
     counts = np.column_stack([(votes[:, :4] == k).sum(axis=1) for k in (A, B)])
-    bootstrap = ClusterBootstrap.over(np.arange(3_000) // 3, rng, n_resamples=1)
+    bootstrap = Groups.of(np.arange(3_000) // 3)
     found = compare_with_ceiling(votes[:, 4], counts, bootstrap, tie=None)
     assert found.difference.low is not None
     assert found.difference.high is not None
@@ -50,7 +50,7 @@ def test_sides_and_order_do_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
     counts, judge = rng.integers(0, 4, size=(25, 3)), rng.integers(-1, 3, 25)
     groups, order = np.arange(25) // 3, rng.permutation(25)
-    bootstrap = ClusterBootstrap.over(groups, rng, n_resamples=1)
+    bootstrap = Groups.of(groups)
     mirror = np.array([B, A, TIE, MISSING])
     one = compare_with_ceiling(judge, counts, bootstrap)
     two = compare_with_ceiling(

@@ -6,15 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from calibration.agreement import agreement_by_difficulty, agreement_rate, cohens_kappa, vote_margin
-from calibration.agreement.difficulty import (
+from calibration.agreement import (
+    agreement_by_difficulty,
+    agreement_rate,
     bins_by_edges,
     bins_by_quantile,
+    cohens_kappa,
     measure_by_bin,
     vote_entropy,
+    vote_margin,
 )
 from calibration.errors import InvalidArgument
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import Groups
 from calibration.labels import MISSING, TIE, A, B
 
 
@@ -78,7 +81,7 @@ def test_agreement_of_each_bin_is_that_of_its_units() -> None:
     rng = np.random.default_rng(3)
     people, judge = rng.integers(-1, 3, 200), rng.integers(-1, 3, 200)
     difficulty = rng.random(200)
-    bootstrap = ClusterBootstrap.over(np.arange(200) // 4, rng, n_resamples=1)
+    bootstrap = Groups.of(np.arange(200) // 4)
     bins = bins_by_quantile(difficulty)
     found = agreement_by_difficulty(people, judge, bins, bootstrap, among=(A, B))
     assert len(found.agreement) == 3
@@ -94,7 +97,7 @@ def test_agreement_of_each_bin_is_that_of_its_units() -> None:
 def test_a_fall_is_seen_and_its_absence_is_not() -> None:
     rng = np.random.default_rng(4)
     people, difficulty = rng.integers(0, 2, 900), rng.random(900)
-    groups = ClusterBootstrap.over(np.arange(900) // 3, rng, n_resamples=1)
+    groups = Groups.of(np.arange(900) // 3)
     bins = bins_by_quantile(difficulty)
     falls = []
     for right in (0.95 - 0.4 * difficulty, np.full(900, 0.75)):

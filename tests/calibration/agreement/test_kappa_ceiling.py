@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from calibration.agreement import compare_kappa_with_ceiling, fleiss_kappa
 from calibration.errors import InvalidArgument
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import Groups
 from calibration.labels import MISSING, A, B
 
 
@@ -43,7 +43,7 @@ def test_only_a_judge_like_one_more_person_meets_the_ceiling(
     right = rng.random((3_000, 5)) < np.array([accuracy, 0.8, 0.8, 0.8, 0.8])
     said = np.where(right, truth[:, None], 1 - truth[:, None])
     counts = np.stack([(said[:, 1:] == k).sum(axis=1) for k in (A, B)], axis=1)
-    bootstrap = ClusterBootstrap.over(np.arange(3_000) // 3, rng, n_resamples=1)
+    bootstrap = Groups.of(np.arange(3_000) // 3)
     found = compare_kappa_with_ceiling(said[:, 0], counts, bootstrap)
     assert found.difference.low is not None
     assert found.difference.high is not None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from calibration.agreement.alternative_annotator import mean_p_value
+from calibration.agreement import mean_p_value
 
 
 def test_without_zeros_it_is_about_the_binomial_test() -> None:

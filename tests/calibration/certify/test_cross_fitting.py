@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from calibration.errors import InvalidArgument
-from calibration.reliability.maps import LogisticMap
-from calibration.reliability.measures import brier_score
-from calibration.reliability.recalibrate import (
+from calibration.reliability import (
+    LogisticMap,
+    brier_score,
     cross_fitted,
     fit_isotonic,
     fit_platt,

@@ -13,19 +13,18 @@ from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.intervals import (
     ClusterBootstrap,
-    Clusters,
+    Groups,
     effective_trials,
-    estimate_clustered_share,
     estimate_paired_difference,
+    estimate_share,
     estimate_share_difference,
     logit_limits,
     student_over_normal,
 )
-from calibration.intervals.bootstrap import estimate_ratio
 
 Z = 1.959963984540054
 ESTIMATES: list[Any] = [
-    estimate_clustered_share,
+    estimate_share,
     estimate_paired_difference,
     lambda hits, counted, bootstrap: estimate_share_difference(
         hits, counted & (np.arange(len(hits)) % 2 > 0), counted & (np.arange(len(hits)) % 2 < 1),
@@ -35,8 +34,8 @@ ESTIMATES: list[Any] = [
 every_estimate = pytest.mark.parametrize("estimate", ESTIMATES)
 
 
-def over(groups: Any) -> ClusterBootstrap:
-    return ClusterBootstrap.over(groups, np.random.default_rng(0), n_resamples=1)
+def over(groups: Any) -> Groups:
+    return Groups.of(groups)
 
 
 def width(found: Estimate) -> float:
@@ -53,14 +52,14 @@ def test_share_of_independent_rows_has_wilsons_interval() -> None:
     hits = np.arange(20) < 13
     low, high = (float(end) for end in wilson_interval(13, 20, 0.95))
     expected = Estimate(0.65, low, high, 0.95, 20)
-    assert estimate_clustered_share(hits, everything(20)) == expected
-    assert estimate_clustered_share(hits, everything(20), over(np.arange(20))) == expected
+    assert estimate_share(hits, everything(20)) == expected
+    assert estimate_share(hits, everything(20), over(np.arange(20))) == expected
 
 
 def test_rows_all_alike_in_their_groups_count_once() -> None:
     once = np.arange(200) % 3 > 0
-    found = estimate_clustered_share(np.repeat(once, 4), everything(800), over(np.arange(800) // 4))
-    alone = estimate_clustered_share(once, everything(200))
+    found = estimate_share(np.repeat(once, 4), everything(800), over(np.arange(800) // 4))
+    alone = estimate_share(once, everything(200))
     assert found.value == alone.value
     assert found.low == pytest.approx(alone.low, abs=1e-3)
     assert found.high == pytest.approx(alone.high, abs=1e-3)
@@ -71,21 +70,21 @@ def test_effective_trials_leave_the_bootstraps_spread() -> None:
     group = np.repeat(np.arange(400), rng.integers(1, 8, 400))
     hits = (rng.random(group.size) < special.expit(1.5 * rng.normal(size=400))[group]).astype(float)
     boot = ClusterBootstrap.over(group, rng, n_resamples=4000)
-    score = estimate_clustered_share(hits, everything(hits.size), boot)
-    percentile = estimate_ratio(hits, everything(hits.size), boot)
+    score = estimate_share(hits, groups=group)
+    percentile = estimate_share(hits, None, boot, method="percentile")
     assert width(score) == pytest.approx(width(percentile), rel=0.04)
-    assert width(score) > 1.3 * width(estimate_clustered_share(hits, everything(hits.size)))
+    assert width(score) > 1.3 * width(estimate_share(hits, everything(hits.size)))
 
 
 def test_effective_trials_stay_between_groups_and_rows() -> None:
-    groups = Clusters.of(over(np.arange(90) // 3), everything(90))
+    groups = over(np.arange(90) // 3)
     opposed = np.tile([1.0, 0.0, 0.0], 30)
     assert effective_trials(opposed, groups, 0.025) == pytest.approx(90 * (Z / 2.0452) ** 2, 1e-3)
     lonely = np.zeros(90)
     lonely[0] = 1
     assert effective_trials(lonely, groups, 0.025) == pytest.approx(30)
     assert effective_trials(np.ones(90), groups, 0.025) == pytest.approx(30)
-    uneven = Clusters.of(over([0, 0, 0, 1]), everything(4))
+    uneven = over([0, 0, 0, 1])
     assert effective_trials(np.ones(4), uneven, 0.025) == pytest.approx(16 / 10)
 
 
@@ -191,7 +190,7 @@ def test_logit_limits_never_leave_the_unit_interval() -> None:
 
 
 def test_rows_of_one_group_count_as_one_trial() -> None:
-    alone = Clusters.of(over(["one"] * 8), everything(8))
+    alone = over(["one"] * 8)
     assert effective_trials(np.array([0.0, 1.0] * 4), alone, 0.025) == 1
 
 
@@ -208,13 +207,13 @@ def test_values_outside_their_range_are_refused_where_they_count(
 
 @every_estimate
 def test_rows_of_other_lengths_are_refused(estimate: Any) -> None:
-    with pytest.raises(InvalidArgument, match=r"^bootstrap"):
+    with pytest.raises(InvalidArgument, match=r"^groups"):
         estimate(np.ones(4), everything(4), over(range(5)))
 
 
 def test_masks_must_fit() -> None:
     with pytest.raises(InvalidArgument, match=r"^hits"):
-        estimate_clustered_share(np.ones(3), everything(4))
+        estimate_share(np.ones(3), everything(4))
     with pytest.raises(InvalidArgument, match=r"^first and second"):
         estimate_share_difference(np.ones(3), everything(3), np.arange(3) < 1)
 

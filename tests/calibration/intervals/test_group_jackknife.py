@@ -7,17 +7,16 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from calibration.intervals import (
-    ClusterBootstrap,
-    group_ratio,
-    group_share,
-    group_statistic,
+    Groups,
+    estimate_share,
     jackknife,
+    jackknife_ratio,
+    jackknife_statistic,
 )
 
 
-def over(groups: np.ndarray | list[int], level: float = 0.95) -> ClusterBootstrap:
-    rng = np.random.default_rng(0)
-    return ClusterBootstrap.over(groups, rng, n_resamples=1, confidence_level=level)
+def over(groups: np.ndarray | list[int], level: float = 0.95) -> Groups:
+    return Groups.of(groups, level)
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
@@ -33,7 +32,7 @@ def test_variance_is_that_of_the_mean_of_equal_groups() -> None:
     normal, student = 1.959964, 1.984217
     trials = hits.mean() * (1 - hits.mean()) / variance * (normal / student) ** 2
     low, high = proportion_confint(trials * hits.mean(), trials, method="wilson")
-    found = group_ratio(hits, np.ones(400), over(np.arange(400) // 4))
+    found = jackknife_ratio(hits, np.ones(400), over(np.arange(400) // 4))
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-6)
     assert found.n == 400
 
@@ -41,27 +40,27 @@ def test_variance_is_that_of_the_mean_of_equal_groups() -> None:
 def test_single_rows_are_independent_trials() -> None:
     hits = np.arange(40) < 13
     low, high = proportion_confint(13, 40, method="wilson")
-    for bootstrap in (over(np.arange(40)), None):
-        found = group_share(hits, np.ones(40), bootstrap)
+    for groups in (over(np.arange(40)), None):
+        found = estimate_share(hits, None, groups, method="jackknife")
         assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
 
 
 @pytest.mark.parametrize("share", [0, 1])
 def test_unanimous_groups_are_one_trial_each(share: int) -> None:
-    found = group_share(np.full(60, share), np.ones(60), over(np.arange(60) // 6))
+    found = estimate_share(np.full(60, share), None, over(np.arange(60) // 6), method="jackknife")
     low, high = proportion_confint(10 * share, 10, method="wilson")
     assert (found.value, found.low, found.high) == pytest.approx((share, low, high), abs=1e-9)
 
 
 def test_coefficient_of_one_has_an_interval_that_ends_there() -> None:
-    found = group_statistic(np.ones((12, 2)), mean, 12, over(np.arange(12)))
+    found = jackknife_statistic(np.ones((12, 2)), mean, 12, over(np.arange(12)))
     low, _ = proportion_confint(12, 12, method="wilson")
     assert (found.value, found.low, found.high) == pytest.approx((1, 2 * low - 1, 1))
 
 
 def test_coefficient_below_minus_one_has_a_symmetric_interval() -> None:
     parts = np.column_stack([[-3.0, -1.0, -2.0, -1.5], np.ones(4)])
-    found = group_statistic(parts, mean, 4, over(np.arange(4)))
+    found = jackknife_statistic(parts, mean, 4, over(np.arange(4)))
     error = parts[:, 0].std(ddof=1) / 2
     student = 3.182446  # three degrees of freedom
     assert found.value == -1.875
@@ -71,22 +70,22 @@ def test_coefficient_below_minus_one_has_a_symmetric_interval() -> None:
 
 def test_value_that_rests_on_one_group_has_no_interval() -> None:
     parts = np.array([[1.0, 2.0], [0.5, 0.0], [0.25, 0.0]])
-    found = group_statistic(parts, mean, 2, over([0, 1, 2]))
+    found = jackknife_statistic(parts, mean, 2, over([0, 1, 2]))
     assert found.value == 0.875
     assert found.low is None
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_fewer_than_two_groups_give_no_interval(rows: int) -> None:
-    found = group_ratio(np.full(rows, 0.5), np.ones(rows), over([7] * rows))
+    found = jackknife_ratio(np.full(rows, 0.5), np.ones(rows), over([7] * rows))
     assert found.low is None
     assert found.value == (0.5 if rows else None)
 
 
 def test_groups_that_add_nothing_are_no_evidence() -> None:
     hits, counted = np.tile([1.0, 0.0, 1.0, 1.0], 5), np.ones(20)
-    alone = group_ratio(hits, counted, over(np.arange(20) // 4))
-    padded = group_ratio(
+    alone = jackknife_ratio(hits, counted, over(np.arange(20) // 4))
+    padded = jackknife_ratio(
         np.append(hits, np.zeros(30)), np.append(counted, np.zeros(30)),
         over(np.append(np.arange(20) // 4, np.arange(30) + 9)),
     )  # fmt: skip
@@ -98,7 +97,7 @@ def test_groups_that_add_nothing_are_no_evidence() -> None:
 def test_intervals_hold_the_value_and_stay_on_the_scale(seed: int, level: float) -> None:
     rng = np.random.default_rng(seed)
     hits = rng.random(30) < rng.random()
-    found = group_ratio(hits, np.ones(30), over(rng.integers(0, 6, 30), level))
+    found = jackknife_ratio(hits, np.ones(30), over(rng.integers(0, 6, 30), level))
     assert found.value is not None
     assert found.low is not None
     assert found.high is not None
@@ -108,6 +107,6 @@ def test_intervals_hold_the_value_and_stay_on_the_scale(seed: int, level: float)
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     hits = np.arange(50) % 3 == 0
-    whole = group_ratio(hits, np.ones(50), over(np.arange(50) // 2))
+    whole = jackknife_ratio(hits, np.ones(50), over(np.arange(50) // 2))
     monkeypatch.setattr(jackknife, "_BLOCK_CELLS", 8)
-    assert group_ratio(hits, np.ones(50), over(np.arange(50) // 2)) == whole
+    assert jackknife_ratio(hits, np.ones(50), over(np.arange(50) // 2)) == whole

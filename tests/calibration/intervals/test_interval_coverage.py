@@ -23,21 +23,22 @@ from calibration.estimate import Estimate
 from calibration.intervals import ClusterBootstrap
 from calibration.labels import TIE, A, B
 from calibration.reliability import (
+    BandKind,
+    area_under_risk_coverage,
+    brier_parts,
+    equal_mass_edges,
+    equal_width_edges,
     estimate_area_under_risk_coverage,
     estimate_excess_area,
+    estimate_generalised_area,
     estimate_reliability,
+    excess_area_under_risk_coverage,
+    generalised_area_under_risk_coverage,
     measure_reliability,
     reliability_bins,
     risk_coverage_band,
 )
-from calibration.reliability.measures import bin_of, equal_mass_edges, equal_width_edges
-from calibration.reliability.scores import brier_parts
-from calibration.reliability.selective import (
-    area_under_risk_coverage,
-    excess_area_under_risk_coverage,
-    generalised_area_under_risk_coverage,
-)
-from calibration.reliability.selective_intervals import BandKind, estimate_generalised_area
+from calibration.reliability.measures import bin_of
 from tests.calibration.verdict_worlds import World
 
 LEVEL = 0.95
@@ -111,7 +112,7 @@ def figures_of(world: World, groups: int, rng: np.random.Generator, resamples: i
         "area": estimate_area_under_risk_coverage(confidence, correct, boot),
         "excess": estimate_excess_area(confidence, correct, boot),
         "generalised": estimate_generalised_area(confidence, correct, boot),
-        "bin": reliability_bins(confidence, correct, HALVES, boot)[0].accuracy,
+        "bin": reliability_bins(confidence, correct, HALVES, boot.groups)[0].accuracy,
     }
     for name, value in truth.figures.items():
         yield name, other.get(name) or getattr(found, name), value
@@ -150,17 +151,17 @@ def answers(groups: int, rng: np.random.Generator) -> Answers:
     return Answers(group, orders[0], orders[1], human, own)
 
 
-def leans(data: Answers, boot: ClusterBootstrap | None) -> dict[str, Estimate]:
-    flips = position_flips(data.original, data.swapped, boot)
+def leans(data: Answers, groups: IntArray | None) -> dict[str, Estimate]:
+    flips = position_flips(data.original, data.swapped, groups)
     return {
-        "position_consistency": position_consistency(data.original, data.swapped, boot),
-        "position_lean": position_lean(data.original, data.swapped, boot),
+        "position_consistency": position_consistency(data.original, data.swapped, groups),
+        "position_lean": position_lean(data.original, data.swapped, groups),
         "to_first": flips.to_first,
         "to_second": flips.to_second,
         "through_tie": flips.through_tie,
         "first_among_flips": flips.first_among_flips,
-        "self_preference": excess_lean(data.original, data.human, data.own, boot),
-        "given_quality": lean_given_quality(data.original, data.human, data.own, boot),
+        "self_preference": excess_lean(data.original, data.human, data.own, groups),
+        "given_quality": lean_given_quality(data.original, data.human, data.own, groups),
     }
 
 
@@ -172,8 +173,7 @@ def true_leans() -> dict[str, float]:
 
 def lean_figures(groups: int, rng: np.random.Generator) -> Figures:
     data = answers(groups, rng)
-    boot = ClusterBootstrap.over(data.group, rng, n_resamples=1)
-    for name, estimate in leans(data, boot).items():
+    for name, estimate in leans(data, data.group).items():
         yield name, estimate, true_leans()[name]
 
 
@@ -203,8 +203,7 @@ def band_shares(world: World, groups: int, kind: BandKind, draws: int) -> tuple[
     for seed in range(draws):
         rng = np.random.default_rng(seed)
         sample = world.draw(groups, rng)
-        boot = ClusterBootstrap.over(sample.group, rng, n_resamples=1)
-        band = risk_coverage_band(sample.confidence, sample.correct, boot, kind=kind)
+        band = risk_coverage_band(sample.confidence, sample.correct, sample.group, kind=kind)
         below = np.searchsorted(truth.confidence, band.thresholds)
         true = (wrong[-1] - wrong[below]) / np.maximum(truth.confidence.size - below, 1)
         inside = (band.low <= true) & (true <= band.high)

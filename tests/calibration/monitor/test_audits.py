@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from calibration.errors import InvalidArgument
-from calibration.monitor.audits import (
+from calibration.monitor import (
     DetectionDelay,
     Drift,
     alarm_times,
     detection_delay,
     draw_audits,
     draw_prompt_audits,
+    observe,
     prompt_losses,
+    start_monitor,
 )
-from calibration.monitor.monitor import observe, start_monitor
 from tests.calibration.audit_streams import even
 
 STATE = start_monitor(0.1)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument, UndeclaredBound
-from calibration.monitor.monitor import MonitorState, observe, start_monitor
+from calibration.monitor import MonitorState, observe, start_monitor
 from calibration.monitor.wealth import alternatives, stakes_per_term
 
 RISKS = st.sampled_from([0.01, 0.05, 0.1, 0.2, 0.4, 0.8])

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.binomial import upper_bound
-from calibration.monitor.audits import alarm_times
-from calibration.monitor.monitor import start_monitor
+from calibration.monitor import alarm_times, start_monitor
 from tests.calibration.reliability.test_reliability_on_recorded_votes import vote_shares
 from tests.calibration.simulation import allowed_share
 

@@ -9,15 +9,16 @@ import pytest
 
 from calibration.arrays import FloatArray
 from calibration.binomial import upper_bound
-from calibration.monitor.audits import (
+from calibration.monitor import (
     Drift,
     alarm_times,
     detection_delay,
+    observe,
     prompt_losses,
     risk_bounds,
     risk_so_far,
+    start_monitor,
 )
-from calibration.monitor.monitor import observe, start_monitor
 from tests.calibration.audit_streams import (
     Adversary,
     alarmed_share,

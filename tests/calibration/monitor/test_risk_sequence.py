@@ -7,8 +7,13 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from calibration.errors import InvalidArgument
-from calibration.monitor.audits import risk_bounds, risk_so_far, weighted_risk_bounds
-from calibration.monitor.monitor import observe, start_monitor
+from calibration.monitor import (
+    observe,
+    risk_bounds,
+    risk_so_far,
+    start_monitor,
+    weighted_risk_bounds,
+)
 from tests.calibration.audit_streams import even, unequal
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.powered import HumanLabels
-from calibration.powered.mean import (
+from calibration.powered import (
     AbstentionBounds,
+    HumanLabels,
     PredictionPowered,
     audited_win_rate,
     prediction_powered_mean,

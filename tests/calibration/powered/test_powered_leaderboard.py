@@ -5,9 +5,8 @@ import pytest
 
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.powered import HumanLabels, rank_by_predictions
+from calibration.powered import HumanLabels, predicted_comparisons, rank_by_predictions
 from calibration.powered.leaderboard import ranks_of_intervals
-from calibration.powered.win_rates import predicted_comparisons
 
 
 def limits(*ends: tuple[float | None, float | None]) -> list[Estimate]:

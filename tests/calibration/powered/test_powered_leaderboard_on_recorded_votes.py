@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.powered import HumanLabels, PoweredMethod, rank_by_predictions
-from calibration.powered.win_rates import predicted_comparisons
+from calibration.powered import (
+    HumanLabels,
+    PoweredMethod,
+    predicted_comparisons,
+    rank_by_predictions,
+)
 from calibration.ranking import Comparisons, PairLayout, fit_strengths, scores
 from tests.calibration.powered.test_prediction_powered_on_recorded_votes import (
     outcomes,

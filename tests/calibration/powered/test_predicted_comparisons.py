@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from calibration.errors import InvalidArgument
-from calibration.powered import HumanLabels
-from calibration.powered.mean import AbstentionBounds, PredictionPowered, prediction_powered_mean
-from calibration.powered.win_rates import model_win_rates, predicted_comparisons
+from calibration.powered import (
+    AbstentionBounds,
+    HumanLabels,
+    PredictionPowered,
+    model_win_rates,
+    predicted_comparisons,
+    prediction_powered_mean,
+)
 from tests.calibration.leaderboard_worlds import draw_arena
 
 LEFT = ["x", "y", "x", "z", "y", "x", "z", "y"]

@@ -13,8 +13,7 @@ from calibration.arrays import FloatArray
 from calibration.binomial import wilson_interval
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.powered import HumanLabels
-from calibration.powered.mean import PredictionPowered, prediction_powered_mean
+from calibration.powered import HumanLabels, PredictionPowered, prediction_powered_mean
 
 
 def sample(

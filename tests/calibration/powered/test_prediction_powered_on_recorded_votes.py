@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from calibration.labels import MISSING
-from calibration.powered import HumanLabels
-from calibration.powered.mean import prediction_powered_mean
-from calibration.powered.strengths import prediction_powered_strengths
-from calibration.powered.win_rates import predicted_comparisons
+from calibration.powered import (
+    HumanLabels,
+    predicted_comparisons,
+    prediction_powered_mean,
+    prediction_powered_strengths,
+)
 from calibration.ranking import Comparisons, PairLayout, fit_strengths
 from tests.calibration.recorded_votes import human_counts, pairs, verdicts
 

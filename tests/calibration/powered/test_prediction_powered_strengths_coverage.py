@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.powered.strengths import prediction_powered_strengths
+from calibration.powered import prediction_powered_strengths
 from tests.calibration.leaderboard_worlds import Judge, draw_arena, true_log_strengths
 
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument
-from calibration.ranking import Comparisons, EloOptions
-from calibration.ranking.elo import elo_ratings
+from calibration.ranking import Comparisons, EloOptions, elo_ratings
 from tests.calibration.ranking.test_bradley_terry import WINNER, random_comparisons
 
 

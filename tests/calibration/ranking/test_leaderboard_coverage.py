@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.arrays import FloatArray
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap, Groups
 from calibration.ranking import DisconnectedComparisons, Intervals, RankingOptions, rank_models
 from tests.calibration.prompt_worlds import PromptWorld
 
@@ -37,7 +37,7 @@ def coverage(
         rng = np.random.default_rng([n_prompts, draw])
         sample = world.draw(n_prompts, rng)
         group = sample.prompt if by_prompt else np.arange(len(sample.prompt))
-        bootstrap = ClusterBootstrap.over(group, rng, n_resamples=400, confidence_level=LEVEL)
+        bootstrap = ClusterBootstrap.over(Groups.of(group, LEVEL), rng, n_resamples=400)
         try:
             board = rank_models(sample.comparisons, RankingOptions(intervals=intervals), bootstrap)
         except DisconnectedComparisons:

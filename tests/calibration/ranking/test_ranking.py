@@ -12,11 +12,12 @@ from calibration.ranking import (
     DisconnectedComparisons,
     Intervals,
     Leaderboard,
+    Method,
     ModelRating,
     RankingOptions,
+    TieRule,
     rank_models,
 )
-from calibration.ranking.leaderboard import Method, TieRule
 from tests.calibration.ranking.test_bradley_terry import random_comparisons
 
 METHODS: list[Method] = ["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]

@@ -12,8 +12,7 @@ import pytest
 
 from calibration.intervals import ClusterBootstrap
 from calibration.labels import mean_sign
-from calibration.ranking import Comparisons, Leaderboard, RankingOptions, rank_models
-from calibration.ranking.leaderboard import Method
+from calibration.ranking import Comparisons, Leaderboard, Method, RankingOptions, rank_models
 from tests.calibration.recorded_votes import (
     battles,
     human_battles,

@@ -11,12 +11,12 @@ from calibration.intervals import ClusterBootstrap
 from calibration.ranking import (
     Comparisons,
     Leaderboard,
+    Method,
     ModelRating,
     NoFiniteStrengths,
     RankingOptions,
     rank_models,
 )
-from calibration.ranking.leaderboard import Method
 from tests.calibration.simulation import allowed_share
 
 SHARES: list[Method] = ["win_rate", "average_win_rate"]

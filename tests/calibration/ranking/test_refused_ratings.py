@@ -10,9 +10,12 @@ import pytest
 
 from calibration.agreement import (
     AlternativeAnnotatorOptions,
+    accuracy_over_orders,
     agreement_by_difficulty,
     agreement_rate,
     alternative_annotator_test,
+    bins_by_edges,
+    bins_by_quantile,
     cohens_kappa,
     compare_with_ceiling,
     confusion,
@@ -20,14 +23,14 @@ from calibration.agreement import (
     gwets_ac1,
     krippendorffs_alpha,
     leave_one_out_agreement,
+    macro_scores,
     percent_agreement,
     position_consistency,
+    vote_entropy,
     vote_margin,
 )
-from calibration.agreement.coefficients import accuracy_over_orders, macro_scores
-from calibration.agreement.difficulty import bins_by_edges, bins_by_quantile, vote_entropy
 from calibration.errors import InvalidArgument, UnavailableMethod
-from calibration.intervals import ClusterBootstrap
+from calibration.intervals import ClusterBootstrap, GroupsLike
 from calibration.labels import mean_sign, mirrored, plurality, rating_counts, vote_counts
 from calibration.ranking import RankingOptions, rank_models
 from tests.calibration.ranking.test_bradley_terry import random_comparisons
@@ -97,9 +100,9 @@ def test_units_and_bins_must_be_as_many() -> None:
         agreement_by_difficulty([0, 1], [0, 1], bins_by_quantile([1, 2, 3]))
 
 
-OTHER_ROWS = ClusterBootstrap.over([0, 0, 1, 1, 2], np.random.default_rng(0), n_resamples=1)
+OTHER_ROWS = [0, 0, 1, 1, 2]
 COUNTED = [[2, 0, 1], [1, 1, 0], [0, 3, 0]]
-OF_GROUPS: list[Callable[[ClusterBootstrap], Any]] = [
+OF_GROUPS: list[Callable[[GroupsLike], Any]] = [
     lambda b: agreement_rate([0, 1, 1], [0, 1, 0], b),
     lambda b: cohens_kappa([0, 1, 1], [0, 1, 0], b),
     lambda b: accuracy_over_orders([0, 1, 1], [0, 1, 0], [0, 0, 0], b),
@@ -116,8 +119,8 @@ OF_GROUPS: list[Callable[[ClusterBootstrap], Any]] = [
 
 
 @pytest.mark.parametrize("statistic", OF_GROUPS)
-def test_groups_of_other_rows_are_refused(statistic: Callable[[ClusterBootstrap], Any]) -> None:
-    with pytest.raises(InvalidArgument, match="bootstrap"):
+def test_groups_of_other_rows_are_refused(statistic: Callable[[GroupsLike], Any]) -> None:
+    with pytest.raises(InvalidArgument, match="of the 3 rows, not of 5"):
         statistic(OTHER_ROWS)
 
 
@@ -131,7 +134,7 @@ def test_groups_of_other_rows_are_refused(statistic: Callable[[ClusterBootstrap]
 )
 def test_groups_that_are_none_are_refused(groups: Any, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        ClusterBootstrap.over(groups, np.random.default_rng(0))
+        percent_agreement(COUNTED, groups)
 
 
 ASKED: list[tuple[Callable[[], Any], str]] = [
@@ -194,5 +197,5 @@ OF_299 = ClusterBootstrap.over(np.arange(299), np.random.default_rng(0), n_resam
 
 
 def test_groups_of_other_comparisons_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match="299 rows, not over 300"):
+    with pytest.raises(InvalidArgument, match="over the 300 rows, not over 299"):
         rank_models(random_comparisons(1), None, OF_299)

@@ -17,10 +17,10 @@ from calibration.ranking import (
     NoFiniteStrengths,
     PairLayout,
     RankingOptions,
+    fit_controlled,
     fit_strengths,
     rank_models,
 )
-from calibration.ranking.style import fit_controlled
 
 STRENGTH = np.array([0.7, 0.1, -0.3, -0.5])
 NAMES = ("length", "lists")

@@ -10,8 +10,14 @@ from scipy import stats
 
 from calibration.binomial import wilson_interval
 from calibration.intervals import ClusterBootstrap, expanded_tail
-from calibration.reliability.measures import brier_score, equal_mass_edges, equal_width_edges
-from calibration.reliability.scores import BrierParts, brier_parts, estimate_brier_parts
+from calibration.reliability import (
+    BrierParts,
+    brier_parts,
+    brier_score,
+    equal_mass_edges,
+    equal_width_edges,
+    estimate_brier_parts,
+)
 from tests.calibration.verdict_worlds import World
 
 EDGES = equal_width_edges(10)

@@ -6,26 +6,34 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from calibration.binomial import two_sided_interval
+from calibration.estimate import Estimate
 from calibration.intervals import ClusterBootstrap, bootstrap, expanded_tail
-from calibration.reliability.calibration_error import (
+from calibration.reliability import (
+    calibration_error,
     debiased_calibration_error,
+    equal_width_edges,
     estimate_calibration_error,
     estimate_maximum_calibration_error,
-)
-from calibration.reliability.measures import (
-    calibration_error,
-    equal_width_edges,
     maximum_calibration_error,
 )
 from tests.calibration.verdict_worlds import World
 
 EDGES = equal_width_edges(10)
+
+
+def estimate_maximum(
+    confidence: ArrayLike, correct: ArrayLike, edges: ArrayLike, boot: ClusterBootstrap
+) -> Estimate:
+    return estimate_maximum_calibration_error(confidence, correct, edges, boot.groups)
+
+
 ESTIMATES: list[Any] = [
     (estimate_calibration_error, calibration_error),
-    (estimate_maximum_calibration_error, maximum_calibration_error),
+    (estimate_maximum, maximum_calibration_error),
 ]
 every_estimate = pytest.mark.parametrize(
     ("estimate", "measure"), ESTIMATES, ids=lambda function: function.__name__
@@ -92,7 +100,7 @@ def test_debiasing_takes_away_at_least_a_third_of_the_bias(sharpness: float) -> 
     plain, less = [], []
     for seed in range(60):
         sample = world.draw(150, np.random.default_rng(seed))
-        boot = over(sample.group, n_resamples=1)
+        boot = sample.group
         plain.append(calibration_error(sample.confidence, sample.correct, EDGES))
         less.append(debiased_calibration_error(sample.confidence, sample.correct, EDGES, boot))
     before, after = (np.mean([x or 0 for x in found]) - (truth or 0) for found in (plain, less))
@@ -112,7 +120,7 @@ def test_debiased_error_of_far_gaps_is_the_plain_one() -> None:
 def test_debiased_error_needs_two_groups() -> None:
     assert debiased_calibration_error([0.7], [1], EDGES) is None
     assert debiased_calibration_error([], [], EDGES) is None
-    assert debiased_calibration_error([0.7] * 5, [1] * 5, EDGES, over(["one"] * 5)) is None
+    assert debiased_calibration_error([0.7] * 5, [1] * 5, EDGES, ["one"] * 5) is None
 
 
 def test_largest_gap_lies_between_what_all_bins_allow_at_once() -> None:
@@ -123,8 +131,8 @@ def test_largest_gap_lies_between_what_all_bins_allow_at_once() -> None:
     assert found.value == pytest.approx(0.95 - 60 / 90)
     assert found.low == pytest.approx(0.95 - float(large.high))
     assert found.high == pytest.approx(0.55 - float(small.low))
-    boot = over(np.arange(100) // 2)
-    grouped = estimate_maximum_calibration_error(confidence, correct, EDGES, boot)
+    groups = np.arange(100) // 2
+    grouped = estimate_maximum_calibration_error(confidence, correct, EDGES, groups)
     assert grouped.low is not None
     assert found.low is not None
     assert grouped.low < found.low
@@ -186,7 +194,7 @@ def test_two_groups_have_students_width() -> None:
 def test_bin_of_one_group_may_hide_any_gap() -> None:
     groups = np.repeat([0, 1], 4)
     found = estimate_maximum_calibration_error(
-        np.repeat([0.6, 0.9], 4), [1, 0, 1, 1, 1, 0, 1, 1], EDGES, over(groups)
+        np.repeat([0.6, 0.9], 4), [1, 0, 1, 1, 1, 0, 1, 1], EDGES, groups
     )
     assert found.value == pytest.approx(0.15)
     assert found.low == 0

@@ -10,15 +10,15 @@ from scipy import stats
 from sklearn import metrics
 
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap
-from calibration.reliability.scores import estimate_auprc, estimate_auroc
+from calibration.intervals import Groups
+from calibration.reliability import estimate_auprc, estimate_auroc
 from tests.calibration.verdict_worlds import World
 
 every_area = pytest.mark.parametrize("estimate", [estimate_auroc, estimate_auprc])
 
 
-def over(groups: Any, n_resamples: int = 1) -> ClusterBootstrap:
-    return ClusterBootstrap.over(groups, np.random.default_rng(1), n_resamples=n_resamples)
+def over(groups: Any) -> Groups:
+    return Groups.of(groups)
 
 
 def logit_error(found: Estimate, quantile: float) -> float:

@@ -11,14 +11,17 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from calibration.errors import InvalidArgument
-from calibration.reliability.maps import RecalibrationMap
-from calibration.reliability.measures import (
+from calibration.reliability import (
+    RecalibrationMap,
     brier_score,
     calibration_error,
     equal_width_edges,
+    fit_beta,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
     log_loss,
 )
-from calibration.reliability.recalibrate import fit_beta, fit_isotonic, fit_platt, fit_temperature
 from tests.calibration.recalibration_cases import (
     FITS,
     LOGISTIC,

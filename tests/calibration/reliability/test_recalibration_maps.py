@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument
-from calibration.reliability.maps import IsotonicMap, LogisticMap, recalibration_from
-from calibration.reliability.recalibrate import fit_temperature
+from calibration.reliability import IsotonicMap, LogisticMap, fit_temperature, recalibration_from
 from tests.calibration.recalibration_cases import FITS, every_fit, overconfident, some_labels
 
 

@@ -8,9 +8,8 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from calibration.errors import InvalidArgument
-from calibration.intervals import ClusterBootstrap
-from calibration.reliability import measure_reliability, reliability_bins
-from calibration.reliability.measures import (
+from calibration.intervals import Groups
+from calibration.reliability import (
     auprc,
     auroc,
     brier_score,
@@ -19,6 +18,8 @@ from calibration.reliability.measures import (
     equal_width_edges,
     log_loss,
     maximum_calibration_error,
+    measure_reliability,
+    reliability_bins,
 )
 
 Verdicts = tuple[np.ndarray, np.ndarray]
@@ -122,7 +123,7 @@ def test_bins_carry_wilson_intervals() -> None:
 
 def test_bins_by_group_have_wider_intervals() -> None:
     correct = np.repeat(np.arange(20) % 3 > 0, 10)
-    boot = ClusterBootstrap.over(np.repeat(np.arange(20), 10), np.random.default_rng(0))
+    boot = Groups.of(np.repeat(np.arange(20), 10))
     by_row = reliability_bins(np.full(200, 0.7), correct, [0.5, 1.0])[0].accuracy
     by_group = reliability_bins(np.full(200, 0.7), correct, [0.5, 1.0], boot)[0].accuracy
     assert by_row.low is not None

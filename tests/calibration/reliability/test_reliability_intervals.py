@@ -7,10 +7,14 @@ import pytest
 
 from calibration.binomial import wilson_interval
 from calibration.intervals import ClusterBootstrap
-from calibration.reliability import estimate_reliability, measure_reliability
-from calibration.reliability.measures import equal_width_edges
-from calibration.reliability.scores import brier_parts
-from calibration.reliability.summary import estimate_brier_score, estimate_log_loss
+from calibration.reliability import (
+    brier_parts,
+    equal_width_edges,
+    estimate_brier_score,
+    estimate_log_loss,
+    estimate_reliability,
+    measure_reliability,
+)
 from tests.calibration.verdict_worlds import World
 
 

@@ -9,12 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from calibration.agreement.coefficients import accuracy_over_orders
+from calibration.agreement import accuracy_over_orders
 from calibration.intervals import ClusterBootstrap
 from calibration.labels import A, B
-from calibration.reliability import estimate_reliability, reliability_bins
-from calibration.reliability.measures import calibration_error, log_loss
-from calibration.reliability.recalibrate import cross_fitted, fit_beta, fit_isotonic, fit_platt
+from calibration.reliability import (
+    calibration_error,
+    cross_fitted,
+    estimate_reliability,
+    fit_beta,
+    fit_isotonic,
+    fit_platt,
+    log_loss,
+    reliability_bins,
+)
 from tests.calibration.recorded_votes import (
     CODE,
     Row,

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from calibration.binomial import two_sided_interval
 from calibration.errors import InvalidArgument
-from calibration.intervals import ClusterBootstrap
-from calibration.reliability import risk_coverage_band
-from calibration.reliability.selective import selective_risk
+from calibration.intervals import Groups
+from calibration.reliability import risk_coverage_band, selective_risk
 
 NAN = float("nan")
 
@@ -83,7 +82,7 @@ def test_nothing_scored_leaves_one_empty_node(
 
 def test_pairs_of_one_prompt_are_not_independent() -> None:
     confidence, correct = (np.repeat(column, 5) for column in verdicts(60))
-    boot = ClusterBootstrap.over(np.arange(300) // 5, np.random.default_rng(0))
+    boot = Groups.of(np.arange(300) // 5)
     prompts = risk_coverage_band(confidence, correct, boot, nodes=[0.0])
     rows = risk_coverage_band(confidence, correct, nodes=[0.0])
     once = risk_coverage_band(*verdicts(60), nodes=[0.0])
@@ -92,7 +91,7 @@ def test_pairs_of_one_prompt_are_not_independent() -> None:
 
 
 def test_one_group_says_nothing() -> None:
-    boot = ClusterBootstrap.over(["one"] * 30, np.random.default_rng(0))
+    boot = Groups.of(["one"] * 30)
     band = risk_coverage_band(*verdicts(30), boot, nodes=[0.0])
     assert (band.low[0], band.high[0]) == (0, 1)
 

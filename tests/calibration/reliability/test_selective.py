@@ -9,17 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument
-from calibration.reliability.measures import auroc
-from calibration.reliability.selective import (
+from calibration.reliability import (
     area_under_risk_coverage,
-    best_ranked_losses,
+    auroc,
     excess_area_under_risk_coverage,
     generalised_area_under_risk_coverage,
-    mean_risk,
-    ranked_losses,
     risk_coverage_curve,
     selective_risk,
 )
+from calibration.reliability.selective import best_ranked_losses, mean_risk, ranked_losses
 
 NAN = float("nan")
 CONFIDENCE = [0.9, 0.8, 0.8, 0.7, NAN]

@@ -8,13 +8,14 @@ from scipy import stats
 
 from calibration.errors import InvalidArgument
 from calibration.intervals import ClusterBootstrap, bootstrap
-from calibration.reliability import estimate_area_under_risk_coverage, estimate_excess_area
-from calibration.reliability.selective import (
+from calibration.reliability import (
     area_under_risk_coverage,
+    estimate_area_under_risk_coverage,
+    estimate_excess_area,
+    estimate_generalised_area,
     excess_area_under_risk_coverage,
     generalised_area_under_risk_coverage,
 )
-from calibration.reliability.selective_intervals import estimate_generalised_area
 
 NAN = float("nan")
 ESTIMATES: list[Any] = [

@@ -1,4 +1,4 @@
-"""Intervals for binned calibration errors, and the part of them that is not chance.
+"""Intervals of binned calibration errors, and the errors without the part due to chance.
 
 The absolute gaps of the bins are folded by chance: their sum is too large, percentiles of its
 resamples are larger still and almost never cover. The limits below come from the directional
@@ -20,8 +20,11 @@ from calibration.binomial import two_sided_interval
 from calibration.estimate import Estimate
 from calibration.intervals import (
     ClusterBootstrap,
-    Clusters,
+    Groups,
+    GroupsLike,
+    as_groups,
     effective_trials,
+    groups_of,
     student_over_normal,
     student_quantile,
 )
@@ -59,7 +62,7 @@ def estimate_calibration_error(
     edges: ArrayLike,
     bootstrap: ClusterBootstrap | None = None,
 ) -> Estimate:
-    """Expected calibration error with an interval that covers also where the judge is calibrated.
+    """Estimate the expected calibration error; its interval covers for calibrated judges too.
 
     With gaps g_b (bin b's sum of agreement - confidence, over n) the error is sum |g_b|. Let Z_b be
     a resample's g_b minus the sample's, stretched to the standard error by groups times the ratio
@@ -79,35 +82,41 @@ def estimate_calibration_error(
 
     Raises:
         InvalidArgument: As for `calibration_error`.
+
+    >>> bootstrap = ClusterBootstrap.over(np.arange(40) // 2, rng=0, n_resamples=200)
+    >>> right = np.arange(40) % 4 > 0
+    >>> found = estimate_calibration_error(np.full(40, 0.85), right, [0.5, 1.0], bootstrap)
+    >>> round(found.value, 2), found.low < found.value < found.high
+    (0.1, True)
     """
     value = calibration_error(confidence, correct, edges)
     data = checked_verdicts(confidence, correct)
     n = len(data.correct)
-    clusters = Clusters.of(bootstrap, np.ones(n))
-    if value is None or bootstrap is None or clusters.n_groups < 2:
-        return Estimate(value, None, None, clusters.level, n)
+    groups = groups_of(bootstrap, n)
+    if value is None or bootstrap is None or groups.n_groups < 2:
+        return Estimate(value, None, None, groups.confidence_level, n)
     place = bin_of(data.confidence, rounded(edges))
     n_bins = len(rounded(edges)) - 1
     drawn = _resampled_gaps(data, place, n_bins, bootstrap)
     if not bootstrap.is_enough(len(drawn)):
-        return Estimate(value, None, None, clusters.level, n)
-    gaps = _gaps(data, place, n_bins, clusters)
-    noise, unseen = _noise(drawn, gaps, clusters)
+        return Estimate(value, None, None, groups.confidence_level, n)
+    gaps = _gaps(data, place, n_bins, groups)
+    noise, unseen = _noise(drawn, gaps, groups)
     # rounded, so that a gap of nothing has one sign in whatever order the rows were added up
     signed = np.where(rounded(gaps.value) < 0, -noise, noise)
     folded = np.where(gaps.is_clear, signed, np.abs(noise)).sum(axis=1)
-    low = max(value - float(np.quantile(folded, 1 - clusters.tail)) - unseen, 0.0)
-    high = min(value - float(np.quantile(signed.sum(axis=1), clusters.tail)) + unseen, 1.0)
-    return Estimate(value, low, high, clusters.level, n)
+    low = max(value - float(np.quantile(folded, 1 - groups.tail)) - unseen, 0.0)
+    high = min(value - float(np.quantile(signed.sum(axis=1), groups.tail)) + unseen, 1.0)
+    return Estimate(value, low, high, groups.confidence_level, n)
 
 
 def debiased_calibration_error(
     confidence: ArrayLike,
     correct: ArrayLike,
     edges: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> float | None:
-    """Expected calibration error less what chance adds to it, at least 0.
+    """Return the expected calibration error less what chance adds to it, at least 0.
 
     sum of |g_b| - (E|N(g_b, s_b^2)| - |g_b|) with standard errors s_b by group (Kumar, Liang, Ma
     2019, in closed form). About half of the bias stays where the judge is calibrated: no unbiased
@@ -117,17 +126,20 @@ def debiased_calibration_error(
         confidence: Shape (n,).
         correct: Whether each verdict agrees with people, shape (n,).
         edges: As for `reliability_bins`.
-        bootstrap: Gives the groups; None takes rows as independent.
+        groups: Groups of the rows; None takes rows as independent.
 
     Returns:
         None without verdicts, and for verdicts of a single group.
+
+    >>> debiased_calibration_error(np.full(40, 0.75), np.arange(40) % 4 > 0, [0.5, 1.0])
+    0.0
     """
     data, limits = checked_verdicts(confidence, correct), rounded(edges)
     place = bin_of(data.confidence, limits)
-    clusters = Clusters.of(bootstrap, np.ones(len(data.correct)))
-    if clusters.n_groups < 2:
+    known = as_groups(groups, len(data.correct))
+    if known.n_groups < 2:
         return None
-    gaps = _gaps(data, place, len(limits) - 1, clusters)
+    gaps = _gaps(data, place, len(limits) - 1, known)
     size, error = np.abs(gaps.value), np.maximum(gaps.error, np.finfo(np.float64).tiny)
     ratio = size / error
     folded = error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + size * special.erf(
@@ -140,9 +152,9 @@ def estimate_maximum_calibration_error(
     confidence: ArrayLike,
     correct: ArrayLike,
     edges: ArrayLike,
-    bootstrap: ClusterBootstrap | None = None,
+    groups: GroupsLike = None,
 ) -> Estimate:
-    """Largest gap of a bin that holds a verdict, between limits that hold for all bins at once.
+    """Estimate the largest gap of a bin, between limits that hold for all bins at once.
 
     Each bin's accuracy gets an exact interval (Clopper and Pearson 1934; by effective trials where
     rows come in groups) at 1 - (1 - level) / bins; the limits are the largest of the bins' smallest
@@ -152,31 +164,34 @@ def estimate_maximum_calibration_error(
         confidence: Shape (n,).
         correct: Whether each verdict agrees with people, shape (n,).
         edges: As for `reliability_bins`.
-        bootstrap: Gives the groups and the level; None takes rows as independent.
+        groups: Groups of the rows; None takes rows as independent.
 
     Raises:
         InvalidArgument: As for `calibration_error`.
+
+    >>> right = np.arange(40) % 4 > 0
+    >>> found = estimate_maximum_calibration_error(np.full(40, 0.85), right, [0.5, 1.0])
+    >>> round(found.value, 2), found.low
+    (0.1, 0.0)
     """
     value = maximum_calibration_error(confidence, correct, edges)
     data = checked_verdicts(confidence, correct)
-    everything = Clusters.of(bootstrap, np.ones(len(data.correct)))
-    if value is None or (everything.n_groups < 2 and not everything.is_independent):
-        return Estimate(value, None, None, everything.level, len(data.correct))
+    known = as_groups(groups, len(data.correct))
+    if value is None or (known.n_groups < 2 and not known.is_independent):
+        return Estimate(value, None, None, known.confidence_level, len(data.correct))
     place = bin_of(data.confidence, rounded(edges))
     occupied = np.unique(place)
-    tail = everything.tail / occupied.size
-    ends = np.array(
-        [_gap_limits(data, place == k, Clusters.of(bootstrap, place == k), tail) for k in occupied]
-    )
+    tail = known.tail / occupied.size
+    ends = np.array([_gap_limits(data, place == k, known.take(place == k), tail) for k in occupied])
     low, high = ends.max(axis=0)
-    return Estimate(value, float(low), float(high), everything.level, len(data.correct))
+    return Estimate(value, float(low), float(high), known.confidence_level, len(data.correct))
 
 
 def _gap_limits(
-    data: Verdicts, inside: BoolArray, clusters: Clusters, tail: float
+    data: Verdicts, inside: BoolArray, groups: Groups, tail: float
 ) -> tuple[float, float]:
     right = data.correct[inside].astype(np.float64)
-    trials = effective_trials(right, clusters, tail)
+    trials = effective_trials(right, groups, tail)
     low, high = (
         float(end) for end in two_sided_interval(float(right.mean()) * trials, trials, 1 - 2 * tail)
     )
@@ -184,25 +199,25 @@ def _gap_limits(
     return max(low - centre, centre - high, 0.0), max(high - centre, centre - low)
 
 
-def _gaps(data: Verdicts, place: IntArray, n_bins: int, clusters: Clusters) -> _Gaps:
+def _gaps(data: Verdicts, place: IntArray, n_bins: int, groups: Groups) -> _Gaps:
     n = len(data.correct)
     difference = data.correct - data.confidence
     value = np.bincount(place, weights=difference, minlength=n_bins) / n
-    cell = clusters.group * n_bins + place
-    sums = np.bincount(cell, weights=difference, minlength=clusters.n_groups * n_bins)
-    sizes = np.bincount(clusters.group, minlength=clusters.n_groups)
+    cell = groups.codes * n_bins + place
+    sums = np.bincount(cell, weights=difference, minlength=groups.n_groups * n_bins)
+    sizes = np.bincount(groups.codes, minlength=groups.n_groups)
     influence = sums.reshape(-1, n_bins) / n - np.outer(sizes / n, value)
-    shrink = clusters.n_groups / (clusters.n_groups - 1)
+    shrink = groups.n_groups / (groups.n_groups - 1)
     observed = np.sqrt(shrink * (influence**2).sum(axis=0))
     calibrated = data.confidence * (1 - data.confidence)
     least = np.sqrt(np.bincount(place, weights=calibrated, minlength=n_bins)) / n
-    observed = np.maximum(observed, _error_of_alike(data, place, n_bins, clusters))
+    observed = np.maximum(observed, _error_of_alike(data, place, n_bins, groups))
     error = np.maximum(observed, least)
-    is_clear = np.abs(value) > np.sqrt(np.log(clusters.n_groups)) * error
+    is_clear = np.abs(value) > np.sqrt(np.log(groups.n_groups)) * error
     return _Gaps(value, np.where(is_clear, observed, error), is_clear)
 
 
-def _error_of_alike(data: Verdicts, place: IntArray, n_bins: int, clusters: Clusters) -> FloatArray:
+def _error_of_alike(data: Verdicts, place: IntArray, n_bins: int, groups: Groups) -> FloatArray:
     """Standard error z / (trials + z^2) x (share of the verdicts) of bins of one kind, else 0.
 
     z of it is how far Wilson's interval reaches from a share of 0 or 1; trials count verdicts of a
@@ -210,10 +225,10 @@ def _error_of_alike(data: Verdicts, place: IntArray, n_bins: int, clusters: Clus
     """
     size = np.bincount(place, minlength=n_bins)
     right = np.bincount(place, weights=data.correct, minlength=n_bins)
-    cell = np.bincount(clusters.group * n_bins + place, minlength=clusters.n_groups * n_bins)
+    cell = np.bincount(groups.codes * n_bins + place, minlength=groups.n_groups * n_bins)
     squares = (cell.reshape(-1, n_bins).astype(np.float64) ** 2).sum(axis=0)
     trials = size**2 / np.maximum(squares, 1)
-    z = -float(special.ndtri(clusters.tail))
+    z = -float(special.ndtri(groups.tail))
     error = size / size.sum() * z / (trials + z**2)
     return np.where((right == 0) | (right == size), error, 0.0)
 
@@ -225,13 +240,13 @@ class _Noise(NamedTuple):
     unseen: float
 
 
-def _noise(drawn: FloatArray, gaps: _Gaps, clusters: Clusters) -> _Noise:
+def _noise(drawn: FloatArray, gaps: _Gaps, groups: Groups) -> _Noise:
     spread = drawn.std(axis=0)
     is_spread = spread > _NO_SPREAD
     # Few groups have few different resamples: their quantiles alone cannot be Student's.
-    wanted = gaps.error * student_over_normal(clusters.n_groups - 1, clusters.tail)
+    wanted = gaps.error * student_over_normal(groups.n_groups - 1, groups.tail)
     scale = np.divide(wanted, spread, out=np.zeros_like(spread), where=is_spread)
-    quantile = student_quantile(clusters.n_groups - 1, clusters.tail)
+    quantile = student_quantile(groups.n_groups - 1, groups.tail)
     return _Noise((drawn - gaps.value) * scale, quantile * float(gaps.error[~is_spread].sum()))
 
 
