@@ -108,7 +108,7 @@ class Tribunal(Verbs[Blocking]):
 
     def batch_results(self, batch_id: str) -> Verdicts:
         """Return an ended batch's verdicts, as they arrive."""
-        return Verdicts(self._iterate(self._awaited._verdicts(batch_id)))
+        return Verdicts(self._iterate(self._awaited._stream(batch_id)))
 
     def _perform(self, call: Call[Any]) -> Any:
         return self._portal().run(self._awaited._perform, call)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
+from weakref import WeakSet
 
 import httpx
 from anyio import sleep
@@ -73,6 +75,7 @@ class AsyncTribunal(Verbs[Awaited]):
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
         self._transport = transport
+        self._streams: WeakSet[AsyncGenerator[list[VerdictBody], None]] = WeakSet()
         self._http = httpx.AsyncClient(
             base_url=address, headers=headers_of(api_key), transport=transport, timeout=TIMEOUT
         )
@@ -94,6 +97,9 @@ class AsyncTribunal(Verbs[Awaited]):
 
     async def close(self) -> None:
         """Close connections, and the service if it runs in this process."""
+        for stream in tuple(self._streams):
+            with suppress(RuntimeError):  # another task waits for its next piece
+                await stream.aclose()
         await self._http.aclose()
 
     async def import_dataset(
@@ -170,7 +176,7 @@ class AsyncTribunal(Verbs[Awaited]):
 
     def batch_results(self, batch_id: str) -> AsyncVerdicts:
         """Return an ended batch's verdicts, as they arrive."""
-        return AsyncVerdicts(self._verdicts(batch_id))
+        return AsyncVerdicts(self._stream(batch_id))
 
     async def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
         """Return an agreement report; waits where it takes long."""
@@ -203,7 +209,12 @@ class AsyncTribunal(Verbs[Awaited]):
         loss: dict[str, int] = json.loads(response.headers.get("x-tribunal-loss", "{}"))
         return loss
 
-    async def _verdicts(self, batch_id: str) -> AsyncIterator[list[VerdictBody]]:
+    def _stream(self, batch_id: str) -> AsyncIterator[list[VerdictBody]]:
+        stream = self._verdicts(batch_id)
+        self._streams.add(stream)
+        return stream
+
+    async def _verdicts(self, batch_id: str) -> AsyncGenerator[list[VerdictBody], None]:
         """Yield the verdicts of a batch, as many at a time as have arrived."""
         with explained(self._http.base_url):
             async with self._http.stream("GET", requests.results_of(batch_id)) as response:

@@ -363,22 +363,38 @@ def test_a_client_that_is_thrown_away_leaves_no_thread_behind() -> None:
         assert not portal.is_alive()
 
 
-def test_stream_that_nobody_reads_to_its_end_is_closed() -> None:
-    closed = threading.Event()
+class Endless(httpx.AsyncByteStream):
+    """Verdicts without an end."""
 
-    class Endless(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            while True:
-                yield b'{"id": "p1"}\n'
+    def __init__(self) -> None:
+        self.closed = threading.Event()
 
-        async def aclose(self) -> None:
-            closed.set()
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b'{"id": "p1"}\n'
 
-    with over(lambda _: httpx.Response(200, stream=Endless())) as client:
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+def test_results_that_no_one_reads_to_their_end_are_closed() -> None:
+    stream = Endless()
+    with over(lambda _: httpx.Response(200, stream=stream)) as client:
         verdicts = client.batch_results("batch_1")
         assert next(verdicts)["id"] == "p1"
         del verdicts
-        assert closed.wait(60)
+        assert stream.closed.wait(60)
+
+
+def test_results_are_closed_with_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    stream = Endless()
+    with over(lambda _: httpx.Response(200, stream=stream)) as client:
+        verdicts = client.batch_results("batch_1")
+        assert next(verdicts)["id"] == "p1"
+    assert stream.closed.is_set()
+    with pytest.raises(RuntimeError, match="closed"):
+        list(verdicts)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 @pytest.mark.parametrize(
