@@ -38,12 +38,12 @@ LOOK_TIMEOUT: Final = httpx.Timeout(30, connect=10)
 
 
 def has_ended(batch: BatchBody) -> bool:
-    """Whether nothing more becomes of a batch."""
+    """Return whether a batch is in its final state."""
     return batch["status"] in _TERMINAL
 
 
 def later(pause_s: float) -> float:
-    """Return how long to wait before the next look, after waiting so long before this one."""
+    """Return the pause before the next look, given the one before this look."""
     return min(pause_s * 1.5, 2.0) if pause_s else 0.1
 
 
@@ -53,14 +53,14 @@ def explained(address: httpx.URL) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-        raise CannotConnect(f"nobody answers at {address}: {error}") from error
+        raise CannotConnect(f"no server answers at {address}: {error}") from error
     except httpx.RequestError as error:
         why = str(error) or type(error).__name__
         raise ConnectionLost(f"the connection to {address} was lost: {why}") from error
 
 
 def address_of(text: str) -> str:
-    """Return an address with its scheme; what a browser takes without one, this does, too."""
+    """Return an address with its scheme, http:// where it has none."""
     full = text if "://" in text else f"http://{text}"
     try:
         url = httpx.URL(full)
@@ -74,7 +74,7 @@ def address_of(text: str) -> str:
 
 
 def key_of(text: str) -> str:
-    """Return a key without the line break of the file it came from."""
+    """Return a key without spaces or a line break at its ends."""
     key = text.strip()
     if not key.isascii() or not key.isprintable():
         raise ConnectionInvalid("the key holds characters that no key has")
@@ -82,12 +82,12 @@ def key_of(text: str) -> str:
 
 
 def headers_of(api_key: str | None) -> dict[str, str]:
-    """Return what every request carries."""
+    """Return the headers of every request."""
     return {"Authorization": f"Bearer {key_of(api_key)}"} if api_key else {}
 
 
 def checked(response: httpx.Response) -> Json:
-    """Return the body of a success; anything else is an error."""
+    """Return the body of a success; raise any other answer as an error."""
     try:
         body = response.json()
     except ValueError:
@@ -107,16 +107,16 @@ def checked(response: httpx.Response) -> Json:
 
 
 def options_of(call: Call[Any], key: str | None) -> dict[str, Any]:
-    """Return what a request is made of: parameters, body, headers.
+    """Return the parameters, body and headers of a request.
 
     Args:
-        call: What is asked.
-        key: An `Idempotency-Key`, under which the server answers once however often it is asked.
+        call: The request.
+        key: An `Idempotency-Key`: the server does once what it is asked several times with it.
     """
     options: dict[str, Any] = {"params": call.params} if call.params else {}
     headers = {} if key is None else {"idempotency-key": key}
     if call.body is not None:
-        # in ASCII: rows may hold lone surrogates, which JSON can spell and UTF-8 cannot
+        # in ASCII: JSON can escape lone surrogates in rows, UTF-8 cannot encode them
         options["content"] = json.dumps(call.body).encode("ascii")
         headers["content-type"] = "application/json"
     return {**options, "headers": headers}
@@ -124,7 +124,7 @@ def options_of(call: Call[Any], key: str | None) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Patience:
-    """Bears a server that is away, for so many seconds at a time."""
+    """Tolerates that a server is away, for some seconds at a time."""
 
     seconds: float
     away_since: float | None = None

@@ -18,7 +18,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
 
     The service lives in a task of its own on the event loop of its caller, so that any task may
     start and stop it. It asks for no key, also where keys exist: only this process can reach it,
-    and whoever can read and write its database could make a key.
+    and a process that can write its database could make a key.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
