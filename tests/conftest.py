@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from app.core.migrate import upgrade
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
+from tests.app.described import check_described
 from tests.packaging.wheel import built, installed_wheel
 
 # fixtures of the whole session, which the tests of packaging and of the pages share
@@ -69,7 +71,7 @@ def postgres_server() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres_server: Any) -> str:
+def postgres_template(postgres_server: Any) -> str:
     """A database with the current schema, to be copied.
 
     No fixture of a whole session is a coroutine: all tests would share one event loop, and what one
@@ -78,6 +80,14 @@ def migrated_template(postgres_server: Any) -> str:
     postgres_server.psql("create database template_tribunal")
     asyncio.run(_migrate(_postgres_url(postgres_server, "template_tribunal")))
     return "template_tribunal"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the current schema, to be copied."""
+    file = tmp_path_factory.mktemp("template") / "template.db"
+    asyncio.run(_migrate(_sqlite_url(file)))
+    return file
 
 
 async def _migrate(url: str) -> None:
@@ -90,46 +100,71 @@ def _postgres_url(server: Any, name: str) -> str:
     return f"postgresql+asyncpg://postgres@/{name}?host={server.pgdata}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind, without a schema."""
-    if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path}/test.db"
-        return
-    server = request.getfixturevalue("postgres_server")
-    name = f"empty_{os.getpid()}_{next(_numbers)}"
-    server.psql(f"create database {name}")
-    yield _postgres_url(server, name)
-    server.psql(f"drop database {name} with (force)")
+def _sqlite_url(file: Path) -> str:
+    return f"sqlite+aiosqlite:///{file}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of each kind with the current schema."""
-    if request.param == "sqlite":
-        # the service makes its schema itself when it starts
-        yield f"sqlite+aiosqlite:///{tmp_path}/test.db"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked `both_databases` on SQLite and on PostgreSQL."""
+    is_marked = metafunc.definition.get_closest_marker("both_databases") is not None
+    if is_marked and "database_kind" in metafunc.fixturenames:
+        metafunc.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database of a test: SQLite, unless it is marked `both_databases`."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def empty_database_url(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[str]:
+    """An empty database, without a schema."""
+    if database_kind == "sqlite":
+        yield _sqlite_url(tmp_path / "test.db")
         return
     server = request.getfixturevalue("postgres_server")
-    template = request.getfixturevalue("migrated_template")
+    with _postgres_database(server, "template1") as name:
+        yield _postgres_url(server, name)
+
+
+@pytest.fixture
+def database_url(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[str]:
+    """A database with the current schema, copied from one that was migrated."""
+    if database_kind == "sqlite":
+        file = tmp_path / "test.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+        yield _sqlite_url(file)
+        return
+    server = request.getfixturevalue("postgres_server")
+    with _postgres_database(server, request.getfixturevalue("postgres_template")) as name:
+        yield _postgres_url(server, name)
+
+
+@contextmanager
+def _postgres_database(server: Any, template: str) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    server.psql(f"create database {name} template {template}")
-    yield _postgres_url(server, name)
+    # writing each page to the log, which is the default, takes several times as long
+    server.psql(f"create database {name} template {template} strategy file_copy")
+    yield name
     server.psql(f"drop database {name} with (force)")
 
 
 @pytest.fixture
 async def db(database_url: str) -> AsyncIterator[Database]:
-    """A migrated database of each kind."""
+    """A database with the current schema."""
     database = Database(database_url)
-    await upgrade(database)
     yield database
     await database.aclose()
 
 
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
-    """Settings for a service on each kind of database; shards small, so that there are several."""
+    """Settings for a service; shards small, so that there are several."""
     return Settings(database_url=database_url, shard_size=50, spool_dir=tmp_path)
 
 
@@ -156,6 +191,12 @@ def running(service: FastAPI) -> Runtime:
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
-    """Return a client of a started service; a server error is an answer, not an exception."""
+    """Return a client of a started service; a server error is an answer, not an exception.
+
+    Every JSON answer must be as the service's own description says.
+    """
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60)
+    hooks = {"response": [check_described]}
+    return httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1", timeout=60, event_hooks=hooks
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal, NotRequired
 
-from typing_extensions import TypedDict
+from typing_extensions import Doc, TypedDict
 
-from app.api.bodies import Estimate
+from app.api.bodies import Estimate, JsonValue
+
+CertificateStatus = Literal["pending", "running", "certified", "not_certifiable", "failed"]
 
 
 class Threshold(TypedDict):
@@ -16,19 +18,41 @@ class Threshold(TypedDict):
     threshold: float | None
 
 
-class _Attendance(TypedDict):
-    asked: int
-    failed: int
-
-
-class JudgeFailures(_Attendance, total=False):
+class JudgeFailures(TypedDict):
     """How often a judge was asked, how often it gave no score, and perhaps why the first time."""
 
-    first_reason: str | None
+    asked: int
+    failed: int
+    manners: NotRequired[Annotated[dict[str, int], Doc("manners of answering, counted")]]
+    first_reason: NotRequired[str | None]
 
 
-class CalibrationFigures(TypedDict):
-    """What a certificate was tested on, and what came out."""
+class PathBody(TypedDict):
+    """One sequence of thresholds that was walked, and where the tests ended on it."""
+
+    path: str
+    share: Annotated[float, Doc("part of the failure probability that belongs to it")]
+    nodes: int
+    tested: int
+    thresholds: list[Threshold] | None
+    answered: float
+    disagreements: float
+    p_value: float
+    level: float
+
+
+class RiskBoundBody(TypedDict):
+    """What holds at other thresholds together with the certificate."""
+
+    thresholds: list[Threshold]
+    answered: float
+    disagreements: float
+    coverage: float
+    agreement_lower_bound: float
+
+
+class OutcomeFigures(TypedDict):
+    """What one test of thresholds found."""
 
     pairs: int
     groups: int
@@ -37,14 +61,31 @@ class CalibrationFigures(TypedDict):
     coverage: float
     agreement: float | None
     agreement_lower_bound: float | None
-    composition: dict[str, float]
-    cost_per_pair: float | None
-    relative_cost: float | None
-    pool: int
-    set_aside: int
+    composition: Annotated[dict[str, float], Doc("share of the pairs that each judge answers")]
+    cost_per_pair: Annotated[float | None, Doc("USD; null where a judge asked has no price")]
+    relative_cost: Annotated[float | None, Doc("over asking the last judge about every pair")]
+    set_aside: Annotated[int, Doc("pairs that set where the tests begin, and test nothing")]
+    path: NotRequired[str | None]
+    p_value: NotRequired[float | None]
+    level: NotRequired[float | None]
+    nodes_tested: NotRequired[int]
+    dropped_in_groups: NotRequired[int]
+    paths: NotRequired[list[PathBody]]
+    bounds: NotRequired[list[RiskBoundBody]]
+
+
+class CalibrationFigures(OutcomeFigures):
+    """What a certificate was tested on, and what came out."""
+
+    pool: Annotated[int, Doc("unlabelled pairs that set where the tests begin")]
     held_for_examples: int
     seen_in_training: int
     failures: dict[str, JudgeFailures]
+    labelled: NotRequired[int]
+    unlabelled: NotRequired[int]
+    undecided: NotRequired[int]
+    ties_left_out: NotRequired[int]
+    prompts_in_several_groups: NotRequired[int]
 
 
 class Advice(TypedDict):
@@ -56,31 +97,57 @@ class Advice(TypedDict):
     text: str
 
 
-class _Calibration(TypedDict):
+class PartCertificate(TypedDict):
+    """The certificate of one slice, or of one target of a menu."""
+
+    slice: str | None
+    target_agreement: float
+    status: Literal["certified", "not_certifiable"]
+    claim: NotRequired[str]
+    thresholds: list[Threshold]
+    calibration: OutcomeFigures
+
+
+class CertificateBody(TypedDict):
+    """A certificate; what it rests on is there when it is made."""
+
     id: str
-    status: Literal["pending", "running", "certified", "not_certifiable", "failed"]
+    object: Literal["calibration"]
+    status: CertificateStatus
     target_agreement: float
     failure_probability: float
     error: str | None
-    request: dict[str, Any]
+    request: Annotated[dict[str, JsonValue], Doc("what was asked for")]
     created_at: str
     revoked_at: str | None
+    method: NotRequired[str]
+    claim: NotRequired[Annotated[str, Doc("the promise in words")]]
+    thresholds: NotRequired[list[Threshold]]
+    calibration: NotRequired[CalibrationFigures]
+    fingerprints: NotRequired[dict[str, str]]
+    label_set_hash: NotRequired[str]
+    label_set_uses: NotRequired[Annotated[int, Doc("certificates made from these labels")]]
+    label_set_plans: NotRequired[int]
+    labels_changed: NotRequired[
+        Annotated[int, Doc("pairs whose labels are no longer those that it read; not in lists")]
+    ]
+    advice: NotRequired[Advice]
+    certificates: NotRequired[list[PartCertificate]]
+    uncertified_thresholds: NotRequired[list[Threshold]]
 
 
-class CertificateBody(_Calibration, total=False):
-    """A certificate; what it rests on is there when it is made."""
+class KnownPromptsBody(TypedDict):
+    """Which prompts a certificate knows, in the order in which they were asked about."""
 
-    method: str
-    claim: str
-    thresholds: list[Threshold]
-    calibration: CalibrationFigures
-    fingerprints: dict[str, str]
-    label_set_hash: str
-    label_set_uses: int
-    label_set_plans: int
-    labels_changed: int
-    advice: Advice
-    certificates: list[dict[str, Any]]
+    object: Literal["known_prompts"]
+    calibration: str
+    known: Annotated[
+        list[bool],
+        Doc(
+            "the certificate was made from pairs of this prompt, whatever their responses, or one "
+            "of its judges was trained on it or shows it as an example: it promises nothing there"
+        ),
+    ]
 
 
 class FrontierRow(TypedDict):
@@ -100,15 +167,14 @@ class FrontierRow(TypedDict):
 class PlanBody(TypedDict):
     """The frontier of agreement, coverage and cost."""
 
+    object: Literal["plan"]
+    dataset: str
+    failure_probability: float
+    pairs: int
+    groups: int
+    not_scored: Annotated[int, Doc("labelled pairs left out, because a score is not stored")]
     frontier: list[FrontierRow]
     claim: str
-
-
-class KnownPromptsBody(TypedDict):
-    """Which prompts a certificate knows, in the order in which they were asked about."""
-
-    calibration: str
-    known: list[bool]
 
 
 class ExperimentRow(TypedDict):
@@ -119,20 +185,25 @@ class ExperimentRow(TypedDict):
     composition: dict[str, Estimate]
     coverage: Estimate
     agreement: Estimate
-    success_rate: Estimate
-    population_success_rate: Estimate
-    silent_rate: Estimate
+    success_rate: Annotated[Estimate, Doc("share of splits whose held-out pairs reach the target")]
+    population_success_rate: Annotated[Estimate, Doc("the same on the pairs of both sides")]
+    silent_rate: Annotated[Estimate, Doc("share of splits in which no held-out pair is answered")]
     relative_cost: Estimate | None
-    unavailable: str | None
+    unavailable: Annotated[str | None, Doc("why the rule could not be applied")]
 
 
 class ExperimentBody(TypedDict):
     """Rules for choosing thresholds, compared over random splits of the labels."""
 
+    object: Literal["experiment"]
     dataset: str
     judges: list[str]
+    failure_probability: float
     pairs: int
     groups: int
+    not_scored: int
+    undecided: int
+    ties_left_out: int
     splits: int
     calibration_pairs: float
     test_pairs: float

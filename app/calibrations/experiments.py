@@ -1,4 +1,4 @@
-"""POST /experiments."""
+"""Experiments: threshold rules compared on many random splits of the labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from calibration.plan import (
     compare_rules,
 )
 
-# some minutes of one core
+# this many take some minutes of one core
 MOST_CELLS = 100_000
 _NOT_ASKED = {"target_agreements", "rules", "splits", "calibration_share", "calibration_pairs",
               "costs", "confidence_level"}  # fmt: skip
@@ -86,10 +86,10 @@ _CLAIM = (
 async def make(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
     """Return what every rule did at every target. Pairs without a stored score are left out.
 
-    Looking is using: the labels were looked at, and their ledger says so.
+    Looking counts as using: the ledger of the labels' uses records it.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: nothing is left to split, or a rule or number does not fit.
     """
     wanted = request.as_calibration()

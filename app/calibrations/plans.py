@@ -1,4 +1,4 @@
-"""POST /plans."""
+"""Plans: what certificates for several targets would say on the present labels (POST /plans)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PlanIn(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What there is to look ahead on: labels whose scores are stored, and how many lack them."""
+    """The evidence of a plan: labelled pairs whose scores are stored, and how many lack them."""
 
     prepared: Prepared
     evidence: Evidence
@@ -62,11 +62,11 @@ class Look:
 async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     """Return what each target would get. Pairs that lack a stored score are left out and counted.
 
-    Nobody is asked but judges in this process that cost nothing, for the pool. Looking is using:
-    what was looked at is entered with the labels' uses.
+    No judge is asked but those in this process that cost nothing, for the pool. Looking counts as
+    using: the ledger of the labels' uses records what was looked at.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: nothing is left to plan on.
     """
     wanted = request.as_calibrations()
@@ -95,10 +95,10 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
 
 
 async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
-    """Collect the labelled pairs of a calibration whose scores are stored; asks nobody.
+    """Collect the labelled pairs of a calibration whose scores are stored; ask no judge.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: no labelled pair has scores of all judges.
     """
     prepared = await prepare(running, wanted)
@@ -119,7 +119,7 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
 
 
 def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
-    """Say which judges were asked nothing yet, and how to ask them; recorded ones have no more."""
+    """Name the judges that were never asked, and how to ask them; recorded ones cannot be."""
     owing = [
         name
         for name, is_live, known in zip(table.judges, live, table.is_known.T, strict=True)
@@ -130,13 +130,13 @@ def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
         return "no labelled pair has stored scores of all judges: certify or batch first"
     batches = ", ".join(f"tribunal batch {name} --judges {judge}" for judge in owing)
     return (
-        f"no labelled pair has stored scores of {', '.join(owing)}: nobody is asked here; a batch "
+        f"no labelled pair has stored scores of {', '.join(owing)}: no judge is asked here; a batch "
         f"of each judge alone asks it about every pair ({batches})"
     )
 
 
 async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> None:
-    """Enter what was looked at with the labels' uses."""
+    """Record in the ledger of the labels' uses what was looked at."""
     evidence = look.evidence
     label_set = sets.label_set_hash(evidence.keys, look.prepared.votes)
     tests = {hash_of_test(one, look.prepared, label_set): one.failure_probability for one in wanted}

@@ -1,4 +1,4 @@
-"""Certificate as users see it; all its prose."""
+"""Describes a certificate for users: its body, and its promise and advice in words."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from calibration.plan import Advice, advise
 from judges.base import Judge
 
 
-def attendance(
+def failure_rates(
     judges: tuple[str, ...], certificate: Certificate, evidence: Evidence
 ) -> dict[str, dict[str, Any]]:
     """Return per judge the pairs `asked`, those `failed`, and its `manners` of answering, counted.
 
-    Counted are the pairs that reach the judge under the certificate's own thresholds, as they will
-    live; where nothing is certified, all pairs.
+    Only pairs that reach the judge under the certificate's own thresholds count, as in later runs;
+    where nothing is certified, all pairs do.
     """
     is_asked = _is_asked(certificate, evidence)
     found = {}
@@ -42,7 +42,7 @@ def attendance(
 
 
 def _is_asked(certificate: Certificate, evidence: Evidence) -> BoolArray:
-    """Which judges are asked on which pairs, shape (n, k)."""
+    """Return which judges are asked about which pairs, shape (n, k)."""
     if not certificate.is_certified:
         return np.ones_like(evidence.has_failed)
     if evidence.slices is None:
@@ -56,7 +56,7 @@ def _is_asked(certificate: Certificate, evidence: Evidence) -> BoolArray:
 
 
 def _reached(confidence: FloatArray, certificate: Certificate) -> BoolArray:
-    """A judge is asked where it may answer and nobody before it did."""
+    """Return where a judge is asked: where it may answer and no earlier one did."""
     accepts = np.round(confidence, 12) >= certificate.thresholds
     before = np.logical_or.accumulate(accepts, axis=1)
     is_open = np.concatenate([np.ones((len(accepts), 1), np.bool_), ~before[:, :-1]], axis=1)
@@ -72,7 +72,7 @@ _NOT_REACHED = (
     " What these labels show is for a rule that was not reached: the tests begin at strict "
     "thresholds, which answer few pairs, and end at the first that fails."
 )
-# above this share of failures a judge is not at work, whatever its answers are worth
+# above this share of failures the judge itself needs attention first
 _MANY_FAILURES = 0.2
 _TIES = {
     "exclude": "Pairs on which people have no preference are outside of the promise.",
@@ -84,7 +84,7 @@ _TIES = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The outcome of a certification with what can be advised beside it."""
+    """A certificate, the advice that goes with it, and the size of the pool it was made with."""
 
     certificate: Certificate
     advice: Advice
@@ -92,7 +92,7 @@ class Found:
 
 
 def advise_on(request: CalibrationIn, evidence: Evidence, *, has_pool: bool) -> Advice:
-    """Say what these labels can certify, and how many the target needs; one pair a group counts.
+    """Estimate what these labels can certify and how many the target needs, one pair a group.
 
     Targets of a menu share the failure probability, and so do slices that hold together; each slice
     needs labels of its own.
@@ -134,7 +134,7 @@ def describe(
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
-            "failures": attendance(tuple(names), certificate, evidence),
+            "failures": failure_rates(tuple(names), certificate, evidence),
         },
         "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),
@@ -149,12 +149,12 @@ def describe(
 
 
 def status(certificate: Certificate) -> str:
-    """Return whether a certificate promises anything."""
+    """Return the status of a certificate: whether it promises anything."""
     return "certified" if certificate.is_certified else "not_certifiable"
 
 
 def claim(certificate: Certificate, request: CalibrationIn, evidence: Evidence) -> str:
-    """Return the promise in words, with who the people are and what a tie means."""
+    """Return the promise in words: also who the people are and what a tie means."""
     if not certificate.is_certified:
         return certificate.claim
     ties = _TIES[request.ties]
@@ -171,7 +171,7 @@ def claim(certificate: Certificate, request: CalibrationIn, evidence: Evidence) 
 
 
 def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
-    """Add what must be said of a certificate that is not the first test of its labels."""
+    """Extend the claim of a certificate that is not the first test of its labels."""
     tests = uses.certificates + uses.plans
     if tests <= 1 or not is_certified:
         return text
@@ -186,7 +186,7 @@ def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
 
 
 def _failing(names: Sequence[str], evidence: Evidence) -> str:
-    """Say which judges fail so often that their failures come before all statistics."""
+    """Name the judges that fail so often that this matters more than any statistics."""
     n = len(evidence.has_failed)
     failed = {name: int(evidence.has_failed[:, j].sum()) for j, name in enumerate(names)}
     often = [f"{name} failed on {count} of {n} pairs" for name, count in failed.items()
@@ -221,7 +221,7 @@ def _advice(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any
 
 
 def _every(certificate: Certificate, request: CalibrationIn) -> tuple[Certificate, ...]:
-    """With a menu the first target has a row of its own, like the others."""
+    """Return every part; with a menu the first target has a row of its own, like the others."""
     parts = certificate.certificates
     return parts if request.slices else (certificate, *parts)
 
@@ -302,7 +302,7 @@ def _bound(names: Sequence[str], bound: RiskBound) -> dict[str, Any]:
 
 
 def _is_priced(certificate: Certificate, costs: Sequence[float | None]) -> bool:
-    """Whether every judge that is asked has a price, and so has the last, the yardstick."""
+    """Return whether every judge that is asked has a price, and the last, the reference, too."""
     asked = np.isfinite(certificate.thresholds)
     return costs[-1] is not None and all(
         cost is not None or not is_asked for cost, is_asked in zip(costs, asked, strict=True)

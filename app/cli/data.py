@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple, NoReturn, cast
@@ -20,6 +19,7 @@ from app.cli import tables
 from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.options import DatasetArgument, given, stem_of
 from app.cli.service import Key, Server, open_tribunal, whole
+from judges.errors import nearest
 
 if TYPE_CHECKING:
     from app.api.bodies import DatasetBody
@@ -202,8 +202,8 @@ def _rows(text: IO[str], file: Path) -> Iterator[Line]:
     header = [_field(name) for name in next(csv.reader([first]), [])]
     unknown = [name for name in header if name not in _FIELDS]
     if unknown or "pair" not in header or "label" not in header:
-        near = get_close_matches(unknown[0].lower(), _FIELDS, n=1) if unknown else []
-        meant = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(unknown[0], _FIELDS) if unknown else None
+        meant = f"; did you mean {near}?" if near else ""
         wrong = f"{', '.join(unknown)} is none of" if unknown else "pair and label are needed;"
         fail(f"{file}, line 1: {wrong} the columns {', '.join(_FIELDS)}{meant}", status=EXIT_USAGE)
     yield from _table(csv.DictReader(text, header, strict=True), len(header))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from app.api.bodies import BatchBody
+from app.api.batch_bodies import BatchBody
 from app.client.errors import PandasMissing
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def batch_bar(progress: bool | None) -> Iterator[Callable[[BatchBody], None]]:
         yield show
 
 
-def _described(batch: BatchBody) -> str:
+def _described(batch: Mapping[str, Any]) -> str:
     """Return what a bar cannot show: the speed, the time left, the money spent."""
     parts = ["judging"]
     # a server of an earlier version says less

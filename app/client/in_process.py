@@ -72,12 +72,9 @@ def _read_settings() -> Settings:
 
 
 def _service(settings: Settings) -> FastAPI:
-    from app.core.auth import authenticate  # the client of a remote server needs none of this
-    from app.main import create_app
+    from app.main import create_app  # the client of a remote server needs none of this
 
-    app = create_app(settings, loads_models=False)
-    app.dependency_overrides[authenticate] = _let_in
-    return app
+    return create_app(settings, loads_models=False, asks_for_keys=False)
 
 
 async def _live(app: FastAPI, started: asyncio.Future[None], leave: asyncio.Event) -> None:
@@ -85,7 +82,3 @@ async def _live(app: FastAPI, started: asyncio.Future[None], leave: asyncio.Even
     async with app.router.lifespan_context(app):
         started.set_result(None)
         await leave.wait()
-
-
-async def _let_in() -> None:
-    """Stand in for the check of keys."""

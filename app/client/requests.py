@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
 from urllib.parse import quote
 
+from app.api.batch_bodies import BatchBody
 from app.api.bodies import (
-    BatchBody,
     CanariesBody,
     CascadeBody,
     CheckedBody,
@@ -23,17 +23,13 @@ from app.api.bodies import (
     JudgmentsBody,
     LabelBody,
     LabelsBody,
-    LeaderboardBody,
+    PageBody,
     PairBody,
-    ReportBody,
     VerdictBody,
 )
-from app.api.certificate_bodies import (
-    CertificateBody,
-    ExperimentBody,
-    KnownPromptsBody,
-    PlanBody,
-)
+from app.api.certificate_bodies import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.api.leaderboard_bodies import LeaderboardBody
+from app.api.report_bodies import ReportBody
 from app.client.bodies_in import (
     BatchRequest,
     CanariesRequest,
@@ -84,15 +80,6 @@ class Call(Generic[AnswerT]):
     body: Mapping[str, Any] | None = None
     is_repeatable: bool = False
     takes_key: bool = False
-
-
-class PageBody(TypedDict, Generic[RowT]):
-    """One page of a list."""
-
-    data: list[RowT]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class Performs(Generic[ModeT]):

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 from sqlalchemy.types import TypeDecorator
 
-from app.core.tasks import to_the_end
+from app.core.tasks import shielded
 
 _BUSY_TIMEOUT_MS = 30_000
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -155,7 +155,7 @@ class Database:
 
 async def _connected(session: AsyncSession) -> None:
     # a connection that is given up while it is being made is closed by nobody
-    await to_the_end(session.connection())
+    await shielded(session.connection())
 
 
 def _is_in_memory(url: str) -> bool:
@@ -187,7 +187,7 @@ async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
     try:
         return await connection
     except BaseException:
-        await to_the_end(asyncio.to_thread(thread.join))
+        await shielded(asyncio.to_thread(thread.join))
         raise
 
 

@@ -97,28 +97,6 @@ def openai_error(
 
 _log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
-_FIELD_ERROR = {
-    "type": "object",
-    "properties": {"loc": {"type": "array"}, "msg": {"type": "string"}},
-    "required": ["loc", "msg"],
-}
-_PROBLEM = {
-    "type": "object",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "errors": {"type": "array", "items": _FIELD_ERROR},
-    },
-    "required": ["type", "title", "status", "detail"],
-}
-# how every route describes its refusals
-DESCRIPTION: dict[int | str, dict[str, Any]] = {
-    status: {"description": words, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
-    for status, words in (("4XX", "the request is refused"), ("5XX", "the service cannot answer"))
-}
 
 
 class TribunalError(Exception):

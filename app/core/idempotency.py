@@ -10,18 +10,18 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.errors import Conflict, TextsResponse, Unprocessable
 from app.core.models import IdempotencyKey
 from app.core.names import fault_of
+from app.core.openapi import AnswerRoute
 from app.core.runtime import Runtime, get_runtime
 
 _LONGEST = 255
 
 
-class IdempotentRoute(APIRoute):
+class IdempotentRoute(AnswerRoute):
     """A route that remembers its answers under the keys that callers send."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.api.bodies import PageBody
 from app.core.errors import NotFound
 from app.core.models import Listed
 from app.core.names import is_name, shown
@@ -22,14 +22,7 @@ After = Annotated[str | None, Query(max_length=512, description="id of the last 
 RowT = TypeVar("RowT")
 
 
-class Page(BaseModel):
-    """One page of a list."""
-
-    object: Literal["list"] = "list"
-    data: list[dict[str, Any]]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+Page = PageBody[dict[str, Any]]
 
 
 def page_of(
@@ -37,12 +30,13 @@ def page_of(
 ) -> Page:
     """Make a page of at most `limit` rows out of `limit + 1` fetched ones."""
     data = [show(row) for row in rows[:limit]]
-    return Page(
-        data=data,
-        first_id=data[0][key] if data else None,
-        last_id=data[-1][key] if data else None,
-        has_more=len(rows) > limit,
-    )
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0][key] if data else None,
+        "last_id": data[-1][key] if data else None,
+        "has_more": len(rows) > limit,
+    }
 
 
 async def fetch_page(

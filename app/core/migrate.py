@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, make_url
 
 from app.core.db import Database
@@ -13,6 +14,7 @@ from app.core.settings import Settings
 
 # beside this package, in a checkout and in an installation alike; it imports us, not we it
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
+_STORED = text("SELECT version_num FROM alembic_version")
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -24,9 +26,29 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 async def upgrade(db: Database, revision: str = "head") -> None:
-    """Apply every migration up to `revision`, in one transaction."""
+    """Apply every migration up to `revision`, in one transaction.
+
+    A database that is current is only read: loading the migrations takes longer than the rest of a
+    start, and SQLite need not wait for another writer.
+    """
+    if revision == "head" and await _stored_revision(db) == newest_revision():
+        return
     async with db.engine.begin() as connection:
         await connection.run_sync(lambda c: command.upgrade(alembic_config(c), revision))
+
+
+def newest_revision() -> str:
+    """Return the revision of the newest migration; the names of the files begin with it."""
+    newest = max(path.name for path in (_SCRIPTS / "versions").glob("[0-9]*_*.py"))
+    return newest.partition("_")[0]
+
+
+async def _stored_revision(db: Database) -> str | None:
+    async with db.read() as session:
+        connection = await session.connection()
+        if not await connection.run_sync(lambda c: inspect(c).has_table("alembic_version")):
+            return None
+        return (await connection.execute(_STORED)).scalar()
 
 
 async def downgrade(db: Database, revision: str) -> None:

@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 from app.core.db import Database
 from app.core.errors import NotReady
 from app.core.settings import Settings
-from app.core.tasks import Together
+from app.core.tasks import Coalescer
 from judges.registry import Registry, WaitingJudge
 
 _log = logging.getLogger(__name__)
@@ -39,12 +39,13 @@ class Runtime:
     load_registry: Callable[[], Awaitable[Registry]]
     now: Callable[[], datetime] = now
     opening: str | None = None
+    asks_for_keys: bool = True
     health_lines: Mapping[str, float | None] = field(default_factory=dict)
     wake_workers: asyncio.Event = field(default_factory=asyncio.Event)
     answering: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
         default_factory=WeakValueDictionary
     )
-    together: Together = field(default_factory=Together)
+    coalescer: Coalescer = field(default_factory=Coalescer)
     _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 

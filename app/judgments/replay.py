@@ -1,4 +1,4 @@
-"""Verdicts recomputed from stored scores and a certificate: no judge is called."""
+"""Recomputes verdicts from stored scores and a certificate; calls no judge."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import Certificate, Dataset
 from app.datasets.records import PairKey
-from app.judgments.authority import Authority, authority_of
-from app.judgments.promise import Attendance, suspended_because
+from app.judgments.authority import Authority, of_certificate
+from app.judgments.promise import AnswerCounts, suspended_because
 from app.scores.table import ScoreTable, load_table
 from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import decide
@@ -66,13 +66,13 @@ async def replay_certificate(
 ) -> Replayed:
     """Return the verdicts that a certificate gives on these pairs; asks no judge.
 
-    With slices every pair is held against the thresholds of its own slice.
+    With slices, the thresholds of its own slice are in force for each pair.
 
     Raises:
         NotFound: no certificate has this id.
         Conflict: the certificate is unfinished, revoked, or made with other judges.
     """
-    authority = await authority_of(session, registry, calibration, ())
+    authority = await of_certificate(session, registry, calibration)
     assert authority.certificate is not None
     judges = tuple(tier.judge for tier in authority.tiers)
     table = await load_table(session, dataset, keys, judges)
@@ -83,11 +83,11 @@ async def replay_certificate(
 def suspension_of(replayed: Replayed) -> str | None:
     """Return why the promise does not hold for these verdicts, None where it does.
 
-    Judges must fail, and answer in each manner, as often as they did in calibration; a score that
-    is not stored is counted with the verdicts that are missing and says nothing of the judge.
+    Judges must fail, and answer in each manner, as often as in calibration. A score that is not
+    stored counts as a missing verdict, not as a failure of the judge.
     """
     calibrated = replayed.certificate.body.get("calibration", {}).get("failures", {})
-    seen = Attendance.of([])
+    seen = AnswerCounts.of([])
     is_seen = replayed.verdicts.is_asked & replayed.table.is_known
     for column, judge in enumerate(replayed.verdicts.judges):
         rows = is_seen[:, column]
@@ -146,7 +146,7 @@ def replay_table(table: ScoreTable, thresholds: FloatArray, ties: TieRule) -> Re
 
 
 def _asked(answered_by: npt.NDArray[np.intp], thresholds: FloatArray) -> BoolArray:
-    """Which judges each pair needs, shape (n, k): up to the one that answers, never a closed one."""
+    """Return which judges each pair needs, shape (n, k): up to the one that answers, if open."""
     tiers = np.arange(len(thresholds))
     reached = (answered_by[:, None] < 0) | (tiers <= answered_by[:, None])
     asked: BoolArray = reached & np.isfinite(thresholds)

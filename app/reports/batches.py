@@ -16,7 +16,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.inputs import known_groups
-from app.calibrations.queries import KnownPairs
+from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict, NotFound
 from app.core.lists import by_public_id
 from app.core.models import UNFINISHED_BATCH, Batch, Certificate, Dataset, Report, new_id

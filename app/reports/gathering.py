@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.inputs import known_groups
-from app.calibrations.queries import KnownPairs
+from app.calibrations.service import KnownPairs
 from app.core.errors import Unprocessable
 from app.core.models import Dataset
 from app.core.names import shown

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
@@ -18,13 +19,73 @@ import httpx
 TRIBUNAL = (sys.executable, "-m", "app")
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 180.0
+# loading the service takes seconds: one process does it, and all others are forked off that one
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["app.cli"])
+
+
+class Forked:
+    """The command line in a process of its own, to be waited for and killed."""
+
+    def __init__(self, arguments: _Arguments) -> None:
+        self._process = _FORKS.Process(target=_run, args=(arguments,))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def poll(self) -> int | None:
+        """Return the exit status of a process that has ended."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Return the exit status when the process has ended."""
+        self._process.join(seconds)
+        status = self._process.exitcode
+        assert status is not None, f"it did not end within {seconds} s"
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class _Arguments:
+    """What a new process needs: its arguments and environment, and where its streams go."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+    typed: Connection
+    out: Path
+    err: Path
+
+
+def _run(given: _Arguments) -> None:
+    """Be the command line in a process that was just forked."""
+    from app.cli import main
+
+    os.environ.clear()
+    os.environ.update(given.environment)
+    os.chdir(given.folder)
+    os.dup2(given.typed.fileno(), 0)
+    for number, path in ((1, given.out), (2, given.err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it stays open as long as the process
+    sys.argv = ["tribunal", *given.arguments]
+    main()
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     """A process with its standard error in a file, so that it can be read while it runs."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     out: Path
     err: Path
 
@@ -53,19 +114,19 @@ def tribunal(
 ) -> Iterator[Running]:
     """Run a verb whose standard input stays open; what is left of it at the end is killed."""
     out, err = folder / f"{name}.out", folder / f"{name}.err"
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*TRIBUNAL, *arguments], cwd=folder, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
-        )  # fmt: skip
-        assert process.stdin is not None
+    out.write_bytes(b"")
+    err.write_bytes(b"")
+    whole = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    read, write = _FORKS.Pipe(duplex=False)
+    with closing(write):
+        with closing(read):
+            process = Forked(_Arguments(arguments, whole, folder, read, out, err))
         try:
-            process.stdin.write(typed)
-            process.stdin.flush()
+            os.write(write.fileno(), typed)
             yield Running(process, out, err)
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 @contextmanager

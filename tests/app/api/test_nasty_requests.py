@@ -80,6 +80,7 @@ async def together(
     return done
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("route", sorted(BODIES))
 async def test_any_value_in_any_field_is_answered_or_refused(
     filled: httpx.AsyncClient, route: str
@@ -173,6 +174,7 @@ LISTS = ["datasets", "datasets/d/pairs", "labels", "calibrations", "batches", "j
          "leaderboards", "reports", "judges", "cascades", "files"]  # fmt: skip
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("path", LISTS)
 async def test_pages_know_their_limits_and_their_own_ids(
     filled: httpx.AsyncClient, path: str
@@ -188,6 +190,7 @@ async def test_pages_know_their_limits_and_their_own_ids(
         assert response.status_code in (404, 422), after
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     "path", ["judgments?dataset=", "judgments?calibration=", "labels?dataset="]
 )
@@ -209,6 +212,7 @@ async def test_any_query_of_a_report_is_answered_or_refused(filled: httpx.AsyncC
             assert_answered(await filled.get(address), address)
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x00b", "\x7f"])
 async def test_a_key_that_cannot_be_kept_is_named(client: httpx.AsyncClient, key: str) -> None:
     headers = [(b"idempotency-key", key.encode("latin-1"))]
@@ -243,6 +247,7 @@ async def test_a_gzip_bomb_is_read_in_pieces_and_refused(client: httpx.AsyncClie
     assert "longer than" in response.json()["rejected"][0]["reason"]
 
 
+@pytest.mark.both_databases
 async def test_texts_that_cannot_be_printed_survive_the_whole_job(
     client: httpx.AsyncClient,
 ) -> None:
@@ -280,6 +285,7 @@ async def ended(client: httpx.AsyncClient, batch_id: str) -> list[str]:
     return text.splitlines()
 
 
+@pytest.mark.both_databases
 async def test_slices_that_differ_in_a_nul_are_two_slices(client: httpx.AsyncClient) -> None:
     rows = labelled_rows(60)
     for number, row in enumerate(rows):
@@ -354,6 +360,7 @@ async def test_an_estimate_has_all_its_members_whatever_the_data(
             assert numbers == sorted(numbers), estimate
 
 
+@pytest.mark.both_databases
 async def test_equal_requests_with_one_key_at_once_get_one_answer(
     filled: httpx.AsyncClient,
 ) -> None:
@@ -368,6 +375,7 @@ async def test_equal_requests_with_one_key_at_once_get_one_answer(
         assert len({answer.json()["id"] for answer in answers}) == 1, route
 
 
+@pytest.mark.both_databases
 async def test_equal_datasets_at_once_are_one(client: httpx.AsyncClient) -> None:
     async def send(_: int) -> httpx.Response:
         return await client.post("/v1/datasets?name=same", content=ndjson(labelled_rows(30)))
@@ -377,6 +385,7 @@ async def test_equal_datasets_at_once_are_one(client: httpx.AsyncClient) -> None
     assert len({answer.json()["id"] for answer in answers}) == 1
 
 
+@pytest.mark.both_databases
 async def test_certificates_made_at_once_count_each_other(filled: httpx.AsyncClient) -> None:
     async def send(number: int) -> httpx.Response:
         body = {**BODIES["calibrations"], "seed": number}
@@ -386,6 +395,7 @@ async def test_certificates_made_at_once_count_each_other(filled: httpx.AsyncCli
     assert sorted(answer.json()["label_set_uses"] for answer in answers) == list(range(1, 9))
 
 
+@pytest.mark.both_databases
 async def test_one_annotator_posting_at_once_is_one_vote(filled: httpx.AsyncClient) -> None:
     async def send(number: int) -> httpx.Response:
         labels = [
@@ -399,6 +409,7 @@ async def test_one_annotator_posting_at_once_is_one_vote(filled: httpx.AsyncClie
     assert len([label for label in listed["data"] if label["annotator"] == "zoe"]) == 20
 
 
+@pytest.mark.both_databases
 async def test_a_dataset_may_vanish_while_all_work_on_it(
     service: FastAPI, client: httpx.AsyncClient
 ) -> None:

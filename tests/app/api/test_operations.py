@@ -11,6 +11,7 @@ from app.main import create_app
 from tests.conftest import client_of
 
 
+@pytest.mark.both_databases
 async def test_ready_with_nothing_configured(client: httpx.AsyncClient) -> None:
     ready = await client.get("/readyz")
     assert ready.status_code == 200

@@ -5,12 +5,15 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from app.core.settings import Settings
 from app.main import create_app
 from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of
+
+pytestmark = pytest.mark.both_databases
 
 PART = {"fraction": 0.5, "seed": 0}
 

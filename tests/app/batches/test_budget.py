@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from app.batches.worker import leases
-from app.batches.worker.loop import work_once
+from app.batches.worker.loop import Worker, backoff
 from app.core.models import Batch
 from app.core.runtime import Runtime
 from app.core.settings import Settings
@@ -47,13 +47,14 @@ async def run(
 async def finish(
     client: httpx.AsyncClient, running: Runtime, batch_id: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    while await work_once(running, "worker"):
+    while await Worker(running, "worker").work():
         pass
     batch = (await client.get(f"/v1/batches/{batch_id}")).json()
     results = await client.get(f"/v1/batches/{batch_id}/results")
     return batch, [httpx.Response(200, content=line).json() for line in results.text.splitlines()]
 
 
+@pytest.mark.both_databases
 async def test_at_the_cap_the_rest_abstains_and_no_pair_goes_half_its_way(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -102,6 +103,7 @@ async def test_a_seed_fixes_who_is_admitted_and_another_admits_others(
     assert admitted[0] != {f"p{i}" for i in range(len(admitted[0]))}
 
 
+@pytest.mark.both_databases
 async def test_a_soft_budget_goes_by_what_pairs_have_cost(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -126,6 +128,7 @@ async def test_a_judge_without_a_price_is_refused(
     assert "mystery" in refused.text
 
 
+@pytest.mark.both_databases
 async def test_what_is_stored_already_needs_no_money(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -136,6 +139,7 @@ async def test_what_is_stored_already_needs_no_money(
     assert batch["cost_usd"] == 0
 
 
+@pytest.mark.both_databases
 async def test_a_larger_budget_takes_the_batch_up_again(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -156,6 +160,7 @@ async def test_a_larger_budget_takes_the_batch_up_again(
     assert {v["id"]: v for v in verdicts if v["id"] in first} == first
 
 
+@pytest.mark.both_databases
 async def test_what_a_dead_worker_had_reserved_counts_as_spent(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -163,13 +168,13 @@ async def test_what_a_dead_worker_had_reserved_counts_as_spent(
     await client.post("/v1/batches", json={"dataset": "rivers", "budget_usd": 1.0})
     async with running.db.write() as session:
         moment = await leases.ledger_time(session, running.now)
-        shard = await leases.claim(session, "dead", moment, leases.backoff(1))
+        shard = await leases.claim(session, "dead", moment, backoff(1))
         assert shard is not None
-        shard.leased_until = moment - leases.backoff(1)
+        shard.leased_until = moment - backoff(1)
         shard.reserved_usd = 0.4
         batch = (await session.scalars(select(Batch))).one()
         batch.reserved_usd = 0.4
-    assert await work_once(running, "alive")
+    assert await Worker(running, "alive").work()
     async with running.db.read() as session:
         batch = (await session.scalars(select(Batch))).one()
     assert batch.spent_usd == pytest.approx(0.4 + 20 * CHEAP)

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.batches import service
-from app.batches.worker.loop import work_once
+from app.batches import queries, service
+from app.batches.worker.loop import Worker
 from app.core.models import Shard
 from app.core.runtime import Runtime
 from app.core.settings import Settings
@@ -35,7 +35,7 @@ class Bench:
     async def work(self, shards: int) -> None:
         """Judge some shards."""
         for _ in range(shards):
-            assert await work_once(self.running, "by hand")
+            assert await Worker(self.running, "by hand").work()
 
     async def batch(self, batch_id: str) -> dict[str, Any]:
         found: dict[str, Any] = (await self.client.get(f"/v1/batches/{batch_id}")).json()
@@ -59,6 +59,7 @@ def _codes(errors: list[Envelope]) -> Counter[str]:
     return Counter(each["error"]["code"] for each in errors if each["error"])
 
 
+@pytest.mark.both_databases
 async def test_an_expired_batch_says_which_pairs_it_did_not_reach(bench: Bench) -> None:
     file = await sent(bench.client, lines(labelled_rows(50)) + b"bad\n")
     created = (await start(bench.client, file["id"], completion_window="1h")).json()
@@ -68,7 +69,7 @@ async def test_an_expired_batch_says_which_pairs_it_did_not_reach(bench: Bench) 
     await bench.work(1)
     started = bench.running.now()
     bench.running.now = lambda: started + timedelta(minutes=61)
-    assert not await work_once(bench.running, "by hand")
+    assert not await Worker(bench.running, "by hand").work()
     batch = await bench.batch(created["id"])
     assert batch["status"] == "expired"
     assert batch["expired_at"] == int(bench.running.now().timestamp())
@@ -81,13 +82,14 @@ async def test_an_expired_batch_says_which_pairs_it_did_not_reach(bench: Bench) 
     assert [each["custom_id"] for each in errors] == [None, *(f"p{n}" for n in range(20, 50))]
 
 
+@pytest.mark.both_databases
 async def test_a_shard_that_was_set_aside_is_an_error_of_each_of_its_pairs(bench: Bench) -> None:
     file = await sent(bench.client, lines(labelled_rows(50)))
     batch_id = (await start(bench.client, file["id"])).json()["id"]
     async with bench.running.db.write() as session:
         shard = (await session.scalars(select(Shard).where(Shard.number == 1))).one()
         shard.state, shard.error = "failed", "it broke"
-        batch_row = await service.locked(session, shard.batch_seq)
+        batch_row = await queries.locked(session, shard.batch_seq)
         moment = bench.running.now()
         await service.shard_set_aside(session, batch_row, shard, "it broke", moment)
     await bench.work(2)
@@ -122,6 +124,7 @@ async def test_a_failed_verdict_is_an_error_with_the_verdict_in_it(bench: Bench)
         assert each["response"]["body"]["tiers"][0]["failure"]
 
 
+@pytest.mark.both_databases
 async def test_a_deleted_file_leaves_its_batch_whole(bench: Bench) -> None:
     file = await sent(bench.client, lines(labelled_rows(30)) + b"bad\n")
     batch_id = (await start(bench.client, file["id"])).json()["id"]
@@ -148,6 +151,7 @@ async def test_a_part_of_a_dataset_has_errors_for_that_part_alone(bench: Bench) 
     assert len(set(ids)) == 30
 
 
+@pytest.mark.both_databases
 async def test_a_pair_with_a_verdict_is_no_error_whatever_its_shard_says(bench: Bench) -> None:
     file = await sent(bench.client, lines(labelled_rows(50)))
     batch_id = (await start(bench.client, file["id"])).json()["id"]
@@ -160,6 +164,7 @@ async def test_a_pair_with_a_verdict_is_no_error_whatever_its_shard_says(bench: 
     assert _codes(errors) == {"batch_cancelled": 30}
 
 
+@pytest.mark.both_databases
 async def test_texts_of_any_kind_pass_through(bench: Bench) -> None:
     rows = labelled_rows(1)
     odd = {**rows[0], "response_a": "\x00\ud800", "metadata": {"\ud800": "\x00"}}

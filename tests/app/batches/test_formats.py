@@ -27,12 +27,6 @@ WITHOUT_AN_EXTRA: list[tuple[str | None, str]] = [
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
-
-
-@pytest.fixture
 async def results(client: httpx.AsyncClient) -> str:
     """The address of an ended batch's results."""
     await upload(client, "rivers", labelled_rows(60))
@@ -58,6 +52,14 @@ async def test_a_form_that_is_none_is_406_with_those_there_are(
     assert_answered(response)
     assert response.status_code == 406
     assert "text/csv" in response.json()["detail"]
+
+
+def test_columns_keep_their_order() -> None:
+    """A reader may go by position."""
+    assert COLUMNS == (
+        "id", "status", "label", "confidence", "judge", "tiers", "calibration", "promise",
+        "calibration_pair", "cost_usd", "cached",
+    )  # fmt: skip
 
 
 async def test_csv_holds_every_verdict_in_order(client: httpx.AsyncClient, results: str) -> None:

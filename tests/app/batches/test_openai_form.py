@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,12 +14,6 @@ from tests.app.problems import assert_answered
 from tests.app.rows import labelled_rows, upload
 
 FIELDS = set(openai.types.Batch.model_fields) - {"model", "usage"}
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
 
 @pytest.mark.parametrize(

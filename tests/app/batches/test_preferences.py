@@ -1,22 +1,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.app.batches.test_batches import wait_for
 from tests.app.rows import certify, labelled_rows, upload
 
 PART = {"fraction": 0.5, "seed": 0}
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
 
 async def _batch(client: httpx.AsyncClient, **request: Any) -> dict[str, Any]:

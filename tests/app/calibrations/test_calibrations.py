@@ -6,6 +6,7 @@ import pytest
 from tests.app.rows import certify, labelled_rows, upload
 
 
+@pytest.mark.both_databases
 async def test_good_judges_are_certified_with_all_that_the_promise_rests_on(
     client: httpx.AsyncClient,
 ) -> None:
@@ -38,6 +39,7 @@ async def test_hopeless_judges_are_refused_and_the_refusal_advises(
     assert certificate["advice"]["labels_needed"] is None
 
 
+@pytest.mark.both_databases
 async def test_the_same_labels_used_again_are_counted_and_said(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(300))
     await certify(client, "rivers", target_agreement=0.8)
@@ -46,6 +48,7 @@ async def test_the_same_labels_used_again_are_counted_and_said(client: httpx.Asy
     assert "holds alone" in later["claim"]
 
 
+@pytest.mark.both_databases
 async def test_a_part_calibrates_and_the_other_part_is_the_pool(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(400))
     part = {"fraction": 0.5, "seed": 3, "side": "calibration"}
@@ -63,6 +66,7 @@ async def test_the_published_rule_is_never_called_certified(client: httpx.AsyncC
     assert "No promise" in certificate["claim"]
 
 
+@pytest.mark.both_databases
 async def test_slices_have_certificates_of_their_own(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(800))
     certificate = await certify(client, "rivers", target_agreement=0.8, slices="metadata.task")
@@ -77,6 +81,7 @@ async def test_a_menu_declares_several_targets_together(client: httpx.AsyncClien
     assert targets[0.99] == "not_certifiable"
 
 
+@pytest.mark.both_databases
 async def test_pairs_a_judge_was_trained_on_are_left_out_and_counted(
     client: httpx.AsyncClient,
 ) -> None:
@@ -145,6 +150,7 @@ async def test_ties_of_people_follow_the_declared_rule(client: httpx.AsyncClient
     assert error["calibration"]["pairs"] + error["calibration"]["set_aside"] == 300
 
 
+@pytest.mark.both_databases
 async def test_lists_are_pages(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(60))
     ids = [(await certify(client, "rivers", seed=seed))["id"] for seed in range(3)]
@@ -169,6 +175,7 @@ async def test_a_revoked_certificate_is_refused(client: httpx.AsyncClient) -> No
     assert refused.status_code == 409
 
 
+@pytest.mark.both_databases
 async def test_pairs_with_other_labels_than_the_certificate_read_are_counted(
     client: httpx.AsyncClient,
 ) -> None:

@@ -47,6 +47,7 @@ async def test_every_rule_has_a_row_for_every_target(client: httpx.AsyncClient) 
     assert await experiment(client, target_agreements=[0.8, 0.9], seed=1) != found
 
 
+@pytest.mark.both_databases
 async def test_looking_is_entered_with_the_labels_uses(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(100))
     await experiment(client, target_agreements=[0.7, 0.8])

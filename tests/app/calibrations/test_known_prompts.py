@@ -28,6 +28,7 @@ async def ask(client: httpx.AsyncClient, certificate: str, prompts: list[Any]) -
     return await client.post(path, json={"prompts": prompts})
 
 
+@pytest.mark.both_databases
 async def test_prompts_of_its_pairs_are_known(client: httpx.AsyncClient, certificate: str) -> None:
     answer = await ask(client, certificate, ["question p2", " Shared! ", "", "shared"])
     assert answer.json() == {
@@ -37,6 +38,7 @@ async def test_prompts_of_its_pairs_are_known(client: httpx.AsyncClient, certifi
     }
 
 
+@pytest.mark.both_databases
 async def test_prompts_that_a_judge_learnt_from_are_known(
     client: httpx.AsyncClient, service: FastAPI, certificate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +69,7 @@ async def test_what_cannot_be_answered(
     assert (refused.status_code, "still pending" in refused.text) == (409, True)
 
 
+@pytest.mark.both_databases
 async def test_a_batch_counts_pairs_that_a_judge_learnt_from(
     client: httpx.AsyncClient, service: FastAPI, certificate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

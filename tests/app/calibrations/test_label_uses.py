@@ -10,6 +10,8 @@ from app.datasets.records import PairKey
 from app.labels.sets import marks
 from tests.app.rows import certify, labelled_rows, upload
 
+pytestmark = pytest.mark.both_databases
+
 
 async def uses(client: httpx.AsyncClient, dataset: str, **options: Any) -> tuple[int, int]:
     certificate = await certify(client, dataset, **options)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from tests.app.rows import certify, labelled_rows, upload
 
@@ -31,6 +32,7 @@ async def test_the_frontier_says_what_certificates_would_say(client: httpx.Async
             assert row[name] == certificate["calibration"][name]
 
 
+@pytest.mark.both_databases
 async def test_a_plan_of_a_part_takes_the_other_part_for_the_pool(
     client: httpx.AsyncClient,
 ) -> None:

@@ -81,6 +81,7 @@ async def test_simultaneous_bounds_are_told(client: httpx.AsyncClient) -> None:
     assert [path["path"] for path in paths] == ["diagonal", "strongest"]
 
 
+@pytest.mark.both_databases
 async def test_labels_are_taken_in_the_order_in_which_they_came(
     client: httpx.AsyncClient,
 ) -> None:

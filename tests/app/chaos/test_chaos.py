@@ -19,6 +19,8 @@ from tests.app.chaos.deployment import Deployment, JudgeProcess, deployment, slo
 from tests.app.chaos.losses import Losses
 from tests.app.processes import until
 
+pytestmark = pytest.mark.both_databases
+
 WORKERS = 4
 CONCURRENCY = 4
 PAUSE_SECONDS = 0.1

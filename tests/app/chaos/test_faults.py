@@ -234,6 +234,7 @@ async def test_answers_in_another_manner_are_flagged_and_suspend(
     assert_told_truly(sound, verdicts)
 
 
+@pytest.mark.both_databases
 async def test_a_running_batch_is_suspended_as_soon_as_the_dear_judge_is_down(
     client: httpx.AsyncClient, server: ModelServer
 ) -> None:

@@ -5,56 +5,27 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
+from typer.testing import CliRunner, Result
 
+from app.cli import app
 from app.client import CannotConnect, ConnectionLost, Tribunal
+from tests.app.processes import free_port, service
 from tests.app.rows import labelled_rows, ndjson
 
 
-def tribunal(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+def tribunal(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
 
 
-def refused(ended: subprocess.CompletedProcess[str], status: int, *said: str) -> None:
-    assert ended.returncode == status, ended.stderr
+def refused(ended: Result, status: int, *said: str) -> None:
+    assert isinstance(ended.exception, SystemExit), ended.exception
+    assert ended.exit_code == status, ended.stderr
     assert "Traceback" not in ended.stderr
     for text in said:
         assert text in ended.stderr
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-@contextmanager
-def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "app", "serve", "--port", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as server:  # fmt: skip
-        try:
-            for _ in range(300):
-                try:
-                    httpx.get(f"http://127.0.0.1:{port}/readyz").raise_for_status()
-                    break
-                except httpx.HTTPError:
-                    time.sleep(0.1)
-            yield server
-        finally:
-            server.kill()
 
 
 def test_a_lone_fault_is_not_said_twice(folder: Path) -> None:
@@ -108,18 +79,16 @@ def test_a_batch_is_new_or_resumed(folder: Path, arguments: list[str]) -> None:
 def test_a_batch_outlives_its_server(folder: Path) -> None:
     rows = folder / "rivers.jsonl"
     rows.write_bytes(ndjson(labelled_rows(30)))
-    assert tribunal("import", str(rows)).returncode == 0
+    assert tribunal("import", str(rows)).exit_code == 0
     port = free_port()
-    with serving(port) as server, Tribunal(f"127.0.0.1:{port}") as client:
+    with service(folder, port, workers=0) as server, Tribunal(f"127.0.0.1:{port}") as client:
         created = client.create_batch(dataset="rivers", cascade={"judges": ["cheap"]})
-        server.kill()
-        server.wait()
+        server.process.kill()
+        server.process.wait()
         with pytest.raises((CannotConnect, ConnectionLost), match=str(port)):
             client.wait(created["id"], patience_s=0.2)
-    address = f"127.0.0.1:{port}"
-    with serving(port):
-        ended = tribunal("batch", "--resume", created["id"], "--server", address, "--json")
-    assert ended.returncode == 0, ended.stderr
+    ended = tribunal("batch", "--resume", created["id"], "--json")
+    assert ended.exit_code == 0, ended.stderr
     assert created["id"] in ended.stderr
     assert json.loads(ended.stdout)["request_counts"]["completed"] == 30
 
@@ -134,7 +103,7 @@ def test_an_array_is_imported_like_lines(folder: Path, is_packed: bool) -> None:
     file = folder / ("rows.json.gz" if is_packed else "rows.json")
     file.write_bytes(gzip.compress(text) if is_packed else text)
     ended = tribunal("import", str(file), "--json")
-    assert ended.returncode == 0, ended.stderr
+    assert ended.exit_code == 0, ended.stderr
     assert json.loads(ended.stdout)["pairs"] == 5
 
 

@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -78,15 +77,13 @@ def test_a_new_key_is_a_word_in_a_pipe_too() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_verbs_and_options(shell: str) -> None:
-    environment = {**os.environ, "_TRIBUNAL_COMPLETE": f"complete_{shell}"}
+    environment = {"_TRIBUNAL_COMPLETE": f"complete_{shell}"}
     for typed, expected in (("tribunal exp", "experiment"), ("tribunal gate --min", "--min-win")):
         words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
         others = {"_TYPER_COMPLETE_ARGS": typed, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-        code = "from app.cli import app; app(prog_name='tribunal')"
-        ended = subprocess.run(
-            [sys.executable, "-c", code], env={**environment, **words, **others},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        ended = CliRunner().invoke(
+            app, prog_name="tribunal", env={**environment, **words, **others}
+        )
         assert expected in ended.stdout, ended.stderr
 
 

@@ -340,7 +340,6 @@ def test_a_bar_is_shown_where_a_person_looks(
 def test_a_report_that_takes_long_is_waited_for() -> None:
     bodies = [{"id": "r", "status": s} for s in ("pending", "running", "completed")]
     network = Network(*(httpx.Response(200, json=body) for body in bodies))
-    report: Any = network.client().report(dataset="x")
-    assert report["status"] == "completed"
+    assert network.client().report(dataset="x")["status"] == "completed"
     paths = [request.url.path for request in network.sent]
     assert paths == ["/v1/reports/agreement", "/v1/reports/r", "/v1/reports/r"]

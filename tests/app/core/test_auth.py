@@ -43,6 +43,7 @@ async def test_without_keys_only_this_machine_is_answered(service: FastAPI) -> N
             assert await status(far, path=path) == 403
 
 
+@pytest.mark.both_databases
 async def test_with_keys_every_request_needs_one(service: FastAPI) -> None:
     key_id, key = await make_key(service)
     async with client_of(service) as client:
@@ -61,6 +62,7 @@ async def test_with_keys_every_request_needs_one(service: FastAPI) -> None:
         assert await status(client) == 401, "revoking the last key must not open the service"
 
 
+@pytest.mark.both_databases
 async def test_of_requests_at_the_same_time_each_is_let_in_by_its_own_key(
     service: FastAPI,
 ) -> None:
@@ -92,6 +94,7 @@ async def test_a_header_that_is_no_key_is_401(service: FastAPI, header: str) -> 
     assert response.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.both_databases
 async def test_neither_list_nor_table_holds_the_key(service: FastAPI) -> None:
     _, key = await make_key(service)
     running: Runtime = service.state.runtime

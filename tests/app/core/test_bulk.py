@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
 from sqlalchemy import Table, func, select
 
 from app.core.bulk import insert_rows, merge_rows
 from app.core.db import Database
 from app.core.models import ServerSecret
+
+pytestmark = pytest.mark.both_databases
 
 TABLE = cast(Table, ServerSecret.__table__)
 # more than one statement holds, and not a multiple of it

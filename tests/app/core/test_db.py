@@ -9,6 +9,8 @@ from sqlalchemy import func, select
 from app.core.db import Database
 from app.core.models import ApiKey, IdempotencyKey, new_id
 
+pytestmark = pytest.mark.both_databases
+
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,12 +12,6 @@ from tests.app.problems import assert_answered
 from tests.app.rows import labelled_rows, upload
 
 PAIR = {"prompt": "p", "response_a": "a", "response_b": "b"}
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
 
 @pytest.mark.parametrize("sent", ["application/x-www-form-urlencoded", "text/plain", None])

@@ -62,6 +62,7 @@ async def test_an_unknown_name_comes_back_with_the_one_that_may_be_meant(
     assert said in response.json()["detail"]
 
 
+@pytest.mark.both_databases
 async def test_an_id_with_a_slip_is_known_and_a_made_up_one_is_not(
     rivers: httpx.AsyncClient,
 ) -> None:

@@ -24,12 +24,6 @@ PAIR = {"prompt": "Why?", "response_a": "Because it is so.", "response_b": ""}
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
-
-
-@pytest.fixture
 def configured(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with a hosted judge; its engine would only be in the way here."""
     monkeypatch.setitem(sys.modules, "vllm", None)

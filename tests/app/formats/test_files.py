@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import io
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,12 +11,6 @@ import pytest
 
 from tests.app.formats.hand_written import EXAMPLES, Row, content
 from tests.app.imports.uploads import pairs_of
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
 
 async def send(client: httpx.AsyncClient, files: dict[str, bytes], **params: Any) -> Any:

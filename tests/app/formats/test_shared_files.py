@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import httpx
 import pytest
@@ -11,12 +10,6 @@ import pytest
 from tests.app.formats.test_files import send
 from tests.app.imports.uploads import pairs_of
 from tests.data_sets import data_dir
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
 
 @pytest.mark.parametrize(("name", "battles"), [("simple", 16), ("food", 30), ("llmfao", 8931)])

@@ -112,6 +112,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 async def test_any_text_comes_back_as_it_was(client: httpx.AsyncClient, text: str) -> None:
     given = row(0, prompt=text, response_a=text, metadata={"note": text[:50], text[:50]: 1})
@@ -137,6 +138,7 @@ async def test_a_row_without_the_optional_fields_gets_id_group_and_nothing_else(
     }  # fmt: skip
 
 
+@pytest.mark.both_databases
 async def test_what_is_given_back_imports_as_the_same_content(client: httpx.AsyncClient) -> None:
     rows = [
         row(0, id=7, group=3, input="with sugar", category="fruit", metadata={"deep": [1, None]}),
@@ -163,6 +165,7 @@ async def test_what_is_given_back_imports_as_the_same_content(client: httpx.Asyn
     assert exported[3]["judges"]["failed"] is None
 
 
+@pytest.mark.both_databases
 async def test_numbers_that_json_does_not_know_become_null(client: httpx.AsyncClient) -> None:
     line = b'{"prompt":"p","response_a":"x","response_b":"y","n":NaN,"judges":{"j":{"p_a":NaN}}}'
     assert (await upload(client, line)).status_code == 201
@@ -171,6 +174,7 @@ async def test_numbers_that_json_does_not_know_become_null(client: httpx.AsyncCl
     assert found["judges"] == {"j": None}
 
 
+@pytest.mark.both_databases
 async def test_the_same_id_with_other_content_is_rejected_and_a_repetition_counts_once(
     client: httpx.AsyncClient,
 ) -> None:
@@ -192,12 +196,14 @@ async def test_the_same_id_with_other_content_is_rejected_and_a_repetition_count
     ]
 
 
+@pytest.mark.both_databases
 async def test_two_votes_of_one_person_in_one_row_are_both_kept(client: httpx.AsyncClient) -> None:
     votes = [{"annotator": "x", "label": "a"}, {"annotator": "x", "label": "a"}]
     body = (await upload(client, [row(0, human=votes)])).json()
     assert (body["labels"], body["annotators"]) == (2, 1)
 
 
+@pytest.mark.both_databases
 async def test_unknown_annotators_are_labels_but_nobody(client: httpx.AsyncClient) -> None:
     votes = [{"annotator": None, "label": "a"}, {"label": "B"}, {"annotator": 5, "label": "tie"}]
     body = (await upload(client, [row(0, human=votes)])).json()

@@ -19,6 +19,7 @@ async def _all_labels(client: httpx.AsyncClient) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.both_databases
 async def test_the_same_file_again_changes_nothing(client: httpx.AsyncClient) -> None:
     votes: list[dict[str, Any]] = [
         {"annotator": "x", "label": "a"},
@@ -34,6 +35,7 @@ async def test_the_same_file_again_changes_nothing(client: httpx.AsyncClient) ->
     assert await _all_labels(client) == before
 
 
+@pytest.mark.both_databases
 async def test_other_labels_replace_those_of_the_same_person_and_stay_in_history(
     client: httpx.AsyncClient,
 ) -> None:
@@ -50,12 +52,14 @@ async def test_other_labels_replace_those_of_the_same_person_and_stay_in_history
     assert [(label["annotator"], label["label"]) for label in replaced] == [("x", "a")]
 
 
+@pytest.mark.both_databases
 async def test_another_criterion_replaces_nothing(client: httpx.AsyncClient) -> None:
     await upload(client, _rows({"annotator": "x", "label": "a"}))
     again = await upload(client, _rows({"annotator": "x", "label": "b", "criterion": "tone"}))
     assert again.json()["labels"] == 3
 
 
+@pytest.mark.both_databases
 async def test_votes_of_unknown_people_are_only_added(client: httpx.AsyncClient) -> None:
     await upload(client, _rows({"label": "a"}, {"label": "b"}))
     again = await upload(client, _rows({"label": "a"}, {"label": "a"}))
@@ -76,6 +80,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("rows", CHANGES.values(), ids=CHANGES.keys())
 async def test_other_content_under_the_same_name_is_a_conflict(
     client: httpx.AsyncClient, rows: list[dict[str, Any]]
@@ -86,6 +91,7 @@ async def test_other_content_under_the_same_name_is_a_conflict(
     assert len(await pairs_of(client)) == 2
 
 
+@pytest.mark.both_databases
 async def test_two_uploads_at_once_make_one_dataset(client: httpx.AsyncClient) -> None:
     rows = [row(number) for number in range(50)]
     async with asyncio.TaskGroup() as group:
@@ -96,6 +102,7 @@ async def test_two_uploads_at_once_make_one_dataset(client: httpx.AsyncClient) -
     assert answers[0].json()["labels"] == 50
 
 
+@pytest.mark.both_databases
 async def test_a_deleted_dataset_is_gone_with_all_its_rows(client: httpx.AsyncClient) -> None:
     await upload(client, [row(0), row(1)])
     await upload(client, [row(0)], name="other")
@@ -106,6 +113,7 @@ async def test_a_deleted_dataset_is_gone_with_all_its_rows(client: httpx.AsyncCl
     assert (await upload(client, [row(5)])).status_code == 201
 
 
+@pytest.mark.both_databases
 async def test_lists_go_on_behind_the_last_row_seen(client: httpx.AsyncClient) -> None:
     for name in ("one", "two", "three"):
         await upload(client, [row(number) for number in range(5)], name=name)

@@ -4,8 +4,11 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.app.judgments.test_judgments import PAIR, post
+
+pytestmark = pytest.mark.both_databases
 
 TEXTS = [f"answer number {number}" for number in range(4)]
 

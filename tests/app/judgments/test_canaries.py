@@ -75,6 +75,7 @@ async def released(client: httpx.AsyncClient, **request: Any) -> httpx.Response:
     return await client.post("/v1/canaries", json=body)
 
 
+@pytest.mark.both_databases
 async def test_the_embedded_judge_is_tried(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(40))
     body = (await released(client)).json()

@@ -67,6 +67,7 @@ async def test_with_nothing_configured_the_student_answers_without_a_promise(
     assert verdict["tiers"][0]["failure"] is None
 
 
+@pytest.mark.both_databases
 async def test_the_same_request_twice_calls_no_judge_the_second_time(
     client: httpx.AsyncClient, service: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def _delete_scores() -> Any:
     return delete(ScoreRow)
 
 
+@pytest.mark.both_databases
 async def test_pairs_that_the_certificate_was_made_from_are_counted_either_way_round(
     client: httpx.AsyncClient,
 ) -> None:
@@ -145,6 +147,7 @@ async def test_pairs_that_the_certificate_was_made_from_are_counted_either_way_r
     ] == 0
 
 
+@pytest.mark.both_databases
 async def test_verdicts_under_a_certificate_follow_its_thresholds(
     client: httpx.AsyncClient,
 ) -> None:
@@ -166,6 +169,7 @@ async def test_verdicts_under_a_certificate_follow_its_thresholds(
             assert verdict["label"] is None
 
 
+@pytest.mark.both_databases
 async def test_a_judge_that_fails_escalates_and_suspends_the_promise(
     client: httpx.AsyncClient,
 ) -> None:
@@ -187,6 +191,7 @@ async def test_a_judge_that_fails_escalates_and_suspends_the_promise(
     assert {v["promise"] for v in made_good["verdicts"]} == {"certified"}
 
 
+@pytest.mark.both_databases
 async def test_the_last_verdicts_are_read_whatever_a_judge_said(
     client: httpx.AsyncClient, running: Runtime
 ) -> None:
@@ -285,6 +290,7 @@ async def test_a_score_posted_for_a_live_judge_is_refused(client: httpx.AsyncCli
     assert response.json()["errors"][0]["loc"] == ["body", "pairs", 0, "judges", "student"]
 
 
+@pytest.mark.both_databases
 async def test_stored_verdicts_can_be_listed_by_status(client: httpx.AsyncClient) -> None:
     await judge(client, [PAIR, {**PAIR, "id": "same", "response_a": "x", "response_b": "x"}])
     listed = (await client.get("/v1/judgments", params={"status": "abstained"})).json()
@@ -292,6 +298,7 @@ async def test_stored_verdicts_can_be_listed_by_status(client: httpx.AsyncClient
     assert (await client.get("/v1/judgments", params={"limit": 1})).json()["has_more"]
 
 
+@pytest.mark.both_databases
 async def test_an_idempotency_key_gives_the_first_answer_again(client: httpx.AsyncClient) -> None:
     headers = {"Idempotency-Key": "k1"}
     first = await client.post("/v1/judgments", json={"pairs": [PAIR]}, headers=headers)
@@ -316,6 +323,7 @@ NASTY = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("name", NASTY)
 async def test_any_text_gets_a_verdict_and_its_mirror(client: httpx.AsyncClient, name: str) -> None:
     first, second = NASTY[name]
@@ -421,6 +429,7 @@ async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient, service: 
     assert response.headers["content-type"].startswith("application/problem+json")
 
 
+@pytest.mark.both_databases
 async def test_many_requests_at_once_all_end(client: httpx.AsyncClient) -> None:
     rng = np.random.default_rng(0)
     pairs = [

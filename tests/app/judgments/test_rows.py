@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,12 +22,6 @@ LONG, SHORT = "The primary colours of light are red, green and blue.", "colours"
 PROMPT = "Name the three primary colours of light."
 ROW: Row = {"prompt": PROMPT, "response_a": LONG, "response_b": SHORT}
 posted = TypeAdapter(PostedPair).validate_python
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
 
 def conversation(answer: str) -> list[Row]:

@@ -30,6 +30,7 @@ async def _human(client: httpx.AsyncClient) -> list[tuple[str | None, str]]:
     return [(vote["annotator"], vote["label"]) for vote in first["human"]]
 
 
+@pytest.mark.both_databases
 async def test_a_label_replaces_that_persons_earlier_one_and_history_is_kept(
     client: httpx.AsyncClient, dataset: str
 ) -> None:
@@ -45,6 +46,7 @@ async def test_a_label_replaces_that_persons_earlier_one_and_history_is_kept(
     ]  # fmt: skip
 
 
+@pytest.mark.both_databases
 async def test_the_same_label_again_changes_nothing(
     client: httpx.AsyncClient, dataset: str
 ) -> None:
@@ -54,6 +56,7 @@ async def test_the_same_label_again_changes_nothing(
     assert (await client.get("/v1/labels?history=true")).json() == before
 
 
+@pytest.mark.both_databases
 async def test_the_last_of_several_labels_in_one_request_stands(
     client: httpx.AsyncClient, dataset: str
 ) -> None:
@@ -67,6 +70,7 @@ async def test_the_last_of_several_labels_in_one_request_stands(
     assert (await client.get("/v1/labels?history=true")).json() == before
 
 
+@pytest.mark.both_databases
 async def test_the_same_label_with_another_comment_is_no_contradiction(
     client: httpx.AsyncClient, dataset: str
 ) -> None:
@@ -74,6 +78,7 @@ async def test_the_same_label_with_another_comment_is_no_contradiction(
     assert answer.json() == {"accepted": 2, "replaced": 2, "unchanged": 0, "contradicted": 0}
 
 
+@pytest.mark.both_databases
 async def test_another_criterion_and_unknown_people_replace_nothing(
     client: httpx.AsyncClient, dataset: str
 ) -> None:
@@ -83,6 +88,7 @@ async def test_another_criterion_and_unknown_people_replace_nothing(
     assert len(await _human(client)) == 4
 
 
+@pytest.mark.both_databases
 async def test_a_double_vote_of_a_file_is_replaced_by_one_label(client: httpx.AsyncClient) -> None:
     double = [{"annotator": "ann", "label": "a"}, {"annotator": "ann", "label": "b"}]
     answer = await upload(client, [row(0, human=double), row(1)])
@@ -94,6 +100,7 @@ async def test_a_double_vote_of_a_file_is_replaced_by_one_label(client: httpx.As
     assert await _human(client) == [("ann", "b")]
 
 
+@pytest.mark.both_databases
 async def test_details_are_kept(client: httpx.AsyncClient, dataset: str) -> None:
     given = {"strength": 2.0, "first_shown": "b", "comment": "a\x00\ud800"}
     body = '{"labels": [{"dataset": "set", "pair": "p0", "annotator": "ann", "label": "b",'
@@ -108,6 +115,7 @@ async def test_details_are_kept(client: httpx.AsyncClient, dataset: str) -> None
     assert (found["dataset"], found["object"]) == (dataset, "label")
 
 
+@pytest.mark.both_databases
 async def test_one_bad_label_stores_none_and_is_named(
     client: httpx.AsyncClient, dataset: str
 ) -> None:
@@ -158,6 +166,7 @@ async def test_no_labels_are_refused(client: httpx.AsyncClient) -> None:
     assert (await _post(client)).status_code == 422
 
 
+@pytest.mark.both_databases
 async def test_the_list_goes_on_behind_the_last_label_seen(
     client: httpx.AsyncClient, dataset: str
 ) -> None:

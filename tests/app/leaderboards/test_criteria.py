@@ -97,6 +97,7 @@ async def test_weights_are_moved_without_the_dataset_being_asked_again(
     assert (await judged.get(f"/v1/leaderboards/{moved['id']}")).json() == moved
 
 
+@pytest.mark.both_databases
 async def test_moved_weights_rest_on_the_labels_of_then(judged: httpx.AsyncClient) -> None:
     made = await rank(judged)
     labels = [
@@ -147,6 +148,7 @@ async def test_a_model_that_a_criterion_does_not_know_is_named(client: httpx.Asy
     assert "criterion style: no comparison of z" in answer.json()["detail"]
 
 
+@pytest.mark.both_databases
 async def test_slices_are_weighed_too(client: httpx.AsyncClient) -> None:
     some = [{**row, "metadata": {"half": number % 2}} for number, row in enumerate(rows(120))]
     await upload(client, some)

@@ -10,9 +10,6 @@ import pytest
 from tests.app.development_sets import reference, upload_set
 from tests.data_sets import data_dir
 
-# the figures do not depend on the database, and each import takes a while
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
 
 async def rank(client: httpx.AsyncClient, name: str, **asked: Any) -> dict[str, Any]:
     body = {"dataset": name, "source": "human", **asked}

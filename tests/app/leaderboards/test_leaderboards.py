@@ -28,6 +28,7 @@ def win_rates(made: dict[str, Any]) -> dict[str, float]:
     return {row["model"]: row["win_rate"]["value"] for row in made["rows"]}
 
 
+@pytest.mark.both_databases
 async def test_each_vote_is_a_comparison(hand: httpx.AsyncClient) -> None:
     made = await rank(hand, method="win_rate")
     assert win_rates(made) == pytest.approx({"z": 0.75, "x": 0.5, "y": 0.25})
@@ -44,6 +45,7 @@ async def test_each_vote_is_a_comparison(hand: httpx.AsyncClient) -> None:
     assert made["method"] == "win_rate"
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("asked", [{"ties": "exclude"}, {"baseline": "y"}])
 async def test_distinct_pairs_are_those_that_count(
     hand: httpx.AsyncClient, asked: dict[str, Any]
@@ -90,6 +92,7 @@ async def test_pairs_without_a_majority_are_counted(hand: httpx.AsyncClient) -> 
     assert (made["pairs"], made["undecided"], made["unlabelled"]) == (6, 1, 1)
 
 
+@pytest.mark.both_databases
 async def test_elo_follows_the_order_of_the_file(client: httpx.AsyncClient) -> None:
     battles = [
         {"model_a": "x", "model_b": "y", "human": [{"annotator": "1", "label": label}]}
@@ -104,6 +107,7 @@ async def test_elo_follows_the_order_of_the_file(client: httpx.AsyncClient) -> N
     assert ratings == pytest.approx({"x": 520 - back, "y": 480 + back})
 
 
+@pytest.mark.both_databases
 async def test_a_judge_is_ranked_by_its_verdicts(hand: httpx.AsyncClient) -> None:
     made = await rank(hand, source="judge:dear", method="win_rate")
     assert win_rates(made) == pytest.approx({"z": 3.5 / 4, "x": 1.5 / 5, "y": 2.0 / 5})
@@ -119,6 +123,7 @@ async def test_soft_verdicts_count_as_their_probability(hand: httpx.AsyncClient)
     assert soft["x"] == pytest.approx((0.8 + 0.6 + 0.1 + 0.2 + 0.3 + 0.5) / 6)
 
 
+@pytest.mark.both_databases
 async def test_a_cascade_never_counts_an_abstention(
     hand: httpx.AsyncClient, service: FastAPI
 ) -> None:
@@ -153,6 +158,7 @@ async def test_slices_are_held_against_their_own_thresholds(
     assert (made["pairs"], made["abstained"]) == (1, 7)
 
 
+@pytest.mark.both_databases
 async def test_rows_for_every_slice(hand: httpx.AsyncClient) -> None:
     made = await rank(hand, method="win_rate", group_by="metadata.task")
     assert [part["group"] for part in made["groups"]] == ["t1", "t2"]
@@ -250,6 +256,7 @@ async def test_an_unknown_dataset_or_certificate_is_not_found(hand: httpx.AsyncC
         assert (await hand.post("/v1/leaderboards", json=body)).status_code == 404
 
 
+@pytest.mark.both_databases
 async def test_leaderboards_are_kept(hand: httpx.AsyncClient) -> None:
     made = [await rank(hand, method=method) for method in ("counting", "bradley_terry")]
     listed = (await hand.get("/v1/leaderboards", params={"limit": 1})).json()

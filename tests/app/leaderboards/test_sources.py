@@ -50,6 +50,7 @@ async def test_what_everybody_answered_needs_no_warning(hand: httpx.AsyncClient)
     assert all(row["abstained_share"] == 0 for row in made["rows"])
 
 
+@pytest.mark.both_databases
 async def test_a_certificate_that_holds_promises_and_says_what_it_is_worth_now(
     hand: httpx.AsyncClient, service: FastAPI
 ) -> None:
@@ -68,6 +69,7 @@ async def test_a_certificate_that_holds_promises_and_says_what_it_is_worth_now(
     assert later["rows"] == made["rows"]
 
 
+@pytest.mark.both_databases
 async def test_certified_only_leaves_out_the_pairs_of_the_certificate(
     hand: httpx.AsyncClient, service: FastAPI
 ) -> None:
@@ -139,6 +141,7 @@ async def suspend(service: FastAPI, certificate: str) -> None:
         )
 
 
+@pytest.mark.both_databases
 async def test_a_suspended_batch_suspends_the_leaderboard(
     hand: httpx.AsyncClient, service: FastAPI
 ) -> None:

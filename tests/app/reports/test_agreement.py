@@ -37,6 +37,7 @@ def estimates(figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.both_databases
 async def test_human_agreement_by_hand(hand: httpx.AsyncClient) -> None:
     made = await report(hand)
     human = made["human"]
@@ -53,6 +54,7 @@ async def test_human_agreement_by_hand(hand: httpx.AsyncClient) -> None:
     assert couples["ann1", "ann3"]["cohens_kappa"]["value"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.both_databases
 async def test_a_judge_of_two_orders_by_hand(hand: httpx.AsyncClient) -> None:
     dear = judge(await report(hand), "dear")
     expected = {
@@ -115,6 +117,7 @@ async def test_two_judges_are_compared_on_what_both_decided(hand: httpx.AsyncCli
     assert (await report(hand))["judge_pairs"] is None
 
 
+@pytest.mark.both_databases
 async def test_the_cascade_is_tested_on_pairs_that_are_new_to_it(
     hand: httpx.AsyncClient, service: FastAPI
 ) -> None:
@@ -169,6 +172,7 @@ async def test_slices_have_their_own_thresholds(hand: httpx.AsyncClient, service
     assert (cascade["answered"], cascade["abstained"]) == (1, 4)
 
 
+@pytest.mark.both_databases
 async def test_groups_repeat_the_report_for_every_slice(
     hand: httpx.AsyncClient, service: FastAPI
 ) -> None:
@@ -205,6 +209,7 @@ async def test_the_same_inputs_give_the_same_report(hand: httpx.AsyncClient) -> 
     assert (await report(hand, seed=1))["id"] != one["id"]
 
 
+@pytest.mark.both_databases
 async def test_new_labels_make_a_new_report(hand: httpx.AsyncClient) -> None:
     before = await report(hand)
     label = {"dataset": "hand", "pair": "p8", "annotator": "ann1", "label": "b"}
@@ -254,6 +259,7 @@ async def test_a_revoked_certificate_is_refused(hand: httpx.AsyncClient, service
     assert answer.status_code == 409
 
 
+@pytest.mark.both_databases
 async def test_new_scores_make_a_new_report(hand: httpx.AsyncClient) -> None:
     # the embedded judge was not asked about the dataset: it is reported only where it is named
     assert [one["judge"] for one in (await report(hand))["judges"]] == ["cheap", "dear"]

@@ -12,8 +12,6 @@ from tests.app.hand_made import ROWS, certify, upload
 from tests.app.reports.worlds import faulty_judges
 
 Figures = dict[str, Any]
-# the figures do not depend on the database
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -215,7 +213,6 @@ async def test_slices_have_details_where_they_are_asked_for(world: httpx.AsyncCl
     assert [part["judges"][0]["length"]["lean"]["n"] > 0 for part in deep["groups"]] == [True] * 2
 
 
-@pytest.mark.usefixtures("database_url")
 def test_texts_are_measured() -> None:
     longer, marked, ratio, overlap = measure("# Title\n\n- one\n- two **bold**", "One, two, three")
     assert longer == 29 - 15

@@ -8,9 +8,6 @@ import pytest
 
 from tests.app.development_sets import reference, upload_set
 
-# the figures do not depend on the database, and each import takes a while
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
 
 async def report(client: httpx.AsyncClient, name: str, **asked: Any) -> dict[str, Any]:
     await upload_set(client, name)

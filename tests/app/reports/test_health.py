@@ -21,12 +21,6 @@ ASKED = {"dataset": "world", "judge": "good"}
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """The cards do not depend on the database."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
-
-
-@pytest.fixture
 async def world(client: httpx.AsyncClient) -> httpx.AsyncClient:
     await upload(client, faulty_judges(), "world")
     return client

@@ -11,6 +11,8 @@ import pytest
 from tests.app import rows
 from tests.app.hand_made import ROWS, upload
 
+pytestmark = pytest.mark.both_databases
+
 Body = dict[str, Any]
 HALF = {"fraction": 0.5, "seed": 0}
 

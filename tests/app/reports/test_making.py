@@ -16,6 +16,8 @@ from app.reports import service as reports
 from tests.app.hand_made import ROWS, upload
 from tests.conftest import client_of
 
+pytestmark = pytest.mark.both_databases
+
 AGREEMENT = "/v1/reports/agreement"
 ASKED = {"dataset": "hand"}
 

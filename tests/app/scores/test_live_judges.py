@@ -103,6 +103,7 @@ async def judge(
     return answer
 
 
+@pytest.mark.both_databases
 async def test_a_judge_waits_for_its_examples_and_then_answers(
     settings: Settings, server: ModelServer
 ) -> None:
@@ -176,6 +177,7 @@ async def test_a_deadline_gives_typed_failures_and_keeps_the_scores(
     assert {v["promise"] for v in cut["verdicts"]} == {"suspended"}
 
 
+@pytest.mark.both_databases
 async def test_a_calibration_goes_on_after_a_restart_and_pays_only_for_the_rest(
     settings: Settings, server: ModelServer
 ) -> None:
@@ -238,6 +240,7 @@ async def test_more_labels_on_the_examples_change_no_fingerprint(
         assert await fingerprint(client) == before
 
 
+@pytest.mark.both_databases
 async def test_a_live_batch_survives_a_restart_and_pays_once(
     settings: Settings, server: ModelServer
 ) -> None:

@@ -14,12 +14,6 @@ DEAR = '[judges.dear]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmode
 PAIR = {"prompt": "Why?", "response_a": "Because it is so.", "response_b": ""}
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
-
-
 @pytest.mark.parametrize(
     ("text", "default", "unasked"),
     [

@@ -39,7 +39,7 @@ def by_rule(found: Experiment) -> dict[str, RuleFigures]:
 
 def test_a_certificate_keeps_its_promise_and_a_point_estimate_does_not() -> None:
     rng = np.random.default_rng(0)
-    sample = a_world().draw(20_000, rng)  # so many that a held-out agreement is nearly the truth
+    sample = a_world().draw(10_000, rng)  # so many that a held-out agreement is nearly the truth
     design = Design(SPLITS, calibration_pairs=500)
     rules = ("point_estimate", "auto", "no_selection", "cascaded_heuristic")
     found = by_rule(

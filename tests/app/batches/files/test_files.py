@@ -19,6 +19,7 @@ from tests.app.rows import labelled_rows
 ROWS = labelled_rows(4)
 
 
+@pytest.mark.both_databases
 async def test_requests_become_a_dataset_named_by_the_file(client: httpx.AsyncClient) -> None:
     file = await sent(client, line({**ROWS[0], "metadata": {"task": "x"}}, "first"))
     dataset = (await client.get(f"/v1/datasets/{file['id']}")).json()
@@ -37,6 +38,7 @@ async def test_an_id_of_the_row_itself_stays_in_its_metadata(client: httpx.Async
     assert [pair["metadata"].get("id") for pair in pairs] == ["p0", None]
 
 
+@pytest.mark.both_databases
 async def test_the_content_comes_back_as_it_was_sent(client: httpx.AsyncClient) -> None:
     noise = "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(400_000))
     content = line({**ROWS[0], "response_a": noise}) + b"\xff not UTF-8\r\n\r\n"
@@ -57,6 +59,7 @@ async def test_half_a_download_is_none(client: httpx.AsyncClient, service: FastA
         [piece async for piece in files.content_of(running, found)]
 
 
+@pytest.mark.both_databases
 async def test_a_key_gives_the_first_answer_again(client: httpx.AsyncClient) -> None:
     """Whatever the client draws as the boundary between the parts of the form."""
     first = await send(client, lines(ROWS), key="k")
@@ -69,6 +72,7 @@ async def test_a_key_gives_the_first_answer_again(client: httpx.AsyncClient) -> 
     assert without.json()["id"] != first.json()["id"]
 
 
+@pytest.mark.both_databases
 async def test_a_deleted_file_takes_its_pairs_along(
     client: httpx.AsyncClient, service: FastAPI
 ) -> None:
@@ -84,6 +88,7 @@ async def test_a_deleted_file_takes_its_pairs_along(
             assert await session.scalar(select(func.count()).select_from(table)) == 0
 
 
+@pytest.mark.both_databases
 async def test_a_file_outlives_its_pairs_but_makes_no_batch(client: httpx.AsyncClient) -> None:
     file = await sent(client, lines(ROWS))
     assert (await client.delete(f"/v1/datasets/{file['id']}")).status_code == 204

@@ -5,11 +5,9 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import insert, update
 
 from app.batches import results
@@ -25,12 +23,6 @@ from tests.conftest import client_of
 
 MEBIBYTE = 2**20
 ROWS = 9_000
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: both are asked for a thousand rows at a time."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
 
 async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
 
 import httpx
 import pytest
@@ -30,12 +29,6 @@ BAD: dict[bytes, str] = {
     line(ROWS[0], body={"model_a": "x", "model_b": "y", "human": [{"label": "a"}]}): "prompt",
     line({**ROWS[0], "judges": {"student": {"p_a": 0.5}}}): "judges.student: this judge is asked live",
 }  # fmt: skip
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind is enough: nothing here depends on it."""
-    return f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
 
 async def test_lines_that_are_no_requests_are_told_with_their_numbers(
@@ -86,7 +79,7 @@ async def test_a_file_that_cannot_be_a_batch_is_refused(
         (
             {"content-type": "multipart/form-data; boundary=x", "content-encoding": "gzip"},
             gzip.compress(b"--x--\r\n", mtime=0),
-            400,
+            422,
         ),
     ],
 )

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from app.batches.worker import leases
-from app.batches.worker.loop import is_dead, node_name, work_once, work_until_ended, worker_name
+from app.batches.worker.loop import Worker, is_dead, node_name, work_until_ended, worker_name
 from app.core.models import Batch, Report, Score, Shard, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
@@ -24,6 +24,8 @@ from tests.app.batches.worker.breaking import breaking_at_the_end
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
+
+pytestmark = pytest.mark.both_databases
 
 LEASE = timedelta(seconds=12)
 
@@ -50,7 +52,7 @@ async def create(client: httpx.AsyncClient) -> str:
 
 
 async def work(running: Runtime) -> None:
-    while await work_once(running, "worker"):
+    while await Worker(running, "worker").work():
         pass
 
 
@@ -77,7 +79,7 @@ async def test_a_worker_that_is_stopped_has_stored_what_it_had_obtained(
     judge = HalfSlow("j")
     install(running, judge)
     batch_id = await create(client)
-    task = asyncio.create_task(work_once(running, "stopped"))
+    task = asyncio.create_task(Worker(running, "stopped").work())
     while await count(running, Score) < 5:  # noqa: ASYNC110  # the worker tells nobody
         await asyncio.sleep(0.01)
     task.cancel()
@@ -103,7 +105,7 @@ async def test_what_was_spent_on_a_batch_that_is_cancelled_counts(
     judge = PaidJudge("j", gate=asyncio.Event())
     install(running, judge)
     batch_id = await create(client)
-    task = asyncio.create_task(work_once(running, "worker"))
+    task = asyncio.create_task(Worker(running, "worker").work())
     while sum(judge.asked.values()) < 10:  # noqa: ASYNC110  # the judge tells nobody
         await asyncio.sleep(0.01)
     cancelled = (await client.post(f"/v1/batches/{batch_id}/cancel")).json()
@@ -192,7 +194,7 @@ async def test_a_shard_that_kills_its_workers_is_set_aside(
 @pytest.fixture(scope="module")
 def gone() -> str:
     """The name of a worker of this node whose process has ended."""
-    code = "from app.jobs.identity import node_name, worker_name; print(worker_name(node_name()))"
+    code = "from app.batches.worker.loop import node_name, worker_name; print(worker_name(node_name()))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return ended.stdout.strip()
 
