@@ -67,13 +67,8 @@ class AnswerRoute(APIRoute):
     endpoint's docstring.
     """
 
-<<<<<<< HEAD
     # what every POST to a route of this kind may be refused with
     refuses: ClassVar[tuple[int, ...]] = ()
-=======
-    # statuses that every POST of such a route may refuse with
-    refuses_posts_with: ClassVar[tuple[int, ...]] = ()
->>>>>>> main
 
     def __init__(
         self,
@@ -192,7 +187,5 @@ def _add_refusals(operation: Json, route: AnswerRoute) -> None:
         found += [400, 413, 415, 422]
     elif "parameters" in operation:
         found.append(422)
-    if "POST" in route.methods:
-        found += route.refuses_posts_with
     for status, said in refused(*found).items():
         operation["responses"].setdefault(str(status), said)
