@@ -12,7 +12,7 @@ from fastapi import Query
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.bodies import PageBody
+from app.bodies.common import PageBody
 from app.core.errors import NotFound
 from app.core.models import Listed
 from app.core.names import is_name, shown

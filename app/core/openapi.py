@@ -20,7 +20,7 @@ from pydantic_core.core_schema import TypedDictSchema
 from starlette.routing import BaseRoute
 from typing_extensions import Doc
 
-from app.api.bodies import JsonValue, ProblemBody
+from app.bodies.common import JsonValue, ProblemBody
 from app.core.errors import MEDIA_TYPE
 
 Json = dict[str, Any]

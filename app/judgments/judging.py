@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.bodies import FailureBody, Promise, TierBody, VerdictBody
+from app.bodies.common import FailureBody, Promise, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.names import printable
 from app.core.runtime import Runtime

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.bodies import TierBody
+from app.bodies.common import TierBody
 from app.calibrations import service as calibrations
 from app.core.db import Database
 from app.core.errors import Unprocessable
