@@ -67,13 +67,8 @@ class AnswerRoute(APIRoute):
     endpoint's docstring.
     """
 
-<<<<<<< HEAD
-    # what every POST to a route of this kind may be refused with
-    refuses: ClassVar[tuple[int, ...]] = ()
-=======
     # statuses that every POST of such a route may refuse with
     refuses_posts_with: ClassVar[tuple[int, ...]] = ()
->>>>>>> main
 
     def __init__(
         self,
@@ -184,8 +179,6 @@ def _add_bodies(description: Json, routes: Iterable[AnswerRoute]) -> None:
 def _add_refusals(operation: Json, route: AnswerRoute) -> None:
     """Add what every route of this kind may refuse."""
     found = [401, 403, 503] if route.dependencies else []
-    if "POST" in route.methods:
-        found += route.refuses
     if route.param_convertors:
         found.append(404)
     if route.body_field is not None:
