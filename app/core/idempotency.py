@@ -24,7 +24,8 @@ _LONGEST = 255
 class IdempotentRoute(AnswerRoute):
     """A route that remembers its answers under the keys that callers send."""
 
-    refuses = (409,)
+    # the key was used with another body
+    refuses_posts_with = (409,)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler; requests without a key pass through."""

@@ -67,8 +67,8 @@ class AnswerRoute(APIRoute):
     endpoint's docstring.
     """
 
-    # what every POST to a route of this kind may be refused with
-    refuses: ClassVar[tuple[int, ...]] = ()
+    # statuses that every POST of such a route may refuse with
+    refuses_posts_with: ClassVar[tuple[int, ...]] = ()
 
     def __init__(
         self,
@@ -179,13 +179,13 @@ def _add_bodies(description: Json, routes: Iterable[AnswerRoute]) -> None:
 def _add_refusals(operation: Json, route: AnswerRoute) -> None:
     """Add what every route of this kind may refuse."""
     found = [401, 403, 503] if route.dependencies else []
-    if "POST" in route.methods:
-        found += route.refuses
     if route.param_convertors:
         found.append(404)
     if route.body_field is not None:
         found += [400, 413, 415, 422]
     elif "parameters" in operation:
         found.append(422)
+    if "POST" in route.methods:
+        found += route.refuses_posts_with
     for status, said in refused(*found).items():
         operation["responses"].setdefault(str(status), said)
