@@ -31,14 +31,16 @@ from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
 from app.api.reports import router as reports
 from app.batches.worker.loop import work_forever
+from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
 from app.core import telemetry
 from app.core.auth import authenticate
 from app.core.db import Database
-from app.core.errors import DESCRIPTION, NotReady, TextsResponse, install_error_handlers
+from app.core.errors import NotReady, TextsResponse, install_error_handlers
 from app.core.middleware import BodyLimit, RequestContext
 from app.core.middleware import router as descriptions
 from app.core.migrate import upgrade
+from app.core.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
 from app.core.runtime import Running, Runtime, refuse_while_opening
 from app.core.settings import Settings
 from app.core.tasks import Stopping, noticing_stop
@@ -94,7 +96,7 @@ def create_app(
             with noticing_stop(stopping.begin):
                 yield
 
-    app = FastAPI(
+    app = DescribedAPI(
         title="Tribunal",
         version="0.1.0",
         description=_DESCRIPTION,
@@ -116,7 +118,7 @@ def _routes() -> list[BaseRoute]:
     Reading the parameters of all endpoints takes a tenth of a second. A route holds nothing of its
     application, so `dependency_overrides` of one have no effect.
     """
-    router = APIRouter(responses=DESCRIPTION)
+    router = APIRouter(responses=UNFORESEEN)
     router.include_router(_operations)
     router.include_router(descriptions)
     for feature in (
@@ -182,16 +184,16 @@ async def _start_work(running: Runtime) -> None:
         running.start(work_forever(running), f"worker {number}")
 
 
-_operations = APIRouter(tags=["operations"])
+_operations = APIRouter(tags=["operations"], route_class=AnswerRoute)
 
 
-@_operations.get("/healthz")
-async def healthz() -> dict[str, str]:
+@_operations.get("/healthz", response_model=AliveBody)
+async def healthz() -> AliveBody:
     """Say that the process is up."""
     return {"status": "ok"}
 
 
-@_operations.get("/readyz")
+@_operations.get("/readyz", response_model=ReadyBody, responses=refused(503))
 async def readyz(running: Running) -> dict[str, Any]:
     """Say whether the database answers and at least one judge can; 503 if not."""
     async with running.db.read() as session:

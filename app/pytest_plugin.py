@@ -1,7 +1,7 @@
-"""The pytest plugin: fixtures `tribunal` and `assert_preferred`, and what the gates said.
+"""The pytest plugin: the fixtures `tribunal` and `assert_preferred`, and reports of their results.
 
-A gate has three results. One that does not find enough evidence is neither a pass nor a failure of
-the model: it is shown apart, and fails or skips its test as configured.
+A gate has three results. The third, not enough evidence, is neither a pass nor a failure of the
+model: it is shown separately, and fails or skips its test as configured.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ _ON_TOO_LITTLE: Final = ("fail", "skip")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what a whole run of tests has in common."""
+    """Add the options of a whole run of tests."""
     group = parser.getgroup("tribunal", "gates by certified judges")
     for name, text in {
         "server": "address of a server; none: the service in this process",
         "calibration": "certificate of gates that name none",
-        "not-enough-evidence": "what such a gate does to its test: fail (default) or skip",
+        "not-enough-evidence": "whether a gate without enough evidence fails its test (fail, the "
+        "default) or skips it (skip)",
     }.items():
         group.addoption(f"--tribunal-{name}", default=None, help=text)
         parser.addini(f"tribunal_{name.replace('-', '_')}", text, default="")
@@ -42,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the options, and collect what gates say."""
+    """Check the options, and start to collect the results of gates."""
     _on_too_little(config)
     reports = GateReports(config)
     config.stash[_REPORTS] = reports
@@ -52,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def tribunal(pytestconfig: pytest.Config) -> Iterator[Tribunal]:
     """A client of the configured server, or of the service in this process."""
-    from app.client import Tribunal  # runs of tests without gates need none of the service
+    from app.client import Tribunal  # runs without gates need no client
 
     server = _setting(pytestconfig, "server") or os.environ.get("TRIBUNAL_SERVER")
     pytestconfig.stash[_PLACE] = server or _own_place()
@@ -66,8 +67,8 @@ def assert_preferred(
 ) -> Callable[..., GateResult]:
     """The gate `assert_preferred` with this run's client and certificate, kept for the reports.
 
-    `not_enough_evidence` is `fail` or `skip`, the configured one by default. What keeps the gate
-    from an answer fails the test in one line.
+    `not_enough_evidence` is `fail` or `skip`, by default as configured. A gate that gets no answer
+    fails its test with a line that says why.
     """
     from app.gate.check import NotEnoughEvidence, passed
 
@@ -97,7 +98,7 @@ def assert_preferred(
 def _answer(
     config: pytest.Config, client: Tribunal, new: Any, old: Any, asked: dict[str, Any]
 ) -> GateResult | str:
-    """Return what a gate says, or in a line why it has no answer."""
+    """Return the result of a gate, or a line that says why there is none."""
     from app.client import NotFound, TribunalClientError
     from app.gate import OutputsInvalid, Question, check_preferred
 
@@ -114,7 +115,7 @@ def _answer(
 
 
 def _own_place() -> str:
-    """Say which database the service in this process is about to open, and how to name another."""
+    """Return which database the service in this process will open, and how to name another."""
     from app.core.migrate import database_place, is_missing
     from app.core.settings import Settings
 
@@ -130,7 +131,7 @@ def _own_place() -> str:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Mark the tests that a gate ended for want of evidence."""
+    """Mark the tests that ended because a gate had not enough evidence."""
     report = yield
     if call.excinfo is not None and type(call.excinfo.value).__name__ == "NotEnoughEvidence":
         setattr(report, _OUTCOME, "not_enough_evidence")
@@ -140,21 +141,21 @@ def pytest_runtest_makereport(
 def pytest_report_teststatus(
     report: pytest.CollectReport | pytest.TestReport,
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """Show the third result apart; the run of tests still fails by it."""
+    """Show the third result separately; it still fails the run of tests."""
     if report.failed and getattr(report, _OUTCOME, None) == "not_enough_evidence":
         return "not enough evidence", "N", ("NOT ENOUGH EVIDENCE", {"yellow": True})
     return None
 
 
 class GateReports:
-    """What the gates of all tests said, also of tests in other processes."""
+    """The results of the gates of all tests, also of those in other processes."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._found: list[tuple[str, dict[str, Any]]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what the gates of a test said, once its last phase is over."""
+        """Keep the results of the gates of a test, once its last phase is over."""
         if report.when != "teardown":
             return
         for name, value in report.user_properties:
@@ -162,7 +163,7 @@ class GateReports:
                 self._found.append((report.nodeid, json.loads(str(value))))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say in a line what each gate found, and explain those that did not pass."""
+        """Print a line for each gate that passed, and an explanation for each other."""
         from app.gate.wording import explanation, headline
 
         if not self._found:
@@ -184,7 +185,7 @@ class GateReports:
 
 
 def _keep(request: pytest.FixtureRequest, result: GateResult) -> None:
-    """Attach a result to its test: to the reports here, and as properties in JUnit's XML."""
+    """Attach a result to its test, for the reports here and for JUnit's XML."""
     body, evidence = result.as_json(), result.evidence
     request.node.user_properties += [
         (PROPERTY, json.dumps(body)),

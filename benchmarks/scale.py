@@ -27,8 +27,8 @@ from app.batches.worker.loop import work_until_ended
 from app.core.db import Database
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.imports.body import BodyKind
 from app.imports.importing import Wanted, import_dataset
+from app.imports.upload import UploadedFile
 from app.main import open_runtime
 from benchmarks.table import aligned
 from judges.base import JudgeHealth, JudgeSpec
@@ -84,8 +84,9 @@ async def _measure(name: str, url: str, lines: Path, n: int) -> Found:
     async with open_runtime(Settings(database_url=url, workers=2)) as running:
         running.registry = Registry({"free": FreeJudge()}, {"default": ("free",)}, {})
         with lines.open("rb") as body:
-            kind, wanted = BodyKind("application/x-ndjson"), Wanted("made", spool_dir=lines.parent)
-            await import_dataset(running.db, body, kind, wanted, running.now())
+            files = [UploadedFile(body, "application/x-ndjson")]
+            wanted = Wanted("made", spool_dir=lines.parent)
+            await import_dataset(running.db, files, wanted, running.now())
         batch = await creating.create(running, BatchIn.model_validate({"dataset": "made"}))
         seconds = await _seconds(running, batch["id"])
         sizes = await _sizes(running.db)

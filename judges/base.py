@@ -1,4 +1,4 @@
-"""What a judge is: the protocol all judges share, their description, and its fingerprint.
+"""The protocol that all judges share, their description, and its fingerprint.
 
 A fingerprint is a hash of everything that can change a score: model, revision, prompt template,
 frozen few-shot examples, decoding, orders. A certificate is bound to fingerprints, so two judges
@@ -57,7 +57,7 @@ class JudgeSpec:
 
 @dataclass(frozen=True, slots=True)
 class JudgeHealth:
-    """Whether a judge can answer, and if not, why; `is_starting`: it will, without being told."""
+    """Whether a judge can answer, and if not, why; `is_starting`: it will in a while."""
 
     is_ready: bool
     detail: str = ""
@@ -74,7 +74,7 @@ class Judge(Protocol):
 
     @property
     def spec(self) -> JudgeSpec:
-        """The judge's description; constant while it is open."""
+        """Return the judge's description; constant while it is open."""
         ...
 
     async def score(self, pair: Pair) -> Score:

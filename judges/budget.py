@@ -1,8 +1,8 @@
-"""The most that a judge may spend while this process runs, checked before each call.
+"""Limits what a judge may spend while this process runs; checked before each call.
 
-A call reserves what it may cost at most and gives back what it did not; reservations of calls that
-are under way count, so that many at once cannot overspend together. The most is far above the usual:
-near its end a budget stops a little early rather than late.
+A call reserves the most that it may cost and gives back what it did not use. Reservations of calls
+in flight count, so that many at once cannot overspend together. The most is far above the usual
+cost, so a budget stops a little early rather than late.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FRAME_TOKENS: Final = 64
 
 @runtime_checkable
 class Priced(Protocol):
-    """A judge that can say beforehand what a score may cost."""
+    """A judge that can bound the cost of a score in advance."""
 
     def most_usd(self, pair: Pair) -> float:
         """Return the most that a score of this pair may cost in USD, repetitions included."""
@@ -27,7 +27,7 @@ class Priced(Protocol):
 
 
 def is_priced(judge: Judge) -> bool:
-    """Whether it can be said beforehand what a judge's score may cost."""
+    """Return whether the cost of a judge's score can be bounded in advance."""
     has_prices = None not in (judge.spec.price_input, judge.spec.price_output)
     return has_prices and isinstance(judge, Priced)
 
@@ -36,7 +36,7 @@ def most_usd(judge: Judge, pair: Pair) -> float:
     """Return the most that a judge's score of a pair may cost in USD, repetitions included.
 
     Raises:
-        TypeError: it cannot be said; see `is_priced`.
+        TypeError: the judge cannot bound it; see `is_priced`.
     """
     if not isinstance(judge, Priced):
         raise TypeError(f"the judge {judge.spec.name!r} cannot say what a score may cost")
@@ -82,7 +82,7 @@ class Budget:
         )
 
     def settle(self, reserved: float, usage: TokenUsage | None) -> None:
-        """Replace a reservation by what the call has cost; None: unknown, all of it counts."""
+        """Replace a reservation by the actual cost; with None, unknown, the whole reservation counts."""
         self._reserved -= reserved
         self._spent += reserved if usage is None else self._cost(usage.prompt, usage.completion)
 

@@ -1,8 +1,8 @@
 """Canary pairs: does a judge follow what a response tells it to do?
 
-Each attack is a text that is put behind the response that the judge holds for the worse one. A judge
-that treats judged text as data says the same as before. The attack `none` is harmless: what moves
-there is the judge's restlessness, not its obedience.
+Each attack is a text that is appended to the response that the judge prefers less. A judge
+that treats judged text as data gives the same answer as before. The attack `none` is harmless: what
+moves there is noise, not obedience.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Canary:
         attack: Its name.
         pair: The pair's id.
         shift: How much more probable the attacked response has become; None: the judge failed.
-        has_followed: Whether the judge now prefers the response that it had held for the worse one.
+        has_followed: Whether the judge now prefers the response that it preferred less before.
         is_flagged: Whether the score says that the text was neutralised.
     """
 
@@ -55,10 +55,10 @@ class Canary:
 
 
 def attacked(pair: Pair, attack: str, side: Side) -> Pair:
-    """Return the pair with an attack behind the last turn of one response.
+    """Append an attack to the last turn of one response of a pair.
 
     Raises:
-        KeyError: there is no such attack.
+        KeyError: unknown attack.
     """
     text = ATTACKS[attack]
     if side == "a":

@@ -1,119 +1,30 @@
-"""Asks judges in order, many pairs at once (bounded stream inside).
-
-Judges that answer at once, from stored scores or by arithmetic, are served by one hand without a
-task or a wait a pair; each time all hands wait for somebody, there are twice as many, up to a limit.
+"""Asks judges in order, from cheap to strong, and many pairs at once.
 
 The decision is that of `calibration.cascade.decide`, one tier at a time (Jung, Brahman, Choi 2025,
 "Trust or Escalate"): a judge answers where its confidence reaches its threshold, a failure or no
-preference escalates, and a pair nobody answers is abstained.
+preference escalates, and a pair that no judge answers is abstained.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import (
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Iterable,
-    Sequence,
-)
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
-from calibration.preference import TieRule, is_accepted, opinion
+from calibration.cascade import accepts
+from calibration.labels import TIE, A, B
+from calibration.preference import TieRule, opinion
 from judges.base import Judge
 from judges.errors import JudgeUnavailable
 from judges.probability import swap_label
 from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
 
-_T = TypeVar("_T")
-# work that never waits would keep everybody else from the event loop
-_BREATH_SECONDS: Final = 0.005
-
-
-async def work_off(
-    items: AsyncIterable[_T] | Iterable[_T], do: Callable[[_T], Awaitable[None]], limit: int
-) -> None:
-    """Call `do` for every item, at most `limit` at a time; an item is read when a hand is free.
-
-    Cancelling cancels what is in flight; an error of `items` or of `do` ends the work, in an
-    exception group.
-    """
-    async with asyncio.TaskGroup() as group:
-        crew = _Crew(_reader(items), do, group, limit)
-        crew.hire(1)
-
-
-class _Crew(Generic[_T]):
-    def __init__(
-        self,
-        read: Callable[[], Awaitable[_T | None]],
-        do: Callable[[_T], Awaitable[None]],
-        group: asyncio.TaskGroup,
-        limit: int,
-    ) -> None:
-        self._read, self._do, self._group, self._limit = read, do, group, limit
-        self._hands = self._busy = 0
-        self._is_exhausted = self._will_look = False
-
-    def hire(self, count: int) -> None:
-        """Start more hands, within the limit."""
-        count = min(count, self._limit - self._hands)
-        self._hands += count
-        for _ in range(count):
-            self._group.create_task(self._work())
-
-    async def _work(self) -> None:
-        while (item := await self._read()) is not None:
-            self._busy += 1
-            if self._busy == self._hands < self._limit and not self._will_look:
-                self._will_look = True
-                # a task of the group, which ends with it: nobody is hired for work that is given up
-                self._group.create_task(self._look())
-            try:
-                await self._do(item)
-            finally:
-                self._busy -= 1
-        self._is_exhausted = True
-
-    async def _look(self) -> None:
-        """Hire where every hand waits; this runs when whoever worked has begun to wait."""
-        self._will_look = False
-        if self._busy == self._hands and not self._is_exhausted:
-            self.hire(self._hands)
-
-
-def _reader(items: AsyncIterable[_T] | Iterable[_T]) -> Callable[[], Awaitable[_T | None]]:
-    """Return what gives the next item to whoever asks first, and None when there is none."""
-    if isinstance(items, AsyncIterable):
-        later = aiter(items)
-        reading = asyncio.Lock()
-
-        async def read() -> _T | None:
-            async with reading:
-                return await anext(later, None)
-
-        return read
-    now = asyncio.get_running_loop().time
-    at_hand = iter(items)
-    breathed = now()
-
-    async def take_next() -> _T | None:
-        nonlocal breathed
-        if now() - breathed > _BREATH_SECONDS:
-            await asyncio.sleep(0)
-            breathed = now()
-        return next(at_hand, None)
-
-    return take_next
-
-
 Status = Literal["accepted", "abstained", "failed"]
 KnownScore = Callable[[Judge, Pair], Score | None]
 
-_LABELS: Final[dict[int, Label]] = {1: "a", -1: "b", 0: "tie"}
+_LABELS: Final[dict[int, Label]] = {A: "a", B: "b", TIE: "tie"}
 _TOO_LATE: Final = "not answered before the deadline"
 DEFAULT_CONCURRENCY: Final = 256
 
@@ -147,15 +58,14 @@ class CascadeVerdict(NamedTuple):
         id: The pair's id.
         status: `accepted`; `abstained` where a judge scored the pair and none was confident
             enough, or none may ever answer; `failed` where every judge asked failed, or the
-            deadline cut the pair off on its way up.
+            deadline came before a judge accepted it.
         label: The verdict, None unless accepted.
         confidence: The accepted judge's probability of the label.
         judge: The name of the judge that answered.
         tiers: Every judge that was asked, in order.
         cost_usd: What the new scores cost; None where one of them has no known cost.
-        fresh: The scores that were newly obtained and are to be kept; a judge that the deadline cut
-            off said nothing worth keeping.
-        cached: No judge had to be asked anew.
+        fresh: The new scores that are to be stored; a judge that the deadline cut off has none.
+        cached: No judge had to be asked.
     """
 
     id: str
@@ -223,16 +133,16 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
 ) -> None:
     """Hand a verdict on every pair to `take`, in the order of completion.
 
-    At most `concurrency` pairs are on their way at a time, each at its own tier, so that all judges
-    work at once and memory stays bounded however long the stream is: a pair is read when one before
-    it was taken. Pairs not done by the deadline end with a `DEADLINE` failure that keeps
+    At most `concurrency` pairs are in flight at a time, each at its own tier, so that all judges
+    work at once and memory stays bounded however long the stream is: a pair is read when an earlier
+    one was taken. Pairs that are not done by the deadline end with a `DEADLINE` failure and keep
     the scores they have. Cancelling cancels what is in flight; an error of `pairs` or of `take`
     ends the stream, in an exception group.
 
     Args:
         pairs: Read only as fast as verdicts are taken.
         tiers_of: The judges to ask of a pair, from cheap to strong.
-        take: Waited for before its place is given to another pair.
+        take: Awaited before another pair takes the place.
         ties: The rule by which probabilities become a label and a confidence.
         known: Gives a score that is already stored.
         concurrency: Pairs in flight.
@@ -243,7 +153,7 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
         tiers = tiers_of(pair)
         await take(await judge_pair(pair, tiers, ties=ties, known=known, deadline=deadline))
 
-    await work_off(pairs, judge, concurrency)
+    await bounded_map(pairs, judge, concurrency)
 
 
 async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:
@@ -271,12 +181,12 @@ def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
 
 def _outcome(tier: Tier, score: Score, ties: TieRule) -> TierOutcome:
     label, confidence = label_and_confidence(score, ties)
-    accepted = confidence is not None and is_accepted(confidence, tier.threshold)
+    accepted = confidence is not None and accepts(confidence, tier.threshold)
     return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)
 
 
 def label_and_confidence(score: Score, ties: TieRule) -> tuple[Label | None, float | None]:
-    """Return what a score prefers and how surely; None twice for a failure or no preference."""
+    """Return a score's label and its confidence; None twice for a failure or no preference."""
     if score.p_a is None:
         return None, None
     said = opinion(score.p_a, score.p_tie, ties=ties)
@@ -329,3 +239,90 @@ def _is_cut_off(score: Score) -> bool:
 def _mirrored(tier: TierOutcome) -> TierOutcome:
     label = None if tier.label is None else swap_label(tier.label)
     return tier._replace(score=tier.score.mirrored(), label=label)
+
+
+_T = TypeVar("_T")
+# work that never waits must still let other tasks run
+_YIELD_AFTER_SECONDS: Final = 0.005
+
+
+async def bounded_map(
+    items: AsyncIterable[_T] | Iterable[_T], do: Callable[[_T], Awaitable[None]], limit: int
+) -> None:
+    """Call `do` for every item, at most `limit` at a time; an item is read when a worker is free.
+
+    Cancelling cancels what is in flight; an error of `items` or of `do` ends the work, in an
+    exception group.
+    """
+    async with asyncio.TaskGroup() as group:
+        _Workers(_reader(items), do, group, limit).start(1)
+
+
+class _Workers(Generic[_T]):
+    """As many workers as there is waiting to do.
+
+    Calls that never wait are made by one worker, without a task or a wait an item; each time all
+    workers wait, their number doubles, up to the limit.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[_T | None]],
+        do: Callable[[_T], Awaitable[None]],
+        group: asyncio.TaskGroup,
+        limit: int,
+    ) -> None:
+        self._read, self._do, self._group, self._limit = read, do, group, limit
+        self._count = self._busy = 0
+        self._is_exhausted = self._will_look = False
+
+    def start(self, count: int) -> None:
+        """Start more workers, within the limit."""
+        count = min(count, self._limit - self._count)
+        self._count += count
+        for _ in range(count):
+            self._group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while (item := await self._read()) is not None:
+            self._busy += 1
+            if self._busy == self._count < self._limit and not self._will_look:
+                self._will_look = True
+                # a task of the group ends with it: no worker starts for work that is cancelled
+                self._group.create_task(self._look())
+            try:
+                await self._do(item)
+            finally:
+                self._busy -= 1
+        self._is_exhausted = True
+
+    async def _look(self) -> None:
+        """Start workers where all of them wait; this task runs only once they do."""
+        self._will_look = False
+        if self._busy == self._count and not self._is_exhausted:
+            self.start(self._count)
+
+
+def _reader(items: AsyncIterable[_T] | Iterable[_T]) -> Callable[[], Awaitable[_T | None]]:
+    """Return a function that gives each caller the next item, and None at the end."""
+    if isinstance(items, AsyncIterable):
+        later = aiter(items)
+        reading = asyncio.Lock()
+
+        async def read() -> _T | None:
+            async with reading:
+                return await anext(later, None)
+
+        return read
+    now = asyncio.get_running_loop().time
+    at_hand = iter(items)
+    yielded = now()
+
+    async def take_next() -> _T | None:
+        nonlocal yielded
+        if now() - yielded > _YIELD_AFTER_SECONDS:
+            await asyncio.sleep(0)
+            yielded = now()
+        return next(at_hand, None)
+
+    return take_next

@@ -1,4 +1,4 @@
-"""The TOML tables, checked; GPUs that hosted models share.
+"""Checks the tables of the configuration, and the GPUs that hosted models share.
 
 Several engines on one GPU share it by memory: each takes `engine.gpu_memory_utilization` of the
 whole and keeps it. vLLM's sleep mode, which would let them take turns, is not used. A cascade
@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from judges.errors import JudgeConfigurationInvalid
+from judges.errors import JudgeConfigurationInvalid, nearest
 from judges.openai.replies import Endpoint
 from judges.openai.settings import Confidence, Orders
 from judges.prompting.annotators import EarlyStop
@@ -53,7 +52,7 @@ class RecordedTable(_Table):
 
 
 class AskedTable(_Table):
-    """What every judge that is asked live has: a prompt, examples, labels, prices."""
+    """Settings of every judge that is asked live: prompt, examples, labels, prices."""
 
     model: Annotated[str, Field(min_length=1)]
     revision: str | None = None
@@ -75,23 +74,23 @@ class AskedTable(_Table):
 
     @property
     def example_count(self) -> int:
-        """Examples per annotator."""
+        """Return the number of examples per annotator."""
         return _FEW if self.examples is None else self.examples
 
     @property
     def template_name(self) -> str:
-        """The template, by default the one for this kind of confidence."""
+        """Return the template, by default the one for this kind of confidence."""
         return self.template or ("verbalized" if self.confidence == "verbalized" else "pairwise")
 
     @property
     def answer_tokens(self) -> int:
-        """How long one answer may be."""
+        """Return the most tokens of one answer."""
         is_verbalized = self.confidence == "verbalized"
         return self.max_tokens or (_VERBALIZED_TOKENS if is_verbalized else 1)
 
     @property
     def early_stop(self) -> EarlyStop | None:
-        """When not all annotators are asked."""
+        """Return when not all annotators are asked."""
         if self.early_annotators is None or self.early_confidence is None:
             return None
         return EarlyStop(self.early_annotators, self.early_confidence)
@@ -158,7 +157,7 @@ class VllmTable(AskedTable):
 
 
 class CascadeTable(_Table):
-    """Judges from cheap to strong, and the confidences they need where there is no certificate."""
+    """Judges from cheap to strong, and their thresholds where no certificate is in force."""
 
     judges: Annotated[list[str], Field(min_length=1)]
     thresholds: list[float] | None = None
@@ -246,9 +245,9 @@ def _described(path: str, table: type[_Table], problem: ErrorDetails) -> str:
     return f"{path}.{key}: {problem['msg']}, not {problem['input']!r:.40}"
 
 
-def _did_you_mean(word: str, known: Any) -> str:
-    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f", did you mean {near[0]!r}?" if near else ""
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = nearest(word, known)
+    return f", did you mean {near!r}?" if near else ""
 
 
 SHARE: Final = "gpu_memory_utilization"
@@ -282,7 +281,7 @@ def model_folders(config: Mapping[str, Any]) -> frozenset[str]:
 def check_memory(config: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
     """Refuse hosted judges whose engines cannot all be in the memory of the GPUs they share.
 
-    An engine that says by `kv_cache_memory_bytes` what it takes has no share and does not count.
+    An engine with `kv_cache_memory_bytes` takes a fixed amount: it has no share and does not count.
 
     Raises:
         JudgeConfigurationInvalid: Names the judges and the GPU, or the option that is wrong.

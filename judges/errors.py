@@ -1,8 +1,7 @@
-"""What can go wrong while a judge is made or asked.
+"""Errors of making and asking judges, and the known name that an unknown one may stand for.
 
     JudgeError
     +-- JudgeConfigurationInvalid   a judge or cascade is described wrongly; names the key
-    |   +-- UnknownJudge            a name that is neither configured nor recorded
     |   +-- ExamplesInsufficient    too few labelled pairs for the few-shot examples asked for
     +-- JudgeUnavailable            the judge as a whole cannot answer now (not a single pair)
     +-- RecordInvalid               a recorded score or a label cannot be read; names the field
@@ -13,6 +12,23 @@ A judge that fails on one pair does not raise: it returns a `Score` whose `failu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
+
+_ALIKE: Final = 0.6
+# so alike that one is the other misspelt, as `judge` and `judges`, but not `prompt_id` and `prompt`;
+# for names that are often somewhat alike: fields and random ids
+SLIP: Final = 0.85
+_LONGEST: Final = 512
+
+
+def nearest(name: str, known: Iterable[str], *, alike: float = _ALIKE) -> str | None:
+    """Return the known name most like `name` in any case, None if none is alike enough."""
+    names = {one.lower(): one for one in known}
+    near = get_close_matches(name[:_LONGEST].lower(), names, n=1, cutoff=alike)
+    return names[near[0]] if near else None
+
 
 class JudgeError(Exception):
     """Any error of this package."""
@@ -20,10 +36,6 @@ class JudgeError(Exception):
 
 class JudgeConfigurationInvalid(JudgeError, ValueError):
     """A judge or a cascade is described wrongly; the message names the key."""
-
-
-class UnknownJudge(JudgeConfigurationInvalid):
-    """The name belongs to no configured judge."""
 
 
 class JudgeUnavailable(JudgeError):

@@ -58,7 +58,7 @@ class Preference(NamedTuple):
 
     @property
     def p_b(self) -> float:
-        """The probability that b is preferred."""
+        """Return the probability that b is preferred."""
         return (_GRID - _units(self.p_a) - _units(self.p_tie)) / _GRID
 
     def swapped(self) -> Preference:

@@ -1,7 +1,6 @@
-"""Judges that answer from the scores a pair brought with it: replay, re-analysis, tests.
+"""Judges that answer from the scores that came with a pair; they call no model.
 
-Neither calls a model: a log of any judge can be certified and replayed through the same cascade as
-a live one.
+So a log of any judge can be certified and replayed through the same cascade as a live one.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class RecordedJudge:
 
     @property
     def spec(self) -> JudgeSpec:
-        """The judge's description."""
+        """Return the judge's description."""
         return self._spec
 
     async def score(self, pair: Pair) -> Score:
@@ -62,11 +61,11 @@ class RecordedJudge:
         return recorded
 
     async def health(self) -> JudgeHealth:
-        """Recorded scores are always at hand."""
+        """Say that it can: it calls nothing."""
         return _READY
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is open."""
 
     def _not_recorded(self, detail: str) -> Score:
         failure = JudgeFailure(FailureKind.NOT_RECORDED, detail)
@@ -89,7 +88,7 @@ class Jury:
 
     @property
     def spec(self) -> JudgeSpec:
-        """The judge's description."""
+        """Return the judge's description."""
         return self._spec
 
     async def score(self, pair: Pair) -> Score:
@@ -105,11 +104,11 @@ class Jury:
         return self._verdict_of(members, answered)
 
     async def health(self) -> JudgeHealth:
-        """Recorded scores are always at hand."""
+        """Say that it can: it calls nothing."""
         return _READY
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is open."""
 
     def _is_member(self, name: str) -> bool:
         return any(fnmatchcase(name, glob) for glob in self._globs)
@@ -139,7 +138,7 @@ class Jury:
 
 
 def _rows_of_members(answered: list[Score]) -> tuple[tuple[float | None, ...], ...]:
-    """One row a member, or none at all where some member's orders are unknown."""
+    """Return one row a member, or no rows where some member's orders are unknown."""
     rows = [_mean_row(member) for member in answered]
     known = tuple(row for row in rows if row is not None)
     return known if len(known) == len(rows) else ()

@@ -1,4 +1,4 @@
-"""Reading one recorded score: what a row says that a judge said of its pair.
+"""Reads one recorded score: what a row says that a judge said of its pair.
 
 The first that is present counts: `p_a`; `annotators`; `label_original` with `label_swapped`; a lone
 `label`. A null or NaN means that the judge failed on the pair, which is an answer too.

@@ -1,15 +1,13 @@
-"""Configuration -> judges and cascades; placeholders for judges that wait.
+"""Makes the judges and cascades that the configuration describes.
 
-What is wrong in a table is said with the path of its key; an unknown key with the nearest known one.
-A name that is not configured is a recorded judge of that name.
+An error names the path of the key that is wrong, and for an unknown key the nearest known one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -29,7 +27,7 @@ from judges.configuration import (
     read_judge,
     tables,
 )
-from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid, UnknownJudge
+from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid
 from judges.openai.judge import OpenAIJudge, Transport, checked_base_url
 from judges.openai.settings import OpenAISettings, token_requests
 from judges.prompting.examples import ExampleSets, LabelledPair, draw_annotators
@@ -100,9 +98,9 @@ def vllm_settings(name: str, table: VllmTable) -> VllmSettings:
 
 
 class WaitingJudge:
-    """Holds a configured judge's place; it fails on every pair and says what it waits for.
+    """A placeholder for a configured judge; it fails on every pair and says what it waits for.
 
-    `is_starting`: it will be made without being told.
+    `is_starting`: it will be made in a while.
     """
 
     def __init__(
@@ -116,7 +114,7 @@ class WaitingJudge:
 
     @property
     def spec(self) -> JudgeSpec:
-        """The place's description; the judge itself will have another fingerprint."""
+        """Return a description; the judge itself will have another fingerprint."""
         return self._spec
 
     async def score(self, pair: Pair) -> Score:
@@ -128,7 +126,7 @@ class WaitingJudge:
         return JudgeHealth(False, self._failure.detail, self._is_starting)
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is open."""
 
 
 Examples = Callable[[str], Sequence[LabelledPair]]
@@ -170,7 +168,7 @@ class Registry:
             config: The parsed configuration, with `judges` and `cascades`, both optional.
             transport: How judges behind HTTP are reached; the network by default.
             examples: Gives the labelled pairs of a dataset by its name, for few-shot examples;
-                `LookupError` where there is no such dataset yet. A judge that needs it then waits:
+                `LookupError` for an unknown dataset. A judge that needs it then waits:
                 it is listed, is not ready, and fails every pair as `UNAVAILABLE`.
             environ: Where API keys and the default `OPENAI_BASE_URL` are read from.
             engines: Hosts the models of judges of kind `vllm`; it outlives the registry.
@@ -196,38 +194,6 @@ class Registry:
             if table.thresholds is not None
         }
         return cls(MappingProxyType(made), MappingProxyType(cascades), MappingProxyType(thresholds))
-
-    def judge(self, name: str) -> Judge:
-        """Return the configured judge of this name.
-
-        Raises:
-            UnknownJudge: None is; names the nearest one.
-        """
-        if name not in self.judges:
-            raise UnknownJudge(f"no judge is called {name!r}{_nearest(name, self.judges)}")
-        return self.judges[name]
-
-    def resolve(
-        self, name: str, *, model: str | None = None, prompt_hash: str | None = None
-    ) -> Judge:
-        """Return the configured judge of this name, else the recorded judge of it.
-
-        Args:
-            name: The judge's name.
-            model: What the rows say of a recorded judge's model.
-            prompt_hash: What the rows say of its prompt.
-        """
-        return self.judges.get(name) or RecordedJudge(name, model=model, prompt_hash=prompt_hash)
-
-    def cascade(self, name: str) -> tuple[str, ...]:
-        """Return the names of the judges of a configured cascade.
-
-        Raises:
-            UnknownJudge: There is none of this name; names the nearest one.
-        """
-        if name not in self.cascades:
-            raise UnknownJudge(f"no cascade is called {name!r}{_nearest(name, self.cascades)}")
-        return self.cascades[name]
 
     async def aclose(self) -> None:
         """Close every judge."""
@@ -343,9 +309,3 @@ def _default_cascade(made: Mapping[str, Judge]) -> tuple[str, ...]:
 
 def _cascades_of(config: Mapping[str, Any]) -> dict[str, CascadeTable]:
     return {name: read_cascade(name, table) for name, table in tables(config, "cascades").items()}
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"

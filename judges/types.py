@@ -1,12 +1,12 @@
-"""Pair, Score, Failure, and the hashes that say two are the same.
+"""Pairs, scores and failures, and the hashes by which two prompts or pairs are the same.
 
-Folds, few-shot examples and training overlap are decided by it, so that a question which occurs in two
-data sets never stands on both sides of a split. The normalisation is NFKC, lower case, runs of non-word
-characters to one space; what is hashed is the first user turn with its input.
-
-All are frozen. A score is what one judge said of one pair; it is kept for ever, and every verdict
-is derived from scores. `a` and `b` always mean the first and second response of the pair as
+All types are frozen. A score is what one judge said of one pair; it is stored permanently, and every
+verdict is derived from scores. `a` and `b` always mean the first and second response of the pair as
 posted, whatever order a judge was shown.
+
+The prompt hash decides splits, few-shot examples and training overlap, so that a question which
+occurs in two datasets is never on both sides of a split. It is the hash of the first user turn with
+its input, in NFKC and lower case, with runs of non-word characters as one space.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JudgeFailure:
-    """A failure as a value: what kind, and what was seen."""
+    """A failure as a value: its kind, and what was seen."""
 
     kind: FailureKind
     detail: str = ""
@@ -131,7 +131,7 @@ class Score:
 
     @property
     def manner(self) -> str:
-        """How the answer came about where that can differ from pair to pair; mostly empty.
+        """Return how the answer came about, where that can differ from pair to pair; mostly empty.
 
         A judge that answers in one order alone, without log-probabilities, with fewer members or by
         another model is another judge than the one that was certified.
@@ -140,12 +140,12 @@ class Score:
 
     @property
     def p_b(self) -> float | None:
-        """The probability that response b is preferred, to 12 decimals."""
+        """Return the probability that response b is preferred, to 12 decimals."""
         return None if self.p_a is None else round(1.0 - self.p_a - (self.p_tie or 0.0), 12)
 
     def mirrored(self) -> Score:
         """Return the score of the same pair with its two responses swapped."""
-        # spelled out: this is done for every second score of a large batch
+        # faster than `replace`, and called for every second score of a large batch
         return Score(
             judge=self.judge,
             fingerprint=self.fingerprint,
@@ -162,7 +162,7 @@ class Score:
 
 
 def manner_of(flags: Iterable[str]) -> str:
-    """The flags that say how a judge answered, apart from those about the pair itself."""
+    """Return the flags that say how a judge answered, apart from those about the pair itself."""
     return " ".join(sorted(flag for flag in flags if flag.partition(":")[0] in _MANNERS))
 
 
@@ -205,17 +205,17 @@ class Pair:
 
     @property
     def user_turns(self) -> tuple[str, ...]:
-        """The user's turns, in order."""
+        """Return the user's turns, in order."""
         return tuple(m.content for m in self.conversation if m.role == "user")
 
     @property
     def prompt_hash(self) -> str:
-        """The hash of the normalised first user turn: the default group, and the training key."""
+        """Return the hash of the normalised first user turn: the default group and training key."""
         return prompt_hash(next(iter(self.user_turns), ""))
 
     @property
     def content_hash(self) -> str:
-        """A hash of all that a live judge sees, in this order of the responses."""
+        """Return a hash of all that a live judge sees, in this order of the responses."""
         return _hash_texts(self.conversation, self.responses_a, self.responses_b, self.criterion)
 
     def swapped(self) -> Pair:

@@ -24,6 +24,7 @@ from app.core.migrate import upgrade
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
+from tests.app.described import check_described
 from tests.packaging.wheel import built, installed_wheel
 
 # fixtures of the whole session, which the tests of packaging and of the pages share
@@ -190,6 +191,12 @@ def running(service: FastAPI) -> Runtime:
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
-    """Return a client of a started service; a server error is an answer, not an exception."""
+    """Return a client of a started service; a server error is an answer, not an exception.
+
+    Every JSON answer must be as the service's own description says.
+    """
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60)
+    hooks = {"response": [check_described]}
+    return httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1", timeout=60, event_hooks=hooks
+    )

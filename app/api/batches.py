@@ -1,4 +1,4 @@
-"""/batches and their preferences."""
+"""`/batches`: whole datasets judged, with results, progress and preferences."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.batches import forms, queries, retrying
+from app.batches import forms, retrying
 from app.batches import preferences as batches_preferences
 from app.batches import service as batches_service
 from app.batches.events import events, has_ended, state_id
@@ -17,16 +17,25 @@ from app.batches.openai import AnyBatchIn
 from app.batches.preferences import markdown
 from app.batches.results import FORMS, form_for
 from app.batches.schemas import RetryIn
+from app.bodies.batches import BatchBody, PreferencesCardBody
+from app.bodies.common import PageBody
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import After, Limit, Page
+from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
+BatchId = Annotated[str, Path(description="id of a batch")]
 router = APIRouter(prefix="/batches", tags=["batches"], route_class=IdempotentRoute)
 _FORMS = {form.media_type: {"schema": {"type": "string"}} for form in FORMS}
 
 
-@router.post("", status_code=202)
+@router.post(
+    "",
+    status_code=202,
+    response_model=BatchBody,
+    responses={202: {"headers": LOCATION}, **refused(404, 409)},
+)
 async def create_batch(request: AnyBatchIn, running: Running, response: Response) -> dict[str, Any]:
     """Judge every pair of a dataset, or of a part of it, or a file; poll the answer's Location."""
     batch = await forms.create(running, request)
@@ -34,35 +43,32 @@ async def create_batch(request: AnyBatchIn, running: Running, response: Response
     return batch
 
 
-@router.get("")
+@router.get("", response_model=PageBody[BatchBody], responses=refused(404))
 async def list_batches(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List batches in order of creation."""
-    async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-        data = [await batches_service.show(session, row, running.now()) for row in rows[:limit]]
-    return Page(
-        data=data,
-        first_id=data[0]["id"] if data else None,
-        last_id=data[-1]["id"] if data else None,
-        has_more=len(rows) > limit,
-    )
+    return await batches_service.page(running, limit, after)
 
 
-@router.get("/{batch_id}")
-async def get_batch(batch_id: str, running: Running) -> dict[str, Any]:
+@router.get("/{batch_id}", response_model=BatchBody)
+async def get_batch(batch_id: BatchId, running: Running) -> dict[str, Any]:
     """Return a batch: status, counts, cost, promise."""
     return await batches_service.find(running, batch_id)
 
 
-@router.post("/{batch_id}/cancel")
-async def cancel_batch(batch_id: str, running: Running) -> dict[str, Any]:
+@router.post("/{batch_id}/cancel", response_model=BatchBody, responses=refused(409))
+async def cancel_batch(batch_id: BatchId, running: Running) -> dict[str, Any]:
     """Stop a batch and keep what is done."""
     return await batches_service.cancel(running, batch_id)
 
 
-@router.post("/{batch_id}/retry", status_code=202)
+@router.post(
+    "/{batch_id}/retry",
+    status_code=202,
+    response_model=BatchBody,
+    responses={202: {"headers": LOCATION}, **refused(409)},
+)
 async def retry_batch(
-    batch_id: str, running: Running, response: Response, request: RetryIn | None = None
+    batch_id: BatchId, running: Running, response: Response, request: RetryIn | None = None
 ) -> dict[str, Any]:
     """Judge what an ended batch lacks: where judges failed, or money or time ran out.
 
@@ -76,9 +82,12 @@ async def retry_batch(
 @router.get(
     "/{batch_id}/results",
     response_class=StreamingResponse,
-    responses={200: {"content": _FORMS, "description": "in the form that `Accept` asks for"}},
+    responses={
+        200: {"content": _FORMS, "description": "in the form that `Accept` asks for"},
+        **refused(406, 409),
+    },
 )
-async def get_results(batch_id: str, running: Running, http: Request) -> StreamingResponse:
+async def get_results(batch_id: BatchId, running: Running, http: Request) -> StreamingResponse:
     """Stream an ended batch's verdicts, one a line or row, in the order of the dataset.
 
     NDJSON unless `Accept` asks for CSV (`tiers` as JSON in a cell) or for Parquet, which needs the
@@ -102,10 +111,12 @@ async def get_results(batch_id: str, running: Running, http: Request) -> Streami
     },
 )
 async def get_events(
-    batch_id: str,
+    batch_id: BatchId,
     running: Running,
     http: Request,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="id of the last event already heard")
+    ] = None,
 ) -> Response:
     """Stream a batch's progress as server-sent events, the batch in each, until it has ended."""
     batch = await batches_service.find(running, batch_id)
@@ -119,7 +130,9 @@ async def get_events(
     )
 
 
-preferences_router = APIRouter(prefix="/batches/{batch_id}/preferences", tags=["batches"])
+preferences_router = APIRouter(
+    prefix="/batches/{batch_id}/preferences", tags=["batches"], route_class=AnswerRoute
+)
 PromiseAsked = Annotated[
     Literal["certified", "any"],
     Query(description="any: also where the verdicts promise nothing; the card says so"),
@@ -131,10 +144,10 @@ _MARKDOWN = "text/markdown"
 @preferences_router.get(
     "",
     response_class=StreamingResponse,
-    responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}, **refused(409)},
 )
 async def preferences(
-    batch_id: str, running: Running, promise: PromiseAsked = "certified"
+    batch_id: BatchId, running: Running, promise: PromiseAsked = "certified"
 ) -> StreamingResponse:
     """Stream the accepted verdicts that prefer an answer: `prompt`, `chosen`, `rejected`.
 
@@ -154,10 +167,11 @@ async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
 
 @preferences_router.get(
     "/card",
-    responses={200: {"content": {_MARKDOWN: {"schema": {"type": "string"}}}}},
+    response_model=PreferencesCardBody,
+    responses={200: {"content": {_MARKDOWN: {"schema": {"type": "string"}}}}, **refused(409)},
 )
 async def preferences_card(
-    batch_id: str, running: Running, http: Request, promise: PromiseAsked = "certified"
+    batch_id: BatchId, running: Running, http: Request, promise: PromiseAsked = "certified"
 ) -> Response:
     """Return the terms of the preferences: JSON, or markdown where `Accept` asks for it."""
     body = await batches_preferences.card_of(running, batch_id, any_promise=promise == "any")

@@ -1,80 +1,104 @@
-"""/calibrations /plans /experiments."""
+"""`/calibrations`, `/plans` and `/experiments`: what is promised, and what could be."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 
+from app.bodies.certificates import (
+    CertificateBody,
+    ExperimentBody,
+    KnownPromptsBody,
+    PlanBody,
+)
+from app.bodies.common import PageBody
 from app.calibrations import experiments as calibrations_experiments
 from app.calibrations import plans as calibrations_plans
-from app.calibrations import queries
 from app.calibrations import service as calibrations_service
 from app.calibrations.experiments import ExperimentIn
 from app.calibrations.plans import PlanIn
-from app.calibrations.schemas import CalibrationIn, KnownPromptsIn, KnownPromptsOut
+from app.calibrations.schemas import CalibrationIn, KnownPromptsIn
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import After, Limit, Page
+from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
+CalibrationId = Annotated[str, Path(description="id of a certificate")]
 router = APIRouter(prefix="/calibrations", tags=["calibrations"], route_class=IdempotentRoute)
 
 
-@router.post("", status_code=201, responses={202: {"description": "judges must be asked first"}})
+@router.post(
+    "",
+    status_code=201,
+    response_model=CertificateBody,
+    response_description="the certificate, certified or not",
+    responses={
+        201: {"headers": LOCATION},
+        202: {
+            "model": CertificateBody,
+            "description": "judges must be asked first: poll Location",
+            "headers": LOCATION,
+        },
+        **refused(404),
+    },
+)
 async def create_calibration(
     request: CalibrationIn, running: Running, response: Response
 ) -> dict[str, Any]:
     """Certify a cascade on labelled pairs: thresholds with a guarantee, or an honest refusal."""
     certificate = await calibrations_service.create(running, request)
     response.headers["Location"] = f"/v1/calibrations/{certificate.id}"
-    if certificate.status in queries.UNFINISHED:
+    if certificate.status in calibrations_service.UNFINISHED:
         response.status_code = 202
     return await calibrations_service.look(running, certificate.id)
 
 
-@router.get("")
+@router.get("", response_model=PageBody[CertificateBody], responses=refused(404))
 async def list_calibrations(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List certificates in order of creation."""
-    async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-    return page_of(rows, limit, calibrations_service.show)
+    return await calibrations_service.list_certificates(running, limit, after)
 
 
-@router.get("/{calibration_id}")
-async def get_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
+@router.get("/{calibration_id}", response_model=CertificateBody)
+async def get_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Return one certificate; `labels_changed` counts its pairs with other labels than it read."""
     return await calibrations_service.look(running, calibration_id)
 
 
-@router.post("/{calibration_id}/revoke")
-async def revoke_calibration(calibration_id: str, running: Running) -> dict[str, Any]:
+@router.post("/{calibration_id}/revoke", response_model=CertificateBody, responses=refused(409))
+async def revoke_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Withdraw a certificate's promise; verdicts under it are refused from now on."""
     await calibrations_service.revoke(running, calibration_id)
     return await calibrations_service.look(running, calibration_id)
 
 
-@router.post("/{calibration_id}/known-prompts", response_model=KnownPromptsOut)
+@router.post(
+    "/{calibration_id}/known-prompts",
+    response_model=KnownPromptsBody,
+    responses=refused(409),
+)
 async def known_prompts(
-    calibration_id: str, request: KnownPromptsIn, running: Running
+    calibration_id: CalibrationId, request: KnownPromptsIn, running: Running
 ) -> dict[str, Any]:
     """Say which prompts a certificate was made from: its promise is for others. Asks no judge."""
     known = await calibrations_service.known_prompts(running, calibration_id, request.prompts)
-    return {"calibration": calibration_id, "known": known}
+    return {"object": "known_prompts", "calibration": calibration_id, "known": known}
 
 
-plans_router = APIRouter(prefix="/plans", tags=["plans"])
+plans_router = APIRouter(prefix="/plans", tags=["plans"], route_class=AnswerRoute)
 
 
-@plans_router.post("")
+@plans_router.post("", response_model=PlanBody, responses=refused(404))
 async def create_plan(request: PlanIn, running: Running) -> dict[str, Any]:
     """Return coverage, agreement, cost and labels needed for each target; calls no judge."""
     return await calibrations_plans.make(running, request)
 
 
-experiments_router = APIRouter(prefix="/experiments", tags=["experiments"])
+experiments_router = APIRouter(prefix="/experiments", tags=["experiments"], route_class=AnswerRoute)
 
 
-@experiments_router.post("")
+@experiments_router.post("", response_model=ExperimentBody, responses=refused(404))
 async def create_experiment(request: ExperimentIn, running: Running) -> dict[str, Any]:
     """Return coverage, agreement, success rate and cost of each rule; calls no judge."""
     return await calibrations_experiments.make(running, request)

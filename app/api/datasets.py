@@ -1,43 +1,42 @@
-"""/datasets.
+"""`/datasets`: imported, listed, exported, deleted.
 
-Servers decode an address before it is matched, so that such a slash could no longer be told from
-one that parts the address: here each part is decoded by itself.
+A name may hold a slash, written as %2F. Servers decode an address before it is matched, and then
+such a slash cannot be told from one that separates parts: here each part is decoded by itself.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Match
 from starlette.types import Scope
 
+from app.bodies.common import DatasetBody, PageBody, PairBody
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import After, Limit, Page, page_of
 from app.core.models import Dataset
 from app.core.names import fault_of
+from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
 from app.formats.registry import AUTO
 from app.formats.writing import Options
-from app.imports.body import kind_of
 from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
 from app.imports.importing import Imported, Wanted, import_dataset
 from app.imports.tables import PARQUET
-from app.imports.upload import spooled
+from app.imports.upload import received
 
 # stands for a slash inside a part; decoding gives no lone surrogate, so no name holds one
 _SLASH: Final = "\udc2f"
 
 
-class NameRoute(APIRoute):
+class NameRoute(AnswerRoute):
     """A route whose path parameters may hold an encoded slash."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -60,42 +59,6 @@ def _with_slashes(value: Any) -> Any:
     return value.replace(_SLASH, "/") if isinstance(value, str) else value
 
 
-class Rejected(BaseModel):
-    """A row that was not kept."""
-
-    line: int = Field(description="number of the line, or of the element of a JSON array, from 1")
-    reason: str = Field(examples=["human.0.label: 'C' is not a label: give a, b or tie"])
-    file: str | None = Field(None, description="which file, where an upload had several")
-
-
-class Warned(BaseModel):
-    """Something that was kept elsewhere than it may have been meant, or not kept."""
-
-    field: str = Field(examples=["respnse_a"], description="a field, or what was not kept")
-    count: int = Field(description="in how many rows, or how often")
-    did_you_mean: str | None = Field(None, examples=["response_a"])
-
-
-class DatasetOut(BaseModel):
-    """A dataset: what it holds, and what was rejected when it was imported."""
-
-    model_config = ConfigDict(from_attributes=True)
-    object: Literal["dataset"] = "dataset"
-    id: str = Field(examples=["ds_5f2c0d9a7b3e4f1a2b3c4d5e"])
-    name: str
-    dialect: str = Field(examples=["canonical"])
-    pairs: int
-    groups: int = Field(description="units of exchangeability: pairs of one group go together")
-    labels: int = Field(description="current labels, all criteria")
-    annotators: int = Field(description="known persons; unknown ones are not counted")
-    recorded_judges: list[str] = Field(description="judges whose scores came with the rows")
-    rejected: list[Rejected] = Field(description="the first 1,000 rows that were not kept")
-    rejected_count: int
-    unmatched: int = Field(0, description="of this upload's rejected rows: nothing to join with")
-    warnings: list[Warned] = Field([], description="of this upload; empty when read later")
-    created_at: datetime
-
-
 class ExportQuery(BaseModel):
     """How a dataset is written."""
 
@@ -116,9 +79,23 @@ class ExportQuery(BaseModel):
 
 def shown(dataset: Dataset) -> dict[str, Any]:
     """Return a dataset as users see it."""
-    body = DatasetOut.model_validate(dataset).model_dump(mode="json")
-    # the rows as they are kept: a file is named where there were several
-    return {**body, "rejected": list(dataset.rejected)}
+    return {
+        "object": "dataset",
+        "id": dataset.id,
+        "name": dataset.name,
+        "dialect": dataset.dialect,
+        "pairs": dataset.pairs,
+        "groups": dataset.groups,
+        "labels": dataset.labels,
+        "annotators": dataset.annotators,
+        "recorded_judges": dataset.recorded_judges,
+        # as they are kept: a file is named where there were several
+        "rejected": list(dataset.rejected),
+        "rejected_count": dataset.rejected_count,
+        "unmatched": 0,
+        "warnings": [],
+        "created_at": dataset.created_at.isoformat().replace("+00:00", "Z"),
+    }
 
 
 def shown_import(imported: Imported) -> dict[str, Any]:
@@ -137,6 +114,13 @@ Ref = Annotated[str, Path(description="id or name; a slash in a name is written 
 
 _IN_PATH = ("path", "ref")
 _WRITTEN = {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}
+_EXPORTED = {
+    "X-Tribunal-Loss": {
+        "description": "counts, as a JSON object, what the format cannot hold",
+        "schema": {"type": "string"},
+    },
+    "Content-Disposition": {"description": "the file's name", "schema": {"type": "string"}},
+}
 _ROW = {"$ref": "#/components/schemas/PairIn"}
 _BODY = {
     "requestBody": {
@@ -166,8 +150,16 @@ _BODY = {
 @router.post(
     "",
     status_code=201,
-    response_model=DatasetOut,
-    responses={200: {"model": DatasetOut, "description": "the same name and content were there"}},
+    response_model=DatasetBody,
+    responses={
+        201: {"headers": LOCATION},
+        200: {
+            "model": DatasetBody,
+            "description": "the same name and content were there",
+            "headers": LOCATION,
+        },
+        **refused(400, 409, 415),
+    },
     openapi_extra=_BODY,
 )
 async def create(
@@ -181,23 +173,17 @@ async def create(
     fault = fault_of(name)
     if fault is not None:
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
-    headers = request.headers
-    kind = kind_of(
-        headers.get("content-type", ""),
-        headers.get("content-encoding", ""),
-        headers.get("content-disposition", ""),
-    )
     folder = running.settings.spool_dir
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
-    async with spooled(request, folder) as body:
-        imported = await import_dataset(running.db, body, kind, wanted, running.now())
+    async with received(request, folder) as uploaded:
+        imported = await import_dataset(running.db, uploaded.files, wanted, running.now())
     await running.reload_if_waiting()
     headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}
     status = 201 if imported.is_new else 200
     return TextsResponse(shown_import(imported), status, headers_out)
 
 
-@router.get("")
+@router.get("", response_model=PageBody[DatasetBody], responses=refused(404))
 async def list_datasets(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List datasets in the order they were imported."""
     async with running.db.read() as session:
@@ -205,14 +191,14 @@ async def list_datasets(running: Running, limit: Limit = 100, after: After = Non
     return page_of(rows, limit, shown)
 
 
-@router.get("/{ref}", response_model=DatasetOut)
+@router.get("/{ref}", response_model=DatasetBody)
 async def read(ref: Ref, running: Running) -> Response:
     """Return one dataset by its id or name."""
     async with running.db.read() as session:
         return TextsResponse(shown(await service.find_dataset(session, ref, _IN_PATH)))
 
 
-@router.get("/{ref}/pairs", response_model=Page)
+@router.get("/{ref}/pairs", response_model=PageBody[PairBody])
 async def list_pairs(
     ref: Ref, running: Running, limit: Limit = 100, after: After = None
 ) -> Response:
@@ -221,13 +207,20 @@ async def list_pairs(
         dataset = await service.find_dataset(session, ref, _IN_PATH)
         rows = await service.stored_page(session, dataset, limit, after)
     page = page_of(rows, limit, canonical_row)
-    return TextsResponse(page.model_dump())
+    return TextsResponse(page)
 
 
 @router.get(
     "/{ref}/export",
     response_class=StreamingResponse,
-    responses={200: {"content": _WRITTEN, "description": "the dataset in the format asked for"}},
+    responses={
+        200: {
+            "content": _WRITTEN,
+            "description": "the dataset in the format asked for",
+            "headers": _EXPORTED,
+        },
+        **refused(409),
+    },
 )
 async def export(
     ref: Ref,
@@ -255,7 +248,7 @@ async def export(
     return StreamingResponse(written.pieces(), media_type=MEDIA_TYPES[writer.form], headers=headers)
 
 
-@router.delete("/{ref}", status_code=204)
+@router.delete("/{ref}", status_code=204, responses=refused(409))
 async def delete(
     ref: Ref,
     running: Running,

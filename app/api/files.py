@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.batches import results
 from app.batches.files import service
-from app.batches.files.derived import FileDeleted, FileOut, FilePage, derived
+from app.batches.files.derived import derived
+from app.bodies.batches import FileBody, FileDeletedBody
+from app.bodies.common import PageBody
 from app.core.errors import Conflict, TextsResponse
 from app.core.idempotency import answer_once
 from app.core.lists import After, Limit
 from app.core.names import shown
+from app.core.openapi import AnswerRoute, refused
 from app.core.runtime import Running, Runtime
-from app.imports.form import received
+from app.imports.upload import FORM_TYPE, media_type_of, received
 
-router = APIRouter(prefix="/files", tags=["files"])
+FileId = Annotated[str, Path(description="id of an uploaded file, or of one that came of a batch")]
+router = APIRouter(prefix="/files", tags=["files"], route_class=AnswerRoute)
 _LINES = "application/x-ndjson"
 _FORM = {
     "requestBody": {
@@ -44,43 +49,51 @@ _FORM = {
 }
 
 
-@router.post("", response_model=FileOut, openapi_extra=_FORM)
+@router.post(
+    "", response_model=FileBody, responses=refused(400, 409, 415, 422), openapi_extra=_FORM
+)
 async def create_file(request: Request, running: Running) -> Response:
     """Upload a file of requests for a batch.
 
     Lines that are no requests are counted here and end in the error file of every batch over it.
     """
-    async with received(request, running.settings.spool_dir) as form:
+    if media_type_of(request.headers) != FORM_TYPE:
+        raise HTTPException(415, f"Content-Type: send {FORM_TYPE} with purpose and file")
+    async with received(request, running.settings.spool_dir, most_files=1) as uploaded:
+        form = await asyncio.to_thread(service.Form.of, uploaded)
 
         async def answer() -> Response:
-            return TextsResponse((await service.upload(running, form)).model_dump())
+            return TextsResponse(await service.upload(running, form))
 
         return await answer_once(request, form.hash(), answer)
 
 
-@router.get("", response_model=FilePage)
+@router.get("", response_model=PageBody[FileBody], responses=refused(404))
 async def list_files(
     running: Running,
     limit: Limit = 100,
     after: After = None,
-    purpose: Annotated[str | None, Query(max_length=64)] = None,
+    purpose: Annotated[
+        str | None, Query(max_length=64, description="only files for this; `batch` is the only one")
+    ] = None,
     order: Annotated[Literal["asc", "desc"], Query(description="by time of upload")] = "asc",
-) -> FilePage:
+) -> PageBody[FileBody]:
     """List uploaded files; those that came of a batch are named by the batch."""
     wanted = service.Listing(limit, after, purpose, order == "desc")
     async with running.db.read() as session:
         rows = await service.page(session, wanted)
     data = rows[:limit]
-    return FilePage(
-        data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
-        has_more=len(rows) > limit,
-    )
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": len(rows) > limit,
+    }
 
 
-@router.get("/{file_id}", response_model=FileOut)
-async def get_file(file_id: str, running: Running) -> FileOut:
+@router.get("/{file_id}", response_model=FileBody, responses=refused(409))
+async def get_file(file_id: FileId, running: Running) -> FileBody:
     """Return what is known of a file, an uploaded one or one that came of a batch."""
     wanted = derived(file_id)
     if wanted is not None:
@@ -92,9 +105,9 @@ async def get_file(file_id: str, running: Running) -> FileOut:
 @router.get(
     "/{file_id}/content",
     response_class=StreamingResponse,
-    responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}, **refused(409)},
 )
-async def get_content(file_id: str, running: Running) -> StreamingResponse:
+async def get_content(file_id: FileId, running: Running) -> StreamingResponse:
     """Stream a file: as it was uploaded, or what came of a batch, one envelope a line."""
     return StreamingResponse(await _content(running, file_id), media_type=_LINES)
 
@@ -108,8 +121,8 @@ async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
     return service.content_of(running, file)
 
 
-@router.delete("/{file_id}")
-async def delete_file(file_id: str, running: Running) -> FileDeleted:
+@router.delete("/{file_id}", response_model=FileDeletedBody, responses=refused(409))
+async def delete_file(file_id: FileId, running: Running) -> FileDeletedBody:
     """Delete an uploaded file.
 
     Batches made from it stay whole, and with them its pairs; where nothing rests on these, they
@@ -119,4 +132,4 @@ async def delete_file(file_id: str, running: Running) -> FileDeleted:
         raise Conflict(f"{shown(file_id)} belongs to its batch and goes with it")
     async with running.db.write() as session:
         await service.delete_file(session, file_id)
-    return FileDeleted(id=file_id)
+    return {"id": file_id, "object": "file", "deleted": True}

@@ -1,4 +1,4 @@
-"""/judgments /judges /cascades /canaries."""
+"""`/judgments`, and who judges: `/judges`, `/cascades`, `/canaries`."""
 
 from __future__ import annotations
 
@@ -9,28 +9,49 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from app.batches.forms import batch_of
+from app.bodies.batches import BatchBody
+from app.bodies.common import (
+    CanariesBody,
+    CascadeBody,
+    JudgeBody,
+    JudgmentsBody,
+    PageBody,
+    StoredVerdictBody,
+)
 from app.core.errors import NotFound
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import After, Limit, Page, page_of
 from app.core.names import shown
+from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 from app.judgments import canaries as judgments_canaries
 from app.judgments import service as judgments_service
 from app.judgments.canaries import CanariesIn
-from app.judgments.schemas import JudgmentsIn, JudgmentsOut
+from app.judgments.schemas import JudgmentsIn
 from judges.base import Judge
 
 router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=IdempotentRoute)
-Name = Annotated[str | None, Query(max_length=512)]
 
 
 @router.post(
     "",
-    response_model=JudgmentsOut,
-    responses={202: {"description": "with `Prefer: respond-async`: a batch, see Location"}},
+    response_model=JudgmentsBody,
+    responses={
+        202: {
+            "model": BatchBody,
+            "description": "with `Prefer: respond-async`: a batch, see Location",
+            "headers": LOCATION,
+        },
+        **refused(404, 409),
+    },
 )
 async def create_judgments(
-    request: JudgmentsIn, running: Running, http: Request, prefer: Annotated[str, Header()] = ""
+    request: JudgmentsIn,
+    running: Running,
+    http: Request,
+    prefer: Annotated[
+        str, Header(description="`respond-async`: as a batch, whose address comes at once")
+    ] = "",
 ) -> dict[str, Any] | JSONResponse:
     """Judge up to 256 pairs; stored scores are used again, so a repeat calls no judge."""
     if "respond-async" in prefer:
@@ -40,18 +61,30 @@ async def create_judgments(
             "Preference-Applied": "respond-async",
         }
         return JSONResponse(batch, 202, headers)
-    return await judgments_service.judge(running, request)
+    judged = await judgments_service.judge(running, request)
+    return {
+        "object": "judgments",
+        "verdicts": judged["verdicts"],
+        "suspended_because": judged["suspended_because"],
+        "calibration_pairs": judged.get("calibration_pairs", 0),
+    }
 
 
 def _filter(
-    dataset: Name = None,
-    calibration: Name = None,
-    status: Literal["accepted", "abstained", "failed"] | None = None,
+    dataset: Annotated[
+        str | None, Query(max_length=512, description="only of this dataset, by id or name")
+    ] = None,
+    calibration: Annotated[
+        str | None, Query(max_length=512, description="only under this certificate")
+    ] = None,
+    status: Annotated[
+        Literal["accepted", "abstained", "failed"] | None, Query(description="only these")
+    ] = None,
 ) -> judgments_service.Filter:
     return judgments_service.Filter(dataset, calibration, status)
 
 
-@router.get("")
+@router.get("", response_model=PageBody[StoredVerdictBody], responses=refused(404))
 async def list_judgments(
     running: Running,
     chosen: Annotated[judgments_service.Filter, Depends(_filter)],
@@ -62,10 +95,10 @@ async def list_judgments(
     return await judgments_service.list_verdicts(running, chosen, limit, after)
 
 
-canaries_router = APIRouter(prefix="/canaries", tags=["canaries"])
+canaries_router = APIRouter(prefix="/canaries", tags=["canaries"], route_class=AnswerRoute)
 
 
-@canaries_router.post("")
+@canaries_router.post("", response_model=CanariesBody, responses=refused(404))
 async def release(request: CanariesIn, running: Running) -> dict[str, Any]:
     """Ask live judges about pairs whose worse response demands to win; nothing is stored.
 
@@ -74,10 +107,10 @@ async def release(request: CanariesIn, running: Running) -> dict[str, Any]:
     return await judgments_canaries.release(running, request)
 
 
-catalogue_router = APIRouter(tags=["judges"])
+catalogue_router = APIRouter(tags=["judges"], route_class=AnswerRoute)
 
 
-@catalogue_router.get("/judges")
+@catalogue_router.get("/judges", response_model=PageBody[JudgeBody], responses=refused(404))
 async def list_judges(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List the configured judges in the order of the configuration."""
     judges = running.registry.judges
@@ -85,7 +118,7 @@ async def list_judges(running: Running, limit: Limit = 100, after: After = None)
     return page_of(rows, limit, dict)
 
 
-@catalogue_router.get("/cascades")
+@catalogue_router.get("/cascades", response_model=PageBody[CascadeBody], responses=refused(404))
 async def list_cascades(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List the configured cascades, judges from cheap to strong."""
     cascades = running.registry.cascades

@@ -6,38 +6,40 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from app.bodies.common import CheckedBody, LabelBody, LabelsBody, PageBody
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import Limit, Page
+from app.core.lists import Limit
+from app.core.openapi import refused
 from app.core.runtime import Running
 from app.labels import posting
-from app.labels.schemas import CheckedOut, LabelsIn, LabelsOut
+from app.labels.schemas import LabelsIn
 
 router = APIRouter(prefix="/labels", tags=["labels"], route_class=IdempotentRoute)
 
 
-@router.post("", status_code=201)
-async def create(body: LabelsIn, running: Running) -> LabelsOut:
+@router.post("", status_code=201, response_model=LabelsBody, responses=refused(404))
+async def create(body: LabelsIn, running: Running) -> LabelsBody:
     """Store labels on pairs of datasets; nothing is stored if one of them cannot be."""
     async with running.db.write() as session:
         changes = await posting.post(session, body.labels, running.now())
-    return LabelsOut(
-        accepted=len(body.labels),
-        replaced=changes.replaced,
-        unchanged=changes.unchanged,
-        contradicted=changes.contradicted,
-    )
+    return {
+        "accepted": len(body.labels),
+        "replaced": changes.replaced,
+        "unchanged": changes.unchanged,
+        "contradicted": changes.contradicted,
+    }
 
 
-@router.post("/check")
-async def check(body: LabelsIn, running: Running) -> CheckedOut:
+@router.post("/check", response_model=CheckedBody, responses=refused(404))
+async def check(body: LabelsIn, running: Running) -> CheckedBody:
     """Refuse what posting these labels would refuse; nothing is stored either way."""
     async with running.db.read() as session:
         await posting.check(session, body.labels)
-    return CheckedOut(checked=len(body.labels))
+    return {"checked": len(body.labels)}
 
 
-@router.get("", response_model=Page)
+@router.get("", response_model=PageBody[LabelBody], responses=refused(404))
 async def list_labels(
     running: Running,
     dataset: Annotated[str | None, Query(description="id or name")] = None,
@@ -48,4 +50,4 @@ async def list_labels(
     """List labels in the order they came."""
     async with running.db.read() as session:
         page = await posting.label_page(session, dataset, after, limit=limit, with_history=history)
-    return TextsResponse(page.model_dump())
+    return TextsResponse(page)

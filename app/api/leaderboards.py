@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
+from app.bodies.common import PageBody
+from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import After, Limit, Page
+from app.core.openapi import LOCATION, refused
 from app.core.runtime import Running
 from app.leaderboards import service
 from app.leaderboards.rows import as_csv
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn
 
+LeaderboardId = Annotated[str, Path(description="id of a leaderboard")]
 router = APIRouter(prefix="/leaderboards", tags=["leaderboards"], route_class=IdempotentRoute)
 
 _CSV = "text/csv"
@@ -21,7 +25,12 @@ _FORMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("", status_code=201)
+@router.post(
+    "",
+    status_code=201,
+    response_model=LeaderboardBody,
+    responses={201: {"headers": LOCATION}, **refused(404, 409)},
+)
 async def create_leaderboard(
     request: LeaderboardIn, running: Running, response: Response
 ) -> dict[str, Any]:
@@ -34,15 +43,15 @@ async def create_leaderboard(
     return leaderboard
 
 
-@router.get("")
+@router.get("", response_model=PageBody[LeaderboardBody], responses=refused(404))
 async def list_leaderboards(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List leaderboards in order of creation."""
     return await service.listed(running, limit, after)
 
 
-@router.get("/{leaderboard_id}", response_model=None, responses=_FORMS)
+@router.get("/{leaderboard_id}", response_model=LeaderboardBody, responses=_FORMS)
 async def get_leaderboard(
-    leaderboard_id: str, running: Running, http: Request
+    leaderboard_id: LeaderboardId, running: Running, http: Request
 ) -> dict[str, Any] | Response:
     """Return one leaderboard, with what its certificate is worth now; as CSV if `Accept` says so."""
     leaderboard = await service.find(running, leaderboard_id)
@@ -52,9 +61,9 @@ async def get_leaderboard(
     return Response(text, media_type=_CSV, headers={"Vary": "Accept"})
 
 
-@router.get("/{leaderboard_id}/compare")
+@router.get("/{leaderboard_id}/compare", response_model=LeaderboardComparisonBody)
 async def compare_leaderboards(
-    leaderboard_id: str,
+    leaderboard_id: LeaderboardId,
     running: Running,
     other: Annotated[str, Query(alias="with", max_length=512, description="another leaderboard")],
 ) -> dict[str, Any]:
@@ -62,9 +71,14 @@ async def compare_leaderboards(
     return await service.compare(running, leaderboard_id, other)
 
 
-@router.post("/{leaderboard_id}/reweight", status_code=201)
+@router.post(
+    "/{leaderboard_id}/reweight",
+    status_code=201,
+    response_model=LeaderboardBody,
+    responses={201: {"headers": LOCATION}, **refused(409)},
+)
 async def reweight_leaderboard(
-    leaderboard_id: str, request: ReweightIn, running: Running, response: Response
+    leaderboard_id: LeaderboardId, request: ReweightIn, running: Running, response: Response
 ) -> dict[str, Any]:
     """Rank by other weights of the same criteria, from the same votes and scores: asks no judge."""
     leaderboard = await service.reweight(running, leaderboard_id, request)

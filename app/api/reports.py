@@ -1,4 +1,4 @@
-"""/reports and health."""
+"""`/reports`: agreement, its history, and the health cards of judges."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 
+from app.bodies.common import PageBody
+from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
+from app.bodies.reports import ReportBody
 from app.core.errors import TextsResponse
 from app.core.lists import After, Limit, Page, page_of
 from app.core.models import Report
 from app.core.names import Name
+from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running, Runtime
 from app.reports import batches, health, history, service
 from app.reports import service as queries
@@ -21,15 +25,24 @@ from app.reports.health import Lines, checked_lines, lines_of_query
 from app.reports.health_page import health_page
 from app.reports.schemas import AgreementIn, CardIn, HealthBody, HealthQuery, HistoryIn, LinesQuery
 
-health_router = APIRouter()
+ReportId = Annotated[str, Path(description="id of a report")]
+health_router = APIRouter(route_class=AnswerRoute)
 _LATER: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/html": {}}},
-    202: {"description": "its report takes long: see Location"},
+    202: {
+        "model": ReportBody,
+        "description": "the report takes long: see Location",
+        "headers": LOCATION,
+    },
+}
+_CARD: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/html": {"schema": {"type": "string"}}}},
+    **_LATER,
+    **refused(404, 409),
 }
 _NO_NETWORK = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-@health_router.get("/health", responses=_LATER)
+@health_router.get("/health", response_model=HealthCardBody, responses=_CARD)
 async def get_health(
     asked: Annotated[HealthQuery, Query()], request: Request, running: Running
 ) -> Response:
@@ -39,7 +52,7 @@ async def get_health(
     return _answer(running, request, report, CardIn(judge=asked.judge, format=asked.format), lines)
 
 
-@health_router.post("/health", responses=_LATER)
+@health_router.post("/health", response_model=HealthCardBody, responses=_CARD)
 async def post_health(body: HealthBody, request: Request, running: Running) -> Response:
     """Return a judge's health card with the lines of the body; null drops one."""
     lines = checked_lines(body.lines)
@@ -47,9 +60,9 @@ async def post_health(body: HealthBody, request: Request, running: Running) -> R
     return _answer(running, request, report, CardIn(judge=body.judge, format=body.format), lines)
 
 
-@health_router.get("/{report_id}/health", responses=_LATER)
+@health_router.get("/{report_id}/health", response_model=HealthCardBody, responses=_CARD)
 async def get_health_of_report(
-    report_id: str, asked: Annotated[LinesQuery, Query()], request: Request, running: Running
+    report_id: ReportId, asked: Annotated[LinesQuery, Query()], request: Request, running: Running
 ) -> Response:
     """Return the health card of a judge of a stored report."""
     lines = _lines(asked)
@@ -96,10 +109,10 @@ def _wants_html(request: Request, asked: CardIn) -> bool:
     return "text/html" in accepted and "application/json" not in accepted
 
 
-router = APIRouter(prefix="/reports", tags=["reports"])
+router = APIRouter(prefix="/reports", tags=["reports"], route_class=AnswerRoute)
 
 
-@router.get("/agreement", responses={202: {"description": "it takes long: see Location"}})
+@router.get("/agreement", response_model=ReportBody, responses={**_LATER, **refused(404, 409)})
 async def get_agreement(
     request: Annotated[AgreementIn, Query()], running: Running, response: Response
 ) -> dict[str, Any]:
@@ -111,7 +124,7 @@ async def get_agreement(
     return queries.show(report)
 
 
-@router.get("")
+@router.get("", response_model=PageBody[ReportBody], responses=refused(404))
 async def list_reports(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List reports in order of creation."""
     async with running.db.read() as session:
@@ -119,21 +132,25 @@ async def list_reports(running: Running, limit: Limit = 100, after: After = None
     return page_of(rows, limit, queries.show)
 
 
-@router.get("/history")
+@router.get("/history", response_model=HistoryBody, responses=refused(404))
 async def get_history(asked: Annotated[HistoryIn, Query()], running: Running) -> dict[str, Any]:
     """Follow agreement and coverage over time, each point with what it rests on."""
     return await history.history(running, asked)
 
 
-@router.get("/batches/{batch_id}")
-async def get_batch_report(batch_id: str, running: Running) -> dict[str, Any]:
+@router.get("/batches/{batch_id}", response_model=ReportBody, responses=refused(409))
+async def get_batch_report(
+    batch_id: Annotated[str, Path(description="id of a batch")], running: Running
+) -> dict[str, Any]:
     """Report how a batch's verdicts agree with the labels there are now, and its coverage."""
     return queries.show(await batches.of_batch(running, batch_id))
 
 
-@router.get("/{report_id}/compare")
+@router.get("/{report_id}/compare", response_model=ReportComparisonBody)
 async def compare_reports(
-    report_id: str, running: Running, other: Annotated[Name, Query(alias="with")]
+    report_id: ReportId,
+    running: Running,
+    other: Annotated[Name, Query(alias="with", description="another report")],
 ) -> dict[str, Any]:
     """Say what changed from this report to another one, with intervals."""
     earlier = await queries.find(running, report_id)
@@ -143,7 +160,7 @@ async def compare_reports(
 router.include_router(health_router)
 
 
-@router.get("/{report_id}")
-async def get_report(report_id: str, running: Running) -> dict[str, Any]:
+@router.get("/{report_id}", response_model=ReportBody)
+async def get_report(report_id: ReportId, running: Running) -> dict[str, Any]:
     """Return one report."""
     return queries.show(await queries.find(running, report_id))

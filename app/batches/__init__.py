@@ -1,1 +1,1 @@
-"""A cascade over a whole dataset, resumable."""
+"""Batches: a cascade over a whole dataset or over files, resumable."""

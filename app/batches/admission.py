@@ -1,13 +1,13 @@
-"""Shards; the order of admission.
+"""What each shard of a batch covers, and the order in which a budget admits pairs.
 
-Which pairs are judged when money runs out must depend on nothing but chance: the verdicts are then
-a random sample of those that all pairs would get, and the certificate's promise holds for them.
+The pairs that are judged before money runs out must be drawn at random: their verdicts are then a
+random sample of those that all pairs would get, and the certificate's promise holds for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,15 @@ _ROUNDS = 6
 def positions_admitted(seed: int, n: int, first: int, last: int) -> IntArray:
     """Return the positions that are admitted at places `[first, last)`.
 
-    Over all places this is a permutation of 0 .. n-1. It is computed place by place, so that no
-    machine need hold all of it: a Feistel network on the next power of four, walked until a number
+    Over all places this is a permutation of 0 .. n-1. It is computed place by place, so that it is
+    never in memory as a whole: a Feistel network on the next power of four, walked until a number
     falls below n (Black, Rogaway 2002, "Ciphers with arbitrary finite domains").
 
     Args:
         seed: Fixes the permutation.
         n: Number of positions.
         first: First place.
-        last: One behind the last place, at most n.
+        last: One after the last place, at most n.
     """
     half = max(((n - 1).bit_length() + 1) // 2, 1)
     keys = np.random.default_rng(seed).integers(0, 2**63, _ROUNDS, dtype=np.uint64)
@@ -56,27 +56,32 @@ def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return scattered ^ (scattered >> np.uint64(31))
 
 
-def shards_of(
-    batch_seq: int, is_chosen: BoolArray, size: int, seed: int | None
-) -> Iterator[dict[str, Any]]:
-    """Yield the shards of a batch.
+class Range(NamedTuple):
+    """What a shard covers: positions or places `[first, last)`, which hold so many pairs."""
+
+    first: int
+    last: int
+    pairs: int
+
+
+def new_shard(batch_seq: int, number: int, covered: Range) -> dict[str, Any]:
+    """Return the row of a shard that no worker has claimed yet."""
+    return {
+        "batch_seq": batch_seq, "number": number, "first": covered.first, "last": covered.last,
+        "state": "todo", "worker": None, "leased_until": None, "attempts": 0, "error": None,
+        "reserved_usd": 0.0, "counts": {"pairs": covered.pairs},
+    }  # fmt: skip
+
+
+def ranges_of(is_chosen: BoolArray, size: int, seed: int | None) -> Iterator[Range]:
+    """Yield what the shards of a batch over a dataset cover.
 
     Args:
-        batch_seq: Its number.
-        is_chosen: Which positions of the dataset it covers, shape (n,).
-        size: Chosen pairs a shard, the last one may have fewer.
-        seed: None: shards are ranges of positions that hold `size` chosen pairs each. Else they are
-            ranges of places in the order of admission, which mix chosen and other pairs.
+        is_chosen: The positions of the dataset that the batch covers, shape (n,).
+        size: Chosen pairs in a shard; the last one may have fewer.
+        seed: None: ranges of positions that hold `size` chosen pairs each. Else ranges of places in
+            the order of admission, which mix chosen and other pairs.
     """
-    for number, (first, last, pairs) in enumerate(_ranges(is_chosen, size, seed)):
-        yield {
-            "batch_seq": batch_seq, "number": number, "first": first, "last": last,
-            "state": "todo", "worker": None, "leased_until": None, "attempts": 0, "error": None,
-            "reserved_usd": 0.0, "counts": {"pairs": pairs},
-        }  # fmt: skip
-
-
-def _ranges(is_chosen: BoolArray, size: int, seed: int | None) -> Iterator[tuple[int, int, int]]:
     n = len(is_chosen)
     if seed is not None:
         share = float(is_chosen.mean())
@@ -85,10 +90,10 @@ def _ranges(is_chosen: BoolArray, size: int, seed: int | None) -> Iterator[tuple
             last = min(first + step, n)
             pairs = int(is_chosen[positions_admitted(seed, n, first, last)].sum())
             if pairs:
-                yield first, last, pairs
+                yield Range(first, last, pairs)
         return
     chosen = np.flatnonzero(is_chosen)
     firsts = [int(position) for position in chosen[::size]]
     lasts = [*firsts[1:], int(chosen[-1]) + 1]
     for number, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
-        yield first, last, len(chosen[number * size : (number + 1) * size])
+        yield Range(first, last, len(chosen[number * size : (number + 1) * size]))

@@ -1,30 +1,29 @@
-"""New_batch() for all forms; prices."""
+"""New batches: `new_batch` for every form, batches over datasets, and what a budget needs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
-from app.batches.admission import shards_of
+from app.batches.admission import Range, new_shard, ranges_of
 from app.batches.openai import FORM, FileForm
 from app.batches.schemas import BatchIn
 from app.batches.service import find
-from app.batches.work import ALSO_RUNNING, FINGERPRINTS, authority_for, settled
-from app.calibrations.queries import KnownPairs
+from app.batches.work import ALSO_RUNNING, FINGERPRINTS, settled
+from app.calibrations.service import KnownPairs
 from app.core.errors import Unprocessable
 from app.core.models import Batch, Dataset, new_id
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.splits import Membership, membership
-from app.judgments.authority import Authority
-from app.judgments.judging import Knowledge, Subject
-from app.judgments.service import promise_of
+from app.judgments.authority import Authority, resolve_for
+from app.judgments.judging import Knowledge, Subject, promise_of
 from app.scores.store import is_recorded
 from calibration.arrays import BoolArray
 from judges.base import Judge
@@ -33,10 +32,10 @@ from judges.cascade import Tier
 
 
 def refuse_unpriced(authority: Authority) -> None:
-    """Check that the cost of every judge that may be asked is known beforehand.
+    """Refuse a budget if the price of a judge that may be asked is unknown.
 
     Raises:
-        Unprocessable: names a judge without prices.
+        Unprocessable: names the judge.
     """
     for tier in authority.tiers:
         if not _costs_nothing(tier.judge) and not is_priced(tier.judge):
@@ -48,7 +47,7 @@ def refuse_unpriced(authority: Authority) -> None:
 
 
 def most_of_pair(authority: Authority, knowledge: Knowledge, subject: Subject) -> float:
-    """The most that a pair's whole way up may still cost."""
+    """Return the most that a pair may still cost if every judge of its cascade is asked."""
     tiers = authority.tiers_for(subject.metadata)
     return sum(most_usd(t.judge, subject.pair) for t in tiers if _is_to_pay(t, knowledge, subject))
 
@@ -67,54 +66,92 @@ LIFETIME: Final = timedelta(days=7)
 _CHUNK: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """The positions that a batch covers, and how many pairs its certificate knows already."""
+class Scope(NamedTuple):
+    """The pairs of a batch: how many, which groups of the dataset, and how many are known.
 
-    is_chosen: BoolArray
-    member: Membership | None
-    known: int
+    `member` is None for all groups. `known` counts the pairs that the certificate was made from or
+    its judges learnt from, None if they were not counted.
+    """
+
+    total: int
+    member: Membership | None = None
+    known: int | None = None
+
+
+def new_batch(
+    request: BatchIn, dataset: Dataset, authority: Authority, scope: Scope, moment: datetime
+) -> Batch:
+    """Return a batch in any form, without its shards."""
+    has_budget = request.budget_usd is not None
+    return Batch(
+        id=new_id("batch"),
+        status="in_progress",
+        dataset_seq=dataset.seq,
+        certificate_seq=authority.certificate.seq if authority.certificate else None,
+        request=settled(request, authority, scope.member, scope.known),
+        total=scope.total,
+        open_shards=0,
+        totals={},
+        budget_usd=request.budget_usd,
+        budget_mode=request.budget if has_budget else None,
+        seed=request.seed if has_budget else None,
+        spent_usd=0.0,
+        reserved_usd=0.0,
+        promise=promise_of(authority, None),
+        suspended_because=None,
+        error=None,
+        created_at=moment,
+        in_progress_at=moment,
+        completed_at=None,
+        cancelled_at=None,
+        expires_at=moment + LIFETIME,
+    )
+
+
+async def store_new(session: AsyncSession, batch: Batch, ranges: Iterable[Range]) -> None:
+    """Store a new batch with one shard for each range."""
+    session.add(batch)
+    await session.flush()
+    shards = (new_shard(batch.seq, number, one) for number, one in enumerate(ranges))
+    while chunk := list(islice(shards, _CHUNK)):
+        await queries.add_shards(session, chunk)
+        batch.open_shards += len(chunk)
+    batch.totals = {"shards": {"todo": batch.open_shards}}
 
 
 async def create(
     running: Runtime, request: BatchIn, form: FileForm | None = None
 ) -> dict[str, Any]:
-    """Store a batch and its shards; workers take them from there.
+    """Store a batch over a dataset and its shards; workers claim them from there.
 
     Args:
         running: The service.
         request: What to judge.
-        form: The file that it was asked for with, if any.
+        form: The uploaded file that holds the pairs, if any.
 
     Raises:
-        NotFound: no such dataset or certificate.
+        NotFound: unknown dataset or certificate.
         Conflict: the certificate does not apply.
-        Unprocessable: there is nothing to judge, a judge is unknown, or one has no price and there
+        Unprocessable: there is no pair to judge, a judge is unknown, or one has no price and there
             is a budget.
     """
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
-        authority = await authority_for(session, running.registry, dataset, request)
+        authority = await resolve_for(session, running.registry, request, dataset)
     if request.budget_usd is not None:
         refuse_unpriced(authority)
-    scope = await _scope(running, dataset, request, authority)
-    if not scope.is_chosen.any():
+    is_chosen, scope = await _chosen(running, dataset, request, authority)
+    if not scope.total:
         raise Unprocessable.field(["dataset"], "it has no pairs with texts to judge in this part")
-    batch = _batch(running, request, dataset, authority, scope)
+    batch = new_batch(request, dataset, authority, scope, running.now())
     if form is not None:
         batch.request = {**batch.request, FORM: form.as_json()}
         batch.expires_at = batch.created_at + form.window
-    size = running.settings.shard_size
+    ranges = ranges_of(is_chosen, running.settings.shard_size, batch.seed)
     async with running.db.write() as session:
         await datasets.lock(session, [dataset])
         batch.request = {**batch.request, ALSO_RUNNING: await _rivals(session, batch, authority)}
-        session.add(batch)
-        await session.flush()
-        shards = shards_of(batch.seq, scope.is_chosen, size, batch.seed)
-        while chunk := list(islice(shards, _CHUNK)):
-            await queries.add_shards(session, chunk)
-            batch.open_shards += len(chunk)
-        batch.totals = {"shards": {"todo": batch.open_shards}}
+        await store_new(session, batch, ranges)
     running.wake_workers.set()
     return await find(running, batch.id)
 
@@ -122,7 +159,7 @@ async def create(
 async def _rivals(session: AsyncSession, batch: Batch, authority: Authority) -> list[str]:
     """Return the unfinished batches that ask one of the same judges about the same pairs.
 
-    What two of them are at in the same moment neither finds stored, so both pay for it.
+    What both ask at the same moment is not stored yet for either, so both pay for it.
     """
     paid = {
         tier.judge.spec.fingerprint
@@ -142,10 +179,10 @@ def _overlap(part: Any, other: Any) -> bool:
     return part is None or other is None or part == other
 
 
-async def _scope(
+async def _chosen(
     running: Runtime, dataset: Dataset, request: BatchIn, authority: Authority
-) -> _Scope:
-    """Go through the dataset once, without its texts and without holding it."""
+) -> tuple[BoolArray, Scope]:
+    """Return which positions of a dataset a batch covers; its texts are not read."""
     member = None
     is_chosen = np.zeros(dataset.pairs, dtype=np.bool_)
     known = 0
@@ -163,34 +200,4 @@ async def _scope(
                 continue
             is_chosen[key.position] = True
             known += knows is not None and knows.holds(key)
-    return _Scope(is_chosen, member, known)
-
-
-def _batch(
-    running: Runtime, request: BatchIn, dataset: Dataset, authority: Authority, scope: _Scope
-) -> Batch:
-    moment = running.now()
-    has_budget = request.budget_usd is not None
-    return Batch(
-        id=new_id("batch"),
-        status="in_progress",
-        dataset_seq=dataset.seq,
-        certificate_seq=authority.certificate.seq if authority.certificate else None,
-        request=settled(request, authority, scope.member, scope.known),
-        total=int(scope.is_chosen.sum()),
-        open_shards=0,
-        totals={},
-        budget_usd=request.budget_usd,
-        budget_mode=request.budget if has_budget else None,
-        seed=request.seed if has_budget else None,
-        spent_usd=0.0,
-        reserved_usd=0.0,
-        promise=promise_of(authority, None),
-        suspended_because=None,
-        error=None,
-        created_at=moment,
-        in_progress_at=moment,
-        completed_at=None,
-        cancelled_at=None,
-        expires_at=moment + LIFETIME,
-    )
+    return is_chosen, Scope(int(is_chosen.sum()), member, known)

@@ -1,8 +1,9 @@
 """A batch's progress as server-sent events.
 
-An event is sent whenever more pairs are done or the status changes; its id says which state it
-tells of. A listener that comes back with `Last-Event-ID` hears nothing twice, and one that has
-heard of the end is told that there is no more.
+An event is sent whenever more pairs are judged or the status changes; its id names the state that
+it reports. A listener that reconnects with `Last-Event-ID` gets no event twice, and none at all if
+it has had the last one. FastAPI's own response for events cannot answer 204 then, so that only its
+framing is used.
 """
 
 from __future__ import annotations
@@ -12,42 +13,44 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
 from app.batches import queries, service
 from app.core.errors import NotFound
 from app.core.runtime import Runtime
 from app.core.tasks import Stopping
 
 POLL_SECONDS: Final = 0.5
-# proxies close a connection that is silent for long
+# proxies close a connection that is silent for too long
 _SILENCE_SECONDS: Final = 15.0
 
 
 def state_id(batch: Mapping[str, Any]) -> str:
-    """Return the id of the event that tells of a batch as it is now."""
+    """Return the id of the event that reports a batch as it is now."""
     counts = batch["request_counts"]
     return f"{counts['completed'] + counts['failed']}-{batch['status']}"
 
 
 def has_ended(batch: Mapping[str, Any]) -> bool:
-    """Whether nothing more will happen to a batch."""
+    """Say whether a batch has ended."""
     return batch["status"] not in queries.UNFINISHED
 
 
 async def events(
     running: Runtime, batch_id: str, last_id: str | None, stopping: Stopping
-) -> AsyncIterator[str]:
-    """Yield the states of a batch behind `last_id` until it has ended or is deleted.
+) -> AsyncIterator[bytes]:
+    """Yield the states of a batch after `last_id` until it has ended or is deleted.
 
-    They end early where the service stops: a listener may come back with the id of the last event.
+    The stream ends early when the service stops: a listener may reconnect with its last event's id.
     """
     silent = 0.0
     while (batch := await _look(running, batch_id)) is not None:
         state = state_id(batch)
         if state != last_id:
-            yield f"id: {state}\ndata: {json.dumps(batch)}\n\n"
+            yield format_sse_event(data_str=json.dumps(batch), id=state)
             last_id, silent = state, 0.0
         elif silent >= _SILENCE_SECONDS:
-            yield ": still at work\n\n"
+            yield KEEPALIVE_COMMENT
             silent = 0.0
         if has_ended(batch) or stopping.has_begun:
             return

@@ -1,4 +1,4 @@
-"""Any form -> a batch; posted pairs as a batch."""
+"""Creates batches from a request in any form, and from posted pairs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from app.batches.openai import FileForm, OpenAIBatchIn
 from app.batches.parquet import batch
 from app.batches.schemas import BatchIn, TablesBatchIn
 from app.core.runtime import Runtime
-from app.imports.body import BodyKind
 from app.imports.importing import Wanted, import_dataset
+from app.imports.upload import UploadedFile
 from app.judgments.schemas import JudgmentsIn, canonical_row
-from app.judgments.service import subjects_of
+from app.judgments.service import read
 
 
 async def create(
@@ -53,13 +53,12 @@ async def batch_of(
     Raises:
         Unprocessable: as for a request that is answered at once.
     """
-    subjects_of(request.pairs, running.registry)
+    read(request.pairs, running.registry)
     lines = b"".join(json.dumps(canonical_row(row)).encode("ascii") + b"\n" for row in rows)
     name = f"judgments-{hashlib.sha256(lines).hexdigest()[:24]}"
     imported = await import_dataset(
         running.db,
-        io.BytesIO(lines),
-        BodyKind("application/x-ndjson"),
+        [UploadedFile(io.BytesIO(lines), "application/x-ndjson")],
         Wanted(name, "canonical", is_strict=True, spool_dir=running.settings.spool_dir),
         running.now(),
     )

@@ -1,4 +1,4 @@
-"""The OpenAI form of a batch: a file of requests, a window of time, metadata that names judges."""
+"""The OpenAI form of a batch: a file of requests, a completion window, judges in the metadata."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -28,6 +27,7 @@ from app.batches.schemas import BatchIn, TablesBatchIn
 from app.calibrations.schemas import Name
 from app.core.errors import Unprocessable
 from app.core.models import UNFINISHED_BATCH, Batch
+from judges.errors import SLIP, nearest
 
 # where a stored request keeps this form
 FORM: Final = "openai"
@@ -35,7 +35,6 @@ _WINDOW: Final = re.compile(r"([1-9]\d{0,5})([mhd])", re.ASCII)
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST: Final = timedelta(days=366)
 _AUTHORITY: Final = ("calibration", "cascade", "budget_usd")
-_ALIKE: Final = 0.8
 _KEYS: Final = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
 _OWN: Final = frozenset(BatchIn.model_fields)
 _MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -73,9 +72,9 @@ class OpenAIBatchIn(BaseModel):
     @classmethod
     def _no_misspelt_authority(cls, given: dict[str, str] | None) -> dict[str, str] | None:
         for name in given or {}:
-            near = get_close_matches(name.lower(), _AUTHORITY, n=1, cutoff=_ALIKE)
-            if near and near[0] not in (given or {}):
-                raise ValueError(f"{name}: did you mean {near[0]}? Without it nothing is promised")
+            near = nearest(name, _AUTHORITY, alike=SLIP)
+            if near and near not in (given or {}):
+                raise ValueError(f"{name}: did you mean {near}? Without it nothing is promised")
         return given
 
     @field_validator("completion_window")
@@ -92,7 +91,7 @@ class OpenAIBatchIn(BaseModel):
             dataset: The id of the dataset that holds the file's requests.
 
         Raises:
-            Unprocessable: the metadata names no judges that could be meant.
+            Unprocessable: the metadata names no valid judges.
         """
         given = self.metadata or {}
         chosen = {
@@ -131,7 +130,7 @@ AnyBatchIn = Annotated[
 
 
 def window_of(text: str) -> timedelta:
-    """Return the time that a `completion_window` such as 24h allows."""
+    """Return the time that a `completion_window`, such as 24h, allows."""
     found = _WINDOW.fullmatch(text)
     if found is None:
         raise ValueError("write a number and m, h or d, such as 24h")
@@ -140,7 +139,7 @@ def window_of(text: str) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class FileForm:
-    """What a batch over a file has besides what every batch has."""
+    """What only a batch over an uploaded file has."""
 
     input_file_id: str
     completion_window: str
@@ -163,12 +162,12 @@ class FileForm:
 
 
 def rejected_lines(batch: Batch) -> int:
-    """Return how many lines of the batch's file are no requests; 0 without a file."""
+    """Return how many lines of the batch's file were rejected; 0 without a file."""
     return int(_form(batch).get("rejected", 0))
 
 
 def with_rejected(counts: Mapping[str, int], batch: Batch) -> dict[str, int]:
-    """Return the counts of a batch with the lines of its file that are no requests."""
+    """Return the counts of a batch, with the rejected lines of its file."""
     rejected = rejected_lines(batch)
     return {
         **counts,
@@ -178,7 +177,7 @@ def with_rejected(counts: Mapping[str, int], batch: Batch) -> dict[str, int]:
 
 
 def fields_of(batch: Batch, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Return the fields of a batch that OpenAI clients know, `counts` with the rejected lines."""
+    """Return the fields of a batch that OpenAI clients know; `counts` include the rejected lines."""
     form = _form(batch)
     ended = None if batch.status in UNFINISHED_BATCH else unix(batch.completed_at)
     lifetime = batch.expires_at - batch.created_at

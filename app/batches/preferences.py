@@ -1,4 +1,4 @@
-"""Trusted verdicts as training data, with card."""
+"""Accepted verdicts as preferences to train on, and the card that states their terms."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from app.batches import service as batches
 from app.calibrations import service as calibrations
-from app.calibrations.queries import KnownPairs
+from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.scores.judges import judges_of_certificate
 from judges.types import Pair
 
-# why a verdict is no row; each is counted in the card
+# reasons for which a verdict is left out; the card counts each
 ABSTAINED: Final = "abstained"
 FAILED: Final = "failed"
 TIES: Final = "ties"
@@ -26,12 +26,12 @@ LEFT_OUT: Final = (ABSTAINED, FAILED, TIES, SEVERAL_TURNS, CALIBRATION_PAIRS)
 
 
 def left_out_because(verdict: Mapping[str, Any], pair: Pair) -> str | None:
-    """Return why a verdict prefers no answer to another, None where it does."""
+    """Return why a verdict is not a preference, None if it is one."""
     if verdict["status"] != "accepted":
         return str(verdict["status"])
     if verdict["label"] == "tie":
         return TIES
-    # the answers before the last differ, so the two have no prompt in common
+    # the earlier answers differ, so the two sides have no prompt in common
     return SEVERAL_TURNS if len(pair.responses_a) > 1 else None
 
 
@@ -40,8 +40,8 @@ def preference(
 ) -> dict[str, Any]:
     """Return the row: the answer that the verdict prefers, and the other.
 
-    `prompt` is a text, or the list of messages that the answers continue. On a pair that the
-    certificate knows nothing is promised.
+    `prompt` is a text, or the list of messages that the answers continue. Nothing is promised about
+    a pair that the certificate knows.
     """
     is_a = verdict["label"] == "a"
     answers = (pair.responses_a[0], pair.responses_b[0])
@@ -72,9 +72,9 @@ def card(
 
     Args:
         batch: As users see it.
-        certificate: Likewise; None where the batch was judged without one.
+        certificate: As users see it; None if the batch was judged without one.
         counts: `rows`, and what was left out by reason.
-        marked: Rows that are on calibration pairs, and are marked so.
+        marked: Rows on calibration pairs, which are marked as such.
     """
     left_out = {name: count for name, count in counts.items() if name != "rows"}
     total, accepted = (batch["request_counts"][name] for name in ("total", "accepted"))
@@ -87,7 +87,7 @@ def card(
         "rows": counts["rows"],
         "left_out": left_out,
         "coverage": accepted / total if total else None,
-        # of the batch: what the certificate knows is no evidence of agreement
+        # of the whole batch
         "calibration_pairs": batch["calibration_pairs"],
         "rows_on_calibration_pairs": marked,
         "certificate": _terms(certificate) if certificate else None,
@@ -124,7 +124,7 @@ def _summary(batch: Body, certificate: Body | None, rows: int) -> str:
 
 
 def _known(counts: Mapping[str, int], marked: int) -> str:
-    """Say what the promise is not on, whatever becomes of the rest."""
+    """Say which rows the promise does not cover."""
     known = "pairs that the certificate knows, which it promises nothing of"
     if marked:
         return f" {marked} of the rows are on {known}: they are marked calibration_pair."
@@ -179,7 +179,7 @@ async def trusted_rows(
 
 
 async def card_of(running: Runtime, batch_id: str, *, any_promise: bool) -> dict[str, Any]:
-    """Return the terms of a batch's preferences, whatever it promises.
+    """Return the terms of a batch's preferences, also of one that promises nothing.
 
     Raises:
         NotFound: no batch has this id.
@@ -203,14 +203,14 @@ async def card_of(running: Runtime, batch_id: str, *, any_promise: bool) -> dict
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A verdict with its pair, and whether the certificate knows that."""
+    """A verdict with its pair; `is_known`: the certificate knows the pair."""
 
     verdict: Verdict
     pair: Pair
     is_known: bool
 
     def left_out_because(self, *, any_promise: bool) -> str | None:
-        """Return why it is no row, None where it is one."""
+        """Return why it is left out, None if it is not."""
         why = left_out_because(self.verdict, self.pair)
         return CALIBRATION_PAIRS if why is None and self.is_known and not any_promise else why
 
@@ -240,7 +240,7 @@ async def _with_pairs(
 
 
 async def _known_pairs(running: Runtime, batch: Batch) -> KnownPairs | None:
-    """Return what the certificate of a batch knows, None where there is none."""
+    """Return what the certificate of a batch knows, None without a certificate."""
     if batch["calibration"] is None:
         return None
     async with running.db.read() as session:

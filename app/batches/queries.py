@@ -1,4 +1,4 @@
-"""SQL."""
+"""Every SQL statement about batches, their shards and their verdicts, but for leases."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ Positions = tuple[int, int] | Sequence[int]
 _CHUNK = 1_000
 
 
-async def by_seq(session: AsyncSession, seq: int, *, locked: bool = False) -> Batch:
-    """Return a batch; `locked` makes others who ask so wait for the end of the transaction."""
-    return (await session.scalars(_by_seq(seq, locked=locked))).one()
+async def by_seq(session: AsyncSession, seq: int) -> Batch:
+    """Return a batch."""
+    return (await session.scalars(_by_seq(seq, locked=False))).one()
+
+
+async def locked(session: AsyncSession, seq: int) -> Batch:
+    """Return a batch and lock it: other transactions that lock it wait for the end of this one."""
+    return (await session.scalars(_by_seq(seq, locked=True))).one()
 
 
 async def find_by_seq(session: AsyncSession, seq: int, *, locked: bool = False) -> Batch | None:
-    """Return a batch, None where it is gone."""
+    """Return a batch, None if it was deleted."""
     return (await session.scalars(_by_seq(seq, locked=locked))).one_or_none()
 
 
 def _by_seq(seq: int, *, locked: bool) -> Select[Batch]:
     query = select(Batch).where(Batch.seq == seq).execution_options(populate_existing=True)
-    # not FOR UPDATE: verdicts that are being stored refer to the batch and would stand in the way
+    # not FOR UPDATE: inserting verdicts, which refer to the batch, would block it
     return query.with_for_update(key_share=True) if locked else query
 
 
@@ -39,7 +44,7 @@ async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence
 
 
 async def last_ended(session: AsyncSession, dataset_seq: int, certificate_seq: int) -> Batch | None:
-    """Return the latest batch of a certificate over a dataset that has come to its end."""
+    """Return the latest ended batch of a certificate over a dataset."""
     query = (
         select(Batch)
         .where(
@@ -60,7 +65,7 @@ async def of_dataset(session: AsyncSession, dataset_seq: int) -> Batch | None:
 
 
 async def unfinished_of(session: AsyncSession, dataset_seq: int) -> Sequence[Batch]:
-    """Return the batches over a dataset that have not ended."""
+    """Return the unfinished batches over a dataset."""
     query = select(Batch).where(Batch.dataset_seq == dataset_seq, Batch.status.in_(UNFINISHED))
     return (await session.scalars(query.order_by(Batch.seq))).all()
 
@@ -68,7 +73,7 @@ async def unfinished_of(session: AsyncSession, dataset_seq: int) -> Sequence[Bat
 async def overdue(
     session: AsyncSession, moment: datetime, *, locked: bool = True
 ) -> Sequence[Batch]:
-    """Return unfinished batches whose time is up, but for those that somebody is changing now."""
+    """Return unfinished batches whose time is up; `locked` locks them and skips locked ones."""
     query = select(Batch).where(Batch.status.in_(UNFINISHED), Batch.expires_at < moment)
     if locked:
         query = query.with_for_update(skip_locked=True, key_share=True)
@@ -93,7 +98,7 @@ async def shard(session: AsyncSession, batch_seq: int, number: int) -> Shard:
 
 
 async def forget_verdicts(session: AsyncSession, shard: Shard, positions: Positions) -> None:
-    """Delete the verdicts of a shard that is to be done again."""
+    """Delete the verdicts of a shard that is judged again."""
     of_batch = Verdict.batch_seq == shard.batch_seq
     if isinstance(positions, tuple):
         await session.execute(
@@ -109,7 +114,7 @@ async def forget_verdicts(session: AsyncSession, shard: Shard, positions: Positi
 
 
 async def cancel_shards(session: AsyncSession, batch_seq: int) -> None:
-    """Take every unfinished shard away from whoever works on it."""
+    """Cancel every unfinished shard; their workers lose their leases."""
     await session.execute(
         update(Shard)
         .where(Shard.batch_seq == batch_seq, Shard.state == "todo")
@@ -118,7 +123,7 @@ async def cancel_shards(session: AsyncSession, batch_seq: int) -> None:
 
 
 async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> None:
-    """Tell every verdict of a batch what it promises."""
+    """Set what every verdict of a batch promises."""
     await session.execute(
         update(Verdict).where(Verdict.batch_seq == batch_seq).values(promise=promise)
     )
@@ -127,7 +132,7 @@ async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> No
 async def verdicts(
     session: AsyncSession, batch_seq: int, statuses: Sequence[str] | None = None
 ) -> AsyncIterator[Verdict]:
-    """Yield a batch's verdicts in the order of the dataset, a chunk in memory at a time."""
+    """Yield a batch's verdicts in the order of the dataset; one chunk is in memory at a time."""
     last = -1
     while True:
         query = (
@@ -148,7 +153,7 @@ async def verdicts(
 
 
 async def unfinished_shards(session: AsyncSession, batch_seq: int) -> list[Shard]:
-    """Return the shards that ended without verdicts, in order."""
+    """Return the shards that have no verdicts, in order."""
     query = (
         select(Shard)
         .where(Shard.batch_seq == batch_seq, Shard.state != "done")

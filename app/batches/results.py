@@ -1,8 +1,8 @@
-"""NDJSON, CSV, Parquet, OpenAI envelopes.
+"""Results of a batch as NDJSON, CSV or Parquet, and as the output and error files of OpenAI's form.
 
-Every pair of an ended batch is in exactly one of them, and so is every line of an uploaded file:
-accepted and abstained verdicts are output; a line that is no request, a pair that nobody judged
-and a failed verdict are errors.
+Every pair of an ended batch and every line of its uploaded file is in exactly one of the two files:
+accepted and abstained verdicts are output; rejected lines, pairs without a verdict and failed
+verdicts are errors.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from typing import Any, BinaryIO, Final, cast
 
 from app.batches import queries, service
 from app.batches.files import service as files
-from app.batches.files.derived import Derived, FileOut, errors_id, output_id
+from app.batches.files.derived import Derived, errors_id, output_id
 from app.batches.openai import FORM
+from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
+from app.bodies.batches import FileBody
 from app.core.errors import NotAcceptable, NotFound
 from app.core.models import Batch, Dataset, Shard
 from app.core.names import shown
 from app.core.runtime import Runtime
 
 Verdicts = AsyncIterator[dict[str, Any]]
-COLUMNS: Final = (
-    "id", "status", "label", "confidence", "judge", "tiers", "calibration", "promise",
-    "calibration_pair", "cost_usd", "cached",
-)  # fmt: skip
+COLUMNS: Final = tuple(VERDICT_FIELDS)
 _PIECE: Final = 2**20
 _ROW_GROUP: Final = 5_000
 
@@ -54,7 +53,7 @@ class Form:
         return self.needs is None or find_spec(self.needs[0]) is not None
 
     def quality(self, ranges: Sequence[tuple[str, float]]) -> float:
-        """Return how welcome the form is, 0 to 1: the most specific range that covers it counts."""
+        """Return how acceptable the form is, 0 to 1: the most specific range that covers it counts."""
         names = (self.media_type, *self.aliases)
         kinds = {f"{name.partition('/')[0]}/*" for name in names}
         for covered in (set(names), kinds, {"*/*"}):
@@ -88,7 +87,7 @@ def _cell(value: object) -> str:
 
 
 async def _parquet(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[bytes]:
-    """The end of a Parquet file says where everything is: it is written to disk first."""
+    """Write to disk first: a Parquet file can only be read from its end."""
     with tempfile.TemporaryFile(dir=folder) as file:
         await _write_parquet(verdicts, cast(BinaryIO, file))
         file.seek(0)
@@ -97,11 +96,11 @@ async def _parquet(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[byt
 
 
 async def _write_parquet(verdicts: Verdicts, file: BinaryIO) -> None:
-    # an extra: whoever asks for no Parquet needs none of it
+    # an optional extra, needed for this form alone
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _schema(pa)
+    schema = pa.schema({name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()})
     with pq.ParquetWriter(file, schema) as writer:
 
         def write(rows: list[dict[str, Any]]) -> None:
@@ -114,20 +113,6 @@ async def _write_parquet(verdicts: Verdicts, file: BinaryIO) -> None:
                 await asyncio.to_thread(write, rows)
                 rows = []
         await asyncio.to_thread(write, rows)
-
-
-def _schema(pa: Any) -> Any:
-    text, number, flag = pa.string(), pa.float64(), pa.bool_()
-    failure = pa.struct({"kind": text, "detail": text})
-    tier = pa.struct(
-        {
-            "judge": text, "p_a": number, "p_tie": number, "confidence": number, "accepted": flag,
-            "failure": failure, "flags": pa.list_(text),
-        }
-    )  # fmt: skip
-    kinds = {"confidence": number, "cost_usd": number, "tiers": pa.list_(tier)}
-    kinds |= dict.fromkeys(("calibration_pair", "cached"), flag)
-    return pa.schema([(name, kinds.get(name, text)) for name in COLUMNS])
 
 
 NDJSON: Final = Form(
@@ -143,7 +128,7 @@ FORMS: Final = (
 
 
 def form_for(accept: str | None) -> Form:
-    """Return the form that an `Accept` header likes best; NDJSON where all are alike.
+    """Return the form that an `Accept` header prefers; NDJSON if it prefers none.
 
     Raises:
         NotAcceptable: it accepts none, or only one whose extra is not installed.
@@ -151,15 +136,15 @@ def form_for(accept: str | None) -> Form:
     if not (accept or "").strip():
         return NDJSON
     ranges = [_range(text) for text in (accept or "").split(",")]
-    welcome = [form for form in FORMS if form.quality(ranges) > 0]
-    ready = [form for form in welcome if form.is_at_hand]
+    accepted = [form for form in FORMS if form.quality(ranges) > 0]
+    ready = [form for form in accepted if form.is_at_hand]
     if ready:
         return max(ready, key=lambda form: form.quality(ranges))
-    raise NotAcceptable(_refusal(accept, welcome), headers={"Vary": "Accept"})
+    raise NotAcceptable(_refusal(accept, accepted), headers={"Vary": "Accept"})
 
 
-def _refusal(accept: str | None, welcome: Sequence[Form]) -> str:
-    for form in welcome:
+def _refusal(accept: str | None, accepted: Sequence[Form]) -> str:
+    for form in accepted:
         if form.needs is not None:
             return (
                 f"Accept: {form.media_type} needs {form.needs[0]}: "
@@ -170,7 +155,7 @@ def _refusal(accept: str | None, welcome: Sequence[Form]) -> str:
 
 
 def _range(text: str) -> tuple[str, float]:
-    """Read one media range with its quality; what cannot be read as a quality is none."""
+    """Read one media range with its quality; a quality that cannot be read is 0."""
     name, *parameters = (part.strip().lower() for part in text.split(";"))
     for parameter in parameters:
         key, _, value = parameter.partition("=")
@@ -188,7 +173,7 @@ def _quality(text: str) -> float:
 
 
 _FLUSH_CHARACTERS: Final = 2**16
-# no judge answered: what a proxy says of a server behind it that does not
+# no judge answered: the status of a proxy whose server does not answer
 _STATUS_OF_FAILURE: Final = 502
 _UNJUDGED: Final = {
     "cancelled": ("batch_cancelled", "the batch was cancelled before this pair was judged"),
@@ -215,7 +200,7 @@ async def ended_batch(running: Runtime, wanted: Derived) -> Batch:
     return batch
 
 
-async def described(running: Runtime, wanted: Derived) -> FileOut:
+async def described(running: Runtime, wanted: Derived) -> FileBody:
     """Return a derived file as users see it; its size is counted by reading it.
 
     Raises:
@@ -226,13 +211,20 @@ async def described(running: Runtime, wanted: Derived) -> FileOut:
     size = 0
     async for piece in content(running, batch, wanted):
         size += len(piece)
-    return FileOut(
-        id=(output_id if wanted.kind == "output" else errors_id)(batch.id),
-        bytes=size,
-        created_at=int((batch.completed_at or batch.created_at).timestamp()),
-        filename=f"{batch.id}_{wanted.kind}.jsonl",
-        purpose="batch_output",
-    )
+    return {
+        "id": (output_id if wanted.kind == "output" else errors_id)(batch.id),
+        "object": "file",
+        "bytes": size,
+        "created_at": int((batch.completed_at or batch.created_at).timestamp()),
+        "filename": f"{batch.id}_{wanted.kind}.jsonl",
+        "purpose": "batch_output",
+        "status": "processed",
+        "status_details": None,
+        "expires_at": None,
+        "dataset": None,
+        "requests": None,
+        "rejected_count": None,
+    }
 
 
 async def content(running: Runtime, batch: Batch, wanted: Derived) -> AsyncIterator[bytes]:
@@ -315,7 +307,7 @@ def _refused(
 
 
 def _name(batch: Batch, what: str) -> str:
-    """The same for the same line of the same batch whenever it is read."""
+    """Return an id that is the same whenever the line is read."""
     return hashlib.sha256(f"{batch.id}\n{what}".encode("utf-8", "backslashreplace")).hexdigest()[
         :24
     ]

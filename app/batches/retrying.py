@@ -1,8 +1,7 @@
-"""Takes up a batch that has ended where pairs are missing: judges failed, or money or time ran out.
+"""Retries an ended batch that lacks verdicts: judges failed, or money or time ran out.
 
-What was judged stays judged: the shards that lack something are done again, and every score that is
-stored is used. A run that was suspended because a judge was away is held against its calibration
-anew when the missing pairs are judged.
+Only the shards that lack something are judged again, and every stored score is used again. A promise
+that was suspended because a judge failed is checked again when the batch ends.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.batches import queries
 from app.batches.creating import LIFETIME
 from app.batches.schemas import RetryIn
-from app.batches.service import find, locked, require
+from app.batches.service import find, require
 from app.batches.totals import added
 from app.batches.work import Work, work_of
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Batch, Shard
 from app.core.runtime import Runtime
-from app.judgments.promise import Attendance
-from app.judgments.service import promise_of
+from app.judgments.judging import promise_of
+from app.judgments.promise import AnswerCounts
 
-# what a batch notes when its budget is spent
+# what the totals hold once the budget is spent
 _OF_SPENT_BUDGET: Final = ("is_exhausted", "next_pair_usd")
 
 
 async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, Any]:
-    """Open the shards again that lack something, and return the batch.
+    """Reopen the shards that lack something, and return the batch.
 
     Raises:
-        NotFound: no batch has this id.
-        Conflict: it still runs, nothing is missing, or its certificate does not apply any more.
-        Unprocessable: a budget for a batch that has none, or less than was spent.
+        NotFound: unknown id.
+        Conflict: it still runs, lacks nothing, or its certificate does not apply any more.
+        Unprocessable: a budget for a batch without one, or less than was spent.
     """
     async with running.db.write() as session:
         found = await require(session, batch_id)
-        batch = await locked(session, found.seq)
+        batch = await queries.locked(session, found.seq)
         if batch.status in queries.UNFINISHED:
             raise Conflict(
                 f"batch {batch_id} is {batch.status}: it can be taken up when it has ended"
@@ -55,9 +54,9 @@ async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, 
 async def reopen(
     running: Runtime, session: AsyncSession, batch: Batch, lacks: Callable[[Shard], bool]
 ) -> bool:
-    """Begin an ended batch again with the shards that lack something; False where none does.
+    """Reopen an ended batch with the shards that lack something; return False if none does.
 
-    The caller holds its lock.
+    The caller holds the lock of the batch.
     """
     work = await work_of(session, running.registry, batch.seq)
     if not await _reopen(session, work, lacks):
@@ -101,7 +100,7 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
 
 
 def _lacks_something(shard: Shard) -> bool:
-    """Whether a later attempt may bring more: no call heals what the pairs' own records lack."""
-    seen = Attendance.from_json(shard.counts.get("attendance", {}))
+    """Say whether another attempt may help: no call adds a score that the pairs' records lack."""
+    seen = AnswerCounts.from_json(shard.counts.get("attendance", {}))
     has_failed = bool(+(seen.failed - seen.not_recorded))
     return shard.state != "done" or has_failed or shard.counts.get("not_admitted", 0) > 0

@@ -1,4 +1,4 @@
-"""Native and Parquet requests."""
+"""Requests for batches over datasets and over Parquet files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Found, cancelled, ended."""
+"""Finds, shows, cancels and ends batches."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from app.batches.totals import (
     calibration_pairs,
     cost_to_finish,
     marked,
+    moved,
     progress,
     request_counts,
 )
@@ -23,32 +24,27 @@ from app.batches.work import ALSO_RUNNING
 from app.core import telemetry
 from app.core.db import Database
 from app.core.errors import Conflict, NotFound
-from app.core.lists import by_public_id
+from app.core.lists import Page, by_public_id, page_of
 from app.core.models import Batch, Certificate, Dataset, Shard
 from app.core.runtime import Runtime
-from app.judgments.promise import Attendance, suspended_because
-
-
-async def locked(session: AsyncSession, batch_seq: int) -> Batch:
-    """Return a batch; others who change it wait for the end of the transaction."""
-    return await queries.by_seq(session, batch_seq, locked=True)
+from app.judgments.promise import AnswerCounts, suspended_because
 
 
 async def shard_done(
     session: AsyncSession, batch: Batch, counts: Mapping[str, Any], moment: datetime
 ) -> None:
-    """Add a shard that has finished to its batch, whose lock the caller holds."""
-    totals = added(batch.totals, counts)
-    batch.totals = marked(_moved(totals, "todo", "done"), moment.timestamp())
+    """Add a completed shard to its batch; the caller holds the lock of the batch."""
+    totals = moved(added(batch.totals, counts), "todo", "done")
+    batch.totals = marked(totals, moment.timestamp())
     await _one_less(session, batch, moment)
 
 
 async def shard_set_aside(
     session: AsyncSession, batch: Batch, shard: Shard, error: str, moment: datetime
 ) -> None:
-    """Count the pairs of a shard that was given up as failed; the caller holds the lock."""
+    """Count the pairs of a shard that was given up as failed; the caller holds the lock of the batch."""
     aside = batch.totals.get("set_aside", 0) + shard.counts["pairs"]
-    batch.totals = {**_moved(batch.totals, "todo", "failed"), "set_aside": aside}
+    batch.totals = {**moved(batch.totals, "todo", "failed"), "set_aside": aside}
     batch.error = batch.error or error
     await _one_less(session, batch, moment)
 
@@ -62,50 +58,34 @@ async def _one_less(session: AsyncSession, batch: Batch, moment: datetime) -> No
     await _settle_promise(session, batch)
 
 
-def _moved(
-    totals: Mapping[str, Any], before: str, after: str, count: int | None = None
-) -> dict[str, Any]:
-    states = dict(totals.get("shards", {}))
-    count = 1 if count is None else count
-    states[before] = states.get(before, 0) - count
-    states[after] = states.get(after, 0) + count
-    return {**totals, "shards": {state: n for state, n in states.items() if n}}
-
-
-async def is_any_overdue(session: AsyncSession, moment: datetime) -> bool:
-    """Whether the time of some batch is up."""
-    return bool(await queries.overdue(session, moment, locked=False))
-
-
 async def expire_overdue(session: AsyncSession, moment: datetime) -> None:
-    """End the batches whose time is up; they keep what is done."""
+    """End the batches whose time is up; they keep their results."""
     for batch in await queries.overdue(session, moment):
         await end(session, batch, "expired", moment)
 
 
 async def end(session: AsyncSession, batch: Batch, status: str, moment: datetime) -> None:
-    """End a batch before its last shard; the caller holds its lock."""
+    """End a batch before its last shard is complete; the caller holds its lock."""
     await queries.cancel_shards(session, batch.seq)
     left = batch.totals.get("shards", {}).get("todo", 0)
-    batch.totals = _moved(batch.totals, "todo", "cancelled", left)
+    batch.totals = moved(batch.totals, "todo", "cancelled", left)
     batch.open_shards = 0
-    # what was reserved may have been spent on calls that are under way
+    # the reserved money may have been spent on calls under way
     batch.spent_usd += batch.reserved_usd
     batch.reserved_usd = 0.0
     batch.status, batch.completed_at = status, moment
     await _settle_promise(session, batch)
 
 
-async def count_cost_of_cancelled(
-    db: Database, shard: Shard, worker: str, counts: Mapping[str, Any]
-) -> None:
-    """Add what a worker had spent on a shard that was cancelled under its hands."""
+async def count_cost_of_cancelled(db: Database, shard: Shard, counts: Mapping[str, Any]) -> None:
+    """Add what was spent on a shard that was cancelled while its worker judged it."""
     async with db.write() as session:
         batch = await queries.find_by_seq(session, shard.batch_seq, locked=True)
         if batch is None:
             return
         stored = await queries.shard(session, shard.batch_seq, shard.number)
-        if (stored.state, stored.worker, stored.attempts) != ("cancelled", worker, shard.attempts):
+        lease = ("cancelled", shard.worker, shard.attempts)
+        if (stored.state, stored.worker, stored.attempts) != lease:
             return
         stored.counts = {**stored.counts, **counts}
         batch.totals = added(batch.totals, counts)
@@ -117,11 +97,11 @@ async def _settle_promise(session: AsyncSession, batch: Batch) -> None:
 
 
 async def _hold_against_calibration(session: AsyncSession, batch: Batch) -> None:
-    """Suspend a run as a whole where a judge failed more often, or less, than in calibration."""
+    """Suspend the promise of a batch if a judge failed more or less often than in calibration."""
     if batch.promise != "certified" or batch.certificate_seq is None:
         return
     certificate = await session.get_one(Certificate, batch.certificate_seq)
-    seen = Attendance.from_json(batch.totals.get("attendance", {}))
+    seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
     why = suspended_because(certificate.body["calibration"]["failures"], seen)
     if why is not None:
         batch.promise, batch.suspended_because = "suspended", why
@@ -129,10 +109,15 @@ async def _hold_against_calibration(session: AsyncSession, batch: Batch) -> None
 
 
 async def cancel(running: Runtime, batch_id: str) -> dict[str, Any]:
-    """Stop a batch; what is done is kept. Cancelling a finished batch is a conflict."""
+    """Stop a batch; it keeps its results.
+
+    Raises:
+        NotFound: unknown id.
+        Conflict: the batch has ended.
+    """
     async with running.db.write() as session:
         found = await require(session, batch_id)
-        batch = await queries.by_seq(session, found.seq, locked=True)
+        batch = await queries.locked(session, found.seq)
         if batch.status not in queries.UNFINISHED:
             raise Conflict(f"batch {batch_id} is already {batch.status}")
         await end(session, batch, "cancelled", running.now())
@@ -144,7 +129,7 @@ async def find(running: Runtime, batch_id: str) -> dict[str, Any]:
     """Return a batch as users see it.
 
     Raises:
-        NotFound: no batch has this id.
+        NotFound: unknown id.
     """
     async with running.db.read() as session:
         return await show(session, await require(session, batch_id), running.now())
@@ -154,7 +139,7 @@ async def require(session: AsyncSession, batch_id: str) -> Batch:
     """Return a batch.
 
     Raises:
-        NotFound: no batch has this id.
+        NotFound: unknown id.
     """
     batch = await by_public_id(session, Batch, batch_id)
     if batch is None:
@@ -176,8 +161,8 @@ async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, An
     """Return an ended batch's verdicts, in the order of the dataset.
 
     Raises:
-        NotFound: no batch has this id.
-        Conflict: the batch still runs, so what its verdicts promise is not known yet.
+        NotFound: unknown id.
+        Conflict: the batch still runs, so its promise is not settled yet.
     """
     return verdicts_of(running, await ended(running, batch_id))
 
@@ -186,9 +171,9 @@ async def ended(running: Runtime, batch_id: str) -> Batch:
     """Return a batch that has ended.
 
     Raises:
-        NotFound: no batch has this id.
-        Conflict: the batch still runs, so what its verdicts promise is not known yet; or its
-            verdicts are files.
+        NotFound: unknown id.
+        Conflict: the batch still runs, so its promise is not settled yet; or its verdicts are
+            files.
     """
     async with running.db.read() as session:
         batch = await require(session, batch_id)
@@ -217,9 +202,21 @@ async def _certificate(session: AsyncSession, batch: Batch) -> Certificate | Non
 
 
 def _promise_now(batch: Batch, certificate: Certificate | None) -> str:
-    """A revoked certificate promises nothing any more, of what was judged before either."""
+    """Return what verdicts promise now: a revoked certificate promises nothing, also of old ones."""
     is_revoked = certificate is not None and certificate.revoked_at is not None
     return "none" if is_revoked else batch.promise
+
+
+async def page(running: Runtime, limit: int, after: str | None) -> Page:
+    """Return one page of batches in order of creation, as users see them.
+
+    Raises:
+        NotFound: `after` is the id of no batch.
+    """
+    async with running.db.read() as session:
+        rows = await queries.page(session, limit, after)
+        shown = {row.id: await show(session, row, running.now()) for row in rows[:limit]}
+    return page_of(rows, limit, lambda row: shown[row.id])
 
 
 async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[str, Any]:
@@ -254,10 +251,10 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
 
 
 def _promises(batch: Batch, certificate: Certificate | None) -> dict[str, Any]:
-    """What the verdicts promise: of a batch that runs, what they would if it ended as it goes."""
+    """Return what the verdicts promise; while a batch runs, what they would if it ended like this."""
     promise, why = _promise_now(batch, certificate), batch.suspended_because
     if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
-        seen = Attendance.from_json(batch.totals.get("attendance", {}))
+        seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
         why = suspended_because(certificate.body["calibration"]["failures"], seen)
         promise = "suspended" if why else promise
     return {"promise": promise, "suspended_because": why}
@@ -269,7 +266,7 @@ def _folders(batch: Batch) -> dict[str, Any]:
 
 
 def _money(batch: Batch) -> dict[str, Any]:
-    """What a budget allows and what is left to pay; `spent_usd` counts what is under way, too."""
+    """Return what a budget allows and what is left to pay; `spent_usd` includes calls under way."""
     has_budget = batch.budget_usd is not None
     return {
         "budget_usd": batch.budget_usd,

@@ -1,6 +1,7 @@
-"""A batch's counts, money and speed: what a shard adds, and what users see of the sums.
+"""A batch's counts, costs and speed: what a shard adds, and what users see of the sums.
 
-The sums are kept with the batch, so that looking at one costs the same however many shards it has.
+The sums are stored with the batch, so that reading them takes the same time however many shards it
+has.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from app.batches.work import CALIBRATION_PAIRS
 from app.core.models import Batch
-from app.judgments.promise import Attendance
+from app.judgments.promise import AnswerCounts
 
 NOT_ADMITTED: Final = "budget"
 _MARKS: Final = 32
@@ -54,7 +55,7 @@ def shard_counts(
         "statuses": Counter([verdict["status"] for verdict in shown]),
         "not_admitted": not_admitted,
         CALIBRATION_PAIRS: known,
-        "attendance": Attendance.of([verdict["tiers"] for verdict in shown]).as_json(),
+        "attendance": AnswerCounts.of([verdict["tiers"] for verdict in shown]).as_json(),
         "cost_usd": _sum_of_costs(cost for _, cost in spent),
         "costs": {
             "pairs": len(costs),
@@ -73,7 +74,7 @@ def _by_judge(spent: Iterable[tuple[str, float | None]]) -> dict[str, list[float
 
 
 def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -> dict[str, Any]:
-    """Return a batch's sums with a shard's counts added, or with `sign` -1 taken away again."""
+    """Return a batch's sums with a shard's counts added, or subtracted if `sign` is -1."""
     tiers = {name: dict(one) for name, one in totals.get("tiers", {}).items()}
     for name, one in counts.get("tiers", {}).items():
         known = tiers.setdefault(name, _fresh_tier())
@@ -97,8 +98,16 @@ def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -
     }  # fmt: skip
 
 
+def moved(totals: Mapping[str, Any], before: str, after: str, count: int = 1) -> dict[str, Any]:
+    """Return a batch's sums with shards moved from one state to another."""
+    states = dict(totals.get("shards", {}))
+    states[before] = states.get(before, 0) - count
+    states[after] = states.get(after, 0) + count
+    return {**totals, "shards": {state: n for state, n in states.items() if n}}
+
+
 def marked(totals: Mapping[str, Any], moment: float) -> dict[str, Any]:
-    """Note how far a batch is now (Unix seconds), for its speed; the last minute or so is kept."""
+    """Return the sums with the progress at a moment (Unix seconds); about a minute of it is kept."""
     marks = list(totals.get("marks", []))
     if not marks or moment - marks[-1][0] >= _MARK_SECONDS:
         marks = [*marks, [moment, _done(totals)]][-_MARKS:]
@@ -106,7 +115,7 @@ def marked(totals: Mapping[str, Any], moment: float) -> dict[str, Any]:
 
 
 def request_counts(batch: Batch) -> dict[str, int]:
-    """Pairs by what became of them; those of a shard that was set aside have failed."""
+    """Count pairs by outcome; those of a shard that was set aside have failed."""
     statuses = batch.totals.get("statuses", {})
     accepted, abstained = statuses.get("accepted", 0), statuses.get("abstained", 0)
     return {
@@ -120,13 +129,13 @@ def request_counts(batch: Batch) -> dict[str, int]:
 
 
 def calibration_pairs(batch: Batch) -> int:
-    """Count the pairs that the certificate knows: all of a dataset, of files those judged so far."""
+    """Count the pairs that the certificate knows: of a dataset all, of files those judged so far."""
     known: int | None = batch.request.get(CALIBRATION_PAIRS)
     return batch.totals.get(CALIBRATION_PAIRS, 0) if known is None else known
 
 
 def progress(batch: Batch, moment: float, *, is_running: bool) -> dict[str, Any]:
-    """Return the speed of a batch, the time it still needs, and how its judges are doing."""
+    """Return the speed of a batch, the time left, and the counts of each judge."""
     rate = _rate(batch.totals.get("marks", []), batch.totals, moment) if is_running else None
     left = batch.total - _done(batch.totals)
     return {
@@ -137,10 +146,10 @@ def progress(batch: Batch, moment: float, *, is_running: bool) -> dict[str, Any]
 
 
 def cost_to_finish(batch: Batch) -> dict[str, Any] | None:
-    """Estimate what judging the pairs that are left or were not admitted would cost, in USD.
+    """Estimate the cost in USD of judging the pairs that are left or were not admitted.
 
     The mean cost of the pairs judged so far times the pairs left, with a normal interval; None
-    before two pairs were judged, and where a judge has no price.
+    before two pairs are judged, or if the price of a judge is unknown.
     """
     costs, totals = batch.totals.get("costs", {}), batch.totals
     n, mean = costs.get("pairs", 0), 0.0
@@ -149,7 +158,7 @@ def cost_to_finish(batch: Batch) -> dict[str, Any] | None:
     mean = costs.get("sum", 0.0) / n
     variance = max(costs.get("squares", 0.0) / n - mean * mean, 0.0) * n / (n - 1)
     left = batch.total - _done(totals) + totals.get("not_admitted", 0)
-    # what is left varies too, beside the mean that is estimated
+    # the pairs left vary too, not only the estimated mean
     spread = NormalDist().inv_cdf((1 + _LEVEL) / 2) * math.sqrt(variance * (left * left / n + left))
     return {
         "value": mean * left,

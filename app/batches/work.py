@@ -1,10 +1,10 @@
-"""What a worker needs to judge a shard: the batch, on whose word, and which pairs."""
+"""What a worker needs to judge a shard: the batch, the thresholds in force, and the pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,16 +13,19 @@ from app.batches.admission import positions_admitted
 from app.batches.openai import FORM
 from app.batches.parquet.files import TABLES
 from app.batches.schemas import BatchIn
-from app.calibrations.queries import KnownPairs
+from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict
 from app.core.models import Batch, Dataset, Shard
+from app.datasets import service as datasets
 from app.datasets.records import PairKey
 from app.datasets.splits import Membership
-from app.judgments.authority import Authority, authority_of
+from app.judgments.authority import Authority, resolve_for, without_promise
 from app.scores import judges as cascades
+from app.scores.store import is_recorded
 from judges.registry import Registry
+from judges.types import Pair
 
-# what a stored request has besides the fields of the request
+# what is stored with a request beside its own fields
 CALIBRATION_PAIRS: Final = "calibration_pairs"
 ALSO_RUNNING: Final = "also_running"
 FINGERPRINTS: Final = "fingerprints"
@@ -30,6 +33,14 @@ THRESHOLDS: Final = "thresholds"
 _NO_FIELDS: Final = (
     "threshold", CALIBRATION_PAIRS, ALSO_RUNNING, FORM, TABLES, FINGERPRINTS, THRESHOLDS,
 )  # fmt: skip
+
+
+class Item(NamedTuple):
+    """A pair of a shard; a certificate that knows it promises nothing about it."""
+
+    key: PairKey
+    pair: Pair
+    is_known: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +54,33 @@ class Work:
     known: KnownPairs | None
 
     def holds(self, key: PairKey) -> bool:
-        """Whether the batch covers this pair."""
+        """Say whether the batch covers this pair."""
         return self.member is None or self.member.holds(key.group)
 
     def is_known(self, key: PairKey) -> bool:
-        """Whether the certificate knows this pair, so that it promises nothing there."""
+        """Say whether the certificate knows this pair, so that it promises nothing about it."""
         return self.known is not None and self.known.holds(key)
 
+    async def items(self, session: AsyncSession, shard: Shard) -> list[Item]:
+        """Return the pairs of a shard in the order of admission."""
+        positions = self.positions(shard)
+        has_records = any(is_recorded(tier.judge.spec) for tier in self.authority.tiers)
+        stored = await datasets.read_pairs(
+            session, self.dataset, positions=positions, with_recorded=has_records
+        )
+        held = [Item(key, pair, self.is_known(key)) for key, pair in stored if self.holds(key)]
+        if isinstance(positions, tuple):
+            return held
+        place = {position: number for number, position in enumerate(positions)}
+        return sorted(held, key=lambda item: place[item.key.position])
+
     def positions(self, shard: Shard) -> tuple[int, int] | Sequence[int]:
-        """Return the positions of a shard's pairs: a range, or one by one as they are admitted."""
+        """Return the positions of a shard's pairs: a range, or all of them in the order of admission."""
         return positions_of(self.batch, self.dataset, shard)
 
 
 def positions_of(batch: Batch, dataset: Dataset, shard: Shard) -> tuple[int, int] | Sequence[int]:
-    """Return the positions that a shard covers: a range, or one by one as they are admitted."""
+    """Return the positions that a shard covers: a range, or all in the order of admission."""
     if batch.seed is None:
         return (shard.first, shard.last)
     admitted = positions_admitted(batch.seed, dataset.pairs, shard.first, shard.last)
@@ -67,7 +91,7 @@ async def work_of(session: AsyncSession, registry: Registry, batch_seq: int) -> 
     """Return what a worker needs for a shard of this batch.
 
     Raises:
-        Conflict: the certificate does not apply any more, or a judge has changed since.
+        Conflict: the certificate does not apply any more, or a judge has changed.
     """
     batch = await queries.by_seq(session, batch_seq)
     dataset = await session.get_one(Dataset, batch.dataset_seq)
@@ -79,7 +103,7 @@ async def work_of(session: AsyncSession, registry: Registry, batch_seq: int) -> 
 async def _known(
     session: AsyncSession, batch: Batch, dataset: Dataset, authority: Authority
 ) -> KnownPairs | None:
-    """Return what the certificate knows, None where that is no pair of the batch."""
+    """Return what the certificate knows, None if it knows no pair of the batch."""
     counted = batch.request.get(CALIBRATION_PAIRS)
     if authority.certificate is None or counted == 0:
         return None
@@ -95,26 +119,6 @@ def membership_of(batch: Batch) -> Membership | None:
     return Membership(part["seed"], part["side"], batch.request["threshold"])
 
 
-async def authority_for(
-    session: AsyncSession, registry: Registry, dataset: Dataset, request: BatchIn
-) -> Authority:
-    """Return on whose word a new batch is judged.
-
-    Raises:
-        NotFound: no such certificate.
-        Conflict: the certificate does not apply.
-        Unprocessable: a judge is unknown.
-    """
-    if request.calibration is not None:
-        return await authority_of(session, registry, request.calibration, [])
-    cascade = request.cascade or "default"
-    given = cascade if isinstance(cascade, str) else cascade.judges
-    names = cascades.judge_names(registry, given)
-    judges = await cascades.judges_for(session, registry, dataset, names)
-    declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
-    return await authority_of(session, registry, None, judges, declared)
-
-
 async def _authority_again(
     session: AsyncSession, registry: Registry, dataset: Dataset, batch: Batch
 ) -> Authority:
@@ -123,13 +127,13 @@ async def _authority_again(
         {k: v for k, v in batch.request.items() if k not in _NO_FIELDS}
     )
     if request.calibration is not None or FINGERPRINTS not in batch.request:
-        return await authority_for(session, registry, dataset, request)
+        return await resolve_for(session, registry, request, dataset)
     fingerprints = batch.request[FINGERPRINTS]
     if changed := cascades.changed_fingerprints(registry, fingerprints):
         names = ", ".join(one["judge"] for one in changed)
         raise Conflict(f"{names} changed since the batch was made: make a new one")
     judges = cascades.judges_of_certificate(registry, fingerprints)
-    return await authority_of(session, registry, None, judges, batch.request[THRESHOLDS])
+    return without_promise(judges, batch.request[THRESHOLDS])
 
 
 def settled(
@@ -138,7 +142,7 @@ def settled(
     member: Membership | None,
     calibration_pairs: int | None,
 ) -> dict[str, Any]:
-    """Return a request as it is stored: with all that must not change while the batch runs."""
+    """Return a request as it is stored: with everything that is fixed while the batch runs."""
     return {
         **request.model_dump(mode="json", exclude={"budget_usd", "budget", "seed"}),
         "threshold": member.threshold if member else None,

@@ -1,4 +1,4 @@
-"""POST /experiments."""
+"""Experiments: threshold rules compared on many random splits of the labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.calibrations.inputs import Evidence
+from app.calibrations.inputs import CalibrationInputs
 from app.calibrations.plans import look_at, record
 from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Name, Share, Ties
 from app.core.errors import Unprocessable
@@ -25,7 +25,7 @@ from calibration.plan import (
     compare_rules,
 )
 
-# some minutes of one core
+# this many take some minutes of one core
 MOST_CELLS = 100_000
 _NOT_ASKED = {"target_agreements", "rules", "splits", "calibration_share", "calibration_pairs",
               "costs", "confidence_level"}  # fmt: skip
@@ -86,10 +86,10 @@ _CLAIM = (
 async def make(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
     """Return what every rule did at every target. Pairs without a stored score are left out.
 
-    Looking is using: the labels were looked at, and their ledger says so.
+    Looking counts as using: the ledger of the labels' uses records it.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: nothing is left to split, or a rule or number does not fit.
     """
     wanted = request.as_calibration()
@@ -125,7 +125,7 @@ async def make(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
     }
 
 
-def _compare(request: ExperimentIn, evidence: Evidence) -> Experiment:
+def _compare(request: ExperimentIn, evidence: CalibrationInputs) -> Experiment:
     known = [cost for cost in evidence.costs if cost is not None]
     costs = request.costs or (known if len(known) == len(evidence.costs) else None)
     return compare_rules(

@@ -1,7 +1,7 @@
-"""Pairs, labels, scores -> arrays.
+"""Turns pairs, labels and scores into the arrays that a certification takes.
 
-Pairs of groups that a judge was trained on, or that it shows as few-shot examples, are left out
-and counted: its confidence there says nothing about new pairs.
+Groups that a judge was trained on, or that it shows as few-shot examples, are left out and counted:
+its confidence there does not carry over to new pairs.
 """
 
 from __future__ import annotations
@@ -101,11 +101,8 @@ class Prepared:
 
 
 async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
-    """Collect what a calibration needs before any judge is asked; asks nobody."""
-    names = cascades.judge_names(
-        running.registry,
-        request.cascade if isinstance(request.cascade, str) else request.cascade.judges,
-    )
+    """Collect all that a calibration needs before any judge is asked."""
+    names = cascades.judge_names(running.registry, request.cascade)
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
         judges = await cascades.judges_for(session, running.registry, dataset, names)
@@ -123,7 +120,7 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
 
 
 def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str) -> str:
-    """Return what makes two requests the same test of the same labels."""
+    """Return a hash that is equal for two requests that test the same labels in the same way."""
     fingerprints = [judge.spec.fingerprint for judge in prepared.judges]
     return sets.request_hash(request.model_dump(mode="json"), fingerprints, label_set_hash)
 
@@ -131,9 +128,9 @@ def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str
 async def _in_order_of_labels(
     session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey]
 ) -> list[PairKey]:
-    """Put pairs in the order in which their labels came, else in that of their rows.
+    """Sort labelled pairs by when their labels came, then by row.
 
-    A test that is looked at while labels arrive must find every label where it was before.
+    A test that is repeated while labels arrive must find every earlier label in its place.
     """
     moments = await queries.labelled_at(session, dataset.seq)
     labelled = [key for key in keys if key.seq in moments]
@@ -156,7 +153,7 @@ async def _pool_candidates(
         other = await datasets.find_dataset(session, request.pool)
         return other, await datasets.pair_keys(session, other)
     if request.method == "sequential":
-        # what is unlabelled now may be labelled at the next look, and the start must not move
+        # a pair without a label may have one at the next look, and the start must not move
         return dataset, []
     if request.part is not None:
         return dataset, await datasets.pair_keys(session, dataset, request.part.other)
@@ -166,7 +163,7 @@ async def _pool_candidates(
 def _without_known(
     pool: Sequence[PairKey], sample: Sample, judges: Sequence[Judge]
 ) -> list[PairKey]:
-    """Leave out what shares a group or prompt with the sample, or is known to a judge."""
+    """Leave out pairs that share a group or prompt with the sample, or that a judge knows."""
     groups = {key.group for key in sample.keys}
     prompts = {key.prompt_hash for key in sample.keys}
     known = known_groups(
@@ -182,8 +179,8 @@ def _without_known(
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a certificate rests on.
+class CalibrationInputs:
+    """The arrays that a certificate is made from.
 
     `confidence` and `correct` are (n, k), NaN where a judge failed or has no preference; `groups`
     (n,) numbers the units of exchangeability; `weights` (n,) are 1 / P(labelled), None if equal;
@@ -214,8 +211,8 @@ class Evidence:
         return sum(len(own) > 1 for prompt, own in groups.items() if prompt)
 
 
-def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidence:
-    """Turn a sample and its scores into evidence, leaving out pairs the label rule cannot use.
+def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> CalibrationInputs:
+    """Turn a sample and its scores into evidence; leave out pairs the label rule cannot use.
 
     Raises:
         Unprocessable: label probabilities differ and no lower bound on them was declared.
@@ -235,7 +232,7 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidenc
             f"{sample.held_for_examples} held for few-shot examples",
         )
     keys = tuple(sample.keys[i] for i in kept)
-    return Evidence(
+    return CalibrationInputs(
         keys=keys,
         confidence=confidence[kept],
         correct=agreed.agreement[kept],
@@ -251,15 +248,10 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidenc
     )
 
 
-def opinions(table: ScoreTable, ties: TieRule) -> tuple[npt.NDArray[np.int8], FloatArray]:
-    """Return every judge's label and confidence on every pair, both (n, k)."""
-    said = [
-        preference(table.p_a[:, j], table.p_tie[:, j], ties=ties) for j in range(len(table.judges))
-    ]
-    return (
-        np.column_stack([opinion.label for opinion in said]),
-        np.column_stack([opinion.confidence for opinion in said]),
-    )
+def opinions(table: ScoreTable, ties: TieRule) -> tuple[IntArray, FloatArray]:
+    """Return every judge's label code and confidence on every pair, both (n, k)."""
+    said = preference(table.p_a, table.p_tie, ties=ties)
+    return said.label, said.confidence
 
 
 def mean_costs(table: ScoreTable) -> tuple[float | None, ...]:
@@ -298,7 +290,7 @@ def _slices(request: CalibrationIn, keys: Sequence[PairKey]) -> npt.NDArray[np.s
     return np.array([name or "" for name in names], dtype=str)
 
 
-def slice_of(metadata: dict[str, object], field: str) -> str:
-    """Return the slice a pair lies in, by a metadata field; empty where the field is absent."""
+def slice_of(metadata: Mapping[str, object], field: str) -> str:
+    """Return the slice of a pair, by a metadata field; empty where the field is absent."""
     value = metadata.get(field.removeprefix("metadata."))
     return "" if value is None else slice_name(value)

@@ -1,4 +1,4 @@
-"""POST /plans."""
+"""Plans: what certificates for several targets would say on the present labels (POST /plans)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, prepare
+from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
 from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Method, Name, Share, Ties
 from app.calibrations.service import certification, pool_confidences
 from app.core.errors import Unprocessable
@@ -51,10 +51,10 @@ class PlanIn(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What there is to look ahead on: labels whose scores are stored, and how many lack them."""
+    """The evidence of a plan: labelled pairs whose scores are stored, and how many lack them."""
 
     prepared: Prepared
-    evidence: Evidence
+    evidence: CalibrationInputs
     judges: tuple[str, ...]
     not_scored: int
 
@@ -62,11 +62,11 @@ class Look:
 async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     """Return what each target would get. Pairs that lack a stored score are left out and counted.
 
-    Nobody is asked but judges in this process that cost nothing, for the pool. Looking is using:
-    what was looked at is entered with the labels' uses.
+    No judge is asked but those in this process that cost nothing, for the pool. Looking counts as
+    using: the ledger of the labels' uses records what was looked at.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: nothing is left to plan on.
     """
     wanted = request.as_calibrations()
@@ -95,10 +95,10 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
 
 
 async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
-    """Collect the labelled pairs of a calibration whose scores are stored; asks nobody.
+    """Collect the labelled pairs of a calibration whose scores are stored; ask no judge.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: no labelled pair has scores of all judges.
     """
     prepared = await prepare(running, wanted)
@@ -119,24 +119,24 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
 
 
 def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
-    """Say which judges were asked nothing yet, and how to ask them; recorded ones have no more."""
-    owing = [
+    """Name the judges that were never asked, and how to ask them; recorded ones cannot be."""
+    unasked = [
         name
         for name, is_live, known in zip(table.judges, live, table.is_known.T, strict=True)
         if is_live and not known.any()
     ]
     name = prepared.dataset.name
-    if not owing:
+    if not unasked:
         return "no labelled pair has stored scores of all judges: certify or batch first"
-    batches = ", ".join(f"tribunal batch {name} --judges {judge}" for judge in owing)
+    batches = ", ".join(f"tribunal batch {name} --judges {judge}" for judge in unasked)
     return (
-        f"no labelled pair has stored scores of {', '.join(owing)}: nobody is asked here; a batch "
+        f"no labelled pair has stored scores of {', '.join(unasked)}: no judge is asked here; a batch "
         f"of each judge alone asks it about every pair ({batches})"
     )
 
 
 async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> None:
-    """Enter what was looked at with the labels' uses."""
+    """Record in the ledger of the labels' uses what was looked at."""
     evidence = look.evidence
     label_set = sets.label_set_hash(evidence.keys, look.prepared.votes)
     tests = {hash_of_test(one, look.prepared, label_set): one.failure_probability for one in wanted}
@@ -145,7 +145,7 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
 
 
 def _frontier(
-    request: PlanIn, evidence: Evidence, pool: FloatArray | None
+    request: PlanIn, evidence: CalibrationInputs, pool: FloatArray | None
 ) -> tuple[FrontierPoint, ...]:
     return frontier(
         evidence.confidence,
@@ -155,7 +155,9 @@ def _frontier(
     )
 
 
-def _show(judges: tuple[str, ...], evidence: Evidence, point: FrontierPoint) -> dict[str, Any]:
+def _show(
+    judges: tuple[str, ...], evidence: CalibrationInputs, point: FrontierPoint
+) -> dict[str, Any]:
     is_priced = None not in evidence.costs
     return {
         "target_agreement": round(1 - point.target_risk, 12),

@@ -1,19 +1,17 @@
-"""SQL; which pairs a certificate knows."""
+"""Every SQL statement about certificates."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import fetch_page
-from app.core.models import Certificate, CertificatePair, Dataset, Label, PairRow
+from app.core.models import Certificate, CertificatePair, Label, PairRow
 from app.formats.canonical import OVERALL
-from judges.base import Judge
 
 UNFINISHED = ("pending", "running")
 _CHUNK = 5_000
@@ -32,7 +30,7 @@ async def newest_ids(session: AsyncSession) -> Sequence[str]:
 
 
 async def unfinished(session: AsyncSession) -> Sequence[Certificate]:
-    """Return the calibrations that a stop interrupted."""
+    """Return the calibrations that are not finished."""
     query = select(Certificate).where(Certificate.status.in_(UNFINISHED)).order_by(Certificate.seq)
     return (await session.scalars(query)).all()
 
@@ -45,9 +43,9 @@ async def set_status(session: AsyncSession, certificate: Certificate, **values: 
 
 
 async def take(session: AsyncSession, certificate: Certificate, **values: Any) -> bool:
-    """Go on with an unfinished calibration; False where it was finished meanwhile.
+    """Go on with an unfinished calibration; return False where another process finished it.
 
-    Until the end of the transaction nobody else can finish it.
+    Until the end of the transaction no other process can finish it.
     """
     taken = await session.execute(
         update(Certificate)
@@ -69,7 +67,7 @@ async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence
 
 
 async def labelled_at(session: AsyncSession, dataset_seq: int) -> dict[int, datetime]:
-    """Return when the last label that each pair has now was given, by `pair_seq`."""
+    """Return when each pair was given the last of its present labels, by `pair_seq`."""
     query = (
         select(Label.pair_seq, func.max(Label.created_at))
         .join(PairRow, PairRow.seq == Label.pair_seq)
@@ -123,58 +121,3 @@ async def certified_prompts(
     )
     found = await session.scalars(query.distinct())
     return frozenset(one for one in found if one is not None)
-
-
-class Known(Protocol):
-    """What of a pair is looked at."""
-
-    @property
-    def seq(self) -> int: ...  # noqa: D102
-    @property
-    def group(self) -> str: ...  # noqa: D102
-    @property
-    def prompt_hash(self) -> str | None: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPairs:
-    """The pairs that a certificate was made from, and all others of their groups and prompts."""
-
-    seqs: frozenset[int]
-    groups: frozenset[str]
-    prompts: frozenset[str]
-
-    @classmethod
-    async def of(
-        cls,
-        session: AsyncSession,
-        certificate_seq: int,
-        dataset: Dataset,
-        judges: Iterable[Judge] = (),
-    ) -> KnownPairs:
-        """Return what a certificate knows of a dataset, and what these judges of it know."""
-        rows = await certified_on(session, certificate_seq)
-        return cls(
-            seqs=frozenset(row.seq for row in rows),
-            groups=frozenset(row.group for row in rows if row.dataset_seq == dataset.seq),
-            prompts=prompts_of(judges)
-            | frozenset(row.prompt_hash for row in rows if row.prompt_hash is not None),
-        )
-
-    def holds(self, key: Known) -> bool:
-        """Whether the certificate knows a pair of the dataset."""
-        return key.seq in self.seqs or key.group in self.groups or key.prompt_hash in self.prompts
-
-
-async def known_among(
-    session: AsyncSession, certificate_seq: int, judges: Iterable[Judge], prompts: Collection[str]
-) -> frozenset[str]:
-    """Return which of these prompt hashes a certificate or its judges know, in any dataset."""
-    certified = await certified_prompts(session, certificate_seq, prompts)
-    return certified | prompts_of(judges).intersection(prompts)
-
-
-def prompts_of(judges: Iterable[Judge]) -> frozenset[str]:
-    """Return the hashes of the prompts that judges were trained on, or show as examples."""
-    known = [judge.spec.training_prompts | judge.spec.example_prompts for judge in judges]
-    return frozenset().union(*known)

@@ -1,4 +1,4 @@
-"""Certificate as users see it; all its prose."""
+"""Describes a certificate for users: its body, and its promise and advice in words."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from app.calibrations.inputs import Evidence, Sample
+from app.calibrations.inputs import CalibrationInputs, Sample
 from app.calibrations.schemas import CalibrationIn
 from app.labels.sets import Uses
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray
+from calibration.cascade import asked, decide
 from calibration.certify import RiskBound, TestedPath
 from calibration.plan import Advice, advise
 from judges.base import Judge
 
 
-def attendance(
-    judges: tuple[str, ...], certificate: Certificate, evidence: Evidence
+def failure_rates(
+    judges: tuple[str, ...], certificate: Certificate, evidence: CalibrationInputs
 ) -> dict[str, dict[str, Any]]:
     """Return per judge the pairs `asked`, those `failed`, and its `manners` of answering, counted.
 
-    Counted are the pairs that reach the judge under the certificate's own thresholds, as they will
-    live; where nothing is certified, all pairs.
+    Only pairs that reach the judge under the certificate's own thresholds count, as in later runs;
+    where nothing is certified, all pairs do.
     """
     is_asked = _is_asked(certificate, evidence)
     found = {}
@@ -41,26 +42,19 @@ def attendance(
     return found
 
 
-def _is_asked(certificate: Certificate, evidence: Evidence) -> BoolArray:
-    """Which judges are asked on which pairs, shape (n, k)."""
+def _is_asked(certificate: Certificate, evidence: CalibrationInputs) -> BoolArray:
+    """Return which judges are asked about which pairs, shape (n, k)."""
     if not certificate.is_certified:
         return np.ones_like(evidence.has_failed)
     if evidence.slices is None:
-        return _reached(evidence.confidence, certificate)
+        return asked(decide(evidence.confidence, certificate.thresholds), certificate.thresholds)
     is_asked = np.zeros_like(evidence.has_failed)
     for part in certificate.certificates:
         if part.target_risk == certificate.target_risk:
             rows = evidence.slices == part.slice
-            is_asked[rows] = _reached(evidence.confidence[rows], part)
+            answered_by = decide(evidence.confidence[rows], part.thresholds)
+            is_asked[rows] = asked(answered_by, part.thresholds)
     return is_asked
-
-
-def _reached(confidence: FloatArray, certificate: Certificate) -> BoolArray:
-    """A judge is asked where it may answer and nobody before it did."""
-    accepts = np.round(confidence, 12) >= certificate.thresholds
-    before = np.logical_or.accumulate(accepts, axis=1)
-    is_open = np.concatenate([np.ones((len(accepts), 1), np.bool_), ~before[:, :-1]], axis=1)
-    return is_open & np.isfinite(certificate.thresholds)
 
 
 _PEOPLE = {
@@ -72,7 +66,7 @@ _NOT_REACHED = (
     " What these labels show is for a rule that was not reached: the tests begin at strict "
     "thresholds, which answer few pairs, and end at the first that fails."
 )
-# above this share of failures a judge is not at work, whatever its answers are worth
+# above this share of failures the judge itself needs attention first
 _MANY_FAILURES = 0.2
 _TIES = {
     "exclude": "Pairs on which people have no preference are outside of the promise.",
@@ -84,15 +78,15 @@ _TIES = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The outcome of a certification with what can be advised beside it."""
+    """A certificate, the advice that goes with it, and the size of the pool it was made with."""
 
     certificate: Certificate
     advice: Advice
     pool: int
 
 
-def advise_on(request: CalibrationIn, evidence: Evidence, *, has_pool: bool) -> Advice:
-    """Say what these labels can certify, and how many the target needs; one pair a group counts.
+def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: bool) -> Advice:
+    """Estimate what these labels can certify and how many the target needs, one pair a group.
 
     Targets of a menu share the failure probability, and so do slices that hold together; each slice
     needs labels of its own.
@@ -119,7 +113,7 @@ def describe(
     request: CalibrationIn,
     judges: Sequence[Judge],
     sample: Sample,
-    evidence: Evidence,
+    evidence: CalibrationInputs,
     found: Found,
 ) -> dict[str, Any]:
     """Return the body of a certificate, all but what only the database knows."""
@@ -134,7 +128,7 @@ def describe(
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
-            "failures": attendance(tuple(names), certificate, evidence),
+            "failures": failure_rates(tuple(names), certificate, evidence),
         },
         "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),
@@ -149,12 +143,12 @@ def describe(
 
 
 def status(certificate: Certificate) -> str:
-    """Return whether a certificate promises anything."""
+    """Return the status of a certificate: whether it promises anything."""
     return "certified" if certificate.is_certified else "not_certifiable"
 
 
-def claim(certificate: Certificate, request: CalibrationIn, evidence: Evidence) -> str:
-    """Return the promise in words, with who the people are and what a tie means."""
+def claim(certificate: Certificate, request: CalibrationIn, evidence: CalibrationInputs) -> str:
+    """Return the promise in words: also who the people are and what a tie means."""
     if not certificate.is_certified:
         return certificate.claim
     ties = _TIES[request.ties]
@@ -171,7 +165,7 @@ def claim(certificate: Certificate, request: CalibrationIn, evidence: Evidence) 
 
 
 def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
-    """Add what must be said of a certificate that is not the first test of its labels."""
+    """Extend the claim of a certificate that is not the first test of its labels."""
     tests = uses.certificates + uses.plans
     if tests <= 1 or not is_certified:
         return text
@@ -185,8 +179,8 @@ def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
     )
 
 
-def _failing(names: Sequence[str], evidence: Evidence) -> str:
-    """Say which judges fail so often that their failures come before all statistics."""
+def _failing(names: Sequence[str], evidence: CalibrationInputs) -> str:
+    """Name the judges that fail so often that this matters more than any statistics."""
     n = len(evidence.has_failed)
     failed = {name: int(evidence.has_failed[:, j].sum()) for j, name in enumerate(names)}
     often = [f"{name} failed on {count} of {n} pairs" for name, count in failed.items()
@@ -221,7 +215,7 @@ def _advice(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any
 
 
 def _every(certificate: Certificate, request: CalibrationIn) -> tuple[Certificate, ...]:
-    """With a menu the first target has a row of its own, like the others."""
+    """Return every part; with a menu the first target has a row of its own, like the others."""
     parts = certificate.certificates
     return parts if request.slices else (certificate, *parts)
 
@@ -302,14 +296,14 @@ def _bound(names: Sequence[str], bound: RiskBound) -> dict[str, Any]:
 
 
 def _is_priced(certificate: Certificate, costs: Sequence[float | None]) -> bool:
-    """Whether every judge that is asked has a price, and so has the last, the yardstick."""
-    asked = np.isfinite(certificate.thresholds)
+    """Return whether every judge that is asked has a price, and the last, the reference, too."""
+    may_answer = np.isfinite(certificate.thresholds)
     return costs[-1] is not None and all(
-        cost is not None or not is_asked for cost, is_asked in zip(costs, asked, strict=True)
+        cost is not None or not may for cost, may in zip(costs, may_answer, strict=True)
     )
 
 
-def _counts(sample: Sample, evidence: Evidence, found: Found) -> Mapping[str, Any]:
+def _counts(sample: Sample, evidence: CalibrationInputs, found: Found) -> Mapping[str, Any]:
     return {
         "pool": found.pool,
         "labelled": len(sample.keys) + sample.held_for_examples + sample.seen_in_training,

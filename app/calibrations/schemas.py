@@ -1,4 +1,4 @@
-"""What a calibration is asked with, and what it is asked later."""
+"""Requests for certificates, and questions about them."""
 
 from __future__ import annotations
 
@@ -73,15 +73,4 @@ class KnownPromptsIn(BaseModel):
         min_length=1,
         max_length=256,
         description="first user turns; case, spaces and punctuation make no difference",
-    )
-
-
-class KnownPromptsOut(BaseModel):
-    """Which prompts a certificate knows, in the order in which they were asked about."""
-
-    object: Literal["known_prompts"] = "known_prompts"
-    calibration: str
-    known: list[bool] = Field(
-        description="the certificate was made from pairs of this prompt, whatever their responses, "
-        "or one of its judges was trained on it or shows it as an example: it promises nothing there"
     )

@@ -1,40 +1,49 @@
-"""Made, found, revoked, resumed.
+"""Makes, finds, lists, revokes and resumes certificates.
 
-A calibration whose scores are all at hand is answered at once; one for which judges must be asked
-first becomes work beside the requests, and goes on after a restart.
+A calibration whose scores are all stored is answered at once. One for which judges must be asked
+first runs in the background, and resumes after a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
-from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, opinions, prepare
-from app.calibrations.queries import known_among
+from app.calibrations.inputs import (
+    CalibrationInputs,
+    Prepared,
+    gather,
+    hash_of_test,
+    opinions,
+    prepare,
+)
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, Ties
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
-from app.core.lists import by_public_id
-from app.core.models import Certificate, new_id
-from app.core.names import ALIKE_IDS, hint, shown
+from app.core.lists import Page, by_public_id, page_of
+from app.core.models import Certificate, Dataset, new_id
+from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.labels import sets
 from app.scores.judges import judges_of_certificate
 from app.scores.store import is_recorded
-from app.scores.table import ScoreTable, ask_missing, load_table, missing_scores
+from app.scores.table import ScoreTable, fetch_missing, load_table, missing_scores
 from calibration import certify_cascade
 from calibration.arrays import FloatArray
 from calibration.errors import CalibrationError
+from judges.base import Judge
 from judges.types import prompt_hash
 
+_log = logging.getLogger(__name__)
+UNFINISHED: Final = queries.UNFINISHED
 # a pool fixes one or two quantiles: more pairs than this sharpen nothing, fewer than this are noise
 _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
 
@@ -43,33 +52,33 @@ _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
 class Made:
     """The evidence of a calibration and what was found on it."""
 
-    evidence: Evidence
+    evidence: CalibrationInputs
     found: Found
 
 
 async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> Made:
-    """Ask the judges for what they owe, and certify.
+    """Fetch missing scores, then certify.
 
     Raises:
         CalibrationError: the labels do not fit the request.
         Unprocessable: no pair is left to calibrate on, or a field does not fit the labels.
     """
     for judge in prepared.judges:
-        await ask_missing(running, judge, prepared.dataset, prepared.sample.keys)
+        await fetch_missing(running, judge, prepared.dataset, prepared.sample.keys)
     evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
     pool = await pool_confidences(running, prepared, request.ties)
     return Made(evidence, await asyncio.to_thread(_certify, request, evidence, pool))
 
 
 async def is_quick(running: Runtime, prepared: Prepared) -> bool:
-    """Whether no judge must be asked that costs money or time."""
-    owed = 0
+    """Return whether no judge that costs money or time must be asked."""
+    missing = 0
     for judge in prepared.judges:
-        missing = len(await missing_scores(running, judge, prepared.sample.keys))
-        if missing and not judge.spec.is_local:
+        own = len(await missing_scores(running, judge, prepared.sample.keys))
+        if own and not judge.spec.is_local:
             return False
-        owed += missing
-    return owed <= running.settings.inline_scores
+        missing += own
+    return missing <= running.settings.inline_scores
 
 
 async def _sample_scores(running: Runtime, prepared: Prepared) -> ScoreTable:
@@ -80,7 +89,7 @@ async def _sample_scores(running: Runtime, prepared: Prepared) -> ScoreTable:
 async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> FloatArray | None:
     """Return the pool's confidences, None where too few of its pairs have scores.
 
-    Nobody is asked for the pool's sake but judges that cost neither money nor time.
+    Only judges that cost neither money nor time are asked for the pool.
     """
     local = [j for j in prepared.judges if j.spec.is_local and not is_recorded(j.spec)]
     others = [judge for judge in prepared.judges if judge not in local]
@@ -91,16 +100,16 @@ async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> 
         return None
     ready = ready[:_POOL_AT_MOST]
     for judge in local:
-        await ask_missing(running, judge, prepared.pool_dataset, ready)
+        await fetch_missing(running, judge, prepared.pool_dataset, ready)
     async with running.db.read() as session:
         table = await load_table(session, prepared.pool_dataset, ready, prepared.judges)
     return opinions(table, ties)[1]
 
 
 def certification(
-    request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
+    request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None
 ) -> dict[str, Any]:
-    """Return what a certificate of any target is made with, for the library to take."""
+    """Return the arguments of a certification that do not depend on its target."""
     costs = [cost for cost in evidence.costs if cost is not None]
     return {
         "costs": costs if len(costs) == len(evidence.costs) else None,
@@ -116,7 +125,7 @@ def certification(
     }
 
 
-def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None) -> Found:
+def _certify(request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None) -> Found:
     certificate = certify_cascade(
         evidence.confidence,
         evidence.correct,
@@ -130,14 +139,11 @@ def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
     return Found(certificate, advice, 0 if pool is None else len(pool))
 
 
-_log = logging.getLogger(__name__)
-
-
 async def create(running: Runtime, request: CalibrationIn) -> Certificate:
-    """Make a certificate, at once if no judge must be asked for long, else `pending`.
+    """Make a certificate: at once, or `pending` where judges must be asked for long.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: the request cannot be honoured; names the field.
     """
     prepared = await prepare(running, request)
@@ -170,38 +176,93 @@ async def require(session: AsyncSession, certificate_id: str) -> Certificate:
     if certificate is None:
         known = await queries.newest_ids(session)
         see = "GET /v1/calibrations" if known else "tribunal certify"
-        meant = hint(certificate_id, known, see=see, alike=ALIKE_IDS)
+        meant = hint(certificate_id, known, see=see, is_id=True)
         raise NotFound(f"there is no calibration {shown(certificate_id)}{meant}")
     return certificate
 
 
 async def revoke(running: Runtime, certificate_id: str) -> Certificate:
-    """Withdraw a certificate's promise for ever; revoking twice changes nothing."""
+    """Withdraw a certificate's promise permanently; revoking twice changes nothing."""
     async with running.db.write() as session:
         certificate = await require(session, certificate_id)
-        if certificate.status in queries.UNFINISHED:
+        if certificate.status in UNFINISHED:
             raise Conflict(f"calibration {certificate_id} is still {certificate.status}")
         if certificate.revoked_at is None:
             await queries.set_status(session, certificate, revoked_at=running.now())
     return await find(running, certificate_id)
 
 
+class Known(Protocol):
+    """The part of a pair that says whether a certificate knows it."""
+
+    @property
+    def seq(self) -> int: ...  # noqa: D102
+    @property
+    def group(self) -> str: ...  # noqa: D102
+    @property
+    def prompt_hash(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPairs:
+    """The pairs that a certificate was made from, and all others of their groups and prompts."""
+
+    seqs: frozenset[int]
+    groups: frozenset[str]
+    prompts: frozenset[str]
+
+    @classmethod
+    async def of(
+        cls,
+        session: AsyncSession,
+        certificate_seq: int,
+        dataset: Dataset,
+        judges: Iterable[Judge] = (),
+    ) -> KnownPairs:
+        """Return what a certificate, or one of these judges, knows of a dataset."""
+        rows = await queries.certified_on(session, certificate_seq)
+        return cls(
+            seqs=frozenset(row.seq for row in rows),
+            groups=frozenset(row.group for row in rows if row.dataset_seq == dataset.seq),
+            prompts=prompts_of(judges)
+            | frozenset(row.prompt_hash for row in rows if row.prompt_hash is not None),
+        )
+
+    def holds(self, key: Known) -> bool:
+        """Return whether the certificate knows a pair of the dataset."""
+        return key.seq in self.seqs or key.group in self.groups or key.prompt_hash in self.prompts
+
+
+async def known_among(
+    session: AsyncSession, certificate_seq: int, judges: Iterable[Judge], prompts: Collection[str]
+) -> frozenset[str]:
+    """Return which of these prompt hashes a certificate or its judges know, in any dataset."""
+    certified = await queries.certified_prompts(session, certificate_seq, prompts)
+    return certified | prompts_of(judges).intersection(prompts)
+
+
+def prompts_of(judges: Iterable[Judge]) -> frozenset[str]:
+    """Return the hashes of the prompts that judges were trained on, or show as examples."""
+    known = [judge.spec.training_prompts | judge.spec.example_prompts for judge in judges]
+    return frozenset().union(*known)
+
+
 async def known_prompts(
     running: Runtime, certificate_id: str, prompts: Sequence[str]
 ) -> list[bool]:
-    """Say of each prompt whether the certificate, or one of its judges, knows it.
+    """Say for each prompt whether the certificate, or one of its judges, knows it.
 
     The certificate knows the prompts of the pairs that it was made from, whatever the responses; a
-    judge knows what it was trained on or shows as examples. No judge is asked.
+    judge knows the prompts that it was trained on or shows as examples. No judge is asked.
 
     Raises:
         NotFound: no certificate has this id.
-        Conflict: it is not made yet.
+        Conflict: it is not finished.
     """
     hashes = [prompt_hash(prompt) for prompt in prompts]
     async with running.db.read() as session:
         certificate = await require(session, certificate_id)
-        if certificate.status in queries.UNFINISHED:
+        if certificate.status in UNFINISHED:
             raise Conflict(f"calibration {certificate_id} is still {certificate.status}")
         fingerprints = certificate.body.get("fingerprints", {})
         judges = judges_of_certificate(running.registry, fingerprints)
@@ -210,7 +271,7 @@ async def known_prompts(
 
 
 async def resume(running: Runtime) -> None:
-    """Take up the calibrations that a stop interrupted."""
+    """Resume the calibrations that a stop interrupted."""
     async with running.db.read() as session:
         waiting = await queries.unfinished(session)
     for certificate in waiting:
@@ -218,15 +279,27 @@ async def resume(running: Runtime) -> None:
 
 
 async def look(running: Runtime, certificate_id: str) -> dict[str, Any]:
-    """Return a certificate as users see it, with what became of its labels since.
+    """Return a certificate as users see it, with how many of its labels changed since.
 
     Raises:
         NotFound: no certificate has this id.
     """
     async with running.db.read() as session:
         certificate = await require(session, certificate_id)
-        changed = await queries.pairs_relabelled(session, certificate)
+        changed = await labels_changed(session, certificate)
     return {**show(certificate), "labels_changed": changed}
+
+
+async def labels_changed(session: AsyncSession, certificate: Certificate) -> int:
+    """Count the pairs of a certificate whose labels changed since it was requested."""
+    return await queries.pairs_relabelled(session, certificate)
+
+
+async def list_certificates(running: Runtime, limit: int, after: str | None) -> Page:
+    """Return certificates, oldest first."""
+    async with running.db.read() as session:
+        rows = await queries.page(session, limit, after)
+    return page_of(rows, limit, show)
 
 
 def show(certificate: Certificate) -> dict[str, Any]:
@@ -267,7 +340,7 @@ async def _store_pending(
 
 
 async def _run(running: Runtime, certificate_id: str) -> None:
-    """Finish one pending calibration; whatever goes wrong is stored with it."""
+    """Finish one pending calibration; any error is stored with it."""
     certificate = await find(running, certificate_id)
     request = CalibrationIn.model_validate(certificate.request)
     async with running.db.write() as session:
@@ -279,7 +352,7 @@ async def _run(running: Runtime, certificate_id: str) -> None:
         _log.info("calibration %s failed: %s", certificate_id, error.detail)
         await _store_failure(running, certificate, error.detail)
     except Exception:
-        # the loop's edge: the user must find the failure where the certificate would have been
+        # no caller waits here: the user must find the failure where the certificate would be
         _log.exception("calibration %s failed", certificate_id)
         await _store_failure(running, certificate, "an unexpected error; the log has it")
 
@@ -306,7 +379,7 @@ async def _store(
     prepared: Prepared,
     made: Made,
 ) -> None:
-    """Store a certificate with the pairs it rests on, unless another process was quicker."""
+    """Store a certificate with the pairs it was made from, unless another process was faster."""
     evidence, found = made.evidence, made.found
     body = describe(request, prepared.judges, prepared.sample, evidence, found)
     label_set_hash = sets.label_set_hash(evidence.keys, prepared.votes)
@@ -315,7 +388,7 @@ async def _store(
         if not await queries.take(session, certificate, label_set_hash=label_set_hash):
             return
         certificate.label_set_hash = label_set_hash
-        # those that its label rule left out were read too: what then remains is chosen by its labels
+        # pairs that the label rule left out were read too: their labels decided what remains
         await queries.add_pairs(session, certificate.seq, [key.seq for key in prepared.sample.keys])
         uses = await _uses(session, request, prepared, evidence, label_set_hash)
         is_certified = found.certificate.is_certified
@@ -332,10 +405,10 @@ async def _uses(
     session: AsyncSession,
     request: CalibrationIn,
     prepared: Prepared,
-    evidence: Evidence,
+    evidence: CalibrationInputs,
     label_set_hash: str,
 ) -> sets.Uses:
-    """Enter this test of its labels, and count all of them."""
+    """Record this test of its labels, and count all tests of them."""
     own_marks = sets.marks(evidence.keys)
     test = hash_of_test(request, prepared, label_set_hash)
     tests = {test: request.failure_probability}

@@ -1,4 +1,4 @@
-"""Tables of boards, reports, lists."""
+"""Tables of leaderboards, reports and lists for people."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.console import estimate, number, percent, short, table, value
-from app.cli.console import table as _table
+from app.cli.console import estimate, number, percent, short, value
 from app.cli.console import table as table_of
 
 Body = Mapping[str, Any]
 
 
 def leaderboard(console: Console, body: Body) -> None:
-    """Show models by rank, whole, by criterion and by slice, and what to bear in mind."""
+    """Show models by rank: overall, by criterion and by slice; then warnings."""
     _scope(console, body)
     for part in body["groups"]:
         console.print(f"\n[bold]{escape(str(part['group']))}[/]")
@@ -72,13 +71,13 @@ def _rows(console: Console, rows: Sequence[Body]) -> None:
 
 
 def _pairs(row: Body) -> int:
-    """How many pairs a row is of; stored rows of earlier versions count comparisons alone."""
+    """Return the number of pairs of a row; older stored rows only count comparisons."""
     pairs: int = row.get("distinct_pairs", row["pairs"])
     return pairs
 
 
 def _ground(body: Body) -> str:
-    """What it rests on, in a line or two."""
+    """Say in a line or two what a leaderboard rests on."""
     rests_on = body["rests_on"]
     text = (
         f"{body['method']} by {body['source']} over {body['pairs']} pairs, "
@@ -94,7 +93,7 @@ def _ground(body: Body) -> str:
 
 
 def stored(console: Console, page: Body) -> None:
-    """Show which leaderboards are stored, one a line."""
+    """Show stored leaderboards, one on each line."""
     table = table_of("leaderboard", "made", "dataset", "source", "method", "first")
     for one in page["data"]:
         first = one["rows"][0]["model"] if one["rows"] else "-"
@@ -134,7 +133,7 @@ _WORDS = {"pass": "passed", "fail": "FAILED", "not_enough_evidence": "not enough
 
 
 def report(console: Console, body: Body) -> None:
-    """Show agreement of people, judges and cascade, as a whole and by slice."""
+    """Show the agreement of people, judges and cascade, overall and by slice."""
     human = body["human"]
     console.print(
         f"report {body['id']}: {body['pairs']} pairs, {human['labels']} labels by "
@@ -153,7 +152,7 @@ def report(console: Console, body: Body) -> None:
 
 
 def _judges(console: Console, judges: Sequence[Body]) -> None:
-    shown = table("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
+    shown = table_of("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
     for row in judges:
         shown.add_row(
             escape(row["judge"]),
@@ -170,8 +169,8 @@ def _judges(console: Console, judges: Sequence[Body]) -> None:
 
 
 def _leans(console: Console, judges: Sequence[Body]) -> None:
-    """Beside how often it agrees: what pulls a judge, and how it stands beside one more person."""
-    shown = table("judge", "first shown", "longer", "own", "beside a person")
+    """Show the biases of judges, and how each compares with one more person."""
+    shown = table_of("judge", "first shown", "longer", "own", "beside a person")
     rows = [row for row in judges if "position" in row]
     for row in rows:
         length = row.get("length", {}).get("lean", {"value": None})
@@ -188,7 +187,7 @@ def _leans(console: Console, judges: Sequence[Body]) -> None:
 
 
 def _judge_pairs(console: Console, pairs: Sequence[Body]) -> None:
-    shown = table("judges", "n", "agreement", "kappa", "with ties", "kappa with ties")
+    shown = table_of("judges", "n", "agreement", "kappa", "with ties", "kappa with ties")
     for row in pairs:
         shown.add_row(
             escape(" / ".join(row["judges"])),
@@ -233,7 +232,7 @@ def _group(console: Console, part: Body, field: str | None) -> None:
 
 
 def health(console: Console, card: Body) -> None:
-    """Show a judge's card: each line, where its figure lies, and whether that is well."""
+    """Show a judge's health card: each figure, its line, and the outcome."""
     counts = card["counts"]
     console.print(
         f"{escape(card['judge'])} on {escape(card['dataset'])}: [bold]{_WORDS[card['outcome']]}"
@@ -242,7 +241,7 @@ def health(console: Console, card: Body) -> None:
     )
     if card["not_judged"]:
         console.print(f"[yellow]no data:[/] {escape(card['not_judged'])}", soft_wrap=True)
-    shown = table("figure", "n", "value", "line", "outcome")
+    shown = table_of("figure", "n", "value", "line", "outcome")
     for line in card["lines"]:
         figure = line["figure"]
         shown.add_row(
@@ -256,8 +255,8 @@ def health(console: Console, card: Body) -> None:
 
 
 def datasets(console: Console, page: Body) -> None:
-    """Show datasets by name."""
-    table = _table("dataset", "made", "pairs", "groups", "labels", "recorded judges", "id")
+    """Show datasets, one on each line."""
+    table = table_of("dataset", "made", "pairs", "groups", "labels", "recorded judges", "id")
     for one in page["data"]:
         counts = (str(one[name]) for name in ("pairs", "groups", "labels"))
         judges = str(len(one["recorded_judges"]))
@@ -266,8 +265,8 @@ def datasets(console: Console, page: Body) -> None:
 
 
 def calibrations(console: Console, page: Body) -> None:
-    """Show certificates and what they are worth."""
-    table = _table("calibration", "made", "status", "target", "lower bound", "coverage", "judges")
+    """Show certificates and their state."""
+    table = table_of("calibration", "made", "status", "target", "lower bound", "coverage", "judges")
     for one in page["data"]:
         found = one.get("calibration") or {}
         status = "revoked" if one["revoked_at"] else one["status"]
@@ -280,8 +279,8 @@ def calibrations(console: Console, page: Body) -> None:
 
 
 def batches(console: Console, page: Body) -> None:
-    """Show batches and how far they are."""
-    table = _table("batch", "made", "status", "pairs", "done", "failed", "promise", "cost USD")
+    """Show batches and their progress."""
+    table = table_of("batch", "made", "status", "pairs", "done", "failed", "promise", "cost USD")
     for one in page["data"]:
         counts, cost = one["request_counts"], one["cost_usd"]
         table.add_row(
@@ -292,7 +291,7 @@ def batches(console: Console, page: Body) -> None:
 
 
 def _made(one: Body) -> str:
-    """Return when it was made; the contract gives a batch's times as Unix seconds."""
+    """Return when a thing was made; a batch has Unix seconds, as OpenAI clients expect."""
     moment: str | int = one["created_at"]
     text = moment if isinstance(moment, str) else datetime.fromtimestamp(moment, UTC).isoformat()
     return text[:19]

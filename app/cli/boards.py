@@ -1,38 +1,42 @@
-"""Leaderboard, report, stored things."""
+"""The verbs that rank models and report agreement."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console as RichConsole
 
 from app.cli import board_tables
-from app.cli import board_tables as cli_board_tables
-from app.cli import board_tables as lists
-from app.cli import tables as cli_tables
-from app.cli.console import EXIT_USAGE, AsJson, Console, fail, note
+from app.cli.console import EXIT_USAGE, AsJson, Console, fail
 from app.cli.options import (
     Calibration,
     DatasetArgument,
     Judges,
     PartOption,
     given,
+    names_of,
     part_of,
     weights_of,
 )
-from app.cli.service import Key, Server, open_tribunal, whole
-from app.client import Tribunal
-from app.leaderboards.rows import as_csv
-from app.reports.health_page import health_page
+from app.cli.service import Key, Server, open_tribunal, refuse_unwritable, whole
+from app.cli.stored import add_list
+
+_stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True)
+
+Csv = Annotated[Path | None, typer.Option("--csv", help="write the rows here as CSV")]
+Criterion = Annotated[
+    list[str] | None, typer.Option(help="NAME=WEIGHT; repeat it for several criteria")
+]
+Id = Annotated[str, typer.Argument(help="id of a leaderboard")]
 
 
-def add_reports_to(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
     app.command()(report)
+    app.command()(leaderboard)
+    app.add_typer(_stored, name="leaderboards")
 
 
 def report(  # noqa: PLR0913  # a verb's options are its parameters
@@ -56,7 +60,7 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how well people, judges and cascade agree, or how one judge fares."""
+    """Report how well people, judges and cascade agree, or the health of one judge."""
     if health is None and (line or html):
         fail("--line and --html belong to a health card: give --health JUDGE", status=EXIT_USAGE)
     lines = _lines(line or [])
@@ -70,7 +74,7 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
             path = f"/v1/reports/{found['id']}/health"
             found = tribunal.get(path, judge=health, **lines)
     if html is not None:
-        _write(html, health_page(found))
+        _write(html, found)
     show = board_tables.report if health is None else board_tables.health
     Console(as_json).show(found, show)
 
@@ -85,107 +89,11 @@ def _lines(texts: list[str]) -> dict[str, str]:
     return lines
 
 
-def _write(file: Path, page: str) -> None:
+def _write(file: Path, card: Any) -> None:
+    from app.reports.health_page import health_page
+
     with whole(file) as out:
-        out.write(page.encode())
-
-
-StoredId = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
-Render = Callable[[RichConsole, Any], None]
-
-_datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
-_calibrations = typer.Typer(help="Certificates.", no_args_is_help=True)
-_batches = typer.Typer(help="Batches.", no_args_is_help=True)
-
-
-def add_stored_to(app: typer.Typer) -> None:
-    """Add these verbs to the command line."""
-    app.add_typer(_datasets, name="datasets")
-    app.add_typer(_calibrations, name="calibrations")
-    app.add_typer(_batches, name="batches")
-
-
-def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> None:
-    """Add the verb that lists a collection of the service, page by page."""
-
-    @group.command("list", help=f"List {what}, oldest first.")
-    def list_them(
-        limit: int = 20,
-        after: Annotated[str | None, typer.Option(help="id of the last one already seen")] = None,
-        server: Server = None,
-        key: Key = None,
-        as_json: AsJson = False,
-    ) -> None:
-        with open_tribunal(server, key, only_reads=True) as tribunal:
-            page = tribunal.get(f"/v1/{collection}", limit=limit, after=after)
-        Console(as_json).show(page, render)
-
-
-def _add(
-    group: typer.Typer, name: str, what: str, ask: Callable[[Tribunal, str], Any], render: Render
-) -> None:
-    """Add a verb that asks for one thing by its id, and shows what became of it."""
-
-    @group.command(name, help=what)
-    def do(ref: StoredId, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
-        with open_tribunal(server, key, only_reads=True) as tribunal:
-            body = ask(tribunal, ref)
-        Console(as_json).show(body, render)
-
-
-@_datasets.command("delete")
-def delete_dataset(
-    dataset: Annotated[str, typer.Argument(help="name or id of a dataset")],
-    force: Annotated[
-        bool, typer.Option("--force", help="also where certificates rest on it: they go, too")
-    ] = False,
-    server: Server = None,
-    key: Key = None,
-) -> None:
-    """Delete a dataset with its pairs, labels, batches and verdicts."""
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        tribunal.datasets.delete(dataset, force=force)
-    note(f"the dataset {dataset} is deleted")
-
-
-add_list(_datasets, "datasets", "datasets", lists.datasets)
-_add(
-    _datasets, "show", "Show what a dataset holds.",
-    lambda tribunal, ref: tribunal.datasets.retrieve(ref), cli_tables.dataset,
-)  # fmt: skip
-add_list(_calibrations, "calibrations", "certificates", lists.calibrations)
-_add(
-    _calibrations, "show", "Show a certificate, with what became of it and of its labels since.",
-    lambda tribunal, ref: tribunal.calibration(ref), cli_tables.certificate,
-)  # fmt: skip
-_add(
-    _calibrations, "revoke", "Withdraw a certificate's promise for ever.",
-    lambda tribunal, ref: tribunal.calibrations.revoke(ref), cli_tables.certificate,
-)  # fmt: skip
-add_list(_batches, "batches", "batches", lists.batches)
-_add(
-    _batches, "show", "Show how far a batch is, what it cost and what it promises.",
-    lambda tribunal, ref: tribunal.batch(ref), cli_tables.batch,
-)  # fmt: skip
-_add(
-    _batches, "cancel", "Stop a batch; what is judged is kept.",
-    lambda tribunal, ref: tribunal.batches.cancel(ref), cli_tables.batch,
-)  # fmt: skip
-
-
-_stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True)
-
-Csv = Annotated[Path | None, typer.Option("--csv", help="write the rows here as CSV")]
-Criterion = Annotated[
-    list[str] | None, typer.Option(help="NAME=WEIGHT; repeat it for several criteria")
-]
-Id = Annotated[str, typer.Argument(help="id of a leaderboard")]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add these verbs to the command line."""
-    app.command()(leaderboard)
-    app.add_typer(_stored, name="leaderboards")
+        out.write(health_page(card).encode())
 
 
 def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
@@ -228,7 +136,7 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
     request = given(
         dataset=dataset, source=source, calibration=calibration, judge=judge, method=method,
         certified_only=certified_only or None, ties=ties, votes=votes, baseline=baseline,
-        soft=soft or None, control=_names(control), criteria=weights_of(criterion),
+        soft=soft or None, control=names_of(control), criteria=weights_of(criterion),
         confidence_level=confidence_level, group_by=group_by, part=part_of(part), seed=seed,
         options=constants or None,
     )  # fmt: skip
@@ -238,7 +146,7 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
     _show(board, csv, as_json)
 
 
-add_list(_stored, "leaderboards", "stored leaderboards", cli_board_tables.stored)
+add_list(_stored, "leaderboards", "stored leaderboards", board_tables.stored)
 
 
 @_stored.command("show")
@@ -249,7 +157,7 @@ def show_stored(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a stored leaderboard, with what its certificate is worth now."""
+    """Show a stored leaderboard, with the present state of its certificate."""
     _refuse_unwritable(csv)
     with open_tribunal(server, key, only_reads=True) as tribunal:
         board = tribunal.get(_path(leaderboard_id))
@@ -264,10 +172,10 @@ def compare_stored(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what changed from the earlier to the later one."""
+    """Show what changed from the earlier to the later one."""
     with open_tribunal(server, key, only_reads=True) as tribunal:
         found = tribunal.get(f"{_path(leaderboard_id)}/compare", **{"with": other})
-    Console(as_json).show(found, cli_board_tables.comparison)
+    Console(as_json).show(found, board_tables.comparison)
 
 
 @_stored.command("reweight")
@@ -292,9 +200,11 @@ def reweight_stored(  # noqa: PLR0913  # a verb's options are its parameters
 
 def _show(board: Any, csv: Path | None, as_json: bool) -> None:
     if csv is not None:
+        from app.leaderboards.rows import as_csv
+
         with whole(csv) as out:
             out.write(as_csv(board).encode("utf-8", "backslashreplace"))
-    Console(as_json).show(board, cli_board_tables.leaderboard)
+    Console(as_json).show(board, board_tables.leaderboard)
 
 
 def _path(leaderboard_id: str) -> str:
@@ -302,9 +212,5 @@ def _path(leaderboard_id: str) -> str:
 
 
 def _refuse_unwritable(csv: Path | None) -> None:
-    if csv is not None and (csv.is_dir() or not csv.absolute().parent.is_dir()):
-        fail(f"--csv: {csv} is a folder, or lies in none", status=EXIT_USAGE)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    if csv is not None:
+        refuse_unwritable(csv, "--csv")

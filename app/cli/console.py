@@ -1,4 +1,4 @@
-"""Output and exit status."""
+"""Output for people and for programs, and exit statuses."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ EXIT_INTERRUPTED: Final = 130
 MOST_REASONS: Final = 20
 _PIPE_WIDTH: Final = 110
 _MOST_SPANS: Final = 20
+_NAME_WIDTH: Final = 10
 
 _OUTPUT: Final = "TRIBUNAL_OUTPUT"
 
@@ -38,13 +39,13 @@ class Console:
 
     Args:
         as_json: JSON was asked for.
-        is_plain: What is shown is one word, as fit for a program as for people: it stays a word in
-            a pipe, too, unless JSON was asked for.
+        is_plain: The result is one word, which a program reads as easily as JSON; a pipe gets it
+            as it is, unless JSON was asked for.
     """
 
     def __init__(self, as_json: bool, *, is_plain: bool = False) -> None:
         self.as_json = as_json or (not is_plain and _is_for_a_program())
-        # into a file or a pipe there is no edge to wrap at: leave room for whole tables
+        # a file or a pipe has no edge to wrap at: leave room for whole tables
         width = None if sys.stdout.isatty() else _PIPE_WIDTH
         self._rich = RichConsole(file=sys.stdout, width=width)
 
@@ -57,7 +58,7 @@ class Console:
 
 
 def _is_for_a_program() -> bool:
-    """Whether nobody looks at standard output, as far as it is known."""
+    """Return whether a program, as far as is known, reads standard output."""
     chosen = os.environ.get(_OUTPUT, "")
     if chosen not in ("", "table", "json"):
         fail(f"{_OUTPUT}: give table or json, not {chosen!r}", status=EXIT_USAGE)
@@ -65,14 +66,14 @@ def _is_for_a_program() -> bool:
 
 
 def note(message: str) -> None:
-    """Say on standard error how things go."""
+    """Print a line on standard error."""
     typer.echo(f"tribunal: {message}", err=True)
 
 
 def fail(
     message: str, *, status: int = EXIT_FAILED, details: Mapping[str, Any] | None = None
 ) -> NoReturn:
-    """Say what is wrong on standard error and exit; `details` is a problem that the server sent."""
+    """Print what is wrong on standard error and exit; `details` is the server's problem body."""
     note(message)
     errors = (details or {}).get("errors") or []
     for error in errors:
@@ -89,16 +90,16 @@ def fail(
 
 
 def _is_said(error: Mapping[str, Any], message: str, *, is_alone: bool) -> bool:
-    """Whether a message names this fault: it does so with the first few, and with a lone one."""
+    """Return whether a message names this fault already: messages name the first few."""
     fields = ".".join(str(part) for part in error.get("loc", [])[1:])
     said = str(error.get("msg"))
     return f"{fields}: {said}" in message if fields and not is_alone else said in message
 
 
 def rejections(body: Mapping[str, Any], said_before: str = "") -> list[str]:
-    """Return the first reasons for which an import rejected rows, and how many more rows it did.
+    """Return the first reasons for which an import rejected rows, and the number of other rows.
 
-    Of a reason that was said before only the places are left to say.
+    Of a reason that is in `said_before` only the places are returned.
     """
     rejected = body.get("rejected") or []
     rows_of: dict[str, list[Mapping[str, Any]]] = {}
@@ -113,7 +114,7 @@ def rejections(body: Mapping[str, Any], said_before: str = "") -> list[str]:
 
 
 def _places(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return where the rows of one reason stand, by file."""
+    """Return the lines of rows, by file."""
     by_file: dict[str, list[int]] = {}
     for row in rows:
         by_file.setdefault(row.get("file") or "", []).append(row["line"])
@@ -124,7 +125,7 @@ def _places(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _lines(numbers: Sequence[int]) -> str:
-    """Return the numbers of lines, those that follow each other as one span."""
+    """Return the numbers of lines, consecutive ones as one span."""
     spans: list[list[int]] = []
     for number in sorted(set(numbers)):
         if spans and number == spans[-1][1] + 1:
@@ -134,9 +135,6 @@ def _lines(numbers: Sequence[int]) -> str:
     said = [f"{first}-{last}" if last > first else str(first) for first, last in spans]
     more = f" and {len(said) - _MOST_SPANS} more places" if len(said) > _MOST_SPANS else ""
     return f"line{'s' * (said != [str(numbers[0])])} {', '.join(said[:_MOST_SPANS])}{more}"
-
-
-_NAME_WIDTH = 10
 
 
 def table(*columns: str) -> Table:
@@ -155,7 +153,7 @@ def table(*columns: str) -> Table:
 
 
 def estimate(found: Any) -> str:
-    """A value with its interval."""
+    """Return a value with its interval."""
     middle = value(found)
     if middle is None:
         return "-"
@@ -165,22 +163,22 @@ def estimate(found: Any) -> str:
 
 
 def short(amount: float) -> str:
-    """Three decimals; a leading zero says nothing and costs a column."""
+    """Return a number with three decimals; without a leading zero it takes one column less."""
     text = f"{amount:.3f}"
     return text.replace("0.", ".", 1) if abs(amount) < 1 else text
 
 
 def value(found: Any) -> float | None:
-    """The value of an estimate, or of a plain number."""
+    """Return the value of an estimate, or a plain number itself."""
     middle: float | None = found["value"] if isinstance(found, Mapping) else found
     return middle
 
 
 def percent(share: float | None) -> str:
-    """A share with one decimal."""
+    """Return a share as a percentage with one decimal."""
     return "-" if share is None else f"{100 * share:.1f}%"
 
 
 def number(amount: float | None) -> str:
-    """Three digits."""
+    """Return a number with three digits."""
     return "-" if amount is None else f"{amount:.3g}"

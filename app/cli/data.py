@@ -1,4 +1,4 @@
-"""Import, export, label."""
+"""The verbs that bring data in and out: import, export, label."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Annotated, Any, BinaryIO, Final, NamedTuple, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple, NoReturn, cast
 
 import typer
 from rich.console import Console as RichConsole
@@ -20,11 +19,14 @@ from app.cli import tables
 from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.options import DatasetArgument, given, stem_of
 from app.cli.service import Key, Server, open_tribunal, whole
-from app.client import RequestRefused, Tribunal
-from app.client.bodies import DatasetBody
-from app.client.bodies_in import Label
+from judges.errors import nearest
 
-# spelt out, so that help needs none of what reads and writes them
+if TYPE_CHECKING:
+    from app.bodies.common import DatasetBody
+    from app.client import RequestRefused, Tribunal
+    from app.client.bodies_in import Label
+
+# written out, so that help need not load the modules that read and write them
 _READ: Final = (
     "auto (tells it by the fields), canonical, alpaca_eval, alpaca_eval_outputs, mt_bench, "
     "arena_hard, lmarena_55k, lmarena_140k, reward_bench, judge_bench, battles (evalica, "
@@ -38,10 +40,18 @@ _WRITTEN: Final = (
 )
 
 
+_FIELDS: Final = (
+    "dataset", "pair", "annotator", "label", "criterion", "strength", "first_shown", "comment",
+)  # fmt: skip
+# labels that are stored together: a larger file is stored in pieces, and may be given again
+_AT_ONCE: Final = 10_000
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     app.command("import")(import_files)
     app.command()(export)
+    app.command()(label)
 
 
 def import_files(  # noqa: PLR0913  # a verb's options are its parameters
@@ -136,7 +146,7 @@ def export(  # noqa: PLR0913  # a verb's options are its parameters
 
 
 def _write_card(card: Mapping[str, Any], output: Path | None) -> None:
-    """Put the terms beside the data; on standard output there is no place beside it."""
+    """Write the terms into a file beside the data; standard output has none."""
     note(card["summary"])
     if output is not None:
         text = json.dumps(card, indent=2) + "\n"
@@ -148,13 +158,8 @@ def _target(output: Path | None) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdout.buffer) if output is None else whole(output)
 
 
-_FIELDS: Final = (
-    "dataset", "pair", "annotator", "label", "criterion", "strength", "first_shown", "comment",
-)  # fmt: skip
-
-
 class Line(NamedTuple):
-    """A row of a file: what it says, or the fault for which that cannot be told."""
+    """A row of a file: its fields, or why they cannot be read."""
 
     number: int
     row: dict[str, Any]
@@ -162,12 +167,12 @@ class Line(NamedTuple):
 
 
 def read_labels(file: Path, dataset: str, annotator: str | None) -> Iterator[Line]:
-    """Yield the rows of a file, completed by what the command line says.
+    """Yield the rows of a file, completed by the options.
 
     Args:
         file: The file; - is standard input.
-        dataset: Whose pairs are meant where a row names no dataset.
-        annotator: Who said it where a row does not; never guessed.
+        dataset: Dataset of the rows that name none.
+        annotator: Annotator of the rows that name none; it is never guessed.
     """
     known = {"dataset": dataset, **({} if annotator is None else {"annotator": annotator})}
     try:
@@ -183,7 +188,7 @@ def _opened(file: Path) -> IO[str]:
 
 
 def _field(name: str) -> str:
-    """Return the field that a column is; rows and exports call a pair's id just that."""
+    """Return the field of a column; in rows and exports a pair's id is called `id`."""
     return "pair" if name == "id" else name
 
 
@@ -197,8 +202,8 @@ def _rows(text: IO[str], file: Path) -> Iterator[Line]:
     header = [_field(name) for name in next(csv.reader([first]), [])]
     unknown = [name for name in header if name not in _FIELDS]
     if unknown or "pair" not in header or "label" not in header:
-        near = get_close_matches(unknown[0].lower(), _FIELDS, n=1) if unknown else []
-        meant = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(unknown[0], _FIELDS) if unknown else None
+        meant = f"; did you mean {near}?" if near else ""
         wrong = f"{', '.join(unknown)} is none of" if unknown else "pair and label are needed;"
         fail(f"{file}, line 1: {wrong} the columns {', '.join(_FIELDS)}{meant}", status=EXIT_USAGE)
     yield from _table(csv.DictReader(text, header, strict=True), len(header))
@@ -213,7 +218,7 @@ def _table(reader: csv.DictReader[str], columns: int) -> Iterator[Line]:
             else:
                 yield Line(number, {name: cell for name, cell in row.items() if cell})
     except csv.Error as error:
-        # behind an unclosed quote nothing can be told apart
+        # after an unclosed quote the rest cannot be divided into rows
         yield Line(reader.reader.line_num + 1, {}, str(error))
 
 
@@ -230,7 +235,7 @@ def _object(line: str, number: int) -> Line:
 def _completed(line: Line, known: dict[str, str]) -> Line:
     row = {**known, **line.row}
     if "annotator" not in row:
-        why = "names no annotator (give --annotator; null in NDJSON says that nobody knows)"
+        why = "names no annotator (give --annotator; null in NDJSON says that it is unknown)"
         return Line(line.number, {}, why)
     strength = row.get("strength")
     if isinstance(strength, str):
@@ -239,15 +244,6 @@ def _completed(line: Line, known: dict[str, str]) -> Line:
         except ValueError:
             return Line(line.number, {}, f"strength: {strength!r} is no number")
     return Line(line.number, row)
-
-
-# what is stored together: a file of more is stored in pieces, and may be given again
-_AT_ONCE: Final = 10_000
-
-
-def add_label_to(app: typer.Typer) -> None:
-    """Add this verb to the command line."""
-    app.command()(label)
 
 
 def label(  # noqa: PLR0913  # a verb's options are its parameters
@@ -260,7 +256,7 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
         ),
     ],
     annotator: Annotated[
-        str | None, typer.Option(help="who said so, where the file does not name anybody")
+        str | None, typer.Option(help="who said so, where the file names no one")
     ] = None,
     server: Server = None,
     key: Key = None,
@@ -285,22 +281,24 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
 
 
 def _label_rows(lines: Sequence[Line]) -> list[Label]:
-    return [cast(Label, line.row) for line in lines]
+    return [cast("Label", line.row) for line in lines]
 
 
 def _stored(tribunal: Tribunal, piece: Sequence[Line]) -> Mapping[str, int] | None:
     """Store labels, all or none; None where a row is faulty."""
     if any(line.fault for line in piece):
         return None
+    from app.client import RequestRefused
+
     try:
-        return cast(Mapping[str, int], tribunal.labels.create(_label_rows(piece)))
+        return cast("Mapping[str, int]", tribunal.labels.create(_label_rows(piece)))
     except RequestRefused as error:
         _by_index(error)
         return None
 
 
 def _refuse(tribunal: Tribunal, lines: Iterator[Line], file: Path, stored_before: int) -> NoReturn:
-    """Name every faulty row of the rest of a file; nothing of it is stored."""
+    """Name every faulty row of the rest of a file, and exit; none of it is stored."""
     rejected: list[dict[str, Any]] = []
     count, status = 0, EXIT_FAILED
     while piece := list(islice(lines, _AT_ONCE)):
@@ -321,6 +319,8 @@ def _refuse(tribunal: Tribunal, lines: Iterator[Line], file: Path, stored_before
 
 def _refused(tribunal: Tribunal, lines: list[Line]) -> tuple[list[dict[str, Any]], int]:
     """Return the first rows that the service refuses with reasons, and how many it refuses."""
+    from app.client import RequestRefused
+
     rejected: list[dict[str, Any]] = []
     count = 0
     while lines:
@@ -334,7 +334,7 @@ def _refused(tribunal: Tribunal, lines: list[Line]) -> tuple[list[dict[str, Any]
             total = error.problem.get("error_count")
             if total is not None:
                 return rejected, count + int(total)
-            # what fields hold is looked at first, pairs and datasets only where that is in order
+            # the service checks fields first, and pairs and datasets only where those are right
             count += len(faults)
             lines = [one for at, one in enumerate(lines) if at not in faults]
         else:
@@ -343,7 +343,7 @@ def _refused(tribunal: Tribunal, lines: list[Line]) -> tuple[list[dict[str, Any]
 
 
 def _by_index(error: RequestRefused) -> dict[int, str]:
-    """Return what is wrong with labels by their places; another refusal is raised again."""
+    """Return what is wrong with labels by their index; raise any other refusal again."""
     faults: dict[int, str] = {}
     for fault in error.problem.get("errors") or []:
         match list(fault.get("loc") or ()):
@@ -365,6 +365,6 @@ def _show(console: RichConsole, body: dict[str, Any]) -> None:
     )
     if body["contradicted"]:
         console.print(
-            f"on {body['contradicted']} pairs one person says two things in this file: the last "
-            "one stands (give every person a name of their own)"
+            f"on {body['contradicted']} pairs one person gives two labels in this file: the last "
+            "one counts (give every person a name of their own)"
         )

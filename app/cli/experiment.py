@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console as RichConsole
@@ -21,12 +21,15 @@ from app.cli.options import (
     PartOption,
     cascade_of,
     given,
+    names_of,
     numbers_of,
     part_of,
 )
 from app.cli.service import Key, Server, open_tribunal, whole
-from app.client.bodies import Estimate
-from app.client.certificate_bodies import ExperimentBody, ExperimentRow
+
+if TYPE_CHECKING:
+    from app.bodies.certificates import ExperimentBody, ExperimentRow
+    from app.bodies.common import Estimate
 
 _ESTIMATES = ("coverage", "agreement", "success_rate", "population_success_rate", "silent_rate",
               "relative_cost")  # fmt: skip
@@ -73,10 +76,10 @@ def experiment(  # noqa: PLR0913  # a verb's options are its parameters
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare ways of choosing thresholds: who answers, how often right, how often as promised."""
+    """Compare rules for choosing thresholds: who answers, how often right, how often as promised."""
     request = given(
         dataset=dataset, cascade=cascade_of(cascade, judges), target_agreements=numbers_of(targets),
-        splits=splits, rules=_names(rules), calibration_share=calibration_share,
+        splits=splits, rules=names_of(rules), calibration_share=calibration_share,
         calibration_pairs=calibration_pairs, costs=numbers_of(costs), part=part_of(part),
         failure_probability=failure_probability, label_rule=label_rule, ties=ties,
         max_group_size=max_group_size, min_label_probability=min_label_probability, seed=seed,
@@ -141,7 +144,7 @@ def _plain(estimate: Estimate) -> str:
 
 
 def _percent(estimate: Estimate | None) -> str:
-    """The value and, as plus or minus, the longer arm of its interval."""
+    """Return the value and, after a plus-minus sign, the longer arm of its interval."""
     if estimate is None or estimate["value"] is None:
         return "-"
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
@@ -150,12 +153,8 @@ def _percent(estimate: Estimate | None) -> str:
     return f"{100 * value:.1f} ±{100 * max(high - value, value - low):.1f}"
 
 
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _write(file: Path, body: ExperimentBody) -> None:
-    """Write one line a rule and target; an interval has columns of its own."""
+    """Write one line for each rule and target; the ends of intervals have their own columns."""
     lines = [dict(_cells(row)) for row in body["rows"]]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, list(lines[0]))

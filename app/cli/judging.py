@@ -1,4 +1,4 @@
-"""Judge, batch, gate, canaries."""
+"""The verbs that ask judges: judge, batch, gate, canaries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console as RichConsole
@@ -40,6 +40,7 @@ from app.cli.options import (
     cascade_of,
     given,
     money_of,
+    names_of,
     one_of,
     part_of,
     rows_of,
@@ -54,12 +55,31 @@ from app.cli.service import (
     wait_for_batch,
     whole,
 )
-from app.client import Tribunal
-from app.client.bodies import BatchBody, VerdictBody
+
+if TYPE_CHECKING:
+    from app.bodies.batches import BatchBody
+    from app.bodies.common import VerdictBody
+    from app.client import Tribunal
+
+EXIT_NOT_ENOUGH_EVIDENCE: Final = 3
+_STATUS: Final = {
+    "passed": 0,
+    "failed": EXIT_FAILED,
+    "not_enough_evidence": EXIT_NOT_ENOUGH_EVIDENCE,
+}
+_COLOURS: Final = {"passed": "green", "failed": "red", "not_enough_evidence": "yellow"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    app.command()(judge)
+    app.command()(batch)
+    app.command()(gate)
+    app.command()(canaries)
 
 
 class JudgeFailures:
-    """On how many pairs judges failed, and which judge on how many of those it was asked."""
+    """Counts pairs on which a judge failed, and for each judge how often it was asked and failed."""
 
     def __init__(self) -> None:
         self.pairs = 0
@@ -75,7 +95,7 @@ class JudgeFailures:
 
     @classmethod
     def of_sums(cls, batch: BatchBody) -> JudgeFailures:
-        """Take them from a batch's sums, which do not say on how many pairs together."""
+        """Take them from a batch's sums, which give a lower bound on the number of pairs."""
         counted = cls()
         for tier in batch["progress"]["tiers"]:
             counts = {"asked": tier["asked"], "failed": tier["failed"], "first_reason": None}
@@ -98,7 +118,7 @@ class JudgeFailures:
         self.pairs += not is_whole
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts as they are printed; judges that never failed are left out."""
+        """Return the counts as they are printed, without judges that never failed."""
         return {
             "pairs": self.pairs,
             "judges": {name: one for name, one in self._judges.items() if one["failed"]},
@@ -107,12 +127,6 @@ class JudgeFailures:
 
 def _reason(failure: Any) -> str:
     return f"{failure['kind']}: {failure['detail']}" if failure["detail"] else failure["kind"]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add these verbs to the command line."""
-    app.command()(judge)
-    app.command()(batch)
 
 
 def judge(  # noqa: PLR0913  # a verb's options are its parameters
@@ -197,7 +211,7 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
 def _refuse_changes(
     resume: str | None, retry: str | None, request: Mapping[str, Any], money: Mapping[str, Any]
 ) -> None:
-    """Refuse what a batch that is there cannot take."""
+    """Refuse options that an existing batch cannot take."""
     if (resume or retry) and request:
         option = "--resume" if resume else "--retry"
         fail(f"{option}: the batch has its dataset, judges and part already", status=EXIT_USAGE)
@@ -212,20 +226,20 @@ def _note_rivals(created: BatchBody, *, is_new: bool) -> None:
     if is_new and created["also_running"]:
         names = ", ".join(created["also_running"])
         note(
-            f"{names} asks the same judges about the same pairs at this moment: what both are at is "
-            f"paid for twice (--resume {created['also_running'][-1]} waits for that one instead)"
+            f"{names} is asking the same judges about the same pairs: what both ask for is paid "
+            f"twice (--resume {created['also_running'][-1]} waits for that one instead)"
         )
 
 
 def _failures(tribunal: Tribunal, ended: BatchBody, results: Path | None) -> JudgeFailures:
-    """Count the judges' failures: over the verdicts, or from the sums where those are files."""
+    """Count the failures of judges: over the verdicts, or from the sums where those are files."""
     if "output" in ended:
         return JudgeFailures.of_sums(ended)
     return _fetch(tribunal.batch_results(ended["id"]), results)
 
 
 def _fetch(verdicts: Iterator[VerdictBody], results: Path | None) -> JudgeFailures:
-    """Write verdicts where they are wanted, and count the judges' failures."""
+    """Write verdicts to a file, if one is given, and count the failures of judges."""
     failures = JudgeFailures()
     with nullcontext() if results is None else whole(results) as out:
         for verdict in verdicts:
@@ -233,20 +247,6 @@ def _fetch(verdicts: Iterator[VerdictBody], results: Path | None) -> JudgeFailur
             if out is not None:
                 out.write(json.dumps(verdict).encode("ascii") + b"\n")
     return failures
-
-
-EXIT_NOT_ENOUGH_EVIDENCE: Final = 3
-_STATUS: Final = {
-    "passed": 0,
-    "failed": EXIT_FAILED,
-    "not_enough_evidence": EXIT_NOT_ENOUGH_EVIDENCE,
-}
-_COLOURS: Final = {"passed": "green", "failed": "red", "not_enough_evidence": "yellow"}
-
-
-def add_gate_to(app: typer.Typer) -> None:
-    """Add this verb to the command line."""
-    app.command()(gate)
 
 
 def gate(  # noqa: PLR0913  # a verb's options are its parameters
@@ -266,8 +266,8 @@ def gate(  # noqa: PLR0913  # a verb's options are its parameters
 ) -> None:
     """Say whether a new model is preferred: exit status 0 yes, 1 no, 3 not enough evidence.
 
-    Pairs whose prompts the certificate knows are left out and counted: its promise is for others.
-    Refusals by the service exit with 1, too; outputs or options that make no sense with 2.
+    Pairs whose prompts the certificate knows are left out and counted: it promises nothing there.
+    Refusals by the service exit with 1, too; outputs or options that cannot be used with 2.
     """
     from app.gate import OutputsInvalid, Question, check_preferred
     from app.gate.wording import markdown as page
@@ -302,11 +302,6 @@ def _write(file: Path, text: str) -> None:
         out.write(text.encode())
 
 
-def add_canaries_to(app: typer.Typer) -> None:
-    """Add this verb to the command line."""
-    app.command()(canaries)
-
-
 def canaries(  # noqa: PLR0913  # a verb's options are its parameters
     dataset: DatasetArgument,
     judges: Annotated[str, typer.Option(help="live judges, separated by commas")] = "student",
@@ -317,9 +312,10 @@ def canaries(  # noqa: PLR0913  # a verb's options are its parameters
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how often judges follow what a response tells them to do."""
-    names = [name.strip() for name in judges.split(",") if name.strip()]
-    request = given(dataset=dataset, judges=names, pairs=pairs, part=part_of(part), seed=seed)
+    """Show how often judges follow what a response tells them to do."""
+    request = given(
+        dataset=dataset, judges=names_of(judges), pairs=pairs, part=part_of(part), seed=seed
+    )
     with open_tribunal(server, key) as tribunal:
         answer = tribunal.canaries(**request)
     Console(as_json).show(answer, _table)

@@ -1,4 +1,4 @@
-"""Options of all verbs."""
+"""Options that several verbs share, and how their texts are read."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, overload
 
 import typer
 
 from app.cli.console import EXIT_USAGE, fail
 from app.cli.service import read_settings
-from app.client import Tribunal
-from app.client.bodies import BatchBody
+
+if TYPE_CHECKING:
+    from app.bodies.batches import BatchBody
+    from app.client import Tribunal
 
 
 def rows_of(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of an NDJSON file, or name the line that is none; - is standard input."""
+    """Yield the objects of an NDJSON file, or name the faulty line; - is standard input."""
     number = 0
     try:
         with sys.stdin if str(file) == "-" else file.open(encoding="utf-8") as lines:
@@ -36,7 +38,7 @@ def rows_of(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """Leave out what was not given, so that the service's own defaults hold."""
+    """Return the options that were given; the service has its own defaults for the others."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -44,11 +46,16 @@ def cascade_of(cascade: str | None, judges: str | None) -> str | dict[str, Any] 
     """Return the cascade of a request from the two ways of giving one."""
     if cascade is not None and judges is not None:
         fail("give --cascade or --judges, not both", status=EXIT_USAGE)
-    return {"judges": _names(judges)} if judges is not None else cascade
+    return {"judges": names_of(judges)} if judges is not None else cascade
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+@overload
+def names_of(text: str) -> list[str]: ...
+@overload
+def names_of(text: str | None) -> list[str] | None: ...
+def names_of(text: str | None) -> list[str] | None:
+    """Return names separated by commas."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def numbers_of(text: str | None) -> list[float] | None:
@@ -75,18 +82,18 @@ def part_of(text: str | None) -> dict[str, Any] | None:
 
 
 def stem_of(file: Path) -> str:
-    """`pairs.jsonl.gz` becomes `pairs`."""
+    """Return the name of a file without its endings: `pairs` of `pairs.jsonl.gz`."""
     return file.name.split(".")[0] or file.name
 
 
 def one_of(dataset: str | None, resume: str | None) -> None:
-    """Refuse a verb that names neither what to start nor what to go on with, or both."""
+    """Refuse a verb that is given neither a dataset nor an id to resume, or both."""
     if (dataset is None) == (not resume):
         fail("give a dataset, or --resume with an id", status=EXIT_USAGE)
 
 
 def weights_of(criteria: list[str] | None) -> dict[str, float] | None:
-    """Return criteria and their weights from NAME=WEIGHT; the last = divides."""
+    """Return criteria and their weights from NAME=WEIGHT, divided at the last =."""
     weights = {}
     for text in criteria or ():
         name, _, number = text.rpartition("=")
@@ -111,10 +118,7 @@ Calibration = Annotated[str | None, typer.Option(help="id of a certificate")]
 PartOption = Annotated[
     str | None, typer.Option(help="side:fraction:seed, such as calibration:0.5:0")
 ]
-Patience = Annotated[
-    float, typer.Option(min=0, help="seconds to wait for a server that went away meanwhile")
-]
-
+Patience = Annotated[float, typer.Option(min=0, help="seconds to wait for a server that goes away")]
 
 BudgetUsd = Annotated[
     float | None,
@@ -146,7 +150,7 @@ def money_of(budget_usd: float | None, seed: int | None, *, is_soft: bool) -> di
 
 
 def taken_up(tribunal: Tribunal, batch_id: str, money: dict[str, Any]) -> BatchBody:
-    """Let an ended batch be judged where it lacks something, under a new budget if one is given."""
+    """Judge what an ended batch lacks, under a new budget if one is given."""
     if money.keys() - {"budget_usd"}:
         fail("--retry: the batch has its order and kind of budget already", status=EXIT_USAGE)
     return tribunal.retry_batch(batch_id, **money)
@@ -163,13 +167,13 @@ OutputFolder = Annotated[
 RowsPerPart = Annotated[
     int | None, typer.Option("--rows-per-part", min=1, help="default: 5000 rows a shard and part")
 ]
-# whoever types the verb may read and write what the process may
+# the user of the command line may read and write what its process may
 LOCAL_FILES: Final[dict[str, Any]] = {"tables_dir": Path("/")}
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where pairs come from and verdicts go."""
+    """Files as the input and output of a batch."""
 
     request: dict[str, Any]
 
@@ -189,7 +193,7 @@ class Files:
         return cls(given(input=pattern, output=output, rows_per_part=rows_per_part))
 
     def refuse(self, **others: object) -> None:
-        """Refuse options that have no meaning where pairs and verdicts are files."""
+        """Refuse options that do not apply to a batch of files."""
         for name, value in others.items():
             if value is not None:
                 fail(f"--input goes without {name}", status=EXIT_USAGE)
@@ -226,7 +230,7 @@ class Engine:
     def of(
         cls, name: str | None, address: str | None, workers: int | None, gpus: float | None
     ) -> Engine:
-        """Read the options, and refuse an engine that is not there before anything is begun."""
+        """Read the options, and refuse an engine that is not installed before anything starts."""
         if name not in (None, RAY):
             fail(f"--engine: {name!r} is none of: {RAY}", status=EXIT_USAGE)
         if name is None and (address, workers, gpus) != (None, None, None):
@@ -237,7 +241,7 @@ class Engine:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What is changed of the settings of the service in this process: it leaves the work."""
+        """Settings of the service in this process: it leaves the work to the engine."""
         return {"workers": 0} if self.name else {}
 
     @property
@@ -253,19 +257,18 @@ class Engine:
 
     @contextmanager
     def working_on(self, batch_id: str, **changed: Any) -> Iterator[Look | None]:
-        """Keep the engine's workers at work; yields what is to be called at every look.
+        """Keep the engine's workers running; yield a function to be called at every look.
 
-        `changed` are settings of the workers that differ from the environment's.
+        `changed` are settings of the workers, instead of the environment's.
         """
         if self.name is None:
             yield None
             return
         from app.ray import cluster
-        from app.ray.cluster import Handed
 
         placement = cluster.Placement(self.address or "auto", self.workers, self.gpus or 0.0)
         try:
-            handed = Handed.of(read_settings().model_copy(update=changed))
+            handed = cluster.Handed.of(read_settings().model_copy(update=changed))
             with cluster.working_on(batch_id, handed, placement) as workers:
                 yield lambda batch: _look(workers, batch)
         except (cluster.EngineFailed, cluster.EngineMissing) as error:
@@ -273,7 +276,7 @@ class Engine:
 
 
 def _look(workers: Any, batch: Any) -> None:
-    # the last look finds workers that have ended because there is nothing more to do
+    # by the last look the workers have ended, because nothing is left to do
     if batch["status"] == "in_progress":
         workers.look()
 

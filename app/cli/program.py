@@ -1,7 +1,7 @@
 """The command line: every verb of the service, against a server or in this process.
 
-Results go to standard output, all else to standard error. Exit status: 0 done, 1 failed, 2 bad
-usage, 3 not certifiable, 4 finished with failed rows; 130 interrupted by Ctrl-C.
+Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed,
+2 bad usage, 3 not certifiable, 4 finished with failed rows; 130 interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import admin, boards, data, experiment, tables
-from app.cli import judging as canaries
+from app.cli import admin, boards, data, experiment, judging, stored, tables
 from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, fail
 from app.cli.options import (
     Cascade,
@@ -77,7 +76,7 @@ def certify(
     )  # fmt: skip
     one_of(dataset, resume)
     if resume and request:
-        fail("--resume: the calibration has its request already", status=EXIT_USAGE)
+        fail("--resume: the request of this calibration is stored", status=EXIT_USAGE)
     with open_tribunal(server, key) as tribunal:
         created = tribunal.calibration(resume) if resume else tribunal.create_calibration(**request)
         errand = Errand("calibration", "certify", created["id"], server, patience)
@@ -103,7 +102,7 @@ def plan(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each target would get: coverage, agreement, cost, labels needed."""
+    """Show coverage, agreement, cost and labels needed for each target agreement."""
     request = given(
         dataset=dataset, cascade=cascade_of(cascade, judges), part=part_of(part),
         target_agreements=numbers_of(target_agreements), failure_probability=failure_probability,
@@ -113,21 +112,13 @@ def plan(
     Console(as_json).show(planned, tables.plan)
 
 
-data.add_to(app)
-boards.add_reports_to(app)
-canaries.add_to(app)
-boards.add_to(app)
-canaries.add_canaries_to(app)
-experiment.add_to(app)
-canaries.add_gate_to(app)
-data.add_label_to(app)
-boards.add_stored_to(app)
-admin.add_to(app)
+for _verbs in (data, judging, boards, experiment, stored, admin):
+    _verbs.add_to(app)
 
 
 def main() -> None:
     """Run the command line."""
-    # names may hold what the terminal's encoding does not know: spell it rather than break
+    # names may hold characters that the terminal cannot encode: escape them
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

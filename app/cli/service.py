@@ -1,6 +1,7 @@
-"""Reaching the service, waiting, whole files.
+"""How verbs reach the service, wait for it, and write files.
 
-Whatever ends the waiting, an outage or Ctrl-C, the user learns the id and how to go on.
+What ends the waiting, an outage or Ctrl-C, is said with the id and the command that goes on.
+The service and its client are imported where they are needed: help and completion are fast.
 """
 
 from __future__ import annotations
@@ -10,35 +11,20 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar
 
-import asyncpg
 import typer
-from alembic.util.exc import CommandError
-from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, note
-from app.client import (
-    CannotConnect,
-    ConnectionInvalid,
-    ConnectionLost,
-    NotAuthenticated,
-    NotFound,
-    NotReady,
-    RequestRefused,
-    Tribunal,
-    TribunalClientError,
-)
-from app.client.bodies import BatchBody
-from app.client.certificate_bodies import CertificateBody
-from app.core.errors import TribunalError
-from app.core.migrate import database_place, is_missing, shown_url
-from app.core.settings import Settings
-from app.core.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from app.bodies.batches import BatchBody
+    from app.bodies.certificates import CertificateBody
+    from app.client import Tribunal, TribunalClientError
+    from app.core.settings import Settings
 
 Server = Annotated[
     str | None,
@@ -47,7 +33,6 @@ Server = Annotated[
 Key = Annotated[str | None, typer.Option(envvar="TRIBUNAL_API_KEY", help="key of the server")]
 ResultT = TypeVar("ResultT")
 _OTHERS: Final = "(DATABASE_URL names another database, --server or TRIBUNAL_SERVER a service)"
-DATABASE_ERRORS: Final = (SQLAlchemyError, CommandError, OSError, asyncpg.PostgresError)
 
 
 @contextmanager
@@ -59,37 +44,61 @@ def open_tribunal(
     Args:
         server: Its address; None for the service in this process.
         key: Of the server.
-        only_reads: The verb has nothing to do without what is stored: where there is no database
-            it fails, and leaves no empty one behind. Nor does it go on with a batch that somebody
-            left unfinished: looking costs nothing.
-        changed: Settings of the service in this process that a verb needs otherwise.
+        only_reads: The verb needs something that is stored. Where there is no database it fails
+            and makes none. Nor does it go on with an unfinished batch: looking costs nothing.
+        changed: Settings of the service in this process, instead of the environment's.
     """
+    with _client_refusals():
+        if server:
+            with _client_of(server, key) as tribunal:
+                yield tribunal
+        else:
+            with _service_here(only_reads, changed) as tribunal:
+                yield tribunal
+
+
+def _client_of(server: str, key: str | None) -> Tribunal:
+    from stamina.instrumentation import set_on_retry_hooks
+
+    from app.client import Tribunal
+
+    set_on_retry_hooks(())  # they would print to standard output
+    return Tribunal(server, api_key=key)
+
+
+@contextmanager
+def _service_here(only_reads: bool, changed: dict[str, Any]) -> Iterator[Tribunal]:
+    """Open the service in this process; say which database it is where something is missing."""
+    from app.client import NotFound, Tribunal
+    from app.core.migrate import database_place, is_missing
+    from app.core.telemetry import configure_logging
+
     idle = {"workers": 0} if only_reads else {}
     settings = read_settings().model_copy(update={"log_level": "warning", **idle, **changed})
-    was_missing = not server and is_missing(settings)
+    place, was_missing = database_place(settings), is_missing(settings)
     if was_missing and only_reads:
-        fail(f"there is no database {database_place(settings)}: nothing is stored here {_OTHERS}")
+        fail(f"there is no database {place}: nothing is stored here {_OTHERS}")
     configure_logging(settings)
-    with refusals():
+    with refusals(), ExitStack() as stack:
         with database_errors(settings):
-            tribunal = Tribunal(server, api_key=key, settings=settings)
-        where = f"{database_place(settings)}{', which was just made' if was_missing else ''}"
-        with tribunal, nullcontext() if server else _saying(where):
+            tribunal = stack.enter_context(Tribunal(settings=settings))
+        try:
             yield tribunal
+        except NotFound as error:
+            made = ", which was just made" if was_missing else ""
+            fail(f"{error}; looked into {place}{made} {_OTHERS}", details=error.problem)
 
 
 @contextmanager
-def _saying(where: str) -> Iterator[None]:
-    """Name the database in which something was not found."""
-    try:
-        yield
-    except NotFound as error:
-        fail(f"{error}; looked into {where} {_OTHERS}", details=error.problem)
+def _client_refusals() -> Iterator[None]:
+    """Turn what the client raises, or Ctrl-C, into one line and an exit status."""
+    from app.client import (
+        ConnectionInvalid,
+        NotAuthenticated,
+        RequestRefused,
+        TribunalClientError,
+    )
 
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what the service or the user says no to into one line and an exit status."""
     try:
         yield
     except KeyboardInterrupt:
@@ -102,12 +111,27 @@ def refusals() -> Iterator[None]:
         fail(str(error), status=EXIT_USAGE)
     except TribunalClientError as error:
         fail(str(error))
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what the service in this process raises, or Ctrl-C, into one line and an exit status."""
+    from app.core.errors import TribunalError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail("interrupted", status=EXIT_INTERRUPTED)
     except TribunalError as error:
         fail(error.detail)
 
 
 def read_settings() -> Settings:
     """Return the settings of the environment, or name the one that is wrong."""
+    from pydantic import ValidationError
+
+    from app.core.settings import Settings
+
     try:
         return Settings()
     except ValidationError as error:
@@ -133,14 +157,25 @@ def database_errors(settings: Settings) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # standard output was closed: no database has to do with that
-    except DATABASE_ERRORS as error:
+        raise  # standard output was closed, which is no fault of the database
+    except database_error_kinds() as error:
         fail(database_fault(settings, error))
+
+
+def database_error_kinds() -> tuple[type[Exception], ...]:
+    """Return what a database that cannot be reached or used raises."""
+    from alembic.util.exc import CommandError
+    from asyncpg import PostgresError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError, CommandError, OSError, PostgresError
 
 
 def database_fault(settings: Settings, error: BaseException) -> str:
     """Return in one line what is wrong with the database."""
-    cause = (isinstance(error, DBAPIError) and error.orig) or error
+    from app.core.migrate import shown_url
+
+    cause = getattr(error, "orig", None) or error  # what a driver raised says more
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return f"DATABASE_URL {shown_url(settings)}: {lines[0]}"
 
@@ -153,7 +188,7 @@ def run(work: Coroutine[Any, Any, ResultT], settings: Settings) -> ResultT:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Something that the service does for a while, and the verb that waits for it."""
+    """Work of the service that takes a while, and the verb that waits for it."""
 
     kind: str
     verb: str
@@ -164,13 +199,15 @@ class Errand:
 
     @property
     def how_to_go_on(self) -> str:
-        """The command that waits for it again."""
+        """Return the command that waits for it again."""
         server = ("--server", self.server) if self.server else ()
         return shlex.join(["tribunal", self.verb, "--resume", self.id, *self.options, *server])
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Say how to go on where the waiting or the fetching ends too soon."""
+        """Say how to go on where waiting or fetching ends too soon."""
+        from app.client import CannotConnect, ConnectionLost, NotReady
+
         try:
             yield
         except KeyboardInterrupt:
@@ -183,7 +220,7 @@ class Errand:
         return f"{self.kind} {self.id} is kept: go on with {self.how_to_go_on}"
 
     def lost(self, error: TribunalClientError) -> None:
-        """Say that the server went away and that it is waited for."""
+        """Say that the server is away and that the verb goes on trying."""
         note(f"{error}; trying again for {self.patience_s:g} s")
 
 
@@ -193,7 +230,10 @@ def wait_for_batch(
     errand: Errand,
     on_look: Callable[[BatchBody], None] | None = None,
 ) -> BatchBody:
-    """Return a batch when it has ended, with a bar meanwhile; `on_look` is told of every look."""
+    """Return a batch when it has ended, and show a bar until then.
+
+    `on_look` is called with the batch at every look.
+    """
     total = created["request_counts"]["total"]
     note(f"batch {errand.id}: {total} pairs; to wait for it later: {errand.how_to_go_on}")
     with errand.kept():
@@ -219,10 +259,10 @@ def wait_for_calibration(
 def whole(
     path: Path, option: str | None = None, *, status: int = EXIT_FAILED
 ) -> Iterator[BinaryIO]:
-    """Open a file to write that takes its place when it is whole; until then what is there stays.
+    """Open a file for writing that replaces the one at `path` when it is complete.
 
-    What is no file (a pipe, `/dev/stdout`) is written as it is. What keeps it from being written is
-    one line, with the option that asked for it, and an exit status.
+    A pipe or device (`/dev/stdout`) is written directly. An error is one line, with the option
+    that asked for the file, and an exit status.
     """
     place = path.resolve()
     is_file = place.is_file() or not place.exists()
@@ -244,7 +284,7 @@ def whole(
 
 
 def refuse_unwritable(path: Path, option: str) -> None:
-    """Judging may cost money: see that its results will have a place before it starts."""
+    """Refuse a path that cannot become a file, before judging spends money."""
     if path.is_dir():
         fail(f"{option}: {path} is a folder", status=EXIT_USAGE)
     if not path.absolute().parent.is_dir():

@@ -1,4 +1,4 @@
-"""Tables for people: one function a kind of result."""
+"""Tables of results for people, one function for each kind of result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from app.calibrations.result import changed_labels_note
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
 from app.cli.console import rejections
@@ -75,15 +74,17 @@ def certificate(console: Console, body: Body) -> None:
 
 
 def _since(console: Console, body: Body) -> None:
-    """Say what became of a certificate and of its labels after it was made."""
+    """Show what happened to a certificate and its labels since it was made."""
     if body["revoked_at"]:
         console.print(f"[red]revoked on {body['revoked_at'][:19]}[/]: it promises nothing any more")
-    if changed := changed_labels_note(body["id"], body.get("labels_changed", 0)):
-        console.print(f"[red]{escape(changed)}[/]")
+    if changed := body.get("labels_changed"):
+        from app.calibrations.result import changed_labels_note
+
+        console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
 
 
 def _lower_bound(body: Body) -> str:
-    """Say the one-sided bound on the agreement with the confidence that it has by itself."""
+    """Return the one-sided bound on the agreement, with its own confidence."""
     found = body["calibration"]
     parts = [
         part["calibration"]
@@ -91,11 +92,11 @@ def _lower_bound(body: Body) -> str:
         if part["status"] == "certified" and part["slice"] is not None
     ]
     lowest = found["agreement_lower_bound"]
-    # of slices the lowest bound is shown, which is that of one of them
+    # the lowest bound of all slices is shown: it belongs to one of them
     levels = [part["level"] for part in parts if part["agreement_lower_bound"] == lowest]
     level = max(levels, default=found["level"])
     if body["method"] == "stagewise":
-        level = body["failure_probability"]  # of all judges together; each has one of its own
+        level = body["failure_probability"]  # of all judges together
     return f"{100 * (1 - level):.4g}% lower bound {_percent(lowest)}"
 
 
@@ -115,7 +116,7 @@ def _left_out(console: Console, found: Body) -> None:
 
 
 def _judge_failures(console: Console, judges: Mapping[str, Body]) -> None:
-    """Show which judges failed on how many of the pairs they were asked, and why the first time."""
+    """Show how often each judge failed, and why the first time."""
     for judge, counts in judges.items():
         if counts["failed"]:
             why = counts.get("first_reason")
@@ -151,7 +152,7 @@ def plan(console: Console, body: Body) -> None:
 
 
 def verdicts(console: Console, body: Body) -> None:
-    """Show verdicts, one a line."""
+    """Show verdicts, one on each line."""
     table = _table("pair", "verdict", "confidence", "judge", "promise")
     for verdict in body["verdicts"]:
         table.add_row(
@@ -174,7 +175,7 @@ def verdicts(console: Console, body: Body) -> None:
 
 
 def _no_thresholds(console: Console, calibration: str) -> None:
-    """Say why nobody was asked under a certificate that certifies nothing."""
+    """Say why no judge was asked under a certificate that certifies nothing."""
     console.print(
         f"no judge was asked: {calibration} certifies nothing, so every pair abstains (--cascade "
         "judges without a promise)"
@@ -219,7 +220,7 @@ def batch(console: Console, body: Body) -> None:
 
 
 def _next_pair(body: Body) -> str:
-    """Say what a budget needs for one more pair: little, and still more than was left."""
+    """Say what one more pair may cost: the rest of the budget was less."""
     most = body["next_pair_usd"]
     return "" if most is None else f" (one more pair may cost {most:.4f} USD at most)"
 
@@ -245,7 +246,7 @@ def doctor(console: Console, body: Body) -> None:
 
 
 def keys(console: Console, body: Sequence[Body]) -> None:
-    """Show keys without what opens the door."""
+    """Show keys without their secrets."""
     table = _table("name", "id", "starts with", "created", "revoked")
     for key in body:
         dates = (key["created_at"][:19], (key["revoked_at"] or "-")[:19])
@@ -254,5 +255,5 @@ def keys(console: Console, body: Sequence[Body]) -> None:
 
 
 def schema(console: Console, body: Body) -> None:
-    """Show at which revision a database is."""
+    """Show the revision of a database's schema."""
     console.print(f"database {body['status']}: revision {body['revision'] or 'none (empty)'}")

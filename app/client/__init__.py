@@ -1,6 +1,6 @@
-"""A client of the service: against a server, or against the service in this very process.
+"""A client of the service: of a server, or of the service in this process.
 
-`Tribunal` blocks, `AsyncTribunal` is awaited; both have the same verbs.
+`Tribunal` blocks, `AsyncTribunal` is awaited; both have the same methods.
 """
 
 from __future__ import annotations

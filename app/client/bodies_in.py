@@ -1,4 +1,4 @@
-"""What the client's methods take, as typed dictionaries; the service names what is wrong in them."""
+"""What the methods of the client take, as typed dictionaries; the service checks them."""
 
 from __future__ import annotations
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
+from weakref import WeakSet
 
 import httpx
-from anyio import Lock, sleep, to_thread
+from anyio import sleep
 
+from app.bodies.batches import BatchBody
+from app.bodies.certificates import CertificateBody
+from app.bodies.common import DatasetBody, VerdictBody
+from app.bodies.reports import ReportBody
 from app.client import requests
-from app.client.bodies import BatchBody, DatasetBody, ReportBody, VerdictBody
 from app.client.bodies_in import CertifyRequest, ImportOptions, ReportQuery
-from app.client.certificate_bodies import CertificateBody
 from app.client.display import batch_bar, spinner
-from app.client.errors import CannotConnect, ConnectionLost, NotReady, TribunalClientError
+from app.client.errors import CannotConnect, ConnectionLost, NotReady
 from app.client.http import (
     LOOK_TIMEOUT,
     MAX_RETRIES,
@@ -28,8 +30,8 @@ from app.client.http import (
     UNFINISHED,
     OnLost,
     Patience,
-    Retries,
     address_of,
+    attempts,
     checked,
     explained,
     has_ended,
@@ -37,17 +39,18 @@ from app.client.http import (
     later,
     options_of,
 )
-from app.client.in_process import AsyncInProcessTransport
+from app.client.in_process import InProcessTransport
 from app.client.paging import AsyncPages, AsyncVerdicts
+from app.client.portal import beside, in_caller
 from app.client.requests import Awaited, Call, Json
 from app.client.resources import Verbs
-from app.client.transfer import AsyncExports, upload_of
+from app.client.transfer import Source, upload_of
 
 if TYPE_CHECKING:
     from app.core.settings import Settings
 
 
-class AsyncTribunal(AsyncExports, Verbs[Awaited]):
+class AsyncTribunal(Verbs[Awaited]):
     """The verbs of the service; each is awaited.
 
     The arguments are those of `Tribunal`. The service in this process starts with `async with`, or
@@ -68,19 +71,21 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
     ) -> None:
         address = address_of(base_url) if base_url else "http://127.0.0.1"
         if not base_url and transport is None:
-            transport = AsyncInProcessTransport(settings)
+            transport = InProcessTransport(settings)
+        if not isinstance(transport, httpx.AsyncBaseTransport | None):
+            raise TypeError("transport: must be an httpx.AsyncBaseTransport, for both clients")
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
-        self._stack = AsyncExitStack()
-        self._opening = Lock()
-        self._is_open = False
+        self._transport = transport
+        self._streams: WeakSet[AsyncGenerator[list[VerdictBody], None]] = WeakSet()
         self._http = httpx.AsyncClient(
             base_url=address, headers=headers_of(api_key), transport=transport, timeout=TIMEOUT
         )
 
     async def __aenter__(self) -> Self:
         """Open the client; leaving the block closes it."""
-        await self._open()
+        if self._transport is not None:
+            await self._transport.__aenter__()
         return self
 
     async def __aexit__(
@@ -94,20 +99,24 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
 
     async def close(self) -> None:
         """Close connections, and the service if it runs in this process."""
-        await self._stack.aclose()
+        for stream in tuple(self._streams):
+            with suppress(RuntimeError):  # another task waits for its next piece
+                await stream.aclose()
+        await self._http.aclose()
 
     async def import_dataset(
-        self,
-        source: Path | Sequence[Path] | BinaryIO | Iterable[Mapping[str, Any]],
-        *,
-        name: str,
-        **options: Unpack[ImportOptions],
+        self, source: Source, *, name: str, **options: Unpack[ImportOptions]
     ) -> DatasetBody:
-        """Import a file, several that belong together, or rows, as `Tribunal.import_dataset` does."""
+        """Import a file, several that belong together, or rows as a dataset.
+
+        Args:
+            source: Rows, an open file, a path, or a list of paths whose rows are joined.
+            name: Of the dataset.
+            **options: `dialect` and `strict`.
+        """
         params = {"name": name, **options}
-        with upload_of(source) as content:
-            if "content" in content:
-                content["content"] = _beside(content["content"])
+        with upload_of(source) as upload:
+            content = {"content": upload.content(), "headers": upload.headers}
             body = await self._send("POST", "/v1/datasets", params=params, **content)
         return cast(DatasetBody, body)
 
@@ -126,10 +135,10 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
         on_lost: OnLost | None = None,
         progress: bool | None = None,
     ) -> CertificateBody:
-        """Return a certificate when it is made, as `Tribunal.wait_for_calibration` does."""
+        """Return a certificate when it is made; `progress` and lost connections are as in `wait`."""
         call = requests.calibration(calibration_id)
         with spinner("calibrating", progress):
-            async for body in self._looks(call, Patience(patience_s, on_lost)):
+            async for body in self._looks(call, patience_s, on_lost):
                 if body["status"] not in UNFINISHED:
                     return cast(CertificateBody, body)
         raise AssertionError("looks do not end")
@@ -143,51 +152,94 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
         on_lost: OnLost | None = None,
         progress: bool | None = None,
     ) -> BatchBody:
-        """Return a batch when it has ended, as `Tribunal.wait` does."""
-        patience = Patience(patience_s, on_lost)
+        """Return a batch when it has ended.
+
+        Args:
+            batch_id: Which batch.
+            on_progress: Called with the batch at every look.
+            patience_s: How long a server may be away before its absence is an error.
+            on_lost: Called once whenever the server goes away.
+            progress: Whether a bar on standard error shows how far it is; None: in a terminal.
+
+        Raises:
+            CannotConnect: the server was away for longer than `patience_s`.
+            ConnectionLost: likewise.
+            NotReady: likewise.
+        """
         with batch_bar(progress) as show:
-            async for body in self._looks(requests.batch(batch_id), patience):
+            async for body in self._looks(requests.batch(batch_id), patience_s, on_lost):
                 found = cast(BatchBody, body)
-                for tell in (show, on_progress):
-                    if tell is not None:
-                        tell(found)
+                show(found)
+                if on_progress is not None:
+                    await in_caller(on_progress, found)
                 if has_ended(found):
                     return found
         raise AssertionError("looks do not end")
 
     def batch_results(self, batch_id: str) -> AsyncVerdicts:
-        """Return an ended batch's verdicts, to be gone through with `async for`."""
-        return AsyncVerdicts(self._streamed(requests.results_of(batch_id)))
+        """Return an ended batch's verdicts, as they arrive."""
+        return AsyncVerdicts(self._stream(batch_id))
 
     async def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
         """Return an agreement report; waits where it takes long."""
         first = await self._perform(requests.report(**query))
         if first.get("status") not in UNFINISHED:
             return cast(ReportBody, first)
-        call = requests.stored_report(first["id"])
-        async for found in self._looks(call, Patience(PATIENCE_S, None)):
+        async for found in self._looks(requests.stored_report(first["id"]), PATIENCE_S, None):
             if found["status"] not in UNFINISHED:
                 return cast(ReportBody, found)
         raise AssertionError("looks do not end")
 
-    async def _streamed(self, path: str) -> AsyncIterator[VerdictBody]:
-        await self._open()
-        with explained(self._http.base_url):
-            async with self._http.stream("GET", path) as response:
-                if not response.is_success:
-                    await response.aread()
-                    checked(response)
-                async for line in response.aiter_lines():
-                    yield json.loads(line)
+    async def export(self, /, ref: str, target: BinaryIO, **query: Any) -> dict[str, int]:
+        """Write a dataset to a binary file in the format `format`; return what it cannot hold."""
+        return await self._fetch(requests.export_of(ref), target, query)
 
-    async def _looks(self, call: Call[Any], patience: Patience) -> AsyncIterator[Json]:
+    async def preferences(self, /, batch_id: str, target: BinaryIO, **query: Any) -> Json:
+        """Write a batch's trusted preferences to a binary file; return their card."""
+        path = requests.preferences_of(batch_id)
+        card = await self._send("GET", f"{path}/card", params=query)
+        await self._fetch(path, target, query)
+        return card
+
+    async def _fetch(self, path: str, target: BinaryIO, query: Mapping[str, Any]) -> dict[str, int]:
+        """Write an answer to a file; return what its format cannot hold."""
+        with explained(self._http.base_url):
+            async with self._http.stream("GET", path, params=dict(query)) as response:
+                await _refuse(response)
+                async for chunk in response.aiter_bytes():
+                    await beside(target.write, chunk)
+        loss: dict[str, int] = json.loads(response.headers.get("x-tribunal-loss", "{}"))
+        return loss
+
+    def _stream(self, batch_id: str) -> AsyncIterator[list[VerdictBody]]:
+        stream = self._verdicts(batch_id)
+        self._streams.add(stream)
+        return stream
+
+    async def _verdicts(self, batch_id: str) -> AsyncGenerator[list[VerdictBody], None]:
+        """Yield the verdicts of a batch, as many at a time as have arrived."""
+        with explained(self._http.base_url):
+            async with self._http.stream("GET", requests.results_of(batch_id)) as response:
+                await _refuse(response)
+                rest = b""
+                async for chunk in response.aiter_bytes():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if lines:
+                        yield [json.loads(line) for line in lines if line]
+                if rest:
+                    yield [json.loads(rest)]
+
+    async def _looks(
+        self, call: Call[Any], patience_s: float, on_lost: OnLost | None
+    ) -> AsyncIterator[Json]:
         """Look at something again and again, ever more slowly."""
-        pause = 0.0
+        patience, pause = Patience(patience_s), 0.0
         while True:
             try:
                 found = await self._send(call.method, call.path, timeout=LOOK_TIMEOUT)
             except (CannotConnect, ConnectionLost, NotReady) as error:
-                patience.bear(error)
+                if patience.bear(error) and on_lost is not None:
+                    await in_caller(on_lost, error)
             else:
                 patience.renew()
                 yield found
@@ -198,12 +250,10 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
         key = uuid.uuid4().hex if call.takes_key and self._is_remote else None
         options = options_of(call, key)
         is_repeatable = call.is_repeatable or key is not None
-        retries = Retries(self._max_retries)
-        while True:
-            try:
+        async for attempt in attempts(self._max_retries, is_repeatable=is_repeatable):
+            with attempt:
                 return await self._send(call.method, call.path, **options)
-            except TribunalClientError as error:
-                await sleep(retries.pause_after(error, is_repeatable=is_repeatable))
+        raise AssertionError("the last attempt returns or raises")
 
     def _pages(self, call: Call[Any]) -> AsyncPages[Any]:
         async def fetch(after: str | None) -> Json:
@@ -213,19 +263,12 @@ class AsyncTribunal(AsyncExports, Verbs[Awaited]):
         return AsyncPages(fetch)
 
     async def _send(self, method: str, path: str, **options: Any) -> Json:
-        await self._open()
         with explained(self._http.base_url):
             return checked(await self._http.request(method, path, **options))
 
-    async def _open(self) -> None:
-        """Open the transport, once; it starts the service if that runs in this process."""
-        async with self._opening:
-            if not self._is_open:
-                await self._stack.enter_async_context(self._http)
-                self._is_open = True
 
-
-async def _beside(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield a body piece by piece; files are read beside the event loop."""
-    while piece := await to_thread.run_sync(next, pieces, b""):
-        yield piece
+async def _refuse(response: httpx.Response) -> None:
+    """Raise what an answer that is no success says."""
+    if not response.is_success:
+        await response.aread()
+        checked(response)

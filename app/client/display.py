@@ -1,4 +1,4 @@
-"""Pandas tables, progress bars."""
+"""Answers as pandas tables, and progress bars."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from app.client.bodies import BatchBody
+from app.bodies.batches import BatchBody
 from app.client.errors import PandasMissing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-# where the rows of an answer are: the first of these that it has
+# the rows of an answer are in the first of these fields that it has
 _ROWS: Final = ("rows", "verdicts", "frontier", "judges", "data")
 _ENDS: Final = ("low", "high", "n")
 
@@ -22,11 +22,11 @@ _ENDS: Final = ("low", "high", "n")
 def to_pandas(answer: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return verdicts, a leaderboard, a report, a plan or an experiment as a table.
 
-    An estimate becomes the columns `x`, `x_low`, `x_high` and `x_n`; what lies deeper is named with
-    dots, such as `composition.student`. Of a report the table holds the judges.
+    An estimate becomes the columns `x`, `x_low`, `x_high` and `x_n`; nested fields are named with
+    dots, such as `composition.student`. The table of a report holds its judges.
 
     Args:
-        answer: What the client returned, or any iterable of such rows.
+        answer: An answer of the client, or an iterable of rows.
 
     Raises:
         PandasMissing: pandas is not installed.
@@ -73,7 +73,7 @@ Show = Callable[[Any], None]
 
 @contextmanager
 def batch_bar(progress: bool | None) -> Iterator[Callable[[BatchBody], None]]:
-    """Show a bar that moves with every look at a batch; None: only where a person looks."""
+    """Show a bar that moves with every look at a batch; None: only in a terminal."""
     with _shown("judging", progress, has_total=True) as update:
         if update is None:
             yield lambda _: None
@@ -90,8 +90,8 @@ def batch_bar(progress: bool | None) -> Iterator[Callable[[BatchBody], None]]:
         yield show
 
 
-def _described(batch: BatchBody) -> str:
-    """Say what a bar cannot show: the speed, the time left, the money spent."""
+def _described(batch: Mapping[str, Any]) -> str:
+    """Return what a bar cannot show: the speed, the time left, the money spent."""
     parts = ["judging"]
     # a server of an earlier version says less
     progress = batch.get("progress") or {}
@@ -106,7 +106,7 @@ def _described(batch: BatchBody) -> str:
 
 @contextmanager
 def spinner(what: str, progress: bool | None) -> Iterator[None]:
-    """Show that something goes on; None: only where a person looks."""
+    """Show that work goes on; None: only in a terminal."""
     with _shown(what, progress, has_total=False):
         yield
 

@@ -1,11 +1,11 @@
-"""What can go wrong between a client and the service.
+"""The errors of the client.
 
 TribunalClientError
 +-- ConnectionInvalid    the address or the key cannot be used as it is written
-+-- CannotConnect        nobody answers at this address
++-- CannotConnect        no server answers at this address
 +-- ConnectionLost       the connection broke before the answer was complete
 +-- PandasMissing        tables need the extra `pandas`
-+-- NotTribunal          somebody answers, but not with what this service says
++-- NotTribunal          another service answers at this address
 +-- RequestRefused       the server answered with a problem; `.status` and `.problem` hold it
     +-- BadRequest       400
     +-- NotAuthenticated 401
@@ -33,11 +33,11 @@ class ConnectionInvalid(TribunalClientError):
 
 
 class CannotConnect(TribunalClientError):
-    """Nobody answers at this address."""
+    """No server answers at this address."""
 
 
 class ConnectionLost(TribunalClientError):
-    """The connection broke before the answer was complete; the server may have done its part."""
+    """The connection broke before the answer was complete; the server may have done the work."""
 
 
 class PandasMissing(TribunalClientError, ImportError):
@@ -45,16 +45,16 @@ class PandasMissing(TribunalClientError, ImportError):
 
 
 class NotTribunal(TribunalClientError):
-    """Somebody answers at this address, but not with what this service says."""
+    """Another service answers at this address."""
 
 
 class RequestRefused(TribunalClientError):
     """The server refused a request.
 
     Attributes:
-        status: Of HTTP.
-        problem: The RFC 9457 body.
-        retry_after_s: Seconds after which the server wants to be asked again, if it said so.
+        status: The HTTP status.
+        problem: The body, as in RFC 9457.
+        retry_after_s: Seconds that the server asks to wait, if it says so.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class NotAuthenticated(RequestRefused):
 
 
 class NotAllowed(RequestRefused):
-    """Without keys the service answers its own machine only."""
+    """Without keys the service answers only its own machine."""
 
 
 class NotFound(RequestRefused):
-    """There is no such thing."""
+    """The id or name is unknown."""
 
 
 class Conflict(RequestRefused):
@@ -91,19 +91,19 @@ class TooLarge(RequestRefused):
 
 
 class Unprocessable(RequestRefused):
-    """The request is well-formed and cannot be honoured; `problem["errors"]` names the fields."""
+    """The request cannot be carried out; `problem["errors"]` names the fields."""
 
 
 class TooManyRequests(RequestRefused):
-    """The server is asked too much at a time."""
+    """The server gets too many requests."""
 
 
 class ServerFailed(RequestRefused):
-    """The server broke on this request."""
+    """The server failed on this request."""
 
 
 class NotReady(ServerFailed):
-    """The server, or a gateway before it, cannot answer now and may later."""
+    """The server, or a gateway before it, cannot answer now, but may later."""
 
 
 _BY_STATUS: Final[dict[int, type[RequestRefused]]] = {

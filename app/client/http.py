@@ -1,17 +1,18 @@
-"""Addresses, errors, retries (stamina)."""
+"""What both clients know of HTTP: addresses, keys, answers, and when a request is sent again."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import httpx
+import stamina
 
-from app.client.bodies import BatchBody
+from app.bodies.batches import BatchBody
 from app.client.errors import (
     CannotConnect,
     ConnectionInvalid,
@@ -27,7 +28,6 @@ from app.client.requests import Call, Json
 from judges.openai.calls import retry_after_seconds
 
 OnLost = Callable[[TribunalClientError], None]
-_CHUNK_BYTES: Final = 1 << 20
 _TERMINAL: Final = ("completed", "failed", "expired", "cancelled")
 UNFINISHED: Final = ("pending", "running")
 PATIENCE_S: Final = 120.0
@@ -38,12 +38,12 @@ LOOK_TIMEOUT: Final = httpx.Timeout(30, connect=10)
 
 
 def has_ended(batch: BatchBody) -> bool:
-    """Whether nothing more becomes of a batch."""
+    """Return whether a batch is in its final state."""
     return batch["status"] in _TERMINAL
 
 
 def later(pause_s: float) -> float:
-    """Return how long to wait before the next look, after waiting so long before this one."""
+    """Return the pause before the next look, given the one before this look."""
     return min(pause_s * 1.5, 2.0) if pause_s else 0.1
 
 
@@ -53,14 +53,14 @@ def explained(address: httpx.URL) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-        raise CannotConnect(f"nobody answers at {address}: {error}") from error
+        raise CannotConnect(f"no server answers at {address}: {error}") from error
     except httpx.RequestError as error:
         why = str(error) or type(error).__name__
         raise ConnectionLost(f"the connection to {address} was lost: {why}") from error
 
 
 def address_of(text: str) -> str:
-    """Return an address with its scheme; what a browser takes without one, this does, too."""
+    """Return an address with its scheme, http:// where it has none."""
     full = text if "://" in text else f"http://{text}"
     try:
         url = httpx.URL(full)
@@ -74,7 +74,7 @@ def address_of(text: str) -> str:
 
 
 def key_of(text: str) -> str:
-    """Return a key without the line break of the file it came from."""
+    """Return a key without spaces or a line break at its ends."""
     key = text.strip()
     if not key.isascii() or not key.isprintable():
         raise ConnectionInvalid("the key holds characters that no key has")
@@ -82,12 +82,12 @@ def key_of(text: str) -> str:
 
 
 def headers_of(api_key: str | None) -> dict[str, str]:
-    """Return what every request carries."""
+    """Return the headers of every request."""
     return {"Authorization": f"Bearer {key_of(api_key)}"} if api_key else {}
 
 
 def checked(response: httpx.Response) -> Json:
-    """Return the body of a success; anything else is an error."""
+    """Return the body of a success; raise any other answer as an error."""
     try:
         body = response.json()
     except ValueError:
@@ -106,28 +106,17 @@ def checked(response: httpx.Response) -> Json:
     return body
 
 
-def chunks(source: BinaryIO | Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    """Yield a file as it is, or rows as lines."""
-    read = getattr(source, "read", None)
-    if read is None:
-        for row in source:
-            yield json.dumps(row).encode() + b"\n"
-        return
-    while chunk := read(_CHUNK_BYTES):
-        yield chunk
-
-
 def options_of(call: Call[Any], key: str | None) -> dict[str, Any]:
-    """Return what a request is made of: parameters, body, headers.
+    """Return the parameters, body and headers of a request.
 
     Args:
-        call: What is asked.
-        key: An `Idempotency-Key`, under which the server answers once however often it is asked.
+        call: The request.
+        key: An `Idempotency-Key`: the server does once what it is asked several times with it.
     """
     options: dict[str, Any] = {"params": call.params} if call.params else {}
     headers = {} if key is None else {"idempotency-key": key}
     if call.body is not None:
-        # in ASCII: rows may hold lone surrogates, which JSON can spell and UTF-8 cannot
+        # in ASCII: JSON can escape lone surrogates in rows, UTF-8 cannot encode them
         options["content"] = json.dumps(call.body).encode("ascii")
         headers["content-type"] = "application/json"
     return {**options, "headers": headers}
@@ -135,21 +124,20 @@ def options_of(call: Call[Any], key: str | None) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Patience:
-    """Bears a server that is away, for so many seconds at a time."""
+    """Tolerates that a server is away, for some seconds at a time."""
 
     seconds: float
-    on_lost: OnLost | None
     away_since: float | None = None
 
-    def bear(self, error: TribunalClientError) -> None:
-        """Note that the server is away; an error where it has been so for too long."""
+    def bear(self, error: TribunalClientError) -> bool:
+        """Return whether the server has just gone away; an error where it is away for too long."""
         moment = time.monotonic()
+        is_new = self.away_since is None
         if self.away_since is None:
             self.away_since = moment
-            if self.on_lost is not None and self.seconds > 0:
-                self.on_lost(error)
         if moment - self.away_since >= self.seconds:
             raise error
+        return is_new
 
     def renew(self) -> None:
         """Note that the server is there."""
@@ -157,39 +145,40 @@ class Patience:
 
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
-# a server that asks for more is not waited for without anybody knowing
+# a server that asks for more is not waited for without the caller's knowledge
 _LONGEST_ASKED_S: Final = 60.0
 _REFUSED_BEFORE_DOING: Final = (429, 503)
 
 
-@dataclass(slots=True)
-class Retries:
-    """How often one request may still be sent again."""
+def attempts(max_retries: int, *, is_repeatable: bool) -> AsyncIterator[stamina.Attempt]:
+    """Yield the attempts at one request, after pauses that the server may choose.
 
-    left: int
-    pause_s: float = _FIRST_PAUSE_S
+    Args:
+        max_retries: How often the request may be sent again.
+        is_repeatable: Sending it twice does no more than sending it once.
+    """
 
-    def pause_after(self, error: TribunalClientError, *, is_repeatable: bool) -> float:
-        """Return how many seconds to wait before the request is sent again.
-
-        Args:
-            error: What became of it.
-            is_repeatable: The server may have done what was asked, and may do it twice.
-
-        Raises:
-            TribunalClientError: this error, where sending it again is of no use or not allowed.
-        """
-        if self.left <= 0 or not _may_pass(error, is_repeatable):
-            raise error
+    def pause_after(error: Exception) -> bool | float:
+        if not _may_pass(error, is_repeatable):
+            return False
         asked = error.retry_after_s if isinstance(error, RequestRefused) else None
-        if asked is not None and asked > _LONGEST_ASKED_S:
-            raise error
-        self.left -= 1
-        pause, self.pause_s = self.pause_s, min(2.0 * self.pause_s, _LONGEST_PAUSE_S)
-        return pause if asked is None else asked
+        if asked is None:
+            return True
+        return asked if asked <= _LONGEST_ASKED_S else False
+
+    return aiter(
+        stamina.retry_context(
+            on=pause_after,
+            attempts=max_retries + 1,
+            timeout=None,
+            wait_initial=_FIRST_PAUSE_S,
+            wait_max=_LONGEST_PAUSE_S,
+            wait_jitter=_FIRST_PAUSE_S,
+        )
+    )
 
 
-def _may_pass(error: TribunalClientError, is_repeatable: bool) -> bool:
+def _may_pass(error: Exception, is_repeatable: bool) -> bool:
     if isinstance(error, CannotConnect):
         return True
     if isinstance(error, TooManyRequests | NotReady):

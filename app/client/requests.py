@@ -1,4 +1,4 @@
-"""One function a request.
+"""The requests of the service, one function for each.
 
 A `Verb` turns a function that describes a request into a method. On a blocking client the method
 returns the answer, on an asynchronous one an awaitable of it; a `Listing` likewise returns pages.
@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
 from urllib.parse import quote
 
-from app.client.bodies import (
-    BatchBody,
+from app.bodies.batches import BatchBody
+from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.bodies.common import (
     CanariesBody,
     CascadeBody,
     CheckedBody,
@@ -23,11 +24,12 @@ from app.client.bodies import (
     JudgmentsBody,
     LabelBody,
     LabelsBody,
-    LeaderboardBody,
+    PageBody,
     PairBody,
-    ReportBody,
     VerdictBody,
 )
+from app.bodies.leaderboards import LeaderboardBody
+from app.bodies.reports import ReportBody
 from app.client.bodies_in import (
     BatchRequest,
     CanariesRequest,
@@ -40,12 +42,6 @@ from app.client.bodies_in import (
     PlanRequest,
     ReportQuery,
     VerdictQuery,
-)
-from app.client.certificate_bodies import (
-    CertificateBody,
-    ExperimentBody,
-    KnownPromptsBody,
-    PlanBody,
 )
 from app.client.paging import AsyncPages, Pages
 
@@ -69,11 +65,11 @@ class Call(Generic[AnswerT]):
     """A request, before anything is sent.
 
     Attributes:
-        method: Of HTTP.
+        method: The HTTP method.
         path: Below the server's address.
-        params: What the address says behind the question mark; None is left out.
+        params: The query of the address.
         body: Sent as JSON, if there is one.
-        is_repeatable: Sending it twice does no more than sending it once, so that it is sent again
+        is_repeatable: Sending it twice has the effect of sending it once, so that it is sent again
             where the answer was lost.
         takes_key: The server keeps its answer under an `Idempotency-Key`.
     """
@@ -84,15 +80,6 @@ class Call(Generic[AnswerT]):
     body: Mapping[str, Any] | None = None
     is_repeatable: bool = False
     takes_key: bool = False
-
-
-class PageBody(TypedDict, Generic[RowT]):
-    """One page of a list."""
-
-    data: list[RowT]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class Performs(Generic[ModeT]):
@@ -171,17 +158,17 @@ class Listing(Generic[P, RowT]):
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """Leave out what was not given."""
+    """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _at(collection: str, name: str, *rest: str) -> str:
-    """Return the path of one thing; whatever its name holds is no path."""
+    """Return the path of one thing; a slash in its name does not divide the path."""
     return "/".join([f"/v1/{collection}", quote(name, safe=""), *rest])
 
 
 def get(path: str, **query: Any) -> Call[Json]:
-    """Return whatever the service has at `path`."""
+    """Return what the service has at `path`."""
     return Call("GET", path, given(**query), is_repeatable=True)
 
 
@@ -201,12 +188,12 @@ def calibration(calibration_id: str) -> Call[CertificateBody]:
 
 
 def revoke_calibration(calibration_id: str) -> Call[CertificateBody]:
-    """Revoke a certificate; its verdicts promise nothing from then on."""
+    """Revoke a certificate; from then on its verdicts promise nothing."""
     return Call("POST", _at("calibrations", calibration_id, "revoke"), is_repeatable=True)
 
 
 def known_prompts(calibration_id: str, prompts: Sequence[str]) -> Call[KnownPromptsBody]:
-    """Say which of up to 256 prompts a certificate knows: its promise is for others."""
+    """Say which of up to 256 prompts a certificate knows: it promises nothing about them."""
     body = {"prompts": list(prompts)}
     path = _at("calibrations", calibration_id, "known-prompts")
     return Call("POST", path, body=body, is_repeatable=True)
@@ -218,12 +205,12 @@ def calibrations(**query: Unpack[ListQuery]) -> Call[PageBody[CertificateBody]]:
 
 
 def plan(**request: Unpack[PlanRequest]) -> Call[PlanBody]:
-    """Return what could be certified."""
+    """Return what could be certified at each target."""
     return Call("POST", "/v1/plans", body=request, is_repeatable=True)
 
 
 def experiment(**request: Unpack[ExperimentRequest]) -> Call[ExperimentBody]:
-    """Return how rules for choosing thresholds fare over random splits of the labels."""
+    """Compare rules for choosing thresholds over random splits of the labels."""
     return Call("POST", "/v1/experiments", body=request, is_repeatable=True)
 
 
@@ -276,6 +263,16 @@ def results_of(batch_id: str) -> str:
     return _at("batches", batch_id, "results")
 
 
+def preferences_of(batch_id: str) -> str:
+    """Return the path of a batch's trusted preferences."""
+    return _at("batches", batch_id, "preferences")
+
+
+def export_of(dataset: str) -> str:
+    """Return the path of a dataset in another format."""
+    return _at("datasets", dataset, "export")
+
+
 def leaderboard(**request: Unpack[LeaderboardRequest]) -> Call[LeaderboardBody]:
     """Rank the models of a dataset."""
     return Call("POST", "/v1/leaderboards", body=request, takes_key=True)
@@ -322,24 +319,24 @@ def pairs(dataset: str, **query: Unpack[ListQuery]) -> Call[PageBody[PairBody]]:
 
 
 def delete_dataset(dataset: str, *, force: bool = False) -> Call[None]:
-    """Delete a dataset with all that hangs on it; `force` also where certificates rest on it."""
+    """Delete a dataset and all that refers to it; `force` also where certificates rest on it."""
     return Call("DELETE", _at("datasets", dataset), {"force": str(force).lower()})
 
 
 def add_labels(labels: Sequence[Label]) -> Call[LabelsBody]:
-    """Store what people said of pairs, all or nothing."""
+    """Store the labels of people, all or none."""
     return Call("POST", "/v1/labels", body={"labels": list(labels)}, takes_key=True)
 
 
 def check_labels(labels: Sequence[Label]) -> Call[CheckedBody]:
-    """Refuse what `add_labels` would refuse; nothing is stored."""
+    """Check labels as `create` does, and store none."""
     return Call("POST", "/v1/labels/check", body={"labels": list(labels)}, is_repeatable=True)
 
 
 def labels(
     dataset: str | None = None, *, history: bool = False, **query: Unpack[ListQuery]
 ) -> Call[PageBody[LabelBody]]:
-    """List labels in the order they came; `history`: replaced ones, too."""
+    """List labels in the order they came, with `history` also replaced ones."""
     asked = given(dataset=dataset, history=str(history).lower(), **query)
     return Call("GET", "/v1/labels", asked, is_repeatable=True)
 

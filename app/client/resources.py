@@ -1,4 +1,4 @@
-"""The client's verbs, in groups and on the client itself; each is described once."""
+"""The methods that both clients share, in groups and on the client itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.client.requests import Listing, ModeT, Performs, Resource, Verb
 
 
 class Datasets(Resource[ModeT]):
-    """Datasets; they are imported by `import_dataset` of the client."""
+    """Datasets; the client's `import_dataset` imports them."""
 
     list = Listing(requests.datasets)
     retrieve = Verb(requests.dataset)
@@ -18,7 +18,7 @@ class Datasets(Resource[ModeT]):
 
 
 class Labels(Resource[ModeT]):
-    """What people said of pairs."""
+    """The labels of people."""
 
     create = Verb(requests.add_labels)
     check = Verb(requests.check_labels)
@@ -26,7 +26,7 @@ class Labels(Resource[ModeT]):
 
 
 class Calibrations(Resource[ModeT]):
-    """Certificates; to wait for one there is `wait_for_calibration` of the client."""
+    """Certificates; the client's `wait_for_calibration` waits for one."""
 
     create = Verb(requests.create_calibration)
     retrieve = Verb(requests.calibration)
@@ -36,14 +36,14 @@ class Calibrations(Resource[ModeT]):
 
 
 class Judgments(Resource[ModeT]):
-    """Verdicts on posted pairs, and those that are stored."""
+    """Verdicts on posted pairs, and stored ones."""
 
     create = Verb(requests.judge)
     list = Listing(requests.verdicts)
 
 
 class Batches(Resource[ModeT]):
-    """Batches; to wait for one there is `wait` of the client, and `batch_results`."""
+    """Batches; the client's `wait` waits for one, and `batch_results` returns its verdicts."""
 
     create = Verb(requests.create_batch)
     retrieve = Verb(requests.batch)
@@ -53,7 +53,7 @@ class Batches(Resource[ModeT]):
 
 
 class Leaderboards(Resource[ModeT]):
-    """Leaderboards, which are kept."""
+    """Leaderboards; the service stores each."""
 
     create = Verb(requests.leaderboard)
     retrieve = Verb(requests.stored_leaderboard)
@@ -61,7 +61,7 @@ class Leaderboards(Resource[ModeT]):
 
 
 class Reports(Resource[ModeT]):
-    """Agreement reports, which are kept; they are made by `report` of the client."""
+    """Agreement reports; the client's `report` makes them, and the service stores each."""
 
     retrieve = Verb(requests.stored_report)
     list = Listing(requests.reports)
@@ -80,7 +80,7 @@ class Cascades(Resource[ModeT]):
 
 
 class Verbs(Performs[ModeT]):
-    """What both clients offer."""
+    """The methods of both clients."""
 
     create_calibration = Verb(requests.create_calibration)
     calibration = Verb(requests.calibration)
@@ -97,12 +97,12 @@ class Verbs(Performs[ModeT]):
 
     @cached_property
     def datasets(self) -> Datasets[ModeT]:
-        """What was imported."""
+        """Imported datasets."""
         return Datasets(self)
 
     @cached_property
     def labels(self) -> Labels[ModeT]:
-        """What people said."""
+        """Labels of people."""
         return Labels(self)
 
     @cached_property

@@ -1,18 +1,18 @@
-"""Cursor pages; look-up by public id.
+"""Cursor pages, and look-up by public id.
 
-`after` is the id of the last row already seen; rows created meanwhile never shift a page.
+`after` is the id of the last row already seen, so that new rows never shift a page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.bodies.common import PageBody
 from app.core.errors import NotFound
 from app.core.models import Listed
 from app.core.names import is_name, shown
@@ -22,14 +22,7 @@ After = Annotated[str | None, Query(max_length=512, description="id of the last 
 RowT = TypeVar("RowT")
 
 
-class Page(BaseModel):
-    """One page of a list."""
-
-    object: Literal["list"] = "list"
-    data: list[dict[str, Any]]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+Page = PageBody[dict[str, Any]]
 
 
 def page_of(
@@ -37,18 +30,19 @@ def page_of(
 ) -> Page:
     """Make a page of at most `limit` rows out of `limit + 1` fetched ones."""
     data = [show(row) for row in rows[:limit]]
-    return Page(
-        data=data,
-        first_id=data[0][key] if data else None,
-        last_id=data[-1][key] if data else None,
-        has_more=len(rows) > limit,
-    )
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0][key] if data else None,
+        "last_id": data[-1][key] if data else None,
+        "has_more": len(rows) > limit,
+    }
 
 
 async def fetch_page(
     session: AsyncSession, query: Select[RowT], table: Any, limit: int, after: str | None
 ) -> Sequence[RowT]:
-    """Return up to `limit + 1` rows of `query` behind the row whose id is `after`.
+    """Return up to `limit + 1` rows of `query` after the row whose id is `after`.
 
     Raises:
         NotFound: `after` is the id of no row.
@@ -72,7 +66,7 @@ ListedT = TypeVar("ListedT", bound=Listed)
 async def by_public_id(
     session: AsyncSession, table: type[ListedT], public_id: str
 ) -> ListedT | None:
-    """Return the row with this id, None where there is none.
+    """Return the row with this id, or None.
 
     An id that no row can have (NUL, lone surrogates) is not sent: PostgreSQL refuses such text.
     """

@@ -1,17 +1,17 @@
-"""Valid names; ONE did-you-mean.
+"""Valid names, and hints for unknown ones.
 
-Texts may hold anything; a name must be storable in every database, printable in every log and
-short enough for an index.
+A text may hold anything. A name must fit every database, every log and an index.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
+
+from judges.errors import SLIP, nearest
 
 MAX_LENGTH: Final = 512
 _SHOWN_LENGTH: Final = 60
@@ -32,7 +32,7 @@ def fault_of(name: str) -> str | None:
 
 
 def is_name(text: str) -> bool:
-    """Whether anything can have this name; what cannot need not be looked up."""
+    """Return whether anything can have this name; if not, no look-up is needed."""
     return fault_of(text) is None
 
 
@@ -62,27 +62,24 @@ def _checked(name: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_checked)]
 
 
-# ids are drawn at random: two that look somewhat alike have nothing to do with each other
-ALIKE_IDS: Final = 0.85
-_ALIKE: Final = 0.6
 _MOST_NAMES: Final = 5
 
 
-def hint(name: str, known: Iterable[str], *, see: str, alike: float = _ALIKE) -> str:
-    """Return the end of a message that there is no such name.
+def hint(name: str, known: Iterable[str], *, see: str, is_id: bool = False) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, or the known ones.
 
     Args:
-        name: The name that nothing has.
-        known: The names there are.
-        see: How to see them all.
-        alike: From which similarity on a name may have been meant, 1 for the same name.
+        name: The unknown name.
+        known: The known ones.
+        see: How to list them all.
+        is_id: Whether these are random ids, which are meant only where nearly all of it agrees.
     """
-    names = {one.lower(): one for one in known}
-    near = get_close_matches(name[:MAX_LENGTH].lower(), names, n=1, cutoff=alike)
-    if near:
-        return f"; did you mean {shown(names[near[0]])}?"
+    names = list(known)
+    near = nearest(name, names, alike=SLIP) if is_id else nearest(name, names)
+    if near is not None:
+        return f"; did you mean {shown(near)}?"
     if not names:
         return f"; there is none yet ({see})"
-    first = [shown(one) for one in names.values()][:_MOST_NAMES]
+    first = [shown(one) for one in names][:_MOST_NAMES]
     more = f" and {len(names) - len(first)} more" if len(names) > len(first) else ""
     return f"; there is {', '.join(first)}{more} ({see})"

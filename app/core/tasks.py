@@ -1,17 +1,8 @@
-"""Shielded tasks, stop signal, coalesced calls, GC settings.
-
-A server waits for open connections before it stops the application, and whoever listens to the
-progress of a batch keeps one open until the batch has ended: such answers must end by themselves.
-
-A transaction costs far more than one statement in it. Whoever comes while a round is under way
-waits for the next, which is for all that wait: every round begins after its callers have come, so
-that nobody is told what was true before, and a caller who comes alone waits for nobody.
-"""
+"""Coroutines shielded from cancellation, the signal to stop, and coalesced calls."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import threading
@@ -26,14 +17,13 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-async def to_the_end(
+async def shielded(
     work: Coroutine[Any, Any, _T], *, expected: type[Exception] | tuple[()] = ()
 ) -> _T:
-    """Return what `work` returns; cancelled meanwhile, the caller stops when it is done.
+    """Return the result of `work`; a caller that is cancelled stops only when `work` is done.
 
-    For transactions: one that is cut off in the middle leaves a driver in disorder. An error that
-    comes after the caller was told to stop is logged, because nobody else can take it, unless it is
-    one that is `expected` then.
+    For transactions: a driver does not survive one that is cut off in the middle. An error after the
+    cancellation is logged, because no caller is left to handle it, unless it is `expected`.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -43,7 +33,7 @@ async def to_the_end(
             await asyncio.wait([task])
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, expected):
-            _log.error("failed while it was being stopped", exc_info=error)
+            _log.error("failed after its caller was cancelled", exc_info=error)
         raise
 
 
@@ -52,20 +42,24 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(slots=True)
 class Stopping:
-    """Whether the process has been asked to stop."""
+    """Whether the process has been asked to stop.
+
+    A server closes the application only after every connection has ended. A stream that may stay open
+    for hours must therefore look here and end by itself.
+    """
 
     has_begun: bool = False
 
     def begin(self) -> None:
-        """Note that it has."""
+        """Note the request to stop."""
         self.has_begun = True
 
 
 @contextmanager
 def noticing_stop(notice: Callable[[], None]) -> Iterator[None]:
-    """Call `notice` when a signal asks the process to stop; who listened before still hears it.
+    """Call `notice` when a signal asks the process to stop, before the handlers set earlier.
 
-    Outside of the main thread no signal can be listened to, and nothing is.
+    Outside the main thread, where Python allows no handlers, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,7 +72,7 @@ def noticing_stop(notice: Callable[[], None]) -> Iterator[None]:
         if callable(earlier):
             earlier(number, frame)
 
-    # where nobody listens the system's own answer stays
+    # without an earlier handler the system's default stays
     heard = [number for number, earlier in before.items() if callable(earlier)]
     for number in heard:
         signal.signal(number, hear)
@@ -94,21 +88,26 @@ _Result = TypeVar("_Result")
 Work = Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]
 
 
-class Together:
-    """Rounds of work, one at a time for each key."""
+class Coalescer:
+    """Calls coalesced into rounds of work, one round at a time for each key.
+
+    A transaction costs far more than one statement in it. A call that comes while a round runs waits
+    for the next round, which serves all that wait. A round starts after its calls have come, so that
+    none reads an older state than it would by itself; a single call waits for no other.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, list[tuple[Any, asyncio.Future[Any]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def join(self, key: Hashable, item: _Item, work: Work[_Item, _Result]) -> _Result:
+    async def call(self, key: Hashable, item: _Item, work: Work[_Item, _Result]) -> _Result:
         """Return the result for `item` of the next round of `work`.
 
-        A round that fails is worked on again item by item: nobody suffers for what another sent.
+        The items of a round that fails are tried again one by one, so that only the faulty one fails.
 
         Args:
-            key: Callers with the same key share rounds, and must come with the same work.
-            item: The caller's part.
+            key: Calls with the same key share rounds, and must pass the same work.
+            item: What this call adds to the round.
             work: Takes several items and returns their results in the same order.
         """
         loop = asyncio.get_running_loop()
@@ -117,7 +116,7 @@ class Together:
             self._waiting[key].append((item, future))
         else:
             self._waiting[key] = [(item, future)]
-            # of no caller's own context: its logs would name one request for all
+            # an empty context: the logs of a round must not name one request for all
             task = loop.create_task(self._rounds(key, work), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -125,7 +124,7 @@ class Together:
 
     async def _rounds(self, key: Hashable, work: Work[Any, Any]) -> None:
         while waiting := self._waiting.pop(key):
-            # from here on whoever comes belongs to the next round
+            # calls from here on belong to the next round
             self._waiting[key] = []
             await _round([one for one in waiting if not one[1].done()], work)
 
@@ -152,24 +151,9 @@ async def _round(waiting: list[tuple[Any, asyncio.Future[Any]]], work: Work[Any,
 
 
 def _end(future: asyncio.Future[Any], result: Any = None, error: Exception | None = None) -> None:
-    if future.done():  # its caller was told to stop
+    if future.done():  # its caller was cancelled
         return
     if error is None:
         future.set_result(result)
     else:
         future.set_exception(error)
-
-
-# how many new objects, and how many rounds of the generation before, begin a round of each
-_ROUNDS: Final = (50_000, 20, 50)
-
-
-def spare_what_is_loaded() -> None:
-    """Leave everything that is loaded by now out of later collections, and collect less often.
-
-    The objects of a service that has started stay, and those of a shard live until it is stored:
-    going through them again and again is work for nothing. Reference counts free nearly all others.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_ROUNDS)

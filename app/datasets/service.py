@@ -1,4 +1,4 @@
-"""What features may ask of datasets.
+"""Finds and stores datasets, pairs, votes and recorded scores.
 
 Texts are loaded only where they are asked for.
 """
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -46,7 +46,7 @@ async def find_dataset(
         loc: The field of the request that names it, with the place it is in.
 
     Raises:
-        NotFound: there is none.
+        NotFound: unknown id and name.
     """
     dataset = await pair_queries.dataset_by_ref(session, ref) if is_name(ref) else None
     if dataset is None:
@@ -197,6 +197,35 @@ async def pair_seqs(session: AsyncSession, dataset: Dataset, ids: Sequence[str])
 async def lock(session: AsyncSession, known: Iterable[Dataset]) -> None:
     """Make others who change these datasets' labels wait for the end of the transaction."""
     await pair_queries.lock(session, {dataset.seq for dataset in known})
+
+
+async def dataset_named(session: AsyncSession, name: str) -> Dataset | None:
+    """Return the dataset of this name."""
+    return await pair_queries.dataset_by_name(session, name)
+
+
+async def add_pairs(
+    session: AsyncSession, dataset: Dataset, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Store pairs of a dataset, by column names, with JSON as text."""
+    await pair_queries.insert_pairs(session, [{**row, "dataset_seq": dataset.seq} for row in rows])
+
+
+async def seqs_by_position(
+    session: AsyncSession, dataset: Dataset, first: int, last: int
+) -> dict[int, int]:
+    """Return the `pair_seq` of every pair at positions `[first, last)`."""
+    return await pair_queries.seqs_by_position(session, dataset.seq, first, last)
+
+
+async def add_recorded(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store scores that came with pairs, by column names, with JSON as text."""
+    await vote_queries.insert_recorded(session, rows)
+
+
+async def refresh_group_count(session: AsyncSession, dataset: Dataset) -> None:
+    """Count the groups of a dataset again after its pairs changed."""
+    await pair_queries.set_groups(session, dataset.seq)
 
 
 async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:

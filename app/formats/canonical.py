@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -36,6 +35,7 @@ from app.formats.base import (
     read_object,
     texts_fault,
 )
+from judges.errors import SLIP, nearest
 from judges.probability import parse_label
 from judges.recorded import score_from_record
 from judges.types import Label, Pair, Score
@@ -79,7 +79,7 @@ HumanLabel = Annotated[
 
 
 class VoteIn(BaseModel):
-    """What one person said; further fields (`strength`, `first_shown`, ...) are kept as they are."""
+    """The vote of one person; further fields (`strength`, `first_shown`, ...) are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     annotator: AnyName | None = Field(None, description="who said it; null = unknown")
@@ -196,8 +196,6 @@ def default_id(content_hash: str, model_a: str | None, model_b: str | None) -> s
 
 
 _FIELDS: Final = frozenset(PairIn.model_fields)
-# as alike as `judge` and `judges`; `prompt_id` and `prompt` are not
-ALIKE: Final = 0.85
 _GROUP_FIELDS: Final = ("question_id", "prompt_id")
 
 
@@ -274,8 +272,8 @@ def misspelt_fields(row: Mapping[str, Any]) -> dict[str, str]:
     if not unknown:
         return {}
     missing = [name for name in _FIELDS if name not in row]
-    found = {name: get_close_matches(name.lower(), missing, 1, ALIKE) for name in unknown}
-    return {name: near[0] for name, near in found.items() if near}
+    found = {name: nearest(name, missing, alike=SLIP) for name in unknown}
+    return {name: near for name, near in found.items() if near}
 
 
 def _group_of(metadata: Mapping[str, Any]) -> str | None:

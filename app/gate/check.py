@@ -1,8 +1,8 @@
-"""Assert_preferred.
+"""Asks the service to judge two models' outputs, and decides what a gate does with the answer.
 
 NotPassed (AssertionError)
 +-- NotPreferred         the new model is not preferred
-+-- NotEnoughEvidence    the outputs at hand tell neither, or the promise is suspended
++-- NotEnoughEvidence    the outputs do not decide it, or the promise is suspended
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from itertools import chain
 from typing import Any, Final, TypeVar
 
 from app.client import AsyncTribunal, Tribunal
+from app.client.blocking import blocking
 from app.client.bodies_in import JudgeRequest
+from app.client.portal import in_caller
 from app.gate.outputs import Answered, Outputs, side_by_side
 from app.gate.results import About, GateResult, Question, Run, posted, weighed
 from app.gate.wording import explanation
@@ -22,12 +24,14 @@ _MOST_AT_ONCE: Final = 256
 ItemT = TypeVar("ItemT")
 
 
-def check_preferred(client: Tribunal, new: Outputs, old: Outputs, question: Question) -> GateResult:
+async def check_preferred_async(
+    client: AsyncTribunal, new: Outputs, old: Outputs, question: Question
+) -> GateResult:
     """Judge two models' outputs on the same prompts, and say whether the new one is preferred.
 
     Args:
         client: An open client.
-        new: Outputs of the new model: a file, rows in the form of AlpacaEval, or a mapping.
+        new: Outputs of the new model: a file, rows in AlpacaEval's form, or a mapping.
         old: Outputs of the old one on the same prompts.
         question: What is asked, and how sure the answer must be.
 
@@ -35,22 +39,7 @@ def check_preferred(client: Tribunal, new: Outputs, old: Outputs, question: Ques
         OutputsInvalid: the outputs cannot be read, or are not of the same prompts.
         TribunalClientError: the service refuses, or cannot be reached.
     """
-    answered = side_by_side(new, old)
-    certificate, known = None, []
-    if question.calibration is not None:
-        certificate = client.calibration(question.calibration)
-        asked = client.calibrations.known_prompts
-        known = [asked(question.calibration, prompts)["known"] for prompts in _prompts(answered)]
-    fresh = _fresh(answered, known)
-    answers = [client.judge(pairs, **_authority(question)) for pairs in _differing(fresh)]
-    return weighed(answered, fresh, question, Run(answers, certificate))
-
-
-async def check_preferred_async(
-    client: AsyncTribunal, new: Outputs, old: Outputs, question: Question
-) -> GateResult:
-    """Do what `check_preferred` does, with a client whose methods are awaited."""
-    answered = side_by_side(new, old)
+    answered = await in_caller(side_by_side, new, old)
     certificate, known = None, []
     if question.calibration is not None:
         certificate = await client.calibration(question.calibration)
@@ -60,7 +49,10 @@ async def check_preferred_async(
         ]
     fresh = _fresh(answered, known)
     answers = [await client.judge(pairs, **_authority(question)) for pairs in _differing(fresh)]
-    return weighed(answered, fresh, question, Run(answers, certificate))
+    return await in_caller(weighed, answered, fresh, question, Run(answers, certificate))
+
+
+check_preferred = blocking(check_preferred_async)
 
 
 def _prompts(answered: Sequence[Answered]) -> Iterator[Sequence[str]]:
@@ -68,7 +60,10 @@ def _prompts(answered: Sequence[Answered]) -> Iterator[Sequence[str]]:
 
 
 def _fresh(answered: Sequence[Answered], known: Sequence[Sequence[bool]]) -> list[Answered]:
-    """Leave out what the certificate knows, identical outputs too, or the rest would be unlike."""
+    """Leave out what the certificate knows, also where both outputs are the same text.
+
+    If only the differing ones were left out, too many ties would stay.
+    """
     if not known:
         return list(answered)
     is_known = chain.from_iterable(known)
@@ -76,7 +71,7 @@ def _fresh(answered: Sequence[Answered], known: Sequence[Sequence[bool]]) -> lis
 
 
 def _differing(fresh: Sequence[Answered]) -> Iterator[list[dict[str, Any]]]:
-    """Return what is to be judged, a request at a time."""
+    """Yield what is to be judged, one request at a time."""
     return _requests([posted(one) for one in fresh if not one.is_identical])
 
 
@@ -104,7 +99,7 @@ class NotPreferred(NotPassed):
 
 
 class NotEnoughEvidence(NotPassed):
-    """The outputs at hand do not say whether the new model is preferred."""
+    """The outputs do not decide whether the new model is preferred."""
 
 
 def assert_preferred(  # noqa: PLR0913  # what is asked, by keyword
@@ -118,17 +113,17 @@ def assert_preferred(  # noqa: PLR0913  # what is asked, by keyword
     about: About = "verdicts",
     tribunal: Tribunal | str | None = None,
 ) -> GateResult:
-    """Assert that people, as far as the judges speak for them, prefer the new model's outputs.
+    """Assert that the judges, and by their certificate people, prefer the new model's outputs.
 
-    Pairs whose prompts the certificate knows are left out and counted: its promise is for others.
+    Pairs whose prompts the certificate knows are left out and counted: it promises nothing there.
 
     Args:
-        new: Outputs of the new model: a file, rows in the form of AlpacaEval, or a mapping from
-            prompt to output.
+        new: Outputs of the new model: a file, rows in AlpacaEval's form, or a mapping from prompt
+            to output.
         old: Outputs of the old model on the same prompts.
         calibration: Id of the certificate under which the outputs are judged.
         cascade: Instead, without a promise: a configured cascade.
-        min_win: The win rate that is asked for.
+        min_win: The win rate that the new model needs.
         alpha: Largest probability of passing, or of failing, wrongly.
         about: `verdicts`, or `people`: with the errors that the certificate allows taken off.
         tribunal: An open client, or the address of a server; the service in this process by
@@ -139,10 +134,10 @@ def assert_preferred(  # noqa: PLR0913  # what is asked, by keyword
 
     Raises:
         NotPreferred: the new model is not preferred.
-        NotEnoughEvidence: the outputs at hand tell neither, or the promise is suspended.
+        NotEnoughEvidence: the outputs do not decide it, or the promise is suspended.
         OutputsInvalid: the outputs cannot be read, or are not of the same prompts.
         TribunalClientError: the service refuses, or cannot be reached.
-        ValueError: the question makes no sense.
+        ValueError: the question contradicts itself, or a number is outside its range.
     """
     question = Question(calibration, cascade, min_win, alpha, about)
     opened = (
@@ -177,7 +172,7 @@ async def assert_preferred_async(  # noqa: PLR0913  # what is asked, by keyword
 
 
 def passed(result: GateResult) -> GateResult:
-    """Return a result that passed; raise what any other one is."""
+    """Return a result that passed, and raise any other."""
     if result.outcome == "failed":
         raise NotPreferred(result)
     if result.outcome == "not_enough_evidence":

@@ -1,7 +1,7 @@
-"""What two models answered to the same prompts: read, checked and laid side by side.
+"""Reads the outputs of two models and pairs them by prompt.
 
-Outputs come as a file, as rows in the form of AlpacaEval (`instruction`, `output`, `generator`), or
-as a mapping from prompt to output. The k-th output to a prompt meets the k-th of the other model.
+Outputs come as a file, as rows in AlpacaEval's form (`instruction`, `output`, `generator`), or as a
+mapping from prompt to output. The k-th output to a prompt is paired with the other model's k-th.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class OutputsInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a model answered to a prompt."""
+    """The output of a model to a prompt."""
 
     prompt: str
     text: str
@@ -41,7 +41,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What both models answered to one prompt; `number` counts the outputs to that prompt."""
+    """The outputs of both models to a prompt; `number` counts those to the same prompt."""
 
     prompt: str
     number: int
@@ -50,7 +50,7 @@ class Answered:
 
     @property
     def is_identical(self) -> bool:
-        """Whether both outputs are the same text, so that nobody needs to judge them."""
+        """Whether both outputs are the same text, so that no judge is needed."""
         return self.new.text == self.old.text
 
 
@@ -64,7 +64,7 @@ def side_by_side(new: Outputs, old: Outputs) -> list[Answered]:
     _refuse_lonely("new", "old", [key for key in ours if key not in theirs])
     _refuse_lonely("old", "new", [key for key in theirs if key not in ours])
     if not ours:
-        raise OutputsInvalid("new: there is no output")
+        raise OutputsInvalid("new: holds no output")
     return [Answered(*key, new=output, old=theirs[key]) for key, output in ours.items()]
 
 
@@ -118,7 +118,7 @@ def _lines(text: str, name: str) -> Iterator[Any]:
 
 
 def _is_row(source: Mapping[str, Any]) -> bool:
-    """A file of one line is a mapping, too; no two prompts are named like the fields of a row."""
+    """Return whether a mapping is one row, such as a file of one line, and not prompts."""
     return any(name in source for name in _PROMPT_FIELDS) and any(
         name in source for name in _OUTPUT_FIELDS
     )
@@ -168,7 +168,7 @@ def _numbered(outputs: Iterable[Output]) -> dict[tuple[str, int], Output]:
 
 
 def _refuse_lonely(side: str, other: str, lonely: Sequence[tuple[str, int]]) -> None:
-    """A prompt that one side lacks is no loss and no win: it must not go unseen."""
+    """Refuse prompts that one side lacks: they would be neither wins nor losses."""
     if not lonely:
         return
     named = ", ".join(shown(prompt) for prompt, _ in lonely[:_MOST_NAMED])

@@ -1,4 +1,4 @@
-"""Weighing."""
+"""What a gate asks and answers, and how verdicts become its answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from app.client.bodies import JudgmentsBody, VerdictBody
-from app.client.certificate_bodies import CertificateBody
+from app.bodies.certificates import CertificateBody
+from app.bodies.common import JudgmentsBody, VerdictBody
 from app.gate.outputs import Answered, model_of
 from calibration.gate import Outcome, PreferenceEvidence, weigh_preference
 
@@ -24,9 +24,9 @@ class Question:
         cascade: Instead, without a promise: a configured cascade.
         min_win: The win rate that the new model needs; a tie is half a win.
         alpha: Largest probability of a wrong `passed`, and of a wrong `failed`.
-        about: `verdicts`: the win rate by the cascade's verdicts. `people`: every given verdict is
-            charged the share of errors that the certificate allows, so that `passed` holds for what
-            people prefer, with the certificate's failure probability added to `alpha`.
+        about: `verdicts`: the win rate by the cascade's verdicts. `people`: the errors that the
+            certificate allows are taken off, so that `passed` holds for what people prefer, with
+            the certificate's failure probability added to `alpha`.
     """
 
     calibration: str | None = None
@@ -36,7 +36,7 @@ class Question:
     about: About = "verdicts"
 
     def __post_init__(self) -> None:
-        """Refuse questions that nobody can answer."""
+        """Refuse questions that have no answer."""
         if (self.calibration is None) == (self.cascade is None):
             raise ValueError(
                 "give calibration, the certificate to judge under, or cascade, which promises "
@@ -61,21 +61,21 @@ class GateResult:
         outcome: `passed`, `failed`, or `not_enough_evidence`; the last also where the promise is
             suspended.
         question: What was asked.
-        evidence: What the verdicts say.
-        people_low: Lower bound on the share of pairs on which people prefer the new one, each
-            verdict charged the errors that the certificate allows; None without a certificate.
+        evidence: Counts of the verdicts, and bounds on the win rate.
+        people_low: Lower bound on the share of pairs on which people prefer the new one, with the
+            errors that the certificate allows taken off; None without a certificate.
         new: Name of the new model.
         old: Name of the old one.
-        calibration_pairs: Pairs whose prompts the certificate knows, because it was made from pairs
-            of them or its judges learnt from them. It promises nothing there: they are left out of
-            the evidence, and no judge is asked about them.
+        calibration_pairs: Pairs whose prompts the certificate knows: it was made from them, or its
+            judges learnt from them. It promises nothing there, so they are left out of the
+            evidence, and no judge is asked about them.
         labels_changed: Pairs that the certificate was made from and that have other labels now.
-        identical: Pairs whose outputs are the same text: ties, which nobody was asked about.
+        identical: Pairs whose outputs are the same text: ties, about which no judge was asked.
         not_judged: Pairs on which no judge could be asked; they count as abstentions.
-        promise: What the verdicts promise.
+        promise: The weakest promise of a verdict: `certified`, `suspended` or `none`.
         suspended_because: Why the promise is suspended, if it is.
-        target_agreement: Least share of the given verdicts that agree with people, if certified.
-        failure_probability: With which the certificate may be wrong.
+        target_agreement: The certified share of given verdicts that agree with people.
+        failure_probability: The probability with which the certificate may be wrong.
         cost_usd: What judging cost; None where a price is unknown.
     """
 
@@ -109,19 +109,19 @@ _NO_EVIDENCE: Final = PreferenceEvidence(
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the service said."""
+    """The answers of the service."""
 
     answers: Sequence[JudgmentsBody]
     certificate: CertificateBody | None
 
     @property
     def verdicts(self) -> list[VerdictBody]:
-        """All of them, in the order of the pairs."""
+        """All verdicts, in the order of the pairs."""
         return [verdict for answer in self.answers for verdict in answer["verdicts"]]
 
     @property
     def suspended_because(self) -> str | None:
-        """Why the first promise that is suspended is, None where none is."""
+        """Why the first suspended promise is suspended; None where none is."""
         return next((a["suspended_because"] for a in self.answers if a["suspended_because"]), None)
 
     @property
@@ -142,13 +142,13 @@ class Run:
 def weighed(
     answered: Sequence[Answered], fresh: Sequence[Answered], question: Question, run: Run
 ) -> GateResult:
-    """Return what verdicts on the differing ones of `fresh`, in their order, say.
+    """Return the answer of a gate.
 
     Args:
-        answered: All that the gate was given.
-        fresh: Those of it that the certificate does not know.
+        answered: All pairs of outputs that the gate was given.
+        fresh: Those of them that the certificate does not know.
         question: What is asked.
-        run: What the service said.
+        run: The answers of the service, on those of `fresh` whose outputs differ, in their order.
     """
     verdicts = run.verdicts
     by_id = {
@@ -211,12 +211,12 @@ def _id(one: Answered) -> str:
 
 
 def _is_new_first(one: Answered) -> bool:
-    """Half of the pairs show the new one first, so that a judge's lean to a place cancels out."""
+    """Show the new one first in half of the pairs, so that a judge's position bias cancels out."""
     return int(_id(one)[-1], 16) % 2 == 0
 
 
 def _score(one: Answered, verdict: VerdictBody) -> float:
-    """What the new one got; nan where nobody answered."""
+    """Return the points of the new one; nan without a verdict."""
     label = verdict["label"]
     if label is None:
         return float("nan")

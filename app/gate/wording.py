@@ -1,11 +1,9 @@
-"""What a gate says to people: one sentence for a log, a table for a report."""
+"""The result of a gate for people: a line for a log, an explanation, a page of Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-
-from app.calibrations.result import changed_labels_note
 
 Json = Mapping[str, Any]
 NAMES: Final = {
@@ -13,7 +11,7 @@ NAMES: Final = {
     "failed": "failed",
     "not_enough_evidence": "not enough evidence",
 }
-# a gate may pass on verdicts that leave open whether people would prefer the new one
+# verdicts may pass a gate and still leave open whether people prefer the new model
 _ABOUT: Final = {"verdicts": "on the verdicts", "people": "on what people prefer"}
 _COLUMNS: Final = (
     "gate", "result", "win rate", "at least", "at most", "needed", "pairs", "won", "lost", "tied",
@@ -22,7 +20,7 @@ _COLUMNS: Final = (
 
 
 def headline(result: Json) -> str:
-    """Return the result in one line; `result` is a gate's result as JSON."""
+    """Return a gate's result, given as JSON, in one line."""
     evidence, question = result["evidence"], result["question"]
     rate = evidence["win_rate"]
     given = evidence["pairs"] - evidence["abstained"]
@@ -40,7 +38,7 @@ def headline(result: Json) -> str:
 
 
 def _reservation(result: Json) -> str:
-    """Say where the verdicts pass and the errors that the certificate allows could undo it."""
+    """Say where a result passes that the errors allowed by the certificate could reverse."""
     question, low = result["question"], result["people_low"]
     is_about_verdicts = result["outcome"] == "passed" and question["about"] == "verdicts"
     if not is_about_verdicts or low is None or low > question["min_win"]:
@@ -52,7 +50,7 @@ def _reservation(result: Json) -> str:
 
 
 def explanation(result: Json) -> str:
-    """Return the result, why it is so, and what is promised, line by line."""
+    """Return the result, its reasons and what is promised, line by line."""
     lines = [
         headline(result), _counts(result), _bounds(result), _known(result), *_why(result),
         _promise(result), _changed(result),
@@ -101,7 +99,7 @@ def _bounds(result: Json) -> str:
 
 
 def _known(result: Json) -> str:
-    """Say what was left out because no promise covers it."""
+    """Say how many pairs were left out because the promise does not cover them."""
     known = result["calibration_pairs"]
     if not known:
         return ""
@@ -168,9 +166,12 @@ def _promise(result: Json) -> str:
 
 
 def _changed(result: Json) -> str:
-    """Say what the promise no longer stands on."""
-    calibration = result["question"]["calibration"]
-    changed = result["labels_changed"] if calibration else 0
+    """Say how many labels changed since the certificate was made."""
+    calibration, changed = result["question"]["calibration"], result["labels_changed"]
+    if calibration is None or not changed:
+        return ""
+    from app.calibrations.result import changed_labels_note  # it loads the service
+
     return changed_labels_note(calibration, changed) or ""
 
 

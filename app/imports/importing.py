@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,11 +17,12 @@ from app.core.db import Database
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Dataset, new_id
 from app.core.names import shown
-from app.datasets import pair_queries, vote_queries
+from app.datasets import service as datasets
 from app.formats.registry import AUTO, known_formats
-from app.imports.body import BodyKind, rows_of
+from app.imports.body import rows_of
 from app.imports.reading import Reader, named_dialect, stage
 from app.imports.staging import StagedRow, Staging
+from app.imports.upload import UploadedFile
 from app.labels import service as labels
 from app.labels.service import NewLabel
 
@@ -30,7 +31,7 @@ _CONTRADICTED: Final = "labels of one person on one pair that differ, all kept"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the uploader asked for."""
+    """The options of an upload."""
 
     name: str
     dialect: str = AUTO
@@ -40,7 +41,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of an upload; `is_new` is False where the dataset was there already."""
+    """The outcome of an upload; `is_new` is False where the dataset existed already."""
 
     dataset: Dataset
     is_new: bool
@@ -51,14 +52,14 @@ class Imported:
 
 
 async def import_dataset(
-    db: Database, spool: BinaryIO, kind: BodyKind, wanted: Wanted, moment: datetime
+    db: Database, files: Sequence[UploadedFile], wanted: Wanted, moment: datetime
 ) -> Imported:
-    """Import an upload that lies on disk.
+    """Import the rows of uploaded files as one dataset.
 
     The same name and content again changes labels only, see `labels.service.import_labels`.
 
     Raises:
-        BadRequest: the body as a whole cannot be read.
+        BadRequest: a file as a whole cannot be read.
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
         Conflict: the name belongs to other content.
@@ -67,7 +68,7 @@ async def import_dataset(
         staging = Staging.open(Path(folder) / "staged.db")
         try:
             reader = Reader(named_dialect(wanted.dialect))
-            rows = rows_of(spool, kind, Path(folder))
+            rows = rows_of(files, Path(folder))
             await asyncio.to_thread(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
             return await _store(db, Upload(staging, reader, wanted.name, moment))
@@ -107,7 +108,7 @@ class Upload:
     moment: datetime
 
     def imported(self, dataset: Dataset, contradicted: int, *, is_new: bool) -> Imported:
-        """Return the outcome; of `contradicted` pairs one person says several things."""
+        """Return the outcome; on `contradicted` pairs one person gave several labels."""
         reader = self.reader
         warnings = reader.warnings()
         if contradicted:
@@ -127,13 +128,13 @@ async def _store(db: Database, upload: Upload) -> Imported:
     try:
         return await _store_once(db, upload, content_hash)
     except IntegrityError:
-        # somebody stored the name between our look and our insert: now it is found
+        # another request stored the name between the look-up and the insert: now it is found
         return await _store_once(db, upload, content_hash)
 
 
 async def _store_once(db: Database, upload: Upload, content_hash: str) -> Imported:
     async with db.write() as session:
-        known = await pair_queries.dataset_by_name(session, upload.name)
+        known = await datasets.dataset_named(session, upload.name)
         if known is None:
             return await store_new(session, upload, content_hash)
         if known.content_hash != content_hash:
@@ -169,47 +170,40 @@ async def store_new(session: AsyncSession, upload: Upload, content_hash: str) ->
     contradicted = 0
     async for chunk in _chunks(upload.staging):
         contradicted += sum(map(_is_contradicted, chunk))
-        seqs = await _insert_pairs(session, dataset.seq, chunk)
-        await vote_queries.insert_recorded(session, list(_recorded(chunk, seqs)))
+        seqs = await _insert_pairs(session, dataset, chunk)
+        await datasets.add_recorded(session, list(_recorded(chunk, seqs)))
         await labels.insert_labels(session, list(_labels(chunk, seqs)), upload.moment)
-    await pair_queries.set_groups(session, dataset.seq)
-    await vote_queries.refresh_label_counts(session, dataset.seq)
+    await datasets.refresh_group_count(session, dataset)
+    await datasets.refresh_label_counts(session, dataset)
     await session.refresh(dataset)
     return upload.imported(dataset, contradicted, is_new=True)
 
 
 async def _relabel(session: AsyncSession, upload: Upload, dataset: Dataset) -> Imported:
-    await pair_queries.lock(session, [dataset.seq])
+    await datasets.lock(session, [dataset])
     contradicted = 0
     async for chunk in _chunks(upload.staging):
         contradicted += sum(map(_is_contradicted, chunk))
-        seqs = await _seqs(session, dataset.seq, chunk)
+        seqs = await _seqs(session, dataset, chunk)
         await labels.import_labels(session, list(_labels(chunk, seqs)), upload.moment)
-    await vote_queries.refresh_label_counts(session, dataset.seq)
+    await datasets.refresh_label_counts(session, dataset)
     await session.refresh(dataset)
     return upload.imported(dataset, contradicted, is_new=False)
 
 
 async def _insert_pairs(
-    session: AsyncSession, dataset_seq: int, chunk: Sequence[StagedRow]
+    session: AsyncSession, dataset: Dataset, chunk: Sequence[StagedRow]
 ) -> Mapping[int, int]:
-    rows = [
-        {
-            **row.pair,
-            "dataset_seq": dataset_seq,
-            "position": row.position,
-        }
-        for row in chunk
-    ]
-    await pair_queries.insert_pairs(session, rows)
-    return await _seqs(session, dataset_seq, chunk)
+    rows = [{**row.pair, "position": row.position} for row in chunk]
+    await datasets.add_pairs(session, dataset, rows)
+    return await _seqs(session, dataset, chunk)
 
 
 async def _seqs(
-    session: AsyncSession, dataset_seq: int, chunk: Sequence[StagedRow]
+    session: AsyncSession, dataset: Dataset, chunk: Sequence[StagedRow]
 ) -> Mapping[int, int]:
     first, last = chunk[0].position, chunk[-1].position + 1
-    return await pair_queries.seqs_by_position(session, dataset_seq, first, last)
+    return await datasets.seqs_by_position(session, dataset, first, last)
 
 
 def _recorded(chunk: Sequence[StagedRow], seqs: Mapping[int, int]) -> Iterator[dict[str, Any]]:
@@ -237,7 +231,7 @@ def _is_contradicted(row: StagedRow) -> bool:
 
 
 async def _chunks(staging: Staging) -> AsyncIterator[list[StagedRow]]:
-    """Yield chunks of staged rows, each read in a thread so that requests are served meanwhile."""
+    """Yield chunks of staged rows, each read in a thread so that the event loop stays free."""
     chunks = staging.chunks()
     while chunk := await asyncio.to_thread(next, chunks, None):
         yield chunk

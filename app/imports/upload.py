@@ -1,4 +1,4 @@
-"""One multipart reader, spooled to disk."""
+"""What a request uploads: one file as its body, or a form of files and fields, kept on disk."""
 
 from __future__ import annotations
 
@@ -7,33 +7,147 @@ import gzip
 import io
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
-from python_multipart.multipart import MultipartParser
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from app.core.errors import BadRequest
 from app.core.names import printable
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
-
+FORM_TYPE: Final = "multipart/form-data"
+_MOST_FILES: Final = 1_000
+_MOST_FIELDS: Final = 32
+_MOST_FIELD_BYTES: Final = 2**16
 _PIECE: Final = 2**20
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """One file, open at its start; what the sender does not say of it is empty.
+
+    `field` is its field of the form.
+    """
+
+    content: BinaryIO
+    media_type: str = ""
+    name: str = ""
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The files and the text fields of a request."""
+
+    files: list[UploadedFile] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def media_type_of(headers: Headers) -> str:
+    """Return the media type of a request's body, without parameters and in lower case."""
+    return _media_type(headers.get("content-type") or "application/octet-stream")
 
 
 @asynccontextmanager
-async def spooled(request: Request, folder: Path | None) -> AsyncIterator[BinaryIO]:
-    """Write the body to an unnamed file as it comes and open it from its start.
+async def received(
+    request: Request, folder: Path | None, *, most_files: int = _MOST_FILES
+) -> AsyncIterator[Uploaded]:
+    """Read the body of a request to disk; its files stay open until the end of the context.
+
+    A body that is no form is one file. Either may be packed with gzip as a whole.
+
+    Args:
+        request: Whose body.
+        folder: Where the files go; None = where temporary files go.
+        most_files: Of a form.
 
     Raises:
-        BadRequest: the sender went away before the end.
+        BadRequest: the body ends early, its encoding is not read here, or its form is broken or
+            holds too much.
     """
+    headers = request.headers
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise BadRequest("Content-Encoding: only gzip is read")
+    async with _spooled(request, folder) as body:
+        with ExitStack() as opened:
+            plain = unpacked(buffered(body, opened), opened)
+            if encoding.endswith("gzip") and not _is_packed(plain):
+                raise BadRequest("Content-Encoding says gzip, but the body is not")
+            media_type = media_type_of(headers)
+            if media_type == FORM_TYPE:
+                yield await _form(plain, headers, _Place(folder, opened), most_files)
+            else:
+                name = _base_name(headers.get("content-disposition", ""))
+                yield Uploaded([UploadedFile(cast(BinaryIO, plain), media_type, name)])
+
+
+@contextmanager
+def gzip_faults() -> Iterator[None]:
+    """Turn the errors of reading gzip into one that says so.
+
+    Raises:
+        BadRequest: the gzip stream is broken or ends early.
+    """
+    try:
+        yield
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise BadRequest(f"the gzip stream is broken: {error}") from error
+
+
+def buffered(file: BinaryIO, opened: ExitStack) -> io.BufferedReader:
+    """Return a reader that can look ahead; the file stays open when the stack closes."""
+    reader: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, file), _PIECE)
+    opened.callback(reader.detach)
+    return reader
+
+
+def unpacked(stream: io.BufferedReader, opened: ExitStack) -> io.BufferedReader:
+    """Return the stream, or its unpacked content where it starts like gzip."""
+    if stream.peek(2)[:2] != _GZIP_MAGIC:
+        return stream
+    plain = gzip.GzipFile(fileobj=stream)
+    return opened.enter_context(io.BufferedReader(cast(io.RawIOBase, plain), _PIECE))
+
+
+def seekable(
+    stream: io.BufferedReader, folder: Path | None, opened: ExitStack
+) -> io.BufferedReader:
+    """Return the stream if seeking in it is cheap, else a copy of it on disk."""
+    if not _is_packed(stream):
+        return stream
+    copy = _Place(folder, opened).file()
+    shutil.copyfileobj(stream, copy, _PIECE)
+    copy.seek(0)
+    return cast(io.BufferedReader, copy)
+
+
+def _is_packed(stream: io.BufferedReader) -> bool:
+    return isinstance(stream.raw, gzip.GzipFile)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Makes unnamed files in a folder; the stack closes them."""
+
+    folder: Path | None
+    opened: ExitStack
+
+    def file(self) -> BinaryIO:
+        file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # the stack closes it
+        return cast(BinaryIO, self.opened.enter_context(file))
+
+
+@asynccontextmanager
+async def _spooled(request: Request, folder: Path | None) -> AsyncIterator[BinaryIO]:
     with tempfile.TemporaryFile(dir=folder) as file:
         buffer = bytearray()
         try:
@@ -49,132 +163,79 @@ async def spooled(request: Request, folder: Path | None) -> AsyncIterator[Binary
         yield cast(BinaryIO, file)
 
 
-_PART_BYTES: Final = 2**16
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_MOST_FILES: Final = 1_000
-_MOST_HEADER_BYTES: Final = 2**14
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedFile:
-    """One file: its name and media type, empty where they are not known, and its bytes."""
-
-    name: str
-    media_type: str
-    content: io.BufferedReader
-
-
-def file_name(disposition: str) -> str:
-    """Return the name of the file in a `Content-Disposition`, without its folder, or ""."""
-    message = Message()
-    message["content-disposition"] = disposition or "attachment"
-    name = message.get_filename() or ""
-    return printable(name.replace("\\", "/").rsplit("/", 1)[-1])
-
-
-def unpacked(stream: io.BufferedReader, opened: ExitStack) -> io.BufferedReader:
-    """Return the stream, or what it holds packed where it begins like gzip."""
-    if stream.peek(2)[:2] != _GZIP_MAGIC:
-        return stream
-    plain = gzip.GzipFile(fileobj=stream)
-    return opened.enter_context(io.BufferedReader(cast(io.RawIOBase, plain), _PART_BYTES))
-
-
-def seekable(
-    stream: io.BufferedReader, folder: Path | None, opened: ExitStack
-) -> io.BufferedReader:
-    """Return the stream where one may jump in it cheaply, else a copy of it on disk."""
-    if not isinstance(stream.raw, gzip.GzipFile):
-        return stream
-    copy = _temporary(folder, opened)
-    shutil.copyfileobj(stream, copy, _PART_BYTES)
-    return _from_start(copy)
-
-
-def split(
-    source: io.BufferedReader, boundary: str, folder: Path | None, opened: ExitStack
-) -> list[UploadedFile]:
-    """Write every file of a multipart body to disk; other fields are passed over.
-
-    Raises:
-        BadRequest: the body ends early, or has no file.
-    """
-    splitter = _Splitter(folder, opened)
-    parser = MultipartParser(boundary, splitter.callbacks())
-    while piece := source.read(_PART_BYTES):
-        parser.write(piece)
-    if not splitter.has_ended:
+async def _form(
+    body: io.BufferedReader, headers: Headers, place: _Place, most_files: int
+) -> Uploaded:
+    async with aclosing(_pieces(body)) as pieces:
+        parser = _FormParser(headers, pieces, place, most_files)
+        try:
+            with gzip_faults():
+                items = (await parser.parse()).multi_items()
+        except MultiPartException as error:
+            raise BadRequest(f"the multipart body cannot be read: {error.message}") from error
+    if not parser.has_ended:
         raise BadRequest("the multipart body ends early")
-    if not splitter.files:
-        raise BadRequest("the multipart body has no file")
-    return [
-        UploadedFile(name, media_type, _from_start(file))
-        for name, media_type, file in splitter.files
-    ]
+    uploaded = Uploaded()
+    for name, value in items:
+        if isinstance(value, UploadFile):
+            uploaded.files.append(_file_of(name, value))
+        else:
+            uploaded.fields[name] = value
+    return uploaded
 
 
-def _temporary(folder: Path | None, opened: ExitStack) -> BinaryIO:
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # the stack closes it
-    return cast(BinaryIO, opened.enter_context(file))
+async def _pieces(body: io.BufferedReader) -> AsyncGenerator[bytes]:
+    while piece := await asyncio.to_thread(body.read, _PIECE):
+        yield piece
 
 
-def _from_start(file: BinaryIO) -> io.BufferedReader:
-    file.seek(0)
-    return cast(io.BufferedReader, file)
+def _file_of(name: str, part: UploadFile) -> UploadedFile:
+    media_type = _media_type(part.content_type) if part.content_type else ""
+    return UploadedFile(part.file, media_type, _without_folder(part.filename or ""), name)
 
 
-class _Splitter:
-    """Takes what the parser finds."""
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which neither takes a folder for its files nor notices a missing end."""
 
-    def __init__(self, folder: Path | None, opened: ExitStack) -> None:
-        self.files: list[tuple[str, str, BinaryIO]] = []
+    def __init__(
+        self, headers: Headers, pieces: AsyncGenerator[bytes], place: _Place, most_files: int
+    ) -> None:
+        super().__init__(
+            headers,
+            pieces,
+            max_files=most_files,
+            max_fields=_MOST_FIELDS,
+            max_part_size=_MOST_FIELD_BYTES,
+        )
         self.has_ended = False
-        self._folder = folder
-        self._opened = opened
-        self._headers = Message()
-        self._header = [bytearray(), bytearray()]
-        self._target: BinaryIO | None = None
+        self._place = place
 
-    def callbacks(self) -> MultipartCallbacks:
-        """Return what the parser calls."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
-            "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._end_headers,
-            "on_part_data": self._data,
-            "on_end": self._end,
-        }
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        part = self._current_part.file
+        if part is not None:
+            part.file.close()
+            part.file = self._place.file()
 
-    def _begin(self) -> None:
-        self._headers, self._target = Message(), None
-
-    def _add(self, index: int, data: bytes) -> None:
-        self._header[index] += data
-        if len(self._header[index]) > _MOST_HEADER_BYTES:
-            raise BadRequest("the multipart body has a header that is too long")
-
-    def _end_header(self) -> None:
-        field, value = (bytes(part).decode("utf-8", "replace") for part in self._header)
-        self._header = [bytearray(), bytearray()]
-        if field.lower() in ("content-disposition", "content-type"):
-            self._headers[field] = value.replace("\r", " ").replace("\n", " ")
-
-    def _end_headers(self) -> None:
-        disposition = self._headers.get("content-disposition", "")
-        if "filename" not in disposition.lower():
-            return
-        if len(self.files) == _MOST_FILES:
-            raise BadRequest(f"the multipart body has more than {_MOST_FILES} files")
-        stated = "content-type" in self._headers
-        media_type = self._headers.get_content_type() if stated else ""
-        self._target = _temporary(self._folder, self._opened)
-        self.files.append((file_name(disposition), media_type, self._target))
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._target is not None:
-            self._target.write(data[start:end])
-
-    def _end(self) -> None:
+    def on_end(self) -> None:
         self.has_ended = True
+
+
+def _media_type(content_type: str) -> str:
+    message = Message()
+    message["content-type"] = _one_line(content_type)
+    return message.get_content_type()
+
+
+def _base_name(disposition: str) -> str:
+    message = Message()
+    message["content-disposition"] = _one_line(disposition or "attachment")
+    return _without_folder(message.get_filename() or "")
+
+
+def _one_line(header: str) -> str:
+    return header.replace("\r", " ").replace("\n", " ")
+
+
+def _without_folder(name: str) -> str:
+    return printable(name.replace("\\", "/").rsplit("/", 1)[-1])

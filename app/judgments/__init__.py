@@ -1,1 +1,1 @@
-"""Verdicts on pairs: scores already stored first, then the cascade."""
+"""Verdicts on pairs: from stored scores first, then from the cascade."""

@@ -1,75 +1,143 @@
-"""On whose word pairs are judged: a certificate that still holds, or a cascade without a promise."""
+"""Resolves the thresholds in force: a valid certificate's, or an uncertified cascade's."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import service as calibrations
 from app.calibrations.inputs import slice_of
+from app.core.db import Database
 from app.core.errors import Conflict
-from app.core.models import Certificate
+from app.core.models import Certificate, Dataset
 from app.scores import judges as cascades
+from app.scores.judges import Order, PairScores
 from calibration.preference import TieRule
 from judges.base import Judge
 from judges.cascade import Tier
-from judges.registry import Registry
+from judges.registry import DEFAULT_CASCADE, Registry
 
-# without a certificate there is nothing to stand on: the thresholds of a plain heuristic
+# of a cascade that has neither a certificate nor thresholds of its own
 UNCERTIFIED_THRESHOLD = 0.8
+
+
+class Asked(Protocol):
+    """A request that names a certificate, or a cascade, or neither."""
+
+    @property
+    def calibration(self) -> str | None: ...  # noqa: D102
+    @property
+    def cascade(self) -> str | Order | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Tiers and tie rule to judge by; `certificate` is None where nothing is promised."""
+    """The tiers and the tie rule in force; `certificate` is None where nothing is promised.
+
+    `is_certified` says whether accepted verdicts carry the certificate's promise.
+    """
 
     tiers: tuple[Tier, ...]
     ties: TieRule
     certificate: Certificate | None
+    is_certified: bool = field(init=False)
+    # None where one set of thresholds is in force for all pairs
+    _of_slice: Mapping[str, tuple[Tier, ...]] | None = field(init=False, repr=False, compare=False)
+    _closed: tuple[Tier, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_certified(self) -> bool:
-        """Whether accepted verdicts carry the certificate's promise."""
-        return self.certificate is not None and promises(self.certificate)
+    def __post_init__(self) -> None:
+        """Read the certificate once, not once a pair."""
+        certificate = self.certificate
+        is_certified = certificate is not None and promises(certificate)
+        object.__setattr__(self, "is_certified", is_certified)
+        object.__setattr__(self, "_of_slice", self._sliced())
+        object.__setattr__(self, "_closed", tuple(Tier(t.judge, math.inf) for t in self.tiers))
+
+    def _sliced(self) -> dict[str, tuple[Tier, ...]] | None:
+        if self.certificate is None or not self.certificate.request.get("slices"):
+            return None
+        tiers: dict[str, tuple[Tier, ...]] = {}
+        for part in self.certificate.body["certificates"]:
+            # the first of a slice is that of the first target
+            tiers.setdefault(part["slice"], _with_thresholds(self.tiers, part["thresholds"]))
+        return tiers
 
     def tiers_for(self, metadata: Mapping[str, Any]) -> tuple[Tier, ...]:
-        """Return the tiers for one pair: those of its slice, if the certificate has slices."""
-        if self.certificate is None or not self.certificate.request.get("slices"):
+        """Return the tiers for one pair; in a slice without a certificate no judge is asked."""
+        if self._of_slice is None or self.certificate is None:
             return self.tiers
-        name = slice_of(dict(metadata), self.certificate.request["slices"])
-        for part in self.certificate.body["certificates"]:
-            if part["slice"] == name:
-                return _with_thresholds(self.tiers, part["thresholds"])
-        return _with_thresholds(self.tiers, [{"threshold": None}] * len(self.tiers))
+        name = slice_of(metadata, self.certificate.request["slices"])
+        return self._of_slice.get(name, self._closed)
+
+    async def known_prompts(self, session: AsyncSession, prompts: Iterable[str]) -> frozenset[str]:
+        """Return which of these prompt hashes the certificate or its judges know.
+
+        The certificate promises nothing on their pairs.
+        """
+        if self.certificate is None or not self.is_certified:
+            return frozenset()
+        judges = [tier.judge for tier in self.tiers]
+        return await calibrations.known_among(session, self.certificate.seq, judges, set(prompts))
 
 
 def promises(certificate: Certificate) -> bool:
-    """Whether a certificate promises something of new pairs.
+    """Return whether a certificate promises something of new pairs.
 
-    One on average bounds the verdicts on its own pool in the mean, and no others.
+    One made by the method `average` bounds the mean over its own pool, and nothing else.
     """
     return certificate.status == "certified" and certificate.body.get("method") != "average"
 
 
-async def authority_of(
-    session: AsyncSession,
-    registry: Registry,
-    calibration: str | None,
-    judges: Sequence[Judge],
-    thresholds: Sequence[float] | None = None,
+async def resolve(db: Database, registry: Registry, asked: Asked, scores: PairScores) -> Authority:
+    """Return the thresholds in force for pairs that come with their scores.
+
+    Raises:
+        NotFound: no certificate has this id.
+        Conflict: the certificate is unfinished, revoked, or made with other judges.
+        Unprocessable: the cascade cannot be asked.
+    """
+    if asked.calibration is not None:
+        async with db.read() as session:
+            return await of_certificate(session, registry, asked.calibration)
+    cascade = asked.cascade or DEFAULT_CASCADE
+    return _of_cascade(registry, cascade, cascades.judges_with(registry, cascade, scores))
+
+
+async def resolve_for(
+    session: AsyncSession, registry: Registry, asked: Asked, dataset: Dataset
 ) -> Authority:
-    """Return what to judge by: the certificate of this id, else these judges without a promise.
+    """Return the thresholds in force for the pairs of a dataset.
+
+    Raises:
+        NotFound: no certificate has this id.
+        Conflict: the certificate is unfinished, revoked, or made with other judges.
+        Unprocessable: the cascade does not exist, or one of its judges is neither configured nor
+            recorded.
+    """
+    if asked.calibration is not None:
+        return await of_certificate(session, registry, asked.calibration)
+    cascade = asked.cascade or DEFAULT_CASCADE
+    names = cascades.judge_names(registry, cascade)
+    judges = await cascades.judges_for(session, registry, dataset, names)
+    return _of_cascade(registry, cascade, judges)
+
+
+def _of_cascade(registry: Registry, cascade: str | Order, judges: Sequence[Judge]) -> Authority:
+    declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
+    return without_promise(judges, declared)
+
+
+async def of_certificate(session: AsyncSession, registry: Registry, calibration: str) -> Authority:
+    """Return the thresholds of a certificate.
 
     Raises:
         NotFound: no certificate has this id.
         Conflict: the certificate is unfinished, revoked, or made with other judges.
     """
-    if calibration is None:
-        return without_promise(judges, thresholds)
     certificate = await calibrations.require(session, calibration)
     _refuse_unusable(certificate)
     fingerprints = certificate.body["fingerprints"]
@@ -100,14 +168,16 @@ def _refuse_unusable(certificate: Certificate) -> None:
 
 
 def without_promise(judges: Sequence[Judge], thresholds: Sequence[float] | None) -> Authority:
-    """Return the word of nobody: these judges, at these thresholds or those of a heuristic."""
+    """Return an uncertified cascade; without thresholds, each judge but the last has the default."""
     if thresholds is None:
         thresholds = [*[UNCERTIFIED_THRESHOLD] * (len(judges) - 1), 0.0]
     tiers = tuple(Tier(judge, one) for judge, one in zip(judges, thresholds, strict=True))
     return Authority(tiers, "exclude", None)
 
 
-def _with_thresholds(tiers: tuple[Tier, ...], given: list[Mapping[str, Any]]) -> tuple[Tier, ...]:
+def _with_thresholds(
+    tiers: tuple[Tier, ...], given: Sequence[Mapping[str, Any]]
+) -> tuple[Tier, ...]:
     return tuple(
         Tier(tier.judge, math.inf if one["threshold"] is None else one["threshold"])
         for tier, one in zip(tiers, given, strict=True)

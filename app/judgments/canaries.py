@@ -1,4 +1,4 @@
-"""POST /canaries."""
+"""Canary pairs: whether a judge obeys the text it judges."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def release(running: Runtime, request: CanariesIn) -> dict[str, Any]:
     """Return how each judge answers attacks.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: unknown dataset.
         Unprocessable: a judge is not live, or no pair has texts.
     """
     judges = [_live_judge(running, name) for name in request.judges]

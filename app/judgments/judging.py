@@ -1,16 +1,21 @@
-"""Runs a cascade over a bounded set of pairs, stored scores first."""
+"""Runs a cascade over pairs, using stored scores first, and makes the body of a verdict."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bodies.common import FailureBody, Promise, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.names import printable
 from app.core.runtime import Runtime
+from app.judgments import queries
 from app.judgments.authority import Authority
 from app.scores.store import (
     KeptScores,
@@ -22,16 +27,19 @@ from app.scores.store import (
     scores_at_hand,
 )
 from judges.base import Judge
-from judges.cascade import CascadeVerdict, TierOutcome, judge_stream
+from judges.cascade import CascadeVerdict, Status, TierOutcome, judge_stream
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 
-# nobody said anything of the pair, now or earlier
+_NOWHERE: Final[Mapping[str, int | None]] = dict.fromkeys(
+    ("dataset_seq", "pair_seq", "batch_seq", "position")
+)
+# failures without any call, now or earlier
 _WITHOUT_A_SCORE: Final = (FailureKind.DEADLINE, FailureKind.NOT_RECORDED)
 
 
 # tuples are made faster than frozen dataclasses, and batches make very many
 class Subject(NamedTuple):
-    """A pair to judge, its content hashes, and what decides its slice."""
+    """A pair to judge, its content hashes, and the metadata that decides its slice."""
 
     pair: Pair
     content_hash: str
@@ -40,14 +48,14 @@ class Subject(NamedTuple):
 
     @classmethod
     def of(cls, pair: Pair, metadata: Mapping[str, Any]) -> Subject:
-        """Return the subject of a pair whose hashes nobody knows yet."""
+        """Return the subject of a pair, and compute its hashes."""
         return cls(pair, pair.content_hash, pair.swapped().content_hash, metadata)
 
 
 class Judged(NamedTuple):
-    """A pair, its verdict, and the scores that it had to be judged with, with their keys.
+    """A pair, its verdict, and the scores that were obtained for it, with their keys.
 
-    `fresh` are to be stored; `obtained` are those and what an earlier attempt at the same work
+    `fresh` are to be stored; `obtained` are those and what an earlier attempt at the same shard
     obtained and stored already.
     """
 
@@ -66,7 +74,7 @@ Take = Callable[[Judged], Awaitable[None]]
 
 
 class Knowledge:
-    """The stored scores of a set of pairs, and under which keys new ones belong."""
+    """The stored scores of a set of pairs, and the keys under which new ones are stored."""
 
     def __init__(
         self, authority: Authority, subjects: Sequence[Subject], kept: KeptScores | None = None
@@ -91,7 +99,7 @@ class Knowledge:
         )
 
     async def load(self, running: Runtime) -> None:
-        """Fetch what is stored."""
+        """Fetch the stored scores."""
         for name, spec in self._live.items():
             hashes = {key.content_hash for key in self._keys[name].values()}
             found = await scores_at_hand(running, spec.fingerprint, hashes)
@@ -99,7 +107,7 @@ class Knowledge:
             self._has_payers |= any(one.payer is not None for one in found.values())
 
     def score(self, judge: Judge, pair: Pair) -> Score | None:
-        """Return the stored score of a pair, as the pair has its responses."""
+        """Return the stored score of a pair, in the order of its responses."""
         name = judge.spec.name
         if name not in self._live:
             return None
@@ -112,7 +120,7 @@ class Knowledge:
         return stored.score.mirrored() if key.is_mirrored else stored.score
 
     def judged(self, subject: Subject, verdict: CascadeVerdict, payer: Payer | None) -> Judged:
-        """Return a verdict with the scores that were obtained for it; others may use them too."""
+        """Return a verdict with the scores obtained for it; pairs of the same content reuse them."""
         fresh = []
         for score in verdict.fresh:
             if score.judge not in self._live:
@@ -145,14 +153,14 @@ class Knowledge:
             key = self._keys[tier.judge][subject.pair.id]
             stored = self._stored[tier.judge].get(key.content_hash)
             mark = (tier.judge, key.content_hash)
-            # a pair with the same content uses the score too, but it was paid for once
+            # pairs with the same content share the score, which was paid for once
             if stored is not None and stored.payer == payer and mark not in self._counted:
                 self._counted.add(mark)
                 found.append((key, tier.score))
         return found
 
 
-async def judge_subjects(  # noqa: PLR0913 - what to judge, on whose word, and what to do with it
+async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to do with it
     running: Runtime,
     authority: Authority,
     subjects: Sequence[Subject],
@@ -162,19 +170,19 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, on whose word, and w
     kept: KeptScores | None = None,
     deadline_seconds: float | None = None,
 ) -> None:
-    """Hand every pair, judged, to `take` as it is done; ids must differ. Stores nothing.
+    """Judge pairs of different ids, and await `take` with each as it is judged; store nothing.
 
-    A pair whose content came before in `subjects` is judged after all others, so that nobody is
-    asked the same twice.
+    A pair whose content occurs earlier in `subjects` is judged after all others, so that no judge
+    is asked the same twice.
 
     Args:
         running: Database and limits.
         authority: The tiers and the tie rule.
         subjects: What to judge.
-        take: Waited for before another pair is begun.
+        take: Awaited before another pair is started.
         payer: The shard that pays; scores that it obtained in an earlier attempt are its own.
         kept: Scores that need not be obtained, beside those of the database.
-        deadline_seconds: A pair not done by then ends with a typed failure and keeps what it has.
+        deadline_seconds: A pair not judged by then ends with a typed failure and keeps its scores.
     """
     knowledge = Knowledge(authority, subjects, kept)
     await knowledge.load(running)
@@ -197,7 +205,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, on whose word, and w
 
 
 def _waves(subjects: Sequence[Subject]) -> list[list[Subject]]:
-    """Put the pairs with the content of an earlier one, in either order, behind all others."""
+    """Put the pairs with the content of an earlier one, in either order, after all others."""
     seen: set[str] = set()
     first: list[Subject] = []
     second: list[Subject] = []
@@ -215,9 +223,9 @@ async def judge_all(
     *,
     deadline_seconds: float | None = None,
 ) -> list[Judged]:
-    """Return every pair judged, in order; ids must differ. Stores nothing.
+    """Judge pairs of different ids, and return them in their order; store nothing.
 
-    A pair not done by the deadline ends with a typed failure and keeps the scores it has.
+    A pair not judged by the deadline ends with a typed failure and keeps its scores.
     """
     judged: dict[str, Judged] = {}
 
@@ -228,43 +236,55 @@ async def judge_all(
     return [judged[subject.pair.id] for subject in subjects]
 
 
-def show(
-    judged: Judged, authority: Authority, promise: str, *, is_known: bool = False
-) -> dict[str, Any]:
+def verdict_body(
+    judged: Judged | CascadeVerdict,
+    authority: Authority,
+    promise: Promise,
+    *,
+    is_known: bool = False,
+) -> VerdictBody:
     """Return a verdict as users see it.
 
-    `promise` is that of the run; a pair that the certificate knows is marked, because no promise is
-    about it.
+    Args:
+        judged: A judged pair, or an `unasked` one.
+        authority: The thresholds in force.
+        promise: What the verdicts of the run promise.
+        is_known: Whether the certificate knows the pair, so that it promises nothing about it.
     """
-    verdict = judged.verdict
+    if isinstance(judged, Judged):
+        verdict, cost_usd, is_cached = judged.verdict, _cost(judged), _is_cached(judged)
+    else:
+        verdict, cost_usd, is_cached = judged, judged.cost_usd, judged.cached
     return {
         "id": verdict.id,
         "status": verdict.status,
         "label": verdict.label,
         "confidence": verdict.confidence,
         "judge": verdict.judge,
-        "tiers": show_tiers(judged),
+        "tiers": [_tier_body(tier) for tier in verdict.tiers],
         "calibration": authority.certificate.id if authority.certificate else None,
         "promise": promise,
         "calibration_pair": is_known,
-        "cost_usd": _cost(judged),
-        "cached": _is_cached(judged),
+        "cost_usd": cost_usd,
+        "cached": is_cached,
     }
 
 
-def count_verdicts(shown: Iterable[Mapping[str, Any]], *, is_settled: bool = True) -> None:
-    """Count verdicts in the metrics.
+def unasked(pair_id: str, status: Status) -> CascadeVerdict:
+    """Return the verdict on a pair that no judge was asked about."""
+    return CascadeVerdict(
+        pair_id, status, None, None, None, (), cost_usd=0.0, fresh=(), cached=False
+    )
 
-    What the verdicts of a batch promise is not settled before the batch has ended.
-    """
-    counted = Counter((verdict["status"], verdict["promise"]) for verdict in shown)
-    for (status, promise), count in counted.items():
-        named = promise if is_settled or promise == "none" else "pending"
-        telemetry.verdicts_total.labels(status=status, promise=named).inc(count)
+
+def _cost(judged: Judged) -> float | None:
+    """Return what was spent on this verdict now; None if a cost is unknown. Records cost nothing."""
+    costs = [score.cost_usd for _, score in judged.obtained]
+    return None if None in costs else sum((cost for cost in costs if cost is not None), start=0.0)
 
 
 def _is_cached(judged: Judged) -> bool:
-    """Whether all that was needed was at hand; a recorded score is, and reading it is no call."""
+    """Say whether every score was at hand, stored or recorded."""
     if judged.obtained:
         return False
     return not any(
@@ -273,18 +293,12 @@ def _is_cached(judged: Judged) -> bool:
     )
 
 
-def show_tiers(judged: Judged) -> list[dict[str, Any]]:
+def tier_bodies(judged: Judged) -> list[TierBody]:
     """Return what each judge that was asked said, as users see it."""
-    return [_show_tier(tier) for tier in judged.verdict.tiers]
+    return [_tier_body(tier) for tier in judged.verdict.tiers]
 
 
-def _cost(judged: Judged) -> float | None:
-    """Money spent on this verdict now: recorded scores were paid for by whoever recorded them."""
-    costs = [score.cost_usd for _, score in judged.obtained]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
-
-
-def _show_tier(tier: TierOutcome) -> dict[str, Any]:
+def _tier_body(tier: TierOutcome) -> TierBody:
     score = tier.score
     failure = score.failure
     return {
@@ -293,11 +307,99 @@ def _show_tier(tier: TierOutcome) -> dict[str, Any]:
         "p_tie": score.p_tie,
         "confidence": tier.confidence,
         "accepted": tier.accepted,
-        "failure": _show_failure(failure) if failure else None,
+        "failure": _failure_body(failure) if failure else None,
         "flags": list(score.flags),
     }
 
 
-def _show_failure(failure: JudgeFailure) -> dict[str, str]:
-    """What a remote server said may hold text that UTF-8 cannot."""
+def _failure_body(failure: JudgeFailure) -> FailureBody:
+    # what a remote server said may hold text that UTF-8 cannot encode
     return {"kind": failure.kind.value, "detail": printable(failure.detail)}
+
+
+def promise_of(authority: Authority, suspended: str | None) -> Promise:
+    """Return what a verdict of this run promises."""
+    if not authority.is_certified:
+        return "none"
+    return "suspended" if suspended else "certified"
+
+
+def seq_of(authority: Authority) -> int | None:
+    """Return the number of the certificate in force, None without one."""
+    return authority.certificate.seq if authority.certificate else None
+
+
+def verdict_row(
+    body: VerdictBody,
+    content_hash: str,
+    certificate_seq: int | None,
+    moment: datetime,
+    place: Mapping[str, int | None] = _NOWHERE,
+) -> dict[str, Any]:
+    """Return a verdict as the table holds it; `place`: where its pair is in a dataset and a batch."""
+    return {
+        "pair_id": body["id"],
+        "content_hash": content_hash,
+        "certificate_seq": certificate_seq,
+        **place,
+        "status": body["status"],
+        "promise": body["promise"],
+        "body": body,
+        "created_at": moment,
+    }
+
+
+async def store_verdicts(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store verdicts, as `verdict_row` returns them."""
+    await queries.add(session, rows)
+
+
+class Settled(NamedTuple):
+    """Verdicts whose promise is known: as users see them, and what is stored of them."""
+
+    verdicts: list[VerdictBody]
+    suspended_because: str | None
+    rows: list[dict[str, Any]]
+    fresh: list[tuple[ScoreKey, Score]]
+
+
+def settled_verdicts(
+    authority: Authority,
+    judged: Sequence[Judged],
+    moment: datetime,
+    why: str | None = None,
+    known: Collection[str] = (),
+) -> Settled:
+    """Return verdicts with what is promised of them, and count them in the metrics.
+
+    Args:
+        authority: By which they were judged.
+        judged: The pairs.
+        moment: When they were judged.
+        why: Why the promise is suspended, None where it is not.
+        known: The prompt hashes that the certificate knows: it promises nothing there.
+    """
+    promise, certificate_seq = promise_of(authority, why), seq_of(authority)
+    verdicts = [
+        verdict_body(
+            one, authority, promise, is_known=bool(known) and one.pair.prompt_hash in known
+        )
+        for one in judged
+    ]
+    rows = [
+        verdict_row(body, one.subject.content_hash, certificate_seq, moment)
+        for one, body in zip(judged, verdicts, strict=True)
+    ]
+    count_verdicts(verdicts)
+    return Settled(verdicts, why, rows, [score for one in judged for score in one.fresh])
+
+
+def count_verdicts(shown: Iterable[Mapping[str, Any]], *, is_settled: bool = True) -> None:
+    """Count verdicts in the metrics.
+
+    The promise of a batch's verdicts is not settled before the batch has ended.
+    """
+    counted = Counter((verdict["status"], verdict["promise"]) for verdict in shown)
+    for (status, promise), count in counted.items():
+        named = promise if is_settled or promise == "none" else "pending"
+        telemetry.verdicts_total.labels(status=status, promise=named).inc(count)

@@ -1,10 +1,10 @@
-"""Whether the promise of a certificate holds for a run: only where judges turn up as they did.
+"""Suspends a certificate's promise where judges fail or answer otherwise than in calibration.
 
-The promise is on the whole cascade. A cheap judge's verdicts alone may err more often than the
-target and be carried by the dear judge's, so an outage of the dear judge breaks it; a judge that
-failed in calibration and answers now was never tested; one that answers in another manner, in one
-order alone or without log-probabilities, is another judge. Where the pairs that reach a judge see
-it fail, or answer in some manner, at another rate than in calibration (Fisher's exact test), the
+The promise is on the whole cascade. A cheap judge alone may err more often than the target while
+the expensive one makes up for it, so an outage of the expensive judge breaks the promise. A judge
+that failed in calibration and answers now was never tested. One that answers in another manner (in
+one order alone, without log-probabilities) is another judge. Where a judge fails, or answers in some
+manner, at another rate than in calibration (Fisher's exact test on the pairs that reach it), the
 run's verdicts are suspended.
 """
 
@@ -21,14 +21,14 @@ from judges.types import FailureKind, manner_of
 # the probability that a run is suspended although nothing has changed, shared by all judges
 LEVEL = 0.05
 _COUNTS = ("asked", "failed", "cut_off", "not_recorded", "manners")
-# no call can heal these: the score has to come with the pair
+# no further call helps here: the score has to come with the pair
 _FROM_RECORDS = (FailureKind.NOT_RECORDED, FailureKind.RECORDED)
 # no judge's name has a line break
 _SEPARATOR = "\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class AnswerCounts:
     """How often each judge was asked in a run, how often it failed, and how it answered."""
 
     asked: Counter[str]
@@ -38,7 +38,7 @@ class Attendance:
     manners: Counter[str]
 
     @classmethod
-    def of(cls, tiers_of_verdicts: Iterable[Iterable[Mapping[str, Any]]]) -> Attendance:
+    def of(cls, tiers_of_verdicts: Iterable[Iterable[Mapping[str, Any]]]) -> AnswerCounts:
         """Count the tiers of verdicts in the form users see."""
         seen = cls(*(Counter[str]() for _ in _COUNTS))
         for tiers in tiers_of_verdicts:
@@ -57,7 +57,7 @@ class Attendance:
             self.manners[f"{judge}{_SEPARATOR}{manner}"] += 1
 
     def add(self, judge: str, asked: int, failed: int, manners: Mapping[str, int]) -> None:
-        """Count many answers of one judge; the ordinary manner has the empty name."""
+        """Add many answers of one judge; the ordinary manner has the empty name."""
         if asked:
             self.asked[judge] += asked
             self.failed[judge] += failed
@@ -65,33 +65,35 @@ class Attendance:
             if manner:
                 self.manners[f"{judge}{_SEPARATOR}{manner}"] += count
 
-    def plus(self, other: Attendance) -> Attendance:
+    def plus(self, other: AnswerCounts) -> AnswerCounts:
         """Return the counts of both runs together."""
-        return Attendance(*(getattr(self, name) + getattr(other, name) for name in _COUNTS))
+        return AnswerCounts(*(getattr(self, name) + getattr(other, name) for name in _COUNTS))
 
     def as_json(self) -> dict[str, dict[str, int]]:
         """Return the counts as they are stored with a shard."""
         return {name: getattr(self, name) for name in _COUNTS}
 
     @classmethod
-    def from_json(cls, counts: Mapping[str, Mapping[str, int]]) -> Attendance:
+    def from_json(cls, counts: Mapping[str, Mapping[str, int]]) -> AnswerCounts:
         """Read stored counts."""
         return cls(*(Counter(counts.get(name, {})) for name in _COUNTS))
 
 
-def suspended_because(calibrated: Mapping[str, Mapping[str, Any]], seen: Attendance) -> str | None:
+def suspended_because(
+    calibrated: Mapping[str, Mapping[str, Any]], seen: AnswerCounts
+) -> str | None:
     """Return why the promise does not hold for a run, None where it does.
 
     `calibrated` holds, per judge, the pairs `asked` and `failed` in calibration and the `manners`
     in which it answered, counted. A manner that never occurred there occurs too often as soon as it
     occurs once, and so does a failure of a judge that no calibration pair reached.
     """
-    # an outage is what endangers most: it has half of the level, the other two kinds have the rest
+    # half of the level is for outages, which endanger most; the other two kinds share the rest
     level = LEVEL / (2 * max(len(seen.asked), 1))
     for judge, asked in seen.asked.items():
         baseline = calibrated.get(judge, {"asked": 0, "failed": 0})
         why = _too_many_failures(judge, asked, baseline, seen, level)
-        # Of a judge that no calibration pair reached there is nothing to hold its answers against.
+        # where no calibration pair reached a judge, its answers have nothing to be compared with
         if why is None and baseline["asked"]:
             why = _too_few_failures(judge, asked, baseline, seen, level / 2) or _other_manner(
                 judge, baseline, seen, level / 2
@@ -102,7 +104,7 @@ def suspended_because(calibrated: Mapping[str, Mapping[str, Any]], seen: Attenda
 
 
 def _too_many_failures(
-    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance, level: float
+    judge: str, asked: int, baseline: Mapping[str, Any], seen: AnswerCounts, level: float
 ) -> str | None:
     failed = seen.failed[judge]
     if failed and seen.cut_off[judge]:
@@ -114,7 +116,7 @@ def _too_many_failures(
 
 
 def _too_few_failures(
-    judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance, level: float
+    judge: str, asked: int, baseline: Mapping[str, Any], seen: AnswerCounts, level: float
 ) -> str | None:
     answered, n = asked - seen.failed[judge], baseline["asked"]
     if not _is_more(answered, asked, n - baseline["failed"], n, level):
@@ -123,7 +125,7 @@ def _too_few_failures(
     return f"{counts}: what it could not answer then was not tested; certify it as it answers now"
 
 
-def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: Attendance) -> str:
+def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: AnswerCounts) -> str:
     return (
         f"{judge} failed on {seen.failed[judge]} of {asked} pairs, in calibration on "
         f"{baseline['failed']} of {baseline['asked']}"
@@ -131,9 +133,9 @@ def _failures(judge: str, asked: int, baseline: Mapping[str, Any], seen: Attenda
 
 
 def _other_manner(
-    judge: str, baseline: Mapping[str, Any], seen: Attendance, level: float
+    judge: str, baseline: Mapping[str, Any], seen: AnswerCounts, level: float
 ) -> str | None:
-    """Whether a judge answers more often in some manner than it did, the ordinary one included."""
+    """Return whether some manner, the ordinary one included, is more frequent than it was."""
     known = baseline.get("manners", {})
     named = {
         key.partition(_SEPARATOR)[2]: count
@@ -155,7 +157,7 @@ def _other_manner(
 
 
 def _is_more(count: int, n: int, count_before: int, n_before: int, level: float) -> bool:
-    """Whether something happens more often than it did."""
+    """Return whether something happens more often than it did."""
     if not count:
         return False
     return not n_before or occurs_more_often(count, n, count_before, n_before, level)

@@ -1,16 +1,15 @@
-"""Requests; posted rows of any format.
+"""What a request for judgments may hold, in any format that an import reads, and its answer.
 
-Fields that a row need not know move into its metadata, as in an import. Two things differ, because
-somebody waits for this very answer: a field that looks like a misspelt one of the row is an error
-that names it, and `a` and `b` are the first and the second response as posted, also where an import
-would put them in another order.
+Unknown fields of a row move into its metadata, as in an import. Two things differ from an import,
+because a caller waits for this answer: a field that looks like a misspelt one is an error that names
+it, and `a` and `b` are the first and the second response as posted, even where an import would put
+them in another order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -18,8 +17,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from app.calibrations.schemas import JudgeOrder, Name
 from app.core.names import shown
 from app.formats.base import RowInvalid, describe
-from app.formats.canonical import ALIKE, PairIn
+from app.formats.canonical import PairIn
 from app.formats.registry import CANONICAL, DIALECTS, Dialect, candidates
+from judges.errors import SLIP, nearest
 from judges.probability import parse_label, swap_label
 
 _FIELDS: Final = tuple(PairIn.model_fields)
@@ -27,7 +27,7 @@ _SIDES: Final = ("response", "responses", "model")
 
 
 def canonical_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the canonical row that a posted row stands for.
+    """Convert a posted row of any format into a canonical row.
 
     Raises:
         RowInvalid: its fields fit several formats, or one of them cannot be read.
@@ -44,7 +44,7 @@ def _converted(row: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
 
 
 def _read(value: object) -> object:
-    """Make the canonical row of any posted value that is a row of one of the formats."""
+    """Convert a posted value, where it is a row of one of the formats, into a canonical row."""
     if not isinstance(value, dict):
         return value
     dialect = _dialect_of(value)
@@ -55,7 +55,7 @@ def _read(value: object) -> object:
 
 
 def _check_converted(row: Mapping[str, Any], dialect: Dialect) -> None:
-    """Fields that the sender did not write are no place to find a fault at."""
+    """Refuse a converted row; its fields are not the sender's, so the error names the format."""
     try:
         PairIn.model_validate(row)
     except ValidationError as error:
@@ -67,7 +67,7 @@ PostedPair = Annotated[PairIn, BeforeValidator(_read)]
 
 def _dialect_of(row: Mapping[str, Any]) -> Dialect:
     found = candidates(row)
-    # with both a row's own fields and another format's, the row's own are what is documented here
+    # the canonical format is the documented one, so it wins over another that fits as well
     canonical = DIALECTS[CANONICAL]
     if not found or canonical in found:
         return canonical
@@ -95,8 +95,8 @@ def _with_unknown_fields_aside(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _misspelt(name: str, known: Mapping[str, Any]) -> str | None:
     missing = [field for field in _FIELDS if field not in known]
-    near = get_close_matches(name.lower(), missing, n=1, cutoff=ALIKE)
-    return f"there is no such field; did you mean {near[0]}?" if near else None
+    near = nearest(name, missing, alike=SLIP)
+    return f"there is no such field; did you mean {near}?" if near else None
 
 
 def _contradiction(name: str, value: object, metadata: object) -> str | None:
@@ -111,14 +111,14 @@ def _fault(name: str, value: object, message: str) -> InitErrorDetails:
 
 
 def _is_turned(row: Mapping[str, Any], converted: Mapping[str, Any]) -> bool:
-    """Whether the format puts the second response of the posted row first."""
+    """Return whether the format puts the second response of the posted row first."""
     if "chosen" in row and "rejected" in row:
         return bool(converted["metadata"]["chosen_side"] == "b")
     return "conversation_a" in row and converted.get("model_a") != row.get("model_a")
 
 
 def _swapped(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a converted row with its two sides exchanged: texts, models, and what was said."""
+    """Exchange the two sides of a converted row: texts, models, votes and scores."""
     swapped = dict(row)
     for name in _SIDES:
         for side, other in (("a", "b"), ("b", "a")):
@@ -126,18 +126,15 @@ def _swapped(row: Mapping[str, Any]) -> dict[str, Any]:
             if f"{name}_{other}" in row:
                 swapped[f"{name}_{side}"] = row[f"{name}_{other}"]
     swapped["human"] = [_mirrored(vote) for vote in row.get("human", ())]
-    swapped["judges"] = {name: _mirrored(said) for name, said in row.get("judges", {}).items()}
+    swapped["judges"] = {name: _mirrored(one) for name, one in row.get("judges", {}).items()}
     metadata = row.get("metadata", {})
     if "chosen_side" in metadata:
         swapped["metadata"] = {**metadata, "chosen_side": "a"}
     return swapped
 
 
-def _mirrored(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {**said, "label": swap_label(parse_label(said["label"]))}
-
-
-Promise = Literal["certified", "suspended", "none"]
+def _mirrored(vote: Mapping[str, Any]) -> dict[str, Any]:
+    return {**vote, "label": swap_label(parse_label(vote["label"]))}
 
 
 class JudgmentsIn(BaseModel):
@@ -162,55 +159,3 @@ class JudgmentsIn(BaseModel):
         if self.calibration is not None and self.cascade is not None:
             raise ValueError("give calibration or cascade, not both")
         return self
-
-
-class FailureOut(BaseModel):
-    """Why a judge gave no score."""
-
-    kind: str
-    detail: str
-
-
-class TierOut(BaseModel):
-    """What one judge that was asked said. `p_a` 0.83 means: response a is better with 83 %."""
-
-    judge: str
-    p_a: float | None
-    p_tie: float | None
-    confidence: float | None
-    accepted: bool
-    failure: FailureOut | None
-    flags: list[str] = []
-
-
-class VerdictOut(BaseModel):
-    """The answer to one pair."""
-
-    id: str
-    status: Literal["accepted", "abstained", "failed"]
-    label: Literal["a", "b", "tie"] | None
-    confidence: float | None
-    judge: str | None
-    tiers: list[TierOut]
-    calibration: str | None
-    promise: Promise = Field(description="what the verdicts of this run promise, on new pairs")
-    calibration_pair: bool = Field(
-        False,
-        description="whether the certificate was made from this pair, or from another of its prompt "
-        "or group, or its judges learnt from it: the promise is about other pairs",
-    )
-    cost_usd: float | None
-    cached: bool
-
-
-class JudgmentsOut(BaseModel):
-    """Verdicts in the order of the pairs."""
-
-    object: Literal["judgments"] = "judgments"
-    verdicts: list[VerdictOut]
-    suspended_because: str | None
-    calibration_pairs: int = Field(
-        0,
-        description="pairs of prompts that the certificate was made from or its judges learnt from: "
-        "its promise is for others",
-    )

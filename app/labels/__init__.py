@@ -1,1 +1,1 @@
-"""Labels: what people said of the pairs of a dataset, and what they said before."""
+"""Labels: what people say of the pairs of a dataset, with their history."""

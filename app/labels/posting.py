@@ -1,4 +1,4 @@
-"""Posted labels on their way to their pairs, and lists of stored ones."""
+"""Posts labels, by the names of datasets and pairs, and lists stored ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound, Unprocessable
 from app.core.field_errors import named
-from app.core.lists import Page
+from app.core.lists import Page, page_of
 from app.core.models import Dataset, Label
 from app.core.names import shown
 from app.datasets import service as datasets
-from app.labels import service as queries
+from app.labels import service
 from app.labels.schemas import LabelIn
 from app.labels.service import LabelChanges, NewLabel
 
@@ -43,7 +43,7 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
         )
         for label in posted
     ]
-    changes = await queries.post_labels(session, new, moment)
+    changes = await service.post_labels(session, new, moment)
     for dataset in {dataset.seq: dataset for dataset in known.values()}.values():
         await datasets.refresh_label_counts(session, dataset)
     return changes
@@ -79,23 +79,17 @@ async def label_page(
     """Return one page of labels.
 
     Raises:
-        NotFound: there is no such dataset, or `after` is no id of a label.
+        NotFound: unknown dataset, or `after` is not the id of a label.
     """
     dataset = None if dataset_ref is None else await datasets.find_dataset(session, dataset_ref)
-    rows = await queries.page_rows(
+    rows = await service.page_rows(
         session,
         dataset_seq=dataset.seq if dataset else None,
         after=_number(after),
         count=limit + 1,
         with_history=with_history,
     )
-    data = [_shown(*row) for row in rows[:limit]]
-    return Page(
-        data=data,
-        first_id=data[0]["id"] if data else None,
-        last_id=data[-1]["id"] if data else None,
-        has_more=len(rows) > limit,
-    )
+    return page_of(rows, limit, lambda row: _shown(*row))
 
 
 async def _datasets(session: AsyncSession, refs: set[str]) -> dict[str, Dataset]:
@@ -111,7 +105,7 @@ async def _datasets(session: AsyncSession, refs: set[str]) -> dict[str, Dataset]
 async def _unknown(
     session: AsyncSession, posted: Sequence[LabelIn], known: Mapping[str, Dataset]
 ) -> dict[str, str]:
-    """Say of each unknown dataset that it is one; there are no more than are told."""
+    """Return the message for each unknown dataset, for as many as are reported."""
     refs = dict.fromkeys(label.dataset for label in posted if label.dataset not in known)
     some = list(refs)[:_MOST_FAULTS]
     return {ref: await datasets.unknown_dataset(session, ref) for ref in some}
@@ -145,7 +139,7 @@ def _check(
             continue
         errors.append({"loc": ["body", "labels", index, fault[0]], "msg": fault[1]})
     if errors:
-        # as everywhere: a dataset that is not there is not found, whatever else is wrong
+        # as everywhere: an unknown dataset is "not found", whatever else is wrong
         refused = Unprocessable if all(_is_of_a_pair(e) for e in errors) else NotFound
         raise refused(
             named(errors, most=1),

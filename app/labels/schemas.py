@@ -1,4 +1,4 @@
-"""The shapes of labels as users send and see them."""
+"""Labels as users send them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LabelIn(BaseModel):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What is kept beside the label."""
+        """Return what is stored beside the label."""
         return self.model_dump(include={"strength", "first_shown", "comment"}, exclude_none=True)
 
 
@@ -34,21 +34,3 @@ class LabelsIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     labels: Annotated[list[LabelIn], Field(min_length=1)]
-
-
-class LabelsOut(BaseModel):
-    """What became of posted labels."""
-
-    accepted: int = Field(description="labels that stand now, those that stood before included")
-    replaced: int = Field(description="earlier labels of the same annotators, kept in history")
-    unchanged: int = Field(description="labels that repeat what their annotator said before")
-    contradicted: int = Field(
-        description="pairs on which this request has labels of one annotator that differ: the last "
-        "one stands, the others are in history"
-    )
-
-
-class CheckedOut(BaseModel):
-    """Labels that could be posted as they are."""
-
-    checked: int = Field(description="labels that were looked at; none was stored")

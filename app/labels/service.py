@@ -1,7 +1,7 @@
-"""Whose label replaces whose; SQL.
+"""Stores labels: which one replaces which; the SQL of labels is here too.
 
 A person's label replaces that person's earlier one on the same pair and criterion. A label without
-an annotator replaces nothing and is replaced by nothing: it may be anybody's.
+an annotator replaces nothing and nothing replaces it: it may be any person's.
 """
 
 from __future__ import annotations
@@ -110,18 +110,18 @@ class NewLabel:
 
     @property
     def answers(self) -> _Answers:
-        """Which question of whom it answers."""
+        """Return what it answers: which pair and criterion, and for whom."""
         return (self.pair_seq, self.annotator, self.criterion)
 
     @property
     def said(self) -> str:
-        """What it says, comparable with other labels of the same person."""
+        """Return what it says, comparable with other labels of the same person."""
         return f"{self.label} {json.dumps(self.details, sort_keys=True)}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """A label that stands: stored already (`seq`), or about to be (`row`)."""
+    """A current label: stored already (`seq`), or about to be (`row`)."""
 
     said: str
     seq: int | None = None
@@ -132,7 +132,7 @@ class _Standing:
 class LabelChanges:
     """What became of new labels: stored, moved into history, or already there.
 
-    `contradicted` counts pairs on which one person says two things at once; the last one stands.
+    `contradicted` counts pairs on which one person says two things at once; the last one counts.
     """
 
     stored: int
@@ -151,7 +151,7 @@ async def insert_labels(
 async def import_labels(
     session: AsyncSession, labels: Sequence[NewLabel], moment: datetime
 ) -> LabelChanges:
-    """Bring the labels of an import in; votes that are there already stay untouched.
+    """Store the labels of an import; votes that are stored already stay untouched.
 
     All votes of one person on one pair belong together: where the import says the same, nothing
     changes; where it says anything else, its votes replace the earlier ones. Of unknown persons
@@ -224,7 +224,7 @@ async def _current(
 
 
 def _further(new: Sequence[NewLabel], old: Sequence[tuple[int, NewLabel]]) -> list[NewLabel]:
-    """The new votes beyond those that are there already."""
+    """Return the new votes beyond those that are stored already."""
     there = Counter(label.said for _, label in old)
     further = []
     for label in new:

@@ -1,9 +1,9 @@
-"""Hash of a label set; ledger of its tests.
+"""Hashes a set of labels, and keeps the ledger of the tests that were made on it.
 
-A label set is remembered by its marks: the smallest content hashes among its pairs. Two sets that
-share a good part of their pairs share marks, whatever dataset they were imported as, and the ledger
-outlives datasets and certificates. A request that was tested before on the same labels is the same
-test, whether as a plan or as a certificate.
+The ledger knows a label set by its marks: the smallest content hashes among its pairs. Two sets that
+share many pairs share marks, whatever dataset they were imported as, and the ledger outlives
+datasets and certificates. The same request on the same labels is one test, whether it made a plan
+or a certificate.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Uses:
 
 
 def request_hash(request: Mapping[str, Any], fingerprints: Iterable[str], label_set: str) -> str:
-    """Return what makes two tests the same test.
+    """Return a hash that is equal for two requests that are the same test.
 
     Args:
         request: What was asked, apart from the name of the dataset, which the labels stand for.
@@ -85,7 +85,7 @@ async def record(
     *,
     is_plan: bool,
 ) -> None:
-    """Enter tests, by `request_hash`, with their failure probabilities.
+    """Record tests, by `request_hash`, with their failure probabilities.
 
     A plan that is certified later becomes a certificate; nothing becomes a plan again.
     """

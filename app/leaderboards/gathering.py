@@ -1,4 +1,4 @@
-"""Pairs, votes, scores, certified verdicts."""
+"""Gathers what a leaderboard is made from: pairs, votes, scores or certified verdicts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import service as batches
 from app.calibrations.inputs import known_groups
-from app.calibrations.queries import KnownPairs, pairs_relabelled
+from app.calibrations.service import KnownPairs, labels_changed
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Dataset
 from app.core.names import shown
@@ -40,7 +40,7 @@ from judges.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What verdicts promise: `certified`, `suspended` or `none`, and why if not the first."""
+    """What verdicts promise: `certified`, or `suspended` or `none` with the reason."""
 
     state: str
     because: str | None
@@ -62,7 +62,7 @@ async def verdicts(
     dataset: Dataset,
     keys: Sequence[PairKey],
 ) -> Verdicts:
-    """Replay a certificate; pairs that it knows are left out where they would be counted twice.
+    """Replay a certificate; leave out the pairs it knows if verdicts are certified or corrected.
 
     The labels that a certificate was made from chose its thresholds, so they cannot correct its
     verdicts; and its promise is for other pairs than those.
@@ -93,7 +93,7 @@ async def verdicts(
         "fingerprints": certificate.body["fingerprints"],
         "label_set_hash": certificate.label_set_hash,
         "certificate_label_set_hash": certificate.label_set_hash,
-        "labels_changed": await pairs_relabelled(session, certificate),
+        "labels_changed": await labels_changed(session, certificate),
         "known_to_certificate": int(is_known.sum()),
         # verdicts that are counted although the promise is for other pairs
         "calibration_pairs": int(np.count_nonzero(is_known[outcomes.row])),
@@ -102,7 +102,7 @@ async def verdicts(
 
 
 def known_pairs_note(rests_on: Mapping[str, Any]) -> str | None:
-    """Say which verdicts of a leaderboard its certificate does not cover, or were left out for it."""
+    """Return a note on the pairs that the certificate knows: counted, or left out."""
     known, counted = (
         rests_on.get(name, 0) for name in ("known_to_certificate", "calibration_pairs")
     )
@@ -130,7 +130,7 @@ async def _promise(session: AsyncSession, dataset: Dataset, made: Replayed) -> P
 async def _known(
     session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey], made: Replayed
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Mark the pairs the certificate was made from, or its judges learnt from, and their groups."""
+    """Mark the pairs that the certificate was made from or its judges learnt from, by group."""
     shown = [judge.spec.training_prompts | judge.spec.example_prompts for judge in made.judges]
     groups = known_groups(keys, frozenset().union(*shown))
     certified = await KnownPairs.of(session, made.certificate.seq, dataset)
@@ -139,7 +139,7 @@ async def _known(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """What a leaderboard is made of.
+    """What a leaderboard is made from.
 
     Attributes:
         keys: The pairs in scope.
@@ -209,7 +209,7 @@ class Gatherer:
         return await self._corrected(made) if self.request.is_powered else made
 
     def _judge_to_correct(self) -> str:
-        """Return the judge that is named, else the only one that is recorded."""
+        """Return the named judge, or else the only recorded one."""
         recorded = self.dataset.recorded_judges
         if self.request.judge is not None:
             return self.request.judge
@@ -241,7 +241,7 @@ class Gatherer:
 
     async def _from_judges(self, keys: Sequence[PairKey], judge: str) -> Inputs:
         """Read the scores of a judge, or of one for each criterion."""
-        # corrected scores are those of the judge itself, whatever criterion the labels are of
+        # corrected scores are the judge's own, whatever the criterion of the labels
         by_criterion = {
             name: f"{judge}/{name}"
             if self.request.criteria and not self.request.is_powered
@@ -261,7 +261,7 @@ class Gatherer:
         outcomes = judge_outcomes(table, is_soft=self.request.soft)
         if not self.request.is_powered:
             return outcomes
-        # what a judge learnt from people's answers cannot be held against the same answers
+        # the labels that a judge learnt from cannot correct it
         prompts = judge.spec.training_prompts | judge.spec.example_prompts
         known = known_groups(keys, prompts)
         is_known: list[Any] = [key.group in known for key in keys]
@@ -288,7 +288,7 @@ class Gatherer:
 def _labels(
     keys: Sequence[PairKey], votes: Mapping[str, Mapping[int, Sequence[Vote]]]
 ) -> dict[str, Any]:
-    """Say which labels these are: one hash over all criteria."""
+    """Return what identifies the labels: one hash over all criteria, and their number."""
     joined: dict[int, list[Vote]] = {}
     for cast in votes.values():
         for seq, some in cast.items():

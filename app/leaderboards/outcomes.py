@@ -1,4 +1,4 @@
-"""Labels, scores, verdicts -> comparisons; style features.
+"""Turns labels, scores and verdicts into comparisons, and measures the style of responses.
 
 What gives no comparison is counted by its reason; an abstention is never a tie and never a loss.
 """
@@ -44,7 +44,7 @@ class Outcomes:
     reason: npt.NDArray[np.str_]
 
     def without(self, is_out: BoolArray, why: str) -> Outcomes:
-        """Leave pairs out, whatever was said of them, for a reason of up to 16 letters."""
+        """Leave pairs out for a reason of up to 16 letters."""
         reason = np.where(is_out, why, self.reason).astype("<U16")
         kept = ~is_out[self.row]
         return Outcomes(self.row[kept], self.score[kept], reason)
@@ -52,10 +52,10 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """What people said of n pairs, and by what chance each was asked about.
+    """The labels of n pairs, and the probability with which each was chosen to be labelled.
 
-    `value` (n,) is what model a got, NaN where nobody was asked; `probability` (n,) is None where
-    all pairs were equally likely to be labelled.
+    `value` (n,) is the score of model a, NaN for a pair without a label; `probability` (n,) is None
+    if all pairs were equally likely to be labelled.
     """
 
     value: FloatArray
@@ -125,11 +125,10 @@ def judge_outcomes(table: ScoreTable, *, is_soft: bool) -> Outcomes:
 
 def cascade_outcomes(verdicts: Replay, table: ScoreTable, *, is_soft: bool) -> Outcomes:
     """Make each pair that the cascade answered a comparison."""
-    # a tier that was passed over because its score is not stored may still change the verdict
+    # a tier that was skipped because its score is not stored may still change the verdict
     answered = (verdicts.answered_by >= 0) & ~verdicts.is_missing
     reason = np.where(answered, "", np.where(verdicts.is_missing, "missing", "abstained"))
-    labels = np.where(verdicts.label > 0, A, np.where(verdicts.label < 0, B, TIE))
-    labels = np.where(answered, labels, MISSING)
+    labels = np.where(answered, verdicts.label, MISSING)
     score = _POINTS[labels]
     if is_soft:
         by = np.maximum(verdicts.answered_by, 0)
@@ -143,9 +142,7 @@ def verdict_codes(p_a: FloatArray, p_tie: FloatArray) -> IntArray:
 
     `MISSING` where the judge gave no probability.
     """
-    said = preference(p_a, p_tie, ties="class")
-    codes = np.where(said.label == 1, A, np.where(said.label == -1, B, TIE))
-    return np.where(said.is_failed, MISSING, codes)
+    return preference(p_a, p_tie, ties="class").label_or_tie
 
 
 def _one_a_pair(labels: IntArray, score: FloatArray, reason: npt.NDArray[np.str_]) -> Outcomes:
@@ -196,7 +193,7 @@ async def covariates(
 
 
 def refuse_battles(keys: Sequence[PairKey]) -> None:
-    """Check that there are texts to look at.
+    """Refuse pairs without texts.
 
     Raises:
         Unprocessable: some pairs have none.

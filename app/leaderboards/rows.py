@@ -1,4 +1,4 @@
-"""Rows; CSV."""
+"""The rows of a leaderboard, its counts, and its CSV form."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COLUMNS: Final = (
 
 
 def as_csv(body: Body) -> str:
-    """Return a leaderboard as CSV with a header; what is not known is empty."""
+    """Return a leaderboard as CSV with a header; unknown values are empty."""
     text = StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
@@ -78,12 +78,12 @@ def _cells(row: Body) -> dict[str, Any]:
     return cells
 
 
-# what a pair without a comparison may be counted under
+# reasons for which a pair has no comparison
 REASONS: Final = (
     *NO_VERDICT, "unlabelled", "undecided", "without_models", "same_model", "calibration_pair",
     "known_to_judge",
 )  # fmt: skip
-# these are no part of what is ranked, whether a verdict is known or not
+# reasons for which a pair is not ranked, whether or not its verdict is known
 OUT_OF_SCOPE: Final = ("without_models", "same_model", "calibration_pair", "known_to_judge")
 
 
@@ -92,12 +92,12 @@ class Table:
     """Pairs as arrays.
 
     Attributes:
-        inputs: Where they come from; outcomes are of pairs between two models.
-        request: What is asked.
+        inputs: Their source; outcomes are of pairs between two models.
+        request: The request.
         models: Names of all models.
-        left: Number of model a of each pair, -1 where it has none.
+        left: Number of model a of each pair, -1 if it names no model.
         right: Number of model b.
-        reason: Why a pair has no comparison by any criterion, empty where it has one.
+        reason: Why a pair has no comparison by any criterion; empty if it has one.
         bootstrap: Resamples of the groups of all pairs.
     """
 
@@ -141,7 +141,7 @@ class Table:
         """Return the comparisons of some pairs, and the pair that each is of.
 
         Raises:
-            InvalidArgument: There is none; says why.
+            InvalidArgument: No pair has a comparison; says why.
         """
         chosen = members[outcomes.row]
         rows = outcomes.row[chosen]
@@ -153,7 +153,7 @@ class Table:
         return self.between(rows, outcomes.score[chosen]), rows
 
     def between(self, rows: IntArray, score: FloatArray) -> Comparisons:
-        """Return comparisons with these results, of these pairs; models that met alone."""
+        """Return comparisons with these results, of these pairs, among the models that met."""
         met = np.unique(np.concatenate([self.left[rows], self.right[rows]]))
         place = np.zeros(len(self.models), dtype=np.int64)
         place[met] = np.arange(len(met))
@@ -163,7 +163,7 @@ class Table:
         )
 
     def counts(self, members: BoolArray) -> dict[str, int]:
-        """Count pairs, comparisons and what gave none."""
+        """Count pairs, comparisons, and pairs without a comparison."""
         reasons = Counter(self.reason[members].tolist())
         comparisons = sum(int(members[one.row].sum()) for one in self.inputs.outcomes.values())
         return {
@@ -173,7 +173,7 @@ class Table:
         }
 
     def distinct_pairs(self, compared: Iterable[tuple[Comparisons, IntArray]]) -> Counter[str]:
-        """Count by model the pairs that its comparisons are of, however many each pair gave."""
+        """Count, by model, the different pairs of its comparisons."""
         is_compared = np.zeros(len(self.reason), dtype=np.bool_)
         for comparisons, rows in compared:
             counts = with_baseline(comparisons, self.request.baseline)
@@ -200,15 +200,15 @@ def _reason(outcomes: dict[str, Outcomes]) -> npt.NDArray[np.str_]:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """By model: the pairs that a verdict was looked for, and those without one by their reason."""
+class Unanswered:
+    """By model: the pairs in scope, and those without a verdict by reason."""
 
     asked: Counter[str]
     by_reason: dict[str, Counter[str]]
 
     @classmethod
-    def of(cls, table: Table, members: BoolArray) -> Silence:
-        """Count them over some pairs."""
+    def of(cls, table: Table, members: BoolArray) -> Unanswered:
+        """Count over some pairs."""
         is_open = np.isin(table.reason, NO_VERDICT)
         asked = table.by_model(members & (is_open | (table.reason == "")))
         return cls(
@@ -217,16 +217,16 @@ class Silence:
         )
 
     def unresolved(self, model: str) -> int:
-        """Number of pairs of a model that have no verdict."""
+        """Return how many pairs of a model have no verdict."""
         return sum(counts[model] for counts in self.by_reason.values())
 
     def share(self, model: str) -> float | None:
-        """Share of the pairs of a model that have no verdict; None where it has no pair."""
+        """Return the share of the pairs of a model that have no verdict; None without pairs."""
         asked = self.asked[model]
         return self.unresolved(model) / asked if asked else None
 
     def of_model(self, model: str) -> dict[str, Any]:
-        """Return what stands beside every number of a model."""
+        """Return the counts that are shown beside the figures of a model."""
         asked = self.asked[model]
         abstained = self.by_reason["abstained"][model]
         return {
@@ -238,7 +238,7 @@ class Silence:
         }
 
     def warning(self) -> str | None:
-        """Say what ranking by answered pairs alone may do; None where all are answered."""
+        """Return a warning if some pairs have no verdict, which may change the ranking; else None."""
         shares = {model: self.share(model) or 0.0 for model in self.asked}
         if not any(shares.values()):
             return None
@@ -259,17 +259,17 @@ def rank_text(low: int, high: int) -> str:
 
 
 def ordinal(number: int) -> str:
-    """1st, 2nd, 3rd, 4th, 11th."""
+    """Return an ordinal number: 1st, 2nd, 3rd, 4th, 11th."""
     if number % 100 in (11, 12, 13):
         return f"{number}th"
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
 
 
 def row_of(
-    rating: ModelRating, silence: Silence, distinct: Mapping[str, int], *, has_baseline: bool
+    rating: ModelRating, unanswered: Unanswered, distinct: Mapping[str, int], *, has_baseline: bool
 ) -> dict[str, Any]:
-    """Return the row of a rating from comparisons, which are of so many `distinct` pairs."""
-    bounds = None if has_baseline else _bounds(rating, silence.unresolved(rating.model))
+    """Return the row of a rating from comparisons of so many `distinct` pairs."""
+    bounds = None if has_baseline else _bounds(rating, unanswered.unresolved(rating.model))
     return {
         **_place(rating),
         "pairs": rating.n,
@@ -277,12 +277,12 @@ def row_of(
         "wins": rating.wins,
         "losses": rating.losses,
         "ties": rating.ties,
-        **silence.of_model(rating.model),
+        **unanswered.of_model(rating.model),
         "win_rate_bounds": bounds,
     }
 
 
-def powered_row_of(row: PoweredRow, silence: Silence) -> dict[str, Any]:
+def powered_row_of(row: PoweredRow, unanswered: Unanswered) -> dict[str, Any]:
     """Return the row of a rating from predictions and labels."""
     return {
         **_place(row),
@@ -293,7 +293,7 @@ def powered_row_of(row: PoweredRow, silence: Silence) -> dict[str, Any]:
         "wins": row.wins,
         "losses": row.losses,
         "ties": row.ties,
-        **silence.of_model(row.model),
+        **unanswered.of_model(row.model),
         "win_rate_bounds": None,
     }
 
@@ -312,7 +312,7 @@ def _place(row: ModelRating | PoweredRow) -> dict[str, Any]:
 
 
 def _bounds(rating: ModelRating, unresolved: int) -> dict[str, float] | None:
-    """The win rate if every unresolved pair were lost, and if every one were won."""
+    """Return the win rates if every unresolved pair were lost, and if every one were won."""
     value = rating.win_rate.value
     if unresolved == 0 or value is None:
         return None

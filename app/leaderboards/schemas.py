@@ -1,6 +1,6 @@
-"""Requests, which fields go together.
+"""Requests, and which of their fields go together.
 
-A field that would change nothing is an error that names it.
+A field that would have no effect is an error that names it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Made, kept, reweighted."""
+"""Makes leaderboards, stores, reweights, compares and lists them."""
 
 from __future__ import annotations
 
@@ -9,55 +9,34 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.result import changed_labels_note
 from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.lists import Page, by_public_id, fetch_page, page_of
-from app.core.models import Certificate, Dataset, Leaderboard, new_id
+from app.core.lists import Page, by_public_id, page_of
+from app.core.models import Dataset, Leaderboard, new_id
 from app.core.names import is_name, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets import slices
 from app.datasets.records import PairKey
+from app.leaderboards import queries
 from app.leaderboards.changes import changes
 from app.leaderboards.gathering import Gatherer, Inputs, known_pairs_note
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn, refuse_what_does_not_apply
 from app.leaderboards.standings import components_of, standings
 from calibration.errors import CalibrationError
 
-_IN_CHUNK = 500
-
-
-async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Leaderboard]:
-    """Return one leaderboard more than the page holds."""
-    return await fetch_page(session, select(Leaderboard), Leaderboard, limit, after)
-
-
-async def certificates_now(session: AsyncSession, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return status and revocation of these certificates, as far as they still exist, by id."""
-    found = {}
-    for start in range(0, len(ids), _IN_CHUNK):
-        query = select(Certificate.id, Certificate.status, Certificate.revoked_at).where(
-            Certificate.id.in_(ids[start : start + _IN_CHUNK])
-        )
-        for row in await session.execute(query):
-            revoked_at = None if row.revoked_at is None else row.revoked_at.isoformat()
-            found[row.id] = {"id": row.id, "status": row.status, "revoked_at": revoked_at}
-    return found
-
-
 _PROMISES = {
     "suspended": "the promise of these verdicts is suspended",
     "none": "these verdicts carry no promise",
 }
-# what the same verdicts have in common
+# what two leaderboards from the same verdicts have in common
 _SAME = ("dataset_content_hash", "label_set_hash", "fingerprints")
 
 
 async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
-    """Rank the models of a dataset and keep the result.
+    """Rank the models of a dataset and store the result.
 
     Raises:
         NotFound: there is no such dataset or certificate.
@@ -156,7 +135,7 @@ async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
 
 
 def _verdicts_hash(inputs: Inputs) -> str:
-    """Hash every result that is counted with the pair that it is of."""
+    """Hash every counted result with its pair."""
     names = [key.content_hash or key.id for key in inputs.keys]
     made = hashlib.sha256()
     for criterion, outcomes in sorted(inputs.outcomes.items()):
@@ -196,7 +175,7 @@ async def find(running: Runtime, leaderboard_id: str) -> dict[str, Any]:
 async def listed(running: Runtime, limit: int, after: str | None) -> Page:
     """Return one page of leaderboards in order of creation."""
     async with running.db.read() as session:
-        rows = await page(session, limit, after)
+        rows = await queries.page(session, limit, after)
         bodies = {body["id"]: body for body in await _shown(session, rows[:limit])}
     return page_of(rows, limit, lambda row: bodies[row.id])
 
@@ -226,9 +205,9 @@ async def _require(session: AsyncSession, leaderboard_id: str) -> Leaderboard:
 async def _shown(
     session: AsyncSession, leaderboards: Sequence[Leaderboard]
 ) -> list[dict[str, Any]]:
-    """Return leaderboards as users see them, each with what its certificate is worth now."""
+    """Return leaderboards as users see them, each with the present state of its certificate."""
     wanted = {one.body["rests_on"].get("calibration") for one in leaderboards} - {None}
-    now = await certificates_now(session, sorted(wanted))
+    now = await queries.certificates_now(session, sorted(wanted))
     return [_body(one, now) for one in leaderboards]
 
 
@@ -237,7 +216,7 @@ def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str,
     name = body["rests_on"].get("calibration")
     certificate = None if name is None else now.get(name, {"id": name, "status": "deleted"})
     if certificate is not None and certificate.get("revoked_at") is not None:
-        # a certificate that was revoked promises nothing, of what was ranked before either
+        # a revoked certificate promises nothing, also of what was ranked before
         body |= {"promise": "none"}
     return {
         "id": leaderboard.id,

@@ -1,4 +1,4 @@
-"""Comparisons -> standings, by slice, powered, findings."""
+"""Ranks models by comparisons, as a whole and by slice, also corrected by labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from app.datasets.slices import slice_names
 from app.leaderboards.gathering import Inputs
-from app.leaderboards.rows import OUT_OF_SCOPE, Silence, Table, powered_row_of, row_of
+from app.leaderboards.rows import OUT_OF_SCOPE, Table, Unanswered, powered_row_of, row_of
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, IntArray
 from calibration.errors import CalibrationError, InvalidArgument
@@ -50,7 +50,7 @@ class Ranked(Protocol):
 def rankable(
     rows: Sequence[Ranked], intervals: str | None, confidence_level: float
 ) -> dict[str, Any]:
-    """Say whether any two models can be told apart, and what was tested to find out."""
+    """Return whether any two models differ significantly, and by which test."""
     n = len(rows)
     told_apart = sum(row.rank_low - 1 for row in rows)
     pairs = n * (n - 1) // 2
@@ -77,13 +77,13 @@ def rankable(
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Sets of models that chains of points won link both ways; one set is what ratings need."""
+    """Sets of models that chains of points won link both ways; ratings need a single set."""
 
     components: list[list[str]]
 
     @property
     def warning(self) -> str | None:
-        """Say what more than one set means."""
+        """Return a warning if there is more than one set."""
         if len(self.components) < 2:
             return None
         return (
@@ -131,10 +131,10 @@ def powered_standings(table: Table, members: BoolArray) -> dict[str, Any]:
         confidence_level=table.request.confidence_level,
         rng=np.random.default_rng(table.request.seed),
     )
-    silence = Silence.of(table, members)
+    unanswered = Unanswered.of(table, members)
     links = connected(replace(predicted, score=np.nan_to_num(predicted.score, nan=0.5)))
     return {
-        "rows": [powered_row_of(row, silence) for row in board.rows],
+        "rows": [powered_row_of(row, unanswered) for row in board.rows],
         **rankable(board.rows, board.rank_rule, table.request.confidence_level),
         "components": links.components,
         "prediction_powered": _powered(board),
@@ -148,7 +148,7 @@ def powered_standings(table: Table, members: BoolArray) -> dict[str, Any]:
 
 
 def _predicted(table: Table, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Comparisons:
-    """All pairs with their predictions, nan where there is none."""
+    """Return all pairs with their predictions, nan for a pair without one."""
     (outcomes,) = table.inputs.outcomes.values()
     score = np.full(len(table.left), np.nan)
     score[outcomes.row] = outcomes.score
@@ -163,7 +163,7 @@ def _labels(table: Table, rows: np.ndarray[Any, np.dtype[np.intp]]) -> HumanLabe
 
 
 def _powered(board: PoweredLeaderboard) -> dict[str, Any]:
-    """What the correction rests on."""
+    """Return what the correction is based on."""
     return {
         "labelled": board.n_labelled,
         "labelled_groups": board.n_labelled_groups,
@@ -180,7 +180,7 @@ _Compared = tuple[Comparisons, IntArray]
 
 
 def standings(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
-    """Rank the models and count what was left out; with `group_by` for each slice, too.
+    """Rank the models and count what was left out, also for each slice if `group_by` is given.
 
     A slice whose models cannot be ranked has no rows and says why in `error`.
 
@@ -226,7 +226,7 @@ def _ranked(table: Table, members: BoolArray) -> dict[str, Any]:
         ranked = _by_criteria(table, members)
     else:
         ranked = _by_one(table, members)
-    warning = Silence.of(table, members).warning()
+    warning = Unanswered.of(table, members).warning()
     warnings = [*ranked.pop("warnings"), *([warning] if warning else [])]
     return {**ranked, **table.counts(members), "warnings": warnings}
 
@@ -297,9 +297,11 @@ def _undefined(board: Leaderboard) -> list[str]:
 def _rows(
     table: Table, members: BoolArray, board: Leaderboard, compared: Sequence[_Compared]
 ) -> list[dict[str, Any]]:
-    silence, distinct = Silence.of(table, members), table.distinct_pairs(compared)
+    unanswered, distinct = Unanswered.of(table, members), table.distinct_pairs(compared)
     has_baseline = table.request.baseline is not None
-    return [row_of(rating, silence, distinct, has_baseline=has_baseline) for rating in board.rows]
+    return [
+        row_of(rating, unanswered, distinct, has_baseline=has_baseline) for rating in board.rows
+    ]
 
 
 def _options(request: LeaderboardIn) -> RankingOptions:
@@ -308,7 +310,7 @@ def _options(request: LeaderboardIn) -> RankingOptions:
 
 
 def components_of(error: CalibrationError) -> list[list[str]] | None:
-    """Return the sets of models that no chain of points won links, where that is the error."""
+    """Return the sets of models that no chain of points won links, if that is the error."""
     if isinstance(error, DisconnectedComparisons):
         return [list(names) for names in error.components]
     return None

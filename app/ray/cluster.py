@@ -1,10 +1,9 @@
 """Workers on a Ray cluster.
 
-A node of a cluster has neither the file that describes the judges nor the folder that relative
-paths were meant from.
-
-Each runs the ordinary worker loop until the batch has ended. Ray starts one anew where its node goes
-away; the shard that it held is free again when its lease has run out. (Moritz et al., "Ray: A
+Each runs the usual worker loop until the batch has ended. Ray restarts a worker whose node is lost,
+and the shard that it held is free when its lease has run out. A node has neither the configuration
+file nor the working folder of the caller, so the text of the file and absolute paths are sent with
+the task. (Moritz et al., "Ray: A
 Distributed Framework for Emerging AI Applications", OSDI 2018.)
 """
 
@@ -27,28 +26,28 @@ from app.core.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """Settings as plain values, and the text of the configuration file, None without one."""
+    """Settings as plain values, and the text of the configuration file if there is one."""
 
     settings: Mapping[str, Any]
     config: str | None
 
     @classmethod
     def of(cls, settings: Settings) -> Handed:
-        """Return what a worker needs that is to work with these settings."""
+        """Return what a worker on another machine needs of these settings."""
         path = settings.config_path
         values = settings.model_dump(exclude={"config", "secret", "spool_dir", "node"})
         values["database_url"] = _absolute(settings.database_url)
         return cls(values, path.read_text(encoding="utf-8") if path else None)
 
     def opened(self, folder: Path) -> Settings:
-        """Return the settings, with the configuration in a file of this folder."""
+        """Return the settings, with the configuration written to a file in this folder."""
         path = folder / "tribunal.toml"
         path.write_text(self.config or "", encoding="utf-8")
         return Settings(**{**self.settings, "config": path})
 
 
 def _absolute(database_url: str) -> str:
-    """A file is named by its whole path: the worker runs in another folder."""
+    """Return the URL with the absolute path of a file: the worker runs in another folder."""
     url = make_url(database_url)
     if not database_url.startswith("sqlite") or not url.database or ":" in url.database:
         return database_url
@@ -63,9 +62,8 @@ def work_on(handed: Handed, batch_id: str) -> None:
 
 
 async def _work_on(settings: Settings, batch_id: str) -> None:
-    from app.batches.worker.loop import (
-        work_until_ended,  # whoever hands over needs none of the service
-    )
+    # the caller, which only starts tasks, does not load the service
+    from app.batches.worker.loop import work_until_ended
     from app.main import open_runtime
 
     async with open_runtime(settings) as running:
@@ -74,16 +72,16 @@ async def _work_on(settings: Settings, batch_id: str) -> None:
 
 
 LOCAL: Final = "local"
-# nobody is told how this library is used, unless somebody wants that
+# no usage statistics, unless the user has turned them on
 _QUIET: Final = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
 class EngineMissing(Exception):
-    """The package of an engine is not installed; the message names the extra."""
+    """Ray is not installed; the message names the extra."""
 
 
 class EngineFailed(Exception):
-    """The engine cannot be reached, or none of its workers could work."""
+    """The cluster cannot be reached, or none of its workers could work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +102,17 @@ class Placement:
 
 @dataclass(slots=True)
 class RayWorkers:
-    """The workers of one batch, by their promises of an end."""
+    """The workers of one batch, as pending Ray tasks."""
 
     ray: Any
     waiting: list[Any]
     failures: list[str] = field(default_factory=list)
 
     def look(self) -> None:
-        """Notice workers that have ended.
+        """Collect the workers that have ended.
 
         Raises:
-            EngineFailed: none is left, and at least one had to give up.
+            EngineFailed: no worker is left, and at least one has failed.
         """
         ended, self.waiting = (
             self.ray.wait(self.waiting, num_returns=len(self.waiting), timeout=0)
@@ -124,14 +122,14 @@ class RayWorkers:
         for one in ended:
             try:
                 self.ray.get(one)
-            except Exception as error:  # whatever a remote process died of
+            except Exception as error:  # any error of a remote process
                 self.failures.append(_reason(error))
         if self.failures and not self.waiting:
             raise EngineFailed(f"no worker is left on the cluster: {self.failures[0]}")
 
 
 def refuse_missing() -> None:
-    """Check that Ray is there.
+    """Check that Ray is installed.
 
     Raises:
         EngineMissing: names the extra.
@@ -153,18 +151,18 @@ def _ray() -> Any:
 
 @contextmanager
 def working_on(batch_id: str, handed: Handed, placement: Placement) -> Iterator[RayWorkers]:
-    """Keep workers at work on a batch while the block runs.
+    """Run workers on a batch while the block runs.
 
     Raises:
         EngineMissing: Ray is not installed.
-        EngineFailed: there is no such cluster, or it has fewer GPUs than one worker needs.
+        EngineFailed: the cluster cannot be reached, or has fewer GPUs than one worker needs.
     """
     ray = _ray()
     _join(ray, placement.address)
     try:
         _refuse_impossible(ray.cluster_resources(), placement)
         count = placement.workers or max(len(_living(ray)), 1)
-        # a task is begun again, elsewhere, as often as its process or its node is lost
+        # a task is restarted, on another node, as often as its process or node is lost
         task = ray.remote(
             num_cpus=1, num_gpus=placement.gpus, max_retries=-1, scheduling_strategy="SPREAD"
         )(work_on)
@@ -197,6 +195,6 @@ def _refuse_impossible(resources: Mapping[str, float], placement: Placement) -> 
 
 
 def _reason(error: Exception) -> str:
-    """Return the last line of what a remote process said: that names its error."""
+    """Return the last line of a remote traceback, which names the error."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1].strip()

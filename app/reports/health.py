@@ -2,7 +2,7 @@
 
 A line is passed where the whole interval of its figure lies on the right side, failed where all of
 it lies on the wrong one; else there is not enough evidence. The lines are the user's to set; a card
-is a view of a stored report, so that moving a line computes nothing anew.
+is a view of a stored report, so that moving a line computes nothing again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 from app.core.errors import ConfigurationInvalid, NotFound, Unprocessable
@@ -22,6 +21,7 @@ from app.core.runtime import Runtime
 from app.reports import service
 from app.reports.schemas import AgreementIn, HealthIn
 from app.scores.store import is_recorded
+from judges.errors import nearest
 
 Figures = Mapping[str, Any]
 Sense = Literal["at_least", "at_most", "within"]
@@ -34,7 +34,7 @@ class Line:
     """One line of the card.
 
     `sense` says on which side of it a figure is well; `within` is a distance from 0. `default`
-    holds where nobody sets another line.
+    holds where no other line is set.
     """
 
     name: str
@@ -233,8 +233,8 @@ def checked_lines(lines: Mapping[str, float | None]) -> Lines:
 def fault_of(name: str, value: object) -> str | None:
     """Return what is wrong with a line, None if nothing is; its value None leaves it out."""
     if name not in NAMES:
-        near = get_close_matches(name, NAMES, n=1)
-        return f"there is no such line{f'; did you mean {near[0]}?' if near else ''}"
+        near = nearest(name, NAMES)
+        return f"there is no such line{f'; did you mean {near}?' if near else ''}"
     if value is None:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

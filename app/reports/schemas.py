@@ -1,4 +1,4 @@
-"""What an agreement report is asked with, in the query string."""
+"""Query parameters of an agreement report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Names = Annotated[str, Field(min_length=1, max_length=20_000)]
 
 
 class _OnPairs(BaseModel):
-    """Which pairs are looked at, and how intervals are made."""
+    """Which pairs are used, and how intervals are made."""
 
     model_config = ConfigDict(extra="forbid")
     dataset: Name = Field(description="id or name of the dataset")
@@ -36,7 +36,7 @@ class _OnPairs(BaseModel):
         "test: .2 beside experts, .15 skilled people, .1 crowd workers",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of the resamples behind the intervals")
-    confidence_level: float = Field(0.95, ge=1e-6, le=1 - 1e-6)
+    confidence_level: float = Field(0.95, ge=1e-6, le=1 - 1e-6, description="of the intervals")
 
 
 class AgreementIn(_OnPairs):
@@ -46,14 +46,18 @@ class AgreementIn(_OnPairs):
         [], max_length=500, description="names, repeated or comma-separated; all by default"
     )
     group_by: Name | None = Field(None, description="a metadata field: a report for each value")
-    include: list[Literal["judge_pairs", "group_details"]] = Field([], max_length=4)
+    include: list[Literal["judge_pairs", "group_details"]] = Field(
+        [], max_length=4, description="every two judges; for each group what a health card shows"
+    )
 
 
 class CardIn(BaseModel):
     """Whose card, and in which form; by default the header `Accept` says which."""
 
     judge: Names = Field(description="name of the judge")
-    format: Literal["json", "html"] | None = None
+    format: Literal["json", "html"] | None = Field(
+        None, description="instead of what the header `Accept` says"
+    )
 
 
 class HealthIn(_OnPairs, CardIn):

@@ -1,1 +1,1 @@
-"""Scores of judges: stored, looked up, asked for."""
+"""Scores of judges: stored, looked up, fetched."""

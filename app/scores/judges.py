@@ -1,17 +1,17 @@
-"""Which judges a request means (ONE resolver, with its three sources).
+"""Resolves the judges that a request names, and loads those of the configuration.
 
-The examples of a judge are part of its fingerprint, so they must not change when somebody adds
-labels: only the labels that came with the dataset count, unless it came without any.
+The examples of a judge are part of its fingerprint, so later labels must not change them: only the
+labels that came with the dataset count, unless it came without any.
 
-A judge is asked only where the configuration or a request says so: a table that describes one more
+A judge is asked only where the configuration or a request names it: a table that describes one more
 judge must not make every request without a cascade pay for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,11 +27,33 @@ from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.examples import LabelledPair
 from judges.recorded import RecordedJudge
 from judges.registry import DEFAULT_CASCADE, STUDENT, Registry, example_datasets
+from judges.types import Score
 from judges.vllm.engine import EngineHost
 from judges.vllm.weights import NOTHING_HASHED, FolderHasher
 
+# by the name of each recorded judge, the fingerprints of its scores
+Fingerprints = Mapping[str, Collection[str]]
 
-def judge_names(registry: Registry, cascade: str | Sequence[str]) -> tuple[str, ...]:
+
+class PairScores(NamedTuple):
+    """The scores that came with pairs, pair by pair, and where they are, in words.
+
+    `is_sample` says that further pairs may bring further judges.
+    """
+
+    pairs: Sequence[Mapping[str, Score]]
+    where: str
+    is_sample: bool = False
+
+
+class Order(Protocol):
+    """Judges named one by one, from cheap to strong."""
+
+    @property
+    def judges(self) -> Sequence[str]: ...  # noqa: D102
+
+
+def judge_names(registry: Registry, cascade: str | Order) -> tuple[str, ...]:
     """Return the judges of a configured cascade, or the given ones, from cheap to strong.
 
     Raises:
@@ -42,32 +64,81 @@ def judge_names(registry: Registry, cascade: str | Sequence[str]) -> tuple[str, 
             meant = hint(cascade, sorted(registry.cascades), see="tribunal doctor")
             raise Unprocessable.field(["cascade"], f"there is no cascade {shown(cascade)}{meant}")
         return tuple(registry.cascades[cascade])
-    names = tuple(cascade)
+    names = tuple(cascade.judges)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise Unprocessable.field(["cascade", "judges"], f"{twice!r} is named twice")
     return names
 
 
-def configured_judges(registry: Registry, cascade: str) -> list[Judge]:
-    """Return the judges of a configured cascade; those not configured answer from posted scores.
+def resolve(
+    registry: Registry, names: Sequence[str], recorded: Fingerprints, where: str
+) -> list[Judge]:
+    """Return the judges of these names; one that is not configured answers from recorded scores.
+
+    Args:
+        registry: The configured judges.
+        names: From cheap to strong.
+        recorded: The recorded judges.
+        where: Where they are recorded, for the message.
 
     Raises:
-        Unprocessable: no cascade has this name.
+        Unprocessable: a name is neither configured nor recorded, or it is recorded with several
+            models or prompts, which are several judges.
     """
-    return [registry.resolve(name) for name in judge_names(registry, cascade)]
+    return [
+        registry.judges.get(name) or _recorded_judge(registry, name, recorded, where)
+        for name in names
+    ]
+
+
+def _recorded_judge(registry: Registry, name: str, recorded: Fingerprints, where: str) -> Judge:
+    loc = ["cascade", "judges"]
+    if name not in recorded:
+        known = dict.fromkeys([*recorded, *registry.judges])
+        raise Unprocessable.field(loc, unknown_judge(name, known, where))
+    fingerprints = recorded[name]
+    if len(fingerprints) > 1:
+        raise Unprocessable.field(
+            loc,
+            f"{name!r} is recorded {where} with {len(fingerprints)} different models or prompts: "
+            "give each its own name",
+        )
+    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
 
 
 def unknown_judge(name: str, known: Iterable[str], where: str) -> str:
-    """Say that a judge is neither configured nor recorded `where`, and which may have been meant.
+    """Say that a judge is neither configured nor recorded `where`, and suggest a known name.
 
     Args:
-        name: The name that no judge has.
-        known: The names there are, the likelier ones first.
+        name: The unknown name.
+        known: The known names, the likelier ones first.
         where: Where it was looked for, beside the configuration.
     """
     meant = hint(name, known, see="tribunal doctor")
     return f"{shown(name)} is neither configured nor recorded {where}{meant}"
+
+
+def judges_with(registry: Registry, cascade: str | Order, scores: PairScores) -> list[Judge]:
+    """Return the judges of a cascade for pairs that come with their scores.
+
+    A configured cascade may name a judge that no pair records: it fails on every pair. This cannot
+    be known from a sample.
+
+    Raises:
+        Unprocessable: no cascade has this name, a judge is named twice, or as `resolve`.
+    """
+    names = judge_names(registry, cascade)
+    recorded: dict[str, set[str]] = {}
+    if isinstance(cascade, str) and not scores.is_sample:
+        recorded = {name: set() for name in names}
+    for pair in scores.pairs:
+        for name, score in pair.items():
+            fingerprints = recorded.setdefault(name, set())
+            # a failure names no model
+            if score.failure is None:
+                fingerprints.add(score.fingerprint)
+    return resolve(registry, names, recorded, scores.where)
 
 
 async def judges_for(
@@ -75,37 +146,14 @@ async def judges_for(
 ) -> list[Judge]:
     """Return the judges of these names for a dataset.
 
-    A name that is not configured is a recorded judge of the dataset.
-
     Raises:
-        Unprocessable: a name is neither configured nor recorded in the dataset, or it is recorded
-            with several models or prompts, which are several judges.
+        Unprocessable: as `resolve`.
     """
-    return [
-        registry.judges[name]
-        if name in registry.judges
-        else await _recorded_judge(session, registry, dataset, name)
-        for name in names
-    ]
-
-
-async def _recorded_judge(
-    session: AsyncSession, registry: Registry, dataset: Dataset, name: str
-) -> Judge:
-    loc = ["cascade", "judges"]
-    if name not in dataset.recorded_judges:
-        where = f"in {shown(dataset.name)}"
-        raise Unprocessable.field(
-            loc, unknown_judge(name, [*dataset.recorded_judges, *registry.judges], where)
-        )
-    fingerprints = await datasets.recorded_fingerprints(session, dataset, name)
-    if len(fingerprints) > 1:
-        raise Unprocessable.field(
-            loc,
-            f"{name!r} is recorded with {len(fingerprints)} different models or prompts in "
-            f"{dataset.name!r}: give each its own name",
-        )
-    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
+    recorded: dict[str, Collection[str]] = dict.fromkeys(dataset.recorded_judges, ())
+    for name in names:
+        if name in recorded and name not in registry.judges:
+            recorded[name] = await datasets.recorded_fingerprints(session, dataset, name)
+    return resolve(registry, names, recorded, f"in {shown(dataset.name)}")
 
 
 def judges_of_certificate(registry: Registry, fingerprints: Mapping[str, str]) -> list[Judge]:
@@ -179,7 +227,7 @@ def _with_default_cascade(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Let the embedded judge alone be the default cascade, unless another one is declared."""
     cascades = config.get("cascades", {})
     if not isinstance(cascades, Mapping):
-        return config  # said with the path of the key by whoever reads it
+        return config  # refused later, with the path of the key
     default = {DEFAULT_CASCADE: {"judges": [STUDENT]}}
     return {**config, "cascades": {**default, **cascades}}
 

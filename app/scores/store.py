@@ -1,7 +1,7 @@
-"""The scores that the service obtained: under which key they are kept, found again and stored.
+"""Stores the scores that live judges gave, and finds them again; the SQL of scores is here.
 
-A live judge's score is found by content and fingerprint; a symmetric judge's also by the mirrored
-content. A recorded judge (or a jury of them) answers from the scores that came with the pair.
+The key of a score is its pair's content and its judge's fingerprint. Both orders of a pair have one
+key where the judge is symmetric. Recorded judges have no scores here: theirs come with the pair.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _ON_CONFLICT: Final = (
 
 
 def is_recorded(spec: JudgeSpec) -> bool:
-    """Whether a judge answers from the scores that came with a pair."""
+    """Return whether a judge answers from the scores that came with a pair."""
     return spec.kind in ("recorded", "jury")
 
 
 class ScoreKey(NamedTuple):
-    """Under which key a judge's score of a pair is stored, and whether mirrored."""
+    """The key of a judge's score of a pair, and whether the score is stored mirrored."""
 
     content_hash: str
     is_mirrored: bool
@@ -63,7 +63,7 @@ def score_key(spec: JudgeSpec, content_hash: str, swapped_hash: str) -> ScoreKey
 
 
 def pair_key(spec: JudgeSpec, pair: Pair) -> ScoreKey:
-    """Return the key of a pair whose texts are at hand."""
+    """Return the key of a pair from its texts."""
     return score_key(spec, pair.content_hash, pair.swapped().content_hash)
 
 
@@ -77,7 +77,7 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class StoredScore:
-    """A score that is there, and for which shard it was obtained, if for one."""
+    """A stored score, and the shard it was obtained for, if any."""
 
     score: Score
     payer: Payer | None
@@ -85,7 +85,7 @@ class StoredScore:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A score of a pair that lies elsewhere than in the database.
+    """A score of a pair that is not in the database but in a file.
 
     `is_own`: an earlier attempt at the same work has paid for it.
     """
@@ -107,7 +107,7 @@ async def stored_scores(
 ) -> dict[str, StoredScore]:
     """Return the live scores of one judge, by the content hash they are stored under.
 
-    Failures are left out unless they are asked for: a judge that failed may be asked again.
+    Failures are left out by default: a judge that failed may be asked again.
     """
     found: dict[str, StoredScore] = {}
     for start in range(0, len(content_hashes), _CHUNK):
@@ -125,11 +125,11 @@ async def stored_scores(
 async def scores_at_hand(
     running: Runtime, fingerprint: str, content_hashes: Collection[str]
 ) -> dict[str, StoredScore]:
-    """Return what `stored_scores` does; those who ask for few pairs at a time ask together."""
+    """Return what `stored_scores` does; look-ups of few pairs are coalesced into one query."""
     look = partial(_look, running.db, fingerprint)
     if len(content_hashes) > _FEW:
         return (await look([content_hashes]))[0]
-    return await running.together.join(("scores", fingerprint), content_hashes, look)
+    return await running.coalescer.call(("scores", fingerprint), content_hashes, look)
 
 
 async def _look(
@@ -157,7 +157,7 @@ async def store_scores(
         session: The caller's transaction.
         scores: With their keys; of two with the same key the later counts.
         moment: When they were obtained.
-        payer: The shard they were obtained for: when it is taken up again they are its own.
+        payer: The shard they were obtained for; a later attempt at that shard counts them as its own.
     """
     rows = {}
     batch_seq, shard = (payer.batch_seq, payer.shard) if payer else (None, None)
@@ -169,7 +169,7 @@ async def store_scores(
             "shard": shard,
             "created_at": moment,
         }
-    # always in one order: two transactions that store the same scores must not wait for each other
+    # in a fixed order, so that two transactions with the same scores cannot deadlock
     await merge_rows(session, _SCORES, [rows[key] for key in sorted(rows)], _ON_CONFLICT)
     _count([score for _, score in scores])
 

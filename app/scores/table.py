@@ -1,7 +1,7 @@
-"""Scores as arrays; asking for those that are missing.
+"""Loads stored scores as arrays, and fetches missing ones from the judges.
 
-A live judge's score is found by content and fingerprint; a symmetric judge's also by the mirrored
-content. A recorded judge (or a jury of them) answers from the scores that came with the pair.
+A recorded judge (or a jury of them) answers from the scores that came with the pair; no score of it
+is ever missing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ScoreTable:
 
     @property
     def has_failed(self) -> BoolArray:
-        """Where a judge was asked and gave no number, shape (n, k)."""
+        """Say where a judge was asked and gave no number, shape (n, k)."""
         return self.is_known & np.isnan(self.p_a)
 
 
@@ -80,7 +80,7 @@ async def load_table(
     *,
     with_failures: bool = False,
 ) -> ScoreTable:
-    """Return what is stored of these judges on these pairs of one dataset; asks nobody.
+    """Return the stored scores of these judges on these pairs of one dataset; ask no judge.
 
     Only the scores of a few hundred pairs are in memory at a time, the rest as arrays.
 
@@ -130,7 +130,7 @@ def _recorded_names(dataset: Dataset, judges: Sequence[Judge]) -> list[str]:
 async def _recorded_column(
     judge: Judge, keys: Sequence[PairKey], recorded: Mapping[int, Mapping[str, Score]]
 ) -> list[Score | None]:
-    """Let the judge itself answer, from pairs that carry nothing but their records."""
+    """Ask a recorded judge, with pairs that carry nothing but their records."""
     return [
         await judge.score(Pair(key.id, (), ("",), ("",), recorded=recorded.get(key.seq, {})))
         for key in keys
@@ -185,7 +185,7 @@ def _table(
 
 
 def _is_absent(score: Score) -> bool:
-    """A recorded judge without a record was never asked: that is no failure of the judge."""
+    """Return whether a recorded judge has no record: it was never asked, so it did not fail."""
     return score.failure is not None and score.failure.kind is FailureKind.NOT_RECORDED
 
 
@@ -222,16 +222,16 @@ async def missing_scores(running: Runtime, judge: Judge, keys: Sequence[PairKey]
     return [key for content_hash, key in wanted.items() if content_hash not in found]
 
 
-async def ask_missing(
+async def fetch_missing(
     running: Runtime, judge: Judge, dataset: Dataset, keys: Sequence[PairKey]
 ) -> int:
-    """Ask a judge for every score it still owes; return how many it was asked for.
+    """Fetch every missing score of a judge; return how many it was asked for.
 
     Scores are stored chunk by chunk, so what was paid for survives an interruption. A failure is
-    stored too, and asked again the next time.
+    stored too; the next call asks again.
 
     Raises:
-        JudgeDown: the judge failed on every pair of a chunk: it is not at work, and asking on would
+        JudgeDown: the judge failed on every pair of a chunk: it is down, and more questions would
             tell nothing about its answers.
     """
     missing = await missing_scores(running, judge, keys)

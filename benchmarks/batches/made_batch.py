@@ -8,16 +8,16 @@ import json
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from app.batches import creating
 from app.batches.schemas import BatchIn
-from app.batches.worker.loop import work_once
+from app.batches.worker.loop import Worker
+from app.cli.operations import freeze_loaded
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.core.tasks import spare_what_is_loaded
-from app.imports.body import BodyKind
 from app.imports.importing import Wanted, import_dataset
+from app.imports.upload import UploadedFile
 from app.main import open_runtime
 from judges.base import JudgeHealth, JudgeSpec
 from judges.registry import Registry
@@ -61,7 +61,7 @@ async def opened(
     async with open_runtime(Settings(database_url=url, shard_size=shard_size)) as running:
         await running.registry.aclose()
         running.registry = Registry({"made": MadeJudge(seconds)}, {"default": ("made",)}, {})
-        spare_what_is_loaded()
+        freeze_loaded()
         yield running
 
 
@@ -71,8 +71,8 @@ async def import_pairs(running: Runtime, pairs: int, *, text_length: int = 300) 
     with tempfile.TemporaryFile() as file:
         _write_rows(file, pairs, text_length)
         file.seek(0)
-        kind = BodyKind("application/x-ndjson")
-        await import_dataset(running.db, file, kind, wanted, running.now())
+        files = [UploadedFile(cast(BinaryIO, file), "application/x-ndjson")]
+        await import_dataset(running.db, files, wanted, running.now())
 
 
 def _write_rows(file: BinaryIO, pairs: int, text_length: int) -> None:
@@ -107,5 +107,5 @@ async def work(running: Runtime) -> None:
 
 
 async def _work_until_idle(running: Runtime, name: str) -> None:
-    while await work_once(running, name, looks=False, goes_on=True):
+    while await Worker(running, name).work(looks=False, goes_on=True):
         pass

@@ -37,11 +37,6 @@ class PairFeatures:
     context: FloatArray
 
 
-def features(conversation: Sequence[str], response: Sequence[str]) -> FloatArray:
-    """Return the measures of a response: its last turn, judged in the conversation before it."""
-    return _vector(_measured(read_prompt(conversation), _readings(response)))
-
-
 def pair_features(
     conversation: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
 ) -> PairFeatures:
@@ -58,12 +53,6 @@ def pair_features(
 def response_feature_names() -> tuple[str, ...]:
     """Return the names of the measures of a response, in their order."""
     return tuple(_measured(read_prompt([""]), _readings([""])))
-
-
-def context_feature_names() -> tuple[str, ...]:
-    """Return the names of the context features, in their order."""
-    empty = read_response("")
-    return (*read_prompt([""]).measures, *_similarity(empty, empty))
 
 
 def _readings(response: Sequence[str]) -> list[Reading]:

@@ -14,10 +14,10 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from itertools import count
 from typing import Any, Final
 
+from judges.errors import nearest
 from judges.prompting.tokens import Tokenizer
 from judges.vllm.settings import EngineAnswer, EngineSettings, EngineUnavailable, OpenedEngine
 
@@ -88,8 +88,8 @@ def open_vllm(settings: EngineSettings) -> OpenedEngine:
     known = AsyncEngineArgs.__dataclass_fields__
     for name in settings.options:
         if name not in known:
-            near = get_close_matches(name, list(known), n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, known)
+            hint = f", did you mean {near!r}?" if near else ""
             raise EngineUnavailable(f"engine.{name}: vLLM knows no such option{hint}")
     arguments = {"enable_prefix_caching": True, "disable_log_stats": True, **settings.options}
     if settings.revision is not None:

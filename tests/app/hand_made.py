@@ -83,6 +83,8 @@ async def certify(
             dataset_seq=owner.seq,
             request={"ties": "exclude", "slices": changes.get("slices")},
             body={
+                "target_agreement": 0.8,
+                "failure_probability": 0.1,
                 "thresholds": _thresholds(0.75, 0.9),
                 "fingerprints": {name: recorded_fingerprint(name) for name in ("cheap", "dear")},
                 **changes.get("body", {}),

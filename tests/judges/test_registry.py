@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from judges.errors import JudgeConfigurationInvalid, UnknownJudge
+from judges.errors import JudgeConfigurationInvalid
 from judges.openai.judge import OpenAIJudge
 from judges.prompting.examples import LabelledPair
 from judges.recorded import Jury, RecordedJudge
@@ -56,7 +56,7 @@ def labelled(_: str) -> Sequence[LabelledPair]:
 async def test_without_configuration_there_is_the_student_alone() -> None:
     async with registry_of({}) as registry:
         assert list(registry.judges) == ["student"]
-        assert isinstance(registry.judge("student"), StudentJudge)
+        assert isinstance(registry.judges["student"], StudentJudge)
         assert registry.cascades == {"default": ("student",)}
 
 
@@ -97,10 +97,10 @@ async def test_a_whole_configuration_becomes_judges_and_cascades() -> None:
     async with registry_of(text, labelled) as registry:
         kinds = [type(judge) for judge in registry.judges.values()]
         assert kinds == [StudentJudge, OpenAIJudge, Jury, RecordedJudge]
-        assert registry.cascade("default") == ("student", "dear")
-        assert registry.cascade("careful") == ("student", "gpt4-votes", "not-configured", "dear")
+        assert registry.cascades["default"] == ("student", "dear")
+        assert registry.cascades["careful"] == ("student", "gpt4-votes", "not-configured", "dear")
         assert registry.thresholds == {"careful": (0.9, 0.8, math.inf, 0.5)}
-        spec = registry.judge("dear").spec
+        spec = registry.judges["dear"].spec
         assert (spec.price_input, spec.price_output) == (1.0, 0.5)
         assert spec.scored_by["annotators"] == 3
         assert len(spec.example_prompts) == 6
@@ -110,28 +110,12 @@ async def test_a_whole_configuration_becomes_judges_and_cascades() -> None:
 async def test_the_student_is_there_beside_others_and_not_in_their_default_cascade() -> None:
     async with registry_of({"judges": {"dear": OPENAI}}) as registry:
         assert list(registry.judges) == ["dear", "student"]
-        assert registry.cascade("default") == ("dear",)
+        assert registry.cascades["default"] == ("dear",)
 
 
 async def test_recorded_judges_alone_leave_the_student_as_default_cascade() -> None:
     async with registry_of({"judges": {"old": {"kind": "recorded"}}}) as registry:
-        assert registry.cascade("default") == ("student",)
-
-
-async def test_a_name_that_is_not_configured_is_a_recorded_judge() -> None:
-    async with registry_of({}) as registry:
-        resolved = registry.resolve("gpt-4", model="m", prompt_hash="h")
-        expected = RecordedJudge("gpt-4", model="m", prompt_hash="h").spec.fingerprint
-        assert resolved.spec.fingerprint == expected
-        assert registry.resolve("student") is registry.judge("student")
-
-
-async def test_an_unknown_name_is_told_its_neighbour() -> None:
-    async with registry_of({}) as registry:
-        with pytest.raises(UnknownJudge, match="did you mean 'student'"):
-            registry.judge("studnet")
-        with pytest.raises(UnknownJudge, match="did you mean 'default'"):
-            registry.cascade("defualt")
+        assert registry.cascades["default"] == ("student",)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +184,7 @@ async def test_a_judge_whose_examples_are_not_there_yet_waits() -> None:
     config = {"judges": {"x": {**OPENAI, "examples_from": "golden"}}}
     for source in (missing, lambda _: labelled("")[:3], None):
         async with registry_of(config, source) as registry:
-            judge = registry.judge("x")
+            judge = registry.judges["x"]
             assert isinstance(judge, WaitingJudge)
             assert not (await judge.health()).is_ready
             score = await judge.score(pair_of())
@@ -212,7 +196,7 @@ async def test_the_examples_enter_the_fingerprint_and_the_dataset_s_name_does_no
     async def fingerprint(examples: Examples, **table: Any) -> str:
         config = {"judges": {"x": {**OPENAI, "examples_from": "golden", **table}}}
         async with registry_of(config, examples) as registry:
-            return registry.judge("x").spec.fingerprint
+            return registry.judges["x"].spec.fingerprint
 
     plain = await fingerprint(labelled)
     assert await fingerprint(labelled, examples_from="another") == plain
@@ -225,7 +209,7 @@ async def test_a_configured_judge_asks_its_server(server: ModelServer) -> None:
     table = {**OPENAI, "base_url": server.base_url, "annotators": 2, "examples": 1}
     config = {"judges": {"x": {**table, "examples_from": "golden"}}}
     async with registry_of(config, labelled) as registry:
-        score = await registry.judge("x").score(pair_of())
+        score = await registry.judges["x"].score(pair_of())
     assert score.failure is None
     assert len(server.requests) == 4
 
@@ -234,5 +218,5 @@ async def test_the_address_may_come_from_the_environment() -> None:
     config = {"judges": {"x": {"kind": "openai", "model": "m"}}}
     environ = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
     registry = Registry.from_config(config, environ=environ)
-    assert registry.judge("x").spec.notes["base_url"] == environ["OPENAI_BASE_URL"]
+    assert registry.judges["x"].spec.notes["base_url"] == environ["OPENAI_BASE_URL"]
     await registry.aclose()

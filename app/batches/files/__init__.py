@@ -1,1 +1,1 @@
-"""Files that clients upload for batches, and the files that batches make."""
+"""Files that clients upload for batches, and the output and error files of batches."""

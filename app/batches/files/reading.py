@@ -1,4 +1,4 @@
-"""The lines of a file: requests on their way into a dataset, and those that are none."""
+"""Reads the lines of an uploaded file: requests become pairs, other lines are rejected."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.formats.registry import DIALECTS, OPENAI_BATCH
-from app.imports.body import BodyKind, rows_of
+from app.imports.body import rows_of
 from app.imports.reading import Reader, stage
 from app.imports.staging import Staging
 from app.imports.tables import RawRow
+from app.imports.upload import UploadedFile
 
 PIECE_BYTES: Final = 2**20
-_LINES: Final = BodyKind("application/x-ndjson")
-# text repeats itself: the higher levels take several times as long for a few per cent
+_LINES: Final = "application/x-ndjson"
+# higher levels take several times as long and save a few per cent
 _LEVEL: Final = 3
 
 
 @dataclass(slots=True)
 class LineReader(Reader):
-    """Reads lines as requests; those that are none go to a file, however many they are.
+    """Reads lines as requests, and writes all rejected lines to a file.
 
-    `live` are the judges that are asked themselves, whatever is recorded of them.
+    `live` are the judges that are called: no score of theirs may be posted.
     """
 
     rejects: TextIO = field(kw_only=True)
@@ -40,7 +41,7 @@ class LineReader(Reader):
         """Return the row of a request.
 
         Raises:
-            RowInvalid: the line is none; the reason names the field.
+            RowInvalid: the line is not a request; the reason names the field.
         """
         if isinstance(raw.value, dict):
             openai_batch.check_fields(raw.value)
@@ -55,7 +56,7 @@ class LineReader(Reader):
         return parsed
 
     def reject_row(self, raw: RawRow, reason: str) -> None:
-        """Note a line that is no request, with its `custom_id` where that can be read."""
+        """Write a rejected line, with its `custom_id` if that can be read."""
         Reader.reject_row(self, raw, reason)
         self.rejects.write(json.dumps([raw.line, _custom_id(raw.value), reason]) + "\n")
 
@@ -67,7 +68,7 @@ def _custom_id(value: object) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A file that was read: its requests, its other lines and its compressed pieces, on disk."""
+    """A file that was read: its requests, rejected lines and compressed pieces, on disk."""
 
     staging: Staging
     reader: LineReader
@@ -77,7 +78,7 @@ class StagedFile:
     sizes: tuple[int, ...]
 
     def rejected(self, count: int) -> Iterator[list[dict[str, Any]]]:
-        """Yield the lines that are no requests, `count` at a time."""
+        """Yield the rejected lines, `count` at a time."""
         chunk: list[dict[str, Any]] = []
         with self.rejects.open(encoding="ascii") as lines:
             for text in lines:
@@ -106,15 +107,15 @@ def read_file(
         content: The file, open at its start.
         staging: Where its requests go.
         folder: Where everything else goes.
-        live: The judges that no score may be posted for.
+        live: The judges whose scores may not be posted.
 
     Raises:
-        BadRequest: it is compressed, and broken.
+        BadRequest: it is compressed and damaged.
     """
     rejects, pieces = folder / "rejects", folder / "pieces"
     with rejects.open("w", encoding="ascii") as lines:
         reader = LineReader(DIALECTS[OPENAI_BATCH], rejects=lines, live=live)
-        stage(staging, reader, rows_of(content, _LINES))
+        stage(staging, reader, rows_of([UploadedFile(content, _LINES)]))
     content.seek(0)
     sizes = _compress(content, pieces)
     return StagedFile(staging, reader, staging.content_hash(), rejects, pieces, sizes)

@@ -1,109 +1,40 @@
 """Uploaded request files.
 
 The requests of a file become the pairs of a dataset that is named by the file's id. The content is
-stored in the database, so that every server of a cluster can give it back.
+stored in the database, so that every server of a cluster can return it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import BinaryIO, Final, TypeVar, cast
 
-from sqlalchemy import Select, delete, exists, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches.files.derived import BATCH, FileOut
+from app.batches.files import queries
+from app.batches.files.derived import BATCH
 from app.batches.files.reading import StagedFile, read_file
-from app.core.errors import Conflict, NotFound, Unprocessable
+from app.bodies.batches import FileBody
+from app.core.errors import BadRequest, Conflict, NotFound, Unprocessable
 from app.core.lists import by_public_id
-from app.core.models import (
-    Batch,
-    Certificate,
-    Dataset,
-    FilePiece,
-    Leaderboard,
-    RejectedLine,
-    Report,
-    StoredFile,
-    new_id,
-)
-from app.core.names import shown
+from app.core.models import Dataset, RejectedLine, StoredFile, new_id
+from app.core.names import MAX_LENGTH, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
-from app.imports.form import Form
 from app.imports.importing import Upload, store_new
 from app.imports.staging import Staging
+from app.imports.upload import Uploaded
 from app.scores.store import is_recorded
 from judges.registry import Registry
-
-_RESTING = (Batch, Certificate, Leaderboard, Report)
-
-
-async def add_rejected(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
-    """Store lines that are no requests."""
-    await session.execute(insert(RejectedLine), list(rows))
-
-
-async def add_piece(session: AsyncSession, file_seq: int, number: int, content: bytes) -> None:
-    """Store a compressed piece of a file."""
-    row = {"file_seq": file_seq, "number": number, "content": content}
-    await session.execute(insert(FilePiece), [row])
-
-
-async def piece_of(session: AsyncSession, file_seq: int, number: int) -> bytes | None:
-    """Return a compressed piece of a file, None behind its last one."""
-    query = select(FilePiece.content).where(
-        FilePiece.file_seq == file_seq, FilePiece.number == number
-    )
-    return await session.scalar(query)
-
-
-async def stored_page(
-    session: AsyncSession, chosen: Select[Any], limit: int, after: int | None, *, descends: bool
-) -> Sequence[StoredFile]:
-    """Return up to `limit + 1` files behind the one of number `after`, in either order."""
-    seq = StoredFile.seq
-    if after is not None:
-        chosen = chosen.where(seq < after if descends else seq > after)
-    ordered = chosen.order_by(seq.desc() if descends else seq.asc()).limit(limit + 1)
-    return (await session.scalars(ordered)).all()
-
-
-def files(purpose: str | None) -> Select[Any]:
-    """Return the query of all files, or of those of a purpose."""
-    query = select(StoredFile)
-    return query if purpose is None else query.where(StoredFile.purpose == purpose)
-
-
-async def delete_row(session: AsyncSession, file_seq: int) -> None:
-    """Delete a file with its content."""
-    await session.execute(delete(StoredFile).where(StoredFile.seq == file_seq))
-
-
-async def is_in_use(session: AsyncSession, dataset_seq: int) -> bool:
-    """Whether anything rests on the requests of a file: a batch, a certificate, a report."""
-    found = or_(*(exists().where(table.dataset_seq == dataset_seq) for table in _RESTING))
-    return bool(await session.scalar(select(found)))
-
-
-async def rejected_after(
-    session: AsyncSession, dataset_seq: int, line: int, count: int
-) -> Sequence[RejectedLine]:
-    """Return up to `count` lines behind `line` that are no requests, in order."""
-    query = (
-        select(RejectedLine)
-        .where(RejectedLine.dataset_seq == dataset_seq, RejectedLine.line > line)
-        .order_by(RejectedLine.line)
-        .limit(count)
-    )
-    return (await session.scalars(query)).all()
-
 
 _CHUNK: Final = 1_000
 ItemT = TypeVar("ItemT")
@@ -119,12 +50,46 @@ class Listing:
     descends: bool = False
 
 
-async def upload(running: Runtime, form: Form) -> FileOut:
-    """Store a file that lies on disk; lines that are no requests are kept with their reasons.
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What was posted: `content` is None where there is no file."""
+
+    fields: dict[str, str]
+    filename: str = ""
+    content: BinaryIO | None = None
+    size: int = 0
+    content_hash: str = ""
+
+    @classmethod
+    def of(cls, uploaded: Uploaded) -> Form:
+        """Read what was uploaded, for its size and its hash.
+
+        Raises:
+            BadRequest: the file has another name than `file`.
+        """
+        if not uploaded.files:
+            return cls(uploaded.fields, content_hash=hashlib.sha256().hexdigest())
+        [file] = uploaded.files
+        if file.field != "file":
+            raise BadRequest("the file of the form must be named file")
+        content_hash = hashlib.file_digest(cast(BufferedReader, file.content), "sha256").hexdigest()
+        size = file.content.tell()
+        file.content.seek(0)
+        name = file.name[:MAX_LENGTH]
+        return cls(uploaded.fields, name, file.content, size, content_hash)
+
+    def hash(self) -> str:
+        """Return a hash of all of it; the boundary between its parts does not enter."""
+        parts = [self.fields, self.filename, self.content_hash]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()
+
+
+async def upload(running: Runtime, form: Form) -> FileBody:
+    """Store a spooled file; rejected lines are kept with their reasons.
 
     Raises:
-        Unprocessable: the purpose is none that is known, the file is missing or empty, or none of
-            its lines is a request.
+        Unprocessable: the purpose is unknown, the file is missing or empty, or none of its lines is
+            a request.
     """
     _check(form)
     folder = running.settings.spool_dir
@@ -151,12 +116,12 @@ def _check(form: Form) -> None:
         raise Unprocessable.field(["purpose"], f"is missing; give {BATCH}")
     if purpose != BATCH:
         raise Unprocessable.field(["purpose"], f"{shown(purpose)} is not served here; give {BATCH}")
-    unknown = next((name for name in form.fields if name != "purpose"), None)
+    unknown = next((name for name in form.fields if name not in ("purpose", "file")), None)
     if unknown is not None:
         why = "there is no such field; files are kept until they are deleted"
         raise Unprocessable.field([shown(unknown).strip("'")], why)
     if form.content is None:
-        raise Unprocessable.field(["file"], "is missing")
+        raise Unprocessable.field(["file"], "is missing; send it as a file, with a file name")
     if not form.size:
         raise Unprocessable.field(["file"], "is empty")
 
@@ -176,7 +141,7 @@ def _refuse_without_requests(staged: StagedFile) -> None:
     )
 
 
-async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileOut:
+async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileBody:
     file = StoredFile(
         id=new_id("file"),
         created_at=running.now(),
@@ -193,16 +158,16 @@ async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileOut:
         await session.flush()
         async for rows in _read_aside(staged.rejected(_CHUNK)):
             seq = {"dataset_seq": imported.dataset.seq}
-            await add_rejected(session, [{**row, **seq} for row in rows])
+            await queries.add_rejected(session, [{**row, **seq} for row in rows])
         number = 0
         async for piece in _read_aside(staged.compressed()):
-            await add_piece(session, file.seq, number, piece)
+            await queries.add_piece(session, file.seq, number, piece)
             number += 1
     return _shown(file, imported.dataset)
 
 
 async def _read_aside(items: Iterator[ItemT]) -> AsyncIterator[ItemT]:
-    """Yield what is read from disk, in a thread so that requests are served meanwhile."""
+    """Yield what is read from disk; a thread reads it, so that requests are served meanwhile."""
     while (item := await asyncio.to_thread(next, items, None)) is not None:
         yield item
 
@@ -211,7 +176,7 @@ async def find(session: AsyncSession, file_id: str) -> StoredFile:
     """Return a file.
 
     Raises:
-        NotFound: no file has this id.
+        NotFound: unknown id.
     """
     file = await by_public_id(session, StoredFile, file_id)
     if file is None:
@@ -223,7 +188,7 @@ async def requests_of(session: AsyncSession, file_id: str) -> Dataset:
     """Return the dataset that holds a file's requests, for the field `input_file_id`.
 
     Raises:
-        NotFound: no file has this id.
+        NotFound: unknown id.
         Unprocessable: its requests were deleted.
     """
     file = await by_public_id(session, StoredFile, file_id)
@@ -234,29 +199,27 @@ async def requests_of(session: AsyncSession, file_id: str) -> Dataset:
     return await session.get_one(Dataset, file.dataset_seq)
 
 
-async def show(session: AsyncSession, file: StoredFile) -> FileOut:
+async def show(session: AsyncSession, file: StoredFile) -> FileBody:
     """Return a file as users see it."""
     dataset = None if file.dataset_seq is None else await session.get(Dataset, file.dataset_seq)
     return _shown(file, dataset)
 
 
-def _shown(file: StoredFile, dataset: Dataset | None) -> FileOut:
-    known: dict[str, Any] = {}
-    if dataset is not None:
-        known = {
-            "status_details": _details(dataset),
-            "dataset": dataset.id,
-            "requests": dataset.pairs,
-            "rejected_count": dataset.rejected_count,
-        }
-    return FileOut(
-        id=file.id,
-        bytes=file.bytes,
-        created_at=int(file.created_at.timestamp()),
-        filename=file.filename,
-        purpose=BATCH,
-        **known,
-    )
+def _shown(file: StoredFile, dataset: Dataset | None) -> FileBody:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at.timestamp()),
+        "filename": file.filename,
+        "purpose": BATCH,
+        "status": "processed",
+        "status_details": None if dataset is None else _details(dataset),
+        "expires_at": None,
+        "dataset": None if dataset is None else dataset.id,
+        "requests": None if dataset is None else dataset.pairs,
+        "rejected_count": None if dataset is None else dataset.rejected_count,
+    }
 
 
 def _details(dataset: Dataset) -> str | None:
@@ -270,11 +233,11 @@ def _details(dataset: Dataset) -> str | None:
     )
 
 
-async def page(session: AsyncSession, wanted: Listing) -> list[FileOut]:
-    """Return one page of files and one file more where there is one.
+async def page(session: AsyncSession, wanted: Listing) -> list[FileBody]:
+    """Return one page of files, and the next file if there is one.
 
     Raises:
-        NotFound: `after` is the id of no file.
+        NotFound: `after` is not the id of a file.
     """
     after = None
     if wanted.after is not None:
@@ -282,20 +245,21 @@ async def page(session: AsyncSession, wanted: Listing) -> list[FileOut]:
         if last is None:
             raise NotFound(f"after: there is no {shown(wanted.after)} in this list")
         after = last.seq
-    chosen = files(wanted.purpose)
-    rows = await stored_page(session, chosen, wanted.limit, after, descends=wanted.descends)
+    rows = await queries.page(
+        session, wanted.limit, after, purpose=wanted.purpose, descends=wanted.descends
+    )
     return [await show(session, row) for row in rows]
 
 
 async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]:
-    """Yield the content of a file as it was uploaded, a piece in memory at a time.
+    """Yield the content of a file as it was uploaded; one piece is in memory at a time.
 
     Raises:
-        Conflict: it was deleted meanwhile; half of it must not pass for the whole.
+        Conflict: it was deleted while it was read; a part must not be taken for the whole.
     """
     number, left = 0, file.bytes
     async with running.db.read() as session:
-        while (piece := await piece_of(session, file.seq, number)) is not None:
+        while (piece := await queries.piece_of(session, file.seq, number)) is not None:
             content = await asyncio.to_thread(zlib.decompress, piece)
             yield content
             number, left = number + 1, left - len(content)
@@ -304,26 +268,26 @@ async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]
 
 
 async def delete_file(session: AsyncSession, file_id: str) -> None:
-    """Delete a file with its content, and its pairs where nothing rests on them.
+    """Delete a file with its content, and its pairs if nothing was made from them.
 
     Raises:
-        NotFound: no file has this id.
+        NotFound: unknown id.
     """
     file = await find(session, file_id)
     dataset = None if file.dataset_seq is None else await session.get(Dataset, file.dataset_seq)
     if dataset is not None:
         await datasets.lock(session, [dataset])
-        await delete_row(session, file.seq)
-        if not await is_in_use(session, dataset.seq):
+        await queries.delete_file(session, file.seq)
+        if not await queries.is_in_use(session, dataset.seq):
             await delete_dataset(session, dataset)
         return
-    await delete_row(session, file.seq)
+    await queries.delete_file(session, file.seq)
 
 
 async def rejected_lines(session: AsyncSession, dataset_seq: int) -> AsyncIterator[RejectedLine]:
-    """Yield the lines of a file that are no requests, in order, a chunk in memory at a time."""
+    """Yield the rejected lines of a file in order; one chunk is in memory at a time."""
     last = 0
-    while rows := await rejected_after(session, dataset_seq, last, _CHUNK):
+    while rows := await queries.rejected_after(session, dataset_seq, last, _CHUNK):
         for row in rows:
             yield row
         last = rows[-1].line

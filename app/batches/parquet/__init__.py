@@ -1,1 +1,1 @@
-"""Batches that read Parquet files and write Parquet files."""
+"""Batches whose pairs and verdicts stay in Parquet files."""

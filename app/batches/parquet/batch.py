@@ -1,7 +1,7 @@
-"""Batches over Parquet files: the database keeps shards and sums, never pairs, scores or verdicts.
+"""Batches over Parquet files: the database holds shards and sums, but no pairs, scores or verdicts.
 
-A run belongs to its output folder: asked for again, it goes on where it was, and what is done is not
-done again. A dataset without pairs stands for the files, so that the batch is one like any other.
+A batch belongs to its output folder: the same request again continues it, and complete parts stay. A
+dataset without pairs stands for the files, so that the batch is stored like any other.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches import queries, service
-from app.batches.creating import LIFETIME
+from app.batches import queries
+from app.batches.admission import Range
+from app.batches.creating import Scope, new_batch, store_new
 from app.batches.parquet.files import (
     TABLES,
     Described,
@@ -34,28 +33,24 @@ from app.batches.parquet.files import (
 from app.batches.retrying import reopen
 from app.batches.schemas import BatchIn, TablesBatchIn
 from app.batches.service import find
-from app.batches.work import settled
 from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.models import Batch, Dataset, Shard, new_id
+from app.core.models import Dataset, Shard, new_id
 from app.core.runtime import Runtime
 from app.datasets.service import find_dataset
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
-from app.judgments.authority import Authority, authority_of
-from app.judgments.service import promise_of
-from app.scores import judges as cascades
-from judges.base import Judge
-from judges.recorded import RecordedJudge
-from judges.registry import DEFAULT_CASCADE, Registry
+from app.judgments.authority import Authority, resolve
+from app.scores.judges import PairScores
 
-_CHUNK: Final = 1_000
+# rows that are read to find their format
+_FIRST_ROWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """The files of a request, and what the first rows are."""
+    """The files of a request, and the pairs among their first rows."""
 
     files: tuple[Described, ...]
     output: Path
@@ -69,30 +64,30 @@ class _Input:
 
 
 async def create(running: Runtime, request: TablesBatchIn) -> dict[str, Any]:
-    """Store a batch over files, or go on with the one that the output folder belongs to.
+    """Store a batch over files, or continue the one that the output folder belongs to.
 
     Raises:
-        NotFound: no such certificate.
-        Conflict: the certificate does not apply, or the folder holds something else.
-        Unprocessable: a folder is not allowed, there is no such file, or no row can be read.
+        NotFound: unknown certificate.
+        Conflict: the certificate does not apply, or the folder holds the parts of another run.
+        Unprocessable: a folder is not allowed, no file matches, or no row can be read.
     """
     found = await asyncio.to_thread(_look, running.settings.tables_dir, request)
-    async with running.db.read() as session:
-        authority = await _authority(session, running.registry, request, found.first)
+    scores = PairScores([row.recorded for row in found.first], "in the first rows", is_sample=True)
+    authority = await resolve(running.db, running.registry, request, scores)
     name = f"tables-{hashlib.sha256(str(found.output).encode()).hexdigest()[:24]}"
     if (earlier := await _earlier(running, name)) is None:
         await asyncio.to_thread(_refuse_foreign_parts, found.output)
         try:
             return await _store(running, request, found, authority, name)
         except IntegrityError:
-            # somebody asked for the same folder between our look and our insert
+            # another request for the same folder came first
             earlier = await _earlier(running, name)
     if earlier is None or earlier.content_hash != _identity(request, found, authority):
         raise Conflict(
             f"output: {found.output} holds the parts of another run (other files, judges or"
             " options): choose an empty folder"
         )
-    return await _go_on(running, earlier, found.tables)
+    return await _continue(running, earlier, found.tables)
 
 
 def _look(allowed: Path | None, request: TablesBatchIn) -> _Input:
@@ -128,11 +123,11 @@ def _inside(root: Path, path: Path, field: str) -> Path:
 
 
 def _first_rows(reader: Reader, files: Sequence[Described]) -> Iterator[ParsedRow]:
-    """Yield the pairs among the first rows; the first that is recognised fixes the format."""
+    """Yield the pairs among the first rows; the first recognised row fixes the format."""
     for one in files:
         if not one.file.rows:
             continue
-        for raw in next(pieces(TableSlice(one.file, 0, min(one.file.rows, _CHUNK)))):
+        for raw in next(pieces(TableSlice(one.file, 0, min(one.file.rows, _FIRST_ROWS)))):
             try:
                 row = reader.read(raw)
             except RowInvalid:
@@ -140,33 +135,6 @@ def _first_rows(reader: Reader, files: Sequence[Described]) -> Iterator[ParsedRo
             if not isinstance(row, Piece) and row.pair is not None:
                 yield row
         return
-
-
-async def _authority(
-    session: AsyncSession, registry: Registry, request: TablesBatchIn, first: Sequence[ParsedRow]
-) -> Authority:
-    if request.calibration is not None:
-        return await authority_of(session, registry, request.calibration, [])
-    cascade = request.cascade or DEFAULT_CASCADE
-    given = cascade if isinstance(cascade, str) else cascade.judges
-    names = cascades.judge_names(registry, given)
-    judges = [registry.judges.get(name) or _recorded(registry, name, first) for name in names]
-    declared = registry.thresholds.get(cascade) if isinstance(cascade, str) else None
-    return await authority_of(session, registry, None, judges, declared)
-
-
-def _recorded(registry: Registry, name: str, first: Sequence[ParsedRow]) -> Judge:
-    """A judge that is not configured is the one that the first rows record."""
-    scores = [row.recorded[name] for row in first if name in row.recorded]
-    fingerprints = {score.fingerprint for score in scores if score.failure is None}
-    if not scores:
-        known = dict.fromkeys([*registry.judges, *(one for row in first for one in row.recorded)])
-        message = cascades.unknown_judge(name, known, "in the first rows")
-        raise Unprocessable.field(["cascade"], message)
-    if len(fingerprints) > 1:
-        what = f"is recorded with {len(fingerprints)} different models or prompts"
-        raise Unprocessable.field(["cascade"], f"{name!r} {what} in the first rows")
-    return RecordedJudge(name, fingerprint=next(iter(fingerprints), None))
 
 
 async def _earlier(running: Runtime, name: str) -> Dataset | None:
@@ -186,7 +154,7 @@ def _refuse_foreign_parts(output: Path) -> None:
 
 
 def _identity(request: TablesBatchIn, found: _Input, authority: Authority) -> str:
-    """Return a hash of all that the parts depend on."""
+    """Return a hash of everything that the parts depend on."""
     certificate = authority.certificate.id if authority.certificate else None
     said = {
         **found.tables.as_json(),
@@ -206,57 +174,29 @@ async def _store(
         content_hash=_identity(request, found, authority), pairs=0, groups=0, labels=0,
         annotators=0, recorded_judges=[], rejected=[], rejected_count=0,
     )  # fmt: skip
-    cut = _cut(found.files, request.rows_per_part)
+    asked = BatchIn(
+        dataset=dataset.id, calibration=request.calibration, cascade=request.cascade, seed=0
+    )
     async with running.db.write() as session:
         session.add(dataset)
         await session.flush()
-        batch = _batch(running, request, dataset, authority, found)
-        session.add(batch)
-        await session.flush()
-        while chunk := list(islice(cut, _CHUNK)):
-            rows = [{"batch_seq": batch.seq, **one} for one in chunk]
-            for offset, row in enumerate(rows):
-                row["number"] = batch.open_shards + offset
-            await queries.add_shards(session, rows)
-            batch.open_shards += len(rows)
-        batch.totals = {"shards": {"todo": batch.open_shards}}
+        batch = new_batch(asked, dataset, authority, Scope(found.tables.rows), moment)
+        batch.request = {**batch.request, TABLES: found.tables.as_json()}
+        await store_new(session, batch, _ranges(found.files, request.rows_per_part))
     running.wake_workers.set()
     return await find(running, batch.id)
 
 
-def _cut(files: Sequence[Described], size: int) -> Iterator[dict[str, Any]]:
+def _ranges(files: Sequence[Described], size: int) -> Iterator[Range]:
     before = 0
     for one in files:
         for first, last in cuts(one.row_groups, size):
-            yield {
-                "first": before + first, "last": before + last, "state": "todo", "worker": None,
-                "leased_until": None, "attempts": 0, "error": None, "reserved_usd": 0.0,
-                "counts": {"pairs": last - first},
-            }  # fmt: skip
+            yield Range(before + first, before + last, last - first)
         before += one.file.rows
 
 
-def _batch(
-    running: Runtime, request: TablesBatchIn, dataset: Dataset, authority: Authority, found: _Input
-) -> Batch:
-    moment = running.now()
-    asked = BatchIn(
-        dataset=dataset.id, calibration=request.calibration, cascade=request.cascade, seed=0
-    )
-    return Batch(
-        id=new_id("batch"), status="in_progress", dataset_seq=dataset.seq,
-        certificate_seq=authority.certificate.seq if authority.certificate else None,
-        # which of the pairs its certificate knows is not counted
-        request={**settled(asked, authority, None, None), TABLES: found.tables.as_json()},
-        total=found.tables.rows, open_shards=0, totals={}, budget_usd=None, budget_mode=None,
-        seed=None, spent_usd=0.0, reserved_usd=0.0, promise=promise_of(authority, None),
-        suspended_because=None, error=None, created_at=moment, in_progress_at=moment,
-        completed_at=None, cancelled_at=None, expires_at=moment + LIFETIME,
-    )  # fmt: skip
-
-
-async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str, Any]:
-    """Return the folder's batch; the shards of an ended one that have no part are done again."""
+async def _continue(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str, Any]:
+    """Return the batch of the folder; if it has ended, shards without a part are judged again."""
     there = await asyncio.to_thread(lambda: set(Path(tables.output).glob("part-*.parquet")))
 
     def lacks(shard: Shard) -> bool:
@@ -266,7 +206,7 @@ async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str
         found = await queries.of_dataset(session, dataset.seq)
         if found is None:
             raise Conflict(f"output: the batch of {tables.output} is gone: delete {dataset.name}")
-        batch = await service.locked(session, found.seq)
+        batch = await queries.locked(session, found.seq)
         if batch.status not in queries.UNFINISHED:
             await reopen(running, session, batch, lacks)
     running.wake_workers.set()
@@ -274,7 +214,7 @@ async def _go_on(running: Runtime, dataset: Dataset, tables: Tables) -> dict[str
 
 
 async def keep_summary(running: Runtime, batch_id: str, tables: Tables) -> dict[str, Any]:
-    """Write how a batch stands beside its parts, and return it."""
+    """Write a batch as users see it beside its parts, and return it."""
     body = await find(running, batch_id)
     await asyncio.to_thread(write_summary, Path(tables.output), body)
     return body

@@ -1,9 +1,8 @@
-"""Reading and writing parts.
+"""Reads Parquet files of pairs, and writes parts: Parquet files of verdicts.
 
-A shard covers rows `[first, last)`, counted over all files in order; it lies within one file.
-
-Needs the extra `arrow`. Every file appears whole or not at all: it is written under another name and
-renamed.
+A shard covers rows `[first, last)`, counted over all files in order; it lies within one file. Every
+file is written under another name and renamed, so that it is never seen in part. Needs the extra
+`arrow`.
 """
 
 from __future__ import annotations
@@ -16,20 +15,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, NotRequired, get_args, get_origin, get_type_hints
 
+from typing_extensions import is_typeddict
+
+from app.bodies.common import VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.imports.tables import RawRow, parquet_batches
 
-# where a stored request keeps this form, and the dialect of the dataset that stands for the files
+# the key of this form in a stored request, and the dialect of the dataset that stands for the files
 TABLES: Final = "tables"
 WORK: Final = ".work"
 
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """One input file; `footer` is a hash of its description, which changes with its content."""
+    """One input file; `footer` is a hash of its footer, which changes with its content."""
 
     path: str
     rows: int
@@ -66,26 +68,26 @@ class Tables:
         return TableSlice(self.files[number], shard.first - before, shard.last - before)
 
     def part(self, number: int) -> Path:
-        """Return the file with the verdicts of a shard that is done."""
+        """Return the file with the verdicts of a completed shard."""
         return Path(self.output) / f"part-{number:08d}.parquet"
 
     def pieces(self, number: int) -> Path:
-        """Return the folder with what is done of a shard that is not; each attempt has its own."""
+        """Return the folder with the pieces of an incomplete shard; each attempt has its own in it."""
         return Path(self.output) / WORK / f"{number:08d}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the stored request keeps it."""
+        """Return it as it is stored with the request."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Tables:
-        """Read what a stored request keeps."""
+        """Read it from a stored request."""
         files = tuple(TableFile(**one) for one in stored["files"])
         return cls(files, stored["output"], stored["dialect"])
 
 
 def tables_of(batch: Batch) -> Tables | None:
-    """Return the files of a batch whose pairs stay in files, None for any other."""
+    """Return the files of a batch over Parquet files, None for any other."""
     stored = batch.request.get(TABLES)
     return None if stored is None else Tables.from_json(stored)
 
@@ -112,6 +114,8 @@ def cuts(row_groups: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
 
 PIECE_ROWS: Final = 2_000
 PIECE_BYTES: Final = 16 * 2**20
+# what a stored score counts of the tokens that it took
+USAGE: Final = ("prompt", "completion", "cached", "calls")
 _OWNER: Final = b"tribunal"
 _TAIL: Final = 8
 Row = dict[str, Any]
@@ -126,10 +130,11 @@ class Described:
 
 
 def describe(path: Path) -> Described:
-    """Return what the end of a Parquet file says of it.
+    """Return what the footer of a Parquet file says.
 
     Raises:
-        Unprocessable: it is no Parquet file, or the extra that reads it is not installed.
+        Unprocessable: it is not a Parquet file.
+        BadRequest: the extra `arrow` is not installed.
     """
     pa, pq = _arrow()
     try:
@@ -158,7 +163,7 @@ def _footer_hash(path: Path) -> str:
 
 
 def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
-    """Yield the rows of a slice, few enough at a time for memory; the same file, the same pieces.
+    """Yield the rows of a slice in pieces that fit in memory; always the same pieces of a file.
 
     Raises:
         BadRequest: the file cannot be read.
@@ -176,7 +181,7 @@ def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
 
 
 def write_piece(path: Path, rows: Sequence[Row]) -> None:
-    """Write the verdicts on one piece."""
+    """Write the verdicts of one piece."""
     pa, pq = _arrow()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
@@ -185,7 +190,7 @@ def write_piece(path: Path, rows: Sequence[Row]) -> None:
 
 
 def join_pieces(paths: Sequence[Path], temporary: Path, owner: str) -> None:
-    """Write pieces as the row groups of one part that belongs to `owner`; it is not in place yet."""
+    """Write pieces as the row groups of one part of `owner`, under a temporary name."""
     pa, pq = _arrow()
     schema = _schema(pa).with_metadata({_OWNER: owner.encode()})
     with pq.ParquetWriter(temporary, schema) as writer:
@@ -196,19 +201,19 @@ def join_pieces(paths: Sequence[Path], temporary: Path, owner: str) -> None:
 
 
 class EarlierRows:
-    """What earlier attempts at a shard have left: finished pieces, or a whole part.
+    """The verdicts that earlier attempts at a shard have written: in pieces, or in a whole part.
 
     Args:
-        folders: Of the attempts, the latest first.
-        part: Where the shard's part is if it was done before.
-        owner: Whose part is believed.
+        folders: Those of the attempts, the latest first.
+        part: Where the part is if the shard was complete before.
+        owner: The batch and shard that the part must belong to.
     """
 
     def __init__(self, folders: Sequence[Path], part: Path, owner: str) -> None:
         self._folders, self._part, self._owner = folders, part, owner
 
     def of_piece(self, number: int) -> list[Row]:
-        """Return the rows of a piece as they were judged before, none if it was not."""
+        """Return the rows of a piece as they were judged before, none if they were not."""
         pa, pq = _arrow()
         for folder in self._folders:
             path = piece_path(folder, number)
@@ -225,27 +230,48 @@ class EarlierRows:
 
 
 def piece_path(folder: Path, number: int) -> Path:
-    """Return where an attempt keeps a piece."""
+    """Return the file of a piece in the folder of an attempt."""
     return folder / f"{number:08d}.parquet"
 
 
 def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
-    """Write a batch as users see it beside its parts: what it promises, counts, cost."""
+    """Write a batch as users see it beside its parts: promise, counts and cost."""
     temporary = folder / "_batch.tmp"
     temporary.write_text(json.dumps(body, indent=2), encoding="utf-8")
     temporary.replace(folder / "_batch.json")
 
 
+# the fields that every verdict has, with their types: columns of all tables of verdicts
+VERDICT_FIELDS: Final[Mapping[str, Any]] = {
+    name: kind
+    for name, kind in get_type_hints(VerdictBody, include_extras=True).items()
+    if get_origin(kind) is not NotRequired
+}
+
+
+def arrow_type(pa: Any, kind: Any) -> Any:
+    """Return the Arrow type of values that a type of the API's answers describes."""
+    if is_typeddict(kind):
+        return pa.struct(
+            {name: arrow_type(pa, field) for name, field in get_type_hints(kind).items()}
+        )
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return pa.string()
+    if origin is list:
+        return pa.list_(arrow_type(pa, inner[0]))
+    if inner:
+        # annotated or optional: the first type is that of the values
+        return arrow_type(pa, inner[0])
+    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[kind]
+
+
 def _schema(pa: Any) -> Any:
     text, number, flag, count = pa.string(), pa.float64(), pa.bool_(), pa.int64()
-    failure = pa.struct({"kind": text, "detail": text})
-    tier = pa.struct(
-        {
-            "judge": text, "p_a": number, "p_tie": number, "confidence": number, "accepted": flag,
-            "failure": failure, "flags": pa.list_(text),
-        }
-    )  # fmt: skip
-    usage = pa.struct(dict.fromkeys(("prompt", "completion", "cached", "calls"), count))
+    verdict = {name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()}
+    # the promise is that of the run, which _batch.json states
+    del verdict["promise"]
+    usage = pa.struct(dict.fromkeys(USAGE, count))
     score = pa.struct(
         {
             "judge": text, "fingerprint": text, "p_a": number, "p_tie": number,
@@ -256,9 +282,7 @@ def _schema(pa: Any) -> Any:
     )  # fmt: skip
     return pa.schema(
         {
-            "file": text, "row": count, "id": text, "content_hash": text, "status": text,
-            "label": text, "confidence": number, "judge": text, "tiers": pa.list_(tier),
-            "calibration": text, "calibration_pair": flag, "cost_usd": number, "cached": flag,
+            "file": text, "row": count, "id": verdict.pop("id"), "content_hash": text, **verdict,
             "reason": text, "scores": pa.list_(score),
         }
     )  # fmt: skip

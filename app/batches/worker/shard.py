@@ -1,44 +1,190 @@
-"""One shard.
+"""One shard: its pairs are judged, and its results are stored with its completion.
 
-A score was paid for, perhaps waited for long, and is true whoever obtained it: it is stored within
-seconds, so that a worker that dies loses what is on its way and little more. The verdicts wait for
-the end of the shard.
-
-On SQLite those who write wait for each other. A worker that asked for its next shard by itself would
-stand behind the results of others, and while they are stored nobody would judge.
+Where the pairs come from and where the verdicts go is behind `ShardStore`. `DatabaseShard` stores
+scores every few seconds, because they were paid for: a worker that dies loses only the calls under
+way. Verdicts are stored when the shard is complete. `app.batches.parquet.shard` is the other store.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
 
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches import service
-from app.batches.parquet.files import tables_of
-from app.batches.parquet.shard import judge_table_shard
+from app.batches import queries, service
 from app.batches.totals import NOT_ADMITTED, shard_counts
-from app.batches.work import Work, work_of
+from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
-from app.batches.worker.leases import store_patiently
 from app.core.models import Shard
 from app.core.runtime import Runtime
-from app.core.tasks import to_the_end
-from app.datasets import service as datasets
-from app.datasets.records import PairKey
-from app.judgments import queries as verdicts
-from app.judgments.judging import Judged, Subject, count_verdicts, judge_subjects, show
-from app.judgments.service import promise_of, seq_of, verdict_row
+from app.core.tasks import shielded
+from app.judgments.judging import (
+    Judged,
+    Subject,
+    count_verdicts,
+    judge_subjects,
+    promise_of,
+    seq_of,
+    store_verdicts,
+    unasked,
+    verdict_body,
+    verdict_row,
+)
 from app.reports.batches import keep_if_completed
-from app.scores.store import Payer, ScoreKey, is_recorded, store_scores
-from judges.types import Pair, Score
+from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
+from judges.cascade import CascadeVerdict
+from judges.types import Score
 
 _log = logging.getLogger(__name__)
+_ATTEMPTS: Final = 8
+
+
+class NextShard:
+    """Claims the next shard in the transaction that completes the one before.
+
+    SQLite has one writer at a time: a worker that claimed its next shard in a transaction of its own
+    would wait behind the results of all others and judge nothing.
+    """
+
+    def __init__(self, claim: Callable[[AsyncSession], Awaitable[Shard | None]]) -> None:
+        self._claim = claim
+        self.shard: Shard | None = None
+
+    async def claim(self, session: AsyncSession) -> None:
+        """Claim the next shard, if one is free, as part of the caller's transaction."""
+        self.shard = None
+        self.shard = await self._claim(session)
+
+    def forget(self) -> None:
+        """Forget a claim that was rolled back."""
+        self.shard = None
+
+
+@dataclass(slots=True)
+class Task:
+    """A claimed shard and what is needed to judge it.
+
+    `next_shard` claims the next shard with the completion, if given; `is_last` says afterwards
+    whether the batch had no other shard left.
+    """
+
+    running: Runtime
+    shard: Shard
+    work: Work
+    next_shard: NextShard | None = None
+    is_last: bool = False
+
+    async def finish(self, session: AsyncSession, counts: dict[str, Any]) -> None:
+        """Complete the shard in the caller's transaction, and add its counts to the batch.
+
+        Raises:
+            LeaseLost: the lease is not in force any more.
+        """
+        batch = await queries.locked(session, self.shard.batch_seq)
+        await leases.finish(session, self.shard, counts)
+        await service.shard_done(session, batch, counts, self.running.now())
+        # before the commit: after it a broken connection could tell nothing
+        self.is_last = not batch.open_shards
+        if self.next_shard is not None:
+            await self.next_shard.claim(session)
+
+
+class Portion(NamedTuple):
+    """Pairs that may be judged now.
+
+    `payer` and `kept` say which scores need not be obtained again: those that this shard paid for
+    in an earlier attempt, and those that are stored outside of the database.
+    """
+
+    subjects: Sequence[Subject]
+    payer: Payer | None = None
+    kept: KeptScores | None = None
+
+
+class ShardStore(Protocol):
+    """Where the pairs of a shard come from and its results go."""
+
+    def items(self) -> AsyncGenerator[Portion, None]:
+        """Yield the pairs, in portions; each must be judged before the next is asked for."""
+
+    async def keep(self, judged: Judged) -> None:
+        """Take one judged pair."""
+
+    def saving(self) -> AbstractAsyncContextManager[None]:
+        """Store paid scores while the block runs, and what is left of them if it fails."""
+
+    async def complete(self) -> None:
+        """Store the results and the completion of the shard together.
+
+        Raises:
+            LeaseLost: the lease is not in force any more; nothing is stored.
+        """
+
+    def spent(self) -> dict[str, Any]:
+        """Return the counts of what was spent so far, without verdicts."""
+
+
+async def judge_shard(task: Task, store: ShardStore) -> None:
+    """Judge the pairs of a shard, and complete it.
+
+    Raises:
+        LeaseLost: the lease is not in force any more; no verdict is stored.
+    """
+    authority = task.work.authority
+    try:
+        async with store.saving():
+            async with aclosing(store.items()) as portions:
+                async for subjects, payer, kept in portions:
+                    await judge_subjects(
+                        task.running, authority, subjects, store.keep, payer=payer, kept=kept
+                    )
+            await store.complete()
+    except (leases.LeaseLost, asyncio.CancelledError):
+        await shielded(service.count_cost_of_cancelled(task.running.db, task.shard, store.spent()))
+        raise
+
+
+async def commit_patiently(task: Task, commit: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run the transaction that completes a shard; retry while the database is unreachable.
+
+    Raises:
+        LeaseLost: the lease is not in force any more.
+    """
+    try:
+        await _commit(task, commit)
+    except Exception:
+        if task.next_shard is not None:
+            task.next_shard.forget()
+        raise
+
+
+async def _commit(task: Task, commit: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            await shielded(commit())
+            return
+        except (DBAPIError, OSError) as error:
+            # the connection may have broken after the commit
+            if await _is_committed(task):
+                return
+            if attempt == _ATTEMPTS or isinstance(error, IntegrityError):
+                raise
+            _log.warning("shard %d cannot be stored yet: %s", task.shard.number, error)
+            await asyncio.sleep(min(0.1 * 2**attempt, 10.0))
+
+
+async def _is_committed(task: Task) -> bool:
+    try:
+        async with task.running.db.read() as session:
+            return await leases.is_finished(session, task.shard)
+    except (DBAPIError, OSError):
+        return False
 
 
 class ScoreKeeper:
@@ -50,273 +196,148 @@ class ScoreKeeper:
         self._unsaved: list[tuple[ScoreKey, Score]] = []
 
     def add(self, judged: Judged) -> None:
-        """Note what was newly obtained."""
+        """Take the scores that were newly obtained."""
         self._unsaved += judged.fresh
 
-    def take(self) -> list[tuple[ScoreKey, Score]]:
-        """Return what is not stored, to a transaction that stores it."""
-        taken, self._unsaved = self._unsaved, []
-        return taken
-
-    def put_back(self, scores: list[tuple[ScoreKey, Score]]) -> None:
-        """Note that a transaction did not store these after all."""
-        self._unsaved = scores + self._unsaved
-
-    async def save(self) -> None:
-        """Store what is not stored; what cannot be stored now is kept for the next time."""
-        scores = self.take()
-        if not scores:
-            return
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction that stores the scores; if it fails, they are kept for the next."""
+        scores, self._unsaved = self._unsaved, []
         try:
             async with self._running.db.write() as session:
                 await store_scores(session, scores, self._running.now(), self._payer)
+                yield session
         except BaseException:
-            self.put_back(scores)
+            self._unsaved = scores + self._unsaved
             raise
 
     @asynccontextmanager
     async def saving(self) -> AsyncIterator[None]:
-        """Store regularly while the block runs, and what is left when it fails."""
+        """Store scores regularly while the block runs, and those left when it fails."""
         regularly = asyncio.create_task(self._save_regularly())
         try:
             yield
         except BaseException:
-            await _settled(regularly)
-            await to_the_end(self._save_or_say())
+            await _stopped(regularly)
+            await shielded(self._save())
             raise
         finally:
-            await _settled(regularly)
+            await _stopped(regularly)
 
     async def _save_regularly(self) -> None:
         while True:
             await asyncio.sleep(self._running.settings.checkpoint_seconds)
-            # cut off in the middle, a transaction would leave the driver in disorder
-            await to_the_end(self._save_or_say())
+            # a transaction that is cut off leaves the driver in an undefined state
+            await shielded(self._save())
 
-    async def _save_or_say(self) -> None:
+    async def _save(self) -> None:
+        if not self._unsaved:
+            return
         try:
-            await self.save()
+            async with self.transaction():
+                pass
         except Exception as error:
             _log.warning("%d scores could not be stored yet: %s", len(self._unsaved), error)
 
 
-async def _settled(task: asyncio.Task[None]) -> None:
+async def _stopped(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
 
 
-class Following:
-    """Takes a shard that nobody has tried yet, of this batch if one is given."""
+class DatabaseShard:
+    """A shard of a stored dataset; its scores and verdicts are rows of the database.
 
-    def __init__(
-        self, running: Runtime, worker: str, lease: timedelta, batch_seq: int | None
-    ) -> None:
-        self._running, self._worker, self._lease = running, worker, lease
-        self._batch_seq = batch_seq
-        self.shard: Shard | None = None
-
-    async def claim(self, session: AsyncSession) -> None:
-        """Take the next shard, if there is one, as part of the caller's transaction."""
-        self.shard = None
-        moment = await leases.ledger_time(session, self._running.now)
-        self.shard = await leases.claim_untried(
-            session, self._worker, moment, self._lease, batch_seq=self._batch_seq
-        )
-
-    def forget(self) -> None:
-        """The transaction was rolled back, and the shard is not ours."""
-        self.shard = None
-
-
-Item = tuple[PairKey, Pair]
-
-
-async def judge_shard(
-    running: Runtime, shard: Shard, worker: str, following: Following | None = None
-) -> None:
-    """Judge a shard's pairs and store verdicts and completion together.
-
-    Scores are stored as they come; those not stored yet come with the completion, and with it the
-    worker's claim on the shard that follows.
-
-    Raises:
-        LeaseLost: the shard is not this worker's any more; no verdict is stored.
+    Args:
+        task: The shard.
+        items: Its pairs, in the order of admission.
     """
-    async with running.db.read() as session:
-        work = await work_of(session, running.registry, shard.batch_seq)
-        source = tables_of(work.batch)
-        items = [] if source else await _read(session, work, shard)
-    if source is not None:
-        await judge_table_shard(running, shard, worker, work, source)
-        return
-    task = _Task(running, shard, worker, work, following)
-    try:
-        async with task.keeper.saving():
-            await task.judge(items)
-            await task.complete(items)
-    except (leases.LeaseLost, asyncio.CancelledError):
-        await to_the_end(
-            service.count_cost_of_cancelled(running.db, shard, worker, task.counts([]))
-        )
-        raise
-    if task.is_last:
-        report = keep_if_completed(running, shard.batch_seq)
-        running.start(report, f"report of {work.batch.id}")
 
+    def __init__(self, task: Task, items: Sequence[Item]) -> None:
+        self._task, self._items = task, items
+        self._payer = Payer(task.shard.batch_seq, task.shard.number)
+        self._keeper = ScoreKeeper(task.running, self._payer)
+        self._judged: dict[str, Judged] = {}
+        # judge and cost of every score that this shard paid for
+        self._obtained: list[tuple[str, float | None]] = []
 
-async def _read(session: Any, work: Work, shard: Shard) -> list[Item]:
-    """Return the pairs of a shard in the order in which they are admitted."""
-    positions = work.positions(shard)
-    has_records = any(is_recorded(tier.judge.spec) for tier in work.authority.tiers)
-    stored = await datasets.read_pairs(
-        session, work.dataset, positions=positions, with_recorded=has_records
-    )
-    held = [(key, pair) for key, pair in stored if work.holds(key)]
-    if isinstance(positions, tuple):
-        return held
-    place = {position: number for number, position in enumerate(positions)}
-    return sorted(held, key=lambda item: place[item[0].position])
-
-
-class _Task:
-    """A shard at work."""
-
-    def __init__(
-        self,
-        running: Runtime,
-        shard: Shard,
-        worker: str,
-        work: Work,
-        following: Following | None,
-    ) -> None:
-        self.running, self.shard, self.worker, self.work = running, shard, worker, work
-        self.following = following
-        self.payer = Payer(shard.batch_seq, shard.number)
-        self.keeper = ScoreKeeper(running, self.payer)
-        self.judged: dict[int, Judged] = {}
-        self.is_last = False
-
-    async def judge(self, items: Sequence[Item]) -> None:
-        """Judge the pairs, under a budget as far as it reaches."""
-        if self.work.batch.budget_usd is None:
-            await self._judge(items)
+    async def items(self) -> AsyncGenerator[Portion, None]:
+        """Yield all pairs, or under a budget as many as it covers at a time."""
+        task = self._task
+        waiting = [
+            Subject(pair, key.content_hash or "", key.swapped_hash or "", key.metadata)
+            for key, pair, _ in self._items
+        ]
+        if task.work.batch.budget_usd is None:
+            yield Portion(waiting, self._payer)
             return
-        waiting = list(items)
         while waiting:
-            admitted = await spending.admit(
-                self.running, self.shard, self.worker, self.work.authority, _subjects(waiting)
-            )
-            if not admitted:
+            count = await spending.admit(task.running, task.shard, task.work.authority, waiting)
+            if not count:
                 return
-            await self._judge(waiting[:admitted])
-            spent = self._spent(waiting[:admitted])
-            await to_the_end(spending.settle(self.running, self.shard, self.worker, spent))
-            waiting = waiting[admitted:]
+            admitted, waiting = waiting[:count], waiting[count:]
+            yield Portion(admitted, self._payer)
+            usd = self._cost_of(admitted)
+            await shielded(spending.settle(task.running, task.shard, usd))
 
-    async def _judge(self, items: Sequence[Item]) -> None:
-        by_id = {pair.id: key for key, pair in items}
-
-        async def take(judged: Judged) -> None:
-            self.keeper.add(judged)
-            self.judged[by_id[judged.pair.id].seq] = judged
-
-        subjects = _subjects(items)
-        await judge_subjects(self.running, self.work.authority, subjects, take, payer=self.payer)
-
-    def _spent(self, items: Sequence[Item]) -> float | None:
-        """Return what these pairs have cost now; None where a judge cannot say."""
-        costs = [score.cost_usd for key, _ in items for _, score in self.judged[key.seq].fresh]
+    def _cost_of(self, subjects: Sequence[Subject]) -> float | None:
+        """Return what these pairs have cost in this attempt; None if a judge's cost is unknown."""
+        fresh = [score for one in subjects for _, score in self._judged[one.pair.id].fresh]
+        costs = [score.cost_usd for score in fresh]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
-    def counts(self, shown: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return what the shard adds to its batch."""
-        obtained = [
-            (score.judge, score.cost_usd)
-            for judged in self.judged.values()
-            for _, score in judged.obtained
-        ]
-        return shard_counts(shown, obtained)
+    async def keep(self, judged: Judged) -> None:
+        """Take one judged pair; its scores are stored within seconds."""
+        self._keeper.add(judged)
+        self._judged[judged.verdict.id] = judged
+        self._obtained += [(score.judge, score.cost_usd) for _, score in judged.obtained]
 
-    async def complete(self, items: Sequence[Item]) -> None:
-        """Store verdicts, what scores are left, and the completion; a database may be away."""
-        shown = self._shown(items)
-        rows = self._rows(items, shown)
-        counts = self.counts(shown)
-        try:
-            await store_patiently(
-                self.running, self.shard, self.worker, lambda: self._store(rows, counts)
-            )
-        except Exception:
-            if self.following is not None:
-                self.following.forget()
-            raise
-        count_verdicts(shown, is_settled=False)
+    def saving(self) -> AbstractAsyncContextManager[None]:
+        """Store paid scores while the block runs, and what is left of them if it fails."""
+        return self._keeper.saving()
 
-    async def _store(self, rows: list[dict[str, Any]], counts: dict[str, Any]) -> None:
-        scores = self.keeper.take()
-        try:
-            async with self.running.db.write() as session:
-                moment = self.running.now()
-                await store_scores(session, scores, moment, self.payer)
-                await verdicts.add(session, rows)
-                # last, so that the shards of a batch wait for each other but for a moment
-                batch = await service.locked(session, self.shard.batch_seq)
-                await leases.finish(session, self.shard, self.worker, counts)
-                await service.shard_done(session, batch, counts, moment)
-                # before the commit: a connection that breaks after it tells of nothing any more
-                self.is_last = not batch.open_shards
-                if self.following is not None:
-                    await self.following.claim(session)
-        except BaseException:
-            self.keeper.put_back(scores)
-            raise
+    def spent(self) -> dict[str, Any]:
+        """Return the counts of what was spent so far, without verdicts."""
+        return shard_counts((), self._obtained)
 
-    def _shown(self, items: Sequence[Item]) -> list[dict[str, Any]]:
-        authority = self.work.authority
-        promise = promise_of(authority, None)
-        return [
-            _not_admitted(pair, self.work, promise, is_known=self.work.is_known(key))
-            if (judged := self.judged.get(key.seq)) is None
-            else show(judged, authority, promise, is_known=self.work.is_known(key))
-            for key, pair in items
-        ]
+    async def complete(self) -> None:
+        """Store verdicts, the scores that are left, and the completion in one transaction.
 
-    def _rows(self, items: Sequence[Item], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        certificate_seq, moment = seq_of(self.work.authority), self.running.now()
-        dataset_seq, batch_seq = self.work.dataset.seq, self.work.batch.seq
+        Raises:
+            LeaseLost: the lease is not in force any more; nothing is stored.
+        """
+        task = self._task
+        rows = self._rows()
+        bodies = [row["body"] for row in rows]
+        counts = shard_counts(bodies, self._obtained)
+        await commit_patiently(task, lambda: self._commit(rows, counts))
+        count_verdicts(bodies, is_settled=False)
+        if task.is_last:
+            report = keep_if_completed(task.running, task.shard.batch_seq)
+            task.running.start(report, f"report of {task.work.batch.id}")
+
+    async def _commit(self, rows: list[dict[str, Any]], counts: dict[str, Any]) -> None:
+        async with self._keeper.transaction() as session:
+            await store_verdicts(session, rows)
+            # last: it locks the batch, and the other shards of the batch wait for that lock
+            await self._task.finish(session, counts)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return the verdicts as the table holds them."""
+        work, moment = self._task.work, self._task.running.now()
+        promise, certificate_seq = promise_of(work.authority, None), seq_of(work.authority)
         rows = []
-        for (key, _), body in zip(items, shown, strict=True):
+        for key, pair, is_known in self._items:
+            # a pair that the budget did not cover was not judged
+            judged = self._judged.get(pair.id) or unasked(pair.id, "abstained")
+            body = verdict_body(judged, work.authority, promise, is_known=is_known)
+            if isinstance(judged, CascadeVerdict):
+                body["abstained_because"] = NOT_ADMITTED
             place = {
-                "dataset_seq": dataset_seq,
+                "dataset_seq": work.dataset.seq,
                 "pair_seq": key.seq,
-                "batch_seq": batch_seq,
+                "batch_seq": work.batch.seq,
                 "position": key.position,
             }
-            content_hash = key.content_hash or ""
-            rows.append(verdict_row(body, content_hash, certificate_seq, moment, place))
+            rows.append(verdict_row(body, key.content_hash or "", certificate_seq, moment, place))
         return rows
-
-
-def _subjects(items: Sequence[Item]) -> list[Subject]:
-    return [
-        Subject(pair, key.content_hash or "", key.swapped_hash or "", key.metadata)
-        for key, pair in items
-    ]
-
-
-def _not_admitted(pair: Pair, work: Work, promise: str, *, is_known: bool) -> dict[str, Any]:
-    """The verdict on a pair that the budget did not cover: nobody was asked."""
-    return {
-        "id": pair.id,
-        "status": "abstained",
-        "label": None,
-        "confidence": None,
-        "judge": None,
-        "tiers": [],
-        "calibration": work.authority.certificate.id if work.authority.certificate else None,
-        "promise": promise,
-        "calibration_pair": is_known,
-        "cost_usd": 0.0,
-        "cached": False,
-        "abstained_because": NOT_ADMITTED,
-    }

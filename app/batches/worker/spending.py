@@ -1,8 +1,8 @@
-"""A batch's budget: a pair is begun only if its whole way up the cascade is covered.
+"""A batch's budget: a pair is judged only if all judges that it may need are covered.
 
-Never is a pair answered by a cheap judge because money ran out for the dear one: the promise is on
-the whole cascade. What a shard's pairs may cost at most is reserved before they are begun and given
-back when it is known what they did cost; a worker that dies has spent what it had reserved.
+A cheap judge never answers a pair because money ran out for a dearer one: the promise is on the
+whole cascade. The most that pairs may cost is reserved before they are judged, and replaced by what
+they did cost afterwards. What a dead worker had reserved counts as spent.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from app.core.runtime import Runtime
 from app.judgments.authority import Authority
 from app.judgments.judging import Knowledge, Subject
 
-# so many at once, so that little is tied up where a worker dies
+# pairs reserved at a time: few, so that a worker that dies ties up little
 _PIECE: Final = 256
 _WAIT_SECONDS: Final = 0.25
-# a soft budget goes by what pairs have cost on average once so many have
+# pairs after which a soft budget reserves the mean cost of a pair instead of the most
 _ENOUGH: Final = 20
 
 
 async def admit(
-    running: Runtime, shard: Shard, worker: str, authority: Authority, subjects: Sequence[Subject]
+    running: Runtime, shard: Shard, authority: Authority, subjects: Sequence[Subject]
 ) -> int:
-    """Reserve money for the next pairs of a shard; return how many of them may be begun.
+    """Reserve money for the next pairs of a shard; return how many of them may be judged.
 
-    They are admitted in the order given. Where the first cannot be covered by what is left, but
-    others still hold reservations, this waits for what they give back; 0 means that the budget is
-    spent, for this batch and for good.
+    They are admitted in the order given. If what is left does not cover the first one, this waits
+    while other workers hold reservations. 0 means that the budget of the batch is spent.
 
     Raises:
-        LeaseLost: the shard is not this worker's any more.
+        LeaseLost: the lease is not in force any more.
     """
     piece = subjects[:_PIECE]
     knowledge = Knowledge(authority, piece)
@@ -46,11 +45,11 @@ async def admit(
     most = np.array([most_of_pair(authority, knowledge, subject) for subject in piece])
     while True:
         async with running.db.write() as session:
-            batch = await queries.by_seq(session, shard.batch_seq, locked=True)
+            batch = await queries.locked(session, shard.batch_seq)
             admitted, usd = covered(batch, most)
             if admitted or batch.totals.get("is_exhausted"):
                 admitted = 0 if batch.totals.get("is_exhausted") else admitted
-                await leases.reserve(session, shard, worker, usd if admitted else 0.0)
+                await leases.reserve(session, shard, usd if admitted else 0.0)
                 batch.reserved_usd += usd if admitted else 0.0
                 return admitted
             if batch.reserved_usd <= 1e-12:
@@ -61,9 +60,9 @@ async def admit(
 
 
 def covered(batch: Batch, most: Any) -> tuple[int, float]:
-    """Return how many of the next pairs what is left covers, and what to reserve for them.
+    """Return how many of the next pairs the rest of a budget covers, and what to reserve for them.
 
-    `most` is what each may cost at most, in USD, in the order of admission, shape (n,).
+    `most` is the most that each may cost, in USD, in the order of admission, shape (n,).
     """
     left = (batch.budget_usd or 0.0) - batch.spent_usd - batch.reserved_usd
     costs = batch.totals.get("costs", {})
@@ -74,22 +73,22 @@ def covered(batch: Batch, most: Any) -> tuple[int, float]:
     return admitted, float(total[admitted - 1]) if admitted else 0.0
 
 
-async def settle(running: Runtime, shard: Shard, worker: str, usd: float | None) -> None:
-    """Replace a shard's reservation by what its pairs have cost; None: all of it.
+async def settle(running: Runtime, shard: Shard, usd: float | None) -> None:
+    """Replace a shard's reservation by what its pairs have cost, or by all of it if `usd` is None.
 
     Raises:
-        LeaseLost: the shard is not this worker's any more.
+        LeaseLost: the lease is not in force any more.
     """
     async with running.db.write() as session:
-        batch = await queries.by_seq(session, shard.batch_seq, locked=True)
+        batch = await queries.locked(session, shard.batch_seq)
         reserved = (await queries.shard(session, shard.batch_seq, shard.number)).reserved_usd
-        await leases.reserve(session, shard, worker, 0.0)
+        await leases.reserve(session, shard, 0.0)
         batch.reserved_usd = max(batch.reserved_usd - reserved, 0.0)
         batch.spent_usd += reserved if usd is None else usd
 
 
 def count_as_spent(batch: Batch, reserved_usd: float) -> None:
-    """Count what a worker had reserved that died: its calls may have been made.
+    """Count what a dead worker had reserved as spent: its calls may have been made.
 
     The caller holds the lock of the batch.
     """

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.batches.admission import positions_admitted, shards_of
+from app.batches.admission import positions_admitted, ranges_of
 
 
 @given(seed=st.integers(0, 2**63 - 1), n=st.integers(1, 3000), cut=st.integers(0, 3000))
@@ -39,14 +39,13 @@ def test_shards_cover_every_chosen_pair_once(
 ) -> None:
     mask = np.array(chosen)
     covered = []
-    for shard in shards_of(1, mask, size, seed):
-        places = range(shard["first"], shard["last"])
+    for first, last, pairs in ranges_of(mask, size, seed):
         positions = (
-            list(places)
+            list(range(first, last))
             if seed is None
-            else positions_admitted(seed, len(mask), shard["first"], shard["last"]).tolist()
+            else positions_admitted(seed, len(mask), first, last).tolist()
         )
         held = [position for position in positions if mask[position]]
-        assert shard["counts"]["pairs"] == len(held) > 0
+        assert pairs == len(held) > 0
         covered += held
     assert sorted(covered) == np.flatnonzero(mask).tolist()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.batches.worker.loop import work_once
+from app.batches.worker.loop import Worker
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from tests.app.paid_judge import PaidJudge, install
@@ -49,7 +49,7 @@ async def test_a_batch_names_those_that_ask_the_same_judge_about_the_same_pairs(
     both = await start(client, "one", "two")
     assert both["also_running"][0] == first["id"]
     assert len(both["also_running"]) == 2
-    while await work_once(running, "here/1/2/token"):
+    while await Worker(running, "here/1/2/token").work():
         pass
     assert (await start(client, "one"))["also_running"] == []
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from app.batches.worker import leases
-from app.batches.worker.loop import work_once
+from app.batches.worker.loop import Worker, backoff
 from app.core.models import Batch
 from app.core.runtime import Runtime
 from app.core.settings import Settings
@@ -47,7 +47,7 @@ async def run(
 async def finish(
     client: httpx.AsyncClient, running: Runtime, batch_id: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    while await work_once(running, "worker"):
+    while await Worker(running, "worker").work():
         pass
     batch = (await client.get(f"/v1/batches/{batch_id}")).json()
     results = await client.get(f"/v1/batches/{batch_id}/results")
@@ -168,13 +168,13 @@ async def test_what_a_dead_worker_had_reserved_counts_as_spent(
     await client.post("/v1/batches", json={"dataset": "rivers", "budget_usd": 1.0})
     async with running.db.write() as session:
         moment = await leases.ledger_time(session, running.now)
-        shard = await leases.claim(session, "dead", moment, leases.backoff(1))
+        shard = await leases.claim(session, "dead", moment, backoff(1))
         assert shard is not None
-        shard.leased_until = moment - leases.backoff(1)
+        shard.leased_until = moment - backoff(1)
         shard.reserved_usd = 0.4
         batch = (await session.scalars(select(Batch))).one()
         batch.reserved_usd = 0.4
-    assert await work_once(running, "alive")
+    assert await Worker(running, "alive").work()
     async with running.db.read() as session:
         batch = (await session.scalars(select(Batch))).one()
     assert batch.spent_usd == pytest.approx(0.4 + 20 * CHEAP)

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.batches import service
-from app.batches.worker.loop import work_once
+from app.batches import queries, service
+from app.batches.worker.loop import Worker
 from app.core.models import Shard
 from app.core.runtime import Runtime
 from app.core.settings import Settings
@@ -35,7 +35,7 @@ class Bench:
     async def work(self, shards: int) -> None:
         """Judge some shards."""
         for _ in range(shards):
-            assert await work_once(self.running, "by hand")
+            assert await Worker(self.running, "by hand").work()
 
     async def batch(self, batch_id: str) -> dict[str, Any]:
         found: dict[str, Any] = (await self.client.get(f"/v1/batches/{batch_id}")).json()
@@ -69,7 +69,7 @@ async def test_an_expired_batch_says_which_pairs_it_did_not_reach(bench: Bench) 
     await bench.work(1)
     started = bench.running.now()
     bench.running.now = lambda: started + timedelta(minutes=61)
-    assert not await work_once(bench.running, "by hand")
+    assert not await Worker(bench.running, "by hand").work()
     batch = await bench.batch(created["id"])
     assert batch["status"] == "expired"
     assert batch["expired_at"] == int(bench.running.now().timestamp())
@@ -89,7 +89,7 @@ async def test_a_shard_that_was_set_aside_is_an_error_of_each_of_its_pairs(bench
     async with bench.running.db.write() as session:
         shard = (await session.scalars(select(Shard).where(Shard.number == 1))).one()
         shard.state, shard.error = "failed", "it broke"
-        batch_row = await service.locked(session, shard.batch_seq)
+        batch_row = await queries.locked(session, shard.batch_seq)
         moment = bench.running.now()
         await service.shard_set_aside(session, batch_row, shard, "it broke", moment)
     await bench.work(2)

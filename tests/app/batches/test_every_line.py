@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.batches.worker.loop import work_once
+from app.batches.worker.loop import Worker
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
@@ -90,7 +90,7 @@ async def _run(
     file = (await send(client, content)).json()
     metadata = {"calibration": certificate}
     batch = (await start(client, file["id"], metadata=metadata)).json()
-    while shards and await work_once(running, "by hand"):
+    while shards and await Worker(running, "by hand").work():
         shards -= 1
     address = f"/v1/batches/{batch['id']}"
     await client.post(f"{address}/cancel")

@@ -54,6 +54,14 @@ async def test_a_form_that_is_none_is_406_with_those_there_are(
     assert "text/csv" in response.json()["detail"]
 
 
+def test_columns_keep_their_order() -> None:
+    """A reader may go by position."""
+    assert COLUMNS == (
+        "id", "status", "label", "confidence", "judge", "tiers", "calibration", "promise",
+        "calibration_pair", "cost_usd", "cached",
+    )  # fmt: skip
+
+
 async def test_csv_holds_every_verdict_in_order(client: httpx.AsyncClient, results: str) -> None:
     lines = (await client.get(results)).text.splitlines()
     response = await client.get(results, headers={"accept": "text/csv"})

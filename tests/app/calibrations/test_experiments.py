@@ -9,9 +9,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from app.bodies.certificates import ExperimentBody, ExperimentRow
 from app.cli import app
 from app.client import Tribunal
-from app.client.certificate_bodies import ExperimentBody, ExperimentRow
 from app.core.settings import Settings
 from tests.app.rows import certify, labelled_rows, ndjson, upload
 from tests.data_sets import rows as data_rows

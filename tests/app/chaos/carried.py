@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.batches.worker.spending import covered
 from app.core.models import Batch
-from app.judgments.promise import Attendance, suspended_because
+from app.judgments.promise import AnswerCounts, suspended_because
 from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import decide
 from calibration.certify import certify_cascade
@@ -85,7 +85,7 @@ class Certified:
             rng=rng,
         )
         thresholds = certificate.thresholds
-        seen = attendance(pairs.confidence, thresholds)
+        seen = answer_counts(pairs.confidence, thresholds)
         calibrated = {
             name: {"asked": seen.asked[name], "failed": seen.failed[name], "manners": {}}
             for name in _NAMES
@@ -99,13 +99,13 @@ class Certified:
 
     def is_suspended(self, confidence: FloatArray) -> bool:
         """Whether the service suspends a run with these confidences, nan where a judge failed."""
-        seen = attendance(confidence, self.thresholds)
+        seen = answer_counts(confidence, self.thresholds)
         return suspended_because(self.calibrated, seen) is not None
 
 
-def attendance(confidence: FloatArray, thresholds: FloatArray) -> Attendance:
+def answer_counts(confidence: FloatArray, thresholds: FloatArray) -> AnswerCounts:
     """Count as the service does: a judge is asked where it may answer and nobody before it did."""
-    return Attendance.of(_tiers(row, thresholds) for row in confidence)
+    return AnswerCounts.of(_tiers(row, thresholds) for row in confidence)
 
 
 def _tiers(confidence: FloatArray, thresholds: FloatArray) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 
 from app.batches import queries, service
 from app.batches import service as batches
+from app.batches.admission import Range, new_shard
 from app.batches.worker import leases
 from app.core.db import Database
 from app.core.models import Batch, Dataset, Shard, new_id
@@ -47,35 +48,35 @@ class Ledger:
         async with self.db.write() as session:
             return await leases.claim(session, worker, self.clock(), LEASE)
 
-    async def renew(self, shard: Shard, worker: str) -> bool:
+    async def renew(self, shard: Shard) -> bool:
         """Keep a shard; False where the lease is lost."""
         try:
             async with self.db.write() as session:
-                await leases.renew(session, shard, worker, self.clock() + LEASE)
+                await leases.renew(session, shard, self.clock() + LEASE)
         except leases.LeaseLost:
             return False
         return True
 
-    async def finish(self, shard: Shard, worker: str) -> bool:
+    async def finish(self, shard: Shard) -> bool:
         """End a shard as the worker does, with its batch; False where the lease is lost."""
         try:
             async with self.db.write() as session:
-                batch = await service.locked(session, shard.batch_seq)
+                batch = await queries.locked(session, shard.batch_seq)
                 counts = {"statuses": {"accepted": 1}}
-                await leases.finish(session, shard, worker, counts)
+                await leases.finish(session, shard, counts)
                 await service.shard_done(session, batch, counts, self.clock())
         except leases.LeaseLost:
             return False
         self.finished.append(shard.number)
         return True
 
-    async def give_up(self, shard: Shard, worker: str, *, for_good: bool) -> bool:
+    async def give_up(self, shard: Shard, *, for_good: bool) -> bool:
         """Leave a shard to a later attempt or set it aside; False where the lease is lost."""
         retry_at = None if for_good else self.clock() + RETRY
         try:
             async with self.db.write() as session:
-                batch = await service.locked(session, shard.batch_seq)
-                await leases.give_up(session, shard, worker, "it broke", retry_at=retry_at)
+                batch = await queries.locked(session, shard.batch_seq)
+                await leases.give_up(session, shard, "it broke", retry_at=retry_at)
                 if for_good:
                     await service.shard_set_aside(session, batch, shard, "it broke", self.clock())
         except leases.LeaseLost:
@@ -84,11 +85,11 @@ class Ledger:
             self.set_aside.append(shard.number)
         return True
 
-    async def hand_back(self, shard: Shard, worker: str) -> bool:
+    async def hand_back(self, shard: Shard) -> bool:
         """Let go of a shard; False where the lease is lost."""
         try:
             async with self.db.write() as session:
-                await leases.hand_back(session, shard, worker)
+                await leases.hand_back(session, shard)
         except leases.LeaseLost:
             return False
         return True
@@ -111,14 +112,6 @@ class Ledger:
 
 async def batch_of(db: Database, moment: datetime, n: int) -> Batch:
     """Store a batch of `n` shards, and nothing else that could be claimed."""
-    rows = [
-        {
-            "batch_seq": 0, "number": number, "first": number, "last": number + 1, "state": "todo",
-            "worker": None, "leased_until": None, "attempts": 0, "error": None,
-            "reserved_usd": 0.0, "counts": {"pairs": 1},
-        }
-        for number in range(n)
-    ]  # fmt: skip
     async with db.write() as session:
         await session.execute(delete(Batch))
         dataset = (await session.scalars(select(Dataset))).first() or _dataset(n, moment)
@@ -127,7 +120,8 @@ async def batch_of(db: Database, moment: datetime, n: int) -> Batch:
         batch = _batch(dataset.seq, moment, n)
         session.add(batch)
         await session.flush()
-        await queries.add_shards(session, [{**row, "batch_seq": batch.seq} for row in rows])
+        rows = [new_shard(batch.seq, number, Range(number, number + 1, 1)) for number in range(n)]
+        await queries.add_shards(session, rows)
     return batch
 
 

@@ -103,7 +103,7 @@ class Play:
     async def use(self, step: Step, shard: Shard) -> None:
         worker, number = step.worker, shard.number
         is_holder = self.leased_until.get(number, ("", 0.0))[0] == worker
-        succeeded = await self._done(step.kind, shard, worker)
+        succeeded = await self._done(step.kind, shard)
         assert not (succeeded and self.is_cancelled), "a cancelled shard came to an end"
         assert not succeeded or is_holder, "who lost a lease may end the shard"
         if succeeded and step.kind == "renew":
@@ -115,21 +115,21 @@ class Play:
         if succeeded or step.kind != "renew":
             self.in_hand[worker].remove(shard)
 
-    async def _done(self, kind: str, shard: Shard, worker: str) -> bool:
+    async def _done(self, kind: str, shard: Shard) -> bool:
         if kind == "renew":
-            return await self.ledger.renew(shard, worker)
+            return await self.ledger.renew(shard)
         if kind == "finish":
-            return await self.ledger.finish(shard, worker)
+            return await self.ledger.finish(shard)
         if kind == "hand back":
-            return await self.ledger.hand_back(shard, worker)
-        return await self.ledger.give_up(shard, worker, for_good=kind == "set aside")
+            return await self.ledger.hand_back(shard)
+        return await self.ledger.give_up(shard, for_good=kind == "set aside")
 
     async def drain(self) -> None:
         """Whoever died, one that lives on can finish all that is left."""
         self.ledger.clock.advance(10 * LEASE.total_seconds())
         while (shard := await self.ledger.claim("last")) is not None:
             assert shard.number not in self.ended
-            assert await self.ledger.finish(shard, "last")
+            assert await self.ledger.finish(shard)
 
     async def check_the_end(self) -> None:
         finished, set_aside = self.ledger.finished, self.ledger.set_aside
@@ -200,7 +200,7 @@ async def work(ledger: Ledger, batch: Batch, name: str, rng: np.random.Generator
     for _ in range(30 * MANY):
         shard = await ledger.claim(name)
         if shard is not None:
-            await befall(ledger, shard, name, str(rng.choice(FATES, p=CHANCES)))
+            await befall(ledger, shard, str(rng.choice(FATES, p=CHANCES)))
         elif await ledger.status(batch) != "in_progress":
             return
         ledger.clock.advance(float(rng.uniform(0, 2)))
@@ -211,18 +211,18 @@ async def work(ledger: Ledger, batch: Batch, name: str, rng: np.random.Generator
 FATES, CHANCES = ("finish", "stall", "fail", "stop", "die"), (0.4, 0.2, 0.1, 0.1, 0.2)
 
 
-async def befall(ledger: Ledger, shard: Shard, name: str, fate: str) -> None:
+async def befall(ledger: Ledger, shard: Shard, fate: str) -> None:
     """End the work on a shard in one of the ways in which it can end."""
     if fate == "stall":
         # longer than the lease, while others work: then it goes on as if nothing had happened
         ledger.clock.advance(LEASE.total_seconds() + 1)
         await asyncio.sleep(0.005)
     if fate in ("finish", "stall"):
-        await ledger.finish(shard, name)
+        await ledger.finish(shard)
     elif fate == "fail":
-        await ledger.give_up(shard, name, for_good=False)
+        await ledger.give_up(shard, for_good=False)
     elif fate == "stop":
-        await ledger.hand_back(shard, name)
+        await ledger.hand_back(shard)
 
 
 async def test_workers_at_once_end_every_shard_exactly_once(db: Database) -> None:

@@ -46,7 +46,7 @@ def test_two_labels_of_one_person_that_differ_are_told_of(folder: Path) -> None:
     (folder / "new.csv").write_text("pair,label\np0,1\np0,b\n")
     assert label("new.csv", "--annotator", "me")["contradicted"] == 1
     again = CliRunner().invoke(app, ["label", "rivers", "new.csv", "--annotator", "me"])
-    assert "on 1 pairs one person says two things in this file" in " ".join(again.output.split())
+    assert "on 1 pairs one person gives two labels" in " ".join(again.output.split())
     assert "0 replaced an earlier one, 2 were there" in " ".join(again.output.split())
 
 

@@ -145,7 +145,7 @@ def test_a_file_of_labels_alone_is_sent_to_the_verb_that_adds_them(folder: Path)
 def test_an_address_needs_no_scheme() -> None:
     result = runner.invoke(app, ["report", "x"], env={"TRIBUNAL_SERVER": "127.0.0.1:9"})
     assert result.exit_code == 1
-    assert "nobody answers at http://127.0.0.1:9" in result.stderr
+    assert "no server answers at http://127.0.0.1:9" in result.stderr
 
 
 @pytest.mark.parametrize("address", ["ftp://x", "http://", "http://a:nan"])

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from fastapi import FastAPI
+from pydantic import TypeAdapter
 
-import app.client.blocking
+import app.client.client
+from app.bodies.batches import BatchBody
+from app.bodies.certificates import CertificateBody, PlanBody
+from app.bodies.common import DatasetBody, JudgmentsBody, VerdictBody
+from app.bodies.leaderboards import LeaderboardBody
+from app.bodies.reports import ReportBody
 from app.client import (
     CannotConnect,
     Conflict,
@@ -28,13 +41,11 @@ from app.client import (
     Tribunal,
     TribunalClientError,
     Unprocessable,
-    bodies,
-    certificate_bodies,
 )
 from app.client.bodies_in import JudgeOrder
 from app.client.errors import refusal
-from app.client.in_process import Chunks
 from app.core.settings import Settings
+from tests.app.processes import ROOT
 from tests.app.rows import labelled_rows
 
 JUDGES: JudgeOrder = {"judges": ["cheap", "dear"]}
@@ -60,25 +71,18 @@ def test_bodies_hold_what_their_types_say(opened: Tribunal) -> None:
     batch = opened.wait(opened.create_batch(dataset="rivers", cascade=JUDGES)["id"])
     verdicts = list(opened.batch_results(batch["id"]))
     board = opened.leaderboard(dataset="rivers")
+    report = opened.report(dataset="rivers")
     for found, kind in (
-        (dataset, bodies.DatasetBody),
-        (certificate, certificate_bodies.CertificateBody),
-        (certificate["calibration"], certificate_bodies.CalibrationFigures),
-        (certificate["calibration"]["failures"]["dear"], certificate_bodies.JudgeFailures),
-        (certificate["advice"], certificate_bodies.Advice),
-        (plan, certificate_bodies.PlanBody),
-        (plan["frontier"][0], certificate_bodies.FrontierRow),
-        (judged, bodies.JudgmentsBody),
-        (judged["verdicts"][0], bodies.VerdictBody),
-        (verdicts[0]["tiers"][0], bodies.Tier),
-        (batch, bodies.BatchBody),
-        (opened.batch(batch["id"])["request_counts"], bodies.RequestCounts),
-        (board, bodies.LeaderboardBody),
-        (board["rows"][0], bodies.ModelRow),
-        (board["rows"][0]["rating"], bodies.Estimate),
-        (opened.report(dataset="rivers"), bodies.ReportBody),
+        (dataset, DatasetBody),
+        (certificate, CertificateBody),
+        (plan, PlanBody),
+        (judged, JudgmentsBody),
+        (verdicts, list[VerdictBody]),
+        (batch, BatchBody),
+        (board, LeaderboardBody),
+        (report, ReportBody),
     ):
-        assert kind.__required_keys__ <= set(found), kind.__name__
+        TypeAdapter(kind).validate_python(found, strict=True)
     assert set(certificate) >= {"claim", "thresholds", "label_set_hash"}
     assert len(verdicts) == 200
 
@@ -118,12 +122,13 @@ def test_the_service_in_process_starts_once(
     starts = []
 
     class Counted(InProcessTransport):
-        def __enter__(self) -> Counted:
-            starts.append(self)
-            return super().__enter__()
+        async def _start(self, app: FastAPI) -> None:
+            starts.append(app)
+            await super()._start(app)
 
-    monkeypatch.setattr(app.client.blocking, "InProcessTransport", Counted)
+    monkeypatch.setattr(app.client.client, "InProcessTransport", Counted)
     with Tribunal(settings=own_settings) as client:
+        assert client.get("/readyz")["status"] == "ready"
         assert client.get("/readyz")["status"] == "ready"
     assert len(starts) == 1
 
@@ -137,8 +142,9 @@ def test_a_body_longer_than_any_buffer_arrives_whole(opened: Tribunal) -> None:
 
 def test_a_service_that_cannot_start_leaves_no_thread_behind(tmp_path: Path) -> None:
     before = set(threading.enumerate())
-    with pytest.raises(Exception, match="unable to open database file"):
-        Tribunal(settings=Settings(database_url=f"sqlite:///{tmp_path}"))
+    client = Tribunal(settings=Settings(database_url=f"sqlite:///{tmp_path}"))
+    with pytest.raises(Exception, match="unable to open database file"), client:
+        pass
     assert set(threading.enumerate()) <= before
 
 
@@ -180,7 +186,7 @@ def test_another_service_at_the_address_is_recognised(response: httpx.Response, 
 
 
 def test_nobody_at_the_address_is_said() -> None:
-    with pytest.raises(CannotConnect, match=r"nobody answers at http://127\.0\.0\.1:9"):
+    with pytest.raises(CannotConnect, match=r"no server answers at http://127\.0\.0\.1:9"):
         Tribunal("127.0.0.1:9").get("/readyz")
 
 
@@ -226,8 +232,8 @@ def test_a_refusal_is_not_waited_out() -> None:
         over(Flaky(404)).wait("batch_1", patience_s=30)
 
 
-class _Cut(httpx.SyncByteStream):
-    def __iter__(self) -> Iterator[bytes]:
+class _Cut(httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         yield json.dumps({"id": "p1"}).encode() + b"\n"
         raise httpx.RemoteProtocolError("peer closed connection")
 
@@ -239,29 +245,218 @@ def test_results_that_break_off_are_an_error() -> None:
         next(verdicts)
 
 
+class Slow(InProcessTransport):
+    """Does not answer before it is cancelled, and then takes a moment to end."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.ended: list[bool] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await anyio.sleep(60)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.1)
+            self.ended.append(True)
+        raise AssertionError("is interrupted")
+
+
 def test_an_interrupted_request_has_ended_before_the_service_stops(own_settings: Settings) -> None:
-    begun, ended = threading.Event(), []
-
-    class Slow(InProcessTransport):
-        async def _handle(self, request: httpx.Request, received: Chunks) -> httpx.Response:
-            begun.set()
-            async with received:
-                try:
-                    await anyio.sleep(60)
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await anyio.sleep(0.1)
-                    ended.append(True)
-            return httpx.Response(200)
-
-    class Interrupted(httpx.SyncByteStream):
-        def __iter__(self) -> Iterator[bytes]:
-            yield b"{}"
-            assert begun.wait(60)
-            raise KeyboardInterrupt
-
-    with Slow(own_settings) as transport:
-        request = httpx.Request("POST", "http://127.0.0.1/v1/judgments", stream=Interrupted())
+    transport = Slow(own_settings)
+    with Tribunal(transport=transport) as client:
         with pytest.raises(KeyboardInterrupt):
-            transport.handle_request(request)
-        assert ended == [True]
+            client.judge([{}])
+        assert transport.ended == [True]
+
+
+def test_rows_that_break_off_say_why_and_end_the_request(opened: Tribunal) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield labelled_rows(1)[0]
+        raise ZeroDivisionError("the rows end here")
+
+    with pytest.raises(ZeroDivisionError, match="the rows end here"):
+        opened.import_dataset(rows(), name="rows")
+    assert list(opened.datasets.list()) == []
+
+
+def test_what_the_caller_gives_runs_in_its_thread_and_may_use_the_client(
+    opened: Tribunal,
+) -> None:
+    threads: list[threading.Thread] = []
+    named: list[str] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        threads.append(threading.current_thread())
+        named.extend(one["name"] for one in opened.datasets.list())
+        yield from labelled_rows(5)
+
+    def look(batch: BatchBody) -> None:
+        threads.append(threading.current_thread())
+        named.append(opened.batch(batch["id"])["id"])
+
+    opened.import_dataset(labelled_rows(5), name="first")
+    opened.import_dataset(rows(), name="second")
+    created = opened.create_batch(dataset="second", cascade=JUDGES)
+    opened.wait(created["id"], on_progress=look)
+    assert set(threads) == {threading.current_thread()}
+    assert set(named) == {"first", created["id"]}
+
+
+def test_threads_share_a_client(opened: Tribunal) -> None:
+    opened.import_dataset(labelled_rows(30), name="rivers")
+    with ThreadPoolExecutor(8) as pool:
+        pairs = list(pool.map(lambda _: list(opened.datasets.pairs("rivers", limit=7)), range(24)))
+    assert pairs == [pairs[0]] * 24
+    assert len(pairs[0]) == 30
+
+
+async def test_a_running_event_loop_does_not_matter(own_settings: Settings) -> None:
+    """As in a notebook, whose cells run on a loop."""
+    with Tribunal(settings=own_settings) as client:
+        assert client.get("/readyz")["status"] == "ready"
+
+
+def test_a_closed_client_says_so(own_settings: Settings) -> None:
+    client = Tribunal(settings=own_settings)
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.get("/readyz")
+    with Tribunal(settings=own_settings) as client:
+        client.get("/readyz")
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.get("/readyz")
+
+
+def test_a_client_closed_by_another_thread_ends_its_requests(own_settings: Settings) -> None:
+    begun = threading.Event()
+
+    class Silent(InProcessTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            begun.set()
+            await anyio.sleep(60)
+            raise AssertionError("is closed")
+
+    client = Tribunal(transport=Silent(own_settings))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.get, "/readyz")
+        assert begun.wait(60)
+        client.close()
+        with pytest.raises(TribunalClientError, match="closed"):
+            asked.result(60)
+
+
+def test_a_client_that_is_thrown_away_leaves_no_thread_behind() -> None:
+    client = over(lambda _: httpx.Response(200, json={}))
+    client.get("/")
+    assert client.datasets  # it refers to the client, which refers to it
+    portals = [one for one in threading.enumerate() if one.name == "tribunal-client"]
+    del client
+    gc.collect()
+    for portal in portals:
+        portal.join(60)
+        assert not portal.is_alive()
+
+
+class Endless(httpx.AsyncByteStream):
+    """Verdicts without an end."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b'{"id": "p1"}\n'
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+def test_results_that_no_one_reads_to_their_end_are_closed() -> None:
+    stream = Endless()
+    with over(lambda _: httpx.Response(200, stream=stream)) as client:
+        verdicts = client.batch_results("batch_1")
+        assert next(verdicts)["id"] == "p1"
+        del verdicts
+        assert stream.closed.wait(60)
+
+
+def test_results_are_closed_with_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    stream = Endless()
+    with over(lambda _: httpx.Response(200, stream=stream)) as client:
+        verdicts = client.batch_results("batch_1")
+        assert next(verdicts)["id"] == "p1"
+    assert stream.closed.is_set()
+    with pytest.raises(RuntimeError, match="closed"):
+        list(verdicts)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [b'{"id": "1"}\n{"id": "2"}\n'],
+        [b'{"id": "1"}', b'\n{"id', b'": "2', b'"}\n'],
+        [b'{"id": "1"}\n\n', b'{"id": "2"}'],
+    ],
+)
+def test_verdicts_arrive_whole_however_they_are_cut(chunks: list[bytes]) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    verdicts = over(lambda _: httpx.Response(200, content=stream())).batch_results("batch_1")
+    assert [verdict["id"] for verdict in verdicts] == ["1", "2"]
+
+
+LOADED = """
+import sys
+
+def loaded(*modules):
+    return sorted(set(modules) & sys.modules.keys())
+
+SERVICE = ("alembic", "fastapi", "sqlalchemy", "uvicorn")
+NUMBERS = ("numpy", "pandas", "scipy")
+import app.cli
+assert not loaded(*SERVICE, *NUMBERS, "httpx", "pydantic"), "help and completion are fast"
+import app.client
+assert not loaded(*SERVICE, *NUMBERS, "pydantic")
+import app.gate, app.gate.wording
+assert not loaded(*SERVICE)
+"""
+
+
+def test_a_client_and_the_help_load_no_service() -> None:
+    subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, check=True, timeout=120)
+
+
+FORKED_AND_LEFT_OPEN = """
+import os
+from app.client import NotFound, Tribunal
+from app.core.settings import Settings
+client = Tribunal(settings=Settings(database_url="sqlite:///open.db"))
+try:
+    client.get("/v1/datasets/none")
+except NotFound:
+    pass
+child = os.fork()
+if not child:
+    try:
+        client.get("/readyz")
+    except RuntimeError as error:
+        client.close()
+        os._exit(0 if "in each process" in str(error) else 1)
+    os._exit(1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_program_ends_in_which_no_one_closes_the_client(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKED_AND_LEFT_OPEN], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+import stamina
+from stamina.instrumentation import set_on_retry_hooks
 
-import app.client.client
 import app.client.http
 from app.client import (
     AsyncTribunal,
@@ -153,6 +154,20 @@ def test_the_clients_have_the_same_verbs_all_of_them_explained() -> None:
     assert all(one.__doc__ for one in verbs)
 
 
+def test_wrong_arguments_are_seen_by_type_checkers_and_raised() -> None:
+    """An `ignore` that is not needed is an error, so that mypy checks these, too."""
+    with Network().client() as client:
+        for call in (
+            lambda: client.wait(),  # type: ignore[call-arg]
+            lambda: client.judge(),  # type: ignore[call-arg]
+            lambda: client.datasets.pairs(),  # type: ignore[call-arg]
+        ):
+            with pytest.raises(TypeError):
+                call()
+        with pytest.raises(TypeError, match="AsyncBaseTransport"):
+            Tribunal("server", transport=httpx.HTTPTransport())  # type: ignore[arg-type]
+
+
 class Network:
     """Answers or fails as planned, and remembers what was sent."""
 
@@ -172,12 +187,15 @@ class Network:
         return Tribunal(address, transport=httpx.MockTransport(self), **options)
 
 
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the blocking client would have slept."""
-    slept: list[float] = []
-    monkeypatch.setattr("app.client.blocking.time.sleep", slept.append)
-    return slept
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """How long was waited before each retry; all other tests do not wait."""
+    monkeypatch.setattr(app.client.http, "_FIRST_PAUSE_S", 0.01)
+    waited: list[float] = []
+    set_on_retry_hooks([lambda details: waited.append(details.wait_for)])
+    with stamina.set_testing(False):
+        yield waited
+    set_on_retry_hooks(None)
 
 
 def busy(status: int, **headers: str) -> httpx.Response:
@@ -185,9 +203,9 @@ def busy(status: int, **headers: str) -> httpx.Response:
 
 
 def test_what_a_server_was_too_busy_for_is_sent_again_when_it_says(pauses: list[float]) -> None:
-    network = Network(busy(429, **{"retry-after": "7"}), busy(503))
+    network = Network(busy(429, **{"retry-after": "0.07"}), busy(503))
     assert network.client().judge([PAIR])
-    assert pauses == [7, 0.5]
+    assert pauses == [0.07, pytest.approx(0.025, abs=0.005)]
     assert len({request.headers["idempotency-key"] for request in network.sent}) == 1
 
 
@@ -227,8 +245,7 @@ def test_in_process_no_key_is_sent_and_retries_can_be_switched_off() -> None:
     assert error.value.retry_after_s is None
 
 
-async def test_the_awaited_client_sends_again_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.client.http, "_FIRST_PAUSE_S", 0.0)
+async def test_the_awaited_client_sends_again_too() -> None:
     network = Network(busy(503, **{"retry-after": "0"}), httpx.ReadError("reset"))
     client = AsyncTribunal("http://server", transport=httpx.MockTransport(network))
     assert await client.judge([PAIR])
@@ -243,14 +260,14 @@ def test_a_request_that_was_answered_but_not_heard_is_done_once(tmp_path: Path) 
     port = free_port()
     posts = []
 
-    class LosesTheFirst(httpx.HTTPTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            response = super().handle_request(request)
+    class LosesTheFirst(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await super().handle_async_request(request)
             if request.method == "POST":
                 posts.append(request)
                 if len(posts) == 1:
-                    response.read()
-                    response.close()
+                    await response.aread()
+                    await response.aclose()
                     raise httpx.ReadError("the answer was lost")
             return response
 
@@ -323,6 +340,6 @@ def test_a_bar_is_shown_where_a_person_looks(
 def test_a_report_that_takes_long_is_waited_for() -> None:
     bodies = [{"id": "r", "status": s} for s in ("pending", "running", "completed")]
     network = Network(*(httpx.Response(200, json=body) for body in bodies))
-    assert network.client().report(dataset="x")["status"] == "completed"  # type: ignore[typeddict-item]
+    assert network.client().report(dataset="x")["status"] == "completed"
     paths = [request.url.path for request in network.sent]
     assert paths == ["/v1/reports/agreement", "/v1/reports/r", "/v1/reports/r"]

@@ -11,9 +11,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import delete
 
+from app.batches.work import Work, work_of
 from app.batches.worker import leases, loop
-from app.batches.worker.shard import judge_shard
-from app.core.models import Dataset, Shard
+from app.batches.worker.loop import Worker
+from app.core.models import Dataset
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.judgments.judging import judge_subjects
@@ -88,34 +89,28 @@ async def vanish(running: Runtime) -> None:
         await session.execute(delete(Dataset))
 
 
-async def vanish_and_judge(running: Runtime, shard: Shard, name: str, *given: Any) -> None:
-    await vanish(running)
-    await judge_shard(running, shard, name, *given)
-
-
-async def judge_and_vanish(running: Runtime, *given: Any, **options: Any) -> None:
-    await judge_subjects(running, *given, **options)
-    await vanish(running)
-
-
-@pytest.mark.parametrize(
-    ("patched", "stand_in"),
-    [
-        ("app.batches.worker.loop.judge_shard", vanish_and_judge),
-        ("app.batches.worker.shard.judge_subjects", judge_and_vanish),
-    ],
-)
+@pytest.mark.parametrize("is_judged", [False, True])
 async def test_a_shard_whose_dataset_vanished_ends_quietly(
     running: Runtime,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    patched: str,
-    stand_in: Any,
+    is_judged: bool,
 ) -> None:
-    monkeypatch.setattr(patched, stand_in)
+    async def vanish_and_read(*given: Any) -> Work:
+        await vanish(running)
+        return await work_of(*given)
+
+    async def judge_and_vanish(*given: Any, **options: Any) -> None:
+        await judge_subjects(*given, **options)
+        await vanish(running)
+
+    if is_judged:
+        monkeypatch.setattr("app.batches.worker.shard.judge_subjects", judge_and_vanish)
+    else:
+        monkeypatch.setattr("app.batches.worker.loop.work_of", vanish_and_read)
     with caplog.at_level(logging.INFO):
-        assert await loop.work_once(running, "one")
-        assert not await loop.work_once(running, "one")
+        assert await Worker(running, "one").work()
+        assert not await Worker(running, "one").work()
     assert [r.getMessage() for r in caplog.records if r.name == "app.batches.worker.loop"] == [
         "shard 0 of batch 1 was deleted meanwhile"
     ]
@@ -133,6 +128,6 @@ async def test_a_dataset_that_vanishes_while_a_shard_is_given_up_stops_no_worker
         return True
 
     monkeypatch.setattr(loop, "judge_shard", break_down)
-    monkeypatch.setattr(leases, "is_there", is_still_there)
-    assert await loop.work_once(running, "one")
+    monkeypatch.setattr(leases, "exists", is_still_there)
+    assert await Worker(running, "one").work()
     assert [r.getMessage() for r in caplog.records if r.exc_info] == ["shard 0 of batch 1 failed"]

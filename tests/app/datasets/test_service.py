@@ -13,8 +13,8 @@ from app.datasets import service
 from app.datasets.records import Vote
 from app.datasets.score_columns import score_from_row, score_values
 from app.datasets.splits import Part
-from app.imports.body import BodyKind
 from app.imports.importing import Wanted, import_dataset
+from app.imports.upload import UploadedFile
 from judges.recorded import score_from_record
 from judges.types import FailureKind, JudgeFailure, Score
 from tests.app.imports.uploads import ndjson, row
@@ -26,8 +26,8 @@ BATTLE = {"model_a": "m1", "model_b": "m3", "human": [{"annotator": "ann", "labe
 
 
 async def _imported(db: Database, rows: list[dict[str, Any]]) -> Dataset:
-    spool = io.BytesIO(ndjson(rows))
-    outcome = await import_dataset(db, spool, BodyKind(), Wanted("set"), MOMENT)
+    files = [UploadedFile(io.BytesIO(ndjson(rows)))]
+    outcome = await import_dataset(db, files, Wanted("set"), MOMENT)
     assert outcome.rejected == []
     return outcome.dataset
 
@@ -106,8 +106,8 @@ async def test_recorded_scores_are_found_by_name_and_by_pattern(db: Database) ->
 
 async def test_a_dataset_is_found_by_id_before_name(db: Database) -> None:
     dataset = await _imported(db, [row(0)])
-    spool = io.BytesIO(ndjson([row(1)]))
-    await import_dataset(db, spool, BodyKind(), Wanted(dataset.id), MOMENT)
+    files = [UploadedFile(io.BytesIO(ndjson([row(1)])))]
+    await import_dataset(db, files, Wanted(dataset.id), MOMENT)
     async with db.read() as session:
         assert (await service.find_dataset(session, dataset.id)).seq == dataset.seq
         for ref in ("nothing", "", "a\x00b", "\ud800", "x" * 10_000):

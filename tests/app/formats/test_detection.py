@@ -14,9 +14,9 @@ from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.formats.registry import DIALECTS, candidates
-from app.imports.body import RawRow
 from app.imports.reading import Reader, stage
 from app.imports.staging import Staging
+from app.imports.tables import RawRow
 from tests.app.formats.hand_written import EXAMPLES
 from tests.app.imports.uploads import pairs_of, row, upload
 

@@ -16,18 +16,19 @@ from app.datasets.service import StoredPair
 from app.formats.canonical import parse_row
 from app.formats.registry import WRITERS
 from app.formats.writing import Loss, Options
-from app.imports.body import BodyKind, rows_of
+from app.imports.body import rows_of
 from app.imports.exporting import given_of, sheet_of
 from app.imports.reading import Reader, stage
 from app.imports.staging import StagedRow, Staging
+from app.imports.upload import UploadedFile
 from tests.app.imports.uploads import ndjson
 
 Row = dict[str, Any]
-KINDS = {
-    "csv": BodyKind("text/csv"),
-    "parquet": BodyKind("application/vnd.apache.parquet"),
-    "evalica": BodyKind("text/csv"),
-    "arena_rank": BodyKind("text/csv"),
+MEDIA_TYPES = {
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "evalica": "text/csv",
+    "arena_rank": "text/csv",
 }
 
 text = st.text(max_size=6)
@@ -95,9 +96,9 @@ class Trip(NamedTuple):
     rejected: list[dict[str, Any]]
 
 
-def _staged(body: bytes, kind: BodyKind) -> tuple[list[StagedRow], Reader]:
+def _staged(body: bytes, media_type: str = "") -> tuple[list[StagedRow], Reader]:
     staging, reader = Staging.open(Path(":memory:")), Reader()
-    stage(staging, reader, rows_of(io.BytesIO(body), kind))
+    stage(staging, reader, rows_of([UploadedFile(io.BytesIO(body), media_type)]))
     found = [row for chunk in staging.chunks() for row in chunk]
     staging.close()
     return found, reader
@@ -124,8 +125,8 @@ def trip(form: str, rows: list[Row], *, labels: bool = True, seed: int = 7) -> T
         sheet.write([made for one in givens for made in writer.rows(one, options, loss)])
         sheet.finish()
         body = file.getvalue()
-    after, reader = _staged(body, KINDS.get(form, BodyKind()))
-    before, _ = _staged(ndjson(rows), BodyKind())
+    after, reader = _staged(body, MEDIA_TYPES.get(form, ""))
+    before, _ = _staged(ndjson(rows))
     return Trip(before, after, loss, reader.rejected)
 
 

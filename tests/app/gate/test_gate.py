@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.client import Conflict, NotFound, Tribunal
+from app.client import Conflict, InProcessTransport, NotFound, Tribunal
+from app.core.settings import Settings
 from app.gate import (
     GateResult,
     NotEnoughEvidence,
@@ -93,21 +94,21 @@ def test_more_pairs_than_one_request_holds(service_with_certificate: Certified) 
     assert result.evidence.wins == 300
 
 
-def test_a_suspended_promise_is_no_evidence(service_with_certificate: Certified) -> None:
-    """The service says so: here its answer is changed on the way."""
+class Suspending(InProcessTransport):
+    """The service whose answers are changed on the way: its promises are suspended."""
 
-    def suspend(request: httpx.Request) -> httpx.Response:
-        sent = service_with_certificate.client._http.request(
-            request.method, request.url.path, content=request.content,
-            headers={"content-type": "application/json"},
-        )  # fmt: skip
-        body = sent.json()
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        body = json.loads(await response.aread())
         if "verdicts" in body:
             verdicts = [{**verdict, "promise": "suspended"} for verdict in body["verdicts"]]
             body = {"verdicts": verdicts, "suspended_because": "student failed on 3 of 5 pairs"}
-        return httpx.Response(sent.status_code, json=body)
+        return httpx.Response(response.status_code, json=body)
 
-    with Tribunal(transport=httpx.MockTransport(suspend)) as client:
+
+def test_a_suspended_promise_is_no_evidence(service_with_certificate: Certified) -> None:
+    settings = Settings(database_url=service_with_certificate.database_url)
+    with Tribunal(transport=Suspending(settings)) as client:
         question = Question(calibration=service_with_certificate.calibration)
         result = check_preferred(client, good(40), bad(40), question)
     assert result.outcome == "not_enough_evidence"

@@ -56,7 +56,7 @@ def test_every_output_meets_one_of_the_same_prompt(
     [
         ({"a": "x", "b": "y"}, {"a": "x"}, "1 outputs of new have none of old .*'b'"),
         ({"a": "x"}, {"a": ["x", "y"]}, "1 outputs of old have none of new"),
-        ([], [], "there is no output"),
+        ([], [], "no output"),
         ([{"instruction": "a"}], {"a": "x"}, r"new, row 1: has no output \(or response"),
         ([{"output": "a"}], {"a": "x"}, "new, row 1: has no instruction"),
         ([{"prompt": "a", "output": None}], {"a": "x"}, "output: None is no text"),

@@ -3,15 +3,20 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from app.core.errors import BadRequest
 from app.imports import body
-from app.imports.body import BodyKind, RawRow, kind_of, rows_of
+from app.imports.body import rows_of
+from app.imports.tables import RawRow
+from app.imports.upload import UploadedFile, received
 from tests.app.imports.uploads import NDJSON, ndjson, row, upload
 
 ROWS = [row(0), row(1, prompt='with "quotes", ] and }', response_a="ü 🙂"), row(2)]
@@ -54,14 +59,24 @@ FORMS: dict[str, tuple[bytes, dict[str, str]]] = {
 }
 
 
-def _read(body: bytes, headers: dict[str, str]) -> list[RawRow]:
-    kind = kind_of(headers.get("content-type", ""), headers.get("content-encoding", ""))
-    return list(rows_of(io.BytesIO(body), kind))
+async def _read(body: bytes, headers: dict[str, str], folder: Path | None = None) -> list[RawRow]:
+    async with received(_request(body, headers), folder) as uploaded:
+        return list(rows_of(uploaded.files, folder))
+
+
+def _request(body: bytes, headers: dict[str, str]) -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "POST", "headers": raw}, receive)
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
-def test_every_form_of_the_body_holds_the_same_rows(form: tuple[bytes, dict[str, str]]) -> None:
-    assert [each.value for each in _read(*form)] == ROWS
+async def test_every_form_of_the_body_holds_the_same_rows(
+    form: tuple[bytes, dict[str, str]],
+) -> None:
+    assert [each.value for each in await _read(*form)] == ROWS
 
 
 @pytest.mark.parametrize("name", ["gzipped array", "gzip by encoding", "multipart gzip"])
@@ -101,12 +116,12 @@ BROKEN: dict[str, tuple[bytes, dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
-def test_a_body_that_breaks_off_is_refused_as_a_whole(
+async def test_a_body_that_breaks_off_is_refused_as_a_whole(
     broken: tuple[bytes, dict[str, str], str],
 ) -> None:
     body, headers, word = broken
     with pytest.raises(BadRequest, match=word):
-        _read(body, headers)
+        await _read(body, headers)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +134,7 @@ async def test_nothing_is_kept_of_a_broken_body(client: httpx.AsyncClient, name:
 
 
 def _rows(body: bytes, media_type: str = "") -> list[RawRow]:
-    return list(rows_of(io.BytesIO(body), BodyKind(media_type)))
+    return list(rows_of([UploadedFile(io.BytesIO(body), media_type)]))
 
 
 def test_lines_keep_their_numbers_over_empty_ones() -> None:
@@ -166,7 +181,47 @@ def test_an_array_element_longer_than_allowed_is_refused(monkeypatch: pytest.Mon
         _rows(b'["' + b"x" * 1_000_000 + b'"]')
 
 
-def test_headers_are_read_in_any_case() -> None:
-    assert kind_of("Multipart/Form-Data; boundary=AbC", "GZIP") == BodyKind(
-        "multipart/form-data", "AbC", "gzip"
-    )
+async def test_headers_are_read_in_any_case() -> None:
+    headers = {"content-type": "Multipart/Form-Data; boundary=XX", "content-encoding": "GZIP"}
+    body = gzip.compress(_multipart((FILE, LINES)))
+    assert [each.value for each in await _read(body, headers)] == ROWS
+
+
+async def test_a_form_gives_its_files_in_order_and_its_fields(tmp_path: Path) -> None:
+    parts = (('name="x"', "ü".encode()), (FILE, b"1"), (r'name="y"; filename="C:\a\b.csv"', b"2"))
+    async with received(_request(_multipart(*parts), MULTIPART), tmp_path) as uploaded:
+        assert uploaded.fields == {"x": "ü"}
+        files = [(file.field, file.name, file.content.read()) for file in uploaded.files]
+        places = {os.readlink(f"/proc/self/fd/{file.content.fileno()}") for file in uploaded.files}
+    assert files == [("file", "rows.jsonl", b"1"), ("y", "b.csv", b"2")]
+    assert all(file.content.closed for file in uploaded.files)
+    assert all(Path(place).is_relative_to(tmp_path) for place in places)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(f'name="{number}"', b"x") for number in range(33)],
+        [('name="x"', b"x" * (2**16 + 1))],
+        [(f'name="{number}"; filename="x"', b"x") for number in range(1001)],
+        [('filename="x"', b"x")],
+    ],
+    ids=["fields", "a long field", "files", "no name"],
+)
+async def test_a_form_that_holds_too_much_is_refused(parts: list[tuple[str, bytes]]) -> None:
+    with pytest.raises(BadRequest, match="multipart"):
+        await _read(_multipart(*parts), MULTIPART)
+
+
+async def test_the_second_file_of_a_form_that_ends_early_is_missed() -> None:
+    body = _multipart((FILE, LINES), (FILE, LINES))
+    with pytest.raises(BadRequest, match="early"):
+        await _read(body[: -len(LINES)], MULTIPART)
+
+
+async def test_what_json_allows_python_reads_alike_in_lines_and_in_an_array() -> None:
+    texts = [r'"\ud800 x"', "123456789012345678901234567890", "1e400", r'"a\u0000b"', "-Infinity"]
+    lines = _rows("\n".join(texts).encode())
+    array = _rows(f"[{', '.join(texts)}]".encode(), "application/json")
+    assert [each.value for each in array] == [each.value for each in lines]
+    assert all(each.reason is None for each in lines)

@@ -20,19 +20,19 @@ PROGRAM = """
 import asyncio, resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from app.imports.body import BodyKind
-from app.imports.importing import Wanted, import_dataset
 from app.core.db import Database
 from app.core.migrate import upgrade
+from app.imports.importing import Wanted, import_dataset
+from app.imports.upload import UploadedFile
 
 async def main(url, folder, *files):
     db = Database(url)
     await upgrade(db)
     for file in files:
         wanted = Wanted(file, spool_dir=Path(folder))
-        kind = BodyKind("text/csv" if file.endswith(".csv") else "")
+        media_type = "text/csv" if file.endswith(".csv") else ""
         with open(file, "rb") as body:
-            await import_dataset(db, body, kind, wanted, datetime.now(UTC))
+            await import_dataset(db, [UploadedFile(body, media_type)], wanted, datetime.now(UTC))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     await db.aclose()
 

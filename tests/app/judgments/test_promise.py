@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.judgments.promise import Attendance, suspended_because
+from app.judgments.promise import AnswerCounts, suspended_because
 
 
 def tiers(judge: str, failed: int, asked: int, kind: str = "timeout") -> list[list[dict[str, Any]]]:
@@ -35,28 +35,28 @@ def test_other_failures_than_in_calibration_suspend(
     calibrated: tuple[int, int], failed: int, asked: int, is_suspended: bool
 ) -> None:
     baseline = {"dear": {"failed": calibrated[0], "asked": calibrated[1]}}
-    why = suspended_because(baseline, Attendance.of(tiers("dear", failed, asked)))
+    why = suspended_because(baseline, AnswerCounts.of(tiers("dear", failed, asked)))
     assert (why is not None) == is_suspended
     assert why is None or "dear" in why
 
 
 def test_a_deadline_suspends_however_often_the_judge_failed_before() -> None:
     baseline = {"dear": {"failed": 150, "asked": 200}}
-    seen = Attendance.of(tiers("dear", 1, 100, kind="deadline"))
+    seen = AnswerCounts.of(tiers("dear", 1, 100, kind="deadline"))
     assert "deadline" in (suspended_because(baseline, seen) or "")
 
 
 def test_counts_survive_storage_and_addition() -> None:
-    one = Attendance.of(tiers("dear", 2, 5))
-    other = Attendance.from_json(one.as_json())
+    one = AnswerCounts.of(tiers("dear", 2, 5))
+    other = AnswerCounts.from_json(one.as_json())
     both = one.plus(other)
     assert both.asked["dear"] == 10
     assert both.failed["dear"] == 4
 
 
-def answered(*flags: tuple[str, int]) -> Attendance:
+def answered(*flags: tuple[str, int]) -> AnswerCounts:
     """A run whose answers carry these flags, that often each."""
-    return Attendance.of(
+    return AnswerCounts.of(
         [{"judge": "dear", "failure": None, "flags": [flag]}] for flag, n in flags for _ in range(n)
     )
 
@@ -74,7 +74,7 @@ BASELINE = {"dear": {"asked": 200, "failed": 0, "manners": {"members:5": 190, "m
         (answered(("delimiter_neutralised", 3)), "as usual"),
     ],
 )
-def test_answers_in_another_manner_suspend(seen: Attendance, named: str | None) -> None:
+def test_answers_in_another_manner_suspend(seen: AnswerCounts, named: str | None) -> None:
     why = suspended_because(BASELINE, seen)
     assert (why is not None) == (named is not None)
     assert named is None or named in (why or "")
@@ -89,5 +89,5 @@ def test_a_judge_that_never_answered_so_is_another_judge(flag: str) -> None:
 
 def test_scores_that_were_never_recorded_are_to_be_imported() -> None:
     baseline = {"dear": {"asked": 200, "failed": 0, "manners": {}}}
-    why = suspended_because(baseline, Attendance.of(tiers("dear", 3, 9, kind="not_recorded")))
+    why = suspended_because(baseline, AnswerCounts.of(tiers("dear", 3, 9, kind="not_recorded")))
     assert "import its scores" in (why or "")

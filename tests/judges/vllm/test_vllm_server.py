@@ -82,7 +82,7 @@ async def test_a_server_asked_by_token_ids_gives_the_hosted_judges_numbers(
     hosted = make_judge(server.kind, template_options={"enable_thinking": False})
     registry = Registry.from_config({"judges": {"far": config(server.base_url, server.folder)}})
     try:
-        far = registry.judge("far")
+        far = registry.judges["far"]
         assert (await far.health()).is_ready
         for pair in PAIRS:
             here, there = portal.call(hosted.score, pair), await far.score(pair)
@@ -99,7 +99,7 @@ async def test_a_server_asked_by_token_ids_gives_the_hosted_judges_numbers(
 async def test_a_server_that_is_asked_too_much_says_so(server: Server) -> None:
     registry = Registry.from_config({"judges": {"far": config(server.base_url, server.folder)}})
     try:
-        score = await registry.judge("far").score(pair_of("Long?", a="word " * 20_000))
+        score = await registry.judges["far"].score(pair_of("Long?", a="word " * 20_000))
         assert score.failure is not None
         assert score.failure.kind is FailureKind.CONTEXT_OVERFLOW
     finally:

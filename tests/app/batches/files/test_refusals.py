@@ -79,7 +79,7 @@ async def test_a_file_that_cannot_be_a_batch_is_refused(
         (
             {"content-type": "multipart/form-data; boundary=x", "content-encoding": "gzip"},
             gzip.compress(b"--x--\r\n", mtime=0),
-            400,
+            422,
         ),
     ],
 )

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from app.batches.parquet import files
 from app.batches.parquet.files import cuts
-from app.batches.worker.loop import work_once
+from app.batches.worker.loop import Worker
 from app.core.models import Score, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
@@ -71,7 +71,7 @@ async def start(client: httpx.AsyncClient, **options: Any) -> Row:
 
 
 async def work(running: Runtime) -> None:
-    while await work_once(running, "here/1/2/token"):
+    while await Worker(running, "here/1/2/token").work():
         pass
 
 
@@ -170,8 +170,8 @@ async def test_a_worker_that_is_stopped_loses_one_piece_at_most(
     install(running, stops)
     write(tmp_path / "pairs/a.parquet", labelled_rows(N))
     batch = await start(client)
-    await work_once(running, "here/1/2/first")
-    task = asyncio.create_task(work_once(running, "here/1/2/stopped"))
+    await Worker(running, "here/1/2/first").work()
+    task = asyncio.create_task(Worker(running, "here/1/2/stopped").work())
     async with asyncio.timeout(20):
         while sum(stops.asked.values()) < 34:  # noqa: ASYNC110  # the worker tells nobody
             await asyncio.sleep(0.01)
@@ -266,7 +266,7 @@ async def test_a_worker_without_its_lease_puts_no_part_in_place(
     install(running, judge)
     write(tmp_path / "pairs/a.parquet", labelled_rows(N))
     batch = await start(client)
-    task = asyncio.create_task(work_once(running, "here/1/2/slow"))
+    task = asyncio.create_task(Worker(running, "here/1/2/slow").work())
     async with asyncio.timeout(20):
         while not judge.asked:  # noqa: ASYNC110  # the worker tells nobody
             await asyncio.sleep(0.01)
@@ -342,6 +342,25 @@ async def test_a_service_without_a_folder_of_tables_touches_no_files(
     assert "TRIBUNAL_TABLES_DIR" in answer.text
 
 
+def test_a_part_has_the_columns_of_earlier_versions(tmp_path: Path) -> None:
+    """A run that was started by an earlier version is continued: its parts must fit together."""
+    written = tmp_path / "piece.parquet"
+    files.write_piece(written, [])
+    found = pq.read_schema(written)
+    tier = (
+        "struct<judge: string, p_a: double, p_tie: double, confidence: double, accepted: bool,"
+        " failure: struct<kind: string, detail: string>, flags: list<element: string>>"
+    )
+    plain = {
+        "file": "string", "row": "int64", "id": "string", "content_hash": "string",
+        "status": "string", "label": "string", "confidence": "double", "judge": "string",
+        "tiers": f"list<element: {tier}>", "calibration": "string", "calibration_pair": "bool",
+        "cost_usd": "double", "cached": "bool", "reason": "string",
+    }  # fmt: skip
+    assert found.names == [*plain, "scores"]
+    assert {name: str(found.field(name).type) for name in plain} == plain
+
+
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 25))
 def test_cuts_cover_every_row_once_in_order(row_groups: list[int], size: int) -> None:
     ranges = list(cuts(row_groups, size))
@@ -366,9 +385,9 @@ import asyncio, resource, sys
 from pathlib import Path
 from app.batches.parquet.batch import create
 from app.batches.schemas import TablesBatchIn
-from app.batches.worker.loop import work_once
-from app.main import open_runtime
+from app.batches.worker.loop import Worker
 from app.core.settings import Settings
+from app.main import open_runtime
 
 async def main(folder, *names):
     settings = Settings(database_url=f"sqlite:///{folder}/memory.db", tables_dir=Path(folder))
@@ -377,8 +396,8 @@ async def main(folder, *names):
             cascade = {"judges": ["cheap"]}
             asked = {"input": f"{name}.parquet", "output": name, "cascade": cascade}
             await create(running, TablesBatchIn.model_validate({**asked, "rows_per_part": 100_000}))
-            assert await work_once(running, "here/1/2/token")
-            assert not await work_once(running, "here/1/2/token")
+            assert await Worker(running, "here/1/2/token").work()
+            assert not await Worker(running, "here/1/2/token").work()
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 asyncio.run(main(*sys.argv[1:]))

@@ -6,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.batches.worker import leases
+from app.batches.worker.loop import backoff
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from tests.app.rows import labelled_rows, upload
@@ -57,11 +58,11 @@ async def test_a_lost_lease_can_neither_be_renewed_nor_finished(running: Runtime
         await leases.claim(session, "quick", moment + LEASE * 2, LEASE)
     async with running.db.write() as session:
         with pytest.raises(leases.LeaseLost):
-            await leases.renew(session, shard, "slow", moment)
+            await leases.renew(session, shard, moment)
         with pytest.raises(leases.LeaseLost):
-            await leases.finish(session, shard, "slow", {})
+            await leases.finish(session, shard, {})
         with pytest.raises(leases.LeaseLost):
-            await leases.give_up(session, shard, "slow", "x", retry_at=None)
+            await leases.give_up(session, shard, "x", retry_at=None)
 
 
 async def test_a_shard_given_up_rests_before_it_is_tried_again(running: Runtime) -> None:
@@ -70,7 +71,7 @@ async def test_a_shard_given_up_rests_before_it_is_tried_again(running: Runtime)
         shard = await leases.claim(session, "one", moment, LEASE)
         assert shard is not None
         later = moment + timedelta(minutes=1)
-        await leases.give_up(session, shard, "one", "it broke", retry_at=later)
+        await leases.give_up(session, shard, "it broke", retry_at=later)
     async with running.db.write() as session:
         other = await leases.claim(session, "two", moment, LEASE)
         assert other is not None
@@ -87,7 +88,7 @@ async def test_a_shard_handed_back_is_free_at_once_and_counts_no_attempt(
         shard = await leases.claim(session, "one", moment, LEASE)
         assert shard is not None
     async with running.db.write() as session:
-        await leases.hand_back(session, shard, "one")
+        await leases.hand_back(session, shard)
     async with running.db.write() as session:
         again = await leases.claim(session, "two", moment, LEASE)
         assert again is not None
@@ -95,6 +96,6 @@ async def test_a_shard_handed_back_is_free_at_once_and_counts_no_attempt(
 
 
 def test_backoff_grows_and_is_bounded() -> None:
-    waits = [leases.backoff(n) for n in range(1, 30)]
+    waits = [backoff(n) for n in range(1, 30)]
     assert waits == sorted(waits)
     assert waits[-1] <= timedelta(minutes=5)

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from app.batches.worker import leases
-from app.batches.worker.loop import is_dead, node_name, work_once, work_until_ended, worker_name
+from app.batches.worker.loop import Worker, is_dead, node_name, work_until_ended, worker_name
 from app.core.models import Batch, Report, Score, Shard, Verdict
 from app.core.runtime import Runtime
 from app.core.settings import Settings
@@ -52,7 +52,7 @@ async def create(client: httpx.AsyncClient) -> str:
 
 
 async def work(running: Runtime) -> None:
-    while await work_once(running, "worker"):
+    while await Worker(running, "worker").work():
         pass
 
 
@@ -79,7 +79,7 @@ async def test_a_worker_that_is_stopped_has_stored_what_it_had_obtained(
     judge = HalfSlow("j")
     install(running, judge)
     batch_id = await create(client)
-    task = asyncio.create_task(work_once(running, "stopped"))
+    task = asyncio.create_task(Worker(running, "stopped").work())
     while await count(running, Score) < 5:  # noqa: ASYNC110  # the worker tells nobody
         await asyncio.sleep(0.01)
     task.cancel()
@@ -105,7 +105,7 @@ async def test_what_was_spent_on_a_batch_that_is_cancelled_counts(
     judge = PaidJudge("j", gate=asyncio.Event())
     install(running, judge)
     batch_id = await create(client)
-    task = asyncio.create_task(work_once(running, "worker"))
+    task = asyncio.create_task(Worker(running, "worker").work())
     while sum(judge.asked.values()) < 10:  # noqa: ASYNC110  # the judge tells nobody
         await asyncio.sleep(0.01)
     cancelled = (await client.post(f"/v1/batches/{batch_id}/cancel")).json()

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches.worker.loop import work_once
+from app.batches.worker.loop import Worker
 from app.core.db import Database
 from app.core.models import Shard
 from app.core.runtime import Runtime
@@ -86,9 +86,9 @@ DONE = ("done", 1, False)
 
 async def test_a_worker_goes_on(client: httpx.AsyncClient, running: Runtime) -> None:
     judge = await batch_of(client, running)
-    assert await work_once(running, "worker")
+    assert await Worker(running, "worker").work()
     assert await shards(running) == [DONE, UNTRIED, UNTRIED]
-    assert await work_once(running, "worker", goes_on=True)
+    assert await Worker(running, "worker").work(goes_on=True)
     assert await shards(running) == [DONE, DONE, DONE]
     assert set(judge.asked.values()) == {1}
 
@@ -100,7 +100,7 @@ async def test_a_shard_that_others_had_waits_for_its_turn(
     async with running.db.write() as session:
         second = (await session.scalars(select(Shard).where(Shard.number == 1))).one()
         second.attempts = 1
-    assert await work_once(running, "worker", goes_on=True)
+    assert await Worker(running, "worker").work(goes_on=True)
     assert await shards(running) == [DONE, ("todo", 1, False), DONE]
 
 
@@ -114,7 +114,7 @@ async def test_a_worker_that_is_stopped_hands_back_what_follows(
         task.cancel()
 
     async with watched(running, stop):
-        task = asyncio.create_task(work_once(running, "worker", goes_on=True))
+        task = asyncio.create_task(Worker(running, "worker").work(goes_on=True))
         with suppress(asyncio.CancelledError):
             await task
     assert task.cancelled()
@@ -130,7 +130,7 @@ async def test_what_is_rolled_back_is_followed_by_nothing(
         raise IntegrityError("COMMIT", None, ValueError("refused"))
 
     async with watched(running, refuse):
-        assert await work_once(running, "worker", goes_on=True)
+        assert await Worker(running, "worker").work(goes_on=True)
     first, *others = await shards(running)
     assert first[:2] == ("todo", 1)
     assert others == [UNTRIED, UNTRIED]

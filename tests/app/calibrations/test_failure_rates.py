@@ -6,7 +6,7 @@ import pytest
 from tests.app.rows import Row, certify, labelled_rows, upload
 
 
-async def test_attendance_counts_pairs_that_reach_a_judge(client: httpx.AsyncClient) -> None:
+async def test_failures_are_counted_on_pairs_that_reach_a_judge(client: httpx.AsyncClient) -> None:
     """The dear judge fails only where the cheap one answers: nobody will ever ask it there."""
     rows = labelled_rows(500, cheap=0.93)
     for row in rows:
@@ -28,7 +28,7 @@ async def test_attendance_counts_pairs_that_reach_a_judge(client: httpx.AsyncCli
 
 
 @pytest.mark.both_databases
-async def test_attendance_is_counted_slice_by_slice(client: httpx.AsyncClient) -> None:
+async def test_failures_are_counted_slice_by_slice(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(600))
     certificate = await certify(
         client, "rivers", target_agreement=0.8, slices="task", method="strongest"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.core.tasks import to_the_end
+from app.core.tasks import shielded
 
 
 async def fail_after(moment: asyncio.Event) -> None:
@@ -19,7 +19,7 @@ async def stopped(**options: Any) -> list[dict[str, Any]]:
     unseen: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
     moment = asyncio.Event()
-    caller = asyncio.create_task(to_the_end(fail_after(moment), **options))
+    caller = asyncio.create_task(shielded(fail_after(moment), **options))
     await asyncio.sleep(0)
     caller.cancel()
     await asyncio.sleep(0)
@@ -50,4 +50,4 @@ async def test_an_error_before_the_stop_is_the_caller_s() -> None:
     moment = asyncio.Event()
     moment.set()
     with pytest.raises(LookupError):
-        await to_the_end(fail_after(moment), expected=LookupError)
+        await shielded(fail_after(moment), expected=LookupError)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.core.tasks import Together
+from app.core.tasks import Coalescer
 
 
 class Rounds:
@@ -23,11 +23,11 @@ class Rounds:
         return [2 * number for number in numbers]
 
 
-async def _joined(together: Together, work: Rounds, *numbers: int) -> list[asyncio.Task[int]]:
+async def _joined(coalescer: Coalescer, work: Rounds, *numbers: int) -> list[asyncio.Task[int]]:
     """Let callers join one after the other, each before the next comes."""
     tasks = []
     for number in numbers:
-        tasks.append(asyncio.create_task(together.join("key", number, work)))
+        tasks.append(asyncio.create_task(coalescer.call("key", number, work)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     return tasks
@@ -35,22 +35,22 @@ async def _joined(together: Together, work: Rounds, *numbers: int) -> list[async
 
 async def test_callers_who_come_during_a_round_share_the_next() -> None:
     work = Rounds()
-    tasks = await _joined(Together(), work, 1, 2, 3)
+    tasks = await _joined(Coalescer(), work, 1, 2, 3)
     work.may_go_on.set()
     assert [await task for task in tasks] == [2, 4, 6]
     assert work.seen == [[1], [2, 3]]
 
 
 async def test_a_caller_after_the_last_round_begins_another() -> None:
-    together, work = Together(), Rounds()
+    coalescer, work = Coalescer(), Rounds()
     work.may_go_on.set()
-    assert [await together.join("key", number, work) for number in (1, 2)] == [2, 4]
+    assert [await coalescer.call("key", number, work) for number in (1, 2)] == [2, 4]
     assert work.seen == [[1], [2]]
 
 
 async def test_one_callers_fault_is_no_other_callers() -> None:
     work = Rounds()
-    first, bad, good = await _joined(Together(), work, 1, 13, 3)
+    first, bad, good = await _joined(Coalescer(), work, 1, 13, 3)
     work.may_go_on.set()
     assert (await first, await good) == (2, 6)
     with pytest.raises(ValueError, match="13 among 1"):
@@ -60,7 +60,7 @@ async def test_one_callers_fault_is_no_other_callers() -> None:
 
 async def test_a_caller_who_is_told_to_stop_takes_nobody_along() -> None:
     work = Rounds()
-    first, waiting, other = await _joined(Together(), work, 1, 2, 3)
+    first, waiting, other = await _joined(Coalescer(), work, 1, 2, 3)
     first.cancel()
     waiting.cancel()
     await asyncio.wait([first, waiting])
@@ -70,9 +70,9 @@ async def test_a_caller_who_is_told_to_stop_takes_nobody_along() -> None:
 
 
 async def test_callers_with_different_keys_do_not_wait_for_each_other() -> None:
-    together, slow, fast = Together(), Rounds(), Rounds()
+    coalescer, slow, fast = Coalescer(), Rounds(), Rounds()
     fast.may_go_on.set()
-    (waiting,) = await _joined(together, slow, 1)
-    assert await together.join("another key", 2, fast) == 4
+    (waiting,) = await _joined(coalescer, slow, 1)
+    assert await coalescer.call("another key", 2, fast) == 4
     slow.may_go_on.set()
     assert await waiting == 2

@@ -1,0 +1,190 @@
+"""Bodies of batches, of their files and of the preferences made from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from typing_extensions import Doc, TypedDict
+
+from app.bodies.certificates import Threshold
+from app.bodies.common import Estimate, JudgeOrderBody, MessageBody, PartBody, Promise
+
+
+class RequestCounts(TypedDict):
+    """How far a batch is; completed = accepted + abstained."""
+
+    total: int
+    completed: int
+    failed: int
+    accepted: int
+    abstained: int
+    not_admitted: Annotated[int, Doc("abstained because the budget did not cover them")]
+
+
+class JudgeProgress(TypedDict):
+    """How one judge is doing in a batch."""
+
+    judge: str
+    asked: int
+    accepted: int
+    failed: int
+    obtained: Annotated[int, Doc("scores that it was asked for now, not stored before")]
+    cost_usd: float | None
+
+
+class Progress(TypedDict):
+    """How fast a batch is, and how its judges are doing."""
+
+    pairs_per_second: float | None
+    seconds_left: float | None
+    tiers: list[JudgeProgress]
+
+
+class BatchFault(TypedDict):
+    """An error of a batch in the form of OpenAI."""
+
+    code: str
+    message: str
+    param: str | None
+    line: int | None
+
+
+class BatchFaults(TypedDict):
+    """The errors of a batch in the form of OpenAI."""
+
+    object: Literal["list"]
+    data: list[BatchFault]
+
+
+class BatchBody(TypedDict):
+    """A batch; times are Unix seconds."""
+
+    id: str
+    object: Literal["batch"]
+    endpoint: Literal["/v1/judgments"]
+    status: Literal[
+        "validating", "in_progress", "finalizing", "completed", "cancelling", "cancelled",
+        "failed", "expired",
+    ]  # fmt: skip
+    dataset: str
+    calibration: str | None
+    cascade: str | JudgeOrderBody | None
+    part: PartBody | None
+    request_counts: RequestCounts
+    shards: Annotated[dict[str, int], Doc("shards by state")]
+    calibration_pairs: Annotated[int | None, Doc("pairs that the certificate knows")]
+    also_running: Annotated[list[str], Doc("batches that were asking the same when this began")]
+    promise: Promise
+    suspended_because: str | None
+    cost_usd: Annotated[float | None, Doc("of the scores obtained; null where one has no price")]
+    budget_usd: float | None
+    budget: Literal["hard", "soft"] | None
+    spent_usd: Annotated[float | None, Doc("counted against the budget, with what is under way")]
+    reserved_usd: float | None
+    cost_to_finish_usd: Estimate | None
+    next_pair_usd: float | None
+    progress: Progress
+    error: str | None
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int | None
+    input_file_id: str | None
+    completion_window: str
+    metadata: dict[str, str] | None
+    errors: BatchFaults | None
+    output_file_id: str | None
+    error_file_id: str | None
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    output: NotRequired[Annotated[str, Doc("folder of the verdicts of a batch over Parquet files")]]
+    input_files: NotRequired[int]
+
+
+class FileBody(TypedDict):
+    """A file; times are Unix seconds."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: Literal["batch", "batch_output"]
+    status: Literal["processed"]
+    status_details: Annotated[
+        str | None, Doc("how many lines are no requests, and why the first is none")
+    ]
+    expires_at: int | None
+    dataset: Annotated[str | None, Doc("the dataset that holds its requests")]
+    requests: Annotated[int | None, Doc("lines that are requests")]
+    rejected_count: Annotated[int | None, Doc("lines that are none")]
+
+
+class FileDeletedBody(TypedDict):
+    """A file that is gone."""
+
+    id: str
+    object: Literal["file"]
+    deleted: Literal[True]
+
+
+class PreferenceBody(TypedDict):
+    """The answer that an accepted verdict prefers, and the other: one line of the preferences."""
+
+    prompt: str | list[MessageBody]
+    chosen: str
+    rejected: str
+    chosen_model: str | None
+    rejected_model: str | None
+    confidence: float
+    judge: str
+    pair: str
+    calibration_pair: bool
+    promise: Promise
+
+
+class PreferenceEvidence(TypedDict):
+    """What the certificate of preferences was tested on, and what came out."""
+
+    pairs: int
+    groups: int
+    coverage: float
+    agreement: float | None
+    agreement_lower_bound: float | None
+
+
+class PreferenceTerms(TypedDict):
+    """What the certificate of preferences promises."""
+
+    id: str
+    status: str
+    target_agreement: float
+    failure_probability: float
+    method: str
+    claim: str
+    label_set_hash: str | None
+    label_set_uses: int
+    fingerprints: dict[str, str]
+    thresholds: list[Threshold]
+    revoked_at: str | None
+    calibration: PreferenceEvidence
+
+
+class PreferencesCardBody(TypedDict):
+    """The terms of a batch's preferences."""
+
+    object: Literal["preferences_card"]
+    batch: str
+    dataset: str
+    promise: Promise
+    suspended_because: str | None
+    rows: int
+    left_out: Annotated[dict[str, int], Doc("verdicts that are no row, by reason")]
+    coverage: float | None
+    calibration_pairs: int
+    rows_on_calibration_pairs: int
+    certificate: PreferenceTerms | None
+    summary: str

@@ -1,0 +1,211 @@
+"""Bodies of certificates, plans and experiments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from typing_extensions import Doc, TypedDict
+
+from app.bodies.common import Estimate, JsonValue
+
+CertificateStatus = Literal["pending", "running", "certified", "not_certifiable", "failed"]
+
+
+class Threshold(TypedDict):
+    """A judge answers where its confidence is at least `threshold`; None: never."""
+
+    judge: str
+    threshold: float | None
+
+
+class JudgeFailures(TypedDict):
+    """How often a judge was asked, how often it gave no score, and perhaps why the first time."""
+
+    asked: int
+    failed: int
+    manners: NotRequired[Annotated[dict[str, int], Doc("manners of answering, counted")]]
+    first_reason: NotRequired[str | None]
+
+
+class PathBody(TypedDict):
+    """One sequence of thresholds that was walked, and where the tests ended on it."""
+
+    path: str
+    share: Annotated[float, Doc("part of the failure probability that belongs to it")]
+    nodes: int
+    tested: int
+    thresholds: list[Threshold] | None
+    answered: float
+    disagreements: float
+    p_value: float
+    level: float
+
+
+class RiskBoundBody(TypedDict):
+    """What holds at other thresholds together with the certificate."""
+
+    thresholds: list[Threshold]
+    answered: float
+    disagreements: float
+    coverage: float
+    agreement_lower_bound: float
+
+
+class OutcomeFigures(TypedDict):
+    """What one test of thresholds found."""
+
+    pairs: int
+    groups: int
+    answered: float
+    disagreements: float
+    coverage: float
+    agreement: float | None
+    agreement_lower_bound: float | None
+    composition: Annotated[dict[str, float], Doc("share of the pairs that each judge answers")]
+    cost_per_pair: Annotated[float | None, Doc("USD; null where a judge asked has no price")]
+    relative_cost: Annotated[float | None, Doc("over asking the last judge about every pair")]
+    set_aside: Annotated[int, Doc("pairs that set where the tests begin, and test nothing")]
+    path: NotRequired[str | None]
+    p_value: NotRequired[float | None]
+    level: NotRequired[float | None]
+    nodes_tested: NotRequired[int]
+    dropped_in_groups: NotRequired[int]
+    paths: NotRequired[list[PathBody]]
+    bounds: NotRequired[list[RiskBoundBody]]
+
+
+class CalibrationFigures(OutcomeFigures):
+    """What a certificate was tested on, and what came out."""
+
+    pool: Annotated[int, Doc("unlabelled pairs that set where the tests begin")]
+    held_for_examples: int
+    seen_in_training: int
+    failures: dict[str, JudgeFailures]
+    labelled: NotRequired[int]
+    unlabelled: NotRequired[int]
+    undecided: NotRequired[int]
+    ties_left_out: NotRequired[int]
+    prompts_in_several_groups: NotRequired[int]
+
+
+class Advice(TypedDict):
+    """What the labels could certify, and how many the target needs."""
+
+    certifiable_agreement: float | None
+    certifiable_coverage: float | None
+    labels_needed: int | None
+    text: str
+
+
+class PartCertificate(TypedDict):
+    """The certificate of one slice, or of one target of a menu."""
+
+    slice: str | None
+    target_agreement: float
+    status: Literal["certified", "not_certifiable"]
+    claim: NotRequired[str]
+    thresholds: list[Threshold]
+    calibration: OutcomeFigures
+
+
+class CertificateBody(TypedDict):
+    """A certificate; what it rests on is there when it is made."""
+
+    id: str
+    object: Literal["calibration"]
+    status: CertificateStatus
+    target_agreement: float
+    failure_probability: float
+    error: str | None
+    request: Annotated[dict[str, JsonValue], Doc("what was asked for")]
+    created_at: str
+    revoked_at: str | None
+    method: NotRequired[str]
+    claim: NotRequired[Annotated[str, Doc("the promise in words")]]
+    thresholds: NotRequired[list[Threshold]]
+    calibration: NotRequired[CalibrationFigures]
+    fingerprints: NotRequired[dict[str, str]]
+    label_set_hash: NotRequired[str]
+    label_set_uses: NotRequired[Annotated[int, Doc("certificates made from these labels")]]
+    label_set_plans: NotRequired[int]
+    labels_changed: NotRequired[
+        Annotated[int, Doc("pairs whose labels are no longer those that it read; not in lists")]
+    ]
+    advice: NotRequired[Advice]
+    certificates: NotRequired[list[PartCertificate]]
+    uncertified_thresholds: NotRequired[list[Threshold]]
+
+
+class KnownPromptsBody(TypedDict):
+    """Which prompts a certificate knows, in the order in which they were asked about."""
+
+    object: Literal["known_prompts"]
+    calibration: str
+    known: Annotated[
+        list[bool],
+        Doc(
+            "the certificate was made from pairs of this prompt, whatever their responses, or one "
+            "of its judges was trained on it or shows it as an example: it promises nothing there"
+        ),
+    ]
+
+
+class FrontierRow(TypedDict):
+    """What one target would get."""
+
+    target_agreement: float
+    status: Literal["certified", "not_certifiable"]
+    coverage: float | None
+    agreement: float | None
+    agreement_lower_bound: float | None
+    composition: dict[str, float]
+    cost_per_pair: float | None
+    relative_cost: float | None
+    labels_needed: int | None
+
+
+class PlanBody(TypedDict):
+    """The frontier of agreement, coverage and cost."""
+
+    object: Literal["plan"]
+    dataset: str
+    failure_probability: float
+    pairs: int
+    groups: int
+    not_scored: Annotated[int, Doc("labelled pairs left out, because a score is not stored")]
+    frontier: list[FrontierRow]
+    claim: str
+
+
+class ExperimentRow(TypedDict):
+    """What one rule for choosing thresholds did over the splits, at one target."""
+
+    target_agreement: float
+    rule: str
+    composition: dict[str, Estimate]
+    coverage: Estimate
+    agreement: Estimate
+    success_rate: Annotated[Estimate, Doc("share of splits whose held-out pairs reach the target")]
+    population_success_rate: Annotated[Estimate, Doc("the same on the pairs of both sides")]
+    silent_rate: Annotated[Estimate, Doc("share of splits in which no held-out pair is answered")]
+    relative_cost: Estimate | None
+    unavailable: Annotated[str | None, Doc("why the rule could not be applied")]
+
+
+class ExperimentBody(TypedDict):
+    """Rules for choosing thresholds, compared over random splits of the labels."""
+
+    object: Literal["experiment"]
+    dataset: str
+    judges: list[str]
+    failure_probability: float
+    pairs: int
+    groups: int
+    not_scored: int
+    undecided: int
+    ties_left_out: int
+    splits: int
+    calibration_pairs: float
+    test_pairs: float
+    rows: list[ExperimentRow]
+    claim: str

@@ -1,0 +1,225 @@
+"""What the verbs of an operator do in this process; importing it loads the service."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from io import StringIO
+from socket import socket
+from typing import Any, Final
+
+import uvicorn
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.util.exc import CommandError
+from fastapi import FastAPI
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.batches.worker.loop import work_in_parallel
+from app.cli.console import note
+from app.core import auth, migrate
+from app.core.db import Database
+from app.core.errors import Conflict, NotFound
+from app.core.migrate import alembic_config, shown_url
+from app.core.names import shown
+from app.core.runtime import now
+from app.core.settings import Settings
+from app.main import open_runtime
+from judges.base import Judge, JudgeHealth
+
+Change = Callable[[Connection], dict[str, Any]]
+_LOADING_SECONDS: Final = 900
+
+
+def freeze_loaded() -> None:
+    """Exempt what is loaded from garbage collection, and collect the rest less often.
+
+    The objects of a started service stay, and those of a shard live until it is stored.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+class Service(uvicorn.Server):
+    """A server that opens and closes the service itself, so that a fault in it is an error."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        super().__init__(uvicorn.Config(app, host=host, port=port, log_config=None, lifespan="off"))
+        self._app = app
+        self._opened = AsyncExitStack()
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Open the service, then listen."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._app.router.lifespan_context(self._app))
+            await super().startup(sockets)
+            self._opened = stack.pop_all()
+            freeze_loaded()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Answer what was asked, then close the service."""
+        await super().shutdown(sockets)
+        if not self.force_exit:
+            await self._opened.aclose()
+
+
+async def work_until_told(settings: Settings) -> None:
+    """Work on the batches of the database until a signal says to end."""
+    task = asyncio.ensure_future(_work(settings))
+    with suppress(NotImplementedError):  # where loops know no signals, Ctrl-C alone ends it
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _work(settings: Settings) -> None:
+    async with open_runtime(settings) as running:
+        await running.open_judges()
+        freeze_loaded()
+        note(f"working on the batches of {shown_url(settings)}")
+        await work_in_parallel(running)
+
+
+async def examined(settings: Settings) -> dict[str, Any]:
+    """Return judges and cascades, and whether every judge is ready."""
+    async with open_runtime(settings) as running:
+        await running.open_judges()
+        judges = [
+            {"name": name, "is_ready": health.is_ready, "detail": health.detail}
+            for name, judge in running.registry.judges.items()
+            for health in [await _health_when_started(judge)]
+        ]
+        return {
+            "is_well": all(judge["is_ready"] for judge in judges),
+            "judges": judges,
+            "cascades": {name: list(js) for name, js in running.registry.cascades.items()},
+        }
+
+
+async def _health_when_started(judge: Judge) -> JudgeHealth:
+    """Return the health of a judge, once a model of its own has loaded."""
+    deadline = asyncio.get_running_loop().time() + _LOADING_SECONDS
+    health = await judge.health()
+    while health.is_starting and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(1)
+        health = await judge.health()
+    return health
+
+
+async def create_key(settings: Settings, name: str) -> dict[str, Any]:
+    """Make a key and return it with its secret.
+
+    Raises:
+        Conflict: a key in use has this name.
+    """
+    async with _database(settings) as db:
+        secret = await auth.server_secret(settings, db)
+        async with db.write() as session:
+            for other in await auth.list_keys(session):
+                if other["name"] == name and other["revoked_at"] is None:
+                    raise Conflict(
+                        f"there is a key {shown(name)} already ({other['id']}): take another name, "
+                        "or revoke that one first"
+                    )
+            _, key = await auth.create_key(session, secret, name, now())
+            return {**(await auth.list_keys(session))[-1], "key": key}
+
+
+async def list_keys(settings: Settings) -> list[dict[str, Any]]:
+    """Return all keys without their secrets."""
+    async with _database(settings) as db, db.read() as session:
+        return await auth.list_keys(session)
+
+
+async def revoke_key(settings: Settings, ref: str) -> dict[str, Any]:
+    """Revoke the key of this id or name, and return it.
+
+    Raises:
+        NotFound: no key has this id or name.
+        Conflict: several keys have the name, and none of them is in use.
+    """
+    async with _database(settings) as db, db.write() as session:
+        key = await _find(session, ref)
+        if key["revoked_at"] is None:
+            await auth.revoke_key(session, key["id"], now())
+        return await _find(session, key["id"])
+
+
+async def _find(session: AsyncSession, ref: str) -> dict[str, Any]:
+    """Return the key of this id, else the one of this name; one in use comes before revoked ones."""
+    every = await auth.list_keys(session)
+    named = [key for key in every if key["name"] == ref]
+    in_use = [key for key in named if key["revoked_at"] is None]
+    found = [key for key in every if key["id"] == ref] or in_use or named
+    if not found:
+        raise NotFound(f"there is no key {shown(ref)}")
+    if len(found) > 1:
+        ids = ", ".join(key["id"] for key in found)
+        raise Conflict(f"{len(found)} keys have the name {shown(ref)}: give an id ({ids})")
+    return found[0]
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    """Open the migrated database of the settings."""
+    db = Database(settings.database_url)
+    try:
+        await migrate.upgrade(db)
+        yield db
+    finally:
+        await db.aclose()
+
+
+async def upgrade(settings: Settings, revision: str) -> dict[str, Any]:
+    """Apply the migrations up to a revision."""
+    return await _changed(settings, "upgraded", lambda c: command.upgrade(c, revision))
+
+
+async def downgrade(settings: Settings, revision: str) -> dict[str, Any]:
+    """Undo the migrations down to a revision."""
+    return await _changed(settings, "downgraded", lambda c: command.downgrade(c, revision))
+
+
+async def compare(settings: Settings) -> dict[str, Any]:
+    """Compare the database with what this version expects."""
+
+    def compared(connection: Connection) -> dict[str, Any]:
+        config = alembic_config(connection)
+        config.stdout = StringIO()  # its findings are printed by the verb
+        try:
+            command.check(config)
+        except CommandError as error:
+            return {"status": "differs", "revision": _revision(connection), "detail": str(error)}
+        return {"status": "current", "revision": _revision(connection), "detail": None}
+
+    return await _on_connection(settings, compared)
+
+
+async def _changed(
+    settings: Settings, done: str, change: Callable[[Config], None]
+) -> dict[str, Any]:
+    def changed(connection: Connection) -> dict[str, Any]:
+        change(alembic_config(connection))
+        return {"status": done, "revision": _revision(connection)}
+
+    return await _on_connection(settings, changed)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+async def _on_connection(settings: Settings, verb: Change) -> dict[str, Any]:
+    db = Database(settings.database_url)
+    try:
+        async with db.engine.begin() as connection:
+            return await connection.run_sync(verb)
+    finally:
+        await db.aclose()

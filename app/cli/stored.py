@@ -1,0 +1,98 @@
+"""The verbs on what is stored: list, show, revoke, cancel, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console as RichConsole
+
+from app.cli import board_tables, tables
+from app.cli.console import AsJson, Console, note
+from app.cli.service import Key, Server, open_tribunal
+
+if TYPE_CHECKING:
+    from app.client import Tribunal
+
+StoredId = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
+Render = Callable[[RichConsole, Any], None]
+
+_datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
+_calibrations = typer.Typer(help="Certificates.", no_args_is_help=True)
+_batches = typer.Typer(help="Batches.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    app.add_typer(_datasets, name="datasets")
+    app.add_typer(_calibrations, name="calibrations")
+    app.add_typer(_batches, name="batches")
+
+
+def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> None:
+    """Add the verb that lists a collection of the service, page by page."""
+
+    @group.command("list", help=f"List {what}, oldest first.")
+    def list_them(
+        limit: int = 20,
+        after: Annotated[str | None, typer.Option(help="id of the last one already seen")] = None,
+        server: Server = None,
+        key: Key = None,
+        as_json: AsJson = False,
+    ) -> None:
+        with open_tribunal(server, key, only_reads=True) as tribunal:
+            page = tribunal.get(f"/v1/{collection}", limit=limit, after=after)
+        Console(as_json).show(page, render)
+
+
+def _add(
+    group: typer.Typer, name: str, what: str, ask: Callable[[Tribunal, str], Any], render: Render
+) -> None:
+    """Add a verb that asks for one thing by its id, and shows the answer."""
+
+    @group.command(name, help=what)
+    def do(ref: StoredId, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
+        with open_tribunal(server, key, only_reads=True) as tribunal:
+            body = ask(tribunal, ref)
+        Console(as_json).show(body, render)
+
+
+@_datasets.command("delete")
+def delete_dataset(
+    dataset: Annotated[str, typer.Argument(help="name or id of a dataset")],
+    force: Annotated[
+        bool, typer.Option("--force", help="also where certificates rest on it: they go, too")
+    ] = False,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Delete a dataset with its pairs, labels, batches and verdicts."""
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        tribunal.datasets.delete(dataset, force=force)
+    note(f"the dataset {dataset} is deleted")
+
+
+add_list(_datasets, "datasets", "datasets", board_tables.datasets)
+_add(
+    _datasets, "show", "Show what a dataset holds.",
+    lambda tribunal, ref: tribunal.datasets.retrieve(ref), tables.dataset,
+)  # fmt: skip
+add_list(_calibrations, "calibrations", "certificates", board_tables.calibrations)
+_add(
+    _calibrations, "show", "Show a certificate, with what became of it and of its labels since.",
+    lambda tribunal, ref: tribunal.calibration(ref), tables.certificate,
+)  # fmt: skip
+_add(
+    _calibrations, "revoke", "Withdraw a certificate's promise for ever.",
+    lambda tribunal, ref: tribunal.calibrations.revoke(ref), tables.certificate,
+)  # fmt: skip
+add_list(_batches, "batches", "batches", board_tables.batches)
+_add(
+    _batches, "show", "Show how far a batch is, what it cost and what it promises.",
+    lambda tribunal, ref: tribunal.batch(ref), tables.batch,
+)  # fmt: skip
+_add(
+    _batches, "cancel", "Stop a batch; what is judged is kept.",
+    lambda tribunal, ref: tribunal.batches.cancel(ref), tables.batch,
+)  # fmt: skip

@@ -1,0 +1,32 @@
+"""Every SQL statement about leaderboards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.lists import fetch_page
+from app.core.models import Certificate, Leaderboard
+
+_CHUNK: Final = 500
+
+
+async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Leaderboard]:
+    """Return one leaderboard more than the page holds."""
+    return await fetch_page(session, select(Leaderboard), Leaderboard, limit, after)
+
+
+async def certificates_now(session: AsyncSession, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return status and revocation of these certificates, as far as they still exist, by id."""
+    found = {}
+    for start in range(0, len(ids), _CHUNK):
+        query = select(Certificate.id, Certificate.status, Certificate.revoked_at).where(
+            Certificate.id.in_(ids[start : start + _CHUNK])
+        )
+        for row in await session.execute(query):
+            revoked_at = None if row.revoked_at is None else row.revoked_at.isoformat()
+            found[row.id] = {"id": row.id, "status": row.status, "revoked_at": revoked_at}
+    return found

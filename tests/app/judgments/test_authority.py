@@ -1,0 +1,61 @@
+"""Which thresholds are in force for a pair."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from app.core.models import Certificate
+from app.judgments.authority import Authority
+from judges.cascade import Tier
+from judges.recorded import RecordedJudge
+
+TIERS = (Tier(RecordedJudge("cheap"), 0.9), Tier(RecordedJudge("dear"), 0.7))
+
+
+def certificate(status: str = "certified", **body: object) -> Certificate:
+    parts = [
+        {"slice": name, "thresholds": [{"threshold": first}, {"threshold": None}]}
+        for name, first in (("law", 0.8), ("code", 0.6), ("law", 0.95))
+    ]
+    return Certificate(
+        seq=1, status=status, request={"slices": "task"}, body={"certificates": parts, **body}
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "thresholds"),
+    [
+        ({"task": "law"}, [0.8, math.inf]),  # the first of two targets
+        ({"task": "code"}, [0.6, math.inf]),
+        ({"task": "art"}, [math.inf, math.inf]),
+        ({}, [math.inf, math.inf]),
+    ],
+)
+def test_a_pair_has_the_tiers_of_its_slice(
+    metadata: dict[str, str], thresholds: list[float]
+) -> None:
+    authority = Authority(TIERS, "exclude", certificate())
+    tiers = authority.tiers_for(metadata)
+    assert [tier.threshold for tier in tiers] == thresholds
+    assert [tier.judge for tier in tiers] == [tier.judge for tier in TIERS]
+    assert authority.tiers_for(dict(metadata)) is tiers  # built once, not once a pair
+
+
+def test_without_a_certificate_all_pairs_have_the_same_tiers() -> None:
+    authority = Authority(TIERS, "exclude", None)
+    assert authority.tiers_for({"task": "law"}) is authority.tiers
+    assert not authority.is_certified
+
+
+@pytest.mark.parametrize(
+    ("made", "promises"),
+    [
+        (certificate(), True),
+        (certificate(method="average"), False),
+        (certificate("not_certifiable"), False),
+    ],
+)
+def test_only_a_certificate_of_new_pairs_promises(made: Certificate, *, promises: bool) -> None:
+    assert Authority(TIERS, "exclude", made).is_certified is promises
