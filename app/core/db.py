@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ import msgspec
 from sqlalchemy import DateTime, Text, event
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 from sqlalchemy.types import TypeDecorator
@@ -168,6 +169,7 @@ def _engine(url: str, *, begin: str) -> AsyncEngine:
     options: dict[str, Any] = {"poolclass": StaticPool} if _is_in_memory(url) else {}
     engine = create_async_engine(url, connect_args={"async_creator_fn": _open_sqlite}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "close", _unlock_sqlite)
 
     def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
@@ -203,3 +205,13 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _unlock_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """End what a cancelled task had open.
+
+    The frames of such a task keep its statements, and with them the file's lock, until the garbage
+    collector comes round; meanwhile no one else could write.
+    """
+    with suppress(MissingGreenlet):  # the garbage collector is closing it
+        connection.rollback()

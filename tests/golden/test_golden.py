@@ -76,7 +76,9 @@ async def test_an_old_database_reads_as_it_was_written(tmp_path: Path, golden: A
 async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, {"known": {"key": "trib_unknown"}}) as client:
         assert (await client.get("/v1/datasets")).status_code == 401
-    async with _opened(tmp_path, golden) as client:
+    other = tmp_path / "other"
+    other.mkdir()
+    async with _opened(other, golden) as client:
         assert (await client.get("/v1/datasets")).status_code == 200
 
 

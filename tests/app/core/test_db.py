@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from app.core.db import Database
 from app.core.models import ApiKey, IdempotencyKey, new_id
@@ -77,3 +77,31 @@ async def test_a_naive_moment_is_refused(db: Database) -> None:
     with pytest.raises(Exception, match="naive"):
         async with db.write() as session:
             session.add(key)
+
+
+async def test_a_task_that_is_cancelled_while_it_writes_leaves_the_file_to_others(
+    db: Database,
+) -> None:
+    count = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000)"
+
+    has_written = asyncio.Event()
+
+    async def write() -> None:
+        async with db.write() as session:
+            session.add(_key(1))
+            await session.flush()
+            has_written.set()
+            await session.execute(text(f"{count} SELECT count(*) FROM n"))
+
+    task = asyncio.create_task(write())
+    await has_written.wait()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await task
+    other = Database(db.url)
+    async with asyncio.timeout(10), other.write() as session:
+        assert await session.scalar(select(func.count()).select_from(ApiKey)) == 0
+    await other.aclose()
+    # its frames are alive until here, and with them the statement that was cut off
+    assert cancelled.tb is not None
