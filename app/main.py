@@ -19,7 +19,6 @@ from starlette.routing import BaseRoute
 
 from app.api.batches import preferences_router as preferences
 from app.api.batches import router as batches
-from app.api.bodies import AliveBody, ReadyBody
 from app.api.calibrations import experiments_router as experiments
 from app.api.calibrations import plans_router as plans
 from app.api.calibrations import router as calibrations
@@ -32,6 +31,7 @@ from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
 from app.api.reports import router as reports
 from app.batches.worker.loop import work_forever
+from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
 from app.core import telemetry
 from app.core.auth import authenticate

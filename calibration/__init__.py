@@ -6,15 +6,16 @@ Arrays go in, frozen dataclasses come out; every source of chance is an argument
 from __future__ import annotations
 
 from calibration.cascade import ABSTAINED, cascade_cost, decide
-from calibration.certify import Certificate, certify_cascade, decide_in_slices
+from calibration.certify import Certificate, CertifyOptions, certify_cascade, decide_in_slices
 from calibration.errors import CalibrationError
 from calibration.plan import advise, frontier, labels_needed
-from calibration.preference import correctness, mean_preference, preference
+from calibration.preference import correctness, pooled_preference, preference
 
 __all__ = [
     "ABSTAINED",
     "CalibrationError",
     "Certificate",
+    "CertifyOptions",
     "advise",
     "cascade_cost",
     "certify_cascade",
@@ -23,6 +24,6 @@ __all__ = [
     "decide_in_slices",
     "frontier",
     "labels_needed",
-    "mean_preference",
+    "pooled_preference",
     "preference",
 ]

@@ -1,4 +1,4 @@
-"""Exact and Wilson bounds, p-values, labels an exact test needs.
+"""Bounds on a binomial rate, exact p-values, and how many labels an exact test needs.
 
 Everything rests on two identities between the binomial law and the incomplete beta function
 (Clopper and Pearson 1934): P(Bin(n, r) <= K) = I_{1-r}(n - K, K + 1), and the upper bound on r at
@@ -32,12 +32,26 @@ class Interval(NamedTuple):
 
 
 def upper_bound(errors: ArrayLike, n: ArrayLike, failure_probability: float) -> FloatArray:
-    """One-sided exact upper bound on an error rate (Clopper and Pearson 1934).
+    """Return the one-sided exact upper bound on an error rate (Clopper and Pearson 1934).
 
     R+ = BetaInv(1 - failure_probability; errors + 1, n - errors), and 1 where n = 0 or errors = n.
 
+    Args:
+        errors: Numbers of errors, any shape; need not be whole.
+        n: Numbers of trials, of a shape that fits.
+        failure_probability: Probability that the bound lies below the rate, in (0, 1).
+
+    Returns:
+        Bounds in [0, 1], of the broadcast shape.
+
     Raises:
         InvalidArgument: Counts are negative or errors exceed n; the probability is not in (0, 1).
+
+    Example:
+        No error in 10 pairs: 1 - 0.05 ** (1 / 10).
+
+        >>> float(upper_bound(0, 10, 0.05).round(4))
+        0.2589
     """
     counts, trials = _counts(errors, n)
     _check_probability("failure_probability", failure_probability)
@@ -49,20 +63,37 @@ def upper_bound(errors: ArrayLike, n: ArrayLike, failure_probability: float) -> 
 
 
 def lower_bound(errors: ArrayLike, n: ArrayLike, failure_probability: float) -> FloatArray:
-    """One-sided exact lower bound: BetaInv(failure_probability; errors, n - errors + 1), 0 if none.
+    """Return the one-sided exact lower bound on a rate (Clopper and Pearson 1934).
+
+    R- = BetaInv(failure_probability; errors, n - errors + 1), and 0 where errors = 0. Arguments and
+    shapes are those of `upper_bound`.
 
     Raises:
         InvalidArgument: As for `upper_bound`.
+
+    Example:
+        >>> float(lower_bound(9, 10, 0.05).round(4))
+        0.6058
     """
     counts, trials = _counts(errors, n)
     return np.asarray(1.0 - upper_bound(trials - counts, trials, failure_probability))
 
 
 def two_sided_interval(successes: ArrayLike, n: ArrayLike, confidence_level: float) -> Interval:
-    """Exact interval with equal tails (Clopper and Pearson 1934); (0, 1) where n = 0.
+    """Return the exact interval with equal tails (Clopper and Pearson 1934); (0, 1) where n = 0.
+
+    Args:
+        successes: Numbers of successes, any shape.
+        n: Numbers of trials, of a shape that fits.
+        confidence_level: Coverage, in (0, 1).
 
     Raises:
         InvalidArgument: As for `upper_bound`.
+
+    Example:
+        >>> low, high = two_sided_interval(9, 10, 0.95)
+        >>> float(low.round(4)), float(high.round(4))
+        (0.555, 0.9975)
     """
     _check_probability("confidence_level", confidence_level)
     tail = (1.0 - confidence_level) / 2.0
@@ -70,10 +101,17 @@ def two_sided_interval(successes: ArrayLike, n: ArrayLike, confidence_level: flo
 
 
 def wilson_interval(successes: ArrayLike, n: ArrayLike, confidence_level: float) -> Interval:
-    """Score interval of a proportion (Wilson 1927); (0, 1) where n = 0.
+    """Return the score interval of a proportion (Wilson 1927); (0, 1) where n = 0.
+
+    Arguments and shapes are those of `two_sided_interval`.
 
     Raises:
         InvalidArgument: As for `upper_bound`.
+
+    Example:
+        >>> low, high = wilson_interval([9, 90], [10, 100], 0.95)
+        >>> low.round(4), high.round(4)
+        (array([0.5958, 0.8256]), array([0.9821, 0.9448]))
     """
     counts, trials = _counts(successes, n)
     _check_probability("confidence_level", confidence_level)
@@ -90,10 +128,21 @@ def wilson_interval(successes: ArrayLike, n: ArrayLike, confidence_level: float)
 
 
 def p_value(errors: ArrayLike, n: ArrayLike, target_risk: float) -> FloatArray:
-    """P(Bin(n, target_risk) <= errors): exact p-value of "the error rate is at least the target".
+    """Return the exact p-value of "the error rate is at least the target".
+
+    It is P(Bin(n, target_risk) <= errors).
+
+    Args:
+        errors: Numbers of errors, any shape.
+        n: Numbers of trials, of a shape that fits.
+        target_risk: The error rate to be refuted, in (0, 1).
 
     Raises:
         InvalidArgument: As for `upper_bound`.
+
+    Example:
+        >>> float(p_value(1, 20, 0.2).round(4))
+        0.0692
     """
     counts, trials = _counts(errors, n)
     _check_probability("target_risk", target_risk)
@@ -101,13 +150,17 @@ def p_value(errors: ArrayLike, n: ArrayLike, target_risk: float) -> FloatArray:
 
 
 def occurs_more_often(count: int, n: int, count_before: int, n_before: int, level: float) -> bool:
-    """Say whether `count` of `n` prove, at `level`, a higher rate than `count_before` of `n_before`.
+    """Test at `level` whether `count` of `n` is a higher rate than `count_before` of `n_before`.
 
     Fisher's one-sided exact test: given how often it occurred in all, the number among the n is
     hypergeometric where both rates are the same. Neither rate is taken as known.
 
     Raises:
         InvalidArgument: As for `upper_bound`.
+
+    Example:
+        >>> occurs_more_often(9, 30, 3, 100, level=0.01)
+        True
     """
     _counts(count, n)
     _counts(count_before, n_before)
@@ -117,7 +170,7 @@ def occurs_more_often(count: int, n: int, count_before: int, n_before: int, leve
 
 
 def critical_errors(n: ArrayLike, target_risk: float, level: float) -> IntArray:
-    """Largest number of errors whose exact p-value is at most `level`; -1 where not even 0 is.
+    """Return the most errors whose exact p-value is at most `level`; -1 where not even 0 is.
 
     "errors <= critical_errors(n)" is "upper_bound(errors, n, level) <= target_risk" in integers.
 
@@ -128,6 +181,10 @@ def critical_errors(n: ArrayLike, target_risk: float, level: float) -> IntArray:
 
     Raises:
         InvalidArgument: As for `upper_bound`.
+
+    Example:
+        >>> critical_errors([20, 50, 100], target_risk=0.1, level=0.1)
+        array([-1,  1,  5])
     """
     _, trials = _counts(np.zeros_like(np.asarray(n)), n)
     _check_probability("target_risk", target_risk)
@@ -159,7 +216,7 @@ class UnconditionalCounts(NamedTuple):
 
 @lru_cache(maxsize=256)
 def unconditional_critical_errors(n: int, target_risk: float, level: float) -> UnconditionalCounts:
-    """Critical counts for N ~ Bin(n, q), q unknown, K given N ~ Bin(N, r), testing r >= target.
+    """Return critical counts for N ~ Bin(n, q), q unknown, K given N ~ Bin(N, r); null: r >= target.
 
     Given N the exact test rejects with probability below `level`, because counts are integers.
     Averaged over N that slack can be spent: where N <= .96 n the counts of a larger nominal level
@@ -170,6 +227,13 @@ def unconditional_critical_errors(n: int, target_risk: float, level: float) -> U
 
     Raises:
         InvalidArgument: As for `upper_bound`.
+
+    Example:
+        Of 60 pairs a random number is answered: some counts allow one error more.
+
+        >>> table = unconditional_critical_errors(60, 0.2, 0.1).critical
+        >>> int((table - critical_errors(range(61), 0.2, 0.1)).max())
+        1
     """
     trials = np.arange(n + 1)
     ordinary = critical_errors(trials, target_risk, level)
@@ -189,7 +253,7 @@ def unconditional_critical_errors(n: int, target_risk: float, level: float) -> U
 
 
 def _largest_size(critical: IntArray, target_risk: float) -> float:
-    """Upper bound on max over q of E[size(N)], N ~ Bin(n, q)."""
+    """Return an upper bound on max over q of E[size(N)], N ~ Bin(n, q)."""
     n = critical.size - 1
     size = np.where(critical >= 0, _lower_tail(critical, np.arange(n + 1), target_risk), 0.0)
     masses = _binomial_masses(n)
@@ -254,12 +318,23 @@ _LARGEST_EXACT = 200_000
 
 
 def accepted_labels_needed(errors: int, target_risk: float, failure_probability: float) -> int:
-    """Smallest number of answered labels that certify a risk although `errors` disagree.
+    """Return the fewest answered labels that certify a risk although `errors` disagree.
 
     The smallest N with P(Bin(N, target_risk) <= errors) <= failure_probability.
 
+    Args:
+        errors: Labels that disagree, 0 or more.
+        target_risk: Risk to be certified, in (0, 1).
+        failure_probability: Level of the test, in (0, 1).
+
     Raises:
         InvalidArgument: errors is negative or a probability is not in (0, 1).
+
+    Example:
+        >>> accepted_labels_needed(0, target_risk=0.1, failure_probability=0.1)
+        22
+        >>> accepted_labels_needed(1, target_risk=0.1, failure_probability=0.1)
+        38
     """
     if errors < 0:
         raise InvalidArgument(f"errors must not be negative, not {errors}")
@@ -283,7 +358,7 @@ def labels_needed(
     *,
     power: float = 0.8,
 ) -> int | None:
-    """Labels after which a cascade of this risk and coverage is certified with this power.
+    """Return how many labels certify a cascade of this risk and coverage with this power.
 
     The smallest number N of answered labels from which on the exact test passes with probability
     at least `power`, divided by the coverage.
@@ -300,6 +375,12 @@ def labels_needed(
 
     Raises:
         InvalidArgument: A probability or the coverage is out of range.
+
+    Example:
+        >>> labels_needed(0.05, coverage=0.8, target_risk=0.1, failure_probability=0.1)
+        190
+        >>> labels_needed(0.10, coverage=0.8, target_risk=0.1, failure_probability=0.1) is None
+        True
     """
     if not 0.0 < coverage <= 1.0:
         raise InvalidArgument(f"coverage must lie in (0, 1], not {coverage}")

@@ -34,6 +34,12 @@ def difference_of(after: Estimate, before: Estimate) -> Estimate:
     With limits (l, u) of each value v: low = d - sqrt((v1 - l1)^2 + (u2 - v2)^2), high likewise. It
     holds for independent samples; two measurements on the same units mostly go up and down
     together, and the interval is then too wide rather than too narrow. n is the smaller of the two.
+
+    Example:
+        >>> after, before = Estimate(0.8, 0.7, 0.9, 0.95, 100), Estimate(0.6, 0.5, 0.7, 0.95, 100)
+        >>> found = difference_of(after, before)
+        >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
+        (0.2, 0.059, 0.341)
     """
     n = min(after.n, before.n)
     level = after.confidence_level

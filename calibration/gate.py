@@ -83,6 +83,14 @@ def weigh_preference(
 
     Raises:
         InvalidArgument: There is no pair, or a number is out of its range.
+
+    Example:
+        The new one wins 40 pairs, loses 15, and 5 have no verdict.
+
+        >>> score = [1.0] * 40 + [0.0] * 15 + [np.nan] * 5
+        >>> found = weigh_preference(score)
+        >>> found.outcome, round(found.low, 3), round(found.high, 3)
+        ('passed', 0.577, 0.823)
     """
     won = np.asarray(score, dtype=np.float64)
     _check(won, {"min_win": (min_win, 1.0), "alpha": (alpha, 0.5)}, error_share)

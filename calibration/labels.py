@@ -1,4 +1,7 @@
-"""Labels as numbers: the codes of a, b and tie, vote counts, and who won the vote."""
+"""Labels as numbers: one code for a, b and tie, counts of votes, and who won the vote.
+
+Every array of labels in the library uses these codes: 0 for a, 1 for b, 2 for a tie, -1 for none.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,15 @@ def vote_counts(
         unit: Index of the unit each vote is on.
         category: Code of each vote, `MISSING` or 0 .. n_categories - 1.
         n_units: Number of units, also those without a vote.
-        n_categories: Number of categories, also those nobody chose.
+        n_categories: Number of categories, also those that no one chose.
 
     Raises:
         InvalidArgument: Lengths differ, or a unit or a category is out of its range.
+
+    Example:
+        >>> vote_counts(unit=[0, 0, 1], category=[A, B, TIE], n_units=2)
+        array([[1, 1, 0],
+               [0, 0, 1]])
     """
     units, categories = _whole("unit", unit), coded(category, n_categories, "category")
     check_lengths(unit=units, category=categories)
@@ -55,6 +63,12 @@ def rating_counts(ratings: ArrayLike) -> RatingCounts:
 
     Raises:
         InvalidArgument: It is no table, or a rating is infinite.
+
+    Example:
+        >>> found = rating_counts([[1, 5], [5, np.nan]])
+        >>> found.values, found.counts
+        (array([1., 5.]), array([[1, 1],
+               [0, 1]]))
     """
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2 or np.isinf(table).any():
@@ -71,7 +85,7 @@ def rating_counts(ratings: ArrayLike) -> RatingCounts:
 
 
 def rated_twice(counts: ArrayLike) -> FloatArray:
-    """Vote counts with the units that have fewer than two votes emptied.
+    """Return vote counts with the units that have fewer than two votes emptied.
 
     Raises:
         InvalidArgument: As for `checked_counts`.
@@ -109,7 +123,7 @@ def check_lengths(**columns: NDArray[Any] | None) -> None:
 
 
 def _few_distinct(ratings: FloatArray) -> FloatArray | None:
-    """The distinct ratings, found without sorting them all; None if there are none or many."""
+    """Return the distinct ratings without sorting them all; None if there are many, or no rating."""
     sample = ratings[:: max(1, ratings.size // _SAMPLE)]
     distinct = np.unique(sample[~np.isnan(sample)])
     if len(distinct) > _FEW:
@@ -151,10 +165,20 @@ def _whole(name: str, numbers: ArrayLike) -> IntArray:
 
 
 def plurality(counts: ArrayLike) -> IntArray:
-    """The most frequent category of each unit; `MISSING` without votes or with equal top counts.
+    """Return each unit's most frequent category; `MISSING` without votes or with equal top counts.
+
+    Args:
+        counts: Votes, shape (units, categories).
+
+    Returns:
+        Shape (units,).
 
     Raises:
         InvalidArgument: As for `checked_counts`, or there is no category.
+
+    Example:
+        >>> plurality([[2, 1, 0], [1, 1, 0], [0, 1, 3]])
+        array([ 0, -1,  2])
     """
     votes = checked_counts(counts)
     if not votes.shape[1]:
@@ -165,13 +189,17 @@ def plurality(counts: ArrayLike) -> IntArray:
 
 
 def mean_sign(counts: ArrayLike) -> IntArray:
-    """The side of the mean vote with a = -1, b = +1, tie = 0; `MISSING` without votes.
+    """Return the side of the mean vote with a = -1, b = +1, tie = 0; `MISSING` without votes.
 
     Args:
         counts: Votes for a, b and tie, shape (units, 3).
 
     Raises:
         InvalidArgument: As for `checked_counts`, or there are not three categories.
+
+    Example:
+        >>> mean_sign([[2, 1, 0], [1, 1, 5], [0, 0, 0]])
+        array([ 0,  2, -1])
     """
     votes = checked_counts(counts)
     if votes.shape[1] != N_LABELS:
@@ -182,10 +210,14 @@ def mean_sign(counts: ArrayLike) -> IntArray:
 
 
 def mirrored(labels: ArrayLike) -> IntArray:
-    """The same labels after the two responses changed places: a and b exchanged.
+    """Return the same labels after the two responses changed places: a and b exchanged.
 
     Raises:
         InvalidArgument: A label is no code of a, b or tie, nor missing.
+
+    Example:
+        >>> mirrored([A, B, TIE, MISSING])
+        array([ 1,  0,  2, -1])
     """
     array = coded(labels, N_LABELS, "labels")
     return np.where(array == A, B, np.where(array == B, A, array))

@@ -1,11 +1,11 @@
-"""Probabilities -> label and confidence (array and scalar), agreement with people.
+"""What a judge prefers and how sure it is, and whether people agree.
 
 Confidence is the probability of the preferred label (Jung, Brahman, Choi 2025, section 2.2). It is
 rounded to 12 decimals, so that the same pair with its two responses swapped gets the mirrored
 preference with the very same confidence, and thresholds meet their break points.
 
-A cascade that asks live judges decides pair by pair as their answers come. Arrays of one element
-would cost more than many a judge; the numbers are those of the arrays to the last bit.
+`preference` reads arrays. `opinion` reads one pair, as its answer comes from a live judge: an array
+of one element would cost more than some judges do. Its numbers are those of the arrays, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy import special
 
-from calibration.arrays import BoolArray, FloatArray
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
-
-LabelArray = NDArray[np.int8]
+from calibration.labels import MISSING, N_LABELS, TIE, A, B
 
 TieRule = Literal["exclude", "error", "half", "class"]
 LabelRule = Literal["majority", "random_annotator"]
 
-PREFERS_A, PREFERS_B, TIE, NO_VERDICT = 1, -1, 0, -128
 CONFIDENCE_DECIMALS = 12
 _GRID = 10.0**-CONFIDENCE_DECIMALS
+_SCALE: Final = 10.0**CONFIDENCE_DECIMALS
+_WHOLE: Final = round(1.0 / _GRID)
 _TIE_RULES = ("exclude", "error", "half", "class")
 _LABEL_RULES = ("majority", "random_annotator")
 _TOLERANCE = 1e-9
@@ -38,23 +39,32 @@ class Preference:
     """What judges prefer and how sure they are; all arrays have the shape of the input.
 
     Attributes:
-        label: +1 for a, -1 for b, 0 for a tie, `NO_VERDICT` where the judge gave none.
+        label: Codes of `calibration.labels`: 0 for a, 1 for b, 2 for a tie, -1 (`MISSING`) where
+            the judge gave no verdict.
         confidence: Probability of the label, nan where the judge gave no verdict.
         is_failed: The judge gave no probability at all.
         has_no_preference: It gave probabilities that favour neither response.
     """
 
-    label: LabelArray
+    label: IntArray
     confidence: FloatArray
     is_failed: BoolArray
     has_no_preference: BoolArray
 
+    @property
+    def label_or_tie(self) -> IntArray:
+        """The labels, with a tie where the judge has no preference; `MISSING` where it failed."""
+        return np.where(self.has_no_preference, TIE, self.label)
 
-class MeanPreference(NamedTuple):
-    """Probability that a is preferred, and of a tie where the judge can say so."""
 
-    p_a: float
-    p_tie: float | None
+class Opinion(NamedTuple):
+    """A code of `calibration.labels` and the label's probability; nan without a verdict."""
+
+    label: int
+    confidence: float
+
+
+SILENT: Final = Opinion(MISSING, math.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,9 +91,20 @@ class Correctness:
 
 
 def rounded(confidence: ArrayLike) -> FloatArray:
-    """Round to the 12 decimals at which confidences are compared."""
+    """Round to the 12 decimals at which confidences are compared.
+
+    Example:
+        >>> float(rounded(0.1 + 0.2))
+        0.3
+    """
     values: FloatArray = np.asarray(confidence, dtype=np.float64)
     return np.asarray(np.round(values, CONFIDENCE_DECIMALS), dtype=np.float64)
+
+
+def rounded_number(value: float) -> float:
+    """Round one finite number as `rounded` rounds arrays, bit for bit."""
+    # scaled, to even, scaled back
+    return round(value * _SCALE) / _SCALE
 
 
 def preference(
@@ -103,6 +124,13 @@ def preference(
     Raises:
         InvalidArgument: Probabilities outside [0, 1] or adding to more than 1, of different
             shapes; unknown rule.
+
+    Example:
+        Surely a, rather b, no preference, failed.
+
+        >>> said = preference([0.9, 0.3, 0.5, np.nan])
+        >>> said.label, said.confidence
+        (array([ 0,  1, -1, -1]), array([0.9, 0.7, nan, nan]))
     """
     _check_choice("ties", ties, _TIE_RULES)
     first, second, tie = _three_probabilities(p_a, p_tie)
@@ -112,55 +140,78 @@ def preference(
         tie = np.zeros_like(first)
     first, second, tie = rounded(first), rounded(second), rounded(tie)
     best = np.maximum(first, second)
-    label = np.where(first > second, PREFERS_A, PREFERS_B)
+    label = np.where(first > second, A, B)
     label = np.where(tie > best, TIE, label)
     is_open = ~is_failed & (first == second) & (tie <= best)
     is_silent = is_failed | is_open
     confidence = np.where(is_silent, np.nan, np.maximum(best, tie))
-    label = np.where(is_silent, NO_VERDICT, label).astype(np.int8)
-    return Preference(label, confidence, is_failed, is_open)
+    return Preference(np.where(is_silent, MISSING, label), confidence, is_failed, is_open)
 
 
-def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Shares of a and b among what is left beside a tie; each other's exact mirror when swapped."""
-    # On the grid of the decimals compared the differences are whole numbers, so that both orders
-    # of the responses meet the same lead.
-    on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)
-    on_b = np.maximum(np.round(1.0 / _GRID) - on_a - on_tie, 0.0)
-    decided = on_a + on_b
-    lead = np.divide(np.abs(on_a - on_b), decided, out=np.zeros_like(first), where=decided > 0)
-    larger = np.where(np.isnan(first), np.nan, (1.0 + lead) / 2.0)
-    return np.where(on_a > on_b, larger, 1.0 - larger), np.where(on_a > on_b, 1.0 - larger, larger)
-
-
-def mean_preference(annotators: ArrayLike) -> MeanPreference:
-    """Average the simulated annotators of one judge on one pair, over both orders.
+def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude") -> Opinion:
+    """Return what a judge prefers and how sure it is.
 
     Args:
-        annotators: Shape (N, 2): probability that a is preferred, with a shown first and with a
-            shown second; or (N, 2, 3): probabilities of a, b and tie. Rows whose three
-            probabilities miss some mass are renormalised. nan: that answer failed.
+        p_a: Probability that a is preferred, in [0, 1].
+        p_tie: Probability of a tie; b has what is left.
+        ties: The declared tie rule, see `preference`.
+
+    Example:
+        >>> opinion(0.3)
+        Opinion(label=1, confidence=0.7)
+        >>> opinion(0.3, 0.5, ties="class")
+        Opinion(label=2, confidence=0.5)
+    """
+    tie = p_tie or 0.0
+    if ties == "class":
+        first, second = rounded_number(p_a), rounded_number(max(1.0 - p_a - tie, 0.0))
+        tie = rounded_number(tie)
+    else:
+        first, second = _scalar_without_tie(p_a, tie)
+        tie = 0.0
+    best = max(first, second)
+    if tie > best:
+        return Opinion(TIE, tie)
+    if first == second:
+        return SILENT
+    return Opinion(A if first > second else B, best)
+
+
+def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
+    """Return the probability that a is preferred, from the summed clipped log-odds of all judges.
+
+    Judges that err independently, given which response people prefer, are pooled without loss by
+    adding their log-odds. Judges are neither independent nor calibrated, so a pooled preference is
+    certified like that of any other judge; clipping keeps a single overconfident one from deciding
+    alone. Swapping the responses of every judge gives 1 minus the result.
+
+    Args:
+        p_a: Shape (n, k), probabilities that a is preferred; nan where a judge failed, which then
+            has no say.
+        clip: Probabilities are moved into [clip, 1 - clip] first.
 
     Returns:
-        The mean over the answers that did not fail; nan where all failed.
+        Shape (n,); nan where every judge failed.
 
     Raises:
-        InvalidArgument: Another shape, or probabilities outside [0, 1].
+        InvalidArgument: Another shape, a probability outside [0, 1], or clip outside (0, 1/2).
+
+    Example:
+        Two judges that are fairly sure of a make it surer; one that failed has no say.
+
+        >>> pooled_preference([[0.8, 0.8], [0.8, np.nan]]).round(4)
+        array([0.9412, 0.8   ])
     """
-    answers = np.asarray(annotators, dtype=np.float64)
-    if answers.ndim == 2 and answers.shape[1] == 2:
-        _check_probabilities("annotators", answers)
-        return MeanPreference(_mean(answers.reshape(-1, 1))[0], None)
-    if answers.ndim != 3 or answers.shape[1:] != (2, 3):
-        raise InvalidArgument(
-            f"annotators must have shape (N, 2) or (N, 2, 3), not {answers.shape}"
-        )
-    _check_probabilities("annotators", answers)
-    masses = answers.reshape(-1, 3)
-    total = masses.sum(axis=1, keepdims=True)
-    shares = np.divide(masses, total, out=np.full_like(masses, np.nan), where=total > 0)
-    p_a, _, p_tie = _mean(shares)
-    return MeanPreference(p_a, p_tie)
+    shares = rounded(p_a)
+    if shares.ndim != 2 or np.any((shares < 0) | (shares > 1)):
+        raise InvalidArgument("p_a must have shape (pairs, judges) and lie in [0, 1]")
+    if not 0.0 < clip < 0.5:
+        raise InvalidArgument(f"clip must lie strictly between 0 and 0.5, not {clip}")
+    # log(p / (1 - p)) of p and of 1 - p are the same number but for the sign
+    low, high = (np.clip(each, clip, 1.0 - clip) for each in (shares, 1.0 - shares))
+    is_heard = ~np.isnan(shares)
+    total = np.where(is_heard, np.log(low) - np.log(high), 0.0).sum(axis=1)
+    return np.where(is_heard.any(axis=1), rounded(special.expit(total)), np.nan)
 
 
 def correctness(
@@ -174,7 +225,7 @@ def correctness(
     treats it as a label that a judge may give.
 
     Args:
-        label: Judges' labels, shape (n, k), coded as in `Preference`.
+        label: Judges' labels, shape (n, k): codes of `calibration.labels`.
         human_counts: Votes for a, b and tie, shape (n, 3).
         label_rule: What a verdict is compared with.
         ties: The declared tie rule.
@@ -182,6 +233,15 @@ def correctness(
     Raises:
         InvalidArgument: Shapes do not match, unknown rules or labels, a verdict "tie" under a rule
             that knows none, negative counts.
+
+    Example:
+        People said a twice and b once; one judge says a, the other b.
+
+        >>> correctness([[A, B]], [[2, 1, 0]], label_rule="majority", ties="exclude").agreement
+        array([[1., 0.]])
+        >>> shares = correctness([[A, B]], [[2, 1, 0]], label_rule="random_annotator", ties="error")
+        >>> shares.agreement.round(3)
+        array([[0.667, 0.333]])
     """
     _check_choice("label_rule", label_rule, _LABEL_RULES)
     verdicts, votes = _checked_labels(label, human_counts, ties)
@@ -210,32 +270,29 @@ def correctness(
     )
 
 
-def _agreement(verdicts: LabelArray, shares: FloatArray, ties: TieRule) -> FloatArray:
-    with_a, with_b, with_tie = (shares[:, [column]] for column in range(3))
-    if ties == "half":
-        with_a, with_b = with_a + with_tie / 2, with_b + with_tie / 2
-    agrees = np.where(
-        verdicts == PREFERS_A, with_a, np.where(verdicts == PREFERS_B, with_b, with_tie)
-    )
-    return np.asarray(np.where(verdicts == NO_VERDICT, np.nan, agrees), dtype=np.float64)
+def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Shares of a and b among what is left beside a tie; each other's exact mirror when swapped."""
+    # On the grid of the decimals compared the differences are whole numbers, so that both orders
+    # of the responses meet the same lead.
+    on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)
+    on_b = np.maximum(np.round(1.0 / _GRID) - on_a - on_tie, 0.0)
+    decided = on_a + on_b
+    lead = np.divide(np.abs(on_a - on_b), decided, out=np.zeros_like(first), where=decided > 0)
+    larger = np.where(np.isnan(first), np.nan, (1.0 + lead) / 2.0)
+    return np.where(on_a > on_b, larger, 1.0 - larger), np.where(on_a > on_b, 1.0 - larger, larger)
 
 
-def _checked_labels(
-    label: ArrayLike, human_counts: ArrayLike, ties: TieRule
-) -> tuple[LabelArray, FloatArray]:
-    _check_choice("ties", ties, _TIE_RULES)
-    verdicts = np.asarray(label)
-    votes = np.asarray(human_counts, dtype=np.float64)
-    if votes.ndim != 2 or votes.shape[1] != 3:
-        raise InvalidArgument(f"human_counts must have shape (n, 3), not {votes.shape}")
-    if verdicts.ndim != 2 or len(verdicts) != len(votes):
-        raise InvalidArgument(f"label must have shape ({len(votes)}, k), not {verdicts.shape}")
-    if not np.all((votes >= 0) & np.isfinite(votes)):
-        raise InvalidArgument("human_counts must be finite, and not negative")
-    known = [PREFERS_A, PREFERS_B, NO_VERDICT] + ([TIE] if ties == "class" else [])
-    if not np.isin(verdicts, known).all():
-        raise InvalidArgument(f"label must be one of {known} with ties={ties!r}")
-    return verdicts.astype(np.int8), votes
+def _scalar_without_tie(first: float, tie: float) -> tuple[float, float]:
+    if not tie:
+        # the shares are the grid's own points
+        on_a = round(first / _GRID)
+        return on_a / _SCALE, (_WHOLE - on_a) / _SCALE
+    on_a, on_tie = round(first / _GRID), round(tie / _GRID)
+    on_b = max(_WHOLE - on_a - on_tie, 0)
+    decided = on_a + on_b
+    larger = (1.0 + (abs(on_a - on_b) / decided if decided else 0.0)) / 2.0
+    high, low = rounded_number(larger), rounded_number(1.0 - larger)
+    return (high, low) if on_a > on_b else (low, high)
 
 
 def _three_probabilities(
@@ -257,11 +314,29 @@ def _three_probabilities(
     return first, np.maximum(1.0 - first - tie, 0.0), tie
 
 
-def _mean(answers: FloatArray) -> list[float]:
-    kept = answers[~np.isnan(answers).any(axis=1)]
-    if not len(kept):
-        return [float("nan")] * answers.shape[1]
-    return [float(value) for value in kept.mean(axis=0)]
+def _agreement(verdicts: IntArray, shares: FloatArray, ties: TieRule) -> FloatArray:
+    if ties == "half":
+        shares = shares + shares[:, [TIE]] / 2
+    agrees = np.take_along_axis(shares, np.maximum(verdicts, 0), axis=1)
+    return np.where(verdicts == MISSING, np.nan, agrees)
+
+
+def _checked_labels(
+    label: ArrayLike, human_counts: ArrayLike, ties: TieRule
+) -> tuple[IntArray, FloatArray]:
+    _check_choice("ties", ties, _TIE_RULES)
+    verdicts = np.asarray(label)
+    votes = np.asarray(human_counts, dtype=np.float64)
+    if votes.ndim != 2 or votes.shape[1] != N_LABELS:
+        raise InvalidArgument(f"human_counts must have shape (n, 3), not {votes.shape}")
+    if verdicts.ndim != 2 or len(verdicts) != len(votes):
+        raise InvalidArgument(f"label must have shape ({len(votes)}, k), not {verdicts.shape}")
+    if not np.all((votes >= 0) & np.isfinite(votes)):
+        raise InvalidArgument("human_counts must be finite, and not negative")
+    known = [MISSING, A, B] + ([TIE] if ties == "class" else [])
+    if not np.isin(verdicts, known).all():
+        raise InvalidArgument(f"label must be one of {known} with ties={ties!r}")
+    return verdicts.astype(np.int64), votes
 
 
 def _check_probabilities(name: str, values: FloatArray) -> None:
@@ -272,65 +347,3 @@ def _check_probabilities(name: str, values: FloatArray) -> None:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-_SCALE: Final = 10.0**CONFIDENCE_DECIMALS
-_WHOLE: Final = round(1.0 / _GRID)
-
-
-class Opinion(NamedTuple):
-    """A label, coded as in `confidence.Preference`, and its probability; nan without a verdict."""
-
-    label: int
-    confidence: float
-
-
-SILENT: Final = Opinion(NO_VERDICT, math.nan)
-
-
-def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude") -> Opinion:
-    """Return what a judge prefers and how sure it is.
-
-    Args:
-        p_a: Probability that a is preferred, in [0, 1].
-        p_tie: Probability of a tie; b has what is left.
-        ties: The declared tie rule, see `confidence.preference`.
-    """
-    tie = p_tie or 0.0
-    if ties == "class":
-        first, second = _rounded(p_a), _rounded(max(1.0 - p_a - tie, 0.0))
-        tie = _rounded(tie)
-    else:
-        first, second = _scalar_without_tie(p_a, tie)
-        tie = 0.0
-    best = max(first, second)
-    if tie > best:
-        return Opinion(TIE, tie)
-    if first == second:
-        return SILENT
-    return Opinion(PREFERS_A if first > second else PREFERS_B, best)
-
-
-def is_accepted(confidence: float, threshold: float) -> bool:
-    """Whether a judge of this confidence answers; nan and a threshold of +inf never do."""
-    if not math.isfinite(confidence) or threshold == math.inf:
-        return False
-    return _rounded(confidence) >= _rounded(threshold)
-
-
-def _rounded(value: float) -> float:
-    # as arrays are rounded: scaled, to even, scaled back
-    return round(value * _SCALE) / _SCALE
-
-
-def _scalar_without_tie(first: float, tie: float) -> tuple[float, float]:
-    if not tie:
-        # the shares are the grid's own points
-        on_a = round(first / _GRID)
-        return on_a / _SCALE, (_WHOLE - on_a) / _SCALE
-    on_a, on_tie = round(first / _GRID), round(tie / _GRID)
-    on_b = max(_WHOLE - on_a - on_tie, 0)
-    decided = on_a + on_b
-    larger = (1.0 + (abs(on_a - on_b) / decided if decided else 0.0)) / 2.0
-    high, low = _rounded(larger), _rounded(1.0 - larger)
-    return (high, low) if on_a > on_b else (low, high)

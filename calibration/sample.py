@@ -1,8 +1,8 @@
-"""Labelled pairs as a certification reads them: checked, rounded, in exchangeable units."""
+"""Labelled pairs as a certification reads them: checked, rounded, in exchangeable groups."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,11 @@ class Sample:
         exposure: Shape (n,), share of each pair that the promise is about, in (0, 1]; None where all
             of every pair is.
         slice: Shape (n,), number of the slice that each pair belongs to; None where all are one.
+        stakes: How much each pair's loss counts, shape (n,): exposure times weight; None where all
+            count the same.
+        n: Number of pairs.
+        n_judges: Number of judges.
+        n_groups: Number of groups.
     """
 
     confidence: FloatArray
@@ -37,31 +42,24 @@ class Sample:
     is_soft: bool
     exposure: FloatArray | None = None
     slice: IntArray | None = None
+    stakes: FloatArray | None = field(init=False)
+    n: int = field(init=False)
+    n_judges: int = field(init=False)
+    n_groups: int = field(init=False)
 
-    @property
-    def stakes(self) -> FloatArray | None:
-        """How much each pair's loss counts, shape (n,); None where all count the same."""
-        if self.exposure is None:
-            return self.weight
-        return self.exposure if self.weight is None else self.exposure * self.weight
-
-    @property
-    def n(self) -> int:
-        """Number of pairs."""
-        return len(self.confidence)
-
-    @property
-    def n_judges(self) -> int:
-        """Number of judges."""
-        return int(self.confidence.shape[1])
-
-    @property
-    def n_groups(self) -> int:
-        """Number of groups."""
-        return int(self.group.max()) + 1 if self.group.size else 0
+    def __post_init__(self) -> None:
+        """Compute once what the tests read again and again."""
+        stakes = self.weight if self.exposure is None else self.exposure
+        if self.exposure is not None and self.weight is not None:
+            stakes = self.exposure * self.weight
+        n, n_judges = self.confidence.shape
+        object.__setattr__(self, "stakes", stakes)
+        object.__setattr__(self, "n", n)
+        object.__setattr__(self, "n_judges", n_judges)
+        object.__setattr__(self, "n_groups", int(self.group.max()) + 1 if n else 0)
 
     def rows(self, chosen: IntArray | BoolArray) -> Sample:
-        """The sample of some rows; its groups are numbered anew."""
+        """Return the sample of some rows; its groups are numbered from 0 again."""
         if chosen.dtype == np.bool_:
             chosen = np.flatnonzero(chosen)
         if chosen.size == self.n and np.array_equal(chosen, np.arange(self.n)):
@@ -114,6 +112,26 @@ def checked_sample(
     )
 
 
+def with_pooled_tier(
+    confidence: ArrayLike, correct: ArrayLike, pooled_evidence: ArrayLike | None
+) -> tuple[ArrayLike, ArrayLike]:
+    """Return confidence and correctness with those of a pooled tier as one more judge, if any.
+
+    Raises:
+        InvalidArgument: `pooled_evidence` has another shape than (n, 2), or the others differ.
+    """
+    if pooled_evidence is None:
+        return confidence, correct
+    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    pooled = np.asarray(pooled_evidence, np.float64)
+    if scores.ndim != 2 or agreement.shape != scores.shape or pooled.shape != (len(scores), 2):
+        raise InvalidArgument(
+            f"pooled_evidence must have shape ({len(scores)}, 2), confidence and correct one shape "
+            f"of (pairs, judges); they have {pooled.shape}, {scores.shape} and {agreement.shape}"
+        )
+    return np.column_stack([scores, pooled[:, 0]]), np.column_stack([agreement, pooled[:, 1]])
+
+
 def checked_confidence(name: str, confidence: ArrayLike, n_judges: int | None = None) -> FloatArray:
     """Round confidences and set failures (nan) to -inf.
 
@@ -147,7 +165,7 @@ def one_row_a_group(group: IntArray, rng: np.random.Generator) -> IntArray:
 
 
 def first_row_a_group(group: IntArray) -> IntArray:
-    """The row of each group that comes first; rows in increasing order."""
+    """Return the row of each group that comes first; rows in increasing order."""
     _, first = np.unique(group, return_index=True)
     return np.sort(first)
 

@@ -13,7 +13,9 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequen
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
-from calibration.preference import TieRule, is_accepted, opinion
+from calibration.cascade import accepts
+from calibration.labels import TIE, A, B
+from calibration.preference import TieRule, opinion
 from judges.base import Judge
 from judges.errors import JudgeUnavailable
 from judges.probability import swap_label
@@ -22,7 +24,7 @@ from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
 Status = Literal["accepted", "abstained", "failed"]
 KnownScore = Callable[[Judge, Pair], Score | None]
 
-_LABELS: Final[dict[int, Label]] = {1: "a", -1: "b", 0: "tie"}
+_LABELS: Final[dict[int, Label]] = {A: "a", B: "b", TIE: "tie"}
 _TOO_LATE: Final = "not answered before the deadline"
 DEFAULT_CONCURRENCY: Final = 256
 
@@ -179,7 +181,7 @@ def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
 
 def _outcome(tier: Tier, score: Score, ties: TieRule) -> TierOutcome:
     label, confidence = label_and_confidence(score, ties)
-    accepted = confidence is not None and is_accepted(confidence, tier.threshold)
+    accepted = confidence is not None and accepts(confidence, tier.threshold)
     return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)
 
 

@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.batch_bodies import BatchBody, PreferencesCardBody
-from app.api.bodies import PageBody
 from app.batches import forms, retrying
 from app.batches import preferences as batches_preferences
 from app.batches import service as batches_service
@@ -19,6 +17,8 @@ from app.batches.openai import AnyBatchIn
 from app.batches.preferences import markdown
 from app.batches.results import FORMS, form_for
 from app.batches.schemas import RetryIn
+from app.bodies.batches import BatchBody, PreferencesCardBody
+from app.bodies.common import PageBody
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import After, Limit, Page

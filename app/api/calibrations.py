@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from app.api.bodies import PageBody
-from app.api.certificate_bodies import (
+from app.bodies.certificates import (
     CertificateBody,
     ExperimentBody,
     KnownPromptsBody,
     PlanBody,
 )
+from app.bodies.common import PageBody
 from app.calibrations import experiments as calibrations_experiments
 from app.calibrations import plans as calibrations_plans
 from app.calibrations import service as calibrations_service

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Match
 from starlette.types import Scope
 
-from app.api.bodies import DatasetBody, PageBody, PairBody
+from app.bodies.common import DatasetBody, PageBody, PairBody
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import After, Limit, Page, page_of
 from app.core.models import Dataset

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.batch_bodies import FileBody, FileDeletedBody
-from app.api.bodies import PageBody
 from app.batches import results
 from app.batches.files import service
 from app.batches.files.derived import derived
+from app.bodies.batches import FileBody, FileDeletedBody
+from app.bodies.common import PageBody
 from app.core.errors import Conflict, TextsResponse
 from app.core.idempotency import answer_once
 from app.core.lists import After, Limit

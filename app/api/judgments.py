@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
-from app.api.batch_bodies import BatchBody
-from app.api.bodies import (
+from app.batches.forms import batch_of
+from app.bodies.batches import BatchBody
+from app.bodies.common import (
     CanariesBody,
     CascadeBody,
     JudgeBody,
@@ -17,7 +18,6 @@ from app.api.bodies import (
     PageBody,
     StoredVerdictBody,
 )
-from app.batches.forms import batch_of
 from app.core.errors import NotFound
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import After, Limit, Page, page_of

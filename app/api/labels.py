@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.bodies import CheckedBody, LabelBody, LabelsBody, PageBody
+from app.bodies.common import CheckedBody, LabelBody, LabelsBody, PageBody
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import Limit

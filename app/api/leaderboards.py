@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from app.api.bodies import PageBody
-from app.api.leaderboard_bodies import LeaderboardBody, LeaderboardComparisonBody
+from app.bodies.common import PageBody
+from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import After, Limit, Page
 from app.core.openapi import LOCATION, refused

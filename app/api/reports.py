@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 
-from app.api.bodies import PageBody
-from app.api.health_bodies import HealthCardBody, HistoryBody, ReportComparisonBody
-from app.api.report_bodies import ReportBody
+from app.bodies.common import PageBody
+from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
+from app.bodies.reports import ReportBody
 from app.core.errors import TextsResponse
 from app.core.lists import After, Limit, Page, page_of
 from app.core.models import Report

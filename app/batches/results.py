@@ -20,13 +20,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from app.api.batch_bodies import FileBody
 from app.batches import queries, service
 from app.batches.files import service as files
 from app.batches.files.derived import Derived, errors_id, output_id
 from app.batches.openai import FORM
 from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
+from app.bodies.batches import FileBody
 from app.core.errors import NotAcceptable, NotFound
 from app.core.models import Batch, Dataset, Shard
 from app.core.names import shown

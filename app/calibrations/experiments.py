@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.calibrations.inputs import Evidence
+from app.calibrations.inputs import CalibrationInputs
 from app.calibrations.plans import look_at, record
 from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Name, Share, Ties
 from app.core.errors import Unprocessable
@@ -125,7 +125,7 @@ async def make(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
     }
 
 
-def _compare(request: ExperimentIn, evidence: Evidence) -> Experiment:
+def _compare(request: ExperimentIn, evidence: CalibrationInputs) -> Experiment:
     known = [cost for cost in evidence.costs if cost is not None]
     costs = request.costs or (known if len(known) == len(evidence.costs) else None)
     return compare_rules(

@@ -179,7 +179,7 @@ def _without_known(
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class CalibrationInputs:
     """The arrays that a certificate is made from.
 
     `confidence` and `correct` are (n, k), NaN where a judge failed or has no preference; `groups`
@@ -211,7 +211,7 @@ class Evidence:
         return sum(len(own) > 1 for prompt, own in groups.items() if prompt)
 
 
-def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidence:
+def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> CalibrationInputs:
     """Turn a sample and its scores into evidence; leave out pairs the label rule cannot use.
 
     Raises:
@@ -232,7 +232,7 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidenc
             f"{sample.held_for_examples} held for few-shot examples",
         )
     keys = tuple(sample.keys[i] for i in kept)
-    return Evidence(
+    return CalibrationInputs(
         keys=keys,
         confidence=confidence[kept],
         correct=agreed.agreement[kept],
@@ -248,15 +248,10 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Evidenc
     )
 
 
-def opinions(table: ScoreTable, ties: TieRule) -> tuple[npt.NDArray[np.int8], FloatArray]:
-    """Return every judge's label and confidence on every pair, both (n, k)."""
-    said = [
-        preference(table.p_a[:, j], table.p_tie[:, j], ties=ties) for j in range(len(table.judges))
-    ]
-    return (
-        np.column_stack([opinion.label for opinion in said]),
-        np.column_stack([opinion.confidence for opinion in said]),
-    )
+def opinions(table: ScoreTable, ties: TieRule) -> tuple[IntArray, FloatArray]:
+    """Return every judge's label code and confidence on every pair, both (n, k)."""
+    said = preference(table.p_a, table.p_tie, ties=ties)
+    return said.label, said.confidence
 
 
 def mean_costs(table: ScoreTable) -> tuple[float | None, ...]:

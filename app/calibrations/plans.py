@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, prepare
+from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
 from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Method, Name, Share, Ties
 from app.calibrations.service import certification, pool_confidences
 from app.core.errors import Unprocessable
@@ -54,7 +54,7 @@ class Look:
     """The evidence of a plan: labelled pairs whose scores are stored, and how many lack them."""
 
     prepared: Prepared
-    evidence: Evidence
+    evidence: CalibrationInputs
     judges: tuple[str, ...]
     not_scored: int
 
@@ -120,17 +120,17 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
 
 def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
     """Name the judges that were never asked, and how to ask them; recorded ones cannot be."""
-    owing = [
+    unasked = [
         name
         for name, is_live, known in zip(table.judges, live, table.is_known.T, strict=True)
         if is_live and not known.any()
     ]
     name = prepared.dataset.name
-    if not owing:
+    if not unasked:
         return "no labelled pair has stored scores of all judges: certify or batch first"
-    batches = ", ".join(f"tribunal batch {name} --judges {judge}" for judge in owing)
+    batches = ", ".join(f"tribunal batch {name} --judges {judge}" for judge in unasked)
     return (
-        f"no labelled pair has stored scores of {', '.join(owing)}: no judge is asked here; a batch "
+        f"no labelled pair has stored scores of {', '.join(unasked)}: no judge is asked here; a batch "
         f"of each judge alone asks it about every pair ({batches})"
     )
 
@@ -145,7 +145,7 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
 
 
 def _frontier(
-    request: PlanIn, evidence: Evidence, pool: FloatArray | None
+    request: PlanIn, evidence: CalibrationInputs, pool: FloatArray | None
 ) -> tuple[FrontierPoint, ...]:
     return frontier(
         evidence.confidence,
@@ -155,7 +155,9 @@ def _frontier(
     )
 
 
-def _show(judges: tuple[str, ...], evidence: Evidence, point: FrontierPoint) -> dict[str, Any]:
+def _show(
+    judges: tuple[str, ...], evidence: CalibrationInputs, point: FrontierPoint
+) -> dict[str, Any]:
     is_priced = None not in evidence.costs
     return {
         "target_agreement": round(1 - point.target_risk, 12),

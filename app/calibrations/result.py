@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from app.calibrations.inputs import Evidence, Sample
+from app.calibrations.inputs import CalibrationInputs, Sample
 from app.calibrations.schemas import CalibrationIn
 from app.labels.sets import Uses
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray
+from calibration.cascade import asked, decide
 from calibration.certify import RiskBound, TestedPath
 from calibration.plan import Advice, advise
 from judges.base import Judge
 
 
 def failure_rates(
-    judges: tuple[str, ...], certificate: Certificate, evidence: Evidence
+    judges: tuple[str, ...], certificate: Certificate, evidence: CalibrationInputs
 ) -> dict[str, dict[str, Any]]:
     """Return per judge the pairs `asked`, those `failed`, and its `manners` of answering, counted.
 
@@ -41,26 +42,19 @@ def failure_rates(
     return found
 
 
-def _is_asked(certificate: Certificate, evidence: Evidence) -> BoolArray:
+def _is_asked(certificate: Certificate, evidence: CalibrationInputs) -> BoolArray:
     """Return which judges are asked about which pairs, shape (n, k)."""
     if not certificate.is_certified:
         return np.ones_like(evidence.has_failed)
     if evidence.slices is None:
-        return _reached(evidence.confidence, certificate)
+        return asked(decide(evidence.confidence, certificate.thresholds), certificate.thresholds)
     is_asked = np.zeros_like(evidence.has_failed)
     for part in certificate.certificates:
         if part.target_risk == certificate.target_risk:
             rows = evidence.slices == part.slice
-            is_asked[rows] = _reached(evidence.confidence[rows], part)
+            answered_by = decide(evidence.confidence[rows], part.thresholds)
+            is_asked[rows] = asked(answered_by, part.thresholds)
     return is_asked
-
-
-def _reached(confidence: FloatArray, certificate: Certificate) -> BoolArray:
-    """Return where a judge is asked: where it may answer and no earlier one did."""
-    accepts = np.round(confidence, 12) >= certificate.thresholds
-    before = np.logical_or.accumulate(accepts, axis=1)
-    is_open = np.concatenate([np.ones((len(accepts), 1), np.bool_), ~before[:, :-1]], axis=1)
-    return is_open & np.isfinite(certificate.thresholds)
 
 
 _PEOPLE = {
@@ -91,7 +85,7 @@ class Found:
     pool: int
 
 
-def advise_on(request: CalibrationIn, evidence: Evidence, *, has_pool: bool) -> Advice:
+def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: bool) -> Advice:
     """Estimate what these labels can certify and how many the target needs, one pair a group.
 
     Targets of a menu share the failure probability, and so do slices that hold together; each slice
@@ -119,7 +113,7 @@ def describe(
     request: CalibrationIn,
     judges: Sequence[Judge],
     sample: Sample,
-    evidence: Evidence,
+    evidence: CalibrationInputs,
     found: Found,
 ) -> dict[str, Any]:
     """Return the body of a certificate, all but what only the database knows."""
@@ -153,7 +147,7 @@ def status(certificate: Certificate) -> str:
     return "certified" if certificate.is_certified else "not_certifiable"
 
 
-def claim(certificate: Certificate, request: CalibrationIn, evidence: Evidence) -> str:
+def claim(certificate: Certificate, request: CalibrationIn, evidence: CalibrationInputs) -> str:
     """Return the promise in words: also who the people are and what a tie means."""
     if not certificate.is_certified:
         return certificate.claim
@@ -185,7 +179,7 @@ def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
     )
 
 
-def _failing(names: Sequence[str], evidence: Evidence) -> str:
+def _failing(names: Sequence[str], evidence: CalibrationInputs) -> str:
     """Name the judges that fail so often that this matters more than any statistics."""
     n = len(evidence.has_failed)
     failed = {name: int(evidence.has_failed[:, j].sum()) for j, name in enumerate(names)}
@@ -303,13 +297,13 @@ def _bound(names: Sequence[str], bound: RiskBound) -> dict[str, Any]:
 
 def _is_priced(certificate: Certificate, costs: Sequence[float | None]) -> bool:
     """Return whether every judge that is asked has a price, and the last, the reference, too."""
-    asked = np.isfinite(certificate.thresholds)
+    may_answer = np.isfinite(certificate.thresholds)
     return costs[-1] is not None and all(
-        cost is not None or not is_asked for cost, is_asked in zip(costs, asked, strict=True)
+        cost is not None or not may for cost, may in zip(costs, may_answer, strict=True)
     )
 
 
-def _counts(sample: Sample, evidence: Evidence, found: Found) -> Mapping[str, Any]:
+def _counts(sample: Sample, evidence: CalibrationInputs, found: Found) -> Mapping[str, Any]:
     return {
         "pool": found.pool,
         "labelled": len(sample.keys) + sample.held_for_examples + sample.seen_in_training,

@@ -16,7 +16,14 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
-from app.calibrations.inputs import Evidence, Prepared, gather, hash_of_test, opinions, prepare
+from app.calibrations.inputs import (
+    CalibrationInputs,
+    Prepared,
+    gather,
+    hash_of_test,
+    opinions,
+    prepare,
+)
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, Ties
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
@@ -45,7 +52,7 @@ _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
 class Made:
     """The evidence of a calibration and what was found on it."""
 
-    evidence: Evidence
+    evidence: CalibrationInputs
     found: Found
 
 
@@ -100,7 +107,7 @@ async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> 
 
 
 def certification(
-    request: CalibrationIn, evidence: Evidence, pool: FloatArray | None
+    request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None
 ) -> dict[str, Any]:
     """Return the arguments of a certification that do not depend on its target."""
     costs = [cost for cost in evidence.costs if cost is not None]
@@ -118,7 +125,7 @@ def certification(
     }
 
 
-def _certify(request: CalibrationIn, evidence: Evidence, pool: FloatArray | None) -> Found:
+def _certify(request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None) -> Found:
     certificate = certify_cascade(
         evidence.confidence,
         evidence.correct,
@@ -398,7 +405,7 @@ async def _uses(
     session: AsyncSession,
     request: CalibrationIn,
     prepared: Prepared,
-    evidence: Evidence,
+    evidence: CalibrationInputs,
     label_set_hash: str,
 ) -> sets.Uses:
     """Record this test of its labels, and count all tests of them."""

@@ -22,7 +22,7 @@ from app.cli.service import Key, Server, open_tribunal, whole
 from judges.errors import nearest
 
 if TYPE_CHECKING:
-    from app.api.bodies import DatasetBody
+    from app.bodies.common import DatasetBody
     from app.client import RequestRefused, Tribunal
     from app.client.bodies_in import Label
 

@@ -28,8 +28,8 @@ from app.cli.options import (
 from app.cli.service import Key, Server, open_tribunal, whole
 
 if TYPE_CHECKING:
-    from app.api.bodies import Estimate
-    from app.api.certificate_bodies import ExperimentBody, ExperimentRow
+    from app.bodies.certificates import ExperimentBody, ExperimentRow
+    from app.bodies.common import Estimate
 
 _ESTIMATES = ("coverage", "agreement", "success_rate", "population_success_rate", "silent_rate",
               "relative_cost")  # fmt: skip

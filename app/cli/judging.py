@@ -57,8 +57,8 @@ from app.cli.service import (
 )
 
 if TYPE_CHECKING:
-    from app.api.batch_bodies import BatchBody
-    from app.api.bodies import VerdictBody
+    from app.bodies.batches import BatchBody
+    from app.bodies.common import VerdictBody
     from app.client import Tribunal
 
 EXIT_NOT_ENOUGH_EVIDENCE: Final = 3

@@ -16,7 +16,7 @@ from app.cli.console import EXIT_USAGE, fail
 from app.cli.service import read_settings
 
 if TYPE_CHECKING:
-    from app.api.batch_bodies import BatchBody
+    from app.bodies.batches import BatchBody
     from app.client import Tribunal
 
 

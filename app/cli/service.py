@@ -21,8 +21,8 @@ import typer
 from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, note
 
 if TYPE_CHECKING:
-    from app.api.batch_bodies import BatchBody
-    from app.api.certificate_bodies import CertificateBody
+    from app.bodies.batches import BatchBody
+    from app.bodies.certificates import CertificateBody
     from app.client import Tribunal, TribunalClientError
     from app.core.settings import Settings
 

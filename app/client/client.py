@@ -14,10 +14,10 @@ from weakref import WeakSet
 import httpx
 from anyio import sleep
 
-from app.api.batch_bodies import BatchBody
-from app.api.bodies import DatasetBody, VerdictBody
-from app.api.certificate_bodies import CertificateBody
-from app.api.report_bodies import ReportBody
+from app.bodies.batches import BatchBody
+from app.bodies.certificates import CertificateBody
+from app.bodies.common import DatasetBody, VerdictBody
+from app.bodies.reports import ReportBody
 from app.client import requests
 from app.client.bodies_in import CertifyRequest, ImportOptions, ReportQuery
 from app.client.display import batch_bar, spinner

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from app.api.batch_bodies import BatchBody
+from app.bodies.batches import BatchBody
 from app.client.errors import PandasMissing
 
 if TYPE_CHECKING:

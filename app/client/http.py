@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 import stamina
 
-from app.api.batch_bodies import BatchBody
+from app.bodies.batches import BatchBody
 from app.client.errors import (
     CannotConnect,
     ConnectionInvalid,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from app.api.bodies import VerdictBody
+from app.bodies.common import VerdictBody
 
 if TYPE_CHECKING:
     import pandas as pd

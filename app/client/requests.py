@@ -13,8 +13,9 @@ from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
 from urllib.parse import quote
 
-from app.api.batch_bodies import BatchBody
-from app.api.bodies import (
+from app.bodies.batches import BatchBody
+from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.bodies.common import (
     CanariesBody,
     CascadeBody,
     CheckedBody,
@@ -27,9 +28,8 @@ from app.api.bodies import (
     PairBody,
     VerdictBody,
 )
-from app.api.certificate_bodies import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
-from app.api.leaderboard_bodies import LeaderboardBody
-from app.api.report_bodies import ReportBody
+from app.bodies.leaderboards import LeaderboardBody
+from app.bodies.reports import ReportBody
 from app.client.bodies_in import (
     BatchRequest,
     CanariesRequest,

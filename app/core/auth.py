@@ -1,7 +1,7 @@
-"""Who may call: nobody but loopback until keys exist, and then only with a key.
+"""API keys: without any key only loopback may call, otherwise only callers with one.
 
 A key is 32 random bytes, shown once. What is stored is its HMAC under a server secret, which needs
-no slow hash because nobody can guess 256 random bits.
+no slow hash because no one can guess 256 random bits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _hashed(secret: bytes, key: str) -> str:
 async def create_key(
     session: AsyncSession, secret: bytes, name: str, moment: datetime
 ) -> tuple[ApiKey, str]:
-    """Store a new key; the second value is the key itself, never to be seen again."""
+    """Store a new key; the second value is the key itself, which is not stored."""
     key = _PREFIX + secrets.token_urlsafe(32)
     row = ApiKey(
         id=new_id("key"),
@@ -64,7 +64,7 @@ async def create_key(
 
 
 async def list_keys(session: AsyncSession) -> list[dict[str, Any]]:
-    """Return every key without what opens the door."""
+    """Return every key as it is listed, without its secret part."""
     rows = await session.scalars(select(ApiKey).order_by(ApiKey.seq))
     return [
         {
@@ -79,7 +79,7 @@ async def list_keys(session: AsyncSession) -> list[dict[str, Any]]:
 
 
 async def revoke_key(session: AsyncSession, key_id: str, moment: datetime) -> None:
-    """Close the door for one key.
+    """Revoke a key.
 
     Raises:
         NotFound: no key has this id.
@@ -115,7 +115,7 @@ async def authenticate(request: Request, running: Running) -> None:
 
 
 class _Door(Enum):
-    """What the keys that exist mean for a request."""
+    """What a request may do, given its key and the keys that exist."""
 
     WITHOUT_KEYS = auto()
     OPEN = auto()
@@ -123,7 +123,7 @@ class _Door(Enum):
 
 
 async def _look(running: Runtime, keys: Sequence[str | None]) -> list[_Door]:
-    """Return what each of these keys opens, None standing for a request without a key."""
+    """Return what each of these keys opens; None is a request without a key."""
     async with running.db.read() as session:
         # a revoked key still counts: revoking the last one must not open the service
         if not await session.scalar(select(exists().select_from(ApiKey))):

@@ -39,14 +39,14 @@ async def insert_rows(session: AsyncSession, table: TableClause, rows: Rows) -> 
 async def merge_rows(
     session: AsyncSession, table: TableClause, rows: Rows, on_conflict: str
 ) -> None:
-    """Insert rows of which some may be there already.
+    """Insert rows, some of which may exist already.
 
     Args:
         session: The caller's transaction.
         table: Where to.
         rows: All with the same columns, and no two with the same key.
-        on_conflict: What follows `ON CONFLICT`; `excluded` is the row that comes, the table's name
-            the row that is there.
+        on_conflict: The SQL after `ON CONFLICT`; `excluded` is the new row, the table's name the
+            stored one.
     """
     if not rows:
         return
@@ -56,7 +56,7 @@ async def merge_rows(
     if connection.dialect.name != "postgresql":
         await _insert(connection, table.name, columns, rows, f" ON CONFLICT {on_conflict}")
         return
-    # COPY knows no conflicts: the rows come into a table of this connection's own first
+    # COPY has no ON CONFLICT: it fills a temporary table of this connection first
     incoming = f"incoming_{table.name}"
     await connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (LIKE {table.name} INCLUDING DEFAULTS)"
@@ -83,8 +83,8 @@ async def _insert(
 ) -> None:
     """Insert in statements of very many rows.
 
-    A statement runs without the interpreter's lock, so a long one leaves it to those who judge; of
-    one row each they would fight for it at every row.
+    A statement runs without the interpreter's lock, so one long statement leaves it to the threads
+    that judge; statements of one row would compete for it at every row.
     """
     beginning = f"INSERT INTO {table} ({_names(columns)}) VALUES "
     marks = f"({', '.join('?' for _ in columns)})"
@@ -97,7 +97,7 @@ async def _insert(
 
 
 async def _copy(connection: AsyncConnection, table: str, columns: Columns, rows: Rows) -> None:
-    # the adapter begins its transaction with the first statement that it is given itself
+    # the adapter starts its transaction only at the first statement that passes through it
     await connection.exec_driver_sql("SELECT 1")
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
@@ -115,7 +115,7 @@ async def _copy(connection: AsyncConnection, table: str, columns: Columns, rows:
 
 
 def _values(dialect: Dialect, columns: Columns, rows: Rows) -> Iterable[tuple[Any, ...]]:
-    # column by column: most need nothing, and a row is then no more than its tuple
+    # column by column, because most columns need no conversion
     by_column = zip(*[row.values() for row in rows], strict=True)
     bound = [
         _bound(dialect, column, values) for column, values in zip(columns, by_column, strict=True)
@@ -130,7 +130,7 @@ def _bound(dialect: Dialect, column: ColumnClause[Any], values: Sequence[Any]) -
     if to is None:
         return values
     if isinstance(column.type, UtcTime):
-        # rows that are stored together were mostly made at one moment
+        # rows stored together mostly share one moment
         moments = {value: to(value) for value in {*values} - {None}}
         return [moments.get(value) for value in values]
     return [None if value is None else to(value) for value in values]

@@ -1,8 +1,8 @@
 """One database, two ways in: `read()` and `write()`, each one transaction.
 
-SQLite has one writer. A transaction that begins as a reader and later writes can fail although it
-waited, so writers say so at once (`BEGIN IMMEDIATE`) on an engine of their own, and the writers of
-one process queue up in front of it. On PostgreSQL both ways share one engine.
+SQLite allows one writer. A transaction that starts as a reader and later writes can fail even after
+waiting, so writers use `BEGIN IMMEDIATE` on an engine of their own, and the writers of one process
+queue for it. On PostgreSQL both ways share one engine.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class UtcTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Refuse naive moments."""
         if value is not None and value.tzinfo is None:
-            raise ValueError("a naive datetime has no place in the database")
+            raise ValueError("a naive datetime cannot be stored")
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -154,7 +154,7 @@ class Database:
 
 
 async def _connected(session: AsyncSession) -> None:
-    # a connection that is given up while it is being made is closed by nobody
+    # nothing would close a connection that is cancelled while it is being made
     await shielded(session.connection())
 
 
@@ -177,9 +177,9 @@ def _engine(url: str, *, begin: str) -> AsyncEngine:
 
 
 async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
-    """Open a file; where that fails, wait until the thread of the driver has ended.
+    """Open a file; if that fails, wait until the driver's thread has ended.
 
-    It ends by telling the event loop, which is gone soon where a service cannot start.
+    The thread reports its end to the event loop, which a service that cannot start closes soon.
     """
     connection = aiosqlite.connect(*args, **options)
     thread = connection._thread
@@ -192,7 +192,7 @@ async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    # the driver's own BEGIN comes too late and is always deferred: we send ours
+    # the driver's own BEGIN comes too late and is always deferred: ours is sent instead
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (

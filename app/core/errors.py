@@ -100,7 +100,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class TribunalError(Exception):
-    """Any error that is told to the user. `errors` names the fields, `extra` is sent along."""
+    """Any error shown to the user; `errors` names the fields, `extra` adds members to the body."""
 
     status = 500
 
@@ -236,7 +236,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
 
 
 def _not_json(request: Request) -> JSONResponse:
-    """The body was not read at all: its sender did not say that it is JSON."""
+    """Refuse a body that was not read because its media type is not JSON."""
     sent = request.headers.get("content-type")
     was = f"{shown(sent)} was sent" if sent else "the header is missing"
     message = f"send JSON and say so, Content-Type: application/json; {was}"
@@ -264,9 +264,9 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _on_vanished(request: Request, error: Exception) -> JSONResponse:
-    """A row that was read before is gone: its dataset was deleted while the request ran."""
+    """Answer where a row vanished after it was read: its dataset was deleted."""
     _log.warning("rows vanished during %s", request.url.path, exc_info=error)
-    detail = "what this request stands on was deleted or changed while it ran; look again"
+    detail = "something this request depends on was deleted or changed while it ran; send it again"
     return problem(409, detail, instance=request.url.path)
 
 
@@ -276,7 +276,7 @@ async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _in_its_place(fault: Mapping[str, Any], request: Request) -> dict[str, Any]:
-    """A request without a body gives its fields in the query."""
+    """Move the fields of a request without a body to the query."""
     place, *fields = fault["loc"]
     if place == "body" and request.method in ("GET", "HEAD", "DELETE"):
         place = "query"

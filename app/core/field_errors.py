@@ -1,8 +1,8 @@
-"""What is wrong with a request, field by field, in the names that its sender wrote.
+"""Errors of validation, field by field, in the names that the sender wrote.
 
-Where a field may be one of several types, the validator names the types it tried on the way to the
-field, and complains once for each. A sender knows neither: only keys and numbers that lead through
-the body as it was sent stay, and of the types tried only the one that came nearest.
+For a field of several possible types pydantic reports one error for each type, with the type's name
+in the path. The sender knows none of them: a path keeps only the keys and numbers that lead through
+the body as it was sent, and only the error of the type that fits best stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OBJECT_TYPES: Final = ("model_type", "model_attributes_type", "dict_type")
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """One complaint; `is_of_a_choice` says that the field may be one of several types."""
+    """One error; `is_of_a_choice` where the field may be one of several types."""
 
     loc: Location
     message: str
@@ -26,7 +26,7 @@ class _Fault:
     is_of_a_choice: bool
 
     def is_outdone_by(self, other: _Fault) -> bool:
-        """Whether another type of the same choice fits better: what it misses lies deeper."""
+        """Return whether another type of the same choice fits better: its error lies deeper."""
         return (
             self.is_shape
             and self.is_of_a_choice
@@ -40,7 +40,7 @@ def field_errors(found: Sequence[Mapping[str, Any]], body: object) -> list[dict[
     """Return `{"loc", "msg"}` for each field that is wrong.
 
     Args:
-        found: What the validator says.
+        found: The errors of pydantic.
         body: The body that was sent, read as JSON.
     """
     faults = [_fault(error, body) for error in found]
@@ -50,7 +50,7 @@ def field_errors(found: Sequence[Mapping[str, Any]], body: object) -> list[dict[
 
 
 def named(errors: Sequence[Mapping[str, Any]], most: int = 5) -> str:
-    """Return the first of these errors in one line, each behind the name of its field."""
+    """Return the first of these errors in one line, each after the name of its field."""
     texts = [f"{_name(error['loc'])}: {error['msg']}" for error in errors]
     more = f"; and {len(texts) - most} more" if len(texts) > most else ""
     return "; ".join(texts[:most]) + more
@@ -103,7 +103,7 @@ def _name(loc: Sequence[str | int]) -> str:
 
 
 def _printable(part: str | int) -> str | int:
-    """Field names come from the body and may hold what UTF-8 cannot."""
+    """Escape what UTF-8 cannot encode; field names come from the body."""
     return (
         part if isinstance(part, int) else part.encode("utf-8", "backslashreplace").decode("utf-8")
     )

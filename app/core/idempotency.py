@@ -24,6 +24,9 @@ _LONGEST = 255
 class IdempotentRoute(AnswerRoute):
     """A route that remembers its answers under the keys that callers send."""
 
+    # the key was used with another body
+    refuses_posts_with = (409,)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler; requests without a key pass through."""
         handle = super().get_route_handler()
@@ -46,19 +49,19 @@ async def answer_once(
 
     Args:
         request: Whose `Idempotency-Key` counts.
-        body_hash: Tells a repetition from another body under the same key.
+        body_hash: Of the body, to detect another one under the same key.
         answer: Makes the answer, with a JSON body.
 
     Raises:
         Conflict: the key came with another body before.
-        Unprocessable: the key is none.
+        Unprocessable: the key is malformed.
     """
     key = request.headers.get("idempotency-key")
     if key is None:
         return await answer()
     _check(key)
     running = get_runtime(request)
-    # a repetition that comes while the first request runs waits for its answer
+    # a repetition waits while the first request runs
     async with running.answering.setdefault((key, _path(request)), asyncio.Lock()):
         earlier = await _find(running, key, _path(request))
         if earlier is None:

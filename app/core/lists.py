@@ -1,6 +1,6 @@
-"""Cursor pages; look-up by public id.
+"""Cursor pages, and look-up by public id.
 
-`after` is the id of the last row already seen; rows created meanwhile never shift a page.
+`after` is the id of the last row already seen, so that new rows never shift a page.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fastapi import Query
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.bodies import PageBody
+from app.bodies.common import PageBody
 from app.core.errors import NotFound
 from app.core.models import Listed
 from app.core.names import is_name, shown
@@ -42,7 +42,7 @@ def page_of(
 async def fetch_page(
     session: AsyncSession, query: Select[RowT], table: Any, limit: int, after: str | None
 ) -> Sequence[RowT]:
-    """Return up to `limit + 1` rows of `query` behind the row whose id is `after`.
+    """Return up to `limit + 1` rows of `query` after the row whose id is `after`.
 
     Raises:
         NotFound: `after` is the id of no row.
@@ -66,7 +66,7 @@ ListedT = TypeVar("ListedT", bound=Listed)
 async def by_public_id(
     session: AsyncSession, table: type[ListedT], public_id: str
 ) -> ListedT | None:
-    """Return the row with this id, None where there is none.
+    """Return the row with this id, or None.
 
     An id that no row can have (NUL, lone surrogates) is not sent: PostgreSQL refuses such text.
     """

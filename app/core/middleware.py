@@ -1,4 +1,4 @@
-"""Request id, body limit, offline docs pages."""
+"""Request ids, the limit on bodies, and the documentation pages, which work offline."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.max_bytes:
-                # whoever reads the body turns any other exception into a 400
+                # any other exception while a body is read becomes a 400
                 raise HTTPException(413, self._message())
             return message
 
@@ -108,7 +108,7 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(authenticate)]
 
 @router.get("/")
 async def front() -> RedirectResponse:
-    """Lead to the description of the endpoints."""
+    """Redirect to the documentation."""
     return RedirectResponse("/docs")
 
 
@@ -120,7 +120,7 @@ async def openapi(request: Request) -> JSONResponse:
 
 @router.get("/docs")
 async def docs() -> HTMLResponse:
-    """Show the description, with forms to try it."""
+    """Show the documentation with forms to try requests."""
     return get_swagger_ui_html(
         openapi_url=_OPENAPI,
         title=_TITLE,
@@ -132,7 +132,7 @@ async def docs() -> HTMLResponse:
 
 @router.get("/redoc")
 async def redoc() -> HTMLResponse:
-    """Show the description, for reading."""
+    """Show the documentation for reading."""
     page = get_redoc_html(
         openapi_url=_OPENAPI,
         title=_TITLE,
@@ -140,7 +140,7 @@ async def redoc() -> HTMLResponse:
         redoc_favicon_url=_ICON,
         with_google_fonts=False,
     )
-    # its script fetches a logo from elsewhere
+    # the script would fetch a logo from another host
     page.headers["Content-Security-Policy"] = "img-src 'self' data:"
     return page
 

@@ -1,4 +1,4 @@
-"""Schema upgrade; where the database lies."""
+"""Schema migrations, and where the database is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, make_url
 from app.core.db import Database
 from app.core.settings import Settings
 
-# beside this package, in a checkout and in an installation alike; it imports us, not we it
+# beside this package in a checkout and in an installation; the scripts import it
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 _STORED = text("SELECT version_num FROM alembic_version")
 
@@ -86,6 +86,6 @@ def database_place(settings: Settings) -> str:
 
 
 def is_missing(settings: Settings) -> bool:
-    """Whether there is no database yet, so that opening the service would make an empty one."""
+    """Return whether opening the service would create an empty database."""
     file = database_file(settings)
     return file is not None and not file.exists()

@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.core.db import JsonText, UtcTime
 
-# SQLite numbers rows by itself only where the key is exactly INTEGER
+# SQLite numbers rows only if the key is exactly INTEGER
 Sequence_ = BigInteger().with_variant(Integer, "sqlite")
 Name = String(512)
 Hash = String(64)
@@ -53,7 +53,7 @@ class Base(DeclarativeBase):
 
 
 class Listed:
-    """What every listed row has."""
+    """Columns of every table that users list."""
 
     seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(64), unique=True)
@@ -118,7 +118,7 @@ class Label(Base):
 
 
 class ScoreColumns:
-    """What one judge said of one pair, see `judges.types.Score`."""
+    """A score of one judge on one pair, see `judges.types.Score`."""
 
     judge: Mapped[str] = mapped_column(Name)
     fingerprint: Mapped[str] = mapped_column(Name)
@@ -161,7 +161,7 @@ class Score(ScoreColumns, Base):
 
 
 class Certificate(Listed, Base):
-    """A calibration: what was asked (`request`) and what came of it (`body`)."""
+    """A calibration: its request (`request`) and its result (`body`)."""
 
     __tablename__ = "certificates"
     status: Mapped[str] = mapped_column(String(32))

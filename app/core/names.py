@@ -1,7 +1,6 @@
 """Valid names, and hints for unknown ones.
 
-Texts may hold anything; a name must be storable in every database, printable in every log and
-short enough for an index.
+A text may hold anything. A name must fit every database, every log and an index.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def fault_of(name: str) -> str | None:
 
 
 def is_name(text: str) -> bool:
-    """Whether anything can have this name; what cannot need not be looked up."""
+    """Return whether anything can have this name; if not, no look-up is needed."""
     return fault_of(text) is None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import Any, Final, NotRequired, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, NotRequired, get_args, get_origin, get_type_hints
 
 from fastapi import FastAPI
 from fastapi.datastructures import Default, DefaultPlaceholder
@@ -20,7 +20,7 @@ from pydantic_core.core_schema import TypedDictSchema
 from starlette.routing import BaseRoute
 from typing_extensions import Doc
 
-from app.api.bodies import JsonValue, ProblemBody
+from app.bodies.common import JsonValue, ProblemBody
 from app.core.errors import MEDIA_TYPE
 
 Json = dict[str, Any]
@@ -66,6 +66,9 @@ class AnswerRoute(APIRoute):
     `response_model`, and `model` in `responses`, name the types. Summary and description are the
     endpoint's docstring.
     """
+
+    # statuses that every POST of such a route may refuse with
+    refuses_posts_with: ClassVar[tuple[int, ...]] = ()
 
     def __init__(
         self,
@@ -182,5 +185,7 @@ def _add_refusals(operation: Json, route: AnswerRoute) -> None:
         found += [400, 413, 415, 422]
     elif "parameters" in operation:
         found.append(422)
+    if "POST" in route.methods:
+        found += route.refuses_posts_with
     for status, said in refused(*found).items():
         operation["responses"].setdefault(str(status), said)

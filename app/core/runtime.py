@@ -1,4 +1,4 @@
-"""What one process of the service holds: settings, database, judges, clock, background work."""
+"""The state of one process of the service: settings, database, judges, clock, background work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def now() -> datetime:
 class Runtime:
     """The parts that requests and workers share.
 
-    `opening` says what requests have to wait for, None once they need not.
+    `opening` says what requests have to wait for; None when the service is ready.
     """
 
     settings: Settings
@@ -62,7 +62,7 @@ class Runtime:
             _log.error("background work %s failed", task.get_name(), exc_info=task.exception())
 
     async def reload_if_waiting(self) -> None:
-        """Make the judges anew if one waits for a dataset of few-shot examples.
+        """Make the judges again if one waits for a dataset of few-shot examples.
 
         Requests in flight keep the judges they started with; those close with the service.
         """
@@ -72,7 +72,7 @@ class Runtime:
             self.registry = loaded
 
     async def open_judges(self) -> None:
-        """Make the judges whose models' folders have to be hashed first, which may take a while."""
+        """Make the judges whose model folders must be hashed first, which may take long."""
         if self.opening is None:
             return
         try:
@@ -99,7 +99,7 @@ def get_runtime(request: Request) -> Runtime:
 
 
 async def _runtime(request: Request) -> Runtime:
-    # a dependency that is no coroutine takes a trip through a thread
+    # FastAPI would run a plain function in a thread
     return get_runtime(request)
 
 
@@ -107,10 +107,10 @@ Running = Annotated[Runtime, Depends(_runtime)]
 
 
 async def refuse_while_opening(running: Running) -> None:
-    """Let nobody meet judges whose fingerprints are not known yet.
+    """Refuse requests until the fingerprints of all judges are known.
 
     Raises:
-        NotReady: says what is waited for.
+        NotReady: the judges are still being opened.
     """
     if running.opening is not None:
         raise NotReady(running.opening, headers={"retry-after": "5"})

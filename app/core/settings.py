@@ -89,7 +89,7 @@ class Settings(BaseSettings):
 
     @property
     def config_path(self) -> Path | None:
-        """The file that describes the judges, or None where there is none."""
+        """The file that describes the judges, if any."""
         if self.config is not None:
             return self.config
         default = Path("tribunal.toml")

@@ -1,6 +1,6 @@
 """Logs and metrics.
 
-Tracebacks show code, never the values of its variables: those are people's texts and passwords.
+Tracebacks show no values of variables: those may be people's texts or passwords.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
-    # every retry of every call: what became of them is counted, and told once
+    # it logs every retry of every call; the outcomes are counted and reported once
     logging.getLogger("stamina").setLevel(logging.ERROR)
     root.setLevel(settings.log_level.upper())
     for noisy in ("httpx", "httpcore", "aiosqlite", "alembic.runtime.plugins"):

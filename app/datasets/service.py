@@ -1,4 +1,4 @@
-"""What features may ask of datasets.
+"""Finds and stores datasets, pairs, votes and recorded scores.
 
 Texts are loaded only where they are asked for.
 """
@@ -46,7 +46,7 @@ async def find_dataset(
         loc: The field of the request that names it, with the place it is in.
 
     Raises:
-        NotFound: there is none.
+        NotFound: unknown id and name.
     """
     dataset = await pair_queries.dataset_by_ref(session, ref) if is_name(ref) else None
     if dataset is None:

@@ -1,4 +1,4 @@
-"""Which slice of a dataset a pair lies in: the value of one of its metadata fields."""
+"""Slices of a dataset: pairs with the same value of one metadata field."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Membership:
     threshold: float
 
     def holds(self, group: str) -> bool:
-        """Whether pairs of this group are in the part."""
+        """Return whether pairs of this group are in the part."""
         return (group_number(self.seed, group) <= self.threshold) == (self.side == "calibration")
 
 

@@ -32,7 +32,7 @@ RESERVED: Final = _READ | _OF_THE_ANNOTATOR
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row has the fields of this format."""
+    """Return whether the row has the fields of this format."""
     return all(name in row for name in FIELDS)
 
 
@@ -40,7 +40,7 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     """Return the canonical row; the annotator's raw completion is not kept.
 
     Raises:
-        RowInvalid: the preference is none.
+        RowInvalid: the preference is unknown.
     """
     converted = {
         "prompt": row["instruction"],
@@ -118,7 +118,7 @@ _READ_OUTPUTS: Final = frozenset({*OUTPUT_FIELDS, "generator", "input"})
 
 
 def is_output(row: Mapping[str, Any]) -> bool:
-    """Whether the row is one model's answer."""
+    """Return whether the row is one model's answer."""
     return all(name in row for name in OUTPUT_FIELDS) and "output_1" not in row
 
 

@@ -26,22 +26,22 @@ JUDGEMENT_FIELDS: Final = ("uid", "model", "baseline", "games")
 
 
 def is_judgement(row: Mapping[str, Any]) -> bool:
-    """Whether the row is a judge's two games."""
+    """Return whether the row is a judge's two games."""
     return all(name in row for name in JUDGEMENT_FIELDS)
 
 
 def is_answer(row: Mapping[str, Any]) -> bool:
-    """Whether the row is a model's answer."""
+    """Return whether the row is a model's answer."""
     return all(name in row for name in ("uid", "model", "messages")) and "games" not in row
 
 
 def is_question(row: Mapping[str, Any]) -> bool:
-    """Whether the row is a question."""
+    """Return whether the row is a question."""
     return "uid" in row and "prompt" in row and not {"response_a", "responses_a"} & row.keys()
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row is one of the three."""
+    """Return whether the row is one of the three."""
     return is_judgement(row) or is_answer(row) or is_question(row)
 
 

@@ -33,7 +33,7 @@ _OWN: Final = frozenset({ASIDE, RESPONSE1_IS, "seed"})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row is a record with two responses."""
+    """Return whether the row is a record with two responses."""
     fields = row.get("fields")
     return isinstance(fields, dict) and {"response1", "response2"} <= fields.keys()
 
@@ -85,7 +85,7 @@ def _aside(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _votes(row: Mapping[str, Any], first: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Yield every response: the vote that it is, or why it is none."""
+    """Yield every response: its vote, or the reason why it has none."""
     for place, response, value in _responses(row):
         status = response.get("status") or "submitted"
         if str(status).lower() != "submitted":

@@ -142,7 +142,7 @@ class TextsIn(BaseModel):
 
     @property
     def is_battle(self) -> bool:
-        """Whether the row has no texts: two models and what was said of them."""
+        """Return whether the row has no texts: two models and the votes on them."""
         return all(getattr(self, name) is None for name in _TEXT_FIELDS)
 
 

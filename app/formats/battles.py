@@ -21,7 +21,7 @@ _OTHER_FORMATS: Final = ("conversation_a", "conversation_b", "human")
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row has the fields of one of the two spellings and nothing to judge."""
+    """Return whether the row has the fields of one of the two spellings and nothing to judge."""
     if any(name in row for name in _OTHER_FORMATS) or ("question_id" in row and "judge" in row):
         return False
     return all(n in row for n in FIELDS) or all(n in row for n in MODEL_FIELDS)
@@ -31,7 +31,7 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     """Return the canonical row without texts; an id of the source moves into the metadata.
 
     Raises:
-        RowInvalid: the winner is none, or a field is missing.
+        RowInvalid: the winner is unknown, or a field is missing.
     """
     names = FIELDS if "left" in row else MODEL_FIELDS
     try:

@@ -79,7 +79,7 @@ HumanLabel = Annotated[
 
 
 class VoteIn(BaseModel):
-    """What one person said; further fields (`strength`, `first_shown`, ...) are kept as they are."""
+    """The vote of one person; further fields (`strength`, `first_shown`, ...) are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     annotator: AnyName | None = Field(None, description="who said it; null = unknown")

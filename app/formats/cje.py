@@ -41,7 +41,7 @@ _READ: Final = frozenset(
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row is one policy's response."""
+    """Return whether the row is one policy's response."""
     return "prompt_id" in row and "response" in row
 
 

@@ -202,7 +202,7 @@ _OTHERS: Final = (
 
 
 def is_vote(row: Mapping[str, Any]) -> bool:
-    """Whether the row is a vote on a pair of another row."""
+    """Return whether the row is a vote on a pair of another row."""
     has_vote = "label" in row or (set(row) == {"id", "human"})
     return "id" in row and has_vote and not any(name in row for name in _OTHERS)
 

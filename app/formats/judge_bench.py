@@ -14,7 +14,7 @@ _READ: Final = frozenset({*FIELDS, "pair_id"})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row has the fields of this format."""
+    """Return whether the row has the fields of this format."""
     return all(name in row for name in FIELDS)
 
 
@@ -22,7 +22,7 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     """Return the canonical row with one label of the annotator `gold`.
 
     Raises:
-        RowInvalid: the label is none.
+        RowInvalid: the label is unknown.
     """
     label = row["label"]
     if not isinstance(label, str) or label not in _LABELS:

@@ -42,7 +42,7 @@ _KEPT: Final = ("created_at", "lead_time")
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row is a task with two texts or with annotations."""
+    """Return whether the row is a task with two texts or with annotations."""
     data = row.get("data")
     return isinstance(data, dict) and ("annotations" in row or _texts_in(data) is not None)
 
@@ -99,7 +99,7 @@ def _texts(data: Mapping[str, Any], first: str) -> dict[str, Any]:
 
 
 def _votes(row: Mapping[str, Any], first: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Yield every annotation: the vote that it is, or why it is none."""
+    """Yield every annotation: its vote, or the reason why it has none."""
     annotations = row.get("annotations") or []
     if not isinstance(annotations, list):
         raise RowInvalid(f"annotations: {shown(annotations)} is not a list")

@@ -1,6 +1,6 @@
 """LMArena votes: the set of 55k, whose turns are JSON in texts, and the set of 140k.
 
-Nobody's vote has a name: the annotator is unknown.
+Votes carry no name: the annotator is unknown.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _READ_140K: Final = frozenset({*FIELDS_140K, "id", _REPEATED})
 
 
 def is_55k(row: Mapping[str, Any]) -> bool:
-    """Whether the row has the fields of the set of 55k."""
+    """Return whether the row has the fields of the set of 55k."""
     return all(name in row for name in FIELDS_55K)
 
 
 def is_140k(row: Mapping[str, Any]) -> bool:
-    """Whether the row has the fields of the set of 140k."""
+    """Return whether the row has the fields of the set of 140k."""
     return all(name in row for name in FIELDS_140K) and "question_id" not in row
 
 

@@ -37,7 +37,7 @@ _WINNERS: Final = {"model_1": "a", "model_2": "b", "tie": "tie", "error": None}
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row has the fields of one of the two forms."""
+    """Return whether the row has the fields of one of the two forms."""
     return all(name in row for name in JUDGEMENT_FIELDS) or all(name in row for name in VOTE_FIELDS)
 
 
@@ -157,12 +157,12 @@ _NOT_KEPT: Final = frozenset({"question_id", "turns", "category"})
 
 
 def is_question(row: Mapping[str, Any]) -> bool:
-    """Whether the row is a question: the user's turns."""
+    """Return whether the row is a question: the user's turns."""
     return "question_id" in row and "turns" in row
 
 
 def is_answer(row: Mapping[str, Any]) -> bool:
-    """Whether the row is a model's answer."""
+    """Return whether the row is a model's answer."""
     return all(name in row for name in ("question_id", "model_id", "choices"))
 
 

@@ -18,7 +18,7 @@ _FIELDS: Final = ("custom_id", "method", "url", "body")
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether a line is an envelope, perhaps a faulty one."""
+    """Return whether a line is an envelope, perhaps a faulty one."""
     return "custom_id" in row and "body" in row
 
 

@@ -69,7 +69,7 @@ class Dialect:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether rows have to be converted."""
+        """Return whether rows have to be converted."""
         return self.name != CANONICAL
 
 

@@ -23,7 +23,7 @@ _READ: Final = frozenset(
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row has the fields of this format."""
+    """Return whether the row has the fields of this format."""
     return "chosen" in row and "rejected" in row
 
 

@@ -19,7 +19,7 @@ _READ: Final = frozenset({*FIELDS, "preferences", "probs", "judge", "generators"
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Whether the row has the fields of this format."""
+    """Return whether the row has the fields of this format."""
     return all(name in row for name in FIELDS) and ("preferences" in row or "probs" in row)
 
 

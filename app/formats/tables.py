@@ -78,7 +78,7 @@ _VOTE: Final = ("annotator", "label", "criterion")
 
 
 def is_long_form(columns: Sequence[str]) -> bool:
-    """Whether every row of a table is one vote: it has a label, and no column of all votes."""
+    """Return whether every row of a table is one vote: it has a label, and no column of all votes."""
     is_pair = "id" in columns or "prompt" in columns or "messages" in columns
     return "label" in columns and "human" not in columns and is_pair
 
@@ -99,7 +99,7 @@ def cell_values(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
 
 
 def _is_empty_text(name: str, filled: Mapping[str, str]) -> bool:
-    """Whether an empty cell is an empty text, and not one that stands elsewhere in the row."""
+    """Return whether an empty cell is an empty text, and not one that stands elsewhere in the row."""
     if name in filled or name == "input":
         return False
     several = f"responses_{name[-1]}" if name.startswith("response_") else "messages"

@@ -1,4 +1,4 @@
-"""What every writer of a format is given, and how it counts what the format cannot hold."""
+"""Input of every writer of a format, and counts of what the format cannot hold."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Given:
 
     @property
     def is_battle(self) -> bool:
-        """Whether it has no texts."""
+        """Return whether it has no texts."""
         return "prompt" not in self.row and "messages" not in self.row
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is one prompt with two answers."""
+        """Return whether it is one prompt with two answers."""
         return isinstance(self.row.get("prompt"), str) and "response_a" in self.row
 
 
@@ -50,7 +50,7 @@ class Options:
     Args:
         seed: Draws which answer is shown first.
         labels: Whether the votes there are go into a file that people label.
-        folder: Where files may lie meanwhile.
+        folder: Where temporary files go.
     """
 
     seed: int = 0
@@ -59,7 +59,7 @@ class Options:
     _seen: sqlite3.Connection | None = field(default=None, repr=False)
 
     def is_first(self, key: str) -> bool:
-        """Whether this key was not asked for before; kept on disk, in a file without a name."""
+        """Return whether this key was not asked for before; kept on disk, in a file without a name."""
         if self._seen is None:
             self._seen = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             self._seen.execute("CREATE TABLE seen (key BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -81,7 +81,7 @@ class Writer:
 
     Args:
         name: By which it is asked for.
-        form: How its rows stand in the file.
+        form: How the file holds its rows.
         rows: The rows that a pair becomes; what they cannot hold is added to the loss.
         columns: Of a table.
     """
@@ -128,7 +128,7 @@ def count_lost_of_scores(given: Given, loss: Loss) -> None:
 
 
 def is_judged(given: Given, loss: Loss) -> bool:
-    """Whether a format of judgements can hold the pair: two models and a judge; else it is lost."""
+    """Return whether a format of judgements can hold the pair: two models and a judge; else it is lost."""
     row = given.row
     if row.get("model_a") is None or row.get("model_b") is None:
         loss["pairs without two models"] += 1

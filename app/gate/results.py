@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from app.api.bodies import JudgmentsBody, VerdictBody
-from app.api.certificate_bodies import CertificateBody
+from app.bodies.certificates import CertificateBody
+from app.bodies.common import JudgmentsBody, VerdictBody
 from app.gate.outputs import Answered, model_of
 from calibration.gate import Outcome, PreferenceEvidence, weigh_preference
 

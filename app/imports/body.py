@@ -165,7 +165,7 @@ class _Window:
                 raise BadRequest(f"element {number} of the array is not JSON: {fault}")
 
     def _may_go_on(self, value: Any, end: int) -> bool:
-        """Whether the text that was read may hold only the first digits of a number."""
+        """Return whether a number may continue after the text read so far."""
         rest = self._text[end : end + 1]
         return (rest not in _AFTER_A_VALUE and isinstance(value, int | float)) or not rest
 

@@ -141,7 +141,7 @@ def writer_of(name: str) -> Writer:
     """Return the format of this name.
 
     Raises:
-        Unprocessable: there is none.
+        Unprocessable: the format is unknown.
         NotAcceptable: the extra that writes it is not installed.
     """
     writer = WRITERS.get(name)
@@ -208,7 +208,7 @@ class Sheet:
         self.file.writelines(json.dumps(row).encode("ascii") + b"\n" for row in rows)
 
     def finish(self) -> None:
-        """Write what stands at the end."""
+        """Write the end of the file."""
 
 
 class _Array(Sheet):

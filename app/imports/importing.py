@@ -31,7 +31,7 @@ _CONTRADICTED: Final = "labels of one person on one pair that differ, all kept"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the uploader asked for."""
+    """The options of an upload."""
 
     name: str
     dialect: str = AUTO
@@ -41,7 +41,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of an upload; `is_new` is False where the dataset was there already."""
+    """The outcome of an upload; `is_new` is False where the dataset existed already."""
 
     dataset: Dataset
     is_new: bool
@@ -108,7 +108,7 @@ class Upload:
     moment: datetime
 
     def imported(self, dataset: Dataset, contradicted: int, *, is_new: bool) -> Imported:
-        """Return the outcome; of `contradicted` pairs one person says several things."""
+        """Return the outcome; on `contradicted` pairs one person gave several labels."""
         reader = self.reader
         warnings = reader.warnings()
         if contradicted:
@@ -128,7 +128,7 @@ async def _store(db: Database, upload: Upload) -> Imported:
     try:
         return await _store_once(db, upload, content_hash)
     except IntegrityError:
-        # somebody stored the name between our look and our insert: now it is found
+        # another request stored the name between the look-up and the insert: now it is found
         return await _store_once(db, upload, content_hash)
 
 
@@ -231,7 +231,7 @@ def _is_contradicted(row: StagedRow) -> bool:
 
 
 async def _chunks(staging: Staging) -> AsyncIterator[list[StagedRow]]:
-    """Yield chunks of staged rows, each read in a thread so that requests are served meanwhile."""
+    """Yield chunks of staged rows, each read in a thread so that the event loop stays free."""
     chunks = staging.chunks()
     while chunk := await asyncio.to_thread(next, chunks, None):
         yield chunk

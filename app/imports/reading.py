@@ -182,7 +182,7 @@ def named_dialect(name: str) -> Dialect | None:
     """Return the format that was asked for; None = by the fields.
 
     Raises:
-        Unprocessable: there is none of this name.
+        Unprocessable: no format has this name.
     """
     name = ALIASES.get(name, name)
     if name == AUTO:

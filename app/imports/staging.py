@@ -93,7 +93,7 @@ class Staging:
             has_unique_ids: Whether a row may not even repeat another one.
 
         Raises:
-            RowInvalid: the id stands for other content already, or may not stand twice.
+            RowInvalid: the id has other content already, or must be unique.
         """
         pair = _pair_values(row)
         recorded = {name: _score_values(score) for name, score in sorted(row.recorded.items())}
@@ -142,7 +142,7 @@ class Staging:
         )
 
     def add_votes(self, pair_id: str, votes: Sequence[ParsedVote]) -> bool:
-        """Add votes to the row of this id; False where there is none."""
+        """Add votes to the row of this id; False if no row has it."""
         query = "SELECT position, votes FROM staged WHERE id = ?"
         found = self.connection.execute(query, (pair_id,)).fetchone()
         if found is None:

@@ -1,4 +1,4 @@
-"""Rows of CSV and Parquet."""
+"""Rows of CSV and Parquet files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.formats.tables import cell_values, column_values, is_long_form
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row: its line from 1, and its value or why there is none.
+    """One row: its line from 1, and its value or the reason why it has none.
 
     Args:
         line: Where it stood in its file: the line, the element of an array, the row of a Parquet.
@@ -51,13 +51,13 @@ csv.field_size_limit(_MOST_CELL_CHARACTERS)
 
 
 def is_parquet(media_type: str, name: str, begins: bytes) -> bool:
-    """Whether a file is Parquet, by what it begins with or what it is said to be."""
+    """Return whether a file is Parquet, by its first bytes, its media type or its name."""
     said = media_type in _PARQUET_TYPES or name.lower().endswith(".parquet")
     return begins == _PARQUET_MAGIC or said
 
 
 def is_csv(media_type: str, name: str) -> bool:
-    """Whether a file is said to be CSV."""
+    """Return whether a file is CSV by its media type or its name."""
     return media_type in _CSV_TYPES or name.lower().removesuffix(".gz").endswith(".csv")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.bodies import FailureBody, Promise, TierBody, VerdictBody
+from app.bodies.common import FailureBody, Promise, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.names import printable
 from app.core.runtime import Runtime
@@ -280,7 +280,7 @@ def unasked(pair_id: str, status: Status) -> CascadeVerdict:
 def _cost(judged: Judged) -> float | None:
     """Return what was spent on this verdict now; None if a cost is unknown. Records cost nothing."""
     costs = [score.cost_usd for _, score in judged.obtained]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
+    return None if None in costs else sum((cost for cost in costs if cost is not None), start=0.0)
 
 
 def _is_cached(judged: Judged) -> bool:
@@ -352,6 +352,46 @@ def verdict_row(
 async def store_verdicts(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
     """Store verdicts, as `verdict_row` returns them."""
     await queries.add(session, rows)
+
+
+class Settled(NamedTuple):
+    """Verdicts whose promise is known: as users see them, and what is stored of them."""
+
+    verdicts: list[VerdictBody]
+    suspended_because: str | None
+    rows: list[dict[str, Any]]
+    fresh: list[tuple[ScoreKey, Score]]
+
+
+def settled_verdicts(
+    authority: Authority,
+    judged: Sequence[Judged],
+    moment: datetime,
+    why: str | None = None,
+    known: Collection[str] = (),
+) -> Settled:
+    """Return verdicts with what is promised of them, and count them in the metrics.
+
+    Args:
+        authority: By which they were judged.
+        judged: The pairs.
+        moment: When they were judged.
+        why: Why the promise is suspended, None where it is not.
+        known: The prompt hashes that the certificate knows: it promises nothing there.
+    """
+    promise, certificate_seq = promise_of(authority, why), seq_of(authority)
+    verdicts = [
+        verdict_body(
+            one, authority, promise, is_known=bool(known) and one.pair.prompt_hash in known
+        )
+        for one in judged
+    ]
+    rows = [
+        verdict_row(body, one.subject.content_hash, certificate_seq, moment)
+        for one, body in zip(judged, verdicts, strict=True)
+    ]
+    count_verdicts(verdicts)
+    return Settled(verdicts, why, rows, [score for one in judged for score in one.fresh])
 
 
 def count_verdicts(shown: Iterable[Mapping[str, Any]], *, is_settled: bool = True) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Table, Text, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.bodies import TierBody
+from app.bodies.common import TierBody
 from app.core.bulk import insert_rows
 from app.core.models import UNFINISHED_BATCH, Batch, Certificate, Verdict
 

@@ -16,8 +16,9 @@ from app.datasets.records import PairKey
 from app.judgments.authority import Authority, of_certificate
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.scores.table import ScoreTable, load_table
-from calibration.arrays import BoolArray, FloatArray
-from calibration.cascade import decide
+from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.cascade import asked, decide
+from calibration.labels import MISSING
 from calibration.preference import TieRule, preference
 from judges.base import Judge
 from judges.registry import Registry
@@ -30,7 +31,7 @@ class Replay:
     """The cascade's answers to n pairs.
 
     `answered_by` (n,) is the index of the judge that answered, -1 where the cascade abstained;
-    `label` (n,) is +1 for a, -1 for b, 0 for tie, meaningful where answered; `p_a` and
+    `label` (n,) is its label's code, `MISSING` where it abstained; `p_a` and
     `confidence` (n,) are the answering judge's, NaN elsewhere; `is_missing` (n,) marks pairs that
     no verdict can be given for yet, since a judge that must be asked has no stored score;
     `is_asked` (n, k) says which judges each pair needs;
@@ -39,7 +40,7 @@ class Replay:
 
     judges: tuple[str, ...]
     answered_by: npt.NDArray[np.intp]
-    label: npt.NDArray[np.int8]
+    label: IntArray
     p_a: FloatArray
     confidence: FloatArray
     is_missing: BoolArray
@@ -124,30 +125,18 @@ def _in_order(parts: Sequence[tuple[Rows, Replay]]) -> Replay:
 
 def replay_table(table: ScoreTable, thresholds: FloatArray, ties: TieRule) -> Replay:
     """Return the verdicts that thresholds give on a table of scores."""
-    opinions = [
-        preference(table.p_a[:, j], table.p_tie[:, j], ties=ties) for j in range(len(table.judges))
-    ]
-    confidence = np.column_stack([opinion.confidence for opinion in opinions])
-    label = np.column_stack([opinion.label for opinion in opinions])
-    answered_by = decide(confidence, thresholds)
+    said = preference(table.p_a, table.p_tie, ties=ties)
+    answered_by = decide(said.confidence, thresholds)
     rows, judge = np.arange(len(answered_by)), np.maximum(answered_by, 0)
     is_answered = answered_by >= 0
-    asked = _asked(answered_by, thresholds)
+    is_asked = asked(answered_by, thresholds)
     return Replay(
         judges=table.judges,
         answered_by=answered_by,
-        label=np.where(is_answered, label[rows, judge], 0).astype(np.int8),
+        label=np.where(is_answered, said.label[rows, judge], MISSING),
         p_a=np.where(is_answered, table.p_a[rows, judge], np.nan),
-        confidence=np.where(is_answered, confidence[rows, judge], np.nan),
-        is_missing=np.any(asked & ~table.is_known, axis=1),
-        is_asked=asked,
-        cost_usd=np.where(asked, table.cost_usd, 0.0).sum(axis=1),
+        confidence=np.where(is_answered, said.confidence[rows, judge], np.nan),
+        is_missing=np.any(is_asked & ~table.is_known, axis=1),
+        is_asked=is_asked,
+        cost_usd=np.where(is_asked, table.cost_usd, 0.0).sum(axis=1),
     )
-
-
-def _asked(answered_by: npt.NDArray[np.intp], thresholds: FloatArray) -> BoolArray:
-    """Return which judges each pair needs, shape (n, k): up to the one that answers, if open."""
-    tiers = np.arange(len(thresholds))
-    reached = (answered_by[:, None] < 0) | (tiers <= answered_by[:, None])
-    asked: BoolArray = reached & np.isfinite(thresholds)
-    return asked

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.bodies import TierBody, VerdictBody
+from app.bodies.common import TierBody
 from app.calibrations import service as calibrations
 from app.core.db import Database
 from app.core.errors import Unprocessable
@@ -23,22 +23,17 @@ from app.judgments import queries
 from app.judgments.authority import Authority, resolve
 from app.judgments.judging import (
     Judged,
+    Settled,
     Subject,
-    count_verdicts,
     judge_all,
-    promise_of,
-    seq_of,
-    store_verdicts,
+    settled_verdicts,
     tier_bodies,
-    verdict_body,
-    verdict_row,
 )
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.judgments.schemas import JudgmentsIn
 from app.scores.judges import PairScores
-from app.scores.store import ScoreKey, is_recorded, store_scores
+from app.scores.store import is_recorded, store_scores
 from judges.registry import Registry
-from judges.types import Score
 
 Body = dict[str, Any]
 
@@ -50,15 +45,6 @@ class Filter:
     dataset: str | None = None
     calibration: str | None = None
     status: str | None = None
-
-
-class Settled(NamedTuple):
-    """Verdicts whose promise is known: as users see them, and what is stored of them."""
-
-    verdicts: list[VerdictBody]
-    suspended_because: str | None
-    rows: list[Body]
-    fresh: list[tuple[ScoreKey, Score]]
 
 
 async def judge(running: Runtime, request: JudgmentsIn) -> Body:
@@ -81,7 +67,7 @@ async def judge(running: Runtime, request: JudgmentsIn) -> Body:
             await store(session, settled, moment)
     else:
         # takes no row lock, so the insert can be coalesced with other requests'
-        settled = _settled(authority, judged, running.now())
+        settled = settled_verdicts(authority, judged, running.now())
         await running.coalescer.call("verdicts", settled.rows, partial(_store_rows, running.db))
     return {
         "verdicts": settled.verdicts,
@@ -127,7 +113,7 @@ async def settle(
 ) -> Settled:
     """Return the verdicts with what is promised of them."""
     if not authority.is_certified or authority.certificate is None:
-        return _settled(authority, judged, moment)
+        return settled_verdicts(authority, judged, moment)
     known = await authority.known_prompts(session, [one.pair.prompt_hash for one in judged])
     calibrated = authority.certificate.body["calibration"]["failures"]
     own: dict[str, list[TierBody]] = {one.subject.content_hash: tier_bodies(one) for one in judged}
@@ -136,41 +122,18 @@ async def settle(
     why = suspended_because(calibrated, AnswerCounts.of(own.values())) or suspended_because(
         calibrated, AnswerCounts.of({**recent, **own}.values())
     )
-    return _settled(authority, judged, moment, why, known)
-
-
-def _settled(
-    authority: Authority,
-    judged: Sequence[Judged],
-    moment: datetime,
-    why: str | None = None,
-    known: Collection[str] = (),
-) -> Settled:
-    promise = promise_of(authority, why)
-    verdicts = [
-        verdict_body(
-            one, authority, promise, is_known=bool(known) and one.pair.prompt_hash in known
-        )
-        for one in judged
-    ]
-    count_verdicts(verdicts)
-    certificate_seq = seq_of(authority)
-    rows = [
-        verdict_row(body, one.subject.content_hash, certificate_seq, moment)
-        for one, body in zip(judged, verdicts, strict=True)
-    ]
-    return Settled(verdicts, why, rows, [score for one in judged for score in one.fresh])
+    return settled_verdicts(authority, judged, moment, why, known)
 
 
 async def store(session: AsyncSession, settled: Settled, moment: datetime) -> None:
     """Store verdicts, and the scores that were obtained for them."""
     await store_scores(session, settled.fresh, moment)
-    await store_verdicts(session, settled.rows)
+    await queries.add(session, settled.rows)
 
 
 async def _store_rows(db: Database, several: Sequence[list[Body]]) -> Sequence[None]:
     async with db.write() as session:
-        await store_verdicts(session, [row for rows in several for row in rows])
+        await queries.add(session, [row for rows in several for row in rows])
     return [None] * len(several)
 
 

@@ -128,8 +128,7 @@ def cascade_outcomes(verdicts: Replay, table: ScoreTable, *, is_soft: bool) -> O
     # a tier that was skipped because its score is not stored may still change the verdict
     answered = (verdicts.answered_by >= 0) & ~verdicts.is_missing
     reason = np.where(answered, "", np.where(verdicts.is_missing, "missing", "abstained"))
-    labels = np.where(verdicts.label > 0, A, np.where(verdicts.label < 0, B, TIE))
-    labels = np.where(answered, labels, MISSING)
+    labels = np.where(answered, verdicts.label, MISSING)
     score = _POINTS[labels]
     if is_soft:
         by = np.maximum(verdicts.answered_by, 0)
@@ -143,9 +142,7 @@ def verdict_codes(p_a: FloatArray, p_tie: FloatArray) -> IntArray:
 
     `MISSING` where the judge gave no probability.
     """
-    said = preference(p_a, p_tie, ties="class")
-    codes = np.where(said.label == 1, A, np.where(said.label == -1, B, TIE))
-    return np.where(said.is_failed, MISSING, codes)
+    return preference(p_a, p_tie, ties="class").label_or_tie
 
 
 def _one_a_pair(labels: IntArray, score: FloatArray, reason: npt.NDArray[np.str_]) -> Outcomes:

@@ -92,7 +92,7 @@ def _confusion(counts: IntArray) -> dict[str, dict[str, int]]:
 
 
 def _difficulty(counts: IntArray) -> dict[str, int]:
-    """How many pairs are how hard, by the margin of the votes."""
+    """Return how many pairs are how hard, by the margin of the votes."""
     place = difficulty_of(counts)
     return {name: int((place == number).sum()) for number, name in enumerate(DIFFICULTIES)}
 
@@ -130,7 +130,7 @@ def judge_agreement(
 def _by_order(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> dict[str, Any]:
-    """What needs the two orders: consistency, and people met by each order alone."""
+    """Return figures that need both orders: consistency, and agreement with people by each order."""
     first, second = judged.first[:, column], judged.second[:, column]
     flags = judged.is_flagged[:, column]
     if flags.any() and (first == MISSING).all() and (second == MISSING).all():
@@ -240,7 +240,7 @@ def _judge_pair(judged: Judged, one: int, other: int, groups: Groups) -> dict[st
 
 @dataclass(frozen=True, slots=True)
 class _Depth:
-    """What is reported besides the agreement of each judge."""
+    """The figures wanted besides the agreement of each judge."""
 
     has_details: bool
     has_judge_pairs: bool

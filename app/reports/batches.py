@@ -1,6 +1,6 @@
-"""What a finished batch comes to beside the labels that its pairs have: agreement and coverage.
+"""Agreement and coverage of a finished batch, by the labels that its pairs have.
 
-It is kept when the batch completes, and made anew where labels came or went since.
+It is kept when the batch completes, and made again if labels changed since.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Verdicts:
     failed: int = 0
 
     def add(self, pair_seq: int, status: str, body: dict[str, Any]) -> None:
-        """Take up one verdict; a failed one is no answer, as an abstention is none."""
+        """Add one verdict; failures and abstentions count as no answer."""
         for tier in body["tiers"]:
             if tier["judge"] not in self.names:
                 self.names.append(tier["judge"])
@@ -155,7 +155,7 @@ async def _gather(session: AsyncSession, running: Runtime, batch: Batch) -> _Gat
     panel = Panel(
         groups=np.array([key.group for key in keys], dtype=object).astype(np.str_),
         people=people_of(keys, votes),
-        judged=_nobody(n),
+        judged=_no_judges(n),
         cascade=cascade,
         texts=await texts_of(session, found.pair_seqs),
     )
@@ -183,7 +183,7 @@ async def _excluded(
     )
 
 
-def _nobody(n: int) -> Judged:
+def _no_judges(n: int) -> Judged:
     codes, flags = np.zeros((n, 0), dtype=np.int64), np.zeros((n, 0), dtype=np.bool_)
     numbers = np.zeros((n, 0))
     return Judged(

@@ -172,7 +172,7 @@ class _Sides(NamedTuple):
 def _text_comparison(
     rest: Panel, sides: _Sides, resamples: ClusterBootstrap
 ) -> dict[str, dict[str, Any]]:
-    """Whether abstained pairs look different, too: lengths alike, words in common."""
+    """Compare the texts of abstained pairs with those of others: similar lengths, words in common."""
     if rest.texts is None:
         return {}
     found = {}

@@ -1,4 +1,4 @@
-"""What a report is made from.
+"""Gathers the data of a report.
 
 Case and punctuation do not matter, so that the judge `GPT-4` wrote the responses of `gpt4`.
 """
@@ -30,7 +30,7 @@ from app.reports.schemas import AgreementIn
 from app.scores.judges import unknown_judge
 from app.scores.table import ScoreTable, load_table
 from calibration.arrays import BoolArray, IntArray
-from calibration.labels import MISSING, TIE, A, B
+from calibration.labels import MISSING, A, B
 from judges.base import Judge, JudgeHealth, JudgeSpec
 from judges.records import recorded_spec
 from judges.registry import Registry
@@ -231,12 +231,11 @@ async def _cascade(
     if replayed is None:
         return None
     verdicts = replayed.verdicts
-    label = np.where(verdicts.label > 0, A, np.where(verdicts.label < 0, B, TIE))
     answered_by = verdicts.answered_by.astype(np.int64)
     return Cascade(
         names=verdicts.judges,
         answered_by=answered_by,
-        label=np.where(answered_by >= 0, label, MISSING),
+        label=verdicts.label,
         is_missing=verdicts.is_missing,
         is_excluded=await _excluded(session, dataset, keys, replayed),
         cost=verdicts.cost_usd,

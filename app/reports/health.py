@@ -2,7 +2,7 @@
 
 A line is passed where the whole interval of its figure lies on the right side, failed where all of
 it lies on the wrong one; else there is not enough evidence. The lines are the user's to set; a card
-is a view of a stored report, so that moving a line computes nothing anew.
+is a view of a stored report, so that moving a line computes nothing again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Line:
     """One line of the card.
 
     `sense` says on which side of it a figure is well; `within` is a distance from 0. `default`
-    holds where nobody sets another line.
+    holds where no other line is set.
     """
 
     name: str

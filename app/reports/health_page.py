@@ -109,7 +109,7 @@ def _short(value: float) -> str:
 
 
 def interval(estimate: Figures) -> str:
-    """The ends of an interval, a dash where there is none."""
+    """Return the ends of an interval, or a dash."""
     if estimate["low"] is None:
         return "–"
     return f"{number(estimate['low'])} to {number(estimate['high'])}"

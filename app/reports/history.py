@@ -1,4 +1,4 @@
-"""How agreement and coverage go over time, and what two reports differ in.
+"""Agreement and coverage over time, and differences of two reports.
 
 Every point says what it rests on, and what of that is not as it was in the point before.
 """

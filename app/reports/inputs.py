@@ -1,4 +1,4 @@
-"""What it rests on; text features."""
+"""The inputs that a report rests on with their hash, and features of texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REVISION: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a report says that it rests on, and the hash of that and of the scores."""
+    """The inputs that a report names, and the hash of them and of the scores."""
 
     rests_on: dict[str, Any]
     hash: str

@@ -249,7 +249,7 @@ def _position(judged: Judged, column: int, groups: Groups) -> Figures:
 
 
 def _leans(panel: Panel, column: int, groups: Groups) -> Figures:
-    """Whether the judge takes the longer, the more marked up, or its own response too often."""
+    """Return how much the judge prefers the longer, the more marked-up, or its own response."""
     sides = {"self_preference": panel.judged.own_side[:, column]}
     if panel.texts is not None:
         sides |= {

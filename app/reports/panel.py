@@ -33,7 +33,7 @@ _DECIMALS = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
-    """What people said: `counts` (n, 3) of a, b, tie, and the votes one by one.
+    """The votes of people: `counts` (n, 3) of a, b, tie, and the votes one by one.
 
     `vote_row`, `vote_by`, `vote_code` hold pair, annotator and label of each vote of a known
     annotator; `annotators` names them.
@@ -77,7 +77,7 @@ class People:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What k judges said, label codes of shape (n, k), `MISSING` where there is none.
+    """The verdicts of k judges, label codes of shape (n, k), `MISSING` where there is no verdict.
 
     `first` and `second` are the labels by the order shown, mapped to the pair as posted.
     `confidence` is that of a or b, .5 where neither is preferred. `is_flagged` marks records that
@@ -108,7 +108,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cascade:
-    """What a certificate's cascade said of each pair.
+    """The verdict of a certificate's cascade on each pair.
 
     `answered_by` is -1 where it abstained; `label` a code where it answered; `is_excluded` marks
     pairs that the certificate was made from, or that share a group or a prompt with them.
@@ -130,7 +130,7 @@ class Cascade:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """What can be counted of the two responses, NaN for a battle, which has none.
+    """Counts over the two responses; NaN for a battle, which has no texts.
 
     `longer` is the length of a minus that of b in characters, `marked` the same of their marks of
     layout (headings, list items, bold words, code blocks). `length_ratio` is the shorter length
@@ -196,14 +196,13 @@ def judged_of(
     """Turn scores into labels: the most probable of a, b and tie, a tie where a equals b."""
     said = preference(table.p_a, table.p_tie, ties="class")
     between = preference(table.p_a, table.p_tie, ties="exclude")
-    label = np.where(said.label == 1, A, np.where(said.label == -1, B, TIE))
     return Judged(
         names=table.judges,
-        label=np.where(said.is_failed, MISSING, label),
+        label=said.label_or_tie,
         first=_order_labels(table.shown_first, table.p_tie),
         second=_order_labels(table.shown_second, table.p_tie),
         confidence=np.where(between.has_no_preference, 0.5, between.confidence),
-        prefers_a=between.label == 1,
+        prefers_a=between.label == A,
         has_preference=~between.is_failed & ~between.has_no_preference,
         has_failed=table.has_failed,
         is_flagged=is_flagged,

@@ -1,4 +1,4 @@
-"""What an agreement report is asked with, in the query string."""
+"""Query parameters of an agreement report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Names = Annotated[str, Field(min_length=1, max_length=20_000)]
 
 
 class _OnPairs(BaseModel):
-    """Which pairs are looked at, and how intervals are made."""
+    """Which pairs are used, and how intervals are made."""
 
     model_config = ConfigDict(extra="forbid")
     dataset: Name = Field(description="id or name of the dataset")

@@ -189,7 +189,7 @@ async def resume(running: Runtime) -> None:
 
 
 def is_unfinished(report: Report) -> bool:
-    """Whether a report is still to be made."""
+    """Return whether a report is still to be made."""
     return report.status in UNFINISHED
 
 
@@ -223,7 +223,7 @@ class _Ready(NamedTuple):
 async def _enter(
     running: Runtime, request: AgreementIn, gathered: Gathered, inputs: Inputs
 ) -> _Entered:
-    """Enter a report that is to be made, unless somebody makes it; one that failed is retried."""
+    """Enter a report that is to be made, unless it is being made already; a failed one is retried."""
     values = {
         "id": new_id("rep"),
         "created_at": running.now(),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from calibration.certify.certificate import Certificate, RiskBound, TestedPath
-from calibration.certify.certify import certify_cascade
-from calibration.certify.paths import LARGE, Counts, default_shares, shared_counts
+from calibration.certify.certify import CertifyOptions, certify_cascade
+from calibration.certify.evidence import Counts, shared_counts
+from calibration.certify.paths import LARGE, default_shares
 from calibration.certify.prepare import METHODS, Method, with_set_aside
 from calibration.certify.slices import decide_in_slices
 
@@ -12,6 +13,7 @@ __all__ = [
     "LARGE",
     "METHODS",
     "Certificate",
+    "CertifyOptions",
     "Counts",
     "Method",
     "RiskBound",

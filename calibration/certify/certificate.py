@@ -1,32 +1,32 @@
-"""What a certification found: thresholds, the evidence for them, and the promise in words."""
+"""The certificate: thresholds, the evidence for them, and the promise in words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from calibration.arrays import FloatArray
-
-Promise = Literal[
-    "pair",
-    "pair_of_random_group",
-    "first_of_random_group",
-    "weighted_pair",
-    "weighted_single_pair",
-]
+from calibration.arrays import FloatArray, IntArray
+from calibration.cascade import CascadeCost, answered_loss, cascade_cost, decide
+from calibration.certify.prepare import Prepared, Promise, Request
+from calibration.sample import Sample
 
 # methods that control no failure probability, so that nothing can hold together with one
 WITHOUT_PROBABILITY = ("average", "published_code")
 
-_PROMISED_ON = {
+_PROMISED_ON: dict[Promise, str] = {
     "pair": "",
     "pair_of_random_group": " (for one pair drawn at random from a group drawn at random)",
     "first_of_random_group": " (for the pair of a group drawn at random that is labelled first)",
     "weighted_pair": " (for pairs as they come before the choice which of them to label)",
     "weighted_single_pair": " (for pairs as they come before the choice which of them to label, each "
     "taken to be the only one of its group)",
+}
+_EXPOSED = " Every verdict counts by the exposure of its pair."
+_MORE_PROMISED = {
+    "sequential": " It holds at whatever number of labels the test is stopped.",
+    "simultaneous": " It holds for every target at once, so the target may be chosen afterwards.",
 }
 
 
@@ -79,7 +79,7 @@ class RiskBound(NamedTuple):
 class Certificate:
     """Thresholds of a cascade and what they were certified on.
 
-    Not certified means that nobody answers: every threshold is +inf and the coverage is 0. The one
+    Not certified means that no judge answers: every threshold is +inf and the coverage is 0. The one
     exception is a method that is no valid test: it keeps its thresholds, for comparison, and
     says `is_valid` False and `is_certified` False.
 
@@ -89,8 +89,9 @@ class Certificate:
         is_valid: The method keeps its promise.
         target_risk: Largest risk promised.
         failure_probability: Probability, over the calibration pairs, that the promise is broken.
-        risk_upper_bound: For tests by counts the Clopper-Pearson bound of the deployed thresholds at the level that
-            their path may spend, never above `target_risk` when certified; the target itself where the test was by betting or randomised; 1 when nothing is certified,
+        risk_upper_bound: For tests by counts the Clopper-Pearson bound of the deployed thresholds
+            at the level that their path may spend, never above `target_risk` when certified; the
+            target itself where the test was by betting or randomised; 1 when nothing is certified,
             and where only the average is bounded. It says how clearly the test was passed: what is
             promised is the target.
         coverage: Share of the tested pairs that are answered.
@@ -148,7 +149,7 @@ class Certificate:
     uniform: float | None = None
 
     def at_target(self, target_risk: float) -> FloatArray:
-        """Thresholds for a target chosen afterwards, from bounds that hold for all targets at once.
+        """Return thresholds for a target chosen afterwards, from bounds that hold for all targets.
 
         Args:
             target_risk: Any risk, also one chosen after looking at the certificate.
@@ -156,6 +157,14 @@ class Certificate:
         Returns:
             Shape (k,): of the bounded thresholds within the target those that answer most; all +inf
             where none is within it, or where the certificate has no such bounds.
+
+        Example:
+            >>> from calibration.certify import certify_cascade
+            >>> sure = np.full((300, 1), 0.9)
+            >>> right = np.arange(300)[:, None] % 20 > 0
+            >>> found = certify_cascade(sure, right, target_risk=0.2, method="simultaneous", rng=0)
+            >>> found.at_target(0.1), found.at_target(0.01)
+            (array([0.9]), array([inf]))
         """
         within = [bound for bound in self.bounds if bound.upper_bound <= target_risk]
         if not within:
@@ -163,49 +172,157 @@ class Certificate:
         return max(within, key=lambda bound: bound.coverage).thresholds
 
 
-def claim_certified(
-    target_risk: float, failure_probability: float, promise: Promise, addition: str = ""
-) -> str:
-    """The promise of thresholds that passed; an addition is a sentence of the method's own."""
-    return (
-        f"With probability at least {1 - failure_probability:.4g} over the draw of the calibration "
-        f"pairs, at least {1 - target_risk:.4g} of the verdicts that this cascade gives agree with "
-        f"people{_PROMISED_ON[promise]}. It holds for the whole cascade and for new pairs that come "
-        f"as the calibration pairs did, not for any subset of them.{addition and ' ' + addition}"
+class Passed(NamedTuple):
+    """How thresholds passed: on which path, and how clearly at which level."""
+
+    path: str
+    p_value: float
+    level: float
+    risk_upper_bound: float
+
+
+def issue(
+    prepared: Prepared,
+    request: Request,
+    thresholds: FloatArray,
+    passed: Passed | None,
+    tested: Sample | None = None,
+) -> Certificate:
+    """Return the certificate of some thresholds, with their figures on the pairs that tested them.
+
+    Args:
+        prepared: What the test worked on.
+        request: What was to be certified.
+        thresholds: Shape (k,).
+        passed: How they passed; None where nothing is certified.
+        tested: The pairs that tested them; all of them by default.
+    """
+    tested = prepared.sample if tested is None else tested
+    thresholds.flags.writeable = False
+    said = _claim(prepared, request, is_certified=passed is not None)
+    path, p_value, level, bound = (None, 1.0, 0.0, 1.0) if passed is None else passed
+    whole = Certificate(
+        thresholds=thresholds,
+        is_certified=passed is not None,
+        is_valid=request.method != "published_code",
+        target_risk=request.target_risk,
+        failure_probability=request.failure_probability,
+        risk_upper_bound=bound,
+        set_aside=prepared.set_aside,
+        dropped=prepared.dropped,
+        method=request.method,
+        path=path,
+        p_value=p_value,
+        level=level,
+        nodes_tested=0,
+        claim=said,
+        uniform=prepared.uniform,
+        **_figures(tested, thresholds, request),
+    )
+    if not request.is_common or tested.slice is None:
+        return whole
+    return replace(whole, certificates=_slices_of(whole, tested, request))
+
+
+def abstaining(prepared: Prepared, request: Request) -> Certificate:
+    """Return the certificate of a test that nothing passed."""
+    return issue(prepared, request, np.full(prepared.sample.n_judges, np.inf), None)
+
+
+def with_tests(
+    certificate: Certificate,
+    nodes_tested: int,
+    paths: tuple[TestedPath, ...] = (),
+    bounds: tuple[RiskBound, ...] = (),
+) -> Certificate:
+    """Return the certificate, and those of its slices, with all that was tested."""
+    tests: dict[str, Any] = {"nodes_tested": nodes_tested, "paths": paths, "bounds": bounds}
+    parts = tuple(replace(part, **tests) for part in certificate.certificates)
+    return replace(certificate, certificates=parts, **tests)
+
+
+def decided_at_cost(
+    sample: Sample, thresholds: FloatArray, request: Request
+) -> tuple[IntArray, CascadeCost]:
+    """Return which judge answers each pair of a sample, and what that costs.
+
+    A tier of pooled evidence is free, but it is heard only after every judge was asked.
+    """
+    answered_by = decide(sample.confidence, thresholds)
+    if not request.has_pooled_tier:
+        return answered_by, cascade_cost(answered_by, thresholds, request.costs, sample.weight)
+    is_heard = np.isfinite(thresholds[-1])
+    asked = np.where(is_heard & ~np.isfinite(thresholds), 1.0, thresholds)
+    cost = cascade_cost(answered_by, asked, request.costs, sample.weight)
+    dearest = float(request.costs[-2])
+    relative = cost.per_pair / dearest if dearest > 0 else None
+    return answered_by, replace(cost, relative=relative)
+
+
+def _figures(tested: Sample, thresholds: FloatArray, request: Request) -> dict[str, Any]:
+    answered_by, cost = decided_at_cost(tested, thresholds, request)
+    is_answered, loss = answered_loss(answered_by, tested.loss)
+    weight = (np.ones(tested.n) if tested.stakes is None else tested.stakes) * is_answered
+    return {
+        "coverage": float(cost.composition.sum()),
+        "agreement": 1.0 - float(weight @ loss / weight.sum()) if is_answered.any() else None,
+        "n": tested.n,
+        "groups": tested.n_groups,
+        "answered": int(is_answered.sum()),
+        "disagreements": float(loss.sum()),
+        "composition": cost.composition,
+        "cost_per_pair": cost.per_pair,
+        "relative_cost": cost.relative,
+    }
+
+
+def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Certificate, ...]:
+    """Return the same certificate with each slice's figures; its name is the slice's number."""
+    assert tested.slice is not None
+    return tuple(
+        replace(
+            whole,
+            slice=str(number),
+            **_figures(tested.rows(tested.slice == number), whole.thresholds, request),
+        )
+        for number in np.unique(tested.slice).tolist()
     )
 
 
-def claim_average(target_risk: float, promise: Promise) -> str:
-    """What is promised by thresholds whose risk is bounded in the mean only."""
+def _claim(prepared: Prepared, request: Request, *, is_certified: bool) -> str:
+    """Return the promise in words, or why there is none."""
+    agreement = f"{1 - request.target_risk:.4g}"
+    on = _PROMISED_ON[prepared.promise]
+    if request.method == "published_code":
+        return (
+            f"No promise: the rule that chose these thresholds aims at an agreement of {agreement} "
+            "but does not control how often it misses it."
+        )
+    if not is_certified:
+        return (
+            f"An agreement of {agreement} could not be certified at failure probability "
+            f"{request.failure_probability:.4g}: the cascade abstains on every pair."
+        )
+    if request.method == "average":
+        return (
+            f"On average over the draw of the calibration pairs and of the pool, at least "
+            f"{agreement} of the verdicts that this cascade gives on the pool agree with people{on}. "
+            "No probability is promised: the share of one draw may well be lower."
+        )
+    exposed = "" if prepared.sample.exposure is None else _EXPOSED
     return (
-        f"On average over the draw of the calibration pairs and of the pool, at least "
-        f"{1 - target_risk:.4g} of the verdicts that this cascade gives on the pool agree with "
-        f"people{_PROMISED_ON[promise]}. No probability is promised: the share of one draw may well "
-        "be lower."
+        f"With probability at least {1 - request.failure_probability:.4g} over the draw of the "
+        f"calibration pairs, at least {agreement} of the verdicts that this cascade gives agree with "
+        f"people{on}. It holds for the whole cascade and for new pairs that come as the calibration "
+        f"pairs did, not for any subset of them.{exposed}{_MORE_PROMISED.get(request.method, '')}"
     )
 
 
 def claim_in_menu(claim: str, n_targets: int, method: str, failure_probability: float) -> str:
-    """A claim among those of several targets that were declared together."""
+    """Return a claim as one of those of several targets that were declared together."""
     if method in WITHOUT_PROBABILITY:
         return f"{claim} It is one of {n_targets} targets, each of them by itself."
     return (
         f"{claim} It is one of {n_targets} targets declared together: with probability at least "
         f"{1 - failure_probability:.4g} what is promised for all of them holds, whichever is used."
-    )
-
-
-def claim_nothing(target_risk: float, failure_probability: float) -> str:
-    """What is said when no thresholds passed."""
-    return (
-        f"An agreement of {1 - target_risk:.4g} could not be certified at failure probability "
-        f"{failure_probability:.4g}: the cascade abstains on every pair."
-    )
-
-
-def claim_not_valid(target_risk: float) -> str:
-    """What is said of thresholds from a rule that is no valid test."""
-    return (
-        f"No promise: the rule that chose these thresholds aims at an agreement of "
-        f"{1 - target_risk:.4g} but does not control how often it misses it."
     )

@@ -10,46 +10,67 @@ that all certified nodes hold together and the one with the highest coverage may
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, get_args
+from dataclasses import dataclass, replace
+from typing import TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.arrays import FloatArray
 from calibration.cascade import checked_costs
-from calibration.certify.certificate import (
-    Certificate,
-    claim_average,
-    claim_certified,
-    claim_in_menu,
-    claim_not_valid,
-    claim_nothing,
-)
-from calibration.certify.methods import find_thresholds
-from calibration.certify.paths import answered_loss
-from calibration.certify.prepare import (
-    Method,
-    Prepared,
-    Request,
-    SliceRule,
-    as_designed,
-    check_declared_bounds,
-    check_offered,
-    check_request,
-    prepare,
-)
+from calibration.certify.certificate import Certificate, claim_in_menu
+from calibration.certify.methods import certified_by_method
+from calibration.certify.prepare import Method, Request, SliceRule, as_declared, prepare
 from calibration.certify.slices import joined, shares_of_slices
-from calibration.certify.walk import Found, Outcome, cost_of
-from calibration.errors import InvalidArgument
-from calibration.sample import Sample, checked_confidence, checked_sample
+from calibration.errors import InvalidArgument, Rng, as_generator
+from calibration.sample import Sample, checked_confidence, checked_sample, with_pooled_tier
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
-_EXPOSED = "Every verdict counts by the exposure of its pair."
-_MORE_SAID = {
-    "sequential": "It holds at whatever number of labels the test is stopped.",
-    "simultaneous": "It holds for every target at once, so the target may be chosen afterwards.",
-}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CertifyOptions:
+    """Rare arguments of `certify_cascade`, which takes each of them as a keyword, too.
+
+    Attributes:
+        max_group_size: Declared bound on the size of any group, now or later.
+        min_label_probability: Declared lower bound on the probabilities of being labelled; it says
+            that they differ.
+        exposure: Shape (n,), the share of each pair that the promise is about, in (0, 1]; where the
+            promise is on annotators with a preference, the share of a pair's annotators who have
+            one. The risk is then the exposed disagreement over the exposure of what is answered.
+        slice_rule: "joint": the certificates of all slices hold together; "each": every one has the
+            whole failure probability and holds alone; "common": one threshold vector that keeps the
+            promise in every slice, refuted slice by slice at the whole level.
+        menu: Further target risks; the certificates of all targets hold together.
+        randomized: Test with one number drawn before the labels are read, so that the size of the
+            test is the level itself; for methods that walk paths.
+        pooled_evidence: Shape (n, 2), confidence and agreement of one more tier that is heard after
+            every judge was asked and costs nothing (`calibration.pooled_preference`). It is the
+            last of then k + 1 thresholds, and `pool` needs its confidences as column k + 1.
+    """
+
+    max_group_size: int | None = None
+    min_label_probability: float | None = None
+    exposure: ArrayLike | None = None
+    slice_rule: SliceRule = "joint"
+    menu: Sequence[float] | None = None
+    randomized: bool = False
+    pooled_evidence: ArrayLike | None = None
+
+
+class RareArguments(TypedDict, total=False):
+    """The attributes of `CertifyOptions` as keywords."""
+
+    max_group_size: int | None
+    min_label_probability: float | None
+    exposure: ArrayLike | None
+    slice_rule: SliceRule
+    menu: Sequence[float] | None
+    randomized: bool
+    pooled_evidence: ArrayLike | None
+
+
+_USUAL = CertifyOptions()
 
 
 def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only but for the data
@@ -57,21 +78,16 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     correct: ArrayLike,
     *,
     target_risk: float,
-    rng: np.random.Generator,
+    rng: Rng,
     costs: ArrayLike | None = None,
     failure_probability: float = 0.1,
     groups: ArrayLike | None = None,
-    max_group_size: int | None = None,
     weights: ArrayLike | None = None,
-    min_label_probability: float | None = None,
-    exposure: ArrayLike | None = None,
     slices: ArrayLike | None = None,
-    slice_rule: SliceRule = "joint",
-    menu: Sequence[float] | None = None,
     pool: ArrayLike | None = None,
-    randomized: bool = False,
-    pooled_evidence: ArrayLike | None = None,
     method: Method = "auto",
+    options: CertifyOptions = _USUAL,
+    **rare: Unpack[RareArguments],
 ) -> Certificate:
     """Choose thresholds so that the verdicts given agree with people, or certify nothing.
 
@@ -85,90 +101,76 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         correct: Agreement with people, shape (n, k), 0/1 or a share; read where confidence is not
             nan. Shares are tested by betting, 0/1 by exact counts.
         target_risk: Largest share of disagreeing verdicts promised, in (0, 1).
-        rng: Source of every draw: which pair of a group, which labels are set aside, or learn.
+        rng: Source of every draw: which pair of a group, which labels are set aside, or learn. A
+            Generator, a seed, or None for draws that cannot be repeated.
         costs: Cost of asking each judge, shape (k,); equal by default.
         failure_probability: Probability that the promise is broken, in (0, 1).
         groups: Shape (n,); pairs of one group may depend on each other. One pair a group is drawn
             unless `max_group_size` is given and fewer than 95% of the groups are single.
-        max_group_size: Declared bound on the size of any group, now or later.
         weights: Shape (n,), 1 / the known probability that the pair was chosen for labelling.
-        min_label_probability: Declared lower bound on those probabilities; it says they differ.
-        exposure: Shape (n,), the share of each pair that the promise is about, in (0, 1]; where the
-            promise is on annotators with a preference, the share of a pair's annotators who have
-            one. The risk is then the exposed disagreement over the exposure of what is answered.
         slices: Shape (n,); each slice gets a certificate of its own.
-        slice_rule: "joint": the certificates of all slices hold together; "each": every one has the
-            whole failure probability and holds alone; "common": one threshold vector that keeps the
-            promise in every slice, refuted slice by slice at the whole level.
-        menu: Further target risks; the certificates of all targets hold together.
         pool: Shape (m, k), confidences of pairs of other groups; they fix where tests start.
             Without them a tenth of the groups (15 to 100) gives its confidences only.
-        randomized: Test with one number drawn before the labels are read, so that the size of the
-            test is the level itself; for methods that walk paths.
-        pooled_evidence: Shape (n, 2), confidence and agreement of one more tier that is heard after
-            every judge was asked and costs nothing (`pooling.pooled_preference`). It is the last of
-            then k + 1 thresholds, and `pool` needs its confidences as column k + 1.
         method: "auto" is a portfolio of fixed paths; "diagonal", "strongest" and "learned" are its
             parts; "pareto_testing" learns an order on half of the labels; "stagewise" certifies
             judge by judge; "simultaneous" bounds a few cascades for every target at once;
             "sequential" reads the rows in the order of arrival and holds at any stopping time;
             "average" bounds the expected risk on the pool, with no probability; "published_code" is
             a comparison without a guarantee.
+        options: Rare arguments, kept together.
+        rare: The same one by one; they win over `options`.
 
     Raises:
         InvalidArgument: An array has the wrong shape, or a value is out of its range.
         UnavailableMethod: The method or variant is not offered.
         UndeclaredBound: Weights without `min_label_probability`, or weights with several pairs a
             group without `max_group_size`.
+
+    Example:
+        Two judges that are right as often as they say.
+
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (500, 2))
+        >>> correct = chance.uniform(size=(500, 2)) < confidence
+        >>> certificate = certify_cascade(confidence, correct, target_risk=0.2, rng=1)
+        >>> certificate.is_certified, certificate.risk_upper_bound <= 0.2
+        (True, True)
+        >>> certificate.thresholds.round(3), round(certificate.coverage, 3)
+        (array([0.605, 0.605]), 0.962)
     """
-    check_offered(method, randomized, rng)
-    data = _with_pooled_tier(confidence, correct, pooled_evidence)
-    sample = as_designed(checked_sample(*data, groups, weights, exposure), min_label_probability)
-    n_judges = sample.n_judges - (pooled_evidence is not None)
-    prices = checked_costs(costs, n_judges)
+    chance = as_generator(rng)
+    options = replace(options, **rare)
+    data = with_pooled_tier(confidence, correct, options.pooled_evidence)
+    sample = checked_sample(*data, groups, weights, options.exposure)
+    others = None if pool is None else checked_confidence("pool", pool, sample.n_judges)
+    has_pooled_tier = options.pooled_evidence is not None
+    prices = checked_costs(costs, sample.n_judges - has_pooled_tier)
     request = Request(
         target_risk,
         failure_probability,
         method,
-        prices if pooled_evidence is None else np.append(prices, 0.0),
-        None if pool is None else checked_confidence("pool", pool, sample.n_judges),
-        max_group_size,
-        min_label_probability,
-        randomized,
-        pooled_evidence is not None,
-        slices is not None and slice_rule == "common",
+        np.append(prices, 0.0) if has_pooled_tier else prices,
+        others,
+        options.max_group_size,
+        options.min_label_probability,
+        options.randomized,
+        has_pooled_tier,
+        slices is not None and options.slice_rule == "common",
         groups is not None,
     )
-    targets = dict.fromkeys((target_risk, *(menu or ())))
-    requests = [replace(request, target_risk=target) for target in targets]
-    for one in requests:
-        check_request(one)
-    check_declared_bounds(sample, request)
-    if slices is None:
-        first, *others = _certify_menu(sample, requests, failure_probability, rng)
-        return replace(first, certificates=tuple(others))
-    return _certify_slices(sample, np.asarray(slices), requests, slice_rule, rng)
-
-
-def _with_pooled_tier(
-    confidence: ArrayLike, correct: ArrayLike, pooled_evidence: ArrayLike | None
-) -> tuple[ArrayLike, ArrayLike]:
-    if pooled_evidence is None:
-        return confidence, correct
-    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    pooled = np.asarray(pooled_evidence, np.float64)
-    if scores.ndim != 2 or agreement.shape != scores.shape or pooled.shape != (len(scores), 2):
-        raise InvalidArgument(
-            f"pooled_evidence must have shape ({len(scores)}, 2), confidence and correct one shape "
-            f"of (pairs, judges); they have {pooled.shape}, {scores.shape} and {agreement.shape}"
-        )
-    return np.column_stack([scores, pooled[:, 0]]), np.column_stack([agreement, pooled[:, 1]])
+    targets = dict.fromkeys((target_risk, *(options.menu or ())))
+    requests = request.for_each(targets)
+    sample = as_declared(sample, request)
+    if slices is not None:
+        return _certify_slices(sample, np.asarray(slices), requests, options.slice_rule, chance)
+    first, *further = _certify_menu(sample, requests, failure_probability, chance)
+    return replace(first, certificates=tuple(further))
 
 
 def _certify_menu(
     sample: Sample, requests: list[Request], level: float, rng: np.random.Generator
 ) -> list[Certificate]:
-    """Certificates of all targets, holding together at the level."""
+    """Return the certificates of all targets, which hold together at the level."""
     if len(requests) == 1:
         return [_certify(sample, requests[0], level, rng)]
     if requests[0].method == "simultaneous":
@@ -217,85 +219,6 @@ def _certify_slices(
 def _certify(
     sample: Sample, request: Request, level: float, rng: np.random.Generator
 ) -> Certificate:
-    """One certificate at its part of the failure probability."""
+    """Return one certificate at its part of the failure probability."""
     request = replace(request, failure_probability=level)
-    prepared = prepare(sample, request, rng)
-    outcome = find_thresholds(prepared, request, rng)
-    if request.method == "published_code":
-        certificate = _certificate(outcome, prepared, request, claim_not_valid(request.target_risk))
-        return replace(certificate, is_certified=False, is_valid=False, path=None)
-    if outcome.found is None:
-        claim = claim_nothing(request.target_risk, level)
-        nobody = np.full(sample.n_judges, np.inf)
-        found = Found(nobody, prepared.sample, "", 1.0, 0.0, 1.0)
-        certificate = _certificate(replace(outcome, found=found), prepared, request, claim)
-        parts = tuple(replace(p, is_certified=False, path=None) for p in certificate.certificates)
-        return replace(certificate, is_certified=False, path=None, certificates=parts)
-    if request.method == "average":
-        claim = claim_average(request.target_risk, prepared.promise)
-        return _certificate(outcome, prepared, request, claim)
-    said = _MORE_SAID.get(request.method, "")
-    if prepared.sample.exposure is not None:
-        said = f"{_EXPOSED} {said}".rstrip()
-    claim = claim_certified(request.target_risk, level, prepared.promise, said)
-    return _certificate(outcome, prepared, request, claim)
-
-
-def _certificate(outcome: Outcome, prepared: Prepared, request: Request, claim: str) -> Certificate:
-    """What was found, with its figures on the pairs that tested it; certified unless changed."""
-    found = outcome.found
-    assert found is not None
-    found.thresholds.flags.writeable = False
-    whole = Certificate(
-        thresholds=found.thresholds,
-        is_certified=True,
-        is_valid=True,
-        target_risk=request.target_risk,
-        failure_probability=request.failure_probability,
-        risk_upper_bound=found.risk_upper_bound,
-        set_aside=prepared.set_aside,
-        dropped=prepared.dropped,
-        method=request.method,
-        path=found.path,
-        p_value=found.p_value,
-        level=found.level,
-        nodes_tested=outcome.nodes_tested,
-        claim=claim,
-        paths=outcome.paths,
-        bounds=outcome.bounds,
-        uniform=prepared.uniform,
-        **_figures(found.tested, found.thresholds, request),
-    )
-    if not request.is_common or found.tested.slice is None:
-        return whole
-    return replace(whole, certificates=_slices_of(whole, found.tested, request))
-
-
-def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Certificate, ...]:
-    """The same certificate with the figures of each slice, which has its number for a name."""
-    assert tested.slice is not None
-    return tuple(
-        replace(
-            whole,
-            slice=str(number),
-            **_figures(tested.rows(tested.slice == number), whole.thresholds, request),
-        )
-        for number in np.unique(tested.slice).tolist()
-    )
-
-
-def _figures(tested: Sample, thresholds: FloatArray, request: Request) -> dict[str, Any]:
-    is_answered, loss = answered_loss(tested, thresholds)
-    cost = cost_of(tested, thresholds, request)
-    weight = (np.ones(tested.n) if tested.stakes is None else tested.stakes) * is_answered
-    return {
-        "coverage": float(cost.composition.sum()),
-        "agreement": 1.0 - float(weight @ loss / weight.sum()) if is_answered.any() else None,
-        "n": tested.n,
-        "groups": tested.n_groups,
-        "answered": int(is_answered.sum()),
-        "disagreements": float(loss.sum()),
-        "composition": cost.composition,
-        "cost_per_pair": cost.per_pair,
-        "relative_cost": cost.relative,
-    }
+    return certified_by_method(prepare(sample, request, rng), request, rng)

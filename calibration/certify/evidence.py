@@ -1,4 +1,4 @@
-"""The tests: exact counts, betting, betting as labels arrive.
+"""The tests of a path: by exact counts, by betting, and by betting as labels arrive.
 
 A gambler who stakes a fraction b on term Z gains the factor 1 - b Z. If E[Z] >= 0 and b was chosen
 before Z, the wealth is a supermartingale, so it ever reaches 1/p with probability at most p (Ville);
@@ -21,8 +21,9 @@ label probabilities are tested by betting in the order of arrival, which is vali
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy import special
@@ -34,7 +35,8 @@ from calibration.binomial import (
     unconditional_critical_errors,
     upper_bound,
 )
-from calibration.certify.paths import Counts, Path, answered_loss, path_counts
+from calibration.cascade import answered_loss, decide
+from calibration.certify.paths import Path, break_points
 from calibration.sample import Sample, numbered
 
 # No term may cost more than three quarters of what is at stake.
@@ -46,11 +48,15 @@ _PRIOR_MEAN, _PRIOR_SQUARE = -0.1, 0.0625
 
 
 def mean_p_value(terms: FloatArray, largest_term: float) -> float:
-    """P-value of "the expected term is at least 0" for independent terms in a fixed order.
+    """Return the p-value of "the expected term is at least 0", for independent terms in order.
 
     Args:
         terms: Shape (n,), each at most `largest_term`.
         largest_term: Declared bound on a term, known without looking at the terms.
+
+    Example:
+        >>> mean_p_value(np.full(100, -0.1), largest_term=0.9) < 0.05
+        True
     """
     if not terms.size:
         return 1.0
@@ -64,7 +70,7 @@ def mean_p_value(terms: FloatArray, largest_term: float) -> float:
 
 
 def following_bets(scaled: FloatArray) -> FloatArray:
-    """Growth-optimal bets to second order, -mean / mean square of the terms before each.
+    """Return growth-optimal bets to second order: -mean / mean square of the terms before each.
 
     Args:
         scaled: Terms over their declared bound, shape (n,).
@@ -76,19 +82,72 @@ def following_bets(scaled: FloatArray) -> FloatArray:
     return bets
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """Answered pairs and their summed loss at every node of a path, shape (u,) each."""
+
+    answered: IntArray
+    lost: FloatArray
+
+
+def path_counts(path: Path, sample: Sample) -> Counts:
+    """Count answered pairs and their loss at every node of a path, on the rows that test it."""
+    tested = sample.rows(path.rows)
+    if path.thresholds.shape[1] == 1:
+        columns = path.is_on_path
+        return shared_counts(
+            tested.confidence[:, columns], tested.loss[:, columns], path.thresholds[:, 0]
+        )
+    losses = [_answered_loss(tested, path.vector(node)) for node in range(len(path.thresholds))]
+    answered = np.array([is_answered.sum() for is_answered, _ in losses], dtype=np.int64)
+    return Counts(answered, np.array([loss.sum() for _, loss in losses]))
+
+
+def shared_counts(confidence: FloatArray, loss: FloatArray, nodes: FloatArray) -> Counts:
+    """Count what a cascade answers and loses whose judges share one of some thresholds.
+
+    Args:
+        confidence: Shape (n, k), -inf where a judge failed.
+        loss: Shape (n, k).
+        nodes: Thresholds in falling order, shape (u,).
+
+    Example:
+        >>> confidence = np.array([[0.9, 0.8], [0.6, 0.7]])
+        >>> loss = np.array([[0.0, 1.0], [1.0, 1.0]])
+        >>> shared_counts(confidence, loss, nodes=np.array([0.9, 0.7]))
+        Counts(answered=array([1, 2]), lost=array([0., 1.]))
+    """
+    changes = break_points(confidence, loss)
+    first_node = np.searchsorted(-nodes, -changes.threshold, side="left")
+    size = nodes.size + 1
+    more_answered = np.bincount(first_node, changes.more_answered, size)[:-1]
+    more_lost = np.bincount(first_node, changes.more_lost, size)[:-1]
+    return Counts(np.rint(np.cumsum(more_answered)).astype(np.int64), np.cumsum(more_lost))
+
+
+def _answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, FloatArray]:
+    return answered_loss(decide(sample.confidence, thresholds), sample.loss)
+
+
+class Strength(NamedTuple):
+    """How clearly a node passed: its conditional p-value, and a bound on its risk.
+
+    The bound is never above the target.
+    """
+
+    p_value: float
+    risk_upper_bound: float
+
+
 class PathTest(Protocol):
     """Tests of the nodes of one path."""
 
     def rejects(self, nodes: slice, level: float) -> BoolArray:
-        """Which nodes pass at a level; every node after the first that fails may read False."""
+        """Mark the nodes that pass at a level; any node after the first that fails may be False."""
         ...
 
-    def p_value(self, node: int) -> float:
-        """Conditional p-value of one node."""
-        ...
-
-    def risk_upper_bound(self, node: int, level: float) -> float:
-        """Bound on the risk of a node that passed at a level, at most the target."""
+    def strength(self, node: int, level: float) -> Strength:
+        """Return how clearly a node passed that was tested at this level."""
         ...
 
 
@@ -98,7 +157,7 @@ class Evidence(Protocol):
     is_coarse: bool
 
     def along(self, path: Path, level: float) -> PathTest:
-        """The tests of a path that may spend `level` in all."""
+        """Return the tests of a path that may spend `level` in all."""
         ...
 
 
@@ -121,7 +180,7 @@ class ExactCounts:
         self._uniform = uniform
 
     def along(self, path: Path, level: float) -> PathTest:
-        """The tests of a path that may spend `level` in all."""
+        """Return the tests of a path that may spend `level` in all."""
         counts = path_counts(path, self._sample)
         if self._uniform is not None:
             return _RandomizedPathTest(counts, self._target_risk, self._uniform)
@@ -145,13 +204,11 @@ class _ExactPathTest:
         whole = unconditional_critical_errors(self.n, self.target_risk, self.total_level).critical
         return np.asarray(lost <= np.minimum(table, whole)[answered])
 
-    def p_value(self, node: int) -> float:
-        return float(p_value(self.counts.lost[node], self.counts.answered[node], self.target_risk))
-
-    def risk_upper_bound(self, node: int, level: float) -> float:
+    def strength(self, node: int, level: float) -> Strength:
+        lost, answered = self.counts.lost[node], self.counts.answered[node]
         # The counts enlarged for the target prove the target and nothing below it.
-        bound = float(upper_bound(self.counts.lost[node], self.counts.answered[node], level))
-        return min(bound, self.target_risk)
+        bound = min(float(upper_bound(lost, answered, level)), self.target_risk)
+        return Strength(float(p_value(lost, answered, self.target_risk)), bound)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,11 +226,8 @@ class _RandomizedPathTest:
     def rejects(self, nodes: slice, level: float) -> BoolArray:
         return self._p_values(nodes) <= level
 
-    def p_value(self, node: int) -> float:
-        return float(self._p_values(slice(node, node + 1))[0])
-
-    def risk_upper_bound(self, node: int, level: float) -> float:
-        return self.target_risk
+    def strength(self, node: int, level: float) -> Strength:
+        return Strength(float(self._p_values(slice(node, node + 1))[0]), self.target_risk)
 
     def _p_values(self, nodes: slice) -> FloatArray:
         answered, lost = self.counts.answered[nodes], self.counts.lost[nodes]
@@ -195,6 +249,41 @@ def _conditional_rejects(
     unsettled = np.flatnonzero(~passes)
     passes[unsettled] = p_value(lost[unsettled], answered[unsettled], target_risk) <= level
     return passes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _NodeByNode:
+    """A path whose nodes are tested one after the other.
+
+    `p_value_of` takes which pairs a node answers and the loss of each, both of shape (n,).
+    """
+
+    path: Path
+    sample: Sample
+    target_risk: float
+    p_value_of: Callable[[BoolArray, FloatArray], float]
+
+    def rejects(self, nodes: slice, level: float) -> BoolArray:
+        passed = np.zeros(nodes.stop - nodes.start, dtype=np.bool_)
+        for offset, node in enumerate(range(nodes.start, nodes.stop)):
+            if self._p_value(node) > level:
+                break
+            passed[offset] = True
+        return passed
+
+    def strength(self, node: int, level: float) -> Strength:
+        return Strength(self._p_value(node), self.target_risk)
+
+    def _p_value(self, node: int) -> float:
+        return self.p_value_of(*_answered_loss(self.sample, self.path.vector(node)))
+
+
+def _terms(
+    sample: Sample, target_risk: float, is_answered: BoolArray, loss: FloatArray
+) -> FloatArray:
+    """Return what each pair adds to a bet: its loss above the target, times its stake; (n,)."""
+    terms = np.where(is_answered, loss - target_risk, 0.0)
+    return terms if sample.stakes is None else terms * sample.stakes
 
 
 class Betting:
@@ -219,40 +308,17 @@ class Betting:
         self._order = rng.permutation(sample.n_groups)
 
     def along(self, path: Path, level: float) -> PathTest:
-        """The tests of a path; betting needs no level in advance."""
+        """Return the tests of a path; betting needs no level in advance."""
         turn = numbered(self._order[self._sample.group[path.rows]])
-        return _BettingPathTest(
-            path, self._sample.rows(path.rows), turn, self._target_risk, self._largest_stake
-        )
+        sample, target_risk = self._sample.rows(path.rows), self._target_risk
+        largest_term = (1.0 - target_risk) * self._largest_stake
 
+        def p_value_of(is_answered: BoolArray, loss: FloatArray) -> float:
+            terms = _terms(sample, target_risk, is_answered, loss)
+            totals = np.bincount(turn, terms, sample.n_groups).astype(np.float64)
+            return mean_p_value(totals, largest_term)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _BettingPathTest:
-    path: Path
-    sample: Sample
-    turn: IntArray
-    target_risk: float
-    largest_stake: float
-
-    def rejects(self, nodes: slice, level: float) -> BoolArray:
-        passed = np.zeros(nodes.stop - nodes.start, dtype=np.bool_)
-        for offset, node in enumerate(range(nodes.start, nodes.stop)):
-            if self.p_value(node) > level:
-                break
-            passed[offset] = True
-        return passed
-
-    def p_value(self, node: int) -> float:
-        is_answered, loss = answered_loss(self.sample, self.path.vector(node))
-        terms = np.where(is_answered, loss - self.target_risk, 0.0)
-        stakes = self.sample.stakes
-        if stakes is not None:
-            terms = terms * stakes
-        totals = np.bincount(self.turn, terms, self.sample.n_groups).astype(np.float64)
-        return mean_p_value(totals, (1.0 - self.target_risk) * self.largest_stake)
-
-    def risk_upper_bound(self, node: int, level: float) -> float:
-        return self.target_risk
+        return _NodeByNode(path, sample, target_risk, p_value_of)
 
 
 class ArrivingPairs:
@@ -276,42 +342,21 @@ class ArrivingPairs:
         self._largest_stake = largest_stake
 
     def along(self, path: Path, level: float) -> PathTest:
-        """The tests of a path; they need no level in advance."""
-        tested = self._sample.rows(path.rows)
-        return _ArrivingPathTest(path, tested, self._target_risk, self._largest_stake)
+        """Return the tests of a path; they need no level in advance."""
+        sample, target_risk = self._sample.rows(path.rows), self._target_risk
+        stake = self._largest_stake
 
+        def p_value_of(is_answered: BoolArray, loss: FloatArray) -> float:
+            if stake is None:
+                return arrival_p_value(loss[is_answered], target_risk)
+            terms = _terms(sample, target_risk, is_answered, loss)
+            return mean_p_value(terms, (1.0 - target_risk) * stake)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _ArrivingPathTest:
-    path: Path
-    sample: Sample
-    target_risk: float
-    largest_stake: float | None
-
-    def rejects(self, nodes: slice, level: float) -> BoolArray:
-        passed = np.zeros(nodes.stop - nodes.start, dtype=np.bool_)
-        for offset, node in enumerate(range(nodes.start, nodes.stop)):
-            if self.p_value(node) > level:
-                break
-            passed[offset] = True
-        return passed
-
-    def p_value(self, node: int) -> float:
-        is_answered, loss = answered_loss(self.sample, self.path.vector(node))
-        if self.largest_stake is None:
-            return arrival_p_value(loss[is_answered], self.target_risk)
-        terms = np.where(is_answered, loss - self.target_risk, 0.0)
-        stakes = self.sample.stakes
-        if stakes is not None:
-            terms = terms * stakes
-        return mean_p_value(terms, (1.0 - self.target_risk) * self.largest_stake)
-
-    def risk_upper_bound(self, node: int, level: float) -> float:
-        return self.target_risk
+        return _NodeByNode(path, sample, target_risk, p_value_of)
 
 
 def arrival_p_value(loss: FloatArray, target_risk: float) -> float:
-    """P-value of "the risk is at least the target" after any number of answered pairs.
+    """Return the p-value of "the risk is at least the target" after any number of answered pairs.
 
     Args:
         loss: 0 or 1 for each answered pair, in the order of arrival, shape (n,).
@@ -323,7 +368,7 @@ def arrival_p_value(loss: FloatArray, target_risk: float) -> float:
 
 
 def log_evidence(loss: FloatArray, target_risk: float) -> FloatArray:
-    """Logarithm of E after each answered pair, shape (n,); -inf where it is below all numbers."""
+    """Return log E after each answered pair, shape (n,); -inf where E is below all numbers."""
     answered = np.arange(1.0, loss.size + 1.0)
     lost = np.cumsum(loss)
     kept = answered - lost

@@ -1,12 +1,13 @@
-"""Paths learned on labels that do not test: learned, Pareto.
+"""Paths that are learned on a part of the labels and tested on the rest.
 
-Pareto testing (Laufer-Goldshtein, Fisch, Barzilay, Jaakkola 2023): one part of the labels chooses an
-ordering of threshold vectors, the rest tests along it. The ordering is greedy and nested: from
-"nobody answers" one judge at a time is loosened where that costs the least risk for what it gains.
+The idea is Pareto testing (Laufer-Goldshtein, Fisch, Barzilay and Jaakkola 2023): one part of the
+labels puts threshold vectors in an order, and a fixed-sequence test follows that order on labels
+that had no part in it.
 
-Laufer-Goldshtein, Fisch, Barzilay and Jaakkola (2023): of a grid of threshold vectors those that no
-other beats in estimated risk and coverage are put in order of their estimated p-values, and a
-fixed-sequence test follows that order on labels that had no part in it.
+`learned_thresholds` orders them greedily: from "no judge answers" on, one judge at a time is
+loosened where that costs the least risk for what it gains. `pareto_thresholds` orders them as
+published: of a grid, those that no other beats in estimated risk and coverage, by their estimated
+p-values.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class CascadeCells:
         step: First step at which each judge accepts the cell, shape (c, k).
         worth: Weight of the cell's pairs, shape (c,).
         lost: Their loss under each judge, shape (c, k).
-        spent: Share of the cost of asking everybody that is spent when judge i answers, (k + 1,).
+        spent: Share of the cost of asking every judge that is spent when judge i answers, (k + 1,).
     """
 
     step: IntArray
@@ -59,7 +60,7 @@ class CascadeTotals:
 def learned_thresholds(
     training: Sample, costs: FloatArray, target_risk: float, level: float, scale: float
 ) -> FloatArray:
-    """Threshold vectors to be tested in order on other labels, shape (u, k); u may be 0.
+    """Return threshold vectors to be tested in order on other labels, shape (u, k); u may be 0.
 
     Args:
         training: The pairs that choose; they may not test.
@@ -83,7 +84,7 @@ def learned_thresholds(
 
 
 def threshold_grid(confidence: FloatArray, n_steps: int = STEPS) -> FloatArray:
-    """Step s of m lets a judge accept s/m of the pairs it scored, step 0 none. Shape (m + 1, k)."""
+    """Return thresholds, shape (m + 1, k), whose step s lets a judge accept s/m of its pairs."""
     grid = np.full((n_steps + 1, confidence.shape[1]), np.inf)
     for judge, column in enumerate(confidence.T):
         ranked = np.sort(column[column > -np.inf])[::-1]
@@ -112,7 +113,7 @@ def count_cells(training: Sample, grid: FloatArray, costs: FloatArray) -> Cascad
 
 
 def cascade_totals(cells: CascadeCells, states: IntArray) -> CascadeTotals:
-    """Totals of the cascades with these steps, states of shape (m, k)."""
+    """Return the totals of the cascades with these steps, states of shape (m, k)."""
     accepts = cells.step[None, :, :] <= states[:, None, :]
     is_answered = accepts.any(axis=2)
     judge = np.where(is_answered, accepts.argmax(axis=2), states.shape[1])
@@ -123,7 +124,7 @@ def cascade_totals(cells: CascadeCells, states: IntArray) -> CascadeTotals:
 
 
 def _greedy_states(cells: CascadeCells, prior_risk: float) -> IntArray:
-    """Steps of all judges, from the first answer to everything loosened, shape (m, k)."""
+    """Return steps of all judges, from the first answer to everything loosened, shape (m, k)."""
     k = cells.step.shape[1]
     state = np.zeros(k, dtype=np.int64)
     now = cascade_totals(cells, state[None, :])
@@ -143,7 +144,7 @@ def _greedy_states(cells: CascadeCells, prior_risk: float) -> IntArray:
 
 
 def _spaced(coverage: FloatArray) -> IntArray:
-    """Indices of states at least `_SPACING` of coverage apart, the last state among them."""
+    """Return indices of states at least `_SPACING` of coverage apart, the last one among them."""
     kept: list[int] = []
     reached = 0.0
     for index, covered in enumerate(coverage.tolist()):
@@ -156,7 +157,7 @@ def _spaced(coverage: FloatArray) -> IntArray:
 def _start(
     answered: FloatArray, lost: FloatArray, target_risk: float, level: float, scale: float
 ) -> int:
-    """Node whose test looks most likely to pass, among those that could pass without an error."""
+    """Return the node most likely to pass, of those that could pass without an error."""
     if not answered.size:
         return 0
     risk = np.empty_like(answered)
@@ -176,7 +177,7 @@ _MOST_STEPS = 12
 
 
 def pareto_thresholds(training: Sample, costs: FloatArray, target_risk: float) -> FloatArray:
-    """Threshold vectors to be tested in order on other labels, shape (u, k); u may be 0.
+    """Return threshold vectors to be tested in order on other labels, shape (u, k); u may be 0.
 
     Args:
         training: The pairs that choose; they may not test.
@@ -194,7 +195,7 @@ def pareto_thresholds(training: Sample, costs: FloatArray, target_risk: float) -
 
 
 def _front(cells: CascadeCells, states: IntArray, target_risk: float) -> IntArray:
-    """States no other beats, from the smallest p-value on to ever higher coverage."""
+    """Return states that no other beats, from the smallest p-value on to ever higher coverage."""
     totals = cascade_totals(cells, states)
     answered, risk = totals.answered, totals.lost / np.maximum(totals.answered, 1e-12)
     # at equal coverage the smaller risk comes first, and of equal risks the cheaper

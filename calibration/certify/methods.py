@@ -1,4 +1,4 @@
-"""One function a method: stagewise, simultaneous, average, published code.
+"""The methods of certification: those that walk no path, and the choice among all.
 
 `stagewise_thresholds` certifies every judge on what the judges before it left, at an equal part of
 the failure probability. A later judge's pairs were chosen by an earlier walk over the same labels,
@@ -7,13 +7,14 @@ stays, but counts as an error; and since a walk that fails at once leaves its pa
 unsettled, stage i splits its level over the 2^(i-1) ways in which earlier judges may be in or out.
 `published_thresholds` is the rule of the authors' released code, which controls nothing.
 
-The cascades are fixed by a pool, without the calibration pairs: all judges at one threshold, at
-coverages from a tenth up, and the last judge alone. Each gets an exact upper bound at an equal part
-of the failure probability (Bonferroni), so that with the rest of it every bound holds.
+`risk_bounds` takes cascades that a pool fixes, without the calibration pairs: all judges at one
+threshold, at coverages from a fifth up, and the last judge alone. Each gets an exact upper bound at
+an equal part of the failure probability (Bonferroni), so that with the rest of it every bound holds.
 
-Verdicts are given on a pool of pairs. One threshold t is shared by all judges. Let V(t) count the
-calibration pairs on which the cascade was wrong at some threshold of at least t, and M(t) the pool's
-pairs that it answers at t. Of the n calibration pairs and the m of the pool, the smallest t with
+`average_threshold` is for verdicts on a pool. One threshold t is shared by all judges. Let V(t)
+count the calibration pairs on which the cascade was wrong at some threshold of at least t, and M(t)
+the pool's pairs that it answers at t. Of the n calibration pairs and the m of the pool, the smallest
+t with
 
     m (1 + V(t)) / ((n + 1) M(t)) <= target
 
@@ -32,11 +33,19 @@ import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import accepted_labels_needed, p_value, upper_bound
-from calibration.certify.certificate import RiskBound
+from calibration.cascade import answered_loss, decide
+from calibration.certify.certificate import (
+    Certificate,
+    Passed,
+    RiskBound,
+    abstaining,
+    issue,
+    with_tests,
+)
 from calibration.certify.evidence import ExactCounts
-from calibration.certify.paths import answered_loss, thresholds_at
+from calibration.certify.paths import thresholds_at
 from calibration.certify.prepare import Prepared, Request
-from calibration.certify.walk import Found, Outcome, walk_paths
+from calibration.certify.walk import certified_by_walking
 from calibration.errors import UnavailableMethod
 from calibration.preference import rounded
 from calibration.sample import Sample
@@ -115,7 +124,7 @@ def stagewise_thresholds(
 def published_thresholds(
     sample: Sample, target_risk: float, failure_probability: float
 ) -> FloatArray:
-    """Thresholds by the rule of the released code of Jung, Brahman and Choi (2025); no valid test.
+    """Return thresholds by the released code of Jung, Brahman and Choi (2025); no valid test.
 
     Every judge is tested at the full failure probability on the pairs that others left, over 5,000
     grid points that at least 30 pairs reach; the walk looks one step of another width ahead; when
@@ -125,7 +134,7 @@ def published_thresholds(
     kept = np.flatnonzero((sample.confidence > -np.inf).all(axis=1))
     confidence, loss = sample.confidence[kept], sample.loss[kept]
     remains = np.ones(len(kept), dtype=np.bool_)
-    # With too few pairs for even the first judge the released code fails; here nobody answers.
+    # With too few pairs for even the first judge the released code fails; here no judge answers.
     previous = np.inf
     thresholds = np.full(sample.n_judges, np.inf)
     for judge in range(sample.n_judges):
@@ -140,13 +149,13 @@ def _walk_stage(
     sample: Sample, pool: FloatArray, left: _Remainder, judge: int, test: tuple[float, float]
 ) -> _Stage:
     target_risk, level = test
-    nobody = _Stage(np.inf, np.inf, 0.0, 0.0, 0)
+    silent = _Stage(np.inf, np.inf, 0.0, 0.0, 0)
     remains = left.fresh | left.border
     scores = sample.confidence[remains, judge]
     loss = np.where(left.border, 1.0, sample.loss[:, judge])[remains]
     start = _stage_start(pool[left.pool, judge], int(left.fresh.sum()), target_risk, level)
     if start is None:
-        return nobody
+        return silent
     nodes = np.unique(np.append(scores[(scores <= start) & (scores > -np.inf)], start))[::-1]
     order = np.argsort(-scores, kind="stable")
     answered = np.searchsorted(-scores[order], -nodes, side="right")
@@ -164,7 +173,7 @@ def _walk_stage(
 
 
 def _stage_start(scores: FloatArray, n: int, target_risk: float, level: float) -> float | None:
-    """Threshold at which the pool foresees enough answered pairs to survive one error."""
+    """Return the threshold at which the pool foresees enough answers to survive one error."""
     ranked = np.sort(scores[scores > -np.inf])[::-1]
     if not ranked.size or not n:
         return None
@@ -224,7 +233,7 @@ _LAST_COVERAGES = np.linspace(0.2, 1.0, 5)
 def risk_bounds(
     sample: Sample, pool: FloatArray, failure_probability: float
 ) -> tuple[RiskBound, ...]:
-    """Upper bounds that hold together with probability at least 1 - failure_probability.
+    """Return upper bounds that hold together with probability 1 - failure_probability or more.
 
     Args:
         sample: Pairs with losses of 0 and 1, one a group.
@@ -242,13 +251,13 @@ def risk_bounds(
 def _vectors(
     pool: FloatArray, is_on: BoolArray, coverages: FloatArray
 ) -> dict[tuple[float, ...], None]:
-    """Threshold vectors in their order, each once."""
+    """Return threshold vectors in their order, each once."""
     levels = thresholds_at(pool[:, is_on], coverages)
     return dict.fromkeys(tuple(np.where(is_on, level, np.inf).tolist()) for level in levels)
 
 
 def _bound(sample: Sample, thresholds: FloatArray, level: float) -> RiskBound:
-    is_answered, loss = answered_loss(sample, thresholds)
+    is_answered, loss = answered_loss(decide(sample.confidence, thresholds), sample.loss)
     answered, lost = int(is_answered.sum()), int(loss.sum())
     coverage = answered / sample.n if sample.n else 0.0
     return RiskBound(
@@ -257,7 +266,7 @@ def _bound(sample: Sample, thresholds: FloatArray, level: float) -> RiskBound:
 
 
 def average_threshold(sample: Sample, pool: FloatArray, target_risk: float) -> float | None:
-    """Smallest shared threshold that the rule allows; None where it allows none.
+    """Return the smallest shared threshold that the rule allows; None where it allows none.
 
     The mean is over calibration pairs and pool together, all of them exchangeable.
 
@@ -280,7 +289,7 @@ def average_threshold(sample: Sample, pool: FloatArray, target_risk: float) -> f
 
 
 def _highest_wrong_threshold(sample: Sample) -> FloatArray:
-    """Highest shared threshold at which each pair's verdict is wrong, shape (n,); -inf if none.
+    """Return the highest shared threshold at which each verdict is wrong, (n,); -inf if none.
 
     Judge i answers from its own confidence down to the largest confidence before it, so it is wrong
     first at its own confidence.
@@ -292,73 +301,71 @@ def _highest_wrong_threshold(sample: Sample) -> FloatArray:
     return highest
 
 
-def find_thresholds(prepared: Prepared, request: Request, rng: np.random.Generator) -> Outcome:
+def certified_by_method(
+    prepared: Prepared, request: Request, rng: np.random.Generator
+) -> Certificate:
     """Apply the method of a request.
 
     Raises:
         UnavailableMethod: The method needs agreement of 0 or 1 and equal label probabilities.
     """
-    if request.method in _BY_COUNTS:
-        _require_counts(prepared, request)
-        return _BY_COUNTS[request.method](prepared, request)
-    return walk_paths(prepared, request, request.method, rng)  # type: ignore[arg-type]
-
-
-def _stagewise(prepared: Prepared, request: Request) -> Outcome:
-    stages = stagewise_thresholds(
-        prepared.sample, prepared.pool, request.target_risk, request.failure_probability
-    )
-    if not np.isfinite(stages.thresholds).any():
-        return Outcome(None, stages.nodes_tested)
-    found = Found(
-        stages.thresholds,
-        prepared.sample,
-        "stagewise",
-        stages.p_value,
-        stages.level,
-        stages.risk_upper_bound,
-    )
-    return Outcome(found, stages.nodes_tested)
-
-
-def _simultaneous(prepared: Prepared, request: Request) -> Outcome:
-    bounds = risk_bounds(prepared.sample, prepared.pool, request.failure_probability)
-    within = [bound for bound in bounds if bound.upper_bound <= request.target_risk]
-    if not within:
-        return Outcome(None, len(bounds), bounds=bounds)
-    best = max(within, key=lambda bound: bound.coverage)
-    level = request.failure_probability / len(bounds)
-    p = float(p_value(best.disagreements, best.answered, request.target_risk))
-    found = Found(best.thresholds, prepared.sample, "simultaneous", p, level, best.upper_bound)
-    return Outcome(found, len(bounds), bounds=bounds)
-
-
-def _average(prepared: Prepared, request: Request) -> Outcome:
-    threshold = average_threshold(prepared.sample, prepared.pool, request.target_risk)
-    if threshold is None:
-        return Outcome(None, 1)
-    shared = np.full(prepared.sample.n_judges, threshold)
-    return Outcome(Found(shared, prepared.sample, "average", 1.0, 0.0, 1.0), 1)
-
-
-def _published(prepared: Prepared, request: Request) -> Outcome:
-    thresholds = published_thresholds(
-        prepared.sample, request.target_risk, request.failure_probability
-    )
-    return Outcome(Found(thresholds, prepared.sample, "published_code", 1.0, 0.0, 1.0), 0)
-
-
-_BY_COUNTS: Mapping[str, Callable[[Prepared, Request], Outcome]] = {
-    "stagewise": _stagewise,
-    "simultaneous": _simultaneous,
-    "average": _average,
-    "published_code": _published,
-}
-
-
-def _require_counts(prepared: Prepared, request: Request) -> None:
+    by_counts = _BY_COUNTS.get(request.method)
+    if by_counts is None:
+        return certified_by_walking(prepared, request, rng)
     if not isinstance(prepared.evidence, ExactCounts):
         raise UnavailableMethod(
             f"method {request.method!r} needs agreement of 0 or 1, equal label probabilities and no "
             "threshold common to slices"
         )
+    return by_counts(prepared, request)
+
+
+def _stagewise(prepared: Prepared, request: Request) -> Certificate:
+    stages = stagewise_thresholds(
+        prepared.sample, prepared.pool, request.target_risk, request.failure_probability
+    )
+    if np.isfinite(stages.thresholds).any():
+        passed = Passed("stagewise", stages.p_value, stages.level, stages.risk_upper_bound)
+        certificate = issue(prepared, request, stages.thresholds, passed)
+    else:
+        certificate = abstaining(prepared, request)
+    return with_tests(certificate, stages.nodes_tested)
+
+
+def _simultaneous(prepared: Prepared, request: Request) -> Certificate:
+    bounds = risk_bounds(prepared.sample, prepared.pool, request.failure_probability)
+    within = [bound for bound in bounds if bound.upper_bound <= request.target_risk]
+    if within:
+        best = max(within, key=lambda bound: bound.coverage)
+        level = request.failure_probability / len(bounds)
+        p = float(p_value(best.disagreements, best.answered, request.target_risk))
+        passed = Passed("simultaneous", p, level, best.upper_bound)
+        certificate = issue(prepared, request, best.thresholds, passed)
+    else:
+        certificate = abstaining(prepared, request)
+    return with_tests(certificate, len(bounds), bounds=bounds)
+
+
+def _average(prepared: Prepared, request: Request) -> Certificate:
+    threshold = average_threshold(prepared.sample, prepared.pool, request.target_risk)
+    if threshold is None:
+        certificate = abstaining(prepared, request)
+    else:
+        shared = np.full(prepared.sample.n_judges, threshold)
+        certificate = issue(prepared, request, shared, Passed("average", 1.0, 0.0, 1.0))
+    return with_tests(certificate, 1)
+
+
+def _published(prepared: Prepared, request: Request) -> Certificate:
+    thresholds = published_thresholds(
+        prepared.sample, request.target_risk, request.failure_probability
+    )
+    return issue(prepared, request, thresholds, None)
+
+
+_BY_COUNTS: Mapping[str, Callable[[Prepared, Request], Certificate]] = {
+    "stagewise": _stagewise,
+    "simultaneous": _simultaneous,
+    "average": _average,
+    "published_code": _published,
+}

@@ -1,4 +1,4 @@
-"""Sequences of threshold vectors, and which are walked.
+"""Paths: the sequences of threshold vectors that are walked, and which of them a method walks.
 
 A path is fixed by confidences alone. On the *diagonal* all judges share one threshold, on the
 *strongest-only* path the last judge answers alone. Their nodes are all break points below a start
@@ -16,7 +16,6 @@ from typing import Literal
 import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.cascade import ABSTAINED, decide
 from calibration.certify.learned import learned_thresholds, pareto_thresholds
 from calibration.preference import rounded
 from calibration.sample import Sample, rows_of_drawn_groups
@@ -74,20 +73,12 @@ class Path:
     rows: IntArray
 
     def vector(self, node: int) -> FloatArray:
-        """Thresholds of all judges at a node, shape (k,), +inf for judges off the path."""
+        """Return the thresholds of all judges at a node, shape (k,), +inf for judges off the path."""
         return np.where(self.is_on_path, self.thresholds[node], np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counts:
-    """Answered pairs and their summed loss at every node of a path, shape (u,) each."""
-
-    answered: IntArray
-    lost: FloatArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _BreakPoints:
+class BreakPoints:
     """How the counts of a shared threshold change as it falls past some values, in no order."""
 
     threshold: FloatArray
@@ -123,49 +114,12 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
         inner = _between(largest)
     else:
         columns = sample.confidence[:, is_on_path], sample.loss[:, is_on_path]
-        inner = _break_points(*columns).threshold
+        inner = break_points(*columns).threshold
     nodes = np.unique(np.append(inner[inner <= entries[0]], entries))[::-1]
     weights = np.zeros(nodes.size)
     for entry, start in zip(entries, ground.starts, strict=True):
         weights[np.searchsorted(-nodes, -entry)] += start.weight
     return Path(name, share, nodes[:, None], is_on_path, weights, np.arange(sample.n))
-
-
-def path_counts(path: Path, sample: Sample) -> Counts:
-    """Count answered pairs and their loss at every node, on the rows that test the path."""
-    tested = sample.rows(path.rows)
-    if path.thresholds.shape[1] == 1:
-        columns = path.is_on_path
-        return shared_counts(
-            tested.confidence[:, columns], tested.loss[:, columns], path.thresholds[:, 0]
-        )
-    losses = [answered_loss(tested, path.vector(node)) for node in range(len(path.thresholds))]
-    answered = np.array([is_answered.sum() for is_answered, _ in losses], dtype=np.int64)
-    return Counts(answered, np.array([loss.sum() for _, loss in losses]))
-
-
-def shared_counts(confidence: FloatArray, loss: FloatArray, nodes: FloatArray) -> Counts:
-    """Counts of a cascade whose judges share one threshold, at each of some thresholds.
-
-    Args:
-        confidence: Shape (n, k), -inf where a judge failed.
-        loss: Shape (n, k).
-        nodes: Thresholds in falling order, shape (u,).
-    """
-    changes = _break_points(confidence, loss)
-    first_node = np.searchsorted(-nodes, -changes.threshold, side="left")
-    size = nodes.size + 1
-    more_answered = np.bincount(first_node, changes.more_answered, size)[:-1]
-    more_lost = np.bincount(first_node, changes.more_lost, size)[:-1]
-    return Counts(np.rint(np.cumsum(more_answered)).astype(np.int64), np.cumsum(more_lost))
-
-
-def answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, FloatArray]:
-    """Which pairs a cascade answers, and the loss of each (0 where it abstains), shape (n,)."""
-    judge = decide(sample.confidence, thresholds)
-    is_answered = judge != ABSTAINED
-    loss = np.take_along_axis(sample.loss, np.maximum(judge, 0)[:, None], axis=1)[:, 0]
-    return is_answered, np.where(is_answered, loss, 0.0)
 
 
 def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
@@ -179,7 +133,7 @@ def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
 
 
 def _between(largest: FloatArray) -> FloatArray:
-    """Thresholds evenly spaced by coverage from the pool's surest pair to the least sure, and 0."""
+    """Return thresholds spaced evenly by coverage from the pool's surest pair down, and 0."""
     inner = np.interp(
         np.linspace(0, largest.size - 1, _FINE_NODES), np.arange(largest.size), largest
     )
@@ -187,12 +141,12 @@ def _between(largest: FloatArray) -> FloatArray:
 
 
 def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float:
-    """Threshold that answers this share of the pool; of all that can be answered if fewer can."""
+    """Return the threshold that answers this share of the pool, or all that can be answered."""
     rank = int(np.ceil(coverage * pool_size - 1e-9)) - 1
     return float(largest[min(max(rank, 0), largest.size - 1)])
 
 
-def _break_points(confidence: FloatArray, loss: FloatArray) -> _BreakPoints:
+def break_points(confidence: FloatArray, loss: FloatArray) -> BreakPoints:
     """Changes of the counts: a judge takes a pair over at its confidence, from a later judge.
 
     Judge i answers a pair at some shared threshold only if it is surer than every judge before it;
@@ -212,7 +166,7 @@ def _break_points(confidence: FloatArray, loss: FloatArray) -> _BreakPoints:
         more_lost.append(loss[takes_over, judge] - current[takes_over])
         is_answered |= takes_over
         current = np.where(takes_over, loss[:, judge], current)
-    return _BreakPoints(
+    return BreakPoints(
         np.concatenate(thresholds), np.concatenate(more_answered), np.concatenate(more_lost)
     )
 
@@ -247,7 +201,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     is_coarse: bool,
     rng: np.random.Generator,
 ) -> list[Path]:
-    """The paths of a method; those that nothing can start are left out.
+    """Return the paths of a method; those that nothing can start are left out.
 
     Args:
         method: The portfolio, or one of its parts.
@@ -279,7 +233,12 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
 
 
 def default_shares(n_judges: int) -> dict[str, float]:
-    """Parts of the failure probability of the default procedure's paths on few labels."""
+    """Return each path's part of the failure probability in the default procedure on few labels.
+
+    Example:
+        >>> default_shares(3)
+        {'diagonal': 0.75, 'strongest': 0.25}
+    """
     return _shares("auto", 1, n_judges)
 
 
@@ -326,7 +285,7 @@ def _pareto_path(
 def _on_the_rest(
     name: str, share: float, thresholds: FloatArray, learning: BoolArray
 ) -> Path | None:
-    """A path that is tested on the rows that did not choose it, all of its level at the start."""
+    """Return a path tested on the rows that did not choose it, all of its level at the start."""
     if not len(thresholds):
         return None
     weights = np.zeros(len(thresholds))

@@ -1,32 +1,40 @@
-"""Groups reduced, pool set aside, test chosen.
+"""From a request to a test: groups reduced, a pool set aside, and the test chosen.
 
 "Some slice has a risk of at least the target" is refuted at a level where every slice's own test
 refutes it at that level (Berger 1982): a slice for which it is true passes its test with at most
 that probability, and without it nothing passes. No part of the level is spent on the number of
 slices, unless they may turn up one by one while the test is looked at: then each look may be at
 another hypothesis, and every slice has a part of the level that no later slice changes.
-
-Judges that err independently given which response people prefer are pooled without loss by adding
-their log-odds. Judges are neither independent nor calibrated, so a pooled preference is certified
-like that of any other judge; clipping keeps a single overconfident one from deciding alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.certify.certificate import Promise
-from calibration.certify.evidence import ArrivingPairs, Betting, Evidence, ExactCounts, PathTest
+from calibration.certify.evidence import (
+    ArrivingPairs,
+    Betting,
+    Evidence,
+    ExactCounts,
+    PathTest,
+    Strength,
+)
 from calibration.certify.paths import Path
-from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound, checked_rng
-from calibration.preference import rounded
+from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
 from calibration.sample import Sample, first_row_a_group, one_row_a_group, rows_of_drawn_groups
+
+Promise = Literal[
+    "pair",
+    "pair_of_random_group",
+    "first_of_random_group",
+    "weighted_pair",
+    "weighted_single_pair",
+]
 
 
 class InEverySlice:
@@ -50,7 +58,7 @@ class InEverySlice:
         self._shares = shares if is_arriving else np.ones_like(shares)
 
     def along(self, path: Path, level: float) -> PathTest:
-        """The tests of a path that may spend `level` in all."""
+        """Return the tests of a path that may spend `level` in all."""
         slices = self._slice[path.rows]
         parts = [replace(path, rows=path.rows[slices == name]) for name in self._names]
         tests = tuple(self._evidence.along(part, level) for part in parts)
@@ -58,9 +66,9 @@ class InEverySlice:
 
 
 def shares_as_they_come(slice_of_row: IntArray) -> FloatArray:
-    """Share of the level of each slice, shape (slices,): 1/2, 1/6, 1/12, .. in order of appearance.
+    """Return each slice's share of the level, in order of appearance: 1/2, 1/6, 1/12, ..
 
-    They add up to less than 1 and never change when another slice turns up.
+    They add up to less than 1 and never change when another slice turns up; shape (slices,).
 
     Args:
         slice_of_row: Slice of each pair in the order of arrival, shape (n,).
@@ -83,12 +91,11 @@ class _CommonPathTest:
         ]
         return np.asarray(np.logical_and.reduce(passed))
 
-    def p_value(self, node: int) -> float:
-        p_values = np.array([part.p_value(node) for part in self.parts])
-        return float(np.minimum(p_values / self.shares, 1.0).max())
-
-    def risk_upper_bound(self, node: int, level: float) -> float:
-        return max(part.risk_upper_bound(node, level) for part in self.parts)
+    def strength(self, node: int, level: float) -> Strength:
+        parts = [part.strength(node, level) for part in self.parts]
+        p_values = np.array([part.p_value for part in parts])
+        largest = float(np.minimum(p_values / self.shares, 1.0).max())
+        return Strength(largest, max(part.risk_upper_bound for part in parts))
 
 
 Method = Literal[
@@ -144,6 +151,35 @@ class Request:
     is_common: bool = False
     has_groups: bool = False
 
+    def __post_init__(self) -> None:
+        """Check that the method is offered and that the numbers are in range.
+
+        Raises:
+            InvalidArgument: A number is out of its range.
+            UnavailableMethod: The method is not offered, or not in a randomised form.
+        """
+        if self.method not in METHODS:
+            offered = ", ".join(METHODS)
+            raise UnavailableMethod(f"method {self.method!r} is not offered; there are {offered}")
+        if self.is_randomized and self.method not in _BY_PATHS:
+            offered = ", ".join(_BY_PATHS)
+            raise UnavailableMethod(
+                f"method {self.method!r} has no randomized form; those that have: {offered}"
+            )
+        for name in ("target_risk", "failure_probability"):
+            value = getattr(self, name)
+            if not 0.0 < value < 1.0:
+                raise InvalidArgument(f"{name} must lie strictly between 0 and 1, not {value}")
+        if self.max_group_size is not None and self.max_group_size < 1:
+            raise InvalidArgument(f"max_group_size must be at least 1, not {self.max_group_size}")
+        floor = self.min_label_probability
+        if floor is not None and not 0.0 < floor <= 1.0:
+            raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
+
+    def for_each(self, targets: Iterable[float]) -> list[Request]:
+        """Return the same request for each of some targets."""
+        return [replace(self, target_risk=target) for target in targets]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
@@ -168,77 +204,37 @@ class Prepared:
     uniform: float | None
 
 
-def check_offered(method: str, randomized: bool, rng: object) -> None:
-    """Refuse methods that there are none of, variants that a method does not have, and no chance.
-
-    Raises:
-        InvalidArgument: `rng` is no generator.
-        UnavailableMethod: The method is not offered, or not in a randomised form.
-    """
-    checked_rng(rng)
-    if method not in METHODS:
-        raise UnavailableMethod(f"method {method!r} is not offered; there are {', '.join(METHODS)}")
-    if randomized and method not in _BY_PATHS:
-        raise UnavailableMethod(
-            f"method {method!r} has no randomized form; those that have: {', '.join(_BY_PATHS)}"
-        )
-
-
-def check_request(request: Request) -> None:
-    """Check the numbers of a request.
-
-    Raises:
-        InvalidArgument: A number is out of its range.
-    """
-    for name in ("target_risk", "failure_probability"):
-        value = getattr(request, name)
-        if not 0.0 < value < 1.0:
-            raise InvalidArgument(f"{name} must lie strictly between 0 and 1, not {value}")
-    if request.max_group_size is not None and request.max_group_size < 1:
-        raise InvalidArgument(f"max_group_size must be at least 1, not {request.max_group_size}")
-    floor = request.min_label_probability
-    if floor is not None and not 0.0 < floor <= 1.0:
-        raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
-
-
-def as_designed(sample: Sample, min_label_probability: float | None) -> Sample:
-    """Forget equal weights, unless a bound was declared for them.
+def as_declared(sample: Sample, request: Request) -> Sample:
+    """Check a sample against the bounds declared for it, and forget equal weights without one.
 
     A declared bound says that the probabilities of being labelled differ. Weights that are then all
     equal are so by chance: no pair that was likely to be left unlabelled was drawn, and counts would
     certify the pairs that were likely to be labelled for all.
-    """
-    weight = sample.weight
-    if weight is None or min_label_probability is not None:
-        return sample
-    is_equal = np.ptp(weight) <= _TOLERANCE * weight[0]
-    return replace(sample, weight=None) if is_equal else sample
-
-
-def check_declared_bounds(sample: Sample, request: Request) -> None:
-    """Check the sample against the bounds declared for it.
 
     Raises:
         InvalidArgument: The sample breaks a declared bound.
         UndeclaredBound: Unequal weights come without a bound that their test needs.
     """
-    largest_group = int(np.bincount(sample.group).max()) if sample.n else 0
-    cap = request.max_group_size
+    group, weight = sample.group, sample.weight
+    largest_group = int(np.bincount(group).max()) if group.size else 0
+    cap, floor = request.max_group_size, request.min_label_probability
     if cap is not None and largest_group > cap:
         raise InvalidArgument(f"max_group_size is {cap}, but a group has {largest_group} pairs")
-    if sample.weight is None:
-        return
-    if request.min_label_probability is None:
+    if weight is None or (floor is None and np.ptp(weight) <= _TOLERANCE * weight[0]):
+        return replace(sample, weight=None)
+    if floor is None:
         raise UndeclaredBound("unequal weights need min_label_probability, declared in advance")
-    if sample.weight.max() > 1.0 / request.min_label_probability + _TOLERANCE:
+    if weight.max() > 1.0 / floor + _TOLERANCE:
         raise InvalidArgument("a weight is above 1 / min_label_probability")
     if cap is None and largest_group > 1:
         raise UndeclaredBound("weights on groups of several pairs need max_group_size")
+    return sample
 
 
 def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepared:
     """Reduce groups where the test needs it, then set pairs aside where no pool was given."""
     bets_on_groups = _bets_on_groups(sample, request)
+    promise = _promise(sample, request, bets_on_groups)
     kept = sample
     if not bets_on_groups and sample.n_groups < sample.n:
         kept = sample.rows(_one_row_a_group(sample, request, rng))
@@ -252,9 +248,6 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
         kept = kept.rows(~is_pool)
     uniform = float(rng.uniform()) if request.is_randomized else None
     evidence = _evidence(kept, request, bets_on_groups, uniform, rng)
-    if request.is_common and kept.slice is not None:
-        evidence = InEverySlice(evidence, kept.slice, is_arriving=request.method == "sequential")
-    promise = _promise(kept, request, bets_on_groups)
     return Prepared(kept, pool, set_aside, dropped, promise, evidence, uniform)
 
 
@@ -293,20 +286,31 @@ def _evidence(
     is_counted = not (bets_on_groups or sample.is_soft or sample.stakes is not None)
     size = (request.max_group_size or 1) if bets_on_groups else 1
     floor = 1.0 if sample.weight is None else request.min_label_probability or 1.0
-    if request.method == "sequential":
-        return ArrivingPairs(sample, request.target_risk, None if is_counted else 1.0 / floor)
-    if is_counted:
-        return ExactCounts(sample, request.target_risk, uniform)
-    if uniform is not None:
+    is_arriving = request.method == "sequential"
+    evidence: Evidence
+    if is_arriving:
+        evidence = ArrivingPairs(sample, request.target_risk, None if is_counted else 1.0 / floor)
+    elif is_counted:
+        evidence = ExactCounts(sample, request.target_risk, uniform)
+    elif uniform is None:
+        evidence = Betting(sample, request.target_risk, size / floor, rng)
+    else:
         raise UnavailableMethod(
             "randomized tests need agreement of 0 or 1, equal label probabilities and one pair a "
             "group"
         )
-    return Betting(sample, request.target_risk, size / floor, rng)
+    if not request.is_common or sample.slice is None:
+        return evidence
+    return InEverySlice(evidence, sample.slice, is_arriving=is_arriving)
 
 
 def with_set_aside(n_groups: int) -> int:
-    """Labelled groups of which this many are left to test where there is no pool."""
+    """Return how many labelled groups leave this many to test, where there is no pool.
+
+    Example:
+        >>> with_set_aside(100)
+        115
+    """
     total = n_groups
     while total - _pool_size(total) < n_groups:
         total += 1
@@ -319,38 +323,10 @@ def _pool_size(n_groups: int) -> int:
 
 
 def _promise(sample: Sample, request: Request, bets_on_groups: bool) -> Promise:
-    """What a test is about; groups that could have more pairs than they have here matter, too."""
+    """Return what a test is about; groups that could have more pairs than here matter, too."""
     is_one_of_more = request.has_groups and request.max_group_size != 1 and not bets_on_groups
     if sample.weight is not None:
         return "weighted_single_pair" if is_one_of_more else "weighted_pair"
     if not is_one_of_more:
         return "pair"
     return "first_of_random_group" if request.method == "sequential" else "pair_of_random_group"
-
-
-def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
-    """Probability that a is preferred by the sum of the clipped log-odds of all judges.
-
-    Swapping the responses of every judge gives 1 minus the result.
-
-    Args:
-        p_a: Shape (n, k), probabilities that a is preferred; nan where a judge failed, which then
-            has no say.
-        clip: Probabilities are moved into [clip, 1 - clip] first.
-
-    Returns:
-        Shape (n,); nan where every judge failed.
-
-    Raises:
-        InvalidArgument: Another shape, a probability outside [0, 1], or clip outside (0, 1/2).
-    """
-    shares = rounded(p_a)
-    if shares.ndim != 2 or np.any((shares < 0) | (shares > 1)):
-        raise InvalidArgument("p_a must have shape (pairs, judges) and lie in [0, 1]")
-    if not 0.0 < clip < 0.5:
-        raise InvalidArgument(f"clip must lie strictly between 0 and 0.5, not {clip}")
-    # log(p / (1 - p)) of p and of 1 - p are the same number but for the sign
-    low, high = (np.clip(each, clip, 1.0 - clip) for each in (shares, 1.0 - shares))
-    is_heard = ~np.isnan(shares)
-    total = np.where(is_heard, np.log(low) - np.log(high), 0.0).sum(axis=1)
-    return np.where(is_heard.any(axis=1), rounded(special.expit(total)), np.nan)

@@ -1,4 +1,4 @@
-"""Certificates of slices: put together, and applied to new pairs."""
+"""Certificates of slices: their parts of the failure probability, their sum, and their use."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def decide_in_slices(
 
     Raises:
         InvalidArgument: The certificate has no slices, or shapes do not match.
+
+    Example:
+        >>> from calibration.certify import certify_cascade
+        >>> sure, slices = np.full((200, 1), 0.9), np.repeat(["maths", "poems"], 100)
+        >>> right = (slices == "maths")[:, None]
+        >>> found = certify_cascade(sure, right, target_risk=0.1, slices=slices, rng=0)
+        >>> decide_in_slices(found, [[0.9], [0.9], [0.9]], ["maths", "poems", "law"])
+        array([ 0, -1, -1])
     """
     scores = np.asarray(confidence, dtype=np.float64)
     names = np.asarray(slices).astype(str)
@@ -55,7 +63,7 @@ def shares_of_slices(slice_of_row: IntArray, request: Request, rule: SliceRule) 
 
 
 def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> Certificate:
-    """What the slices of one target add up to; a pair of no known slice is abstained.
+    """Return what the slices of one target add up to; a pair of no known slice is abstained.
 
     Args:
         parts: Certificates of all slices, and of all targets that were declared together.

@@ -1,4 +1,4 @@
-"""Fixed-sequence testing with fallback; best node of several paths.
+"""Fixed-sequence testing with fallback, along several paths, of which the best node is deployed.
 
 Each hypothesis of a sequence may have a weight of the total level. It is tested at its own weight
 plus, where the one before it was rejected, the level that one was tested at. Under any dependence
@@ -9,22 +9,31 @@ most the sum of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray
-from calibration.cascade import CascadeCost, cascade_cost, decide
-from calibration.certify.certificate import RiskBound, TestedPath
-from calibration.certify.evidence import PathTest
-from calibration.certify.paths import Path, PortfolioMethod, answered_loss, paths_of
+from calibration.certify.certificate import (
+    Certificate,
+    Passed,
+    TestedPath,
+    abstaining,
+    decided_at_cost,
+    issue,
+    with_tests,
+)
+from calibration.certify.paths import Path, PortfolioMethod, paths_of
 from calibration.certify.prepare import Prepared, Request
 from calibration.sample import Sample
 
 # Nodes are tested in chunks that double, so that a walk costs what it covers.
 _FIRST_CHUNK = 256
+# Coverages this near to each other count as the same, and the cheaper cascade is deployed.
+_SAME_COVERAGE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,46 +84,14 @@ def _first_failure(
     return stop
 
 
-_SAME_COVERAGE = 0.01
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """Thresholds that passed, on which pairs, and how clearly."""
-
-    thresholds: FloatArray
-    tested: Sample
-    path: str
-    p_value: float
-    level: float
-    risk_upper_bound: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """What a procedure found, and everything that it tested.
-
-    Attributes:
-        found: The thresholds to deploy; None where nothing passed.
-        nodes_tested: Number of threshold vectors tested.
-        paths: The paths among them.
-        bounds: Bounds on single vectors, all holding together.
-    """
-
-    found: Found | None
-    nodes_tested: int
-    paths: tuple[TestedPath, ...] = ()
-    bounds: tuple[RiskBound, ...] = ()
-
-
-def walk_paths(
-    prepared: Prepared, request: Request, method: PortfolioMethod, rng: np.random.Generator
-) -> Outcome:
-    """Walk every path; of the last nodes certified choose the best covered, then the cheapest."""
-    found: list[Found] = []
+def certified_by_walking(
+    prepared: Prepared, request: Request, rng: np.random.Generator
+) -> Certificate:
+    """Walk every path; of the last nodes that pass deploy the best covered, then the cheapest."""
+    certified: list[Certificate] = []
     tested: list[TestedPath] = []
     paths = paths_of(
-        method,
+        cast(PortfolioMethod, request.method),
         prepared.sample,
         prepared.pool,
         test=(request.target_risk, request.failure_probability),
@@ -126,64 +103,46 @@ def walk_paths(
         level = path.share * request.failure_probability
         test = prepared.evidence.along(path, level)
         walk = walk_path(level * path.entry_weights, test.rejects)
-        passed = _passed(prepared.sample, path, test, walk)
-        tested.append(_tested(path, walk, passed))
-        if passed is not None:
-            found.append(passed)
-    nodes_tested = sum(path.tested for path in tested)
-    return Outcome(_best(found, prepared.sample, request), nodes_tested, tuple(tested))
-
-
-def cost_of(sample: Sample, thresholds: FloatArray, request: Request) -> CascadeCost:
-    """What these thresholds cost on the pairs of a sample.
-
-    A tier of pooled evidence is free, but it is heard only after every judge was asked.
-    """
-    answered_by = decide(sample.confidence, thresholds)
-    if not request.has_pooled_tier:
-        return cascade_cost(answered_by, thresholds, request.costs, sample.weight)
-    is_heard = np.isfinite(thresholds[-1])
-    asked = np.where(is_heard & ~np.isfinite(thresholds), 1.0, thresholds)
-    cost = cascade_cost(answered_by, asked, request.costs, sample.weight)
-    dearest = float(request.costs[-2])
-    return replace(cost, relative=cost.per_pair / dearest if dearest > 0 else None)
-
-
-def _passed(sample: Sample, path: Path, test: PathTest, walk: Walk) -> Found | None:
-    if walk.last < 0:
-        return None
-    return Found(
-        path.vector(walk.last),
-        sample.rows(path.rows),
-        path.name,
-        test.p_value(walk.last),
-        walk.level,
-        test.risk_upper_bound(walk.last, walk.level),
+        if walk.last < 0:
+            tested.append(_tested(path, walk, None))
+            continue
+        p_value, bound = test.strength(walk.last, walk.level)
+        passed = Passed(path.name, p_value, walk.level, bound)
+        rows = prepared.sample.rows(path.rows)
+        certified.append(issue(prepared, request, path.vector(walk.last), passed, rows))
+        tested.append(_tested(path, walk, certified[-1]))
+    best = (
+        _best(certified, prepared.sample, request) if certified else abstaining(prepared, request)
     )
+    return with_tests(best, sum(path.tested for path in tested), tuple(tested))
 
 
-def _tested(path: Path, walk: Walk, passed: Found | None) -> TestedPath:
-    nodes = len(path.thresholds)
+def _tested(path: Path, walk: Walk, passed: Certificate | None) -> TestedPath:
+    about = path.name, path.share, len(path.thresholds), walk.tested
     if passed is None:
-        return TestedPath(path.name, path.share, nodes, walk.tested, None, 0, 0.0, 1.0, 0.0)
-    is_answered, loss = answered_loss(passed.tested, passed.thresholds)
+        return TestedPath(*about, None, 0, 0.0, 1.0, 0.0)
     return TestedPath(
-        path.name,
-        path.share,
-        nodes,
-        walk.tested,
+        *about,
         passed.thresholds,
-        int(is_answered.sum()),
-        float(loss.sum()),
+        passed.answered,
+        passed.disagreements,
         passed.p_value,
         walk.level,
     )
 
 
-def _best(found: list[Found], sample: Sample, request: Request) -> Found | None:
-    if not found:
-        return None
-    spent = [cost_of(sample, one.thresholds, request) for one in found]
-    coverage = [float(cost.composition.sum()) for cost in spent]
-    near = [i for i in range(len(found)) if coverage[i] >= max(coverage) - _SAME_COVERAGE]
-    return found[min(near, key=lambda i: (spent[i].per_pair, -coverage[i]))]
+def _best(certified: Sequence[Certificate], sample: Sample, request: Request) -> Certificate:
+    figures = [_coverage_and_cost(one, sample, request) for one in certified]
+    most = max(coverage for coverage, _ in figures)
+    near = [i for i, (coverage, _) in enumerate(figures) if coverage >= most - _SAME_COVERAGE]
+    return certified[min(near, key=lambda i: (figures[i][1], -figures[i][0]))]
+
+
+def _coverage_and_cost(
+    certificate: Certificate, sample: Sample, request: Request
+) -> tuple[float, float]:
+    """Return a certificate's coverage and cost on the whole sample, not on what tested it."""
+    if certificate.n == sample.n:
+        return certificate.coverage, certificate.cost_per_pair
+    _, cost = decided_at_cost(sample, certificate.thresholds, request)
+    return float(cost.composition.sum()), cost.per_pair

@@ -1,21 +1,58 @@
-"""What could be certified, with how many labels, and by which rule."""
+"""Plans: what could be certified, with how many labels, by which cascade and by which rule.
+
+Everything here is advice, made from the same labels that a certificate may be made from; only the
+certificate is a promise.
+"""
 
 from __future__ import annotations
 
-from calibration.plan.advice import Advice, FrontierPoint, advise, frontier, labels_needed
+from calibration.plan.advice import (
+    Advice,
+    CertifiableTarget,
+    FrontierPoint,
+    advise,
+    certifiable_target,
+    frontier,
+    labels_needed,
+)
 from calibration.plan.experiment import Design, Experiment, RuleFigures, compare_rules
-from calibration.plan.rules import BASELINES, DEFAULT_RULES
+from calibration.plan.labels import (
+    LabelPlan,
+    allocate_labels,
+    certification_power,
+    confidence_strata,
+    foreseen_deviation,
+    plan_labels,
+)
+from calibration.plan.rules import (
+    BASELINES,
+    DEFAULT_RULES,
+    CascadePlan,
+    compare_cascades,
+    sub_cascades,
+)
 
 __all__ = [
     "BASELINES",
     "DEFAULT_RULES",
     "Advice",
+    "CascadePlan",
+    "CertifiableTarget",
     "Design",
     "Experiment",
     "FrontierPoint",
+    "LabelPlan",
     "RuleFigures",
     "advise",
+    "allocate_labels",
+    "certifiable_target",
+    "certification_power",
+    "compare_cascades",
     "compare_rules",
+    "confidence_strata",
+    "foreseen_deviation",
     "frontier",
     "labels_needed",
+    "plan_labels",
+    "sub_cascades",
 ]

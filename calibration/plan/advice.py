@@ -25,7 +25,7 @@ from calibration.certify import (
     shared_counts,
     with_set_aside,
 )
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.sample import checked_sample, one_row_a_group
 
 __all__ = [
@@ -117,7 +117,7 @@ class FrontierPoint:
 def certifiable_target(
     confidence: ArrayLike, correct: ArrayLike, failure_probability: float = 0.1
 ) -> CertifiableTarget | None:
-    """Smallest of eight exact bounds on the risk, at coverages from 30% up.
+    """Return the smallest of eight exact bounds on the risk, at coverages from 30% up.
 
     The nodes share one threshold among all judges, at coverages .3, .4, .. 1; each bound is taken at
     an eighth of the failure probability.
@@ -132,6 +132,14 @@ def certifiable_target(
 
     Raises:
         InvalidArgument: Shapes do not match, or values are out of range.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> found = certifiable_target(confidence, correct)
+        >>> round(found.target_risk, 3), round(found.coverage, 3)
+        (0.095, 0.4)
     """
     nodes = _nodes(confidence, correct)
     if not nodes.counts.answered.size:
@@ -169,6 +177,13 @@ def advise(
 
     Raises:
         InvalidArgument: Shapes do not match, or values are out of range.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> advise(confidence, correct, target_risk=0.15).labels_needed
+        144
     """
     certifiable = certifiable_target(confidence, correct, failure_probability)
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
@@ -192,7 +207,7 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
     correct: ArrayLike,
     targets: Sequence[float],
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     failure_probability: float = 0.1,
     costs: ArrayLike | None = None,
     groups: ArrayLike | None = None,
@@ -226,9 +241,18 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
 
     Raises:
         CalibrationError: As for `certify_cascade`.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> points = frontier(confidence, correct, [0.1, 0.2, 0.3], rng=0)
+        >>> [(point.is_certified, round(point.coverage, 2)) for point in points]
+        [(True, 0.42), (True, 0.94), (True, 1.0)]
     """
     sample = checked_sample(confidence, correct, groups)
-    rows = one_row_a_group(sample.group, copy.deepcopy(checked_rng(rng)))
+    chance = as_generator(rng)
+    rows = one_row_a_group(sample.group, copy.deepcopy(chance))
     independent = np.asarray(confidence)[rows], np.asarray(correct)[rows]
     points = []
     for target in targets:
@@ -236,7 +260,7 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
             confidence,
             correct,
             target_risk=target,
-            rng=copy.deepcopy(rng),
+            rng=copy.deepcopy(chance),
             costs=costs,
             failure_probability=failure_probability,
             groups=groups,
@@ -266,7 +290,7 @@ class _Nodes:
 
 
 def _first_paths(n_judges: int) -> list[tuple[slice, float]]:
-    """The judges of each path of the default procedure, and its part of the failure probability."""
+    """Return the judges of each path of the default procedure, and its part of the level."""
     shares = default_shares(n_judges)
     last = slice(n_judges - 1, n_judges)
     paths = {"diagonal": slice(None), "strongest": last}

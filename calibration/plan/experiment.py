@@ -1,4 +1,4 @@
-"""Rules over many random splits, with Monte-Carlo intervals.
+"""Rules compared over many random splits, with Monte-Carlo intervals.
 
 The experiment of Jung, Brahman and Choi, "Trust or Escalate" (ICLR 2025): draw a calibration side,
 let every rule choose thresholds on it, see on the other side what they answer and how often people
@@ -23,7 +23,7 @@ from scipy import stats
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.cascade import ABSTAINED, cascade_cost, checked_costs, decide
-from calibration.errors import InvalidArgument, UnavailableMethod, checked_rng
+from calibration.errors import InvalidArgument, Rng, UnavailableMethod, as_generator
 from calibration.estimate import Estimate
 from calibration.plan.rules import DEFAULT_RULES, Labels, Rule, rule_of
 from calibration.sample import Sample, checked_sample
@@ -82,7 +82,7 @@ def summarised(  # noqa: PLR0913 - what names a row, what it is made of, and how
         rule: Which rule.
         target_risk: At which target.
         outcomes: One vector a split: coverage, agreement, agreement on both sides, relative cost
-            (nan where there is none), then the share that each judge answers.
+            (nan where costs are unknown), then the share that each judge answers.
         n_judges: Number of judges.
         confidence_level: Coverage of the intervals.
         unavailable: Why the rule could not be applied, if so.
@@ -105,7 +105,7 @@ def summarised(  # noqa: PLR0913 - what names a row, what it is made of, and how
 
 
 def _mean(values: FloatArray, level: float) -> Estimate:
-    """Mean over splits with Student's interval; none for fewer than two."""
+    """Return the mean over splits with Student's interval; none for fewer than two."""
     n = values.size
     if n < 2:
         return Estimate(float(values[0]) if n else None, None, None, level, n)
@@ -115,7 +115,7 @@ def _mean(values: FloatArray, level: float) -> Estimate:
 
 
 def _share(hits: BoolArray, level: float) -> Estimate:
-    """Share of splits with Wilson's interval."""
+    """Return the share of splits with Wilson's interval."""
     n = hits.size
     if not n:
         return Estimate(None, None, None, level, 0)
@@ -166,7 +166,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     correct: ArrayLike,
     *,
     target_risks: Sequence[float],
-    rng: np.random.Generator,
+    rng: Rng,
     design: Design | None = None,
     rules: Sequence[str] = DEFAULT_RULES,
     costs: ArrayLike | None = None,
@@ -198,6 +198,21 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     Raises:
         InvalidArgument: An array has the wrong shape, or a number is out of its range.
         UnavailableMethod: There is no rule of that name.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> found = compare_rules(
+        ...     confidence,
+        ...     correct,
+        ...     target_risks=[0.2],
+        ...     rules=["cascaded_heuristic", "auto"],
+        ...     rng=0,
+        ...     design=Design(n_splits=20),
+        ... )
+        >>> [(one.rule, one.success_rate.value, one.silent_rate.value) for one in found.figures]
+        [('cascaded_heuristic', 1.0, 0.0), ('auto', 0.85, 0.0)]
     """
     design = design or Design()
     sample = checked_sample(confidence, correct, groups, weights, exposure)
@@ -212,7 +227,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     }
     cells = [_Cell(name, rule_of(name), risk) for risk in target_risks for name in rules]
     sizes = []
-    for stream in checked_rng(rng).spawn(design.n_splits):
+    for stream in as_generator(rng).spawn(design.n_splits):
         split = _drawn(sample, design, stream)
         sizes.append(int(split.labelled.n))
         for cell in cells:
@@ -294,7 +309,7 @@ def _drawn(sample: Sample, design: Design, rng: np.random.Generator) -> _Split:
 def _outcome(
     sample: Sample, test: IntArray, thresholds: FloatArray, costs: FloatArray | None
 ) -> FloatArray:
-    """What thresholds do on the held-out rows, as a row of a cell's outcomes."""
+    """Return what thresholds do on the held-out rows, as a row of a cell's outcomes."""
     answered_by = decide(sample.confidence, thresholds)
     lost = np.take_along_axis(sample.loss, np.maximum(answered_by, 0)[:, None], axis=1)[:, 0]
     stakes = (answered_by != ABSTAINED).astype(np.float64)

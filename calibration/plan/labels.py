@@ -1,9 +1,9 @@
-"""Power by simulation, allocation of labels.
+"""How many labels a certificate takes, by simulation, and how to share them out over strata.
 
-The closed form of `label_counts` plans one exact test at one node. Here the whole procedure is run
-on samples that are drawn from the pilot: with weights from a Dirichlet distribution (the Bayesian
-bootstrap of Rubin 1981), because a small pilot is itself uncertain, or with equal weights where the
-pilot is as good as the population.
+The closed form of `calibration.binomial.labels_needed` plans one exact test at one node. Here the
+whole procedure is run on samples that are drawn from the pilot: with weights from a Dirichlet
+distribution (the Bayesian bootstrap of Rubin 1981), because a small pilot is itself uncertain, or
+with equal weights where the pilot is as good as the population.
 
 With N_h pairs in stratum h and a standard deviation S_h of y - l f in it, the variance of a stratified
 estimate is smallest with labels in proportion to N_h S_h (Neyman 1934).
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
 from calibration.certify import certify_cascade
-from calibration.errors import InvalidArgument, checked_rng
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
 from calibration.plan.advice import advise
 from calibration.powered import checked_prediction
@@ -58,13 +58,13 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
     n_labels: int,
     *,
     target_risk: float,
-    rng: np.random.Generator,
+    rng: Rng,
     coverage: float = 0.0,
     runs: int = 200,
     is_pilot_uncertain: bool = True,
     **options: Any,
 ) -> Estimate:
-    """Probability that a certificate is made on `n_labels` fresh labels.
+    """Estimate the probability that a certificate is made on `n_labels` fresh labels.
 
     Assumed is that the pilot's pairs are independent and come as the labelled pairs will.
 
@@ -82,16 +82,24 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
 
     Raises:
         InvalidArgument: Numbers out of range, or as for `certify_cascade`.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> found = certification_power(confidence, correct, 300, target_risk=0.2, rng=0, runs=20)
+        >>> found.value, round(found.low, 2), round(found.high, 2)
+        (1.0, 0.84, 1.0)
     """
     sample = checked_sample(confidence, correct)
     if n_labels < 1 or runs < 1 or not sample.n:
         raise InvalidArgument("n_labels, runs and the pilot's pairs must be at least 1")
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    passed = 0
+    passed, chance = 0, as_generator(rng)
     for _ in range(runs):
-        rows = _drawn(sample.n, n_labels, rng, is_pilot_uncertain=is_pilot_uncertain)
+        rows = _drawn(sample.n, n_labels, chance, is_pilot_uncertain=is_pilot_uncertain)
         certificate = certify_cascade(
-            scores[rows], agreement[rows], target_risk=target_risk, rng=rng, **options
+            scores[rows], agreement[rows], target_risk=target_risk, rng=chance, **options
         )
         passed += certificate.is_certified and certificate.coverage >= coverage
     low, high = wilson_interval(passed, runs, _CONFIDENCE_LEVEL)
@@ -103,7 +111,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
     correct: ArrayLike,
     *,
     target_risk: float,
-    rng: np.random.Generator,
+    rng: Rng,
     coverage: float = 0.0,
     power: float = 0.8,
     most_labels: int = 5000,
@@ -131,9 +139,20 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
 
     Raises:
         InvalidArgument: Numbers out of range.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> plan = plan_labels(
+        ...     confidence, correct, target_risk=0.25, rng=0, most_labels=200, runs=20
+        ... )
+        >>> plan.labels, plan.power.value, plan.low, plan.high
+        (59, 0.9, 42, 54)
     """
     if not 0.0 < power < 1.0 or most_labels < 30:
         raise InvalidArgument("power must lie in (0, 1) and most_labels be at least 30")
+    chance = as_generator(rng)
 
     def reached(n_labels: int) -> Estimate:
         return certification_power(
@@ -141,7 +160,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
             correct,
             n_labels,
             target_risk=target_risk,
-            rng=rng,
+            rng=chance,
             coverage=coverage,
             runs=runs,
             is_pilot_uncertain=is_pilot_uncertain,
@@ -151,7 +170,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
 
     sizes = np.unique(np.append(_sizes(most_labels), most_labels))
     labels, found = _fewest(sizes, reached, power)
-    needed = _closed_form(confidence, correct, target_risk, failure_probability, runs, rng)
+    needed = _closed_form(confidence, correct, target_risk, failure_probability, runs, chance)
     low, high = np.quantile(needed, [0.25, 0.75], method="lower")
     return LabelPlan(
         labels,
@@ -193,7 +212,7 @@ def _closed_form(  # noqa: PLR0913 - the pilot and the test
     runs: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Labels wanted by the closed form on each resample of the pilot; +inf where none will do."""
+    """Return the labels that the closed form wants on resamples of the pilot; +inf: none will do."""
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     needed = np.empty(runs)
     for run in range(runs):
@@ -209,7 +228,6 @@ def _closed_form(  # noqa: PLR0913 - the pilot and the test
 
 
 def _drawn(n: int, size: int, rng: np.random.Generator, *, is_pilot_uncertain: bool) -> IntArray:
-    rng = checked_rng(rng)
     if not is_pilot_uncertain:
         return rng.integers(0, n, size)
     return rng.choice(n, size, p=rng.dirichlet(np.ones(n)))
@@ -220,7 +238,7 @@ FEWEST_IN_STRATUM = 15
 
 
 def confidence_strata(prediction: ArrayLike, n_strata: int = 3) -> IntArray:
-    """Strata of about equal size by confidence |f - 1/2|, 0 the least sure; shape (pairs,).
+    """Return strata of about equal size by confidence |f - 1/2|, 0 the least sure; shape (pairs,).
 
     Equal confidences share a stratum, so there may be fewer strata. Swapping the two sides of a
     pair leaves it in its stratum.
@@ -228,6 +246,10 @@ def confidence_strata(prediction: ArrayLike, n_strata: int = 3) -> IntArray:
     Raises:
         InvalidArgument: There is no stratum or no pair, or a prediction is missing or outside
             [0, 1].
+
+    Example:
+        >>> confidence_strata([0.5, 0.45, 0.7, 0.3, 0.95, 0.02])
+        array([0, 0, 1, 1, 2, 2])
     """
     if n_strata < 1:
         raise InvalidArgument(f"n_strata must be positive, not {n_strata}")
@@ -245,7 +267,7 @@ def confidence_strata(prediction: ArrayLike, n_strata: int = 3) -> IntArray:
 
 
 def foreseen_deviation(prediction: ArrayLike, strata: ArrayLike) -> FloatArray:
-    """Standard deviation of y - f by stratum if predictions are calibrated: sqrt(mean f (1 - f)).
+    """Return the deviation of y - f by stratum if f is calibrated: sqrt(mean f (1 - f)).
 
     That is what can be known before any label; with a pilot, take the standard deviation of its
     y - l f in each stratum instead. A pair without a prediction (nan) counts as 1/2. In the order
@@ -253,6 +275,10 @@ def foreseen_deviation(prediction: ArrayLike, strata: ArrayLike) -> FloatArray:
 
     Raises:
         InvalidArgument: A prediction is outside [0, 1], or the lengths differ.
+
+    Example:
+        >>> foreseen_deviation([0.5, 0.5, 0.9, 0.9], ["unsure", "unsure", "sure", "sure"])
+        array([0.3, 0.5])
     """
     predicted = checked_prediction(prediction)
     names, codes = np.unique(np.asarray(strata), return_inverse=True)
@@ -287,6 +313,10 @@ def allocate_labels(
     Raises:
         InvalidArgument: Shapes differ, there is no stratum, a number is negative or a size not
             whole, or the labels are fewer than the smallest numbers, or more than the pairs.
+
+    Example:
+        >>> allocate_labels(100, sizes=[500, 500], deviation=[0.3, 0.5])
+        array([38, 62])
     """
     pairs = _whole_numbers("sizes", sizes)
     spread = np.asarray(deviation, dtype=np.float64)
@@ -310,7 +340,7 @@ def _whole_numbers(name: str, values: ArrayLike) -> IntArray:
 
 
 def _shares(n_labels: int, pairs: IntArray, floor: IntArray, claim: FloatArray) -> FloatArray:
-    """Labels proportional to claims, cut to [floor, pairs], as real numbers that sum to n_labels."""
+    """Return shares proportional to claims, cut to [floor, pairs], that sum to n_labels."""
     # A stratum without spread takes labels only when all others are full.
     positive = np.maximum(claim, 1e-9 * max(float(claim.max(initial=0.0)), 1.0))
     low, high = 0.0, float((pairs / positive).max()) + 1.0

@@ -1,4 +1,4 @@
-"""Threshold rules to be compared; comparing cascades.
+"""Rules that choose thresholds, to be compared, and a comparison of cascades.
 
 The baselines are those of Jung, Brahman and Choi, "Trust or Escalate" (ICLR 2025): ask the
 strongest judge about everything; trust a stated confidence as if it were a probability; or choose
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import FloatArray, IntArray
 from calibration.cascade import checked_costs
 from calibration.certify import METHODS, Certificate, certify_cascade
-from calibration.errors import InvalidArgument, UnavailableMethod
+from calibration.errors import InvalidArgument, Rng, UnavailableMethod, as_generator
 from calibration.sample import Sample
 
 DEFAULT_RULES: Final = (
@@ -40,8 +40,8 @@ class Labels:
 
     Attributes:
         sample: The labelled pairs of the calibration side.
-        pool: Confidences of pairs of other groups, shape (m, k), nan where a judge failed; nobody's
-            labels. None: there are none.
+        pool: Confidences of pairs of other groups, shape (m, k), nan where a judge failed, without
+            labels. None: no such pairs.
         target_risk: Largest share of disagreeing verdicts that is wanted.
         declared: What else a certificate is made with: costs, failure probability, bounds.
     """
@@ -72,22 +72,22 @@ def rule_of(name: str) -> Rule:
 
 
 def _no_selection(labels: Labels, _: np.random.Generator) -> FloatArray:
-    """The last judge answers whatever its confidence is."""
+    """Let the last judge answer whatever its confidence is."""
     return _last_alone(labels.sample.n_judges, 0.0)
 
 
 def _heuristic(labels: Labels, _: np.random.Generator) -> FloatArray:
-    """The last judge answers where its own confidence reaches the target agreement."""
+    """Let the last judge answer where its confidence reaches the target agreement."""
     return _last_alone(labels.sample.n_judges, 1.0 - labels.target_risk)
 
 
 def _cascaded_heuristic(labels: Labels, _: np.random.Generator) -> FloatArray:
-    """Every judge answers where its own confidence reaches the target agreement."""
+    """Let every judge answer where its confidence reaches the target agreement."""
     return np.full(labels.sample.n_judges, 1.0 - labels.target_risk)
 
 
 def _point_estimate(labels: Labels, _: np.random.Generator) -> FloatArray:
-    """Judge after judge, the lowest threshold whose risk on the labels left meets the target."""
+    """Take, judge after judge, the lowest threshold whose risk on the labels left meets the target."""
     sample = labels.sample
     stakes = np.ones(sample.n) if sample.stakes is None else sample.stakes
     thresholds = np.full(sample.n_judges, np.inf)
@@ -101,7 +101,7 @@ def _point_estimate(labels: Labels, _: np.random.Generator) -> FloatArray:
 
 
 def _certified(method: str, labels: Labels, rng: np.random.Generator) -> FloatArray:
-    """What the certificate of a method would deploy."""
+    """Return what the certificate of a method would deploy."""
     sample = labels.sample
     is_scored = sample.confidence > -np.inf
     certificate = certify_cascade(
@@ -128,7 +128,7 @@ def _last_alone(n_judges: int, threshold: float) -> FloatArray:
 def _lowest_within(
     scores: FloatArray, lost: FloatArray, stakes: FloatArray, target_risk: float
 ) -> float:
-    """The lowest score down to which the share lost is at most the target; +inf if there is none."""
+    """Return the lowest score down to which the share lost is at most the target, or +inf."""
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > -np.inf]
     ranked = scores[order]
@@ -167,11 +167,17 @@ class CascadePlan:
 
 
 def sub_cascades(n_judges: int, *, all_orders: bool = False) -> tuple[tuple[int, ...], ...]:
-    """Every choice of at least one judge, in the given order or in every order.
+    """Return every choice of at least one judge, in the given order or in every order.
 
     Args:
         n_judges: Number of judges, from cheap to strong.
         all_orders: Also those that ask a later judge before an earlier one.
+
+    Example:
+        >>> sub_cascades(2)
+        ((0,), (1,), (0, 1))
+        >>> len(sub_cascades(3, all_orders=True))
+        15
     """
     ways = itertools.permutations if all_orders else itertools.combinations
     chosen: list[tuple[int, ...]] = []
@@ -185,7 +191,7 @@ def compare_cascades(  # noqa: PLR0913 - what a certificate takes, and the plan
     correct: ArrayLike,
     targets: Sequence[float],
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     cascades: Iterable[Sequence[int]] | None = None,
     costs: ArrayLike | None = None,
     pool: ArrayLike | None = None,
@@ -214,12 +220,20 @@ def compare_cascades(  # noqa: PLR0913 - what a certificate takes, and the plan
 
     Raises:
         InvalidArgument: No target, no or too many cascades, or one that names no or unknown judges.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> plans = compare_cascades(confidence, correct, [0.2], rng=0, costs=[1, 10])
+        >>> [(plan.judges, plan.is_efficient) for plan in plans]
+        [((0, 1), True), ((0,), True), ((1,), False)]
     """
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     if scores.ndim != 2:
         raise InvalidArgument(f"confidence must have shape (pairs, judges), not {scores.shape}")
     k = scores.shape[1]
-    prices = checked_costs(costs, k)
+    prices, chance = checked_costs(costs, k), as_generator(rng)
     chosen = [tuple(one) for one in (sub_cascades(k) if cascades is None else cascades)]
     _check(chosen, targets, k)
     level = failure_probability / (len(chosen) * len(targets))
@@ -236,7 +250,7 @@ def compare_cascades(  # noqa: PLR0913 - what a certificate takes, and the plan
                     failure_probability=level,
                     costs=prices[list(judges)],
                     pool=None if others is None else others[:, judges],
-                    rng=rng,
+                    rng=chance,
                     **options,
                 ),
                 is_efficient=False,

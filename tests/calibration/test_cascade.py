@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from calibration.cascade import cascade_cost, composition, decide
+from calibration.cascade import accepts, asked, cascade_cost, composition, decide
 from calibration.errors import InvalidArgument
 
 NAN, INF = float("nan"), float("inf")
@@ -56,6 +56,19 @@ def test_a_judge_that_always_fails_changes_no_answer(
     answers = decide(more, np.insert(thresholds, place, 0.5))
     shifted = np.where(answers > place, answers - 1, answers)
     assert shifted.tolist() == decide(confidence, thresholds).tolist()
+
+
+@given(CONFIDENCE, THRESHOLDS)
+def test_judges_are_asked_until_one_answers(confidence: np.ndarray, thresholds: np.ndarray) -> None:
+    def asks(pair: np.ndarray) -> list[bool]:
+        asked_so_far, is_answered = [], False
+        for sure, threshold in zip(pair.tolist(), thresholds.tolist(), strict=True):
+            asked_so_far.append(not is_answered and threshold != np.inf)
+            is_answered |= accepts(sure, threshold)
+        return asked_so_far
+
+    found = asked(decide(confidence, thresholds), thresholds)
+    assert found.tolist() == [asks(pair) for pair in confidence]
 
 
 def test_every_judge_asked_is_paid() -> None:

@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument
-from calibration.preference import (
-    NO_VERDICT,
-    LabelRule,
-    TieRule,
-    correctness,
-    mean_preference,
-    preference,
-)
+from calibration.labels import MISSING, TIE, A, B, mirrored
+from calibration.preference import LabelRule, TieRule, correctness, preference
 
 NAN = float("nan")
 # Votes for a, b, tie.
@@ -24,7 +18,7 @@ VOTES = [[2, 1, 0], [1, 1, 0], [0, 1, 2], [0, 0, 0], [1, 0, 1], [0, 3, 0]]
 
 def test_the_more_probable_response_is_preferred() -> None:
     found = preference([0.9, 0.2, 0.5, NAN])
-    assert found.label.tolist() == [1, -1, NO_VERDICT, NO_VERDICT]
+    assert found.label.tolist() == [A, B, MISSING, MISSING]
     np.testing.assert_array_equal(found.confidence, [0.9, 0.8, NAN, NAN])
     assert found.is_failed.tolist() == [False, False, False, True]
     assert found.has_no_preference.tolist() == [False, False, True, False]
@@ -36,7 +30,7 @@ def test_mass_on_a_tie_is_set_aside_unless_tie_is_a_class() -> None:
     assert decided.confidence[0] == pytest.approx(0.5625)
     assert decided.has_no_preference.tolist() == [False, True, True]
     three = preference(p_a, p_tie, ties="class")
-    assert three.label.tolist() == [1, 0, 0]
+    assert three.label.tolist() == [A, TIE, TIE]
     assert three.confidence.tolist() == [0.45, 1.0, 0.5]
 
 
@@ -45,7 +39,7 @@ def test_equal_responses_above_a_tie_are_no_preference_with_tie_as_a_class() -> 
 
 
 def test_a_response_as_probable_as_a_tie_wins() -> None:
-    assert preference([0.4, 0.2], [0.4, 0.4], ties="class").label.tolist() == [1, -1]
+    assert preference([0.4, 0.2], [0.4, 0.4], ties="class").label.tolist() == [A, B]
 
 
 def test_a_judge_without_ties_on_some_pairs_has_none_there() -> None:
@@ -59,8 +53,7 @@ def test_swapping_the_responses_mirrors_the_preference(x: float, y: float, ties:
     here = preference([p_a], [p_tie], ties=ties)
     there = preference([max(1 - p_a - p_tie, 0.0)], [p_tie], ties=ties)
     np.testing.assert_array_equal(here.confidence, there.confidence)
-    mirrored = here.label if here.label[0] == NO_VERDICT else -here.label
-    assert mirrored.tolist() == there.label.tolist()
+    assert mirrored(here.label).tolist() == there.label.tolist()
 
 
 @given(st.floats(0, 1))
@@ -77,23 +70,8 @@ def test_impossible_probabilities_are_refused(p_a: list[float], p_tie: list[floa
         preference(p_a, p_tie)
 
 
-def test_annotators_are_averaged_over_both_orders() -> None:
-    assert mean_preference([[0.8, 0.6], [0.9, 0.7]]).p_a == pytest.approx(0.75)
-    assert mean_preference([[0.8, NAN], [0.9, 0.7]]).p_a == pytest.approx(0.8)
-    assert np.isnan(mean_preference([[NAN, NAN]]).p_a)
-    assert mean_preference([[0.8, 0.6]]).p_tie is None
-
-
-def test_three_way_annotators_are_renormalised_and_averaged() -> None:
-    mean = mean_preference([[[0.5, 0.3, 0.2], [0.3, 0.1, 0.1]], [[NAN, NAN, NAN], [0.5, 0.5, 0]]])
-    assert mean.p_a == pytest.approx((0.5 + 0.6 + 0.5) / 3)
-    assert mean.p_tie == pytest.approx((0.2 + 0.2 + 0.0) / 3)
-
-
-@pytest.mark.parametrize("annotators", [[0.5], [[0.5]], [[[0.5, 0.5]]], [[1.5, 0.5]]])
-def test_annotators_of_another_shape_are_refused(annotators: Any) -> None:
-    with pytest.raises(InvalidArgument, match="annotators"):
-        mean_preference(annotators)
+def test_no_preference_may_be_read_as_a_tie() -> None:
+    assert preference([0.9, 0.5, NAN]).label_or_tie.tolist() == [A, TIE, MISSING]
 
 
 @pytest.mark.parametrize(
@@ -112,26 +90,26 @@ def test_annotators_of_another_shape_are_refused(annotators: Any) -> None:
 def test_agreement_under_each_rule(
     label_rule: LabelRule, ties: TieRule, agreement_of_a: list[float]
 ) -> None:
-    labels = np.ones((6, 1), dtype=np.int8)
+    labels = np.full((6, 1), A)
     found = correctness(labels, VOTES, label_rule=label_rule, ties=ties)
     np.testing.assert_allclose(found.agreement[:, 0], agreement_of_a)
     np.testing.assert_array_equal(found.counts, ~np.isnan(agreement_of_a))
 
 
 def test_pairs_left_out_are_counted_by_reason() -> None:
-    labels = np.ones((6, 1), dtype=np.int8)
+    labels = np.full((6, 1), A)
     found = correctness(labels, VOTES, label_rule="majority", ties="exclude")
     assert (found.unlabelled, found.undecided, found.tied) == (1, 2, 1)
 
 
 def test_a_tie_verdict_agrees_with_ties_where_tie_is_a_class() -> None:
-    labels = np.zeros((6, 1), dtype=np.int8)
+    labels = np.full((6, 1), TIE)
     found = correctness(labels, VOTES, label_rule="random_annotator", ties="class")
     np.testing.assert_allclose(found.agreement[:, 0], [0, 0, 2 / 3, NAN, 0.5, 0])
 
 
 def test_no_verdict_has_no_agreement_but_the_pair_counts() -> None:
-    found = correctness([[NO_VERDICT, 1]], [[1, 0, 0]], label_rule="majority", ties="exclude")
+    found = correctness([[MISSING, A]], [[1, 0, 0]], label_rule="majority", ties="exclude")
     np.testing.assert_array_equal(found.agreement, [[NAN, 1.0]])
     assert found.counts.all()
 
@@ -142,10 +120,10 @@ def test_swapping_the_responses_changes_no_agreement(
 ) -> None:
     ties: TieRule = data.draw(st.sampled_from(["exclude", "error", "half", "class"]))
     rule: LabelRule = data.draw(st.sampled_from(["majority", "random_annotator"]))
-    labels = np.array([[1, -1]] * len(votes))
+    labels = np.array([[A, B]] * len(votes))
     here = correctness(labels, votes, label_rule=rule, ties=ties)
     swapped = np.array(votes)[:, [1, 0, 2]]
-    there = correctness(-labels, swapped, label_rule=rule, ties=ties)
+    there = correctness(mirrored(labels), swapped, label_rule=rule, ties=ties)
     np.testing.assert_array_equal(here.agreement, there.agreement)
 
 
@@ -155,7 +133,8 @@ def test_swapping_the_responses_changes_no_agreement(
         ([[1]], [[1, 0]], "exclude", "human_counts"),
         ([[1]], [[1, -1, 0]], "exclude", "negative"),
         ([1], [[1, 0, 0]], "exclude", "label must have shape"),
-        ([[0]], [[1, 0, 0]], "exclude", "label must be one of"),
+        ([[TIE]], [[1, 0, 0]], "exclude", "label must be one of"),
+        ([[-128]], [[1, 0, 0]], "class", "label must be one of"),
         ([[257]], [[1, 0, 0]], "exclude", "label must be one of"),
         ([[0.5]], [[1, 0, 0]], "class", "label must be one of"),
         ([[NAN]], [[1, 0, 0]], "exclude", "label must be one of"),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.cascade import decide
-from calibration.preference import TieRule, is_accepted, opinion, preference
+from calibration.cascade import accepts, decide
+from calibration.preference import TieRule, opinion, preference
 
 RULES: tuple[TieRule, ...] = ("exclude", "error", "half", "class")
 PROBABILITIES = st.one_of(
@@ -36,7 +36,7 @@ def test_it_is_the_opinion_of_the_arrays(p_a: float, share: float | None, ties: 
 )
 @settings(max_examples=1_000)
 def test_it_accepts_where_the_cascade_does(confidence: float, threshold: float) -> None:
-    assert is_accepted(confidence, threshold) == (decide([[confidence]], [threshold])[0] == 0)
+    assert accepts(confidence, threshold) == (decide([[confidence]], [threshold])[0] == 0)
 
 
 @pytest.mark.parametrize("mass", [1e-12, 0.3])

@@ -27,7 +27,9 @@ def test_certificates_are_the_same_to_the_last_bit() -> None:
 
 
 def test_figures_are_the_same_to_the_last_bit() -> None:
-    assert not differences(load("statistics"), values.statistics())
+    stored = load("statistics")
+    del stored["mean preference"]  # of a function that is gone
+    assert not differences(stored, values.statistics())
 
 
 async def test_fingerprints_and_cascades_as_they_are_listed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import calibration
 from calibration import Certificate, certify_cascade, decide, decide_in_slices
+from calibration.labels import MISSING, TIE, A, B
 from tests.golden import moved
 
 FloatArray = NDArray[np.float64]
@@ -181,7 +182,7 @@ def _others() -> dict[str, Options]:
 def _tied() -> dict[str, Options]:
     def votes(world: _World, rule: Any, ties: Any) -> Json:
         n = len(world.correct)
-        label = np.where(world.correct > 0, 1, -1)
+        label = np.where(world.correct > 0, A, B)
         counts = world.rng.multinomial(3, [0.86, 0.06, 0.08], n)
         agreed = calibration.correctness(label, counts, label_rule=rule, ties=ties)
         kept = agreed.counts
@@ -246,13 +247,18 @@ def statistics() -> Json:
         "labels needed": [
             calibration.labels_needed(risk, 0.8, 0.1, 0.1) for risk in (0.02, 0.05, 0.08)
         ],
-        "preference": calibration.preference([0.3, 0.8, 0.5, np.nan], None),
-        "mean preference": calibration.mean_preference([[0.7, 0.6], [0.9, 0.4]]),
+        "preference": _in_stored_codes(calibration.preference([0.3, 0.8, 0.5, np.nan], None)),
         "leaderboards": _leaderboards(rng),
         "agreement": moved.agreement_figures(first, second, counts, np.arange(120) // 2),
         "reliability": moved.measure_reliability(sure, right),
     }
     return {name: as_json(figure) for name, figure in figures.items()}
+
+
+def _in_stored_codes(said: Any) -> Json:
+    """Return preferences with the label codes that the figures were stored with."""
+    codes = {A: 1, B: -1, TIE: 0, MISSING: -128}
+    return {**as_json(said), "label": [codes[label] for label in said.label.tolist()]}
 
 
 def _leaderboards(rng: np.random.Generator) -> Json:

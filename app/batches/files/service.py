@@ -19,10 +19,10 @@ from typing import BinaryIO, Final, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.batch_bodies import FileBody
 from app.batches.files import queries
 from app.batches.files.derived import BATCH
 from app.batches.files.reading import StagedFile, read_file
+from app.bodies.batches import FileBody
 from app.core.errors import BadRequest, Conflict, NotFound, Unprocessable
 from app.core.lists import by_public_id
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NotRequired, get_args, get_origin, get_t
 
 from typing_extensions import is_typeddict
 
-from app.api.bodies import VerdictBody
+from app.bodies.common import VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.imports.tables import RawRow, parquet_batches

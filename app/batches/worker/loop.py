@@ -151,13 +151,19 @@ class Worker:
         """Claim the next free shard that not too many workers have died over."""
         if looks and not await self._look():
             return None
-        while (shard := await self._claim_free()) is not None:
+        while True:
+            async with self._running.db.write() as session:
+                moment = await leases.ledger_time(session, self._running.now)
+                shard = await leases.claim(
+                    session, self.name, moment, self._lease, batch_seq=self._batch_seq
+                )
+            if shard is None:
+                return None
             is_poison = shard.attempts > self._running.settings.max_attempts
             if is_poison or shard.reserved_usd:
                 await self._account_for_the_dead(shard, is_poison=is_poison)
             if not is_poison:
                 return shard
-        return None
 
     async def _look(self) -> bool:
         """Free the shards of dead workers, end overdue batches; say whether a shard is free.
@@ -181,13 +187,6 @@ class Worker:
 
     def _is_dead(self, worker: str) -> bool:
         return is_dead(worker, self._node)
-
-    async def _claim_free(self) -> Shard | None:
-        async with self._running.db.write() as session:
-            moment = await leases.ledger_time(session, self._running.now)
-            return await leases.claim(
-                session, self.name, moment, self._lease, batch_seq=self._batch_seq
-            )
 
     async def _claim_untried(self, session: AsyncSession) -> Shard | None:
         moment = await leases.ledger_time(session, self._running.now)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.bodies import JsonValue
+from app.bodies.common import JsonValue
 from tests.app.described import Description, check_described
 from tests.app.rows import labelled_rows, upload
 

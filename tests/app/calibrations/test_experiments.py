@@ -9,7 +9,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from app.api.certificate_bodies import ExperimentBody, ExperimentRow
+from app.bodies.certificates import ExperimentBody, ExperimentRow
 from app.cli import app
 from app.client import Tribunal
 from app.core.settings import Settings

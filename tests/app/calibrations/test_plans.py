@@ -72,7 +72,7 @@ async def test_no_batch_is_advised_for_a_judge_that_cannot_be_asked(
         "/v1/plans", json={"dataset": "rivers", "cascade": {"judges": judges}}
     )
     assert response.status_code == 422
-    assert "stored scores of student: nobody" in response.json()["detail"]
+    assert "stored scores of student:" in response.json()["detail"]
     assert "tribunal batch rivers --judges student)" in response.json()["detail"]
 
 

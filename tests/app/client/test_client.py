@@ -22,11 +22,11 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 import app.client.client
-from app.api.batch_bodies import BatchBody
-from app.api.bodies import DatasetBody, JudgmentsBody, VerdictBody
-from app.api.certificate_bodies import CertificateBody, PlanBody
-from app.api.leaderboard_bodies import LeaderboardBody
-from app.api.report_bodies import ReportBody
+from app.bodies.batches import BatchBody
+from app.bodies.certificates import CertificateBody, PlanBody
+from app.bodies.common import DatasetBody, JudgmentsBody, VerdictBody
+from app.bodies.leaderboards import LeaderboardBody
+from app.bodies.reports import ReportBody
 from app.client import (
     CannotConnect,
     Conflict,

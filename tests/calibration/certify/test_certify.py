@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration import Certificate, certify_cascade, decide, decide_in_slices
+from calibration import Certificate, CertifyOptions, certify_cascade, decide, decide_in_slices
 from calibration.arrays import FloatArray
 from calibration.binomial import p_value, upper_bound
 from calibration.certify import METHODS
@@ -488,3 +488,22 @@ def test_clearly_more_coverage_is_worth_its_cost() -> None:
     )
     assert certificate.path == "strongest"
     assert certificate.coverage == 1.0
+
+
+def test_rare_arguments_may_come_together() -> None:
+    rare: Any = {"menu": [0.3], "randomized": True, "max_group_size": 1}
+    together = certified(options=CertifyOptions(**rare))
+    same(together, certified(**rare))
+    assert together.uniform is not None
+    assert [each.target_risk for each in together.certificates] == [0.3]
+
+
+def test_a_keyword_wins_over_the_options() -> None:
+    made = certified(options=CertifyOptions(menu=[0.3], randomized=True), menu=[0.4])
+    assert [each.target_risk for each in made.certificates] == [0.4]
+    assert made.uniform is not None
+
+
+def test_an_unknown_keyword_is_refused() -> None:
+    with pytest.raises(TypeError, match="max_group"):
+        certified(max_group=1)

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.arrays import BoolArray
+from calibration.cascade import ABSTAINED, answered_loss, decide
+from calibration.certify.evidence import path_counts
 from calibration.certify.learned import learned_thresholds
-from calibration.certify.paths import Ground, Start, answered_loss, path_counts, shared_path
+from calibration.certify.paths import Ground, Start, shared_path
 from calibration.certify.walk import walk_path
 from calibration.sample import Sample, checked_sample
 
@@ -39,7 +41,7 @@ def test_counts_along_a_shared_threshold_are_those_of_deciding(
     assert path is not None
     counts = path_counts(path, sample)
     for node in range(len(path.thresholds)):
-        is_answered, loss = answered_loss(sample, path.vector(node))
+        is_answered, loss = answered_loss(decide(sample.confidence, path.vector(node)), sample.loss)
         assert counts.answered[node] == is_answered.sum()
         assert counts.lost[node] == pytest.approx(loss.sum())
 
@@ -57,8 +59,8 @@ def test_nodes_are_the_starts_and_every_break_point_below(seed: int) -> None:
     assert path.entry_weights.sum() == pytest.approx(1.0)
     # Between neighbouring nodes nothing changes, so no threshold in between was left untested.
     for upper, lower in pairwise(nodes):
-        middle = answered_loss(sample, np.full(3, (upper + lower) / 2))[0]
-        assert (middle == answered_loss(sample, np.full(3, upper))[0]).all()
+        middle = decide(sample.confidence, np.full(3, (upper + lower) / 2)) == ABSTAINED
+        assert (middle == (decide(sample.confidence, np.full(3, upper)) == ABSTAINED)).all()
 
 
 def test_the_start_is_the_threshold_that_answers_its_share_of_the_pool() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration import certify_cascade, decide
-from calibration.certify.prepare import pooled_preference
 from calibration.errors import InvalidArgument
+from calibration.preference import pooled_preference
 from tests.calibration.certify.test_certify import certified, friendly
 
 NAN = float("nan")

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.api.bodies import Estimate, JsonValue, PartBody
-from app.api.report_bodies import JudgeFigures, Outcome, ReportGround
+from app.bodies.common import Estimate, JsonValue, PartBody
+from app.bodies.reports import JudgeFigures, Outcome, ReportGround
 
 
 class PointGround(TypedDict):

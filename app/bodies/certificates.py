@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.api.bodies import Estimate, JsonValue
+from app.bodies.common import Estimate, JsonValue
 
 CertificateStatus = Literal["pending", "running", "certified", "not_certifiable", "failed"]
 

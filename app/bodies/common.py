@@ -225,9 +225,9 @@ class LabelBody(TypedDict):
     criterion: str
     created_at: str
     replaced_at: str | None
-    strength: NotRequired[float]
-    first_shown: NotRequired[Literal["a", "b"]]
-    comment: NotRequired[str]
+    strength: NotRequired[float | None]
+    first_shown: NotRequired[Literal["a", "b"] | None]
+    comment: NotRequired[str | None]
 
 
 class JudgeBody(TypedDict):

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.api.bodies import Estimate, JudgeOrderBody, MessageBody, PartBody, Promise
-from app.api.certificate_bodies import Threshold
+from app.bodies.certificates import Threshold
+from app.bodies.common import Estimate, JudgeOrderBody, MessageBody, PartBody, Promise
 
 
 class RequestCounts(TypedDict):

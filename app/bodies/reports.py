@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.api.bodies import Estimate, PartBody
+from app.bodies.common import Estimate, PartBody
 
 Outcome = Literal["pass", "fail", "not_enough_evidence"]
 Confusion = dict[str, dict[str, int]]

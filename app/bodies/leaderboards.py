@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.api.bodies import Estimate, JsonValue, PartBody
+from app.bodies.common import Estimate, JsonValue, PartBody
 
 
 class Interval(TypedDict):
