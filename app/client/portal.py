@@ -104,7 +104,8 @@ class Portal:
         with self._lock:
             if not self._is_stopping:
                 self._is_stopping = True
-                self._loop.call_soon_threadsafe(self._leave.set)
+                with suppress(RuntimeError):  # the loop may have ended by an error
+                    self._loop.call_soon_threadsafe(self._leave.set)
 
     def close(self) -> None:
         """End the loop, wait for it, and raise what its closing raised."""
@@ -165,6 +166,7 @@ class _Call(Generic[T]):
         try:
             self._loop.call_soon_threadsafe(self._cancel)
         except RuntimeError:  # the loop has ended, and with it the task
+            self._work.close()
             return
         deadline = monotonic() + _STOP_SECONDS
         with suppress(Empty):

@@ -434,9 +434,15 @@ def test_a_client_and_the_help_load_no_service() -> None:
 
 FORKED_AND_LEFT_OPEN = """
 import os
-from app.client import NotFound, Tribunal
+from app.client import InProcessTransport, NotFound, Tribunal
 from app.core.settings import Settings
-client = Tribunal(settings=Settings(database_url="sqlite:///open.db"))
+
+class Told(InProcessTransport):
+    async def aclose(self):
+        await super().aclose()
+        print("the service has stopped")
+
+client = Tribunal(transport=Told(Settings(database_url="sqlite:///open.db")))
 try:
     client.get("/v1/datasets/none")
 except NotFound:
@@ -460,3 +466,4 @@ def test_a_program_ends_in_which_no_one_closes_the_client(tmp_path: Path) -> Non
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "the service has stopped\n"
