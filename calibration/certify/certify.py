@@ -221,4 +221,5 @@ def _certify(
 ) -> Certificate:
     """Return one certificate at its part of the failure probability."""
     request = replace(request, failure_probability=level)
-    return certified_by_method(prepare(sample, request, rng), request, rng)
+    prepared = prepare(sample, request, rng)
+    return certified_by_method(prepared, request, rng)

@@ -10,6 +10,7 @@ The shares and starts may depend on the number of groups but on nothing else abo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -226,9 +227,20 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         if name in shares
     ]
     if "learned" in shares:
-        paths.append(_learned_path(shares["learned"], sample, test, costs, rng))
+        level = shares["learned"] * test[1]
+        paths.append(
+            _learned(
+                "learned", shares, sample, _LEARNING_SHARE, rng,
+                lambda training, scale: learned_thresholds(training, costs, test[0], level, scale),
+            )
+        )  # fmt: skip
     if "pareto" in shares:
-        paths.append(_pareto_path(shares["pareto"], sample, test[0], costs, rng))
+        paths.append(
+            _learned(
+                "pareto", shares, sample, _ORDERING_SHARE, rng,
+                lambda training, scale: pareto_thresholds(training, costs, test[0]),
+            )
+        )  # fmt: skip
     return [path for path in paths if path is not None]
 
 
@@ -253,42 +265,26 @@ def _shares(method: PortfolioMethod, n_groups: int, n_judges: int) -> dict[str, 
     return _SHARES_LARGE if n_groups >= LARGE else _SHARES_SMALL
 
 
-def _learned_path(
-    share: float,
+def _learned(  # noqa: PLR0913 - what both learned paths have in common
+    name: str,
+    shares: dict[str, float],
     sample: Sample,
-    test: tuple[float, float],
-    costs: FloatArray,
+    learning_share: float,
     rng: np.random.Generator,
+    learn: Callable[[Sample, float], FloatArray],
 ) -> Path | None:
-    learning = rows_of_drawn_groups(sample.group, round(_LEARNING_SHARE * sample.n_groups), rng)
+    """Return a path learned on drawn groups and tested on the rest, all of its level at the start.
+
+    `learn` is given the pairs that learn, and how many more pairs test than learn.
+    """
+    learning = rows_of_drawn_groups(sample.group, round(learning_share * sample.n_groups), rng)
     if not learning.any() or learning.all():
         return None
-    target_risk, failure_probability = test
-    training = sample.rows(learning)
-    scale = float((~learning).sum() / learning.sum())
-    thresholds = learned_thresholds(
-        training, costs, target_risk, share * failure_probability, scale
-    )
-    return _on_the_rest("learned", share, thresholds, learning)
-
-
-def _pareto_path(
-    share: float, sample: Sample, target_risk: float, costs: FloatArray, rng: np.random.Generator
-) -> Path | None:
-    learning = rows_of_drawn_groups(sample.group, round(_ORDERING_SHARE * sample.n_groups), rng)
-    if not learning.any() or learning.all():
-        return None
-    thresholds = pareto_thresholds(sample.rows(learning), costs, target_risk)
-    return _on_the_rest("pareto", share, thresholds, learning)
-
-
-def _on_the_rest(
-    name: str, share: float, thresholds: FloatArray, learning: BoolArray
-) -> Path | None:
-    """Return a path tested on the rows that did not choose it, all of its level at the start."""
+    thresholds = learn(sample.rows(learning), float((~learning).sum() / learning.sum()))
     if not len(thresholds):
         return None
     weights = np.zeros(len(thresholds))
     weights[0] = 1.0
     everyone: BoolArray = np.ones(thresholds.shape[1], dtype=np.bool_)
-    return Path(name, share, thresholds, everyone, weights, np.flatnonzero(~learning))
+    rows = np.flatnonzero(~learning)
+    return Path(name, shares[name], thresholds, everyone, weights, rows)

@@ -1,11 +1,4 @@
-"""From a request to a test: groups reduced, a pool set aside, and the test chosen.
-
-"Some slice has a risk of at least the target" is refuted at a level where every slice's own test
-refutes it at that level (Berger 1982): a slice for which it is true passes its test with at most
-that probability, and without it nothing passes. No part of the level is spent on the number of
-slices, unless they may turn up one by one while the test is looked at: then each look may be at
-another hypothesis, and every slice has a part of the level that no later slice changes.
-"""
+"""From a request to a test: groups reduced, a pool set aside, and the test chosen."""
 
 from __future__ import annotations
 
@@ -21,10 +14,8 @@ from calibration.certify.evidence import (
     Betting,
     Evidence,
     ExactCounts,
-    PathTest,
-    Strength,
+    InEverySlice,
 )
-from calibration.certify.paths import Path
 from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
 from calibration.sample import Sample, first_row_a_group, one_row_a_group, rows_of_drawn_groups
 
@@ -35,67 +26,6 @@ Promise = Literal[
     "weighted_pair",
     "weighted_single_pair",
 ]
-
-
-class InEverySlice:
-    """A test that passes where the same test passes in each slice alone."""
-
-    def __init__(
-        self, evidence: Evidence, slice_of_row: IntArray, *, is_arriving: bool = False
-    ) -> None:
-        """Bind the test.
-
-        Args:
-            evidence: The test to be applied in each slice.
-            slice_of_row: Slice of each pair of its sample, shape (n,).
-            is_arriving: The pairs are in the order of arrival and the test may be stopped at will.
-        """
-        self.is_coarse = evidence.is_coarse
-        self._evidence = evidence
-        self._slice = slice_of_row
-        self._names = np.unique(slice_of_row)
-        shares = shares_as_they_come(slice_of_row)
-        self._shares = shares if is_arriving else np.ones_like(shares)
-
-    def along(self, path: Path, level: float) -> PathTest:
-        """Return the tests of a path that may spend `level` in all."""
-        slices = self._slice[path.rows]
-        parts = [replace(path, rows=path.rows[slices == name]) for name in self._names]
-        tests = tuple(self._evidence.along(part, level) for part in parts)
-        return _CommonPathTest(tests, self._shares)
-
-
-def shares_as_they_come(slice_of_row: IntArray) -> FloatArray:
-    """Return each slice's share of the level, in order of appearance: 1/2, 1/6, 1/12, ..
-
-    They add up to less than 1 and never change when another slice turns up; shape (slices,).
-
-    Args:
-        slice_of_row: Slice of each pair in the order of arrival, shape (n,).
-    """
-    _, first = np.unique(slice_of_row, return_index=True)
-    place = 1.0 + first.argsort().argsort()
-    return np.asarray(1.0 / (place * (place + 1.0)), dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _CommonPathTest:
-    parts: tuple[PathTest, ...]
-    shares: FloatArray
-
-    def rejects(self, nodes: slice, level: float) -> BoolArray:
-        # without a slice there is nothing that could pass
-        passed = [np.full(nodes.stop - nodes.start, bool(self.parts))] + [
-            part.rejects(nodes, level * share)
-            for part, share in zip(self.parts, self.shares.tolist(), strict=True)
-        ]
-        return np.asarray(np.logical_and.reduce(passed))
-
-    def strength(self, node: int, level: float) -> Strength:
-        parts = [part.strength(node, level) for part in self.parts]
-        p_values = np.array([part.p_value for part in parts])
-        largest = float(np.minimum(p_values / self.shares, 1.0).max())
-        return Strength(largest, max(part.risk_upper_bound for part in parts))
 
 
 Method = Literal[
@@ -237,7 +167,8 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
     promise = _promise(sample, request, bets_on_groups)
     kept = sample
     if not bets_on_groups and sample.n_groups < sample.n:
-        kept = sample.rows(_one_row_a_group(sample, request, rng))
+        chosen = _one_row_a_group(sample, request, rng)
+        kept = sample.rows(chosen)
     dropped = sample.n - kept.n
     pool, set_aside = request.pool, 0
     if request.method == "published_code":

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from calibration.arrays import IntArray
 from calibration.cascade import ABSTAINED, decide
 from calibration.certify.certificate import WITHOUT_PROBABILITY, Certificate
-from calibration.certify.prepare import Request, SliceRule, shares_as_they_come
+from calibration.certify.evidence import shares_as_they_come
+from calibration.certify.prepare import Request, SliceRule
 from calibration.errors import InvalidArgument
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from calibration import certify_cascade
 from calibration.certify import Certificate
-from calibration.certify.evidence import arrival_p_value
-from calibration.certify.prepare import shares_as_they_come
+from calibration.certify.evidence import arrival_p_value, shares_as_they_come
 from calibration.errors import UnavailableMethod
 from tests.calibration.simulation import allowed_share
 
