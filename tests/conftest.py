@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 import stamina
 from fastapi import FastAPI
@@ -31,6 +32,10 @@ from tests.packaging.wheel import built, installed_wheel
 __all__ = ["built", "installed_wheel"]
 
 _numbers = itertools.count()
+# half as many examples as usual where a test does not say how many it needs; time limits would say
+# how busy the machine is
+hypothesis.settings.register_profile("tests", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("tests")
 # the command line prints tables to people; tests look at both, and nobody is a terminal
 os.environ.setdefault("TRIBUNAL_OUTPUT", "table")
 

@@ -139,7 +139,9 @@ def test_no_text_can_leave_its_section(pair: Pair) -> None:
 
 
 def test_the_content_hash_is_of_the_sources_alone(tmp_path: Path) -> None:
-    source = (ROOT / "judges" / "prompts" / "pairwise.toml").read_text(encoding="utf-8")
+    source = (ROOT / "judges" / "prompting" / "prompts" / "pairwise.toml").read_text(
+        encoding="utf-8"
+    )
     copy = tmp_path / "mine.toml"
     copy.write_text(source.replace("version = 1", "version = 2"), encoding="utf-8")
     assert load_template(str(copy)).content_hash == PAIRWISE.content_hash
