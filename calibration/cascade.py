@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
-from calibration.preference import rounded, rounded_number
 
 ABSTAINED = -1
+# at which confidences are compared, so that the mirror image of a pair gets the mirrored verdict
+CONFIDENCE_DECIMALS = 12
+_SCALE: Final = 10.0**CONFIDENCE_DECIMALS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +39,23 @@ class CascadeCost:
     composition: FloatArray
     per_pair: float
     relative: float | None
+
+
+def rounded(confidence: ArrayLike) -> FloatArray:
+    """Round to the 12 decimals at which confidences are compared.
+
+    Example:
+        >>> float(rounded(0.1 + 0.2))
+        0.3
+    """
+    values: FloatArray = np.asarray(confidence, dtype=np.float64)
+    return np.asarray(np.round(values, CONFIDENCE_DECIMALS), dtype=np.float64)
+
+
+def rounded_number(value: float) -> float:
+    """Round one finite number as `rounded` rounds arrays, bit for bit."""
+    # scaled, to even, scaled back
+    return round(value * _SCALE) / _SCALE
 
 
 def accepts(confidence: float, threshold: float) -> bool:

@@ -19,13 +19,13 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.cascade import CONFIDENCE_DECIMALS, rounded, rounded_number
 from calibration.errors import InvalidArgument
 from calibration.labels import MISSING, N_LABELS, TIE, A, B
 
 TieRule = Literal["exclude", "error", "half", "class"]
 LabelRule = Literal["majority", "random_annotator"]
 
-CONFIDENCE_DECIMALS = 12
 _GRID = 10.0**-CONFIDENCE_DECIMALS
 _SCALE: Final = 10.0**CONFIDENCE_DECIMALS
 _WHOLE: Final = round(1.0 / _GRID)
@@ -88,23 +88,6 @@ class Correctness:
     undecided: int
     tied: int
     exposure: FloatArray
-
-
-def rounded(confidence: ArrayLike) -> FloatArray:
-    """Round to the 12 decimals at which confidences are compared.
-
-    Example:
-        >>> float(rounded(0.1 + 0.2))
-        0.3
-    """
-    values: FloatArray = np.asarray(confidence, dtype=np.float64)
-    return np.asarray(np.round(values, CONFIDENCE_DECIMALS), dtype=np.float64)
-
-
-def rounded_number(value: float) -> float:
-    """Round one finite number as `rounded` rounds arrays, bit for bit."""
-    # scaled, to even, scaled back
-    return round(value * _SCALE) / _SCALE
 
 
 def preference(

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.cascade import rounded
 from calibration.errors import InvalidArgument
-from calibration.preference import rounded
 
 _TOLERANCE = 1e-9
 

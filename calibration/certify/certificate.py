@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from calibration.cascade import CascadeCost, answered_loss, cascade_cost, decide
 from calibration.certify.prepare import Prepared, Promise, Request
 from calibration.sample import Sample
 
+# Coverages this near to each other count as the same, and the cheaper cascade is deployed.
+_SAME_COVERAGE = 0.01
 # methods that control no failure probability, so that nothing can hold together with one
 WITHOUT_PROBABILITY = ("average", "published_code")
 
@@ -257,6 +260,24 @@ def decided_at_cost(
     dearest = float(request.costs[-2])
     relative = cost.per_pair / dearest if dearest > 0 else None
     return answered_by, replace(cost, relative=relative)
+
+
+def best_covered(certified: Sequence[Certificate], sample: Sample, request: Request) -> Certificate:
+    """Return the certificate of best coverage on the whole sample, of near ones the cheapest."""
+    figures = [_coverage_and_cost(one, sample, request) for one in certified]
+    most = max(coverage for coverage, _ in figures)
+    near = [i for i, (coverage, _) in enumerate(figures) if coverage >= most - _SAME_COVERAGE]
+    return certified[min(near, key=lambda i: (figures[i][1], -figures[i][0]))]
+
+
+def _coverage_and_cost(
+    certificate: Certificate, sample: Sample, request: Request
+) -> tuple[float, float]:
+    """Return a certificate's coverage and cost on the whole sample, not on what tested it."""
+    if certificate.n == sample.n:
+        return certificate.coverage, certificate.cost_per_pair
+    _, cost = decided_at_cost(sample, certificate.thresholds, request)
+    return float(cost.composition.sum()), cost.per_pair
 
 
 def _figures(tested: Sample, thresholds: FloatArray, request: Request) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.cascade import checked_costs
 from calibration.certify.certificate import Certificate, claim_in_menu
 from calibration.certify.methods import certified_by_method
-from calibration.certify.prepare import Method, Request, SliceRule, as_declared, prepare
+from calibration.certify.prepare import Method, Request, SliceRule, prepare
 from calibration.certify.slices import joined, shares_of_slices
-from calibration.errors import InvalidArgument, Rng, as_generator
+from calibration.errors import InvalidArgument, Rng, UndeclaredBound, as_generator
 from calibration.sample import Sample, checked_confidence, checked_sample, with_pooled_tier
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
+_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,11 +161,38 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     )
     targets = dict.fromkeys((target_risk, *(options.menu or ())))
     requests = request.for_each(targets)
-    sample = as_declared(sample, request)
+    sample = _as_declared(sample, request)
     if slices is not None:
         return _certify_slices(sample, np.asarray(slices), requests, options.slice_rule, chance)
     first, *further = _certify_menu(sample, requests, failure_probability, chance)
     return replace(first, certificates=tuple(further))
+
+
+def _as_declared(sample: Sample, request: Request) -> Sample:
+    """Check a sample against the bounds declared for it, and forget equal weights without one.
+
+    A declared bound says that the probabilities of being labelled differ. Weights that are then all
+    equal are so by chance: no pair that was likely to be left unlabelled was drawn, and counts would
+    certify the pairs that were likely to be labelled for all.
+
+    Raises:
+        InvalidArgument: The sample breaks a declared bound.
+        UndeclaredBound: Unequal weights come without a bound that their test needs.
+    """
+    group, weight = sample.group, sample.weight
+    largest_group = int(np.bincount(group).max()) if group.size else 0
+    cap, floor = request.max_group_size, request.min_label_probability
+    if cap is not None and largest_group > cap:
+        raise InvalidArgument(f"max_group_size is {cap}, but a group has {largest_group} pairs")
+    if weight is None or (floor is None and np.ptp(weight) <= _TOLERANCE * weight[0]):
+        return replace(sample, weight=None)
+    if floor is None:
+        raise UndeclaredBound("unequal weights need min_label_probability, declared in advance")
+    if weight.max() > 1.0 / floor + _TOLERANCE:
+        raise InvalidArgument("a weight is above 1 / min_label_probability")
+    if cap is None and largest_group > 1:
+        raise UndeclaredBound("weights on groups of several pairs need max_group_size")
+    return sample
 
 
 def _certify_menu(

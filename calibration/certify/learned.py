@@ -57,6 +57,28 @@ class CascadeTotals:
     saved: FloatArray
 
 
+def thresholds_in_order(
+    name: str,
+    training: Sample,
+    costs: FloatArray,
+    test: tuple[float, float],
+    tests_for_one: float,
+) -> FloatArray:
+    """Return the threshold vectors of a learned path in the order of testing, shape (nodes, k).
+
+    Args:
+        name: "learned" or "pareto".
+        training: The pairs that learn; they test nothing.
+        costs: Cost of each judge, shape (k,).
+        test: Target risk, and the level that the path will be tested at.
+        tests_for_one: How many pairs will test for each that learns.
+    """
+    target_risk, level = test
+    if name == "learned":
+        return learned_thresholds(training, costs, target_risk, level, tests_for_one)
+    return pareto_thresholds(training, costs, target_risk)
+
+
 def learned_thresholds(
     training: Sample, costs: FloatArray, target_risk: float, level: float, scale: float
 ) -> FloatArray:

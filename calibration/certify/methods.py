@@ -33,7 +33,7 @@ import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import accepted_labels_needed, p_value, upper_bound
-from calibration.cascade import answered_loss, decide
+from calibration.cascade import answered_loss, decide, rounded
 from calibration.certify.certificate import (
     Certificate,
     Passed,
@@ -47,7 +47,6 @@ from calibration.certify.paths import thresholds_at
 from calibration.certify.prepare import Prepared, Request
 from calibration.certify.walk import certified_by_walking
 from calibration.errors import UnavailableMethod
-from calibration.preference import rounded
 from calibration.sample import Sample
 
 _RESOLUTION = 1e-12

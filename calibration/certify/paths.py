@@ -10,15 +10,14 @@ The shares and starts may depend on the number of groups but on nothing else abo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.certify.learned import learned_thresholds, pareto_thresholds
-from calibration.preference import rounded
+from calibration.cascade import rounded
+from calibration.certify.learned import thresholds_in_order
 from calibration.sample import Sample, rows_of_drawn_groups
 
 # Tests whose cost grows with every node look at this many, spread evenly over the pool's coverage.
@@ -178,8 +177,8 @@ PortfolioMethod = Literal[
 
 # Below this number of groups a third of the labels is better spent on the fixed paths.
 LARGE = 600
-_LEARNING_SHARE = 0.25
-_ORDERING_SHARE = 0.5
+# of the groups, those that put the thresholds of a path in order
+_LEARNING_SHARES = {"learned": 0.25, "pareto": 0.5}
 _SHARES: dict[PortfolioMethod, dict[str, float]] = {
     "diagonal": {"diagonal": 1.0},
     "strongest": {"strongest": 1.0},
@@ -226,21 +225,11 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         for name, is_on_path in judges.items()
         if name in shares
     ]
-    if "learned" in shares:
-        level = shares["learned"] * test[1]
-        paths.append(
-            _learned(
-                "learned", shares, sample, _LEARNING_SHARE, rng,
-                lambda training, scale: learned_thresholds(training, costs, test[0], level, scale),
-            )
-        )  # fmt: skip
-    if "pareto" in shares:
-        paths.append(
-            _learned(
-                "pareto", shares, sample, _ORDERING_SHARE, rng,
-                lambda training, scale: pareto_thresholds(training, costs, test[0]),
-            )
-        )  # fmt: skip
+    paths += [
+        _learned(name, shares[name], sample, test, costs, rng)
+        for name in _LEARNING_SHARES
+        if name in shares
+    ]
     return [path for path in paths if path is not None]
 
 
@@ -267,24 +256,29 @@ def _shares(method: PortfolioMethod, n_groups: int, n_judges: int) -> dict[str, 
 
 def _learned(  # noqa: PLR0913 - what both learned paths have in common
     name: str,
-    shares: dict[str, float],
+    share: float,
     sample: Sample,
-    learning_share: float,
+    test: tuple[float, float],
+    costs: FloatArray,
     rng: np.random.Generator,
-    learn: Callable[[Sample, float], FloatArray],
 ) -> Path | None:
-    """Return a path learned on drawn groups and tested on the rest, all of its level at the start.
-
-    `learn` is given the pairs that learn, and how many more pairs test than learn.
-    """
-    learning = rows_of_drawn_groups(sample.group, round(learning_share * sample.n_groups), rng)
+    """Return a path learned on drawn groups and tested on the rest, all of its level at the start."""
+    n_learning = round(_LEARNING_SHARES[name] * sample.n_groups)
+    learning = rows_of_drawn_groups(sample.group, n_learning, rng)
     if not learning.any() or learning.all():
         return None
-    thresholds = learn(sample.rows(learning), float((~learning).sum() / learning.sum()))
+    training = sample.rows(learning)
+    target_risk, failure_probability = test
+    thresholds = thresholds_in_order(
+        name,
+        training,
+        costs,
+        (target_risk, share * failure_probability),
+        tests_for_one=float((~learning).sum() / learning.sum()),
+    )
     if not len(thresholds):
         return None
     weights = np.zeros(len(thresholds))
     weights[0] = 1.0
     everyone: BoolArray = np.ones(thresholds.shape[1], dtype=np.bool_)
-    rows = np.flatnonzero(~learning)
-    return Path(name, shares[name], thresholds, everyone, weights, rows)
+    return Path(name, share, thresholds, everyone, weights, np.flatnonzero(~learning))

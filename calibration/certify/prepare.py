@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.arrays import FloatArray, IntArray
 from calibration.certify.evidence import (
     ArrivingPairs,
     Betting,
@@ -16,7 +16,7 @@ from calibration.certify.evidence import (
     ExactCounts,
     InEverySlice,
 )
-from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
+from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.sample import Sample, first_row_a_group, one_row_a_group, rows_of_drawn_groups
 
 Promise = Literal[
@@ -44,11 +44,9 @@ METHODS: tuple[str, ...] = get_args(Method)
 SliceRule = Literal["joint", "each", "common"]
 
 _SET_ASIDE_SHARE, _SMALLEST_POOL, _LARGEST_POOL = 0.1, 15, 100
-# a number that does not depend on how many labels there are by now
 _FIRST_ARRIVALS = 30
 _SINGLES_FOR_REDUCTION = 0.95
 _BY_PATHS = ("auto", "diagonal", "strongest", "learned", "pareto_testing")
-_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,33 +132,6 @@ class Prepared:
     uniform: float | None
 
 
-def as_declared(sample: Sample, request: Request) -> Sample:
-    """Check a sample against the bounds declared for it, and forget equal weights without one.
-
-    A declared bound says that the probabilities of being labelled differ. Weights that are then all
-    equal are so by chance: no pair that was likely to be left unlabelled was drawn, and counts would
-    certify the pairs that were likely to be labelled for all.
-
-    Raises:
-        InvalidArgument: The sample breaks a declared bound.
-        UndeclaredBound: Unequal weights come without a bound that their test needs.
-    """
-    group, weight = sample.group, sample.weight
-    largest_group = int(np.bincount(group).max()) if group.size else 0
-    cap, floor = request.max_group_size, request.min_label_probability
-    if cap is not None and largest_group > cap:
-        raise InvalidArgument(f"max_group_size is {cap}, but a group has {largest_group} pairs")
-    if weight is None or (floor is None and np.ptp(weight) <= _TOLERANCE * weight[0]):
-        return replace(sample, weight=None)
-    if floor is None:
-        raise UndeclaredBound("unequal weights need min_label_probability, declared in advance")
-    if weight.max() > 1.0 / floor + _TOLERANCE:
-        raise InvalidArgument("a weight is above 1 / min_label_probability")
-    if cap is None and largest_group > 1:
-        raise UndeclaredBound("weights on groups of several pairs need max_group_size")
-    return sample
-
-
 def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepared:
     """Reduce groups where the test needs it, then set pairs aside where no pool was given."""
     bets_on_groups = _bets_on_groups(sample, request)
@@ -174,7 +145,12 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
     if request.method == "published_code":
         pool = kept.confidence[:0]
     elif pool is None:
-        is_pool = _pool_rows(kept, request, rng)
+        # a number that does not depend on how many labels there are by now, where they arrive
+        is_pool = (
+            np.arange(kept.n) < _FIRST_ARRIVALS
+            if request.method == "sequential"
+            else rows_of_drawn_groups(kept.group, _pool_size(kept.n_groups), rng)
+        )
         pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
         kept = kept.rows(~is_pool)
     uniform = float(rng.uniform()) if request.is_randomized else None
@@ -199,12 +175,6 @@ def _one_row_a_group(sample: Sample, request: Request, rng: np.random.Generator)
     if request.method == "sequential":
         return first_row_a_group(sample.group)
     return one_row_a_group(sample.group, rng)
-
-
-def _pool_rows(sample: Sample, request: Request, rng: np.random.Generator) -> BoolArray:
-    if request.method == "sequential":
-        return np.arange(sample.n) < _FIRST_ARRIVALS
-    return rows_of_drawn_groups(sample.group, _pool_size(sample.n_groups), rng)
 
 
 def _evidence(

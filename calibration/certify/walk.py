@@ -9,7 +9,7 @@ most the sum of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -22,18 +22,15 @@ from calibration.certify.certificate import (
     Passed,
     TestedPath,
     abstaining,
-    decided_at_cost,
+    best_covered,
     issue,
     with_tests,
 )
 from calibration.certify.paths import Path, PortfolioMethod, paths_of
 from calibration.certify.prepare import Prepared, Request
-from calibration.sample import Sample
 
 # Nodes are tested in chunks that double, so that a walk costs what it covers.
 _FIRST_CHUNK = 256
-# Coverages this near to each other count as the same, and the cheaper cascade is deployed.
-_SAME_COVERAGE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,9 @@ def certified_by_walking(
         certified.append(issue(prepared, request, path.vector(walk.last), passed, rows))
         tested.append(_tested(path, walk, certified[-1]))
     best = (
-        _best(certified, prepared.sample, request) if certified else abstaining(prepared, request)
+        best_covered(certified, prepared.sample, request)
+        if certified
+        else abstaining(prepared, request)
     )
     return with_tests(best, sum(path.tested for path in tested), tuple(tested))
 
@@ -129,20 +128,3 @@ def _tested(path: Path, walk: Walk, passed: Certificate | None) -> TestedPath:
         passed.p_value,
         walk.level,
     )
-
-
-def _best(certified: Sequence[Certificate], sample: Sample, request: Request) -> Certificate:
-    figures = [_coverage_and_cost(one, sample, request) for one in certified]
-    most = max(coverage for coverage, _ in figures)
-    near = [i for i, (coverage, _) in enumerate(figures) if coverage >= most - _SAME_COVERAGE]
-    return certified[min(near, key=lambda i: (figures[i][1], -figures[i][0]))]
-
-
-def _coverage_and_cost(
-    certificate: Certificate, sample: Sample, request: Request
-) -> tuple[float, float]:
-    """Return a certificate's coverage and cost on the whole sample, not on what tested it."""
-    if certificate.n == sample.n:
-        return certificate.coverage, certificate.cost_per_pair
-    _, cost = decided_at_cost(sample, certificate.thresholds, request)
-    return float(cost.composition.sum()), cost.per_pair

@@ -17,6 +17,7 @@ from scipy import sparse, special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import two_sided_interval
+from calibration.cascade import rounded
 from calibration.estimate import Estimate
 from calibration.intervals import (
     ClusterBootstrap,
@@ -28,7 +29,6 @@ from calibration.intervals import (
     student_over_normal,
     student_quantile,
 )
-from calibration.preference import rounded
 from calibration.reliability.measures import (
     Verdicts,
     bin_of,

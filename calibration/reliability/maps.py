@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from calibration.arrays import FloatArray
+from calibration.cascade import CONFIDENCE_DECIMALS, rounded
 from calibration.errors import InvalidArgument
-from calibration.preference import CONFIDENCE_DECIMALS, rounded
 
 LogisticMethod = Literal["temperature", "platt", "beta"]
 

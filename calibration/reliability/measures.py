@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.cascade import rounded
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.intervals import GroupsLike, estimate_share
-from calibration.preference import rounded
 
 DEFAULT_BINS = 10
 _LEAST_OF_TWO = 0.5

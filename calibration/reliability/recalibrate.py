@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from calibration.arrays import FloatArray
+from calibration.cascade import rounded
 from calibration.errors import InvalidArgument, Rng, as_generator
-from calibration.preference import rounded
 from calibration.reliability.maps import (
     IsotonicMap,
     LogisticMap,

@@ -22,6 +22,7 @@ from scipy import stats
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import upper_bound
+from calibration.cascade import rounded
 from calibration.estimate import Estimate
 from calibration.intervals import (
     NO_LIMITS,
@@ -35,7 +36,6 @@ from calibration.intervals import (
     logit_limits,
     student_quantile,
 )
-from calibration.preference import rounded
 from calibration.reliability.measures import Verdicts, auprc, bin_of, checked_verdicts
 
 # With fewer verdicts to an occupied bin the squares are mostly chance and no interval holds.

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from calibration.arrays import FloatArray, IntArray
+from calibration.cascade import rounded
 from calibration.errors import InvalidArgument
-from calibration.preference import rounded
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from scipy import sparse, special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import two_sided_interval, upper_bound
+from calibration.cascade import CONFIDENCE_DECIMALS, rounded
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.intervals import (
@@ -37,7 +38,6 @@ from calibration.intervals import (
     logit_limits,
     student_quantile,
 )
-from calibration.preference import CONFIDENCE_DECIMALS, rounded
 from calibration.reliability.selective import (
     RankedLosses,
     area_under_risk_coverage,
