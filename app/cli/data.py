@@ -70,7 +70,7 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import labelled pairs, recorded judge scores, or both."""
+    """Import pairs, with their labels and recorded judge scores where there are any."""
     has_stdin = any(str(file) == "-" for file in files)
     if has_stdin and len(files) > 1:
         fail("- is standard input: it cannot be joined with files", status=EXIT_USAGE)
