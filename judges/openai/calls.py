@@ -88,8 +88,8 @@ Member = TypeVar("Member")
 class LeastBusy(Generic[Member]):
     """Select the member with the fewest active requests.
 
-    Used for HTTP clients. A connection pool scans all its connections on each request and checks
-    every idle one, so one pool of a hundred costs more than the requests themselves.
+    Used for HTTP clients. For each request, a connection pool scans all its connections and
+    compares idle ones with each other, so a pool of a hundred costs more than the requests.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:

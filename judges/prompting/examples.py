@@ -67,7 +67,7 @@ def draw_annotators(  # noqa: PLR0913 - the size of the draw, its chance and two
 ) -> ExampleSets:
     """Draw the example sets of `n` simulated annotators.
 
-    Each set is balanced between a and b as far as the pairs allow. Sets share groups only if there
+    The labels of each set are balanced as far as the pairs allow. Sets share groups only if there
     are too few. The result does not depend on the order of `labelled`.
 
     Args:
