@@ -1,1 +1,1 @@
-"""Judges behind an OpenAI-compatible server: settings, calls, replies."""
+"""Judges behind an OpenAI-compatible server."""

@@ -1,7 +1,7 @@
-"""Retries, adaptive concurrency, connections.
+"""Retries, adaptive concurrency and connection selection for HTTP calls.
 
-Additive increase, multiplicative decrease (Chiu, Jain 1989): a server that is asked too much is
-asked half as much, and one request more with every round of answers that come without complaint.
+Concurrency follows additive increase, multiplicative decrease (Chiu, Jain 1989): it halves when the
+server is overloaded and grows by one after each round of successful answers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SHRINK: Final = 0.5
 
 
 class AdaptiveSlots:
-    """Slots for requests, between one and `most`.
+    """Limit concurrent requests to an adaptive number between one and `most`.
 
-    Complaints about requests that began before the last decrease say nothing new and do not count.
+    Overload reports from requests that started before the last decrease are ignored.
     """
 
     def __init__(self, most: int) -> None:
@@ -36,12 +36,12 @@ class AdaptiveSlots:
 
     @property
     def allowed(self) -> int:
-        """How many requests may be in flight now."""
+        """Number of requests that may be in flight now."""
         return max(1, math.floor(self._allowed))
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[int]:
-        """Hold a slot; the number it gives belongs into `busy` if the server complains."""
+        """Hold a slot; yield the number of decreases so far, to pass to `busy` on overload."""
         await self._take()
         try:
             yield self._decreases
@@ -50,13 +50,13 @@ class AdaptiveSlots:
             self._wake()
 
     def busy(self, since: int) -> None:
-        """Note that the server was too busy for a request that began at `since`."""
+        """Record an overload reported to a request whose slot yielded `since`."""
         if since == self._decreases:
             self._decreases += 1
             self._allowed = max(1.0, self._allowed * _SHRINK)
 
     def answered(self) -> None:
-        """Note that a request was answered."""
+        """Record a successful answer."""
         self._allowed = min(float(self._most), self._allowed + 1.0 / self._allowed)
         self._wake()
 
@@ -69,7 +69,7 @@ class AdaptiveSlots:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the slot was ours already: give it on
+            if turn.done() and not turn.cancelled():  # the slot was already granted: pass it on
                 self._used -= 1
                 self._wake()
             raise
@@ -86,10 +86,10 @@ Member = TypeVar("Member")
 
 
 class LeastBusy(Generic[Member]):
-    """Members, and how many requests each of them has.
+    """Select the member with the fewest active requests.
 
-    For connections: a pool of HTTP connections looks at every one of them for each request, those
-    that idle at each other, so that a hundred in one pool cost more than the requests themselves.
+    Used for HTTP clients. For each request, a connection pool scans all its connections and
+    compares idle ones with each other, so a pool of a hundred costs more than the requests.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -98,7 +98,7 @@ class LeastBusy(Generic[Member]):
 
     @contextmanager
     def member(self) -> Iterator[Member]:
-        """Lend the member with the fewest requests, the first of several."""
+        """Borrow the member with the fewest requests; ties go to the first."""
         index = min(range(len(self.members)), key=self._requests.__getitem__)
         self._requests[index] += 1
         try:
@@ -108,7 +108,7 @@ class LeastBusy(Generic[Member]):
 
 
 class CallFailed(Exception):
-    """One call failed; `retry` says whether to try again, and after how many seconds if known."""
+    """A failed call; `retry` is False, True, or the delay in seconds before the next attempt."""
 
     def __init__(self, failure: JudgeFailure, *, retry: bool | float = False) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")
@@ -118,24 +118,24 @@ class CallFailed(Exception):
 
 @dataclass(slots=True)
 class Halt:
-    """The first failure among the answers for one pair: the others need not be asked any more."""
+    """The first failure for a pair; the remaining requests can be skipped."""
 
     failure: JudgeFailure | None = None
 
 
 @dataclass(slots=True)
 class Spent:
-    """Tokens of one answer so far, and whether every reply said how many it used."""
+    """Tokens used by one answer so far, and whether every reply reported its usage."""
 
     usage: TokenUsage = field(default_factory=TokenUsage)
     is_known: bool = True
 
 
 def retry_after_seconds(header: str | None, *, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` header asks to wait, None where it says nothing.
+    """Return the delay in seconds from a `Retry-After` header, or None if it cannot be read.
 
     Args:
-        header: Seconds, or a date in the format of e-mail headers.
+        header: Seconds, or an HTTP date.
         now: Unix time.
     """
     if header is None:

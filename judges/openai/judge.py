@@ -1,8 +1,8 @@
-"""A judge behind any OpenAI-compatible server: `vllm serve`, hosted APIs.
+"""A judge behind an OpenAI-compatible server, such as `vllm serve` or a hosted API.
 
-Every simulated annotator is asked in both orders of the responses; the few-shot examples stay as
-they are. What is read is the probability of the label tokens, not a sampled verdict (Jung, Brahman,
-Choi 2025). The only file of this package that speaks HTTP.
+Each simulated annotator is queried with both response orders; the few-shot examples do not change.
+The score uses the probabilities of the label tokens, not a sampled verdict (Jung, Brahman, Choi
+2025). All HTTP of this package is in this module.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _CONNECTIONS_OF_CLIENT: Final = 8
 
 
 class OpenAIJudge:
-    """Scores pairs by asking a server; N annotators in both orders are 2N requests a pair."""
+    """Score pairs with a server; N annotators in both orders take 2N requests per pair."""
 
     def __init__(  # noqa: PLR0913 - the judge's three parts and its three seams
         self,
@@ -80,11 +80,11 @@ class OpenAIJudge:
 
     @property
     def spec(self) -> JudgeSpec:
-        """The judge's description."""
+        """The judge's specification."""
         return self._spec
 
     def most_usd(self, pair: Pair) -> float:
-        """Return the most that a score may cost: every annotator, order and repetition."""
+        """Return the maximum cost of a score over all annotators, orders and attempts."""
         prompts = [shared + query.text for shared in self._shared for query in self._queries(pair)]
         return self._settings.attempts * self._budget.most(prompts, self._settings.max_tokens)
 
@@ -95,7 +95,7 @@ class OpenAIJudge:
         return queries
 
     async def score(self, pair: Pair) -> Score:
-        """Return the mean over all annotators and orders, or the failure of any one of them."""
+        """Return the mean over all annotators and orders, or the first failure."""
         started = self._clock()
         queries = self._queries(pair)
         halt = Halt()
@@ -114,7 +114,7 @@ class OpenAIJudge:
         )
 
     async def health(self) -> JudgeHealth:
-        """Ask the server which models it has."""
+        """Check that the server offers the model."""
         if (missing := self._missing_key()) is not None:
             return JudgeHealth(False, missing.detail)
         try:
@@ -135,7 +135,7 @@ class OpenAIJudge:
             await client.aclose()
 
     async def _ask(self, prompt: Prompt, halt: Halt) -> Answer:
-        """Ask one annotator in one order, unless another answer has failed for good."""
+        """Query one annotator in one order, unless another query has failed permanently."""
         spent = Spent()
         try:
             if (missing := self._missing_key()) is not None:
@@ -158,7 +158,7 @@ class OpenAIJudge:
             return self._by_token.labels(reply)
         is_verbalized = self._settings.confidence == "verbalized"
         if reply.is_cut_short and self._settings.top_logprobs and not is_verbalized:
-            # a server that gives them otherwise: its word alone would pass for certainty
+            # Without log-probs, the sampled text alone would count as full certainty.
             return unparseable("log-probs were asked for, and the list of them is empty")
         return (verbalized_labels if is_verbalized else labels_of_reply)(reply, self._matcher)
 
@@ -240,7 +240,7 @@ class OpenAIJudge:
         return CallFailed(failure, retry=wait)
 
     def _explained(self, failure: JudgeFailure) -> JudgeFailure:
-        """Say what to look at, and keep a key that the server repeats out of sight."""
+        """Add a hint to the failure and redact the API key if the server repeats it."""
         detail = failure.detail.replace(self._key, "***") if self._key else failure.detail
         if failure.kind is FailureKind.UNAVAILABLE:
             key = self._settings.api_key_env or "api_key_env (not set)"
@@ -276,9 +276,9 @@ _RETRIED: Final = (FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKi
 def _clients(
     settings: OpenAISettings, key: str | None, transport: Transport | None
 ) -> LeastBusy[httpx.AsyncClient]:
-    """Return clients for a judge's requests in flight and one look at its health, a few for each."""
+    """Return enough clients for the concurrent requests and one health check."""
     verify = httpx.create_ssl_context()
-    # what is given to be used instead of the network is there once
+    # A custom transport exists only once.
     n = 1 if transport else -(-settings.concurrency // _CONNECTIONS_OF_CLIENT)
     return LeastBusy(
         [
@@ -309,10 +309,10 @@ def _counted(body: bytes, endpoint: Endpoint, spent: Spent) -> Reply:
 
 
 def checked_base_url(path: str, text: str) -> str:
-    """Return `text` if it is an address that can be asked; `path` names the key that holds it.
+    """Return `text` if it is a valid base URL; `path` names the key that holds it.
 
     Raises:
-        JudgeConfigurationInvalid: It is none, or it holds a password.
+        JudgeConfigurationInvalid: The URL is invalid or contains a password.
     """
     try:
         url = httpx.URL(text)

@@ -1,4 +1,4 @@
-"""Reading what an OpenAI-compatible server replied, free of HTTP: bytes in, values out."""
+"""Parse the replies of an OpenAI-compatible server; contains no HTTP."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _SHOWN_LENGTH: Final = 300
 
 
 class ReplyUnreadable(ValueError):
-    """The body is not the reply that the endpoint promises; the message says where."""
+    """The body is not a valid reply of the endpoint; the message names the location."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply: the text, the log-probs of its first token that is not white space, the tokens.
+    """A parsed reply: text, log-probs of its first token that is not white space, and usage.
 
-    `top_logprobs` is empty where the server gave none; `is_cut_short` where it listed the token and
-    none of its log-probs; `usage` is None where it did not say.
+    `top_logprobs` is empty if the server returned none. `is_cut_short` is True if it listed the
+    token without log-probs. `usage` is None if not reported.
     """
 
     text: str
@@ -60,10 +60,10 @@ class Reply:
 
 
 def read_reply(body: bytes, endpoint: Endpoint) -> Reply:
-    """Return the reply in `body`.
+    """Parse the reply in `body`.
 
     Raises:
-        ReplyUnreadable: It is not JSON, or lacks what the endpoint promises.
+        ReplyUnreadable: The body is not JSON or lacks a required field.
     """
     content = _as_object(_parse_json(body), "the body")
     choices = content.get("choices")
@@ -90,7 +90,7 @@ def read_reply(body: bytes, endpoint: Endpoint) -> Reply:
 
 
 def read_usage(usage: object) -> TokenUsage | None:
-    """Return the tokens a reply says it used, None where it does not say so properly."""
+    """Return the token usage of a reply, or None if missing or invalid."""
     if not isinstance(usage, Mapping):
         return None
     prompt = _count(usage.get("prompt_tokens"))
@@ -102,7 +102,7 @@ def read_usage(usage: object) -> TokenUsage | None:
 
 
 def labels_of_reply(reply: Reply, matcher: LabelMatcher) -> LabelProbabilities | JudgeFailure:
-    """Return how probable each label is, or why the reply does not say so."""
+    """Return the label probabilities of a reply, or the failure."""
     if (refused := _refused(reply)) is not None:
         return refused
     if reply.top_logprobs:
@@ -115,7 +115,7 @@ def labels_of_reply(reply: Reply, matcher: LabelMatcher) -> LabelProbabilities |
 
 
 def verbalized_labels(reply: Reply, matcher: LabelMatcher) -> LabelProbabilities | JudgeFailure:
-    """Return the label and the percentage that the reply states; the others share the rest."""
+    """Return the stated label with its percentage; the other labels share the rest equally."""
     if (refused := _refused(reply)) is not None:
         return refused
     found = _VERBALIZED.fullmatch(reply.text.strip())
@@ -132,7 +132,7 @@ def verbalized_labels(reply: Reply, matcher: LabelMatcher) -> LabelProbabilities
 
 
 def failure_of_status(status: int, body: bytes) -> JudgeFailure:
-    """Return the failure that an HTTP status other than 200 stands for, with the server's words."""
+    """Return the failure for an HTTP status other than 200, with the server's message."""
     message = _error_message(body)
     kind = _STATUS_KINDS.get(status)
     if kind is None:

@@ -1,7 +1,7 @@
-"""Settings, request body, fingerprint, token endpoint.
+"""Settings, request bodies, token requests and fingerprint of OpenAI-compatible judges.
 
-The server tokenises nothing, so no text can become a control token there, and it returns the
-log-probabilities of the labels' own tokens, however improbable they are.
+With the `tokens` endpoint, prompts are tokenised here, so no text can become a control token. The
+server returns the log-probabilities of the labels' own tokens, even if improbable.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _INSTALL: Final = (
 
 @dataclass(frozen=True)
 class TokenRequests:
-    """How prompts become token ids and replies are read, for one tokenizer and set of labels."""
+    """Build requests from token ids and read their replies, for one tokenizer and label set."""
 
     tokens: PromptTokens
     label_ids: LabelIds
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
-        """Return the part of a request that says what is asked."""
+        """Return the prompt-specific part of a request body."""
         wanted = self.label_ids.all
         return {
             "prompt": [*self.tokens.shared(prompt.shared), *self.tokens.query(prompt.query)],
@@ -51,7 +51,7 @@ class TokenRequests:
         }
 
     def labels(self, reply: Reply) -> LabelProbabilities | JudgeFailure:
-        """Return the labels' probabilities, or why the reply does not say them."""
+        """Return the label probabilities of a reply, or the failure."""
         try:
             logprobs = {
                 int(token.removeprefix(_TOKEN_ID)): float(str(logprob))
@@ -63,10 +63,10 @@ class TokenRequests:
 
 
 def token_requests(source: str, revision: str | None, labels: Sequence[str]) -> TokenRequests:
-    """Return how to ask a server whose tokenizer is at `source`, a folder or a name on the hub.
+    """Load the tokenizer at `source`, a folder or a model hub name, for token requests.
 
     Raises:
-        JudgeConfigurationInvalid: it cannot be loaded, or does not know the labels.
+        JudgeConfigurationInvalid: The tokenizer cannot be loaded or lacks the labels.
     """
     tokenizer = _loaded(source, revision)
     is_chat = bool(tokenizer.chat_template)
@@ -93,32 +93,31 @@ Confidence = Literal["annotators", "predictive", "verbalized"]
 
 @dataclass(frozen=True, slots=True)
 class OpenAISettings:
-    """How a server is asked.
+    """Settings of a judge behind a server.
 
     Attributes:
-        name: The judge's name.
-        base_url: Up to and including `/v1`.
-        model: The name the server knows the model by.
-        revision: Of the model, where the user wants it in the fingerprint.
-        endpoint: `chat`, `completions`, or `tokens`: completions of prompts as token ids, exactly
-            those of a hosted judge; for servers that are vLLM.
-        tokenizer: For `tokens`: a folder, or a name on the model hub.
-        orders: `both`, or `as_posted`: a shown first, alone.
-        confidence: `annotators`; `predictive`: one answer without examples; `verbalized`: the
+        name: Name of the judge.
+        base_url: URL up to and including `/v1`.
+        model: Model name on the server.
+        revision: Optional model revision to include in the fingerprint.
+        endpoint: `chat`, `completions`, or `tokens`. `tokens` sends completions with token ids,
+            exactly as a hosted judge does; it requires a vLLM server.
+        tokenizer: Tokenizer for `tokens`: a folder or a model hub name.
+        orders: `both`, or `as_posted` to show a first only.
+        confidence: `annotators`; `predictive`, one answer without examples; or `verbalized`, the
             percentage that the model states.
-        max_tokens: Of one answer.
-        top_logprobs: Tokens whose log-probs are asked for; 0: none, each answer is then a vote.
-        extra_body: Further fields of every request.
-        concurrency: Requests in flight.
-        timeout_s: Seconds for one attempt.
-        attempts: Of one request.
-        retry_wait_s: Seconds before the first retry where the server does not say; doubles.
-        longest_wait_s: The most that is waited between two attempts. A server that asks for more
-            is not asked again.
-        early_stop: When not all annotators are asked.
+        max_tokens: Maximum tokens per answer.
+        top_logprobs: Number of log-probs to request; with 0, each answer counts as a vote.
+        extra_body: Additional fields of every request.
+        concurrency: Maximum requests in flight.
+        timeout_s: Timeout of one attempt in seconds.
+        attempts: Maximum attempts per request.
+        retry_wait_s: Seconds before the first retry if the server does not say; doubles each time.
+        longest_wait_s: Maximum delay between attempts; if the server asks for more, do not retry.
+        early_stop: Early-stopping condition, or None to query all annotators.
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
-        budget_usd: The most that may be spent while the process runs; needs both prices.
+        budget_usd: Spending limit for the lifetime of the process; requires both prices.
         api_key_env: Environment variable that holds the key; its value is never stored.
     """
 
@@ -148,7 +147,7 @@ class OpenAISettings:
 def request_body(
     settings: OpenAISettings, prompt: Prompt, by_token: TokenRequests | None = None
 ) -> dict[str, Any]:
-    """Return what is posted to the endpoint: nothing that a back end might not know but log-probs."""
+    """Build the request body from common fields, log-prob options and `extra_body`."""
     common = {"model": settings.model, "temperature": 0, "max_tokens": settings.max_tokens}
     if by_token is not None:
         return {**common, **by_token.body(prompt), **settings.extra_body}
@@ -169,7 +168,7 @@ def request_body(
 
 
 def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSets) -> JudgeSpec:
-    """Return the judge's description; the server's address is no part of its fingerprint."""
+    """Return the judge's specification; the fingerprint excludes the server's address."""
     scored_by = {
         "model": settings.model,
         "revision": settings.revision,
@@ -198,10 +197,10 @@ def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSet
 
 
 def key_from(environ: Mapping[str, str], variable: str | None) -> str | None:
-    """Return the key that a variable of the environment holds.
+    """Read the API key from an environment variable.
 
     Raises:
-        JudgeConfigurationInvalid: what it holds cannot be a key.
+        JudgeConfigurationInvalid: The value is not a valid key.
     """
     key = environ.get(variable, "").strip() if variable else ""
     if not (key.isascii() and key.isprintable()):

@@ -1,1 +1,1 @@
-"""What models are asked and how their answers become scores: templates, examples, label tokens."""
+"""Build prompts and turn answers into scores: templates, few-shot examples, label tokens."""

@@ -1,9 +1,8 @@
-"""Asking annotators, stopping early; what of the prompt enters the fingerprint.
+"""Query simulated annotators, with optional early stopping.
 
-The result is a judge of its own, with a fingerprint of its own: what it says of a pair is a fixed
-function of the pair, so a certificate made on its scores holds as for any other judge. Where the
-scores of the judge that always asks everybody are stored, `replay` says what stopping would have
-cost and saved before anybody is asked again.
+A judge that stops early has its own fingerprint. Its score is a fixed function of the pair, so a
+certificate based on its scores is as valid as any other judge's. `replay` computes the effect of
+early stopping from the stored scores of a judge that queries all annotators.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ Ask = Callable[[int], Coroutine[Any, Any, AnnotatorAnswers]]
 
 @dataclass(frozen=True, slots=True)
 class EarlyStop:
-    """When the first annotators are enough.
+    """Condition for skipping the remaining annotators.
 
     Attributes:
-        annotators: How many are asked first.
-        confidence: Their mean probability of one response from which on the others are not asked.
+        annotators: Number of annotators to query first.
+        confidence: Skip the rest if the mean probability of one response reaches this value.
     """
 
     annotators: int
@@ -38,7 +37,7 @@ class EarlyStop:
 
 
 async def ask_annotators(n: int, ask: Ask, early: EarlyStop | None) -> list[AnnotatorAnswers]:
-    """Ask `n` annotators, all at once or, with `early`, the first of them first."""
+    """Query `n` annotators concurrently; with `early`, query the first few before the rest."""
     first = n if early is None else min(early.annotators, n)
     answers = await _asked(range(first), ask)
     if early is None or first == n or is_settled(answers, early):
@@ -47,20 +46,20 @@ async def ask_annotators(n: int, ask: Ask, early: EarlyStop | None) -> list[Anno
 
 
 def is_settled(answers: Sequence[AnnotatorAnswers], early: EarlyStop) -> bool:
-    """Whether nobody else need be asked: the answers are sure, or one has failed already."""
+    """Return True if no further annotators are needed: confident enough, or one has failed."""
     mean = mean_of_answers(answers)
     return mean is None or max(mean.p_a, mean.p_b) >= early.confidence
 
 
 def replay(annotators: npt.ArrayLike, early: EarlyStop) -> tuple[FloatArray, IntArray]:
-    """Return what a judge would have said if it had stopped early, and whom it would have asked.
+    """Compute the scores and the annotators queried under early stopping.
 
     Args:
         annotators: Preferences for a, shape (n pairs, N annotators, orders).
-        early: When to stop.
+        early: The stopping condition.
 
     Returns:
-        Mean preference for a to 12 decimals, shape (n,), and annotators asked, shape (n,).
+        Mean preference for a to 12 decimals, shape (n,), and annotators queried, shape (n,).
     """
     by_annotator = np.asarray(annotators, dtype=np.float64).mean(axis=2)
     first = min(early.annotators, by_annotator.shape[1])
@@ -77,26 +76,26 @@ async def _asked(which: Iterable[int], ask: Ask) -> list[AnnotatorAnswers]:
 
 
 class Asked(Protocol):
-    """How a model is asked, as far as all back ends share it."""
+    """The prompting settings that all back ends share."""
 
     @property
     def orders(self) -> str:
-        """Both orders of the responses, or as posted."""
+        """Response orders: both, or as posted."""
         ...
 
     @property
     def confidence(self) -> str:
-        """Where the confidence comes from."""
+        """Source of the confidence."""
         ...
 
     @property
     def early_stop(self) -> EarlyStop | None:
-        """When not all annotators are asked."""
+        """Early-stopping condition, or None to query all annotators."""
         ...
 
 
 def scored_by_prompt(asked: Asked, template: PromptTemplate, sets: ExampleSets) -> dict[str, Any]:
-    """Return what of the prompt a score depends on."""
+    """Return the prompt settings that affect scores, for the fingerprint."""
     return {
         "template": template.content_hash,
         "labels": list(template.labels),
@@ -109,7 +108,7 @@ def scored_by_prompt(asked: Asked, template: PromptTemplate, sets: ExampleSets) 
 
 
 def prompt_notes(template: PromptTemplate, sets: ExampleSets) -> dict[str, Any]:
-    """Return what people are told of the prompt."""
+    """Return the descriptive prompt settings, for display."""
     return {
         "template": template.name,
         "template_version": template.version,

@@ -1,7 +1,7 @@
-"""From the answers of one judge's simulated annotators, in both orders, to its score of a pair.
+"""Combine the answers of simulated annotators into a score.
 
-An average over fewer annotators or one order would be another judge than the one that was certified:
-where any answer failed, the score failed. Usage counts all the same.
+If any answer fails, the score fails: an average over fewer annotators or orders would belong to a
+different judge than the certified one. Usage is counted in either case.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from judges.probability import Preference, mean_preference, normalise
 from judges.prompting.label_tokens import LABEL_BOUND, LabelProbabilities
 from judges.types import JudgeFailure, Score, TokenUsage
 
-#: The model mostly says something else than a label; its confidence says little.
+#: Most of the probability is outside the labels, so the confidence is unreliable.
 LABELS_IMPROBABLE: Final = "labels_improbable"
 _MOSTLY: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one simulated annotator said of the pair in one order.
+    """Answer of one simulated annotator for one response order.
 
     Attributes:
-        said: The labels' probabilities: of the response shown first, of that shown second and, with
-            three labels, of neither; or the failure.
-        usage: What it cost, retries included.
-        is_usage_known: Whether the back end reported the tokens of every call.
-        flags: What was special about it.
+        said: Probabilities of the labels for the first response, the second response and, with
+            three labels, neither; or the failure.
+        usage: Tokens used, retries included.
+        is_usage_known: True if the back end reported the usage of every call.
+        flags: Flags raised for this answer.
     """
 
     said: LabelProbabilities | JudgeFailure
@@ -41,19 +41,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatorAnswers:
-    """One simulated annotator's answers, a shown first and a shown second; None: was not asked."""
+    """Answers of one annotator with a shown first and b shown first; None if not queried."""
 
     a_first: Answer
     a_second: Answer | None
 
     @classmethod
     def of_orders(cls, answers: Sequence[Answer]) -> AnnotatorAnswers:
-        """Return the answers to one order, or to both."""
+        """Build from the answers to one or both orders."""
         return cls(answers[0], answers[1] if len(answers) > 1 else None)
 
     @property
     def given(self) -> tuple[Answer, ...]:
-        """The answers to what was asked."""
+        """Answers that are present."""
         return (self.a_first,) if self.a_second is None else (self.a_first, self.a_second)
 
 
@@ -66,14 +66,13 @@ def score_of_answers(
 ) -> Score:
     """Return the mean over all answers, each mapped back to a and b, or the first failure.
 
-    Swapping the two responses of the pair gives the mirrored score, bit for bit, where both orders
-    were asked.
+    If both orders are queried, swapping the responses of the pair gives exactly the mirrored score.
 
     Args:
         spec: The judge.
-        annotators: At least one.
-        seconds: How long the judge took.
-        flags: What is special about the pair itself.
+        annotators: One or more annotators' answers.
+        seconds: Time taken by the judge.
+        flags: Flags of the pair itself.
     """
     answers = [answer for annotator in annotators for answer in annotator.given]
     failures = [a.said for a in answers if isinstance(a.said, JudgeFailure)]
@@ -102,7 +101,7 @@ def score_of_answers(
 
 
 def mean_of_answers(annotators: Sequence[AnnotatorAnswers]) -> Preference | None:
-    """Return the mean over all answers, each mapped back to a and b; None where one failed."""
+    """Return the mean over all answers, each mapped back to a and b; None if any failed."""
     given = [answer for annotator in annotators for answer in annotator.given]
     if any(isinstance(answer.said, JudgeFailure) for answer in given):
         return None

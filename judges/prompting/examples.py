@@ -1,8 +1,8 @@
-"""Simulated annotators: N few-shot sets of K labelled examples each (Jung, Brahman, Choi 2025).
+"""Draw few-shot examples for simulated annotators (Jung, Brahman, Choi 2025).
 
-Every set makes the judge answer as another person might, and the mean over sets is its confidence.
-*Individual* sets hold one person's own labels; *majority* sets hold the majority's labels, and differ
-by their inputs. A drawn set is frozen: its content, not where it came from, is part of the judge.
+Each of the N annotators gets its own set of K labelled examples. The mean over sets is the judge's
+confidence. *Individual* sets hold the labels of one person. *Majority* sets hold majority labels and
+differ in their inputs. Drawn sets are frozen: the judge depends on their content, not their origin.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _CHOICES: Final[tuple[Label, ...]] = ("a", "b")
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """A pair with what people said of it.
+    """A pair with its human labels.
 
     Attributes:
         pair: The pair.
-        labels: (annotator, label), the annotator None where unknown.
-        group: The unit of exchangeability; no set holds two examples of one.
+        labels: (annotator, label) tuples; the annotator is None if unknown.
+        group: The unit of exchangeability; a set holds at most one example per group.
     """
 
     pair: Pair
@@ -41,7 +41,7 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One few-shot example, shown in the order in which it was posted."""
+    """One few-shot example, shown in its posted order."""
 
     pair: Pair
     label: Label
@@ -67,24 +67,24 @@ def draw_annotators(  # noqa: PLR0913 - the size of the draw, its chance and two
 ) -> ExampleSets:
     """Draw the example sets of `n` simulated annotators.
 
-    The labels of a set are as evenly a and b as the pairs allow. Sets share no group as long as
-    there are enough groups. The draw does not depend on the order of `labelled`.
+    The labels of each set are balanced as far as the pairs allow. Sets share groups only if there
+    are too few. The result does not depend on the order of `labelled`.
 
     Args:
-        labelled: The pairs to choose from.
-        n: Annotators; without examples they would all be the same, so `k = 0` gives one.
-        k: Examples each.
-        rng: The source of chance.
-        labels: `individual` takes one annotator's own labels for each set, `majority` the most
-            frequent label of each pair (pairs without one are left out), `random` replaces these
-            by coin flips (an ablation), `auto` is individual where `n` annotators have labelled `k`
-            groups, else majority.
-        with_ties: Whether ties may serve as examples.
+        labelled: The pairs to draw from.
+        n: Number of annotators; with `k = 0` all would be identical, so one is returned.
+        k: Number of examples per annotator.
+        rng: Random generator.
+        labels: `individual` uses one annotator's own labels per set. `majority` uses the most
+            frequent label of each pair and skips pairs without one. `random` replaces majority
+            labels by coin flips (an ablation). `auto` is `individual` if `n` annotators have
+            labelled `k` groups each, else `majority`.
+        with_ties: Allow ties as examples.
 
     Raises:
-        ExamplesInsufficient: There are fewer than `k` groups with a usable label, or fewer than `n`
-            annotators with so many.
-        ValueError: `n` or `k` out of range.
+        ExamplesInsufficient: Fewer than `k` groups have a usable label, or fewer than `n`
+            annotators have labelled `k` groups.
+        ValueError: `n` or `k` is out of range, or `labels` is unknown.
     """
     if not 1 <= n <= MAX_ANNOTATORS or k < 0:
         raise ValueError(f"annotators must be 1 to {MAX_ANNOTATORS} and examples 0 or more")
@@ -104,12 +104,12 @@ def draw_annotators(  # noqa: PLR0913 - the size of the draw, its chance and two
 
 
 def example_prompts(sets: ExampleSets) -> frozenset[str]:
-    """Return the prompt hashes of all examples: their groups must not be judged or certified on."""
+    """Return the prompt hashes of all examples; exclude their groups from judging and certifying."""
     return frozenset(example.pair.prompt_hash for examples in sets for example in examples)
 
 
 def examples_hash(sets: ExampleSets) -> str:
-    """Return a hash of all that the sets show a judge, in their order."""
+    """Hash the content and order of the example sets."""
     digest = hashlib.sha256()
     for examples in sets:
         digest.update(f"set {len(examples)}\n".encode("ascii"))
@@ -176,7 +176,7 @@ def _draw_sets(
     sets = []
     for index, own in enumerate(sources):
         shuffled = [own[position] for position in rng.permutation(len(own))]
-        # where k does not divide evenly, each set gives the rest to another label
+        # If k is not a multiple of the number of labels, rotate which label gets the remainder.
         turn = [kinds[(index + step) % len(kinds)] for step in range(k)]
         chosen = _balanced(shuffled, Counter(turn), used)
         used.update(candidate.group for candidate in chosen)
@@ -187,7 +187,7 @@ def _draw_sets(
 def _balanced(
     shuffled: Sequence[_Candidate], quota: Counter[Label], used: set[str]
 ) -> list[_Candidate]:
-    """Choose candidates of different groups: by the quota of each label, unused groups first."""
+    """Choose candidates from distinct groups, by label quota, preferring unused groups."""
     fresh_first = sorted(shuffled, key=lambda candidate: candidate.group in used)
     wanted = quota.total()
     chosen: dict[str, _Candidate] = {}

@@ -1,11 +1,8 @@
-"""Log-probabilities -> p(label).
+"""Convert log-probabilities to label probabilities.
 
-A label may be spelled by several tokens (with or without a space before it, in another case), whose
-probabilities add up. The labels' probabilities are renormalised; what lies outside them is kept.
-
-A label may be spelled by several tokens: with a space before it, in another case, as tokenizers of
-one kind or the other print a space. Each of them is asked for by its id, so that none is lost below
-the most probable ones.
+Several tokens may spell one label, for example with a leading space or in another case. Their
+probabilities are summed and renormalised over the labels; the mass outside is kept. Where token ids
+are known, each spelling is requested by id, so that improbable labels are not lost.
 """
 
 from __future__ import annotations
@@ -24,24 +21,24 @@ LABEL_OUTSIDE: Final = "label_outside_top_logprobs"
 LABEL_BOUND: Final = "label_bound"
 NO_LOGPROBS: Final = "no_logprobs"
 
-_MAX_LOGPROB: Final = 1e-6  # a log-softmax in single precision may end a little above 0
+_MAX_LOGPROB: Final = 1e-6  # a single-precision log-softmax may slightly exceed 0
 _MAX_TOTAL: Final = 1.01
 _SPACES: Final = (
-    " \t\r\n\u2581\u0120\u010a"  # the last three: a space or newline as tokenizers print it
+    " \t\r\n\u2581\u0120\u010a"  # the last three: space and newline markers of tokenizers
 )
 _QUOTES: Final = "[](){}*\"'`.: \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelProbabilities:
-    """How probable each label is as the judge's answer.
+    """Probability of each label.
 
     Attributes:
-        shares: The labels' probabilities, renormalised, in the labels' order.
-        outside_mass: Probability of anything but a label; None where it is not known.
-        bound: The most that a label missing among the returned tokens can have had, before
-            renormalisation; None where none is missing.
-        flags: What is special about the answer.
+        shares: Renormalised probabilities, in label order.
+        outside_mass: Probability of anything but a label; None if unknown.
+        bound: Upper bound on the probability, before renormalisation, of a label missing from the
+            returned tokens; None if none is missing.
+        flags: Flags raised for this answer.
     """
 
     shares: tuple[float, ...]
@@ -51,10 +48,9 @@ class LabelProbabilities:
 
 
 class LabelMatcher:
-    """Says which label a token spells.
+    """Match tokens to labels.
 
-    White space around the token does not count. Case does not count either, unless two labels
-    differ by nothing else.
+    Surrounding white space is ignored. Case is ignored unless two labels differ only by case.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -65,12 +61,12 @@ class LabelMatcher:
         self._indices = folded if self._is_any_case else exact
 
     def index(self, token: str) -> int | None:
-        """Return the label's position, None where the token spells none."""
+        """Return the position of the label that the token spells, or None."""
         word = token.strip(_SPACES)
         return self._indices.get(word.casefold() if self._is_any_case else word)
 
     def index_of_text(self, text: str) -> int | None:
-        """Return the label that is all of `text` but for brackets, quotes and a full stop."""
+        """Return the label that `text` spells, ignoring brackets, quotes and a full stop."""
         index = self.index(text)
         return self.index(text.strip(_QUOTES)) if index is None else index
 
@@ -78,18 +74,18 @@ class LabelMatcher:
 def read_label_probabilities(
     top_logprobs: Iterable[tuple[str, object]] | Mapping[str, object], matcher: LabelMatcher
 ) -> LabelProbabilities | JudgeFailure:
-    """Return the probability of each label from the most probable tokens of one position.
+    """Return the probability of each label from the top tokens of one position.
 
-    A label that is not among them counts as 0; its probability is at most that of the least
-    probable token returned, which is kept as a bound and flagged.
+    A missing label counts as 0 and is flagged. The probability of the least probable returned
+    token is kept as its upper bound.
 
     Args:
-        top_logprobs: (token, natural log-probability) of the tokens returned; the same token twice
-            counts once.
-        matcher: Knows the labels.
+        top_logprobs: (token, natural log-probability) of the returned tokens; duplicates count
+            once.
+        matcher: The label matcher.
 
     Returns:
-        The probabilities, or an `UNPARSEABLE` failure: no token spells a label, or a
+        The probabilities, or an `UNPARSEABLE` failure if no token spells a label or a
         log-probability is not a finite number of at most 0.
     """
     given = top_logprobs.items() if isinstance(top_logprobs, Mapping) else top_logprobs
@@ -105,7 +101,7 @@ def read_label_probabilities(
 
 
 def read_sampled_label(text: str, matcher: LabelMatcher) -> LabelProbabilities | JudgeFailure:
-    """Return all probability on the label that `text` is: a vote, where no log-probs are offered."""
+    """Assign all probability to the label that `text` spells, for use without log-probs."""
     index = matcher.index_of_text(text)
     if index is None:
         return unparseable(f"the answer {text[:80]!r} is no label")
@@ -136,28 +132,28 @@ def _shares_of_labels(
 def _checked(logprob: object) -> float | None:
     if isinstance(logprob, bool) or not isinstance(logprob, int | float):
         return None
-    is_possible = -sys.float_info.max <= logprob <= _MAX_LOGPROB  # false for nan
+    is_possible = -sys.float_info.max <= logprob <= _MAX_LOGPROB  # False for NaN
     return min(float(logprob), 0.0) if is_possible else None
 
 
 def unparseable(detail: str) -> JudgeFailure:
-    """Return the failure of an answer that says no label."""
+    """Return an `UNPARSEABLE` failure for an answer without a label."""
     return JudgeFailure(FailureKind.UNPARSEABLE, detail)
 
 
-MAX_IDS: Final = 128  # that vLLM returns for one position
+MAX_IDS: Final = 128  # vLLM's limit for one position
 
 
 @dataclass(frozen=True, slots=True)
 class LabelIds:
-    """The token ids of each label, in the labels' order."""
+    """Token ids of each label, in label order."""
 
     labels: tuple[str, ...]
     ids: tuple[tuple[int, ...], ...]
 
     @property
     def all(self) -> list[int]:
-        """Every id, in the labels' order."""
+        """All ids, in label order."""
         return [token_id for ids in self.ids for token_id in ids]
 
 
@@ -165,8 +161,8 @@ def find_label_ids(tokenizer: Tokenizer, labels: Sequence[str]) -> LabelIds:
     """Return the ids of all single tokens that spell each label.
 
     Raises:
-        JudgeConfigurationInvalid: a label is no single token of this vocabulary, or they have more
-            spellings than an engine returns.
+        JudgeConfigurationInvalid: A label is not a single token of this vocabulary, or the labels
+            have more spellings than the engine can return.
     """
     matcher = LabelMatcher(labels)
     control = tokenizer.added_tokens_decoder
@@ -188,15 +184,15 @@ def find_label_ids(tokenizer: Tokenizer, labels: Sequence[str]) -> LabelIds:
 def read_label_logprobs(
     logprobs: Mapping[int, float], label_ids: LabelIds
 ) -> LabelProbabilities | JudgeFailure:
-    """Return the labels' probabilities from the log-probabilities of their own tokens.
+    """Return the label probabilities from the log-probabilities of the labels' own tokens.
 
     Args:
-        logprobs: Natural log-probability over the whole vocabulary, by token id. A label's token
-            that is missing is an error of the engine, not a small probability.
-        label_ids: What to read.
+        logprobs: Natural log-probability over the whole vocabulary, by token id. A missing label
+            token is an engine error, not a small probability.
+        label_ids: Token ids of the labels.
 
     Returns:
-        The labels' renormalised probabilities and the mass outside, or an `UNPARSEABLE` failure.
+        The renormalised probabilities and the mass outside, or an `UNPARSEABLE` failure.
     """
     missing = [token_id for token_id in label_ids.all if token_id not in logprobs]
     if missing:

@@ -1,10 +1,8 @@
-"""Versioned templates; judged text made harmless.
+"""Render versioned prompt templates.
 
-Only the prompt changes; what is stored and hashed stays as it was posted.
-
-What is the same for every pair comes first, so that a server can keep it in its prefix cache. Every
-section stands between tags that cannot occur in the texts they enclose: where a text contains
-something like a tag, the tags of that pair get a suffix that the text does not have.
+Only the prompt is sanitised; stored and hashed texts stay unchanged. The part shared by all pairs
+comes first, so that a server can cache the prefix. Each section is enclosed in tags. If a text
+contains something like a tag, the pair's tags get a suffix that does not occur in its texts.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ NUL: Final = "text:nul"
 LONE_SURROGATE: Final = "text:lone_surrogate"
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
-# Matches the first character only: one inserted space breaks the token, and the text stays legible.
+# Match the first character only: one inserted space breaks the token and keeps the text legible.
 _CONTROL_TOKENS: Final = re.compile(
     r"<(?=\|[^|<>\s]{1,64}\|>"
     r"|\uff5c[^\uff5c<>\s]{1,64}\uff5c>"
@@ -45,19 +43,19 @@ _CONTROL_TOKENS: Final = re.compile(
 
 
 class Neutralised(NamedTuple):
-    """A text as it goes into a prompt, and flags that say what was changed."""
+    """A sanitised text and the flags of its changes."""
 
     text: str
     flags: frozenset[str]
 
 
 def neutralise(text: str) -> Neutralised:
-    """Return `text` without NUL, lone surrogates (now U+FFFD) or chat control tokens in one piece."""
+    """Remove NULs, replace lone surrogates by U+FFFD and break up chat control tokens."""
     flags = set()
     if _SURROGATES.search(text):
         text = _SURROGATES.sub("\ufffd", text)
         flags.add(LONE_SURROGATE)
-    if "\0" in text:  # before the tokens: a NUL inside one must not hide it
+    if "\0" in text:  # before the control tokens, because a NUL could hide one
         text = text.replace("\0", "")
         flags.add(NUL)
     text, broken = _CONTROL_TOKENS.subn(lambda match: f"{match.group()} ", text)
@@ -78,7 +76,7 @@ _ENVIRONMENT: Final = SandboxedEnvironment(
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a judge is shown: a shared part, the pair, and flags of what was neutralised in it."""
+    """A rendered prompt: the shared part, the pair, and the flags of sanitising."""
 
     shared: str
     query: str
@@ -86,7 +84,7 @@ class Prompt:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The prompt as a conversation: the shared part as system message, the pair as the user's."""
+        """The prompt as a conversation: shared part as system message, pair as user message."""
         return (Message("system", self.shared), Message("user", self.query))
 
     @property
@@ -97,7 +95,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPair:
-    """One pair in one order of its responses, and flags of what was neutralised."""
+    """One pair in one response order, with the flags of sanitising."""
 
     text: str
     flags: tuple[str, ...]
@@ -108,11 +106,10 @@ class PromptTemplate:
     """A template for one set of labels.
 
     Attributes:
-        name: The name or path it was loaded by.
-        version: Told to people; what counts is `content_hash`.
-        parts: The Jinja sources of `instructions`, `pair` and `verdict`.
-        labels: What the model is to answer for the first response, the second and, if there are
-            three, for neither.
+        name: Name or path of the template.
+        version: For display only; the fingerprint uses `content_hash`.
+        parts: Jinja sources of `instructions`, `pair` and `verdict`.
+        labels: Labels of the first response, the second response and, optionally, neither.
     """
 
     name: str
@@ -122,11 +119,11 @@ class PromptTemplate:
 
     @cached_property
     def content_hash(self) -> str:
-        """A hash of the template's sources."""
+        """Hash of the template sources."""
         return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode("ascii")).hexdigest()
 
     def shared(self, examples: Sequence[Example] = ()) -> str:
-        """Return the instructions and the examples, these in the order in which they were posted."""
+        """Render the instructions and the examples, each example in its posted order."""
         instructions = self._compiled["instructions"].render(labels=self.labels)
         shown = [
             f"{self.query(example.pair).text} {self._answer(example.label)}" for example in examples
@@ -134,7 +131,7 @@ class PromptTemplate:
         return "\n\n".join((instructions.strip("\n"), *shown))
 
     def query(self, pair: Pair, *, swapped: bool = False) -> RenderedPair:
-        """Return the pair with its responses in this order, ending where the verdict is to follow."""
+        """Render the pair in the given order, up to the verdict."""
         texts = _Texts()
         responses = (pair.responses_a, pair.responses_b)
         shown = responses[::-1] if swapped else responses
@@ -157,7 +154,7 @@ class PromptTemplate:
     def render(
         self, pair: Pair, *, swapped: bool = False, examples: Sequence[Example] = ()
     ) -> Prompt:
-        """Return the whole prompt for one pair, one order and one simulated annotator."""
+        """Render the whole prompt for one pair, order and simulated annotator."""
         query = self.query(pair, swapped=swapped)
         return Prompt(self.shared(examples), query.text, query.flags)
 
@@ -182,11 +179,11 @@ class PromptTemplate:
 
 
 def load_template(name: str, labels: Sequence[str] = ("A", "B")) -> PromptTemplate:
-    """Load a template by its name, or by the path of a TOML file with the same keys.
+    """Load a template by name, or from the path of a TOML file.
 
     Raises:
-        JudgeConfigurationInvalid: There is no such template, or it is not one; or the labels are
-            not two or three different words.
+        JudgeConfigurationInvalid: The template does not exist or is invalid, or the labels are not
+            two or three different words.
     """
     _check_labels(labels)
     is_path = "/" in name or "\\" in name or name.endswith(".toml")
@@ -206,7 +203,7 @@ def load_template(name: str, labels: Sequence[str] = ("A", "B")) -> PromptTempla
 
 
 class _Texts:
-    """The texts that go into one prompt, neutralised, with the flags of what was changed."""
+    """Collects the sanitised texts of one prompt and the flags of their changes."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -220,7 +217,7 @@ class _Texts:
 
 
 class _Tags:
-    """Opening and closing tags with one suffix, remembering which were used."""
+    """Opening and closing tags with one suffix; records the tags used."""
 
     def __init__(self, suffix: str = "") -> None:
         self._suffix = suffix
@@ -240,7 +237,7 @@ class _Tags:
 
 
 def _unused_suffix(texts: Sequence[str]) -> str:
-    # sorted: the same suffix whichever response is shown first
+    # Sort, so that the suffix does not depend on the response order.
     material = json.dumps(sorted(texts)).encode("ascii")
     for attempt in count():
         digest = hashlib.sha256(attempt.to_bytes(8, "big") + material).hexdigest()

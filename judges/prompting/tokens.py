@@ -1,8 +1,8 @@
-"""Prompts as token ids; shortening.
+"""Lay out prompts as token ids and shorten pairs that do not fit.
 
-The frame of the conversation comes from the tokenizer's chat template and may hold control tokens;
-everything else is tokenised apart from it. What is the same for every pair comes first and is
-tokenised once, so that an engine computes it once.
+The frame comes from the tokenizer's chat template and may contain control tokens; the remaining text
+is tokenised separately. The part shared by all pairs comes first and is tokenised once, so that an
+engine can cache it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ _HARMLESS: Final = re.compile(r"(?s:.)|<0x[0-9A-Fa-f]{2}>|\s+")  # characters, b
 
 
 class AddedToken(Protocol):
-    """A token that stands for itself, whatever the merges of the vocabulary."""
+    """A token added to the vocabulary, independent of its merges."""
 
     content: str
 
 
 class Tokenizer(Protocol):
-    """What is needed of a Hugging Face tokenizer."""
+    """The part of a Hugging Face tokenizer that is used here."""
 
     chat_template: Any
 
     @property
     def added_tokens_decoder(self) -> Mapping[int, AddedToken]:
-        """The added tokens by their ids."""
+        """Added tokens by id."""
         ...
 
     def get_vocab(self) -> Mapping[str, int]:
-        """Return the ids of all tokens by their spelling."""
+        """Return the id of each token by its spelling."""
         ...
 
     def encode(self, text: str, **options: Any) -> list[int]:
@@ -50,16 +50,16 @@ class Tokenizer(Protocol):
         ...
 
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
-        """Return the conversation as one text."""
+        """Render a conversation as one text."""
         ...
 
 
 class PlainText:
-    """Turns text into tokens that mean nothing but text.
+    """Tokenise text without producing control tokens.
 
-    An added token that occurs in the text is cut after its first character, and the parts are
-    tokenised apart: the text stays what it was. Tokens of single bytes and the one for unknown
-    characters come from text alone and are left.
+    An added token in the text is split after its first character and the parts are tokenised
+    separately, so the text does not change. Byte tokens and the unknown token are kept, because
+    they only come from plain text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -88,11 +88,11 @@ class PlainText:
         found = self._encoded(part)
         if self._control_ids.isdisjoint(found):
             return found
-        # the tokenizer's normalisation has made one: no single character can be one
+        # Normalisation produced an added token; tokenise single characters, which cannot form one.
         return [token_id for character in part for token_id in self._encoded(character)]
 
     def _parts(self, text: str) -> Iterator[str]:
-        """Cut a text so that no part holds an added token of two or more characters."""
+        """Split a text so that no part holds an added token of two or more characters."""
         start = 0
         for match in self._first_characters.finditer(text):
             yield text[start : match.end()]
@@ -102,7 +102,7 @@ class PlainText:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The token ids around the two parts of a prompt."""
+    """Token ids around the two parts of a prompt."""
 
     before: tuple[int, ...]
     between: tuple[int, ...]
@@ -110,15 +110,16 @@ class Frame:
 
 
 class PromptTokens:
-    """Lays out prompts for one tokenizer.
+    """Lay out prompts for one tokenizer.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        is_chat: Whether to use its chat template; otherwise the verdict completes the bare text.
-        options: Further variables of the chat template, such as `enable_thinking`.
+        is_chat: Use the tokenizer's chat template; if False, the verdict completes the bare text.
+        options: Additional variables of the chat template, such as `enable_thinking`.
 
     Raises:
-        JudgeConfigurationInvalid: the tokenizer has no chat template, or it loses a part.
+        JudgeConfigurationInvalid: The tokenizer has no chat template, or the template drops or
+            repeats a part.
     """
 
     def __init__(
@@ -133,16 +134,16 @@ class PromptTokens:
         self._frame = self._chat_frame(options or {}) if is_chat else self._bare_frame()
 
     def shared(self, text: str) -> tuple[int, ...]:
-        """Return the ids of what every prompt of one simulated annotator begins with."""
+        """Return the ids of the prefix that all prompts of one simulated annotator share."""
         return (*self._frame.before, *self._plain.encode(text), *self._frame.between)
 
     def query(self, text: str) -> tuple[int, ...]:
-        """Return the ids of one pair in one order, up to where the verdict is to follow."""
+        """Return the ids of one pair in one order, up to the verdict."""
         return (*self._plain.encode(text), *self._frame.after)
 
     @cached_property
     def query_overhead(self) -> int:
-        """Tokens that every query has besides its text."""
+        """Number of tokens that each query adds to its text."""
         return len(self._frame.after)
 
     def _bare_frame(self) -> Frame:
@@ -169,7 +170,7 @@ class PromptTokens:
         together = [{"role": "user", "content": f"{_SHARED}\n\n{_QUERY}"}]
         try:
             text = self._apply(apart, options)
-        except Exception as refused:  # templates refuse a system message with errors of their own
+        except Exception as refused:  # a template may reject system messages with any error
             try:
                 return self._apply(together, options)
             except Exception as error:
@@ -192,12 +193,12 @@ _FEWEST: Final = 64
 
 
 def longest_text(pair: Pair) -> int:
-    """Return the characters of the longest text that `shortened` may cut."""
+    """Return the length in characters of the longest text that `shortened` may cut."""
     return max(len(text) for text in _texts(pair))
 
 
 def shortened(pair: Pair, most: int) -> tuple[Pair, tuple[str, ...]]:
-    """Return the pair with no text longer than about `most` characters, and flags of what was cut.
+    """Cut texts longer than about `most` characters; return the pair and flags of the cuts.
 
     Both responses are cut at the same length, so that swapping them changes nothing else.
     """
@@ -216,11 +217,11 @@ def shortened(pair: Pair, most: int) -> tuple[Pair, tuple[str, ...]]:
 
 
 def fit(pair: Pair, has_room: Callable[[Pair], bool]) -> tuple[Pair, tuple[str, ...]] | None:
-    """Return the pair cut as little as needed, and flags of what was; None where nothing helps.
+    """Cut the pair as little as needed; return it with flags of the cuts, or None if impossible.
 
     Args:
-        pair: What is to be judged.
-        has_room: Whether a pair's prompts fit.
+        pair: The pair to judge.
+        has_room: Returns True if a pair's prompts fit.
     """
     if has_room(pair):
         return pair, ()

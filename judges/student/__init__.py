@@ -1,1 +1,1 @@
-"""The embedded judge: features, weights, and the training that makes them."""
+"""The embedded judge: features, weights and training."""

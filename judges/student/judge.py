@@ -1,4 +1,4 @@
-"""The embedded judge behind the protocol all judges share: no model server, no price."""
+"""The embedded judge; it needs no model server and costs nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from judges.types import Pair, Score
 
 
 class StudentJudge:
-    """Scores pairs by the student ensemble; it never fails on a pair.
+    """Score pairs with the student ensemble; scoring never fails.
 
-    Each member of the ensemble counts as one annotator. Members see no order, so both orders of an
-    annotator hold the same number.
+    Each member of the ensemble counts as one annotator. Members do not depend on the response
+    order, so both orders of an annotator hold the same value.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class StudentJudge:
             model="student",
             scored_by={
                 "weights": self._model.weights_hash,
-                # which pairs may calibrate depends on them, so a certificate is bound to them too
+                # They determine which pairs may calibrate, so a certificate depends on them too.
                 "training_prompts": _hash(self._model.training_prompt_hashes),
             },
             price_input=0.0,
@@ -47,14 +47,14 @@ class StudentJudge:
 
     @property
     def spec(self) -> JudgeSpec:
-        """The judge's description."""
+        """The judge's specification."""
         return self._spec
 
     async def score(self, pair: Pair) -> Score:
-        """Return the mean of the ensemble, its members as annotators."""
+        """Return the mean of the ensemble, with its members as annotators."""
         started = self._clock()
         members = self._member_probabilities(pair)
-        await asyncio.sleep(0)  # a long list of pairs must leave other requests their turn
+        await asyncio.sleep(0)  # let other requests run between the pairs of a long list
         preferences = [normalise(p, 1.0 - p) for p in members]
         return Score(
             self._spec.name,
@@ -66,11 +66,11 @@ class StudentJudge:
         )
 
     async def health(self) -> JudgeHealth:
-        """The weights are in memory."""
+        """Report ready: the weights are in memory."""
         return JudgeHealth(is_ready=True)
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resources are held."""
 
     def _member_probabilities(self, pair: Pair) -> list[float]:
         p_a = self._model.predict(pair.user_turns, pair.responses_a, pair.responses_b)

@@ -1,10 +1,8 @@
-"""What is measured of prompt and responses.
+"""Measure prompts and responses.
 
-A prompt is symmetric in the two responses, so these measures only say how much each difference
-between the responses should count.
-
-Every measure is bounded or logarithmic and takes time linear in the response; of a long response
-only a window (its beginning and its end) is read, while its true length is kept.
+Prompt measures are the same for both responses, so they only weight the differences between the
+responses. Every measure is bounded or logarithmic and takes time linear in the response. Long
+responses are read through a window (start and end); their true length is kept.
 """
 
 from __future__ import annotations
@@ -77,7 +75,7 @@ _WORD_LIMIT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt as read: its words, and what it asks for."""
+    """A parsed prompt: its words and what it asks for."""
 
     words: list[str]
     content_words: frozenset[str]
@@ -95,7 +93,7 @@ class Prompt:
 
 
 def windowed(text: str) -> str:
-    """Return `text`, or its first and last characters where it is longer than the window."""
+    """Return `text`, cut to its first and last characters if longer than the window."""
     if len(text) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
         return text
     return text[:HEAD_CHARACTERS] + "\n" + text[-TAIL_CHARACTERS:]
@@ -107,7 +105,7 @@ def words_of(text: str) -> list[str]:
 
 
 def read_prompt(turns: Sequence[str]) -> Prompt:
-    """Read the last user turn in the light of the ones before it."""
+    """Parse the last user turn, using the earlier turns as context."""
     last = turns[-1] if turns else ""
     text = windowed(last)
     lower, words = text.lower(), words_of(text)
@@ -199,7 +197,7 @@ _CLOSERS = frozenset(".!?\"'”’)]}`>*:|。！？")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A response as read: its text window, words and lines, and its true length."""
+    """A parsed response: text window, words, lines and true length."""
 
     text: str
     lower: str
@@ -215,7 +213,7 @@ class Reading:
 
 
 def read_response(response: str) -> Reading:
-    """Read a response's window; `scale` is true length over length read."""
+    """Parse a response's window; `scale` is the true length divided by the length read."""
     text = windowed(response)
     lines = [line.strip() for line in text.split("\n")]
     characters = len(response)
@@ -232,7 +230,7 @@ def read_response(response: str) -> Reading:
 def response_measures(
     reading: Reading, prompt: Prompt, earlier: Sequence[Reading]
 ) -> dict[str, float]:
-    """Return every measure of a response by name, in a fixed order."""
+    """Return all measures of a response by name, in a fixed order."""
     return {
         **_size(reading, earlier),
         **_shape(reading),

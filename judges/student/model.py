@@ -1,14 +1,14 @@
-"""Ensemble and features.
+"""Features and ensemble of the embedded judge.
 
-A pair becomes three vectors: the measures of each response, and a context that is the same for both
-orders. Swapping the responses swaps the first two and leaves the third, bit for bit.
+A pair becomes three vectors: the measures of each response, and a context that is the same in both
+orders. Swapping the responses swaps the first two exactly and leaves the third unchanged.
 
-Each member turns the difference x of the two responses' features and the pair's context c into a logit
+Each member maps x, the difference of the two responses' features, and c, the context, to a logit
 
     z = x . (w + B c) + (forest(x, c) - forest(-x, c)) / 2,
 
-which changes its sign when the responses change places: antisymmetric by construction. Every pair is
-computed by itself, so its number does not depend on the batch it comes in.
+which is antisymmetric: it changes sign when the responses are swapped. Each pair is computed
+separately, so its result does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from judges.student.measures import Prompt, Reading, read_prompt, read_response,
 
 @dataclass(frozen=True, slots=True)
 class PairFeatures:
-    """The measures of response a and of response b, and the context of the pair."""
+    """Measures of response a, measures of response b, and the context of the pair."""
 
     a: FloatArray
     b: FloatArray
@@ -40,7 +40,7 @@ class PairFeatures:
 def pair_features(
     conversation: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
 ) -> PairFeatures:
-    """Return the features of a pair; every list of turns ends with the one that is judged."""
+    """Compute the features of a pair; each list of turns ends with the judged one."""
     prompt = read_prompt(conversation)
     readings_a, readings_b = _readings(responses_a), _readings(responses_b)
     return PairFeatures(
@@ -51,7 +51,7 @@ def pair_features(
 
 
 def response_feature_names() -> tuple[str, ...]:
-    """Return the names of the measures of a response, in their order."""
+    """Return the names of the response measures, in order."""
     return tuple(_measured(read_prompt([""]), _readings([""])))
 
 
@@ -86,17 +86,17 @@ LARGEST_CONTEXT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The numbers of m members over d differences and c context features, t trees of depth k each.
+    """Weights of m members over d differences and c context features, t trees of depth k each.
 
     Attributes:
-        difference_scale: (d,) what one unit of each difference is.
+        difference_scale: (d,) unit of each difference.
         context_mean: (c,) subtracted from the context.
         context_scale: (c,) divides the context.
-        linear: (m, d) w above.
-        bilinear: (m, d, c) B above.
-        tree_feature: (m, t, k) which of the d + c features a level of a tree asks for.
-        tree_threshold: (m, t, k) above which the answer is yes.
-        tree_leaf: (m, t, 2^k) the values; the first level's answer is the lowest bit of the place.
+        linear: (m, d) w in the formula.
+        bilinear: (m, d, c) B in the formula.
+        tree_feature: (m, t, k) index among the d + c features that each tree level tests.
+        tree_threshold: (m, t, k) threshold of each test; greater values set the level's bit.
+        tree_leaf: (m, t, 2^k) leaf values; the first level is the lowest bit of the leaf index.
         temperature: () divides every logit.
     """
 
@@ -111,7 +111,7 @@ class Weights:
     temperature: FloatArray
 
     def to_bytes(self) -> bytes:
-        """Return the arrays as an .npz file of 32-bit numbers, the same bytes for the same numbers."""
+        """Serialise to an .npz file of 32-bit numbers; equal weights give equal bytes."""
         target = io.BytesIO()
         arrays = {f.name: _narrow(getattr(self, f.name)) for f in fields(self)}
         np.savez_compressed(target, allow_pickle=False, **arrays)
@@ -119,7 +119,7 @@ class Weights:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Weights:
-        """Read what `to_bytes` wrote; nothing but numbers is accepted."""
+        """Read the output of `to_bytes`; accept only numeric arrays."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return cls(**{f.name: _widen(arrays[f.name]) for f in fields(cls)})
 
@@ -137,14 +137,14 @@ def scaled_context(context: FloatArray, mean: FloatArray, scale: FloatArray) -> 
 
 
 def probability_from_logit(z: FloatArray) -> FloatArray:
-    """Return 1 / (1 + exp(-z)) such that the probability of -z is exactly one minus that of z."""
+    """Return 1 / (1 + exp(-z)), such that the results for z and -z sum to exactly one."""
     larger = 1.0 / (1.0 + np.exp(-np.abs(z)))
     probability: FloatArray = np.where(z > 0, larger, 1.0 - larger)
     return probability
 
 
 def mean_probability(p_a: FloatArray) -> FloatArray:
-    """Return the mean over the last axis (the members), exactly mirrored when every p becomes 1 - p."""
+    """Return the mean over the last axis (members); exactly mirrored if every p becomes 1 - p."""
     lean = (p_a - 0.5).sum(axis=-1) / p_a.shape[-1]
     larger = 0.5 + np.abs(lean)
     mean: FloatArray = np.where(lean > 0, larger, 1.0 - larger)
@@ -152,7 +152,7 @@ def mean_probability(p_a: FloatArray) -> FloatArray:
 
 
 def member_logits(weights: Weights, pair: PairFeatures) -> FloatArray:
-    """Return z / temperature of every member, shape (members,)."""
+    """Return z / temperature of each member, shape (members,)."""
     x = scaled_difference(pair.a, pair.b, weights.difference_scale)
     c = scaled_context(pair.context, weights.context_mean, weights.context_scale)
     slope = weights.linear + np.einsum("mdc,c->md", weights.bilinear, c)
@@ -183,7 +183,7 @@ def _widen(array: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class StudentModel:
-    """A trained student: its numbers, the hash of the file they came from, and what it was trained on."""
+    """A trained student: weights, hash of the weights file, and training prompt hashes."""
 
     weights: Weights
     weights_hash: str
@@ -191,7 +191,7 @@ class StudentModel:
 
     @classmethod
     def load(cls) -> StudentModel:
-        """Load the weights that come with the package."""
+        """Load the weights shipped with the package."""
         folder = resources.files(__package__)
         data = folder.joinpath(WEIGHTS_FILE).read_bytes()
         prompts = folder.joinpath(TRAINING_PROMPTS_FILE).read_text(encoding="ascii")
@@ -203,18 +203,18 @@ class StudentModel:
 
     @property
     def members(self) -> int:
-        """How many members the ensemble has."""
+        """Number of ensemble members."""
         return int(self.weights.linear.shape[0])
 
     def predict(
         self, turns: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
     ) -> FloatArray:
-        """Return p_a of every member, shape (members,); swapping the responses gives exactly 1 - p.
+        """Return p_a of each member, shape (members,); swapping the responses gives exactly 1 - p.
 
         Args:
-            turns: the user turns, of which the last is answered.
-            responses_a: the model turns of a, of which the last is judged.
-            responses_b: the same of b.
+            turns: The user turns; the last one is answered.
+            responses_a: The model turns of a; the last one is judged.
+            responses_b: The model turns of b; the last one is judged.
         """
         pair = pair_features(turns, responses_a, responses_b)
         return probability_from_logit(member_logits(self.weights, pair))
@@ -222,6 +222,6 @@ class StudentModel:
     def predict_many(
         self, pairs: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]]
     ) -> FloatArray:
-        """Return `predict` of each (turns, responses_a, responses_b), shape (pairs, members)."""
+        """Return `predict` for each (turns, responses_a, responses_b), shape (pairs, members)."""
         rows = [self.predict(*pair) for pair in pairs]
         return np.stack(rows) if rows else np.empty((0, self.members))

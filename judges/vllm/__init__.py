@@ -1,1 +1,1 @@
-"""Judges whose models this process hosts with vLLM."""
+"""Judges whose models run in this process's vLLM engines."""

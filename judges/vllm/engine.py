@@ -1,6 +1,7 @@
-"""Start, watch, restart, end an engine (only file importing vLLM).
+"""Start, monitor, restart and stop vLLM engines.
 
-vLLM runs a model in child processes of its own, which end with this one, however it ends.
+vLLM runs a model in child processes, which are killed if this process exits for any reason. This is
+the only module that imports vLLM.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from judges.errors import nearest
 from judges.prompting.tokens import Tokenizer
 from judges.vllm.settings import EngineAnswer, EngineSettings, EngineUnavailable, OpenedEngine
 
-# The pipe closes when its writer dies, however it dies: the reader then kills what is left. A line
-# on it means that all has ended in order. The children of the processes go first.
+# The pipe closes when this process exits for any reason; the watcher then kills what is left,
+# children first. A line on the pipe means that the processes have stopped in order.
 _PROGRAM: Final = """
 import os, signal, sys
 def family(pid):
@@ -43,18 +44,18 @@ if not sys.stdin.readline():
 
 
 class EngineReaper:
-    """Watches over processes from a process of its own until `close`."""
+    """Kill the given processes if this one exits before `close`, from a separate process."""
 
     def __init__(self, processes: Sequence[int]) -> None:
         self._watcher = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _PROGRAM, *map(str, processes)],
             stdin=subprocess.PIPE,
-            # Ctrl-C goes to every process of a terminal's group: this one is to outlive it
+            # Ctrl-C reaches the whole process group of a terminal; the watcher must survive it.
             start_new_session=True,
         )
 
     def close(self) -> None:
-        """Leave the processes alone: they have ended, or somebody else ends them."""
+        """Stop watching: the processes have ended, or other code stops them."""
         if self._watcher.stdin is not None and not self._watcher.stdin.closed:
             try:
                 self._watcher.stdin.write(b"\n")
@@ -75,9 +76,10 @@ def open_vllm(settings: EngineSettings) -> OpenedEngine:
     """Start vLLM; blocks until the model is loaded.
 
     Raises:
-        Exception: whatever vLLM says; a missing installation and unknown options in our words.
+        EngineUnavailable: vLLM is not installed or does not know an option.
+        Exception: Any other error of vLLM.
     """
-    # it reports usage and logs to standard output unless told otherwise
+    # By default vLLM reports usage and logs to standard output.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     try:
@@ -94,7 +96,7 @@ def open_vllm(settings: EngineSettings) -> OpenedEngine:
     arguments = {"enable_prefix_caching": True, "disable_log_stats": True, **settings.options}
     if settings.revision is not None:
         arguments["revision"] = settings.revision
-    # no name for the engine here: something in vLLM keeps this frame, and would keep the engine
+    # Do not bind the engine to a name: vLLM keeps this frame alive, which would keep the engine.
     with _seeing(settings.devices):
         return _OpenedVllm(
             AsyncLLM.from_engine_args(AsyncEngineArgs(model=settings.model, **arguments)),
@@ -104,7 +106,7 @@ def open_vllm(settings: EngineSettings) -> OpenedEngine:
 
 @contextmanager
 def _seeing(devices: str | None) -> Iterator[None]:
-    """Let processes that are started see these GPUs only; engines start one after another."""
+    """Restrict new child processes to these GPUs; not safe for concurrent starts."""
     before = os.environ.get(_DEVICES)
     if devices is not None:
         os.environ[_DEVICES] = devices
@@ -122,12 +124,12 @@ def _children() -> list[int]:
 
 
 class _OpenedVllm:
-    """vLLM's engine behind the seam; `children` are all processes that this one has started."""
+    """Adapter of vLLM's engine; `children` are all child processes of this process."""
 
     def __init__(self, engine: Any, children: Sequence[int]) -> None:
         self._engine: Any = engine
         self._numbers = count()
-        # children that outlive a killed parent would keep the GPU's memory
+        # Children that outlive a killed parent would hold the GPU's memory.
         self._reaper = EngineReaper(children)
         self.tokenizer: Tokenizer = engine.get_tokenizer()
         self.max_tokens = int(engine.model_config.max_model_len)
@@ -139,7 +141,7 @@ class _OpenedVllm:
     async def ask(
         self, token_ids: Sequence[int], *, wanted: Sequence[int], length: int, stop: Sequence[int]
     ) -> EngineAnswer:
-        engine = self._engine  # closing takes it away, in another thread
+        engine = self._engine  # `close` resets it in another thread
         if engine is None:
             raise EngineUnavailable("its engine had ended before it was asked")
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -162,7 +164,7 @@ class _OpenedVllm:
     def close(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
-            with suppress(Exception):  # a dead engine's remains may refuse
+            with suppress(Exception):  # shutting down a dead engine may fail
                 engine.shutdown(timeout=_SHUTDOWN_SECONDS)
         self._reaper.close()
 
@@ -173,8 +175,8 @@ def _sampling(wanted: Sequence[int], length: int, stop: Sequence[int]) -> Any:
 
     options: dict[str, Any] = {"output_kind": RequestOutputKind.FINAL_ONLY, "detokenize": False}
     if wanted:
-        # only these may be written, so that exactly these log-probabilities come back; the
-        # numbers themselves are those of the whole vocabulary all the same
+        # Restrict sampling to these tokens, so that exactly their log-probabilities come back.
+        # The values are still normalised over the whole vocabulary.
         options |= {"logprob_token_ids": list(wanted), "allowed_token_ids": list(wanted)}
     if stop:
         options["stop_token_ids"] = list(stop)
@@ -209,12 +211,12 @@ Pause = Callable[[float], Awaitable[None]]
 
 
 class VllmEngine:
-    """Keeps one engine running from `start` to `aclose`.
+    """Keep one engine running from `start` to `aclose`.
 
     Args:
-        settings: What to run.
-        turn: Held while the engine starts: two that start at once on one GPU each take the other's
-            memory for their own.
+        settings: The engine settings.
+        turn: Lock held while the engine starts. Engines that start at the same time on one GPU
+            would each claim the other's memory.
         open_engine: Starts an engine; blocks.
         pause: Waits between two attempts.
     """
@@ -238,31 +240,31 @@ class VllmEngine:
 
     @property
     def opened(self) -> OpenedEngine | None:
-        """The running engine; None while there is none."""
+        """The running engine, or None."""
         opened = self._opened
         return None if opened is None or opened.is_dead else opened
 
     @property
     def detail(self) -> str:
-        """Why there is no running engine."""
+        """The reason why no engine is running."""
         return self._detail
 
     @property
     def is_starting(self) -> bool:
-        """Whether it loads for the first time."""
+        """True while the engine loads for the first time."""
         return self._task is not None and not self._changed.is_set()
 
     def start(self) -> None:
-        """Begin to load the model; returns at once."""
+        """Start loading the model in the background."""
         if self._task is None:
             self._detail = "waits for its turn to load"
             self._task = asyncio.create_task(self._keep(), name=f"engine {self.settings.model}")
 
     async def wait(self, seconds: float) -> OpenedEngine:
-        """Return the engine, which begins to load if nobody has told it to, and is waited for.
+        """Return the running engine; start it if needed and wait for it.
 
         Raises:
-            EngineUnavailable: it has not loaded in this time, has failed to, or has died.
+            EngineUnavailable: The engine did not load in time, failed to start, or died.
         """
         self.start()
         if self._opened is None and not self._changed.is_set():
@@ -273,7 +275,7 @@ class VllmEngine:
         return opened
 
     async def aclose(self) -> None:
-        """End the engine and its processes; safe to call twice."""
+        """Stop the engine and its processes; safe to call twice."""
         if self._task is None:
             return
         self._task.cancel()
@@ -292,7 +294,7 @@ class VllmEngine:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _run_once(self) -> None:
-        """Load the model and return when the engine has died or could not start."""
+        """Load the model and return when the engine has died or failed to start."""
         try:
             async with self._turn:
                 self._detail = "the model is loading"
@@ -305,7 +307,7 @@ class VllmEngine:
         self._changed.set()
         _log.info("engine %s is ready", self.settings.model)
         try:
-            while not opened.is_dead:  # noqa: ASYNC110 - an engine tells nobody that it dies
+            while not opened.is_dead:  # noqa: ASYNC110 - vLLM sends no event when an engine dies
                 await asyncio.sleep(_LOOK_SECONDS)
             self._detail = "its engine died"
             _log.error("engine %s died", self.settings.model)
@@ -318,7 +320,7 @@ class VllmEngine:
         try:
             return await asyncio.shield(thread)
         except asyncio.CancelledError:
-            # the thread cannot be stopped, but it ends when the process that it waits for does
+            # The thread cannot be cancelled, but it ends when the process it waits for does.
             _kill_engine_processes()
             with suppress(Exception):
                 (await thread).close()
@@ -326,11 +328,11 @@ class VllmEngine:
 
 
 class EngineHost:
-    """The engines of one process; judges of one model with the same options share one.
+    """The engines of one process; judges with the same model and options share one.
 
     Args:
         open_engine: Starts an engine; vLLM by default.
-        is_eager: Models load at once, not when they are first asked.
+        is_eager: Load models immediately; if False, on first use.
     """
 
     def __init__(self, open_engine: Open | None = None, *, is_eager: bool = True) -> None:
@@ -340,7 +342,7 @@ class EngineHost:
         self._turn = asyncio.Lock()
 
     def engine(self, settings: EngineSettings) -> VllmEngine:
-        """Return the engine for these settings."""
+        """Return the engine for these settings, creating it if needed."""
         if settings.key not in self._engines:
             engine = VllmEngine(settings, self._turn, open_engine=self._open)
             self._engines[settings.key] = engine
@@ -349,7 +351,7 @@ class EngineHost:
         return self._engines[settings.key]
 
     async def aclose(self) -> None:
-        """End every engine."""
+        """Stop every engine."""
         async with asyncio.TaskGroup() as group:
             for engine in self._engines.values():
                 group.create_task(engine.aclose())

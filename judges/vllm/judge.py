@@ -1,8 +1,8 @@
-"""A judge whose model this process hosts by vLLM.
+"""A judge whose model runs in a vLLM engine of this process.
 
-Every simulated annotator is asked in both orders of the responses, as in `openai_api`; prompts go
-to the engine as token ids with what all pairs share first, and of each answer exactly the labels'
-own tokens are read, however improbable they are (Jung, Brahman, Choi 2025).
+Each simulated annotator is queried with both response orders, as in `judges.openai`. Prompts are
+sent as token ids, with the part shared by all pairs first. The score uses the log-probabilities of
+exactly the labels' own tokens, even if improbable (Jung, Brahman, Choi 2025).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from judges.vllm.settings import (
 
 THINKING_CUT: Final = "thinking_cut"
 _AFTER_THINKING: Final = "\n\n"
-_MAY_BLOCK_CHARACTERS: Final = 20_000  # beyond this tokenising would hold up everybody else
+_MAY_BLOCK_CHARACTERS: Final = 20_000  # tokenise longer texts in a thread, off the event loop
 
 
 @dataclass(frozen=True)
 class _Desk:
-    """What is prepared once for an engine that runs: prompts, labels, and who is asked."""
+    """State prepared once per running engine: prompts, labels and the engine itself."""
 
     engine: OpenedEngine
     tokens: PromptTokens
@@ -60,14 +60,14 @@ class _Desk:
 
 
 class VllmJudge:
-    """Scores pairs by a hosted model; N annotators in both orders are 2N prompts a pair.
+    """Score pairs with a hosted model; N annotators in both orders take 2N prompts per pair.
 
     Args:
-        settings: How the model is asked.
-        template: The prompt.
+        settings: The judge settings.
+        template: The prompt template.
         sets: The simulated annotators' examples.
-        engine: Where the model runs; it belongs to whoever made it.
-        clock: Measures how long a pair takes.
+        engine: Runs the model; the caller owns it.
+        clock: Measures the time per pair.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class VllmJudge:
 
     @property
     def spec(self) -> JudgeSpec:
-        """The judge's description."""
+        """The judge's specification."""
         return self._spec
 
     def most_usd(self, pair: Pair) -> float:
-        """Return the most that a score may cost: every annotator and order; thoughts are read again."""
+        """Return the maximum cost of a score; thinking tokens count as output and as input."""
         settings = self._settings
         thoughts = settings.thinking_tokens
         shown = [self._template.query(pair).text] * (2 if settings.orders == "both" else 1)
@@ -107,7 +107,7 @@ class VllmJudge:
         return once + prices.most([call + " " * 2 * thoughts for call in calls], thoughts)
 
     async def score(self, pair: Pair) -> Score:
-        """Return the mean over all annotators and orders, or the failure of any one of them."""
+        """Return the mean over all annotators and orders, or the first failure."""
         started = self._clock()
         try:
             desk = await self._ready_desk()
@@ -125,7 +125,7 @@ class VllmJudge:
         return score_of_answers(self._spec, answers, seconds=self._clock() - started, flags=flags)
 
     async def health(self) -> JudgeHealth:
-        """Say whether the model has loaded."""
+        """Report whether the model has loaded."""
         if (opened := self._engine.opened) is None:
             return JudgeHealth(False, self._engine.detail, self._engine.is_starting)
         try:
@@ -135,7 +135,7 @@ class VllmJudge:
         return JudgeHealth(True)
 
     async def aclose(self) -> None:
-        """Nothing is held open: the engine belongs to its host."""
+        """Do nothing: the host owns the engine."""
 
     async def _ready_desk(self) -> _Desk:
         return self._desk_for(await self._engine.wait(self._settings.timeout_s))
@@ -167,7 +167,7 @@ class VllmJudge:
     async def _laid_out(
         self, desk: _Desk, pair: Pair
     ) -> tuple[list[tuple[int, ...]], tuple[str, ...]] | JudgeFailure:
-        """Return the pair's token ids in each order, or why it does not fit."""
+        """Return the pair's token ids in each order, or a failure if it does not fit."""
         length = sum(map(len, (*pair.user_turns, *pair.responses_a, *pair.responses_b)))
         if length > _MAY_BLOCK_CHARACTERS:
             return await asyncio.to_thread(self._lay_out, desk, pair)
@@ -200,7 +200,7 @@ class VllmJudge:
         return [desk.tokens.query(query.text) for query in shown], shown[0].flags
 
     def _reserved(self, desk: _Desk) -> int:
-        """Tokens that the answer needs."""
+        """Return the number of tokens to reserve for the answer."""
         settings = self._settings
         answer = settings.max_tokens if settings.confidence == "verbalized" else 1
         thinking = settings.thinking_tokens + len(desk.thinking_end) + len(desk.after_thinking)
@@ -247,7 +247,7 @@ class VllmJudge:
     async def _thought(
         self, desk: _Desk, prompt: tuple[int, ...]
     ) -> tuple[tuple[int, ...], TokenUsage, tuple[str, ...]]:
-        """Let the model think, and return its prompt with the thoughts, ended where it did not."""
+        """Let the model think; return the prompt with its thoughts, closed if they were cut."""
         end = desk.thinking_end
         answer = await desk.engine.ask(
             prompt, wanted=(), length=self._settings.thinking_tokens, stop=end[-1:]

@@ -1,4 +1,4 @@
-"""Settings, engine protocol, fingerprint."""
+"""Settings, engine protocol and fingerprint of judges hosted with vLLM."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from judges.vllm.weights import folder_hash
 
 
 class EngineUnavailable(Exception):
-    """The engine cannot answer now; the message says why."""
+    """The engine cannot answer now; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What an engine runs.
+    """Settings of one engine.
 
     Attributes:
-        model: A folder, or a name on the model hub.
-        revision: Of a model on the hub.
-        options: Further arguments of vLLM's engine, handed over as they are.
-        devices: GPUs that it sees, as `CUDA_VISIBLE_DEVICES` has them; None: all.
+        model: A folder or a model hub name.
+        revision: Revision of a hub model.
+        options: Additional vLLM engine arguments, passed unchanged.
+        devices: Visible GPUs in the format of `CUDA_VISIBLE_DEVICES`; None for all.
     """
 
     model: str
@@ -39,7 +39,7 @@ class EngineSettings:
 
     @property
     def key(self) -> str:
-        """The same for settings that one engine can serve."""
+        """Key of the engine: equal for settings that can share one."""
         return repr(
             (self.model, self.revision, sorted(self.options.items(), key=repr), self.devices)
         )
@@ -47,14 +47,14 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True)
 class EngineAnswer:
-    """What an engine answered to one prompt.
+    """Answer of an engine to one prompt.
 
     Attributes:
-        token_ids: The tokens that it wrote.
-        logprobs: Log-probability of each token asked for, at the first position, over the whole
+        token_ids: The generated tokens.
+        logprobs: Log-probability of each requested token at the first position, over the whole
             vocabulary.
-        prompt_tokens: Tokens of the prompt.
-        cached_tokens: Tokens of the prompt that were served from the prefix cache.
+        prompt_tokens: Number of prompt tokens.
+        cached_tokens: Number of prompt tokens served from the prefix cache.
     """
 
     token_ids: tuple[int, ...]
@@ -64,30 +64,31 @@ class EngineAnswer:
 
 
 class OpenedEngine(Protocol):
-    """An engine that has started."""
+    """A running engine."""
 
     tokenizer: Tokenizer
     max_tokens: int
 
     @property
     def is_dead(self) -> bool:
-        """Whether it can answer no more."""
+        """True if the engine can no longer answer."""
         ...
 
     async def ask(
         self, token_ids: Sequence[int], *, wanted: Sequence[int], length: int, stop: Sequence[int]
     ) -> EngineAnswer:
-        """Answer one prompt; `EngineUnavailable` if it dies meanwhile."""
+        """Answer one prompt; raise `EngineUnavailable` if the engine dies first."""
         ...
 
     def close(self) -> None:
-        """End its processes."""
+        """Stop the engine's processes."""
         ...
 
 
 Overflow = Literal["fail", "truncate"]
 
-# where and how fast an engine computes, not what: these may change under a certificate
+# These affect where and how fast an engine computes, not its results; they may change while a
+# certificate is valid.
 _NO_PART_OF_A_SCORE: Final = frozenset(
     {
         "gpu_memory_utilization", "kv_cache_memory_bytes", "tensor_parallel_size",
@@ -101,28 +102,27 @@ _NO_PART_OF_A_SCORE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class VllmSettings:
-    """How a hosted model is asked.
+    """Settings of a judge with a hosted model.
 
     Attributes:
-        name: The judge's name.
-        engine: What is hosted.
+        name: Name of the judge.
+        engine: Settings of the engine.
         endpoint: `chat` uses the tokenizer's chat template; `completions` completes the bare text.
-        orders: `both`, or `as_posted`: a shown first, alone.
-        confidence: `annotators`; `predictive`: one answer without examples; `verbalized`: the
+        orders: `both`, or `as_posted` to show a first only.
+        confidence: `annotators`; `predictive`, one answer without examples; or `verbalized`, the
             percentage that the model states.
-        max_tokens: Of a verbalized answer.
-        thinking_tokens: How long the model may think before its verdict; 0: not at all.
-        thinking_end: What ends its thinking.
+        max_tokens: Maximum tokens of a verbalized answer.
+        thinking_tokens: Maximum thinking tokens before the verdict; 0 disables thinking.
+        thinking_end: Text that ends the thinking.
         template_options: Variables of the chat template.
-        overflow: What happens to a pair that is longer than the context: `fail`, or `truncate`:
-            its longest texts lose their middles.
-        concurrency: Prompts in flight.
-        timeout_s: Seconds that one pair may take, and that the first one waits while the model
-            loads.
-        early_stop: When not all annotators are asked.
+        overflow: Handling of pairs longer than the context: `fail`, or `truncate` to cut the middle
+            of the longest texts.
+        concurrency: Maximum prompts in flight.
+        timeout_s: Timeout of one pair in seconds; also the longest wait for the model to load.
+        early_stop: Early-stopping condition, or None to query all annotators.
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
-        weights: What the model's folder holds, as a hash; None: it is read for the fingerprint.
+        weights: Hash of the model folder; None to compute it for the fingerprint.
     """
 
     name: str
@@ -144,15 +144,15 @@ class VllmSettings:
 
 
 def is_path(model: str) -> bool:
-    """Return whether a model is meant as a folder: a hub name has one slash and no leading dot."""
+    """Return True if `model` is a folder: a hub name has one slash and no leading dot."""
     return model.startswith(("/", ".", "~")) or model.count("/") > 1 or Path(model).is_dir()
 
 
 def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSets) -> JudgeSpec:
-    """Return the judge's description.
+    """Return the judge's specification.
 
-    The content of a model's folder is part of the fingerprint; of a model on the hub it is the
-    name and the revision, so that a certificate wants a revision.
+    The fingerprint of a folder includes its content. The fingerprint of a hub model includes its
+    name and revision, so set a revision before certifying.
     """
     engine = settings.engine
     folder = Path(engine.model)

@@ -1,4 +1,4 @@
-"""What a model's folder holds, as one hash: exchanged weights at the same path are another judge."""
+"""Hash model folders, so that changed weights at the same path count as another judge."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Listing = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class FolderHashes:
-    """The hashes of models' folders, by their names as they are configured.
+    """Hashes of model folders, by configured name.
 
     Attributes:
-        hashes: Of the folders that were read.
-        unreadable: Why the others could not be.
+        hashes: Hash of each folder that could be read.
+        unreadable: Error message of each folder that could not.
     """
 
     hashes: Mapping[str, str]
@@ -35,10 +35,10 @@ NOTHING_HASHED: Final = FolderHashes(MappingProxyType({}), MappingProxyType({}))
 
 
 class FolderHasher:
-    """Hashes folders, and those that look unchanged since the last time not again.
+    """Hash folders, reusing the last hash if names, sizes and modification times are unchanged.
 
     Args:
-        hash_folder: Reads one folder; blocks for seconds where it holds many gigabytes.
+        hash_folder: Hashes one folder; may block for seconds on many gigabytes.
     """
 
     def __init__(self, hash_folder: HashFolder | None = None) -> None:
@@ -65,13 +65,13 @@ class FolderHasher:
 
 
 def folder_hash(folder: Path) -> str:
-    """Return a hash of a model's files by their names.
+    """Hash the names, sizes and contents of a model's files.
 
-    Files of weights beyond 64 MiB are read in 17 places of 1 MiB, their heads among them, so that
-    a model of 100 GB takes seconds; all else is read whole. Hidden files do not count.
+    Weight files above 64 MiB are sampled in 17 places of 1 MiB, including the start, so that a
+    model of 100 GB takes seconds. All other files are read in full. Hidden files are ignored.
 
     Raises:
-        OSError: a file cannot be read.
+        OSError: A file cannot be read.
     """
     digest = hashlib.sha256()
     for path in _files(folder):
@@ -91,7 +91,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _listing(folder: Path) -> Listing:
-    """Return names, sizes and times of change of a folder's files."""
+    """Return names, sizes and modification times of a folder's files."""
     stats = [(path, path.stat()) for path in _files(folder)]
     return tuple((path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 

@@ -1,8 +1,8 @@
-"""Train the student: cross-validate, fit the weights that ship, write them with their model card.
+"""Train the student: cross-validate, fit the shipped weights, write them with their model card.
 
     python -m judges.student.training --data ../shared/data
 
-The same data and seed give the same numbers. The shipped weights see no prompt of MT-Bench or LLMBar.
+The result is reproducible from data and seed. The shipped weights see no prompt of MT-Bench or LLMBar.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainedStudent:
-    """What a training run makes: the weights, and the prompts that they were trained on."""
+    """Result of a training run: the weights, the training sample and its prompts."""
 
     weights: Weights
     training_prompts: tuple[str, ...]
@@ -63,7 +63,7 @@ class TrainedStudent:
 def train(
     pairs: Sequence[LabelledPair], recipe: Recipe, seed: int, progress: Progress
 ) -> TrainedStudent:
-    """Fit the student that ships: the training sets without any prompt of the honest test sets."""
+    """Fit the shipped student on the training sets, without prompts of the held-out test sets."""
     kept_out = {pair.prompt_hash for pair in pairs if pair.data_set in HONEST_TEST_SETS}
     allowed = [
         pair
@@ -78,7 +78,7 @@ def train(
 def held_out_agreement(
     pairs: Sequence[LabelledPair], recipe: Recipe, seed: int, progress: Progress
 ) -> dict[str, Agreement]:
-    """Cross-validate over the test sets together; agreement pooled and of each set."""
+    """Cross-validate over all test sets; return the agreement pooled and per set."""
     sample = measure([pair for pair in pairs if pair.data_set in TEST_SETS])
     p_a = cross_validate(sample, recipe, np.random.default_rng(seed), progress)
     rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def held_out_agreement(
 def shipped_agreement(
     student: TrainedStudent, pairs: Sequence[LabelledPair], seed: int
 ) -> dict[str, Agreement]:
-    """Test the shipped weights on the sets they never saw: MT-Bench, and each subset of LLMBar."""
+    """Test the shipped weights on sets they never saw: MT-Bench and each subset of LLMBar."""
     sample = measure([pair for pair in pairs if pair.data_set in HONEST_TEST_SETS])
     p_a, rng = predict_sample(student.weights, sample), np.random.default_rng(seed)
     found = {}
@@ -108,7 +108,7 @@ def shipped_agreement(
 def run(
     pairs: Sequence[LabelledPair], recipe: Recipe, seed: int, folder: Path, progress: Progress
 ) -> str:
-    """Train, test, and write weights, training prompts and card into `folder`; return the weights' sha256."""
+    """Train, test, write weights, training prompts and card to `folder`; return the weights' sha256."""
     student = train(pairs, recipe, seed, progress)
     data = student.weights.to_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -133,7 +133,7 @@ def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and run the training."""
+    """Parse the command line and run the training."""
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The labelled pairs that the student learns from and is tested on, read from their folders."""
+"""Read the labelled pairs for training and testing the student."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HONEST_TEST_SETS = ("mtbench_human", "llmbar")
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """A pair with the votes of people, and the hash of its prompt."""
+    """A pair with its human votes and the hash of its prompt."""
 
     data_set: str
     subset: str
@@ -38,18 +38,18 @@ class LabelledPair:
 
     @property
     def votes(self) -> int:
-        """How many people voted."""
+        """Number of votes."""
         return self.votes_a + self.votes_b + self.votes_tie
 
     @property
     def plurality(self) -> str | None:
-        """The most frequent of `a`, `b`, `tie`; none when the top counts are equal."""
+        """The most frequent of `a`, `b`, `tie`; None if the top counts are equal."""
         counts = Counter(a=self.votes_a, b=self.votes_b, tie=self.votes_tie).most_common()
         return None if counts[0][1] == counts[1][1] else counts[0][0]
 
     @property
     def is_decided(self) -> bool:
-        """Whether the plurality is `a` or `b`."""
+        """True if the plurality is `a` or `b`."""
         return self.plurality in ("a", "b")
 
 
@@ -74,12 +74,12 @@ class Sample:
 
 
 def read_pairs(folder: Path, data_set: str) -> list[LabelledPair]:
-    """Read the pairs of one data set; `folder` holds a folder for each."""
+    """Read the pairs of one data set; `folder` contains one subfolder per data set."""
     return [_labelled_pair(data_set, row) for row in _rows(folder / data_set)]
 
 
 def measure(pairs: Sequence[LabelledPair]) -> Sample:
-    """Compute the features of labelled pairs; the label is the share of votes for a, ties half."""
+    """Compute features and labels of pairs; a label is the share of votes for a, ties half."""
     measured = [pair_features(p.turns, p.responses_a, p.responses_b) for p in pairs]
     return Sample(
         features_a=np.array([m.a for m in measured]),

@@ -1,7 +1,7 @@
-"""Cross-validation, model card.
+"""Cross-validate the student and render its model card.
 
-Every figure is over decided pairs: those whose plurality of votes is a or b. A probability of exactly
-one half counts as wrong; two responses of equal length count as half right for the length baseline.
+All figures are over decided pairs: those with a plurality for a or b. A probability of exactly one
+half counts as wrong. For the length baseline, two responses of equal length count as half right.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ CALIBRATION_BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Agreement with people over n decided pairs of some prompts, beside the length baseline.
+    """Agreement with people over n decided pairs, with the length baseline.
 
-    Intervals are 95%: Wilson's over pairs, and the bootstrap's over prompts, the wider and fairer one.
+    Intervals are 95%: Wilson over pairs, and bootstrap over prompts. The latter is wider and more
+    realistic, because pairs of one prompt are dependent.
     """
 
     pairs: int
@@ -49,7 +50,7 @@ class Agreement:
 
 
 def predict_sample(weights: Weights, sample: Sample) -> FloatArray:
-    """Return the ensemble's p_a of every row, shape (n,)."""
+    """Return the ensemble's p_a of each row, shape (n,)."""
     logits = [
         member_logits(weights, PairFeatures(a, b, context))
         for a, b, context in zip(sample.features_a, sample.features_b, sample.context, strict=True)
@@ -63,7 +64,7 @@ def cross_validate(
     rng: np.random.Generator,
     progress: Callable[[str], None] = lambda line: None,
 ) -> FloatArray:
-    """Return p_a of every row by a student that never saw its prompt, shape (n,)."""
+    """Predict p_a of each row with a student that never saw its prompt, shape (n,)."""
     fold = split_prompts(sample, recipe.folds, rng)
     p_a = np.full(len(fold), 0.5)
     for held_out in range(recipe.folds):
@@ -95,7 +96,7 @@ def agreement(p_a: FloatArray, sample: Sample, rng: np.random.Generator) -> Agre
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Return Wilson's 95% interval of a share (Wilson 1927)."""
+    """Return Wilson's 95% interval of a proportion (Wilson 1927)."""
     z = float(ndtri(0.975))
     share, spread = successes / trials, z * z / trials
     centre = (share + spread / 2) / (1 + spread)
@@ -106,7 +107,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 def prompt_interval(
     correct: BoolArray, prompts: NDArray[np.str_], rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Return the 95% percentile interval of the accuracy, prompts drawn with replacement."""
+    """Return the 95% percentile bootstrap interval of the accuracy, resampling prompts."""
     _, index = np.unique(prompts, return_inverse=True)
     size = np.bincount(index)
     right = np.bincount(index, weights=correct)
@@ -126,7 +127,7 @@ def calibration_error(confidence: FloatArray, correct: BoolArray) -> float:
 def _longer_wins(decided: Sample) -> FloatArray:
     column = response_feature_names().index("log_characters")
     difference = decided.features_a[:, column] - decided.features_b[:, column]
-    # Equal lengths count one half, in the baseline's favour.
+    # Count equal lengths as one half, in favour of the baseline.
     return np.where(difference == 0, 0.5, (difference > 0) == decided.prefers_a)
 
 
@@ -160,7 +161,7 @@ _LIMITS = """\
 
 @dataclass(frozen=True, slots=True)
 class CardFigures:
-    """Everything that the card says in numbers."""
+    """All numbers shown in the model card."""
 
     weights_hash: str
     weights_bytes: int
@@ -176,7 +177,7 @@ class CardFigures:
 
 
 def render_card(figures: CardFigures) -> str:
-    """Return the card as Markdown."""
+    """Render the card as Markdown."""
     return "\n".join(
         [
             *_summary(figures),

@@ -1,12 +1,12 @@
-"""Boosting and bilinear fit.
+"""Fit the ensemble: gradient boosting and a bilinear model.
 
-A tree of depth k is k questions and 2^k leaves, so a forest is three arrays and reading it is one
-lookup (Prokhorenkova et al. 2018 use such trees). The logistic loss has soft labels and weights; each
-pair is given in both orders, so that what is learned is the antisymmetric part.
+All nodes of a tree level share one test, so a tree of depth k has k tests and 2^k leaves and a
+forest is three arrays (Prokhorenkova et al. 2018). The logistic loss takes soft labels and weights.
+Each pair is given in both orders, so that the antisymmetric part is learned.
 
-Labels are shares of votes, so a divided vote pulls towards one half; a pair's weight grows with the
-square root of its votes. Members differ in which prompts they never saw, and on those the common
-temperature is fitted.
+Labels are shares of votes, so a divided vote pulls towards one half. The weight of a pair grows with
+the square root of its number of votes. Members differ in the prompts held out from them; the common
+temperature is fitted on those.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NEVER = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How a forest grows."""
+    """Hyperparameters of a forest."""
 
     trees: int = 200
     depth: int = 3
@@ -55,7 +55,7 @@ class Forest:
 
 
 def forest_sum(forest: Forest, rows: FloatArray) -> FloatArray:
-    """Return the sum of the trees' leaves for each row of features."""
+    """Return the sum of the trees' leaf values for each row of features."""
     place = (rows[:, forest.feature] > forest.threshold) @ (1 << np.arange(forest.feature.shape[1]))
     values: FloatArray = forest.leaf[np.arange(len(forest.leaf)), place].sum(axis=1)
     return values
@@ -97,8 +97,8 @@ def _column_edges(distinct: FloatArray, column: FloatArray, bins: int) -> FloatA
     quantiles = np.quantile(column, np.linspace(0, 1, bins + 1)[1:-1], method="lower")
     at = np.unique(np.searchsorted(distinct, quantiles))
     at = at[at < len(distinct) - 1]
-    # Half way between two values, so that no rounding of a feature can cross a threshold; and what
-    # the weights file keeps, 32 bits, must be what was trained.
+    # Use the midpoint of two values, so that rounding a feature cannot cross a threshold. Round it
+    # to 32 bits, so that training uses the same thresholds as the weights file.
     middle = (distinct[at] + distinct[at + 1]) / 2
     return np.unique(middle.astype(np.float32)).astype(np.float64)
 
@@ -158,7 +158,7 @@ Member = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that fixes a training run besides its data and its seed."""
+    """All settings of a training run besides data and seed."""
 
     rounds: int = 2
     folds: int = 5
@@ -182,9 +182,9 @@ class _Scaled:
 
 
 def split_prompts(sample: Sample, folds: int, rng: np.random.Generator) -> IntArray:
-    """Deal the prompts to folds, each combination of data sets evenly; one fold number a row.
+    """Assign prompts to folds, balanced over combinations of data sets; return a fold per row.
 
-    A prompt that occurs in several data sets has one fold in all of them.
+    A prompt that occurs in several data sets has the same fold in all of them.
     """
     sets_of: dict[str, set[str]] = {}
     for prompt, data_set in zip(sample.prompts.tolist(), sample.data_sets.tolist(), strict=True):
@@ -203,7 +203,7 @@ def fit_ensemble(
     rng: np.random.Generator,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Weights:
-    """Train `rounds * folds` members, each on all prompts but one fold, and their temperature."""
+    """Train `rounds * folds` members, each on all prompts but one fold, and fit the temperature."""
     scale = _scales(sample)
     scaled = _scaled(sample, scale)
     unseen = np.zeros((recipe.rounds, len(scaled.label)))
@@ -219,15 +219,15 @@ def fit_ensemble(
     decided = sample.rows(sample.decided)
     temperature = fit_temperature(unseen.T[sample.decided], decided.prefers_a, decided.prompts)
     weights = Weights(**scale, **stacked, temperature=np.array(temperature))
-    # What is tested is what the file will hold.
+    # Round to the precision of the weights file, so that tests use the shipped values.
     return Weights.from_bytes(weights.to_bytes())
 
 
 def fit_temperature(logits: FloatArray, prefers_a: BoolArray, prompts: NDArray[np.str_]) -> float:
-    """Return the temperature of least log loss of the mean probability; logits are (n, members).
+    """Return the temperature with the least log loss of the mean p; logits are (n, members).
 
-    A prompt counts by the square root of its pairs: a few prompts with a hundred pairs each would
-    else decide alone how sure the student is of everything.
+    A prompt is weighted by the square root of its number of pairs. Otherwise, a few prompts with a
+    hundred pairs each would dominate the fit.
     """
     _, index, pairs = np.unique(prompts, return_inverse=True, return_counts=True)
     weight = 1 / np.sqrt(pairs[index])
@@ -268,7 +268,7 @@ def _fit_member(data: _Scaled, recipe: Recipe, rng: np.random.Generator) -> Memb
         recipe.growth,
         rng,
     )
-    # A member is the mean of its two logits.
+    # Each member's logit is the mean of its bilinear and its forest logit.
     return {
         "linear": linear / 2,
         "bilinear": bilinear / 2,
