@@ -29,7 +29,7 @@ _MOST_NEEDED = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class PreferenceEvidence:
-    """What verdicts on pairs of two models' outputs say.
+    """The evidence of verdicts on pairs of two models' outputs.
 
     Attributes:
         outcome: `passed`: the win rate is at least `min_win`; `failed`: it is below;

@@ -36,7 +36,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preference:
-    """What judges prefer and how sure they are; all arrays have the shape of the input.
+    """Preferences and confidences of judges; all arrays have the shape of the input.
 
     Attributes:
         label: Codes of `calibration.labels`: 0 for a, 1 for b, 2 for a tie, -1 (`MISSING`) where

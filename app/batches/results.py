@@ -49,7 +49,7 @@ class Form:
 
     @property
     def is_at_hand(self) -> bool:
-        """Whether the package that writes it is installed."""
+        """True if the package that writes it is installed."""
         return self.needs is None or find_spec(self.needs[0]) is not None
 
     def quality(self, ranges: Sequence[tuple[str, float]]) -> float:

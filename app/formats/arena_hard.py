@@ -160,7 +160,7 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strengths(row: Mapping[str, Any]) -> list[int | None]:
-    """How strong each game's preference was, in the order original, swapped."""
+    """Return the strength of each game's preference, in the order original, swapped."""
     first, second = _games(row)
     return [SCORES[score][1] if score else None for score in (second, first)]
 

@@ -51,7 +51,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a piece is in no pair."""
+    """The reason why a piece is in no pair."""
 
     piece: Piece
     reason: str
@@ -62,7 +62,7 @@ Outcome = Joined | Fault
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """How the rows of a format come together.
+    """Describes how the rows of a format are joined into pairs.
 
     Args:
         on: The field they are joined on, for messages.

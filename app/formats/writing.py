@@ -45,7 +45,7 @@ class Given:
 
 @dataclass(slots=True)
 class Options:
-    """How a dataset is written.
+    """Options for writing a dataset.
 
     Args:
         seed: Draws which answer is shown first.

@@ -50,7 +50,7 @@ class Answered:
 
     @property
     def is_identical(self) -> bool:
-        """Whether both outputs are the same text, so that no judge is needed."""
+        """True if both outputs are the same text, so that no judge is needed."""
         return self.new.text == self.old.text
 
 

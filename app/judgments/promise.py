@@ -29,7 +29,7 @@ _SEPARATOR = "\n"
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """How often each judge was asked in a run, how often it failed, and how it answered."""
+    """Counts, for each judge of a run, of the questions, failures and kinds of answers."""
 
     asked: Counter[str]
     failed: Counter[str]

@@ -40,7 +40,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which stored verdicts to list."""
+    """The filter for a list of stored verdicts."""
 
     dataset: str | None = None
     calibration: str | None = None

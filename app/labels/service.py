@@ -130,7 +130,7 @@ class _Standing:
 
 @dataclass(frozen=True, slots=True)
 class LabelChanges:
-    """What became of new labels: stored, moved into history, or already there.
+    """The fate of new labels: stored, moved into history, or already there.
 
     `contradicted` counts pairs on which one person says two things at once; the last one counts.
     """

@@ -40,7 +40,7 @@ from judges.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What verdicts promise: `certified`, or `suspended` or `none` with the reason."""
+    """The promise of verdicts: `certified`, or `suspended` or `none` with the reason."""
 
     state: str
     because: str | None
@@ -139,7 +139,7 @@ async def _known(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """What a leaderboard is made from.
+    """The inputs of a leaderboard.
 
     Attributes:
         keys: The pairs in scope.

@@ -86,7 +86,7 @@ class EngineFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where workers run.
+    """The place where workers run.
 
     Args:
         address: `auto` joins the cluster of this machine or of `RAY_ADDRESS`, `local` starts one on

@@ -32,13 +32,13 @@ class Point(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What a plot shows from where to where along one direction."""
+    """The two ends of one axis of a plot."""
 
     first: float
     last: float
 
     def share(self, value: float) -> float:
-        """Where a value lies between the ends, cut there."""
+        """Return the position of a value between the ends, as a share clipped to [0, 1]."""
         return min(max((value - self.first) / (self.last - self.first), 0.0), 1.0)
 
     @property
@@ -150,7 +150,7 @@ def _point(plot: Plot, x: float, estimate: Figures) -> Point:
 
 
 def _strip(line: Figures) -> dict[str, Any]:
-    """Where a figure, its interval and its line lie on a strip; negative scales have 0 inside."""
+    """Place a figure, its interval and its line on a strip; negative scales have 0 inside."""
     figure = line["figure"]
     scale = _scale(line)
     place = {

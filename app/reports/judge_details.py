@@ -242,7 +242,7 @@ def _two_raters(one: IntArray, other: IntArray, n_categories: int) -> IntArray:
 
 
 def _position(judged: Judged, column: int, groups: Groups) -> Figures:
-    """Where the two orders differ, and which place gains; 0 is no lean, 1 always the first."""
+    """Measure how the two orders differ; a lean of 0 is none, of 1 always to the first place."""
     first, second = judged.first[:, column], judged.second[:, column]
     flips = position_flips(first, second, groups)
     return {"lean": asdict(position_lean(first, second, groups)), **asdict(flips)}
@@ -286,7 +286,7 @@ def _without_ties(label: IntArray) -> IntArray:
 
 
 def is_right(people: People, judged: Judged, column: int) -> BoolArray:
-    """Where the judge prefers what people decided for; no preference is never right."""
+    """Find the pairs where the judge agrees with people; no preference is never right."""
     said = np.where(judged.prefers_a[:, column], A, B)
     right: BoolArray = judged.has_preference[:, column] & (said == people.decided)
     return right
@@ -309,7 +309,7 @@ def _reliability(
 def _risk_coverage(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> Figures:
-    """How agreement rises as the judge answers less; it never answers without a preference."""
+    """Measure how agreement rises as the judge answers less; no preference is no answer."""
     was_asked = (judged.label[:, column] != MISSING) | judged.has_failed[:, column]
     counted = (people.decided != MISSING) & was_asked
     answers = judged.has_preference[counted, column]
@@ -340,7 +340,7 @@ def _risk_coverage(
 
 
 def _failures(judged: Judged, column: int, groups: Groups) -> Figures:
-    """How often the judge gave nothing at all, and how often one of its two orders is missing."""
+    """Estimate how often the judge gave no answer, and how often one of its orders is missing."""
     failed = judged.has_failed[:, column]
     known = judged.label[:, column] != MISSING
     first, second = (order[:, column] != MISSING for order in (judged.first, judged.second))

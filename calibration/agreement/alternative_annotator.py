@@ -177,7 +177,7 @@ def _check(options: AlternativeAnnotatorOptions) -> None:
 
 
 class _Wins(NamedTuple):
-    """Who is at least as close to the others, and where it counts: shape (units, annotators)."""
+    """Wins of judge and annotator, and where they count; shape (units, annotators) each."""
 
     judge: BoolArray
     annotator: BoolArray
@@ -203,7 +203,7 @@ def _wins(label: FloatArray, table: FloatArray, closeness: Closeness) -> _Wins:
 def _misses(
     label: FloatArray, table: FloatArray, is_there: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
-    """How many other annotators chose something else than the judge, and than the annotator."""
+    """Count, negated, the other annotators who differ from the judge, and from the annotator."""
     same_as_label = is_there & (table == label[:, None])
     ours = same_as_label.sum(axis=1, keepdims=True) - same_as_label
     theirs = np.zeros(table.shape)

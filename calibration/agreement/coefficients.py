@@ -72,7 +72,7 @@ def _checked_values(values: FloatArray, n_categories: int, metric: Metric) -> Fl
 
 
 def _coincidences(votes: FloatArray) -> FloatArray:
-    """What each unit adds to every cell of the coincidences, shape (units, categories squared)."""
+    """Return each unit's part of the coincidence table, shape (units, categories squared)."""
     cells = votes[:, :, None] * votes[:, None, :]
     diagonal = np.arange(votes.shape[1])
     cells[:, diagonal, diagonal] -= votes

@@ -35,7 +35,7 @@ _MORE_PROMISED = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TestedPath:
-    """What one path of threshold vectors was tested with, and how far the walk came.
+    """The test of one path of threshold vectors, and how far its walk came.
 
     Attributes:
         name: The path.
@@ -176,7 +176,7 @@ class Certificate:
 
 
 class Passed(NamedTuple):
-    """How thresholds passed: on which path, and how clearly at which level."""
+    """The path on which thresholds passed, and the strength and level of the test."""
 
     path: str
     p_value: float

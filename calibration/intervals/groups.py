@@ -88,7 +88,7 @@ class Groups:
 
     @property
     def is_independent(self) -> bool:
-        """Whether no two rows share a group."""
+        """True if no two rows share a group."""
         return self.n_groups == self.codes.size
 
     @property

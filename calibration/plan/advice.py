@@ -59,7 +59,7 @@ class CertifiableTarget:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to do where a target is not certifiable.
+    """Advice for a target that is not certifiable.
 
     Attributes:
         certifiable: The strictest target these labels support; None where no pair was answered.

@@ -184,7 +184,7 @@ class _Strata:
         return self._by_stratum(self.sample.inverse * values) / self._labelled_size
 
     def _labelled_error(self, values: FloatArray) -> FloatArray:
-        """What each cell adds to the error of its stratum's mean over labels."""
+        """Return each cell's part of the error of its stratum's mean over labels."""
         stratum = self.sample.stratum
         part = self.sample.inverse / self._labelled_size[stratum]
         return self._by_cell(part * (values - self._labelled_mean(values)[stratum]))

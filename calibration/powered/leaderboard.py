@@ -290,7 +290,7 @@ def _rows(predicted: Comparisons, rated: _Rated, rates: _Rated) -> tuple[Powered
 
 
 def _place(rating: Estimate) -> float:
-    """Where a model stands: its value, else the middle of what is known of it."""
+    """Return the number to rank a model by: its value, else the middle of its bounds."""
     if rating.value is not None:
         return rating.value
     if rating.low is None or rating.high is None:

@@ -30,7 +30,7 @@ from calibration.ranking import (
 
 
 class GroupScores(NamedTuple):
-    """What groups add to the three means of scores, less the mean; each (groups, models)."""
+    """Each group's part of the three means of scores, centred; each (groups, models)."""
 
     over_all: FloatArray
     labels: FloatArray
@@ -39,7 +39,7 @@ class GroupScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Precision:
-    """How well strengths are known.
+    """The precision of strengths.
 
     Attributes:
         covariance: Shape (models, models).

@@ -24,7 +24,7 @@ from calibration.ranking.scores import ModelScores, Resampled, score_models
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Criterion:
-    """What is known of one criterion.
+    """The data of one criterion.
 
     Attributes:
         name: Its name, for messages.

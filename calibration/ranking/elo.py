@@ -48,7 +48,7 @@ class EloOptions:
 
 @dataclass(frozen=True, slots=True)
 class RankingOptions:
-    """How to rank.
+    """Options for ranking.
 
     Attributes:
         method: What the rating is. "bradley_terry": log-strength with mean 0; "win_rate": points

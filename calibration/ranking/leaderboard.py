@@ -296,7 +296,7 @@ def find_support(
 
 
 def _never_changes(scores: Resampled) -> BoolArray:
-    """Which models have their value of the sample in all resamples that have one."""
+    """Find models whose value is that of the sample in all resamples that have one."""
     moved = np.abs(scores.draws - scores.value) > _ROUNDING  # never true of nan
     return np.asarray(np.isfinite(scores.value) & ~moved.any(axis=0), dtype=np.bool_)
 

@@ -59,7 +59,7 @@ class Resampled:
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """How much one feature matters.
+    """The effect of one feature.
 
     Attributes:
         name: Name of the feature.

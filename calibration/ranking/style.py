@@ -48,7 +48,7 @@ _ROUNDING = 1e-24  # a smaller variance is that of rounding
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Covariates:
-    """What else than the models may decide a comparison.
+    """Features other than the models that may decide a comparison.
 
     Attributes:
         names: Names of the features.
@@ -268,7 +268,7 @@ class ComparisonModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sandwich:
-    """How well parameters are known.
+    """The precision of parameters.
 
     Attributes:
         covariance: Shape (parameters, parameters).

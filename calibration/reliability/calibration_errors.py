@@ -42,7 +42,7 @@ _NO_SPREAD = 1e-12
 
 
 class _Gaps(NamedTuple):
-    """What each bin adds to the calibration error: sum of (agreement - confidence) / n.
+    """Each bin's part of the calibration error: sum of (agreement - confidence) / n.
 
     Attributes:
         value: Shape (bins,).

@@ -129,7 +129,7 @@ def estimate_log_loss(
 
 
 class _Losses(NamedTuple):
-    """What each verdict costs if it is right, and if it is wrong; shape (n,) each."""
+    """The loss of each verdict if it is right, and if it is wrong; shape (n,) each."""
 
     if_right: FloatArray
     if_wrong: FloatArray

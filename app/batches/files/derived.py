@@ -12,7 +12,7 @@ _ID: Final = re.compile(r"(batch_[0-9a-f]{24})_(output|errors)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """Which of the two files of which batch."""
+    """Names one of the two files of a batch."""
 
     batch_id: str
     kind: Kind

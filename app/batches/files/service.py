@@ -42,7 +42,7 @@ ItemT = TypeVar("ItemT")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which files to list, and how."""
+    """The filter, order and page of a list of files."""
 
     limit: int
     after: str | None
@@ -52,7 +52,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What was posted: `content` is None where there is no file."""
+    """The fields of an upload form; `content` is None without a file."""
 
     fields: dict[str, str]
     filename: str = ""

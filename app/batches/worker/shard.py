@@ -108,7 +108,7 @@ class Portion(NamedTuple):
 
 
 class ShardStore(Protocol):
-    """Where the pairs of a shard come from and its results go."""
+    """The source of a shard's pairs and the destination of its results."""
 
     def items(self) -> AsyncGenerator[Portion, None]:
         """Yield the pairs, in portions; each must be judged before the next is asked for."""
