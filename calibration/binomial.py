@@ -225,9 +225,6 @@ def unconditional_critical_errors(n: int, target_risk: float, level: float) -> U
     expectation in theta is at most 4 n max(size), because the score s of a binomial in theta has
     E|s^2 + s'| <= 8n. Above n = 2000 the ordinary counts are returned.
 
-    Raises:
-        InvalidArgument: As for `upper_bound`.
-
     Example:
         Of 60 pairs a random number is answered: some counts allow one error more.
 

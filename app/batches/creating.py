@@ -130,8 +130,6 @@ async def create(
         form: The uploaded file that holds the pairs, if any.
 
     Raises:
-        NotFound: unknown dataset or certificate.
-        Conflict: the certificate does not apply.
         Unprocessable: there is no pair to judge, a judge is unknown, or one has no price and there
             is a budget.
     """

@@ -186,7 +186,6 @@ async def ended_batch(running: Runtime, wanted: Derived) -> Batch:
 
     Raises:
         NotFound: there is no such batch, or it has no such file.
-        Conflict: the batch still runs.
     """
     name = (output_id if wanted.kind == "output" else errors_id)(wanted.batch_id)
     try:
@@ -205,7 +204,6 @@ async def described(running: Runtime, wanted: Derived) -> FileBody:
 
     Raises:
         NotFound: there is no such batch, or it has no such file.
-        Conflict: the batch still runs.
     """
     batch = await ended_batch(running, wanted)
     size = 0

@@ -31,7 +31,6 @@ async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, 
     """Reopen the shards that lack something, and return the batch.
 
     Raises:
-        NotFound: unknown id.
         Conflict: it still runs, lacks nothing, or its certificate does not apply any more.
         Unprocessable: a budget for a batch without one, or less than was spent.
     """

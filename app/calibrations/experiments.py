@@ -89,7 +89,6 @@ async def make(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
     Looking counts as using: the ledger of the labels' uses records it.
 
     Raises:
-        NotFound: unknown dataset.
         Unprocessable: nothing is left to split, or a rule or number does not fit.
     """
     wanted = request.as_calibration()

@@ -66,7 +66,6 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     using: the ledger of the labels' uses records what was looked at.
 
     Raises:
-        NotFound: unknown dataset.
         Unprocessable: nothing is left to plan on.
     """
     wanted = request.as_calibrations()
@@ -98,7 +97,6 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
     """Collect the labelled pairs of a calibration whose scores are stored; ask no judge.
 
     Raises:
-        NotFound: unknown dataset.
         Unprocessable: no labelled pair has scores of all judges.
     """
     prepared = await prepare(running, wanted)

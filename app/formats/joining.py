@@ -80,11 +80,7 @@ class Join:
     is_piece: Callable[[Mapping[str, Any], bool], bool] = lambda row, is_one_of_several: True
 
     def piece(self, row: Mapping[str, Any], line: int, file_name: str) -> Piece:
-        """Return the piece that a row is.
-
-        Raises:
-            RowInvalid: a field cannot be read.
-        """
+        """Return the piece that a row is."""
         kind = self.kind(row)
         key = hashlib.sha256(_text(self.key(row))).hexdigest()
         return Piece(kind, key, row, line, file_name.split(".")[0], file_name)

@@ -84,11 +84,7 @@ def is_long_form(columns: Sequence[str]) -> bool:
 
 
 def cell_values(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    """Return the row of a CSV line as a JSON file would have it.
-
-    Raises:
-        RowInvalid: a cell is no JSON or no number though its column holds such.
-    """
+    """Return the row of a CSV line as a JSON file would have it."""
     filled = {n: c for n, c in zip(header, cells, strict=True) if n and c}
     has_texts = any(name in _TEXTS or name in ("messages", "responses_a") for name in filled)
     empty = {
@@ -135,10 +131,6 @@ def column_values(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of a Parquet file as a JSON file would have it.
 
     A null is nothing; inside a struct, too, whose fields every row has to have.
-
-    Raises:
-        RowInvalid: a value is of a kind that JSON does not know, or is no JSON though its column
-            holds such.
     """
     values = {name: _column(name, value) for name, value in row.items() if value is not None}
     return _with_vote(values) if is_long_form(list(row)) else values

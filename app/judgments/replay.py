@@ -68,10 +68,6 @@ async def replay_certificate(
     """Return the verdicts that a certificate gives on these pairs; asks no judge.
 
     With slices, the thresholds of its own slice are in force for each pair.
-
-    Raises:
-        NotFound: no certificate has this id.
-        Conflict: the certificate is unfinished, revoked, or made with other judges.
     """
     authority = await of_certificate(session, registry, calibration)
     assert authority.certificate is not None

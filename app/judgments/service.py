@@ -51,8 +51,6 @@ async def judge(running: Runtime, request: JudgmentsIn) -> Body:
     """Return the verdicts on the posted pairs, in their order, and store them with their scores.
 
     Raises:
-        NotFound: no certificate has this id.
-        Conflict: the certificate does not apply any more.
         Unprocessable: an id occurs twice, a score is posted for a judge that is asked live, or
             the cascade cannot be asked.
     """

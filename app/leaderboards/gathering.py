@@ -68,7 +68,6 @@ async def verdicts(
     verdicts; and its promise is for other pairs than those.
 
     Raises:
-        NotFound: no certificate has this id.
         Conflict: the certificate has no thresholds, was made with other judges, or does not hold
             although only certified verdicts are asked for.
     """
@@ -169,14 +168,7 @@ class Gatherer:
     as_of: datetime | None = None
 
     async def gather(self) -> Inputs:
-        """Read everything.
-
-        Raises:
-            NotFound: no certificate has this id.
-            Conflict: the certificate has no thresholds, was made with other judges, or does not
-                hold although only certified verdicts are asked for.
-            Unprocessable: the request cannot be honoured; names the field.
-        """
+        """Read everything."""
         keys = await datasets.pair_keys(self.session, self.dataset, self.request.part)
         if self.request.control:
             outcomes.refuse_battles(keys)

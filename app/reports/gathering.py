@@ -138,8 +138,6 @@ async def gather(session: AsyncSession, registry: Registry, request: AgreementIn
     """Read everything that a report needs; asks no judge.
 
     Raises:
-        NotFound: there is no such dataset or certificate.
-        Conflict: the certificate has no thresholds, or was made with other judges.
         Unprocessable: a judge, the part or the field to group by is not known.
     """
     part = None if request.part is None else parse_part(request.part)

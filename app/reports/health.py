@@ -251,11 +251,7 @@ def _number(text: str) -> float:
 
 
 async def report_for(running: Runtime, asked: HealthIn) -> Report:
-    """Return the report that a judge's card is made from; unfinished if it takes long.
-
-    Raises:
-        TribunalError: as for an agreement report of this judge.
-    """
+    """Return the report that a judge's card is made from; unfinished if it takes long."""
     given = asked.model_dump(include=set(AgreementIn.model_fields), exclude_unset=True)
     return await service.agreement(running, AgreementIn(**given, judges=[asked.judge]))
 

@@ -146,9 +146,6 @@ async def agreement(running: Runtime, request: AgreementIn) -> Report:
     """Return the report of these inputs, stored earlier or made now; unfinished if it takes long.
 
     Raises:
-        NotFound: there is no such dataset or certificate.
-        Conflict: the certificate has no thresholds, or was made with other judges.
-        Unprocessable: names the field that cannot be honoured.
         TribunalError: making it failed.
     """
     async with running.db.read() as session:

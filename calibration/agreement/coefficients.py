@@ -133,9 +133,6 @@ def agreement_rate(
     Returns:
         The share; n is the number of units counted.
 
-    Raises:
-        InvalidArgument: Lengths differ, or something is no code.
-
     >>> found = agreement_rate([0, 1, 1, 2], [0, 1, 0, 2], groups=["q1", "q1", "q2", "q3"])
     >>> found.value, found.n
     (0.75, 4)
@@ -164,9 +161,6 @@ def accuracy_over_orders(
     Returns:
         The share; n is the number of verdicts, two a unit.
 
-    Raises:
-        InvalidArgument: Lengths differ, or something is no code.
-
     >>> accuracy_over_orders([0, 1], original=[0, 1], swapped=[0, 0]).value
     0.75
     """
@@ -184,9 +178,6 @@ def percent_agreement(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     category and m all its votes. Pass only the columns of a and b to leave out pairs of votes with
     a tie. n is the number of pairs of votes.
 
-    Raises:
-        InvalidArgument: The counts are not whole numbers of shape (units, categories).
-
     >>> round(percent_agreement([[3, 0], [2, 1]]).value, 3)
     0.667
     """
@@ -198,9 +189,6 @@ def percent_agreement(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
 
 def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS) -> IntArray:
     """Count units by category: row = `first` (people), column = `second` (the judge).
-
-    Raises:
-        InvalidArgument: Lengths differ, or something is no code of that many categories.
 
     >>> confusion([0, 0, 1], [0, 1, 1], n_categories=2).tolist()
     [[1, 1], [0, 1]]
@@ -304,9 +292,6 @@ def fleiss_kappa(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
     categories in the pooled votes of those units; Fleiss (1971). n is the number of units. No value
     where all votes are for one category.
-
-    Raises:
-        InvalidArgument: The counts are not whole numbers of shape (units, categories).
 
     >>> round(fleiss_kappa([[3, 0], [2, 1], [0, 3]]).value, 3)
     0.55

@@ -48,9 +48,6 @@ def jackknife_statistic(
         n: The number of observations to report.
         groups: Groups of the same rows; None for a value without an interval.
         is_share: The value lies in [0, 1]; else in [-1, 1].
-
-    Raises:
-        InvalidArgument: The groups are of another number of rows.
     """
     known = None if groups is None else as_groups(groups, len(parts))
     level = DEFAULT_CONFIDENCE_LEVEL if known is None else known.confidence_level

@@ -138,9 +138,6 @@ def alarm_times(
 
     Returns:
         Shape (streams,), counted from 1; inf where no alarm is raised.
-
-    Raises:
-        CalibrationError: As for `observe`.
     """
     terms = audit_terms(state, losses, probabilities)
     opening, bets = state.wealth, state.bets

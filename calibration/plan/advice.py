@@ -239,9 +239,6 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
         pool: Confidences of other pairs, shape (m, k).
         method: How thresholds are chosen and tested.
 
-    Raises:
-        CalibrationError: As for `certify_cascade`.
-
     Example:
         >>> chance = np.random.default_rng(0)
         >>> confidence = chance.uniform(0.5, 1.0, (400, 2))

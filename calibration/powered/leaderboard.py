@@ -127,7 +127,6 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
         InvalidArgument: The labels do not fit, a number is out of its range, the baseline is not
             among the models, or strengths are asked for and abstained pairs were not labelled
             like others.
-        NoFiniteStrengths: As for `prediction_powered_strengths`.
 
     >>> from calibration.powered import predicted_comparisons
     >>> left, right = ["x"] * 60 + ["y"] * 60, ["y"] * 60 + ["x"] * 60

@@ -90,11 +90,7 @@ class PoweredScores:
         return replace(over_all, first_wins=first, second_wins=second, ties=np.zeros_like(first))
 
     def fit(self, weight: float) -> FloatArray:
-        """Solve for the log-strengths, shape (models,).
-
-        Raises:
-            NoFiniteStrengths: As for `fit_strengths`.
-        """
+        """Solve for the log-strengths, shape (models,)."""
         fitted = fit_strengths(self.totals(weight), self.predicted.models)
         return np.asarray(fitted.log_strength[0], dtype=np.float64)
 

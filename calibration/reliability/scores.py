@@ -90,9 +90,6 @@ def brier_parts(
         edges: As for `reliability_bins`; None makes every distinct confidence a bin of its own,
             and then the two terms within bins are 0.
 
-    Raises:
-        InvalidArgument: As for `calibration_error`.
-
     >>> parts = brier_parts([0.6, 0.6, 0.9, 0.9], [0, 1, 1, 1])
     >>> round(parts.reliability, 4), round(parts.resolution, 4), round(parts.score, 4)
     (0.01, 0.0625, 0.135)
@@ -143,9 +140,6 @@ def estimate_brier_parts(
         edges: As for `reliability_bins`.
         bootstrap: Resamples of the rows; None for reliability and resolution without intervals,
             and uncertainty as if rows were independent.
-
-    Raises:
-        InvalidArgument: As for `calibration_error`.
     """
     parts = brier_parts(confidence, correct, edges)
     if parts is None:

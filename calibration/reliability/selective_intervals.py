@@ -107,9 +107,6 @@ def estimate_area_under_risk_coverage(
         correct: Agreement with people in [0, 1], shape (n,).
         bootstrap: Resamples of the rows; None for a value without an interval.
 
-    Raises:
-        InvalidArgument: As for `selective_risk`.
-
     >>> bootstrap = ClusterBootstrap.over(np.arange(40), rng=0, n_resamples=200)
     >>> confidence, right = np.linspace(0.5, 1.0, 40), np.arange(40) % 5 > 0
     >>> found = estimate_area_under_risk_coverage(confidence, right, bootstrap)
@@ -135,9 +132,6 @@ def estimate_excess_area(
         confidence: Shape (n,), nan where the judge failed.
         correct: Agreement with people in [0, 1], shape (n,).
         bootstrap: Resamples of the rows; None for a value without an interval.
-
-    Raises:
-        InvalidArgument: As for `selective_risk`.
     """
     measured = _Measured(excess_area_under_risk_coverage(confidence, correct), 1.0, _worst_excess)
     ranked, best = ranked_losses(confidence, correct), best_ranked_losses(confidence, correct)
@@ -159,9 +153,6 @@ def estimate_generalised_area(
         confidence: Shape (n,), nan where the judge failed.
         correct: Agreement with people in [0, 1], shape (n,).
         bootstrap: Resamples of the rows; None for a value without an interval.
-
-    Raises:
-        InvalidArgument: As for `selective_risk`.
     """
     value = generalised_area_under_risk_coverage(confidence, correct)
     ranked = ranked_losses(confidence, correct)

@@ -127,11 +127,7 @@ class ParquetShard:
         }  # fmt: skip
 
     async def complete(self) -> None:
-        """Complete the shard and put its part in place, or neither.
-
-        Raises:
-            LeaseLost: the lease is not in force any more; the part is not put in place.
-        """
+        """Complete the shard and put its part in place, or neither."""
         await commit_patiently(self._task, self._commit)
         await asyncio.to_thread(shutil.rmtree, self._folder.parent, ignore_errors=True)
         if self._task.is_last:

@@ -245,11 +245,7 @@ class Worker:
                 _log.warning("lease of shard %d could not be renewed yet: %s", shard.number, error)
 
     async def renew(self, shard: Shard) -> None:
-        """Let the lease run from now again.
-
-        Raises:
-            LeaseLost: the lease is not in force any more.
-        """
+        """Let the lease run from now again."""
         async with self._running.db.write() as session:
             until = await leases.ledger_time(session, self._running.now) + self._lease
             await leases.renew(session, shard, until)
@@ -321,11 +317,7 @@ async def work_in_parallel(running: Runtime) -> None:
 
 
 async def work_until_ended(running: Runtime, batch_id: str) -> None:
-    """Work on several shards of one batch at a time, until it has ended or is deleted.
-
-    Raises:
-        NotFound: unknown id.
-    """
+    """Work on several shards of one batch at a time, until it has ended or is deleted."""
     async with running.db.read() as session:
         batch = await service.require(session, batch_id)
     async with asyncio.TaskGroup() as group:
