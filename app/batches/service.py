@@ -25,7 +25,7 @@ from app.core import telemetry
 from app.core.db import Database
 from app.core.errors import Conflict, NotFound
 from app.core.lists import Page, by_public_id, page_of
-from app.core.models import Batch, Certificate, Dataset, Shard
+from app.core.models import Batch, CalibrationRow, Dataset, Shard
 from app.core.runtime import Runtime
 from app.judgments.promise import AnswerCounts, suspended_because
 
@@ -100,7 +100,7 @@ async def _hold_against_calibration(session: AsyncSession, batch: Batch) -> None
     """Suspend the promise of a batch if a judge failed more or less often than in calibration."""
     if batch.promise != "certified" or batch.certificate_seq is None:
         return
-    certificate = await session.get_one(Certificate, batch.certificate_seq)
+    certificate = await session.get_one(CalibrationRow, batch.certificate_seq)
     seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
     why = suspended_because(certificate.body["calibration"]["failures"], seen)
     if why is not None:
@@ -148,7 +148,7 @@ async def require(session: AsyncSession, batch_id: str) -> Batch:
 
 
 async def suspension(
-    session: AsyncSession, dataset: Dataset, certificate: Certificate
+    session: AsyncSession, dataset: Dataset, certificate: CalibrationRow
 ) -> tuple[str, str] | None:
     """Return id and reason of the latest batch over a dataset if its promise was suspended."""
     batch = await queries.last_ended(session, dataset.seq, certificate.seq)
@@ -196,11 +196,13 @@ async def verdicts_of(
             yield {**verdict.body, "promise": promise}
 
 
-async def _certificate(session: AsyncSession, batch: Batch) -> Certificate | None:
-    return await session.get(Certificate, batch.certificate_seq) if batch.certificate_seq else None
+async def _certificate(session: AsyncSession, batch: Batch) -> CalibrationRow | None:
+    return (
+        await session.get(CalibrationRow, batch.certificate_seq) if batch.certificate_seq else None
+    )
 
 
-def _promise_now(batch: Batch, certificate: Certificate | None) -> str:
+def _promise_now(batch: Batch, certificate: CalibrationRow | None) -> str:
     """Return what verdicts promise now: a revoked certificate promises nothing, also of old ones."""
     is_revoked = certificate is not None and certificate.revoked_at is not None
     return "none" if is_revoked else batch.promise
@@ -245,7 +247,7 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
     }
 
 
-def _promises(batch: Batch, certificate: Certificate | None) -> dict[str, Any]:
+def _promises(batch: Batch, certificate: CalibrationRow | None) -> dict[str, Any]:
     """Return what the verdicts promise; while a batch runs, what they would if it ended like this."""
     promise, why = _promise_now(batch, certificate), batch.suspended_because
     if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:

@@ -10,7 +10,7 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import fetch_page
-from app.core.models import Certificate, CertificatePair, Label, PairRow
+from app.core.models import CalibrationRow, CertificatePair, Label, PairRow
 from app.formats.canonical import OVERALL
 
 UNFINISHED = ("pending", "running")
@@ -18,40 +18,44 @@ _CHUNK = 5_000
 _MOST_IDS = 1_000
 
 
-async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Certificate]:
+async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[CalibrationRow]:
     """Return one certificate more than the page holds."""
-    return await fetch_page(session, select(Certificate), Certificate, limit, after)
+    return await fetch_page(session, select(CalibrationRow), CalibrationRow, limit, after)
 
 
 async def newest_ids(session: AsyncSession) -> Sequence[str]:
     """Return the ids of the certificates that were made last."""
-    query = select(Certificate.id).order_by(Certificate.seq.desc()).limit(_MOST_IDS)
+    query = select(CalibrationRow.id).order_by(CalibrationRow.seq.desc()).limit(_MOST_IDS)
     return (await session.scalars(query)).all()
 
 
-async def unfinished(session: AsyncSession) -> Sequence[Certificate]:
+async def unfinished(session: AsyncSession) -> Sequence[CalibrationRow]:
     """Return the calibrations that are not finished."""
-    query = select(Certificate).where(Certificate.status.in_(UNFINISHED)).order_by(Certificate.seq)
+    query = (
+        select(CalibrationRow)
+        .where(CalibrationRow.status.in_(UNFINISHED))
+        .order_by(CalibrationRow.seq)
+    )
     return (await session.scalars(query)).all()
 
 
-async def set_status(session: AsyncSession, certificate: Certificate, **values: Any) -> None:
+async def set_status(session: AsyncSession, certificate: CalibrationRow, **values: Any) -> None:
     """Change a certificate's columns."""
     await session.execute(
-        update(Certificate).where(Certificate.seq == certificate.seq).values(**values)
+        update(CalibrationRow).where(CalibrationRow.seq == certificate.seq).values(**values)
     )
 
 
-async def take(session: AsyncSession, certificate: Certificate, **values: Any) -> bool:
+async def take(session: AsyncSession, certificate: CalibrationRow, **values: Any) -> bool:
     """Go on with an unfinished calibration; return False where another process finished it.
 
     Until the end of the transaction no other process can finish it.
     """
     taken = await session.execute(
-        update(Certificate)
-        .where(Certificate.seq == certificate.seq, Certificate.status.in_(UNFINISHED))
+        update(CalibrationRow)
+        .where(CalibrationRow.seq == certificate.seq, CalibrationRow.status.in_(UNFINISHED))
         .values(status="running", **values)
-        .returning(Certificate.seq)
+        .returning(CalibrationRow.seq)
     )
     return taken.first() is not None
 
@@ -89,7 +93,7 @@ async def certified_on(
     return (await session.execute(query)).all()
 
 
-async def pairs_relabelled(session: AsyncSession, certificate: Certificate) -> int:
+async def pairs_relabelled(session: AsyncSession, certificate: CalibrationRow) -> int:
     """Count the pairs of a certificate whose labels changed since it was asked for.
 
     A label was given to them, or one that they had was replaced.

@@ -28,7 +28,7 @@ from app.calibrations.result import Found, advise_on, claim_of_later_use, descri
 from app.calibrations.schemas import CalibrationIn, Ties
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, by_public_id, page_of
-from app.core.models import Certificate, Dataset, new_id
+from app.core.models import CalibrationRow, Dataset, new_id
 from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
@@ -134,7 +134,7 @@ def _certify(request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArr
     return Found(certificate, advice, 0 if pool is None else len(pool))
 
 
-async def create(running: Runtime, request: CalibrationIn) -> Certificate:
+async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
     """Make a certificate: at once, or `pending` where judges must be asked for long.
 
     Raises:
@@ -150,7 +150,7 @@ async def create(running: Runtime, request: CalibrationIn) -> Certificate:
     return await find(running, certificate.id)
 
 
-async def find(running: Runtime, certificate_id: str) -> Certificate:
+async def find(running: Runtime, certificate_id: str) -> CalibrationRow:
     """Return a certificate.
 
     Raises:
@@ -160,13 +160,13 @@ async def find(running: Runtime, certificate_id: str) -> Certificate:
         return await require(session, certificate_id)
 
 
-async def require(session: AsyncSession, certificate_id: str) -> Certificate:
+async def require(session: AsyncSession, certificate_id: str) -> CalibrationRow:
     """Return a certificate, inside a transaction.
 
     Raises:
         NotFound: no certificate has this id.
     """
-    certificate = await by_public_id(session, Certificate, certificate_id)
+    certificate = await by_public_id(session, CalibrationRow, certificate_id)
     if certificate is None:
         known = await queries.newest_ids(session)
         see = "GET /v1/calibrations" if known else "tribunal certify"
@@ -175,7 +175,7 @@ async def require(session: AsyncSession, certificate_id: str) -> Certificate:
     return certificate
 
 
-async def revoke(running: Runtime, certificate_id: str) -> Certificate:
+async def revoke(running: Runtime, certificate_id: str) -> CalibrationRow:
     """Withdraw a certificate's promise permanently; revoking twice changes nothing."""
     async with running.db.write() as session:
         certificate = await require(session, certificate_id)
@@ -284,7 +284,7 @@ async def look(running: Runtime, certificate_id: str) -> dict[str, Any]:
     return {**show(certificate), "labels_changed": changed}
 
 
-async def labels_changed(session: AsyncSession, certificate: Certificate) -> int:
+async def labels_changed(session: AsyncSession, certificate: CalibrationRow) -> int:
     """Count the pairs of a certificate whose labels changed since it was requested."""
     return await queries.pairs_relabelled(session, certificate)
 
@@ -296,7 +296,7 @@ async def list_certificates(running: Runtime, limit: int, after: str | None) -> 
     return page_of(rows, limit, show)
 
 
-def show(certificate: Certificate) -> dict[str, Any]:
+def show(certificate: CalibrationRow) -> dict[str, Any]:
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
     return {
@@ -313,8 +313,8 @@ def show(certificate: Certificate) -> dict[str, Any]:
 
 async def _store_pending(
     running: Runtime, request: CalibrationIn, prepared: Prepared
-) -> Certificate:
-    certificate = Certificate(
+) -> CalibrationRow:
+    certificate = CalibrationRow(
         id=new_id("cal"),
         status="pending",
         dataset_seq=prepared.dataset.seq,
@@ -352,7 +352,7 @@ async def _run(running: Runtime, certificate_id: str) -> None:
 
 
 async def _finish(
-    running: Runtime, certificate: Certificate, request: CalibrationIn, prepared: Prepared
+    running: Runtime, certificate: CalibrationRow, request: CalibrationIn, prepared: Prepared
 ) -> None:
     """Make and store; a refusal is stored with the calibration and raised."""
     try:
@@ -368,7 +368,7 @@ async def _finish(
 
 async def _store(
     running: Runtime,
-    certificate: Certificate,
+    certificate: CalibrationRow,
     request: CalibrationIn,
     prepared: Prepared,
     made: Made,
@@ -410,7 +410,7 @@ async def _uses(
     return await sets.count(session, own_marks)
 
 
-async def _store_failure(running: Runtime, certificate: Certificate, why: str) -> None:
+async def _store_failure(running: Runtime, certificate: CalibrationRow, why: str) -> None:
     async with running.db.write() as session:
         if await queries.take(session, certificate):
             await queries.set_status(session, certificate, status="failed", error=why)

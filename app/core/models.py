@@ -160,7 +160,7 @@ class Score(ScoreColumns, Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
-class Certificate(Listed, Base):
+class CalibrationRow(Listed, Base):
     """A calibration: its request (`request`) and its result (`body`)."""
 
     __tablename__ = "certificates"

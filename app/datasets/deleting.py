@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Conflict
-from app.core.models import Batch, Certificate, Dataset
+from app.core.models import Batch, CalibrationRow, Dataset
 from app.core.names import shown
 from app.datasets import service as datasets
 
@@ -22,10 +22,10 @@ async def open_batches(session: AsyncSession, dataset_seq: int) -> list[str]:
 
 async def certificates_of(session: AsyncSession, dataset_seq: int) -> list[str]:
     """Return the ids of the certificates that rest on a dataset, those in the making included."""
-    query = select(Certificate.id).where(
-        Certificate.dataset_seq == dataset_seq, Certificate.status != "failed"
+    query = select(CalibrationRow.id).where(
+        CalibrationRow.dataset_seq == dataset_seq, CalibrationRow.status != "failed"
     )
-    return list(await session.scalars(query.order_by(Certificate.seq)))
+    return list(await session.scalars(query.order_by(CalibrationRow.seq)))
 
 
 async def delete_rows(session: AsyncSession, dataset_seq: int) -> None:
@@ -39,7 +39,7 @@ async def delete_rows(session: AsyncSession, dataset_seq: int) -> None:
 
 
 def _batches_of(dataset_seq: int) -> ColumnElement[bool]:
-    own = select(Certificate.seq).where(Certificate.dataset_seq == dataset_seq)
+    own = select(CalibrationRow.seq).where(CalibrationRow.dataset_seq == dataset_seq)
     return or_(Batch.dataset_seq == dataset_seq, Batch.certificate_seq.in_(own))
 
 

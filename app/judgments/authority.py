@@ -13,7 +13,7 @@ from app.calibrations import service as calibrations
 from app.calibrations.inputs import slice_of
 from app.core.db import Database
 from app.core.errors import Conflict
-from app.core.models import Certificate, Dataset
+from app.core.models import CalibrationRow, Dataset
 from app.scores import judges as cascades
 from app.scores.judges import Order, PairScores
 from calibration.preference import TieRule
@@ -43,7 +43,7 @@ class Authority:
 
     tiers: tuple[Tier, ...]
     ties: TieRule
-    certificate: Certificate | None
+    certificate: CalibrationRow | None
     is_certified: bool = field(init=False)
     # None where one set of thresholds is in force for all pairs
     _of_slice: Mapping[str, tuple[Tier, ...]] | None = field(init=False, repr=False, compare=False)
@@ -84,7 +84,7 @@ class Authority:
         return await calibrations.known_among(session, self.certificate.seq, judges, set(prompts))
 
 
-def promises(certificate: Certificate) -> bool:
+def promises(certificate: CalibrationRow) -> bool:
     """Return whether a certificate promises something of new pairs.
 
     One made by the method `average` bounds the mean over its own pool, and nothing else.
@@ -152,7 +152,7 @@ async def of_certificate(session: AsyncSession, registry: Registry, calibration:
     )
 
 
-def _refuse_unusable(certificate: Certificate) -> None:
+def _refuse_unusable(certificate: CalibrationRow) -> None:
     if certificate.status not in ("certified", "not_certifiable"):
         raise Conflict(
             f"calibration {certificate.id} is {certificate.status}: it has no thresholds"

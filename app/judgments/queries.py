@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import TierBody
 from app.core.bulk import insert_rows
-from app.core.models import UNFINISHED_BATCH, Batch, Certificate, Verdict
+from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Verdict
 
 
 class _Body(msgspec.Struct):
@@ -74,13 +74,13 @@ async def without_promise(session: AsyncSession, rows: Sequence[Verdict]) -> dic
     the certificate was revoked since.
     """
     query = (
-        select(Verdict.seq, Certificate.revoked_at)
-        .join(Certificate, Certificate.seq == Verdict.certificate_seq)
+        select(Verdict.seq, CalibrationRow.revoked_at)
+        .join(CalibrationRow, CalibrationRow.seq == Verdict.certificate_seq)
         .outerjoin(Batch, Batch.seq == Verdict.batch_seq)
         .where(
             Verdict.seq.in_([row.seq for row in rows]),
             Verdict.promise == "certified",
-            or_(Certificate.revoked_at.is_not(None), Batch.status.in_(UNFINISHED_BATCH)),
+            or_(CalibrationRow.revoked_at.is_not(None), Batch.status.in_(UNFINISHED_BATCH)),
         )
     )
     return {

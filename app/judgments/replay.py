@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.models import Certificate, Dataset
+from app.core.models import CalibrationRow, Dataset
 from app.datasets.records import PairKey
 from app.judgments.authority import Authority, of_certificate
 from app.judgments.promise import AnswerCounts, suspended_because
@@ -52,7 +52,7 @@ class Replay:
 class Replayed:
     """A certificate's verdicts on n pairs; `table` holds the scores of its judges."""
 
-    certificate: Certificate
+    certificate: CalibrationRow
     judges: tuple[Judge, ...]
     table: ScoreTable
     verdicts: Replay

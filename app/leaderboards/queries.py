@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import fetch_page
-from app.core.models import Certificate, Leaderboard
+from app.core.models import CalibrationRow, Leaderboard
 
 _CHUNK: Final = 500
 
@@ -23,8 +23,8 @@ async def certificates_now(session: AsyncSession, ids: Sequence[str]) -> dict[st
     """Return status and revocation of these certificates, as far as they still exist, by id."""
     found = {}
     for start in range(0, len(ids), _CHUNK):
-        query = select(Certificate.id, Certificate.status, Certificate.revoked_at).where(
-            Certificate.id.in_(ids[start : start + _CHUNK])
+        query = select(CalibrationRow.id, CalibrationRow.status, CalibrationRow.revoked_at).where(
+            CalibrationRow.id.in_(ids[start : start + _CHUNK])
         )
         for row in await session.execute(query):
             revoked_at = None if row.revoked_at is None else row.revoked_at.isoformat()

@@ -19,7 +19,7 @@ from app.calibrations.inputs import known_groups
 from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict, NotFound
 from app.core.lists import by_public_id
-from app.core.models import UNFINISHED_BATCH, Batch, Certificate, Dataset, Report, new_id
+from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Dataset, Report, new_id
 from app.core.names import is_name, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
@@ -94,7 +94,7 @@ class _Verdicts:
 @dataclass(frozen=True, slots=True)
 class _Gathered:
     dataset: Dataset
-    certificate: Certificate | None
+    certificate: CalibrationRow | None
     panel: Panel
     verdicts: _Verdicts
     label_set_hash: str
@@ -134,7 +134,7 @@ async def _gather(session: AsyncSession, running: Runtime, batch: Batch) -> _Gat
     dataset = await session.get_one(Dataset, batch.dataset_seq)
     certificate = None
     if batch.certificate_seq is not None:
-        certificate = await session.get_one(Certificate, batch.certificate_seq)
+        certificate = await session.get_one(CalibrationRow, batch.certificate_seq)
     found = _Verdicts()
     async for rows in service.verdicts(session, batch.seq):
         for row in rows:

@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from app.core.models import Certificate, CertificatePair, Dataset, PairRow, new_id
+from app.core.models import CalibrationRow, CertificatePair, Dataset, PairRow, new_id
 from app.core.runtime import Runtime, now
 from judges.recorded import recorded_fingerprint
 
@@ -77,7 +77,7 @@ async def certify(
     running: Runtime = service.state.runtime
     async with running.db.write() as session:
         owner = (await session.scalars(select(Dataset).where(Dataset.name == dataset))).one()
-        certificate = Certificate(
+        certificate = CalibrationRow(
             id=new_id("cal"),
             status="certified",
             dataset_seq=owner.seq,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import (
     Batch,
-    Certificate,
+    CalibrationRow,
     FilePiece,
     Leaderboard,
     RejectedLine,
@@ -19,7 +19,7 @@ from app.core.models import (
 )
 
 # the tables whose rows keep a dataset in use
-_USERS: Final = (Batch, Certificate, Leaderboard, Report)
+_USERS: Final = (Batch, CalibrationRow, Leaderboard, Report)
 
 
 async def add_rejected(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:

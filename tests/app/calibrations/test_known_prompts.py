@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import update
 
-from app.core.models import Certificate
+from app.core.models import CalibrationRow
 from app.core.runtime import Runtime
 from judges.types import prompt_hash
 from tests.app.hand_made import ROWS, certify, upload
@@ -50,7 +50,7 @@ async def test_prompts_that_a_judge_learnt_from_are_known(
     assert (await ask(client, certificate, ["trained"])).json()["known"] == [False]
     async with running.db.write() as session:
         body = {"fingerprints": {"student": student.spec.fingerprint}}
-        await session.execute(update(Certificate).values(body=body))
+        await session.execute(update(CalibrationRow).values(body=body))
     answer = await ask(client, certificate, ["trained", "example", "new"])
     assert answer.json()["known"] == [True, True, False]
 
@@ -64,7 +64,7 @@ async def test_what_cannot_be_answered(
     assert (await ask(client, certificate, [1])).status_code == 422
     running: Runtime = service.state.runtime
     async with running.db.write() as session:
-        await session.execute(update(Certificate).values(status="pending"))
+        await session.execute(update(CalibrationRow).values(status="pending"))
     refused = await ask(client, certificate, ["x"])
     assert (refused.status_code, "still pending" in refused.text) == (409, True)
 
@@ -84,7 +84,7 @@ async def test_a_batch_counts_pairs_that_a_judge_learnt_from(
             "calibration": {"failures": {}},
         }
         request = {"ties": "exclude", "slices": None}
-        await session.execute(update(Certificate).values(body=body, request=request))
+        await session.execute(update(CalibrationRow).values(body=body, request=request))
     made = await client.post("/v1/batches", json={"dataset": "hand", "calibration": certificate})
     assert made.status_code == 202, made.text
     # p1 itself, p2 of its group, p8 of its prompt, and p5

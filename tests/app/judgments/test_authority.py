@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from app.core.models import Certificate
+from app.core.models import CalibrationRow
 from app.judgments.authority import Authority
 from judges.cascade import Tier
 from judges.recorded import RecordedJudge
@@ -14,12 +14,12 @@ from judges.recorded import RecordedJudge
 TIERS = (Tier(RecordedJudge("cheap"), 0.9), Tier(RecordedJudge("dear"), 0.7))
 
 
-def certificate(status: str = "certified", **body: object) -> Certificate:
+def certificate(status: str = "certified", **body: object) -> CalibrationRow:
     parts = [
         {"slice": name, "thresholds": [{"threshold": first}, {"threshold": None}]}
         for name, first in (("law", 0.8), ("code", 0.6), ("law", 0.95))
     ]
-    return Certificate(
+    return CalibrationRow(
         seq=1, status=status, request={"slices": "task"}, body={"certificates": parts, **body}
     )
 
@@ -57,5 +57,5 @@ def test_without_a_certificate_all_pairs_have_the_same_tiers() -> None:
         (certificate("not_certifiable"), False),
     ],
 )
-def test_only_a_certificate_of_new_pairs_promises(made: Certificate, *, promises: bool) -> None:
+def test_only_a_certificate_of_new_pairs_promises(made: CalibrationRow, *, promises: bool) -> None:
     assert Authority(TIERS, "exclude", made).is_certified is promises

@@ -268,9 +268,9 @@ async def test_changed_judges_are_refused_with_the_difference(
     async with running.db.write() as session:
         from app.calibrations import queries
         from app.core.lists import by_public_id
-        from app.core.models import Certificate
+        from app.core.models import CalibrationRow
 
-        stored = await by_public_id(session, Certificate, certificate["id"])
+        stored = await by_public_id(session, CalibrationRow, certificate["id"])
         assert stored is not None
         body = {**stored.body, "fingerprints": {"student": "student:old", "dear": "x"}}
         await queries.set_status(session, stored, body=body)

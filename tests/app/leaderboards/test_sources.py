@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from app.core.models import Batch, Certificate, Dataset
+from app.core.models import Batch, CalibrationRow, Dataset
 from app.core.runtime import Runtime
 from tests.app.hand_made import ROWS, certify, upload
 
@@ -98,7 +98,9 @@ async def test_a_board_of_other_pairs_needs_no_such_note(
 async def set_status(service: FastAPI, certificate: str, status: str) -> None:
     running: Runtime = service.state.runtime
     async with running.db.write() as session:
-        found = await session.scalars(select(Certificate).where(Certificate.id == certificate))
+        found = await session.scalars(
+            select(CalibrationRow).where(CalibrationRow.id == certificate)
+        )
         found.one().status = status
 
 
@@ -119,7 +121,9 @@ async def suspend(service: FastAPI, certificate: str) -> None:
     running: Runtime = service.state.runtime
     async with running.db.write() as session:
         dataset = (await session.scalars(select(Dataset))).one()
-        seq = await session.scalar(select(Certificate.seq).where(Certificate.id == certificate))
+        seq = await session.scalar(
+            select(CalibrationRow.seq).where(CalibrationRow.id == certificate)
+        )
         moment = running.now()
         session.add(
             Batch(
