@@ -132,7 +132,7 @@ def _outcome(low: float, high: float, min_win: float) -> Outcome:
 
 
 def _needed(worth: FloatArray, groups: Groups, least: float, alpha: float) -> int | None:
-    """Pairs of the same mean and dependence whose lower bound would reach `least`, about.
+    """Estimate how many pairs like these would raise the lower bound to `least`.
 
     n = z^2 p (1 - p) / (p - least)^2 independent trials, plus one half for the discreteness of
     counts over the distance, times the pairs that make one such trial here.

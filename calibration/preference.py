@@ -200,7 +200,7 @@ def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
 def correctness(
     label: ArrayLike, human_counts: ArrayLike, *, label_rule: LabelRule, ties: TieRule
 ) -> Correctness:
-    """Agreement of judges with people, and which pairs count.
+    """Return the agreement of judges with people, and which pairs count.
 
     `majority` compares with the most frequent human label; `random_annotator` gives the share of
     annotators who agree. They are different promises. Ties: `exclude` conditions on people having
@@ -254,7 +254,7 @@ def correctness(
 
 
 def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Shares of a and b among what is left beside a tie; each other's exact mirror when swapped."""
+    """Return the shares of a and b without ties; swapping a and b mirrors them exactly."""
     # On the grid of the decimals compared the differences are whole numbers, so that both orders
     # of the responses meet the same lead.
     on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)

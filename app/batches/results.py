@@ -185,7 +185,7 @@ async def ended_batch(running: Runtime, wanted: Derived) -> Batch:
     """Return the batch that a derived file belongs to.
 
     Raises:
-        NotFound: there is no such batch, or it has no such file.
+        NotFound: the batch does not exist, or has no such file.
     """
     name = (output_id if wanted.kind == "output" else errors_id)(wanted.batch_id)
     try:
@@ -203,7 +203,7 @@ async def described(running: Runtime, wanted: Derived) -> FileBody:
     """Return a derived file as users see it; its size is counted by reading it.
 
     Raises:
-        NotFound: there is no such batch, or it has no such file.
+        NotFound: the batch does not exist, or has no such file.
     """
     batch = await ended_batch(running, wanted)
     size = 0

@@ -1,4 +1,4 @@
-"""Deleting with dependents."""
+"""Deletes a dataset with the certificates and batches that depend on it."""
 
 from __future__ import annotations
 

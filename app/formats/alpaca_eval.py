@@ -1,4 +1,4 @@
-"""Read and write alpaca_eval.
+"""Reads and writes AlpacaEval annotations, and the output files of models.
 
 `preference` is 1 where output 1 is better and 2 where output 2 is, values between for weighted
 ones; 1.5 and 0 are ties, null and NaN are failures. The annotator is a model: a recorded judge.

@@ -1,4 +1,4 @@
-"""Read and write argilla.
+"""Reads and writes Argilla records with rankings of two responses.
 
 The smaller rank wins and equal ranks are a tie. Only submitted answers are votes. Read are records
 whose responses are listed by question, and those where every response lists its values.

@@ -1,4 +1,4 @@
-"""Field types, texts, reasons of rejection."""
+"""Field types that all formats share, the texts of a pair, and why rows are rejected."""
 
 from __future__ import annotations
 

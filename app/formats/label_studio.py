@@ -1,10 +1,8 @@
-"""Read and write label_studio.
+"""Reads and writes Label Studio tasks that compare two responses.
 
-Our own tasks say in `data` which response was put left, by which seed; reading undoes it. What
-people must not see, the models and what judges said, is in `meta`. The tag `Pairwise` knows no tie:
-a `Choices` beside it does.
-
-People see `data` alone; models, recorded scores and all else that would sway them is in `meta`.
+Tasks that this module wrote say in `data` which response was put on the left, by which seed;
+reading undoes it. People see `data` alone: models, recorded scores and all else that would sway
+them is in `meta`. The tag `Pairwise` has no tie, so a `Choices` beside it offers one.
 """
 
 from __future__ import annotations

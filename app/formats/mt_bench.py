@@ -1,10 +1,10 @@
-"""Read and write mt_bench.
+"""Reads and writes MT-Bench votes and judgments, and joins questions with answers.
 
 Votes on one question, turn and unordered pair of models are one pair; model a is the one whose
 name sorts first, because the column order of the published votes is not random.
 
-Without judgements and votes every two models are a pair at every turn. With them a pair is what was
-judged; turn t is judged with what was said before, as in FastChat.
+Without judgements and votes every two models are a pair at every turn. With them only what was
+judged is a pair; turn t is judged with the turns before it, as in FastChat.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read and write reward_bench.
+"""Reads and writes RewardBench rows: a chosen and a rejected answer.
 
 Which side the chosen answer is put on is drawn from a hash of the id, so that the place never
 gives the label away; the side is recorded in `metadata.chosen_side`.

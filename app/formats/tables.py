@@ -1,4 +1,4 @@
-"""CSV and Parquet cells.
+"""Converts rows to and from the cells of CSV and Parquet tables.
 
 A CSV cell is a text; by the name of its column it is read as a text, as JSON or as a number. An
 empty cell is nothing, but for texts of a row that has others: there it is an empty text.

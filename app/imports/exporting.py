@@ -1,4 +1,4 @@
-"""A dataset in another format."""
+"""Writes a dataset in any format."""
 
 from __future__ import annotations
 

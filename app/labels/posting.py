@@ -24,7 +24,7 @@ _MOST_DIGITS: Final = 18
 
 
 async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetime) -> LabelChanges:
-    """Store labels, all or none."""
+    """Store all labels, or none if one is faulty; the error names its index."""
     known = await _datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
     seqs = await _places(session, posted, known)

@@ -168,7 +168,7 @@ class Gatherer:
     as_of: datetime | None = None
 
     async def gather(self) -> Inputs:
-        """Read everything."""
+        """Read the pairs, votes, scores and verdicts that the request needs."""
         keys = await datasets.pair_keys(self.session, self.dataset, self.request.part)
         if self.request.control:
             outcomes.refuse_battles(keys)

@@ -112,11 +112,11 @@ class RecordsUnderName:
         return record
 
     async def health(self) -> JudgeHealth:
-        """Records are always at hand."""
+        """Return that it is healthy: records are always available."""
         return JudgeHealth(is_ready=True)
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: it holds nothing open."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,7 +185,7 @@ def _wanted(
 
 
 def _split(asked: Sequence[str], known: Iterable[str]) -> list[str]:
-    """Split at commas what is not a judge's name as it stands."""
+    """Split each text at its commas, unless the whole of it is a judge's name."""
     whole = set(known)
     return [
         name.strip()

@@ -1,4 +1,4 @@
-"""Leans, ceilings, difficulty, annotator test."""
+"""Computes the details of one judge: biases, ceilings, difficulty, the annotator test."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _winning_rate(tested: Sequence[AnnotatorComparison], level: float) -> Estima
 
 
 def _outcome(found: AlternativeAnnotatorTest, n_tested: int) -> str:
-    """Passed, failed, or neither: few units may be why a good judge does not pass."""
+    """Return passed, failed or neither: a good judge may not pass for lack of units."""
     if n_tested < LEAST_ANNOTATORS:
         return "not_enough_evidence"
     if found.is_passed:
@@ -173,7 +173,7 @@ def _outcome(found: AlternativeAnnotatorTest, n_tested: int) -> str:
 
 
 def _ratings(people: People, label: IntArray) -> tuple[IntArray, IntArray, list[int]]:
-    """Label codes of shape (pairs, annotators), where two named people and the judge said one."""
+    """Return label codes, (pairs, annotators), where two named people and the judge gave one."""
     votes = np.bincount(people.vote_row, minlength=len(label))
     rows = np.flatnonzero((votes >= 2) & (label != MISSING))
     place = np.full(len(label), -1)
@@ -222,7 +222,7 @@ def judge_details(
 
 
 def _chance_corrected(people: People, label: IntArray, groups: Groups) -> Figures:
-    """Gwet's AC1 of judge and plurality, without ties and with ties as a class."""
+    """Return Gwet's AC1 of judge and plurality, without ties and with ties as a class."""
     return {
         "gwets_ac1": asdict(gwets_ac1(_two_raters(people.decided, label, 2), groups)),
         "gwets_ac1_three_way": asdict(
@@ -272,7 +272,7 @@ def _leans(panel: Panel, column: int, groups: Groups) -> Figures:
 
 
 def _kappa_ceilings(people: People, label: IntArray, groups: Groups) -> Figures:
-    """Kappa with one person beside that of one person with another, with and without ties."""
+    """Compare the kappa of judge and person with that of two people, with and without ties."""
     return {
         "three_way": asdict(compare_kappa_with_ceiling(label, people.counts, groups)),
         "without_ties": asdict(
@@ -295,7 +295,7 @@ def is_right(people: People, judged: Judged, column: int) -> BoolArray:
 def _reliability(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> Figures:
-    """Confidence against agreement on decided pairs; no preference is .5 and wrong."""
+    """Compare confidence with agreement on decided pairs; no preference is .5 and wrong."""
     counted = (people.decided != MISSING) & (judged.label[:, column] != MISSING)
     confidence = judged.confidence[counted, column]
     right, resamples = is_right(people, judged, column)[counted], bootstrap.take(counted)
@@ -357,7 +357,7 @@ def _failures(judged: Judged, column: int, groups: Groups) -> Figures:
 
 
 def _cost(judged: Judged, column: int, bootstrap: ClusterBootstrap) -> Figures:
-    """Mean cost in USD of the pairs whose cost is known."""
+    """Return the mean cost in USD of the pairs whose cost is known."""
     cost = judged.cost[:, column]
     priced = ~np.isnan(cost)
     return asdict(estimate_mean(cost[priced], bootstrap.take(priced), within=(0.0, np.inf)))

@@ -1,4 +1,4 @@
-"""Made, resumed, shown; SQL.
+"""Makes, resumes, finds and shows agreement reports; their SQL is here, too.
 
 A report is made beside the request that asks for it. A request waits for a while; one that takes
 longer is answered with where the report will be, and goes on after a restart.

@@ -81,7 +81,7 @@ def _coincidences(votes: FloatArray) -> FloatArray:
 
 
 def _summed_coincidences(votes: FloatArray) -> FloatArray:
-    """The sum of the coincidences of all units, shape (1, categories squared)."""
+    """Sum the coincidences of all units, shape (1, categories squared)."""
     scaled = votes / np.maximum(votes.sum(axis=1) - 1, 1)[:, None]
     return np.asarray((votes.T @ scaled - np.diag(scaled.sum(axis=0))).reshape(1, -1))
 
@@ -97,7 +97,7 @@ def _alpha_of_sums(sums: FloatArray, metric: Metric, values: FloatArray) -> Floa
 
 
 def _squared_distances(margins: FloatArray, metric: Metric, values: FloatArray) -> FloatArray:
-    """Squared distances between categories, shape (1 or samples, categories, categories)."""
+    """Return squared distances of categories, shape (1 or samples, categories, categories)."""
     if metric == "nominal":
         return (1 - np.eye(len(values)))[None]
     if metric == "ordinal":

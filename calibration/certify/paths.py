@@ -123,7 +123,7 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
 
 
 def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
-    """Shared thresholds that answer these shares of a pool, shape (m, k); empty if none can be."""
+    """Find shared thresholds that answer these shares of a pool, shape (m, k), or none."""
     largest = np.sort(pool.max(axis=1, initial=-np.inf))[::-1]
     pool_size = largest.size
     largest = largest[largest > -np.inf]

@@ -83,7 +83,7 @@ class Groups:
         return Groups.numbered(self.codes[np.asarray(rows)], self.n_groups, self.confidence_level)
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return self.codes.size
 
     @property

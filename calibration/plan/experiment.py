@@ -177,7 +177,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     min_label_probability: float | None = None,
     exposure: ArrayLike | None = None,
 ) -> Experiment:
-    """Let rules choose thresholds on random splits, and count what became of them.
+    """Let rules choose thresholds on random splits, and measure the outcomes.
 
     Args:
         confidence: Shape (n, k), judges from cheap to strong, nan where a judge failed.

@@ -121,7 +121,7 @@ class _Part(NamedTuple):
 
 
 def _degrees_of_freedom(parts: Iterable[_Part]) -> float:
-    """Of a variance that is a sum of estimated ones (Satterthwaite 1946)."""
+    """Return those of a variance that is a sum of estimated ones (Satterthwaite 1946)."""
     squares = [(float((part.influence**2).sum()), part.degrees_of_freedom) for part in parts]
     total = sum(square for square, _ in squares)
     doubt = sum(square**2 / max(freedom, 1.0) for square, freedom in squares)

@@ -239,7 +239,7 @@ class PairLayout:
 
 
 def _numbered(codes: IntArray, n_codes: int) -> tuple[IntArray, IntArray]:
-    """The distinct codes in increasing order, and the place of each code among them."""
+    """Return the distinct codes in increasing order, and the place of each code among them."""
     if n_codes > _TABLE_CELLS + len(codes):
         distinct, place = np.unique(codes, return_inverse=True)
         return distinct, place

@@ -104,7 +104,7 @@ def elo_ratings(
 
 
 def _rated_once(comparisons: Comparisons, constants: EloOptions) -> FloatArray:
-    """The sample alone: plain numbers are ten times as fast as arrays of one element."""
+    """Rate the sample alone: plain numbers are ten times as fast as arrays of one element."""
     ratings = [float(constants.start)] * len(comparisons.models)
     steps = (constants.k * comparisons.weight).tolist()
     rows = (comparisons.left.tolist(), comparisons.right.tolist(), comparisons.score.tolist())

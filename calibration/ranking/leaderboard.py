@@ -361,7 +361,7 @@ class RatingEstimates:
         return self._from_draws(value, scores.draws[:, model], n, groups)
 
     def _from_draws(self, value: float, draws: FloatArray, n: int, n_groups: int) -> Estimate:
-        """Percentile interval as in `ClusterBootstrap.interval`, the groups being counted already."""
+        """Return the interval that `ClusterBootstrap.interval` would, with groups counted already."""
         defined = draws[np.isfinite(draws)]
         needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * len(draws))
         if n_groups < 2 or defined.size < needed:

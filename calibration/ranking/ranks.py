@@ -184,7 +184,7 @@ def _difference_errors(covariance: FloatArray) -> FloatArray:
 def _largest_deviations(
     deviations: FloatArray, error: FloatArray, is_asked: BoolArray
 ) -> FloatArray:
-    """Largest studentised deviation of the differences asked for, or 0, shape (resamples,).
+    """Return the largest studentised deviation of the wanted pairs, or 0, shape (resamples,).
 
     Of at least one pair a deviation is as often above 0 as below: the 0 changes no upper quantile.
     """

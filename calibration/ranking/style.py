@@ -324,7 +324,7 @@ def sandwich(
 
 
 def _largest_squares(scores: sparse.csr_array[Any], bread: FloatArray) -> FloatArray:
-    """Largest squared influence of any group on each parameter."""
+    """Return the largest squared influence of any group on each parameter."""
     largest = np.zeros(len(bread))
     step = max(1, _BLOCK_CELLS // len(bread))
     for start in range(0, scores.shape[0], step):

@@ -100,7 +100,7 @@ class IsotonicMap:
     is_mirrored: bool
 
     def apply(self, confidence: ArrayLike) -> FloatArray:
-        """Recalibrate numbers in [0, 1] of any shape; nan stays nan. As for `LogisticMap`.
+        """Recalibrate numbers in [0, 1] of any shape; nan stays nan.
 
         Raises:
             InvalidArgument: A number outside [0, 1].

@@ -218,7 +218,7 @@ def _limits(
 
 
 def _areas(ranked: RankedLosses, area: Area, bootstrap: ClusterBootstrap) -> FloatArray:
-    """The area in each resample, nan where no pair was drawn."""
+    """Return the area in each resample, nan where no pair was drawn."""
     rows, n_blocks = np.arange(ranked.block.size), ranked.masses.shape[1]
     columns = sparse.csr_array(
         (
@@ -283,7 +283,7 @@ def risk_coverage_band(
 
 
 def _nodes(scores: FloatArray, nodes: int | ArrayLike) -> tuple[FloatArray, int]:
-    """Thresholds from the highest down, and how many were planned before looking."""
+    """Return thresholds from the highest down, and how many were planned before looking."""
     if not isinstance(nodes, int | np.integer):
         given = np.unique(rounded(nodes).reshape(-1))[::-1]
         if not given.size or np.isnan(given).any():

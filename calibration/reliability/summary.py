@@ -164,7 +164,7 @@ def _with_surprises(
 
 
 def _reach(found: Estimate, otherwise: float) -> tuple[float, float]:
-    """Distances of the ends from the value, which is known where there is an interval."""
+    """Return the ends' distances from the value, which is known where there is an interval."""
     if found.value is None or found.low is None or found.high is None:
         return otherwise, otherwise
     return found.value - found.low, found.high - found.value

@@ -1,4 +1,4 @@
-"""Uploaded request files.
+"""Stores, finds, lists and deletes uploaded request files.
 
 The requests of a file become the pairs of a dataset that is named by the file's id. The content is
 stored in the database, so that every server of a cluster can return it.
@@ -167,7 +167,7 @@ async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileBody:
 
 
 async def _read_aside(items: Iterator[ItemT]) -> AsyncIterator[ItemT]:
-    """Yield what is read from disk; a thread reads it, so that requests are served meanwhile."""
+    """Yield pieces that a thread reads from disk, so that other requests are not held up."""
     while (item := await asyncio.to_thread(next, items, None)) is not None:
         yield item
 

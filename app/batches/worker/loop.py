@@ -212,7 +212,7 @@ class Worker:
         shard.reserved_usd = 0.0
 
     async def _judge(self, shard: Shard, next_shard: NextShard | None) -> None:
-        """Judge a shard and renew its lease meanwhile; a failure leaves it to a later attempt."""
+        """Judge a shard and keep renewing its lease; after a failure, a later attempt takes it up."""
         try:
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._renew_forever(shard))
