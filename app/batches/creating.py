@@ -157,7 +157,7 @@ async def create(
 async def _rivals(session: AsyncSession, batch: Batch, authority: Authority) -> list[str]:
     """Return the unfinished batches that ask one of the same judges about the same pairs.
 
-    What both ask at the same moment is not stored yet for either, so both pay for it.
+    Scores that both request at the same time are not stored yet, so both pay for them.
     """
     paid = {
         tier.judge.spec.fingerprint
@@ -173,7 +173,7 @@ async def _rivals(session: AsyncSession, batch: Batch, authority: Authority) -> 
 
 
 def _overlap(part: Any, other: Any) -> bool:
-    """Say whether two parts of a dataset, None being all of it, are known to share pairs."""
+    """Return whether two parts of a dataset are known to share pairs; None is the whole."""
     return part is None or other is None or part == other
 
 

@@ -71,7 +71,7 @@ def notes(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _aside(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what our own records carry besides their texts."""
+    """Return what records written by this module hold besides their texts."""
     text = metadata.get(ASIDE)
     if text is None:
         return {}

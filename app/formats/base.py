@@ -53,7 +53,7 @@ def read_object(value: object) -> dict[str, Any]:
 
 
 def check_depth(value: object) -> None:
-    """Refuse what is nested so deeply that it could be read but not written back.
+    """Refuse values nested so deeply that they could be read but not written back.
 
     Raises:
         ValueError: it is.

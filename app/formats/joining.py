@@ -1,6 +1,6 @@
 """Formats whose pairs join several rows; votes in long form.
 
-The draw depends on seed and id alone, so it is the same wherever and whenever it is made.
+The side shown first is drawn from seed and id alone, so it is always the same.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def side_read(fields: Mapping[str, Any], name: str) -> str:
 
 
 def turned(label: str, first: str) -> str:
-    """Return a label between what was said of first and second and what it says of a and b.
+    """Convert a label about (first, second) into one about (a, b), or back.
 
     The two directions are the same exchange.
     """

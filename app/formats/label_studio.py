@@ -77,7 +77,7 @@ def notes(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _aside(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what our own task carries in `meta`."""
+    """Return what a task written by this module holds in `meta`."""
     meta = row.get("meta")
     aside = meta.get(META) if isinstance(meta, dict) else None
     return aside if isinstance(aside, dict) else None
@@ -117,7 +117,7 @@ def _votes(row: Mapping[str, Any], first: str) -> Iterator[tuple[str, dict[str, 
 
 
 def _details(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what our own tasks keep of a vote besides its answer."""
+    """Return what tasks written by this module keep of a vote besides its answer."""
     details = annotation.get(META)
     return details if isinstance(details, dict) else {}
 
@@ -189,7 +189,7 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
 
 
 def aside_of(given: Given) -> dict[str, Any]:
-    """Return all of a pair that is not shown, and its texts where they are not shown as they are."""
+    """Return all of a pair that is not shown, and any text that is not shown unchanged."""
     left_out = {"human"}
     if given.is_plain:
         left_out |= {"prompt", "response_a", "response_b"}

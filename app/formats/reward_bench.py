@@ -116,7 +116,7 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
 
 
 def _texts(row: Any, side: str, other: str) -> dict[str, Any]:
-    """A prompt with two answers; a conversation is a list that either answer ends."""
+    """Return a prompt with two answers; a conversation is a list that either answer ends."""
     chosen, rejected = row[f"response_{side}"], row[f"response_{other}"]
     if isinstance(row.get("prompt"), str):
         return {"prompt": row["prompt"], "chosen": chosen, "rejected": rejected}

@@ -150,7 +150,7 @@ def _column(name: str, value: Any) -> Any:
 
 
 def _all_null(before: Any, said: Any) -> Any:
-    """A record of nothing but nulls is a failure; one that is not there has been left out."""
+    """Return None for a record of nothing but nulls: a failure, unlike an absent record."""
     return None if before and not said else said
 
 

@@ -168,7 +168,7 @@ def _numbered(outputs: Iterable[Output]) -> dict[tuple[str, int], Output]:
 
 
 def _refuse_lonely(side: str, other: str, lonely: Sequence[tuple[str, int]]) -> None:
-    """Refuse prompts that one side lacks: they would be neither wins nor losses."""
+    """Refuse prompts that one side lacks: they can be neither won nor lost."""
     if not lonely:
         return
     named = ", ".join(shown(prompt) for prompt, _ in lonely[:_MOST_NAMED])

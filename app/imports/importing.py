@@ -75,7 +75,7 @@ async def import_dataset(
 
 
 def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
-    """Refuse the upload where nothing can be kept, or not everything and it is strict."""
+    """Refuse an upload of which no row can be kept, or not every row if it is strict."""
     extra: dict[str, Any] = {
         "rejected": reader.rejected,
         "rejected_count": reader.rejected_count,

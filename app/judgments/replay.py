@@ -78,7 +78,7 @@ async def replay_certificate(
 
 
 def suspension_of(replayed: Replayed) -> str | None:
-    """Return why the promise does not hold for these verdicts, None where it does.
+    """Return why the promise does not hold for these verdicts; None if it holds.
 
     Judges must fail, and answer in each manner, as often as in calibration. A score that is not
     stored counts as a missing verdict, not as a failure of the judge.

@@ -109,7 +109,7 @@ def _refuse_live_scores(number: int, recorded: Iterable[str], registry: Registry
 async def settle(
     session: AsyncSession, authority: Authority, judged: Sequence[Judged], moment: datetime
 ) -> Settled:
-    """Return the verdicts with what is promised of them."""
+    """Return the verdicts with their promise."""
     if not authority.is_certified or authority.certificate is None:
         return settled_verdicts(authority, judged, moment)
     known = await authority.known_prompts(session, [one.pair.prompt_hash for one in judged])

@@ -62,7 +62,7 @@ class Form:
 
     @classmethod
     def of(cls, uploaded: Uploaded) -> Form:
-        """Read what was uploaded, for its size and its hash.
+        """Read the upload to get its size and hash.
 
         Raises:
             BadRequest: the file has another name than `file`.
@@ -79,7 +79,7 @@ class Form:
         return cls(uploaded.fields, name, file.content, size, content_hash)
 
     def hash(self) -> str:
-        """Return a hash of all of it; the boundary between its parts does not enter."""
+        """Return a hash of the whole form; the multipart boundary does not change it."""
         parts = [self.fields, self.filename, self.content_hash]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()
 

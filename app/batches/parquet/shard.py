@@ -84,7 +84,7 @@ class ParquetShard:
         self._obtained += [(score.judge, score.cost_usd) for _, score in judged.obtained]
 
     def saving(self) -> AbstractAsyncContextManager[None]:
-        """Do nothing: what is kept of an attempt are its finished pieces."""
+        """Do nothing: only the finished pieces of an attempt are kept."""
         return nullcontext()
 
     def spent(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _subject(raw: RawRow, row: ParsedRow | str) -> Subject | None:
 
 
 def _kept(rows: Sequence[Row]) -> dict[tuple[str, str], Kept]:
-    """Return the scores of earlier attempts, but for failures: those judges are asked again."""
+    """Return the scores of earlier attempts without failures: those judges are asked again."""
     return {
         (str(row["row"]), stored["fingerprint"]): Kept(_score(stored), stored["obtained"])
         for row in rows

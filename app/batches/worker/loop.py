@@ -36,7 +36,7 @@ _LONGEST_NODE: Final = 80
 
 
 def node_name(given: str | None = None) -> str:
-    """Return the name of the place whose processes see one another.
+    """Return the name of the node: the place whose processes see one another.
 
     By default the host, its current boot and the process namespace, so that two containers of the
     same name do not take each other's processes for dead. A restarted container is another node,
@@ -245,7 +245,7 @@ class Worker:
                 _log.warning("lease of shard %d could not be renewed yet: %s", shard.number, error)
 
     async def renew(self, shard: Shard) -> None:
-        """Let the lease run from now again."""
+        """Extend the lease from now."""
         async with self._running.db.write() as session:
             until = await leases.ledger_time(session, self._running.now) + self._lease
             await leases.renew(session, shard, until)
@@ -283,7 +283,7 @@ class Worker:
 
 
 def backoff(attempts: int) -> timedelta:
-    """Return how long a shard rests after so many failed attempts."""
+    """Return the pause of a shard after so many failed attempts."""
     return min(timedelta(seconds=2.0 ** min(attempts, 16)), _LONGEST_BACKOFF)
 
 
