@@ -311,7 +311,7 @@ def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Ce
 
 
 def _claim(prepared: Prepared, request: Request, *, is_certified: bool) -> str:
-    """Return the promise in words, or why there is none."""
+    """Return the promise in words, or why nothing is promised."""
     agreement = f"{1 - request.target_risk:.4g}"
     on = _PROMISED_ON[prepared.promise]
     if request.method == "published_code":

@@ -289,8 +289,8 @@ class Sandwich:
     def estimate(self, parameter: int, value: float, confidence_level: float, n: int) -> Estimate:
         """Give one parameter its interval.
 
-        There is none from fewer than two groups, and none where each group by itself gives the same
-        value: such groups show no spread to measure by.
+        An interval needs at least two groups, and groups that give different values by themselves:
+        equal values show no spread to measure by.
         """
         variance = float(self.covariance[parameter, parameter])
         if self.n_groups < 2 or not variance > _ROUNDING:
