@@ -102,7 +102,7 @@ def create_app(
         description=_DESCRIPTION,
         lifespan=lifespan,
         routes=_routes(),
-        # the framework's own pages would answer everybody
+        # the framework's own pages would need no key
         openapi_url=None,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

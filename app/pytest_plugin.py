@@ -98,7 +98,7 @@ def assert_preferred(
 def _answer(
     config: pytest.Config, client: Tribunal, new: Any, old: Any, asked: dict[str, Any]
 ) -> GateResult | str:
-    """Return the result of a gate, or a line that says why there is none."""
+    """Return the result of a gate, or a line that says why no result came back."""
     from app.client import NotFound, TribunalClientError
     from app.gate import OutputsInvalid, Question, check_preferred
 

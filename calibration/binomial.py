@@ -225,9 +225,6 @@ def unconditional_critical_errors(n: int, target_risk: float, level: float) -> U
     expectation in theta is at most 4 n max(size), because the score s of a binomial in theta has
     E|s^2 + s'| <= 8n. Above n = 2000 the ordinary counts are returned.
 
-    Raises:
-        InvalidArgument: As for `upper_bound`.
-
     Example:
         Of 60 pairs a random number is answered: some counts allow one error more.
 
@@ -264,7 +261,7 @@ def _largest_size(critical: IntArray, target_risk: float) -> float:
 
 @lru_cache(maxsize=2)
 def _binomial_masses(n: int) -> FloatArray:
-    """P(Bin(n, q) = N) for q = sin(theta)^2 on a grid of theta, shape (grid, n + 1)."""
+    """Return P(Bin(n, q) = N) for q = sin(theta)^2 on a grid of theta, shape (grid, n + 1)."""
     theta = np.linspace(0.0, np.pi / 2, int(np.ceil(32 * np.sqrt(n))) + 1)[:, None]
     trials = np.arange(n + 1.0)
     binomial = (
@@ -278,7 +275,7 @@ def _binomial_masses(n: int) -> FloatArray:
 
 
 def _approximate_critical_errors(trials: FloatArray, target_risk: float, level: float) -> IntArray:
-    """Cornish-Fisher quantile, mostly within one of the exact count."""
+    """Return a Cornish-Fisher quantile, mostly within one of the exact count."""
     z = float(special.ndtri(level))
     spread = np.sqrt(trials * target_risk * (1 - target_risk))
     skewness = (z**2 - 1) * (1 - 2 * target_risk) / 6

@@ -29,7 +29,7 @@ _MOST_NEEDED = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class PreferenceEvidence:
-    """What verdicts on pairs of two models' outputs say.
+    """The evidence of verdicts on pairs of two models' outputs.
 
     Attributes:
         outcome: `passed`: the win rate is at least `min_win`; `failed`: it is below;
@@ -132,7 +132,7 @@ def _outcome(low: float, high: float, min_win: float) -> Outcome:
 
 
 def _needed(worth: FloatArray, groups: Groups, least: float, alpha: float) -> int | None:
-    """Pairs of the same mean and dependence whose lower bound would reach `least`, about.
+    """Estimate how many pairs like these would raise the lower bound to `least`.
 
     n = z^2 p (1 - p) / (p - least)^2 independent trials, plus one half for the discreteness of
     counts over the distance, times the pairs that make one such trial here.

@@ -22,7 +22,7 @@ _FEW = 32  # comparing all ratings with so many values is quicker than sorting t
 
 
 class RatingCounts(NamedTuple):
-    """How often each unit got each category, and what the categories are worth."""
+    """Counts of each category for each unit, and the values of the categories."""
 
     counts: IntArray
     values: FloatArray

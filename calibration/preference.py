@@ -36,7 +36,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preference:
-    """What judges prefer and how sure they are; all arrays have the shape of the input.
+    """Preferences and confidences of judges; all arrays have the shape of the input.
 
     Attributes:
         label: Codes of `calibration.labels`: 0 for a, 1 for b, 2 for a tie, -1 (`MISSING`) where
@@ -200,7 +200,7 @@ def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
 def correctness(
     label: ArrayLike, human_counts: ArrayLike, *, label_rule: LabelRule, ties: TieRule
 ) -> Correctness:
-    """Agreement of judges with people, and which pairs count.
+    """Return the agreement of judges with people, and which pairs count.
 
     `majority` compares with the most frequent human label; `random_annotator` gives the share of
     annotators who agree. They are different promises. Ties: `exclude` conditions on people having
@@ -254,7 +254,7 @@ def correctness(
 
 
 def _without_tie(first: FloatArray, tie: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Shares of a and b among what is left beside a tie; each other's exact mirror when swapped."""
+    """Return the shares of a and b without ties; swapping a and b mirrors them exactly."""
     # On the grid of the decimals compared the differences are whole numbers, so that both orders
     # of the responses meet the same lead.
     on_a, on_tie = np.round(first / _GRID), np.round(tie / _GRID)

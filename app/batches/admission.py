@@ -57,7 +57,7 @@ def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 class Range(NamedTuple):
-    """What a shard covers: positions or places `[first, last)`, which hold so many pairs."""
+    """The positions or places `[first, last)` that a shard covers, and their number of pairs."""
 
     first: int
     last: int

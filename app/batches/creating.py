@@ -130,8 +130,6 @@ async def create(
         form: The uploaded file that holds the pairs, if any.
 
     Raises:
-        NotFound: unknown dataset or certificate.
-        Conflict: the certificate does not apply.
         Unprocessable: there is no pair to judge, a judge is unknown, or one has no price and there
             is a budget.
     """
@@ -159,7 +157,7 @@ async def create(
 async def _rivals(session: AsyncSession, batch: Batch, authority: Authority) -> list[str]:
     """Return the unfinished batches that ask one of the same judges about the same pairs.
 
-    What both ask at the same moment is not stored yet for either, so both pay for it.
+    Scores that both request at the same time are not stored yet, so both pay for them.
     """
     paid = {
         tier.judge.spec.fingerprint
@@ -175,7 +173,7 @@ async def _rivals(session: AsyncSession, batch: Batch, authority: Authority) -> 
 
 
 def _overlap(part: Any, other: Any) -> bool:
-    """Say whether two parts of a dataset, None being all of it, are known to share pairs."""
+    """Return whether two parts of a dataset are known to share pairs; None is the whole."""
     return part is None or other is None or part == other
 
 

@@ -23,13 +23,7 @@ from app.judgments.service import read
 async def create(
     running: Runtime, request: BatchIn | OpenAIBatchIn | TablesBatchIn
 ) -> dict[str, Any]:
-    """Store a batch in any form.
-
-    Raises:
-        NotFound: no such file, dataset or certificate.
-        Conflict: the certificate does not apply, or a folder holds something else.
-        Unprocessable: there is nothing to judge, or a judge is unknown.
-    """
+    """Store a batch in any form."""
     if isinstance(request, BatchIn):
         return await creating.create(running, request)
     if isinstance(request, TablesBatchIn):
@@ -48,11 +42,7 @@ async def create(
 async def batch_of(
     running: Runtime, request: JudgmentsIn, rows: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Store posted rows as a dataset named by their hash, and start a batch over it.
-
-    Raises:
-        Unprocessable: as for a request that is answered at once.
-    """
+    """Store posted rows as a dataset named by their hash, and start a batch over it."""
     read(request.pairs, running.registry)
     lines = b"".join(json.dumps(canonical_row(row)).encode("ascii") + b"\n" for row in rows)
     name = f"judgments-{hashlib.sha256(lines).hexdigest()[:24]}"

@@ -139,7 +139,7 @@ def window_of(text: str) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class FileForm:
-    """What only a batch over an uploaded file has."""
+    """The fields that only a batch over an uploaded file has."""
 
     input_file_id: str
     completion_window: str
@@ -148,7 +148,7 @@ class FileForm:
 
     @property
     def window(self) -> timedelta:
-        """How long the batch may take."""
+        """The time that the batch may take."""
         return window_of(self.completion_window)
 
     def as_json(self) -> dict[str, Any]:

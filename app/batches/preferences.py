@@ -163,7 +163,6 @@ async def trusted_rows(
     """Return the preferences of a batch.
 
     Raises:
-        NotFound: no batch has this id.
         Conflict: it still runs, or promises nothing and `any_promise` was not asked for.
     """
     batch = await batches.find(running, batch_id)
@@ -179,12 +178,7 @@ async def trusted_rows(
 
 
 async def card_of(running: Runtime, batch_id: str, *, any_promise: bool) -> dict[str, Any]:
-    """Return the terms of a batch's preferences, also of one that promises nothing.
-
-    Raises:
-        NotFound: no batch has this id.
-        Conflict: it still runs.
-    """
+    """Return the terms of a batch's preferences, also of one that promises nothing."""
     batch = await batches.find(running, batch_id)
     verdicts = await batches.results(running, batch_id)
     counts = Counter(dict.fromkeys(("rows", *LEFT_OUT), 0))

@@ -1,4 +1,4 @@
-"""Every SQL statement about batches, their shards and their verdicts, but for leases."""
+"""Every SQL statement about batches, their shards and their verdicts, except for leases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def by_seq(session: AsyncSession, seq: int) -> Batch:
 
 
 async def locked(session: AsyncSession, seq: int) -> Batch:
-    """Return a batch and lock it: other transactions that lock it wait for the end of this one."""
+    """Return a batch and lock its row until the transaction ends."""
     return (await session.scalars(_by_seq(seq, locked=True))).one()
 
 

@@ -49,7 +49,7 @@ class Form:
 
     @property
     def is_at_hand(self) -> bool:
-        """Whether the package that writes it is installed."""
+        """True if the package that writes it is installed."""
         return self.needs is None or find_spec(self.needs[0]) is not None
 
     def quality(self, ranges: Sequence[tuple[str, float]]) -> float:
@@ -185,8 +185,7 @@ async def ended_batch(running: Runtime, wanted: Derived) -> Batch:
     """Return the batch that a derived file belongs to.
 
     Raises:
-        NotFound: there is no such batch, or it has no such file.
-        Conflict: the batch still runs.
+        NotFound: the batch does not exist, or has no such file.
     """
     name = (output_id if wanted.kind == "output" else errors_id)(wanted.batch_id)
     try:
@@ -204,8 +203,7 @@ async def described(running: Runtime, wanted: Derived) -> FileBody:
     """Return a derived file as users see it; its size is counted by reading it.
 
     Raises:
-        NotFound: there is no such batch, or it has no such file.
-        Conflict: the batch still runs.
+        NotFound: the batch does not exist, or has no such file.
     """
     batch = await ended_batch(running, wanted)
     size = 0

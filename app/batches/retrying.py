@@ -31,7 +31,6 @@ async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, 
     """Reopen the shards that lack something, and return the batch.
 
     Raises:
-        NotFound: unknown id.
         Conflict: it still runs, lacks nothing, or its certificate does not apply any more.
         Unprocessable: a budget for a batch without one, or less than was spent.
     """
@@ -100,7 +99,7 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
 
 
 def _lacks_something(shard: Shard) -> bool:
-    """Say whether another attempt may help: no call adds a score that the pairs' records lack."""
+    """Return whether another attempt may help; no call adds scores that recorded judges lack."""
     seen = AnswerCounts.from_json(shard.counts.get("attendance", {}))
     has_failed = bool(+(seen.failed - seen.not_recorded))
     return shard.state != "done" or has_failed or shard.counts.get("not_admitted", 0) > 0

@@ -161,7 +161,6 @@ async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, An
     """Return an ended batch's verdicts, in the order of the dataset.
 
     Raises:
-        NotFound: unknown id.
         Conflict: the batch still runs, so its promise is not settled yet.
     """
     return verdicts_of(running, await ended(running, batch_id))
@@ -210,11 +209,7 @@ def _promise_now(batch: Batch, certificate: CalibrationRow | None) -> str:
 
 
 async def page(running: Runtime, limit: int, after: str | None) -> Page:
-    """Return one page of batches in order of creation, as users see them.
-
-    Raises:
-        NotFound: `after` is the id of no batch.
-    """
+    """Return one page of batches in order of creation, as users see them."""
     async with running.db.read() as session:
         rows = await queries.page(session, limit, after)
         shown = {row.id: await show(session, row, running.now()) for row in rows[:limit]}

@@ -45,7 +45,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker needs to judge a shard of a batch."""
+    """Everything that a worker needs to judge a shard of a batch."""
 
     batch: Batch
     dataset: Dataset

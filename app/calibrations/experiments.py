@@ -84,12 +84,11 @@ _CLAIM = (
 
 
 async def make(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
-    """Return what every rule did at every target. Pairs without a stored score are left out.
+    """Return the results of every rule at every target, on pairs with stored scores.
 
-    Looking counts as using: the ledger of the labels' uses records it.
+    It counts as a use of the labels and is recorded in their ledger.
 
     Raises:
-        NotFound: unknown dataset.
         Unprocessable: nothing is left to split, or a rule or number does not fit.
     """
     wanted = request.as_calibration()

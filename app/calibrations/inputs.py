@@ -204,7 +204,7 @@ class CalibrationInputs:
 
     @property
     def prompts_in_several_groups(self) -> int:
-        """Prompts that occur in more than one group, which are taken as independent."""
+        """Return the prompts that occur in several groups, although groups count as independent."""
         groups: dict[str | None, set[str]] = {}
         for key in self.keys:
             groups.setdefault(key.prompt_hash, set()).add(key.group)

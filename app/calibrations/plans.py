@@ -60,13 +60,12 @@ class Look:
 
 
 async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
-    """Return what each target would get. Pairs that lack a stored score are left out and counted.
+    """Return the outlook for each target; pairs that lack a stored score are counted, not used.
 
     No judge is asked but those in this process that cost nothing, for the pool. Looking counts as
     using: the ledger of the labels' uses records what was looked at.
 
     Raises:
-        NotFound: unknown dataset.
         Unprocessable: nothing is left to plan on.
     """
     wanted = request.as_calibrations()
@@ -98,7 +97,6 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
     """Collect the labelled pairs of a calibration whose scores are stored; ask no judge.
 
     Raises:
-        NotFound: unknown dataset.
         Unprocessable: no labelled pair has scores of all judges.
     """
     prepared = await prepare(running, wanted)
@@ -136,7 +134,7 @@ def _not_scored(prepared: Prepared, table: ScoreTable, live: list[bool]) -> str:
 
 
 async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> None:
-    """Record in the ledger of the labels' uses what was looked at."""
+    """Record a plan or an experiment in the ledger of the labels' uses."""
     evidence = look.evidence
     label_set = sets.label_set_hash(evidence.keys, look.prepared.votes)
     tests = {hash_of_test(one, look.prepared, label_set): one.failure_probability for one in wanted}

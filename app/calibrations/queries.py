@@ -47,7 +47,7 @@ async def set_status(session: AsyncSession, certificate: CalibrationRow, **value
 
 
 async def take(session: AsyncSession, certificate: CalibrationRow, **values: Any) -> bool:
-    """Go on with an unfinished calibration; return False where another process finished it.
+    """Mark an unfinished calibration as running; return False if another process finished it.
 
     Until the end of the transaction no other process can finish it.
     """

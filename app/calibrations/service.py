@@ -57,12 +57,7 @@ class Made:
 
 
 async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> Made:
-    """Fetch missing scores, then certify.
-
-    Raises:
-        CalibrationError: the labels do not fit the request.
-        Unprocessable: no pair is left to calibrate on, or a field does not fit the labels.
-    """
+    """Fetch missing scores, then certify."""
     for judge in prepared.judges:
         await fetch_missing(running, judge, prepared.dataset, prepared.sample.keys)
     evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
@@ -143,7 +138,6 @@ async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
     """Make a certificate: at once, or `pending` where judges must be asked for long.
 
     Raises:
-        NotFound: unknown dataset.
         Unprocessable: the request cannot be honoured; names the field.
     """
     prepared = await prepare(running, request)

@@ -115,7 +115,7 @@ async def authenticate(request: Request, running: Running) -> None:
 
 
 class _Door(Enum):
-    """What a request may do, given its key and the keys that exist."""
+    """The access that a request has, given its key and the keys that exist."""
 
     WITHOUT_KEYS = auto()
     OPEN = auto()

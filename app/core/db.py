@@ -211,7 +211,7 @@ def _unlock_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     """End what a cancelled task had open.
 
     The frames of such a task keep its statements, and with them the file's lock, until the garbage
-    collector comes round; meanwhile no one else could write.
+    collector comes round; until then, no other connection could write.
     """
     with suppress(MissingGreenlet):  # the garbage collector is closing it
         connection.rollback()

@@ -264,7 +264,7 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _on_vanished(request: Request, error: Exception) -> JSONResponse:
-    """Answer where a row vanished after it was read: its dataset was deleted."""
+    """Answer a request whose row was deleted, with its dataset, after it was read."""
     _log.warning("rows vanished during %s", request.url.path, exc_info=error)
     detail = "something this request depends on was deleted or changed while it ran; send it again"
     return problem(409, detail, instance=request.url.path)

@@ -48,7 +48,7 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Spell out what cannot be printed, stored or sent."""
+    """Escape characters that cannot be printed, stored or sent."""
     return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 

@@ -1,4 +1,4 @@
-"""The service's description: what every route answers, by type.
+"""The OpenAPI document: the types of every route's answers.
 
 The types only describe. Answers are sent as they are made: to validate them would take longer than
 to make them, and would refuse what earlier versions stored.
@@ -53,7 +53,7 @@ def _refusal(words: str) -> dict[str, Any]:
 
 
 _NOT_NAMED: Final = Default(None)
-# what no route foresees
+# refusals that no route declares
 UNFORESEEN: Final[Responses] = {
     "4XX": _refusal("the request is refused"),
     "5XX": _refusal("the service cannot answer"),
@@ -110,7 +110,7 @@ def _untyped(said: dict[str, Any]) -> dict[str, Any]:
 
 
 class DescribedAPI(FastAPI):
-    """A service whose description tells the type of every answer and what may be refused."""
+    """A service whose OpenAPI document has the type of every answer and every refusal."""
 
     def openapi(self) -> Json:
         """Return the description; it is made when it is first asked for."""

@@ -42,7 +42,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(slots=True)
 class Stopping:
-    """Whether the process has been asked to stop.
+    """Tells whether the process has been asked to stop.
 
     A server closes the application only after every connection has ended. A stream that may stay open
     for hours must therefore look here and end by itself.

@@ -1,4 +1,4 @@
-"""Deleting with dependents."""
+"""Deletes a dataset with the certificates and batches that depend on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def open_batches(session: AsyncSession, dataset_seq: int) -> list[str]:
 
 
 async def certificates_of(session: AsyncSession, dataset_seq: int) -> list[str]:
-    """Return the ids of the certificates that rest on a dataset, those in the making included."""
+    """Return the ids of the certificates that rest on a dataset, unfinished ones included."""
     query = select(CalibrationRow.id).where(
         CalibrationRow.dataset_seq == dataset_seq, CalibrationRow.status != "failed"
     )
@@ -29,7 +29,7 @@ async def certificates_of(session: AsyncSession, dataset_seq: int) -> list[str]:
 
 
 async def delete_rows(session: AsyncSession, dataset_seq: int) -> None:
-    """Delete a dataset with all that hangs on it.
+    """Delete a dataset with everything that depends on it.
 
     Its batches come first, in the order in which workers lock what they need.
     """
@@ -47,7 +47,7 @@ _MOST_NAMED: Final = 5
 
 
 async def delete_dataset(session: AsyncSession, dataset: Dataset, *, force: bool = False) -> None:
-    """Delete a dataset with all that hangs on it.
+    """Delete a dataset with everything that depends on it.
 
     Raises:
         Conflict: a batch still runs on it, or certificates rest on it and `force` is not set; the

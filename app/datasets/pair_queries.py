@@ -73,9 +73,9 @@ async def dataset_by_name(session: AsyncSession, name: str) -> Dataset | None:
 
 
 async def lock(session: AsyncSession, dataset_seqs: Iterable[int]) -> None:
-    """Let the transactions that change these datasets' labels follow one another.
+    """Serialise the transactions that change these datasets' labels.
 
-    Always in one order, so that two of them cannot wait for each other.
+    Locks are taken in one order, so that two transactions cannot deadlock.
     """
     query = (
         select(Dataset.seq)

@@ -1,4 +1,4 @@
-"""PairKey, Vote, rows <-> Pair."""
+"""Keys, votes and pairs, made from the rows that store them."""
 
 from __future__ import annotations
 

@@ -92,5 +92,5 @@ def _usage(usage: TokenUsage) -> dict[str, int]:
 
 
 def _storable(text: str) -> str:
-    """Spell out what a text column refuses: NUL in PostgreSQL, lone surrogates anywhere."""
+    """Escape what a text column refuses: NUL in PostgreSQL, lone surrogates anywhere."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

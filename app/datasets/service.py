@@ -195,7 +195,7 @@ async def pair_seqs(session: AsyncSession, dataset: Dataset, ids: Sequence[str])
 
 
 async def lock(session: AsyncSession, known: Iterable[Dataset]) -> None:
-    """Make others who change these datasets' labels wait for the end of the transaction."""
+    """Make other transactions that change these datasets' labels wait for this one."""
     await pair_queries.lock(session, {dataset.seq for dataset in known})
 
 

@@ -12,7 +12,7 @@ from app.datasets.records import PairKey
 def slice_name(value: object) -> str:
     """Return the name of the slice of a metadata value.
 
-    What cannot be printed is spelt out: arrays of texts drop a NUL at the end.
+    Unprintable characters are escaped: arrays of texts drop a NUL at the end.
     """
     return printable(str(value))
 
@@ -30,7 +30,7 @@ def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:
 
 
 def refuse_unknown_field(names: Sequence[str | None], field: str, loc: tuple[str, str]) -> None:
-    """Check that a field to slice by is there at all; `loc` is where it was asked for.
+    """Refuse a field to slice by that no pair has; `loc` is its place in the request.
 
     Raises:
         Unprocessable: there are pairs and none has the field.

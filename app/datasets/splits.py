@@ -54,7 +54,7 @@ def group_number(seed: int, group: str) -> float:
 
 
 def membership(part: Part, groups: Iterable[str]) -> Membership:
-    """Fix the split of these distinct groups."""
+    """Split these distinct groups; the result tells the side of each."""
     numbers = sorted(group_number(part.seed, group) for group in groups)
     wanted = round(part.fraction * len(numbers))
     threshold = numbers[wanted - 1] if wanted else -1.0

@@ -1,4 +1,4 @@
-"""Read and write alpaca_eval.
+"""Reads and writes AlpacaEval annotations, and the output files of models.
 
 `preference` is 1 where output 1 is better and 2 where output 2 is, values between for weighted
 ones; 1.5 and 0 are ties, null and NaN are failures. The annotator is a model: a recorded judge.
@@ -136,7 +136,7 @@ def _generator(piece: Piece) -> str:
 
 
 def _of_one_model(pieces: Sequence[Piece]) -> str:
-    """Say why answers to one instruction, all of one generator, make no pair."""
+    """Return why answers to one instruction, all of one generator, make no pair."""
     if len(pieces) == 1:
         return f"no other model answers this instruction: give the files of two models ({_HOW})"
     files = " and ".join(dict.fromkeys(piece.file_name for piece in pieces if piece.file_name))

@@ -1,9 +1,8 @@
-"""Read and write arena_hard.
+"""Reads and writes Arena-Hard judgments, and joins questions with answers.
 
-Game 1 shows the baseline as A and the model as B, game 2 the reverse. The model is `a`, so game 2
-is the order as written and game 1 the swapped one. Without judgements every two models are a pair.
-
-Response b is the baseline: game 1 shows it as A, game 2 shows the model, response a, as A.
+Game 1 shows the baseline as A and the model as B, game 2 the reverse. A pair has the model as its
+response a and the baseline as b, so game 2 is its order as written and game 1 the swapped one.
+Without judgements every two models are a pair.
 """
 
 from __future__ import annotations
@@ -160,7 +159,7 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strengths(row: Mapping[str, Any]) -> list[int | None]:
-    """How strong each game's preference was, in the order original, swapped."""
+    """Return the strength of each game's preference, in the order original, swapped."""
     first, second = _games(row)
     return [SCORES[score][1] if score else None for score in (second, first)]
 

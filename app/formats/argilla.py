@@ -1,4 +1,4 @@
-"""Read and write argilla.
+"""Reads and writes Argilla records with rankings of two responses.
 
 The smaller rank wins and equal ranks are a tie. Only submitted answers are votes. Read are records
 whose responses are listed by question, and those where every response lists its values.
@@ -71,7 +71,7 @@ def notes(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _aside(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what our own records carry besides their texts."""
+    """Return what records written by this module hold besides their texts."""
     text = metadata.get(ASIDE)
     if text is None:
         return {}

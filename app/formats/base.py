@@ -1,4 +1,4 @@
-"""Field types, texts, reasons of rejection."""
+"""Field types that all formats share, the texts of a pair, and why rows are rejected."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read_object(value: object) -> dict[str, Any]:
 
 
 def check_depth(value: object) -> None:
-    """Refuse what is nested so deeply that it could be read but not written back.
+    """Refuse values nested so deeply that they could be read but not written back.
 
     Raises:
         ValueError: it is.

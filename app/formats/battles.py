@@ -1,4 +1,4 @@
-"""Read and write battles.
+"""Reads battles of two models, and writes them for evalica and arena-rank.
 
 Each row is a pair of its own without texts; its id is its line number.
 """

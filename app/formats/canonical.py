@@ -1,4 +1,4 @@
-"""PairIn and parsed rows.
+"""The canonical row: its fields, and its form after parsing.
 
 `PairIn` is the contract of one row, in an import and in a request alike. An import is lenient in
 one thing: fields it does not know move into `metadata` under their own names.

@@ -1,4 +1,4 @@
-"""Read and write cje.
+"""Reads and writes CJE files: responses of policies with judge scores and oracle labels.
 
 A pair is two policies on one prompt. Its label is the sign of the difference of their oracle
 labels, its judge's verdict that of their judge scores; the scores themselves are in `metadata`.

@@ -1,6 +1,6 @@
 """Formats whose pairs join several rows; votes in long form.
 
-The draw depends on seed and id alone, so it is the same wherever and whenever it is made.
+The side shown first is drawn from seed and id alone, so it is always the same.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a piece is in no pair."""
+    """The reason why a piece is in no pair."""
 
     piece: Piece
     reason: str
@@ -62,7 +62,7 @@ Outcome = Joined | Fault
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """How the rows of a format come together.
+    """Describes how the rows of a format are joined into pairs.
 
     Args:
         on: The field they are joined on, for messages.
@@ -80,11 +80,7 @@ class Join:
     is_piece: Callable[[Mapping[str, Any], bool], bool] = lambda row, is_one_of_several: True
 
     def piece(self, row: Mapping[str, Any], line: int, file_name: str) -> Piece:
-        """Return the piece that a row is.
-
-        Raises:
-            RowInvalid: a field cannot be read.
-        """
+        """Return the piece that a row is."""
         kind = self.kind(row)
         key = hashlib.sha256(_text(self.key(row))).hexdigest()
         return Piece(kind, key, row, line, file_name.split(".")[0], file_name)
@@ -182,7 +178,7 @@ def side_read(fields: Mapping[str, Any], name: str) -> str:
 
 
 def turned(label: str, first: str) -> str:
-    """Return a label between what was said of first and second and what it says of a and b.
+    """Convert a label about (first, second) into one about (a, b), or back.
 
     The two directions are the same exchange.
     """

@@ -1,10 +1,8 @@
-"""Read and write label_studio.
+"""Reads and writes Label Studio tasks that compare two responses.
 
-Our own tasks say in `data` which response was put left, by which seed; reading undoes it. What
-people must not see, the models and what judges said, is in `meta`. The tag `Pairwise` knows no tie:
-a `Choices` beside it does.
-
-People see `data` alone; models, recorded scores and all else that would sway them is in `meta`.
+Tasks that this module wrote say in `data` which response was put on the left, by which seed;
+reading undoes it. People see `data` alone: models, recorded scores and all else that would sway
+them is in `meta`. The tag `Pairwise` has no tie, so a `Choices` beside it offers one.
 """
 
 from __future__ import annotations
@@ -79,7 +77,7 @@ def notes(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _aside(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what our own task carries in `meta`."""
+    """Return what a task written by this module holds in `meta`."""
     meta = row.get("meta")
     aside = meta.get(META) if isinstance(meta, dict) else None
     return aside if isinstance(aside, dict) else None
@@ -119,7 +117,7 @@ def _votes(row: Mapping[str, Any], first: str) -> Iterator[tuple[str, dict[str, 
 
 
 def _details(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what our own tasks keep of a vote besides its answer."""
+    """Return what tasks written by this module keep of a vote besides its answer."""
     details = annotation.get(META)
     return details if isinstance(details, dict) else {}
 
@@ -191,7 +189,7 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
 
 
 def aside_of(given: Given) -> dict[str, Any]:
-    """Return all of a pair that is not shown, and its texts where they are not shown as they are."""
+    """Return all of a pair that is not shown, and any text that is not shown unchanged."""
     left_out = {"human"}
     if given.is_plain:
         left_out |= {"prompt", "response_a", "response_b"}

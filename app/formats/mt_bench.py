@@ -1,10 +1,10 @@
-"""Read and write mt_bench.
+"""Reads and writes MT-Bench votes and judgments, and joins questions with answers.
 
 Votes on one question, turn and unordered pair of models are one pair; model a is the one whose
 name sorts first, because the column order of the published votes is not random.
 
-Without judgements and votes every two models are a pair at every turn. With them a pair is what was
-judged; turn t is judged with what was said before, as in FastChat.
+Without judgements and votes every two models are a pair at every turn. With them only what was
+judged is a pair; turn t is judged with the turns before it, as in FastChat.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _winner(field: str, value: object) -> str | None:
 
 
 def _judge_name(judge: object) -> str:
-    """A judge is a model, or a model and the name of its prompt."""
+    """Return a judge's name: its model, or its model and the name of its prompt."""
     parts = judge if isinstance(judge, list) and judge else [judge]
     names = [part for part in parts if isinstance(part, str)]
     if len(names) < len(parts):
@@ -124,7 +124,7 @@ def _identity(row: Mapping[str, Any], model_a: object, model_b: object) -> dict[
 
 
 def _texts(row: Mapping[str, Any], *, is_turned: bool) -> dict[str, Any]:
-    """The conversations, where the row has them: the user's turns and one answer to each."""
+    """Return the conversations, if the row has them: the user's turns, an answer to each."""
     if row.get("conversation_a") is None and row.get("conversation_b") is None:
         return {}
     turns_a, responses_a = _turns(row, "conversation_a")

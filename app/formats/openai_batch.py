@@ -1,4 +1,4 @@
-"""Read and write openai_batch.
+"""Reads and writes OpenAI batch files whose requests ask for verdicts.
 
 The envelope's `custom_id` is the id of the pair. An id of the row itself that differs is kept in
 its metadata.

@@ -202,7 +202,7 @@ def candidates(row: Mapping[str, Any]) -> list[Dialect]:
 
 
 def known_formats() -> dict[str, str]:
-    """Return what every format is known by, by its name, for a message."""
+    """List every format by name with its typical fields, for a message."""
     return {dialect.name: dialect.fields for dialect in DIALECTS.values()}
 
 

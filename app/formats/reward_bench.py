@@ -1,4 +1,4 @@
-"""Read and write reward_bench.
+"""Reads and writes RewardBench rows: a chosen and a rejected answer.
 
 Which side the chosen answer is put on is drawn from a hash of the id, so that the place never
 gives the label away; the side is recorded in `metadata.chosen_side`.
@@ -116,7 +116,7 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
 
 
 def _texts(row: Any, side: str, other: str) -> dict[str, Any]:
-    """A prompt with two answers; a conversation is a list that either answer ends."""
+    """Return a prompt with two answers; a conversation is a list that either answer ends."""
     chosen, rejected = row[f"response_{side}"], row[f"response_{other}"]
     if isinstance(row.get("prompt"), str):
         return {"prompt": row["prompt"], "chosen": chosen, "rejected": rejected}

@@ -1,4 +1,4 @@
-"""CSV and Parquet cells.
+"""Converts rows to and from the cells of CSV and Parquet tables.
 
 A CSV cell is a text; by the name of its column it is read as a text, as JSON or as a number. An
 empty cell is nothing, but for texts of a row that has others: there it is an empty text.
@@ -84,11 +84,7 @@ def is_long_form(columns: Sequence[str]) -> bool:
 
 
 def cell_values(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    """Return the row of a CSV line as a JSON file would have it.
-
-    Raises:
-        RowInvalid: a cell is no JSON or no number though its column holds such.
-    """
+    """Return the row of a CSV line as a JSON file would have it."""
     filled = {n: c for n, c in zip(header, cells, strict=True) if n and c}
     has_texts = any(name in _TEXTS or name in ("messages", "responses_a") for name in filled)
     empty = {
@@ -135,10 +131,6 @@ def column_values(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of a Parquet file as a JSON file would have it.
 
     A null is nothing; inside a struct, too, whose fields every row has to have.
-
-    Raises:
-        RowInvalid: a value is of a kind that JSON does not know, or is no JSON though its column
-            holds such.
     """
     values = {name: _column(name, value) for name, value in row.items() if value is not None}
     return _with_vote(values) if is_long_form(list(row)) else values
@@ -158,7 +150,7 @@ def _column(name: str, value: Any) -> Any:
 
 
 def _all_null(before: Any, said: Any) -> Any:
-    """A record of nothing but nulls is a failure; one that is not there has been left out."""
+    """Return None for a record of nothing but nulls: a failure, unlike an absent record."""
     return None if before and not said else said
 
 

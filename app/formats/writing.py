@@ -39,13 +39,13 @@ class Given:
 
     @property
     def is_plain(self) -> bool:
-        """Return whether it is one prompt with two answers."""
+        """Return whether the pair is one prompt with two answers."""
         return isinstance(self.row.get("prompt"), str) and "response_a" in self.row
 
 
 @dataclass(slots=True)
 class Options:
-    """How a dataset is written.
+    """Options for writing a dataset.
 
     Args:
         seed: Draws which answer is shown first.
@@ -59,7 +59,7 @@ class Options:
     _seen: sqlite3.Connection | None = field(default=None, repr=False)
 
     def is_first(self, key: str) -> bool:
-        """Return whether this key was not asked for before; kept on disk, in a file without a name."""
+        """Return whether this key is new; the keys seen are kept on disk, in an unnamed file."""
         if self._seen is None:
             self._seen = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             self._seen.execute("CREATE TABLE seen (key BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -69,7 +69,7 @@ class Options:
         return added.rowcount == 1
 
     def close(self) -> None:
-        """Forget what was asked for."""
+        """Close the file of the keys seen."""
         if self._seen is not None:
             with closing(self._seen):
                 self._seen = None

@@ -71,7 +71,7 @@ def _fresh(answered: Sequence[Answered], known: Sequence[Sequence[bool]]) -> lis
 
 
 def _differing(fresh: Sequence[Answered]) -> Iterator[list[dict[str, Any]]]:
-    """Yield what is to be judged, one request at a time."""
+    """Yield the pairs to judge, one request at a time."""
     return _requests([posted(one) for one in fresh if not one.is_identical])
 
 

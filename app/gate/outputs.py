@@ -50,7 +50,7 @@ class Answered:
 
     @property
     def is_identical(self) -> bool:
-        """Whether both outputs are the same text, so that no judge is needed."""
+        """True if both outputs are the same text, so that no judge is needed."""
         return self.new.text == self.old.text
 
 
@@ -168,7 +168,7 @@ def _numbered(outputs: Iterable[Output]) -> dict[tuple[str, int], Output]:
 
 
 def _refuse_lonely(side: str, other: str, lonely: Sequence[tuple[str, int]]) -> None:
-    """Refuse prompts that one side lacks: they would be neither wins nor losses."""
+    """Refuse prompts that one side lacks: they can be neither won nor lost."""
     if not lonely:
         return
     named = ", ".join(shown(prompt) for prompt, _ in lonely[:_MOST_NAMED])

@@ -17,7 +17,7 @@ About = Literal["verdicts", "people"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a gate asks.
+    """The question that a gate asks.
 
     Attributes:
         calibration: Id of the certificate under which the outputs are judged.
@@ -76,7 +76,7 @@ class GateResult:
         suspended_because: Why the promise is suspended, if it is.
         target_agreement: The certified share of given verdicts that agree with people.
         failure_probability: The probability with which the certificate may be wrong.
-        cost_usd: What judging cost; None where a price is unknown.
+        cost_usd: The cost of judging; None if a price is unknown.
     """
 
     outcome: Outcome
@@ -121,7 +121,7 @@ class Run:
 
     @property
     def suspended_because(self) -> str | None:
-        """Why the first suspended promise is suspended; None where none is."""
+        """The reason why the first suspended promise is suspended; None if none is."""
         return next((a["suspended_because"] for a in self.answers if a["suspended_because"]), None)
 
     @property
@@ -134,7 +134,7 @@ class Run:
 
     @property
     def cost_usd(self) -> float | None:
-        """What judging cost; None where a price is unknown."""
+        """The cost of judging; None if a price is unknown."""
         costs = [verdict["cost_usd"] for verdict in self.verdicts]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 

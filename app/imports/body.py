@@ -142,7 +142,7 @@ class _Window:
             raise BadRequest("the body is not a JSON array: something follows its end")
 
     def value(self, number: int) -> Any:
-        """Take one value, reading on until it is whole."""
+        """Take one value; read more of the body until it is complete."""
         self.next_character()
         while True:
             try:

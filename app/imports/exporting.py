@@ -1,4 +1,4 @@
-"""A dataset in another format."""
+"""Writes a dataset in any format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from judges.types import Pair, Score
 
 
 def canonical_row(stored: StoredPair) -> dict[str, Any]:
-    """Return the row; without texts for a battle."""
+    """Return the canonical row of a pair; a battle's has no texts."""
     key = stored.key
     row: dict[str, Any] = {"id": key.id, **(_texts(stored.pair) if stored.pair else {})}
     for name, value in (("model_a", key.model_a), ("model_b", key.model_b)):
@@ -69,7 +69,7 @@ def _vote(vote: Vote) -> dict[str, Any]:
 
 
 def _record(score: Score) -> dict[str, Any] | None:
-    """The record in the richest form that is known: both orders of every annotator, else p_a."""
+    """Return a record in its richest form: both orders of every annotator, else p_a."""
     record = {**_answer(score), **_amounts(score)}
     return None if record == {"p_a": None} else record
 
@@ -129,7 +129,7 @@ class Written:
 
 
 def settings_of(name: str) -> tuple[str, str] | None:
-    """Return what a labelling tool is set up with, and its media type; None for other names."""
+    """Return a labelling tool's configuration and its media type; None for other names."""
     if name == "label_studio_config":
         return label_studio.CONFIG, "application/xml"
     if name == "argilla_settings":

@@ -59,10 +59,8 @@ async def import_dataset(
     The same name and content again changes labels only, see `labels.service.import_labels`.
 
     Raises:
-        BadRequest: a file as a whole cannot be read.
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
-        Conflict: the name belongs to other content.
     """
     with tempfile.TemporaryDirectory(dir=wanted.spool_dir, ignore_cleanup_errors=True) as folder:
         staging = Staging.open(Path(folder) / "staged.db")
@@ -77,7 +75,7 @@ async def import_dataset(
 
 
 def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
-    """Refuse the upload where nothing can be kept, or not everything and it is strict."""
+    """Refuse an upload of which no row can be kept, or not every row if it is strict."""
     extra: dict[str, Any] = {
         "rejected": reader.rejected,
         "rejected_count": reader.rejected_count,

@@ -138,7 +138,7 @@ def join_pieces(staging: Staging, reader: Reader, pieces: Pieces) -> None:
 
 
 def _keep(staging: Staging, reader: Reader, outcomes: Any) -> set[int]:
-    """Keep pairs; return the pieces that are in one or whose fault is told."""
+    """Keep pairs; return the pieces that are in a pair or have a fault."""
     used: set[int] = set()
     outcome: Outcome
     for outcome in outcomes:

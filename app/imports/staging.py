@@ -1,4 +1,4 @@
-"""Checked rows on disk.
+"""Keeps the checked rows of an upload on disk until they are stored.
 
 Every row of an upload is read, checked and merged here first, so that the database is locked only
 while finished rows are copied, and so that memory does not grow with the file: ids seen before are
@@ -217,7 +217,7 @@ _text = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _union(known: list[list[Any]], votes: list[list[Any]]) -> list[list[Any]]:
-    """The votes of both rows, each as often as the row that has it more often."""
+    """Merge the votes of two rows: each counts as often as in the row that has it more often."""
     missing = Counter(map(_text, votes)) - Counter(map(_text, known))
     return known + [json.loads(text) for text in missing.elements()]
 

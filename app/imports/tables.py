@@ -1,4 +1,4 @@
-"""Rows of CSV and Parquet files."""
+"""Reads the rows of CSV and Parquet files."""
 
 from __future__ import annotations
 

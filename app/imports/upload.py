@@ -92,7 +92,7 @@ async def received(
 
 @contextmanager
 def gzip_faults() -> Iterator[None]:
-    """Turn the errors of reading gzip into one that says so.
+    """Turn errors of reading gzip into a BadRequest that names gzip.
 
     Raises:
         BadRequest: the gzip stream is broken or ends early.

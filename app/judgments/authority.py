@@ -96,9 +96,7 @@ async def resolve(db: Database, registry: Registry, asked: Asked, scores: PairSc
     """Return the thresholds in force for pairs that come with their scores.
 
     Raises:
-        NotFound: no certificate has this id.
         Conflict: the certificate is unfinished, revoked, or made with other judges.
-        Unprocessable: the cascade cannot be asked.
     """
     if asked.calibration is not None:
         async with db.read() as session:
@@ -113,10 +111,7 @@ async def resolve_for(
     """Return the thresholds in force for the pairs of a dataset.
 
     Raises:
-        NotFound: no certificate has this id.
         Conflict: the certificate is unfinished, revoked, or made with other judges.
-        Unprocessable: the cascade does not exist, or one of its judges is neither configured nor
-            recorded.
     """
     if asked.calibration is not None:
         return await of_certificate(session, registry, asked.calibration)
@@ -135,7 +130,6 @@ async def of_certificate(session: AsyncSession, registry: Registry, calibration:
     """Return the thresholds of a certificate.
 
     Raises:
-        NotFound: no certificate has this id.
         Conflict: the certificate is unfinished, revoked, or made with other judges.
     """
     certificate = await calibrations.require(session, calibration)

@@ -37,7 +37,6 @@ async def release(running: Runtime, request: CanariesIn) -> dict[str, Any]:
     """Return how each judge answers attacks.
 
     Raises:
-        NotFound: unknown dataset.
         Unprocessable: a judge is not live, or no pair has texts.
     """
     judges = [_live_judge(running, name) for name in request.judges]

@@ -205,7 +205,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
 
 
 def _waves(subjects: Sequence[Subject]) -> list[list[Subject]]:
-    """Put the pairs with the content of an earlier one, in either order, after all others."""
+    """Return waves of pairs: those with the content of an earlier one, in either order, come last."""
     seen: set[str] = set()
     first: list[Subject] = []
     second: list[Subject] = []
@@ -284,7 +284,7 @@ def _cost(judged: Judged) -> float | None:
 
 
 def _is_cached(judged: Judged) -> bool:
-    """Say whether every score was at hand, stored or recorded."""
+    """Return whether every score was stored or recorded already."""
     if judged.obtained:
         return False
     return not any(
@@ -294,7 +294,7 @@ def _is_cached(judged: Judged) -> bool:
 
 
 def tier_bodies(judged: Judged) -> list[TierBody]:
-    """Return what each judge that was asked said, as users see it."""
+    """Return the answers of the judges that were asked, as users see them."""
     return [_tier_body(tier) for tier in judged.verdict.tiers]
 
 

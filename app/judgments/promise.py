@@ -29,7 +29,7 @@ _SEPARATOR = "\n"
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """How often each judge was asked in a run, how often it failed, and how it answered."""
+    """Counts, for each judge of a run, of the questions, failures and kinds of answers."""
 
     asked: Counter[str]
     failed: Counter[str]
@@ -82,7 +82,7 @@ class AnswerCounts:
 def suspended_because(
     calibrated: Mapping[str, Mapping[str, Any]], seen: AnswerCounts
 ) -> str | None:
-    """Return why the promise does not hold for a run, None where it does.
+    """Return why the promise does not hold for a run; None if it holds.
 
     `calibrated` holds, per judge, the pairs `asked` and `failed` in calibration and the `manners`
     in which it answered, counted. A manner that never occurred there occurs too often as soon as it

@@ -68,10 +68,6 @@ async def replay_certificate(
     """Return the verdicts that a certificate gives on these pairs; asks no judge.
 
     With slices, the thresholds of its own slice are in force for each pair.
-
-    Raises:
-        NotFound: no certificate has this id.
-        Conflict: the certificate is unfinished, revoked, or made with other judges.
     """
     authority = await of_certificate(session, registry, calibration)
     assert authority.certificate is not None
@@ -82,7 +78,7 @@ async def replay_certificate(
 
 
 def suspension_of(replayed: Replayed) -> str | None:
-    """Return why the promise does not hold for these verdicts, None where it does.
+    """Return why the promise does not hold for these verdicts; None if it holds.
 
     Judges must fail, and answer in each manner, as often as in calibration. A score that is not
     stored counts as a missing verdict, not as a failure of the judge.

@@ -40,7 +40,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which stored verdicts to list."""
+    """The filter for a list of stored verdicts."""
 
     dataset: str | None = None
     calibration: str | None = None
@@ -51,8 +51,6 @@ async def judge(running: Runtime, request: JudgmentsIn) -> Body:
     """Return the verdicts on the posted pairs, in their order, and store them with their scores.
 
     Raises:
-        NotFound: no certificate has this id.
-        Conflict: the certificate does not apply any more.
         Unprocessable: an id occurs twice, a score is posted for a judge that is asked live, or
             the cascade cannot be asked.
     """
@@ -111,7 +109,7 @@ def _refuse_live_scores(number: int, recorded: Iterable[str], registry: Registry
 async def settle(
     session: AsyncSession, authority: Authority, judged: Sequence[Judged], moment: datetime
 ) -> Settled:
-    """Return the verdicts with what is promised of them."""
+    """Return the verdicts with their promise."""
     if not authority.is_certified or authority.certificate is None:
         return settled_verdicts(authority, judged, moment)
     known = await authority.known_prompts(session, [one.pair.prompt_hash for one in judged])

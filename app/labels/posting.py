@@ -24,12 +24,7 @@ _MOST_DIGITS: Final = 18
 
 
 async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetime) -> LabelChanges:
-    """Store labels, all or none.
-
-    Raises:
-        NotFound: a dataset is unknown; `errors` names the index.
-        Unprocessable: a pair is unknown; `errors` names the index.
-    """
+    """Store all labels, or none if one is faulty; the error names its index."""
     known = await _datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
     seqs = await _places(session, posted, known)
@@ -50,12 +45,7 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
 
 
 async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> None:
-    """Refuse what `post` would refuse.
-
-    Raises:
-        NotFound: as `post`.
-        Unprocessable: as `post`.
-    """
+    """Refuse what `post` would refuse."""
     await _places(session, posted, await _datasets(session, {label.dataset for label in posted}))
 
 

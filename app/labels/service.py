@@ -110,12 +110,12 @@ class NewLabel:
 
     @property
     def answers(self) -> _Answers:
-        """Return what it answers: which pair and criterion, and for whom."""
+        """Return the question that it answers: pair, criterion and annotator."""
         return (self.pair_seq, self.annotator, self.criterion)
 
     @property
     def said(self) -> str:
-        """Return what it says, comparable with other labels of the same person."""
+        """Return its answer, for comparison with other labels of the same person."""
         return f"{self.label} {json.dumps(self.details, sort_keys=True)}"
 
 
@@ -130,7 +130,7 @@ class _Standing:
 
 @dataclass(frozen=True, slots=True)
 class LabelChanges:
-    """What became of new labels: stored, moved into history, or already there.
+    """The fate of new labels: stored, moved into history, or already there.
 
     `contradicted` counts pairs on which one person says two things at once; the last one counts.
     """

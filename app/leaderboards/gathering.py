@@ -40,7 +40,7 @@ from judges.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What verdicts promise: `certified`, or `suspended` or `none` with the reason."""
+    """The promise of verdicts: `certified`, or `suspended` or `none` with the reason."""
 
     state: str
     because: str | None
@@ -68,7 +68,6 @@ async def verdicts(
     verdicts; and its promise is for other pairs than those.
 
     Raises:
-        NotFound: no certificate has this id.
         Conflict: the certificate has no thresholds, was made with other judges, or does not hold
             although only certified verdicts are asked for.
     """
@@ -139,7 +138,7 @@ async def _known(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """What a leaderboard is made from.
+    """The inputs of a leaderboard.
 
     Attributes:
         keys: The pairs in scope.
@@ -169,14 +168,7 @@ class Gatherer:
     as_of: datetime | None = None
 
     async def gather(self) -> Inputs:
-        """Read everything.
-
-        Raises:
-            NotFound: no certificate has this id.
-            Conflict: the certificate has no thresholds, was made with other judges, or does not
-                hold although only certified verdicts are asked for.
-            Unprocessable: the request cannot be honoured; names the field.
-        """
+        """Read the pairs, votes, scores and verdicts that the request needs."""
         keys = await datasets.pair_keys(self.session, self.dataset, self.request.part)
         if self.request.control:
             outcomes.refuse_battles(keys)

@@ -1,6 +1,6 @@
 """Turns labels, scores and verdicts into comparisons, and measures the style of responses.
 
-What gives no comparison is counted by its reason; an abstention is never a tie and never a loss.
+Pairs without a comparison are counted by reason; an abstention is never a tie or a loss.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _cast(
 def human_outcomes(
     keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]], rule: Votes
 ) -> Outcomes:
-    """Make each vote a comparison, or one of each pair by majority or by the mean vote."""
+    """Return one comparison for each vote, or one for each pair by majority or mean vote."""
     rows, codes = _cast(keys, votes)
     counts = vote_counts(rows, codes, len(keys))
     reason = np.where(counts.sum(axis=1) == 0, "unlabelled", "").astype("<U16")
@@ -114,7 +114,7 @@ def human_outcomes(
 
 
 def judge_outcomes(table: ScoreTable, *, is_soft: bool) -> Outcomes:
-    """Make each pair that the one judge of a table scored a comparison."""
+    """Return one comparison for each pair that the one judge of a table scored."""
     p_a, p_tie = table.p_a[:, 0], np.nan_to_num(table.p_tie[:, 0])
     failed = np.isnan(p_a)
     reason = np.where(failed, np.where(table.is_known[:, 0], "failed", "missing"), "")
@@ -124,7 +124,7 @@ def judge_outcomes(table: ScoreTable, *, is_soft: bool) -> Outcomes:
 
 
 def cascade_outcomes(verdicts: Replay, table: ScoreTable, *, is_soft: bool) -> Outcomes:
-    """Make each pair that the cascade answered a comparison."""
+    """Return one comparison for each pair that the cascade answered."""
     # a tier that was skipped because its score is not stored may still change the verdict
     answered = (verdicts.answered_by >= 0) & ~verdicts.is_missing
     reason = np.where(answered, "", np.where(verdicts.is_missing, "missing", "abstained"))

@@ -39,9 +39,6 @@ async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
     """Rank the models of a dataset and store the result.
 
     Raises:
-        NotFound: there is no such dataset or certificate.
-        Conflict: the certificate has no thresholds, was made with other judges, or does not hold
-            although only certified verdicts are asked for.
         Unprocessable: the request cannot be honoured; names the field.
     """
     refuse_what_does_not_apply(request)

@@ -109,11 +109,7 @@ _BOUNDED = (
 
 
 def powered_standings(table: Table, members: BoolArray) -> dict[str, Any]:
-    """Rank the models by predictions of all pairs and labels of some.
-
-    Raises:
-        CalibrationError: The models cannot be ranked.
-    """
+    """Rank the models by predictions of all pairs and labels of some."""
     rows = np.flatnonzero(members & ~np.isin(table.reason, OUT_OF_SCOPE))
     if not rows.size:
         raise InvalidArgument("no pair that verdicts could be corrected on")
@@ -183,9 +179,6 @@ def standings(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
     """Rank the models and count what was left out, also for each slice if `group_by` is given.
 
     A slice whose models cannot be ranked has no rows and says why in `error`.
-
-    Raises:
-        CalibrationError: The models of the whole cannot be ranked.
     """
     table = Table.of(inputs, request)
     whole = _ranked(table, np.ones(len(inputs.keys), dtype=np.bool_))

@@ -1,10 +1,10 @@
-"""Workers on a Ray cluster.
+"""Runs the workers of a batch as tasks on a Ray cluster.
 
 Each runs the usual worker loop until the batch has ended. Ray restarts a worker whose node is lost,
 and the shard that it held is free when its lease has run out. A node has neither the configuration
 file nor the working folder of the caller, so the text of the file and absolute paths are sent with
-the task. (Moritz et al., "Ray: A
-Distributed Framework for Emerging AI Applications", OSDI 2018.)
+the task. (Moritz et al., "Ray: A Distributed
+Framework for Emerging AI Applications", OSDI 2018.)
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class EngineFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where workers run.
+    """The place where workers run.
 
     Args:
         address: `auto` joins the cluster of this machine or of `RAY_ADDRESS`, `local` starts one on

@@ -1,4 +1,4 @@
-"""People, judges, pairs of judges."""
+"""Computes the agreement of people, of judges with people, and of judges with one another."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def human_agreement(people: People, groups: Groups) -> dict[str, Any]:
 
 
 def _annotator_pairs(people: People, groups: Groups) -> list[dict[str, Any]]:
-    """Kappa of every two annotators with pairs in common; a person's last vote counts."""
+    """Return kappa of every two annotators with common pairs; a person's last vote counts."""
     ratings = _ratings(people)
     seen = (ratings != MISSING).astype(np.int64)
     shared = seen @ seen.T
@@ -83,7 +83,7 @@ def _annotator_pairs(people: People, groups: Groups) -> list[dict[str, Any]]:
 
 
 def _confusion(counts: IntArray) -> dict[str, dict[str, int]]:
-    """Pairs of votes on one pair, both ways round: what one person said, and what another."""
+    """Count two people's votes on the same pair, as (one, other) and as (other, one)."""
     together = counts.T @ counts - np.diag(counts.sum(axis=0))
     return {
         name: dict(zip(LABELS, map(int, row), strict=True))
@@ -98,7 +98,7 @@ def _difficulty(counts: IntArray) -> dict[str, int]:
 
 
 def _ratings(people: People) -> IntArray:
-    """Label codes of shape (annotators, n)."""
+    """Return label codes of shape (annotators, n)."""
     ratings = np.full((len(people.annotators), len(people.counts)), MISSING, dtype=np.int64)
     ratings[people.vote_by, people.vote_row] = people.vote_code
     return ratings
@@ -148,7 +148,7 @@ def _by_order(
 def _by_flag(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> dict[str, Any]:
-    """Records that tell both orders' common label, or that there was none."""
+    """Measure records that hold only the common label of both orders, or that they differed."""
     label, flags = judged.label[:, column], judged.is_flagged[:, column]
     known = label != MISSING
     common = np.where(flags, MISSING, label)
@@ -167,7 +167,7 @@ def _by_flag(
 def _mean_of_orders(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> Estimate:
-    """Share of single-order labels that are the sign of the mean vote; unparsed ones are wrong."""
+    """Return the share of one-order labels equal to the mean vote's sign; unparsed are wrong."""
     orders = [order[:, column] for order in (judged.first, judged.second)]
     asked = [order for order in orders if (order != MISSING).any()]
     was_asked = (judged.label[:, column] != MISSING) | judged.has_failed[:, column]
@@ -185,7 +185,7 @@ def _mean_of_orders(
 def _fleiss_on_screen(
     people: People, first: IntArray, second: IntArray, groups: Groups
 ) -> Estimate:
-    """Fleiss' kappa of (verdict, person), each order a unit, labels by place on the screen."""
+    """Return Fleiss' kappa of (verdict, person); units are orders, labels screen positions."""
     judge = np.concatenate([first, mirrored(second)])
     human = np.concatenate([people.side, mirrored(people.side)])
     counts = np.zeros((len(judge), N_LABELS), dtype=np.int64)
@@ -197,7 +197,7 @@ def _fleiss_on_screen(
 
 
 def _reliability(people: People, judged: Judged, column: int) -> dict[str, Any]:
-    """Confidence against agreement on decided pairs; no preference is .5 and wrong."""
+    """Compare confidence with agreement on decided pairs; no preference is .5 and wrong."""
     counted = (people.decided != MISSING) & (judged.label[:, column] != MISSING)
     said = np.where(judged.prefers_a[:, column], A, B)
     correct = judged.has_preference[:, column] & (said == people.decided)

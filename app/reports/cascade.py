@@ -1,4 +1,4 @@
-"""Cascade and its costs.
+"""Computes a cascade's agreement, coverage and costs on pairs that are new to it.
 
 Pairs that the certificate was made from would flatter it: they, and pairs of their groups and
 prompts, are left out and counted.
@@ -28,7 +28,7 @@ from calibration.labels import MISSING, TIE
 
 
 def contract_costs(cascade: Cascade) -> dict[str, float | None]:
-    """Mean cost of a pair, also over that of asking the last judge; None where a price is unknown.
+    """Return a pair's mean cost, also over the last judge's; None where a price is unknown.
 
     The last judge's price is its mean over the pairs that it was asked about.
     """
@@ -41,7 +41,7 @@ def contract_costs(cascade: Cascade) -> dict[str, float | None]:
 
 
 def cost_estimates(cascade: Cascade, resamples: ClusterBootstrap) -> dict[str, Any]:
-    """The cascade's cost of a pair and the last judge's, their ratio and difference.
+    """Estimate the cascade's cost of a pair and the last judge's, their ratio and difference.
 
     Each mean is over the pairs where that cost is known: a live judge's only where it was asked.
     `n` of the ratio and the difference counts the pairs whose cost in the cascade is known.
@@ -124,7 +124,7 @@ def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, An
 
 
 def _by_difficulty(people: People, label: IntArray, groups: Groups) -> list[dict[str, Any]]:
-    """Agreement and coverage by the margin of people's votes."""
+    """Measure agreement and coverage by the margin of people's votes."""
     place = difficulty_of(people.counts)
     figures = by_difficulty(people.counts, people.decided, people.three_way, label, groups)
     return [
@@ -196,7 +196,7 @@ def _mean(values: FloatArray, rows: BoolArray, resamples: ClusterBootstrap) -> E
 
 
 def _pairs_of_votes(counts: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Agreeing and possible pairs of votes on each pair."""
+    """Count the agreeing and the possible pairs of votes on each pair."""
     total = counts.sum(axis=1)
     return (counts * (counts - 1)).sum(axis=1), total * (total - 1)
 
@@ -208,7 +208,7 @@ def _answered(cascade: Cascade) -> BoolArray:
 
 
 def _composition(cascade: Cascade, answered_by: IntArray) -> dict[str, float]:
-    """Share of all pairs that each judge answered."""
+    """Return the share of all pairs that each judge answered."""
     shares = composition(answered_by, len(cascade.names))
     return dict(zip(cascade.names, map(float, shares), strict=True))
 
@@ -216,7 +216,7 @@ def _composition(cascade: Cascade, answered_by: IntArray) -> dict[str, float]:
 def _p_value(
     numerator: FloatArray, denominator: FloatArray, sides: _Sides, resamples: ClusterBootstrap
 ) -> float | None:
-    """Two-sided, for equal ratios on both sides, from the bootstrap shifted to 0."""
+    """Test for equal ratios on both sides, two-sided, from the bootstrap shifted to 0."""
     parts = np.column_stack(
         [column * side for side in sides for column in (numerator, denominator)]
     )

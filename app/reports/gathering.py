@@ -112,11 +112,11 @@ class RecordsUnderName:
         return record
 
     async def health(self) -> JudgeHealth:
-        """Records are always at hand."""
+        """Return that it is healthy: records are always available."""
         return JudgeHealth(is_ready=True)
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: it holds nothing open."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,8 +138,6 @@ async def gather(session: AsyncSession, registry: Registry, request: AgreementIn
     """Read everything that a report needs; asks no judge.
 
     Raises:
-        NotFound: there is no such dataset or certificate.
-        Conflict: the certificate has no thresholds, or was made with other judges.
         Unprocessable: a judge, the part or the field to group by is not known.
     """
     part = None if request.part is None else parse_part(request.part)
@@ -187,7 +185,7 @@ def _wanted(
 
 
 def _split(asked: Sequence[str], known: Iterable[str]) -> list[str]:
-    """Split at commas what is not a judge's name as it stands."""
+    """Split each text at its commas, unless the whole of it is a judge's name."""
     whole = set(known)
     return [
         name.strip()

@@ -1,4 +1,4 @@
-"""Health card and its lines.
+"""Makes the health card of a judge: its figures, each held against a line.
 
 A line is passed where the whole interval of its figure lies on the right side, failed where all of
 it lies on the wrong one; else there is not enough evidence. The lines are the user's to set; a card
@@ -162,7 +162,7 @@ def outcome_of(figure: Figures, sense: Sense, line: float) -> str:
 
 
 def _replaces_a_person(test: Figures, line: float) -> str:
-    """The test has its own evidence: who did not pass may have been tested on too few pairs."""
+    """Return the outcome of the test; a judge that did not pass may lack pairs, not quality."""
     rate, margin = test.get("winning_rate", _NOTHING), test.get("margin", _NOTHING)
     if rate["n"] < test.get("least_annotators", 1):
         return OPEN
@@ -251,11 +251,7 @@ def _number(text: str) -> float:
 
 
 async def report_for(running: Runtime, asked: HealthIn) -> Report:
-    """Return the report that a judge's card is made from; unfinished if it takes long.
-
-    Raises:
-        TribunalError: as for an agreement report of this judge.
-    """
+    """Return the report that a judge's card is made from; unfinished if it takes long."""
     given = asked.model_dump(include=set(AgreementIn.model_fields), exclude_unset=True)
     return await service.agreement(running, AgreementIn(**given, judges=[asked.judge]))
 

@@ -32,18 +32,18 @@ class Point(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What a plot shows from where to where along one direction."""
+    """The two ends of one axis of a plot."""
 
     first: float
     last: float
 
     def share(self, value: float) -> float:
-        """Where a value lies between the ends, cut there."""
+        """Return the position of a value between the ends, as a share clipped to [0, 1]."""
         return min(max((value - self.first) / (self.last - self.first), 0.0), 1.0)
 
     @property
     def ticks(self) -> list[float]:
-        """Five values from end to end."""
+        """Return five values from end to end."""
         return [self.first + (self.last - self.first) * step / 4 for step in range(5)]
 
 
@@ -62,11 +62,11 @@ class Plot(NamedTuple):
     diagonal: tuple[float, float, float, float] | None
 
     def x(self, value: float) -> float:
-        """The place of a value from left to right."""
+        """Return the place of a value from left to right."""
         return _LEFT + _INNER_WIDTH * self.across.share(value)
 
     def y(self, value: float) -> float:
-        """The place of a value from top to bottom."""
+        """Return the place of a value from top to bottom."""
         return _TOP + _INNER_HEIGHT * (1 - self.up.share(value))
 
 
@@ -100,7 +100,7 @@ def _template() -> Template:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, a dash for nothing."""
+    """Format a number with three decimals, None as a dash."""
     return "–" if value is None else f"{value:.3f}".replace("-", "−")
 
 
@@ -116,7 +116,7 @@ def interval(estimate: Figures) -> str:
 
 
 def _reliability(found: Figures) -> Plot:
-    """Agreement against confidence, bin by bin."""
+    """Plot agreement against confidence, bin by bin."""
     bins = [one for one in found["bins"] if one["n"]]
     first = 0.0 if any(one["low"] < 0.5 for one in bins) else 0.5
     plot = Plot(
@@ -130,7 +130,7 @@ def _reliability(found: Figures) -> Plot:
 
 
 def _risk(found: Figures) -> Plot:
-    """Disagreement of the verdicts given against the share of pairs that get one."""
+    """Plot the disagreement of verdicts against the share of pairs that get one."""
     points: Sequence[Figures] = [one for one in found["points"] if one["risk"]["n"]]
     highest = max([0.0, *(one["risk"]["value"] for one in points)])
     top = next(end for end in (0.1, 0.2, 0.4, 0.8, 1.0) if end >= min(1.0, 1.3 * highest))
@@ -150,7 +150,7 @@ def _point(plot: Plot, x: float, estimate: Figures) -> Point:
 
 
 def _strip(line: Figures) -> dict[str, Any]:
-    """Where a figure, its interval and its line lie on a strip; negative scales have 0 inside."""
+    """Place a figure, its interval and its line on a strip; negative scales have 0 inside."""
     figure = line["figure"]
     scale = _scale(line)
     place = {
@@ -162,7 +162,7 @@ def _strip(line: Figures) -> dict[str, Any]:
 
 
 def _scale(line: Figures) -> Axis:
-    """Both ends of a lean or a difference, else from 0 to 1; wide enough for line and figure."""
+    """Return an axis that holds line and figure: around 0 for signed figures, else from 0."""
     is_signed = line["sense"] == "within" or line["name"].endswith("_difference")
     if not is_signed:
         is_small = line["sense"] == "at_most"

@@ -35,11 +35,7 @@ _WATCHED: Final = (
 
 
 async def history(running: Runtime, asked: HistoryIn) -> dict[str, Any]:
-    """Return a series of points for each judge and each certificate of a dataset.
-
-    Raises:
-        NotFound: there is no such dataset.
-    """
+    """Return a series of points for each judge and each certificate of a dataset."""
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, asked.dataset, ("query", "dataset"))
         series: dict[tuple[str, str], list[dict[str, Any]]] = {}

@@ -62,7 +62,7 @@ def _rests_on(gathered: Gathered, request: AgreementIn) -> dict[str, Any]:
 
 
 def _hash(rests_on: dict[str, Any], gathered: Gathered) -> str:
-    """Scores count, too: more of them may be stored than last time."""
+    """Hash inputs and scores, of which more may be stored than last time."""
     digest = hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode("ascii"))
     for part in (gathered.panel.judged, gathered.panel.cascade):
         if part is None:

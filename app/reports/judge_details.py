@@ -1,4 +1,4 @@
-"""Leans, ceilings, difficulty, annotator test."""
+"""Computes the details of one judge: biases, ceilings, difficulty, the annotator test."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def by_votes(
     return found
 
 
-# both as proposed with the test: fewer say nothing of people in general, or of one of them
+# both as proposed with the test: fewer say nothing of people in general, or of one person
 LEAST_ANNOTATORS: Final = 3
 LEAST_UNITS: Final = 30
 _MOST_CELLS: Final = 20_000_000
@@ -162,7 +162,7 @@ def _winning_rate(tested: Sequence[AnnotatorComparison], level: float) -> Estima
 
 
 def _outcome(found: AlternativeAnnotatorTest, n_tested: int) -> str:
-    """Passed, failed, or neither: few units may be why a good judge does not pass."""
+    """Return passed, failed or neither: a good judge may not pass for lack of units."""
     if n_tested < LEAST_ANNOTATORS:
         return "not_enough_evidence"
     if found.is_passed:
@@ -173,7 +173,7 @@ def _outcome(found: AlternativeAnnotatorTest, n_tested: int) -> str:
 
 
 def _ratings(people: People, label: IntArray) -> tuple[IntArray, IntArray, list[int]]:
-    """Label codes of shape (pairs, annotators), where two named people and the judge said one."""
+    """Return label codes, (pairs, annotators), where two named people and the judge gave one."""
     votes = np.bincount(people.vote_row, minlength=len(label))
     rows = np.flatnonzero((votes >= 2) & (label != MISSING))
     place = np.full(len(label), -1)
@@ -222,7 +222,7 @@ def judge_details(
 
 
 def _chance_corrected(people: People, label: IntArray, groups: Groups) -> Figures:
-    """Gwet's AC1 of judge and plurality, without ties and with ties as a class."""
+    """Return Gwet's AC1 of judge and plurality, without ties and with ties as a class."""
     return {
         "gwets_ac1": asdict(gwets_ac1(_two_raters(people.decided, label, 2), groups)),
         "gwets_ac1_three_way": asdict(
@@ -242,7 +242,7 @@ def _two_raters(one: IntArray, other: IntArray, n_categories: int) -> IntArray:
 
 
 def _position(judged: Judged, column: int, groups: Groups) -> Figures:
-    """Where the two orders differ, and which place gains; 0 is no lean, 1 always the first."""
+    """Measure how the two orders differ; a lean of 0 is none, of 1 always to the first place."""
     first, second = judged.first[:, column], judged.second[:, column]
     flips = position_flips(first, second, groups)
     return {"lean": asdict(position_lean(first, second, groups)), **asdict(flips)}
@@ -272,7 +272,7 @@ def _leans(panel: Panel, column: int, groups: Groups) -> Figures:
 
 
 def _kappa_ceilings(people: People, label: IntArray, groups: Groups) -> Figures:
-    """Kappa with one person beside that of one person with another, with and without ties."""
+    """Compare the kappa of judge and person with that of two people, with and without ties."""
     return {
         "three_way": asdict(compare_kappa_with_ceiling(label, people.counts, groups)),
         "without_ties": asdict(
@@ -286,7 +286,7 @@ def _without_ties(label: IntArray) -> IntArray:
 
 
 def is_right(people: People, judged: Judged, column: int) -> BoolArray:
-    """Where the judge prefers what people decided for; no preference is never right."""
+    """Find the pairs where the judge agrees with people; no preference is never right."""
     said = np.where(judged.prefers_a[:, column], A, B)
     right: BoolArray = judged.has_preference[:, column] & (said == people.decided)
     return right
@@ -295,7 +295,7 @@ def is_right(people: People, judged: Judged, column: int) -> BoolArray:
 def _reliability(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> Figures:
-    """Confidence against agreement on decided pairs; no preference is .5 and wrong."""
+    """Compare confidence with agreement on decided pairs; no preference is .5 and wrong."""
     counted = (people.decided != MISSING) & (judged.label[:, column] != MISSING)
     confidence = judged.confidence[counted, column]
     right, resamples = is_right(people, judged, column)[counted], bootstrap.take(counted)
@@ -309,7 +309,7 @@ def _reliability(
 def _risk_coverage(
     people: People, judged: Judged, column: int, bootstrap: ClusterBootstrap
 ) -> Figures:
-    """How agreement rises as the judge answers less; it never answers without a preference."""
+    """Measure how agreement rises as the judge answers less; no preference is no answer."""
     was_asked = (judged.label[:, column] != MISSING) | judged.has_failed[:, column]
     counted = (people.decided != MISSING) & was_asked
     answers = judged.has_preference[counted, column]
@@ -340,7 +340,7 @@ def _risk_coverage(
 
 
 def _failures(judged: Judged, column: int, groups: Groups) -> Figures:
-    """How often the judge gave nothing at all, and how often one of its two orders is missing."""
+    """Estimate how often the judge gave no answer, and how often one of its orders is missing."""
     failed = judged.has_failed[:, column]
     known = judged.label[:, column] != MISSING
     first, second = (order[:, column] != MISSING for order in (judged.first, judged.second))
@@ -357,7 +357,7 @@ def _failures(judged: Judged, column: int, groups: Groups) -> Figures:
 
 
 def _cost(judged: Judged, column: int, bootstrap: ClusterBootstrap) -> Figures:
-    """Mean cost in USD of the pairs whose cost is known."""
+    """Return the mean cost in USD of the pairs whose cost is known."""
     cost = judged.cost[:, column]
     priced = ~np.isnan(cost)
     return asdict(estimate_mean(cost[priced], bootstrap.take(priced), within=(0.0, np.inf)))

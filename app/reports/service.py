@@ -1,4 +1,4 @@
-"""Made, resumed, shown; SQL.
+"""Makes, resumes, finds and shows agreement reports; their SQL is here, too.
 
 A report is made beside the request that asks for it. A request waits for a while; one that takes
 longer is answered with where the report will be, and goes on after a restart.
@@ -146,9 +146,6 @@ async def agreement(running: Runtime, request: AgreementIn) -> Report:
     """Return the report of these inputs, stored earlier or made now; unfinished if it takes long.
 
     Raises:
-        NotFound: there is no such dataset or certificate.
-        Conflict: the certificate has no thresholds, or was made with other judges.
-        Unprocessable: names the field that cannot be honoured.
         TribunalError: making it failed.
     """
     async with running.db.read() as session:
@@ -180,7 +177,7 @@ async def find(running: Runtime, report_id: str) -> Report:
 
 
 async def resume(running: Runtime) -> None:
-    """Take up the reports that a stop interrupted."""
+    """Resume the reports that a stop interrupted."""
     async with running.db.read() as session:
         waiting = await unfinished(session)
     for report in waiting:
@@ -223,7 +220,7 @@ class _Ready(NamedTuple):
 async def _enter(
     running: Runtime, request: AgreementIn, gathered: Gathered, inputs: Inputs
 ) -> _Entered:
-    """Enter a report that is to be made, unless it is being made already; a failed one is retried."""
+    """Store a pending report, unless one of these inputs exists; a failed one is retried."""
     values = {
         "id": new_id("rep"),
         "created_at": running.now(),
@@ -242,7 +239,7 @@ async def _enter(
 
 
 async def _waited_for(running: Runtime, report: Report) -> Report:
-    """Return a report when it is made, or as it is when the wait is over."""
+    """Wait for a report; return it as it is when it is finished or the wait is over."""
     pause = _FIRST_LOOK_S
     try:
         async with asyncio.timeout(running.settings.report_wait_s):
@@ -260,7 +257,7 @@ async def _waited_for(running: Runtime, report: Report) -> Report:
 async def _make(
     running: Runtime, report: Report, request: AgreementIn, ready: _Ready | None
 ) -> None:
-    """Make one report and store it; whatever goes wrong is stored in its place."""
+    """Make one report and store it, or the error in its place."""
     try:
         gathered, inputs = ready or await _gathered_again(running, request)
         async with running.db.read() as session:
@@ -273,7 +270,7 @@ async def _make(
     except TribunalError as error:
         await _store_failure(running, report, error.detail)
     except Exception:
-        # the loop's edge: the user must find the failure where the report would have been
+        # no caller waits here: the user must find the failure where the report would be
         _log.exception("report %s failed", report.id)
         await _store_failure(running, report, "an unexpected error; the log has it")
 

@@ -144,11 +144,7 @@ def judges_with(registry: Registry, cascade: str | Order, scores: PairScores) ->
 async def judges_for(
     session: AsyncSession, registry: Registry, dataset: Dataset, names: Sequence[str]
 ) -> list[Judge]:
-    """Return the judges of these names for a dataset.
-
-    Raises:
-        Unprocessable: as `resolve`.
-    """
+    """Return the judges of these names for a dataset."""
     recorded: dict[str, Collection[str]] = dict.fromkeys(dataset.recorded_judges, ())
     for name in names:
         if name in recorded and name not in registry.judges:

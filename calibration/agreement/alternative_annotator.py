@@ -177,7 +177,7 @@ def _check(options: AlternativeAnnotatorOptions) -> None:
 
 
 class _Wins(NamedTuple):
-    """Who is at least as close to the others, and where it counts: shape (units, annotators)."""
+    """Wins of judge and annotator, and where they count; shape (units, annotators) each."""
 
     judge: BoolArray
     annotator: BoolArray
@@ -203,7 +203,7 @@ def _wins(label: FloatArray, table: FloatArray, closeness: Closeness) -> _Wins:
 def _misses(
     label: FloatArray, table: FloatArray, is_there: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
-    """How many other annotators chose something else than the judge, and than the annotator."""
+    """Count, negated, the other annotators who differ from the judge, and from the annotator."""
     same_as_label = is_there & (table == label[:, None])
     ours = same_as_label.sum(axis=1, keepdims=True) - same_as_label
     theirs = np.zeros(table.shape)
@@ -216,7 +216,7 @@ def _misses(
 def _squared_distances(
     label: FloatArray, table: FloatArray, is_there: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Sum of squared differences from the other annotators, of the judge and of the annotator."""
+    """Sum squared differences from the other annotators, of the judge and of the annotator."""
     middle = table[is_there].mean() if is_there.any() else 0.0
     numbers = np.where(is_there, table - middle, 0.0)
     n, first, second = (each.sum(axis=1, keepdims=True) for each in (is_there, numbers, numbers**2))
@@ -249,7 +249,7 @@ class _Tested(NamedTuple):
 
 
 def _test(difference: FloatArray, groups: Groups, options: AlternativeAnnotatorOptions) -> _Tested:
-    """P-value of "the mean difference, annotator minus judge, is at least epsilon"."""
+    """Return the p-value of "the mean difference, annotator minus judge, is at least epsilon"."""
     n, n_groups = len(difference), groups.n_groups
     if n_groups == n and 0 < n <= MOST_EXACT_UNITS and options.test == "auto":
         below, zero, above = (int((difference == value).sum()) for value in (-1, 0, 1))
@@ -265,14 +265,14 @@ def _test(difference: FloatArray, groups: Groups, options: AlternativeAnnotatorO
 
 
 def _of_unanimous_groups(mean: float, n_groups: int, epsilon: float) -> float:
-    """Each group is one trial, of the next whole difference that is less good for the judge."""
+    """Return a p-value with each group as one trial, its difference rounded against the judge."""
     whole = int(np.ceil(mean - _ROUNDING))
     below, zero, above = (n_groups * (whole == value) for value in (-1, 0, 1))
     return mean_p_value(below, zero, above, epsilon)
 
 
 def _rejected(compared: list[AnnotatorComparison], rate: float) -> set[int]:
-    """Annotators rejected by the step-up procedure of Benjamini and Yekutieli."""
+    """Mark the annotators that the step-up procedure of Benjamini and Yekutieli rejects."""
     tested = sorted((one.p_value, one.annotator) for one in compared if one.p_value is not None)
     share = rate / (len(tested) * sum(1 / k for k in range(1, len(tested) + 1))) if tested else 0
     passed = [k for k, (p_value, _) in enumerate(tested, start=1) if p_value <= k * share]
@@ -339,7 +339,7 @@ def mean_p_value(n_below: int, n_zero: int, n_above: int, mean: float) -> float:
 
 
 def _order(n: int, mean: float) -> FloatArray:
-    """Place in the order of every result, by numbers of 1 and of -1; infinite if they exceed n."""
+    """Rank every result, by its numbers of 1 and of -1; infinite if they exceed n."""
     above, below = np.mgrid[: n + 1, : n + 1]
     found = (above - below) / n
     spread = (above + below + 1) / (n + 1) - found**2 + 1 / n

@@ -31,7 +31,7 @@ from calibration.labels import MISSING, TIE, A, B, coded
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """What happens to verdicts when the two responses change places.
+    """Changes of verdicts when the two responses change places.
 
     Attributes:
         to_first: Share of pairs on which the judge takes whichever response is shown first.

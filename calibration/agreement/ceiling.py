@@ -57,9 +57,6 @@ def leave_one_out_agreement(
     A majority is strict when more than half of the other votes are for it. Votes for `tie`, and
     votes against a majority for `tie`, are left out; None leaves out nothing. n counts votes.
 
-    Raises:
-        InvalidArgument: The counts are not whole numbers of shape (units, categories).
-
     >>> found = leave_one_out_agreement([[3, 0, 0], [2, 1, 0]])
     >>> found.value, found.n
     (0.75, 4)

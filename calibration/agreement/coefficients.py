@@ -72,7 +72,7 @@ def _checked_values(values: FloatArray, n_categories: int, metric: Metric) -> Fl
 
 
 def _coincidences(votes: FloatArray) -> FloatArray:
-    """What each unit adds to every cell of the coincidences, shape (units, categories squared)."""
+    """Return each unit's part of the coincidence table, shape (units, categories squared)."""
     cells = votes[:, :, None] * votes[:, None, :]
     diagonal = np.arange(votes.shape[1])
     cells[:, diagonal, diagonal] -= votes
@@ -81,7 +81,7 @@ def _coincidences(votes: FloatArray) -> FloatArray:
 
 
 def _summed_coincidences(votes: FloatArray) -> FloatArray:
-    """The sum of the coincidences of all units, shape (1, categories squared)."""
+    """Sum the coincidences of all units, shape (1, categories squared)."""
     scaled = votes / np.maximum(votes.sum(axis=1) - 1, 1)[:, None]
     return np.asarray((votes.T @ scaled - np.diag(scaled.sum(axis=0))).reshape(1, -1))
 
@@ -97,7 +97,7 @@ def _alpha_of_sums(sums: FloatArray, metric: Metric, values: FloatArray) -> Floa
 
 
 def _squared_distances(margins: FloatArray, metric: Metric, values: FloatArray) -> FloatArray:
-    """Squared distances between categories, shape (1 or samples, categories, categories)."""
+    """Return squared distances of categories, shape (1 or samples, categories, categories)."""
     if metric == "nominal":
         return (1 - np.eye(len(values)))[None]
     if metric == "ordinal":
@@ -133,9 +133,6 @@ def agreement_rate(
     Returns:
         The share; n is the number of units counted.
 
-    Raises:
-        InvalidArgument: Lengths differ, or something is no code.
-
     >>> found = agreement_rate([0, 1, 1, 2], [0, 1, 0, 2], groups=["q1", "q1", "q2", "q3"])
     >>> found.value, found.n
     (0.75, 4)
@@ -164,9 +161,6 @@ def accuracy_over_orders(
     Returns:
         The share; n is the number of verdicts, two a unit.
 
-    Raises:
-        InvalidArgument: Lengths differ, or something is no code.
-
     >>> accuracy_over_orders([0, 1], original=[0, 1], swapped=[0, 0]).value
     0.75
     """
@@ -184,9 +178,6 @@ def percent_agreement(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     category and m all its votes. Pass only the columns of a and b to leave out pairs of votes with
     a tie. n is the number of pairs of votes.
 
-    Raises:
-        InvalidArgument: The counts are not whole numbers of shape (units, categories).
-
     >>> round(percent_agreement([[3, 0], [2, 1]]).value, 3)
     0.667
     """
@@ -198,9 +189,6 @@ def percent_agreement(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
 
 def confusion(first: ArrayLike, second: ArrayLike, n_categories: int = N_LABELS) -> IntArray:
     """Count units by category: row = `first` (people), column = `second` (the judge).
-
-    Raises:
-        InvalidArgument: Lengths differ, or something is no code of that many categories.
 
     >>> confusion([0, 0, 1], [0, 1, 1], n_categories=2).tolist()
     [[1, 1], [0, 1]]
@@ -304,9 +292,6 @@ def fleiss_kappa(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     P is the mean over units of sum c (c - 1) / (m (m - 1)), Pe the sum of squared shares of the
     categories in the pooled votes of those units; Fleiss (1971). n is the number of units. No value
     where all votes are for one category.
-
-    Raises:
-        InvalidArgument: The counts are not whole numbers of shape (units, categories).
 
     >>> round(fleiss_kappa([[3, 0], [2, 1], [0, 3]]).value, 3)
     0.55

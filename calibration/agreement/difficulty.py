@@ -27,9 +27,6 @@ def vote_margin(counts: ArrayLike) -> FloatArray:
 
     1 is unanimous and 0 undecided, so `1 - vote_margin` grows with difficulty. nan without votes.
 
-    Raises:
-        InvalidArgument: The counts are not whole numbers of shape (units, categories).
-
     >>> vote_margin([[3, 0], [2, 1], [1, 1]]).round(3).tolist()
     [1.0, 0.333, 0.0]
     """
@@ -166,9 +163,6 @@ def agreement_by_difficulty(
         bins: The units by difficulty.
         groups: Groups of the units; None takes units as independent, without an interval of the fall.
         among: Count only units where both chose one of these categories.
-
-    Raises:
-        InvalidArgument: Lengths differ, or something is no code.
 
     >>> bins = bins_by_edges([0.0, 0.1, 0.8, 0.9], edges=[0.5])
     >>> found = agreement_by_difficulty([0, 1, 0, 1], [0, 1, 1, 1], bins)

@@ -35,7 +35,7 @@ _MORE_PROMISED = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TestedPath:
-    """What one path of threshold vectors was tested with, and how far the walk came.
+    """The test of one path of threshold vectors, and how far its walk came.
 
     Attributes:
         name: The path.
@@ -176,7 +176,7 @@ class Certificate:
 
 
 class Passed(NamedTuple):
-    """How thresholds passed: on which path, and how clearly at which level."""
+    """The path on which thresholds passed, and the strength and level of the test."""
 
     path: str
     p_value: float
@@ -311,7 +311,7 @@ def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Ce
 
 
 def _claim(prepared: Prepared, request: Request, *, is_certified: bool) -> str:
-    """Return the promise in words, or why there is none."""
+    """Return the promise in words, or why nothing is promised."""
     agreement = f"{1 - request.target_risk:.4g}"
     on = _PROMISED_ON[prepared.promise]
     if request.method == "published_code":

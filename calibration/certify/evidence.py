@@ -136,7 +136,7 @@ def _answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, F
 
 
 class Strength(NamedTuple):
-    """How clearly a node passed: its conditional p-value, and a bound on its risk.
+    """The strength of a node's evidence: its conditional p-value, and a bound on its risk.
 
     The bound is never above the target.
     """

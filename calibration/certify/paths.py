@@ -29,7 +29,7 @@ _FINE_NODES = 2_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Where level enters a path: a coverage on the pool and its share of the path's level."""
+    """A point where level enters a path: a coverage on the pool, and a share of the level."""
 
     coverage: float
     weight: float
@@ -37,7 +37,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ground:
-    """What paths with a shared threshold are built from.
+    """The inputs for building paths with a shared threshold.
 
     Attributes:
         sample: The pairs that will test them.
@@ -79,7 +79,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BreakPoints:
-    """How the counts of a shared threshold change as it falls past some values, in no order."""
+    """Changes of a shared threshold's counts as it falls past some values, in no order."""
 
     threshold: FloatArray
     more_answered: FloatArray
@@ -123,7 +123,7 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
 
 
 def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
-    """Shared thresholds that answer these shares of a pool, shape (m, k); empty if none can be."""
+    """Find shared thresholds that answer these shares of a pool, shape (m, k), or none."""
     largest = np.sort(pool.max(axis=1, initial=-np.inf))[::-1]
     pool_size = largest.size
     largest = largest[largest > -np.inf]

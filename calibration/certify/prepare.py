@@ -51,7 +51,7 @@ _BY_PATHS = ("auto", "diagonal", "strongest", "learned", "pareto_testing")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """What is to be certified.
+    """A request for a certificate.
 
     Attributes:
         target_risk: Largest risk promised.
@@ -111,7 +111,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """What a test works on.
+    """The prepared inputs of a test.
 
     Attributes:
         sample: The pairs that test.

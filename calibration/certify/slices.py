@@ -52,7 +52,7 @@ def decide_in_slices(
 
 
 def shares_of_slices(slice_of_row: IntArray, request: Request, rule: SliceRule) -> list[float]:
-    """Part of the failure probability of each slice, for rules other than "common".
+    """Return each slice's part of the failure probability, for rules other than "common".
 
     Slices that hold together share it evenly, unless labels arrive one by one: the part of a slice
     must not depend on which others have turned up by now.

@@ -35,7 +35,7 @@ _FIRST_CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Where a walk along a path got to.
+    """The outcome of a walk along a path.
 
     Attributes:
         last: Index of the last rejected hypothesis; -1 where none was.

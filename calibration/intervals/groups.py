@@ -83,12 +83,12 @@ class Groups:
         return Groups.numbered(self.codes[np.asarray(rows)], self.n_groups, self.confidence_level)
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return self.codes.size
 
     @property
     def is_independent(self) -> bool:
-        """Whether no two rows share a group."""
+        """True if no two rows share a group."""
         return self.n_groups == self.codes.size
 
     @property

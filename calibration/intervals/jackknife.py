@@ -48,9 +48,6 @@ def jackknife_statistic(
         n: The number of observations to report.
         groups: Groups of the same rows; None for a value without an interval.
         is_share: The value lies in [0, 1]; else in [-1, 1].
-
-    Raises:
-        InvalidArgument: The groups are of another number of rows.
     """
     known = None if groups is None else as_groups(groups, len(parts))
     level = DEFAULT_CONFIDENCE_LEVEL if known is None else known.confidence_level
@@ -80,7 +77,7 @@ def jackknife_ratio(numerator: ArrayLike, denominator: ArrayLike, groups: Groups
 
 
 def _without_each_group(parts: FloatArray, statistic: Statistic, groups: Groups) -> FloatArray:
-    """The statistic without each group that adds anything, shape (groups,)."""
+    """Return the statistic without each group that adds anything, shape (groups,)."""
     used = np.flatnonzero(parts.any(axis=1))
     present = groups.take(used)
     member = sparse.csr_array(
@@ -95,7 +92,7 @@ def _without_each_group(parts: FloatArray, statistic: Statistic, groups: Groups)
 
 
 def _ends(value: float, others: FloatArray, level: float) -> tuple[float, float]:
-    """The interval of a share, from its values without each group."""
+    """Return the interval of a share, from its values without each group."""
     n_groups = len(others)
     normal = -float(special.ndtri((1 - level) / 2))
     student = float(stats.t.isf((1 - level) / 2, n_groups - 1))

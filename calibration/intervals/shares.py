@@ -96,7 +96,7 @@ def _of_counted(
 
 
 def _from_resamples(hit: FloatArray, drawn: ClusterBootstrap) -> Estimate:
-    """Percentile interval; a share of 0 or 1 would have none, and counts one trial a group."""
+    """Return the percentile interval; a share of 0 or 1 counts one trial a group instead."""
     share, level, trials = float(hit.mean()), drawn.confidence_level, drawn.n_groups_present
     if share in (0.0, 1.0):
         low, high = wilson_interval(trials * share, trials, level)

@@ -138,9 +138,6 @@ def alarm_times(
 
     Returns:
         Shape (streams,), counted from 1; inf where no alarm is raised.
-
-    Raises:
-        CalibrationError: As for `observe`.
     """
     terms = audit_terms(state, losses, probabilities)
     opening, bets = state.wealth, state.bets
@@ -339,7 +336,10 @@ def weighted_risk_bounds(
 
 
 def _lower_bound(total: float, n: int, tail: float) -> float:
-    """Smallest mean that the wealth W_n does not refute; W_n falls in m and is at most 1 at K / n."""
+    """Find the smallest mean m that the wealth W_n does not refute.
+
+    W_n falls in m and is at most 1 at K / n.
+    """
 
     def excess(mean: float) -> float:
         exponents = _TILTS * total - n * np.log1p(mean * np.expm1(_TILTS))

@@ -78,7 +78,7 @@ class MonitorState:
 
     @property
     def is_alarmed(self) -> bool:
-        """Whether the wealth has ever reached 1 / failure probability."""
+        """True if the wealth has ever reached 1 / failure probability."""
         return self.alarm_at is not None
 
     @property

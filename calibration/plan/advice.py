@@ -59,7 +59,7 @@ class CertifiableTarget:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to do where a target is not certifiable.
+    """Advice for a target that is not certifiable.
 
     Attributes:
         certifiable: The strictest target these labels support; None where no pair was answered.
@@ -238,9 +238,6 @@ def frontier(  # noqa: PLR0913 - what a certificate takes, for several targets
         exposure: Shape (n,).
         pool: Confidences of other pairs, shape (m, k).
         method: How thresholds are chosen and tested.
-
-    Raises:
-        CalibrationError: As for `certify_cascade`.
 
     Example:
         >>> chance = np.random.default_rng(0)

@@ -35,7 +35,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class RuleFigures:
-    """What one rule did at one target, each number over the splits with its Monte-Carlo interval.
+    """Results of one rule at one target, averaged over splits, with Monte-Carlo intervals.
 
     The intervals say how far more splits of these pairs could move a number, not how far other
     pairs could.
@@ -129,7 +129,7 @@ _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """How an experiment is drawn and read.
+    """The design of an experiment.
 
     Attributes:
         n_splits: Number of random splits.
@@ -177,7 +177,7 @@ def compare_rules(  # noqa: PLR0913 - the arguments of `certify_cascade`, for ma
     min_label_probability: float | None = None,
     exposure: ArrayLike | None = None,
 ) -> Experiment:
-    """Let rules choose thresholds on random splits, and count what became of them.
+    """Let rules choose thresholds on random splits, and measure the outcomes.
 
     Args:
         confidence: Shape (n, k), judges from cheap to strong, nan where a judge failed.

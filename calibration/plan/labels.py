@@ -189,7 +189,7 @@ def _sizes(most_labels: int) -> IntArray:
 def _fewest(
     sizes: IntArray, reached: Callable[[int], Estimate], power: float
 ) -> tuple[int | None, Estimate]:
-    """Bisect: power grows with the number of labels, up to Monte Carlo error."""
+    """Bisect for the fewest labels: power grows with them, up to Monte Carlo error."""
     low, high = -1, sizes.size - 1
     best = reached(int(sizes[high]))
     if best.value is None or best.value < power:

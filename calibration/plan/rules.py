@@ -36,7 +36,7 @@ DEFAULT_RULES: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """What a rule may look at.
+    """The labelled data that a rule may use.
 
     Attributes:
         sample: The labelled pairs of the calibration side.

@@ -121,7 +121,7 @@ class _Part(NamedTuple):
 
 
 def _degrees_of_freedom(parts: Iterable[_Part]) -> float:
-    """Of a variance that is a sum of estimated ones (Satterthwaite 1946)."""
+    """Return those of a variance that is a sum of estimated ones (Satterthwaite 1946)."""
     squares = [(float((part.influence**2).sum()), part.degrees_of_freedom) for part in parts]
     total = sum(square for square, _ in squares)
     doubt = sum(square**2 / max(freedom, 1.0) for square, freedom in squares)
@@ -184,7 +184,7 @@ class _Strata:
         return self._by_stratum(self.sample.inverse * values) / self._labelled_size
 
     def _labelled_error(self, values: FloatArray) -> FloatArray:
-        """What each cell adds to the error of its stratum's mean over labels."""
+        """Return each cell's part of the error of its stratum's mean over labels."""
         stratum = self.sample.stratum
         part = self.sample.inverse / self._labelled_size[stratum]
         return self._by_cell(part * (values - self._labelled_mean(values)[stratum]))

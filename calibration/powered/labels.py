@@ -42,7 +42,7 @@ class LabelledSample:
     """Checked labels with groups and strata as numbers; all arrays have the shape (pairs,).
 
     Attributes:
-        label: Outcome, 0 where there is none.
+        label: Outcome, 0 if the pair is not labelled or does not count.
         is_labelled: Whether there is an outcome, on a pair that counts.
         weight: How much a pair counts in the set.
         inverse: Weight over the probability of having been chosen, up to a factor; 0 where the

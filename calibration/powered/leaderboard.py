@@ -127,7 +127,6 @@ def rank_by_predictions(  # noqa: PLR0913  # what is estimated, how, and how sur
         InvalidArgument: The labels do not fit, a number is out of its range, the baseline is not
             among the models, or strengths are asked for and abstained pairs were not labelled
             like others.
-        NoFiniteStrengths: As for `prediction_powered_strengths`.
 
     >>> from calibration.powered import predicted_comparisons
     >>> left, right = ["x"] * 60 + ["y"] * 60, ["y"] * 60 + ["x"] * 60
@@ -290,7 +289,7 @@ def _rows(predicted: Comparisons, rated: _Rated, rates: _Rated) -> tuple[Powered
 
 
 def _place(rating: Estimate) -> float:
-    """Where a model stands: its value, else the middle of what is known of it."""
+    """Return the number to rank a model by: its value, else the middle of its bounds."""
     if rating.value is not None:
         return rating.value
     if rating.low is None or rating.high is None:

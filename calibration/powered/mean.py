@@ -193,7 +193,7 @@ class Ends(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AbstentionBounds:
-    """What a win rate can be when nothing is known of the pairs on which the cascade abstained.
+    """Bounds of a win rate without any assumption on the pairs where the cascade abstained.
 
     Attributes:
         low: Lower end of the interval of `ends.lowest`.

@@ -30,7 +30,7 @@ from calibration.ranking import (
 
 
 class GroupScores(NamedTuple):
-    """What groups add to the three means of scores, less the mean; each (groups, models)."""
+    """Each group's part of the three means of scores, centred; each (groups, models)."""
 
     over_all: FloatArray
     labels: FloatArray
@@ -39,7 +39,7 @@ class GroupScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Precision:
-    """How well strengths are known.
+    """The precision of strengths.
 
     Attributes:
         covariance: Shape (models, models).
@@ -90,11 +90,7 @@ class PoweredScores:
         return replace(over_all, first_wins=first, second_wins=second, ties=np.zeros_like(first))
 
     def fit(self, weight: float) -> FloatArray:
-        """Solve for the log-strengths, shape (models,).
-
-        Raises:
-            NoFiniteStrengths: As for `fit_strengths`.
-        """
+        """Solve for the log-strengths, shape (models,)."""
         fitted = fit_strengths(self.totals(weight), self.predicted.models)
         return np.asarray(fitted.log_strength[0], dtype=np.float64)
 

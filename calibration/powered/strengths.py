@@ -234,7 +234,7 @@ def _bootstrap(
 
 
 def _weight(equations: PoweredScores, prediction_weight: float | None) -> float:
-    """The tuned weight: best at equal strengths first, then at the strengths that it gives."""
+    """Tune the weight: first at equal strengths, then at the strengths that it gives."""
     if prediction_weight is not None:
         return prediction_weight
     at = np.zeros(equations.n_models)

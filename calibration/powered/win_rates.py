@@ -50,9 +50,6 @@ def predicted_comparisons(
 
     The score is nan where the cascade abstained.
 
-    Raises:
-        InvalidArgument: Lengths differ, a model meets itself or a prediction is outside [0, 1].
-
     >>> predicted_comparisons(["x", "y"], ["y", "x"], [0.8, np.nan]).score.tolist()
     [0.8, nan]
     """
@@ -83,10 +80,6 @@ def model_win_rates(
 
     Returns:
         One entry a model, in the order of `predicted.models`.
-
-    Raises:
-        InvalidArgument: The labels do not fit, the level lies outside (0, 1), or abstained
-            comparisons were clearly not audited although they are said to be.
     """
     options = MeanOptions.checked(None, confidence_level)
     declared = labelled_sample(labels, len(predicted), predicted.weight)

@@ -300,7 +300,7 @@ def has_finite_maximum(totals: PairTotals, *, has_tie_parameter: bool) -> BoolAr
 
 
 def _holds_backbone(totals: PairTotals) -> BoolArray:
-    """Which resamples keep, both ways, a tree of pairs that links all models: surely linked."""
+    """Find resamples that are surely linked: both ways along a tree that spans all models."""
     first, second = totals.first_points, totals.second_points
     least = _SMALLEST_LINK * (first + second)
     common = np.minimum(first.sum(axis=0), second.sum(axis=0))
@@ -331,7 +331,7 @@ def _components(totals: PairTotals) -> tuple[int, IntArray]:
 
 
 def _wins_oppose_ties(totals: PairTotals) -> bool:
-    """Whether log nu has a finite maximum beside finite or infinite strengths.
+    """Return whether log nu has a finite maximum, whether or not strengths have one.
 
     It runs off to infinity exactly if some shift d of the log-strengths has d_i - d_j >= 1 for
     every win of i over j and |d_i - d_j| <= 1 for every tie: a system of difference constraints,

@@ -36,7 +36,7 @@ class _Numbering(dict[str, int]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparisons:
-    """Who met whom, and with what result, in the order of play.
+    """Comparisons of two models each, with their results, in the order of play.
 
     Attributes:
         models: Names of the models.
@@ -101,7 +101,7 @@ class Comparisons:
 
     @property
     def is_tie(self) -> BoolArray:
-        """Which comparisons ended in a tie, shape (n,)."""
+        """True for comparisons that ended in a tie, shape (n,)."""
         return np.equal(self.score, 0.5)
 
     def take(self, rows: ArrayLike) -> Comparisons:
@@ -174,7 +174,7 @@ class PairTotals:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairLayout:
-    """How comparisons add up to pair totals.
+    """The sums that turn comparisons into pair totals.
 
     The sums of P pairs are 3 P columns: wins of the first models, of the second ones, and ties. A
     score strictly between 0 and 1, other than a tie, is split between the wins.
@@ -213,7 +213,7 @@ class PairLayout:
 
     @property
     def parts(self) -> sparse.csr_array[Any]:
-        """What each comparison adds to each sum, shape (n, sums)."""
+        """The contribution of each comparison to each sum, shape (n, sums)."""
         return self.by_group(np.arange(len(self.pair)), len(self.pair))
 
     def by_group(self, group: IntArray, n_groups: int) -> sparse.csr_array[Any]:
@@ -239,7 +239,7 @@ class PairLayout:
 
 
 def _numbered(codes: IntArray, n_codes: int) -> tuple[IntArray, IntArray]:
-    """The distinct codes in increasing order, and the place of each code among them."""
+    """Return the distinct codes in increasing order, and the place of each code among them."""
     if n_codes > _TABLE_CELLS + len(codes):
         distinct, place = np.unique(codes, return_inverse=True)
         return distinct, place
@@ -264,7 +264,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Support:
-    """What stands behind the values of the models.
+    """The data behind the values of the models.
 
     Attributes:
         groups: Number of groups that the model has a comparison of weight in, shape (models,).

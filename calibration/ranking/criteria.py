@@ -24,7 +24,7 @@ from calibration.ranking.scores import ModelScores, Resampled, score_models
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Criterion:
-    """What is known of one criterion.
+    """The data of one criterion.
 
     Attributes:
         name: Its name, for messages.
@@ -57,7 +57,6 @@ def rank_by_criteria(
     Raises:
         InvalidArgument: There is no criterion, no positive weight, resamples differ, a criterion
             has no comparison, or a model is not compared by some criterion; or as `rank_models`.
-        NoFiniteStrengths: As for `rank_models`.
     """
     chosen = replace(options or RankingOptions(), intervals="bootstrap")
     weights = _checked_weights(criteria)

@@ -48,7 +48,7 @@ class EloOptions:
 
 @dataclass(frozen=True, slots=True)
 class RankingOptions:
-    """How to rank.
+    """Options for ranking.
 
     Attributes:
         method: What the rating is. "bradley_terry": log-strength with mean 0; "win_rate": points
@@ -104,7 +104,7 @@ def elo_ratings(
 
 
 def _rated_once(comparisons: Comparisons, constants: EloOptions) -> FloatArray:
-    """The sample alone: plain numbers are ten times as fast as arrays of one element."""
+    """Rate the sample alone: plain numbers are ten times as fast as arrays of one element."""
     ratings = [float(constants.start)] * len(comparisons.models)
     steps = (constants.k * comparisons.weight).tolist()
     rows = (comparisons.left.tolist(), comparisons.right.tolist(), comparisons.score.tolist())

@@ -296,7 +296,7 @@ def find_support(
 
 
 def _never_changes(scores: Resampled) -> BoolArray:
-    """Which models have their value of the sample in all resamples that have one."""
+    """Find models whose value is that of the sample in all resamples that have one."""
     moved = np.abs(scores.draws - scores.value) > _ROUNDING  # never true of nan
     return np.asarray(np.isfinite(scores.value) & ~moved.any(axis=0), dtype=np.bool_)
 
@@ -361,7 +361,7 @@ class RatingEstimates:
         return self._from_draws(value, scores.draws[:, model], n, groups)
 
     def _from_draws(self, value: float, draws: FloatArray, n: int, n_groups: int) -> Estimate:
-        """Percentile interval as in `ClusterBootstrap.interval`, the groups being counted already."""
+        """Return the interval that `ClusterBootstrap.interval` would, with groups counted already."""
         defined = draws[np.isfinite(draws)]
         needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * len(draws))
         if n_groups < 2 or defined.size < needed:

@@ -36,7 +36,7 @@ class RankSets(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spread:
-    """How values vary about their truth.
+    """The variation of values about their truth.
 
     Attributes:
         deviations: Draws of the values less their mean, shape (draws, models).
@@ -116,7 +116,7 @@ def rank_sets(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pairs:
-    """What is compared of model i (row) and model j (column), each of shape (models, models)."""
+    """Comparisons of model i (row) with model j (column), each of shape (models, models)."""
 
     difference: FloatArray
     error: FloatArray
@@ -145,7 +145,7 @@ class _Pairs:
 
 
 def _unseen_margin(values: FloatArray, support: Support, error: float) -> FloatArray:
-    """How far the shares of models with unanimous groups may lie below (row) and above (column).
+    """Bound the error of shares of models with unanimous groups: below (row), above (column).
 
     A share other than that of all G groups has at most the probability 1 - tail^(1 / G), and may
     be 0 or 1; the tail is the level of one model out of all.
@@ -157,7 +157,7 @@ def _unseen_margin(values: FloatArray, support: Support, error: float) -> FloatA
 
 
 def _surely_above(pairs: _Pairs, spread: Spread, margin: FloatArray, error: float) -> BoolArray:
-    """Which model (row) is above which (column), by stepping down over the ordered pairs."""
+    """Find the pairs where the row's model is surely above the column's, by stepping down."""
     is_above = np.zeros_like(pairs.varies)
     for _ in range(_LARGEST_STEPS_DOWN):  # pragma: no branch
         largest = _largest_deviations(spread.deviations, pairs.error, pairs.varies & ~is_above)
@@ -184,7 +184,7 @@ def _difference_errors(covariance: FloatArray) -> FloatArray:
 def _largest_deviations(
     deviations: FloatArray, error: FloatArray, is_asked: BoolArray
 ) -> FloatArray:
-    """Largest studentised deviation of the differences asked for, or 0, shape (resamples,).
+    """Return the largest studentised deviation of the wanted pairs, or 0, shape (resamples,).
 
     Of at least one pair a deviation is as often above 0 as below: the 0 changes no upper quantile.
     """

@@ -59,7 +59,7 @@ class Resampled:
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """How much one feature matters.
+    """The effect of one feature.
 
     Attributes:
         name: Name of the feature.
@@ -228,7 +228,7 @@ def _by_elo(
 def _resampled(
     statistics: Sequence[Statistic], layout: PairLayout, bootstrap: ClusterBootstrap | None
 ) -> list[Resampled]:
-    """Every statistic in the sample and, in one pass over them, in the resamples."""
+    """Compute every statistic in the sample and, in one pass over them, in the resamples."""
     whole = layout.whole()
     values = [statistic(whole)[0] for statistic in statistics]
     if bootstrap is None:

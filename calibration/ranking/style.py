@@ -48,7 +48,7 @@ _ROUNDING = 1e-24  # a smaller variance is that of rounding
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Covariates:
-    """What else than the models may decide a comparison.
+    """Features other than the models that may decide a comparison.
 
     Attributes:
         names: Names of the features.
@@ -268,7 +268,7 @@ class ComparisonModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sandwich:
-    """How well parameters are known.
+    """The precision of parameters.
 
     Attributes:
         covariance: Shape (parameters, parameters).
@@ -289,8 +289,8 @@ class Sandwich:
     def estimate(self, parameter: int, value: float, confidence_level: float, n: int) -> Estimate:
         """Give one parameter its interval.
 
-        There is none from fewer than two groups, and none where each group by itself gives the same
-        value: such groups show no spread to measure by.
+        An interval needs at least two groups, and groups that give different values by themselves:
+        equal values show no spread to measure by.
         """
         variance = float(self.covariance[parameter, parameter])
         if self.n_groups < 2 or not variance > _ROUNDING:
@@ -324,7 +324,7 @@ def sandwich(
 
 
 def _largest_squares(scores: sparse.csr_array[Any], bread: FloatArray) -> FloatArray:
-    """Largest squared influence of any group on each parameter."""
+    """Return the largest squared influence of any group on each parameter."""
     largest = np.zeros(len(bread))
     step = max(1, _BLOCK_CELLS // len(bread))
     for start in range(0, scores.shape[0], step):

@@ -42,7 +42,7 @@ _NO_SPREAD = 1e-12
 
 
 class _Gaps(NamedTuple):
-    """What each bin adds to the calibration error: sum of (agreement - confidence) / n.
+    """Each bin's part of the calibration error: sum of (agreement - confidence) / n.
 
     Attributes:
         value: Shape (bins,).
@@ -79,9 +79,6 @@ def estimate_calibration_error(
         correct: Whether each verdict agrees with people, shape (n,).
         edges: As for `reliability_bins`.
         bootstrap: Resamples of the rows; None for a value without an interval.
-
-    Raises:
-        InvalidArgument: As for `calibration_error`.
 
     >>> bootstrap = ClusterBootstrap.over(np.arange(40) // 2, rng=0, n_resamples=200)
     >>> right = np.arange(40) % 4 > 0
@@ -165,9 +162,6 @@ def estimate_maximum_calibration_error(
         correct: Whether each verdict agrees with people, shape (n,).
         edges: As for `reliability_bins`.
         groups: Groups of the rows; None takes rows as independent.
-
-    Raises:
-        InvalidArgument: As for `calibration_error`.
 
     >>> right = np.arange(40) % 4 > 0
     >>> found = estimate_maximum_calibration_error(np.full(40, 0.85), right, [0.5, 1.0])

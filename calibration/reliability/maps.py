@@ -55,7 +55,7 @@ class LogisticMap:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by (1 / a), where there is one parameter; infinite for a = 0."""
+        """The divisor of logits (1 / a) of a one-parameter map; infinite for a = 0."""
         return 1 / self.a if self.a > 0 else np.inf
 
     def apply(self, confidence: ArrayLike) -> FloatArray:
@@ -100,7 +100,7 @@ class IsotonicMap:
     is_mirrored: bool
 
     def apply(self, confidence: ArrayLike) -> FloatArray:
-        """Recalibrate numbers in [0, 1] of any shape; nan stays nan. As for `LogisticMap`.
+        """Recalibrate numbers in [0, 1] of any shape; nan stays nan.
 
         Raises:
             InvalidArgument: A number outside [0, 1].

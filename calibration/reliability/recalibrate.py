@@ -267,7 +267,7 @@ def _smoothed(data: _Training) -> FloatArray:
 def _minimise(
     design: FloatArray, target: FloatArray, weight: FloatArray, start: FloatArray, lower: FloatArray
 ) -> FloatArray:
-    """Coefficients of least mean log loss above `lower`, by projected Newton (Bertsekas 1982)."""
+    """Minimise the mean log loss above `lower`, by projected Newton (Bertsekas 1982)."""
     share = weight / weight.sum()
 
     def loss(coefficients: FloatArray) -> float:

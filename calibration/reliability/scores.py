@@ -90,9 +90,6 @@ def brier_parts(
         edges: As for `reliability_bins`; None makes every distinct confidence a bin of its own,
             and then the two terms within bins are 0.
 
-    Raises:
-        InvalidArgument: As for `calibration_error`.
-
     >>> parts = brier_parts([0.6, 0.6, 0.9, 0.9], [0, 1, 1, 1])
     >>> round(parts.reliability, 4), round(parts.resolution, 4), round(parts.score, 4)
     (0.01, 0.0625, 0.135)
@@ -143,9 +140,6 @@ def estimate_brier_parts(
         edges: As for `reliability_bins`.
         bootstrap: Resamples of the rows; None for reliability and resolution without intervals,
             and uncertainty as if rows were independent.
-
-    Raises:
-        InvalidArgument: As for `calibration_error`.
     """
     parts = brier_parts(confidence, correct, edges)
     if parts is None:
@@ -179,7 +173,7 @@ def estimate_brier_parts(
 def _resampled_sums(
     data: Verdicts, column: IntArray, n_bins: int, bootstrap: ClusterBootstrap
 ) -> FloatArray:
-    """Sums of 1, confidence and agreement in resamples with a verdict, (3, resamples, bins)."""
+    """Sum 1, confidence and agreement in resamples with a verdict: (3, resamples, bins)."""
     indicator = np.eye(n_bins)[column]
     weighted = [indicator * values[:, None] for values in (data.confidence, data.correct)]
     drawn = np.concatenate(list(bootstrap.totals(np.hstack([indicator, *weighted]))))
@@ -188,7 +182,7 @@ def _resampled_sums(
 
 
 def _reliability_of(sums: FloatArray) -> FloatArray:
-    """From sums of 1, confidence and agreement, shape (3, resamples, bins)."""
+    """Compute reliability from sums of 1, confidence and agreement: (3, resamples, bins)."""
     count, said, right = sums
     squares = np.divide((said - right) ** 2, count, out=np.zeros_like(count), where=count > 0)
     return np.asarray(squares.sum(axis=1) / count.sum(axis=1))
@@ -219,7 +213,7 @@ def _limits(value: float, drawn: FloatArray, free: int, bootstrap: ClusterBootst
 
 
 def _shifted(value: float, data: Verdicts, accuracy: tuple[float, float]) -> tuple[float, float]:
-    """Ends of R + 2 d g + d^2 over the moves d of the accuracy, g being accuracy - confidence."""
+    """Bound R + 2 d g + d^2 over moves d of the accuracy; g is accuracy - confidence."""
     right, said = float(data.correct.mean()), float(data.confidence.mean())
     moves = [end - right for end in accuracy]
     moves.append(min(max(said - right, moves[0]), moves[1]))
@@ -354,7 +348,7 @@ def _delong_error(influence: FloatArray, data: Verdicts, groups: Groups) -> floa
 
 
 def _score_limits(area: float, right: int, wrong: int, quantile: float) -> Limits:
-    """Newcombe's limits for an area of 0 or 1: |area - t| = q sqrt(V(t)), by bisection."""
+    """Find Newcombe's limits for an area of 0 or 1: |area - t| = q sqrt(V(t)), by bisection."""
     balance = (right + wrong) / 2 - 1
     low, high = (0.5, 1.0) if area == 1 else (0.0, 0.5)
     for _ in range(_BISECTIONS):

@@ -97,9 +97,6 @@ def area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float
     confidences have no order: the risk at their ranks is its mean over all their orders.
     None where nothing was scored.
 
-    Raises:
-        InvalidArgument: As for `selective_risk`.
-
     >>> round(area_under_risk_coverage([0.9, 0.8, 0.6], [1, 0, 1]), 4)
     0.2778
     """
@@ -112,9 +109,6 @@ def excess_area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -
 
     The best ordering puts smaller losses first. With k wrong among n it has the area
     (1 / n) sum over i = n - k + 1 .. n of (i - n + k) / i. None where nothing was scored.
-
-    Raises:
-        InvalidArgument: As for `selective_risk`.
 
     >>> excess_area_under_risk_coverage([0.9, 0.8, 0.6], [1, 1, 0])
     0.0
@@ -131,9 +125,6 @@ def generalised_area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLi
 
     Unlike AURC it does not give the errors at the highest confidences most of the weight. With
     accuracy p it is (1 - AUROC) p (1 - p) + (1 - p)^2 / 2. None where nothing was scored.
-
-    Raises:
-        InvalidArgument: As for `selective_risk`.
 
     >>> round(generalised_area_under_risk_coverage([0.9, 0.8, 0.6], [1, 1, 0]), 4)
     0.0556

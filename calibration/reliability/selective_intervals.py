@@ -107,9 +107,6 @@ def estimate_area_under_risk_coverage(
         correct: Agreement with people in [0, 1], shape (n,).
         bootstrap: Resamples of the rows; None for a value without an interval.
 
-    Raises:
-        InvalidArgument: As for `selective_risk`.
-
     >>> bootstrap = ClusterBootstrap.over(np.arange(40), rng=0, n_resamples=200)
     >>> confidence, right = np.linspace(0.5, 1.0, 40), np.arange(40) % 5 > 0
     >>> found = estimate_area_under_risk_coverage(confidence, right, bootstrap)
@@ -135,9 +132,6 @@ def estimate_excess_area(
         confidence: Shape (n,), nan where the judge failed.
         correct: Agreement with people in [0, 1], shape (n,).
         bootstrap: Resamples of the rows; None for a value without an interval.
-
-    Raises:
-        InvalidArgument: As for `selective_risk`.
     """
     measured = _Measured(excess_area_under_risk_coverage(confidence, correct), 1.0, _worst_excess)
     ranked, best = ranked_losses(confidence, correct), best_ranked_losses(confidence, correct)
@@ -159,9 +153,6 @@ def estimate_generalised_area(
         confidence: Shape (n,), nan where the judge failed.
         correct: Agreement with people in [0, 1], shape (n,).
         bootstrap: Resamples of the rows; None for a value without an interval.
-
-    Raises:
-        InvalidArgument: As for `selective_risk`.
     """
     value = generalised_area_under_risk_coverage(confidence, correct)
     ranked = ranked_losses(confidence, correct)
@@ -227,7 +218,7 @@ def _limits(
 
 
 def _areas(ranked: RankedLosses, area: Area, bootstrap: ClusterBootstrap) -> FloatArray:
-    """The area in each resample, nan where no pair was drawn."""
+    """Return the area in each resample, nan where no pair was drawn."""
     rows, n_blocks = np.arange(ranked.block.size), ranked.masses.shape[1]
     columns = sparse.csr_array(
         (
@@ -292,7 +283,7 @@ def risk_coverage_band(
 
 
 def _nodes(scores: FloatArray, nodes: int | ArrayLike) -> tuple[FloatArray, int]:
-    """Thresholds from the highest down, and how many were planned before looking."""
+    """Return thresholds from the highest down, and how many were planned before looking."""
     if not isinstance(nodes, int | np.integer):
         given = np.unique(rounded(nodes).reshape(-1))[::-1]
         if not given.size or np.isnan(given).any():

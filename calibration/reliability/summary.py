@@ -61,9 +61,6 @@ def estimate_reliability(
         bootstrap: Resamples of the same rows.
         n_bins: Number of bins, as for `measure_reliability`.
 
-    Raises:
-        InvalidArgument: As for `checked_verdicts`.
-
     >>> bootstrap = ClusterBootstrap.over(np.arange(60) // 2, rng=0, n_resamples=200)
     >>> confidence, right = np.linspace(0.5, 1.0, 60), np.arange(60) % 5 > 0
     >>> found = estimate_reliability(confidence, right, bootstrap)
@@ -96,9 +93,6 @@ def estimate_brier_score(
     Where all verdicts are right, or all wrong, resamples cannot show what the others would have
     cost. The interval then also reaches as far as Wilson's interval of the accuracy allows, the
     unseen verdicts being of any confidence.
-
-    Raises:
-        InvalidArgument: As for `checked_verdicts`.
     """
     data = checked_verdicts(confidence, correct)
     losses = _Losses((data.confidence - 1) ** 2, data.confidence**2)
@@ -114,9 +108,6 @@ def estimate_log_loss(
     resamples to show how often it comes. What such verdicts add is taken as the mean of that cost
     times their wrong share, with its Wilson interval; its distances and those of the rest make the
     square root of the sum of their squares (Zou and Donner 2008).
-
-    Raises:
-        InvalidArgument: As for `checked_verdicts`.
     """
     data = checked_verdicts(confidence, correct)
     right, wrong = (
@@ -129,7 +120,7 @@ def estimate_log_loss(
 
 
 class _Losses(NamedTuple):
-    """What each verdict costs if it is right, and if it is wrong; shape (n,) each."""
+    """The loss of each verdict if it is right, and if it is wrong; shape (n,) each."""
 
     if_right: FloatArray
     if_wrong: FloatArray
@@ -173,7 +164,7 @@ def _with_surprises(
 
 
 def _reach(found: Estimate, otherwise: float) -> tuple[float, float]:
-    """Distances of the ends from the value, which is known where there is an interval."""
+    """Return the ends' distances from the value, which is known where there is an interval."""
     if found.value is None or found.low is None or found.high is None:
         return otherwise, otherwise
     return found.value - found.low, found.high - found.value

@@ -12,7 +12,7 @@ _ID: Final = re.compile(r"(batch_[0-9a-f]{24})_(output|errors)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """Which of the two files of which batch."""
+    """Names one of the two files of a batch."""
 
     batch_id: str
     kind: Kind
@@ -24,12 +24,12 @@ def output_id(batch_id: str) -> str:
 
 
 def errors_id(batch_id: str) -> str:
-    """Return the id of the file of what has no verdict."""
+    """Return the id of the file of a batch's pairs and lines without a verdict."""
     return f"{batch_id}_errors"
 
 
 def derived(file_id: str) -> Derived | None:
-    """Return what a file's id says, None where it is the id of an uploaded one."""
+    """Parse the id of a derived file; return None for that of an uploaded file."""
     found = _ID.fullmatch(file_id)
     if found is None:
         return None

@@ -108,9 +108,6 @@ def read_file(
         staging: Where its requests go.
         folder: Where everything else goes.
         live: The judges whose scores may not be posted.
-
-    Raises:
-        BadRequest: it is compressed and damaged.
     """
     rejects, pieces = folder / "rejects", folder / "pieces"
     with rejects.open("w", encoding="ascii") as lines:

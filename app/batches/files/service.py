@@ -1,4 +1,4 @@
-"""Uploaded request files.
+"""Stores, finds, lists and deletes uploaded request files.
 
 The requests of a file become the pairs of a dataset that is named by the file's id. The content is
 stored in the database, so that every server of a cluster can return it.
@@ -42,7 +42,7 @@ ItemT = TypeVar("ItemT")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which files to list, and how."""
+    """The filter, order and page of a list of files."""
 
     limit: int
     after: str | None
@@ -52,7 +52,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What was posted: `content` is None where there is no file."""
+    """The fields of an upload form; `content` is None without a file."""
 
     fields: dict[str, str]
     filename: str = ""
@@ -62,7 +62,7 @@ class Form:
 
     @classmethod
     def of(cls, uploaded: Uploaded) -> Form:
-        """Read what was uploaded, for its size and its hash.
+        """Read the upload to get its size and hash.
 
         Raises:
             BadRequest: the file has another name than `file`.
@@ -79,7 +79,7 @@ class Form:
         return cls(uploaded.fields, name, file.content, size, content_hash)
 
     def hash(self) -> str:
-        """Return a hash of all of it; the boundary between its parts does not enter."""
+        """Return a hash of the whole form; the multipart boundary does not change it."""
         parts = [self.fields, self.filename, self.content_hash]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()
 
@@ -167,7 +167,7 @@ async def _store(running: Runtime, form: Form, staged: StagedFile) -> FileBody:
 
 
 async def _read_aside(items: Iterator[ItemT]) -> AsyncIterator[ItemT]:
-    """Yield what is read from disk; a thread reads it, so that requests are served meanwhile."""
+    """Yield pieces that a thread reads from disk, so that other requests are not held up."""
     while (item := await asyncio.to_thread(next, items, None)) is not None:
         yield item
 

@@ -67,7 +67,6 @@ async def create(running: Runtime, request: TablesBatchIn) -> dict[str, Any]:
     """Store a batch over files, or continue the one that the output folder belongs to.
 
     Raises:
-        NotFound: unknown certificate.
         Conflict: the certificate does not apply, or the folder holds the parts of another run.
         Unprocessable: a folder is not allowed, no file matches, or no row can be read.
     """

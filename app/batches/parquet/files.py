@@ -163,11 +163,7 @@ def _footer_hash(path: Path) -> str:
 
 
 def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
-    """Yield the rows of a slice in pieces that fit in memory; always the same pieces of a file.
-
-    Raises:
-        BadRequest: the file cannot be read.
-    """
+    """Yield the rows of a slice in pieces that fit in memory; always the same pieces of a file."""
     piece: list[RawRow] = []
     size = 0
     for rows, n_bytes in parquet_batches(Path(source.file.path), source.first, source.last):

@@ -84,7 +84,7 @@ class ParquetShard:
         self._obtained += [(score.judge, score.cost_usd) for _, score in judged.obtained]
 
     def saving(self) -> AbstractAsyncContextManager[None]:
-        """Do nothing: what is kept of an attempt are its finished pieces."""
+        """Do nothing: only the finished pieces of an attempt are kept."""
         return nullcontext()
 
     def spent(self) -> dict[str, Any]:
@@ -127,11 +127,7 @@ class ParquetShard:
         }  # fmt: skip
 
     async def complete(self) -> None:
-        """Complete the shard and put its part in place, or neither.
-
-        Raises:
-            LeaseLost: the lease is not in force any more; the part is not put in place.
-        """
+        """Complete the shard and put its part in place, or neither."""
         await commit_patiently(self._task, self._commit)
         await asyncio.to_thread(shutil.rmtree, self._folder.parent, ignore_errors=True)
         if self._task.is_last:
@@ -169,7 +165,7 @@ def _subject(raw: RawRow, row: ParsedRow | str) -> Subject | None:
 
 
 def _kept(rows: Sequence[Row]) -> dict[tuple[str, str], Kept]:
-    """Return the scores of earlier attempts, but for failures: those judges are asked again."""
+    """Return the scores of earlier attempts without failures: those judges are asked again."""
     return {
         (str(row["row"]), stored["fingerprint"]): Kept(_score(stored), stored["obtained"])
         for row in rows

@@ -24,7 +24,7 @@ class LeaseLost(Exception):
 
 
 async def ledger_time(session: AsyncSession, now: Callable[[], datetime]) -> datetime:
-    """Return the time that leases are measured by: the database's, where machines share one.
+    """Return the time that leases are measured by: the database's if machines share it.
 
     A machine whose clock is ahead would otherwise claim shards that others are working on.
     """
@@ -62,7 +62,7 @@ async def claim_untried(
     *,
     batch_seq: int | None = None,
 ) -> Shard | None:
-    """Claim as `claim` does, but only a shard that no worker had: none can have died over it."""
+    """Claim a shard that no worker had before, so that none can have died over it."""
     query = _free(moment, batch_seq).where(Shard.attempts == 0)
     return await _claim(session, worker, query, moment + lease)
 

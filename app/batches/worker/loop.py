@@ -36,7 +36,7 @@ _LONGEST_NODE: Final = 80
 
 
 def node_name(given: str | None = None) -> str:
-    """Return the name of the place whose processes see one another.
+    """Return the name of the node: the place whose processes see one another.
 
     By default the host, its current boot and the process namespace, so that two containers of the
     same name do not take each other's processes for dead. A restarted container is another node,
@@ -212,7 +212,7 @@ class Worker:
         shard.reserved_usd = 0.0
 
     async def _judge(self, shard: Shard, next_shard: NextShard | None) -> None:
-        """Judge a shard and renew its lease meanwhile; a failure leaves it to a later attempt."""
+        """Judge a shard and keep renewing its lease; after a failure, a later attempt takes it up."""
         try:
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._renew_forever(shard))
@@ -245,11 +245,7 @@ class Worker:
                 _log.warning("lease of shard %d could not be renewed yet: %s", shard.number, error)
 
     async def renew(self, shard: Shard) -> None:
-        """Let the lease run from now again.
-
-        Raises:
-            LeaseLost: the lease is not in force any more.
-        """
+        """Extend the lease from now."""
         async with self._running.db.write() as session:
             until = await leases.ledger_time(session, self._running.now) + self._lease
             await leases.renew(session, shard, until)
@@ -287,7 +283,7 @@ class Worker:
 
 
 def backoff(attempts: int) -> timedelta:
-    """Return how long a shard rests after so many failed attempts."""
+    """Return the pause of a shard after so many failed attempts."""
     return min(timedelta(seconds=2.0 ** min(attempts, 16)), _LONGEST_BACKOFF)
 
 
@@ -321,11 +317,7 @@ async def work_in_parallel(running: Runtime) -> None:
 
 
 async def work_until_ended(running: Runtime, batch_id: str) -> None:
-    """Work on several shards of one batch at a time, until it has ended or is deleted.
-
-    Raises:
-        NotFound: unknown id.
-    """
+    """Work on several shards of one batch at a time, until it has ended or is deleted."""
     async with running.db.read() as session:
         batch = await service.require(session, batch_id)
     async with asyncio.TaskGroup() as group:

@@ -81,11 +81,7 @@ class Task:
     is_last: bool = False
 
     async def finish(self, session: AsyncSession, counts: dict[str, Any]) -> None:
-        """Complete the shard in the caller's transaction, and add its counts to the batch.
-
-        Raises:
-            LeaseLost: the lease is not in force any more.
-        """
+        """Complete the shard in the caller's transaction, and add its counts to the batch."""
         batch = await queries.locked(session, self.shard.batch_seq)
         await leases.finish(session, self.shard, counts)
         await service.shard_done(session, batch, counts, self.running.now())
@@ -108,7 +104,7 @@ class Portion(NamedTuple):
 
 
 class ShardStore(Protocol):
-    """Where the pairs of a shard come from and its results go."""
+    """The source of a shard's pairs and the destination of its results."""
 
     def items(self) -> AsyncGenerator[Portion, None]:
         """Yield the pairs, in portions; each must be judged before the next is asked for."""
@@ -301,11 +297,7 @@ class DatabaseShard:
         return shard_counts((), self._obtained)
 
     async def complete(self) -> None:
-        """Store verdicts, the scores that are left, and the completion in one transaction.
-
-        Raises:
-            LeaseLost: the lease is not in force any more; nothing is stored.
-        """
+        """Store verdicts, the scores that are left, and the completion in one transaction."""
         task = self._task
         rows = self._rows()
         bodies = [row["body"] for row in rows]

@@ -35,9 +35,6 @@ async def admit(
 
     They are admitted in the order given. If what is left does not cover the first one, this waits
     while other workers hold reservations. 0 means that the budget of the batch is spent.
-
-    Raises:
-        LeaseLost: the lease is not in force any more.
     """
     piece = subjects[:_PIECE]
     knowledge = Knowledge(authority, piece)
@@ -74,11 +71,7 @@ def covered(batch: Batch, most: Any) -> tuple[int, float]:
 
 
 async def settle(running: Runtime, shard: Shard, usd: float | None) -> None:
-    """Replace a shard's reservation by what its pairs have cost, or by all of it if `usd` is None.
-
-    Raises:
-        LeaseLost: the lease is not in force any more.
-    """
+    """Replace a shard's reservation by what its pairs have cost, or by all of it if `usd` is None."""
     async with running.db.write() as session:
         batch = await queries.locked(session, shard.batch_seq)
         reserved = (await queries.shard(session, shard.batch_seq, shard.number)).reserved_usd
