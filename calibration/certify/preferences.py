@@ -32,7 +32,7 @@ from calibration.stack import CLIP, Columns, learned_weights, log_odds
 
 OutcomeTies = Literal["exclude", "error", "half"]
 # of the groups, those that teach a learned stack
-_LEARNING_SHARE = 0.2
+_LEARNING_SHARE = 0.25
 
 
 def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-only but for the data
@@ -74,7 +74,7 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
         slices: Shape (n,); each slice gets a certificate of its own.
         pool: Shape (m, k), probabilities on pairs of other groups, without labels.
         method: "auto" walks stacked evidence and the last judge alone; "auto_raw" is the "auto" of
-            `certify_cascade`, bit for bit; "learned_stack" weighs the judges by what a fifth of the
+            `certify_cascade`, bit for bit; "learned_stack" weighs the judges by what a quarter of the
             groups teach, which then test nothing; the others are those of `certify_cascade`.
         options: Rare arguments, kept together.
         rare: The same one by one; they win over `options`.
