@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from calibration.arrays import FloatArray
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded, rounded_number
 from calibration.errors import InvalidArgument
 from calibration.labels import MISSING, A, B
@@ -91,7 +91,7 @@ def stacked_preference(
     shares = np.asarray(p_a, dtype=np.float64)
     if shares.ndim != 2 or shares.shape[1] == 0:
         raise InvalidArgument(f"p_a must have shape (pairs, judges), not {shares.shape}")
-    is_failed = np.logical_and.accumulate(np.isnan(shares), axis=1)
+    is_failed = np.asarray(np.logical_and.accumulate(np.isnan(shares), axis=1))
     return _said(np.cumsum(log_odds(shares, p_tie, clip=clip), axis=1), is_failed)
 
 
@@ -125,10 +125,11 @@ def weighted_preference(
     for judge in range(shares.shape[1]):
         z = evidence[:, [judge]]
         total = total + (worth[judge, 0] * z + worth[judge, 1] * np.sign(z))
-    return _said(total, np.isnan(shares).all(axis=1, keepdims=True))
+    is_failed = np.asarray(np.isnan(shares).all(axis=1, keepdims=True))
+    return _said(total, is_failed)
 
 
-def _said(total: FloatArray, is_failed: np.ndarray) -> Preference:
+def _said(total: FloatArray, is_failed: BoolArray) -> Preference:
     # what rounding leaves of evidence that cancels is no preference
     total = rounded(total)
     is_open = total == 0.0
@@ -227,7 +228,7 @@ def learned_weights(
 
 
 def _held_out_loss(
-    features: FloatArray, first: FloatArray, fold: np.ndarray, penalty: float
+    features: FloatArray, first: FloatArray, fold: IntArray, penalty: float
 ) -> float:
     loss = 0.0
     for left_out in range(_FOLDS):
@@ -241,10 +242,10 @@ def _fit(features: FloatArray, first: FloatArray, penalty: float) -> FloatArray:
     """Return the weights that minimise log loss plus penalty, by Newton steps."""
     scale = np.repeat([_LOG_ODDS_UNIT, 1.0], features.shape[1] // 2)
     scaled = features / scale
-    weights = np.zeros(scale.size)
+    weights: FloatArray = np.zeros(scale.size)
     for _ in range(_STEPS):
         chance = special.expit(scaled @ weights)
         gradient = scaled.T @ (chance - first) + penalty * weights
         curvature = (scaled.T * (chance * (1.0 - chance))) @ scaled + penalty * np.eye(scale.size)
         weights = weights - np.linalg.solve(curvature, gradient)
-    return weights / scale
+    return np.asarray(weights / scale)

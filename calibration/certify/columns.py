@@ -48,13 +48,14 @@ class Layout:
     @classmethod
     def raw(cls, n_judges: int, *, has_pooled_tier: bool = False) -> Layout:
         """Return the layout of judges that are heard one at a time."""
-        return cls(np.arange(n_judges), ("raw",) * n_judges, n_judges, has_pooled_tier)
+        kind = _of_kind("raw", n_judges)
+        return cls(np.arange(n_judges), kind, n_judges, has_pooled_tier)
 
     @classmethod
     def stacked(cls, n_judges: int) -> Layout:
         """Return the layout of stacked tiers, followed by the last judge by itself."""
         judge = np.append(np.arange(n_judges), n_judges - 1)
-        return cls(judge, (*("stacked",) * n_judges, "raw"), n_judges)
+        return cls(judge, (*_of_kind("stacked", n_judges), "raw"), n_judges)
 
     @classmethod
     def learned(cls, n_judges: int) -> Layout:
@@ -105,6 +106,10 @@ class Layout:
         cost = cascade_cost(answered_by, limits, costs, weights)
         dearest = float(costs[-2])
         return replace(cost, relative=cost.per_pair / dearest if dearest > 0 else None)
+
+
+def _of_kind(kind: Columns, n: int) -> tuple[Columns, ...]:
+    return (kind,) * n
 
 
 def heard(rule: Rule) -> FloatArray:

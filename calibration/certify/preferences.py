@@ -166,8 +166,8 @@ class Pairs:
 
     def rows(self, chosen: BoolArray) -> Pairs:
         """Return some of the pairs."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Pairs(**{k: None if v is None else v[chosen] for k, v in kept.items()})
+        columns = [getattr(self, field.name) for field in fields(self)]
+        return Pairs.of(*[None if column is None else column[chosen] for column in columns])
 
 
 def certify_pairs(  # noqa: PLR0913 - as certify_preferences

@@ -128,7 +128,7 @@ class Node(NamedTuple):
     """One threshold vector of a path."""
 
     path: Path
-    index: int
+    place: int
 
 
 # declared beforehand; each is tested at an equal part of the failure probability
@@ -152,7 +152,7 @@ def shift_margin(prepared: Prepared, request: Request, node: Node) -> float:
             prepared, request, risk_before_shift(request.target_risk, shift)
         )
         test = evidence.along(node.path, level)
-        if not passes(level * node.path.entry_weights, test.rejects, node.index):
+        if not passes(level * node.path.entry_weights, test.rejects, node.place):
             break
         margin = shift
     return margin
