@@ -52,6 +52,7 @@ class TestedPath:
         disagreements: Their summed disagreement.
         p_value: Its p-value; 1 where none passed.
         level: Level it was tested at; 0 where none passed.
+        columns: What its thresholds are compared with.
     """
 
     name: str
@@ -63,6 +64,7 @@ class TestedPath:
     disagreements: float
     p_value: float
     level: float
+    columns: Columns = "raw"
 
 
 class RiskBound(NamedTuple):

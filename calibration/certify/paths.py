@@ -246,14 +246,15 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     return [path for path in paths if path is not None]
 
 
-def default_shares(n_judges: int) -> dict[str, float]:
+def default_shares(n_judges: int, *, is_stacked: bool = False) -> dict[str, float]:
     """Return each path's part of the failure probability in the default procedure on few labels.
 
     Example:
         >>> default_shares(3)
         {'diagonal': 0.75, 'strongest': 0.25}
     """
-    return _shares("auto_raw", 1, Layout.raw(n_judges))
+    layout = (Layout.stacked if is_stacked else Layout.raw)(n_judges)
+    return _shares("auto", 1, layout)
 
 
 def _shares(method: PortfolioMethod, n_groups: int, layout: Layout) -> dict[str, float]:

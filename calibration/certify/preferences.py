@@ -164,7 +164,7 @@ class Pairs:
                 )
         return cls(*arrays)  # type: ignore[arg-type]
 
-    def rows(self, chosen: BoolArray) -> Pairs:
+    def rows(self, chosen: BoolArray | IntArray) -> Pairs:
         """Return some of the pairs."""
         columns = [getattr(self, field.name) for field in fields(self)]
         return Pairs.of(*[None if column is None else column[chosen] for column in columns])
@@ -238,9 +238,21 @@ _COLUMNS: dict[str, Columns] = {"auto": "stacked", "learned_stack": "learned"}
 
 def _sample(heard: Heard, pairs: Pairs) -> Sample:
     label, confidence = heard.said(pairs.p_a, pairs.p_tie)
-    of_a, of_b = pairs.agreement[:, [0]], pairs.agreement[:, [1]]
-    correct = np.where(label == MISSING, np.nan, np.where(label == A, of_a, of_b))
+    correct = _correct(label, pairs)
     return checked_sample(confidence, correct, pairs.groups, pairs.weights, pairs.exposure)
+
+
+def stacked_evidence(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
+    """Return confidence and correctness of the stacked tiers, shape (n, k) each."""
+    n_judges = pairs.p_a.shape[1]
+    label, confidence = Heard("stacked", n_judges).said(pairs.p_a, pairs.p_tie)
+    correct = _correct(label, pairs)
+    return confidence[:, :n_judges], correct[:, :n_judges]
+
+
+def _correct(label: IntArray, pairs: Pairs) -> FloatArray:
+    of_a, of_b = pairs.agreement[:, [0]], pairs.agreement[:, [1]]
+    return np.where(label == MISSING, np.nan, np.where(label == A, of_a, of_b))
 
 
 def _n_learning(group: IntArray) -> int:

@@ -179,4 +179,5 @@ def _tested(path: Path, walk: Walk, passed: Certificate | None) -> TestedPath:
         passed.disagreements,
         passed.p_value,
         walk.level,
+        passed.columns,
     )
