@@ -22,7 +22,13 @@ from calibration.certify.columns import Layout
 from calibration.certify.methods import certified_by_method
 from calibration.certify.prepare import Method, Request, SliceRule, prepare
 from calibration.certify.slices import joined, shares_of_slices
-from calibration.errors import InvalidArgument, Rng, UndeclaredBound, as_generator
+from calibration.errors import (
+    InvalidArgument,
+    Rng,
+    UnavailableMethod,
+    UndeclaredBound,
+    as_generator,
+)
 from calibration.sample import Sample, checked_confidence, checked_sample, with_pooled_tier
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
@@ -144,6 +150,10 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         >>> certificate.thresholds.round(3), round(certificate.coverage, 3)
         (array([0.605, 0.605]), 0.962)
     """
+    if method == "learned_stack":
+        raise UnavailableMethod(
+            "method 'learned_stack' needs the preferences themselves: use certify_preferences"
+        )
     chance = as_generator(rng)
     options = replace(options, **rare)
     data = with_pooled_tier(confidence, correct, options.pooled_evidence)
