@@ -14,9 +14,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Scope as AsgiScope
 
 from app.bodies.common import DatasetBody, PageBody, PairBody
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import After, Limit, Page, page_of
 from app.core.models import Dataset
@@ -39,7 +41,7 @@ _SLASH: Final = "\udc2f"
 class NameRoute(AnswerRoute):
     """A route whose path parameters may hold an encoded slash."""
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+    def matches(self, scope: AsgiScope) -> tuple[Match, AsgiScope]:
         """Match part by part."""
         match, child = super().matches({**scope, "path": _path(scope)})
         found: dict[str, Any] = child.get("path_params", {})
@@ -47,7 +49,7 @@ class NameRoute(AnswerRoute):
         return match, ({**child, "path_params": given} if found else child)
 
 
-def _path(scope: Scope) -> str:
+def _path(scope: AsgiScope) -> str:
     raw: bytes | None = scope.get("raw_path")
     if raw is None or b"%2f" not in raw.lower():
         return str(scope["path"])
@@ -162,6 +164,7 @@ _BODY = {
     },
     openapi_extra=_BODY,
 )
+@needs(Scope.JUDGE)
 async def create(
     request: Request,
     running: Running,
@@ -184,6 +187,7 @@ async def create(
 
 
 @router.get("", response_model=PageBody[DatasetBody], responses=refused(404))
+@needs(Scope.READ)
 async def list_datasets(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List datasets in the order they were imported."""
     async with running.db.read() as session:
@@ -192,6 +196,7 @@ async def list_datasets(running: Running, limit: Limit = 100, after: After = Non
 
 
 @router.get("/{ref}", response_model=DatasetBody)
+@needs(Scope.READ)
 async def read(ref: Ref, running: Running) -> Response:
     """Return one dataset by its id or name."""
     async with running.db.read() as session:
@@ -199,6 +204,7 @@ async def read(ref: Ref, running: Running) -> Response:
 
 
 @router.get("/{ref}/pairs", response_model=PageBody[PairBody])
+@needs(Scope.READ)
 async def list_pairs(
     ref: Ref, running: Running, limit: Limit = 100, after: After = None
 ) -> Response:
@@ -222,6 +228,7 @@ async def list_pairs(
         **refused(409),
     },
 )
+@needs(Scope.READ)
 async def export(
     ref: Ref,
     running: Running,
@@ -249,6 +256,7 @@ async def export(
 
 
 @router.delete("/{ref}", status_code=204, responses=refused(409))
+@needs(Scope.ADMIN)
 async def delete(
     ref: Ref,
     running: Running,

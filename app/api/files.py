@@ -14,6 +14,8 @@ from app.batches.files import service
 from app.batches.files.derived import derived
 from app.bodies.batches import FileBody, FileDeletedBody
 from app.bodies.common import PageBody
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import Conflict, TextsResponse
 from app.core.idempotency import answer_once
 from app.core.lists import After, Limit
@@ -52,6 +54,7 @@ _FORM = {
 @router.post(
     "", response_model=FileBody, responses=refused(400, 409, 415, 422), openapi_extra=_FORM
 )
+@needs(Scope.JUDGE)
 async def create_file(request: Request, running: Running) -> Response:
     """Upload a file of requests for a batch.
 
@@ -69,6 +72,7 @@ async def create_file(request: Request, running: Running) -> Response:
 
 
 @router.get("", response_model=PageBody[FileBody], responses=refused(404))
+@needs(Scope.READ)
 async def list_files(
     running: Running,
     limit: Limit = 100,
@@ -93,6 +97,7 @@ async def list_files(
 
 
 @router.get("/{file_id}", response_model=FileBody, responses=refused(409))
+@needs(Scope.READ)
 async def get_file(file_id: FileId, running: Running) -> FileBody:
     """Return what is known of a file, an uploaded one or one that came of a batch."""
     wanted = derived(file_id)
@@ -107,6 +112,7 @@ async def get_file(file_id: FileId, running: Running) -> FileBody:
     response_class=StreamingResponse,
     responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}, **refused(409)},
 )
+@needs(Scope.READ)
 async def get_content(file_id: FileId, running: Running) -> StreamingResponse:
     """Stream a file: as it was uploaded, or what came of a batch, one envelope a line."""
     return StreamingResponse(await _content(running, file_id), media_type=_LINES)
@@ -122,6 +128,7 @@ async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
 
 
 @router.delete("/{file_id}", response_model=FileDeletedBody, responses=refused(409))
+@needs(Scope.ADMIN)
 async def delete_file(file_id: FileId, running: Running) -> FileDeletedBody:
     """Delete an uploaded file.
 

@@ -18,6 +18,8 @@ from app.bodies.common import (
     PageBody,
     StoredVerdictBody,
 )
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import NotFound
 from app.core.idempotency import IdempotentRoute
 from app.core.lists import After, Limit, Page, page_of
@@ -28,7 +30,7 @@ from app.judgments import canaries as judgments_canaries
 from app.judgments import service as judgments_service
 from app.judgments.canaries import CanariesIn
 from app.judgments.schemas import JudgmentsIn
-from judges.base import Judge
+from judges.base import Judge, JudgeHealth
 
 router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=IdempotentRoute)
 
@@ -45,6 +47,7 @@ router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=Idempote
         **refused(404, 409),
     },
 )
+@needs(Scope.JUDGE)
 async def create_judgments(
     request: JudgmentsIn,
     running: Running,
@@ -85,6 +88,7 @@ def _filter(
 
 
 @router.get("", response_model=PageBody[StoredVerdictBody], responses=refused(404))
+@needs(Scope.READ)
 async def list_judgments(
     running: Running,
     chosen: Annotated[judgments_service.Filter, Depends(_filter)],
@@ -99,6 +103,7 @@ canaries_router = APIRouter(prefix="/canaries", tags=["canaries"], route_class=A
 
 
 @canaries_router.post("", response_model=CanariesBody, responses=refused(404))
+@needs(Scope.JUDGE)
 async def release(request: CanariesIn, running: Running) -> dict[str, Any]:
     """Ask live judges about pairs whose worse response demands to win; nothing is stored.
 
@@ -111,14 +116,17 @@ catalogue_router = APIRouter(tags=["judges"], route_class=AnswerRoute)
 
 
 @catalogue_router.get("/judges", response_model=PageBody[JudgeBody], responses=refused(404))
+@needs(Scope.READ)
 async def list_judges(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List the configured judges in the order of the configuration."""
     judges = running.registry.judges
-    rows = [await _show(judges[name]) for name in _names(judges, limit, after)]
+    health = await running.health_of_judges()
+    rows = [_show(judges[name], health[name]) for name in _names(judges, limit, after)]
     return page_of(rows, limit, dict)
 
 
 @catalogue_router.get("/cascades", response_model=PageBody[CascadeBody], responses=refused(404))
+@needs(Scope.READ)
 async def list_cascades(running: Running, limit: Limit = 100, after: After = None) -> Page:
     """List the configured cascades, judges from cheap to strong."""
     cascades = running.registry.cascades
@@ -140,8 +148,8 @@ def _names(known: Iterable[str], limit: int, after: str | None) -> list[str]:
     return names[first : first + limit + 1]
 
 
-async def _show(judge: Judge) -> dict[str, Any]:
-    spec, health = judge.spec, await judge.health()
+def _show(judge: Judge, health: JudgeHealth) -> dict[str, Any]:
+    spec = judge.spec
     return {
         "id": spec.name,
         "object": "judge",
