@@ -132,7 +132,8 @@ class _Claim:
         Raises:
             Conflict: the key came with another body before.
         """
-        watch = _Watch(self._running.settings.lease_seconds)
+        clock = asyncio.get_running_loop().time
+        watch = Watch(self._running.settings.lease_seconds, clock)
         while True:
             stored = await self._stored(or_of_any_admin)
             if stored is None:
@@ -236,20 +237,21 @@ class _Claim:
 
 
 @dataclass(slots=True)
-class _Watch:
+class Watch:
     """Tells whether the holder of a claim has died: it has not moved for the length of a lease.
 
     Only this process's own clock is read, so that it does not matter what other servers' say.
     """
 
     lease_s: float
+    clock: Callable[[], float]
     pause_s: float = 0.01
     _seen: tuple[str | None, int] | None = None
     _since: float = 0.0
 
     def is_dead(self, claim: IdempotencyKey) -> bool:
         """Look once more at a claim."""
-        moment = asyncio.get_running_loop().time()
+        moment = self.clock()
         if self._seen != (claim.holder, claim.beat):
             self._seen, self._since = (claim.holder, claim.beat), moment
         self.pause_s = min(self.pause_s * 1.5, self.lease_s / 4, 1.0)
@@ -273,7 +275,7 @@ async def purge(db: Database, moment: datetime) -> int:
     purged = 0
     while True:
         async with db.read() as session:
-            found = (await session.execute(places)).tuples().all()
+            found = [tuple(row) for row in await session.execute(places)]
         if not found:
             return purged
         async with db.write() as session:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationInvalid
 
-_HOST_NAME = re.compile(r"[\w.-]+|[0-9a-f:]+", re.ASCII)
+_HOST_NAME = re.compile(r"[\w.-]+|[0-9a-f]*:[0-9a-f]*:[0-9a-f:]*", re.ASCII)
 
 
 class Settings(BaseSettings):
