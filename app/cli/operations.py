@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from socket import socket
 from typing import Any, Final, cast
@@ -137,7 +137,7 @@ async def create_key(
         secret = await auth.server_secret(settings, db)
         async with db.write() as session:
             for other in await auth.list_keys(session):
-                if other["name"] == wanted.name and other["revoked_at"] is None:
+                if other["name"] == wanted.name and _is_in_use(other):
                     raise Conflict(
                         f"there is a key {shown(wanted.name)} already ({other['id']}): take another name, "
                         "or revoke that one first"
@@ -170,11 +170,17 @@ async def revoke_key(settings: Settings, ref: str) -> dict[str, Any]:
         return await _find(session, key["id"])
 
 
+def _is_in_use(key: dict[str, Any]) -> bool:
+    ends = key["expires_at"]
+    has_expired = ends is not None and datetime.fromisoformat(ends) <= now()
+    return key["revoked_at"] is None and not has_expired
+
+
 async def _find(session: AsyncSession, ref: str) -> dict[str, Any]:
     """Return the key of this id, else the one of this name; one in use comes before revoked ones."""
     every = await auth.list_keys(session)
     named = [key for key in every if key["name"] == ref]
-    in_use = [key for key in named if key["revoked_at"] is None]
+    in_use = [key for key in named if _is_in_use(key)]
     found = [key for key in every if key["id"] == ref] or in_use or named
     if not found:
         raise NotFound(f"there is no key {shown(ref)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from pydantic import ValidationError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.core.access import keep_peer
+from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
+from judges.base import JudgeHealth
 from tests.app.core.test_auth import PAGES, bearer, make_key, status
+from tests.app.paid_judge import PaidJudge
 from tests.app.processes import free_port, tribunal, until
 from tests.app.rows import labelled_rows, ndjson, upload
 from tests.conftest import client_of
@@ -279,3 +284,24 @@ async def test_readiness_is_bare_without_a_key(service: FastAPI) -> None:
         told = await client.get("/readyz", headers=bearer(reads))
         assert (told.status_code, told.json()["detail"]) == (503, "hashing /srv/secret")
         service.state.runtime.opening = None
+
+
+async def test_many_probes_ask_a_judge_once(running: Runtime, client: httpx.AsyncClient) -> None:
+    class Asked(PaidJudge):
+        times = 0
+
+        async def health(self) -> JudgeHealth:
+            Asked.times += 1
+            await asyncio.sleep(0.01)
+            return JudgeHealth(True)
+
+    judges = {**running.registry.judges, "dear": Asked("dear")}
+    running.registry = replace(running.registry, judges=judges)
+    async with asyncio.TaskGroup() as group:
+        probes = [group.create_task(client.get("/readyz")) for _ in range(20)]
+    assert all(probe.result().json()["judges"]["dear"]["ready"] for probe in probes)
+    assert (await client.get("/v1/judges")).status_code == 200
+    assert Asked.times == 1
+    running.registry = replace(running.registry, judges={"dear": Asked("dear")})
+    assert list((await client.get("/readyz")).json()["judges"]) == ["dear"]
+    assert Asked.times == 2
