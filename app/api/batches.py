@@ -23,7 +23,7 @@ from app.core.access import needs
 from app.core.auth import Scope
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page
+from app.core.lists import NewestFirst, Page
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
@@ -48,9 +48,9 @@ async def create_batch(request: AnyBatchIn, running: Running, response: Response
 
 @router.get("", response_model=PageBody[BatchBody], responses=refused(404))
 @needs(Scope.READ)
-async def list_batches(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List batches in order of creation."""
-    return await batches_service.page(running, limit, after)
+async def list_batches(running: Running, paging: NewestFirst) -> Page:
+    """List batches newest first."""
+    return await batches_service.page(running, paging)
 
 
 @router.get("/{batch_id}", response_model=BatchBody)

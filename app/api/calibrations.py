@@ -22,7 +22,7 @@ from app.calibrations.schemas import CalibrationIn, KnownPromptsIn
 from app.core.access import needs
 from app.core.auth import Scope
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page
+from app.core.lists import NewestFirst, Page
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
@@ -59,9 +59,9 @@ async def create_calibration(
 
 @router.get("", response_model=PageBody[CertificateBody], responses=refused(404))
 @needs(Scope.READ)
-async def list_calibrations(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List certificates in order of creation."""
-    return await calibrations_service.list_certificates(running, limit, after)
+async def list_calibrations(running: Running, paging: NewestFirst) -> Page:
+    """List certificates newest first."""
+    return await calibrations_service.list_certificates(running, paging)
 
 
 @router.get("/{calibration_id}", response_model=CertificateBody)

@@ -20,7 +20,7 @@ from app.bodies.common import DatasetBody, PageBody, PairBody
 from app.core.access import needs
 from app.core.auth import Scope
 from app.core.errors import TextsResponse, Unprocessable
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import AsKept, NewestFirst, Page, page_of
 from app.core.models import Dataset
 from app.core.names import fault_of
 from app.core.openapi import LOCATION, AnswerRoute, refused
@@ -188,11 +188,11 @@ async def create(
 
 @router.get("", response_model=PageBody[DatasetBody], responses=refused(404))
 @needs(Scope.READ)
-async def list_datasets(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List datasets in the order they were imported."""
+async def list_datasets(running: Running, paging: NewestFirst) -> Page:
+    """List datasets, those imported last first."""
     async with running.db.read() as session:
-        rows = await service.dataset_page(session, limit, after)
-    return page_of(rows, limit, shown)
+        rows = await service.dataset_page(session, paging)
+    return page_of(rows, paging.limit, shown)
 
 
 @router.get("/{ref}", response_model=DatasetBody)
@@ -205,14 +205,12 @@ async def read(ref: Ref, running: Running) -> Response:
 
 @router.get("/{ref}/pairs", response_model=PageBody[PairBody])
 @needs(Scope.READ)
-async def list_pairs(
-    ref: Ref, running: Running, limit: Limit = 100, after: After = None
-) -> Response:
+async def list_pairs(ref: Ref, running: Running, paging: AsKept) -> Response:
     """List the pairs of a dataset as canonical rows, in the order of the file."""
     async with running.db.read() as session:
         dataset = await service.find_dataset(session, ref, _IN_PATH)
-        rows = await service.stored_page(session, dataset, limit, after)
-    page = page_of(rows, limit, canonical_row)
+        rows = await service.stored_page(session, dataset, paging)
+    page = page_of(rows, paging.limit, canonical_row)
     return TextsResponse(page)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -18,7 +18,7 @@ from app.core.access import needs
 from app.core.auth import Scope
 from app.core.errors import Conflict, TextsResponse
 from app.core.idempotency import answer_once
-from app.core.lists import After, Limit
+from app.core.lists import NewestFirst
 from app.core.names import shown
 from app.core.openapi import AnswerRoute, refused
 from app.core.runtime import Running, Runtime
@@ -75,24 +75,21 @@ async def create_file(request: Request, running: Running) -> Response:
 @needs(Scope.READ)
 async def list_files(
     running: Running,
-    limit: Limit = 100,
-    after: After = None,
+    paging: NewestFirst,
     purpose: Annotated[
         str | None, Query(max_length=64, description="only files for this; `batch` is the only one")
     ] = None,
-    order: Annotated[Literal["asc", "desc"], Query(description="by time of upload")] = "asc",
 ) -> PageBody[FileBody]:
-    """List uploaded files; those that came of a batch are named by the batch."""
-    wanted = service.Listing(limit, after, purpose, order == "desc")
+    """List uploaded files, newest first; those that came of a batch are named by the batch."""
     async with running.db.read() as session:
-        rows = await service.page(session, wanted)
-    data = rows[:limit]
+        rows = await service.page(session, paging, purpose)
+    data = rows[: paging.limit]
     return {
         "object": "list",
         "data": data,
         "first_id": data[0]["id"] if data else None,
         "last_id": data[-1]["id"] if data else None,
-        "has_more": len(rows) > limit,
+        "has_more": len(rows) > paging.limit,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -22,7 +22,7 @@ from app.core.access import needs
 from app.core.auth import Scope
 from app.core.errors import NotFound
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import AsKept, NewestFirst, Page, Paging, page_of
 from app.core.names import shown
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
@@ -92,11 +92,10 @@ def _filter(
 async def list_judgments(
     running: Running,
     chosen: Annotated[judgments_service.Filter, Depends(_filter)],
-    limit: Limit = 100,
-    after: After = None,
+    paging: NewestFirst,
 ) -> Page:
-    """List stored verdicts, oldest first."""
-    return await judgments_service.list_verdicts(running, chosen, limit, after)
+    """List stored verdicts, newest first."""
+    return await judgments_service.list_verdicts(running, chosen, paging)
 
 
 canaries_router = APIRouter(prefix="/canaries", tags=["canaries"], route_class=AnswerRoute)
@@ -117,35 +116,35 @@ catalogue_router = APIRouter(tags=["judges"], route_class=AnswerRoute)
 
 @catalogue_router.get("/judges", response_model=PageBody[JudgeBody], responses=refused(404))
 @needs(Scope.READ)
-async def list_judges(running: Running, limit: Limit = 100, after: After = None) -> Page:
+async def list_judges(running: Running, paging: AsKept) -> Page:
     """List the configured judges in the order of the configuration."""
     judges = running.registry.judges
     health = await running.health_of_judges()
-    rows = [_show(judges[name], health[name]) for name in _names(judges, limit, after)]
-    return page_of(rows, limit, dict)
+    rows = [_show(judges[name], health[name]) for name in _names(judges, paging)]
+    return page_of(rows, paging.limit, dict)
 
 
 @catalogue_router.get("/cascades", response_model=PageBody[CascadeBody], responses=refused(404))
 @needs(Scope.READ)
-async def list_cascades(running: Running, limit: Limit = 100, after: After = None) -> Page:
+async def list_cascades(running: Running, paging: AsKept) -> Page:
     """List the configured cascades, judges from cheap to strong."""
     cascades = running.registry.cascades
     rows = [
         {"id": name, "object": "cascade", "name": name, "judges": list(cascades[name])}
-        for name in _names(cascades, limit, after)
+        for name in _names(cascades, paging)
     ]
-    return page_of(rows, limit, dict)
+    return page_of(rows, paging.limit, dict)
 
 
-def _names(known: Iterable[str], limit: int, after: str | None) -> list[str]:
-    """Return up to `limit + 1` names behind `after`."""
-    names = list(known)
-    if after is None:
-        return names[: limit + 1]
-    if after not in names:
-        raise NotFound(f"after: there is no {shown(after)} in this list")
-    first = names.index(after) + 1
-    return names[first : first + limit + 1]
+def _names(known: Mapping[str, Any], paging: Paging) -> list[str]:
+    """Return the names of a page, and one more where there is one."""
+    names = list(known)[::-1] if paging.descends else list(known)
+    first = 0
+    if paging.after is not None:
+        if paging.after not in names:
+            raise NotFound(f"after: there is no {shown(paging.after)} in this list")
+        first = names.index(paging.after) + 1
+    return names[first : first + paging.limit + 1]
 
 
 def _show(judge: Judge, health: JudgeHealth) -> dict[str, Any]:

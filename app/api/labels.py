@@ -11,7 +11,7 @@ from app.core.access import needs
 from app.core.auth import Scope
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import Limit
+from app.core.lists import NewestFirst
 from app.core.openapi import refused
 from app.core.runtime import Running
 from app.labels import posting
@@ -47,12 +47,11 @@ async def check(body: LabelsIn, running: Running) -> CheckedBody:
 @needs(Scope.READ)
 async def list_labels(
     running: Running,
+    paging: NewestFirst,
     dataset: Annotated[str | None, Query(description="id or name")] = None,
     history: Annotated[bool, Query(description="replaced labels too")] = False,
-    limit: Limit = 100,
-    after: Annotated[str | None, Query(description="id of the last label already seen")] = None,
 ) -> Response:
-    """List labels in the order they came."""
+    """List labels, those that came last first."""
     async with running.db.read() as session:
-        page = await posting.label_page(session, dataset, after, limit=limit, with_history=history)
+        page = await posting.label_page(session, dataset, paging, with_history=history)
     return TextsResponse(page)

@@ -11,7 +11,7 @@ from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
 from app.core.access import needs
 from app.core.auth import Scope
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page
+from app.core.lists import NewestFirst, Page
 from app.core.openapi import LOCATION, refused
 from app.core.runtime import Running
 from app.leaderboards import service
@@ -48,9 +48,9 @@ async def create_leaderboard(
 
 @router.get("", response_model=PageBody[LeaderboardBody], responses=refused(404))
 @needs(Scope.READ)
-async def list_leaderboards(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List leaderboards in order of creation."""
-    return await service.listed(running, limit, after)
+async def list_leaderboards(running: Running, paging: NewestFirst) -> Page:
+    """List leaderboards newest first."""
+    return await service.listed(running, paging)
 
 
 @router.get("/{leaderboard_id}", response_model=LeaderboardBody, responses=_FORMS)

@@ -16,7 +16,7 @@ from app.bodies.reports import ReportBody
 from app.core.access import needs
 from app.core.auth import Scope
 from app.core.errors import TextsResponse
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import NewestFirst, Page, page_of
 from app.core.models import Report
 from app.core.names import Name
 from app.core.openapi import LOCATION, AnswerRoute, refused
@@ -132,11 +132,11 @@ async def get_agreement(
 
 @router.get("", response_model=PageBody[ReportBody], responses=refused(404))
 @needs(Scope.READ)
-async def list_reports(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List reports in order of creation."""
+async def list_reports(running: Running, paging: NewestFirst) -> Page:
+    """List reports, newest first."""
     async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-    return page_of(rows, limit, queries.show)
+        rows = await queries.page(session, paging)
+    return page_of(rows, paging.limit, queries.show)
 
 
 @router.get("/history", response_model=HistoryBody, responses=refused(404))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def test_a_name_is_free_once_its_key_has_expired(monkeypatch: pytest.MonkeyPatch
     from app.cli import operations
 
     run("keys", "create", "ci", "--expires", "1m")
-    later = operations.now() + timedelta(minutes=2)
+    later = datetime.now(UTC) + timedelta(minutes=2)
     monkeypatch.setattr(operations, "now", lambda: later)
     new = run_json("keys", "create", "ci")
     assert run_json("keys", "revoke", "ci")["id"] == new["id"], "the one in use is meant"
