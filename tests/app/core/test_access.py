@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import ValidationError
+from sqlalchemy import text
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.core.access import keep_peer
@@ -305,3 +306,16 @@ async def test_many_probes_ask_a_judge_once(running: Runtime, client: httpx.Asyn
     running.registry = replace(running.registry, judges={"dear": Asked("dear")})
     assert list((await client.get("/readyz")).json()["judges"]) == ["dear"]
     assert Asked.times == 2
+
+
+async def test_a_fault_while_a_key_is_looked_up_is_a_problem_like_any_other(
+    running: Runtime, client: httpx.AsyncClient
+) -> None:
+    async with running.db.write() as session:
+        await session.execute(text("DROP TABLE api_keys"))
+    for path in ("/v1/judges", "/docs"):
+        answer = await client.get(path)
+        assert answer.status_code >= 500
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "api_keys" not in answer.text
+    assert (await client.get("/healthz")).status_code == 200
