@@ -23,22 +23,7 @@ def test_hashes_by_which_stored_data_is_found_again() -> None:
 
 
 def test_certificates_are_the_same_to_the_last_bit() -> None:
-    stored = load("certifications")
-    assert not differences(_numbers(stored, stored), _numbers(stored, _certifications()))
-
-
-def _certifications() -> Any:
-    return values.as_json(values.certifications())
-
-
-def _numbers(old: Any, new: Any) -> Any:
-    """Return what a certificate had before it had more fields; its claim may be worded better."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        kept = [name for name in old if name in new and name != "claim"]
-        return {name: _numbers(old[name], new[name]) for name in kept}
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [_numbers(*both) for both in zip(old, new, strict=True)]
-    return new
+    assert not differences(load("certifications"), values.as_json(values.certifications()))
 
 
 def test_figures_are_the_same_to_the_last_bit() -> None:
@@ -107,13 +92,20 @@ async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> 
 
 async def test_the_same_requests_find_what_is_stored(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden) as client:
-        assert not differences(golden["again"], await database.ask_again(client, golden["known"]))
+        again = await database.ask_again(client, golden["known"])
+    assert not _unintended(golden["again"], again)
+
+
+def _unintended(old: Any, new: Any) -> list[str]:
+    """Return the differences but one: the portfolio of raw confidences has a name of its own."""
+    renamed = '/method: "auto" is now "auto_raw"'
+    return [one for one in differences(old, new) if not one.endswith(renamed)]
 
 
 async def test_work_that_was_left_half_done_goes_on(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden, workers=1) as client:
         finished = await database.finish(client, golden["known"])
-    assert not differences(golden["finished"], finished)
+    assert not _unintended(golden["finished"], finished)
     assert finished["half"]["status"] == "completed"
     before, after = _verdicts(tmp_path, golden["known"]["half"])
     assert 0 < len(before) < len(after)
