@@ -19,7 +19,7 @@ from app.scores.table import ScoreTable, load_table
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import decide
 from calibration.certify import Rule, asked_by
-from calibration.labels import MISSING
+from calibration.labels import MISSING, A
 from calibration.preference import Preference, TieRule, preference
 from calibration.stack import stacked_preference, weighted_preference
 from judges.base import Judge
@@ -34,8 +34,8 @@ class Replay:
     """The cascade's answers to n pairs.
 
     `answered_by` (n,) is the index of the judge that answered, -1 where the cascade abstained;
-    `label` (n,) is its label's code, `MISSING` where it abstained; `p_a` and
-    `confidence` (n,) are the answering judge's, NaN elsewhere; `is_missing` (n,) marks pairs that
+    `label` (n,) is its label's code, `MISSING` where it abstained; `p_a`, `p_tie` and
+    `confidence` (n,) are those of the tier that answered, NaN elsewhere; `is_missing` (n,) marks pairs that
     no verdict can be given for yet, since a judge that must be asked has no stored score;
     `is_asked` (n, k) says which judges each pair needs;
     `cost_usd` (n,) is what the judges asked cost, NaN where a price is unknown.
@@ -45,6 +45,7 @@ class Replay:
     answered_by: npt.NDArray[np.intp]
     label: IntArray
     p_a: FloatArray
+    p_tie: FloatArray
     confidence: FloatArray
     is_missing: BoolArray
     is_asked: BoolArray
@@ -129,12 +130,18 @@ def replay_table(table: ScoreTable, cascade: Cascade, ties: TieRule) -> Replay:
     rows, judge = np.arange(len(answered_by)), np.maximum(answered_by, 0)
     is_answered = answered_by >= 0
     is_asked = asked_by(answered_by, Rule(cascade.columns, thresholds))
+    label, confidence = said.label[rows, judge], said.confidence[rows, judge]
+    p_a, p_tie = table.p_a[rows, judge], np.nan_to_num(table.p_tie[rows, judge])
+    if cascade.columns != "raw":
+        # what all judges say together has no tie
+        p_a, p_tie = np.where(label == A, confidence, 1.0 - confidence), np.zeros(len(rows))
     return Replay(
         judges=table.judges,
         answered_by=answered_by,
-        label=np.where(is_answered, said.label[rows, judge], MISSING),
-        p_a=np.where(is_answered, table.p_a[rows, judge], np.nan),
-        confidence=np.where(is_answered, said.confidence[rows, judge], np.nan),
+        label=np.where(is_answered, label, MISSING),
+        p_a=np.where(is_answered, p_a, np.nan),
+        p_tie=np.where(is_answered, p_tie, np.nan),
+        confidence=np.where(is_answered, confidence, np.nan),
         is_missing=np.any(is_asked & ~table.is_known, axis=1),
         is_asked=is_asked,
         cost_usd=np.where(is_asked, table.cost_usd, 0.0).sum(axis=1),
