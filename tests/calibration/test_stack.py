@@ -35,7 +35,8 @@ def answers(n: int, seed: int = 0) -> FloatArray:
 
 def heard(row: list[float], weights: list[list[float]] | None = None) -> list[tuple[int, float]]:
     stack = Stack(weights=weights)
-    return [tuple(stack.add(None if math.isnan(one) else one)) for one in row]
+    said = [stack.add(None if math.isnan(one) else one) for one in row]
+    return [(one.label, one.confidence) for one in said]
 
 
 @pytest.mark.parametrize("seed", range(4))
