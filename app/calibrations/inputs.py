@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from app.core.errors import Unprocessable
 from app.core.models import Dataset
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.datasets.records import PairKey, Vote
+from app.datasets.records import PairKey, Vote, vote_from_row
 from app.datasets.slices import refuse_unknown_field, slice_name, slice_names
 from app.datasets.splits import group_number
 from app.labels import sets
@@ -113,9 +114,9 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         keys = (
             await datasets.pair_keys(session, dataset, request.part) if request.part else everything
         )
-        if request.method == "sequential":
-            keys = await _in_order_of_labels(session, dataset, keys)
         votes = await datasets.votes(session, dataset)
+        if request.method == "sequential":
+            keys, votes = await _in_order_of_labels(session, dataset, keys)
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     pool = _without_known(pool, sample, judges)
@@ -142,14 +143,26 @@ def columns_of(request: CalibrationIn, n_judges: int) -> Columns:
 
 async def _in_order_of_labels(
     session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey]
-) -> list[PairKey]:
-    """Sort labelled pairs by when their labels came, then by row.
+) -> tuple[list[PairKey], dict[int, list[Vote]]]:
+    """Return labelled pairs in the order in which they were first labelled, with those first votes.
 
-    A test that is repeated while labels arrive must find every earlier label in its place.
+    A test that is repeated while labels arrive must find every pair in its place, with the votes
+    that it read before: later votes neither move a pair nor change what it says. Pairs that were
+    labelled at the same moment are ordered by a hash of their group, never by their place in a
+    file, which may be sorted by anything.
     """
-    moments = await queries.labelled_at(session, dataset.seq)
+    moments: dict[int, datetime] = {}
+    votes: dict[int, list[Vote]] = {}
+    for row in await queries.first_labels(session, dataset.seq):
+        moments[row.pair_seq] = row.created_at
+        votes.setdefault(row.pair_seq, []).append(vote_from_row(row))
     labelled = [key for key in keys if key.seq in moments]
-    return sorted(labelled, key=lambda key: (moments[key.seq], key.seq))
+
+    def place(key: PairKey) -> tuple[datetime, float, float]:
+        of_pair = group_number(0, f"{key.group}\n{key.id}")
+        return moments[key.seq], group_number(0, key.group), of_pair
+
+    return sorted(labelled, key=place), votes
 
 
 async def _pool_candidates(
