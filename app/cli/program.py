@@ -1,7 +1,8 @@
 """The command line: every verb of the service, against a server or in this process.
 
 Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed,
-2 bad usage, 3 not certifiable, 4 finished with failed rows; 130 interrupted by Ctrl-C.
+2 bad usage, 3 not certifiable, 4 finished with failed rows, 5 a gate without an answer; 130
+interrupted by Ctrl-C.
 """
 
 from __future__ import annotations

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console as RichConsole
 
 from app.cli import board_tables, tables
 from app.cli.console import AsJson, Console, note
+from app.cli.layout import Screen
 from app.cli.service import Key, Server, open_tribunal
 
 if TYPE_CHECKING:
     from app.client import Tribunal
 
 StoredId = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
-Render = Callable[[RichConsole, Any], None]
+Render = Callable[[Screen, Any], None]
 
 _datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
 _calibrations = typer.Typer(help="Certificates.", no_args_is_help=True)

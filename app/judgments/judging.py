@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import FailureBody, Promise, TierBody, VerdictBody
+from app.bodies.common import FailureBody, OrdersBody, Promise, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.names import printable
 from app.core.runtime import Runtime
@@ -301,7 +301,7 @@ def tier_bodies(judged: Judged) -> list[TierBody]:
 def _tier_body(tier: TierOutcome) -> TierBody:
     score = tier.score
     failure = score.failure
-    return {
+    body: TierBody = {
         "judge": tier.judge,
         "p_a": score.p_a,
         "p_tie": score.p_tie,
@@ -309,6 +309,22 @@ def _tier_body(tier: TierOutcome) -> TierBody:
         "accepted": tier.accepted,
         "failure": _failure_body(failure) if failure else None,
         "flags": list(score.flags),
+    }
+    orders = _orders(score)
+    if orders is not None:
+        body["orders"] = orders
+    return body
+
+
+def _orders(score: Score) -> OrdersBody | None:
+    """Return what a judge said in each order, None where it was not asked in both."""
+    first = [row[0] for row in score.annotators if row[0] is not None]
+    second = [row[1] for row in score.annotators if len(row) > 1 and row[1] is not None]
+    if not first or not second:
+        return None
+    return {
+        "a_first": round(sum(first) / len(first), 12),
+        "a_second": round(sum(second) / len(second), 12),
     }
 
 

@@ -97,9 +97,9 @@ def bound_of(certificate: dict[str, Any]) -> tuple[float, str]:
     """Return the confidence that is shown of a certificate's bound, and the bound."""
     out = StringIO()
     tables.certificate(RichConsole(file=out, width=300), certificate)
-    found = re.search(r"([\d.]+)% lower bound ([\d.]+)%", out.getvalue())
+    found = re.search(r"at least ([\d.]+)% with confidence ([\d.]+)%", out.getvalue())
     assert found is not None, out.getvalue()
-    return float(found[1]) / 100, found[2]
+    return float(found[2]) / 100, found[1]
 
 
 @pytest.mark.parametrize("method", ["auto", "strongest", "simultaneous"])

@@ -1,0 +1,152 @@
+"""Tables and sentences for a terminal of any width: no cell is cut, and no name is broken.
+
+A table that is too wide drops columns, the least important first, and says which. If that is not
+enough, each row becomes a block with one line for each column. A pipe or file has no edge, so
+that it gets every column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Final
+
+from rich.cells import cell_len
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions
+from rich.text import Text
+
+_GAP: Final = 2
+_NO_EDGE: Final = 1_000_000
+_STARTS_A_NUMBER: Final = re.compile(r"[-±]?\.?\d|-$|$")
+# what moves the cursor, colours, or turns the direction of text; sentences may have line ends
+_UNSEEN: Final = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def harmless(text: str) -> str:
+    """Return a text with its control characters spelt out, so that a terminal obeys none."""
+    return _UNSEEN.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+class Screen(RichConsole):
+    """Prints whole words: a line ends before a name that is too long for it, never inside one."""
+
+    def __init__(self, file: IO[str], *, has_edge: bool) -> None:
+        width = None if has_edge else _NO_EDGE
+        # colouring numbers would put escape sequences into ids
+        super().__init__(file=file, width=width, emoji=False, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print sentences, which may hold markup, and tables."""
+        shown = (self._wrapped(one) if isinstance(one, str) else one for one in objects)
+        super().print(*shown, **{"crop": False, "no_wrap": True, "overflow": "ignore", **options})
+
+    def _wrapped(self, sentence: str) -> Text:
+        lines = self.render_str(harmless(sentence)).split("\n", allow_blank=True)
+        return Text("\n").join(_wrapped(line, self.width) for line in lines)
+
+
+def _wrapped(line: Text, width: int) -> Text:
+    """Break a line between words; one that is longer than the width stays whole."""
+    breaks: list[int] = []
+    start = 0
+    for word in re.finditer(r"\S+", line.plain):
+        if word.start() > start and cell_len(line.plain[start : word.end()]) > width:
+            start = word.start()
+            breaks.append(start)
+    parts = line.divide(breaks)
+    for part in parts:
+        part.rstrip()
+    return Text("\n").join(parts)
+
+
+class Table:
+    """Rows under headings.
+
+    Args:
+        columns: The headings; the first column names the row.
+        drops: Columns that may be left out where there is no room, the least important first.
+    """
+
+    def __init__(self, *columns: str, drops: Sequence[str] = ()) -> None:
+        unknown = set(drops) - set(columns[1:])
+        if unknown:
+            raise ValueError(f"no such columns: {', '.join(sorted(unknown))}")
+        self.columns = columns
+        self._drops = tuple(drops)
+        self._rows: list[tuple[str, ...]] = []
+
+    def add_row(self, *cells: str) -> None:
+        """Add a row of plain text."""
+        if len(cells) != len(self.columns):
+            raise ValueError(f"{len(self.columns)} cells are expected, not {len(cells)}")
+        self._rows.append(tuple(harmless(cell).replace("\n", "\\n") for cell in cells))
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
+        """Lay the table out for the width at hand."""
+        lines, said = self.lines(options.max_width)
+        for line, is_heading in lines:
+            yield Text(line, style="bold" if is_heading else "")
+        if said:
+            yield _wrapped(Text(said, style="dim"), options.max_width)
+
+    def lines(self, width: int) -> tuple[list[tuple[str, bool]], str]:
+        """Return the lines, with whether each is a heading, and what was done to make them fit."""
+        kept = list(range(len(self.columns)))
+        dropped: list[str] = []
+        for name in self._drops:
+            if self._width(kept) <= width:
+                break
+            kept.remove(self.columns.index(name))
+            dropped.append(name)
+        if self._width(kept) > width:
+            return list(self._blocks()), self._why_blocks(width)
+        return list(self._aligned(kept)), _why_dropped(dropped, width)
+
+    def _why_blocks(self, width: int) -> str:
+        if not self._rows:
+            return ""
+        whole = self._width(range(len(self.columns)))
+        return f"one line for each column: the table is {whole} wide, and there is room for {width}"
+
+    def _width(self, kept: Sequence[int]) -> int:
+        return sum(self._column_width(place) for place in kept) + _GAP * (len(kept) - 1)
+
+    def _column_width(self, place: int) -> int:
+        cells = (row[place] for row in self._rows)
+        return max(map(cell_len, (self.columns[place], *cells)))
+
+    def _aligned(self, kept: Sequence[int]) -> Iterator[tuple[str, bool]]:
+        widths = [self._column_width(place) for place in kept]
+        to_right = [self._holds_numbers(place) for place in kept]
+        for number, row in enumerate((self.columns, *self._rows)):
+            cells = [
+                _padded(row[place], width, to_right=is_right)
+                for place, width, is_right in zip(kept, widths, to_right, strict=True)
+            ]
+            yield (" " * _GAP).join(cells).rstrip(), number == 0
+
+    def _holds_numbers(self, place: int) -> bool:
+        cells = [row[place] for row in self._rows]
+        return place > 0 and all(_STARTS_A_NUMBER.match(cell) for cell in cells)
+
+    def _blocks(self) -> Iterator[tuple[str, bool]]:
+        name, *others = self.columns
+        width = max((cell_len(one) for one in others), default=0)
+        for row in self._rows:
+            yield f"{name} {row[0]}", True
+            for column, cell in zip(others, row[1:], strict=True):
+                yield f"  {_padded(column, width, to_right=False)}  {cell}", False
+
+
+def _padded(text: str, width: int, *, to_right: bool) -> str:
+    room = " " * (width - cell_len(text))
+    return room + text if to_right else text + room
+
+
+def _why_dropped(dropped: Sequence[str], width: int) -> str:
+    if not dropped:
+        return ""
+    return f"left out, because {width} columns have no room: {', '.join(dropped)} (--json has all)"
