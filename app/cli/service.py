@@ -58,11 +58,8 @@ def open_tribunal(
 
 
 def _client_of(server: str, key: str | None) -> Tribunal:
-    from stamina.instrumentation import set_on_retry_hooks
-
     from app.client import Tribunal
 
-    set_on_retry_hooks(())  # they would print to standard output
     return Tribunal(server, api_key=key)
 
 
