@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -295,16 +295,34 @@ def _some(names: Sequence[str]) -> str:
 def doctor(console: Screen, body: Body) -> None:
     """Show what is configured and whether it works."""
     lines = [
-        ("database", body["database"]["status"], body["database"]["url"]),
-        ("configured", body["configuration"]["status"], body["configuration"]["path"] or _EMBEDDED),
+        *_places(body),
         *(
             ("judge", "ok" if one["is_ready"] else "down", f"{one['name']} {one['detail']}")
             for one in body["judges"]
         ),
         *(("cascade", "ok", f"{n}: {' -> '.join(js)}") for n, js in body["cascades"].items()),
     ]
+    width = max(len(status) for _, status, _ in lines)
     for what, status, detail in lines:
-        console.print(f"{what:<10}  {status:<4}  {escape(detail.rstrip())}")
+        console.print(f"{what:<10}  {status:<{max(width, 4)}}  {escape(detail.rstrip())}")
+
+
+_DATABASES = {
+    "none": "there is none yet; the first verb that stores something makes it",
+    "empty": "without tables yet; the first verb that stores something makes them",
+    "old": "of an older version; the next verb upgrades it, and so does tribunal db upgrade",
+}
+
+
+def _places(body: Body) -> Iterator[tuple[str, str, str]]:
+    """Say where the service is, or what it would use in this process."""
+    if "server" in body:
+        yield "server", body["server"]["status"], body["server"]["url"]
+        return
+    database, configuration = body["database"], body["configuration"]
+    said = _DATABASES.get(database["status"])
+    yield "database", database["status"], f"{database['url']}{f' ({said})' if said else ''}"
+    yield "configured", configuration["status"], configuration["path"] or _EMBEDDED
 
 
 def keys(console: Screen, body: Sequence[Body]) -> None:

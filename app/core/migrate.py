@@ -37,6 +37,14 @@ async def upgrade(db: Database, revision: str = "head") -> None:
         await connection.run_sync(lambda c: command.upgrade(alembic_config(c), revision))
 
 
+async def state(db: Database) -> str:
+    """Return whether a database is `ok`, `old`, `newer` than this version, or `empty`."""
+    stored, newest = await _stored_revision(db), newest_revision()
+    if stored is None:
+        return "empty"
+    return "ok" if stored == newest else "old" if stored < newest else "newer"
+
+
 def newest_revision() -> str:
     """Return the revision of the newest migration; the names of the files begin with it."""
     newest = max(path.name for path in (_SCRIPTS / "versions").glob("[0-9]*_*.py"))
@@ -83,6 +91,12 @@ def database_file(settings: Settings) -> Path | None:
 def database_place(settings: Settings) -> str:
     """Return where the database is: a whole path, or an address without its password."""
     return str(database_file(settings) or shown_url(settings))
+
+
+def could_be_made(settings: Settings) -> bool:
+    """Return whether there is a folder for the file of an SQLite database."""
+    file = database_file(settings)
+    return file is not None and file.parent.is_dir()
 
 
 def is_missing(settings: Settings) -> bool:
