@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -10,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from app.cli import tables
-from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AsJson, Console, fail, note
+from app.cli.console import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    AsJson,
+    Console,
+    Verbs,
+    fail,
+    note,
+)
 from app.cli.service import (
     Key,
     Server,
@@ -30,8 +38,10 @@ _MOST: Final = 1_000  # rows of one page
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 LogAsJson = Annotated[bool, typer.Option("--json", help="log JSON, one event a line")]
 
-database = typer.Typer(help="Bring the database's schema up or down.", no_args_is_help=True)
-keys = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True)
+database = typer.Typer(
+    help="Bring the database's schema up or down.", no_args_is_help=True, cls=Verbs
+)
+keys = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True, cls=Verbs)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -223,6 +233,8 @@ def _healths(health: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _diagnosis(settings: Settings) -> dict[str, Any]:
+    import asyncio
+
     from app.cli import operations
     from app.core.errors import TribunalError
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.markup import escape
-
 from app.cli.console import estimate, number, percent, short, value
-from app.cli.layout import Screen, Table
+from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli import board_tables
-from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, fail
+from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, Verbs, fail
 from app.cli.options import (
     Calibration,
     DatasetArgument,
@@ -23,7 +23,7 @@ from app.cli.options import (
 from app.cli.service import Key, Server, open_tribunal, refuse_unwritable, whole
 from app.cli.stored import add_list
 
-_stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True)
+_stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True, cls=Verbs)
 
 Csv = Annotated[Path | None, typer.Option("--csv", help="write the rows here as CSV")]
 Criterion = Annotated[

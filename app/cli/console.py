@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from app.cli.layout import Screen, harmless
 
@@ -33,6 +34,17 @@ AsJson = Annotated[
 ]
 
 
+class Verbs(TyperGroup):
+    """A group of verbs whose help names each with its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of verbs."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, verb.get_short_help_str(10_000)) for name, verb in found if verb is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 class Console:
     """Shows results: tables to people, JSON to programs.
 
@@ -44,14 +56,13 @@ class Console:
 
     def __init__(self, as_json: bool, *, is_plain: bool = False) -> None:
         self.as_json = as_json or (not is_plain and _is_for_a_program())
-        self._screen = Screen(sys.stdout, has_edge=sys.stdout.isatty())
 
     def show(self, body: Any, render: Callable[[Screen, Any], None]) -> None:
         """Print a result."""
         if self.as_json:
             typer.echo(json.dumps(body, indent=2))
         else:
-            render(self._screen, body)
+            render(Screen(sys.stdout, has_edge=sys.stdout.isatty()), body)
 
 
 def _is_for_a_program() -> bool:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple, NoReturn, cast
 
 import typer
-from rich.markup import escape
 
 from app.cli import tables
 from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
-from app.cli.layout import Screen
+from app.cli.layout import Screen, escape
 from app.cli.options import DatasetArgument, given, stem_of
 from app.cli.service import Key, Server, open_tribunal, whole
 from judges.errors import nearest

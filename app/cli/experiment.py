@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from app.cli.console import EXIT_USAGE, AsJson, Console
-from app.cli.layout import Screen, Table
+from app.cli.layout import Screen, Table, escape
 from app.cli.options import (
     Cascade,
     DatasetArgument,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 
 from app.cli import tables
 from app.cli.console import (
@@ -23,7 +22,7 @@ from app.cli.console import (
     fail,
     note,
 )
-from app.cli.layout import Screen, Table
+from app.cli.layout import Screen, Table, escape
 from app.cli.options import (
     LOCAL_FILES,
     BudgetUsd,

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Final
 
-from rich.cells import cell_len
-from rich.console import Console as RichConsole
-from rich.console import ConsoleOptions
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _GAP: Final = 2
 _NO_EDGE: Final = 1_000_000
@@ -30,36 +28,64 @@ def harmless(text: str) -> str:
     return _UNSEEN.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
-class Screen(RichConsole):
-    """Prints whole words: a line ends before a name that is too long for it, never inside one."""
+def escape(text: str) -> str:
+    """Return a text without markup, as a part of a sentence that may hold some."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+class Screen:
+    """Prints whole words: a line ends before a name that is too long for it, never inside one.
+
+    Args:
+        file: What is printed to.
+        has_edge: It is a terminal; a pipe or file has no edge.
+    """
 
     def __init__(self, file: IO[str], *, has_edge: bool) -> None:
+        from rich.console import Console
+
         width = None if has_edge else _NO_EDGE
         # colouring numbers would put escape sequences into ids
-        super().__init__(file=file, width=width, emoji=False, highlight=False)
+        self._rich = Console(file=file, width=width, emoji=False, highlight=False)
 
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print sentences, which may hold markup, and tables."""
-        shown = (self._wrapped(one) if isinstance(one, str) else one for one in objects)
-        super().print(*shown, **{"crop": False, "no_wrap": True, "overflow": "ignore", **options})
+    @property
+    def width(self) -> int:
+        """How many characters a line has room for."""
+        return self._rich.width
 
-    def _wrapped(self, sentence: str) -> Text:
-        lines = self.render_str(harmless(sentence)).split("\n", allow_blank=True)
-        return Text("\n").join(_wrapped(line, self.width) for line in lines)
+    def print(self, shown: str | Table = "") -> None:
+        """Print a sentence, which may hold markup, or a table."""
+        lines = shown.laid_out(self.width) if isinstance(shown, Table) else self._lines(shown)
+        for line in lines:
+            self._rich.print(line, crop=False, no_wrap=True, overflow="ignore")
+
+    def _lines(self, sentence: str) -> Iterator[Text]:
+        for line in self._rich.render_str(harmless(sentence)).split("\n", allow_blank=True):
+            yield from _wrapped(line, self.width)
 
 
-def _wrapped(line: Text, width: int) -> Text:
+def _wrapped(line: Text, width: int) -> Iterator[Text]:
     """Break a line between words; one that is longer than the width stays whole."""
     breaks: list[int] = []
     start = 0
     for word in re.finditer(r"\S+", line.plain):
-        if word.start() > start and cell_len(line.plain[start : word.end()]) > width:
+        if word.start() > start and _cells(line.plain[start : word.end()]) > width:
             start = word.start()
             breaks.append(start)
-    parts = line.divide(breaks)
-    for part in parts:
+    for part in line.divide(breaks):
         part.rstrip()
-    return Text("\n").join(parts)
+        yield part
+
+
+def _cells(text: str) -> int:
+    """Return how many columns a text takes: some characters take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 class Table:
@@ -84,13 +110,15 @@ class Table:
             raise ValueError(f"{len(self.columns)} cells are expected, not {len(cells)}")
         self._rows.append(tuple(harmless(cell).replace("\n", "\\n") for cell in cells))
 
-    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
-        """Lay the table out for the width at hand."""
-        lines, said = self.lines(options.max_width)
+    def laid_out(self, width: int) -> Iterator[Text]:
+        """Yield the lines of the table for a width, and what was done to make them fit."""
+        from rich.text import Text
+
+        lines, said = self.lines(width)
         for line, is_heading in lines:
             yield Text(line, style="bold" if is_heading else "")
         if said:
-            yield _wrapped(Text(said, style="dim"), options.max_width)
+            yield from _wrapped(Text(said, style="dim"), width)
 
     def lines(self, width: int) -> tuple[list[tuple[str, bool]], str]:
         """Return the lines, with whether each is a heading, and what was done to make them fit."""
@@ -116,7 +144,7 @@ class Table:
 
     def _column_width(self, place: int) -> int:
         cells = (row[place] for row in self._rows)
-        return max(map(cell_len, (self.columns[place], *cells)))
+        return max(map(_cells, (self.columns[place], *cells)))
 
     def _aligned(self, kept: Sequence[int]) -> Iterator[tuple[str, bool]]:
         widths = [self._column_width(place) for place in kept]
@@ -134,7 +162,7 @@ class Table:
 
     def _blocks(self) -> Iterator[tuple[str, bool]]:
         name, *others = self.columns
-        width = max((cell_len(one) for one in others), default=0)
+        width = max((_cells(one) for one in others), default=0)
         for row in self._rows:
             yield f"{name} {row[0]}", True
             for column, cell in zip(others, row[1:], strict=True):
@@ -142,7 +170,7 @@ class Table:
 
 
 def _padded(text: str, width: int, *, to_right: bool) -> str:
-    room = " " * (width - cell_len(text))
+    room = " " * (width - _cells(text))
     return room + text if to_right else text + room
 
 

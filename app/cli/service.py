@@ -6,7 +6,6 @@ The service and its client are imported where they are needed: help and completi
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import shutil
@@ -179,6 +178,8 @@ def database_fault(settings: Settings, error: BaseException) -> str:
 
 def run(work: Coroutine[Any, Any, ResultT], settings: Settings) -> ResultT:
     """Run what works on the database of the settings."""
+    import asyncio
+
     with refusals(), database_errors(settings):
         return asyncio.run(work)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import board_tables, tables
-from app.cli.console import AsJson, Console, note
+from app.cli.console import AsJson, Console, Verbs, note
 from app.cli.layout import Screen
 from app.cli.service import Key, Server, open_tribunal
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 StoredId = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
 Render = Callable[[Screen, Any], None]
 
-_datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
-_calibrations = typer.Typer(help="Certificates.", no_args_is_help=True)
-_batches = typer.Typer(help="Batches.", no_args_is_help=True)
+_datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True, cls=Verbs)
+_calibrations = typer.Typer(help="Certificates.", no_args_is_help=True, cls=Verbs)
+_batches = typer.Typer(help="Batches.", no_args_is_help=True, cls=Verbs)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
-
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
 from app.cli.console import rejections
-from app.cli.layout import Screen, Table
+from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
 NO_LOGPROBS = "no_logprobs"

@@ -46,7 +46,11 @@ def test_our_retries_print_nothing_and_those_of_others_do_as_before(
 
 def test_hooks_that_a_program_has_set_see_our_retries() -> None:
     seen: list[RetryDetails] = []
-    set_on_retry_hooks([seen.append])
+
+    def see(details: RetryDetails) -> None:
+        seen.append(details)
+
+    set_on_retry_hooks([see])
     with pytest.raises(ConnectionError):
         asyncio.run(failing())
     assert [one.name for one in seen] == ["tribunal", "tribunal"]

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import app
 from tests.app.processes import free_port
@@ -154,9 +153,7 @@ def test_a_gate_without_an_answer_is_status_5(folder: Path) -> None:
     run(*gate, "--server", away, status=5)
     run("gate", "new.json", "old.json", "--cascade", "nowhere", status=5)
     run("gate", "new.json", "missing.json", "--cascade", "default", status=2)
-    (folder / "tribunal.toml").write_text(
-        CONFIG.format(port=free_port(), more="attempts = 1")
-    )
+    (folder / "tribunal.toml").write_text(CONFIG.format(port=free_port(), more="attempts = 1"))
     ended = run(*gate, status=5)
     said = ended.stdout
     assert "no judge could be asked on 3" in said, ended.output
