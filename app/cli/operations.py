@@ -42,6 +42,9 @@ def freeze_loaded() -> None:
 
     The objects of a started service stay, and those of a shard live until it is stored.
     """
+    import scipy.special
+    import scipy.stats  # noqa: F401 - the first request would wait for them
+
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
