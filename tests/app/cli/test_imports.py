@@ -59,7 +59,13 @@ class Server(BaseHTTPRequestHandler):
     """A service without any dataset."""
 
     def do_GET(self) -> None:
-        page = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+        page: dict[str, Any] = {
+            "object": "list",
+            "data": [],
+            "first_id": None,
+            "last_id": None,
+            "has_more": False,
+        }
         body = json.dumps(page).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
