@@ -280,7 +280,10 @@ class TierBody(TypedDict):
     failure: FailureBody | None
     flags: NotRequired[list[str]]
     orders: NotRequired[
-        Annotated[OrdersBody, Doc("of a judge that is asked in both orders; apart, it flipped")]
+        Annotated[
+            OrdersBody,
+            Doc("where verdicts are asked for at once, of a judge that is asked in both orders"),
+        ]
     ]
 
 

@@ -301,7 +301,7 @@ def tier_bodies(judged: Judged) -> list[TierBody]:
 def _tier_body(tier: TierOutcome) -> TierBody:
     score = tier.score
     failure = score.failure
-    body: TierBody = {
+    return {
         "judge": tier.judge,
         "p_a": score.p_a,
         "p_tie": score.p_tie,
@@ -310,10 +310,15 @@ def _tier_body(tier: TierOutcome) -> TierBody:
         "failure": _failure_body(failure) if failure else None,
         "flags": list(score.flags),
     }
-    orders = _orders(score)
-    if orders is not None:
-        body["orders"] = orders
-    return body
+
+
+def with_orders(body: VerdictBody, judged: Judged) -> VerdictBody:
+    """Return a verdict with what its judges said in each order; scores hold it, verdicts do not."""
+    tiers: list[TierBody] = []
+    for tier, outcome in zip(body["tiers"], judged.verdict.tiers, strict=True):
+        orders = _orders(outcome.score)
+        tiers.append(tier if orders is None else {**tier, "orders": orders})
+    return {**body, "tiers": tiers}
 
 
 def _orders(score: Score) -> OrdersBody | None:

@@ -104,6 +104,7 @@ def test_a_key_has_scopes_an_annotator_and_an_end() -> None:
 def test_a_key_that_cannot_be_made_is_bad_usage(options: list[str], says: str) -> None:
     result = runner.invoke(app, ["keys", "create", "x", *options])
     assert (result.exit_code, says in result.stderr) == (2, True), result.stderr
+    run("db", "upgrade")
     assert run_json("keys", "list") == []
 
 
