@@ -76,7 +76,7 @@ def test_exit_status_3_where_nothing_is_certifiable(folder: Path) -> None:
     named = out.split("certificate ")[1].split(":")[0]
     judged = " ".join(run("batch", "guesses", "--calibration", named, status=3).split())
     assert f"no judge was asked: {named} certifies nothing, so that every pair abstains" in judged
-    posted = run("judge", "-", "--calibration", named, text=ndjson(rows[:1]).decode())
+    posted = run("judge", "-", "--calibration", named, text=ndjson(rows[:1]).decode(), status=3)
     assert f"no judge was asked: {named}" in " ".join(posted.split())
 
 
