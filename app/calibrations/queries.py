@@ -72,7 +72,7 @@ async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence
 
 async def first_labels(
     session: AsyncSession, dataset_seq: int
-) -> Sequence[Row[int, str | None, str, dict[str, Any], str, datetime]]:
+) -> Sequence[Row[Any]]:
     """Return each pair's overall labels of the moment at which it was first labelled.
 
     Also those that were replaced since.
