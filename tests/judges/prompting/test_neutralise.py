@@ -102,7 +102,7 @@ def test_every_listed_name_is_broken() -> None:
     ],
 )
 def test_a_disguised_token_is_broken_where_it_stands(text: str, shown: str) -> None:
-    assert neutralise(text) == (shown, {CONTROL_TOKEN})
+    assert neutralise(text) == (shown, frozenset({CONTROL_TOKEN}))
     assert neutralise(shown) == (shown, frozenset())
 
 

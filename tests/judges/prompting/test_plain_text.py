@@ -13,7 +13,7 @@ from judges.prompting.tokens import PlainText, PromptTokens
 from tests.judges.pairs import pair_of
 
 
-@dataclass(frozen=True)
+@dataclass
 class Added:
     content: str
     special: bool = True
