@@ -98,6 +98,7 @@ class OpenAIJudge:
         """Return the mean over all annotators and orders, or the first failure."""
         started = self._clock()
         queries = self._queries(pair)
+        own = self._by_token.tokens.flags_of(pair) if self._by_token else ()
         halt = Halt()
 
         async def ask(annotator: int) -> AnnotatorAnswers:
@@ -110,7 +111,7 @@ class OpenAIJudge:
             self._spec,
             await ask_annotators(len(self._shared), ask, self._settings.early_stop),
             seconds=self._clock() - started,
-            flags=queries[0].flags,
+            flags=(*queries[0].flags, *own),
         )
 
     async def health(self) -> JudgeHealth:
