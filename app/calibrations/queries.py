@@ -70,9 +70,7 @@ async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence
         await session.execute(insert(CertificatePair), rows)
 
 
-async def first_labels(
-    session: AsyncSession, dataset_seq: int
-) -> Sequence[Row[Any]]:
+async def first_labels(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]]:
     """Return each pair's overall labels of the moment at which it was first labelled.
 
     Also those that were replaced since.

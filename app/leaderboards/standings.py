@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, cast
@@ -14,6 +15,7 @@ from app.leaderboards.rows import OUT_OF_SCOPE, Table, Unanswered, powered_row_o
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, IntArray
 from calibration.errors import CalibrationError, InvalidArgument
+from calibration.intervals import FEWEST_GROUPS_FOR_PERCENTILES
 from calibration.powered import HumanLabels, PoweredLeaderboard, PoweredMethod, rank_by_predictions
 from calibration.ranking import (
     Comparisons,
@@ -24,6 +26,7 @@ from calibration.ranking import (
     PairLayout,
     RankingOptions,
     connected_components,
+    count_groups,
     rank_by_criteria,
     rank_models,
 )
@@ -273,8 +276,30 @@ def _shown(
         "resamples": board.n_resamples,
         "resamples_undefined": board.n_resamples_undefined,
         "coefficients": [asdict(one) for one in board.coefficients],
-        "warnings": [*_undefined(board), *(link.warning for link in links if link.warning)],
+        "warnings": [
+            *_undefined(board),
+            *_few_groups(table, compared),
+            *(link.warning for link in links if link.warning),
+        ],
     }
+
+
+def _few_groups(table: Table, compared: Sequence[_Compared]) -> list[str]:
+    """Warn of models whose comparisons lie in few groups, with the numbers."""
+    own: Counter[str] = Counter()
+    for comparisons, rows in compared:
+        groups = count_groups(comparisons, table.bootstrap.group[rows], table.bootstrap.n_groups)
+        own |= Counter(dict(zip(comparisons.models, groups.tolist(), strict=True)))
+    few = {name: n for name, n in own.items() if n < FEWEST_GROUPS_FOR_PERCENTILES}
+    if not few:
+        return []
+    least, most = min(few.values()), max(few.values())
+    numbers = f"{least}" if least == most else f"{least} to {most}"
+    return [
+        f"{len(few)} of {len(own)} models were compared in few groups of pairs ({numbers}, fewer "
+        f"than {FEWEST_GROUPS_FOR_PERCENTILES}): their intervals are wide, with Student's quantile for "
+        "the number of groups, and one group gives none"
+    ]
 
 
 def _undefined(board: Leaderboard) -> list[str]:

@@ -158,9 +158,7 @@ def _by_flag(
         "agreement_consistent": asdict(agreement),
         "accuracy_mean_of_orders": asdict(unknown),
         "fleiss_kappa_with_human": asdict(unknown),
-        "position_consistency": asdict(
-            estimate_share(~flags, known, bootstrap, method="percentile")
-        ),
+        "position_consistency": asdict(estimate_share(~flags, known, bootstrap.groups)),
     }
 
 
@@ -177,8 +175,7 @@ def _mean_of_orders(
     return estimate_share(
         np.concatenate([*hits, np.zeros(0, dtype=np.bool_)]),
         counted[rows],
-        bootstrap.take(rows),
-        method="percentile",
+        bootstrap.groups.take(rows),
     )
 
 

@@ -100,10 +100,8 @@ def cascade_agreement(panel: Panel, bootstrap: ClusterBootstrap) -> dict[str, An
     abstained = ~answered & ~cascade.is_missing
     return {
         "pairs": len(rest),
-        "coverage": asdict(estimate_share(answered, None, resamples, method="percentile")),
-        "agreement": asdict(
-            estimate_share(hits, answered & (decided != MISSING), resamples, method="percentile")
-        ),
+        "coverage": asdict(estimate_share(answered, None, groups)),
+        "agreement": asdict(estimate_share(hits, answered & (decided != MISSING), groups)),
         "agreement_three_way": asdict(agreement_rate(three_way, label, groups)),
         "cohens_kappa": asdict(
             cohens_kappa(decided, np.where(label == TIE, MISSING, label), groups)

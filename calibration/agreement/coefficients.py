@@ -8,6 +8,7 @@ group of each unit, such as its prompt; `Groups.of(names, level)` sets another c
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
@@ -141,7 +142,7 @@ def agreement_rate(
     counted = (one != MISSING) & (other != MISSING)
     if among is not None:
         counted &= np.isin(one, among) & np.isin(other, among)
-    return estimate_share(one == other, counted, groups, method="jackknife")
+    return estimate_share(one == other, counted, groups)
 
 
 def accuracy_over_orders(
@@ -257,8 +258,26 @@ def cohens_kappa(
     seen = (one != MISSING) & (other != MISSING)
     cells = np.zeros((len(one), n_categories**2))
     cells[np.nonzero(seen)[0], one[seen] * n_categories + other[seen]] = 1
-    statistic = partial(_kappa_of_cells, weights=_kappa_weights(n_categories, weights))
-    return jackknife_statistic(cells, statistic, int(seen.sum()), groups)
+    worth = _kappa_weights(n_categories, weights)
+    statistic = partial(_kappa_of_cells, weights=worth)
+    found = jackknife_statistic(cells, statistic, int(seen.sum()), groups)
+    disagreement = jackknife_ratio(cells @ (worth / worth.max()).ravel(), seen, groups)
+    total = cells.sum(axis=0, keepdims=True)
+    chance = float(_disagreements_by_chance(total, worth / worth.max())[0])
+    return _with_rare_disagreements(found, disagreement, chance / max(float(total.sum()), 1.0))
+
+
+def _with_rare_disagreements(kappa: Estimate, disagreement: Estimate, chance: float) -> Estimate:
+    """Widen an interval to what the share of disagreements alone leaves open.
+
+    Near 1 kappa rests on a few disagreements, whose spread tells too little of how often they
+    occur. kappa is 1 - share / chance: at this chance each end of the share is one of kappa.
+    """
+    least, most = disagreement.low, disagreement.high
+    if kappa.low is None or kappa.high is None or least is None or most is None:
+        return kappa
+    low, high = max(1 - most / chance, -1.0), 1 - least / chance
+    return replace(kappa, low=min(kappa.low, low), high=max(kappa.high, high))
 
 
 def _two_raters(
@@ -280,10 +299,16 @@ def _kappa_weights(n_categories: int, weights: KappaWeights | None) -> FloatArra
 
 def _kappa_of_cells(cells: FloatArray, weights: FloatArray) -> FloatArray:
     table = cells.reshape(-1, *weights.shape)
-    rows, columns = table.sum(axis=2), table.sum(axis=1)
     observed = (table * weights).sum(axis=(1, 2))
-    chance = np.einsum("ri,ij,rj->r", rows, weights, columns) / table.sum(axis=(1, 2))
+    chance = _disagreements_by_chance(cells, weights)
     return np.where(chance > 0, 1 - observed / chance, np.nan)
+
+
+def _disagreements_by_chance(cells: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return how many weighted disagreements the margins would bring, shape (samples,)."""
+    table = cells.reshape(-1, *weights.shape)
+    rows, columns, total = table.sum(axis=2), table.sum(axis=1), table.sum(axis=(1, 2))
+    return np.asarray(np.einsum("ri,ij,rj->r", rows, weights, columns) / np.maximum(total, 1))
 
 
 def fleiss_kappa(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:

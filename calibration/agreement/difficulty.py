@@ -177,7 +177,7 @@ def agreement_by_difficulty(
     hits = counted & (one == other)
 
     def share(rows: BoolArray) -> Estimate:
-        return estimate_share(hits, counted & rows, groups, method="jackknife")
+        return estimate_share(hits, counted & rows, groups)
 
     easy, hard = (counted & (bins.number == k) for k in (0, bins.n_bins - 1))
     if bins.n_bins == 1:

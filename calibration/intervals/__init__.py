@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from calibration.intervals.bootstrap import (
+    FEWEST_GROUPS_FOR_PERCENTILES,
     LARGEST_UNDEFINED_SHARE,
     NO_LIMITS,
     ClusterBootstrap,
@@ -12,6 +13,7 @@ from calibration.intervals.bootstrap import (
     estimate_mean,
     expanded_tail,
     groups_of,
+    resampled_limits,
 )
 from calibration.intervals.groups import (
     DEFAULT_CONFIDENCE_LEVEL,
@@ -19,7 +21,7 @@ from calibration.intervals.groups import (
     GroupsLike,
     as_groups,
 )
-from calibration.intervals.jackknife import jackknife_ratio, jackknife_statistic
+from calibration.intervals.jackknife import jackknife_ratio, jackknife_statistic, share_limits
 from calibration.intervals.shares import (
     ShareMethod,
     effective_trials,
@@ -33,6 +35,7 @@ from calibration.intervals.shares import (
 
 __all__ = [
     "DEFAULT_CONFIDENCE_LEVEL",
+    "FEWEST_GROUPS_FOR_PERCENTILES",
     "LARGEST_UNDEFINED_SHARE",
     "NO_LIMITS",
     "ClusterBootstrap",
@@ -53,6 +56,8 @@ __all__ = [
     "jackknife_ratio",
     "jackknife_statistic",
     "logit_limits",
+    "resampled_limits",
+    "share_limits",
     "student_over_normal",
     "student_quantile",
 ]

@@ -3,7 +3,8 @@
 A resample is a vector of group multiplicities, and a statistic that depends on sums over rows
 becomes a matrix product of multiplicities and group sums. Intervals are percentile intervals,
 widened for few groups as in Hesterberg, "What Teachers Should Know About the Bootstrap" (2015),
-section 3.3.
+section 3.3. Fewer than six groups have too few distinct resamples for that: they get Student's
+interval.
 
 Losses are skewed, and plain percentiles of their mean miss on the upper side too often. For a mean
 (mean* - mean) / standard error* is resampled instead, which is second-order correct (Hall 1988).
@@ -30,6 +31,8 @@ Statistic = Callable[[FloatArray], FloatArray]
 DEFAULT_RESAMPLES = 1_000
 # An interval that ignores more resamples than this would describe another population.
 LARGEST_UNDEFINED_SHARE = 0.2
+# Resamples of fewer groups take so few values that their percentiles say little.
+FEWEST_GROUPS_FOR_PERCENTILES = 6
 _KEPT_CELLS = 20_000_000
 _BLOCK_CELLS = 4_000_000
 _ROUNDING = 1e-12  # a smaller relative spread is that of rounding
@@ -42,6 +45,12 @@ class Limits(NamedTuple):
 
     low: float | None
     high: float | None
+
+    def within(self, lowest: float, highest: float) -> Limits:
+        """Return the part of the interval inside a range."""
+        if self.low is None or self.high is None:
+            return self
+        return Limits(max(self.low, lowest), min(self.high, highest))
 
 
 NO_LIMITS = Limits(None, None)
@@ -170,21 +179,36 @@ class ClusterBootstrap:
         needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * self.n_resamples)
         return self.n_groups_present >= 2 and n_defined >= needed
 
-    def interval(self, draws: FloatArray) -> Limits:
-        """Return the percentile interval of a statistic from its value in each resample.
+    def interval(self, draws: FloatArray, value: float) -> Limits:
+        """Return the interval of a statistic from its value in the sample and in each resample.
 
-        The tail probability is Phi(-sqrt(G / (G - 1)) t), with t the Student quantile of G - 1
-        degrees of freedom and G the number of groups: plain percentiles are too narrow by the
-        factor sqrt((G - 1) / G) and ignore that the spread itself was estimated. Resamples where
-        the statistic is undefined (nan) are left out; with more than a fifth of them, or fewer
-        than two groups, there is no interval.
+        It is that of `resampled_limits`. Resamples where the statistic is undefined (nan) are left
+        out; with more than a fifth of them, or fewer than two groups, there is no interval.
         """
         defined = draws[np.isfinite(draws)]
         if not self.is_enough(defined.size):
             return NO_LIMITS
-        tail = expanded_tail(self.n_groups_present, 1 - self.confidence_level)
-        low, high = np.quantile(defined, [tail, 1 - tail])
-        return Limits(float(low), float(high))
+        return resampled_limits(value, defined, self.n_groups_present, self.confidence_level)
+
+
+def resampled_limits(
+    value: float, draws: FloatArray, n_groups: int, confidence_level: float
+) -> Limits:
+    """Return the interval of a statistic from its values in resamples of two groups or more.
+
+    From six groups on: percentiles with the tail probability Phi(-sqrt(G / (G - 1)) t), where t is
+    Student's quantile of G - 1 degrees of freedom and G the number of groups. Plain percentiles are
+    too narrow by the factor sqrt((G - 1) / G) and ignore that the spread itself was estimated.
+    Fewer groups: value +- t sqrt(G / (G - 1)) x the standard deviation of the draws.
+    """
+    error = 1 - confidence_level
+    if n_groups < FEWEST_GROUPS_FOR_PERCENTILES:
+        spread = float(np.std(draws)) * float(np.sqrt(n_groups / (n_groups - 1)))
+        half = float(scipy.stats.t.isf(error / 2, n_groups - 1)) * spread
+        return Limits(value - half, value + half)
+    tail = expanded_tail(n_groups, error)
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Limits(float(low), float(high))
 
 
 def expanded_tail(n_groups: int, error: float) -> float:
@@ -261,7 +285,9 @@ def estimate_from_draws(
             return _without_interval(value, n, bootstrap)
         low, high = wilson_interval(groups * value, groups, bootstrap.confidence_level)
         return Estimate(value, float(low), float(high), bootstrap.confidence_level, n)
-    limits = bootstrap.interval(draws)
+    limits = bootstrap.interval(draws, value)
+    if is_share:
+        limits = limits.within(0.0, 1.0)
     return Estimate(value, limits.low, limits.high, bootstrap.confidence_level, n)
 
 
@@ -321,6 +347,9 @@ def _mean_limits(
     error = groups.standard_error((values - mean) / values.size)
     if error <= _LEAST_RELATIVE_ERROR * abs(mean):
         return NO_LIMITS
+    if groups.n_groups < FEWEST_GROUPS_FOR_PERCENTILES:
+        half = float(scipy.stats.t.isf(groups.tail, groups.n_groups - 1)) * error
+        return Limits(mean - half, mean + half)
     ratios = _studentized(values, mean, error, bootstrap)
     defined = ratios[np.isfinite(ratios)]
     if not bootstrap.is_enough(defined.size):

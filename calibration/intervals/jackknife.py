@@ -94,13 +94,26 @@ def _without_each_group(parts: FloatArray, statistic: Statistic, groups: Groups)
 def _ends(value: float, others: FloatArray, level: float) -> tuple[float, float]:
     """Return the interval of a share, from its values without each group."""
     n_groups = len(others)
-    normal = -float(scipy.special.ndtri((1 - level) / 2))
-    student = float(scipy.stats.t.isf((1 - level) / 2, n_groups - 1))
     deviation = others - others.mean()
     variance = (n_groups - 1) / n_groups * float(deviation @ deviation)
+    return share_limits(value, variance, n_groups, level)
+
+
+def share_limits(
+    value: float, variance: float, n_groups: int, confidence_level: float
+) -> tuple[float, float]:
+    """Return the interval of a share whose variance was estimated from so many groups.
+
+    Wilson's, for the number of trials that would have this variance, fewer by the squared ratio of
+    the normal to Student's quantile; one trial a group where there is no variance. Student's
+    interval for a value outside (0, 1), as a coefficient may have where chance would do better.
+    """
+    tail = (1 - confidence_level) / 2
+    normal = -float(scipy.special.ndtri(tail))
+    student = float(scipy.stats.t.isf(tail, n_groups - 1))
     if variance <= _ROUNDING:
         return _wilson(value, n_groups, normal)
-    if not 0 < value < 1:  # a coefficient of less than -1: chance would do better
+    if not 0 < value < 1:
         return value - student * np.sqrt(variance), value + student * np.sqrt(variance)
     # both quantiles vanish together at a level of nearly nothing
     narrower = normal / student if student > 0 else 1.0

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
+from calibration.intervals import logit_limits
 from calibration.powered.labels import LabelledSample
 
 # The slope of fewer groups is noise: their labels stand alone.
@@ -53,20 +54,43 @@ class FittedMean:
         return self.variance + self.unseen**2
 
     def estimate(self, n: int, confidence_level: float) -> Estimate:
-        """Return Student's interval, value and ends cut to [0, 1] where outcomes lie.
+        """Return Student's interval on the logit scale; a value beyond [0, 1] is cut first.
 
+        On the plain scale it would cover too little where few groups are labelled and most agree.
         Where all of n labels agree with the predictions, a rate of errors of -ln(1 - level) / n may
         have been missed (the rule of three): that much is added, and less where a few disagree.
-        A value beyond [0, 1] is cut before the interval is laid around it, which so keeps a width.
         """
         value = float(np.clip(self.value, 0, 1))
         if np.isnan(self.variance):
             return Estimate(value, None, None, confidence_level, n)
         error = 1 - confidence_level
         quantile = float(scipy.stats.t.isf(error / 2, self.degrees_of_freedom))
-        half = float(np.hypot(quantile * np.sqrt(self.variance), np.log(error) * self.unseen))
-        low, high = np.clip([value - half, value + half], 0, 1)
-        return Estimate(value, float(low), float(high), confidence_level, n)
+        low, high = _logit_ends(value, float(quantile * np.sqrt(self.variance)))
+        missed = np.log(error) * self.unseen
+        low = max(value - float(np.hypot(value - low, missed)), 0.0)
+        high = min(value + float(np.hypot(high - value, missed)), 1.0)
+        return Estimate(value, low, high, confidence_level, n)
+
+
+def _logit_ends(value: float, half: float) -> tuple[float, float]:
+    """Return the ends of an interval in [0, 1] that is `half` to each side near its value.
+
+    Logits are steep near 0 and 1 and would stretch the interval over everything: closer to an end
+    of [0, 1] than `half`, the far end is that of a value `half` away from it, if it is nearer.
+    """
+    if half <= 0:
+        return value, value
+    low, high = _on_logits(value, half)
+    centre = float(np.clip(value, min(half, 0.5), max(1 - half, 0.5)))
+    if centre == value:
+        return low, high
+    nearer_low, nearer_high = _on_logits(centre, half)
+    return max(low, min(nearer_low, value)), min(high, max(nearer_high, value))
+
+
+def _on_logits(value: float, half: float) -> tuple[float, float]:
+    limits = logit_limits(value, half, 1.0)
+    return (0.0, 1.0) if limits.low is None or limits.high is None else (limits.low, limits.high)
 
 
 def fit_mean(

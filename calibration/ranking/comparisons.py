@@ -273,11 +273,14 @@ class Support:
         is_unanimous: Whether the model got the same share in all of them: resamples of such groups
             say nothing about how else it might have fared. Shape (models,).
         confidence_level: Coverage of what is concluded from them.
+        unseen: How far below and above an average win rate may lie because its rates against some
+            opponents are unanimous, shape (2, models); None for other methods.
     """
 
     groups: IntArray
     is_unanimous: BoolArray
     confidence_level: float
+    unseen: FloatArray | None = None
 
 
 def with_baseline(comparisons: Comparisons, baseline: str | None) -> BoolArray:

@@ -7,7 +7,7 @@ the groups, or for Bradley-Terry from 50 groups on from the sandwich covariance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,14 +19,18 @@ from calibration.estimate import Estimate
 from calibration.intervals import (
     DEFAULT_CONFIDENCE_LEVEL,
     LARGEST_UNDEFINED_SHARE,
+    NO_LIMITS,
     ClusterBootstrap,
-    expanded_tail,
+    Limits,
+    resampled_limits,
+    share_limits,
 )
 from calibration.ranking.bradley_terry import (
     strength_shares,
 )
 from calibration.ranking.comparisons import (
     Comparisons,
+    PairLayout,
     Support,
     count_groups,
     count_records,
@@ -292,7 +296,40 @@ def find_support(
     is_unanimous = _never_changes(scores.win_rate)
     if options.baseline is not None:
         is_unanimous[comparisons.models.index(options.baseline)] = False
-    return Support(groups, is_unanimous, bootstrap.confidence_level)
+    unseen = None
+    if options.method == "average_win_rate":
+        unseen = _unseen_of_averages(comparisons, bootstrap)
+    return Support(groups, is_unanimous, bootstrap.confidence_level, unseen)
+
+
+def _unseen_of_averages(comparisons: Comparisons, bootstrap: ClusterBootstrap) -> FloatArray:
+    """Return how far below and above an average win rate may lie, shape (2, models).
+
+    Resamples never change a rate against an opponent that is the same in every group, such as five
+    wins in five games. Each such rate has Wilson's interval with one trial a group; the distances
+    to its ends are added as those of independent rates (Zou and Donner 2008).
+    """
+    layout = PairLayout.of(comparisons)
+    pairs, whole = len(layout.first), layout.whole()
+    won = layout.amounts[0] + layout.amounts[2] / 2
+    counted = comparisons.weight > 0
+    cell, place = np.unique(
+        bootstrap.group[counted] * pairs + layout.pair[counted], return_inverse=True
+    )
+    of_group = np.bincount(place, won[counted]) / np.bincount(place, comparisons.weight[counted])
+    pair = cell % pairs
+    games = whole.games[0]
+    rate = np.divide(whole.first_points[0], games, out=np.zeros(pairs), where=games > 0)
+    differs = np.bincount(pair, np.abs(of_group - rate[pair]) > _ROUNDING, pairs) > 0
+    trials = np.maximum(np.bincount(pair, minlength=pairs), 1)
+    low, high = wilson_interval(trials * rate, trials, bootstrap.confidence_level)
+    is_same = (games > 0) & ~differs
+    below, above = (np.where(is_same, length, 0.0) ** 2 for length in (rate - low, high - rate))
+    met = whole.by_model((games > 0)[None], (games > 0)[None])[0]
+    summed = [
+        whole.by_model(own[None], other[None])[0] for own, other in ((below, above), (above, below))
+    ]
+    return np.sqrt(np.array(summed)) / np.maximum(met, 1)
 
 
 def _never_changes(scores: Resampled) -> BoolArray:
@@ -333,7 +370,9 @@ class RatingEstimates:
         these has a scale on which that many equal trials could be placed.
         """
         if self.options.method in SHARES:
-            return self._share(self.scores.rating, model)
+            found = self._share(self.scores.rating, model)
+            is_average = self.options.method == "average_win_rate"
+            return self._with_unseen(found, model) if is_average else found
         value, n = float(self.scores.rating.value[model]), int(self.n[model])
         if self.support is None or self.support.is_unanimous[model]:
             return Estimate(value, None, None, self.confidence_level, n)
@@ -341,7 +380,19 @@ class RatingEstimates:
         if self.scores.errors is not None:
             errors = self.scores.errors.resting_on(groups)
             return errors.estimate(model, value, self.confidence_level, n)
-        return self._from_draws(value, self.scores.rating.draws[:, model], n, groups)
+        limits = self._from_draws(value, self.scores.rating.draws[:, model], groups)
+        return Estimate(value, limits.low, limits.high, self.confidence_level, n)
+
+    def _with_unseen(self, found: Estimate, model: int) -> Estimate:
+        """Add what unanimous results against some opponents may hide, independent of the rest."""
+        if self.support is None or self.support.unseen is None or found.value is None:
+            return found
+        if found.low is None or found.high is None or self.support.is_unanimous[model]:
+            return found
+        below, above = self.support.unseen[:, model]
+        low = found.value - float(np.hypot(found.value - found.low, below))
+        high = found.value + float(np.hypot(found.high - found.value, above))
+        return replace(found, low=max(low, 0.0), high=min(high, 1.0))
 
     def win_rate(self, model: int) -> Estimate:
         """Estimate the win rate of one model."""
@@ -358,14 +409,25 @@ class RatingEstimates:
             # one trial a group: equal resamples would give an interval of no width
             low, high = wilson_interval(groups * value, groups, self.confidence_level)
             return Estimate(value, float(low), float(high), self.confidence_level, n)
-        return self._from_draws(value, scores.draws[:, model], n, groups)
-
-    def _from_draws(self, value: float, draws: FloatArray, n: int, n_groups: int) -> Estimate:
-        """Return the interval that `ClusterBootstrap.interval` would, with groups counted already."""
-        defined = draws[np.isfinite(draws)]
-        needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * len(draws))
-        if n_groups < 2 or defined.size < needed:
+        draws = _enough(scores.draws[:, model], groups)
+        if draws is None:
             return Estimate(value, None, None, self.confidence_level, n)
-        tail = expanded_tail(n_groups, 1 - self.confidence_level)
-        low, high = np.quantile(defined, [tail, 1 - tail])
-        return Estimate(value, float(low), float(high), self.confidence_level, n)
+        variance = float(np.var(draws)) * groups / (groups - 1)
+        low, high = value, value
+        if variance > _ROUNDING**2:
+            low, high = share_limits(value, variance, groups, self.confidence_level)
+        return Estimate(value, low, high, self.confidence_level, n)
+
+    def _from_draws(self, value: float, draws: FloatArray, n_groups: int) -> Limits:
+        """Return the interval that `ClusterBootstrap.interval` would, with groups counted already."""
+        defined = _enough(draws, n_groups)
+        if defined is None:
+            return NO_LIMITS
+        return resampled_limits(value, defined, n_groups, self.confidence_level)
+
+
+def _enough(draws: FloatArray, n_groups: int) -> FloatArray | None:
+    """Return the draws that have a value; None where they, or the groups, give no interval."""
+    defined = draws[np.isfinite(draws)]
+    needed = max(1.0, (1 - LARGEST_UNDEFINED_SHARE) * len(draws))
+    return None if n_groups < 2 or defined.size < needed else defined

@@ -196,7 +196,7 @@ def _resolution_of(sums: FloatArray) -> FloatArray:
 
 
 def _limits(value: float, drawn: FloatArray, free: int, bootstrap: ClusterBootstrap) -> Limits:
-    low, high = bootstrap.interval(drawn)
+    low, high = bootstrap.interval(drawn, value)
     if low is None or high is None:
         return NO_LIMITS
     groups = bootstrap.n_groups_present

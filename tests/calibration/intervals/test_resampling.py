@@ -135,9 +135,9 @@ def test_too_many_undefined_resamples_give_no_interval() -> None:
     boot = ClusterBootstrap.over(np.arange(10), rng(), n_resamples=100)
     draws = np.linspace(0, 1, 100)
     draws[:20] = np.nan
-    assert boot.interval(draws).low is not None
+    assert boot.interval(draws, 0.5).low is not None
     draws[20] = np.nan
-    assert boot.interval(draws) == (None, None)
+    assert boot.interval(draws, 0.5) == (None, None)
 
 
 def test_share_of_independent_rows_has_the_wilson_interval() -> None:
