@@ -7,9 +7,10 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from io import StringIO
 from socket import socket
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from alembic import command
@@ -21,6 +22,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches.worker.loop import work_in_parallel
+from app.cli.connections import LOOK_SECONDS, Connection
 from app.cli.console import note
 from app.core import auth, migrate
 from app.core.db import Database
@@ -34,6 +36,8 @@ from judges.base import Judge, JudgeHealth
 
 Change = Callable[[Connection], dict[str, Any]]
 _LOADING_SECONDS: Final = 900
+# a tick of the server is a tenth of a second
+_LOOK_TICKS: Final = round(LOOK_SECONDS * 10)
 
 
 def freeze_loaded() -> None:
@@ -49,8 +53,17 @@ def freeze_loaded() -> None:
 class Service(uvicorn.Server):
     """A server that opens and closes the service itself, so that a fault in it is an error."""
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        super().__init__(uvicorn.Config(app, host=host, port=port, log_config=None, lifespan="off"))
+    def __init__(self, app: FastAPI, settings: Settings, host: str, port: int) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            lifespan="off",
+            http=cast(Any, partial(Connection, settings=settings)),
+            ws="none",
+        )
+        super().__init__(config)
         self._app = app
         self._opened = AsyncExitStack()
 
@@ -61,6 +74,14 @@ class Service(uvicorn.Server):
             await super().startup(sockets)
             self._opened = stack.pop_all()
             freeze_loaded()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections."""
+        if counter % _LOOK_TICKS == 0:
+            for connection in tuple(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.look()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Answer what was asked, then close the service."""
