@@ -175,8 +175,12 @@ async def create(
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
     folder = running.settings.spool_dir
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
-    async with received(request, folder) as uploaded:
-        imported = await import_dataset(running.db, uploaded.files, wanted, running.now())
+    pool = running.pools.imports
+    with pool.admitted():
+        async with received(request, folder) as uploaded:
+            imported = await import_dataset(
+                running.db, uploaded.files, wanted, running.now(), pool.run_for_client
+            )
     await running.reload_if_waiting()
     headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}
     status = 201 if imported.is_new else 200
@@ -233,10 +237,13 @@ async def export(
     """
     async with running.db.read() as session:
         dataset = await service.find_dataset(session, ref, _IN_PATH)
-        settings = settings_of(options.format)
-        if settings is not None:
-            return Response(settings[0], media_type=settings[1])
-        writer = writer_of(options.format)
+    settings = settings_of(options.format)
+    if settings is not None:
+        return Response(settings[0], media_type=settings[1])
+    writer = writer_of(options.format)
+    # no connection is taken before there is room
+    async with running.pools.exports.turn(), running.db.read() as session:
+        dataset = await service.find_dataset(session, ref, _IN_PATH)
         how = Options(options.seed, options.labels, running.settings.spool_dir)
         written = await write(session, dataset, writer, how)
     name = f"{dataset.id}.{ENDINGS[writer.form]}"

@@ -6,7 +6,6 @@ first runs in the background, and resumes after a restart.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> 
         await fetch_missing(running, judge, prepared.dataset, prepared.sample.keys)
     evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
     pool = await pool_confidences(running, prepared, request.ties)
-    return Made(evidence, await asyncio.to_thread(_certify, request, evidence, pool))
+    return Made(evidence, await running.pools.calibrations.run(_certify, request, evidence, pool))
 
 
 async def is_quick(running: Runtime, prepared: Prepared) -> bool:

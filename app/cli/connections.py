@@ -32,7 +32,7 @@ class _Phase(Enum):
     NOTHING = auto()
 
 
-class Connection(HttpToolsProtocol):
+class LimitedConnection(HttpToolsProtocol):
     """One connection of a client.
 
     A clock runs while the server waits for the client, and only then: not while a request is
@@ -65,8 +65,12 @@ class Connection(HttpToolsProtocol):
             "(TRIBUNAL_MAX_CONNECTIONS)",
         )
 
-    def _others(self) -> Iterable[Connection]:
-        return (one for one in self.connections if isinstance(one, Connection) and one is not self)
+    def _others(self) -> Iterable[LimitedConnection]:
+        return (
+            one
+            for one in self.connections
+            if isinstance(one, LimitedConnection) and one is not self
+        )
 
     @property
     def is_idle(self) -> bool:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import os
 import signal
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -22,7 +26,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches.worker.loop import work_in_parallel
-from app.cli.connections import LOOK_SECONDS, Connection
+from app.cli.connections import LOOK_SECONDS, LimitedConnection
 from app.cli.console import note
 from app.core import auth, migrate
 from app.core.db import Database
@@ -34,13 +38,16 @@ from app.core.settings import Settings
 from app.main import open_runtime
 from judges.base import Judge, JudgeHealth
 
+_log = logging.getLogger(__name__)
 Change = Callable[[Connection], dict[str, Any]]
 _LOADING_SECONDS: Final = 900
+# beside the requests under way: background work, judges, the database
+_CLOSING_SECONDS: Final = 15.0
 # a tick of the server is a tenth of a second
 _LOOK_TICKS: Final = round(LOOK_SECONDS * 10)
 
 
-def freeze_loaded() -> None:
+def tune_interpreter() -> None:
     """Exempt what is loaded from garbage collection, and collect the rest less often.
 
     The objects of a started service stay, and those of a shard live until it is stored.
@@ -48,6 +55,23 @@ def freeze_loaded() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    # a thread that computes leaves the interpreter to the event loop as often
+    sys.setswitchinterval(0.001)
+
+
+def end_after(seconds: float) -> None:
+    """End the process after so long, whatever it is doing then.
+
+    A thread that runs foreign code, such as the loading of a model, cannot be asked to end.
+    """
+
+    def end() -> None:
+        _log.error("stopping took more than %g s: the process ends now", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 class Service(uvicorn.Server):
@@ -60,10 +84,12 @@ class Service(uvicorn.Server):
             port=port,
             log_config=None,
             lifespan="off",
-            http=cast(Any, partial(Connection, settings=settings)),
+            http=cast(Any, partial(LimitedConnection, settings=settings)),
             ws="none",
+            timeout_graceful_shutdown=settings.shutdown_seconds,
         )
         super().__init__(config)
+        self._settings = settings
         self._app = app
         self._opened = AsyncExitStack()
 
@@ -73,18 +99,19 @@ class Service(uvicorn.Server):
             await stack.enter_async_context(self._app.router.lifespan_context(self._app))
             await super().startup(sockets)
             self._opened = stack.pop_all()
-            freeze_loaded()
+            tune_interpreter()
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the connections."""
         if counter % _LOOK_TICKS == 0:
             for connection in tuple(self.server_state.connections):
-                if isinstance(connection, Connection):
+                if isinstance(connection, LimitedConnection):
                     connection.look()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Answer what was asked, then close the service."""
+        end_after(self._settings.shutdown_seconds + _CLOSING_SECONDS)
         await super().shutdown(sockets)
         if not self.force_exit:
             await self._opened.aclose()
@@ -93,9 +120,14 @@ class Service(uvicorn.Server):
 async def work_until_told(settings: Settings) -> None:
     """Work on the batches of the database until a signal says to end."""
     task = asyncio.ensure_future(_work(settings))
+
+    def stop() -> None:
+        end_after(settings.shutdown_seconds + _CLOSING_SECONDS)
+        task.cancel()
+
     with suppress(NotImplementedError):  # where loops know no signals, Ctrl-C alone ends it
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
     with suppress(asyncio.CancelledError):
         await task
 
@@ -103,7 +135,7 @@ async def work_until_told(settings: Settings) -> None:
 async def _work(settings: Settings) -> None:
     async with open_runtime(settings) as running:
         await running.open_judges()
-        freeze_loaded()
+        tune_interpreter()
         note(f"working on the batches of {shown_url(settings)}")
         await work_in_parallel(running)
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core import telemetry
 from app.core.auth import authenticate
 from app.core.errors import NotFound, problem
+from app.core.pools import client
 
 _STREAMED = re.compile(r"^/v1/(datasets|files)/?$")
 _MOST_DIGITS = 18
@@ -48,8 +49,12 @@ class RequestContext:
                 _count(scope, message["status"], time.perf_counter() - started)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, receive, send_with_id)
+        token = client.set(receive)
+        try:
+            with structlog.contextvars.bound_contextvars(request_id=request_id):
+                await self.app(scope, receive, send_with_id)
+        finally:
+            client.reset(token)
 
 
 def _count(scope: Scope, status: int, seconds: float) -> None:

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from app.core.db import Database
 from app.core.errors import NotReady
+from app.core.pools import Pools
 from app.core.settings import Settings
 from app.core.tasks import Coalescer
 from judges.registry import Registry, WaitingJudge
@@ -46,8 +47,12 @@ class Runtime:
         default_factory=WeakValueDictionary
     )
     coalescer: Coalescer = field(default_factory=Coalescer)
+    pools: Pools = field(init=False)
     _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.pools = Pools.of(self.settings)
 
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run `work` beside the requests until it ends or the service stops."""

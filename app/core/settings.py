@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         20.0, ge=0, description="how long a request waits for a report before it answers 202"
     )
     pairs_in_flight: int = Field(256, ge=1)
+    long_work: int = Field(
+        2, ge=1, description="imports that run at a time; of the other kinds of long work, likewise"
+    )
+    long_work_waiting: int = Field(
+        32, ge=0, description="how many more of a kind may wait before one is refused"
+    )
     max_connections: int = Field(1_000, ge=1, description="connections open at a time")
     header_seconds: float = Field(10.0, gt=0, description="how long a header may take to come")
     body_seconds: float = Field(
@@ -59,8 +65,8 @@ class Settings(BaseSettings):
         60.0, gt=0, description="how long a client may leave an answer unread, likewise"
     )
     min_bytes_per_second: float = Field(1_000.0, gt=0, description="the least rate of both")
-    shutdown_seconds: float = Field(
-        8.0, gt=0, description="how long requests under way may take after a signal to stop"
+    shutdown_seconds: int = Field(
+        5, ge=0, description="how long requests under way may take after a signal to stop"
     )
     tables_dir: Path | None = Field(
         None, description="batches may read and write Parquet files in this folder; none: nowhere"

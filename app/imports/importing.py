@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,6 +17,7 @@ from app.core.db import Database
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Dataset, new_id
 from app.core.names import shown
+from app.core.pools import in_thread
 from app.datasets import service as datasets
 from app.formats.registry import AUTO, known_formats
 from app.imports.body import rows_of
@@ -26,6 +27,7 @@ from app.imports.upload import UploadedFile
 from app.labels import service as labels
 from app.labels.service import NewLabel
 
+ResultT = TypeVar("ResultT")
 _CONTRADICTED: Final = "labels of one person on one pair that differ, all kept"
 
 
@@ -51,8 +53,18 @@ class Imported:
     warnings: Sequence[Mapping[str, Any]]
 
 
+class Run(Protocol):
+    """Runs a function that may take long, beside the event loop."""
+
+    async def __call__(self, function: Callable[..., ResultT], *args: Any) -> ResultT: ...  # noqa: D102
+
+
 async def import_dataset(
-    db: Database, files: Sequence[UploadedFile], wanted: Wanted, moment: datetime
+    db: Database,
+    files: Sequence[UploadedFile],
+    wanted: Wanted,
+    moment: datetime,
+    run: Run = in_thread,
 ) -> Imported:
     """Import the rows of uploaded files as one dataset.
 
@@ -67,9 +79,11 @@ async def import_dataset(
         try:
             reader = Reader(named_dialect(wanted.dialect))
             rows = rows_of(files, Path(folder))
-            await asyncio.to_thread(stage, staging, reader, rows)
+            await run(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
-            return await _store(db, Upload(staging, reader, wanted.name, moment))
+            content_hash = await run(staging.content_hash)
+            upload = Upload(staging, reader, wanted.name, moment)
+            return await _store(db, upload, content_hash)
         finally:
             await asyncio.to_thread(staging.close)
 
@@ -121,8 +135,7 @@ class Upload:
         )
 
 
-async def _store(db: Database, upload: Upload) -> Imported:
-    content_hash = await asyncio.to_thread(upload.staging.content_hash)
+async def _store(db: Database, upload: Upload, content_hash: str) -> Imported:
     try:
         return await _store_once(db, upload, content_hash)
     except IntegrityError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
@@ -43,11 +42,12 @@ async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
     """
     refuse_what_does_not_apply(request)
     moment = running.now()
-    async with running.db.read() as session:
-        dataset = await datasets.find_dataset(session, request.dataset)
-        inputs = await Gatherer(session, running.registry, request, dataset).gather()
-    body = {**await _ranked(inputs, request), "as_of": moment.isoformat()}
-    return await _keep(running, dataset, request, body)
+    with running.pools.reports.admitted():
+        async with running.db.read() as session:
+            dataset = await datasets.find_dataset(session, request.dataset)
+            inputs = await Gatherer(session, running.registry, request, dataset).gather()
+        body = {**await _ranked(running, inputs, request), "as_of": moment.isoformat()}
+        return await _keep(running, dataset, request, body)
 
 
 async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> dict[str, Any]:
@@ -58,16 +58,17 @@ async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> 
         Conflict: the scores or the votes are no longer those that the leaderboard rests on.
         Unprocessable: the leaderboard has not several criteria, or not these.
     """
-    async with running.db.read() as session:
-        earlier = await _require(session, leaderboard_id)
-        request = _with_weights(earlier, asked)
-        dataset = await session.get_one(Dataset, earlier.dataset_seq)
-        as_of = datetime.fromisoformat(earlier.body["as_of"])
-        inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
-    _refuse_other_verdicts(earlier, inputs)
-    body = await _ranked(inputs, request)
-    body |= {"as_of": as_of.isoformat(), "reweighted_from": earlier.id}
-    return await _keep(running, dataset, request, body)
+    with running.pools.reports.admitted():
+        async with running.db.read() as session:
+            earlier = await _require(session, leaderboard_id)
+            request = _with_weights(earlier, asked)
+            dataset = await session.get_one(Dataset, earlier.dataset_seq)
+            as_of = datetime.fromisoformat(earlier.body["as_of"])
+            inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
+        _refuse_other_verdicts(earlier, inputs)
+        body = await _ranked(running, inputs, request)
+        body |= {"as_of": as_of.isoformat(), "reweighted_from": earlier.id}
+        return await _keep(running, dataset, request, body)
 
 
 def _with_weights(earlier: Leaderboard, asked: ReweightIn) -> LeaderboardIn:
@@ -100,13 +101,14 @@ def _refuse_other_verdicts(earlier: Leaderboard, inputs: Inputs) -> None:
         )
 
 
-async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
+async def _ranked(running: Runtime, inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
+    run = running.pools.reports.run_for_client
     _refuse_unknown_baseline(request, inputs.keys)
     if request.group_by is not None:
         names = slices.slice_names(inputs.keys, request.group_by)
         slices.refuse_unknown_field(names, request.group_by, ("body", "group_by"))
     try:
-        body = await asyncio.to_thread(standings, inputs, request)
+        body = await run(standings, inputs, request)
     except CalibrationError as error:
         raise _unprocessable(error) from error
     promise = inputs.promise
@@ -121,7 +123,7 @@ async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
         notes = (known_pairs_note(rests_on), changed)
         warnings = [*(note for note in notes if note), *warnings]
     counts = {name: body[name] for name in ("pairs", "comparisons", "abstained")}
-    verdicts_hash = await asyncio.to_thread(_verdicts_hash, inputs)
+    verdicts_hash = await run(_verdicts_hash, inputs)
     return {
         **body,
         "warnings": warnings,

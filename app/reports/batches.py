@@ -5,7 +5,6 @@ It is kept when the batch completes, and made again if labels changed since.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -108,7 +107,7 @@ async def _report(running: Runtime, batch: Batch) -> Report:
         stored = await service.by_inputs(session, digest)
     if stored is not None:
         return stored
-    body = await asyncio.to_thread(_body, gathered, batch)
+    body = await running.pools.reports.run(_body, gathered, batch)
     values = {
         "id": new_id("rep"),
         "created_at": running.now(),

@@ -148,16 +148,17 @@ async def agreement(running: Runtime, request: AgreementIn) -> Report:
     Raises:
         TribunalError: making it failed.
     """
-    async with running.db.read() as session:
-        gathered = await gather(session, running.registry, request)
-        inputs = Inputs.of(gathered, request)
-        stored = await by_inputs(session, inputs.hash)
-    if stored is not None and stored.status == "completed":
-        return stored
-    report, is_ours = await _enter(running, request, gathered, inputs)
-    if is_ours:
-        work = _make(running, report, request, _Ready(gathered, inputs))
-        running.start(work, f"report {report.id}")
+    with running.pools.reports.admitted():
+        async with running.db.read() as session:
+            gathered = await gather(session, running.registry, request)
+            inputs = Inputs.of(gathered, request)
+            stored = await by_inputs(session, inputs.hash)
+        if stored is not None and stored.status == "completed":
+            return stored
+        report, is_ours = await _enter(running, request, gathered, inputs)
+        if is_ours:
+            work = _make(running, report, request, _Ready(gathered, inputs))
+            running.start(work, f"report {report.id}")
     return await _waited_for(running, report)
 
 
@@ -259,11 +260,12 @@ async def _make(
 ) -> None:
     """Make one report and store it, or the error in its place."""
     try:
-        gathered, inputs = ready or await _gathered_again(running, request)
-        async with running.db.read() as session:
-            texts = await texts_of(session, gathered.pair_seqs)
-        panel = replace(gathered.panel, texts=texts)
-        body = await asyncio.to_thread(agreement_report, panel, request)
+        with running.pools.reports.admitted(refuses=False):
+            gathered, inputs = ready or await _gathered_again(running, request)
+            async with running.db.read() as session:
+                texts = await texts_of(session, gathered.pair_seqs)
+            panel = replace(gathered.panel, texts=texts)
+            body = await running.pools.reports.run(agreement_report, panel, request)
         body["rests_on"] = inputs.rests_on
         async with running.db.write() as session:
             await complete(session, report, inputs.hash, body)

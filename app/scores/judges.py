@@ -9,7 +9,6 @@ judge must not make every request without a cascade pay for it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +19,7 @@ from app.core.db import Database
 from app.core.errors import ConfigurationInvalid, NotFound, Unprocessable
 from app.core.models import Dataset
 from app.core.names import hint, shown
+from app.core.pools import in_thread
 from app.datasets import service as datasets
 from judges.base import Judge
 from judges.configuration import model_folders
@@ -196,7 +196,7 @@ async def load_registry(
     try:
         folders = NOTHING_HASHED
         if hasher is not None:
-            folders = await asyncio.to_thread(hasher.read, model_folders(config))
+            folders = await in_thread(hasher.read, model_folders(config))
         examples = {
             name: pairs
             for name in example_datasets(config)

@@ -98,7 +98,9 @@ async def upload(running: Runtime, form: Form) -> FileBody:
         try:
             assert form.content is not None
             live = _live_judges(running.registry)
-            staged = await asyncio.to_thread(read_file, form.content, staging, Path(name), live)
+            staged = await running.pools.imports.run_for_client(
+                read_file, form.content, staging, Path(name), live
+            )
             _refuse_without_requests(staged)
             return await _store(running, form, staged)
         finally:
