@@ -257,19 +257,23 @@ async def _errors(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any
 async def _rejected(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
     if FORM not in batch.request:
         return
-    async with running.db.read() as session:
-        async for row in files.rejected_lines(session, batch.dataset_seq):
-            name = _name(batch, f"line {row.line}")
-            yield _refused(name, row.custom_id, "invalid_line", row.reason, line=row.line)
+    async for row in files.rejected_lines(running, batch.dataset_seq):
+        name = _name(batch, f"line {row.line}")
+        yield _refused(name, row.custom_id, "invalid_line", row.reason, line=row.line)
 
 
 async def _unjudged(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
     member = membership_of(batch)
     async with running.db.read() as session:
         dataset = await session.get_one(Dataset, batch.dataset_seq)
-        for shard in await queries.unfinished_shards(session, batch.seq):
-            code, message = _reason(batch, shard)
-            async for row in queries.unjudged(session, batch, positions_of(batch, dataset, shard)):
+        shards = await queries.unfinished_shards(session, batch.seq)
+    for shard in shards:
+        code, message = _reason(batch, shard)
+        for positions in queries.some_at_a_time(positions_of(batch, dataset, shard)):
+            async with running.db.read() as session:
+                rows = await queries.unjudged(session, batch, positions)
+                await service.refuse_changed(session, batch)
+            for row in rows:
                 if member is None or member.holds(row.group):
                     yield _refused(_name(batch, f"pair {row.id}"), row.id, code, message)
 

@@ -189,11 +189,36 @@ async def ended(running: Runtime, batch_id: str) -> Batch:
 async def verdicts_of(
     running: Runtime, batch: Batch, statuses: Sequence[str] | None = None
 ) -> AsyncIterator[dict[str, Any]]:
-    """Yield a batch's verdicts, or those of these statuses, in the order of the dataset."""
-    async with running.db.read() as session:
-        promise = _promise_now(batch, await _certificate(session, batch))
-        async for verdict in queries.verdicts(session, batch.seq, statuses):
+    """Yield an ended batch's verdicts, or those of these statuses, in the order of the dataset.
+
+    No transaction is open between two verdicts: their reader may take any time.
+
+    Raises:
+        Conflict: the batch was deleted or taken up again while it was read.
+    """
+    last, promise = -1, None
+    while True:
+        async with running.db.read() as session:
+            rows = await queries.verdicts_after(session, batch.seq, last, statuses)
+            await refuse_changed(session, batch)
+            promise = promise or _promise_now(batch, await _certificate(session, batch))
+        for verdict in rows:
             yield {**verdict.body, "promise": promise}
+        if len(rows) < queries.VERDICTS_AT_ONCE:
+            return
+        last = rows[-1].position or 0
+
+
+async def refuse_changed(session: AsyncSession, batch: Batch) -> None:
+    """Refuse to go on with an ended batch that is no longer as it was.
+
+    Raises:
+        Conflict: it was deleted or taken up again: a part must not be taken for the whole.
+    """
+    found = await queries.find_by_seq(session, batch.seq)
+    as_it_was = (batch.id, batch.status, batch.completed_at)
+    if found is None or (found.id, found.status, found.completed_at) != as_it_was:
+        raise Conflict(f"batch {batch.id} was deleted or taken up again while it was read")
 
 
 async def _certificate(session: AsyncSession, batch: Batch) -> CalibrationRow | None:

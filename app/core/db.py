@@ -121,6 +121,12 @@ class Database:
         """The engine that writes."""
         return self._writer
 
+    @property
+    def in_use(self) -> int:
+        """The number of connections that transactions hold."""
+        engines = {self._reader, self._writer}
+        return sum(getattr(engine.pool, "checkedout", int)() for engine in engines)
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that only reads; it is rolled back at the end."""

@@ -256,15 +256,20 @@ async def page(session: AsyncSession, wanted: Listing) -> list[FileBody]:
 async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]:
     """Yield the content of a file as it was uploaded; one piece is in memory at a time.
 
+    No transaction is open between two pieces: their reader may take any time.
+
     Raises:
         Conflict: it was deleted while it was read; a part must not be taken for the whole.
     """
     number, left = 0, file.bytes
-    async with running.db.read() as session:
-        while (piece := await queries.piece_of(session, file.seq, number)) is not None:
-            content = await asyncio.to_thread(zlib.decompress, piece)
-            yield content
-            number, left = number + 1, left - len(content)
+    while left:
+        async with running.db.read() as session:
+            piece = await queries.piece_of(session, file.seq, number)
+        if piece is None:
+            break
+        content = await asyncio.to_thread(zlib.decompress, piece)
+        yield content
+        number, left = number + 1, left - len(content)
     if left:
         raise Conflict(f"{file.id} was deleted while it was read")
 
@@ -286,11 +291,14 @@ async def delete_file(session: AsyncSession, file_id: str) -> None:
     await queries.delete_file(session, file.seq)
 
 
-async def rejected_lines(session: AsyncSession, dataset_seq: int) -> AsyncIterator[RejectedLine]:
-    """Yield the rejected lines of a file in order; one chunk is in memory at a time."""
+async def rejected_lines(running: Runtime, dataset_seq: int) -> AsyncIterator[RejectedLine]:
+    """Yield the rejected lines of a file in order; no transaction is open between two of them."""
     last = 0
-    while rows := await queries.rejected_after(session, dataset_seq, last, _CHUNK):
+    while True:
+        async with running.db.read() as session:
+            rows = await queries.rejected_after(session, dataset_seq, last, _CHUNK)
         for row in rows:
             yield row
+        if len(rows) < _CHUNK:
+            return
         last = rows[-1].line
-        session.expunge_all()
