@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
-from sqlalchemy import text
 from starlette.routing import BaseRoute
 
 from app.api.batches import preferences_router as preferences
@@ -41,8 +40,10 @@ from app.core.middleware import BodyLimit, RequestContext
 from app.core.middleware import router as descriptions
 from app.core.migrate import upgrade
 from app.core.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
+from app.core.outages import RETRY_AFTER, install_outage_handlers
 from app.core.runtime import Running, Runtime, refuse_while_opening
 from app.core.settings import Settings
+from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
 from app.reports.health import lines_of_config
 from app.reports.service import resume as resume_reports
@@ -108,6 +109,7 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
     install_error_handlers(app)
+    install_outage_handlers(app)
     return app
 
 
@@ -146,9 +148,10 @@ async def open_runtime(
     Judges whose models' folders have to be hashed are left to `Runtime.open_judges`.
     """
     async with AsyncExitStack() as stack:
-        db = Database(settings.database_url)
+        db = Database(settings.database_url, settings.database_wait_seconds)
         stack.push_async_callback(db.aclose)
         await upgrade(db)
+        remove_left_over(settings.spool_dir)
         config = settings.load_config()
         engines = EngineHost(is_eager=loads_models)
         stack.push_async_callback(engines.aclose)
@@ -196,10 +199,11 @@ async def healthz() -> AliveBody:
 @_operations.get("/readyz", response_model=ReadyBody, responses=refused(503))
 async def readyz(running: Running) -> dict[str, Any]:
     """Say whether the database answers and at least one judge can; 503 if not."""
-    async with running.db.read() as session:
-        await session.execute(text("SELECT 1"))
+    fault = await running.db.fault()
     health = {name: await judge.health() for name, judge in running.registry.judges.items()}
     judges = {n: {"ready": h.is_ready, "detail": h.detail} for n, h in health.items()}
+    if fault is not None:
+        raise NotReady(fault, extra={"judges": judges}, headers=RETRY_AFTER)
     if running.opening is not None:
         raise NotReady(running.opening, extra={"judges": judges})
     if not any(h.is_ready for h in health.values()):

@@ -272,6 +272,7 @@ def _revision(connection: Connection) -> str | None:
 async def _on_connection(settings: Settings, verb: Change) -> dict[str, Any]:
     db = Database(settings.database_url)
     try:
+        await migrate.refuse_later_schema(db)
         async with db.engine.begin() as connection:
             return await connection.run_sync(verb)
     finally:

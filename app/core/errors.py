@@ -211,7 +211,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(IntegrityError, _on_vanished)
     app.add_exception_handler(NoResultFound, _on_vanished)
-    app.add_exception_handler(Exception, _on_unexpected)
+    app.add_exception_handler(Exception, on_unexpected)
 
 
 async def _on_tribunal_error(request: Request, error: Exception) -> JSONResponse:
@@ -270,7 +270,8 @@ async def _on_vanished(request: Request, error: Exception) -> JSONResponse:
     return problem(409, detail, instance=request.url.path)
 
 
-async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error that no one foresaw."""
     _log.error("unexpected error on %s", request.url.path, exc_info=error)
     return problem(500, "an unexpected error; the log has it", instance=request.url.path)
 

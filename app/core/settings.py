@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("database_url", "DATABASE_URL", "TRIBUNAL_DATABASE_URL"),
         repr=False,  # it may hold a password
     )
+    database_wait_seconds: float = Field(
+        30.0, gt=0, description="how long a request waits for a connection or for another writer"
+    )
     config: Path | None = None
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     spool_dir: Path | None = None

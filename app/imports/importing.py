@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from app.core.errors import Conflict, Unprocessable
 from app.core.models import Dataset, new_id
 from app.core.names import shown
 from app.core.pools import in_thread
+from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.formats.registry import AUTO, known_formats
 from app.imports.body import rows_of
@@ -74,11 +74,11 @@ async def import_dataset(
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
     """
-    with tempfile.TemporaryDirectory(dir=wanted.spool_dir, ignore_cleanup_errors=True) as folder:
-        staging = Staging.open(Path(folder) / "staged.db")
+    with upload_folder(wanted.spool_dir) as folder:
+        staging = Staging.open(folder / "staged.db")
         try:
             reader = Reader(named_dialect(wanted.dialect))
-            rows = rows_of(files, Path(folder))
+            rows = rows_of(files, folder)
             await run(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
             content_hash = await run(staging.content_hash)

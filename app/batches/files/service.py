@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,6 +26,7 @@ from app.core.lists import by_public_id
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id
 from app.core.names import MAX_LENGTH, shown
 from app.core.runtime import Runtime
+from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
 from app.imports.importing import Upload, store_new
@@ -92,14 +91,13 @@ async def upload(running: Runtime, form: Form) -> FileBody:
             a request.
     """
     _check(form)
-    folder = running.settings.spool_dir
-    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
-        staging = Staging.open(Path(name) / "staged.db")
+    with upload_folder(running.settings.spool_dir) as folder:
+        staging = Staging.open(folder / "staged.db")
         try:
             assert form.content is not None
             live = _live_judges(running.registry)
             staged = await running.pools.imports.run_for_client(
-                read_file, form.content, staging, Path(name), live
+                read_file, form.content, staging, folder, live
             )
             _refuse_without_requests(staged)
             return await _store(running, form, staged)

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries, service
@@ -22,6 +22,7 @@ from app.batches.totals import NOT_ADMITTED, shard_counts
 from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
 from app.core.models import Shard
+from app.core.outages import OUTAGES, in_words
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
 from app.judgments.judging import (
@@ -165,13 +166,13 @@ async def _commit(task: Task, commit: Callable[[], Coroutine[Any, Any, None]]) -
         try:
             await shielded(commit())
             return
-        except (DBAPIError, OSError) as error:
+        except OUTAGES as error:
             # the connection may have broken after the commit
             if await _is_committed(task):
                 return
             if attempt == _ATTEMPTS or isinstance(error, IntegrityError):
                 raise
-            _log.warning("shard %d cannot be stored yet: %s", task.shard.number, error)
+            _log.warning("shard %d cannot be stored yet: %s", task.shard.number, in_words(error))
             await asyncio.sleep(min(0.1 * 2**attempt, 10.0))
 
 
@@ -179,7 +180,7 @@ async def _is_committed(task: Task) -> bool:
     try:
         async with task.running.db.read() as session:
             return await leases.is_finished(session, task.shard)
-    except (DBAPIError, OSError):
+    except OUTAGES:
         return False
 
 
@@ -233,7 +234,9 @@ class ScoreKeeper:
             async with self.transaction():
                 pass
         except Exception as error:
-            _log.warning("%d scores could not be stored yet: %s", len(self._unsaved), error)
+            _log.warning(
+                "%d scores could not be stored yet: %s", len(self._unsaved), in_words(error)
+            )
 
 
 async def _stopped(task: asyncio.Task[None]) -> None:
