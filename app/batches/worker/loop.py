@@ -116,6 +116,7 @@ class Worker:
         self._node = node_name(running.settings.node)
         self.name = name or worker_name(self._node)
         self._lease = lease or timedelta(seconds=running.settings.lease_seconds)
+        self._longest = leases.Longest(self._lease, _LONGEST_BACKOFF)
         self._batch_seq = batch_seq
 
     async def work(self, *, looks: bool = True, goes_on: bool = False) -> bool:
@@ -175,10 +176,17 @@ class Worker:
         async with db.read() as session:
             has_dead = bool(await leases.holders(session, self._is_dead))
             has_overdue = bool(await queries.overdue(session, now(), locked=False))
+            moment = await leases.ledger_time(session, now)
+            has_overlong = await leases.is_any_overlong(session, moment, self._longest)
         if has_dead:
             async with db.write() as session:
                 freed = await leases.release(session, self._is_dead)
             _log.info("%d shards of workers that died are free again", freed)
+        if has_overlong:
+            _log.warning("shards are leased for longer than a lease: the clock was set back")
+            async with db.write() as session:
+                moment = await leases.ledger_time(session, now)
+                await leases.shorten(session, moment, self._longest)
         if has_overdue:
             async with db.write() as session:
                 await service.expire_overdue(session, now())
