@@ -22,6 +22,7 @@ from judges.probability import swap_label
 from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
 
 Status = Literal["accepted", "abstained", "failed"]
+Pause = Callable[[], Awaitable[None]]
 KnownScore = Callable[[Judge, Pair], Score | None]
 
 _LABELS: Final[dict[int, Label]] = {A: "a", B: "b", TIE: "tie"}
@@ -121,7 +122,7 @@ async def judge_pair(
     return _verdict(pair.id, tuple(outcomes), tuple(asked))
 
 
-async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of the stream's own
+async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and three of the stream's own
     pairs: AsyncIterable[Pair] | Iterable[Pair],
     tiers_of: Callable[[Pair], Sequence[Tier]],
     take: Callable[[CascadeVerdict], Awaitable[None]],
@@ -130,6 +131,7 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
     known: KnownScore | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
     deadline: float | None = None,
+    pause: Pause | None = None,
 ) -> None:
     """Hand a verdict on every pair to `take`, in the order of completion.
 
@@ -147,13 +149,14 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
         known: Gives a score that is already stored.
         concurrency: Pairs in flight.
         deadline: Time of the running event loop, for the whole stream.
+        pause: Awaited before each pair; by default others run every few milliseconds.
     """
 
     async def judge(pair: Pair) -> None:
         tiers = tiers_of(pair)
         await take(await judge_pair(pair, tiers, ties=ties, known=known, deadline=deadline))
 
-    await bounded_map(pairs, judge, concurrency)
+    await bounded_map(pairs, judge, concurrency, pause)
 
 
 async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:
@@ -247,15 +250,18 @@ _YIELD_AFTER_SECONDS: Final = 0.005
 
 
 async def bounded_map(
-    items: AsyncIterable[_T] | Iterable[_T], do: Callable[[_T], Awaitable[None]], limit: int
+    items: AsyncIterable[_T] | Iterable[_T],
+    do: Callable[[_T], Awaitable[None]],
+    limit: int,
+    pause: Pause | None = None,
 ) -> None:
     """Call `do` for every item, at most `limit` at a time; an item is read when a worker is free.
 
-    Cancelling cancels what is in flight; an error of `items` or of `do` ends the work, in an
+    `pause` is awaited before each item; by default others run every few milliseconds. Cancelling cancels what is in flight; an error of `items` or of `do` ends the work, in an
     exception group.
     """
     async with asyncio.TaskGroup() as group:
-        _Workers(_reader(items), do, group, limit).start(1)
+        _Workers(_reader(items, pause or _Pause().pause), do, group, limit).start(1)
 
 
 class _Workers(Generic[_T]):
@@ -303,26 +309,37 @@ class _Workers(Generic[_T]):
             self.start(self._count)
 
 
-def _reader(items: AsyncIterable[_T] | Iterable[_T]) -> Callable[[], Awaitable[_T | None]]:
+class _Pause:
+    """Lets others run every few milliseconds."""
+
+    def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._paused = self._now()
+
+    async def pause(self) -> None:
+        if self._now() - self._paused > _YIELD_AFTER_SECONDS:
+            await asyncio.sleep(0)
+            self._paused = self._now()
+
+
+def _reader(
+    items: AsyncIterable[_T] | Iterable[_T], pause: Pause
+) -> Callable[[], Awaitable[_T | None]]:
     """Return a function that gives each caller the next item, and None at the end."""
     if isinstance(items, AsyncIterable):
         later = aiter(items)
         reading = asyncio.Lock()
 
         async def read() -> _T | None:
+            await pause()
             async with reading:
                 return await anext(later, None)
 
         return read
-    now = asyncio.get_running_loop().time
     at_hand = iter(items)
-    yielded = now()
 
     async def take_next() -> _T | None:
-        nonlocal yielded
-        if now() - yielded > _YIELD_AFTER_SECONDS:
-            await asyncio.sleep(0)
-            yielded = now()
+        await pause()
         return next(at_hand, None)
 
     return take_next

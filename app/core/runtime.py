@@ -16,7 +16,7 @@ from app.core.db import Database
 from app.core.errors import NotReady
 from app.core.pools import Pools
 from app.core.settings import Settings
-from app.core.tasks import Coalescer
+from app.core.tasks import Coalescer, Courtesy
 from judges.registry import Registry, WaitingJudge
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class Runtime:
         default_factory=WeakValueDictionary
     )
     coalescer: Coalescer = field(default_factory=Coalescer)
+    courtesy: Courtesy = field(default_factory=Courtesy)
     pools: Pools = field(init=False)
     _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)

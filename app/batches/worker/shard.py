@@ -139,7 +139,13 @@ async def judge_shard(task: Task, store: ShardStore) -> None:
             async with aclosing(store.items()) as portions:
                 async for subjects, payer, kept in portions:
                     await judge_subjects(
-                        task.running, authority, subjects, store.keep, payer=payer, kept=kept
+                        task.running,
+                        authority,
+                        subjects,
+                        store.keep,
+                        payer=payer,
+                        kept=kept,
+                        pause=task.running.courtesy.pause,
                     )
             await store.complete()
     except (leases.LeaseLost, asyncio.CancelledError):

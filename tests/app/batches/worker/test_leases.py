@@ -127,12 +127,12 @@ async def test_a_lease_that_is_in_force_is_not_shortened(running: Runtime) -> No
         shard = await leases.claim(session, "one", moment, LEASE)
         assert shard is not None
         assert not await leases.is_any_overlong(session, moment, longest)
-        until = shard.leased_until
+        until, key = shard.leased_until, (shard.batch_seq, shard.number)
         await session.flush()
         await leases.shorten(session, moment, longest)
         assert not await leases.is_any_overlong(session, moment, longest)
         session.expire_all()
-        stored = await session.get(Shard, (shard.batch_seq, shard.number))
+        stored = await session.get(Shard, key)
         assert stored is not None
         assert stored.leased_until == until
 
