@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -195,3 +197,30 @@ def test_a_slow_reader_at_a_fair_rate_gets_all(port: int, opened: ExitStack) -> 
     length = int(httpx.get(f"http://127.0.0.1:{port}/v1/datasets/large").json()["pairs"])
     assert size > 10_000 * length
     until(lambda: is_healthy(port))
+
+
+def test_a_signal_to_stop_ends_long_work_and_stalled_readers(
+    tmp_path: Path, opened: ExitStack
+) -> None:
+    """Two experiments of minutes run and two wait, and a client that keeps its body back."""
+    found = free_port()
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path}/stop.db", "TRIBUNAL_SHUTDOWN_SECONDS": "1"}
+    with service(tmp_path, found, workers=1, settings=database) as running:
+        base = f"http://127.0.0.1:{found}"
+        rows = ndjson(labelled_rows(2_000))
+        kind = {"content-type": "application/x-ndjson"}
+        made = httpx.post(f"{base}/v1/datasets?name=x", content=rows, timeout=60, headers=kind)
+        assert made.status_code == 201
+        asked = {"dataset": "x", "cascade": {"judges": ["cheap", "dear"]}, "splits": 10_000}
+        body = json.dumps(asked).encode()
+        post = b"POST /v1/experiments HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        post += b"Content-Length: %d\r\n\r\n" % len(body) + body
+        working = [connect(found, opened, post) for _ in range(4)]
+        connect(found, opened, POST + b"Content-Length: 100000\r\n\r\n{")
+        # answered beside the experiments
+        assert is_healthy(found)
+        time.sleep(1)
+        running.process.send_signal(signal.SIGTERM)
+        running.process.wait(60)
+        assert "took more than" not in running.said
+        assert all(b" 200 " not in answer_of(one)[:20] for one in working)
