@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -255,6 +257,23 @@ def _engine(url: str, file: DatabaseFile | None, wait_seconds: float, *, begin: 
     return engine
 
 
+def _keep_private(name: str) -> None:
+    """Make a file for a new database that its owner alone can read.
+
+    A file that exists is closed to other users; its group may be meant to read it. SQLite gives the
+    files beside it the same mode.
+    """
+    if not name or ":" in name:
+        return
+    with suppress(OSError):  # opening it says what is wrong
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            mode = stat.S_IMODE(os.stat(name).st_mode)
+            if mode & stat.S_IRWXO:
+                os.chmod(name, mode & ~stat.S_IRWXO)
+
+
 async def _open_sqlite(
     file: DatabaseFile | None, *args: Any, **options: Any
 ) -> aiosqlite.Connection:
@@ -264,6 +283,7 @@ async def _open_sqlite(
     """
     if file is not None:
         file.check()  # an empty database would be made in its place
+    _keep_private(str(args[0]) if args else "")
     connection = aiosqlite.connect(*args, **options)
     thread = connection._thread
     thread.daemon = True

@@ -163,15 +163,18 @@ class Pool:
             BadRequest: the client has gone.
         """
         receive = client.get()
-        work = asyncio.ensure_future(self.run(function, *args))
-        gone = asyncio.ensure_future(_gone(receive)) if receive else asyncio.Future[None]()
+        work: asyncio.Future[ResultT] = asyncio.ensure_future(self.run(function, *args))
+        gone: asyncio.Future[None] = asyncio.Future()
+        if receive is not None:
+            gone = asyncio.ensure_future(_gone(receive))
+        both: tuple[asyncio.Future[Any], ...] = (work, gone)
         try:
-            await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise BadRequest("the client has gone, and with it what it asked for")
             return work.result()
         finally:
-            for task in (work, gone):
+            for task in both:
                 task.cancel()
             await asyncio.wait([work])
 

@@ -61,13 +61,13 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
-def _write_traceback(out: TextIO, failure: Any) -> None:
-    out.write("\n" + _traceback_of(failure))
+def _write_traceback(out: TextIO, exc_info: Any) -> None:
+    out.write("\n" + _traceback_of(exc_info))
 
 
-def _traceback_of(failure: Any) -> str:
+def _traceback_of(exc_info: Any) -> str:
     """Write an error, the lines it passed, and what it came from."""
-    return "\n".join(_lines_of(failure[1]))
+    return "\n".join(_lines_of(exc_info[1]))
 
 
 def _lines_of(error: BaseException) -> Iterator[str]:

@@ -168,7 +168,7 @@ def test_requests_on_one_connection_go_on_past_every_limit(port: int) -> None:
 
 def test_an_answer_that_is_not_read_is_cut(port: int, opened: ExitStack) -> None:
     base = f"http://127.0.0.1:{port}"
-    rows = ndjson({**row, "response_a": "word " * 2_000} for row in labelled_rows(1_500))
+    rows = ndjson([{**row, "response_a": "word " * 2_000} for row in labelled_rows(1_500)])
     made = httpx.post(
         f"{base}/v1/datasets?name=large", content=rows, timeout=60,
         headers={"content-type": "application/x-ndjson"},

@@ -72,16 +72,18 @@ async def test_a_request_counts_until_it_is_answered_and_for_a_second(
 ) -> None:
     courtesy = Courtesy()
     with courtesy.request() as answered:
-        assert courtesy.is_asked
+        seen = [courtesy.is_asked]
         answered()
-        assert not courtesy.is_asked
+        seen.append(courtesy.is_asked)
+    assert seen == [True, False]
     with courtesy.request():
         now = asyncio.get_running_loop().time()
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now + 1.1)
-        assert not courtesy.is_asked
+        seen = [courtesy.is_asked]
         with courtesy.request():
-            assert courtesy.is_asked
-        assert not courtesy.is_asked
+            seen.append(courtesy.is_asked)
+        seen.append(courtesy.is_asked)
+    assert seen == [False, True, False]
 
 
 async def test_a_batch_does_little_while_a_request_is_answered(
