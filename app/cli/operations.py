@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -48,6 +49,8 @@ Change = Callable[[Connection], dict[str, Any]]
 _LOADING_SECONDS: Final = 900
 # beside the requests under way: background work, judges, the database
 _CLOSING_SECONDS: Final = 15.0
+# beside connections: the database, uploads, model servers
+_OTHER_FILES: Final = 500
 # a tick of the server is a tenth of a second
 _LOOK_TICKS: Final = round(LOOK_SECONDS * 10)
 
@@ -79,6 +82,14 @@ def end_after(seconds: float) -> None:
     timer.start()
 
 
+def _allow_files(wanted: int) -> None:
+    """Let the process open as many files as it may have connections, as far as it is permitted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
 class Service(uvicorn.Server):
     """A server that opens and closes the service itself, so that a fault in it is an error."""
 
@@ -104,6 +115,7 @@ class Service(uvicorn.Server):
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Open the service, then listen."""
+        _allow_files(self._settings.max_connections + _OTHER_FILES)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._app.router.lifespan_context(self._app))
             await super().startup(sockets)

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Final
 
 _log = logging.getLogger(__name__)
 _PREFIX: Final = "tribunal-upload-"
+_TRIES: Final = 20
+_PAUSE_SECONDS: Final = 0.002
 
 
 @contextmanager
@@ -55,8 +58,16 @@ def remove_left_over(parent: Path | None) -> int:
 
 @contextmanager
 def _locked(place: Path) -> Iterator[None]:
-    """Keep others from looking between the making of a folder and its lock."""
-    lock = _lock(place, waits=True)
+    """Keep others from looking between the making of a folder and its lock.
+
+    That takes no time: who holds the lock for longer, in a folder of all users, is not waited for.
+    """
+    lock = _lock(place)
+    for _ in range(_TRIES):
+        if lock is not None:
+            break
+        time.sleep(_PAUSE_SECONDS)
+        lock = _lock(place)
     try:
         yield
     finally:
@@ -64,14 +75,14 @@ def _locked(place: Path) -> Iterator[None]:
             os.close(lock)
 
 
-def _lock(folder: Path, *, waits: bool = False) -> int | None:
+def _lock(folder: Path) -> int | None:
     """Lock a folder; None where another process has it, or its file system knows no locks."""
     try:
         file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         with suppress(OSError):
             os.close(file)

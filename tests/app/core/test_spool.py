@@ -42,3 +42,11 @@ def test_a_folder_of_another_process_stays(tmp_path: Path) -> None:
     assert remove_left_over(tmp_path) == 0
     os.close(file)
     assert remove_left_over(tmp_path) == 1
+
+
+def test_a_folder_of_all_users_that_someone_locks_holds_up_no_import(tmp_path: Path) -> None:
+    file = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    with upload_folder(tmp_path) as folder:
+        assert folder.is_dir()
+    os.close(file)
