@@ -1,9 +1,8 @@
 """Retries, adaptive concurrency and connection selection for HTTP calls.
 
 Concurrency follows additive increase, multiplicative decrease (Chiu, Jain 1989): it halves when the
-server is overloaded or lets requests time out, and grows by one after each round of answers. Before
-the first complaint it starts low and doubles with each round, because a server that queues requests
-complains only once they have waited for a whole time-out.
+server is overloaded or lets requests time out, and grows by one after each round of answers. It
+starts low, because a server that queues requests complains only by letting them time out.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from judges.types import JudgeFailure, TokenUsage
 
 _NOTHING: Final = TokenUsage()
 _SHRINK: Final = 0.5
+_HALF: Final = 0.5
+_SHORTEST: Final = 1e-3  # seconds
 _LONG_WAIT: Final = 0.25
 _MUCH_LONGER: Final = 2.0
 
@@ -74,10 +75,16 @@ class AdaptiveSlots:
     def answered_after(self, seconds: float, timeout_s: float) -> None:
         """Record a successful answer, which allows more requests only where more can help.
 
-        It does not where requests seem to queue, which is when an answer takes a good part of the
-        time-out and much longer than the quickest one, nor where slots are free.
+        Up to the first complaint, as many are allowed as a server that answers one at a time could
+        answer in half the time-out. Beyond that, the number grows while all slots are in use and
+        answers do not seem to queue: they would take a good part of the time-out, and much longer
+        than the quickest one.
         """
         self._quickest = min(self._quickest, seconds)
+        if self._decreases == 0:
+            in_a_row = timeout_s * _HALF / max(self._quickest, _SHORTEST)
+            self._allowed = max(self._allowed, min(float(self._most), in_a_row))
+            self._wake()
         has_queued = seconds > max(timeout_s * _LONG_WAIT, self._quickest * _MUCH_LONGER)
         if not has_queued and self._used >= self.allowed:
             self.answered()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from functools import lru_cache
 from typing import Final
 
 import httpx
@@ -28,7 +30,7 @@ def clients_of(
     """
     if transport is None and (problem := proxy_problem()) is not None:
         raise JudgeConfigurationInvalid(f"judges.{settings.name}: {problem}")
-    verify = httpx.create_ssl_context()
+    verify = True if transport else _certificates()
     # A custom transport exists only once.
     n = 1 if transport else -(-settings.concurrency // _CONNECTIONS_OF_CLIENT)
     return LeastBusy(
@@ -45,6 +47,12 @@ def clients_of(
             for _ in range(n)
         ]
     )
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    """Return the authorities that are trusted; reading them takes long, so all clients share them."""
+    return httpx.create_ssl_context()
 
 
 def checked_base_url(path: str, text: str) -> str:
