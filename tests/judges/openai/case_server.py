@@ -135,15 +135,16 @@ class CaseServer:
             asked.number = self._seen.get(asked.text, 0)
             self._seen[asked.text] = asked.number + 1
             self.asked.append(asked)
+            billed = self.billed  # of this test: one that ended may have left requests behind
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             sent = self.reply(asked)
         finally:
             with self._lock:
-                self.in_flight -= 1
+                self.in_flight -= self.billed is billed
         with self._lock:
-            self.billed.append((asked.text, sent.billed))
+            billed.append((asked.text, sent.billed))
         return sent
 
 

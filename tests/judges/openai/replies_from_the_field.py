@@ -14,7 +14,6 @@ from typing import Any
 
 from judges.types import FailureKind
 from tests.judges.openai.case_server import (
-    MASS,
     PREFERRED,
     Asked,
     Reply,
