@@ -35,7 +35,7 @@ _REASONING_NAMES: Final = r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)
 _REASONING_ENDS: Final = re.compile(
     rf"</{_REASONING_NAMES}>|\[/THINK\]|\u25c1/think\u25b7|<\|/think(?:ing)?\|>"
     r"|<\|end_of_thought\|>|<\|END_THINKING\|>|<channel\|>"
-    r"|(?:<\|channel\|>|\bassistant)\s*final\s*(?:<\|message\|>)?",
+    r"|<\|channel\|>\s*final\s*(?:<\|message\|>)?|assistantfinal",
     re.IGNORECASE,
 )
 _REASONING_STARTS: Final = re.compile(
@@ -93,9 +93,9 @@ class Reading:
 
 
 class _Said(NamedTuple):
-    """A label and the place of its first character in a text."""
+    """A label, by its place among the labels, and the place of its first character in a text."""
 
-    index: int
+    label: int
     start: int
 
 
@@ -153,7 +153,7 @@ def _labels(reply: Reply, reading: Reading) -> LabelProbabilities | JudgeFailure
         return unparseable(_THINKING)
     said = _find_label(text, reading.matcher)
     if not any(position.top is not None for position in reply.positions):
-        return unparseable(_no_label(text)) if said is None else _vote(said.index, reading)
+        return unparseable(_no_label(text)) if said is None else _vote(said.label, reading)
     if said is None:
         return _only_token(text, reply.positions, reading)
     at = _position_of(said, text, reply, reading.matcher)
@@ -236,13 +236,13 @@ def _position_of(said: _Said, text: str, reply: Reply, matcher: LabelMatcher) ->
         start = _MARKUP.sub(lambda match: " " * len(match.group()), whole).rfind(text.strip())
     seen = visible(whole[start:]) if start >= 0 else None
     found = _find_label(seen, matcher) if seen is not None else None
-    if found is None or found.index != said.index:
+    if found is None or found.label != said.label:
         return None
     ends = 0
     for index, token in enumerate(tokens):
         ends += len(token)
         if ends > start + found.start:
-            return index if matcher.index_of_text(token) == said.index else None
+            return index if matcher.index_of_text(token) == said.label else None
     return None
 
 

@@ -37,8 +37,8 @@ _UNSUPPORTED: Final = re.compile(
 # a smaller number would be taken: which one is for the settings to say
 _OF_VALUE: Final = re.compile(r"at most|<=|less than|must be between|no more than", re.IGNORECASE)
 _SYSTEM_REFUSED: Final = re.compile(
-    r"system.{0,20}(role|message|prompt|instruction).{0,40}(not|n't|unsupported|invalid)"
-    r"|(not|n't|unsupported|invalid).{0,40}system.{0,20}(role|message|prompt|instruction)"
+    r"system['\"`]? (role|message|prompt|instruction)s?\b.{0,40}(not|n't|unsupported|invalid)"
+    r"|(not|n't|unsupported|invalid).{0,40}system['\"`]? (role|message|prompt|instruction)s?\b"
     r"|developer instruction is not enabled|roles must alternate|only user.{0,20}assistant.{0,20}role"
     r"|messages\[0\]\.role|role.{0,30}['\"`]system['\"`]|['\"`]system['\"`].{0,40}role"
     r"|['\"`]system['\"`] is not one of|first message must be.{0,20}user",

@@ -315,16 +315,17 @@ class OpenAIJudge:
     ) -> CallFailed:
         if complaint.is_busy:
             self._slots.busy(since)
+        refused = None if complaint.is_busy else sent
         failure = self._explained(complaint.failure)
         nothing = None if complaint.is_billed else TokenUsage()
         usage = _usage_in(content) or nothing
         if not complaint.is_passing:
-            return CallFailed(failure, usage=usage, sent=sent)
+            return CallFailed(failure, usage=usage, sent=refused)
         wait = complaint.wait_s
         if wait is not None and wait > self._settings.longest_wait_s:
             detail = f"{failure.detail}; the server asks to wait {wait:g} s"
             return CallFailed(replace(failure, detail=detail), usage=usage)
-        return CallFailed(failure, retry=True if wait is None else wait, usage=usage, sent=sent)
+        return CallFailed(failure, retry=True if wait is None else wait, usage=usage, sent=refused)
 
     def _explained(self, failure: JudgeFailure) -> JudgeFailure:
         """Add a hint to the failure and hide the secrets that the server repeats."""

@@ -301,8 +301,9 @@ _MARKS: Final = (
 
 def is_filler(logprob: object) -> bool:
     """Return whether a log-probability only fills its place."""
-    is_number = isinstance(logprob, int | float) and not isinstance(logprob, bool)
-    return is_number and logprob <= _FILLER
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float):
+        return False
+    return logprob <= _FILLER
 
 
 def _number(logprob: object) -> float:

@@ -252,16 +252,20 @@ class Secrets:
         Raises:
             JudgeConfigurationInvalid: A value cannot be sent; names where it stands.
         """
+        path = f"judges.{settings.name}"
         key = key_from(environ, settings.api_key_env)
         given = (*settings.headers.values(), *settings.query.values())
         named = [value.removeprefix(_SECRET) for value in given if value.startswith(_SECRET)]
         named = [*([settings.api_key_env] if settings.api_key_env else []), *named]
         headers = {"authorization": f"Bearer {key}"} if key else {}
         headers |= {
-            name.lower(): _value(f"headers.{name}", text, environ)
+            name.lower(): _value(f"{path}.headers.{name}", text, environ)
             for name, text in settings.headers.items()
         }
-        query = {n: _value(f"query.{n}", text, environ) for n, text in settings.query.items()}
+        query = {
+            name: _value(f"{path}.query.{name}", text, environ)
+            for name, text in settings.query.items()
+        }
         unset = tuple(dict.fromkeys(name for name in named if not environ.get(name, "").strip()))
         return cls(key, headers, query, unset)
 

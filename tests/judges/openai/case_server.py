@@ -92,6 +92,7 @@ def answer(
     *,
     usage: Any = None,
     logprobs: Any = None,
+    finish_reason: str = "stop",
     **message: Any,
 ) -> Sent:
     """A reply of the chat endpoint, by default an ordinary one."""
@@ -103,7 +104,7 @@ def answer(
         "index": 0,
         "message": {"role": "assistant", "content": text, **message},
         "logprobs": {"content": positions} if logprobs is None else logprobs or None,
-        "finish_reason": "stop",
+        "finish_reason": finish_reason,
     }
     if not asked.path.endswith("/chat/completions"):
         choice["text"] = text

@@ -182,8 +182,7 @@ def always(sent: Sent) -> Reply:
 
 def stopped(reason: str, times: float = math.inf) -> Reply:
     def reply(asked: Asked) -> Sent:
-        sent = answer(asked, "", [])
-        sent.body["choices"][0]["finish_reason"] = reason
+        sent = answer(asked, "", [], finish_reason=reason)
         return sent if asked.number < times else answer(asked)
 
     return reply
@@ -215,17 +214,10 @@ def billed(tokens: tuple[int, int], **usage: Any) -> Reply:
 
 
 def harmony(asked: Asked) -> Sent:
-    tokens = (
-        "<|channel|>",
-        "analysis",
-        "<|message|>",
-        asked.other,
-        "<|end|>",
-        "<|start|>",
-        "assistant",
-    )
-    tokens += ("<|channel|>", "final", "<|message|>")
-    return answer(asked, None, _prefixed(asked, *tokens, tail=("<|return|>",)), reasoning="so")
+    analysis = ("<|channel|>", "analysis", "<|message|>", asked.other, "<|end|>")
+    final = ("<|start|>", "assistant", "<|channel|>", "final", "<|message|>")
+    positions = _prefixed(asked, *analysis, *final, tail=("<|return|>",))
+    return answer(asked, None, positions, reasoning="so")
 
 
 ORDINARY = PREFERRED
@@ -337,6 +329,9 @@ CASES: dict[str, Case] = {
     "thinking before a vote": Case(said("<think>{other}? No.</think>\n\n{}"), VOTE),
     "thinking before a vote, its start in the prompt": Case(
         said("{other}? No.</think>\n\n{}"), VOTE
+    ),
+    "channels run together, their marks left out": Case(
+        said("analysisThe other one, {other}, is bad.assistantfinal{}"), VOTE
     ),
     "unfinished thinking before no vote": Case(said("<think>{}"), UNREADABLE, ("thinking",)),
     "a vote in a box": Case(said(r"\boxed{\text{{}}}"), VOTE),

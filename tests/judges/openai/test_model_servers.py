@@ -273,9 +273,7 @@ def gpt_5(asked: Asked) -> Sent:
     if "logprobs" in asked.body:
         return refusal(403, NO_LOGPROBS, param="logprobs")
     if asked.body.get("max_completion_tokens", 9999) < 500:
-        sent = answer(asked, "", logprobs=False)
-        sent.body["choices"][0]["finish_reason"] = "length"
-        return sent
+        return answer(asked, "", logprobs=False, finish_reason="length")
     return answer(asked, logprobs=False)
 
 
