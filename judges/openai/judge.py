@@ -2,7 +2,7 @@
 
 Each simulated annotator is queried with both response orders; the few-shot examples do not change.
 The score uses the probabilities of the label tokens, not a sampled verdict (Jung, Brahman, Choi
-2025). All HTTP of this package is in this module.
+2025). All requests are made here, by the clients of `judges.openai.clients`.
 """
 
 from __future__ import annotations
