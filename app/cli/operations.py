@@ -53,6 +53,7 @@ _CLOSING_SECONDS: Final = 15.0
 _OTHER_FILES: Final = 500
 # a tick of the server is a tenth of a second
 _LOOK_TICKS: Final = round(LOOK_SECONDS * 10)
+_IN_MEMORY: Final = "sqlite+aiosqlite:///:memory:"
 
 
 def tune_interpreter() -> None:
@@ -60,6 +61,9 @@ def tune_interpreter() -> None:
 
     The objects of a started service stay, and those of a shard live until it is stored.
     """
+    import scipy.special
+    import scipy.stats  # noqa: F401 - the first request would wait for them
+
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -162,7 +166,27 @@ async def _work(settings: Settings) -> None:
 
 
 async def examined(settings: Settings) -> dict[str, Any]:
-    """Return judges and cascades, and whether every judge is ready."""
+    """Return the state of the database, the judges and cascades, and whether every judge is ready.
+
+    Nothing is made or changed: where there is no current database, an empty one in memory serves.
+    """
+    status = await _state(settings)
+    if status != "ok":
+        settings = settings.model_copy(update={"database_url": _IN_MEMORY})
+    return {"database": status, **await _judges_of(settings)}
+
+
+async def _state(settings: Settings) -> str:
+    if migrate.is_missing(settings) and migrate.could_be_made(settings):
+        return "none"
+    db = Database(settings.database_url)
+    try:
+        return await migrate.state(db)
+    finally:
+        await db.aclose()
+
+
+async def _judges_of(settings: Settings) -> dict[str, Any]:
     async with open_runtime(settings) as running:
         await running.open_judges()
         judges = [
