@@ -31,6 +31,7 @@ from app.core.errors import NotAcceptable, NotFound
 from app.core.models import Batch, Dataset, Shard
 from app.core.names import shown
 from app.core.runtime import Runtime
+from app.core.spreadsheets import inert
 
 Verdicts = AsyncIterator[dict[str, Any]]
 COLUMNS: Final = tuple(VERDICT_FIELDS)
@@ -83,7 +84,7 @@ def _line(cells: Iterable[str]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    return inert(value) if isinstance(value, str) else json.dumps(value)
 
 
 async def _parquet(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[bytes]:

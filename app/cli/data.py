@@ -19,6 +19,7 @@ from app.cli import tables
 from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.options import DatasetArgument, given, stem_of
 from app.cli.service import Key, Server, open_tribunal, whole
+from app.core.spreadsheets import without_mark
 from judges.errors import nearest
 
 if TYPE_CHECKING:
@@ -216,7 +217,8 @@ def _table(reader: csv.DictReader[str], columns: int) -> Iterator[Line]:
             if None in row or None in row.values():
                 yield Line(number, {}, f"{columns} cells are expected")
             else:
-                yield Line(number, {name: cell for name, cell in row.items() if cell})
+                # ids and names may come from an exported table, where such cells are marked
+                yield Line(number, {name: without_mark(cell) for name, cell in row.items() if cell})
     except csv.Error as error:
         # after an unclosed quote the rest cannot be divided into rows
         yield Line(reader.reader.line_num + 1, {}, str(error))

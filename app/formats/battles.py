@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from app.core.names import shown
+from app.core.spreadsheets import inert
 from app.formats.base import RowInvalid
 from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 from judges.probability import parse_label
@@ -84,5 +85,5 @@ def _rows(
     if not votes:
         loss["pairs without a vote"] += 1
     for vote in votes:
-        values = (row["model_a"], row["model_b"], winners[vote["label"]])
+        values = (inert(row["model_a"]), inert(row["model_b"]), winners[vote["label"]])
         yield dict(zip(fields, values, strict=True))

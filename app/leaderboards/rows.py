@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from app.core.spreadsheets import inert
 from app.leaderboards.gathering import Inputs
 from app.leaderboards.outcomes import NO_VERDICT, Outcomes
 from app.leaderboards.schemas import LeaderboardIn
@@ -44,11 +45,15 @@ COLUMNS: Final = (
 
 
 def as_csv(body: Body) -> str:
-    """Return a leaderboard as CSV with a header; unknown values are empty."""
+    """Return a leaderboard as CSV with a header; unknown values are empty.
+
+    Names that look like formulas are marked.
+    """
     text = StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(_lines(body))
+    for line in _lines(body):
+        writer.writerow({k: inert(v) if isinstance(v, str) else v for k, v in line.items()})
     return text.getvalue()
 
 
