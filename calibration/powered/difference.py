@@ -204,8 +204,10 @@ class _Strata:
         excess = predicted - self._by_cell(over_all)
         covariance = self._of_cells(self._labelled_error(self.sample.label) * excess)
         variance = self._of_cells(predicted * excess)
-        is_spread = variance > _NO_SPREAD * self._of_cells(self._share**2)
-        is_tunable = is_spread & (self.n_labelled_groups >= _FEWEST_GROUPS_TO_TUNE)
+        trace = _NO_SPREAD * self._of_cells(self._share**2)
+        # a covariance of 0 comes out a trace above or below it, by the order of summing alone
+        is_told = (variance > trace) & (np.abs(covariance) > trace)
+        is_tunable = is_told & (self.n_labelled_groups >= _FEWEST_GROUPS_TO_TUNE)
         slope = np.divide(covariance, variance, out=np.zeros(self.n), where=is_tunable)
         return np.asarray(np.clip(slope, 0, 1), dtype=np.float64)
 
