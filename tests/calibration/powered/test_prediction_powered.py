@@ -216,9 +216,7 @@ NOT_TOLD = np.nan
 # labels whose covariance with the predictions is 0, and came out as 3e-16 on one side
 UNCORRELATED = (
     np.array([0.875, 0, 0.5, 0.375, 0.75, 0, 0, 0.75, 0, 0.5, 0, 0.375, 0, 0.375]),
-    HumanLabels(
-        [1, NOT_TOLD, 1, 0, 0, 1, NOT_TOLD, 1, NOT_TOLD, 1, NOT_TOLD, 0, NOT_TOLD, 1.0]
-    ),
+    HumanLabels([1, NOT_TOLD, 1, 0, 0, 1, NOT_TOLD, 1, NOT_TOLD, 1, NOT_TOLD, 0, NOT_TOLD, 1.0]),
 )
 
 
