@@ -28,10 +28,10 @@ from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
 from app.bodies.batches import FileBody
 from app.core.errors import NotAcceptable, NotFound
+from app.core.inert import inert
 from app.core.models import Batch, Dataset, Shard
 from app.core.names import shown
 from app.core.runtime import Runtime
-from app.core.spreadsheets import inert
 
 Verdicts = AsyncIterator[dict[str, Any]]
 COLUMNS: Final = tuple(VERDICT_FIELDS)

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console as RichConsole
 from rich.table import Table
 
+from app.core.inert import for_terminal
+
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_NOT_CERTIFIABLE: Final = 3
@@ -47,14 +49,15 @@ class Console:
         self.as_json = as_json or (not is_plain and _is_for_a_program())
         # a file or a pipe has no edge to wrap at: leave room for whole tables
         width = None if sys.stdout.isatty() else _PIPE_WIDTH
-        self._rich = RichConsole(file=sys.stdout, width=width)
+        # a name like :fire: is a name
+        self._rich = RichConsole(file=sys.stdout, width=width, emoji=False)
 
     def show(self, body: Any, render: Callable[[RichConsole, Any], None]) -> None:
         """Print a result."""
         if self.as_json:
             typer.echo(json.dumps(body, indent=2))
         else:
-            render(self._rich, body)
+            render(self._rich, for_terminal(body))
 
 
 def _is_for_a_program() -> bool:
@@ -67,7 +70,7 @@ def _is_for_a_program() -> bool:
 
 def note(message: str) -> None:
     """Print a line on standard error."""
-    typer.echo(f"tribunal: {message}", err=True)
+    typer.echo(f"tribunal: {for_terminal(message)}", err=True)
 
 
 def fail(
@@ -75,6 +78,7 @@ def fail(
 ) -> NoReturn:
     """Print what is wrong on standard error and exit; `details` is the server's problem body."""
     note(message)
+    details = for_terminal(details)
     errors = (details or {}).get("errors") or []
     for error in errors:
         if not _is_said(error, message, is_alone=len(errors) == 1):

@@ -19,7 +19,7 @@ from app.cli import tables
 from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.options import DatasetArgument, given, stem_of
 from app.cli.service import Key, Server, open_tribunal, whole
-from app.core.spreadsheets import without_mark
+from app.core.inert import without_mark
 from judges.errors import nearest
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from app.core.inert import inert
 from app.core.names import shown
-from app.core.spreadsheets import inert
 from app.formats.base import RowInvalid
 from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 from judges.probability import parse_label

@@ -17,8 +17,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from app.core.inert import inert, without_mark
 from app.core.names import shown
-from app.core.spreadsheets import inert, without_mark
 from app.formats.base import RowInvalid
 from app.formats.writing import Given, Loss, Options, count_unnamed
 

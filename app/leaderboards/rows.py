@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from app.core.spreadsheets import inert
+from app.core.inert import inert
 from app.leaderboards.gathering import Inputs
 from app.leaderboards.outcomes import NO_VERDICT, Outcomes
 from app.leaderboards.schemas import LeaderboardIn

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import json
 from contextlib import ExitStack
@@ -334,3 +335,45 @@ def test_a_request_is_the_row_without_what_people_said() -> None:
         "response_a": "A",
     }
     assert loss == {"votes": 1}
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "\nx", "\uff1dx"]
+MARKED_ALREADY = ["'=1", "''+1", "'@", "'"]
+
+
+def csv_of(form: str, rows: list[Row]) -> list[dict[str, str]]:
+    with ExitStack() as stack:
+        sheet = sheet_of(WRITERS[form], file := io.BytesIO(), stack)
+        for number, row in enumerate(rows, 1):
+            given_row = given_of(_stored(row, number))
+            sheet.write(list(WRITERS[form].rows(given_row, Options(), Loss())))
+        return list(csv.DictReader(io.StringIO(file.getvalue().decode(), newline="")))
+
+
+@pytest.mark.parametrize("form", ["csv", "evalica", "arena_rank"])
+def test_no_cell_of_a_table_is_a_formula_and_reading_undoes_the_mark(form: str) -> None:
+    texts = [*FORMULAS, *MARKED_ALREADY]
+    rows: list[Row] = [
+        {"id": f"-{n}", "prompt": text, "response_a": text, "response_b": f" {text}",
+         "model_a": f"={n}", "model_b": f"'@{n}", "human": [{"annotator": "n", "label": "a"}]}
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+    cells = [cell for line in csv_of(form, rows) for cell in line.values()]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
+    found = trip(form, rows)
+    assert [row.pair["model_a"] for row in found.after] == [row["model_a"] for row in rows]
+    assert [row.pair["model_b"] for row in found.after] == [row["model_b"] for row in rows]
+    if form == "csv":
+        assert found.after == found.before
+
+
+def test_an_apostrophe_of_a_table_from_elsewhere_belongs_to_its_text() -> None:
+    body = (
+        "id,prompt,response_a,response_b,marked_cells\r\n"
+        "'-5,'-5' is what?,'=SUM(1),=1,\r\nx,q,'=1,a,my own note\r\n"
+    )
+    first, second = _staged(body.encode(), "text/csv")[0]
+    assert first.pair["id"] == "'-5"
+    assert json.loads(first.pair["content"])["responses_a"] == ["'=SUM(1)"]
+    assert json.loads(second.pair["content"])["responses_a"] == ["'=1"]
+    assert json.loads(second.pair["metadata"]) == {"marked_cells": "my own note"}
