@@ -27,7 +27,9 @@ from app.leaderboards.outcomes import (
     Outcomes,
     cascade_outcomes,
     human_outcomes,
+    judge_first,
     judge_outcomes,
+    label_first,
     labelled,
 )
 from app.leaderboards.schemas import LeaderboardIn
@@ -216,9 +218,24 @@ class Gatherer:
 
     async def _from_people(self, keys: Sequence[PairKey]) -> Inputs:
         votes = await self._votes()
+        if keys and not any(votes.values()):
+            raise Unprocessable.field(["source"], self._unlabelled(keys))
         rule = self.request.votes
         outcomes = {name: human_outcomes(keys, cast, rule) for name, cast in votes.items()}
         return Inputs(keys, outcomes, rests_on=_labels(keys, votes))
+
+    def _unlabelled(self, keys: Sequence[PairKey]) -> str:
+        """Say that there are no labels, and how a judge can rank instead."""
+        name = self.dataset.name
+        said = f"no pair of {shown(name)} has a label. {label_first(name)}"
+        recorded = self.dataset.recorded_judges
+        judge = recorded[0] if recorded else self.registry.cascades["default"][0]
+        rank = f'rank by a judge: --source judge:{judge} ("source": "judge:{judge}")'
+        if recorded:
+            return f"{said}. Or {rank}"
+        if all(key.content_hash is None for key in keys):
+            return f"{said}. They have no texts that a judge could read"
+        return f"{said}. Or {rank}. {judge_first(name)}"
 
     async def _votes(self) -> dict[str, dict[int, list[Vote]]]:
         """Return votes by criterion and pair."""

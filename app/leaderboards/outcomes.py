@@ -31,6 +31,40 @@ NO_VERDICT: Final = ("abstained", "failed", "missing")
 _POINTS: Final = np.array([1.0, 0.0, 0.5])  # of model_a, by label code
 
 
+_IN_WORDS: Final = {
+    "abstained": "on which no judge was sure enough",
+    "failed": "on which the judge failed",
+    "missing": "that the judge was not asked about",
+    "unlabelled": "without a label",
+    "undecided": "whose labels have no majority",
+    "without_models": "without the names of two models",
+    "same_model": "of a model with itself",
+    "calibration_pair": "that the certificate was made from",
+    "known_to_judge": "that the judge learnt from",
+}
+
+
+def no_comparison(counts: Mapping[str, int], dataset: str) -> str:
+    """Say why no pair ranks models, and what to do about it."""
+    why = ", ".join(f"{n} pairs {_IN_WORDS[reason]}" for reason, n in counts.items())
+    said = f"no comparison to rank the models by: {why or 'there are no pairs'}"
+    if "missing" in counts:
+        return f"{said}. {judge_first(dataset)}"
+    if "unlabelled" in counts:
+        return f"{said}. {label_first(dataset)}"
+    return said
+
+
+def judge_first(dataset: str) -> str:
+    """Say how pairs are judged."""
+    return f"Judge them first: tribunal batch {dataset} (POST /v1/batches)"
+
+
+def label_first(dataset: str) -> str:
+    """Say how labels are added."""
+    return f"Add labels: tribunal label {dataset} FILE (POST /v1/labels)"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
     """Results on n pairs.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from app.core.inert import inert
 from app.leaderboards.gathering import Inputs
-from app.leaderboards.outcomes import NO_VERDICT, Outcomes
+from app.leaderboards.outcomes import NO_VERDICT, Outcomes, no_comparison
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
@@ -152,9 +152,7 @@ class Table:
         rows = outcomes.row[chosen]
         if rows.size == 0:
             counts = Counter(outcomes.reason[members].tolist())
-            why = ", ".join(f"{n} {reason}" for reason, n in counts.items()) or "there are no pairs"
-            advice = ": judge them first, with a batch" if set(counts) == {"missing"} else ""
-            raise InvalidArgument(f"no comparison to rank the models by ({why}){advice}")
+            raise InvalidArgument(no_comparison(counts, str(self.inputs.rests_on.get("dataset"))))
         return self.between(rows, outcomes.score[chosen]), rows
 
     def between(self, rows: IntArray, score: FloatArray) -> Comparisons:

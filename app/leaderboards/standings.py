@@ -10,7 +10,14 @@ import numpy as np
 
 from app.datasets.slices import slice_names
 from app.leaderboards.gathering import Inputs
-from app.leaderboards.rows import OUT_OF_SCOPE, Table, Unanswered, powered_row_of, row_of
+from app.leaderboards.outcomes import judge_first
+from app.leaderboards.rows import (
+    OUT_OF_SCOPE,
+    Table,
+    Unanswered,
+    powered_row_of,
+    row_of,
+)
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, IntArray
 from calibration.errors import CalibrationError, InvalidArgument
@@ -115,8 +122,9 @@ def powered_standings(table: Table, members: BoolArray) -> dict[str, Any]:
         raise InvalidArgument("no pair that verdicts could be corrected on")
     predicted = _predicted(table, rows)
     if np.isnan(predicted.score).all():
+        dataset = str(table.inputs.rests_on.get("dataset"))
         raise InvalidArgument(
-            f"no verdict is known of any of the {rows.size} pairs: judge them first, with a batch"
+            f"no verdict is known of any of the {rows.size} pairs. {judge_first(dataset)}"
         )
     labels = _labels(table, rows)
     board = rank_by_predictions(

@@ -266,12 +266,40 @@ async def test_without_any_verdict_there_is_nothing_to_correct(client: httpx.Asy
     body = {"dataset": "hand", "source": "prediction_powered", "judge": "student"}
     answer = await client.post("/v1/leaderboards", json=body)
     assert answer.status_code == 422
-    assert "no verdict is known of any of the 20 pairs: judge them" in answer.json()["detail"]
+    assert "no verdict is known of any of the 20 pairs. Judge them" in answer.json()["detail"]
     answer = await client.post(
         "/v1/leaderboards", json={"dataset": "hand", "source": "judge:student"}
     )
     assert answer.status_code == 422
-    assert "(20 missing): judge them first, with a batch" in answer.json()["detail"]
+    assert (
+        "20 pairs that the judge was not asked about. Judge them first: tribunal batch"
+        in (answer.json()["detail"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "parts"),
+    [
+        ({"judges": {}}, ["has a label", "tribunal label hand FILE (POST /v1/labels)",
+                          '--source judge:student ("source": "judge:student")',
+                          "tribunal batch hand (POST /v1/batches)"]),
+        ({"judges": {"old": {"p_a": 0.6}}}, ["--source judge:old"]),
+    ],
+)  # fmt: skip
+async def test_a_board_of_pairs_without_labels_says_how_to_judge_them_first(
+    client: httpx.AsyncClient, row: dict[str, Any], parts: list[str]
+) -> None:
+    await upload(client, [{**each, "human": [], **row} for each in ROWS])
+    answer = await client.post("/v1/leaderboards", json={"dataset": "hand"})
+    assert answer.status_code == 422
+    assert [part for part in parts if part not in answer.json()["detail"]] == []
+
+
+async def test_pairs_of_one_model_are_named_in_words(client: httpx.AsyncClient) -> None:
+    await upload(client, [{**row, "model_b": row["model_a"]} for row in ROWS])
+    answer = await client.post("/v1/leaderboards", json={"dataset": "hand"})
+    assert answer.status_code == 422
+    assert "8 pairs of a model with itself" in answer.json()["detail"]
 
 
 async def test_unlabelled_abstentions_make_win_rates_bounds(client: httpx.AsyncClient) -> None:
