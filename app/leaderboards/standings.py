@@ -46,6 +46,10 @@ class Ranked(Protocol):
     """A row with its set of ranks."""
 
     @property
+    def model(self) -> str:
+        """Name of the model."""
+
+    @property
     def rank_low(self) -> int:
         """Best rank it may have."""
 
@@ -65,11 +69,7 @@ def rankable(
     if intervals is None:
         why = "there are no intervals, so that no difference can be told from chance"
     elif not told_apart:
-        why = (
-            f"the noise exceeds the spread: of {pairs} pairs of models none can be told apart at "
-            f"the confidence level {confidence_level:g}, and every model may have any rank (tested "
-            "by differences; an interval of one model alone is another test, and may look clearer)"
-        )
+        why = _within_chance([row.model for row in rows], confidence_level)
     return {
         "rankable": why is None,
         "not_rankable_because": why,
@@ -80,6 +80,20 @@ def rankable(
             "told_apart": told_apart,
         },
     }
+
+
+def _within_chance(models: Sequence[str], confidence_level: float) -> str:
+    if len(models) < 2:
+        return "there is only one model"
+    which = (
+        f"{models[0]} and {models[1]}" if len(models) == 2 else f"any two of {len(models)} models"
+    )
+    return (
+        f"the difference between {which} may be chance alone (confidence level "
+        f"{confidence_level:g}), so every model may have any rank. More pairs would tell them apart "
+        "if they differ. Ranks are tested by the differences between models; the interval of a "
+        "model is about that model alone, and may look clearer"
+    )
 
 
 @dataclass(frozen=True, slots=True)
