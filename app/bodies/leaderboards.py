@@ -140,6 +140,9 @@ class LeaderboardGround(TypedDict):
     labels_changed: NotRequired[int]
     known_to_certificate: NotRequired[int]
     calibration_pairs: NotRequired[int]
+    no_preference: NotRequired[
+        Annotated[int, Doc("pairs that the judge finds equal: ties here, abstentions of a batch")]
+    ]
 
 
 class CertificateNow(TypedDict):
@@ -163,6 +166,7 @@ class LeaderboardBody(_Standings):
 
     id: str
     object: Literal["leaderboard"]
+    notes: Annotated[list[str], Doc("the warnings, and names that look like spellings of one")]
     created_at: str
     dataset: str
     source: str

@@ -26,7 +26,7 @@ def leaderboard(console: Console, body: Body) -> None:
         else:
             _scope(console, part)
     console.print(f"\n{_ground(body)}")
-    for warning in body.get("warnings", ()):
+    for warning in body.get("notes", body.get("warnings", ())):
         console.print(f"[yellow]note:[/] {escape(warning)}")
 
 

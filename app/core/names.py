@@ -6,6 +6,7 @@ A text may hold anything. A name must fit every database, every log and an index
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Final
 
@@ -62,6 +63,15 @@ def _checked(name: str) -> str:
     if fault is not None:
         raise ValueError(fault)
     return name
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the sets of names that differ by case or blanks alone, each sorted."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        key = "".join(unicodedata.normalize("NFKC", name).split()).casefold()
+        found.setdefault(key, set()).add(name)
+    return [sorted(spellings) for spellings in found.values() if len(spellings) > 1]
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_checked)]

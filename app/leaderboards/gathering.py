@@ -118,6 +118,17 @@ def known_pairs_note(rests_on: Mapping[str, Any]) -> str | None:
     return None
 
 
+def no_preference_note(rests_on: Mapping[str, Any]) -> str | None:
+    """Return a note on the verdicts that are ties here, and abstentions of a batch."""
+    n = rests_on.get("no_preference", 0)
+    if not n:
+        return None
+    return (
+        f"on {n} of these pairs the judge has no preference: they are ties here, while a batch "
+        "abstains on them"
+    )
+
+
 async def _promise(session: AsyncSession, dataset: Dataset, made: Replayed) -> Promise:
     if not promises(made.certificate):
         return Promise("none", f"its status is {made.certificate.status}")
@@ -264,7 +275,9 @@ class Gatherer:
             for column, name in enumerate(by_criterion)
         }
         fingerprints = {one.spec.name: one.spec.fingerprint for one in judges}
-        return Inputs(keys, outcomes, rests_on={"fingerprints": fingerprints})
+        no_preference = sum(one.no_preference for one in outcomes.values())
+        rests_on = {"fingerprints": fingerprints, "no_preference": no_preference}
+        return Inputs(keys, outcomes, rests_on=rests_on)
 
     def _outcomes(self, keys: Sequence[PairKey], judge: Judge, table: ScoreTable) -> Outcomes:
         outcomes = judge_outcomes(table, is_soft=self.request.soft)

@@ -15,14 +15,14 @@ from app.calibrations.result import changed_labels_note
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import Page, by_public_id, page_of
 from app.core.models import Dataset, Leaderboard, new_id
-from app.core.names import is_name, shown
+from app.core.names import alike, is_name, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets import slices
 from app.datasets.records import PairKey
 from app.leaderboards import queries
 from app.leaderboards.changes import changes
-from app.leaderboards.gathering import Gatherer, Inputs, known_pairs_note
+from app.leaderboards.gathering import Gatherer, Inputs, known_pairs_note, no_preference_note
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn, refuse_what_does_not_apply
 from app.leaderboards.standings import components_of, standings
 from calibration.errors import CalibrationError
@@ -120,15 +120,28 @@ async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
         changed = changed_labels_note(rests_on["calibration"], rests_on["labels_changed"])
         notes = (known_pairs_note(rests_on), changed)
         warnings = [*(note for note in notes if note), *warnings]
+    told = no_preference_note(inputs.rests_on)
+    warnings += [told] if told else []
     counts = {name: body[name] for name in ("pairs", "comparisons", "abstained")}
     verdicts_hash = await asyncio.to_thread(_verdicts_hash, inputs)
     return {
         **body,
         "warnings": warnings,
+        "notes": [*warnings, *_alike(inputs.keys)],
         "promise": state,
         "suspended_because": because if state == "suspended" else None,
         "rests_on": {**inputs.rests_on, **counts, "verdicts_hash": verdicts_hash},
     }
+
+
+def _alike(keys: Sequence[PairKey]) -> list[str]:
+    """Return a note on each set of models whose names look like spellings of one."""
+    models = {name for key in keys for name in (key.model_a, key.model_b) if name}
+    return [
+        f"{' and '.join(map(shown, names))} differ by case or blanks alone and are ranked as "
+        f"{len(names)} models: if they are one, give it one name and import again"
+        for names in alike(models)
+    ]
 
 
 def _verdicts_hash(inputs: Inputs) -> str:
@@ -210,6 +223,8 @@ async def _shown(
 
 def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str, Any]:
     body = dict(leaderboard.body)
+    # older ones have only warnings
+    body.setdefault("notes", body["warnings"])
     name = body["rests_on"].get("calibration")
     certificate = None if name is None else now.get(name, {"id": name, "status": "deleted"})
     if certificate is not None and certificate.get("revoked_at") is not None:

@@ -85,14 +85,13 @@ def rankable(
 def _within_chance(models: Sequence[str], confidence_level: float) -> str:
     if len(models) < 2:
         return "there is only one model"
-    which = (
-        f"{models[0]} and {models[1]}" if len(models) == 2 else f"any two of {len(models)} models"
-    )
+    which, so = f"any two of {len(models)} models", "every model may have any rank"
+    if len(models) == 2:
+        which, so = " and ".join(sorted(models)), "either may rank first"
     return (
         f"the difference between {which} may be chance alone (confidence level "
-        f"{confidence_level:g}), so every model may have any rank. More pairs would tell them apart "
-        "if they differ. Ranks are tested by the differences between models; the interval of a "
-        "model is about that model alone, and may look clearer"
+        f"{confidence_level:g}): {so}. More pairs would show a difference if there is one. (An "
+        "interval beside a model is about that model alone, and may look clearer)"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from sqlalchemy import select
 
 from app.core.models import Batch, CalibrationRow, Dataset
 from app.core.runtime import Runtime
+from tests.app.batches.test_batches import results_of, wait_for
 from tests.app.hand_made import ROWS, certify, upload
 
 
@@ -293,6 +295,38 @@ async def test_a_board_of_pairs_without_labels_says_how_to_judge_them_first(
     answer = await client.post("/v1/leaderboards", json={"dataset": "hand"})
     assert answer.status_code == 422
     assert [part for part in parts if part not in answer.json()["detail"]] == []
+
+
+async def test_names_that_look_like_one_are_noted(client: httpx.AsyncClient) -> None:
+    names = {"x": "Alder 1", "y": "alder 1", "z": "Alder  1"}
+    rows = [
+        {**row, "model_a": names[row["model_a"]], "model_b": names[row["model_b"]]} for row in ROWS
+    ]
+    await upload(client, rows)
+    made = await rank(client, method="win_rate")
+    assert len(made["rows"]) == 3
+    said = "'Alder  1' and 'Alder 1' and 'alder 1' differ by case or blanks alone"
+    assert [note for note in made["notes"] if note.startswith(said)]
+    assert set(made["warnings"]) <= set(made["notes"])
+
+
+async def test_a_board_counts_as_a_batch_does(client: httpx.AsyncClient, service: FastAPI) -> None:
+    rows = [{**row, "judges": dict(row["judges"])} for row in ROWS]
+    rows[0]["judges"] |= {"cheap": None, "dear": None}  # every judge fails
+    rows[1]["judges"] |= {"cheap": {"p_a": 0.5}, "dear": {"p_a": 0.5}}  # no preference
+    await upload(client, rows)
+    body = {"calibration": {"failures": {}}}
+    certificate = await certify(service, "hand", body=body)
+    posted = await client.post("/v1/batches", json={"dataset": "hand", "calibration": certificate})
+    batch = await wait_for(client, posted.json()["id"])
+    counts = Counter(one["status"] for one in await results_of(client, batch["id"]))
+    board = await rank(client, source="cascade", calibration=certificate, method="win_rate")
+    found = {"accepted": board["pairs"], **{name: board[name] for name in ("abstained", "failed")}}
+    assert found == dict(counts)
+    assert found["failed"] == 1
+    judge = await rank(client, source="judge:cheap", method="win_rate")
+    assert judge["rests_on"]["no_preference"] == 2
+    assert [note for note in judge["notes"] if "they are ties here" in note]
 
 
 async def test_pairs_of_one_model_are_named_in_words(client: httpx.AsyncClient) -> None:
