@@ -198,7 +198,7 @@ def tables(config: Mapping[str, Any], section: str) -> Mapping[str, object]:
     unprintable = next((name for name in content if not name.isprintable()), None)
     if unprintable is not None:
         raise JudgeConfigurationInvalid(
-            f"{section}: the name {ascii(unprintable)} holds a character that cannot be printed"
+            f"{section}: the name {unprintable!a} holds a character that cannot be printed"
         )
     return content
 
