@@ -16,4 +16,4 @@ def test_the_seed_of_property_tests_is_fixed(pytestconfig: pytest.Config) -> Non
 
 
 def test_examples_that_a_search_found_are_drawn_and_not_changed() -> None:
-    assert isinstance(hypothesis.settings.default.database, ReadOnlyDatabase)
+    assert isinstance(hypothesis.settings().database, ReadOnlyDatabase)

@@ -12,6 +12,7 @@ import numpy as np
 from app.calibrations.inputs import CalibrationInputs, Sample
 from app.calibrations.schemas import CalibrationIn
 from app.labels.sets import Uses
+from app.scores.judges import JUDGE_SETTINGS
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray
 from calibration.cascade import asked, decide
@@ -131,6 +132,7 @@ def describe(
             "failures": failure_rates(tuple(names), certificate, evidence),
         },
         "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
+        JUDGE_SETTINGS: {judge.spec.name: dict(judge.spec.scored_by) for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),
     }
     if certificate.certificates:

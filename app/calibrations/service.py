@@ -33,7 +33,7 @@ from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.labels import sets
-from app.scores.judges import judges_of_certificate
+from app.scores.judges import JUDGE_SETTINGS, judges_of_certificate
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, fetch_missing, load_table, missing_scores
 from calibration import certify_cascade
@@ -299,11 +299,12 @@ async def list_certificates(running: Runtime, limit: int, after: str | None) -> 
 def show(certificate: CalibrationRow) -> dict[str, Any]:
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
+    body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
     return {
         "id": certificate.id,
         "object": "calibration",
         "status": certificate.status,
-        **certificate.body,
+        **body,
         "error": certificate.error,
         "request": certificate.request,
         "created_at": certificate.created_at.isoformat(),

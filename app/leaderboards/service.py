@@ -91,11 +91,18 @@ def _with_weights(earlier: Leaderboard, asked: ReweightIn) -> LeaderboardIn:
 
 def _refuse_other_verdicts(earlier: Leaderboard, inputs: Inputs) -> None:
     before = earlier.body["rests_on"]
-    changed = [name for name in _SAME if before.get(name) != inputs.rests_on.get(name)]
+    now = inputs.rests_on
+    changed = [name for name in _SAME if before.get(name) != now.get(name)]
     if changed:
+        said = [
+            f"{name} was {shown(before.get(name))} and is {shown(now.get(name))}"
+            for name in changed
+        ]
+        if before.get("labels") != now.get("labels"):
+            said.append(f"there were {before.get('labels')} labels and are {now.get('labels')}")
         raise Conflict(
-            f"leaderboard {earlier.id} rests on what is no longer stored ({', '.join(changed)} "
-            "changed): post a new one with these weights",
+            f"leaderboard {earlier.id} rests on what is no longer stored ({', '.join(said)}): post a "
+            "new one with these weights",
             extra={"changed": changed},
         )
 

@@ -123,7 +123,7 @@ def settled_by_features(
         reach: The largest log-odds that each feature makes.
         names: Names of the features.
     """
-    guilty = np.flatnonzero(reach >= reach.max() / 2)
+    guilty = np.flatnonzero(reach >= reach.max() / 2).tolist()
     listed = " and ".join(names[number] for number in guilty)
     findings = [_one_way(comparisons, difference[:, number]) for number in guilty]
     found = f" ({findings[0]})" if len(guilty) == 1 and findings[0] else ""

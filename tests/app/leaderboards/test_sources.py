@@ -315,8 +315,7 @@ async def test_a_board_counts_as_a_batch_does(client: httpx.AsyncClient, service
     rows[0]["judges"] |= {"cheap": None, "dear": None}  # every judge fails
     rows[1]["judges"] |= {"cheap": {"p_a": 0.5}, "dear": {"p_a": 0.5}}  # no preference
     await upload(client, rows)
-    body = {"calibration": {"failures": {}}}
-    certificate = await certify(service, "hand", body=body)
+    certificate = await certify(service, "hand", body={"calibration": {"failures": {}}})
     posted = await client.post("/v1/batches", json={"dataset": "hand", "calibration": certificate})
     batch = await wait_for(client, posted.json()["id"])
     counts = Counter(one["status"] for one in await results_of(client, batch["id"]))

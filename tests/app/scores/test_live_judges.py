@@ -233,7 +233,10 @@ async def test_another_model_behind_the_name_is_refused_with_409(
             json={"pairs": rows(1, "new")[:1], "calibration": certificate["id"]},
         )
     assert response.status_code == 409
-    assert response.json()["changed"][0]["judge"] == "live"
+    [changed_judge] = response.json()["changed"]
+    assert changed_judge["judge"] == "live"
+    assert changed_judge["differences"] == [{"field": "model", "old": "'judge'", "new": "'newer'"}]
+    assert "live changed (model was 'judge' and is 'newer')" in response.json()["detail"]
 
 
 async def test_more_labels_on_the_examples_change_no_fingerprint(
