@@ -4,8 +4,8 @@ A CSV cell is a text; by the name of its column it is read as a text, as JSON or
 empty cell is nothing, but for texts of a row that has others: there it is an empty text.
 
 A spreadsheet runs a cell that begins like a formula. Such a cell is written with an apostrophe
-before it, and the column `marked_cells` names it, so that reading takes away no apostrophe that
-belongs to the text.
+before it, and a further column `marked_cells` names it, so that reading takes away no apostrophe
+that belongs to the text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ COLUMNS: Final = (
 )  # fmt: skip
 # names the cells of a row that were marked
 MARKED: Final = "marked_cells"
-CSV_COLUMNS: Final = (*COLUMNS, MARKED)
 # tables of battles hold nothing but names, in the columns that their readers expect
 _BATTLES: Final = (("left", "right", "winner"), ("model_a", "model_b", "winner"))
 

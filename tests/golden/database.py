@@ -29,6 +29,8 @@ OF_ITS_OWN: Final = ("id", "created_at", "as_of")
 OF_A_VERSION: Final = ("version", "inputs_hash")
 # what changes with the clock
 OF_THE_CLOCK: Final = ("pairs_per_second", "seconds_left")
+# fields that came later
+_NEW: Final = ("notes",)
 # when work ended that a test takes to its end
 OF_THE_END: Final = (*OF_THE_CLOCK, *OF_A_VERSION, "finalizing_at", "completed_at")
 _CERTIFY: Final = {
@@ -258,7 +260,7 @@ def _body(answer: httpx.Response) -> Json:
     kind = answer.headers["content-type"]
     if kind != "application/json":
         return {"type": kind, "body": answer.text}
-    return {"type": kind, "body": without(answer.json(), OF_THE_CLOCK)}
+    return {"type": kind, "body": without(answer.json(), (*OF_THE_CLOCK, *_NEW))}
 
 
 async def ask_again(client: httpx.AsyncClient, known: Json) -> Json:
@@ -292,7 +294,11 @@ async def ask_again(client: httpx.AsyncClient, known: Json) -> Json:
 
 def _others(made: Json) -> Json:
     own = {name: value for name, value in made.items() if name not in OF_ITS_OWN}
-    return {name: without(value, OF_A_VERSION) for name, value in own.items()}
+    return {
+        name: without(value, (*OF_A_VERSION, *_NEW))
+        for name, value in own.items()
+        if name not in _NEW
+    }
 
 
 async def finish(client: httpx.AsyncClient, known: Json) -> Json:

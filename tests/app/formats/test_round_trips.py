@@ -347,6 +347,7 @@ def csv_of(form: str, rows: list[Row]) -> list[dict[str, str]]:
         for number, row in enumerate(rows, 1):
             given_row = given_of(_stored(row, number))
             sheet.write(list(WRITERS[form].rows(given_row, Options(), Loss())))
+        sheet.finish()
         return list(csv.DictReader(io.StringIO(file.getvalue().decode(), newline="")))
 
 
