@@ -26,11 +26,13 @@ class Given:
         row: It as a canonical row.
         scores: What judges were recorded to have said of it.
         derived: Of `id` and `group`, those that reading the texts again would give.
+        has_lost_numbers: Whether the row has null for a number that JSON does not have.
     """
 
     row: Mapping[str, Any]
     scores: Mapping[str, Score]
     derived: frozenset[str]
+    has_lost_numbers: bool = False
 
     @property
     def is_battle(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import NotAcceptable, Unprocessable
+from app.core.errors import NotAcceptable, Unprocessable, finite
 from app.core.models import Dataset
 from app.core.names import shown
 from app.datasets import service
@@ -113,6 +113,7 @@ MEDIA_TYPES: Final = {
 }
 ENDINGS: Final = {"lines": "jsonl", "array": "json", "csv": "csv", "parquet": "parquet"}
 SETTINGS: Final = ("label_studio_config", "argilla_settings")
+_NO_NUMBERS: Final = "pairs with numbers that JSON does not have (NaN, Infinity), now null"
 _CHUNK: Final = 500
 _PIECE: Final = 2**20
 
@@ -169,6 +170,7 @@ async def write(
         loss: Loss = Loss()
         async for chunk in _chunks(session, dataset):
             rows = [row for given in chunk for row in writer.rows(given, options, loss)]
+            loss[_NO_NUMBERS] += sum(given.has_lost_numbers for given in chunk)
             await asyncio.to_thread(sheet.write, rows)
         await asyncio.to_thread(sheet.finish)
         size = file.tell()
@@ -191,14 +193,19 @@ async def _chunks(session: AsyncSession, dataset: Dataset) -> AsyncIterator[list
 
 
 def given_of(stored: StoredPair) -> Given:
-    """Return a stored pair as writers take it."""
+    """Return a stored pair as writers take it.
+
+    Numbers that JSON does not have, such as NaN in the metadata, are null, as in every answer.
+    """
     key = stored.key
     derived = set()
     if key.content_hash and key.id == default_id(key.content_hash, key.model_a, key.model_b):
         derived.add("id")
     if key.group == (key.prompt_hash or key.id):
         derived.add("group")
-    return Given(canonical_row(stored), stored.recorded, frozenset(derived))
+    row = canonical_row(stored)
+    clean = finite(row)
+    return Given(clean, stored.recorded, frozenset(derived), has_lost_numbers=clean != row)
 
 
 class Sheet:
