@@ -111,6 +111,7 @@ class _Standings(TypedDict):
     same_model: NotRequired[int]
     calibration_pair: NotRequired[int]
     known_to_judge: NotRequired[int]
+    ties_left_out: NotRequired[Annotated[int, Doc("comparisons that are ties, with ties: exclude")]]
 
 
 class SliceStandings(_Standings):

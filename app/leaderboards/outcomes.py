@@ -44,9 +44,16 @@ _IN_WORDS: Final = {
 }
 
 
+def in_words(counts: Mapping[str, int]) -> str:
+    """Name the pairs that are not ranked, by reason."""
+    return ", ".join(
+        f"{n} pair{'s' * (n != 1)} {_IN_WORDS[reason]}" for reason, n in counts.items() if n
+    )
+
+
 def no_comparison(counts: Mapping[str, int], dataset: str) -> str:
     """Say why no pair ranks models, and what to do about it."""
-    why = ", ".join(f"{n} pairs {_IN_WORDS[reason]}" for reason, n in counts.items())
+    why = in_words(counts)
     said = f"no comparison to rank the models by: {why or 'there are no pairs'}"
     if "missing" in counts:
         return f"{said}. {judge_first(dataset)}"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from app.core.inert import inert
 from app.leaderboards.gathering import Inputs
-from app.leaderboards.outcomes import NO_VERDICT, Outcomes, no_comparison
+from app.leaderboards.outcomes import NO_VERDICT, Outcomes, in_words, no_comparison
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
@@ -88,6 +88,7 @@ REASONS: Final = (
     *NO_VERDICT, "unlabelled", "undecided", "without_models", "same_model", "calibration_pair",
     "known_to_judge",
 )  # fmt: skip
+TIES_LEFT_OUT: Final = "ties_left_out"
 # reasons for which a pair is not ranked, whether or not its verdict is known
 OUT_OF_SCOPE: Final = ("without_models", "same_model", "calibration_pair", "known_to_judge")
 
@@ -168,10 +169,13 @@ class Table:
     def counts(self, members: BoolArray) -> dict[str, int]:
         """Count pairs, comparisons, and pairs without a comparison."""
         reasons = Counter(self.reason[members].tolist())
-        comparisons = sum(int(members[one.row].sum()) for one in self.inputs.outcomes.values())
+        outcomes = self.inputs.outcomes.values()
+        comparisons = sum(int(members[one.row].sum()) for one in outcomes)
+        ties = sum(int((members[one.row] & (one.score == 0.5)).sum()) for one in outcomes)
         return {
             "pairs": reasons[""],
             "comparisons": comparisons,
+            **({TIES_LEFT_OUT: ties} if self.request.ties == "exclude" else {}),
             **{reason: reasons[reason] for reason in REASONS},
         }
 
@@ -254,6 +258,15 @@ class Unanswered:
             "alone may favour some models; win_rate_bounds says how far, and prediction_powered "
             "corrects it where such pairs are labelled"
         )
+
+
+def left_out_note(counts: Mapping[str, int]) -> str | None:
+    """Return a note on what is not in the ranking, by reason; None if all pairs are."""
+    ties = counts.get(TIES_LEFT_OUT, 0)
+    said = [in_words({reason: counts[reason] for reason in REASONS})]
+    said += [f"{ties} ties (ties exclude)"] if ties else []
+    listed = ", ".join(one for one in said if one)
+    return f"left out: {listed}" if listed else None
 
 
 def rank_text(low: int, high: int) -> str:

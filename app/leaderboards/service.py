@@ -23,6 +23,7 @@ from app.datasets.records import PairKey
 from app.leaderboards import queries
 from app.leaderboards.changes import changes
 from app.leaderboards.gathering import Gatherer, Inputs, known_pairs_note, no_preference_note
+from app.leaderboards.rows import left_out_note
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn, refuse_what_does_not_apply
 from app.leaderboards.standings import components_of, standings
 from calibration.errors import CalibrationError
@@ -129,12 +130,13 @@ async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
         warnings = [*(note for note in notes if note), *warnings]
     told = no_preference_note(inputs.rests_on)
     warnings += [told] if told else []
+    left_out = left_out_note(body)
     counts = {name: body[name] for name in ("pairs", "comparisons", "abstained")}
     verdicts_hash = await asyncio.to_thread(_verdicts_hash, inputs)
     return {
         **body,
         "warnings": warnings,
-        "notes": [*warnings, *_alike(inputs.keys)],
+        "notes": [*warnings, *([left_out] if left_out else []), *_alike(inputs.keys)],
         "promise": state,
         "suspended_because": because if state == "suspended" else None,
         "rests_on": {**inputs.rests_on, **counts, "verdicts_hash": verdicts_hash},

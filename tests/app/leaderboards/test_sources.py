@@ -297,6 +297,31 @@ async def test_a_board_of_pairs_without_labels_says_how_to_judge_them_first(
     assert [part for part in parts if part not in answer.json()["detail"]] == []
 
 
+async def test_what_is_left_out_is_noted_and_counted(client: httpx.AsyncClient) -> None:
+    rows = [dict(row) for row in ROWS]
+    rows[0] |= {"human": []}
+    rows[1] |= {"model_b": rows[1]["model_a"]}
+    rows[2] |= {"model_b": None}
+    await upload(client, rows)
+    made = await rank(client, method="win_rate", ties="exclude")
+    counts = {
+        name: made[name] for name in ("unlabelled", "same_model", "without_models", "ties_left_out")
+    }
+    assert counts == {
+        "unlabelled": 2,
+        "same_model": 1,
+        "without_models": 1,
+        "ties_left_out": counts["ties_left_out"],
+    }
+    assert counts["ties_left_out"] > 0
+    [note] = [one for one in made["notes"] if one.startswith("left out: ")]
+    for part in (
+        "2 pairs without a label", "1 pair of a model with itself",
+        "1 pair without the names of two models", f"{counts['ties_left_out']} ties",
+    ):  # fmt: skip
+        assert part in note
+
+
 async def test_names_that_look_like_one_are_noted(client: httpx.AsyncClient) -> None:
     names = {"x": "Alder 1", "y": "alder 1", "z": "Alder  1"}
     rows = [
