@@ -17,6 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.bodies.common import DatasetBody, PageBody, PairBody
+from app.core.db import rfc3339
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import After, Limit, Page, page_of
 from app.core.models import Dataset
@@ -94,7 +95,7 @@ def shown(dataset: Dataset) -> dict[str, Any]:
         "rejected_count": dataset.rejected_count,
         "unmatched": 0,
         "warnings": [],
-        "created_at": dataset.created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": rfc3339(dataset.created_at),
     }
 
 

@@ -26,6 +26,7 @@ from app.calibrations.inputs import (
 )
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, Ties
+from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, by_public_id, page_of
 from app.core.models import CalibrationRow, Dataset, new_id
@@ -307,8 +308,8 @@ def show(certificate: CalibrationRow) -> dict[str, Any]:
         **body,
         "error": certificate.error,
         "request": certificate.request,
-        "created_at": certificate.created_at.isoformat(),
-        "revoked_at": revoked_at.isoformat() if revoked_at else None,
+        "created_at": rfc3339(certificate.created_at),
+        "revoked_at": rfc3339(revoked_at) if revoked_at else None,
     }
 
 

@@ -20,7 +20,7 @@ from fastapi import Request
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.db import Database
+from app.core.db import Database, rfc3339
 from app.core.errors import NotAllowed, NotAuthenticated, NotFound
 from app.core.models import ApiKey, ServerSecret, new_id
 from app.core.runtime import Running, Runtime
@@ -71,8 +71,8 @@ async def list_keys(session: AsyncSession) -> list[dict[str, Any]]:
             "id": row.id,
             "name": row.name,
             "prefix": row.prefix,
-            "created_at": row.created_at.isoformat(),
-            "revoked_at": row.revoked_at and row.revoked_at.isoformat(),
+            "created_at": rfc3339(row.created_at),
+            "revoked_at": row.revoked_at and rfc3339(row.revoked_at),
         }
         for row in rows
     ]

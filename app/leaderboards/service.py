@@ -12,6 +12,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.result import changed_labels_note
+from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import Page, by_public_id, page_of
 from app.core.models import Dataset, Leaderboard, new_id
@@ -47,7 +48,7 @@ async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
         inputs = await Gatherer(session, running.registry, request, dataset).gather()
-    body = {**await _ranked(inputs, request), "as_of": moment.isoformat()}
+    body = {**await _ranked(inputs, request), "as_of": rfc3339(moment)}
     return await _keep(running, dataset, request, body)
 
 
@@ -67,7 +68,7 @@ async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> 
         inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
     _refuse_other_verdicts(earlier, inputs)
     body = await _ranked(inputs, request)
-    body |= {"as_of": as_of.isoformat(), "reweighted_from": earlier.id}
+    body |= {"as_of": rfc3339(as_of), "reweighted_from": earlier.id}
     return await _keep(running, dataset, request, body)
 
 
@@ -232,8 +233,9 @@ async def _shown(
 
 def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str, Any]:
     body = dict(leaderboard.body)
-    # older ones have only warnings
+    # older ones have only warnings, and another spelling of times
     body.setdefault("notes", body["warnings"])
+    body["as_of"] = rfc3339(datetime.fromisoformat(body["as_of"]))
     name = body["rests_on"].get("calibration")
     certificate = None if name is None else now.get(name, {"id": name, "status": "deleted"})
     if certificate is not None and certificate.get("revoked_at") is not None:
@@ -242,7 +244,7 @@ def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str,
     return {
         "id": leaderboard.id,
         "object": "leaderboard",
-        "created_at": leaderboard.created_at.isoformat(),
+        "created_at": rfc3339(leaderboard.created_at),
         **leaderboard.request,
         **body,
         "certificate_now": certificate,
