@@ -257,7 +257,7 @@ def addresses(known: Json) -> list[str]:
 async def read_all(client: httpx.AsyncClient, known: Json) -> Json:
     """Return the answer at every address, with lists in the order of creation."""
     found = {path: _body(await client.get(_turned(path))) for path in addresses(known)}
-    return in_one_spelling(found)
+    return dict(in_one_spelling(found))
 
 
 def _turned(path: str) -> str:
