@@ -10,6 +10,7 @@ judge must not make every request without a cascade pay for it.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -65,6 +66,9 @@ def judge_names(registry: Registry, cascade: str | Order) -> tuple[str, ...]:
     if isinstance(cascade, str):
         if cascade not in registry.cascades:
             meant = hint(cascade, sorted(registry.cascades), see="tribunal doctor")
+            if "," in cascade:
+                names = json.dumps([name.strip() for name in cascade.split(",")])
+                meant = f'; for judges in order write {{"judges": {names}}} (--judges {cascade})'
             raise Unprocessable.field(["cascade"], f"there is no cascade {shown(cascade)}{meant}")
         return tuple(registry.cascades[cascade])
     names = tuple(cascade.judges)

@@ -150,7 +150,16 @@ def certified(*options: str) -> dict[str, Any]:
 def test_a_percentage_is_told_to_be_written_as_a_share(verb: str, option: str, field: str) -> None:
     result = CliRunner().invoke(app, [verb, "rivers", option, "80"])
     assert result.exit_code == 1
-    assert f"{field}: is a share between 0 and 1: for 80 % write 0.8" in result.stderr
+    assert f"{field}: is a share between 0 and 1: for 80 % write 0.8 (here {option})" in (
+        result.stderr
+    )
+
+
+def test_a_format_is_asked_for_by_the_word_of_either_side() -> None:
+    for option in ("--format", "--dialect"):
+        result = CliRunner().invoke(app, ["import", "rivers.jsonl", option, "alpac_eval"])
+        assert "dialect: 'alpac_eval' is none of" in result.stderr
+        assert "(here --format)" in result.stderr
 
 
 @pytest.mark.parametrize(
