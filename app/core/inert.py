@@ -1,4 +1,4 @@
-"""What leaves is inert: no spreadsheet runs a cell, and no text steers a terminal.
+"""What leaves is inert: no spreadsheet runs a cell, and no name turns or breaks a line.
 
 A CSV cell that begins like a formula is written with an apostrophe before it. One that already
 begins with apostrophes before such a sign gets one more, so that taking one away gives back every
@@ -8,7 +8,7 @@ text.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 _MARK: Final = "'"
 # the signs that OWASP names (CSV injection), the full-width ones included
@@ -19,7 +19,6 @@ UNSTORABLE: Final = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
 TURNING: Final = r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 _UNSTORABLE: Final = re.compile(f"[{UNSTORABLE}]")
 _UNPRINTABLE: Final = re.compile(f"[{UNSTORABLE}{TURNING}]")
-_STEERING: Final = re.compile(f"(?![\\t\\n])[{UNSTORABLE}{TURNING}]")
 
 
 def inert(cell: str) -> str:
@@ -45,17 +44,6 @@ def is_printable(text: str) -> bool:
 def printable(text: str) -> str:
     """Escape characters that cannot be printed, stored or sent."""
     return _UNPRINTABLE.sub(_escaped, text)
-
-
-def for_terminal(value: Any) -> Any:
-    """Return a text, or a JSON value with its texts, that can steer no terminal; lines stay lines."""
-    if isinstance(value, str):
-        return _STEERING.sub(_escaped, value)
-    if isinstance(value, dict):
-        return {for_terminal(name): for_terminal(field) for name, field in value.items()}
-    if isinstance(value, list | tuple):
-        return [for_terminal(item) for item in value]
-    return value
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -180,9 +180,7 @@ def cascade_outcomes(verdicts: Replay, table: ScoreTable, *, is_soft: bool) -> O
     labels = np.where(answered, verdicts.label, MISSING)
     score = _POINTS[labels]
     if is_soft:
-        by = np.maximum(verdicts.answered_by, 0)
-        tie = np.nan_to_num(table.p_tie[np.arange(len(by)), by])
-        score = np.nan_to_num(verdicts.p_a + tie / 2)
+        score = np.nan_to_num(verdicts.p_a + verdicts.p_tie / 2)
     return _one_a_pair(labels, score, reason.astype("<U16"))
 
 

@@ -34,7 +34,7 @@ def test_figures_are_the_same_to_the_last_bit() -> None:
 
 
 async def test_fingerprints_and_cascades_as_they_are_listed(tmp_path: Path) -> None:
-    assert not differences(load("catalogue"), await served.catalogue(tmp_path))
+    assert not _changed(load("catalogue"), await served.catalogue(tmp_path))
 
 
 async def test_exported_files_are_the_same_byte_for_byte(tmp_path: Path) -> None:
@@ -54,6 +54,11 @@ _ON_PURPOSE = (
     "/paths/GET /v1/files/parameters/query order/default: ",
     "/paths/GET /v1/labels/parameters/query after/anyOf: ",
 )
+
+
+def _changed(old: Any, new: Any) -> list[str]:
+    """Return where answers differ, but for what judges said in each order, which is new."""
+    return [one for one in differences(old, new) if '/orders: "-" is now {' not in one]
 
 
 def _lost(old: Any, new: Any, place: str = "") -> list[str]:
@@ -98,7 +103,7 @@ async def test_the_same_requests_find_what_is_stored(tmp_path: Path, golden: Any
     for answers in (golden["again"], again):
         made = answers["new calibration"]
         made["claim"] = _without_later_use(made["claim"])
-    assert not differences(golden["again"], again)
+    assert not _unintended(golden["again"], again)
 
 
 def _without_later_use(claim: str) -> str:
@@ -109,10 +114,16 @@ def _without_later_use(claim: str) -> str:
     return claim.split(" It is number ")[0].split(" Some or all of these labels ")[0]
 
 
+def _unintended(old: Any, new: Any) -> list[str]:
+    """Return the differences but one: the portfolio of raw confidences has a name of its own."""
+    renamed = '/method: "auto" is now "auto_raw"'
+    return [one for one in differences(old, new) if not one.endswith(renamed)]
+
+
 async def test_work_that_was_left_half_done_goes_on(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden, workers=1) as client:
         finished = await database.finish(client, golden["known"])
-    assert not differences(golden["finished"], in_one_spelling(finished))
+    assert not _unintended(golden["finished"], in_one_spelling(finished))
     assert finished["half"]["status"] == "completed"
     before, after = _verdicts(tmp_path, golden["known"]["half"])
     assert 0 < len(before) < len(after)
