@@ -67,8 +67,8 @@ def judge_names(registry: Registry, cascade: str | Order) -> tuple[str, ...]:
         if cascade not in registry.cascades:
             meant = hint(cascade, sorted(registry.cascades), see="tribunal doctor")
             if "," in cascade:
-                names = json.dumps([name.strip() for name in cascade.split(",")])
-                meant = f'; for judges in order write {{"judges": {names}}} (--judges {cascade})'
+                listed = json.dumps([name.strip() for name in cascade.split(",")])
+                meant = f'; for judges in order write {{"judges": {listed}}} (--judges {cascade})'
             raise Unprocessable.field(["cascade"], f"there is no cascade {shown(cascade)}{meant}")
         return tuple(registry.cascades[cascade])
     names = tuple(cascade.judges)
