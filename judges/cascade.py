@@ -18,7 +18,7 @@ from calibration.cascade import accepts
 from calibration.labels import TIE, A, B
 from calibration.preference import SILENT, Opinion, TieRule, opinion
 from calibration.stack import Columns, Stack
-from judges.base import Judge
+from judges.base import Judge, failures_noted
 from judges.errors import JudgeUnavailable
 from judges.probability import swap_label
 from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
@@ -191,20 +191,33 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and three o
 
 
 async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:
-    if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+    if deadline is None:
+        return await _answer(judge, pair)
+    if asyncio.get_running_loop().time() >= deadline:
         return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
-    limit = None
+    with failures_noted() as noted:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await _answer(judge, pair)
+        except TimeoutError:
+            return _failed(judge, FailureKind.DEADLINE, _too_late_after(noted))
+
+
+async def _answer(judge: Judge, pair: Pair) -> Score:
     try:
-        if deadline is None:
-            return await judge.score(pair)
-        async with asyncio.timeout_at(deadline) as limit:
-            return await judge.score(pair)
+        return await judge.score(pair)
     except JudgeUnavailable as error:
         return _failed(judge, FailureKind.UNAVAILABLE, str(error))
     except TimeoutError as error:
-        if limit is not None and limit.expired():
-            return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
         return _failed(judge, FailureKind.TIMEOUT, str(error))
+
+
+def _too_late_after(noted: Sequence[JudgeFailure]) -> str:
+    """Return the detail of a deadline; what kept the judge until then is its cause."""
+    if not noted:
+        return _TOO_LATE
+    last, times = noted[-1], f", {len(noted)} attempts failed" * (len(noted) > 1)
+    return f"{_TOO_LATE}{times}; the last attempt failed: {last.kind.value}: {last.detail}"
 
 
 def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:

@@ -216,6 +216,11 @@ def tables(config: Mapping[str, Any], section: str) -> Mapping[str, object]:
     content = config.get(section, {})
     if not isinstance(content, Mapping):
         raise JudgeConfigurationInvalid(f"{section}: must be a table of tables")
+    unprintable = next((name for name in content if not name.isprintable()), None)
+    if unprintable is not None:
+        raise JudgeConfigurationInvalid(
+            f"{section}: the name {unprintable!a} holds a character that cannot be printed"
+        )
     return content
 
 

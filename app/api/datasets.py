@@ -19,6 +19,7 @@ from starlette.types import Scope as AsgiScope
 from app.bodies.common import DatasetBody, PageBody, PairBody
 from app.core.access import needs
 from app.core.auth import Scope
+from app.core.db import rfc3339
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import AsKept, NewestFirst, Page, page_of
 from app.core.models import Dataset
@@ -96,7 +97,7 @@ def shown(dataset: Dataset) -> dict[str, Any]:
         "rejected_count": dataset.rejected_count,
         "unmatched": 0,
         "warnings": [],
-        "created_at": dataset.created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": rfc3339(dataset.created_at),
     }
 
 

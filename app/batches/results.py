@@ -28,6 +28,7 @@ from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
 from app.bodies.batches import FileBody
 from app.core.errors import NotAcceptable, NotFound
+from app.core.inert import inert
 from app.core.models import Batch, Dataset, Shard
 from app.core.names import shown
 from app.core.runtime import Runtime
@@ -83,7 +84,7 @@ def _line(cells: Iterable[str]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    return inert(value) if isinstance(value, str) else json.dumps(value)
 
 
 async def _parquet(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[bytes]:
@@ -281,9 +282,10 @@ async def _unjudged(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, A
 def _reason(batch: Batch, shard: Shard) -> tuple[str, str]:
     if shard.state == "failed":
         return "shard_failed", shard.error or "the shard of this pair was given up"
-    return _UNJUDGED.get(
+    code, message = _UNJUDGED.get(
         batch.status, ("not_judged", "the batch ended before this pair was judged")
     )
+    return code, f"{message}; its last attempt failed: {shard.error}" if shard.error else message
 
 
 def _answered(batch: Batch, verdict: dict[str, Any], status: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from app.calibrations.inputs import (
 )
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn
+from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import CalibrationRow, Dataset, new_id
@@ -32,7 +33,7 @@ from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.labels import sets
-from app.scores.judges import judges_of_certificate
+from app.scores.judges import JUDGE_SETTINGS, judges_of_certificate
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, fetch_missing, load_table, missing_scores
 from calibration import Certificate, CertifyOptions, certify_cascade
@@ -307,15 +308,16 @@ async def list_certificates(running: Runtime, paging: Paging) -> Page:
 def show(certificate: CalibrationRow) -> dict[str, Any]:
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
+    body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
     return {
         "id": certificate.id,
         "object": "calibration",
         "status": certificate.status,
-        **certificate.body,
+        **body,
         "error": certificate.error,
         "request": certificate.request,
-        "created_at": certificate.created_at.isoformat(),
-        "revoked_at": revoked_at.isoformat() if revoked_at else None,
+        "created_at": rfc3339(certificate.created_at),
+        "revoked_at": rfc3339(revoked_at) if revoked_at else None,
     }
 
 

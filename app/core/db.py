@@ -88,6 +88,11 @@ class JsonText(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+def rfc3339(moment: datetime) -> str:
+    """Return a moment as all answers spell it: `2026-01-31T08:00:00.000000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 class UtcTime(TypeDecorator[datetime]):
     """A moment, always aware and in UTC; SQLite itself keeps no zone."""
 

@@ -44,20 +44,21 @@ class TextsResponse(JSONResponse):
         try:
             return _ascii(content)
         except ValueError:
-            return _ascii(_finite(content))
+            return _ascii(finite(content))
 
 
 def _ascii(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value without the numbers that JSON does not know: they are null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {name: _finite(field) for name, field in value.items()}
+        return {name: finite(field) for name, field in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

@@ -204,6 +204,12 @@ async def dataset_named(session: AsyncSession, name: str) -> Dataset | None:
     return await pair_queries.dataset_by_name(session, name)
 
 
+async def keys_in_order(session: AsyncSession, dataset: Dataset) -> AsyncIterator[PairKey]:
+    """Yield the pairs of a dataset by position, without their texts and few of them in memory."""
+    async for row in pair_queries.key_rows(session, dataset.seq):
+        yield key_from_row(row)
+
+
 async def add_pairs(
     session: AsyncSession, dataset: Dataset, rows: Sequence[Mapping[str, Any]]
 ) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.core.errors import Unprocessable
-from app.core.names import printable, shown
+from app.core.inert import storable
+from app.core.names import shown
 from app.datasets.records import PairKey
 
 
 def slice_name(value: object) -> str:
     """Return the name of the slice of a metadata value.
 
-    Unprintable characters are escaped: arrays of texts drop a NUL at the end.
+    Characters that cannot be stored are escaped: arrays of texts drop a NUL at the end.
     """
-    return printable(str(value))
+    return storable(str(value))
 
 
 def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:

@@ -13,14 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import Database
-from app.core.errors import Conflict, Unprocessable
+from app.core.errors import Unprocessable
 from app.core.models import Dataset, new_id
-from app.core.names import shown
 from app.core.pools import in_thread
 from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.formats.registry import AUTO, known_formats
 from app.imports.body import rows_of
+from app.imports.comparing import name_taken
 from app.imports.reading import Reader, named_dialect, stage
 from app.imports.staging import StagedRow, Staging
 from app.imports.upload import UploadedFile
@@ -135,12 +135,19 @@ class Upload:
         )
 
 
+class _NameTaken(Exception):
+    """The name is that of a dataset with other content, whose id is the argument."""
+
+
 async def _store(db: Database, upload: Upload, content_hash: str) -> Imported:
     try:
-        return await _store_once(db, upload, content_hash)
-    except IntegrityError:
-        # another request stored the name between the look-up and the insert: now it is found
-        return await _store_once(db, upload, content_hash)
+        try:
+            return await _store_once(db, upload, content_hash)
+        except IntegrityError:
+            # another request stored the name between the look-up and the insert: now it is found
+            return await _store_once(db, upload, content_hash)
+    except _NameTaken as taken:
+        raise await name_taken(db, upload.staging, upload.name, str(taken)) from None
 
 
 async def _store_once(db: Database, upload: Upload, content_hash: str) -> Imported:
@@ -149,13 +156,7 @@ async def _store_once(db: Database, upload: Upload, content_hash: str) -> Import
         if known is None:
             return await store_new(session, upload, content_hash)
         if known.content_hash != content_hash:
-            raise Conflict(
-                f"name: {shown(upload.name)} is taken by other content ({known.id}); what was stored "
-                "stays as it is: for other pairs, or scores of a further judge, give another name (an "
-                "export has the labels that people gave since)",
-                errors=[{"loc": ["query", "name"], "msg": "is taken by other content"}],
-                extra={"dataset": known.id},
-            )
+            raise _NameTaken(known.id)
         return await _relabel(session, upload, known)
 
 

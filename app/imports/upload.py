@@ -20,7 +20,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from app.core.errors import BadRequest
-from app.core.names import printable
+from app.core.inert import printable
 
 FORM_TYPE: Final = "multipart/form-data"
 _MOST_FILES: Final = 1_000

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import FailureBody, OrdersBody, Promise, TierBody, VerdictBody
 from app.core import telemetry
-from app.core.names import printable
+from app.core.inert import printable
 from app.core.runtime import Runtime
 from app.judgments import queries
 from app.judgments.authority import Authority

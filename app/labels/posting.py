@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
 from app.core.field_errors import named
 from app.core.lists import Page, Paging, page_of
@@ -160,6 +161,6 @@ def _shown(label: Label, pair: str, dataset: str) -> dict[str, Any]:
         "annotator": label.annotator,
         "label": label.label,
         "criterion": label.criterion,
-        "created_at": label.created_at.isoformat(),
-        "replaced_at": label.replaced_at and label.replaced_at.isoformat(),
+        "created_at": rfc3339(label.created_at),
+        "replaced_at": label.replaced_at and rfc3339(label.replaced_at),
     }

@@ -17,6 +17,7 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import rfc3339
 from app.core.errors import NotFound, TribunalError
 from app.core.lists import Paging, by_public_id, fetch_page
 from app.core.models import Batch, Report, Verdict, new_id
@@ -199,7 +200,7 @@ def show(report: Report) -> dict[str, Any]:
         "object": f"{report.kind}_report",
         "status": report.status,
         "error": report.error,
-        "created_at": report.created_at.isoformat(),
+        "created_at": rfc3339(report.created_at),
         "dataset": asked["dataset"],
         "calibration": asked["calibration"],
         "part": asked["part"],

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 
-from judges.base import JudgeHealth, JudgeSpec
+from judges.base import JudgeHealth, JudgeSpec, note_failure
 from judges.budget import Budget
 from judges.openai.answers import Reading, labels_of_reply, verbalized_labels
 from judges.openai.bodies import Bodies
@@ -202,7 +202,10 @@ class OpenAIJudge:
         settings = self._settings
 
         def wait_before_retry(error: Exception) -> bool | float:
-            return isinstance(error, CallFailed) and error.retry
+            if not isinstance(error, CallFailed):
+                return False
+            note_failure(error.failure)
+            return error.retry
 
         async for attempt in retrying(
             wait_before_retry,

@@ -275,6 +275,7 @@ async def test_changed_judges_are_refused_with_the_difference(
         stored = await by_public_id(session, CalibrationRow, certificate["id"])
         assert stored is not None
         body = {**stored.body, "fingerprints": {"student": "student:old", "dear": "x"}}
+        del body["judge_settings"]
         await queries.set_status(session, stored, body=body)
     response = await client.post(
         "/v1/judgments", json={"pairs": [PAIR], "calibration": certificate["id"]}
@@ -283,6 +284,9 @@ async def test_changed_judges_are_refused_with_the_difference(
     changed = {one["judge"]: one for one in response.json()["changed"]}
     assert changed["student"]["certified"] == "student:old"
     assert changed["student"]["configured"] != "student:old"
+    # older certificates have no settings to compare
+    now = changed["student"]["configured"]
+    assert f"its fingerprint was student:old and is {now}" in response.json()["detail"]
 
 
 async def test_a_score_posted_for_a_live_judge_is_refused(client: httpx.AsyncClient) -> None:
