@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import tomllib
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +18,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationInvalid
+from app.core.limits import Limits
+
+
+_LIMITS: Final = Limits()
 
 
 class Settings(BaseSettings):
@@ -31,6 +36,14 @@ class Settings(BaseSettings):
     )
     config: Path | None = None
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
+    max_fields: int = Field(_LIMITS.fields, ge=50)
+    max_list_items: int = Field(_LIMITS.list_items, ge=1)
+    max_body_objects: int = Field(_LIMITS.body_objects, ge=1)
+    max_row_bytes: int = Field(_LIMITS.row_bytes, ge=1024)
+    max_rows: int = Field(_LIMITS.rows, ge=1)
+    max_unpacked_bytes: int = Field(_LIMITS.unpacked_bytes, ge=1024)
+    max_unpacked_ratio: int = Field(_LIMITS.unpacked_ratio, ge=1)
+    max_page_bytes: int = Field(_LIMITS.page_bytes, ge=1024)
     spool_dir: Path | None = None
     secret: SecretStr | None = None
     log_level: str = "info"
@@ -86,6 +99,11 @@ class Settings(BaseSettings):
         if level.lower() not in known:
             raise ValueError(f"{level!r} is none of {', '.join(known)}")
         return level
+
+    @property
+    def limits(self) -> Limits:
+        """The limits on what one request may hold."""
+        return Limits(**{one.name: getattr(self, f"max_{one.name}") for one in fields(Limits)})
 
     @property
     def config_path(self) -> Path | None:

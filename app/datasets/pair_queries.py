@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.bulk import insert_rows
+from app.core.bulk import insert_rows, is_one_of
 from app.core.models import Dataset, PairRow
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
@@ -65,6 +65,14 @@ async def dataset_by_ref(session: AsyncSession, ref: str) -> Dataset | None:
         await session.scalars(select(Dataset).where(or_(Dataset.id == ref, Dataset.name == ref)))
     ).all()
     return next((row for row in found if row.id == ref), found[0] if found else None)
+
+
+async def datasets_by_refs(session: AsyncSession, refs: Sequence[str]) -> list[Dataset]:
+    """Return the datasets that have one of these as id or name."""
+    query = select(Dataset).where(
+        or_(is_one_of(session, Dataset.id, refs), is_one_of(session, Dataset.name, refs))
+    )
+    return list(await session.scalars(query))
 
 
 async def dataset_by_name(session: AsyncSession, name: str) -> Dataset | None:

@@ -54,6 +54,14 @@ async def find_dataset(
     return dataset
 
 
+async def find_datasets(session: AsyncSession, refs: Iterable[str]) -> dict[str, Dataset]:
+    """Return the datasets of these ids or names, as far as there are any; one query for all."""
+    possible = [ref for ref in refs if is_name(ref)]
+    found = await pair_queries.datasets_by_refs(session, possible)
+    known = {one.name: one for one in found} | {one.id: one for one in found}
+    return {ref: known[ref] for ref in possible if ref in known}
+
+
 async def unknown_dataset(session: AsyncSession, ref: str) -> str:
     """Say that no dataset has this id or name, and which one may have been meant."""
     names = await pair_queries.newest_names(session)
