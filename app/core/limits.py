@@ -147,6 +147,16 @@ async def check_body(request: Request, limits: Limits) -> None:
         )
 
 
+def check_row_count(count: int, limits: Limits) -> None:
+    """Refuse an upload of too many rows.
+
+    Raises:
+        TooLarge: it has more than allowed.
+    """
+    if count > limits.rows:
+        raise TooLarge(f"the upload has more than {limits.rows} rows ({setting_of('rows')})")
+
+
 # so much may come out of an upload however small it is
 _ALWAYS_BYTES: Final = 64 * MIB
 
@@ -172,14 +182,22 @@ class Meter:
             TooLarge: they are more than allowed; the error names the setting.
         """
         self.unpacked += size
-        limits = self.limits
-        if self.unpacked > limits.unpacked_bytes:
+        self.check(0)
+
+    def check(self, further: int) -> None:
+        """Refuse what so many further bytes would be too much for, without counting them.
+
+        Raises:
+            TooLarge: they would be; the error names the setting.
+        """
+        limits, unpacked = self.limits, self.unpacked + further
+        if unpacked > limits.unpacked_bytes:
             raise TooLarge(
                 f"the upload unpacks to more than {limits.unpacked_bytes} bytes "
                 f"({setting_of('unpacked_bytes')})"
             )
         by_ratio = max(_ALWAYS_BYTES, limits.unpacked_ratio * self.packed)
-        if self.unpacked > by_ratio:
+        if unpacked > by_ratio:
             raise TooLarge(
                 f"the upload of {self.packed} bytes unpacks to more than {by_ratio}, which is over "
                 f"{limits.unpacked_ratio} times its size ({setting_of('unpacked_ratio')})"
