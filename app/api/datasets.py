@@ -158,7 +158,7 @@ _BODY = {
             "description": "the same name and content were there",
             "headers": LOCATION,
         },
-        **refused(400, 409, 415),
+        **refused(400, 409, 413, 415),
     },
     openapi_extra=_BODY,
 )
@@ -175,7 +175,7 @@ async def create(
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
     folder = running.settings.spool_dir
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
-    async with received(request, folder) as uploaded:
+    async with received(request, folder, limits=running.settings.limits) as uploaded:
         imported = await import_dataset(running.db, uploaded.files, wanted, running.now())
     await running.reload_if_waiting()
     headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}

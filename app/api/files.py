@@ -59,7 +59,10 @@ async def create_file(request: Request, running: Running) -> Response:
     """
     if media_type_of(request.headers) != FORM_TYPE:
         raise HTTPException(415, f"Content-Type: send {FORM_TYPE} with purpose and file")
-    async with received(request, running.settings.spool_dir, most_files=1) as uploaded:
+    settings = running.settings
+    async with received(
+        request, settings.spool_dir, limits=settings.limits, most_files=1
+    ) as uploaded:
         form = await asyncio.to_thread(service.Form.of, uploaded)
 
         async def answer() -> Response:

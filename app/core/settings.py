@@ -20,7 +20,6 @@ from sqlalchemy.exc import ArgumentError
 from app.core.errors import ConfigurationInvalid
 from app.core.limits import Limits
 
-
 _LIMITS: Final = Limits()
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import Database
 from app.core.errors import Conflict, Unprocessable
+from app.core.limits import Meter
 from app.core.models import Dataset, new_id
 from app.core.names import shown
 from app.datasets import service as datasets
@@ -61,11 +62,13 @@ async def import_dataset(
     Raises:
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
+        TooLarge: there is more than allowed; the error names the setting.
     """
     with tempfile.TemporaryDirectory(dir=wanted.spool_dir, ignore_cleanup_errors=True) as folder:
-        staging = Staging.open(Path(folder) / "staged.db")
+        meter = files[0].meter if files else Meter()
+        staging = Staging.open(Path(folder) / "staged.db", meter.limits)
         try:
-            reader = Reader(named_dialect(wanted.dialect))
+            reader = Reader(named_dialect(wanted.dialect), meter=meter)
             rows = rows_of(files, Path(folder))
             await asyncio.to_thread(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)

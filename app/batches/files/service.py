@@ -12,7 +12,7 @@ import json
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, cast
@@ -21,9 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches.files import queries
 from app.batches.files.derived import BATCH
-from app.batches.files.reading import StagedFile, read_file
+from app.batches.files.reading import LINES, StagedFile, read_file
 from app.bodies.batches import FileBody
 from app.core.errors import BadRequest, Conflict, NotFound, Unprocessable
+from app.core.limits import Meter
 from app.core.lists import by_public_id
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id
 from app.core.names import MAX_LENGTH, shown
@@ -32,7 +33,7 @@ from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
 from app.imports.importing import Upload, store_new
 from app.imports.staging import Staging
-from app.imports.upload import Uploaded
+from app.imports.upload import Uploaded, UploadedFile
 from app.scores.store import is_recorded
 from judges.registry import Registry
 
@@ -59,6 +60,7 @@ class Form:
     content: BinaryIO | None = None
     size: int = 0
     content_hash: str = ""
+    meter: Meter = field(default_factory=Meter)
 
     @classmethod
     def of(cls, uploaded: Uploaded) -> Form:
@@ -76,7 +78,7 @@ class Form:
         size = file.content.tell()
         file.content.seek(0)
         name = file.name[:MAX_LENGTH]
-        return cls(uploaded.fields, name, file.content, size, content_hash)
+        return cls(uploaded.fields, name, file.content, size, content_hash, file.meter)
 
     def hash(self) -> str:
         """Return a hash of the whole form; the multipart boundary does not change it."""
@@ -94,11 +96,12 @@ async def upload(running: Runtime, form: Form) -> FileBody:
     _check(form)
     folder = running.settings.spool_dir
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
-        staging = Staging.open(Path(name) / "staged.db")
+        staging = Staging.open(Path(name) / "staged.db", form.meter.limits)
         try:
             assert form.content is not None
+            file = UploadedFile(form.content, LINES, meter=form.meter)
             live = _live_judges(running.registry)
-            staged = await asyncio.to_thread(read_file, form.content, staging, Path(name), live)
+            staged = await asyncio.to_thread(read_file, file, staging, Path(name), live)
             _refuse_without_requests(staged)
             return await _store(running, form, staged)
         finally:

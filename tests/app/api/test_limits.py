@@ -70,7 +70,7 @@ TOO_LARGE: dict[str, tuple[str, Callable[[], Json], str]] = {
     ),
     "judges of a pair": (
         "judgments",
-        lambda: {"pairs": [{**PAIR, "judges": dict.fromkeys(_fields(2_000), {"p_a": 0.5})}]},
+        lambda: {"pairs": [{**PAIR, "judges": {name: {"p_a": 0.5} for name in _fields(2_000)}}]},
         "TRIBUNAL_MAX_FIELDS",
     ),
     "annotators of a record": (
