@@ -158,7 +158,7 @@ def check_row_count(count: int, limits: Limits) -> None:
 
 
 # so much may come out of an upload however small it is
-_ALWAYS_BYTES: Final = 64 * MIB
+ALWAYS_BYTES: Final = 64 * MIB
 
 
 @dataclass(slots=True)
@@ -196,7 +196,7 @@ class Meter:
                 f"the upload unpacks to more than {limits.unpacked_bytes} bytes "
                 f"({setting_of('unpacked_bytes')})"
             )
-        by_ratio = max(_ALWAYS_BYTES, limits.unpacked_ratio * self.packed)
+        by_ratio = max(ALWAYS_BYTES, limits.unpacked_ratio * self.packed)
         if unpacked > by_ratio:
             raise TooLarge(
                 f"the upload of {self.packed} bytes unpacks to more than {by_ratio}, which is over "
