@@ -21,7 +21,7 @@ from app.core.models import Dataset
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote
-from app.datasets.slices import refuse_unknown_field, slice_name, slice_names
+from app.datasets.slices import refuse_many, refuse_unknown_field, slice_name, slice_names
 from app.datasets.splits import group_number
 from app.labels import sets
 from app.scores import judges as cascades
@@ -115,6 +115,9 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         votes = await datasets.votes(session, dataset)
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
+    if request.slices is not None:
+        names = slice_names(sample.keys, request.slices)
+        refuse_many(names, running.settings.limits, ("body", "slices"))
     pool = _without_known(pool, sample, judges)
     return Prepared(dataset, judges, sample, votes, pool, pool_dataset)
 

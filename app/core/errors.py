@@ -195,6 +195,14 @@ class JudgeDown(TribunalError):
     status = 502
 
 
+def died_of_it(attempts: int) -> str:
+    """Return why a job is set aside whose processes ended while they were at it."""
+    return (
+        f"set aside after {attempts} attempts (TRIBUNAL_MAX_ATTEMPTS): each time the process ended "
+        "before it was done, for lack of memory perhaps; ask for less at a time"
+    )
+
+
 def problem(
     status: int, detail: str, *, extra: Mapping[str, Any] | None = None, **body: Any
 ) -> JSONResponse:

@@ -32,6 +32,8 @@ class Limits:
         unpacked_bytes: That one upload may unpack to.
         unpacked_ratio: Bytes that may come out of one byte of a packed upload.
         page_bytes: Of the rows of one page of a list.
+        couples: Of annotators, or of judges, that one report compares.
+        slices: Values of the metadata field that one request slices by.
     """
 
     fields: int = 1_000
@@ -42,6 +44,8 @@ class Limits:
     unpacked_bytes: int = 64 * 1024 * MIB
     unpacked_ratio: int = 200
     page_bytes: int = 32 * MIB
+    couples: int = 5_000
+    slices: int = 500
 
 
 def setting_of(name: str) -> str:

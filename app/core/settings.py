@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     max_unpacked_bytes: int = Field(_LIMITS.unpacked_bytes, ge=1024)
     max_unpacked_ratio: int = Field(_LIMITS.unpacked_ratio, ge=1)
     max_page_bytes: int = Field(_LIMITS.page_bytes, ge=1024)
+    max_couples: int = Field(_LIMITS.couples, ge=1)
+    max_slices: int = Field(_LIMITS.slices, ge=1)
     spool_dir: Path | None = None
     secret: SecretStr | None = None
     log_level: str = "info"
@@ -54,7 +56,9 @@ class Settings(BaseSettings):
     )
     node: str | None = Field(None, description="name of the place whose processes see one another")
     workers: int = Field(2, ge=0, description="shards that one process works on at a time")
-    max_attempts: int = Field(5, ge=1)
+    max_attempts: int = Field(
+        5, ge=1, description="shards, reports and calibrations that end so many processes"
+    )
     inline_scores: int = Field(
         5_000, ge=0, description="most local scores that a request computes before it answers 202"
     )

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.result import changed_labels_note
 from app.core.errors import Conflict, NotFound, Unprocessable
+from app.core.limits import Limits
 from app.core.lists import Page, by_public_id, page_of
 from app.core.models import Dataset, Leaderboard, new_id
 from app.core.names import is_name, shown
@@ -46,7 +47,7 @@ async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
         inputs = await Gatherer(session, running.registry, request, dataset).gather()
-    body = {**await _ranked(inputs, request), "as_of": moment.isoformat()}
+    body = {**await _ranked(inputs, request, running.settings.limits), "as_of": moment.isoformat()}
     return await _keep(running, dataset, request, body)
 
 
@@ -65,7 +66,7 @@ async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> 
         as_of = datetime.fromisoformat(earlier.body["as_of"])
         inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
     _refuse_other_verdicts(earlier, inputs)
-    body = await _ranked(inputs, request)
+    body = await _ranked(inputs, request, running.settings.limits)
     body |= {"as_of": as_of.isoformat(), "reweighted_from": earlier.id}
     return await _keep(running, dataset, request, body)
 
@@ -100,11 +101,12 @@ def _refuse_other_verdicts(earlier: Leaderboard, inputs: Inputs) -> None:
         )
 
 
-async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
+async def _ranked(inputs: Inputs, request: LeaderboardIn, limits: Limits) -> dict[str, Any]:
     _refuse_unknown_baseline(request, inputs.keys)
     if request.group_by is not None:
         names = slices.slice_names(inputs.keys, request.group_by)
         slices.refuse_unknown_field(names, request.group_by, ("body", "group_by"))
+        slices.refuse_many(names, limits, ("body", "group_by"))
     try:
         body = await asyncio.to_thread(standings, inputs, request)
     except CalibrationError as error:
