@@ -116,8 +116,8 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     if request.slices is not None:
-        names = slice_names(sample.keys, request.slices)
-        refuse_many(names, running.settings.limits, ("body", "slices"))
+        values = slice_names(sample.keys, request.slices)
+        refuse_many(values, running.settings.limits, ("body", "slices"))
     pool = _without_known(pool, sample, judges)
     return Prepared(dataset, judges, sample, votes, pool, pool_dataset)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -70,7 +70,7 @@ async def dataset_by_ref(session: AsyncSession, ref: str) -> Dataset | None:
 async def datasets_by_refs(session: AsyncSession, refs: Sequence[str]) -> list[Dataset]:
     """Return the datasets that have one of these as id or name."""
     query = select(Dataset).where(
-        or_(is_one_of(session, Dataset.id, refs), is_one_of(session, Dataset.name, refs))
+        or_(*(is_one_of(session, cast(Any, one), refs) for one in (Dataset.id, Dataset.name)))
     )
     return list(await session.scalars(query))
 

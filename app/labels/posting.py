@@ -100,7 +100,7 @@ async def _unknown(
 async def _pair_seqs(
     session: AsyncSession, known: dict[str, Dataset], posted: Sequence[LabelIn]
 ) -> dict[tuple[int, str], int]:
-    seqs = {}
+    seqs: dict[tuple[int, str], int] = {}
     ids: defaultdict[str, set[str]] = defaultdict(set)
     for label in posted:
         ids[label.dataset].add(label.pair)

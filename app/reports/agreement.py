@@ -68,7 +68,7 @@ def _annotator_pairs(people: People, groups: Groups, most_couples: int) -> dict[
     """Return kappa of two annotators with common pairs; a person's last vote counts.
 
     Those with the most votes are compared with one another, and the couples with the most pairs in
-    common are listed; how many are left out is counted.
+    common are listed; how many are left out is counted, if any are.
     """
     votes = people.last_votes()
     is_shared = np.bincount(votes.row, minlength=len(people.counts)) >= 2
@@ -77,10 +77,13 @@ def _annotator_pairs(people: People, groups: Groups, most_couples: int) -> dict[
     by_votes = in_company[np.argsort(-common[in_company], kind="stable")]
     compared = np.sort(by_votes[:MOST_COMPARED])
     couples, n_couples = _couples(votes, compared, len(people.counts), most_couples)
-    return {
-        "annotator_pairs": [_couple(people, votes, groups, *couple) for couple in couples],
+    left_out = {
         "annotator_pairs_left_out": n_couples - len(couples),
         "annotators_not_compared": len(in_company) - len(compared),
+    }
+    return {
+        "annotator_pairs": [_couple(people, votes, groups, *couple) for couple in couples],
+        **{name: count for name, count in left_out.items() if count},
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.conftest import client_of
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"
 MIB = 2**20
-PAIR = {"id": "1", "prompt": "p", "response_a": "a", "response_b": "b"}
+PAIR: dict[str, Any] = {"id": "1", "prompt": "p", "response_a": "a", "response_b": "b"}
 
 
 def _rows(body: bytes, media_type: str = "", **limits: int) -> list[RawRow]:
@@ -45,7 +46,7 @@ def _staged(body: bytes, media_type: str = "", **limits: int) -> tuple[list[Stag
     return found, reader
 
 
-def _lines(rows: list[dict[str, Any]]) -> bytes:
+def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 

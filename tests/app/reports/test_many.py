@@ -62,7 +62,7 @@ def test_couples_are_those_of_a_count_by_hand() -> None:
     }
     for names, one in couples.items():
         assert one["agreement"]["value"] == pytest.approx(same[names] / shared[names])
-    assert (found["annotator_pairs_left_out"], found["annotators_not_compared"]) == (0, 0)
+    assert not {"annotator_pairs_left_out", "annotators_not_compared"} & found.keys()
     few = _figures(people, 5)
     kept = [one["n"] for one in few["annotator_pairs"]]
     assert Counter(kept) == Counter(sorted(shared.values(), reverse=True)[:5])
@@ -73,7 +73,7 @@ def test_couples_are_those_of_a_count_by_hand() -> None:
 def test_no_couple_without_company(labelled: int) -> None:
     found = _figures(_people([(0, 0, 1)] * labelled, 2), 10)
     assert found["annotator_pairs"] == []
-    assert (found["annotator_pairs_left_out"], found["annotators_not_compared"]) == (0, 0)
+    assert not {"annotator_pairs_left_out", "annotators_not_compared"} & found.keys()
 
 
 def test_very_many_annotators_take_memory_for_their_votes_alone() -> None:
