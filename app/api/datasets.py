@@ -20,12 +20,12 @@ from app.bodies.common import DatasetBody, PageBody, PairBody
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import After, Limit, Page, page_of
 from app.core.models import Dataset
-from app.core.names import fault_of
+from app.core.names import NAME_SCHEMA, fault_of
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
-from app.formats.registry import AUTO
+from app.formats.registry import ALIASES, AUTO, DIALECTS
 from app.formats.writing import Options
 from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
 from app.imports.importing import Imported, Wanted, import_dataset
@@ -165,8 +165,20 @@ _BODY = {
 async def create(
     request: Request,
     running: Running,
-    name: Annotated[str, Query(description="unique; give it again to bring further labels")],
-    dialect: Annotated[str, Query(description="row format; auto = by the fields")] = AUTO,
+    name: Annotated[
+        str,
+        Query(
+            description="unique; give it again to bring further labels",
+            json_schema_extra=NAME_SCHEMA,
+        ),
+    ],
+    dialect: Annotated[
+        str,
+        Query(
+            description="row format; auto = by the fields",
+            json_schema_extra={"enum": [AUTO, *DIALECTS, *ALIASES]},
+        ),
+    ] = AUTO,
     strict: Annotated[bool, Query(description="refuse all if one row is bad")] = False,
 ) -> Response:
     """Import a dataset; bad rows are reported with number and reason, the rest is kept."""

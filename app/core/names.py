@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, WithJsonSchema
 
 from judges.errors import SLIP, nearest
 
@@ -59,7 +59,13 @@ def _checked(name: str) -> str:
     return name
 
 
-Name = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_checked)]
+# what `fault_of` says, for the description of the API: the message of a faulty name is its own
+NAME_SCHEMA: Final[dict[str, Any]] = {
+    "minLength": 1,
+    "maxLength": MAX_LENGTH,
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
+}
+Name = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", **NAME_SCHEMA})]
 
 
 _MOST_NAMES: Final = 5

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
-from app.core.names import MAX_LENGTH, fault_of, printable, shown
+from app.core.names import NAME_SCHEMA, fault_of, printable, shown
 from judges.types import Message
 
 _MAX_DEPTH: Final = 50
@@ -76,7 +76,7 @@ AnyName = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
+                {"type": "string", **NAME_SCHEMA},
                 {"type": "integer"},
             ]
         }

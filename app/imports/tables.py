@@ -7,7 +7,7 @@ import io
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -71,6 +71,7 @@ _PARQUET_TYPES: Final = (PARQUET, "application/x-parquet", "application/parquet"
 _CSV_TYPES: Final = ("text/csv", "application/csv")
 _PARQUET_MAGIC: Final = b"PAR1"
 _BATCH_ROWS: Final = 500
+_FEW_ROWS: Final = 16
 _PIECE_BYTES: Final = 16 * 2**20
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 # a page of a column is read at a time, not a whole row group
@@ -203,7 +204,7 @@ def parquet_rows(stream: io.BufferedReader, meter: Meter | None = None) -> Itera
             _check_table(file, meter)
             is_vote = is_long_form(file.schema_arrow.names)
             line = 0
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+            for batch in _batches(file, stream, range(file.metadata.num_row_groups)):
                 for piece, size in _in_memory(batch):
                     meter.count(size)
                     for row in piece.to_pylist():
@@ -214,16 +215,38 @@ def parquet_rows(stream: io.BufferedReader, meter: Meter | None = None) -> Itera
         raise BadRequest(f"the Parquet file cannot be read: {error}") from error
 
 
-def _opened(source: Any) -> Any:
-    """Open a Parquet file; texts that repeat stay in memory once, as the file has them."""
+def _opened(source: Any, *, with_dictionaries: bool = True) -> Any:
+    """Open a Parquet file; texts that repeat stay in memory once where dictionaries are kept."""
     import pyarrow.parquet as pq
 
     schema = pq.read_metadata(source).schema
     columns = [schema.column(number) for number in range(len(schema))]
     texts = [one.path for one in columns if one.physical_type == "BYTE_ARRAY"]
     return pq.ParquetFile(
-        source, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=texts
+        source,
+        pre_buffer=False,
+        buffer_size=_BUFFER_BYTES,
+        read_dictionary=texts if with_dictionaries else [],
     )
+
+
+def _batches(file: Any, source: Any, groups: Iterable[int]) -> Iterator[Any]:
+    """Yield the rows of row groups, each with dictionaries as far as they can be kept."""
+    import pyarrow as pa
+
+    for group in groups:
+        done = 0
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
+                done += len(batch)
+                yield batch
+        except pa.ArrowNotImplementedError:
+            # a nested column of several dictionaries
+            with _opened(source, with_dictionaries=False) as plain:
+                for batch in plain.iter_batches(batch_size=_FEW_ROWS, row_groups=[group]):
+                    if done < len(batch):
+                        yield batch.slice(done)
+                    done = max(0, done - len(batch))
 
 
 def _check_table(file: Any, meter: Meter) -> None:
@@ -280,7 +303,7 @@ def parquet_batches(path: Path, first: int, last: int) -> Iterator[tuple[list[Ra
             _check_names(file.schema_arrow.names, Limits())
             is_vote = is_long_form(file.schema_arrow.names)
             groups, line = _groups_of(file.metadata, first, last)
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups):
+            for batch in _batches(file, path, groups):
                 wanted = batch.slice(max(first - line, 0), max(last - max(first, line), 0))
                 begin = max(first, line) + 1
                 line += len(batch)

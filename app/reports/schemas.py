@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.names import Name
+from app.datasets.splits import PART_PATTERN
 
 Names = Annotated[str, Field(min_length=1, max_length=20_000)]
 
@@ -20,7 +21,12 @@ class _OnPairs(BaseModel):
         None, description="the certificate whose cascade is reported, too"
     )
     part: Name | None = Field(
-        None, description="side:fraction:seed of a split by group", examples=["test:0.5:0"]
+        None,
+        description="side:fraction:seed of a split by group",
+        examples=["test:0.5:0"],
+        json_schema_extra={
+            "anyOf": [{"type": "string", "pattern": PART_PATTERN}, {"type": "null"}]
+        },
     )
     own: list[Names] = Field(
         [],

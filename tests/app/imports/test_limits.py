@@ -339,3 +339,21 @@ def test_a_parquet_file_of_too_many_columns_is_refused_by_name() -> None:
     body = _parquet(**{f"c{number}": [1] for number in range(60)})
     with pytest.raises(BadRequest, match="TRIBUNAL_MAX_FIELDS"):
         _rows(body, "application/vnd.apache.parquet", fields=50)
+
+
+def test_nested_columns_of_many_dictionaries_are_read_whole() -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"number": n, "human": [{"annotator": f"p{n}", "label": "ab"[n % 2] * (n % 900)}]}
+        for n in range(2_000)
+    ]
+    out = io.BytesIO()
+    # a dictionary that is full is followed by plain pages
+    pq.write_table(
+        pa.Table.from_pylist(rows), out, row_group_size=900, dictionary_pagesize_limit=2_000,
+        data_page_size=1_000,
+    )  # fmt: skip
+    found = _rows(out.getvalue(), "application/vnd.apache.parquet")
+    assert [row.value for row in found] == rows
