@@ -16,6 +16,7 @@ from app.core import limits
 from app.core.errors import BadRequest, TooLarge
 from app.core.limits import Limits, Meter
 from app.core.settings import Settings
+from app.imports import tables
 from app.imports.body import rows_of
 from app.imports.reading import Reader, stage
 from app.imports.staging import StagedRow, Staging
@@ -304,15 +305,15 @@ def _tables() -> dict[str, Any]:
     }
 
 
-TABLES = _tables()
+SMALL_TABLES = _tables()
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", SMALL_TABLES)
 async def test_a_small_parquet_file_of_very_many_bytes_is_refused(
     client: httpx.AsyncClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    column = TABLES[name]()
+    column = SMALL_TABLES[name]()
     body = _parquet(prompt=column, response_a=_repeated("a", len(column)))
     assert len(body) < 2**19
     monkeypatch.setattr(limits, "ALWAYS_BYTES", 8 * MIB)
@@ -341,19 +342,46 @@ def test_a_parquet_file_of_too_many_columns_is_refused_by_name() -> None:
         _rows(body, "application/vnd.apache.parquet", fields=50)
 
 
-def test_nested_columns_of_many_dictionaries_are_read_whole() -> None:
+def _nested(n: int) -> list[dict[str, Any]]:
+    return [
+        {"number": k, "human": [{"annotator": f"p{k}", "label": "ab"[k % 2] * (k % 900)}]}
+        for k in range(n)
+    ]
+
+
+def _written(rows: list[dict[str, Any]], **options: Any) -> bytes:
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     import pyarrow.parquet as pq
 
-    rows = [
-        {"number": n, "human": [{"annotator": f"p{n}", "label": "ab"[n % 2] * (n % 900)}]}
-        for n in range(2_000)
-    ]
     out = io.BytesIO()
-    # a dictionary that is full is followed by plain pages
-    pq.write_table(
-        pa.Table.from_pylist(rows), out, row_group_size=900, dictionary_pagesize_limit=2_000,
-        data_page_size=1_000,
-    )  # fmt: skip
-    found = _rows(out.getvalue(), "application/vnd.apache.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), out, **options)
+    return out.getvalue()
+
+
+def test_nested_columns_of_several_dictionaries_are_read_whole() -> None:
+    rows = _nested(2_000)
+    body = _written(rows, row_group_size=900, dictionary_pagesize_limit=2_000, data_page_size=1_000)
+    found = _rows(body, "application/vnd.apache.parquet")
+    assert [row.value for row in found] == rows
+
+
+def test_where_dictionaries_cannot_be_kept_the_rest_is_read_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = _nested(700)
+    body = _written(rows, row_group_size=350)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    read = pq.ParquetFile.iter_batches
+
+    def fail(self: Any, batch_size: int, row_groups: Sequence[int]) -> Any:
+        for number, batch in enumerate(read(self, batch_size=batch_size, row_groups=row_groups)):
+            if batch_size == 100 and number == 1:
+                raise pa.ArrowNotImplementedError("nested")
+            yield batch
+
+    monkeypatch.setattr(tables, "_BATCH_ROWS", 100)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
+    found = _rows(body, "application/vnd.apache.parquet")
     assert [row.value for row in found] == rows
