@@ -33,6 +33,7 @@ class Limits:
         unpacked_ratio: Bytes that may come out of one byte of a packed upload.
         couples: Of annotators, or of judges, that one report compares.
         slices: Values of the metadata field that one request slices by.
+        models: That one leaderboard ranks.
     """
 
     fields: int = 1_000
@@ -44,6 +45,7 @@ class Limits:
     unpacked_ratio: int = 200
     couples: int = 5_000
     slices: int = 500
+    models: int = 1_000
 
 
 def setting_of(name: str) -> str:

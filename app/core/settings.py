@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     max_unpacked_ratio: int = Field(_LIMITS.unpacked_ratio, ge=1)
     max_couples: int = Field(_LIMITS.couples, ge=1)
     max_slices: int = Field(_LIMITS.slices, ge=1)
+    max_models: int = Field(_LIMITS.models, ge=2)
     spool_dir: Path | None = None
     secret: SecretStr | None = None
     log_level: str = "info"

@@ -135,6 +135,21 @@ async def test_more_couples_of_judges_than_allowed_are_refused_by_name(
     assert few.status_code == 200
 
 
+async def test_more_models_than_allowed_are_refused_by_name(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"max_models": 5}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        rows = [
+            {"model_a": f"m{n}", "model_b": "x", "human": [{"annotator": "p", "label": "tie"}]}
+            for n in range(6)
+        ]
+        await upload(client, "models", rows)
+        response = await client.post(
+            "/v1/leaderboards", json={"dataset": "models", "source": "human"}
+        )
+        assert response.status_code == 422
+        assert "7 models, at most 5 are allowed (TRIBUNAL_MAX_MODELS)" in response.text
+
+
 async def test_more_slices_than_allowed_are_refused_by_name(bounded: httpx.AsyncClient) -> None:
     field = "metadata.number"
     board = {"dataset": "many", "source": "human", "group_by": field}
