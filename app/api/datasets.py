@@ -217,7 +217,8 @@ async def list_pairs(
     """List the pairs of a dataset as canonical rows, in the order of the file."""
     async with running.db.read() as session:
         dataset = await service.find_dataset(session, ref, _IN_PATH)
-        rows = await service.stored_page(session, dataset, limit, after)
+        most = running.settings.max_page_bytes
+        rows = await service.stored_page(session, dataset, limit, after, most)
     page = page_of(rows, limit, canonical_row)
     return TextsResponse(page)
 

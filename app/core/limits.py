@@ -31,6 +31,7 @@ class Limits:
         rows: Of one upload, empty lines included.
         unpacked_bytes: That one upload may unpack to.
         unpacked_ratio: Bytes that may come out of one byte of a packed upload.
+        page_bytes: Of the texts on one page of a list, in characters.
         couples: Of annotators, or of judges, that one report compares.
         slices: Values of the metadata field that one request slices by.
         models: That one leaderboard ranks.
@@ -43,6 +44,7 @@ class Limits:
     rows: int = 50_000_000
     unpacked_bytes: int = 64 * 1024 * MIB
     unpacked_ratio: int = 200
+    page_bytes: int = 32 * MIB
     couples: int = 5_000
     slices: int = 500
     models: int = 1_000

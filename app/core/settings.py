@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     max_rows: int = Field(_LIMITS.rows, ge=1)
     max_unpacked_bytes: int = Field(_LIMITS.unpacked_bytes, ge=1024)
     max_unpacked_ratio: int = Field(_LIMITS.unpacked_ratio, ge=1)
+    max_page_bytes: int = Field(_LIMITS.page_bytes, ge=1024)
     max_couples: int = Field(_LIMITS.couples, ge=1)
     max_slices: int = Field(_LIMITS.slices, ge=1)
     max_models: int = Field(_LIMITS.models, ge=2)

@@ -22,10 +22,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.bulk import insert_rows, is_one_of
-from app.core.models import Dataset, PairRow
+from app.core.lists import PAGE_BYTES, Rows, length_of, rows_within
+from app.core.models import Dataset, Label, PairRow, RecordedScore
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
+_LEAST = 100  # characters of a vote or a score beside its text, about
 SCAN_CHUNK = 10_000
 _MOST_NAMES = 1_000
 _FEW = 10_000  # so many rows are objects at once, of however many
@@ -210,16 +212,26 @@ async def _chosen(
 
 
 async def page_rows(
-    session: AsyncSession, dataset_seq: int, first: int, count: int
-) -> list[Row[Any]]:
-    """Return up to `count` pairs with their texts from position `first` on."""
+    session: AsyncSession, dataset_seq: int, first: int, count: int, most_bytes: int = PAGE_BYTES
+) -> Rows[Row[Any]]:
+    """Return up to `count` pairs with their texts from position `first` on, as many as fit.
+
+    What was said of them counts, too.
+    """
+    said = [
+        select(func.sum(length_of(column) + _LEAST))
+        .where(column.class_.pair_seq == PairRow.seq)
+        .scalar_subquery()
+        for column in (Label.details, RecordedScore.annotators)
+    ]
     query = (
         select(*_KEY_COLUMNS, PairRow.content)
         .where(PairRow.dataset_seq == dataset_seq, PairRow.position >= first)
         .order_by(PairRow.position)
         .limit(count)
     )
-    return list((await session.execute(query)).all())
+    lengths = [length_of(PairRow.content), length_of(PairRow.details), *said]
+    return await rows_within(session, query, lengths, most_bytes)
 
 
 async def position_of(session: AsyncSession, dataset_seq: int, pair_id: str) -> int | None:

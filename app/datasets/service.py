@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
-from app.core.lists import fetch_page
+from app.core.lists import PAGE_BYTES, Rows, fetch_page
 from app.core.models import Dataset
 from app.core.names import hint, is_name, shown
 from app.datasets import pair_queries, vote_queries
@@ -273,9 +273,15 @@ class StoredPair:
 
 
 async def stored_page(
-    session: AsyncSession, dataset: Dataset, limit: int, after: str | None
-) -> list[StoredPair]:
+    session: AsyncSession,
+    dataset: Dataset,
+    limit: int,
+    after: str | None,
+    most_bytes: int = PAGE_BYTES,
+) -> Rows[StoredPair]:
     """Return one page of pairs with all that is stored of them, and one more where there is one.
+
+    A page of very long pairs ends early.
 
     Raises:
         NotFound: `after` is the id of no pair of the dataset.
@@ -286,19 +292,18 @@ async def stored_page(
         if position is None:
             raise NotFound(f"after: there is no {shown(after)} in this dataset")
         first = position + 1
-    rows = await pair_queries.page_rows(session, dataset.seq, first, limit + 1)
+    rows = await pair_queries.page_rows(session, dataset.seq, first, limit + 1, most_bytes)
     seqs = [row.seq for row in rows]
     recorded = await scores_on(session, seqs)
     found = await _votes_on(session, seqs)
-    return [
-        StoredPair(
+    return rows.map(
+        lambda row: StoredPair(
             key=key_from_row(row),
             pair=None if row.content is None else pair_from_row(row, recorded.get(row.seq, {})),
             votes=found[row.seq],
             recorded=recorded.get(row.seq, {}),
         )
-        for row in rows
-    ]
+    )
 
 
 async def _position(session: AsyncSession, dataset: Dataset, pair_id: str) -> int | None:

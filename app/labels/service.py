@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.bulk import insert_rows
 from app.core.db import UtcTime
+from app.core.lists import length_of, rows_within
 from app.core.models import Dataset, Label, PairRow
 
 IN_CHUNK = 500
@@ -92,7 +93,7 @@ async def page_rows(
         query = query.where(PairRow.dataset_seq == dataset_seq)
     if not with_history:
         query = query.where(Label.replaced_at.is_(None))
-    return (await session.execute(query)).all()
+    return await rows_within(session, query, [length_of(Label.details)])
 
 
 _Answers = tuple[int, str | None, str]
