@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.bulk import insert_rows, is_one_of
-from app.core.lists import PAGE_BYTES, Rows, length_of, rows_within
+from app.core.lists import Paging, Rows, length_of, rows_within
 from app.core.models import Dataset, Label, PairRow, RecordedScore
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
@@ -59,6 +59,9 @@ _KEY_COLUMNS = (
     PairRow.model_b,
     PairRow.details,
 )
+
+
+_LENGTHS = (length_of(PairRow.content), length_of(PairRow.details))
 
 
 async def dataset_by_ref(session: AsyncSession, ref: str) -> Dataset | None:
@@ -212,11 +215,24 @@ async def _chosen(
 
 
 async def page_rows(
-    session: AsyncSession, dataset_seq: int, first: int, count: int, most_bytes: int = PAGE_BYTES
+    session: AsyncSession, dataset_seq: int, first: int, count: int
 ) -> Rows[Row[Any]]:
-    """Return up to `count` pairs with their texts from position `first` on, as many as fit.
+    """Return up to `count` pairs with their texts from position `first` on, as many as fit."""
+    query = (
+        select(*_KEY_COLUMNS, PairRow.content)
+        .where(PairRow.dataset_seq == dataset_seq, PairRow.position >= first)
+        .order_by(PairRow.position)
+        .limit(count)
+    )
+    return await rows_within(session, query, _LENGTHS)
 
-    What was said of them counts, too.
+
+async def asked_rows(
+    session: AsyncSession, dataset_seq: int, paging: Paging, after: int | None
+) -> Rows[Row[Any]]:
+    """Return the pairs of a page with their texts, and one more, behind the position `after`.
+
+    The page ends early where they, with what was said of them, are too long.
     """
     said = [
         select(func.sum(length_of(column) + _LEAST))
@@ -224,14 +240,9 @@ async def page_rows(
         .scalar_subquery()
         for column in (Label.details, RecordedScore.annotators)
     ]
-    query = (
-        select(*_KEY_COLUMNS, PairRow.content)
-        .where(PairRow.dataset_seq == dataset_seq, PairRow.position >= first)
-        .order_by(PairRow.position)
-        .limit(count)
-    )
-    lengths = [length_of(PairRow.content), length_of(PairRow.details), *said]
-    return await rows_within(session, query, lengths, most_bytes)
+    query = select(*_KEY_COLUMNS, PairRow.content).where(PairRow.dataset_seq == dataset_seq)
+    page = paging.of(query, PairRow.position, after)
+    return await rows_within(session, page, [*_LENGTHS, *said], paging.most_bytes)
 
 
 async def position_of(session: AsyncSession, dataset_seq: int, pair_id: str) -> int | None:

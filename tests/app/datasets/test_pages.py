@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.core import lists
+from app.core.lists import Paging
 from app.core.settings import Settings
+from app.imports import exporting
 from app.main import create_app
 from tests.app.rows import upload
 from tests.conftest import client_of
@@ -62,21 +65,29 @@ async def test_a_row_larger_than_a_page_is_a_page(settings: Settings) -> None:
         assert [len(page["data"]) for page in pages] == [1, 1, 1]
 
 
-async def test_other_lists_and_exports_end_early_too(
+async def test_other_lists_end_early_too(settings: Settings) -> None:
+    app: FastAPI = create_app(settings.model_copy(update={"max_page_bytes": 1_024}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        for number in range(4):
+            rows = [_row(n, judges={"x" * 400: None}) for n in range(3)]
+            await upload(client, f"d{number}", rows)
+        labels = [
+            {"dataset": "d0", "pair": f"p{n % 3}", "annotator": f"a{n}", "label": "a", "comment": "x" * 900}
+            for n in range(6)
+        ]  # fmt: skip
+        assert (await client.post("/v1/labels", json={"labels": labels})).status_code == 201
+        for path, count in (("/v1/datasets", 4), ("/v1/labels", 6)):
+            for order in ("asc", "desc"):
+                pages = await _pages(client, path, order=order)
+                ids = [row["id"] for page in pages for row in page["data"]]
+                assert len(ids) == len(set(ids)) == count
+                assert len(pages) > 1
+
+
+async def test_an_export_is_whole_though_its_pages_end_early(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists.rows_within, "__defaults__", (1_000,))
-    for number in range(4):
-        await upload(client, f"d{number}", [_row(n, judges={"x" * 400: None}) for n in range(3)])
-    labels = [
-        {"dataset": "d0", "pair": f"p{n % 3}", "annotator": f"a{n}", "label": "a", "comment": "x" * 900}
-        for n in range(6)
-    ]  # fmt: skip
-    assert (await client.post("/v1/labels", json={"labels": labels})).status_code == 201
-    for path, count in (("/v1/datasets", 4), ("/v1/labels", 6)):
-        pages = await _pages(client, path)
-        ids = [row["id"] for page in pages for row in page["data"]]
-        assert len(ids) == len(set(ids)) == count
-        assert len(pages) > 1
-    exported = await client.get("/v1/datasets/d0/export")
-    assert len(exported.text.splitlines()) == 3
+    monkeypatch.setattr(exporting, "Paging", partial(Paging, most_bytes=1_000))
+    await upload(client, "long", [_row(n, prompt="x" * 600) for n in range(5)])
+    exported = (await client.get("/v1/datasets/long/export")).text.splitlines()
+    assert [json.loads(line)["id"] for line in exported] == [f"p{n}" for n in range(5)]
