@@ -121,6 +121,7 @@ class OpenAITable(AskedTable):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
     extra_body: dict[str, Any] = Field(default_factory=dict)
     concurrency: Annotated[int, Field(ge=1)] = 64
+    max_reply_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     attempts: Annotated[int, Field(ge=1)] = 5
     budget_usd: Price | None = None

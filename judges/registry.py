@@ -67,6 +67,7 @@ def openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -
         extra_body=table.extra_body,
         early_stop=table.early_stop,
         concurrency=table.concurrency,
+        max_reply_bytes=table.max_reply_bytes,
         timeout_s=table.timeout_s,
         attempts=table.attempts,
         price_input=table.price_input,

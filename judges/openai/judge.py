@@ -37,6 +37,7 @@ from judges.openai.replies import (
     read_reply,
     verbalized_labels,
 )
+from judges.openai.reply_limit import ReplyClient
 from judges.openai.settings import OpenAISettings, TokenRequests, key_from, request_body, spec_of
 from judges.prompting.annotators import ask_annotators
 from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
@@ -282,7 +283,8 @@ def _clients(
     n = 1 if transport else -(-settings.concurrency // _CONNECTIONS_OF_CLIENT)
     return LeastBusy(
         [
-            httpx.AsyncClient(
+            ReplyClient(
+                settings.max_reply_bytes,
                 base_url=settings.base_url,
                 headers={"Authorization": f"Bearer {key}"} if key else {},
                 timeout=settings.timeout_s,

@@ -110,6 +110,7 @@ class OpenAISettings:
         top_logprobs: Number of log-probs to request; with 0, each answer counts as a vote.
         extra_body: Additional fields of every request.
         concurrency: Maximum requests in flight.
+        max_reply_bytes: Maximum bytes of one reply, unpacked; a larger one is a failure.
         timeout_s: Timeout of one attempt in seconds.
         attempts: Maximum attempts per request.
         retry_wait_s: Seconds before the first retry if the server does not say; doubles each time.
@@ -133,6 +134,7 @@ class OpenAISettings:
     top_logprobs: int = 20
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 64
+    max_reply_bytes: int = 16 * 2**20
     timeout_s: float = 60.0
     attempts: int = 5
     retry_wait_s: float = 0.5
