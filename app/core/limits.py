@@ -39,7 +39,7 @@ class Limits:
 
     fields: int = 1_000
     list_items: int = 100_000
-    body_objects: int = 250_000
+    body_objects: int = 120_000
     row_bytes: int = 64 * MIB
     rows: int = 50_000_000
     unpacked_bytes: int = 64 * 1024 * MIB
