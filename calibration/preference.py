@@ -131,6 +131,31 @@ def preference(
     return Preference(np.where(is_silent, MISSING, label), confidence, is_failed, is_open)
 
 
+def sides(p_a: ArrayLike, p_tie: ArrayLike | None = None) -> tuple[FloatArray, FloatArray]:
+    """Return the probabilities of a and of b with the mass on a tie set aside, rounded.
+
+    Args:
+        p_a: Probability that a is preferred, any shape; nan where the judge failed.
+        p_tie: Probability of a tie; none means 0.
+
+    Raises:
+        InvalidArgument: As for `preference`.
+
+    Example:
+        >>> first, second = sides([0.6], [0.25])
+        >>> first, second
+        (array([0.8]), array([0.2]))
+    """
+    first, _, tie = _three_probabilities(p_a, p_tie)
+    first, second = _without_tie(first, tie)
+    return rounded(first), rounded(second)
+
+
+def sides_of_one(p_a: float, p_tie: float | None = None) -> tuple[float, float]:
+    """Return the two probabilities of one answer, bit for bit as `sides` returns those of arrays."""
+    return _scalar_without_tie(p_a, p_tie or 0.0)
+
+
 def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude") -> Opinion:
     """Return what a judge prefers and how sure it is.
 

@@ -60,6 +60,9 @@ def certify(
     pool: Annotated[str | None, typer.Option(help="dataset of unlabelled pairs")] = None,
     max_group_size: int | None = None,
     min_label_probability: float | None = None,
+    max_shift: Annotated[
+        float | None, typer.Option(help="survive pairs this many times as frequent or as rare")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="default: 0")] = None,
     resume: Annotated[str | None, typer.Option(help="wait for this calibration instead")] = None,
     patience: Patience = 120.0,
@@ -72,7 +75,8 @@ def certify(
         dataset=dataset, cascade=cascade_of(cascade, judges), target_agreement=target_agreement,
         failure_probability=failure_probability, method=method, label_rule=label_rule, ties=ties,
         part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
-        max_group_size=max_group_size, min_label_probability=min_label_probability, seed=seed,
+        max_group_size=max_group_size, min_label_probability=min_label_probability,
+        max_shift=max_shift, seed=seed,
     )  # fmt: skip
     one_of(dataset, resume)
     if resume and request:

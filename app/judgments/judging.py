@@ -195,7 +195,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
     for wave in _waves(subjects):
         await judge_stream(
             (subject.pair for subject in wave),
-            lambda pair: authority.tiers_for(by_id[pair.id].metadata),
+            lambda pair: authority.cascade_for(by_id[pair.id].metadata),
             keep,
             ties=authority.ties,
             known=knowledge.score,

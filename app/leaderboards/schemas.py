@@ -66,6 +66,7 @@ class LeaderboardIn(BaseModel):
     control: list[Control] | None = Field(
         None,
         min_length=1,
+        max_length=10,
         description="ratings at equal length, or at equal style (headings, list items, bold)",
     )
     criteria: Criteria | None = Field(
