@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import CONFIDENCE_DECIMALS, rounded, rounded_number
@@ -219,7 +219,7 @@ def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
     low, high = (np.clip(each, clip, 1.0 - clip) for each in (shares, 1.0 - shares))
     is_heard = ~np.isnan(shares)
     total = np.where(is_heard, np.log(low) - np.log(high), 0.0).sum(axis=1)
-    return np.where(is_heard.any(axis=1), rounded(special.expit(total)), np.nan)
+    return np.where(is_heard.any(axis=1), rounded(scipy.special.expit(total)), np.nan)
 
 
 def correctness(

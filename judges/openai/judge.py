@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Final
 
 import httpx
-import stamina
 
 from judges.base import JudgeHealth, JudgeSpec
 from judges.budget import Budget
@@ -44,6 +43,7 @@ from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, unparseable
 from judges.prompting.templates import Prompt, PromptTemplate, RenderedPair
+from judges.retries import retrying
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
 
 Transport = httpx.AsyncBaseTransport
@@ -169,13 +169,11 @@ class OpenAIJudge:
         def wait_before_retry(error: Exception) -> bool | float:
             return isinstance(error, CallFailed) and error.retry
 
-        async for attempt in stamina.retry_context(
-            on=wait_before_retry,
+        async for attempt in retrying(
+            wait_before_retry,
             attempts=settings.attempts,
-            timeout=None,
-            wait_initial=settings.retry_wait_s,
-            wait_max=settings.longest_wait_s,
-            wait_jitter=settings.retry_wait_s,
+            pause_s=settings.retry_wait_s,
+            longest_s=settings.longest_wait_s,
         ):
             with attempt:
                 async with self._slots.slot() as since:
