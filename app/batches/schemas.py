@@ -49,7 +49,7 @@ _REFUSED: Final = {
     "part": "pairs that stay in files have no parts: import them, or split the files",
     "dataset": "belongs to the other form of a batch, without input and output; give one form",
 }
-_MOST_PATH: Final = 1_024
+_MOST_PATH: Final = 4_096
 _MOST_FOLDERS: Final = 64
 _MOST_PART_BYTES: Final = 255
 

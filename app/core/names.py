@@ -66,6 +66,12 @@ NAME_SCHEMA: Final[dict[str, Any]] = {
     "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
 }
 Name = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", **NAME_SCHEMA})]
+# as the key of an object, whose description has no place for a pattern
+Key = Annotated[
+    str,
+    AfterValidator(_checked),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_LENGTH}),
+]
 
 
 _MOST_NAMES: Final = 5
