@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, insert, or_, select, update
@@ -81,9 +80,7 @@ async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence
         await session.execute(insert(CertificatePair), rows)
 
 
-async def first_labels(
-    session: AsyncSession, dataset_seq: int
-) -> Sequence[Row[int, str | None, str, dict[str, Any], str, datetime]]:
+async def first_labels(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]]:
     """Return each pair's overall labels of the moment at which it was first labelled.
 
     Also those that were replaced since.

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from judges.openai.clients import ReplyClient
 from judges.openai.judge import OpenAIJudge
-from judges.openai.reply_limit import ReplyClient
 from judges.openai.settings import OpenAISettings
 from judges.prompting.templates import load_template
 from judges.types import FailureKind
