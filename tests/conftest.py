@@ -106,7 +106,7 @@ def postgres_template(postgres_server: Any) -> str:
     of them left running would be met by others, or at the very end.
     """
     postgres_server.psql("create database template_tribunal")
-    asyncio.run(_migrate(_postgres_url(postgres_server, "template_tribunal")))
+    asyncio.run(_migrate(postgres_url(postgres_server, "template_tribunal")))
     return "template_tribunal"
 
 
@@ -124,7 +124,7 @@ async def _migrate(url: str) -> None:
     await db.aclose()
 
 
-def _postgres_url(server: Any, name: str) -> str:
+def postgres_url(server: Any, name: str) -> str:
     return f"postgresql+asyncpg://postgres@/{name}?host={server.pgdata}"
 
 
@@ -154,8 +154,8 @@ def empty_database_url(
         yield _sqlite_url(tmp_path / "test.db")
         return
     server = request.getfixturevalue("postgres_server")
-    with _postgres_database(server, "template1") as name:
-        yield _postgres_url(server, name)
+    with postgres_database(server, "template1") as name:
+        yield postgres_url(server, name)
 
 
 @pytest.fixture
@@ -169,12 +169,12 @@ def database_url(
         yield _sqlite_url(file)
         return
     server = request.getfixturevalue("postgres_server")
-    with _postgres_database(server, request.getfixturevalue("postgres_template")) as name:
-        yield _postgres_url(server, name)
+    with postgres_database(server, request.getfixturevalue("postgres_template")) as name:
+        yield postgres_url(server, name)
 
 
 @contextmanager
-def _postgres_database(server: Any, template: str) -> Iterator[str]:
+def postgres_database(server: Any, template: str) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
     # writing each page to the log, which is the default, takes several times as long
     server.psql(f"create database {name} template {template} strategy file_copy")

@@ -23,12 +23,12 @@ from app.core.db import rfc3339
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import AsKept, NewestFirst, Page, page_of
 from app.core.models import Dataset
-from app.core.names import fault_of
+from app.core.names import NAME_SCHEMA, fault_of
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
-from app.formats.registry import AUTO
+from app.formats.registry import ALIASES, AUTO, DIALECTS
 from app.formats.writing import Options
 from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
 from app.imports.importing import Imported, Wanted, import_dataset
@@ -161,7 +161,7 @@ _BODY = {
             "description": "the same name and content were there",
             "headers": LOCATION,
         },
-        **refused(400, 409, 415),
+        **refused(400, 409, 413, 415),
     },
     openapi_extra=_BODY,
 )
@@ -169,8 +169,20 @@ _BODY = {
 async def create(
     request: Request,
     running: Running,
-    name: Annotated[str, Query(description="unique; give it again to bring further labels")],
-    dialect: Annotated[str, Query(description="row format; auto = by the fields")] = AUTO,
+    name: Annotated[
+        str,
+        Query(
+            description="unique; give it again to bring further labels",
+            json_schema_extra=NAME_SCHEMA,
+        ),
+    ],
+    dialect: Annotated[
+        str,
+        Query(
+            description="row format; auto = by the fields",
+            json_schema_extra={"enum": [AUTO, *DIALECTS, *ALIASES]},
+        ),
+    ] = AUTO,
     strict: Annotated[bool, Query(description="refuse all if one row is bad")] = False,
 ) -> Response:
     """Import a dataset; bad rows are reported with number and reason, the rest is kept."""
@@ -181,7 +193,7 @@ async def create(
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
     pool = running.pools.imports
     with pool.admitted():
-        async with received(request, folder) as uploaded:
+        async with received(request, folder, limits=running.settings.limits) as uploaded:
             imported = await import_dataset(
                 running.db, uploaded.files, wanted, running.now(), pool.run_for_client
             )

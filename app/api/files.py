@@ -61,8 +61,11 @@ async def create_file(request: Request, running: Running) -> Response:
     """
     if media_type_of(request.headers) != FORM_TYPE:
         raise HTTPException(415, f"Content-Type: send {FORM_TYPE} with purpose and file")
+    settings = running.settings
     with running.pools.imports.admitted():
-        async with received(request, running.settings.spool_dir, most_files=1) as uploaded:
+        async with received(
+            request, settings.spool_dir, limits=settings.limits, most_files=1
+        ) as uploaded:
             form = await running.pools.imports.run_for_client(service.Form.of, uploaded)
 
             async def answer() -> Response:

@@ -6,6 +6,7 @@ first runs in the background, and resumes after a restart.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from app.calibrations.inputs import (
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn
 from app.core.db import rfc3339
-from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
+from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable, died_of_it
 from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import CalibrationRow, Dataset, new_id
 from app.core.names import hint, shown
@@ -278,7 +279,12 @@ async def resume(running: Runtime) -> None:
     async with running.db.read() as session:
         waiting = await queries.unfinished(session)
     for certificate in waiting:
-        running.start(_run(running, certificate.id), f"calibration {certificate.id}")
+        async with running.db.write() as session:
+            attempts = await queries.change_attempts(session, certificate, by=1)
+        if attempts > running.settings.max_attempts:
+            await _store_failure(running, certificate, died_of_it(attempts - 1))
+        else:
+            running.start(_run(running, certificate.id), f"calibration {certificate.id}")
 
 
 async def look(running: Runtime, certificate_id: str) -> dict[str, Any]:
@@ -352,6 +358,11 @@ async def _run(running: Runtime, certificate_id: str) -> None:
             return
     try:
         await _finish(running, certificate, request, await prepare(running, request))
+    except asyncio.CancelledError:
+        # asked to stop: that is no fault of this calibration
+        async with running.db.write() as session:
+            await queries.change_attempts(session, certificate, by=-1)
+        raise
     except TribunalError as error:
         # what a judge said may repeat people's texts: it is stored, and not logged
         _log.info("calibration %s failed: its error says why", certificate_id)

@@ -8,7 +8,7 @@ the body as it was sent, and only the error of the type that fits best stays.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,15 +26,13 @@ class _Fault:
     is_shape: bool
     is_of_a_choice: bool
 
-    def is_outdone_by(self, other: _Fault) -> bool:
-        """Return whether another type of the same choice fits better: its error lies deeper."""
-        return (
-            self.is_shape
-            and self.is_of_a_choice
-            and other.is_of_a_choice
-            and other.loc[: len(self.loc)] == self.loc
-            and (len(other.loc) > len(self.loc) or not other.is_shape)
-        )
+    @property
+    def better(self) -> Iterator[Location]:
+        """The places at which this error of a choice fits better than one of shape: it lies deeper."""
+        if self.is_of_a_choice:
+            yield from (self.loc[:length] for length in range(1, len(self.loc)))
+            if not self.is_shape:
+                yield self.loc
 
 
 def field_errors(found: Sequence[Mapping[str, Any]], body: object) -> list[dict[str, Any]]:
@@ -45,7 +43,12 @@ def field_errors(found: Sequence[Mapping[str, Any]], body: object) -> list[dict[
         body: The body that was sent, read as JSON.
     """
     faults = [_fault(error, body) for error in found]
-    kept = [one for one in faults if not any(one.is_outdone_by(other) for other in faults)]
+    outdone = {loc for fault in faults for loc in fault.better}
+    kept = [
+        fault
+        for fault in faults
+        if not (fault.is_shape and fault.is_of_a_choice and fault.loc in outdone)
+    ]
     distinct = dict.fromkeys((one.loc, one.message) for one in kept)
     return [{"loc": [_printable(part) for part in loc], "msg": msg} for loc, msg in distinct]
 

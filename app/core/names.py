@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, WithJsonSchema
 
 from app.core.inert import TURNING, UNSTORABLE, is_printable, printable
 from judges.errors import SLIP, nearest
@@ -74,7 +74,19 @@ def alike(names: Iterable[str]) -> list[list[str]]:
     return [sorted(spellings) for spellings in found.values() if len(spellings) > 1]
 
 
-Name = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_checked)]
+# what `fault_of` says, for the description of the API: the message of a faulty name is its own
+NAME_SCHEMA: Final[dict[str, Any]] = {
+    "minLength": 1,
+    "maxLength": MAX_LENGTH,
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
+}
+Name = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", **NAME_SCHEMA})]
+# as the key of an object, whose description has no place for a pattern
+Key = Annotated[
+    str,
+    AfterValidator(_checked),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_LENGTH}),
+]
 
 
 _MOST_NAMES: Final = 5

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
 from app.core.inert import printable
-from app.core.names import MAX_LENGTH, fault_of, shown
+from app.core.names import NAME_SCHEMA, fault_of, shown
 from judges.types import Message
 
 _MAX_DEPTH: Final = 50
@@ -81,12 +81,7 @@ def _is_deeper(value: object, limit: int) -> bool:
 
 AnyText = Annotated[str, PlainValidator(read_text), WithJsonSchema({"type": "string"})]
 _NAME_SCHEMA: Final = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
-            {"type": "integer"},
-        ]
-    }
+    {"anyOf": [{"type": "string", **NAME_SCHEMA}, {"type": "integer"}]}
 )
 AnyName = Annotated[str, PlainValidator(read_name), _NAME_SCHEMA]
 AnyReference = Annotated[str, PlainValidator(read_reference), _NAME_SCHEMA]

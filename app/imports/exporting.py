@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotAcceptable, Unprocessable, finite
-from app.core.lists import Paging
+from app.core.lists import Cut, Paging
 from app.core.models import Dataset
 from app.core.names import shown
 from app.datasets import service
@@ -188,7 +188,7 @@ async def _chunks(session: AsyncSession, dataset: Dataset) -> AsyncIterator[list
         chunk = found[:_CHUNK]
         if chunk:
             yield [given_of(stored) for stored in chunk]
-        if len(found) <= _CHUNK:
+        if len(found) <= _CHUNK and not isinstance(found, Cut):
             return
         after = chunk[-1].key.id
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import Database
 from app.core.errors import Unprocessable
+from app.core.limits import Meter
 from app.core.models import Dataset, new_id
 from app.core.pools import in_thread
 from app.core.spool import upload_folder
@@ -73,11 +74,13 @@ async def import_dataset(
     Raises:
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
+        TooLarge: there is more than allowed; the error names the setting.
     """
     with upload_folder(wanted.spool_dir) as folder:
-        staging = Staging.open(folder / "staged.db")
+        meter = files[0].meter if files else Meter()
+        staging = Staging.open(folder / "staged.db", meter.limits)
         try:
-            reader = Reader(named_dialect(wanted.dialect))
+            reader = Reader(named_dialect(wanted.dialect), meter=meter)
             rows = rows_of(files, folder)
             await run(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)

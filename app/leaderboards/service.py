@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.calibrations.result import changed_labels_note
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
+from app.core.limits import Limits, too_many
 from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import Dataset, Leaderboard, new_id
 from app.core.names import alike, is_name, shown
@@ -110,12 +111,22 @@ def _refuse_other_verdicts(earlier: Leaderboard, inputs: Inputs) -> None:
         )
 
 
+def _refuse_many_models(keys: Sequence[PairKey], limits: Limits) -> None:
+    count = len({model for key in keys for model in (key.model_a, key.model_b)} - {None})
+    if count > limits.models:
+        many = too_many(count, "models", limits.models, "models")
+        raise Unprocessable.field(["dataset"], f"it has {many}")
+
+
 async def _ranked(running: Runtime, inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
     run = running.pools.reports.run_for_client
     _refuse_unknown_baseline(request, inputs.keys)
+    limits = running.settings.limits
+    _refuse_many_models(inputs.keys, limits)
     if request.group_by is not None:
         names = slices.slice_names(inputs.keys, request.group_by)
         slices.refuse_unknown_field(names, request.group_by, ("body", "group_by"))
+        slices.refuse_many(names, limits, ("body", "group_by"))
     try:
         body = await run(standings, inputs, request)
     except CalibrationError as error:

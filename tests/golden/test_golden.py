@@ -80,6 +80,9 @@ def _lost(old: Any, new: Any, place: str = "") -> list[str]:
         return gone + [one for part in parts for one in part]
     if isinstance(old, list) and isinstance(new, list) and place.endswith("/enum"):
         return [f"{place}: {value} is gone" for value in old if value not in new]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [lost for i, (o, n) in pairs for lost in _lost(o, n, f"{place}/{i}")]
     return [] if old == new else [f"{place}: {old} is now {new}"]
 
 

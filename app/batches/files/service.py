@@ -11,7 +11,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from typing import BinaryIO, Final, TypeVar, cast
 
@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches.files import queries
 from app.batches.files.derived import BATCH
-from app.batches.files.reading import StagedFile, read_file
+from app.batches.files.reading import LINES, StagedFile, read_file
 from app.bodies.batches import FileBody
 from app.core.errors import BadRequest, Conflict, NotFound, Unprocessable
+from app.core.limits import Meter
 from app.core.lists import Paging, by_public_id
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id
 from app.core.names import MAX_LENGTH, shown
@@ -31,7 +32,7 @@ from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
 from app.imports.importing import Upload, store_new
 from app.imports.staging import Staging
-from app.imports.upload import Uploaded
+from app.imports.upload import Uploaded, UploadedFile
 from app.scores.store import is_recorded
 from judges.registry import Registry
 
@@ -48,6 +49,7 @@ class Form:
     content: BinaryIO | None = None
     size: int = 0
     content_hash: str = ""
+    meter: Meter = field(default_factory=Meter)
 
     @classmethod
     def of(cls, uploaded: Uploaded) -> Form:
@@ -65,7 +67,7 @@ class Form:
         size = file.content.tell()
         file.content.seek(0)
         name = file.name[:MAX_LENGTH]
-        return cls(uploaded.fields, name, file.content, size, content_hash)
+        return cls(uploaded.fields, name, file.content, size, content_hash, file.meter)
 
     def hash(self) -> str:
         """Return a hash of the whole form; the multipart boundary does not change it."""
@@ -82,12 +84,13 @@ async def upload(running: Runtime, form: Form) -> FileBody:
     """
     _check(form)
     with upload_folder(running.settings.spool_dir) as folder:
-        staging = Staging.open(folder / "staged.db")
+        staging = Staging.open(folder / "staged.db", form.meter.limits)
         try:
             assert form.content is not None
+            file = UploadedFile(form.content, LINES, meter=form.meter)
             live = _live_judges(running.registry)
             staged = await running.pools.imports.run_for_client(
-                read_file, form.content, staging, folder, live
+                read_file, file, staging, folder, live
             )
             _refuse_without_requests(staged)
             return await _store(running, form, staged)
