@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import fetch_page
@@ -92,6 +92,44 @@ async def shards(session: AsyncSession, batch_seq: int) -> Sequence[Shard]:
     return (await session.scalars(query)).all()
 
 
+async def sums(
+    session: AsyncSession, seqs: Sequence[int]
+) -> Sequence[Row[int, dict[str, Any], dict[str, Any] | None]]:
+    """Return each batch with its sums once for each shard under way, and once if it has none.
+
+    One statement: a shard that ends between two would count twice, or not at all.
+    """
+    query = (
+        select(Batch.seq, Batch.totals, Shard.so_far)
+        .outerjoin(Shard, _is_under_way() & (Shard.batch_seq == Batch.seq))
+        .where(Batch.seq.in_(seqs))
+    )
+    return (await session.execute(query)).all()
+
+
+async def under_way(session: AsyncSession, batch_seq: int) -> Sequence[Shard]:
+    """Return the shards of a batch that have come to something, and lock them."""
+    query = select(Shard).where(_is_under_way(), Shard.batch_seq == batch_seq)
+    query = query.order_by(Shard.number).with_for_update(key_share=True)
+    return (await session.scalars(query.execution_options(populate_existing=True))).all()
+
+
+def _is_under_way() -> ColumnElement[bool]:
+    return Shard.so_far.is_not(None) & (Shard.state == "todo")
+
+
+async def locked_if_free(session: AsyncSession, seq: int) -> Batch | None:
+    """Return a batch and lock its row; None if another transaction has it."""
+    query = _by_seq(seq, locked=False).with_for_update(key_share=True, skip_locked=True)
+    return (await session.scalars(query)).one_or_none()
+
+
+async def running(session: AsyncSession, limit: int) -> Sequence[Batch]:
+    """Return the latest unfinished batches."""
+    query = select(Batch).where(Batch.status.in_(UNFINISHED)).order_by(Batch.seq.desc())
+    return (await session.scalars(query.limit(limit))).all()
+
+
 async def shard(session: AsyncSession, batch_seq: int, number: int) -> Shard:
     """Return one shard."""
     return await session.get_one(Shard, (batch_seq, number), populate_existing=True)
@@ -118,7 +156,7 @@ async def cancel_shards(session: AsyncSession, batch_seq: int) -> None:
     await session.execute(
         update(Shard)
         .where(Shard.batch_seq == batch_seq, Shard.state == "todo")
-        .values(state="cancelled", leased_until=None)
+        .values(state="cancelled", leased_until=None, so_far=None)
     )
 
 
