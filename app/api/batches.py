@@ -17,7 +17,7 @@ from app.batches.openai import AnyBatchIn
 from app.batches.preferences import markdown
 from app.batches.results import FORMS, form_for
 from app.batches.schemas import RetryIn
-from app.bodies.batches import BatchBody, PreferencesCardBody
+from app.bodies.batches import BatchBody, BatchEstimateBody, PreferencesCardBody
 from app.bodies.common import PageBody
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
@@ -41,6 +41,12 @@ async def create_batch(request: AnyBatchIn, running: Running, response: Response
     batch = await forms.create(running, request)
     response.headers["Location"] = f"/v1/batches/{batch['id']}"
     return batch
+
+
+@router.post("/estimate", response_model=BatchEstimateBody, responses=refused(404, 409))
+async def estimate_batch(request: AnyBatchIn, running: Running) -> dict[str, Any]:
+    """Estimate calls, tokens and cost of a batch by judge; no batch is made, no server is asked."""
+    return await forms.estimate(running, request)
 
 
 @router.get("", response_model=PageBody[BatchBody], responses=refused(404))

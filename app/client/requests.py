@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from app.bodies.batches import (
     BatchBody,
+    BatchEstimateBody,
     FileBody,
     FileDeletedBody,
     PreferencesCardBody,
@@ -128,6 +129,11 @@ def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]
 def create_batch(**request: Unpack[BatchRequest]) -> Call[BatchBody]:
     """Start judging a dataset."""
     return Call("POST", "/v1/batches", body=request, takes_key=True)
+
+
+def estimate_batch(**request: Unpack[BatchRequest]) -> Call[BatchEstimateBody]:
+    """Return what a batch would ask and cost; makes none."""
+    return Call("POST", "/v1/batches/estimate", body=request, is_repeatable=True)
 
 
 def batch(batch_id: str) -> Call[BatchBody]:

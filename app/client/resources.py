@@ -46,6 +46,7 @@ class Batches(Resource[ModeT]):
     """Batches; the client's `wait` waits for one, and `batch_results` returns its verdicts."""
 
     create = Verb(requests.create_batch)
+    estimate = Verb(requests.estimate_batch)
     retrieve = Verb(requests.batch)
     list = Listing(requests.batches)
     cancel = Verb(requests.cancel_batch)

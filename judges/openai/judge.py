@@ -18,7 +18,7 @@ import httpx
 import stamina
 
 from judges.base import JudgeHealth, JudgeSpec
-from judges.budget import Budget
+from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.calls import (
     AdaptiveSlots,
@@ -38,7 +38,7 @@ from judges.openai.replies import (
     verbalized_labels,
 )
 from judges.openai.settings import OpenAISettings, TokenRequests, key_from, request_body, spec_of
-from judges.prompting.annotators import ask_annotators
+from judges.prompting.annotators import ask_annotators, first_annotators
 from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, unparseable
@@ -85,8 +85,15 @@ class OpenAIJudge:
 
     def most_usd(self, pair: Pair) -> float:
         """Return the maximum cost of a score over all annotators, orders and attempts."""
-        prompts = [shared + query.text for shared in self._shared for query in self._queries(pair)]
-        return self._settings.attempts * self._budget.most(prompts, self._settings.max_tokens)
+        asks = self.asks(pair)
+        return self._settings.attempts * self._budget.most(asks.prompts, asks.max_tokens)
+
+    def asks(self, pair: Pair) -> Asks:
+        """Return what a score of this pair asks of the model, without repetitions."""
+        queries = self._queries(pair)
+        prompts = [shared + query.text for shared in self._shared for query in queries]
+        fewest = first_annotators(len(self._shared), self._settings.early_stop) * len(queries)
+        return Asks(prompts, fewest, self._settings.max_tokens)
 
     def _queries(self, pair: Pair) -> list[RenderedPair]:
         queries = [self._template.query(pair)]

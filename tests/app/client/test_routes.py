@@ -126,7 +126,8 @@ async def test_every_route_has_a_verb_that_is_awaited(settings: Settings) -> Non
             positional, named = arguments_of(method)
             answer = method(*positional, **named)
             if isinstance(answer, AsyncPages | AsyncIterator):
-                assert [row async for row in answer] is not None
+                async for _ in answer:
+                    pass
             else:
                 await answer
     assert without_verb(create_app(settings), recorder.asked) == set()
