@@ -69,7 +69,9 @@ class BatchEstimateBody(TypedDict):
     part: PartBody | None
     pairs: int
     looked_at: Annotated[int, Doc("pairs that the estimate rests on: all, or a random sample")]
-    scored_pairs: Annotated[int, Doc("of those looked at, the pairs that need no judge any more")]
+    scored_pairs: Annotated[
+        int, Doc("pairs looked at that cost nothing: scored already, or answered by free judges")
+    ]
     scored_ids: Annotated[list[str], Doc("their ids, the first 1,000")]
     judges: list[JudgeEstimateBody]
     cost_usd: Estimate | None

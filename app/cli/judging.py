@@ -24,6 +24,7 @@ from app.cli.options import (
     DatasetOrResume,
     Engine,
     EngineOption,
+    EstimateOption,
     Files,
     InputFiles,
     Judges,
@@ -50,6 +51,7 @@ from app.cli.service import (
     Errand,
     Key,
     Server,
+    Where,
     open_tribunal,
     refuse_unwritable,
     wait_for_batch,
@@ -164,6 +166,7 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     budget_usd: BudgetUsd = None,
     soft_budget: SoftBudget = False,
     seed: Seed = None,
+    estimate: EstimateOption = False,
     engine: EngineOption = None,
     ray_address: RayAddress = None,
     ray_workers: RayWorkersOption = None,
@@ -183,6 +186,10 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     else:
         files.refuse(dataset=dataset, part=part, results=results, resume=resume or retry)
     _refuse_changes(resume, retry, request, money)
+    if estimate:
+        refused = {"--input": files, "--resume": resume, "--retry": retry, "--results": results}
+        _estimate({**request, **money}, refused, Where(server, key), as_json)
+        return
     if results is not None:
         refuse_unwritable(results, "--results")
     placed = Engine.of(engine, ray_address, ray_workers, ray_gpus)
@@ -206,6 +213,21 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
         fail(f"the batch ended as {ended['status']}: {ended['error'] or 'not all was judged'}")
     if failures.pairs or ended["request_counts"]["failed"]:
         raise typer.Exit(EXIT_FAILED_ROWS)
+
+
+def _estimate(
+    request: Mapping[str, Any], refused: Mapping[str, object], where: Where, as_json: bool
+) -> None:
+    """Show what a batch would cost; make none."""
+    for option, value in refused.items():
+        if value is not None:
+            fail(
+                f"--estimate is of a new batch over a dataset: leave out {option}",
+                status=EXIT_USAGE,
+            )
+    with open_tribunal(where.server, where.key, only_reads=True) as tribunal:
+        body = tribunal.batches.estimate(**request)
+    Console(as_json).show(body, tables.batch_estimate)
 
 
 def _refuse_changes(

@@ -130,6 +130,9 @@ SoftBudget = Annotated[
 Seed = Annotated[
     int | None, typer.Option(min=0, help="of the order in which a budget admits pairs")
 ]
+EstimateOption = Annotated[
+    bool, typer.Option("--estimate", help="say what it would cost; judge nothing")
+]
 RetryOption = Annotated[
     str | None, typer.Option("--retry", help="judge what this ended batch lacks, then wait for it")
 ]

@@ -14,6 +14,7 @@ from app.cli.console import rejections
 from app.cli.console import table as _table
 
 Body = Mapping[str, Any]
+_UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 _EMBEDDED = "none: the embedded judge alone"
 
 
@@ -201,6 +202,8 @@ def batch(console: Console, body: Body) -> None:
         f"{counts['accepted']} answered, {counts['abstained']} abstained, "
         f"{counts['failed']} failed; cost {cost}; promise {body['promise']}"
     )
+    if body["status"] in _UNFINISHED:
+        _running(console, body)
     if counts["not_admitted"]:
         left = body["cost_to_finish_usd"]
         cost = f"about {left['value']:.4f} USD" if left else "more"
@@ -217,6 +220,70 @@ def batch(console: Console, body: Body) -> None:
     if counts["abstained"] > counts["not_admitted"] and not body["progress"]["tiers"]:
         _no_thresholds(console, body["calibration"])
     _troubles(console, body)
+
+
+def _running(console: Console, body: Body) -> None:
+    """Show the speed of a batch that runs, and how its judges do."""
+    progress = body["progress"]
+    if (rate := progress["pairs_per_second"]) is not None:
+        left = progress["seconds_left"]
+        time_left = "" if left is None else f", {_duration(left)} left"
+        console.print(f"{_number(rate)} pairs a second{time_left}")
+    table = _table("judge", "asked", "answered", "failed", "cost")
+    for tier in progress["tiers"]:
+        counts = (str(tier[name]) for name in ("asked", "accepted", "failed"))
+        table.add_row(escape(tier["judge"]), *counts, _usd(tier["cost_usd"]))
+    if progress["tiers"]:
+        console.print(table)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"{amount:.4f}"
+
+
+def batch_estimate(console: Console, body: Body) -> None:
+    """Show what a batch would ask and cost."""
+    looked = "" if body["looked_at"] == body["pairs"] else f" of {body['looked_at']} looked at"
+    console.print(
+        f"{body['pairs']} pairs; {body['scored_pairs']}{looked} cost nothing: "
+        "their scores are stored, or come from judges without a server"
+    )
+    table = _table("judge", "scored", "to score", "calls", "tokens in", "tokens out", "USD")
+    for one in body["judges"]:
+        figures = ("pairs", "calls", "prompt_tokens", "completion_tokens")
+        table.add_row(
+            escape(one["judge"]), str(one["scored"]),
+            *(_range(one[name], "{:,.0f}") for name in figures), _range(one["cost_usd"], "{:.4f}"),
+        )  # fmt: skip
+    console.print(table)
+    for one in body["judges"]:
+        if said := _BASIS.get(one["basis"]):
+            console.print(f"{escape(one['judge'])}: {said}")
+    console.print(f"cost: {_range(body['cost_usd'], '{:.4f}')} USD; nothing was started")
+
+
+_BASIS = {
+    "texts": "it has no stored scores here: tokens follow from the lengths of the prompts",
+    "prices": "it has no stored scores here: the upper end is the most that a score may cost",
+    "unknown": "it has no price and no stored scores here: give price_input and price_output",
+}
+
+
+def _range(found: Body | None, form: str) -> str:
+    """Return a number and its range, as far as they are known."""
+    if found is None:
+        return "unknown"
+    low, high = form.format(found["low"]), form.format(found["high"])
+    if found["value"] is None:
+        return f"{low} to {high}"
+    value = form.format(found["value"])
+    return value if low == high else f"{value} ({low} to {high})"
 
 
 def _next_pair(body: Body) -> str:
