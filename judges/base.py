@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
-from judges.types import Pair, Score
+from judges.types import JudgeFailure, Pair, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,27 @@ class JudgeSpec:
             text = json.dumps(self.scored_by, sort_keys=True, separators=(",", ":"))
             fingerprint = f"{self.kind}:{hashlib.sha256(text.encode('ascii')).hexdigest()[:32]}"
         object.__setattr__(self, "fingerprint", fingerprint)
+
+
+# the failed attempts at the score that the present task waits for, where anyone asks for them
+_ATTEMPTS: Final[ContextVar[list[JudgeFailure] | None]] = ContextVar("attempts", default=None)
+
+
+@contextmanager
+def failed_attempts() -> Iterator[list[JudgeFailure]]:
+    """Collect the failures that a judge notes while the block runs, also in tasks that it starts."""
+    collected: list[JudgeFailure] = []
+    token = _ATTEMPTS.set(collected)
+    try:
+        yield collected
+    finally:
+        _ATTEMPTS.reset(token)
+
+
+def note_failed_attempt(failure: JudgeFailure) -> None:
+    """Note why an attempt failed after which a judge goes on: it may be cut off before the next ends."""
+    if (collected := _ATTEMPTS.get()) is not None:
+        collected.append(failure)
 
 
 @dataclass(frozen=True, slots=True)

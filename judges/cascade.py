@@ -16,7 +16,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 from calibration.cascade import accepts
 from calibration.labels import TIE, A, B
 from calibration.preference import TieRule, opinion
-from judges.base import Judge
+from judges.base import Judge, failed_attempts
 from judges.errors import JudgeUnavailable
 from judges.probability import swap_label
 from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
@@ -159,18 +159,35 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
 async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:
     if deadline is not None and asyncio.get_running_loop().time() >= deadline:
         return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
-    limit = None
     try:
         if deadline is None:
             return await judge.score(pair)
-        async with asyncio.timeout_at(deadline) as limit:
-            return await judge.score(pair)
+        return await _ask_until(judge, pair, deadline)
     except JudgeUnavailable as error:
         return _failed(judge, FailureKind.UNAVAILABLE, str(error))
     except TimeoutError as error:
-        if limit is not None and limit.expired():
-            return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
         return _failed(judge, FailureKind.TIMEOUT, str(error))
+
+
+async def _ask_until(judge: Judge, pair: Pair, deadline: float) -> Score:
+    with failed_attempts() as failures:
+        limit = asyncio.timeout_at(deadline)
+        try:
+            async with limit:
+                return await judge.score(pair)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+    return _failed(judge, FailureKind.DEADLINE, _too_late(failures))
+
+
+def _too_late(failures: Sequence[JudgeFailure]) -> str:
+    """Say that the deadline came, and what had kept the judge from answering before."""
+    if not failures:
+        return _TOO_LATE
+    last = failures[-1]
+    times = "" if len(failures) == 1 else f" after {len(failures)} failed attempts"
+    return f"{_TOO_LATE}{times}; the last failure was {last.kind.value}: {last.detail}"
 
 
 def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:

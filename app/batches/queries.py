@@ -160,6 +160,17 @@ async def cancel_shards(session: AsyncSession, batch_seq: int) -> None:
     )
 
 
+async def error_of_waiting(session: AsyncSession, batch_seq: int) -> str | None:
+    """Return why the last attempt at a shard that waits for another one failed, if one does."""
+    query = (
+        select(Shard.error)
+        .where(Shard.batch_seq == batch_seq, Shard.state == "todo", Shard.error.is_not(None))
+        .order_by(Shard.number)
+        .limit(1)
+    )
+    return (await session.scalars(query)).first()
+
+
 async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> None:
     """Set what every verdict of a batch promises."""
     await session.execute(

@@ -277,9 +277,12 @@ async def _unjudged(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, A
 def _reason(batch: Batch, shard: Shard) -> tuple[str, str]:
     if shard.state == "failed":
         return "shard_failed", shard.error or "the shard of this pair was given up"
-    return _UNJUDGED.get(
+    code, message = _UNJUDGED.get(
         batch.status, ("not_judged", "the batch ended before this pair was judged")
     )
+    if shard.error is not None:
+        message = f"{message}; the attempt before had failed: {shard.error}"
+    return code, message
 
 
 def _answered(batch: Batch, verdict: dict[str, Any], status: int) -> dict[str, Any]:

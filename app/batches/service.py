@@ -128,8 +128,12 @@ async def _one_less(session: AsyncSession, batch: Batch, moment: datetime) -> No
 
 
 async def expire_overdue(session: AsyncSession, moment: datetime) -> None:
-    """End the batches whose time is up; they keep their results."""
+    """End the batches whose time is up; they keep their results.
+
+    What kept a shard from being judged before is the error of its batch.
+    """
     for batch in await queries.overdue(session, moment):
+        batch.error = batch.error or await queries.error_of_waiting(session, batch.seq)
         await end(session, batch, "expired", moment)
 
 

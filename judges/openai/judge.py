@@ -17,7 +17,7 @@ from typing import Final
 import httpx
 import stamina
 
-from judges.base import JudgeHealth, JudgeSpec
+from judges.base import JudgeHealth, JudgeSpec, note_failed_attempt
 from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.calls import (
@@ -173,7 +173,10 @@ class OpenAIJudge:
         settings = self._settings
 
         def wait_before_retry(error: Exception) -> bool | float:
-            return isinstance(error, CallFailed) and error.retry
+            if not isinstance(error, CallFailed):
+                return False
+            note_failed_attempt(error.failure)
+            return error.retry
 
         async for attempt in stamina.retry_context(
             on=wait_before_retry,
