@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -153,5 +153,17 @@ async def _show(judge: Judge) -> dict[str, Any]:
         "price_output": spec.price_output,
         "training_prompts": len(spec.training_prompts),
         "example_prompts": len(spec.example_prompts),
+        "template": _template(spec.notes),
         "health": {"ready": health.is_ready, "detail": health.detail},
+    }
+
+
+def _template(notes: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "template" not in notes:
+        return None
+    return {
+        "name": notes["template"],
+        "version": notes["template_version"],
+        "labels": notes["template_labels"],
+        "variables": notes["template_variables"],
     }

@@ -15,6 +15,8 @@ from app.core.models import UNFINISHED_BATCH, Batch, PairRow, Shard, Verdict
 UNFINISHED = UNFINISHED_BATCH
 Positions = tuple[int, int] | Sequence[int]
 _CHUNK = 1_000
+# texts may be long
+_WITH_TEXTS = 50
 
 
 async def by_seq(session: AsyncSession, seq: int) -> Batch:
@@ -199,6 +201,31 @@ async def verdicts(
             return
         last = rows[-1].position or 0
         session.expunge_all()
+
+
+async def results(
+    session: AsyncSession, batch_seq: int, *, texts: bool = False
+) -> AsyncIterator[Row[Any]]:
+    """Yield verdict, pair id, models and, if wanted, texts of a batch's pairs, in their order.
+
+    The rows are those that `pair_from_row` takes; one chunk is in memory at a time.
+    """
+    columns = (Verdict.body, Verdict.position, PairRow.id, PairRow.model_a, PairRow.model_b)
+    last, limit = -1, _WITH_TEXTS if texts else _CHUNK
+    while True:
+        query = (
+            select(*columns, *((PairRow.content,) if texts else ()))
+            .outerjoin(PairRow, PairRow.seq == Verdict.pair_seq)
+            .where(Verdict.batch_seq == batch_seq, Verdict.position > last)
+            .order_by(Verdict.position)
+            .limit(limit)
+        )
+        rows = (await session.execute(query)).all()
+        for row in rows:
+            yield row
+        if len(rows) < limit:
+            return
+        last = rows[-1].position or 0
 
 
 async def unfinished_shards(session: AsyncSession, batch_seq: int) -> list[Shard]:

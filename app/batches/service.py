@@ -31,6 +31,8 @@ from app.core.errors import Conflict, NotFound
 from app.core.lists import Page, by_public_id, page_of
 from app.core.models import Batch, CalibrationRow, Dataset, Shard
 from app.core.runtime import Runtime
+from app.datasets.records import pair_from_row
+from app.imports.exporting import texts_of
 from app.judgments.promise import AnswerCounts, suspended_because
 
 _MOST_RUNNING: Final = 100
@@ -237,13 +239,29 @@ async def suspension(
     return batch.id, batch.suspended_because or "its promise is suspended"
 
 
-async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, Any]]:
-    """Return an ended batch's verdicts, in the order of the dataset.
+async def results(
+    running: Runtime, batch_id: str, *, texts: bool = False
+) -> AsyncIterator[dict[str, Any]]:
+    """Return an ended batch's verdicts with models, in the order of the dataset.
+
+    Args:
+        running: The service.
+        batch_id: Which batch.
+        texts: Whether each verdict carries the texts of its pair, too.
 
     Raises:
         Conflict: the batch still runs, so its promise is not settled yet.
     """
-    return verdicts_of(running, await ended(running, batch_id))
+    return _results(running, await ended(running, batch_id), texts=texts)
+
+
+async def _results(running: Runtime, batch: Batch, *, texts: bool) -> AsyncIterator[dict[str, Any]]:
+    async with running.db.read() as session:
+        promise = _promise_now(batch, await _certificate(session, batch))
+        async for row in queries.results(session, batch.seq, texts=texts):
+            models = {"model_a": row.model_a, "model_b": row.model_b}
+            said = texts_of(pair_from_row(row, {})) if texts else {}
+            yield {**row.body, "promise": promise, **models, **said}
 
 
 async def ended(running: Runtime, batch_id: str) -> Batch:

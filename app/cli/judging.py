@@ -34,18 +34,23 @@ from app.cli.options import (
     RayAddress,
     RayGpus,
     RayWorkersOption,
+    ResultsOption,
     RetryOption,
     RowsPerPart,
     Seed,
     SoftBudget,
+    WithOption,
     cascade_of,
+    form_of,
     given,
     money_of,
     names_of,
     one_of,
     part_of,
+    results_options,
     rows_of,
     taken_up,
+    wants_texts,
 )
 from app.cli.service import (
     Errand,
@@ -60,7 +65,7 @@ from app.cli.service import (
 
 if TYPE_CHECKING:
     from app.bodies.batches import BatchBody
-    from app.bodies.common import VerdictBody
+    from app.bodies.common import ResultBody, VerdictBody
     from app.client import Tribunal
 
 EXIT_NOT_ENOUGH_EVIDENCE: Final = 3
@@ -160,7 +165,8 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     cascade: Cascade = None,
     judges: Judges = None,
     part: PartOption = None,
-    results: Annotated[Path | None, typer.Option(help="write verdicts here as NDJSON")] = None,
+    results: ResultsOption = None,
+    include: WithOption = None,
     resume: Annotated[str | None, typer.Option(help="wait for this batch instead")] = None,
     retry: RetryOption = None,
     budget_usd: BudgetUsd = None,
@@ -186,6 +192,7 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     else:
         files.refuse(dataset=dataset, part=part, results=results, resume=resume or retry)
     _refuse_changes(resume, retry, request, money)
+    texts = wants_texts(include, results)
     if estimate:
         refused = {"--input": files, "--resume": resume, "--retry": retry, "--results": results}
         _estimate({**request, **money}, refused, Where(server, key), as_json)
@@ -202,12 +209,12 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
                 tribunal.batch(resume) if resume else tribunal.create_batch(**request, **money)
             )
             _note_rivals(created, is_new=not resume)
-        options = (*(("--results", str(results)) if results else ()), *placed.options)
+        options = (*results_options(results, texts=texts), *placed.options)
         errand = Errand("batch", "batch", created["id"], server, patience, options)
         with placed.working_on(created["id"], **LOCAL_FILES) as look:
             ended = wait_for_batch(tribunal, created, errand, look)
         with errand.kept():
-            failures = _failures(tribunal, ended, results)
+            failures = _failures(tribunal, ended, results, texts=texts)
     Console(as_json).show({**ended, "judge_failures": failures.as_json()}, tables.batch)
     if ended["status"] != "completed":
         fail(f"the batch ended as {ended['status']}: {ended['error'] or 'not all was judged'}")
@@ -253,14 +260,21 @@ def _note_rivals(created: BatchBody, *, is_new: bool) -> None:
         )
 
 
-def _failures(tribunal: Tribunal, ended: BatchBody, results: Path | None) -> JudgeFailures:
+def _failures(
+    tribunal: Tribunal, ended: BatchBody, results: Path | None, *, texts: bool
+) -> JudgeFailures:
     """Count the failures of judges: over the verdicts, or from the sums where those are files."""
     if "output" in ended:
         return JudgeFailures.of_sums(ended)
-    return _fetch(tribunal.batch_results(ended["id"]), results)
+    form = form_of(results)
+    if results is not None and form != "ndjson":
+        with whole(results) as out:
+            tribunal.write_results(ended["id"], out, form=form, texts=texts)
+        results, texts = None, False
+    return _fetch(tribunal.batch_results(ended["id"], texts=texts), results)
 
 
-def _fetch(verdicts: Iterator[VerdictBody], results: Path | None) -> JudgeFailures:
+def _fetch(verdicts: Iterator[ResultBody], results: Path | None) -> JudgeFailures:
     """Write verdicts to a file, if one is given, and count the failures of judges."""
     failures = JudgeFailures()
     with nullcontext() if results is None else whole(results) as out:

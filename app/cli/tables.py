@@ -312,6 +312,42 @@ def doctor(console: Console, body: Body) -> None:
         console.print(f"{what:<10}  {status:<4}  {escape(detail.rstrip())}")
 
 
+def judges(console: Console, body: Sequence[Body]) -> None:
+    """Show the configured judges, one after the other."""
+    for one in body:
+        _judge_lines(console, one)
+
+
+def judge(console: Console, body: Body) -> None:
+    """Show a judge, and what each part of its template may use."""
+    from judges.prompting.templates import VARIABLES  # it loads Jinja
+
+    _judge_lines(console, body)
+    if body["template"] is None:
+        return
+    for part, variables in VARIABLES.items():
+        console.print(f"the part {part} of a template may use:")
+        for name, what in variables.items():
+            console.print(f"  {name}: {escape(what)}")
+
+
+def _judge_lines(console: Console, body: Body) -> None:
+    health = body["health"]
+    ready = "ready" if health["ready"] else f"not ready: {health['detail']}"
+    console.print(f"[bold]{escape(body['name'])}[/]: {body['kind']}, {escape(ready)}")
+    prices = [body[name] for name in ("price_input", "price_output")]
+    if body["model"]:
+        console.print(f"  model {escape(body['model'])}")
+    if None not in prices:
+        console.print(f"  {prices[0]:g} USD a million tokens read, {prices[1]:g} written")
+    if (template := body["template"]) is not None:
+        labels = ", ".join(template["labels"])
+        named = f"template {template['name']}, version {template['version']}, labels {labels}"
+        console.print(f"  {escape(named)}")
+        for part, variables in template["variables"].items():
+            console.print(f"    {part} uses {escape(', '.join(variables) or 'nothing')}")
+
+
 def keys(console: Console, body: Sequence[Body]) -> None:
     """Show keys without their secrets."""
     table = _table("name", "id", "starts with", "created", "revoked")

@@ -119,9 +119,11 @@ class Tribunal(Verbs[Blocking]):
         """
         return chain.from_iterable(self._iterate(self._awaited._events(batch_id)))
 
-    def batch_results(self, batch_id: str) -> Verdicts:
-        """Return an ended batch's verdicts, as they arrive."""
-        return Verdicts(self._iterate(self._awaited._stream(batch_id)))
+    write_results = blocking(AsyncTribunal.write_results)
+
+    def batch_results(self, batch_id: str, *, texts: bool = False) -> Verdicts:
+        """Return an ended batch's verdicts, with `texts` also their pairs', as they arrive."""
+        return Verdicts(self._iterate(self._awaited._stream(batch_id, texts=texts)))
 
     def _perform(self, call: Call[Any]) -> Any:
         return self._portal().run(self._awaited._perform, call)

@@ -18,7 +18,7 @@ from anyio import sleep
 
 from app.bodies.batches import BatchBody, FileBody
 from app.bodies.certificates import CertificateBody
-from app.bodies.common import DatasetBody, VerdictBody
+from app.bodies.common import DatasetBody, ResultBody
 from app.bodies.health import HealthCardBody
 from app.bodies.reports import ReportBody
 from app.client import requests
@@ -31,11 +31,13 @@ from app.client.http import (
     LOOK_TIMEOUT,
     MAX_RETRIES,
     PATIENCE_S,
+    RESULT_FORMS,
     TIMEOUT,
     UNFINISHED,
     LastEvent,
     OnLost,
     Patience,
+    ResultForm,
     address_of,
     attempts,
     checked,
@@ -82,7 +84,7 @@ class AsyncTribunal(Verbs[Awaited]):
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
         self._transport = transport
-        self._streams: WeakSet[AsyncGenerator[list[VerdictBody], None]] = WeakSet()
+        self._streams: WeakSet[AsyncGenerator[list[ResultBody], None]] = WeakSet()
         self._http = httpx.AsyncClient(
             base_url=address, headers=headers_of(api_key), transport=transport, timeout=TIMEOUT
         )
@@ -188,9 +190,17 @@ class AsyncTribunal(Verbs[Awaited]):
         """
         return (batch async for [batch] in self._events(batch_id))
 
-    def batch_results(self, batch_id: str) -> AsyncVerdicts:
-        """Return an ended batch's verdicts, as they arrive."""
-        return AsyncVerdicts(self._stream(batch_id))
+    def batch_results(self, batch_id: str, *, texts: bool = False) -> AsyncVerdicts:
+        """Return an ended batch's verdicts, with `texts` also their pairs', as they arrive."""
+        return AsyncVerdicts(self._stream(batch_id, texts=texts))
+
+    async def write_results(
+        self, batch_id: str, target: BinaryIO, *, form: ResultForm = "ndjson", texts: bool = False
+    ) -> None:
+        """Write an ended batch's verdicts to a binary file, with `texts` also their pairs'."""
+        query = {"with": "texts"} if texts else {}
+        headers = {"accept": RESULT_FORMS[form]}
+        await self._fetch(requests.results_of(batch_id), target, query, headers)
 
     async def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
         """Return an agreement report; waits where it takes long."""
@@ -246,25 +256,36 @@ class AsyncTribunal(Verbs[Awaited]):
         await self._fetch(path, target, query)
         return card
 
-    async def _fetch(self, path: str, target: BinaryIO, query: Mapping[str, Any]) -> dict[str, int]:
+    async def _fetch(
+        self,
+        path: str,
+        target: BinaryIO,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, int]:
         """Write an answer to a file; return what its format cannot hold."""
         with explained(self._http.base_url):
-            async with self._http.stream("GET", path, params=dict(query)) as response:
+            async with self._http.stream(
+                "GET", path, params=dict(query), headers=headers
+            ) as response:
                 await _refuse(response)
                 async for chunk in response.aiter_bytes():
                     await beside(target.write, chunk)
         loss: dict[str, int] = json.loads(response.headers.get("x-tribunal-loss", "{}"))
         return loss
 
-    def _stream(self, batch_id: str) -> AsyncIterator[list[VerdictBody]]:
-        stream = self._verdicts(batch_id)
+    def _stream(self, batch_id: str, *, texts: bool) -> AsyncIterator[list[ResultBody]]:
+        stream = self._verdicts(batch_id, {"with": "texts"} if texts else {})
         self._streams.add(stream)
         return stream
 
-    async def _verdicts(self, batch_id: str) -> AsyncGenerator[list[VerdictBody], None]:
+    async def _verdicts(
+        self, batch_id: str, query: dict[str, str]
+    ) -> AsyncGenerator[list[ResultBody], None]:
         """Yield the verdicts of a batch, as many at a time as have arrived."""
+        path = requests.results_of(batch_id)
         with explained(self._http.base_url):
-            async with self._http.stream("GET", requests.results_of(batch_id)) as response:
+            async with self._http.stream("GET", path, params=query) as response:
                 await _refuse(response)
                 rest = b""
                 async for chunk in response.aiter_bytes():

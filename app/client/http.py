@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 import stamina
@@ -27,6 +27,12 @@ from app.client.errors import (
 )
 from judges.openai.calls import retry_after_seconds
 
+ResultForm = Literal["ndjson", "csv", "parquet"]
+RESULT_FORMS: Final[Mapping[ResultForm, str]] = {
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+}
 OnLost = Callable[[TribunalClientError], None]
 _TERMINAL: Final = ("completed", "failed", "expired", "cancelled")
 UNFINISHED: Final = ("pending", "running")

@@ -117,5 +117,7 @@ def prompt_notes(template: PromptTemplate, sets: ExampleSets) -> dict[str, Any]:
     return {
         "template": template.name,
         "template_version": template.version,
+        "template_labels": list(template.labels),
+        "template_variables": template.variables,
         "examples": len(sets[0]),
     }

@@ -278,7 +278,8 @@ def _schema(pa: Any) -> Any:
     )  # fmt: skip
     return pa.schema(
         {
-            "file": text, "row": count, "id": verdict.pop("id"), "content_hash": text, **verdict,
-            "reason": text, "scores": pa.list_(score),
+            "file": text, "row": count, "id": verdict.pop("id"), "content_hash": text,
+            **verdict,
+            "reason": text, "scores": pa.list_(score), "model_a": text, "model_b": text,
         }
     )  # fmt: skip

@@ -104,6 +104,7 @@ class ParquetShard:
         return {
             **body, "id": row.id, "file": self._slice.file.path, "row": raw.line,
             "content_hash": one.subject.content_hash, "reason": None,
+            "model_a": one.pair.model_a, "model_b": one.pair.model_b,
             "scores": [
                 {**_stored(tier.score), "obtained": any(tier.score is score for score in own)}
                 for tier in one.verdict.tiers
@@ -119,6 +120,7 @@ class ParquetShard:
         return {
             **body, "id": None if named is None else str(named), "file": self._slice.file.path,
             "row": raw.line, "content_hash": None, "reason": reason, "scores": [],
+            "model_a": None, "model_b": None,
         }  # fmt: skip
 
     async def complete(self) -> None:
