@@ -42,8 +42,8 @@ async def shard_done(
     session: AsyncSession,
     batch: Batch,
     counts: Mapping[str, Any],
-    begun: datetime,
     moment: datetime,
+    begun: datetime | None = None,
 ) -> None:
     """Add a completed shard to its batch; the caller holds the lock of the batch.
 
@@ -51,12 +51,12 @@ async def shard_done(
         session: The transaction in which the shard is completed.
         batch: Its batch.
         counts: What it has come to.
-        begun: When this attempt at it began.
         moment: Now.
+        begun: When this attempt at it began.
     """
     batch.totals = moved(added(batch.totals, counts), "todo", "done")
     await session.flush()
-    await _mark(session, batch, counts, begun, moment)
+    await _mark(session, batch, counts, begun or moment, moment)
     await _one_less(session, batch, moment)
 
 

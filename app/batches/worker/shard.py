@@ -94,7 +94,7 @@ class Task:
         """Complete the shard in the caller's transaction, and add its counts to the batch."""
         batch = await queries.locked(session, self.shard.batch_seq)
         await leases.finish(session, self.shard, counts)
-        await service.shard_done(session, batch, counts, self.begun, self.running.now())
+        await service.shard_done(session, batch, counts, self.running.now(), self.begun)
         # before the commit: after it a broken connection could tell nothing
         self.is_last = not batch.open_shards
         if self.next_shard is not None:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from app.batches import estimating
 from app.batches.worker.loop import Worker
-from app.core.models import Batch, Score
+from app.core.models import Batch, CalibrationRow, Score
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
@@ -114,7 +114,7 @@ async def test_a_certificate_says_how_many_pairs_go_on(
     # recorded judges cost nothing, and every pair has its scores
     assert [one["basis"] for one in body["judges"]] == ["free", "free"]
     assert body["scored_pairs"] == body["pairs"] == 300
-    share = estimating._passed_on((await rows(running, estimating.CalibrationRow))[0])["cheap"]
+    share = estimating._passed_on((await rows(running, CalibrationRow))[0])["cheap"]
     assert share.value == pytest.approx(reached["dear"]["asked"] / reached["cheap"]["asked"])
 
 

@@ -116,7 +116,7 @@ def test_a_batch_that_runs_shows_its_speed_and_its_judges() -> None:
         {"judge": "cheap", "asked": 40, "accepted": 20, "failed": 1, "obtained": 40, "cost_usd": 0.1},
         {"judge": "dear", "asked": 20, "accepted": 15, "failed": 4, "obtained": 20, "cost_usd": None},
     ]  # fmt: skip
-    body = {
+    body: dict[str, Any] = {
         "id": "batch_1", "status": "in_progress", "request_counts": counts, "cost_usd": None,
         "promise": "none", "calibration": None, "calibration_pairs": 0, "error": None,
         "suspended_because": None, "also_running": [], "judge_failures": None,

@@ -237,7 +237,7 @@ def _files(client: Tribunal, folder: Path) -> None:
 def test_a_stream_of_events_that_breaks_off_is_taken_up_again() -> None:
     """The server is told the last event that was heard."""
     counts = {"total": 2, "completed": 0, "failed": 0}
-    bodies = [
+    bodies: list[Any] = [
         {"id": "b", "status": status, "request_counts": {**counts, "completed": done}}
         for status, done in (("in_progress", 1), ("completed", 2))
     ]
