@@ -28,6 +28,7 @@ SHARD_SIZE = 50
 SETTINGS = {
     "TRIBUNAL_SHARD_SIZE": str(SHARD_SIZE),
     "TRIBUNAL_LEASE_SECONDS": "6",
+    "TRIBUNAL_CHECKPOINT_SECONDS": "0.5",
     "TRIBUNAL_MAX_ATTEMPTS": "20",
     "TRIBUNAL_LOG_LEVEL": "warning",
 }
@@ -108,6 +109,10 @@ def play_round(chaos: Chaos, number: int, expected: Expected, *, blows: int) -> 
     batch = running.wait_for(batch_id)
     assert batch["status"] == "completed", batch
     assert batch["request_counts"]["total"] == pairs
+    told = running.told[batch_id]
+    assert told == sorted(told), "a pair counted twice, or no more"
+    assert told[-1] == pairs
+    assert len(set(told)) > 5
     assert_same(running.cores(batch_id), expected.verdicts)
     calls, in_flight = judge.total() - before, chaos.losses.in_flight
     report(
