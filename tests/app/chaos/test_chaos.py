@@ -75,7 +75,7 @@ class Chaos:
 
     def has_come(self, calls: float, batch_id: str) -> bool:
         """Whether so many calls were made, or there is nothing left to be struck."""
-        return self.running.judge.total() >= calls or self.running.has_ended(batch_id)
+        return self.running.has_ended(batch_id) or self.running.judge.total() >= calls
 
     def kill_worker(self) -> None:
         until(lambda: bool(self.running.working))
@@ -112,7 +112,6 @@ def play_round(chaos: Chaos, number: int, expected: Expected, *, blows: int) -> 
     told = running.told[batch_id]
     assert told == sorted(told), "a pair counted twice, or no more"
     assert told[-1] == pairs
-    assert len(set(told)) > 5
     assert_same(running.cores(batch_id), expected.verdicts)
     calls, in_flight = judge.total() - before, chaos.losses.in_flight
     report(
