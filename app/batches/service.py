@@ -28,7 +28,7 @@ from app.batches.work import ALSO_RUNNING
 from app.core import telemetry
 from app.core.db import Database
 from app.core.errors import Conflict, NotFound
-from app.core.lists import Page, by_public_id, page_of
+from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import Batch, CalibrationRow, Dataset, Shard
 from app.core.runtime import Runtime
 from app.datasets.records import pair_from_row
@@ -306,13 +306,13 @@ def _promise_now(batch: Batch, certificate: CalibrationRow | None) -> str:
     return "none" if is_revoked else batch.promise
 
 
-async def page(running: Runtime, limit: int, after: str | None) -> Page:
-    """Return one page of batches in order of creation, as users see them."""
+async def page(running: Runtime, paging: Paging) -> Page:
+    """Return one page of batches as users see them."""
     async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-        bodies = await show(session, rows[:limit], running.now())
+        rows = await queries.page(session, paging)
+        bodies = await show(session, rows[: paging.limit], running.now())
     shown = {body["id"]: body for body in bodies}
-    return page_of(rows, limit, lambda row: shown[row.id])
+    return page_of(rows, paging.limit, lambda row: shown[row.id])
 
 
 async def unfinished(running: Runtime) -> list[dict[str, Any]]:
