@@ -68,8 +68,15 @@ class ParquetShard:
             self._judged = {}
             yield Portion([one for one in subjects if one is not None], kept=_kept(known))
             done.append(piece_path(self._folder, len(done)))
-            await asyncio.to_thread(write_piece, done[-1], self._verdicts(piece, read))
-        await asyncio.to_thread(join_pieces, done, self._temporary, self._owner)
+            await asyncio.to_thread(
+                write_piece,
+                done[-1],
+                self._verdicts(piece, read),
+                has_models=self._tables.has_models,
+            )
+        await asyncio.to_thread(
+            join_pieces, done, self._temporary, self._owner, has_models=self._tables.has_models
+        )
 
     def _attempts(self) -> list[Path]:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -330,7 +330,7 @@ async def test_each_verdict_is_counted_once_however_many_checkpoints_there_are(
 async def test_a_batch_over_files_tells_how_far_it_is(
     client: httpx.AsyncClient, running: Runtime, tmp_path: Path
 ) -> None:
-    pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
     exported = await client.get("/v1/datasets/rivers/export", params={"format": "parquet"})
     (tmp_path / "pairs.parquet").write_bytes(exported.content)
     judge = HaltingJudge(answers=20)
@@ -349,6 +349,9 @@ async def test_a_batch_over_files_tells_how_far_it_is(
     ended = (await client.get(address)).json()
     assert judged(ended) == PAIRS
     assert ended["cost_usd"] == pytest.approx(PAIRS * PRICE)
+    [part] = (tmp_path / "verdicts").glob("*.parquet")
+    models = parquet.read_table(part, columns=["model_a", "model_b"]).to_pylist()
+    assert {frozenset(row.values()) for row in models} == {frozenset(["left", "right"])}
 
 
 async def test_the_rate_is_that_of_the_last_minute_from_the_first_pair_on(

@@ -189,7 +189,7 @@ def test_the_guide_names_every_variable_and_its_example_is_a_template(tmp_path: 
     for variables in VARIABLES.values():
         for name in variables:
             assert f"`{name}" in section
-    source = section.partition("```jinja\n")[2].partition("```")[0]
+    source = section.partition("```toml file=short.toml\n")[2].partition("```")[0]
     (tmp_path / "short.toml").write_text(source)
     template = load_template(str(tmp_path / "short.toml"))
     said = template.render(pair_of("Which?", "left", "right"), examples=EXAMPLES).text
