@@ -25,10 +25,9 @@ from app.datasets import service as datasets
 from app.judgments.authority import Authority, resolve_for
 from app.judgments.judging import Knowledge, Subject
 from calibration.binomial import wilson_interval
-from calibration.cascade import accepts
 from judges.base import Judge
 from judges.budget import Asks, Sized, is_priced, most_usd
-from judges.cascade import Tier, label_and_confidence
+from judges.cascade import TierOutcome, hearing, outcome_of
 from judges.types import Pair, Score
 
 MOST_LOOKED_AT: Final = 2_000
@@ -119,14 +118,19 @@ class Walk:
         """Go the way of one pair."""
         self.looked_at += 1
         unknown: list[str] = []
-        for tier in self._authority.tiers_for(subject.metadata):
-            if tier.threshold == math.inf:
+        cascade = self._authority.cascade_for(subject.metadata)
+        opinion_of = hearing(cascade, self._authority.ties)
+        for tier in cascade.tiers:
+            if not tier.is_asked:
                 continue
             counts = self.counts[tier.judge.spec.name]
             score = await self._known(tier.judge, subject, knowledge, counts)
             if score is None:
                 self._ask(counts, subject, unknown)
-            elif self._accepts(tier, score, counts):
+            elif unknown and cascade.columns != "raw":
+                # heard together with answers that are not known yet
+                unknown.append(tier.judge.spec.name)
+            elif _accepts(outcome_of(tier, score, opinion_of), counts):
                 break
         if not unknown:
             self.settled.append(subject.pair.id)
@@ -152,12 +156,11 @@ class Walk:
             counts.new.append(subject.pair)
         unknown.append(name)
 
-    def _accepts(self, tier: Tier, score: Score, counts: JudgeCounts) -> bool:
-        _, confidence = label_and_confidence(score, self._authority.ties)
-        accepted = confidence is not None and accepts(confidence, tier.threshold)
-        counts.accepted += accepted
-        counts.passed_on += not accepted
-        return accepted
+
+def _accepts(outcome: TierOutcome, counts: JudgeCounts) -> bool:
+    counts.accepted += outcome.accepted
+    counts.passed_on += not outcome.accepted
+    return outcome.accepted
 
 
 async def estimate(running: Runtime, request: BatchIn) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Final
 
 import httpx
-import stamina
 
 from judges.base import JudgeHealth, JudgeSpec, note_failed_attempt
 from judges.budget import Asks, Budget
@@ -43,6 +42,7 @@ from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, unparseable
 from judges.prompting.templates import Prompt, PromptTemplate, RenderedPair
+from judges.retries import retrying
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
 
 Transport = httpx.AsyncBaseTransport
@@ -105,6 +105,7 @@ class OpenAIJudge:
         """Return the mean over all annotators and orders, or the first failure."""
         started = self._clock()
         queries = self._queries(pair)
+        own = self._by_token.tokens.flags_of(pair) if self._by_token else ()
         halt = Halt()
 
         async def ask(annotator: int) -> AnnotatorAnswers:
@@ -117,7 +118,7 @@ class OpenAIJudge:
             self._spec,
             await ask_annotators(len(self._shared), ask, self._settings.early_stop),
             seconds=self._clock() - started,
-            flags=queries[0].flags,
+            flags=(*queries[0].flags, *own),
         )
 
     async def health(self) -> JudgeHealth:
@@ -178,13 +179,11 @@ class OpenAIJudge:
             note_failed_attempt(error.failure)
             return error.retry
 
-        async for attempt in stamina.retry_context(
-            on=wait_before_retry,
+        async for attempt in retrying(
+            wait_before_retry,
             attempts=settings.attempts,
-            timeout=None,
-            wait_initial=settings.retry_wait_s,
-            wait_max=settings.longest_wait_s,
-            wait_jitter=settings.retry_wait_s,
+            pause_s=settings.retry_wait_s,
+            longest_s=settings.longest_wait_s,
         ):
             with attempt:
                 async with self._slots.slot() as since:

@@ -187,14 +187,15 @@ class VllmJudge:
     ) -> tuple[list[tuple[int, ...]], tuple[str, ...]] | JudgeFailure:
         room = desk.engine.max_tokens - desk.longest_shared - self._reserved(desk)
         queries, flags = self._queries(desk, pair)
+        own = desk.tokens.flags_of(pair)
         longest = max(map(len, queries))
         if longest <= room:
-            return queries, flags
+            return queries, (*flags, *own)
         if self._settings.overflow == "truncate":
             fitted = fit(pair, lambda cut: max(map(len, self._queries(desk, cut)[0])) <= room)
             if fitted is not None:
                 queries, flags = self._queries(desk, fitted[0])
-                return queries, (*flags, *fitted[1])
+                return queries, (*flags, *own, *fitted[1])
         needed = longest + desk.longest_shared + self._reserved(desk)
         return JudgeFailure(
             FailureKind.CONTEXT_OVERFLOW,

@@ -92,13 +92,20 @@ async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> 
 
 async def test_the_same_requests_find_what_is_stored(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden) as client:
-        assert not differences(golden["again"], await database.ask_again(client, golden["known"]))
+        again = await database.ask_again(client, golden["known"])
+    assert not _unintended(golden["again"], again)
+
+
+def _unintended(old: Any, new: Any) -> list[str]:
+    """Return the differences but one: the portfolio of raw confidences has a name of its own."""
+    renamed = '/method: "auto" is now "auto_raw"'
+    return [one for one in differences(old, new) if not one.endswith(renamed)]
 
 
 async def test_work_that_was_left_half_done_goes_on(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden, workers=1) as client:
         finished = await database.finish(client, golden["known"])
-    assert not differences(golden["finished"], finished)
+    assert not _unintended(golden["finished"], finished)
     assert finished["half"]["status"] == "completed"
     before, after = _verdicts(tmp_path, golden["known"]["half"])
     assert 0 < len(before) < len(after)

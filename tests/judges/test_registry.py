@@ -103,7 +103,7 @@ async def test_a_whole_configuration_becomes_judges_and_cascades() -> None:
         spec = registry.judges["dear"].spec
         assert (spec.price_input, spec.price_output) == (1.0, 0.5)
         assert spec.scored_by["annotators"] == 3
-        assert len(spec.example_prompts) == 6
+        assert 6 <= len(spec.example_prompts) < 30
         assert example_datasets(tomllib.loads(text)) == {"golden"}
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console as RichConsole
 from typer.testing import CliRunner
 
 from app.cli import app, tables
+from app.cli.layout import Screen
 from tests.app.rows import labelled_rows, ndjson
 from tests.judges.model_server import ModelServer
 from tests.judges.model_server import running as serving
@@ -123,7 +123,7 @@ def test_a_batch_that_runs_shows_its_speed_and_its_judges() -> None:
         "progress": {"pairs_per_second": 2.0, "seconds_left": 3600.0, "tiers": tiers},
     }  # fmt: skip
     written = StringIO()
-    tables.batch(RichConsole(file=written, width=80), body)
+    tables.batch(Screen(written, has_edge=False), body)
     said = written.getvalue()
     assert "2 pairs a second, 60 min left" in said
     assert re.search(r"dear +20 +15 +4 +unknown", said)
