@@ -25,7 +25,7 @@ from app.client import requests
 from app.client.bodies_in import CertifyRequest, HealthRequest, ImportOptions, ReportQuery
 from app.client.calls import Awaited, Call, Json
 from app.client.display import batch_bar, spinner
-from app.client.errors import CannotConnect, ConnectionLost, NotReady
+from app.client.errors import CannotConnect, ConnectionInvalid, ConnectionLost, NotReady
 from app.client.http import (
     LISTENING,
     LOOK_TIMEOUT,
@@ -52,6 +52,7 @@ from app.client.paging import AsyncPages, AsyncVerdicts
 from app.client.portal import beside, in_caller
 from app.client.resources import Verbs
 from app.client.transfer import Source, requests_of, upload_of
+from judges.proxies import proxy_problem
 
 if TYPE_CHECKING:
     from app.core.settings import Settings
@@ -81,6 +82,8 @@ class AsyncTribunal(Verbs[Awaited]):
             transport = InProcessTransport(settings)
         if not isinstance(transport, httpx.AsyncBaseTransport | None):
             raise TypeError("transport: must be an httpx.AsyncBaseTransport, for both clients")
+        if transport is None and (problem := proxy_problem()) is not None:
+            raise ConnectionInvalid(problem)
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
         self._transport = transport

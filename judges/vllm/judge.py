@@ -16,7 +16,8 @@ from typing import Final
 from judges.base import JudgeHealth, JudgeSpec
 from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
-from judges.openai.replies import Reply, verbalized_labels
+from judges.openai.answers import verbalized_labels
+from judges.openai.replies import Reply
 from judges.prompting.annotators import ask_annotators, first_annotators
 from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
@@ -270,7 +271,7 @@ class VllmJudge:
 
     def _reply(self, desk: _Desk, answer: EngineAnswer) -> Reply:
         text = desk.engine.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
-        return Reply(text, [], None, None, None, None)
+        return Reply(text)
 
     def _failed(self, failure: JudgeFailure, started: float) -> Score:
         return Score(
