@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.routing import BaseRoute
 
 from app.api.batches import preferences_router as preferences
@@ -29,6 +30,7 @@ from app.api.judgments import router as judgments
 from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
 from app.api.reports import router as reports
+from app.batches.service import unfinished as unfinished_batches
 from app.batches.worker.loop import work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
@@ -225,6 +227,11 @@ async def readyz(request: Request, running: Running) -> dict[str, Any]:
 
 @_operations.get("/metrics", response_class=PlainTextResponse)
 @needs(Scope.READ)
-async def prometheus() -> Response:
+async def prometheus(running: Running) -> Response:
     """Return the metrics in the Prometheus text format."""
-    return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4")
+    try:
+        batches = await unfinished_batches(running)
+    except (DBAPIError, OSError):
+        # the counters of this process are told also while the database is away
+        batches = []
+    return Response(telemetry.exposition(batches), media_type="text/plain; version=0.0.4")

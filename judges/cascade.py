@@ -137,7 +137,7 @@ async def judge_pair(
     """
     if not isinstance(cascade, Cascade):
         cascade = Cascade(tuple(cascade))
-    opinion_of = _hearing(cascade, ties)
+    opinion_of = hearing(cascade, ties)
     outcomes: list[TierOutcome] = []
     asked: list[Score] = []
     for tier in cascade.tiers:
@@ -147,7 +147,7 @@ async def judge_pair(
         if score is None:
             score = await _ask(tier.judge, pair, deadline)
             asked.append(score)
-        outcomes.append(_outcome(tier, score, opinion_of))
+        outcomes.append(outcome_of(tier, score, opinion_of))
         if outcomes[-1].accepted or _is_cut_off(score):
             break
     return _verdict(pair.id, tuple(outcomes), tuple(asked))
@@ -226,7 +226,7 @@ def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
     return Score(judge=spec.name, fingerprint=spec.fingerprint, p_a=None, failure=failure)
 
 
-def _hearing(cascade: Cascade, ties: TieRule) -> Callable[[Score], Opinion]:
+def hearing(cascade: Cascade, ties: TieRule) -> Callable[[Score], Opinion]:
     """Return what tells, answer after answer, the opinion of a tier."""
     if cascade.columns == "raw":
         return lambda score: opinion_of_score(score, ties)
@@ -234,7 +234,8 @@ def _hearing(cascade: Cascade, ties: TieRule) -> Callable[[Score], Opinion]:
     return lambda score: stack.add(score.p_a, score.p_tie)
 
 
-def _outcome(tier: Tier, score: Score, opinion_of: Callable[[Score], Opinion]) -> TierOutcome:
+def outcome_of(tier: Tier, score: Score, opinion_of: Callable[[Score], Opinion]) -> TierOutcome:
+    """Return what a judge's score contributes at its tier; `opinion_of` has heard those before."""
     label, confidence = _as_said(opinion_of(score))
     accepted = confidence is not None and accepts(confidence, tier.threshold)
     return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)

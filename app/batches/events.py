@@ -74,5 +74,5 @@ async def _look_all(running: Runtime, batch_ids: Sequence[str]) -> Sequence[dict
             except NotFound:
                 found[batch_id] = None
                 continue
-            found[batch_id] = await service.show(session, batch, running.now())
+            [found[batch_id]] = await service.show(session, [batch], running.now())
     return [found[batch_id] for batch_id in batch_ids]

@@ -14,7 +14,7 @@ import io
 import json
 import math
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,9 +32,16 @@ from app.core.inert import inert
 from app.core.models import Batch, Dataset, Shard
 from app.core.names import shown
 from app.core.runtime import Runtime
+from app.formats.tables import cells_of, in_utf8
 
 Verdicts = AsyncIterator[dict[str, Any]]
-COLUMNS: Final = tuple(VERDICT_FIELDS)
+Columns = Mapping[str, Any]
+# columns of tables, with the types of their values
+RESULT_FIELDS: Final[dict[str, Any]] = {**VERDICT_FIELDS, "model_a": str, "model_b": str}
+TEXT_FIELDS: Final[dict[str, Any]] = dict.fromkeys(
+    ("prompt", "messages", "response_a", "response_b", "responses_a", "responses_b", "criterion"),
+    str,
+)
 _PIECE: Final = 2**20
 _ROW_GROUP: Final = 5_000
 
@@ -44,7 +51,7 @@ class Form:
     """One form of the results; `aliases` are other names of its media type."""
 
     media_type: str
-    write: Callable[[Verdicts, Path | None], AsyncIterator[str | bytes]]
+    write: Callable[[Verdicts, Columns, Path | None], AsyncIterator[str | bytes]]
     aliases: tuple[str, ...] = ()
     needs: tuple[str, str] | None = None
 
@@ -64,15 +71,23 @@ class Form:
         return 0.0
 
 
-async def _ndjson(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[str]:
+async def _ndjson(verdicts: Verdicts, columns: Columns, folder: Path | None) -> AsyncIterator[str]:
     async for verdict in verdicts:
         yield json.dumps(verdict) + "\n"
 
 
-async def _csv(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[str]:
-    yield _line(COLUMNS)
+async def _csv(verdicts: Verdicts, columns: Columns, folder: Path | None) -> AsyncIterator[str]:
+    yield _line(columns)
     async for verdict in verdicts:
-        yield _line([_cell(verdict.get(name)) for name in COLUMNS])
+        row = _flat(verdict)
+        yield _line([_cell(row.get(name)) for name in columns])
+
+
+def _flat(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a verdict with its texts as cells of a table."""
+    texts = {name: verdict[name] for name in TEXT_FIELDS if name in verdict}
+    rest = {name: value for name, value in verdict.items() if name not in texts}
+    return rest | {name: in_utf8(cell) for name, cell in cells_of(texts).items()}
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -87,21 +102,23 @@ def _cell(value: object) -> str:
     return inert(value) if isinstance(value, str) else json.dumps(value)
 
 
-async def _parquet(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[bytes]:
+async def _parquet(
+    verdicts: Verdicts, columns: Columns, folder: Path | None
+) -> AsyncIterator[bytes]:
     """Write to disk first: a Parquet file can only be read from its end."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        await _write_parquet(verdicts, cast(BinaryIO, file))
+        await _write_parquet(verdicts, columns, cast(BinaryIO, file))
         file.seek(0)
         while piece := await asyncio.to_thread(file.read, _PIECE):
             yield piece
 
 
-async def _write_parquet(verdicts: Verdicts, file: BinaryIO) -> None:
+async def _write_parquet(verdicts: Verdicts, columns: Columns, file: BinaryIO) -> None:
     # an optional extra, needed for this form alone
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema({name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()})
+    schema = pa.schema({name: arrow_type(pa, kind) for name, kind in columns.items()})
     with pq.ParquetWriter(file, schema) as writer:
 
         def write(rows: list[dict[str, Any]]) -> None:
@@ -109,7 +126,7 @@ async def _write_parquet(verdicts: Verdicts, file: BinaryIO) -> None:
 
         rows: list[dict[str, Any]] = []
         async for verdict in verdicts:
-            rows.append(verdict)
+            rows.append(_flat(verdict))
             if len(rows) == _ROW_GROUP:
                 await asyncio.to_thread(write, rows)
                 rows = []

@@ -90,7 +90,7 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
         if shard.state == "done":
             await queries.forget_verdicts(session, shard, work.positions(shard))
         shard.counts = {"pairs": shard.counts["pairs"]}
-        shard.state, shard.attempts, shard.error = "todo", 0, None
+        shard.state, shard.attempts, shard.error, shard.so_far = "todo", 0, None, None
         shard.worker, shard.leased_until, shard.reserved_usd = None, None, 0.0
     states = {"done": len(shards) - len(lacking), "todo": len(lacking)}
     batch.open_shards = len(lacking)

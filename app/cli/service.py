@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import typer
 
@@ -31,6 +31,15 @@ Server = Annotated[
 ]
 Key = Annotated[str | None, typer.Option(envvar="TRIBUNAL_API_KEY", help="key of the server")]
 ResultT = TypeVar("ResultT")
+
+
+class Where(NamedTuple):
+    """The server that a verb asks, None for this process, and its key."""
+
+    server: str | None
+    key: str | None
+
+
 _OTHERS: Final = "(DATABASE_URL names another database, --server or TRIBUNAL_SERVER a service)"
 
 

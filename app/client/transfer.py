@@ -70,8 +70,21 @@ def _one(path: Path, stack: ExitStack) -> Upload:
 
 def _several(paths: Sequence[Path], stack: ExitStack) -> Upload:
     opened = [(path, stack.enter_context(path.open("rb"))) for path in paths]
-    files = [("file", (path.name, file, _type_of(path))) for path, file in opened]
-    form = httpx.Request("POST", "http://server", files=files)
+    return _form([("file", (path.name, file, _type_of(path))) for path, file in opened], {})
+
+
+@contextmanager
+def requests_of(source: Path | BinaryIO) -> Iterator[Upload]:
+    """Open a file of requests for a batch, and close it at the end if it was a path."""
+    with ExitStack() as stack:
+        is_path = isinstance(source, Path)
+        opened = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
+        name = source.name if is_path else "requests.jsonl"
+        yield _form([("file", (name, opened, _ANY))], {"purpose": "batch"})
+
+
+def _form(files: Sequence[tuple[str, Any]], fields: Mapping[str, str]) -> Upload:
+    form = httpx.Request("POST", "http://server", files=files, data=fields)
     assert isinstance(form.stream, httpx.SyncByteStream)
     headers = {name: value for name, value in form.headers.items() if name != "host"}
     return Upload(iter(form.stream), headers)

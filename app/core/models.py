@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -277,7 +278,9 @@ class Shard(Base):
 
     Under a budget these are places in the order of admission instead. `state`: `todo` (free, or
     leased while `leased_until` lies ahead), `done`, `failed` (set aside after too many attempts),
-    `cancelled`. `reserved_usd` is what the worker that has it may still spend.
+    `cancelled`. `reserved_usd` is what the worker that has it may still spend. `so_far` is what its
+    pairs have come to while it is `todo`, stored with every checkpoint; `counts` holds it once the
+    shard has ended.
     """
 
     __tablename__ = "shards"
@@ -294,7 +297,15 @@ class Shard(Base):
     error: Mapped[str | None] = mapped_column(Text)
     reserved_usd: Mapped[float] = mapped_column(default=0.0)
     counts: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    __table_args__ = (Index("ix_shards_state", "state", "batch_seq", "number"),)
+    so_far: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    __table_args__ = (
+        Index("ix_shards_state", "state", "batch_seq", "number"),
+        # few shards are under way at a time, and every look at a batch reads them
+        Index(
+            "ix_shards_so_far", "batch_seq",
+            sqlite_where=text("so_far IS NOT NULL"), postgresql_where=text("so_far IS NOT NULL"),
+        ),
+    )  # fmt: skip
 
 
 class ApiKey(Listed, Base):

@@ -41,20 +41,30 @@ def canonical_rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[
 def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
     """Yield the cells of a pair; UTF-8 has no lone surrogates, they are replaced and counted."""
     count_unnamed(given, loss)
-    row = dict(given.row)
+    cells = cells_of(given.row)
+    for name, cell in cells.items():
+        clean = in_utf8(cell)
+        if clean != cell:
+            loss["characters that UTF-8 does not have"] += 1
+            cells[name] = clean
+    yield cells
+
+
+def cells_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cells of a canonical row, or of some of its fields."""
+    row = dict(row)
     prompt = row.get("prompt")
     # turns as a list, and an empty prompt, could not be told from a text and from none
     if prompt == "" or isinstance(prompt, list):
         del row["prompt"]
         turns = prompt or [""]
         row["messages"] = [{"role": "user", "content": turn} for turn in turns]
-    cells = {name: _written_cell(value) for name, value in row.items()}
-    for name, cell in cells.items():
-        clean = cell.encode("utf-8", "replace").decode()
-        if clean != cell:
-            loss["characters that UTF-8 does not have"] += 1
-            cells[name] = clean
-    yield cells
+    return {name: _written_cell(value) for name, value in row.items()}
+
+
+def in_utf8(text: str) -> str:
+    """Return a text with what UTF-8 does not have, lone surrogates, replaced."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def csv_rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:

@@ -37,7 +37,7 @@ from judges.types import Pair, Score
 def canonical_row(stored: StoredPair) -> dict[str, Any]:
     """Return the canonical row of a pair; a battle's has no texts."""
     key = stored.key
-    row: dict[str, Any] = {"id": key.id, **(_texts(stored.pair) if stored.pair else {})}
+    row: dict[str, Any] = {"id": key.id, **(texts_of(stored.pair) if stored.pair else {})}
     for name, value in (("model_a", key.model_a), ("model_b", key.model_b)):
         if value is not None:
             row[name] = value
@@ -50,7 +50,8 @@ def canonical_row(stored: StoredPair) -> dict[str, Any]:
     }
 
 
-def _texts(pair: Pair) -> dict[str, Any]:
+def texts_of(pair: Pair) -> dict[str, Any]:
+    """Return the fields of a canonical row that hold the texts of a pair."""
     texts: dict[str, Any] = {}
     if all(turn.role == "user" for turn in pair.conversation):
         turns = pair.user_turns

@@ -414,16 +414,23 @@ def settled_verdicts(
         verdict_row(body, one.subject.content_hash, certificate_seq, moment)
         for one, body in zip(judged, verdicts, strict=True)
     ]
-    count_verdicts(verdicts)
+    _count_verdicts(verdicts)
     return Settled(verdicts, why, rows, [score for one in judged for score in one.fresh])
 
 
-def count_verdicts(shown: Iterable[Mapping[str, Any]], *, is_settled: bool = True) -> None:
-    """Count verdicts in the metrics.
-
-    The promise of a batch's verdicts is not settled before the batch has ended.
-    """
+def _count_verdicts(shown: Iterable[Mapping[str, Any]]) -> None:
     counted = Counter((verdict["status"], verdict["promise"]) for verdict in shown)
     for (status, promise), count in counted.items():
-        named = promise if is_settled or promise == "none" else "pending"
-        telemetry.verdicts_total.labels(status=status, promise=named).inc(count)
+        telemetry.verdicts_total.labels(status=status, promise=promise).inc(count)
+
+
+def count_progress(before: Mapping[str, int], after: Mapping[str, int], promise: Promise) -> None:
+    """Count in the metrics the verdicts that have come to a shard of a batch, by status.
+
+    What they promise is not settled before the batch has ended.
+    """
+    named = "none" if promise == "none" else "pending"
+    for status, count in after.items():
+        # an attempt that starts again may find other answers
+        more = max(count - before.get(status, 0), 0)
+        telemetry.verdicts_total.labels(status=status, promise=named).inc(more)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from judges.base import JudgeHealth, JudgeSpec, note_failure
-from judges.budget import Budget
+from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.answers import verbalized_labels
 from judges.openai.replies import Reply
-from judges.prompting.annotators import ask_annotators
+from judges.prompting.annotators import ask_annotators, first_annotators
 from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
 from judges.prompting.label_tokens import (
@@ -94,6 +94,15 @@ class VllmJudge:
     def spec(self) -> JudgeSpec:
         """The judge's specification."""
         return self._spec
+
+    def asks(self, pair: Pair) -> Asks:
+        """Return what a score of this pair asks of the model; thinking is part of an answer."""
+        settings = self._settings
+        query = self._template.query(pair).text
+        orders = 2 if settings.orders == "both" else 1
+        prompts = [text + query for text in self._texts for _ in range(orders)]
+        fewest = first_annotators(len(self._texts), settings.early_stop) * orders
+        return Asks(prompts, fewest, settings.max_tokens + settings.thinking_tokens)
 
     def most_usd(self, pair: Pair) -> float:
         """Return the maximum cost of a score; thinking tokens count as output and as input."""

@@ -21,6 +21,7 @@ from app.batches import queries
 from app.batches.admission import Range
 from app.batches.creating import Scope, new_batch, store_new
 from app.batches.parquet.files import (
+    HAS_MODELS,
     TABLES,
     Described,
     Tables,
@@ -173,8 +174,9 @@ def _refuse_foreign_parts(output: Path) -> None:
 def _identity(request: TablesBatchIn, found: _Input, authority: Authority) -> str:
     """Return a hash of everything that the parts depend on."""
     certificate = authority.certificate.id if authority.certificate else None
+    files = {name: value for name, value in found.tables.as_json().items() if name != HAS_MODELS}
     said = {
-        **found.tables.as_json(),
+        **files,
         "rows_per_part": request.rows_per_part,
         "calibration": certificate,
         "tiers": [(t.judge.spec.name, t.judge.spec.fingerprint, t.threshold) for t in authority.tiers],

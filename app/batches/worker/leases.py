@@ -164,13 +164,24 @@ async def reserve(session: AsyncSession, shard: Shard, usd: float) -> None:
     await _update(session, shard, {"reserved_usd": usd})
 
 
+async def tell(session: AsyncSession, shard: Shard, so_far: dict[str, Any]) -> bool:
+    """Store what the pairs of a shard have come to; return False if the lease was lost."""
+    try:
+        await _update(session, shard, {"so_far": so_far})
+    except LeaseLost:
+        return False
+    return True
+
+
 async def finish(session: AsyncSession, shard: Shard, counts: dict[str, Any]) -> None:
     """Mark a shard as done.
 
     Raises:
         LeaseLost: the lease is not in force any more.
     """
-    done = {"state": "done", "leased_until": None, "error": None, "reserved_usd": 0.0}
+    done = {
+        "state": "done", "leased_until": None, "error": None, "reserved_usd": 0.0, "so_far": None,
+    }  # fmt: skip
     await _update(session, shard, {**done, "counts": {**shard.counts, **counts}})
 
 

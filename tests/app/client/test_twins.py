@@ -28,7 +28,7 @@ from app.client import (
     to_pandas,
 )
 from app.client.bodies_in import JudgeOrder, Label
-from app.client.requests import Listing, Resource, Verb
+from app.client.calls import Listing, Resource, Verb
 from app.client.resources import Verbs
 from app.core.errors import TribunalError
 from app.core.settings import Settings

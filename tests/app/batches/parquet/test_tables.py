@@ -406,6 +406,11 @@ def test_a_part_has_the_columns_of_earlier_versions(tmp_path: Path) -> None:
     }  # fmt: skip
     assert found.names == [*plain, "scores"]
     assert {name: str(found.field(name).type) for name in plain} == plain
+    files.write_piece(written, [], has_models=True)
+    assert pq.read_schema(written).names == [*plain, "scores", "model_a", "model_b"]
+    earlier = {"files": [], "output": "verdicts", "dialect": "canonical"}
+    assert not files.Tables.from_json(earlier).has_models
+    assert files.Tables.from_json(files.Tables((), "verdicts", "canonical").as_json()).has_models
 
 
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 25))
