@@ -57,27 +57,6 @@ class JudgeSpec:
         object.__setattr__(self, "fingerprint", fingerprint)
 
 
-# the failed attempts at the score that the present task waits for, where anyone asks for them
-_ATTEMPTS: Final[ContextVar[list[JudgeFailure] | None]] = ContextVar("attempts", default=None)
-
-
-@contextmanager
-def failed_attempts() -> Iterator[list[JudgeFailure]]:
-    """Collect the failures that a judge notes while the block runs, also in tasks that it starts."""
-    collected: list[JudgeFailure] = []
-    token = _ATTEMPTS.set(collected)
-    try:
-        yield collected
-    finally:
-        _ATTEMPTS.reset(token)
-
-
-def note_failed_attempt(failure: JudgeFailure) -> None:
-    """Note why an attempt failed after which a judge goes on: it may be cut off before the next ends."""
-    if (collected := _ATTEMPTS.get()) is not None:
-        collected.append(failure)
-
-
 @dataclass(frozen=True, slots=True)
 class JudgeHealth:
     """Whether a judge can answer, and if not, why; `is_starting`: it will in a while."""
@@ -111,3 +90,27 @@ class Judge(Protocol):
     async def aclose(self) -> None:
         """Release connections and processes; safe to call twice."""
         ...
+
+
+_NOTED: Final[ContextVar[list[JudgeFailure] | None]] = ContextVar("noted_failures", default=None)
+
+
+@contextmanager
+def failures_noted() -> Iterator[list[JudgeFailure]]:
+    """Collect the failures that a judge notes while it is asked, in the order of their coming.
+
+    A judge that is cut off gives no score: what went wrong before is known from here alone.
+    """
+    noted: list[JudgeFailure] = []
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
+def note_failure(failure: JudgeFailure) -> None:
+    """Note what went wrong with an attempt, before the judge waits or tries again."""
+    noted = _NOTED.get()
+    if noted is not None:
+        noted.append(failure)

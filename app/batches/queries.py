@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,9 @@ from app.core.models import UNFINISHED_BATCH, Batch, PairRow, Shard, Verdict
 UNFINISHED = UNFINISHED_BATCH
 Positions = tuple[int, int] | Sequence[int]
 _CHUNK = 1_000
+VERDICTS_AT_ONCE = 1_000
 # texts may be long
-_WITH_TEXTS = 50
+TEXTS_AT_ONCE = 50
 
 
 async def by_seq(session: AsyncSession, seq: int) -> Batch:
@@ -180,52 +181,37 @@ async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> No
     )
 
 
-async def verdicts(
-    session: AsyncSession, batch_seq: int, statuses: Sequence[str] | None = None
-) -> AsyncIterator[Verdict]:
-    """Yield a batch's verdicts in the order of the dataset; one chunk is in memory at a time."""
-    last = -1
-    while True:
-        query = (
-            select(Verdict)
-            .where(Verdict.batch_seq == batch_seq, Verdict.position > last)
-            .order_by(Verdict.position)
-            .limit(_CHUNK)
-        )
-        if statuses is not None:
-            query = query.where(Verdict.status.in_(statuses))
-        rows = (await session.scalars(query)).all()
-        for row in rows:
-            yield row
-        if len(rows) < _CHUNK:
-            return
-        last = rows[-1].position or 0
-        session.expunge_all()
+async def verdicts_after(
+    session: AsyncSession, batch_seq: int, position: int, statuses: Sequence[str] | None = None
+) -> Sequence[Verdict]:
+    """Return the next verdicts of a batch, or those of these statuses, in order of the dataset."""
+    query = (
+        select(Verdict)
+        .where(Verdict.batch_seq == batch_seq, Verdict.position > position)
+        .order_by(Verdict.position)
+        .limit(VERDICTS_AT_ONCE)
+    )
+    if statuses is not None:
+        query = query.where(Verdict.status.in_(statuses))
+    return (await session.scalars(query)).all()
 
 
-async def results(
-    session: AsyncSession, batch_seq: int, *, texts: bool = False
-) -> AsyncIterator[Row[Any]]:
-    """Yield verdict, pair id, models and, if wanted, texts of a batch's pairs, in their order.
+async def results_after(
+    session: AsyncSession, batch_seq: int, position: int, limit: int, *, texts: bool = False
+) -> Sequence[Row[Any]]:
+    """Return the next verdicts of a batch with models and, if wanted, texts of their pairs.
 
-    The rows are those that `pair_from_row` takes; one chunk is in memory at a time.
+    The rows are those that `pair_from_row` takes.
     """
     columns = (Verdict.body, Verdict.position, PairRow.id, PairRow.model_a, PairRow.model_b)
-    last, limit = -1, _WITH_TEXTS if texts else _CHUNK
-    while True:
-        query = (
-            select(*columns, *((PairRow.content,) if texts else ()))
-            .outerjoin(PairRow, PairRow.seq == Verdict.pair_seq)
-            .where(Verdict.batch_seq == batch_seq, Verdict.position > last)
-            .order_by(Verdict.position)
-            .limit(limit)
-        )
-        rows = (await session.execute(query)).all()
-        for row in rows:
-            yield row
-        if len(rows) < limit:
-            return
-        last = rows[-1].position or 0
+    query = (
+        select(*columns, *((PairRow.content,) if texts else ()))
+        .outerjoin(PairRow, PairRow.seq == Verdict.pair_seq)
+        .where(Verdict.batch_seq == batch_seq, Verdict.position > position)
+        .order_by(Verdict.position)
+        .limit(limit)
+    )
+    return (await session.execute(query)).all()
 
 
 async def unfinished_shards(session: AsyncSession, batch_seq: int) -> list[Shard]:
@@ -239,35 +225,32 @@ async def unfinished_shards(session: AsyncSession, batch_seq: int) -> list[Shard
 
 
 async def unjudged(
-    session: AsyncSession, batch: Batch, positions: tuple[int, int] | Sequence[int]
-) -> AsyncIterator[Row[int, str, str]]:
-    """Yield position, id and group of the pairs at these positions that have no verdict."""
-    for chunk in _chunks(positions):
-        is_there = (
-            (PairRow.position >= chunk[0]) & (PairRow.position < chunk[1])
-            if isinstance(chunk, tuple)
-            else PairRow.position.in_(chunk)
+    session: AsyncSession, batch: Batch, positions: Positions
+) -> Sequence[Row[int, str, str]]:
+    """Return position, id and group of the pairs at these few positions that have no verdict."""
+    is_there = (
+        (PairRow.position >= positions[0]) & (PairRow.position < positions[1])
+        if isinstance(positions, tuple)
+        else PairRow.position.in_(positions)
+    )
+    has_verdict = exists().where(
+        Verdict.batch_seq == batch.seq, Verdict.position == PairRow.position
+    )
+    query = (
+        select(PairRow.position, PairRow.id, PairRow.group)
+        .where(
+            PairRow.dataset_seq == batch.dataset_seq,
+            PairRow.content.is_not(None),
+            is_there,
+            ~has_verdict,
         )
-        has_verdict = exists().where(
-            Verdict.batch_seq == batch.seq, Verdict.position == PairRow.position
-        )
-        query = (
-            select(PairRow.position, PairRow.id, PairRow.group)
-            .where(
-                PairRow.dataset_seq == batch.dataset_seq,
-                PairRow.content.is_not(None),
-                is_there,
-                ~has_verdict,
-            )
-            .order_by(PairRow.position)
-        )
-        for row in await session.execute(query):
-            yield row
+        .order_by(PairRow.position)
+    )
+    return (await session.execute(query)).all()
 
 
-def _chunks(
-    positions: tuple[int, int] | Sequence[int],
-) -> Iterator[tuple[int, int] | Sequence[int]]:
+def some_at_a_time(positions: Positions) -> Iterator[Positions]:
+    """Split positions, so that few rows are read at a time."""
     if isinstance(positions, tuple):
         first, last = positions
         for start in range(first, last, _CHUNK):

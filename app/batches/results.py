@@ -28,6 +28,7 @@ from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
 from app.bodies.batches import FileBody
 from app.core.errors import NotAcceptable, NotFound
+from app.core.inert import inert
 from app.core.models import Batch, Dataset, Shard
 from app.core.names import shown
 from app.core.runtime import Runtime
@@ -98,7 +99,7 @@ def _line(cells: Iterable[str]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    return inert(value) if isinstance(value, str) else json.dumps(value)
 
 
 async def _parquet(
@@ -274,19 +275,23 @@ async def _errors(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any
 async def _rejected(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
     if FORM not in batch.request:
         return
-    async with running.db.read() as session:
-        async for row in files.rejected_lines(session, batch.dataset_seq):
-            name = _name(batch, f"line {row.line}")
-            yield _refused(name, row.custom_id, "invalid_line", row.reason, line=row.line)
+    async for row in files.rejected_lines(running, batch.dataset_seq):
+        name = _name(batch, f"line {row.line}")
+        yield _refused(name, row.custom_id, "invalid_line", row.reason, line=row.line)
 
 
 async def _unjudged(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
     member = membership_of(batch)
     async with running.db.read() as session:
         dataset = await session.get_one(Dataset, batch.dataset_seq)
-        for shard in await queries.unfinished_shards(session, batch.seq):
-            code, message = _reason(batch, shard)
-            async for row in queries.unjudged(session, batch, positions_of(batch, dataset, shard)):
+        shards = await queries.unfinished_shards(session, batch.seq)
+    for shard in shards:
+        code, message = _reason(batch, shard)
+        for positions in queries.some_at_a_time(positions_of(batch, dataset, shard)):
+            async with running.db.read() as session:
+                rows = await queries.unjudged(session, batch, positions)
+                await service.refuse_changed(session, batch)
+            for row in rows:
                 if member is None or member.holds(row.group):
                     yield _refused(_name(batch, f"pair {row.id}"), row.id, code, message)
 
@@ -297,9 +302,7 @@ def _reason(batch: Batch, shard: Shard) -> tuple[str, str]:
     code, message = _UNJUDGED.get(
         batch.status, ("not_judged", "the batch ended before this pair was judged")
     )
-    if shard.error is not None:
-        message = f"{message}; the attempt before had failed: {shard.error}"
-    return code, message
+    return code, f"{message}; its last attempt failed: {shard.error}" if shard.error else message
 
 
 def _answered(batch: Batch, verdict: dict[str, Any], status: int) -> dict[str, Any]:

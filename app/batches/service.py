@@ -256,12 +256,21 @@ async def results(
 
 
 async def _results(running: Runtime, batch: Batch, *, texts: bool) -> AsyncIterator[dict[str, Any]]:
-    async with running.db.read() as session:
-        promise = _promise_now(batch, await _certificate(session, batch))
-        async for row in queries.results(session, batch.seq, texts=texts):
+    last, promise = -1, None
+    limit = queries.TEXTS_AT_ONCE if texts else queries.VERDICTS_AT_ONCE
+    while True:
+        # no transaction is open between two verdicts: their reader may take any time
+        async with running.db.read() as session:
+            rows = await queries.results_after(session, batch.seq, last, limit, texts=texts)
+            await refuse_changed(session, batch)
+            promise = promise or _promise_now(batch, await _certificate(session, batch))
+        for row in rows:
             models = {"model_a": row.model_a, "model_b": row.model_b}
             said = texts_of(pair_from_row(row, {})) if texts else {}
             yield {**row.body, "promise": promise, **models, **said}
+        if len(rows) < limit:
+            return
+        last = rows[-1].position or 0
 
 
 async def ended(running: Runtime, batch_id: str) -> Batch:
@@ -287,11 +296,36 @@ async def ended(running: Runtime, batch_id: str) -> Batch:
 async def verdicts_of(
     running: Runtime, batch: Batch, statuses: Sequence[str] | None = None
 ) -> AsyncIterator[dict[str, Any]]:
-    """Yield a batch's verdicts, or those of these statuses, in the order of the dataset."""
-    async with running.db.read() as session:
-        promise = _promise_now(batch, await _certificate(session, batch))
-        async for verdict in queries.verdicts(session, batch.seq, statuses):
+    """Yield an ended batch's verdicts, or those of these statuses, in the order of the dataset.
+
+    No transaction is open between two verdicts: their reader may take any time.
+
+    Raises:
+        Conflict: the batch was deleted or taken up again while it was read.
+    """
+    last, promise = -1, None
+    while True:
+        async with running.db.read() as session:
+            rows = await queries.verdicts_after(session, batch.seq, last, statuses)
+            await refuse_changed(session, batch)
+            promise = promise or _promise_now(batch, await _certificate(session, batch))
+        for verdict in rows:
             yield {**verdict.body, "promise": promise}
+        if len(rows) < queries.VERDICTS_AT_ONCE:
+            return
+        last = rows[-1].position or 0
+
+
+async def refuse_changed(session: AsyncSession, batch: Batch) -> None:
+    """Refuse to go on with an ended batch that is no longer as it was.
+
+    Raises:
+        Conflict: it was deleted or taken up again: a part must not be taken for the whole.
+    """
+    found = await queries.find_by_seq(session, batch.seq)
+    as_it_was = (batch.id, batch.status, batch.completed_at)
+    if found is None or (found.id, found.status, found.completed_at) != as_it_was:
+        raise Conflict(f"batch {batch.id} was deleted or taken up again while it was read")
 
 
 async def _certificate(session: AsyncSession, batch: Batch) -> CalibrationRow | None:

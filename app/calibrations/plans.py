@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,12 +67,17 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     Raises:
         Unprocessable: nothing is left to plan on.
     """
+    with running.pools.experiments.admitted():
+        return await _made(running, request)
+
+
+async def _made(running: Runtime, request: PlanIn) -> dict[str, Any]:
     wanted = request.as_calibrations()
     look = await look_at(running, wanted[0])
     evidence = look.evidence
     pool = await pool_scores(running, look.prepared)
     try:
-        points = await asyncio.to_thread(_frontier, request, evidence, pool)
+        points = await running.pools.experiments.run_for_client(_frontier, request, evidence, pool)
     except CalibrationError as error:
         raise Unprocessable.whole(str(error)) from error
     await record(running, wanted, look)

@@ -25,7 +25,13 @@ from app.client import requests
 from app.client.bodies_in import CertifyRequest, HealthRequest, ImportOptions, ReportQuery
 from app.client.calls import Awaited, Call, Json
 from app.client.display import batch_bar, spinner
-from app.client.errors import CannotConnect, ConnectionInvalid, ConnectionLost, NotReady
+from app.client.errors import (
+    CannotConnect,
+    ConnectionInvalid,
+    ConnectionLost,
+    NotReady,
+    TribunalClientError,
+)
 from app.client.http import (
     LISTENING,
     LOOK_TIMEOUT,
@@ -127,7 +133,12 @@ class AsyncTribunal(Verbs[Awaited]):
         params = {"name": name, **options}
         with upload_of(source) as upload:
             content = {"content": upload.content(), "headers": upload.headers}
-            body = await self._send("POST", "/v1/datasets", params=params, **content)
+            try:
+                body = await self._send("POST", "/v1/datasets", params=params, **content)
+            except TribunalClientError as error:
+                for failure in upload.failures:
+                    raise failure from error
+                raise
         return cast(DatasetBody, body)
 
     async def certify(self, **request: Unpack[CertifyRequest]) -> CertificateBody:

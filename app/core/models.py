@@ -162,7 +162,10 @@ class Score(ScoreColumns, Base):
 
 
 class CalibrationRow(Listed, Base):
-    """A calibration: its request (`request`) and its result (`body`)."""
+    """A calibration: its request (`request`) and its result (`body`).
+
+    `attempts` counts the processes that made it, without those that were asked to stop.
+    """
 
     __tablename__ = "certificates"
     status: Mapped[str] = mapped_column(String(32))
@@ -171,6 +174,7 @@ class CalibrationRow(Listed, Base):
     body: Mapped[dict[str, Any]] = mapped_column(JsonText)
     label_set_hash: Mapped[str | None] = mapped_column(Hash, index=True)
     error: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
@@ -353,12 +357,14 @@ class Report(Listed, Base):
     """A stored agreement report; the same inputs (`inputs_hash`) give the same report.
 
     `kind` is `agreement` or `batch`, `status` one of `pending`, `running`, `completed`, `failed`.
+    `attempts` counts the processes that made it, without those that were asked to stop.
     """
 
     __tablename__ = "reports"
     kind: Mapped[str] = mapped_column(String(16), server_default="agreement")
     status: Mapped[str] = mapped_column(String(16), server_default="completed")
     error: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     dataset_seq: Mapped[int] = mapped_column(ForeignKey("datasets.seq", ondelete="CASCADE"))
     inputs_hash: Mapped[str] = mapped_column(Hash, unique=True)
     request: Mapped[dict[str, Any]] = mapped_column(JsonText)

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
+from app.core.outages import in_words
 from app.core.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
     """Send all logs to standard error, as JSON if the settings say so."""
     renderers: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [
+            structlog.processors.ExceptionRenderer(_traceback_of),
+            structlog.processors.JSONRenderer(),
+        ]
         if settings.log_json
         else [
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=sys.stderr.isatty(), exception_formatter=_write_traceback
             )
         ]
     )
@@ -40,6 +45,8 @@ def configure_logging(settings: Settings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    # what cannot be written would be printed with all that it repeats
+    logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers = [handler]
     # it logs every retry of every call; the outcomes are counted and reported once
@@ -53,6 +60,28 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _write_traceback(out: TextIO, exc_info: Any) -> None:
+    out.write("\n" + _traceback_of(exc_info))
+
+
+def _traceback_of(exc_info: Any) -> str:
+    """Write an error, the lines it passed, and what it came from."""
+    return "\n".join(_lines_of(exc_info[1]))
+
+
+def _lines_of(error: BaseException) -> Iterator[str]:
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _lines_of(before)
+        yield "after which came:"
+    yield "".join(traceback.format_tb(error.__traceback__)).rstrip() or "no traceback"
+    yield in_words(error)
+    if isinstance(error, BaseExceptionGroup):
+        for number, one in enumerate(error.exceptions, 1):
+            yield f"{number}:"
+            yield from (f"    {line}" for line in _lines_of(one))
 
 
 METRICS = CollectorRegistry()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 
-from judges.base import JudgeHealth, JudgeSpec, note_failed_attempt
+from judges.base import JudgeHealth, JudgeSpec, note_failure
 from judges.budget import Asks, Budget
 from judges.openai.answers import Reading, labels_of_reply, verbalized_labels
 from judges.openai.bodies import Bodies
@@ -211,7 +211,7 @@ class OpenAIJudge:
         def wait_before_retry(error: Exception) -> bool | float:
             if not isinstance(error, CallFailed):
                 return False
-            note_failed_attempt(error.failure)
+            note_failure(error.failure)
             return error.retry
 
         async for attempt in retrying(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from judges.base import JudgeHealth, JudgeSpec
+from judges.base import JudgeHealth, JudgeSpec, note_failure
 from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.answers import verbalized_labels
@@ -148,6 +148,9 @@ class VllmJudge:
         """Do nothing: the host owns the engine."""
 
     async def _ready_desk(self) -> _Desk:
+        if self._engine.opened is None:
+            # if a deadline ends the wait, this is its cause
+            note_failure(JudgeFailure(FailureKind.UNAVAILABLE, self._engine.detail))
         return self._desk_for(await self._engine.wait(self._settings.timeout_s))
 
     def _desk_for(self, opened: OpenedEngine) -> _Desk:

@@ -22,6 +22,7 @@ from typing_extensions import is_typeddict
 from app.bodies.common import VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
+from app.core.names import shown
 from app.imports.tables import RawRow, parquet_batches
 
 # the key of this form in a stored request, and the dialect of the dataset that stands for the files
@@ -144,6 +145,8 @@ def describe(path: Path) -> Described:
         BadRequest: the extra `arrow` is not installed.
     """
     pa, pq = _arrow()
+    if not path.is_file():
+        raise Unprocessable.field(["input"], f"{shown(path.name)} is not a file")
     try:
         metadata = pq.read_metadata(path)
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))

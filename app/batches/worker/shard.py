@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries, service
@@ -25,6 +25,7 @@ from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
 from app.bodies.common import Promise, VerdictBody
 from app.core.models import Shard
+from app.core.outages import OUTAGES, in_words
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
 from app.judgments.judging import (
@@ -148,7 +149,13 @@ async def judge_shard(task: Task, store: ShardStore) -> None:
             async with aclosing(store.items()) as portions:
                 async for subjects, payer, kept in portions:
                     await judge_subjects(
-                        task.running, authority, subjects, store.keep, payer=payer, kept=kept
+                        task.running,
+                        authority,
+                        subjects,
+                        store.keep,
+                        payer=payer,
+                        kept=kept,
+                        pause=task.running.courtesy.pause,
                     )
             await store.complete()
     except (leases.LeaseLost, asyncio.CancelledError):
@@ -175,13 +182,13 @@ async def _commit(task: Task, commit: Callable[[], Coroutine[Any, Any, None]]) -
         try:
             await shielded(commit())
             return
-        except (DBAPIError, OSError) as error:
+        except OUTAGES as error:
             # the connection may have broken after the commit
             if await _is_committed(task):
                 return
             if attempt == _ATTEMPTS or isinstance(error, IntegrityError):
                 raise
-            _log.warning("shard %d cannot be stored yet: %s", task.shard.number, error)
+            _log.warning("shard %d cannot be stored yet: %s", task.shard.number, in_words(error))
             await asyncio.sleep(min(0.1 * 2**attempt, 10.0))
 
 
@@ -189,7 +196,7 @@ async def _is_committed(task: Task) -> bool:
     try:
         async with task.running.db.read() as session:
             return await leases.is_finished(session, task.shard)
-    except (DBAPIError, OSError):
+    except OUTAGES:
         return False
 
 
@@ -267,7 +274,9 @@ class Checkpoints:
             async with self.transaction() as session:
                 is_told = is_news and await self._tell(session, counts)
         except Exception as error:
-            _log.warning("%d scores could not be stored yet: %s", len(self._unsaved), error)
+            _log.warning(
+                "%d scores could not be stored yet: %s", len(self._unsaved), in_words(error)
+            )
         else:
             if is_told:
                 self.count_in_metrics(counts)

@@ -87,6 +87,18 @@ async def test_the_awaited_client_opens_with_its_first_request(own_settings: Set
     await client.close()
 
 
+async def test_rows_that_break_off_raise_their_own_error(awaited: AsyncTribunal) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield labelled_rows(1)[0]
+        raise ZeroDivisionError("the rows end here")
+
+    with pytest.raises(ZeroDivisionError, match="the rows end here"):
+        await awaited.import_dataset(rows(), name="rows")
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        await awaited.import_dataset([{"prompt": object()}], name="rows")
+    assert [found async for found in awaited.datasets.list()] == []
+
+
 async def test_a_service_that_cannot_start_says_so_to_who_awaits(tmp_path: Path) -> None:
     (tmp_path / "wrong.toml").write_text("[judges.x]\nkind = 3\n")
     wrong = Settings(database_url=f"sqlite:///{tmp_path}/x.db", config=tmp_path / "wrong.toml")
