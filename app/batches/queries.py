@@ -17,7 +17,7 @@ Positions = tuple[int, int] | Sequence[int]
 _CHUNK = 1_000
 VERDICTS_AT_ONCE = 1_000
 # texts may be long
-TEXTS_AT_ONCE = 50
+_WITH_TEXTS = 50
 
 
 async def by_seq(session: AsyncSession, seq: int) -> Batch:
@@ -197,13 +197,14 @@ async def verdicts_after(
 
 
 async def results_after(
-    session: AsyncSession, batch_seq: int, position: int, limit: int, *, texts: bool = False
-) -> Sequence[Row[Any]]:
-    """Return the next verdicts of a batch with models and, if wanted, texts of their pairs.
+    session: AsyncSession, batch_seq: int, position: int, *, texts: bool = False
+) -> tuple[Sequence[Row[Any]], bool]:
+    """Return verdict, pair id, models and, if wanted, texts of the next pairs, in their order.
 
-    The rows are those that `pair_from_row` takes.
+    The rows are those that `pair_from_row` takes; also returned is whether there may be more.
     """
     columns = (Verdict.body, Verdict.position, PairRow.id, PairRow.model_a, PairRow.model_b)
+    limit = _WITH_TEXTS if texts else VERDICTS_AT_ONCE
     query = (
         select(*columns, *((PairRow.content,) if texts else ()))
         .outerjoin(PairRow, PairRow.seq == Verdict.pair_seq)
@@ -211,7 +212,8 @@ async def results_after(
         .order_by(Verdict.position)
         .limit(limit)
     )
-    return (await session.execute(query)).all()
+    rows = (await session.execute(query)).all()
+    return rows, len(rows) == limit
 
 
 async def unfinished_shards(session: AsyncSession, batch_seq: int) -> list[Shard]:

@@ -44,7 +44,7 @@ async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, 
         _set_budget(batch, request)
         if not await reopen(running, session, batch, _lacks_something):
             raise Conflict(
-                f"batch {batch_id} lacks nothing: every pair was judged by whom it needed"
+                f"batch {batch_id} has nothing left to judge: every pair has the scores that it needs"
             )
     running.wake_workers.set()
     return await find(running, batch_id)

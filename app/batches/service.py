@@ -256,21 +256,18 @@ async def results(
 
 
 async def _results(running: Runtime, batch: Batch, *, texts: bool) -> AsyncIterator[dict[str, Any]]:
-    last, promise = -1, None
-    limit = queries.TEXTS_AT_ONCE if texts else queries.VERDICTS_AT_ONCE
-    while True:
-        # no transaction is open between two verdicts: their reader may take any time
+    # no transaction is open between two verdicts: their reader may take any time
+    last, promise, has_more = -1, None, True
+    while has_more:
         async with running.db.read() as session:
-            rows = await queries.results_after(session, batch.seq, last, limit, texts=texts)
+            rows, has_more = await queries.results_after(session, batch.seq, last, texts=texts)
             await refuse_changed(session, batch)
             promise = promise or _promise_now(batch, await _certificate(session, batch))
         for row in rows:
             models = {"model_a": row.model_a, "model_b": row.model_b}
             said = texts_of(pair_from_row(row, {})) if texts else {}
             yield {**row.body, "promise": promise, **models, **said}
-        if len(rows) < limit:
-            return
-        last = rows[-1].position or 0
+            last = row.position or 0
 
 
 async def ended(running: Runtime, batch_id: str) -> Batch:

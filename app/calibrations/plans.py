@@ -90,9 +90,9 @@ async def _made(running: Runtime, request: PlanIn) -> dict[str, Any]:
         "not_scored": look.not_scored,
         "frontier": [_show(look.judges, evidence, point) for point in points],
         "claim": (
-            "A plan, no promise: each row says what a certificate for that target alone would say. "
-            "A certificate chosen by its looks in a plan holds alone, and not as the best of "
-            "several; a menu holds together."
+            "This is a plan and promises nothing: each row says what a certificate for that target "
+            "would say. A promise does not hold for a certificate that you choose because its row "
+            "looks best here; for several targets declare a menu, whose certificates hold together."
         ),
     }
 

@@ -374,6 +374,6 @@ def changed_labels_note(calibration: str, changed: int) -> str | None:
         return None
     pairs = "a pair" if changed == 1 else f"{changed} pairs"
     return (
-        f"labels were given or replaced on {pairs} that {calibration} was made from: it stands on "
-        "those that it read (certify again to stand on the present ones)"
+        f"labels were given or replaced on {pairs} that {calibration} was made from: it rests on "
+        "the labels that it read (certify again to use the present ones)"
     )

@@ -107,8 +107,9 @@ class Links:
         if len(self.components) < 2:
             return None
         return (
-            f"the models fall into {len(self.components)} sets that no chain of points won links "
-            "both ways: between them numbers compare opponents, not models"
+            f"the models fall into {len(self.components)} sets, and between two of them points went "
+            "one way or not at all: numbers of models of different sets say more about their "
+            "opponents than about them"
         )
 
 

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-from scipy.sparse import csr_array, triu
+import scipy
 
 from app.core.limits import Limits
 from app.reports.cascade import abstention, cascade_agreement
@@ -95,8 +95,10 @@ def _couples(
     place[place == len(compared)] = 0
     is_compared = compared[place] == votes.by if len(compared) else np.zeros(len(place), np.bool_)
     cells = (place[is_compared], votes.row[is_compared])
-    seen = csr_array((np.ones(len(cells[0]), np.int64), cells), shape=(len(compared), n_pairs))
-    shared = triu(seen @ seen.T, k=1).tocoo()
+    seen = scipy.sparse.csr_array(
+        (np.ones(len(cells[0]), np.int64), cells), shape=(len(compared), n_pairs)
+    )
+    shared = scipy.sparse.triu(seen @ seen.T, k=1).tocoo()
     order = np.lexsort((shared.col, shared.row, -shared.data))[:most]
     first, second = (compared[index[order]].tolist() for index in (shared.row, shared.col))
     return sorted(zip(first, second, strict=True)), int(shared.nnz)

@@ -111,6 +111,16 @@ async def test_no_verdicts_are_a_table_without_rows(form: Any, tmp_path: Path) -
     assert bool(written) == (form.media_type != NDJSON)
 
 
+async def test_no_cell_of_the_results_is_a_formula(client: httpx.AsyncClient) -> None:
+    rows = [{**row, "id": f"=1+{row['id']}"} for row in labelled_rows(3)]
+    await upload(client, "formulas", rows)
+    made = await client.post("/v1/batches", json={"dataset": "formulas"})
+    await wait_for(client, made.json()["id"])
+    path = f"/v1/batches/{made.json()['id']}/results"
+    table = csv.DictReader(io.StringIO((await client.get(path, headers={"accept": CSV})).text))
+    assert [cells["id"] for cells in table] == [f"'=1+p{number}" for number in range(3)]
+
+
 ODD_PAIRS: list[dict[str, Any]] = [
     {"id": "plain", "prompt": "Why?", "response_a": 'Rain, "of course".\n', "response_b": ""},
     {"id": "empty", "prompt": "", "response_a": "a", "response_b": "b"},

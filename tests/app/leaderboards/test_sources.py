@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from typing import Any
 
@@ -380,3 +382,14 @@ async def test_unlabelled_abstentions_make_win_rates_bounds(client: httpx.AsyncC
     refused = await client.post("/v1/leaderboards", json=body)
     assert refused.status_code == 422
     assert "abstained" in refused.json()["detail"]
+
+
+async def test_no_name_of_a_board_is_a_formula_in_csv(client: httpx.AsyncClient) -> None:
+    await upload(client, [{**row, "model_a": f"={row['model_a']}"} for row in ROWS])
+    made = await rank(client, method="win_rate")
+    address = f"/v1/leaderboards/{made['id']}"
+    table = (await client.get(address, headers={"accept": "text/csv"})).text
+    names = [cells["model"] for cells in csv.DictReader(io.StringIO(table))]
+    assert {name for name in names if "=" in name} == {"'=x", "'=y", "'=z"}
+    numbers = [cells["rating"] for cells in csv.DictReader(io.StringIO(table))]
+    assert not [cell for cell in numbers if cell.startswith("'")]
