@@ -7,8 +7,8 @@ cost, so a budget stops a little early rather than late.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from judges.base import Judge
 from judges.types import Pair, TokenUsage
@@ -23,6 +23,27 @@ class Priced(Protocol):
 
     def most_usd(self, pair: Pair) -> float:
         """Return the most that a score of this pair may cost in USD, repetitions included."""
+        ...
+
+
+class Asks(NamedTuple):
+    """What a score of a pair asks of a model.
+
+    `prompts` holds one for each call that all annotators and orders need, `fewest` is the number of
+    calls where the first annotators agree, and `max_tokens` bounds what one call may answer.
+    """
+
+    prompts: Sequence[str]
+    fewest: int
+    max_tokens: int
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A judge that can say what it would ask."""
+
+    def asks(self, pair: Pair) -> Asks:
+        """Return what a score of this pair would ask of the model."""
         ...
 
 
@@ -59,6 +80,7 @@ class Budget:
         self._prices = (price_input or 0.0, price_output or 0.0)
         self._spent = 0.0
         self._reserved = 0.0
+        self._longest = 0  # some servers bill more tokens than a call may have
 
     @property
     def spent(self) -> float:
@@ -77,13 +99,17 @@ class Budget:
         """Return the most that one call with each of these prompts may cost."""
         return sum(
             # a lone surrogate counts as well
-            self._cost(len(text.encode("utf-8", "surrogatepass")) + _FRAME_TOKENS, max_tokens)
+            self._cost(
+                len(text.encode("utf-8", "surrogatepass")) + _FRAME_TOKENS,
+                max(max_tokens, self._longest),
+            )
             for text in texts
         )
 
     def settle(self, reserved: float, usage: TokenUsage | None) -> None:
         """Replace a reservation by the actual cost; with None, unknown, the whole reservation counts."""
         self._reserved -= reserved
+        self._longest = max(self._longest, usage.completion if usage else 0)
         self._spent += reserved if usage is None else self._cost(usage.prompt, usage.completion)
 
     def _cost(self, prompt: int, completion: int) -> float:

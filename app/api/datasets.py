@@ -19,15 +19,16 @@ from starlette.types import Scope as AsgiScope
 from app.bodies.common import DatasetBody, PageBody, PairBody
 from app.core.access import needs
 from app.core.auth import Scope
+from app.core.db import rfc3339
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import AsKept, NewestFirst, Page, page_of
 from app.core.models import Dataset
-from app.core.names import fault_of
+from app.core.names import NAME_SCHEMA, fault_of
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
-from app.formats.registry import AUTO
+from app.formats.registry import ALIASES, AUTO, DIALECTS
 from app.formats.writing import Options
 from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
 from app.imports.importing import Imported, Wanted, import_dataset
@@ -96,7 +97,7 @@ def shown(dataset: Dataset) -> dict[str, Any]:
         "rejected_count": dataset.rejected_count,
         "unmatched": 0,
         "warnings": [],
-        "created_at": dataset.created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": rfc3339(dataset.created_at),
     }
 
 
@@ -160,7 +161,7 @@ _BODY = {
             "description": "the same name and content were there",
             "headers": LOCATION,
         },
-        **refused(400, 409, 415),
+        **refused(400, 409, 413, 415),
     },
     openapi_extra=_BODY,
 )
@@ -168,8 +169,20 @@ _BODY = {
 async def create(
     request: Request,
     running: Running,
-    name: Annotated[str, Query(description="unique; give it again to bring further labels")],
-    dialect: Annotated[str, Query(description="row format; auto = by the fields")] = AUTO,
+    name: Annotated[
+        str,
+        Query(
+            description="unique; give it again to bring further labels",
+            json_schema_extra=NAME_SCHEMA,
+        ),
+    ],
+    dialect: Annotated[
+        str,
+        Query(
+            description="row format; auto = by the fields",
+            json_schema_extra={"enum": [AUTO, *DIALECTS, *ALIASES]},
+        ),
+    ] = AUTO,
     strict: Annotated[bool, Query(description="refuse all if one row is bad")] = False,
 ) -> Response:
     """Import a dataset; bad rows are reported with number and reason, the rest is kept."""
@@ -178,8 +191,12 @@ async def create(
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
     folder = running.settings.spool_dir
     wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
-    async with received(request, folder) as uploaded:
-        imported = await import_dataset(running.db, uploaded.files, wanted, running.now())
+    pool = running.pools.imports
+    with pool.admitted():
+        async with received(request, folder, limits=running.settings.limits) as uploaded:
+            imported = await import_dataset(
+                running.db, uploaded.files, wanted, running.now(), pool.run_for_client
+            )
     await running.reload_if_waiting()
     headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}
     status = 201 if imported.is_new else 200
@@ -238,10 +255,13 @@ async def export(
     """
     async with running.db.read() as session:
         dataset = await service.find_dataset(session, ref, _IN_PATH)
-        settings = settings_of(options.format)
-        if settings is not None:
-            return Response(settings[0], media_type=settings[1])
-        writer = writer_of(options.format)
+    settings = settings_of(options.format)
+    if settings is not None:
+        return Response(settings[0], media_type=settings[1])
+    writer = writer_of(options.format)
+    # no connection is taken before there is room
+    async with running.pools.exports.turn(), running.db.read() as session:
+        dataset = await service.find_dataset(session, ref, _IN_PATH)
         how = Options(options.seed, options.labels, running.settings.spool_dir)
         written = await write(session, dataset, writer, how)
     name = f"{dataset.id}.{ENDINGS[writer.form]}"

@@ -18,6 +18,7 @@ from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, C
 from app.cli.layout import Screen, escape
 from app.cli.options import DatasetArgument, given, stem_of
 from app.cli.service import Key, Server, open_tribunal, whole
+from app.core.inert import without_mark
 from judges.errors import nearest
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
     name: Annotated[
         str | None, typer.Option(help="name of the dataset; default: the first file's")
     ] = None,
-    dialect: Annotated[str, typer.Option("--format", help=_READ)] = "auto",
+    dialect: Annotated[str, typer.Option("--format", "--dialect", help=_READ)] = "auto",
     strict: Annotated[bool, typer.Option(help="refuse all if one line is bad")] = False,
     server: Server = None,
     key: Key = None,
@@ -215,7 +216,8 @@ def _table(reader: csv.DictReader[str], columns: int) -> Iterator[Line]:
             if None in row or None in row.values():
                 yield Line(number, {}, f"{columns} cells are expected")
             else:
-                yield Line(number, {name: cell for name, cell in row.items() if cell})
+                # ids and names may come from an exported table, where such cells are marked
+                yield Line(number, {name: without_mark(cell) for name, cell in row.items() if cell})
     except csv.Error as error:
         # after an unclosed quote the rest cannot be divided into rows
         yield Line(reader.reader.line_num + 1, {}, str(error))

@@ -16,11 +16,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.core.errors import BadRequest
-from app.imports.tables import RawRow, csv_rows, is_csv, is_parquet, parquet_rows
-from app.imports.upload import UploadedFile, buffered, gzip_faults, seekable, unpacked
+from app.core.limits import Limits, check_row_count, setting_of
+from app.imports.tables import (
+    RawRow,
+    csv_rows,
+    is_csv,
+    is_parquet,
+    parquet_rows,
+    within_limits,
+)
+from app.imports.upload import UploadedFile, buffered, gzip_faults, on_disk, unpacked
 
-MAX_ROW_BYTES: Final = 64 * 2**20
 _PIECE: Final = 2**16
+_MANY_EMPTY: Final = 1_000
 _WINDOW: Final = 2**16
 _AFTER_A_VALUE: Final = " \t\r\n,]"
 _LINES_TYPES: Final = frozenset(
@@ -38,6 +46,7 @@ def rows_of(files: Sequence[UploadedFile], folder: Path | None = None) -> Genera
 
     Raises:
         BadRequest: there is no file, or one cannot be read: broken gzip, JSON array or table.
+        TooLarge: there is more than allowed; the error names the setting.
     """
     if not files:
         raise BadRequest("the multipart body has no file")
@@ -47,39 +56,60 @@ def rows_of(files: Sequence[UploadedFile], folder: Path | None = None) -> Genera
             last = 0
             for row in _rows(file, folder, opened):
                 last = row.line
+                check_row_count(before + last, file.meter.limits)
                 named = replace(row, file=file.name, is_one_of_several=len(files) > 1)
                 yield replace(named, number=before + row.line) if before else named
             before += last
 
 
 def _rows(file: UploadedFile, folder: Path | None, opened: ExitStack) -> Iterator[RawRow]:
-    stream = unpacked(buffered(file.content, opened), opened)
+    meter = file.meter
+    stream = unpacked(buffered(file.content, opened), opened, meter)
     if is_parquet(file.media_type, file.name, stream.peek(4)[:4]):
-        return parquet_rows(seekable(stream, folder, opened))
+        return parquet_rows(on_disk(stream, folder, opened), meter)
     if is_csv(file.media_type, file.name):
-        return csv_rows(stream)
+        return csv_rows(stream, meter.limits)
     if stream.peek(3)[:3] == codecs.BOM_UTF8:
         stream.read(3)
     if file.media_type not in _LINES_TYPES and stream.peek(_PIECE).lstrip()[:1] == b"[":
-        return _elements(stream)
-    return _lines(stream)
+        return _elements(stream, meter.limits)
+    return _lines(stream, meter.limits)
 
 
-def _lines(stream: io.BufferedReader) -> Iterator[RawRow]:
-    number = 0
-    while line := stream.readline(MAX_ROW_BYTES + 1):
+def _lines(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
+    number = empty = 0
+    most = limits.row_bytes
+    while line := stream.readline(most + 1):
         number += 1
-        if len(line) > MAX_ROW_BYTES:
+        if len(line) > most:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(_PIECE)
-            yield RawRow(number, reason=f"the line is longer than {MAX_ROW_BYTES} bytes")
+            yield RawRow(number, reason=f"the line is longer than {_row_bytes(limits)}")
         elif not line.isspace():
-            yield _parsed(number, line)
+            yield _parsed(number, line, limits)
+        else:
+            empty += 1
+            # looking ahead copies the buffer, so it has to pay
+            if empty % _MANY_EMPTY == 0:
+                number += _skip_empty_lines(stream)
+                check_row_count(number, limits)
 
 
-def _parsed(number: int, line: bytes) -> RawRow:
+def _skip_empty_lines(stream: io.BufferedReader) -> int:
+    """Skip what there is of further empty lines in the buffer; return how many they are."""
+    ahead = stream.peek()
+    blank = len(ahead) - len(ahead.lstrip())
+    lines = stream.read(ahead.rfind(b"\n", 0, blank) + 1)
+    return lines.count(b"\n")
+
+
+def _row_bytes(limits: Limits) -> str:
+    return f"{limits.row_bytes} bytes ({setting_of('row_bytes')})"
+
+
+def _parsed(number: int, line: bytes, limits: Limits) -> RawRow:
     try:
-        return RawRow(number, value=json.loads(line.decode("utf-8")))
+        return within_limits(RawRow(number, json.loads(line.decode("utf-8"))), len(line), limits)
     except UnicodeDecodeError as error:
         return RawRow(number, reason=f"not UTF-8: byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:
@@ -90,14 +120,15 @@ def _parsed(number: int, line: bytes) -> RawRow:
         return RawRow(number, reason=f"not JSON that can be read: {error}")
 
 
-def _elements(stream: io.BufferedReader) -> Iterator[RawRow]:
+def _elements(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
     """Yield the elements of a JSON array, numbered from 1, with one element in memory."""
-    window = _Window(stream)
+    window = _Window(stream, limits)
     window.take("[")
     number = 1
     is_open = window.next_character() != "]"
     while is_open:
-        yield RawRow(number, value=window.value(number))
+        value, size = window.value(number)
+        yield within_limits(RawRow(number, value), size, limits)
         is_open = window.next_character() == ","
         if is_open:
             window.take(",")
@@ -112,8 +143,9 @@ class _Window:
     "?", refuses NaN and long integers, and has no limit on an element.
     """
 
-    def __init__(self, stream: io.BufferedReader) -> None:
+    def __init__(self, stream: io.BufferedReader, limits: Limits) -> None:
         self._stream = stream
+        self._limits = limits
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
         self._parse = json.JSONDecoder().raw_decode
         self._text = ""
@@ -141,8 +173,8 @@ class _Window:
         if self.next_character():
             raise BadRequest("the body is not a JSON array: something follows its end")
 
-    def value(self, number: int) -> Any:
-        """Take one value; read more of the body until it is complete."""
+    def value(self, number: int) -> tuple[Any, int]:
+        """Take one value, and its length; read more of the body until it is complete."""
         self.next_character()
         while True:
             try:
@@ -153,13 +185,13 @@ class _Window:
                 raise BadRequest(f"element {number} cannot be read: {error}") from error
             else:
                 if not self._may_go_on(value, end):
-                    self._at = end
-                    return value
+                    length, self._at = end - self._at, end
+                    return value, length
                 length = end - self._at
                 if self._read(_WINDOW):
                     continue
                 self._at = length
-                return value
+                return value, length
             # doubling keeps the work of starting over linear in the size of the element
             if not self._read(max(_WINDOW, len(self._text) - self._at)):
                 raise BadRequest(f"element {number} of the array is not JSON: {fault}")
@@ -172,8 +204,9 @@ class _Window:
     def _read(self, size: int) -> bool:
         """Read on; False at the end of the body."""
         self._text, self._at = self._text[self._at :], 0
-        if len(self._text) > MAX_ROW_BYTES:
-            raise BadRequest(f"an element is longer than {MAX_ROW_BYTES} bytes, or is not JSON")
+        if len(self._text) > self._limits.row_bytes:
+            most = _row_bytes(self._limits)
+            raise BadRequest(f"an element is longer than {most}, or is not JSON")
         piece = self._stream.read(size)
         try:
             self._text += self._decode(piece, final=not piece)

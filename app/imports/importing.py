@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import Database
-from app.core.errors import Conflict, Unprocessable
+from app.core.errors import Unprocessable
+from app.core.limits import Meter
 from app.core.models import Dataset, new_id
-from app.core.names import shown
+from app.core.pools import in_thread
+from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.formats.registry import AUTO, known_formats
 from app.imports.body import rows_of
+from app.imports.comparing import name_taken
 from app.imports.reading import Reader, named_dialect, stage
 from app.imports.staging import StagedRow, Staging
 from app.imports.upload import UploadedFile
 from app.labels import service as labels
 from app.labels.service import NewLabel
 
+ResultT = TypeVar("ResultT")
 _CONTRADICTED: Final = "labels of one person on one pair that differ, all kept"
 
 
@@ -51,8 +54,18 @@ class Imported:
     warnings: Sequence[Mapping[str, Any]]
 
 
+class Run(Protocol):
+    """Runs a function that may take long, beside the event loop."""
+
+    async def __call__(self, function: Callable[..., ResultT], *args: Any) -> ResultT: ...  # noqa: D102
+
+
 async def import_dataset(
-    db: Database, files: Sequence[UploadedFile], wanted: Wanted, moment: datetime
+    db: Database,
+    files: Sequence[UploadedFile],
+    wanted: Wanted,
+    moment: datetime,
+    run: Run = in_thread,
 ) -> Imported:
     """Import the rows of uploaded files as one dataset.
 
@@ -61,15 +74,19 @@ async def import_dataset(
     Raises:
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
+        TooLarge: there is more than allowed; the error names the setting.
     """
-    with tempfile.TemporaryDirectory(dir=wanted.spool_dir, ignore_cleanup_errors=True) as folder:
-        staging = Staging.open(Path(folder) / "staged.db")
+    with upload_folder(wanted.spool_dir) as folder:
+        meter = files[0].meter if files else Meter()
+        staging = Staging.open(folder / "staged.db", meter.limits)
         try:
-            reader = Reader(named_dialect(wanted.dialect))
-            rows = rows_of(files, Path(folder))
-            await asyncio.to_thread(stage, staging, reader, rows)
+            reader = Reader(named_dialect(wanted.dialect), meter=meter)
+            rows = rows_of(files, folder)
+            await run(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
-            return await _store(db, Upload(staging, reader, wanted.name, moment))
+            content_hash = await run(staging.content_hash)
+            upload = Upload(staging, reader, wanted.name, moment)
+            return await _store(db, upload, content_hash)
         finally:
             await asyncio.to_thread(staging.close)
 
@@ -121,13 +138,19 @@ class Upload:
         )
 
 
-async def _store(db: Database, upload: Upload) -> Imported:
-    content_hash = await asyncio.to_thread(upload.staging.content_hash)
+class _NameTaken(Exception):
+    """The name is that of a dataset with other content, whose id is the argument."""
+
+
+async def _store(db: Database, upload: Upload, content_hash: str) -> Imported:
     try:
-        return await _store_once(db, upload, content_hash)
-    except IntegrityError:
-        # another request stored the name between the look-up and the insert: now it is found
-        return await _store_once(db, upload, content_hash)
+        try:
+            return await _store_once(db, upload, content_hash)
+        except IntegrityError:
+            # another request stored the name between the look-up and the insert: now it is found
+            return await _store_once(db, upload, content_hash)
+    except _NameTaken as taken:
+        raise await name_taken(db, upload.staging, upload.name, str(taken)) from None
 
 
 async def _store_once(db: Database, upload: Upload, content_hash: str) -> Imported:
@@ -136,13 +159,7 @@ async def _store_once(db: Database, upload: Upload, content_hash: str) -> Import
         if known is None:
             return await store_new(session, upload, content_hash)
         if known.content_hash != content_hash:
-            raise Conflict(
-                f"name: {shown(upload.name)} is taken by other content ({known.id}); what was stored "
-                "stays as it is: for other pairs, or scores of a further judge, give another name (an "
-                "export has the labels that people gave since)",
-                errors=[{"loc": ["query", "name"], "msg": "is taken by other content"}],
-                extra={"dataset": known.id},
-            )
+            raise _NameTaken(known.id)
         return await _relabel(session, upload, known)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.core.errors import Unprocessable
+from app.core.limits import Meter, first_of
 from app.core.names import shown
 from app.formats import joining
 from app.formats.base import RowInvalid
@@ -33,7 +34,8 @@ _ONLY_VOTES: Final = (
 class Reader:
     """Turns raw rows into parsed ones, or into pieces of them, and notes what is not kept.
 
-    `unmatched` counts the rejected rows that only lacked the rows to be joined with.
+    `unmatched` counts the rejected rows that only lacked the rows to be joined with; `meter` what
+    the upload unpacks to.
     """
 
     dialect: Dialect | None = None
@@ -41,6 +43,7 @@ class Reader:
     rejected_count: int = 0
     unmatched: int = 0
     warned: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    meter: Meter = field(default_factory=Meter)
 
     def read(self, raw: RawRow) -> ParsedRow | Piece:
         """Return what a row says.
@@ -103,7 +106,7 @@ class Reader:
 
 def stage(staging: Staging, reader: Reader, rows: Generator[RawRow]) -> None:
     """Read every row, join those that have to be, and keep what can be."""
-    pieces = Pieces(staging.connection)
+    pieces = Pieces(staging.connection, staging.limits)
     with closing(rows):
         for raw in rows:
             try:
@@ -124,11 +127,11 @@ def join_pieces(staging: Staging, reader: Reader, pieces: Pieces) -> None:
     dialect = reader.dialect
     if dialect is None or dialect.join is None:
         return
+    if dialect.name == CANONICAL:
+        for piece in pieces.in_order():
+            _add_votes(staging, reader, piece)
+        return
     for group in pieces.by_key():
-        if dialect.name == CANONICAL:
-            for piece in group:
-                _add_votes(staging, reader, piece)
-            continue
         used = _keep(staging, reader, dialect.join.pairs(group, pieces.kinds))
         for piece in group:
             if piece.number not in used:
@@ -155,12 +158,15 @@ def _keep(staging: Staging, reader: Reader, outcomes: Any) -> set[int]:
 
 def _keep_pair(staging: Staging, reader: Reader, made: Joined) -> None:
     last = made.pieces[-1]
+    before = staging.size
     try:
         parsed = parse_row(made.row, last.line)
         staging.add(parsed, last.line, has_vote_rows=_has_vote_rows(reader))
     except (RowInvalid, RecursionError) as error:
         reason = str(error) if isinstance(error, RowInvalid) else "is nested too deeply"
         reader.reject(last.line, reason, last.file_name)
+    # every two answers to a prompt make a pair: a few rows may make very many
+    reader.meter.count(staging.size - before)
 
 
 def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
@@ -199,7 +205,7 @@ def _detect(row: Mapping[str, Any]) -> Dialect:
         names = ", ".join(dialect.name for dialect in found)
         raise _in_query("dialect", f"the fields fit several formats ({names}); choose one")
     if not found:
-        fields = ", ".join(shown(name) for name in row) or "none"
+        fields = first_of(row) or "none"
         raise RowInvalid(f"the fields are those of no known format: {fields}")
     return found[0]
 

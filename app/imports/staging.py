@@ -11,11 +11,13 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from app.core.errors import TooLarge
+from app.core.limits import Limits, setting_of, too_many
 from app.core.names import shown
 from app.datasets.records import pair_content
 from app.datasets.score_columns import score_values
@@ -30,12 +32,22 @@ _PAIR: Final = (
     "metadata", "content",
 )  # fmt: skip
 _COLUMNS: Final = (*_PAIR, "recorded", "votes")
+# What further rows of an id add is kept by itself, so that a row costs what it holds and not what
+# there is of its id. Of a pair they added to, `recorded` and `votes` are NULL.
 _SCHEMA: Final = f"""
 CREATE TABLE staged (
-    position INTEGER PRIMARY KEY, line INTEGER NOT NULL, {", ".join(_COLUMNS)}, UNIQUE (id)
-)
+    position INTEGER PRIMARY KEY, line INTEGER NOT NULL, known BLOB NOT NULL,
+    {", ".join(_COLUMNS)}, UNIQUE (id)
+);
+CREATE TABLE added_scores (
+    position INTEGER, judge TEXT, score TEXT NOT NULL, PRIMARY KEY (position, judge)
+) WITHOUT ROWID;
+CREATE TABLE added_votes (
+    number INTEGER PRIMARY KEY, position INTEGER NOT NULL, known BLOB NOT NULL, vote TEXT NOT NULL
+);
+CREATE INDEX added_votes_by_pair ON added_votes (position, known);
 """
-_INSERT: Final = f"INSERT INTO staged VALUES ({', '.join('?' * (len(_COLUMNS) + 2))}) ON CONFLICT (id) DO NOTHING"
+_INSERT: Final = f"INSERT INTO staged VALUES ({', '.join('?' * (len(_COLUMNS) + 3))}) ON CONFLICT (id) DO NOTHING"
 _SELECT: Final = f"SELECT position, line, {', '.join(_COLUMNS)} FROM staged"
 _DIFFERENCES: Final = {
     "content_hash": "content",
@@ -45,6 +57,7 @@ _DIFFERENCES: Final = {
     "metadata": "metadata",
 }
 _PRAGMAS: Final = ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16000", "temp_store=FILE")
+_LEAST_ROW: Final = 500  # what a row takes beside its texts, about
 CHUNK_ROWS: Final = 1_000
 CHUNK_CHARACTERS: Final = 4 * 2**20
 
@@ -61,21 +74,23 @@ class StagedRow:
 
 @dataclass(slots=True)
 class Staging:
-    """The accepted rows of one upload, in a file of its own."""
+    """The accepted rows of one upload, in a file of its own; `size` counts their characters."""
 
     connection: sqlite3.Connection
+    limits: Limits
     rows: int = 0
+    size: int = 0
     judges: set[str] = field(default_factory=set)
 
     @classmethod
-    def open(cls, path: Path) -> Staging:
+    def open(cls, path: Path, limits: Limits | None = None) -> Staging:
         """Make an empty one; it is used by one thread at a time."""
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        connection.execute(_SCHEMA)
+        connection.executescript(_SCHEMA)
         connection.execute("BEGIN")
-        return cls(connection)
+        return cls(connection, limits or Limits())
 
     def close(self) -> None:
         """Close the file."""
@@ -98,7 +113,10 @@ class Staging:
         pair = _pair_values(row)
         recorded = {name: _score_values(score) for name, score in sorted(row.recorded.items())}
         votes = [_vote_values(vote) for vote in row.votes]
-        values = (self.rows, line, *pair, _text(recorded), _text(votes))
+        self._check_judges(recorded)
+        said, texts = _text(recorded), _text(votes)
+        values = (self.rows, line, _identity(pair), *pair, said, texts)
+        self.size += _LEAST_ROW + len(pair[-1] or "") + len(pair[-2] or "") + len(said) + len(texts)
         if self.connection.execute(_INSERT, values).rowcount:
             self.rows += 1
         elif has_unique_ids:
@@ -108,6 +126,12 @@ class Staging:
         else:
             self._merge(pair, recorded, votes, has_vote_rows=has_vote_rows)
         self.judges.update(recorded)
+
+    def _check_judges(self, recorded: Mapping[str, Any]) -> None:
+        count = len(self.judges) + len(recorded.keys() - self.judges)
+        if count > self.limits.fields:
+            many = too_many(count, "recorded judges", self.limits.fields, "fields")
+            raise RowInvalid(f"judges: with this row the upload has {many}")
 
     def _line_of(self, row_id: str) -> int:
         query = "SELECT line FROM staged WHERE id = ?"
@@ -121,41 +145,81 @@ class Staging:
         *,
         has_vote_rows: bool,
     ) -> None:
-        found = self.connection.execute(f"{_SELECT} WHERE id = ?", pair[:1]).fetchone()
-        position, line, *before = found
-        other = [
-            _DIFFERENCES[name]
-            for name, new, old in zip(_PAIR, pair, before, strict=False)
-            if new != old and name in _DIFFERENCES
-        ]
-        if other:
-            fields = " and ".join(other)
+        query = "SELECT position, line, known FROM staged WHERE id = ?"
+        position, line, known = self.connection.execute(query, pair[:1]).fetchone()
+        if known != _identity(pair):
+            fields = " and ".join(self._differences(position, pair))
             raise RowInvalid(f"id: {shown(pair[0])} stands in line {line} already, other {fields}")
-        known, said = json.loads(before[-2]), json.loads(before[-1])
-        for name in recorded.keys() & known.keys():
-            if recorded[name] != known[name]:
+        self._open_to_more(position)
+        find = "SELECT score FROM added_scores WHERE position = ? AND judge = ?"
+        texts = {name: _text(score) for name, score in recorded.items()}
+        for name, text in texts.items():
+            there = self.connection.execute(find, (position, name)).fetchone()
+            if there is not None and there[0] != text:
                 raise RowInvalid(f"judges.{name}: line {line} records another score of this pair")
-        merged = said + votes if has_vote_rows else _union(said, votes)
-        self.connection.execute(
-            "UPDATE staged SET recorded = ?, votes = ? WHERE position = ?",
-            (_text(dict(sorted({**known, **recorded}.items()))), _text(merged), position),
+        self._add_scores(position, texts)
+        self._add_votes(position, votes if has_vote_rows else self._missing(position, votes))
+
+    def _differences(self, position: int, pair: tuple[str | None, ...]) -> list[str]:
+        query = f"SELECT {', '.join(_DIFFERENCES)} FROM staged WHERE position = ?"
+        before = self.connection.execute(query, (position,)).fetchone()
+        new = dict(zip(_PAIR, pair, strict=True))
+        return [
+            said
+            for (name, said), old in zip(_DIFFERENCES.items(), before, strict=True)
+            if new[name] != old
+        ]
+
+    def _open_to_more(self, position: int) -> None:
+        """Move the scores and votes of a pair to where further ones are added, once."""
+        query = "SELECT recorded, votes FROM staged WHERE position = ? AND votes IS NOT NULL"
+        found = self.connection.execute(query, (position,)).fetchone()
+        if found is None:
+            return
+        recorded, votes = map(json.loads, found)
+        self._add_scores(position, {name: _text(score) for name, score in recorded.items()})
+        self._add_votes(position, votes)
+        update = "UPDATE staged SET recorded = NULL, votes = NULL WHERE position = ?"
+        self.connection.execute(update, (position,))
+
+    def _add_scores(self, position: int, scores: Mapping[str, str]) -> None:
+        self.connection.executemany(
+            "INSERT INTO added_scores VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(position, name, text) for name, text in scores.items()],
         )
+
+    def _add_votes(self, position: int, votes: Iterable[list[Any]]) -> None:
+        texts = map(_text, votes)
+        self.connection.executemany(
+            "INSERT INTO added_votes (position, known, vote) VALUES (?, ?, ?)",
+            [(position, _digest(text), text) for text in texts],
+        )
+
+    def _missing(self, position: int, votes: Sequence[list[Any]]) -> list[list[Any]]:
+        """Return the votes that are to be added so that each counts as often as in these."""
+        count = "SELECT count(*) FROM added_votes WHERE position = ? AND known = ?"
+        missing: list[list[Any]] = []
+        for text, times in Counter(map(_text, votes)).items():
+            there = self.connection.execute(count, (position, _digest(text))).fetchone()[0]
+            missing += [json.loads(text)] * (times - there)
+        return missing
 
     def add_votes(self, pair_id: str, votes: Sequence[ParsedVote]) -> bool:
         """Add votes to the row of this id; False if no row has it."""
-        query = "SELECT position, votes FROM staged WHERE id = ?"
+        query = "SELECT position FROM staged WHERE id = ?"
         found = self.connection.execute(query, (pair_id,)).fetchone()
         if found is None:
             return False
-        said = json.loads(found[1]) + [_vote_values(vote) for vote in votes]
-        update = "UPDATE staged SET votes = ? WHERE position = ?"
-        self.connection.execute(update, (_text(said), found[0]))
+        self._open_to_more(found[0])
+        self._add_votes(found[0], [_vote_values(vote) for vote in votes])
         return True
 
     def content_hash(self) -> str:
         """Return a hash of all pairs and recorded scores in order; votes do not enter."""
         digest = hashlib.sha256()
-        for _, _, *columns in self.connection.execute(f"{_SELECT} ORDER BY position"):
+        for position, _, *columns in self.connection.execute(f"{_SELECT} ORDER BY position"):
+            if columns[9] is None:
+                columns[9] = self._recorded(position)
             # the texts enter by their hash; JSON keeps every column apart from the next
             digest.update(_text([*columns[:8], columns[9]]).encode("ascii"))
         return digest.hexdigest()
@@ -164,7 +228,8 @@ class Staging:
         """Yield the rows in order, few enough at a time for memory."""
         chunk: list[StagedRow] = []
         size = 0
-        for row in self.connection.execute(f"{_SELECT} ORDER BY position"):
+        for found in self.connection.execute(f"{_SELECT} ORDER BY position"):
+            row = found if found[-1] is not None else self._whole(found)
             chunk.append(_staged(row))
             size += sum(len(text or "") for text in row[2:])
             if len(chunk) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
@@ -172,6 +237,28 @@ class Staging:
                 chunk, size = [], 0
         if chunk:
             yield chunk
+
+    def _whole(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a row with the scores and votes of all rows of its id."""
+        query = "SELECT vote FROM added_votes WHERE position = ? ORDER BY number"
+        votes = ",".join(vote for (vote,) in self.connection.execute(query, row[:1]))
+        return (*row[:-2], self._recorded(row[0]), f"[{votes}]")
+
+    def _recorded(self, position: int) -> str:
+        query = "SELECT judge, score FROM added_scores WHERE position = ?"
+        scores = dict(sorted(self.connection.execute(query, (position,)).fetchall()))
+        fields = (f"{_text(name)}:{score}" for name, score in scores.items())
+        return f"{{{','.join(fields)}}}"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
+
+
+def _identity(pair: tuple[str | None, ...]) -> bytes:
+    """Return a hash of what two rows of one id must agree in."""
+    values = dict(zip(_PAIR, pair, strict=True))
+    return _digest(_text([values[name] for name in _DIFFERENCES]))
 
 
 def _pair_values(row: ParsedRow) -> tuple[str | None, ...]:
@@ -216,12 +303,6 @@ def _staged(row: tuple[Any, ...]) -> StagedRow:
 _text = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _union(known: list[list[Any]], votes: list[list[Any]]) -> list[list[Any]]:
-    """Merge the votes of two rows: each counts as often as in the row that has it more often."""
-    missing = Counter(map(_text, votes)) - Counter(map(_text, known))
-    return known + [json.loads(text) for text in missing.elements()]
-
-
 _PIECES_SCHEMA: Final = """
 CREATE TABLE pieces (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, line INTEGER NOT NULL,
@@ -232,6 +313,8 @@ _INSERT_PIECE: Final = (
     "INSERT INTO pieces (key, kind, line, file, file_name, row) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _KEYS: Final = "SELECT key FROM pieces GROUP BY key ORDER BY MIN(number)"
+# rows of one key are in memory together, so many of the longest ones allowed
+_MOST_KEY_ROWS: Final = 4
 _OF_KEY: Final = "SELECT * FROM pieces WHERE key = ? ORDER BY number"
 
 
@@ -240,6 +323,7 @@ class Pieces:
     """The pieces of one upload, in the file of its other rows."""
 
     connection: sqlite3.Connection
+    limits: Limits
     kinds: set[str] = field(default_factory=set)
     _is_ready: bool = False
 
@@ -259,7 +343,24 @@ class Pieces:
             return
         self.connection.execute("CREATE INDEX pieces_by_key ON pieces (key)")
         for (key,) in self.connection.execute(_KEYS):
-            yield [_piece(found) for found in self.connection.execute(_OF_KEY, (key,))]
+            yield list(self._of_key(key))
+
+    def _of_key(self, key: str) -> Iterator[Piece]:
+        size = 0
+        for found in self.connection.execute(_OF_KEY, (key,)):
+            size += len(found[-1])
+            if size > _MOST_KEY_ROWS * self.limits.row_bytes:
+                most = f"{_MOST_KEY_ROWS} times {setting_of('row_bytes')}"
+                raise TooLarge(
+                    f"the rows that are joined with line {found[3]} are more than {most}"
+                )
+            yield _piece(found)
+
+    def in_order(self) -> Iterator[Piece]:
+        """Yield all pieces in the order that they came in."""
+        if self._is_ready:
+            query = "SELECT * FROM pieces ORDER BY number"
+            yield from map(_piece, self.connection.execute(query))
 
 
 def _piece(found: tuple[Any, ...]) -> Piece:

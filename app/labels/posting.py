@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
 from app.core.field_errors import named
 from app.core.lists import Page, Paging, page_of
@@ -20,12 +23,13 @@ from app.labels.service import LabelChanges, NewLabel
 
 _PREFIX: Final = "lab_"
 _MOST_FAULTS: Final = 100
+_MOST_HINTS: Final = 5
 _MOST_DIGITS: Final = 18
 
 
 async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetime) -> LabelChanges:
     """Store all labels, or none if one is faulty; the error names its index."""
-    known = await _datasets(session, {label.dataset for label in posted})
+    known = await datasets.find_datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
     seqs = await _places(session, posted, known)
     new = [
@@ -46,7 +50,8 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
 
 async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> None:
     """Refuse what `post` would refuse."""
-    await _places(session, posted, await _datasets(session, {label.dataset for label in posted}))
+    known = await datasets.find_datasets(session, {label.dataset for label in posted})
+    await _places(session, posted, known)
 
 
 async def _places(
@@ -81,33 +86,27 @@ async def label_page(
     return page_of(rows, paging.limit, lambda row: _shown(*row))
 
 
-async def _datasets(session: AsyncSession, refs: set[str]) -> dict[str, Dataset]:
-    found = {}
-    for ref in sorted(refs):
-        try:
-            found[ref] = await datasets.find_dataset(session, ref)
-        except NotFound:
-            continue
-    return found
-
-
 async def _unknown(
     session: AsyncSession, posted: Sequence[LabelIn], known: Mapping[str, Dataset]
 ) -> dict[str, str]:
-    """Return the message for each unknown dataset, for as many as are reported."""
+    """Return the message for each unknown dataset; only the first ones get a hint."""
     refs = dict.fromkeys(label.dataset for label in posted if label.dataset not in known)
-    some = list(refs)[:_MOST_FAULTS]
-    return {ref: await datasets.unknown_dataset(session, ref) for ref in some}
+    hinted = {
+        ref: await datasets.unknown_dataset(session, ref) for ref in islice(refs, _MOST_HINTS)
+    }
+    return {ref: hinted.get(ref, f"there is no dataset {shown(ref)}") for ref in refs}
 
 
 async def _pair_seqs(
     session: AsyncSession, known: dict[str, Dataset], posted: Sequence[LabelIn]
 ) -> dict[tuple[int, str], int]:
-    seqs = {}
+    seqs: dict[tuple[int, str], int] = {}
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    for label in posted:
+        ids[label.dataset].add(label.pair)
     for ref, dataset in known.items():
-        ids = sorted({label.pair for label in posted if label.dataset == ref})
-        for pair_id, seq in (await datasets.pair_seqs(session, dataset, ids)).items():
-            seqs[dataset.seq, pair_id] = seq
+        found = await datasets.pair_seqs(session, dataset, sorted(ids[ref]))
+        seqs |= {(dataset.seq, pair_id): seq for pair_id, seq in found.items()}
     return seqs
 
 
@@ -160,6 +159,6 @@ def _shown(label: Label, pair: str, dataset: str) -> dict[str, Any]:
         "annotator": label.annotator,
         "label": label.label,
         "criterion": label.criterion,
-        "created_at": label.created_at.isoformat(),
-        "replaced_at": label.replaced_at and label.replaced_at.isoformat(),
+        "created_at": rfc3339(label.created_at),
+        "replaced_at": label.replaced_at and rfc3339(label.replaced_at),
     }

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.formats.base import AnyName, AnyText
+from app.formats.base import AnyName, AnyReference, AnyText
 from app.formats.canonical import OVERALL, HumanLabel
 
 
@@ -15,7 +15,7 @@ class LabelIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     dataset: AnyText = Field(description="id or name")
-    pair: AnyName = Field(description="id of the pair in that dataset")
+    pair: AnyReference = Field(description="id of the pair in that dataset")
     annotator: AnyName | None = Field(description="null = unknown, never one and the same person")
     label: HumanLabel
     criterion: AnyName = OVERALL

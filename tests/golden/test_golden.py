@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.golden import database, served, values
+from tests.golden.database import in_one_spelling
 from tests.golden.fixtures import differences, load, unpack_database
 
 
@@ -44,7 +45,7 @@ _WIDER_FIGURES = re.compile(
 
 
 async def test_fingerprints_and_cascades_as_they_are_listed(tmp_path: Path) -> None:
-    assert not differences(load("catalogue"), await served.catalogue(tmp_path))
+    assert not _unintended(load("catalogue"), await served.catalogue(tmp_path))
 
 
 async def test_exported_files_are_the_same_byte_for_byte(tmp_path: Path) -> None:
@@ -66,6 +67,29 @@ _ON_PURPOSE = (
 )
 
 
+# the portfolio of raw confidences has a name of its own; groups that were looked at for few-shot
+# examples count, not only those shown
+_MEANT = (
+    r'/method: "auto" is now "auto_raw"$',
+    r"/example_prompts: \d+ is now \d+$",
+    # ends of intervals that covered too little; no value has changed
+    r"^/new leaderboard/rows/\d/win_rate/(low|high): ",
+    r"^/late report/human/annotator_pairs/\d/agreement(_without_ties)?/(low|high): ",
+    r"^/late report/human/annotator_pairs/\d/cohens_kappa/(low|high): ",
+    r"^/late report/judges/\d/accuracy_mean_of_orders/(low|high): ",
+    r"^/late report/judges/\d/agreement(_consistent|_three_way)?/(low|high): ",
+    r"^/late report/judges/\d/cohens_kappa(_three_way)?/(low|high): ",
+    r"^/late report/judges/\d/by_difficulty/\d/agreement(_three_way)?/(low|high): ",
+    r"^/late report/judges/\d/by_difficulty/\d/cohens_kappa(_three_way)?/(low|high): ",
+    r"^/late report/judges/\d/by_votes/\d/agreement/(low|high): ",
+)
+
+
+def _unintended(old: Any, new: Any) -> list[str]:
+    found = differences(old, new)
+    return [one for one in found if not any(re.search(meant, one) for meant in _MEANT)]
+
+
 def _lost(old: Any, new: Any, place: str = "") -> list[str]:
     """Return what is gone, changed or newly required; what is new beside it may be there."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -79,12 +103,16 @@ def _lost(old: Any, new: Any, place: str = "") -> list[str]:
         return gone + [one for part in parts for one in part]
     if isinstance(old, list) and isinstance(new, list) and place.endswith("/enum"):
         return [f"{place}: {value} is gone" for value in old if value not in new]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [lost for i, (o, n) in pairs for lost in _lost(o, n, f"{place}/{i}")]
     return [] if old == new else [f"{place}: {old} is now {new}"]
 
 
 @pytest.fixture
 def golden() -> Any:
-    return load("database")
+    # moments were written in two spellings
+    return in_one_spelling(load("database"))
 
 
 async def test_an_old_database_reads_as_it_was_written(tmp_path: Path, golden: Any) -> None:
@@ -103,31 +131,25 @@ async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> 
 
 async def test_the_same_requests_find_what_is_stored(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden) as client:
-        again = await database.ask_again(client, golden["known"])
+        again = in_one_spelling(await database.ask_again(client, golden["known"]))
+    for answers in (golden["again"], again):
+        made = answers["new calibration"]
+        made["claim"] = _without_later_use(made["claim"])
     assert not _unintended(golden["again"], again)
 
 
-def _unintended(old: Any, new: Any) -> list[str]:
-    """Return the differences but two: a portfolio's name, and intervals that covered too little."""
-    renamed = '/method: "auto" is now "auto_raw"'
-    found = [one for one in differences(old, new) if not one.endswith(renamed)]
-    return [one for one in found if not _WIDER_ANSWERS.match(one)]
+def _without_later_use(claim: str) -> str:
+    """Return a claim without what it says of earlier certificates from the same labels.
 
-
-_WIDER_ANSWERS = re.compile(
-    r"/new leaderboard/rows/\d/win_rate/(low|high): "
-    r"|/(late |new )?report/.*(agreement|agreement_three_way|agreement_without_ties)/(low|high): "
-    r"|/(late |new )?report/.*agreement_consistent/(low|high): "
-    r"|/(late |new )?report/.*accuracy_mean_of_orders/(low|high): "
-    r"|/(late |new )?report/.*cohens_kappa(_three_way)?/(low|high): "
-    r"|/(late |new )?report/cascade/coverage/(low|high): "
-)
+    These words were improved; the numbers in them are fields of their own.
+    """
+    return claim.split(" It is number ")[0].split(" Some or all of these labels ")[0]
 
 
 async def test_work_that_was_left_half_done_goes_on(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden, workers=1) as client:
         finished = await database.finish(client, golden["known"])
-    assert not _unintended(golden["finished"], finished)
+    assert not _unintended(golden["finished"], in_one_spelling(finished))
     assert finished["half"]["status"] == "completed"
     before, after = _verdicts(tmp_path, golden["known"]["half"])
     assert 0 < len(before) < len(after)

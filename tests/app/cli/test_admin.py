@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from tests.app.processes import PATIENCE_SECONDS, free_port, service, tribunal
+from tests.judges.openai.case_server import CaseServer, Sent, serving
 
 runner = CliRunner()
 ON_THE_DATABASE = [
@@ -187,6 +188,34 @@ def test_doctor_asks_the_server_that_is_named(
         assert body["cascades"] == {"default": ["here"]}
         assert "database" not in body
         assert f"server      ok    http://127.0.0.1:{port}" in run("doctor")
+
+
+def test_doctor_finds_an_address_without_its_end(folder: Path) -> None:
+    lost = Sent({"error": "Unexpected endpoint or method. (GET /models)"})
+    with serving(CaseServer(lambda _: lost, models=lost)) as server:
+        address = server.base_url.removesuffix("/v1")
+        (folder / "tribunal.toml").write_text(
+            f"[judges.local]\nkind = 'openai'\nmodel = 'm'\nbase_url = '{address}'\n"
+        )
+        result = runner.invoke(app, ["doctor", "--json"])
+    judges = {judge["name"]: judge for judge in json.loads(result.stdout)["judges"]}
+    assert (result.exit_code, judges["local"]["is_ready"]) == (1, False)
+    assert "base_url" in judges["local"]["detail"]
+
+
+@pytest.mark.parametrize("verb", ["doctor", "serve"])
+def test_a_proxy_that_cannot_be_used_is_one_message(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks://u:secret@127.0.0.1:1080/")
+    (folder / "tribunal.toml").write_text(
+        "[judges.small]\nkind = 'openai'\nmodel = 'm'\nbase_url = 'http://127.0.0.1:9/v1'\n"
+    )
+    result = runner.invoke(app, [verb])
+    assert result.exit_code == 1
+    assert "ALL_PROXY" in result.output
+    assert "Traceback" not in result.output
+    assert "secret" not in result.output
 
 
 @pytest.mark.parametrize("arguments", ON_THE_DATABASE, ids=" ".join)
