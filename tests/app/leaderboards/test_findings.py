@@ -52,6 +52,17 @@ async def test_noise_beyond_the_spread_is_not_rankable(client: httpx.AsyncClient
     assert {row["rank_text"] for row in made["rows"]} == {"tied for 1st-2nd"}
 
 
+async def test_few_groups_are_named_and_have_wide_intervals(client: httpx.AsyncClient) -> None:
+    rows = battles(30, 0.6, np.random.default_rng(1))
+    for number, row in enumerate(rows):
+        row["group"] = f"g{number % 2}"
+    await upload(client, rows)
+    made = await rank(client, method="win_rate")
+    assert any("few groups of pairs (2, fewer than 6)" in one for one in made["warnings"])
+    for row in made["rows"]:
+        assert row["win_rate"]["high"] - row["win_rate"]["low"] > 0.6
+
+
 async def test_models_that_are_told_apart_are_rankable(client: httpx.AsyncClient) -> None:
     await upload(client, battles(200, 0.8, np.random.default_rng(1)))
     made = await rank(client)
