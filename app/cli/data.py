@@ -22,7 +22,6 @@ from app.cli.service import Key, Server, open_tribunal, whole
 from judges.errors import nearest
 
 if TYPE_CHECKING:
-    from app.bodies.common import DatasetBody
     from app.client import RequestRefused, Tribunal
     from app.client.bodies_in import Label
 
@@ -47,6 +46,28 @@ _FIELDS: Final = (
 _AT_ONCE: Final = 10_000
 
 
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="FIELD=COLUMN,...",
+        help="which column of the file is which field: prompt=question,response_a=answer_1,"
+        "response_b=answer_2,label=verdict,...",
+    ),
+]
+Coding = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VALUE=LABEL,...",
+        help="what the values of the verdict column mean: 1=a,2=b,0=tie; none is no vote",
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="of a table: one character, or tab; default: told by its header"),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
     app.command("import")(import_files)
@@ -66,6 +87,20 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
     ] = None,
     dialect: Annotated[str, typer.Option("--format", help=_READ)] = "auto",
     strict: Annotated[bool, typer.Option(help="refuse all if one line is bad")] = False,
+    columns: Columns = None,
+    coding: Coding = None,
+    delimiter: Delimiter = None,
+    people: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="annotators that are people: names, or expert_*"),
+    ] = None,
+    judges: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="annotators that are models: names, or gpt*"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="store nothing; show the first three rows as stored")
+    ] = False,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -80,32 +115,28 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
         if not has_stdin and not file.is_file():
             why = "it is a folder" if file.is_dir() else "there is no such file"
             fail(f"{file}: {why}", status=EXIT_USAGE)
-    with open_tribunal(server, key) as tribunal:
-        dataset = _import(tribunal, files, name or stem_of(files[0]), dialect, is_strict=strict)
-    for warning in dataset["warnings"]:
-        note(_warned(warning))
-    if dataset["unmatched"]:
-        note(f"{dataset['unmatched']} rows found none to be joined with")
-    Console(as_json).show(dataset, tables.dataset)
-    if dataset["rejected"]:
+    options = given(map=columns, coding=coding, delimiter=delimiter, people=people, judges=judges)
+    options |= {"name": name or stem_of(files[0]), "dialect": dialect, "strict": strict}
+    with open_tribunal(server, key, only_reads=dry_run) as tribunal:
+        found = _import(tribunal, files, options, is_dry=dry_run)
+    for warning in found["warnings"]:
+        note(warning)
+    if found["unmatched"]:
+        note(f"{found['unmatched']} rows found none to be joined with")
+    Console(as_json).show(found, tables.preview if dry_run else tables.dataset)
+    if found["rejected"]:
         raise typer.Exit(EXIT_FAILED_ROWS)
 
 
-def _warned(warning: Mapping[str, Any]) -> str:
-    meant = warning["did_you_mean"]
-    if meant is None:
-        return f"{warning['field']}: {warning['count']}"
-    return f"{warning['field']}: in {warning['count']} rows; did you mean {meant}?"
-
-
 def _import(
-    tribunal: Tribunal, files: Sequence[Path], name: str, dialect: str, *, is_strict: bool
-) -> DatasetBody:
+    tribunal: Tribunal, files: Sequence[Path], options: dict[str, Any], *, is_dry: bool
+) -> Mapping[str, Any]:
     source: Any = files[0] if len(files) == 1 else list(files)
     if str(files[0]) == "-":
         source = sys.stdin.buffer
     try:
-        return tribunal.import_dataset(source, name=name, dialect=dialect, strict=is_strict)
+        send: Any = tribunal.preview_dataset if is_dry else tribunal.import_dataset
+        return cast("Mapping[str, Any]", send(source, **options))
     except OSError as error:
         place = error.filename or files[0]
         fail(f"{place}: {error.strerror or error}", status=EXIT_USAGE)

@@ -28,6 +28,11 @@ class ImportOptions(TypedDict, total=False):
 
     dialect: str
     strict: bool
+    map: Mapping[str, str] | str
+    coding: Mapping[str | int, str | None] | str
+    delimiter: str
+    people: Sequence[str] | str
+    judges: Sequence[str] | str
 
 
 class CertifyRequest(TypedDict, total=False):

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.core.errors import BadRequest
-from app.imports.tables import RawRow, csv_rows, is_csv, is_parquet, parquet_rows
+from app.core.names import shown
+from app.formats.declared import Declared
+from app.imports.decoding import text_of
+from app.imports.tables import (
+    RawRow,
+    csv_rows,
+    is_csv,
+    is_parquet,
+    parquet_rows,
+    separation,
+)
 from app.imports.upload import UploadedFile, buffered, gzip_faults, seekable, unpacked
 
 MAX_ROW_BYTES: Final = 64 * 2**20
@@ -29,40 +39,77 @@ _LINES_TYPES: Final = frozenset(
 _WHITE_SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
-def rows_of(files: Sequence[UploadedFile], folder: Path | None = None) -> Generator[RawRow]:
+def rows_of(
+    files: Sequence[UploadedFile],
+    folder: Path | None = None,
+    declared: Declared | None = None,
+) -> Generator[RawRow]:
     """Yield the rows of an upload, file after file.
 
     Args:
         files: What was uploaded; the files stay open.
         folder: Where copies of packed tables go.
+        declared: The names of columns, and what separates them.
 
     Raises:
         BadRequest: there is no file, or one cannot be read: broken gzip, JSON array or table.
     """
     if not files:
         raise BadRequest("the multipart body has no file")
+    said = declared or Declared()
     with gzip_faults(), ExitStack() as opened:
-        before = 0
+        number = 0
         for file in files:
-            last = 0
-            for row in _rows(file, folder, opened):
-                last = row.line
-                named = replace(row, file=file.name, is_one_of_several=len(files) > 1)
-                yield replace(named, number=before + row.line) if before else named
-            before += last
+            for row in _rows(file, folder, opened, said):
+                number += 1
+                own = 0 if number == row.line else number
+                yield replace(row, file=file.name, is_one_of_several=len(files) > 1, number=own)
 
 
-def _rows(file: UploadedFile, folder: Path | None, opened: ExitStack) -> Iterator[RawRow]:
+def _rows(
+    file: UploadedFile, folder: Path | None, opened: ExitStack, declared: Declared
+) -> Iterator[RawRow]:
     stream = unpacked(buffered(file.content, opened), opened)
     if is_parquet(file.media_type, file.name, stream.peek(4)[:4]):
-        return parquet_rows(seekable(stream, folder, opened))
-    if is_csv(file.media_type, file.name):
-        return csv_rows(stream)
-    if stream.peek(3)[:3] == codecs.BOM_UTF8:
-        stream.read(3)
-    if file.media_type not in _LINES_TYPES and stream.peek(_PIECE).lstrip()[:1] == b"[":
-        return _elements(stream)
-    return _lines(stream)
+        return parquet_rows(seekable(stream, folder, opened), declared)
+    stream = text_of(stream, opened)
+    are_lines = file.media_type in _LINES_TYPES
+    if _is_table(file, stream.peek(_PIECE)[:_PIECE], declared):
+        return csv_rows(stream, declared)
+    if not are_lines and stream.peek(_PIECE).lstrip()[:1] == b"[":
+        return _named(_elements(stream), declared)
+    return _named(_lines(stream), declared)
+
+
+def _is_table(file: UploadedFile, begins: bytes, declared: Declared) -> bool:
+    """Return whether a file is a table in text: as it is called, unless it is JSON all the same."""
+    text = begins.decode("utf-8", "replace")
+    is_called = is_csv(file.media_type, file.name)
+    if text.lstrip()[:1] in ("{", "["):
+        return is_called and not _begins_json(text.lstrip())
+    if is_called or file.media_type in _LINES_TYPES:
+        return is_called
+    found = separation(text, declared)
+    return found.is_said or (found.columns > 1 and found.known > 1)
+
+
+def _begins_json(text: str) -> bool:
+    """Return whether a text begins with a JSON object, or with an array of them."""
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text.lstrip("[ \t\r\n"))
+    except (ValueError, RecursionError):
+        return text[:1] == "[" and text[1:].lstrip()[:1] in ("{", "]")
+    return isinstance(value, dict)
+
+
+def _named(rows: Iterator[RawRow], declared: Declared) -> Iterator[RawRow]:
+    """Yield rows with their fields under the names that they stand for."""
+    if not declared.columns:
+        return rows
+    return (
+        replace(row, value=declared.row(row.value)) if isinstance(row.value, dict) else row
+        for row in rows
+    )
 
 
 def _lines(stream: io.BufferedReader) -> Iterator[RawRow]:
@@ -73,13 +120,67 @@ def _lines(stream: io.BufferedReader) -> Iterator[RawRow]:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(_PIECE)
             yield RawRow(number, reason=f"the line is longer than {MAX_ROW_BYTES} bytes")
+        elif _opens_object(line):
+            lines = [line, *_rest_of_object(stream)]
+            yield from _over_lines(lines, number)
+            number += len(lines) - 1
         elif not line.isspace():
             yield _parsed(number, line)
 
 
+def _opens_object(line: bytes) -> bool:
+    """Return whether a line begins an object that goes on in the next one."""
+    text = line.strip()
+    return text.startswith(b"{") and text.endswith((b"{", b"[", b","))
+
+
+def _rest_of_object(stream: io.BufferedReader) -> Iterator[bytes]:
+    """Yield further lines, up to the first that closes an object at the margin."""
+    size = 0
+    while size <= MAX_ROW_BYTES and (line := stream.readline(MAX_ROW_BYTES + 1)):
+        size += len(line)
+        yield line
+        if line.rstrip() == b"}":
+            return
+
+
+def _over_lines(lines: Sequence[bytes], number: int) -> Iterator[RawRow]:
+    """Yield an object that was written over several lines, or each line if they are none."""
+    row = _parsed(number, b"".join(lines))
+    if row.reason is None:
+        yield row
+    else:
+        for at, line in enumerate(lines):
+            if not line.isspace():
+                yield _parsed(number + at, line)
+
+
+class _Objects:
+    """Makes objects of their fields, and notes a field that is named twice with two values."""
+
+    def __init__(self) -> None:
+        self.doubled = ""
+
+    def made(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return the object of these fields."""
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            first: dict[str, Any] = {}
+            for name, value in pairs:
+                if first.setdefault(name, value) != value:
+                    self.doubled = name
+        return found
+
+    def taken(self) -> str:
+        """Return the reason against the row that was just read, and forget it."""
+        name, self.doubled = self.doubled, ""
+        return f"{shown(name)[1:-1]}: the object names this field twice" if name else ""
+
+
 def _parsed(number: int, line: bytes) -> RawRow:
+    objects = _Objects()
     try:
-        return RawRow(number, value=json.loads(line.decode("utf-8")))
+        value = json.loads(line.decode("utf-8"), object_pairs_hook=objects.made)
     except UnicodeDecodeError as error:
         return RawRow(number, reason=f"not UTF-8: byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:
@@ -88,6 +189,8 @@ def _parsed(number: int, line: bytes) -> RawRow:
         return RawRow(number, reason="not JSON that can be read: nested too deeply")
     except ValueError as error:
         return RawRow(number, reason=f"not JSON that can be read: {error}")
+    reason = objects.taken()
+    return RawRow(number, reason=reason) if reason else RawRow(number, value=value)
 
 
 def _elements(stream: io.BufferedReader) -> Iterator[RawRow]:
@@ -97,7 +200,9 @@ def _elements(stream: io.BufferedReader) -> Iterator[RawRow]:
     number = 1
     is_open = window.next_character() != "]"
     while is_open:
-        yield RawRow(number, value=window.value(number))
+        value = window.value(number)
+        reason = window.objects.taken()
+        yield RawRow(number, reason=reason) if reason else RawRow(number, value=value)
         is_open = window.next_character() == ","
         if is_open:
             window.take(",")
@@ -115,7 +220,8 @@ class _Window:
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._parse = json.JSONDecoder().raw_decode
+        self.objects = _Objects()
+        self._parse = json.JSONDecoder(object_pairs_hook=self.objects.made).raw_decode
         self._text = ""
         self._at = 0
 
@@ -145,6 +251,7 @@ class _Window:
         """Take one value; read more of the body until it is complete."""
         self.next_character()
         while True:
+            self.objects.doubled = ""
             try:
                 value, end = self._parse(self._text, self._at)
             except json.JSONDecodeError as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,15 +21,25 @@ from app.core.errors import Conflict, Unprocessable
 from app.core.models import Dataset, new_id
 from app.core.names import shown
 from app.datasets import service as datasets
+from app.datasets.records import PairKey, Vote
+from app.datasets.score_columns import StoredScore, score_from_row
+from app.datasets.service import StoredPair
+from app.formats.declared import Declared
 from app.formats.registry import AUTO, known_formats
+from app.formats.verdicts import Heard
 from app.imports.body import rows_of
 from app.imports.reading import Reader, named_dialect, stage
-from app.imports.staging import StagedRow, Staging
+from app.imports.staging import StagedRow, Staging, parsed_pair
 from app.imports.upload import UploadedFile
 from app.labels import service as labels
 from app.labels.service import NewLabel
+from judges.types import Score
 
-_CONTRADICTED: Final = "labels of one person on one pair that differ, all kept"
+_CONTRADICTED: Final = (
+    "pairs on which one person gives labels that differ, all kept (give every person a name)"
+)
+_SHOWN_ROWS: Final = 3
+_MOST_COLUMNS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,7 @@ class Wanted:
     dialect: str = AUTO
     is_strict: bool = False
     spool_dir: Path | None = None
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +62,75 @@ class Imported:
     rejected: Sequence[Mapping[str, Any]]
     rejected_count: int
     unmatched: int
-    warnings: Sequence[Mapping[str, Any]]
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an upload would store: counts, the first rows, and what it would say."""
+
+    dialect: str
+    counts: Mapping[str, int]
+    recorded_judges: Sequence[str]
+    rows: Sequence[StoredPair]
+    rejected: Sequence[Mapping[str, Any]]
+    rejected_count: int
+    unmatched: int
+    warnings: Sequence[str]
+
+
+async def preview(files: Sequence[UploadedFile], wanted: Wanted) -> Preview:
+    """Read an upload as `import_dataset` does, and store nothing.
+
+    Raises:
+        Unprocessable: as there.
+    """
+    async with _staged(files, wanted) as (staging, reader):
+        return await asyncio.to_thread(_previewed, staging, reader)
+
+
+def _previewed(staging: Staging, reader: Reader) -> Preview:
+    groups: set[str] = set()
+    people: set[str] = set()
+    first: list[StoredPair] = []
+    labels = contradicted = 0
+    for chunk in staging.chunks():
+        contradicted += sum(map(_is_contradicted, chunk))
+        for row in chunk:
+            groups.add(row.pair["group_key"])
+            labels += len(row.votes)
+            people.update(vote.annotator for vote in row.votes if vote.annotator is not None)
+            if len(first) < _SHOWN_ROWS:
+                first.append(_stored(row))
+    counts = {"pairs": staging.rows, "groups": len(groups), "labels": labels}
+    return Preview(
+        reader.dialect.name if reader.dialect else AUTO,
+        {**counts, "annotators": len(people)},
+        sorted(staging.judges),
+        first,
+        reader.rejected,
+        reader.rejected_count,
+        reader.unmatched,
+        _warnings(staging, reader, contradicted),
+    )
+
+
+def _stored(row: StagedRow) -> StoredPair:
+    """Return a staged row as it would be read once it is stored."""
+    values = row.pair
+    hashes = (values["prompt_hash"], values["content_hash"], values["swapped_hash"])
+    key = PairKey(
+        row.position, row.position, values["id"], values["group_key"], *hashes,
+        values["model_a"], values["model_b"], json.loads(values["metadata"]),
+    )  # fmt: skip
+    votes = [Vote(v.annotator, v.label, dict(v.details), v.criterion) for v in row.votes]
+    scores = {score["judge"]: _score(score) for score in row.recorded}
+    return StoredPair(key, parsed_pair(values), votes, scores)
+
+
+def _score(values: Mapping[str, Any]) -> Score:
+    texts = {name: json.loads(values[name]) for name in ("annotators", "flags", "usage")}
+    return score_from_row(cast(StoredScore, SimpleNamespace(**{**values, **texts})))
 
 
 async def import_dataset(
@@ -62,16 +144,30 @@ async def import_dataset(
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
     """
+    async with _staged(files, wanted) as (staging, reader):
+        return await _store(db, Upload(staging, reader, wanted.name, moment))
+
+
+@asynccontextmanager
+async def _staged(
+    files: Sequence[UploadedFile], wanted: Wanted
+) -> AsyncIterator[tuple[Staging, Reader]]:
+    """Read, check and merge all rows of an upload; they lie on disk until the end."""
     with tempfile.TemporaryDirectory(dir=wanted.spool_dir, ignore_cleanup_errors=True) as folder:
         staging = Staging.open(Path(folder) / "staged.db")
         try:
-            reader = Reader(named_dialect(wanted.dialect))
-            rows = rows_of(files, Path(folder))
+            reader = Reader(named_dialect(wanted.dialect), heard=Heard(wanted.declared))
+            rows = rows_of(files, Path(folder), wanted.declared)
             await asyncio.to_thread(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
-            return await _store(db, Upload(staging, reader, wanted.name, moment))
+            yield staging, reader
         finally:
             await asyncio.to_thread(staging.close)
+
+
+def _warnings(staging: Staging, reader: Reader, contradicted: int) -> list[str]:
+    warnings = [*reader.warnings(), *staging.sentences()]
+    return [*warnings, f"{_CONTRADICTED}: {contradicted}"] if contradicted else warnings
 
 
 def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
@@ -82,6 +178,7 @@ def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
         "unmatched": reader.unmatched,
         "warnings": reader.warnings(),
     }
+    _check_declared(reader, extra)
     if reader.rejected_count and is_strict:
         raise Unprocessable(f"{reader.rejected_count} rows were rejected (strict)", extra=extra)
     if accepted:
@@ -96,6 +193,21 @@ def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
     )
 
 
+def _check_declared(reader: Reader, extra: dict[str, Any]) -> None:
+    """Refuse an upload without a column that was declared, or with half of a coding."""
+    absent = reader.heard.declared.absent(reader.columns)
+    if absent and reader.columns:
+        there = ", ".join(shown(name) for name in list(reader.columns)[:_MOST_COLUMNS])
+        said = f"there is no column {', '.join(map(shown, absent))}; there is {there}"
+        raise Unprocessable(
+            f"map: {said}", errors=[{"loc": ["query", "map"], "msg": said}], extra=extra
+        )
+    faults = reader.heard.faults()
+    if faults:
+        errors = [{"loc": ["query", "coding"], "msg": fault} for fault in faults]
+        raise Unprocessable("; ".join(faults), errors=errors, extra=extra)
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A checked upload on its way into the database."""
@@ -108,16 +220,13 @@ class Upload:
     def imported(self, dataset: Dataset, contradicted: int, *, is_new: bool) -> Imported:
         """Return the outcome; on `contradicted` pairs one person gave several labels."""
         reader = self.reader
-        warnings = reader.warnings()
-        if contradicted:
-            warnings.append({"field": _CONTRADICTED, "count": contradicted, "did_you_mean": None})
         return Imported(
             dataset,
             is_new,
             reader.rejected,
             reader.rejected_count,
             reader.unmatched,
-            warnings,
+            _warnings(self.staging, reader, contradicted),
         )
 
 
@@ -135,7 +244,7 @@ async def _store_once(db: Database, upload: Upload, content_hash: str) -> Import
         known = await datasets.dataset_named(session, upload.name)
         if known is None:
             return await store_new(session, upload, content_hash)
-        if known.content_hash != content_hash:
+        if known.content_hash != content_hash and not await _is_known(upload, known):
             raise Conflict(
                 f"name: {shown(upload.name)} is taken by other content ({known.id}); what was stored "
                 "stays as it is: for other pairs, or scores of a further judge, give another name (an "
@@ -144,6 +253,12 @@ async def _store_once(db: Database, upload: Upload, content_hash: str) -> Import
                 extra={"dataset": known.id},
             )
         return await _relabel(session, upload, known)
+
+
+async def _is_known(upload: Upload, known: Dataset) -> bool:
+    """Return whether the same file was stored when battles were named by their line."""
+    by_line = await asyncio.to_thread(upload.staging.content_hash, by_line=True)
+    return by_line == known.content_hash
 
 
 async def store_new(session: AsyncSession, upload: Upload, content_hash: str) -> Imported:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ from app.datasets.score_columns import score_values
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow, ParsedVote
 from app.formats.joining import Piece
-from judges.types import Pair, Score
+from judges.types import Message, Pair, Score
 
 # the columns of a pair as the database has them, JSON as text, in this order
 _PAIR: Final = (
@@ -44,9 +44,35 @@ _DIFFERENCES: Final = {
     "group_key": "group",
     "metadata": "metadata",
 }
+_CONTENT: Final = {
+    "conversation": "prompt", "responses_a": "response_a", "responses_b": "response_b",
+}  # fmt: skip
+_MOST_FIELDS: Final = 5
+# annotator, label, criterion and details; what lay beside the vote in its row may follow
+_PLAIN_VOTE: Final = 4
 _PRAGMAS: Final = ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16000", "temp_store=FILE")
 CHUNK_ROWS: Final = 1_000
 CHUNK_CHARACTERS: Final = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """What a row means that has the id of an earlier one.
+
+    Args:
+        has_vote_rows: An equal row is a further vote, not a repetition.
+        is_vote: The row is one vote with its pair beside it. A person's vote that is given twice
+            counts once, and a field that differs from row to row is the vote's.
+        has_unique_ids: A row may not even repeat another one.
+        keeps_first: Its metadata may differ from those of the earlier row, which are kept.
+        is_preference: Its two answers may not be those of an earlier row the other way round.
+    """
+
+    has_vote_rows: bool = False
+    is_vote: bool = False
+    has_unique_ids: bool = False
+    keeps_first: bool = False
+    is_preference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +92,10 @@ class Staging:
     connection: sqlite3.Connection
     rows: int = 0
     judges: set[str] = field(default_factory=set)
+    vote_fields: set[str] = field(default_factory=set)
+    repeated: int = 0
+    first_kept: Counter[str] = field(default_factory=Counter)
+    _has_index: bool = False
 
     @classmethod
     def open(cls, path: Path) -> Staging:
@@ -81,65 +111,101 @@ class Staging:
         """Close the file."""
         self.connection.close()
 
-    def add(
-        self, row: ParsedRow, line: int, *, has_vote_rows: bool, has_unique_ids: bool = False
-    ) -> None:
+    def add(self, row: ParsedRow, line: int, repeats: Repeats) -> None:
         """Keep a row, or what it adds to the row of the same id.
 
         Args:
             row: What was read.
             line: Where it stood.
-            has_vote_rows: Whether an equal row is a further vote, not a repetition.
-            has_unique_ids: Whether a row may not even repeat another one.
+            repeats: What a row of an id that was seen before means.
 
         Raises:
             RowInvalid: the id has other content already, or must be unique.
         """
         pair = _pair_values(row)
         recorded = {name: _score_values(score) for name, score in sorted(row.recorded.items())}
-        votes = [_vote_values(vote) for vote in row.votes]
+        beside = row.metadata if repeats.is_vote or repeats.has_vote_rows else None
+        votes = [_vote_values(vote, beside) for vote in row.votes]
+        if repeats.is_preference:
+            self._check_preference(pair, votes)
         values = (self.rows, line, *pair, _text(recorded), _text(votes))
         if self.connection.execute(_INSERT, values).rowcount:
             self.rows += 1
-        elif has_unique_ids:
+        elif repeats.has_unique_ids:
             raise RowInvalid(
                 f"custom_id: {shown(row.id)} stands in line {self._line_of(row.id)} already"
             )
         else:
-            self._merge(pair, recorded, votes, has_vote_rows=has_vote_rows)
+            self._merge(pair, recorded, votes, repeats)
         self.judges.update(recorded)
 
     def _line_of(self, row_id: str) -> int:
         query = "SELECT line FROM staged WHERE id = ?"
         return int(self.connection.execute(query, (row_id,)).fetchone()[0])
 
+    def _check_preference(self, pair: tuple[str | None, ...], votes: list[list[Any]]) -> None:
+        """Refuse a preference that an earlier row contradicts."""
+        if not self._has_index:
+            self.connection.execute("CREATE INDEX staged_by_content ON staged (content_hash)")
+            self._has_index = True
+        query = "SELECT line, content_hash, votes FROM staged WHERE content_hash IN (?, ?)"
+        for line, content_hash, said in self.connection.execute(query, pair[1:3]):
+            labels = [vote[1] for vote in json.loads(said)]
+            is_turned = content_hash != pair[1]
+            if labels and votes and (labels[0] == votes[0][1]) == is_turned:
+                raise RowInvalid(f"chosen and rejected of line {line} the other way round")
+
     def _merge(
         self,
         pair: tuple[str | None, ...],
         recorded: dict[str, Any],
         votes: list[list[Any]],
-        *,
-        has_vote_rows: bool,
+        repeats: Repeats,
     ) -> None:
         found = self.connection.execute(f"{_SELECT} WHERE id = ?", pair[:1]).fetchone()
         position, line, *before = found
-        other = [
-            _DIFFERENCES[name]
-            for name, new, old in zip(_PAIR, pair, before, strict=False)
-            if new != old and name in _DIFFERENCES
-        ]
-        if other:
-            fields = " and ".join(other)
-            raise RowInvalid(f"id: {shown(pair[0])} stands in line {line} already, other {fields}")
+        self._check_same(pair, before, line, repeats)
         known, said = json.loads(before[-2]), json.loads(before[-1])
         for name in recorded.keys() & known.keys():
             if recorded[name] != known[name]:
                 raise RowInvalid(f"judges.{name}: line {line} records another score of this pair")
-        merged = said + votes if has_vote_rows else _union(said, votes)
         self.connection.execute(
             "UPDATE staged SET recorded = ?, votes = ? WHERE position = ?",
-            (_text(dict(sorted({**known, **recorded}.items()))), _text(merged), position),
+            (
+                _text(dict(sorted({**known, **recorded}.items()))),
+                _text(self._merged(said, votes, repeats)),
+                position,
+            ),
         )
+
+    def _check_same(
+        self, pair: tuple[str | None, ...], before: list[str | None], line: int, repeats: Repeats
+    ) -> None:
+        """Refuse a row that says other things of a pair than an earlier one; name the fields."""
+        differ = [
+            name
+            for name, new, old in zip(_PAIR, pair, before, strict=False)
+            if new != old and name in _DIFFERENCES
+        ]
+        fields = _differences(pair, before) if "metadata" in differ else []
+        if repeats.is_vote or repeats.has_vote_rows:
+            self.vote_fields.update(fields)
+        elif repeats.keeps_first:
+            self.first_kept.update(fields)
+        if repeats.is_vote or repeats.has_vote_rows or repeats.keeps_first:
+            differ = [name for name in differ if name != "metadata"]
+        if differ:
+            said = " and ".join(_other(name, pair, before) for name in differ)
+            raise RowInvalid(f"id: {shown(pair[0])} stands in line {line} already, other {said}")
+
+    def _merged(
+        self, said: list[list[Any]], votes: list[list[Any]], repeats: Repeats
+    ) -> list[list[Any]]:
+        if not repeats.is_vote:
+            return said + votes if repeats.has_vote_rows else _union(said, votes)
+        new = [vote for vote in votes if vote[0] is None or vote not in said]
+        self.repeated += len(votes) - len(new)
+        return said + new
 
     def add_votes(self, pair_id: str, votes: Sequence[ParsedVote]) -> bool:
         """Add votes to the row of this id; False if no row has it."""
@@ -152,19 +218,74 @@ class Staging:
         self.connection.execute(update, (_text(said), found[0]))
         return True
 
-    def content_hash(self) -> str:
-        """Return a hash of all pairs and recorded scores in order; votes do not enter."""
+    def content_hash(self, *, by_line: bool = False) -> str:
+        """Return a hash of all pairs and recorded scores in order; votes do not enter.
+
+        Battles are named by their row; `by_line`: by their line, as they once were.
+        """
         digest = hashlib.sha256()
-        for _, _, *columns in self.connection.execute(f"{_SELECT} ORDER BY position"):
+        for _, line, *columns in self.connection.execute(f"{_SELECT} ORDER BY position"):
+            settled = self._settled(columns)
+            if by_line and settled[1] is None:
+                settled = [str(line) if one == settled[0] else one for one in settled]
             # the texts enter by their hash; JSON keeps every column apart from the next
-            digest.update(_text([*columns[:8], columns[9]]).encode("ascii"))
+            digest.update(_text([*settled[:8], settled[9]]).encode("ascii"))
         return digest.hexdigest()
+
+    def _settled(self, columns: list[Any]) -> list[Any]:
+        """Return the columns of a pair, with the fields that are its votes' moved to them."""
+        votes = json.loads(columns[-1])
+        if all(len(vote) == _PLAIN_VOTE for vote in votes):
+            return columns
+        own = [
+            [*vote[:3], {**_of_vote(vote, self.vote_fields), **vote[3]}]
+            if len(vote) > _PLAIN_VOTE
+            else vote
+            for vote in votes
+        ]
+        if not self.vote_fields:
+            return [*columns[:-1], _text(own)]
+        metadata = json.loads(columns[7])
+        kept = {name: v for name, v in metadata.items() if name not in self.vote_fields}
+        return [*columns[:7], _text(kept), *columns[8:-1], _text(own)]
+
+    def spread_prompts(self) -> int:
+        """Return how many prompts stand in several groups."""
+        query = (
+            "SELECT count(*) FROM (SELECT prompt_hash FROM staged WHERE prompt_hash IS NOT NULL "
+            "GROUP BY prompt_hash HAVING count(DISTINCT group_key) > 1)"
+        )
+        return int(self.connection.execute(query).fetchone()[0])
+
+    def sentences(self) -> list[str]:
+        """Return what the sender should know of how rows were merged into pairs."""
+        found = []
+        if self.vote_fields:
+            names = ", ".join(sorted(shown(name)[1:-1] for name in self.vote_fields))
+            found.append(f"kept with each vote, because votes on one pair differ in them: {names}")
+        if self.repeated:
+            found.append(
+                f"votes of one person on one pair that were given twice, counted once: {self.repeated}"
+            )
+        found += [
+            f"{shown(name)[1:-1]}: differs between rows on one pair; the first value is kept, rows: "
+            f"{count}"
+            for name, count in self.first_kept.items()
+        ]
+        spread = self.spread_prompts()
+        if spread:
+            found.append(
+                "prompts that stand in several groups, so that pairs of one prompt count as "
+                f"independent (leave out group, question_id or prompt_id to group by prompt): {spread}"
+            )
+        return found
 
     def chunks(self) -> Iterator[list[StagedRow]]:
         """Yield the rows in order, few enough at a time for memory."""
         chunk: list[StagedRow] = []
         size = 0
-        for row in self.connection.execute(f"{_SELECT} ORDER BY position"):
+        for position, line, *columns in self.connection.execute(f"{_SELECT} ORDER BY position"):
+            row = (position, line, *self._settled(columns))
             chunk.append(_staged(row))
             size += sum(len(text or "") for text in row[2:])
             if len(chunk) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
@@ -199,8 +320,55 @@ def _score_values(score: Score) -> dict[str, Any]:
     return {**values, **{name: _text(values[name]) for name in ("annotators", "flags", "usage")}}
 
 
-def _vote_values(vote: ParsedVote) -> list[Any]:
-    return [vote.annotator, vote.label, vote.criterion, vote.details]
+def _vote_values(vote: ParsedVote, beside: Mapping[str, Any] | None = None) -> list[Any]:
+    """Return a vote and, where it came in a row of its own, the metadata of that row."""
+    values = [vote.annotator, vote.label, vote.criterion, vote.details]
+    return [*values, beside] if beside else values
+
+
+def parsed_pair(values: Mapping[str, Any]) -> Pair | None:
+    """Return the pair of staged columns, without recorded scores; None for a battle."""
+    if values["content"] is None:
+        return None
+    content = json.loads(values["content"])
+    return Pair(
+        values["id"],
+        tuple(Message(role, text) for role, text in content["conversation"]),
+        tuple(content["responses_a"]),
+        tuple(content["responses_b"]),
+        values["model_a"],
+        values["model_b"],
+        content["criterion"],
+    )
+
+
+def _of_vote(vote: list[Any], fields: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in vote[4].items() if name in fields}
+
+
+def _differences(pair: tuple[str | None, ...], before: Sequence[str | None]) -> list[str]:
+    """Return the fields of the metadata that two rows on one pair do not share."""
+    new, old = (json.loads(columns[7] or "{}") for columns in (pair, before))
+    nothing = object()
+    names = dict.fromkeys((*old, *new))
+    return [name for name in names if _text_of(new, name, nothing) != _text_of(old, name, nothing)]
+
+
+def _text_of(metadata: Mapping[str, Any], name: str, otherwise: object) -> object:
+    return _text(metadata[name]) if name in metadata else otherwise
+
+
+def _other(name: str, pair: tuple[str | None, ...], before: Sequence[str | None]) -> str:
+    """Return what differs between two rows, and in which of its fields."""
+    what = _DIFFERENCES[name]
+    if name == "metadata":
+        fields = [shown(one)[1:-1] for one in _differences(pair, before)]
+    elif name == "content_hash" and pair[8] and before[8]:
+        new, old = json.loads(pair[8]), json.loads(before[8])
+        fields = [_CONTENT.get(one, one) for one in old if old[one] != new.get(one)]
+    else:
+        return what
+    return f"{what} ({', '.join(fields[:_MOST_FIELDS])})"
 
 
 def _staged(row: tuple[Any, ...]) -> StagedRow:

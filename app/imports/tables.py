@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,8 @@ from typing import Any, Final
 from app.core.errors import BadRequest
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.tables import cell_values, column_values, is_long_form
+from app.formats.declared import TARGETS, Declared
+from app.formats.tables import cell_values, column_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,8 @@ class RawRow:
         value: The row.
         reason: Why there is no value.
         file: The name of its file, where it is known.
-        number: The line counted over all files of the upload; 0 = in the first, the line itself.
+        number: Which row of the upload it is, counted over all files; 0 = its line.
         is_one_of_several: Whether the upload holds several files.
-        is_vote: Whether the row of a table is one vote, so that equal rows are as many votes.
     """
 
     line: int
@@ -35,17 +35,29 @@ class RawRow:
     file: str = ""
     number: int = 0
     is_one_of_several: bool = False
-    is_vote: bool = False
 
 
 PARQUET: Final = "application/vnd.apache.parquet"
 _PARQUET_TYPES: Final = (PARQUET, "application/x-parquet", "application/parquet")
-_CSV_TYPES: Final = ("text/csv", "application/csv")
+_CSV_TYPES: Final = ("text/csv", "application/csv", "text/tab-separated-values")
+_CSV_ENDINGS: Final = (".csv", ".tsv", ".tab")
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_LOOK_BYTES: Final = 2**16
+# columns of other formats than our own, by which a table is told from other texts
+_COLUMNS: Final = (
+    "instruction", "output", "output_1", "output_2", "question", "response_A", "response_B",
+    "chosen", "rejected", "winner_model_a", "winner_model_b", "winner_tie", "annotation_id", "turns",
+    "generator", "model_1", "model_2", "g1_winner", "g2_winner", "uid", "games", "response",
+    "judge_score", "oracle_label", "conversation_a", "conversation_b", "messages_a", "messages_b",
+    "fields", "responses", "data", "annotations", "generations", "pair",
+)  # fmt: skip
 _PARQUET_MAGIC: Final = b"PAR1"
 _MOST_CELL_CHARACTERS: Final = 64 * 2**20
 _BATCH_ROWS: Final = 500
 # a page of a column is read at a time, not a whole row group
 _BUFFER_BYTES: Final = 2**20
+
+_SAVE: Final = "save the file as UTF-8 (Excel: CSV UTF-8)"
 
 csv.field_size_limit(_MOST_CELL_CHARACTERS)
 
@@ -57,31 +69,67 @@ def is_parquet(media_type: str, name: str, begins: bytes) -> bool:
 
 
 def is_csv(media_type: str, name: str) -> bool:
-    """Return whether a file is CSV by its media type or its name."""
-    return media_type in _CSV_TYPES or name.lower().removesuffix(".gz").endswith(".csv")
+    """Return whether a file is a table in text by its media type or its name."""
+    return media_type in _CSV_TYPES or name.lower().removesuffix(".gz").endswith(_CSV_ENDINGS)
 
 
-def csv_rows(stream: io.BufferedReader) -> Iterator[RawRow]:
-    """Yield the rows of a CSV file with a header, numbered by the line each begins on.
+@dataclass(frozen=True, slots=True)
+class Separated:
+    """How the cells of a table are separated, and whether its first line says so."""
+
+    delimiter: str
+    is_said: bool = False
+    columns: int = 1
+    known: int = 0
+
+
+def separation(begins: str, declared: Declared) -> Separated:
+    """Return how the cells of a table are separated, from how it begins.
+
+    What separates the most known columns is meant, then what separates the most.
+    """
+    first = begins.lstrip("\ufeff").partition("\n")[0].strip().strip('"')
+    if first.lower().startswith("sep=") and len(first) == len("sep=;"):
+        return Separated(declared.delimiter or first[-1], is_said=True)
+    known = {*TARGETS, *declared.columns.values(), *_COLUMNS}
+    tried = [declared.delimiter] if declared.delimiter else list(_DELIMITERS)
+    found = [_separated(begins, delimiter, known) for delimiter in tried]
+    return max(found, key=lambda one: (one.known, one.columns))
+
+
+def _separated(begins: str, delimiter: str, known: set[str]) -> Separated:
+    try:
+        header = next(csv.reader(io.StringIO(begins.lstrip("\ufeff")), delimiter=delimiter), [])
+    except csv.Error:
+        header = []
+    names = [name.strip() for name in header]
+    return Separated(delimiter, columns=len(names), known=sum(name in known for name in names))
+
+
+def csv_rows(stream: io.BufferedReader, declared: Declared | None = None) -> Iterator[RawRow]:
+    """Yield the rows of a table in text with a header, numbered by the line each begins on.
 
     Raises:
-        BadRequest: there is no header, or a column is named twice.
+        BadRequest: there is no header, it is not UTF-8, or a column is named twice.
     """
+    said = declared or Declared()
+    found = separation(stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace"), said)
     text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
     try:
-        table = csv.reader(text, strict=True)
+        skipped = 1 if found.is_said and text.readline() else 0
+        table = csv.reader(text, delimiter=found.delimiter, strict=True)
         header = _header(table)
-        is_vote = is_long_form(header)
+        layout = said.layout(header)
+        names = [name for name, _ in layout]
         while True:
-            line = table.line_num + 1
+            line = table.line_num + 1 + skipped
             try:
                 cells = next(table, None)
                 if cells is None:
                     return
                 if cells:
-                    yield RawRow(
-                        line, cell_values(header, _checked(header, cells)), is_vote=is_vote
-                    )
+                    checked = _checked(header, cells)
+                    yield RawRow(line, cell_values(names, [checked[place] for _, place in layout]))
             except (csv.Error, RowInvalid) as error:
                 yield RawRow(line, reason=f"not a row of the table: {error}")
     finally:
@@ -93,6 +141,8 @@ def _header(table: Any) -> list[str]:
         header = [name.strip() for name in next(table, [])]
     except csv.Error as error:
         raise BadRequest(f"line 1 of the table is not a header: {error}") from error
+    if any("\udc80" <= letter <= "\udcff" for name in header for letter in name):
+        raise BadRequest(f"the header of the table is not UTF-8; {_SAVE}")
     _check_names([name for name in header if name])
     return header
 
@@ -111,11 +161,11 @@ def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
     for name, cell in zip(header, cells, strict=True):
         # the decoder escapes bytes that are no UTF-8 into this range
         if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
-            raise RowInvalid(f"{name}: not UTF-8")
+            raise RowInvalid(f"{name}: not UTF-8; {_SAVE}")
     return cells
 
 
-def parquet_rows(stream: io.BufferedReader) -> Iterator[RawRow]:
+def parquet_rows(stream: io.BufferedReader, declared: Declared | None = None) -> Iterator[RawRow]:
     """Yield the rows of a Parquet file, numbered from 1.
 
     Raises:
@@ -129,12 +179,12 @@ def parquet_rows(stream: io.BufferedReader) -> Iterator[RawRow]:
     try:
         with pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             _check_names(file.schema_arrow.names)
-            is_vote = is_long_form(file.schema_arrow.names)
+            said = declared or Declared()
             line = 0
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for row in batch.to_pylist():
                     line += 1
-                    yield _parquet_row(line, row, is_vote=is_vote)
+                    yield _parquet_row(line, said.row(row))
     except (pa.ArrowException, OSError) as error:
         raise BadRequest(f"the Parquet file cannot be read: {error}") from error
 
@@ -153,15 +203,13 @@ def parquet_batches(path: Path, first: int, last: int) -> Iterator[tuple[list[Ra
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             _check_names(file.schema_arrow.names)
-            is_vote = is_long_form(file.schema_arrow.names)
             groups, line = _groups_of(file.metadata, first, last)
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups):
                 wanted = batch.slice(max(first - line, 0), max(last - max(first, line), 0))
                 begin = max(first, line)
                 line += len(batch)
                 rows = [
-                    _parquet_row(begin + i + 1, row, is_vote=is_vote)
-                    for i, row in enumerate(wanted.to_pylist())
+                    _parquet_row(begin + i + 1, row) for i, row in enumerate(wanted.to_pylist())
                 ]
                 if rows:
                     yield rows, wanted.nbytes
@@ -182,8 +230,8 @@ def _groups_of(metadata: Any, first: int, last: int) -> tuple[list[int], int]:
     return groups, before
 
 
-def _parquet_row(line: int, row: dict[str, Any], *, is_vote: bool) -> RawRow:
+def _parquet_row(line: int, row: Mapping[str, Any]) -> RawRow:
     try:
-        return RawRow(line, column_values(row), is_vote=is_vote)
+        return RawRow(line, column_values(row))
     except RowInvalid as error:
         return RawRow(line, reason=f"not a row of the table: {error}")
