@@ -155,6 +155,8 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
     if not given.scores:
         yield base
     for name, score in given.scores.items():
+        if name.isdigit():
+            loss["recorded scores of judges called by a number, which are read as people's"] += 1
         yield {
             **base,
             "annotator": name,

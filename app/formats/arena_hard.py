@@ -94,7 +94,9 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     if "games" in made:
         if not isinstance(made.get("baseline"), str):
             made["baseline"] = OLD_BASELINE
-            heard.notes[f"judgements of Arena-Hard v0.1 against its baseline, {OLD_BASELINE}"] += 1
+            heard.notes[
+                f"{{n}} judgements of Arena-Hard v0.1 are taken as against {OLD_BASELINE}"
+            ] += 1
         return [made]
     if "choices" in made:
         answer = _only("choices", _contents(made.pop("choices")[0]["turns"]))

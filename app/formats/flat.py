@@ -127,11 +127,11 @@ def _with_texts(row: Mapping[str, Any], heard: Heard) -> dict[str, Any]:
         for side, name in zip("ab", found, strict=True):
             value = made.pop(name)
             made[f"responses_{side}" if isinstance(value, list) else f"response_{side}"] = value
-        heard.notes[f"{found[0]} and {found[1]} are read as response_a and response_b, rows"] += 1
+        heard.notes[f"{found[0]} and {found[1]} are read as the two responses in {{n}} rows"] += 1
     name = None if "prompt" in made or "messages" in made else prompt_in(made)
     if name is not None:
         made["prompt"] = made.pop(name)
-        heard.notes[f"{name} is read as the prompt, rows"] += 1
+        heard.notes[f"{name} is read as the prompt in {{n}} rows"] += 1
     return made
 
 

@@ -95,8 +95,8 @@ def _of_flat(row: Mapping[str, Any], heard: Heard) -> Row:
     labels = [label for label in said.values() if label is not None]
     if not labels:
         heard.notes[
-            "Label Studio rows (JSON_MIN or CSV) whose answer is in none of their columns; export "
-            "the project as JSON, or name the column with --map label=COLUMN (parameter `map`), rows"
+            "{n} Label Studio rows (JSON_MIN or CSV) have an answer in none of their columns: export "
+            "the project as JSON, or name the column with --map label=COLUMN (parameter `map`)"
         ] += 1
     result = [{"type": "choices", "value": {"choices": [label]}} for label in labels]
     annotation: Row = {"completed_by": row.get("annotator"), "result": result}

@@ -64,7 +64,7 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     if not all(name in made for name in VOTE_FIELDS):
         left = [name for name in made if name not in _KEPT] if "g1_winner" in made else []
         if left:
-            heard.notes[f"fields of judgements that are not kept ({', '.join(left)}), rows"] += 1
+            heard.notes[f"{{n}} judgements have fields that are not kept ({', '.join(left)})"] += 1
         return [made]
     judge, winner = made["judge"], made["winner"]
     if winner != _INCONSISTENT:

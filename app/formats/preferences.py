@@ -63,7 +63,7 @@ def _with_turns(row: Row) -> Row:
     for name in ("chosen", "rejected"):
         value = row[name]
         if isinstance(value, dict):
-            row[name] = _message(name, value)["content"]
+            row[name] = _message(name, value).get("content")
         elif _are_messages(value):
             row[name] = [_message(f"{name}.{at}", one) for at, one in enumerate(value)]
     if _are_messages(row.get("conversations")) and is_empty(row.get("prompt")):

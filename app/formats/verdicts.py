@@ -205,7 +205,12 @@ class Heard:
         found += [_taken(place, *names) for place, names in self.who.items()]
         if self.declared.coding and not self.is_coding_used:
             found.append("coding: no value of a verdict column was read with it")
-        return found + [f"{what}: {count}" for what, count in self.notes.items()]
+        return found + [counted(what, count) for what, count in self.notes.items()]
+
+
+def counted(what: str, count: int) -> str:
+    """Return a sentence with its count, in place of `{n}` or at its end."""
+    return what.replace("{n}", str(count)) if "{n}" in what else f"{what}: {count}"
 
 
 def _listed(values: Iterable[str]) -> str:

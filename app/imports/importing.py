@@ -26,7 +26,7 @@ from app.datasets.score_columns import StoredScore, score_from_row
 from app.datasets.service import StoredPair
 from app.formats.declared import Declared
 from app.formats.registry import AUTO, known_formats
-from app.formats.verdicts import Heard
+from app.formats.verdicts import Heard, counted
 from app.imports.body import rows_of
 from app.imports.reading import Reader, named_dialect, stage
 from app.imports.staging import StagedRow, Staging, parsed_pair
@@ -36,7 +36,7 @@ from app.labels.service import NewLabel
 from judges.types import Score
 
 _CONTRADICTED: Final = (
-    "pairs on which one person gives labels that differ, all kept (give every person a name)"
+    "on {n} pairs one person gives labels that differ; all are kept (give every person a name)"
 )
 _SHOWN_ROWS: Final = 3
 _MOST_COLUMNS: Final = 30
@@ -167,7 +167,7 @@ async def _staged(
 
 def _warnings(staging: Staging, reader: Reader, contradicted: int) -> list[str]:
     warnings = [*reader.warnings(), *staging.sentences()]
-    return [*warnings, f"{_CONTRADICTED}: {contradicted}"] if contradicted else warnings
+    return [*warnings, counted(_CONTRADICTED, contradicted)] if contradicted else warnings
 
 
 def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:

@@ -25,7 +25,7 @@ from app.formats.canonical import (
 from app.formats.flat import VERDICTS, like_verdicts, texts_in, why_unknown
 from app.formats.joining import Fault, Joined, Outcome, Piece
 from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, Prepared, candidates
-from app.formats.verdicts import Heard
+from app.formats.verdicts import Heard, counted
 from app.imports.staging import Pieces, Repeats, Staging
 from app.imports.tables import RawRow
 
@@ -158,10 +158,10 @@ class Reader:
 
     def _warn_of(self, row: Mapping[str, Any]) -> None:
         for name, near in misspelt_fields(row).items():
-            self.warn(f"{_plain(name)}: looks like {near} misspelt and is kept as metadata, rows")
+            self.warn(f"{_plain(name)}: looks like {near} misspelt; kept as metadata in {{n}} rows")
         for name in VERDICTS:
             if name in row and row.get("human"):
-                self.warn(f"{name}: is kept as metadata beside the votes in human, rows")
+                self.warn(f"{name}: kept as metadata in {{n}} rows, beside the votes in human")
 
     def warn(self, what: str, count: int = 1) -> None:
         """Count something that the sender should know."""
@@ -173,16 +173,16 @@ class Reader:
         self.names.add(parsed)
         if not parsed.votes and not parsed.recorded:
             for name in like_verdicts(parsed.metadata):
+                plain = _plain(name)
                 self.warn(
-                    f"{_plain(name)}: looks like a verdict and is kept as metadata; if it says which "
-                    f"response is better, read it with --map label={_plain(name)} (parameter `map`), "
-                    "rows"
+                    f"{plain}: looks like a verdict and is kept as metadata in {{n}} rows; if it says "
+                    f"which response is better, read it with --map label={plain} (parameter `map`)"
                 )
 
     def warnings(self) -> list[str]:
         """Return, in sentences, what was kept elsewhere than meant, or not kept, with counts."""
-        counted = [f"{what}: {count}" for what, count in self.warned.items()]
-        return [*counted, *self.heard.sentences(), *self.names.sentences()]
+        told = [counted(what, count) for what, count in self.warned.items()]
+        return [*told, *self.heard.sentences(), *self.names.sentences()]
 
     def reject_row(self, raw: RawRow, reason: str) -> None:
         """Note a row that cannot be kept."""

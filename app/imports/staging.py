@@ -265,18 +265,18 @@ class Staging:
             found.append(f"kept with each vote, because votes on one pair differ in them: {names}")
         if self.repeated:
             found.append(
-                f"votes of one person on one pair that were given twice, counted once: {self.repeated}"
+                f"{self.repeated} votes repeat one of the same person on the same pair, and count once"
             )
         found += [
-            f"{shown(name)[1:-1]}: differs between rows on one pair; the first value is kept, rows: "
-            f"{count}"
+            f"{shown(name)[1:-1]}: differs from an earlier row on the same pair in {count} rows; the "
+            "first value is kept"
             for name, count in self.first_kept.items()
         ]
         spread = self.spread_prompts()
         if spread:
             found.append(
-                "prompts that stand in several groups, so that pairs of one prompt count as "
-                f"independent (leave out group, question_id or prompt_id to group by prompt): {spread}"
+                f"{spread} prompts stand in several groups, so that their pairs count as independent; "
+                "leave out group, question_id or prompt_id to group pairs by their prompt"
             )
         return found
 
