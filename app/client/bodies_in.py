@@ -181,14 +181,17 @@ class VerdictQuery(ListQuery, total=False):
 
 class _Label(TypedDict):
     dataset: str
-    pair: str
     annotator: str | None
     label: str
 
 
 class Label(_Label, total=False):
-    """What one person says of a stored pair."""
+    """What one person says of a stored pair: of its id, `pair`, or of its `prompt` and models."""
 
+    pair: str
+    prompt: str | Sequence[str]
+    model_a: str
+    model_b: str
     criterion: str
     strength: float
     first_shown: Literal["a", "b"]

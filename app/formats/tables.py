@@ -176,7 +176,7 @@ def column_values(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _column(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        return _parsed(name, value) if _is_json(name, value) else value
+        return _read_cell(name, value)
     plain = _plain(name, value)
     # a column of integers with a gap comes as one of floats
     if (name in _NAMES or name in _NUMBERS) and isinstance(plain, float) and plain.is_integer():

@@ -158,7 +158,7 @@ class Reader:
 
     def _warn_of(self, row: Mapping[str, Any]) -> None:
         for name, near in misspelt_fields(row).items():
-            self.warn(f"{_plain(name)}: looks like {near} misspelt; kept as metadata in {{n}} rows")
+            self.warn(f"{_plain(name)}: kept as metadata in {{n}} rows; did you mean {near}?")
         for name in VERDICTS:
             if name in row and row.get("human"):
                 self.warn(f"{name}: kept as metadata in {{n}} rows, beside the votes in human")

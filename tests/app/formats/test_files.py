@@ -288,8 +288,8 @@ async def test_a_misspelt_field_is_told(client: httpx.AsyncClient) -> None:
     body = content("rows.jsonl", [row, {**row, "prompt": "r", "task": "t"}])
     answer = await client.post("/v1/datasets?name=set", content=body)
     assert answer.json()["warnings"] == [
-        "humans: looks like human misspelt; kept as metadata in 2 rows",
-        "model_A: looks like model_a misspelt; kept as metadata in 2 rows",
+        "humans: kept as metadata in 2 rows; did you mean human?",
+        "model_A: kept as metadata in 2 rows; did you mean model_a?",
     ]
 
 
