@@ -209,10 +209,7 @@ class Reading(BaseModel):
         try:
             return Declared.read(self.map, self.coding, self.delimiter, self.people, self.judges)
         except DeclarationInvalid as error:
-            raise Unprocessable(
-                f"{error.name}: {error}",
-                errors=[{"loc": ["query", error.name], "msg": str(error)}],
-            ) from None
+            raise Unprocessable.field([error.name], str(error), place="query") from None
 
 
 @router.post(

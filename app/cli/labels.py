@@ -25,7 +25,7 @@ from judges.errors import SLIP, nearest
 if TYPE_CHECKING:
     from app.client import RequestRefused, Tribunal
     from app.client.bodies_in import Label
-    from app.formats.declared import Declared
+    from app.formats.declared import Layout
 
 _FIELDS: Final = (
     "dataset", "pair", "prompt", "model_a", "model_b", "annotator", "label", "criterion", "strength",
@@ -60,14 +60,14 @@ class LabelFile:
         dataset: Dataset of the rows that name none.
         annotator: Annotator of the rows that name none; it is never guessed.
         by: What names the pair of a row: `pair`, its id, or `prompt`, with its models.
-        declared: Its columns, the coding of its labels, and what separates its cells.
+        layout: Its columns, with the coding of its labels, and what separates its cells.
     """
 
     path: Path
     dataset: str
     annotator: str | None
     by: str
-    declared: Declared
+    layout: Layout
 
     @property
     def known(self) -> dict[str, str]:
@@ -80,7 +80,8 @@ class LabelFile:
 
 def read_labels(file: LabelFile) -> Iterator[Line]:
     """Yield the rows of a file that hold a label, completed by the options."""
-    from app.core.errors import BadRequest
+    from app.core.errors import TribunalError
+    from app.formats.declared import DeclarationInvalid
 
     try:
         with ExitStack() as opened:
@@ -88,7 +89,10 @@ def read_labels(file: LabelFile) -> Iterator[Line]:
                 found = line if line.fault else _completed(line, file)
                 if found is not None:
                     yield found
-    except (OSError, UnicodeDecodeError, BadRequest) as error:
+        file.layout.check()
+    except DeclarationInvalid as error:
+        fail(f"{file.path}: --{error.name}: {error}", status=EXIT_USAGE)
+    except (OSError, UnicodeDecodeError, TribunalError) as error:
         fail(f"{file.path}: {getattr(error, 'strerror', None) or error}", status=EXIT_USAGE)
 
 
@@ -103,21 +107,22 @@ def _rows(file: LabelFile, opened: ExitStack) -> Iterator[Line]:
     stream = unpacked(buffered(raw, opened), opened)
     if is_parquet("", name, stream.peek(4)[:4]):
         content = cast(BinaryIO, io.BytesIO(stream.read()))
-        for row in rows_of([UploadedFile(content, "", name)], None, file.declared):
+        for row in rows_of([UploadedFile(content, "", name)], None, file.layout.declared):
             yield _of_row(row.line, row.value, row.reason)
+        file.layout.seen.update(dict.fromkeys(file.layout.declared.columns.values()))
         return
     stream = text_of(stream, opened)
     begins = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace")
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     opened.callback(text.detach)
     if begins.lstrip().startswith("["):
-        yield from _elements(text)
+        yield from (_named(line, file) for line in _elements(text))
     elif begins.lstrip().startswith("{"):
         for number, line in enumerate(text, start=1):
             if line.strip():
-                yield _object(line, number)
+                yield _named(_object(line, number), file)
     else:
-        found = separation(begins, file.declared)
+        found = separation(begins, file.layout.declared)
         first = text.readline() if found.is_said else ""
         yield from _table(text, found.delimiter, 1 if first else 0, file)
 
@@ -130,7 +135,7 @@ def _field(name: str) -> str:
 def _table(text: IO[str], delimiter: str, skipped: int, file: LabelFile) -> Iterator[Line]:
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     columns = [name.strip() for name in next(reader, [])]
-    layout = [(_field(name), place) for name, place in file.declared.layout(columns)]
+    layout = [(_field(name), place) for name, place in file.layout.of(columns)]
     kept = _kept([name for name, _ in layout], 1 + skipped, file)
     number = 1 + skipped
     try:
@@ -183,6 +188,11 @@ def _object(line: str, number: int) -> Line:
     return _of_row(number, row, None)
 
 
+def _named(line: Line, file: LabelFile) -> Line:
+    """Return a row of JSON with its fields under the names that they stand for."""
+    return Line(line.number, dict(file.layout.row(line.row)), line.fault)
+
+
 def _of_row(number: int, row: Any, fault: str | None) -> Line:
     if fault is None and not isinstance(row, dict):
         fault = "is no object"
@@ -191,14 +201,13 @@ def _of_row(number: int, row: Any, fault: str | None) -> Line:
 
 def _completed(line: Line, file: LabelFile) -> Line | None:
     """Return a row with the options and its label read by the coding; None: it has no label."""
-    said = {_field(name): value for name, value in file.declared.row(line.row).items()}
-    row = {**file.known, **said}
+    from app.formats.declared import code_of
+
+    row = {**file.known, **{_field(name): value for name, value in line.row.items()}}
     if "annotator" not in row:
         why = "names no annotator (give --annotator; null in NDJSON says that it is unknown)"
         return Line(line.number, {}, why)
-    from app.formats.declared import code_of
-
-    coding = file.declared.coding
+    coding = file.layout.declared.coding
     if code_of(row.get("label")) in coding:
         row["label"] = coding[code_of(row["label"])]
         if row["label"] is None:
@@ -223,17 +232,15 @@ def _side_of(row: Mapping[str, Any]) -> Any:
     return sides[0] if len(sides) == 1 and label is not None else label
 
 
-def _declared(
-    columns: list[str] | None, coding: list[str] | None, delimiter: str | None
-) -> Declared:
-    from app.formats.declared import DeclarationInvalid, Declared
+def _layout(columns: list[str] | None, coding: list[str] | None, delimiter: str | None) -> Layout:
+    from app.formats.declared import DeclarationInvalid, Declared, Layout
 
     own = [
         text.replace("pair=", "id=", 1) if text.startswith("pair=") else text
         for text in columns or ()
     ]
     try:
-        return Declared.read(own, coding or (), delimiter or "")
+        return Layout(Declared.read(own, coding or (), delimiter or ""))
     except DeclarationInvalid as error:
         fail(f"--{error.name}: {error}", status=EXIT_USAGE)
 
@@ -271,8 +278,8 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
     """
     if by not in ("pair", "prompt"):
         fail(f"--by: {by!r} is neither pair nor prompt", status=EXIT_USAGE)
-    declared = _declared(columns, coding, delimiter)
-    lines = read_labels(LabelFile(file, dataset, annotator, by, declared))
+    layout = _layout(columns, coding, delimiter)
+    lines = read_labels(LabelFile(file, dataset, annotator, by, layout))
     counts = {"accepted": 0, "replaced": 0, "unchanged": 0, "contradicted": 0}
     with open_tribunal(server, key) as tribunal:
         while piece := list(islice(lines, _AT_ONCE)):

@@ -30,6 +30,10 @@ class Frame(Protocol):
     columns: Any
     iloc: Any
 
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
     def to_dict(self, orient: Any, /) -> Any:
         """Return the rows."""
 
@@ -97,7 +101,7 @@ def _frame_rows(frame: Frame) -> Iterator[dict[str, Any]]:
     """Yield the rows of a data frame; an integer that a gap made a float is an integer again."""
     names = [str(name) for name in frame.columns]
     gaps = [at for at in range(len(names)) if _is_integer_with_gaps(frame.iloc[:, at])]
-    for start in range(0, len(frame.iloc), _FRAME_ROWS):
+    for start in range(0, len(frame), _FRAME_ROWS):
         piece = frame.iloc[start : start + _FRAME_ROWS]
         for cells in piece.itertuples(index=False, name=None):
             row = {name: _plain(cell) for name, cell in zip(names, cells, strict=True)}

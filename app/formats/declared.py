@@ -26,6 +26,7 @@ TARGETS: Final = tuple(dict.fromkeys((*PairIn.model_fields, *_VOTE_FIELDS, *_FUR
 _LABELS: Final[Mapping[str, Label | None]] = {
     "a": "a", "b": "b", "tie": "tie", "none": None,
 }  # fmt: skip
+_MOST_COLUMNS: Final = 30
 _DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
 # families of models, as their names begin; a letter after `gpt` makes another word of it
 _MODELS: Final = re.compile(
@@ -83,22 +84,49 @@ class Declared:
             tuple(_items("judges", judges)),
         )
 
-    def layout(self, header: Sequence[str]) -> list[tuple[str, int]]:
-        """Return the field of each column of a table with the column's place.
+    def is_model(self, name: str) -> bool:
+        """Return whether a name is a model's: as declared, else by the families of models."""
+        declared = self._is_declared_model(name)
+        return looks_like_model(name) if declared is None else declared
 
-        A column that has the name of a declared field, but is not the declared one, keeps its cells
-        under `source_` and its name.
-        """
-        if not self.columns:
-            return [(name, place) for place, name in enumerate(header)]
-        used = set(self.columns.values())
-        declared = [
-            (target, header.index(source))
-            for target, source in self.columns.items()
-            if source in header
+    def is_declared_person(self, name: str) -> bool:
+        """Return whether a name is declared to be a person's."""
+        return self._is_declared_model(name) is False
+
+    def _is_declared_model(self, name: str) -> bool | None:
+        """Return what is declared of a name: the longest pattern that fits it decides."""
+        fits = [
+            (len(pattern), is_model)
+            for patterns, is_model in ((self.people, False), (self.judges, True))
+            for pattern in patterns
+            if fnmatchcase(name.lower(), pattern.lower())
         ]
+        return max(fits)[1] if fits else None
+
+
+@dataclass(slots=True)
+class Layout:
+    """The declared columns, applied to the files of one upload.
+
+    A column that has the name of a declared field, but is not the declared one, keeps its cells
+    under `source_` and its name.
+    """
+
+    declared: Declared = field(default_factory=Declared)
+    seen: dict[str, None] = field(default_factory=dict)
+
+    def of(self, header: Sequence[str]) -> list[tuple[str, int]]:
+        """Return the field of each column of a table with the column's place."""
+        columns = self.declared.columns
+        if not columns:
+            return [(name, place) for place, name in enumerate(header)]
+        self.seen.update(dict.fromkeys(header))
+        declared = [
+            (target, header.index(source)) for target, source in columns.items() if source in header
+        ]
+        used = set(columns.values())
         others = [
-            (_aside(name) if name in self.columns else name, place)
+            (f"source_{name}" if name in columns else name, place)
             for place, name in enumerate(header)
             if name not in used
         ]
@@ -106,32 +134,23 @@ class Declared:
 
     def row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a row with its columns under the names of the fields that they stand for."""
-        if not self.columns:
+        if not self.declared.columns:
             return row
         names = list(row)
-        return {name: row[names[place]] for name, place in self.layout(names)}
+        return {name: row[names[place]] for name, place in self.of(names)}
 
-    def absent(self, seen: Iterable[str]) -> list[str]:
-        """Return the declared columns that are not among those seen."""
-        there = set(seen)
-        return [source for source in dict.fromkeys(self.columns.values()) if source not in there]
+    def check(self) -> None:
+        """Refuse declared columns that none of the rows had.
 
-    def is_model(self, name: str) -> bool:
-        """Return whether a name is a model's: as declared, else by the families of models.
-
-        The longest pattern that fits decides, so that one name can be set apart from its family.
+        Raises:
+            DeclarationInvalid: names them, and the columns there are.
         """
-        fits = [
-            (len(pattern), is_model)
-            for patterns, is_model in ((self.people, False), (self.judges, True))
-            for pattern in patterns
-            if fnmatchcase(name.lower(), pattern.lower())
-        ]
-        return max(fits)[1] if fits else looks_like_model(name)
-
-    def is_declared_person(self, name: str) -> bool:
-        """Return whether a name is declared to be a person's."""
-        return bool(self.people) and not self.is_model(name)
+        sources = dict.fromkeys(self.declared.columns.values())
+        absent = [source for source in sources if source not in self.seen]
+        if absent and self.seen:
+            there = ", ".join(shown(name) for name in list(self.seen)[:_MOST_COLUMNS])
+            missing = ", ".join(map(shown, absent))
+            raise DeclarationInvalid("map", f"there is no column {missing}; there is {there}")
 
 
 def looks_like_model(name: str) -> bool:
@@ -149,10 +168,6 @@ def code_of(value: object) -> str:
     if re.fullmatch(r"[+-]?\d+\.0*", text):
         text = text.split(".")[0]
     return text.lower()
-
-
-def _aside(name: str) -> str:
-    return f"source_{name}"
 
 
 def _items(option: str, texts: Iterable[str]) -> Iterator[str]:

@@ -178,7 +178,8 @@ def why_unknown(row: Mapping[str, Any]) -> str:
     return next((why for look in _LOOKS if (why := look(row))), "")
 
 
-def _of_columns(row: Mapping[str, Any]) -> str:
+def of_columns(row: Mapping[str, Any]) -> str:
+    """Return why an object of columns is no row; "" where it is none."""
     columns = [list(value) for value in row.values() if isinstance(value, dict)]
     is_indexed = len(columns) == len(row) > 0 and all(
         names and names == columns[0] and all(name.isdigit() for name in names) for names in columns
@@ -260,7 +261,7 @@ def _of_anything(row: Mapping[str, Any]) -> str:
 
 
 _LOOKS: Final = (
-    _of_cells, _of_columns, _of_one_answer, _of_argilla, _of_rows, _of_texts, _of_anything,
+    _of_cells, of_columns, _of_one_answer, _of_argilla, _of_rows, _of_texts, _of_anything,
 )  # fmt: skip
 
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.core.errors import BadRequest
+from app.core.errors import BadRequest, Unprocessable
 from app.core.names import shown
-from app.formats.declared import Declared
+from app.formats.declared import DeclarationInvalid, Declared, Layout
 from app.imports.decoding import text_of
 from app.imports.tables import (
     RawRow,
@@ -32,6 +32,8 @@ from app.imports.upload import UploadedFile, buffered, gzip_faults, seekable, un
 MAX_ROW_BYTES: Final = 64 * 2**20
 _PIECE: Final = 2**16
 _WINDOW: Final = 2**16
+# a text with so many columns, and one of them known, is a table without being called one
+_FEW_COLUMNS: Final = 2
 _AFTER_A_VALUE: Final = " \t\r\n,]"
 _LINES_TYPES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -53,32 +55,37 @@ def rows_of(
 
     Raises:
         BadRequest: there is no file, or one cannot be read: broken gzip, JSON array or table.
+        Unprocessable: no file has a column that is declared.
     """
     if not files:
         raise BadRequest("the multipart body has no file")
-    said = declared or Declared()
+    layout = Layout(declared or Declared())
     with gzip_faults(), ExitStack() as opened:
         number = 0
         for file in files:
-            for row in _rows(file, folder, opened, said):
+            for row in _rows(file, folder, opened, layout):
                 number += 1
                 own = 0 if number == row.line else number
                 yield replace(row, file=file.name, is_one_of_several=len(files) > 1, number=own)
+    try:
+        layout.check()
+    except DeclarationInvalid as error:
+        raise Unprocessable.field([error.name], str(error), place="query") from None
 
 
 def _rows(
-    file: UploadedFile, folder: Path | None, opened: ExitStack, declared: Declared
+    file: UploadedFile, folder: Path | None, opened: ExitStack, layout: Layout
 ) -> Iterator[RawRow]:
     stream = unpacked(buffered(file.content, opened), opened)
     if is_parquet(file.media_type, file.name, stream.peek(4)[:4]):
-        return parquet_rows(seekable(stream, folder, opened), declared)
+        return parquet_rows(seekable(stream, folder, opened), layout)
     stream = text_of(stream, opened)
     are_lines = file.media_type in _LINES_TYPES
-    if _is_table(file, stream.peek(_PIECE)[:_PIECE], declared):
-        return csv_rows(stream, declared)
+    if _is_table(file, stream.peek(_PIECE)[:_PIECE], layout.declared):
+        return csv_rows(stream, layout)
     if not are_lines and stream.peek(_PIECE).lstrip()[:1] == b"[":
-        return _named(_elements(stream), declared)
-    return _named(_lines(stream), declared)
+        return _named(_elements(stream), layout)
+    return _named(_lines(stream), layout)
 
 
 def _is_table(file: UploadedFile, begins: bytes, declared: Declared) -> bool:
@@ -90,7 +97,7 @@ def _is_table(file: UploadedFile, begins: bytes, declared: Declared) -> bool:
     if is_called or file.media_type in _LINES_TYPES:
         return is_called
     found = separation(text, declared)
-    return found.is_said or (found.columns > 1 and found.known > 1)
+    return found.is_said or found.known > 1 or (found.columns > _FEW_COLUMNS and found.known == 1)
 
 
 def _begins_json(text: str) -> bool:
@@ -102,12 +109,12 @@ def _begins_json(text: str) -> bool:
     return isinstance(value, dict)
 
 
-def _named(rows: Iterator[RawRow], declared: Declared) -> Iterator[RawRow]:
+def _named(rows: Iterator[RawRow], layout: Layout) -> Iterator[RawRow]:
     """Yield rows with their fields under the names that they stand for."""
-    if not declared.columns:
+    if not layout.declared.columns:
         return rows
     return (
-        replace(row, value=declared.row(row.value)) if isinstance(row.value, dict) else row
+        replace(row, value=layout.row(row.value)) if isinstance(row.value, dict) else row
         for row in rows
     )
 

@@ -39,7 +39,6 @@ _CONTRADICTED: Final = (
     "on {n} pairs one person gives labels that differ; all are kept (give every person a name)"
 )
 _SHOWN_ROWS: Final = 3
-_MOST_COLUMNS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +193,7 @@ def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
 
 
 def _check_declared(reader: Reader, extra: dict[str, Any]) -> None:
-    """Refuse an upload without a column that was declared, or with half of a coding."""
-    absent = reader.heard.declared.absent(reader.columns)
-    if absent and reader.columns:
-        there = ", ".join(shown(name) for name in list(reader.columns)[:_MOST_COLUMNS])
-        said = f"there is no column {', '.join(map(shown, absent))}; there is {there}"
-        raise Unprocessable(
-            f"map: {said}", errors=[{"loc": ["query", "map"], "msg": said}], extra=extra
-        )
+    """Refuse an upload of which half of a coding could not be read."""
     faults = reader.heard.faults()
     if faults:
         errors = [{"loc": ["query", "coding"], "msg": fault} for fault in faults]

@@ -22,7 +22,7 @@ from app.formats.canonical import (
     parse_row,
     with_trimmed_names,
 )
-from app.formats.flat import VERDICTS, like_verdicts, texts_in, why_unknown
+from app.formats.flat import VERDICTS, like_verdicts, of_columns, texts_in, why_unknown
 from app.formats.joining import Fault, Joined, Outcome, Piece
 from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, Prepared, candidates
 from app.formats.verdicts import Heard, counted
@@ -103,7 +103,6 @@ class Reader:
     warned: Counter[str] = field(default_factory=Counter)
     heard: Heard = field(default_factory=Heard)
     names: Names = field(default_factory=Names)
-    columns: dict[str, None] = field(default_factory=dict)
 
     def read(self, raw: RawRow) -> ParsedRow | Piece:
         """Return what a row says that holds one pair, or a part of one.
@@ -128,8 +127,8 @@ class Reader:
             raise RowInvalid(raw.reason)
         if not isinstance(raw.value, dict):
             raise RowInvalid(f"{shown(raw.value)} is not an object with fields")
-        if self.heard.declared.columns:
-            self.columns.update(dict.fromkeys(raw.value))
+        if why := of_columns(raw.value):
+            raise RowInvalid(why)
         dialect = self.dialect or _detect(raw.value)
         if dialect.is_foreign and not dialect.matches(raw.value):
             why = _but_texts(raw.value)

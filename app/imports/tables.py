@@ -12,7 +12,7 @@ from typing import Any, Final
 from app.core.errors import BadRequest
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.declared import TARGETS, Declared
+from app.formats.declared import TARGETS, Declared, Layout
 from app.formats.tables import cell_values, column_values
 
 
@@ -106,21 +106,22 @@ def _separated(begins: str, delimiter: str, known: set[str]) -> Separated:
     return Separated(delimiter, columns=len(names), known=sum(name in known for name in names))
 
 
-def csv_rows(stream: io.BufferedReader, declared: Declared | None = None) -> Iterator[RawRow]:
+def csv_rows(stream: io.BufferedReader, layout: Layout | None = None) -> Iterator[RawRow]:
     """Yield the rows of a table in text with a header, numbered by the line each begins on.
 
     Raises:
         BadRequest: there is no header, it is not UTF-8, or a column is named twice.
     """
-    said = declared or Declared()
-    found = separation(stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace"), said)
+    said = layout or Layout()
+    begins = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace")
+    found = separation(begins, said.declared)
     text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
     try:
         skipped = 1 if found.is_said and text.readline() else 0
         table = csv.reader(text, delimiter=found.delimiter, strict=True)
         header = _header(table)
-        layout = said.layout(header)
-        names = [name for name, _ in layout]
+        places = said.of(header)
+        names = [name for name, _ in places]
         while True:
             line = table.line_num + 1 + skipped
             try:
@@ -129,7 +130,7 @@ def csv_rows(stream: io.BufferedReader, declared: Declared | None = None) -> Ite
                     return
                 if cells:
                     checked = _checked(header, cells)
-                    yield RawRow(line, cell_values(names, [checked[place] for _, place in layout]))
+                    yield RawRow(line, cell_values(names, [checked[place] for _, place in places]))
             except (csv.Error, RowInvalid) as error:
                 yield RawRow(line, reason=f"not a row of the table: {error}")
     finally:
@@ -165,7 +166,7 @@ def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
     return cells
 
 
-def parquet_rows(stream: io.BufferedReader, declared: Declared | None = None) -> Iterator[RawRow]:
+def parquet_rows(stream: io.BufferedReader, layout: Layout | None = None) -> Iterator[RawRow]:
     """Yield the rows of a Parquet file, numbered from 1.
 
     Raises:
@@ -179,7 +180,8 @@ def parquet_rows(stream: io.BufferedReader, declared: Declared | None = None) ->
     try:
         with pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             _check_names(file.schema_arrow.names)
-            said = declared or Declared()
+            said = layout or Layout()
+            said.of(file.schema_arrow.names)
             line = 0
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for row in batch.to_pylist():
