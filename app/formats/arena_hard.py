@@ -82,12 +82,10 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     Raises:
         RowInvalid: a question or an answer has several turns.
     """
-    made = {
-        name: str(value)
-        if name in _MODELS and isinstance(value, int) and not isinstance(value, bool)
-        else value
-        for name, value in row.items()
-    }
+    made: dict[str, Any] = dict(row)
+    for name in _MODELS:
+        if isinstance(made.get(name), int) and not isinstance(made[name], bool):
+            made[name] = str(made[name])
     if "uid" in made or "question_id" not in made:
         return [made]
     made["uid"] = made.pop("question_id")

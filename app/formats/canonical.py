@@ -234,7 +234,7 @@ def with_trimmed_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         RowInvalid: two judges have the same name but for such blanks.
     """
-    trimmed = {
+    trimmed: dict[str, Any] = {
         name: trim(row[name])
         for name in _NAMES
         if isinstance(row.get(name), str) and trim(row[name]) != row[name]

@@ -128,10 +128,10 @@ def _with_texts(row: Mapping[str, Any], heard: Heard) -> dict[str, Any]:
             value = made.pop(name)
             made[f"responses_{side}" if isinstance(value, list) else f"response_{side}"] = value
         heard.notes[f"{found[0]} and {found[1]} are read as the two responses in {{n}} rows"] += 1
-    name = None if "prompt" in made or "messages" in made else prompt_in(made)
-    if name is not None:
-        made["prompt"] = made.pop(name)
-        heard.notes[f"{name} is read as the prompt in {{n}} rows"] += 1
+    asked = None if "prompt" in made or "messages" in made else prompt_in(made)
+    if asked is not None:
+        made["prompt"] = made.pop(asked)
+        heard.notes[f"{asked} is read as the prompt in {{n}} rows"] += 1
     return made
 
 

@@ -25,6 +25,7 @@ _ROLES: Final = {
     "function": "tool", "tool": "tool", "observation": "tool",
 }  # fmt: skip
 _PROMPTS: Final = ("prompt", "instruction", "question", "query")
+_SPEAKERS: Final = ("user", "assistant")
 _MOST_PAIRS: Final = 1_000
 
 
@@ -138,15 +139,15 @@ def _system(row: Row) -> list[Row]:
 
 def _history(row: Row) -> list[Row]:
     history = row.get("history")
-    is_pairs = isinstance(history, list) and all(_are_texts(one) for one in history)
-    if not is_pairs or not history or any(len(one) != 2 for one in history):  # a turn of each
+    if not isinstance(history, list) or not history:
+        return []
+    if not all(_are_texts(one) and len(one) == len(_SPEAKERS) for one in history):
         return []
     del row["history"]
-    roles = ("user", "assistant")
     return [
         {"role": role, "content": text}
         for one in history
-        for role, text in zip(roles, one, strict=True)
+        for role, text in zip(_SPEAKERS, one, strict=True)
     ]
 
 

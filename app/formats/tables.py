@@ -141,7 +141,7 @@ def _with_lists(row: dict[str, Any]) -> dict[str, Any]:
     of its prompt is a list. Elsewhere a text is a text, whatever it looks like.
     """
     is_preference = "chosen" in row and "rejected" in row
-    begins = {"judge": ('["',)}
+    begins: dict[str, tuple[str, ...]] = {"judge": ('["',)}
     if is_preference:
         are_several = all(str(row[name]).startswith('["') for name in ("chosen", "rejected"))
         sides = ("[{", '{"', '["') if are_several else ("[{", '{"')

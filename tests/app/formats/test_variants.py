@@ -291,10 +291,10 @@ async def test_arena_hard_v01_is_joined_with_its_baseline(client: httpx.AsyncCli
 
 
 async def test_judge_bench_outputs_hold_a_judge_in_both_orders(client: httpx.AsyncClient) -> None:
-    base = {"pair_id": "j1", "question": "1 + 1?", "response_A": "2", "response_B": "3",
+    base: Row = {"pair_id": "j1", "question": "1 + 1?", "response_A": "2", "response_B": "3",
             "label": "A>B"}  # fmt: skip
     said = [{"judgment": {"judge_model": "gpt-9"}, "decision": d} for d in ("A>B", "A>B")]
-    rows = [{**base, "judge_name": "vanilla", "judgments": said},
+    rows: list[Row] = [{**base, "judge_name": "vanilla", "judgments": said},
             {**base, "judge_name": "other", "judgments": [None, said[0]]}]  # fmt: skip
     body = await _read(client, rows)
     assert (body["labels"], body["recorded_judges"]) == (1, ["other/gpt-9", "vanilla/gpt-9"])

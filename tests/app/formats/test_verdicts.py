@@ -139,7 +139,7 @@ async def test_who_is_a_person_is_told_and_can_be_declared(client: httpx.AsyncCl
         "taken for people: expert_1, GPTina; for judges: gpt4_pair, claude-v1"
         in (body["warnings"][0])
     )
-    declared = {"people": ["gpt4*", "claude-v1"], "judges": "GPT*,expert_1"}
+    declared: dict[str, Any] = {"people": ["gpt4*", "claude-v1"], "judges": "GPT*,expert_1"}
     body = (await upload(client, votes, name="other", **declared)).json()
     assert (body["annotators"], body["recorded_judges"]) == (2, ["GPTina", "expert_1"])
 
