@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 import httpx
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy import text
 from starlette.routing import BaseRoute
@@ -34,9 +34,11 @@ from app.batches.worker.loop import work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
 from app.core import telemetry
-from app.core.auth import authenticate
+from app.core.access import AccessControl, Open, may_read, needs
+from app.core.auth import Scope
 from app.core.db import Database
 from app.core.errors import NotReady, TextsResponse, install_error_handlers
+from app.core.idempotency import purge_forever
 from app.core.middleware import BodyLimit, RequestContext
 from app.core.middleware import router as descriptions
 from app.core.migrate import upgrade
@@ -106,6 +108,7 @@ def create_app(
         openapi_url=None,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(AccessControl)
     app.add_middleware(RequestContext)
     install_error_handlers(app)
     return app
@@ -128,7 +131,7 @@ def _routes() -> list[BaseRoute]:
         router.include_router(
             feature,
             prefix="/v1",
-            dependencies=[Depends(authenticate), Depends(refuse_while_opening)],
+            dependencies=[Depends(refuse_while_opening)],
             default_response_class=TextsResponse,
         )
     return router.routes
@@ -180,6 +183,8 @@ async def _start_work(running: Runtime) -> None:
     await running.open_judges()
     await resume_calibrations(running)
     await resume_reports(running)
+    if running.asks_for_keys:
+        running.start(purge_forever(running), "purging of stored answers")
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
 
@@ -188,26 +193,32 @@ _operations = APIRouter(tags=["operations"], route_class=AnswerRoute)
 
 
 @_operations.get("/healthz", response_model=AliveBody)
+@needs(Open.PROBE)
 async def healthz() -> AliveBody:
     """Say that the process is up."""
     return {"status": "ok"}
 
 
 @_operations.get("/readyz", response_model=ReadyBody, responses=refused(503))
-async def readyz(running: Running) -> dict[str, Any]:
-    """Say whether the database answers and at least one judge can; 503 if not."""
+@needs(Open.PROBE)
+async def readyz(request: Request, running: Running) -> dict[str, Any]:
+    """Say whether the database answers and at least one judge can; 503 if not.
+
+    Those who may read are told about each judge.
+    """
     async with running.db.read() as session:
         await session.execute(text("SELECT 1"))
-    health = {name: await judge.health() for name, judge in running.registry.judges.items()}
+    health = await running.health_of_judges()
+    told = await may_read(request, running)
     judges = {n: {"ready": h.is_ready, "detail": h.detail} for n, h in health.items()}
-    if running.opening is not None:
-        raise NotReady(running.opening, extra={"judges": judges})
-    if not any(h.is_ready for h in health.values()):
-        raise NotReady("no judge can answer", extra={"judges": judges})
-    return {"status": "ready", "database": "ok", "judges": judges}
+    if running.opening is not None or not any(h.is_ready for h in health.values()):
+        why = running.opening or "no judge can answer"
+        raise NotReady(why, extra={"judges": judges}) if told else NotReady("not ready")
+    return {"status": "ready", **({"database": "ok", "judges": judges} if told else {})}
 
 
-@_operations.get("/metrics", dependencies=[Depends(authenticate)], response_class=PlainTextResponse)
+@_operations.get("/metrics", response_class=PlainTextResponse)
+@needs(Scope.READ)
 async def prometheus() -> Response:
     """Return the metrics in the Prometheus text format."""
     return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4")

@@ -113,9 +113,9 @@ def tribunal(url: str, *arguments: str) -> None:
 
 
 def newest(url: str, what: str) -> dict[str, Any]:
-    """Return what a verb has just made: the last of a list in order of creation."""
-    answer = httpx.get(f"{url}/v1/{what}", params={"limit": 100}).raise_for_status()
-    return dict(answer.json()["data"][-1])
+    """Return what a verb has just made: the first of a list, which is newest first."""
+    answer = httpx.get(f"{url}/v1/{what}", params={"limit": 1}).raise_for_status()
+    return dict(answer.json()["data"][0])
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:

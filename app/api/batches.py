@@ -19,9 +19,11 @@ from app.batches.results import FORMS, form_for
 from app.batches.schemas import RetryIn
 from app.bodies.batches import BatchBody, PreferencesCardBody
 from app.bodies.common import PageBody
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page
+from app.core.lists import NewestFirst, Page
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
@@ -36,6 +38,7 @@ _FORMS = {form.media_type: {"schema": {"type": "string"}} for form in FORMS}
     response_model=BatchBody,
     responses={202: {"headers": LOCATION}, **refused(404, 409)},
 )
+@needs(Scope.JUDGE)
 async def create_batch(request: AnyBatchIn, running: Running, response: Response) -> dict[str, Any]:
     """Judge every pair of a dataset, or of a part of it, or a file; poll the answer's Location."""
     batch = await forms.create(running, request)
@@ -44,18 +47,21 @@ async def create_batch(request: AnyBatchIn, running: Running, response: Response
 
 
 @router.get("", response_model=PageBody[BatchBody], responses=refused(404))
-async def list_batches(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List batches in order of creation."""
-    return await batches_service.page(running, limit, after)
+@needs(Scope.READ)
+async def list_batches(running: Running, paging: NewestFirst) -> Page:
+    """List batches newest first."""
+    return await batches_service.page(running, paging)
 
 
 @router.get("/{batch_id}", response_model=BatchBody)
+@needs(Scope.READ)
 async def get_batch(batch_id: BatchId, running: Running) -> dict[str, Any]:
     """Return a batch: status, counts, cost, promise."""
     return await batches_service.find(running, batch_id)
 
 
 @router.post("/{batch_id}/cancel", response_model=BatchBody, responses=refused(409))
+@needs(Scope.JUDGE)
 async def cancel_batch(batch_id: BatchId, running: Running) -> dict[str, Any]:
     """Stop a batch and keep what is done."""
     return await batches_service.cancel(running, batch_id)
@@ -67,6 +73,7 @@ async def cancel_batch(batch_id: BatchId, running: Running) -> dict[str, Any]:
     response_model=BatchBody,
     responses={202: {"headers": LOCATION}, **refused(409)},
 )
+@needs(Scope.JUDGE)
 async def retry_batch(
     batch_id: BatchId, running: Running, response: Response, request: RetryIn | None = None
 ) -> dict[str, Any]:
@@ -87,6 +94,7 @@ async def retry_batch(
         **refused(406, 409),
     },
 )
+@needs(Scope.READ)
 async def get_results(batch_id: BatchId, running: Running, http: Request) -> StreamingResponse:
     """Stream an ended batch's verdicts, one a line or row, in the order of the dataset.
 
@@ -110,6 +118,7 @@ async def get_results(batch_id: BatchId, running: Running, http: Request) -> Str
         204: {"description": "the event of `Last-Event-ID` was the last one"},
     },
 )
+@needs(Scope.READ)
 async def get_events(
     batch_id: BatchId,
     running: Running,
@@ -146,6 +155,7 @@ _MARKDOWN = "text/markdown"
     response_class=StreamingResponse,
     responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}, **refused(409)},
 )
+@needs(Scope.READ)
 async def preferences(
     batch_id: BatchId, running: Running, promise: PromiseAsked = "certified"
 ) -> StreamingResponse:
@@ -170,6 +180,7 @@ async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     response_model=PreferencesCardBody,
     responses={200: {"content": {_MARKDOWN: {"schema": {"type": "string"}}}}, **refused(409)},
 )
+@needs(Scope.READ)
 async def preferences_card(
     batch_id: BatchId, running: Running, http: Request, promise: PromiseAsked = "certified"
 ) -> Response:

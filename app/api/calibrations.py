@@ -19,8 +19,10 @@ from app.calibrations import service as calibrations_service
 from app.calibrations.experiments import ExperimentIn
 from app.calibrations.plans import PlanIn
 from app.calibrations.schemas import CalibrationIn, KnownPromptsIn
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page
+from app.core.lists import NewestFirst, Page
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 
@@ -43,6 +45,7 @@ router = APIRouter(prefix="/calibrations", tags=["calibrations"], route_class=Id
         **refused(404),
     },
 )
+@needs(Scope.JUDGE)
 async def create_calibration(
     request: CalibrationIn, running: Running, response: Response
 ) -> dict[str, Any]:
@@ -55,18 +58,21 @@ async def create_calibration(
 
 
 @router.get("", response_model=PageBody[CertificateBody], responses=refused(404))
-async def list_calibrations(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List certificates in order of creation."""
-    return await calibrations_service.list_certificates(running, limit, after)
+@needs(Scope.READ)
+async def list_calibrations(running: Running, paging: NewestFirst) -> Page:
+    """List certificates newest first."""
+    return await calibrations_service.list_certificates(running, paging)
 
 
 @router.get("/{calibration_id}", response_model=CertificateBody)
+@needs(Scope.READ)
 async def get_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Return one certificate; `labels_changed` counts its pairs with other labels than it read."""
     return await calibrations_service.look(running, calibration_id)
 
 
 @router.post("/{calibration_id}/revoke", response_model=CertificateBody, responses=refused(409))
+@needs(Scope.ADMIN)
 async def revoke_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Withdraw a certificate's promise; verdicts under it are refused from now on."""
     await calibrations_service.revoke(running, calibration_id)
@@ -78,6 +84,7 @@ async def revoke_calibration(calibration_id: CalibrationId, running: Running) ->
     response_model=KnownPromptsBody,
     responses=refused(409),
 )
+@needs(Scope.READ)
 async def known_prompts(
     calibration_id: CalibrationId, request: KnownPromptsIn, running: Running
 ) -> dict[str, Any]:
@@ -90,6 +97,7 @@ plans_router = APIRouter(prefix="/plans", tags=["plans"], route_class=AnswerRout
 
 
 @plans_router.post("", response_model=PlanBody, responses=refused(404))
+@needs(Scope.JUDGE)
 async def create_plan(request: PlanIn, running: Running) -> dict[str, Any]:
     """Return coverage, agreement, cost and labels needed for each target; calls no judge."""
     return await calibrations_plans.make(running, request)
@@ -99,6 +107,7 @@ experiments_router = APIRouter(prefix="/experiments", tags=["experiments"], rout
 
 
 @experiments_router.post("", response_model=ExperimentBody, responses=refused(404))
+@needs(Scope.JUDGE)
 async def create_experiment(request: ExperimentIn, running: Running) -> dict[str, Any]:
     """Return coverage, agreement, success rate and cost of each rule; calls no judge."""
     return await calibrations_experiments.make(running, request)

@@ -14,11 +14,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Scope as AsgiScope
 
 from app.bodies.common import DatasetBody, PageBody, PairBody, PreviewBody
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import TextsResponse, Unprocessable
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import AsKept, NewestFirst, Page, page_of
 from app.core.models import Dataset
 from app.core.names import fault_of
 from app.core.openapi import LOCATION, AnswerRoute, refused
@@ -40,7 +42,7 @@ _SLASH: Final = "\udc2f"
 class NameRoute(AnswerRoute):
     """A route whose path parameters may hold an encoded slash."""
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+    def matches(self, scope: AsgiScope) -> tuple[Match, AsgiScope]:
         """Match part by part."""
         match, child = super().matches({**scope, "path": _path(scope)})
         found: dict[str, Any] = child.get("path_params", {})
@@ -48,7 +50,7 @@ class NameRoute(AnswerRoute):
         return match, ({**child, "path_params": given} if found else child)
 
 
-def _path(scope: Scope) -> str:
+def _path(scope: AsgiScope) -> str:
     raw: bytes | None = scope.get("raw_path")
     if raw is None or b"%2f" not in raw.lower():
         return str(scope["path"])
@@ -227,6 +229,7 @@ class Reading(BaseModel):
     },
     openapi_extra=_BODY,
 )
+@needs(Scope.JUDGE)
 async def create(
     request: Request,
     running: Running,
@@ -250,14 +253,16 @@ async def create(
 
 
 @router.get("", response_model=PageBody[DatasetBody], responses=refused(404))
-async def list_datasets(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List datasets in the order they were imported."""
+@needs(Scope.READ)
+async def list_datasets(running: Running, paging: NewestFirst) -> Page:
+    """List datasets, those imported last first."""
     async with running.db.read() as session:
-        rows = await service.dataset_page(session, limit, after)
-    return page_of(rows, limit, shown)
+        rows = await service.dataset_page(session, paging)
+    return page_of(rows, paging.limit, shown)
 
 
 @router.get("/{ref}", response_model=DatasetBody)
+@needs(Scope.READ)
 async def read(ref: Ref, running: Running) -> Response:
     """Return one dataset by its id or name."""
     async with running.db.read() as session:
@@ -265,14 +270,13 @@ async def read(ref: Ref, running: Running) -> Response:
 
 
 @router.get("/{ref}/pairs", response_model=PageBody[PairBody])
-async def list_pairs(
-    ref: Ref, running: Running, limit: Limit = 100, after: After = None
-) -> Response:
+@needs(Scope.READ)
+async def list_pairs(ref: Ref, running: Running, paging: AsKept) -> Response:
     """List the pairs of a dataset as canonical rows, in the order of the file."""
     async with running.db.read() as session:
         dataset = await service.find_dataset(session, ref, _IN_PATH)
-        rows = await service.stored_page(session, dataset, limit, after)
-    page = page_of(rows, limit, canonical_row)
+        rows = await service.stored_page(session, dataset, paging)
+    page = page_of(rows, paging.limit, canonical_row)
     return TextsResponse(page)
 
 
@@ -288,6 +292,7 @@ async def list_pairs(
         **refused(409),
     },
 )
+@needs(Scope.READ)
 async def export(
     ref: Ref,
     running: Running,
@@ -315,6 +320,7 @@ async def export(
 
 
 @router.delete("/{ref}", status_code=204, responses=refused(409))
+@needs(Scope.ADMIN)
 async def delete(
     ref: Ref,
     running: Running,

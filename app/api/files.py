@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -14,9 +14,11 @@ from app.batches.files import service
 from app.batches.files.derived import derived
 from app.bodies.batches import FileBody, FileDeletedBody
 from app.bodies.common import PageBody
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import Conflict, TextsResponse
 from app.core.idempotency import answer_once
-from app.core.lists import After, Limit
+from app.core.lists import NewestFirst
 from app.core.names import shown
 from app.core.openapi import AnswerRoute, refused
 from app.core.runtime import Running, Runtime
@@ -52,6 +54,7 @@ _FORM = {
 @router.post(
     "", response_model=FileBody, responses=refused(400, 409, 415, 422), openapi_extra=_FORM
 )
+@needs(Scope.JUDGE)
 async def create_file(request: Request, running: Running) -> Response:
     """Upload a file of requests for a batch.
 
@@ -69,30 +72,29 @@ async def create_file(request: Request, running: Running) -> Response:
 
 
 @router.get("", response_model=PageBody[FileBody], responses=refused(404))
+@needs(Scope.READ)
 async def list_files(
     running: Running,
-    limit: Limit = 100,
-    after: After = None,
+    paging: NewestFirst,
     purpose: Annotated[
         str | None, Query(max_length=64, description="only files for this; `batch` is the only one")
     ] = None,
-    order: Annotated[Literal["asc", "desc"], Query(description="by time of upload")] = "asc",
 ) -> PageBody[FileBody]:
-    """List uploaded files; those that came of a batch are named by the batch."""
-    wanted = service.Listing(limit, after, purpose, order == "desc")
+    """List uploaded files, newest first; those that came of a batch are named by the batch."""
     async with running.db.read() as session:
-        rows = await service.page(session, wanted)
-    data = rows[:limit]
+        rows = await service.page(session, paging, purpose)
+    data = rows[: paging.limit]
     return {
         "object": "list",
         "data": data,
         "first_id": data[0]["id"] if data else None,
         "last_id": data[-1]["id"] if data else None,
-        "has_more": len(rows) > limit,
+        "has_more": len(rows) > paging.limit,
     }
 
 
 @router.get("/{file_id}", response_model=FileBody, responses=refused(409))
+@needs(Scope.READ)
 async def get_file(file_id: FileId, running: Running) -> FileBody:
     """Return what is known of a file, an uploaded one or one that came of a batch."""
     wanted = derived(file_id)
@@ -107,6 +109,7 @@ async def get_file(file_id: FileId, running: Running) -> FileBody:
     response_class=StreamingResponse,
     responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}, **refused(409)},
 )
+@needs(Scope.READ)
 async def get_content(file_id: FileId, running: Running) -> StreamingResponse:
     """Stream a file: as it was uploaded, or what came of a batch, one envelope a line."""
     return StreamingResponse(await _content(running, file_id), media_type=_LINES)
@@ -122,6 +125,7 @@ async def _content(running: Runtime, file_id: str) -> AsyncIterator[bytes]:
 
 
 @router.delete("/{file_id}", response_model=FileDeletedBody, responses=refused(409))
+@needs(Scope.ADMIN)
 async def delete_file(file_id: FileId, running: Running) -> FileDeletedBody:
     """Delete an uploaded file.
 

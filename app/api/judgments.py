@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -18,9 +18,11 @@ from app.bodies.common import (
     PageBody,
     StoredVerdictBody,
 )
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import NotFound
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import AsKept, NewestFirst, Page, Paging, page_of
 from app.core.names import shown
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
@@ -28,7 +30,7 @@ from app.judgments import canaries as judgments_canaries
 from app.judgments import service as judgments_service
 from app.judgments.canaries import CanariesIn
 from app.judgments.schemas import JudgmentsIn
-from judges.base import Judge
+from judges.base import Judge, JudgeHealth
 
 router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=IdempotentRoute)
 
@@ -45,6 +47,7 @@ router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=Idempote
         **refused(404, 409),
     },
 )
+@needs(Scope.JUDGE)
 async def create_judgments(
     request: JudgmentsIn,
     running: Running,
@@ -85,20 +88,21 @@ def _filter(
 
 
 @router.get("", response_model=PageBody[StoredVerdictBody], responses=refused(404))
+@needs(Scope.READ)
 async def list_judgments(
     running: Running,
     chosen: Annotated[judgments_service.Filter, Depends(_filter)],
-    limit: Limit = 100,
-    after: After = None,
+    paging: NewestFirst,
 ) -> Page:
-    """List stored verdicts, oldest first."""
-    return await judgments_service.list_verdicts(running, chosen, limit, after)
+    """List stored verdicts, newest first."""
+    return await judgments_service.list_verdicts(running, chosen, paging)
 
 
 canaries_router = APIRouter(prefix="/canaries", tags=["canaries"], route_class=AnswerRoute)
 
 
 @canaries_router.post("", response_model=CanariesBody, responses=refused(404))
+@needs(Scope.JUDGE)
 async def release(request: CanariesIn, running: Running) -> dict[str, Any]:
     """Ask live judges about pairs whose worse response demands to win; nothing is stored.
 
@@ -111,37 +115,40 @@ catalogue_router = APIRouter(tags=["judges"], route_class=AnswerRoute)
 
 
 @catalogue_router.get("/judges", response_model=PageBody[JudgeBody], responses=refused(404))
-async def list_judges(running: Running, limit: Limit = 100, after: After = None) -> Page:
+@needs(Scope.READ)
+async def list_judges(running: Running, paging: AsKept) -> Page:
     """List the configured judges in the order of the configuration."""
     judges = running.registry.judges
-    rows = [await _show(judges[name]) for name in _names(judges, limit, after)]
-    return page_of(rows, limit, dict)
+    health = await running.health_of_judges()
+    rows = [_show(judges[name], health[name]) for name in _names(judges, paging)]
+    return page_of(rows, paging.limit, dict)
 
 
 @catalogue_router.get("/cascades", response_model=PageBody[CascadeBody], responses=refused(404))
-async def list_cascades(running: Running, limit: Limit = 100, after: After = None) -> Page:
+@needs(Scope.READ)
+async def list_cascades(running: Running, paging: AsKept) -> Page:
     """List the configured cascades, judges from cheap to strong."""
     cascades = running.registry.cascades
     rows = [
         {"id": name, "object": "cascade", "name": name, "judges": list(cascades[name])}
-        for name in _names(cascades, limit, after)
+        for name in _names(cascades, paging)
     ]
-    return page_of(rows, limit, dict)
+    return page_of(rows, paging.limit, dict)
 
 
-def _names(known: Iterable[str], limit: int, after: str | None) -> list[str]:
-    """Return up to `limit + 1` names behind `after`."""
-    names = list(known)
-    if after is None:
-        return names[: limit + 1]
-    if after not in names:
-        raise NotFound(f"after: there is no {shown(after)} in this list")
-    first = names.index(after) + 1
-    return names[first : first + limit + 1]
+def _names(known: Mapping[str, Any], paging: Paging) -> list[str]:
+    """Return the names of a page, and one more where there is one."""
+    names = list(known)[::-1] if paging.descends else list(known)
+    first = 0
+    if paging.after is not None:
+        if paging.after not in names:
+            raise NotFound(f"after: there is no {shown(paging.after)} in this list")
+        first = names.index(paging.after) + 1
+    return names[first : first + paging.limit + 1]
 
 
-async def _show(judge: Judge) -> dict[str, Any]:
-    spec, health = judge.spec, await judge.health()
+def _show(judge: Judge, health: JudgeHealth) -> dict[str, Any]:
+    spec = judge.spec
     return {
         "id": spec.name,
         "object": "judge",

@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.bodies.common import CheckedBody, LabelBody, LabelsBody, PageBody
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import TextsResponse
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import Limit
+from app.core.lists import NewestFirst
 from app.core.openapi import refused
 from app.core.runtime import Running
 from app.labels import posting
@@ -19,6 +21,7 @@ router = APIRouter(prefix="/labels", tags=["labels"], route_class=IdempotentRout
 
 
 @router.post("", status_code=201, response_model=LabelsBody, responses=refused(404))
+@needs(Scope.JUDGE)
 async def create(body: LabelsIn, running: Running) -> LabelsBody:
     """Store labels on pairs of datasets; nothing is stored if one of them cannot be."""
     async with running.db.write() as session:
@@ -32,6 +35,7 @@ async def create(body: LabelsIn, running: Running) -> LabelsBody:
 
 
 @router.post("/check", response_model=CheckedBody, responses=refused(404))
+@needs(Scope.JUDGE)
 async def check(body: LabelsIn, running: Running) -> CheckedBody:
     """Refuse what posting these labels would refuse; nothing is stored either way."""
     async with running.db.read() as session:
@@ -40,14 +44,14 @@ async def check(body: LabelsIn, running: Running) -> CheckedBody:
 
 
 @router.get("", response_model=PageBody[LabelBody], responses=refused(404))
+@needs(Scope.READ)
 async def list_labels(
     running: Running,
+    paging: NewestFirst,
     dataset: Annotated[str | None, Query(description="id or name")] = None,
     history: Annotated[bool, Query(description="replaced labels too")] = False,
-    limit: Limit = 100,
-    after: Annotated[str | None, Query(description="id of the last label already seen")] = None,
 ) -> Response:
-    """List labels in the order they came."""
+    """List labels, those that came last first."""
     async with running.db.read() as session:
-        page = await posting.label_page(session, dataset, after, limit=limit, with_history=history)
+        page = await posting.label_page(session, dataset, paging, with_history=history)
     return TextsResponse(page)

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.bodies.common import PageBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.idempotency import IdempotentRoute
-from app.core.lists import After, Limit, Page
+from app.core.lists import NewestFirst, Page
 from app.core.openapi import LOCATION, refused
 from app.core.runtime import Running
 from app.leaderboards import service
@@ -31,6 +33,7 @@ _FORMS: dict[int | str, dict[str, Any]] = {
     response_model=LeaderboardBody,
     responses={201: {"headers": LOCATION}, **refused(404, 409)},
 )
+@needs(Scope.JUDGE)
 async def create_leaderboard(
     request: LeaderboardIn, running: Running, response: Response
 ) -> dict[str, Any]:
@@ -44,12 +47,14 @@ async def create_leaderboard(
 
 
 @router.get("", response_model=PageBody[LeaderboardBody], responses=refused(404))
-async def list_leaderboards(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List leaderboards in order of creation."""
-    return await service.listed(running, limit, after)
+@needs(Scope.READ)
+async def list_leaderboards(running: Running, paging: NewestFirst) -> Page:
+    """List leaderboards newest first."""
+    return await service.listed(running, paging)
 
 
 @router.get("/{leaderboard_id}", response_model=LeaderboardBody, responses=_FORMS)
+@needs(Scope.READ)
 async def get_leaderboard(
     leaderboard_id: LeaderboardId, running: Running, http: Request
 ) -> dict[str, Any] | Response:
@@ -62,6 +67,7 @@ async def get_leaderboard(
 
 
 @router.get("/{leaderboard_id}/compare", response_model=LeaderboardComparisonBody)
+@needs(Scope.READ)
 async def compare_leaderboards(
     leaderboard_id: LeaderboardId,
     running: Running,
@@ -77,6 +83,7 @@ async def compare_leaderboards(
     response_model=LeaderboardBody,
     responses={201: {"headers": LOCATION}, **refused(409)},
 )
+@needs(Scope.JUDGE)
 async def reweight_leaderboard(
     leaderboard_id: LeaderboardId, request: ReweightIn, running: Running, response: Response
 ) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from fastapi.responses import HTMLResponse
 from app.bodies.common import PageBody
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.reports import ReportBody
+from app.core.access import needs
+from app.core.auth import Scope
 from app.core.errors import TextsResponse
-from app.core.lists import After, Limit, Page, page_of
+from app.core.lists import NewestFirst, Page, page_of
 from app.core.models import Report
 from app.core.names import Name
 from app.core.openapi import LOCATION, AnswerRoute, refused
@@ -43,6 +45,7 @@ _NO_NETWORK = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @health_router.get("/health", response_model=HealthCardBody, responses=_CARD)
+@needs(Scope.READ)
 async def get_health(
     asked: Annotated[HealthQuery, Query()], request: Request, running: Running
 ) -> Response:
@@ -53,6 +56,7 @@ async def get_health(
 
 
 @health_router.post("/health", response_model=HealthCardBody, responses=_CARD)
+@needs(Scope.READ)
 async def post_health(body: HealthBody, request: Request, running: Running) -> Response:
     """Return a judge's health card with the lines of the body; null drops one."""
     lines = checked_lines(body.lines)
@@ -61,6 +65,7 @@ async def post_health(body: HealthBody, request: Request, running: Running) -> R
 
 
 @health_router.get("/{report_id}/health", response_model=HealthCardBody, responses=_CARD)
+@needs(Scope.READ)
 async def get_health_of_report(
     report_id: ReportId, asked: Annotated[LinesQuery, Query()], request: Request, running: Running
 ) -> Response:
@@ -113,6 +118,7 @@ router = APIRouter(prefix="/reports", tags=["reports"], route_class=AnswerRoute)
 
 
 @router.get("/agreement", response_model=ReportBody, responses={**_LATER, **refused(404, 409)})
+@needs(Scope.READ)
 async def get_agreement(
     request: Annotated[AgreementIn, Query()], running: Running, response: Response
 ) -> dict[str, Any]:
@@ -125,20 +131,23 @@ async def get_agreement(
 
 
 @router.get("", response_model=PageBody[ReportBody], responses=refused(404))
-async def list_reports(running: Running, limit: Limit = 100, after: After = None) -> Page:
-    """List reports in order of creation."""
+@needs(Scope.READ)
+async def list_reports(running: Running, paging: NewestFirst) -> Page:
+    """List reports, newest first."""
     async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-    return page_of(rows, limit, queries.show)
+        rows = await queries.page(session, paging)
+    return page_of(rows, paging.limit, queries.show)
 
 
 @router.get("/history", response_model=HistoryBody, responses=refused(404))
+@needs(Scope.READ)
 async def get_history(asked: Annotated[HistoryIn, Query()], running: Running) -> dict[str, Any]:
     """Follow agreement and coverage over time, each point with what it rests on."""
     return await history.history(running, asked)
 
 
 @router.get("/batches/{batch_id}", response_model=ReportBody, responses=refused(409))
+@needs(Scope.READ)
 async def get_batch_report(
     batch_id: Annotated[str, Path(description="id of a batch")], running: Running
 ) -> dict[str, Any]:
@@ -147,6 +156,7 @@ async def get_batch_report(
 
 
 @router.get("/{report_id}/compare", response_model=ReportComparisonBody)
+@needs(Scope.READ)
 async def compare_reports(
     report_id: ReportId,
     running: Running,
@@ -161,6 +171,7 @@ router.include_router(health_router)
 
 
 @router.get("/{report_id}", response_model=ReportBody)
+@needs(Scope.READ)
 async def get_report(report_id: ReportId, running: Running) -> dict[str, Any]:
     """Return one report."""
     return queries.show(await queries.find(running, report_id))

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, Select, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.lists import fetch_page
+from app.core.lists import Paging, fetch_page
 from app.core.models import UNFINISHED_BATCH, Batch, PairRow, Shard, Verdict
 
 UNFINISHED = UNFINISHED_BATCH
@@ -38,9 +38,9 @@ def _by_seq(seq: int, *, locked: bool) -> Select[Batch]:
     return query.with_for_update(key_share=True) if locked else query
 
 
-async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Batch]:
+async def page(session: AsyncSession, paging: Paging) -> Sequence[Batch]:
     """Return one batch more than the page holds."""
-    return await fetch_page(session, select(Batch), Batch, limit, after)
+    return await fetch_page(session, select(Batch), Batch, paging)
 
 
 async def last_ended(session: AsyncSession, dataset_seq: int, certificate_seq: int) -> Batch | None:

@@ -24,7 +24,7 @@ from app.batches.work import ALSO_RUNNING
 from app.core import telemetry
 from app.core.db import Database
 from app.core.errors import Conflict, NotFound
-from app.core.lists import Page, by_public_id, page_of
+from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import Batch, CalibrationRow, Dataset, Shard
 from app.core.runtime import Runtime
 from app.judgments.promise import AnswerCounts, suspended_because
@@ -208,12 +208,12 @@ def _promise_now(batch: Batch, certificate: CalibrationRow | None) -> str:
     return "none" if is_revoked else batch.promise
 
 
-async def page(running: Runtime, limit: int, after: str | None) -> Page:
-    """Return one page of batches in order of creation, as users see them."""
+async def page(running: Runtime, paging: Paging) -> Page:
+    """Return one page of batches as users see them."""
     async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-        shown = {row.id: await show(session, row, running.now()) for row in rows[:limit]}
-    return page_of(rows, limit, lambda row: shown[row.id])
+        rows = await queries.page(session, paging)
+        shown = {row.id: await show(session, row, running.now()) for row in rows[: paging.limit]}
+    return page_of(rows, paging.limit, lambda row: shown[row.id])
 
 
 async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[str, Any]:

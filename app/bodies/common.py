@@ -80,11 +80,11 @@ class AliveBody(TypedDict):
 
 
 class ReadyBody(TypedDict):
-    """The database answers, and at least one judge can."""
+    """The database answers, and at least one judge can; more than that with a key alone."""
 
     status: Literal["ready"]
-    database: Literal["ok"]
-    judges: dict[str, ComponentHealth]
+    database: NotRequired[Literal["ok"]]
+    judges: NotRequired[dict[str, ComponentHealth]]
 
 
 class Rejected(TypedDict):

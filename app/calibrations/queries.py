@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.lists import fetch_page
+from app.core.lists import Paging, fetch_page
 from app.core.models import CalibrationRow, CertificatePair, Label, PairRow
 from app.formats.canonical import OVERALL
 
@@ -18,9 +18,9 @@ _CHUNK = 5_000
 _MOST_IDS = 1_000
 
 
-async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[CalibrationRow]:
+async def page(session: AsyncSession, paging: Paging) -> Sequence[CalibrationRow]:
     """Return one certificate more than the page holds."""
-    return await fetch_page(session, select(CalibrationRow), CalibrationRow, limit, after)
+    return await fetch_page(session, select(CalibrationRow), CalibrationRow, paging)
 
 
 async def newest_ids(session: AsyncSession) -> Sequence[str]:

@@ -27,7 +27,7 @@ from app.calibrations.inputs import (
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, Ties
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
-from app.core.lists import Page, by_public_id, page_of
+from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import CalibrationRow, Dataset, new_id
 from app.core.names import hint, shown
 from app.core.runtime import Runtime
@@ -289,11 +289,11 @@ async def labels_changed(session: AsyncSession, certificate: CalibrationRow) -> 
     return await queries.pairs_relabelled(session, certificate)
 
 
-async def list_certificates(running: Runtime, limit: int, after: str | None) -> Page:
-    """Return certificates, oldest first."""
+async def list_certificates(running: Runtime, paging: Paging) -> Page:
+    """Return one page of certificates."""
     async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-    return page_of(rows, limit, show)
+        rows = await queries.page(session, paging)
+    return page_of(rows, paging.limit, show)
 
 
 def show(certificate: CalibrationRow) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -20,8 +22,11 @@ from app.cli.service import (
 )
 
 if TYPE_CHECKING:
+    from app.core.auth import NewKey
     from app.core.settings import Settings
 
+_DURATION: Final = re.compile(r"(\d{1,9})([mhdw])", re.ASCII)
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 LogAsJson = Annotated[bool, typer.Option("--json", help="log JSON, one event a line")]
 
@@ -76,21 +81,74 @@ def check(as_json: AsJson = False) -> None:
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="whose key it is; no two keys in use share a name")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="what it opens: read, judge, label, admin (all; the default); a set"),
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="with label: for whose answers; the key's name by default")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="after how long it opens nothing: 12h, 90d, 8w")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, once."""
     from app.cli import operations
     from app.core.migrate import shown_url
-    from app.core.names import fault_of
 
-    fault = fault_of(name.strip())
-    if fault is not None:
-        fail(f"the name {fault}", status=EXIT_USAGE)
+    wanted, lasts = _new_key(name.strip(), scope, annotator), _duration(expires)
     settings = read_settings()
-    body = run(operations.create_key(settings, name.strip()), settings)
+    body = run(operations.create_key(settings, wanted, lasts), settings)
     note(f"the key {body['name']!r} ({body['id']}) is shown this once; it opens every service on")
     note(f"{shown_url(settings)}, and no other, whatever TRIBUNAL_SERVER says")
     Console(as_json, is_plain=True).show(body, lambda _, made: typer.echo(made["key"]))
+
+
+def _new_key(name: str, scopes: list[str] | None, annotator: str | None) -> NewKey:
+    from app.core.auth import NewKey, Scope
+
+    _check_name("name", name)
+    words = [word.strip() for given in scopes or [Scope.ADMIN.value] for word in given.split(",")]
+    unknown = [word for word in words if word not in list(Scope)]
+    if unknown:
+        known = ", ".join(Scope)
+        fail(f"--scope: there is no scope {unknown[0]!r}; there are {known}", status=EXIT_USAGE)
+    chosen = frozenset(Scope(word) for word in words)
+    if annotator is not None and not chosen & {Scope.LABEL, Scope.ADMIN}:
+        fail("--annotator goes with --scope label", status=EXIT_USAGE)
+    if annotator is None and Scope.LABEL in chosen:
+        annotator = name
+    if annotator is not None:
+        annotator = annotator.strip()
+        _check_name("annotator", annotator)
+    return NewKey(name, chosen, annotator)
+
+
+def _check_name(what: str, name: str) -> None:
+    from app.core.names import fault_of
+
+    fault = fault_of(name)
+    if fault is not None:
+        fail(f"the {what} {fault}", status=EXIT_USAGE)
+
+
+def _duration(text: str | None) -> timedelta | None:
+    """Return a length of time, written as a number and a unit."""
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None or int(match[1]) == 0:
+        fail(
+            f"--expires: {text!r} is no length of time; write 30m, 12h, 90d or 8w",
+            status=EXIT_USAGE,
+        )
+    try:
+        lasts = timedelta(**{_UNITS[match[2]]: int(match[1])})
+        datetime.now(UTC) + lasts
+    except OverflowError:
+        fail(f"--expires: {text!r} is too long; leave it out for no end", status=EXIT_USAGE)
+    return lasts
 
 
 @keys.command("list")

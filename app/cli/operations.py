@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
 from io import StringIO
 from socket import socket
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from alembic import command
@@ -19,10 +22,13 @@ from alembic.util.exc import CommandError
 from fastapi import FastAPI
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.batches.worker.loop import work_in_parallel
 from app.cli.console import note
 from app.core import auth, migrate
+from app.core.access import keep_peer
 from app.core.db import Database
 from app.core.errors import Conflict, NotFound
 from app.core.migrate import alembic_config, shown_url
@@ -50,7 +56,13 @@ class Service(uvicorn.Server):
     """A server that opens and closes the service itself, so that a fault in it is an error."""
 
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        super().__init__(uvicorn.Config(app, host=host, port=port, log_config=None, lifespan="off"))
+        # the application is told of the socket's own peer first: what a proxy says may be forged
+        trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+        served = keep_peer(cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), trusted)))
+        config = uvicorn.Config(
+            served, host=host, port=port, log_config=None, lifespan="off", proxy_headers=False
+        )
+        super().__init__(config)
         self._app = app
         self._opened = AsyncExitStack()
 
@@ -113,8 +125,10 @@ async def _health_when_started(judge: Judge) -> JudgeHealth:
     return health
 
 
-async def create_key(settings: Settings, name: str) -> dict[str, Any]:
-    """Make a key and return it with its secret.
+async def create_key(
+    settings: Settings, wanted: auth.NewKey, lasts: timedelta | None
+) -> dict[str, Any]:
+    """Make a key, which expires after some time if one is given, and return it with its secret.
 
     Raises:
         Conflict: a key in use has this name.
@@ -123,13 +137,17 @@ async def create_key(settings: Settings, name: str) -> dict[str, Any]:
         secret = await auth.server_secret(settings, db)
         async with db.write() as session:
             for other in await auth.list_keys(session):
-                if other["name"] == name and other["revoked_at"] is None:
+                if other["name"] == wanted.name and _is_in_use(other):
                     raise Conflict(
-                        f"there is a key {shown(name)} already ({other['id']}): take another name, "
+                        f"there is a key {shown(wanted.name)} already ({other['id']}): take another name, "
                         "or revoke that one first"
                     )
-            _, key = await auth.create_key(session, secret, name, now())
-            return {**(await auth.list_keys(session))[-1], "key": key}
+            moment = now()
+            until = None if lasts is None else moment + lasts
+            row, key = await auth.create_key(
+                session, secret, replace(wanted, expires_at=until), moment
+            )
+            return {**auth.shown_key(row), "key": key}
 
 
 async def list_keys(settings: Settings) -> list[dict[str, Any]]:
@@ -152,11 +170,17 @@ async def revoke_key(settings: Settings, ref: str) -> dict[str, Any]:
         return await _find(session, key["id"])
 
 
+def _is_in_use(key: dict[str, Any]) -> bool:
+    ends = key["expires_at"]
+    has_expired = ends is not None and datetime.fromisoformat(ends) <= now()
+    return key["revoked_at"] is None and not has_expired
+
+
 async def _find(session: AsyncSession, ref: str) -> dict[str, Any]:
     """Return the key of this id, else the one of this name; one in use comes before revoked ones."""
     every = await auth.list_keys(session)
     named = [key for key in every if key["name"] == ref]
-    in_use = [key for key in named if key["revoked_at"] is None]
+    in_use = [key for key in named if _is_in_use(key)]
     found = [key for key in every if key["id"] == ref] or in_use or named
     if not found:
         raise NotFound(f"there is no key {shown(ref)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from app.client import Tribunal
 
 StoredId = Annotated[str, typer.Argument(help="its id, or the name of a dataset; see list")]
+
+
+class Order(StrEnum):
+    """In which order a list is printed."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
 Render = Callable[[RichConsole, Any], None]
 
 _datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
@@ -33,16 +43,18 @@ def add_to(app: typer.Typer) -> None:
 def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> None:
     """Add the verb that lists a collection of the service, page by page."""
 
-    @group.command("list", help=f"List {what}, oldest first.")
-    def list_them(
+    @group.command("list", help=f"List {what}, newest first.")
+    def list_them(  # noqa: PLR0913  # a verb's options are its parameters
         limit: int = 20,
         after: Annotated[str | None, typer.Option(help="id of the last one already seen")] = None,
+        order: Annotated[Order, typer.Option(help="asc: oldest first")] = Order.DESC,
         server: Server = None,
         key: Key = None,
         as_json: AsJson = False,
     ) -> None:
+        asked = {"limit": limit, "after": after, "order": order.value}
         with open_tribunal(server, key, only_reads=True) as tribunal:
-            page = tribunal.get(f"/v1/{collection}", limit=limit, after=after)
+            page = tribunal.get(f"/v1/{collection}", **asked)
         Console(as_json).show(page, render)
 
 

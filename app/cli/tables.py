@@ -273,11 +273,20 @@ def doctor(console: Console, body: Body) -> None:
 
 def keys(console: Console, body: Sequence[Body]) -> None:
     """Show keys without their secrets."""
-    table = _table("name", "id", "starts with", "created", "revoked")
+    table = _table("name", "id", "scopes", "last used", "ends")
     for key in body:
-        dates = (key["created_at"][:19], (key["revoked_at"] or "-")[:19])
-        table.add_row(escape(key["name"]), key["id"], key["prefix"], *dates)
+        scopes = ",".join(key["scopes"])
+        if key["annotator"] is not None:
+            scopes += f" of {key['annotator']}"
+        used = (key["last_used_at"] or "-")[:10]
+        table.add_row(escape(key["name"]), key["id"], escape(scopes), used, _end_of(key))
     console.print(table)
+
+
+def _end_of(key: Body) -> str:
+    if key["revoked_at"] is not None:
+        return f"revoked {key['revoked_at'][:10]}"
+    return "-" if key["expires_at"] is None else str(key["expires_at"][:16])
 
 
 def schema(console: Console, body: Body) -> None:

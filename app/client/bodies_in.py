@@ -165,10 +165,11 @@ class ReportQuery(TypedDict, total=False):
 
 
 class ListQuery(TypedDict, total=False):
-    """Where a list starts, and how many rows are fetched at a time."""
+    """Where a list starts, how it is ordered, and how many rows are fetched at a time."""
 
     after: str
     limit: int
+    order: Literal["asc", "desc"]
 
 
 class VerdictQuery(ListQuery, total=False):

@@ -200,7 +200,7 @@ def known_prompts(calibration_id: str, prompts: Sequence[str]) -> Call[KnownProm
 
 
 def calibrations(**query: Unpack[ListQuery]) -> Call[PageBody[CertificateBody]]:
-    """List certificates in order of creation."""
+    """List certificates, newest first."""
     return Call("GET", "/v1/calibrations", given(**query), is_repeatable=True)
 
 
@@ -228,7 +228,7 @@ def judge(
 
 
 def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[VerdictBody]]:
-    """List stored verdicts, oldest first."""
+    """List stored verdicts, newest first."""
     return Call("GET", "/v1/judgments", given(**query), is_repeatable=True)
 
 
@@ -243,7 +243,7 @@ def batch(batch_id: str) -> Call[BatchBody]:
 
 
 def batches(**query: Unpack[ListQuery]) -> Call[PageBody[BatchBody]]:
-    """List batches in order of creation."""
+    """List batches, newest first."""
     return Call("GET", "/v1/batches", given(**query), is_repeatable=True)
 
 
@@ -284,7 +284,7 @@ def stored_leaderboard(leaderboard_id: str) -> Call[LeaderboardBody]:
 
 
 def leaderboards(**query: Unpack[ListQuery]) -> Call[PageBody[LeaderboardBody]]:
-    """List leaderboards in order of creation."""
+    """List leaderboards, newest first."""
     return Call("GET", "/v1/leaderboards", given(**query), is_repeatable=True)
 
 
@@ -299,7 +299,7 @@ def stored_report(report_id: str) -> Call[ReportBody]:
 
 
 def reports(**query: Unpack[ListQuery]) -> Call[PageBody[ReportBody]]:
-    """List reports in order of creation."""
+    """List reports, newest first."""
     return Call("GET", "/v1/reports", given(**query), is_repeatable=True)
 
 
@@ -309,7 +309,7 @@ def dataset(dataset: str) -> Call[DatasetBody]:
 
 
 def datasets(**query: Unpack[ListQuery]) -> Call[PageBody[DatasetBody]]:
-    """List datasets in the order they were imported."""
+    """List datasets, those imported last first."""
     return Call("GET", "/v1/datasets", given(**query), is_repeatable=True)
 
 
@@ -336,7 +336,7 @@ def check_labels(labels: Sequence[Label]) -> Call[CheckedBody]:
 def labels(
     dataset: str | None = None, *, history: bool = False, **query: Unpack[ListQuery]
 ) -> Call[PageBody[LabelBody]]:
-    """List labels in the order they came, with `history` also replaced ones."""
+    """List labels, those that came last first, with `history` also replaced ones."""
     asked = given(dataset=dataset, history=str(history).lower(), **query)
     return Call("GET", "/v1/labels", asked, is_repeatable=True)
 

@@ -1,4 +1,4 @@
-"""API keys: without any key only loopback may call, otherwise only callers with one.
+"""API keys: how they are made, what each opens, and whose key a request carries.
 
 A key is 32 random bytes, shown once. What is stored is its HMAC under a server secret, which needs
 no slow hash because no one can guess 256 random bits.
@@ -8,25 +8,67 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
+import logging
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
-from enum import Enum, auto
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from fastapi import Request
 from sqlalchemy import exists, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import Database
-from app.core.errors import NotAllowed, NotAuthenticated, NotFound
+from app.core.errors import NotAuthenticated, NotFound
 from app.core.models import ApiKey, ServerSecret, new_id
-from app.core.runtime import Running, Runtime
+from app.core.runtime import Runtime
 from app.core.settings import Settings
 
 _PREFIX = "trib_"
+# a use is stored this often at most, so that reading does not become writing
+_USE_STEP: Final = timedelta(minutes=1)
+_log = logging.getLogger(__name__)
+
+
+class Scope(StrEnum):
+    """What a key opens; a key has a set of them, and `admin` is all."""
+
+    READ = "read"
+    JUDGE = "judge"
+    LABEL = "label"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The one who sends a request.
+
+    Attributes:
+        key_id: The id of the key; empty where no key was needed.
+        scopes: What the caller may do.
+        annotator: The only annotator whose answers a key with the scope `label` may give.
+    """
+
+    key_id: str = ""
+    scopes: frozenset[Scope] = frozenset({Scope.ADMIN})
+    annotator: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Return whether this caller may do what needs a scope."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to be made."""
+
+    name: str
+    scopes: frozenset[Scope] = frozenset({Scope.ADMIN})
+    annotator: str | None = None
+    expires_at: datetime | None = None
 
 
 async def server_secret(settings: Settings, db: Database) -> bytes:
@@ -46,16 +88,20 @@ def _hashed(secret: bytes, key: str) -> str:
 
 
 async def create_key(
-    session: AsyncSession, secret: bytes, name: str, moment: datetime
+    session: AsyncSession, secret: bytes, wanted: NewKey, moment: datetime
 ) -> tuple[ApiKey, str]:
     """Store a new key; the second value is the key itself, which is not stored."""
     key = _PREFIX + secrets.token_urlsafe(32)
     row = ApiKey(
         id=new_id("key"),
-        name=name,
+        name=wanted.name,
         prefix=key[: len(_PREFIX) + 6],
         key_hash=_hashed(secret, key),
+        scopes=[scope.value for scope in Scope if scope in wanted.scopes],
+        annotator=wanted.annotator,
         created_at=moment,
+        expires_at=wanted.expires_at,
+        last_used_at=None,
         revoked_at=None,
     )
     session.add(row)
@@ -65,17 +111,22 @@ async def create_key(
 
 async def list_keys(session: AsyncSession) -> list[dict[str, Any]]:
     """Return every key as it is listed, without its secret part."""
-    rows = await session.scalars(select(ApiKey).order_by(ApiKey.seq))
-    return [
-        {
-            "id": row.id,
-            "name": row.name,
-            "prefix": row.prefix,
-            "created_at": row.created_at.isoformat(),
-            "revoked_at": row.revoked_at and row.revoked_at.isoformat(),
-        }
-        for row in rows
-    ]
+    return [shown_key(row) for row in await session.scalars(select(ApiKey).order_by(ApiKey.seq))]
+
+
+def shown_key(row: ApiKey) -> dict[str, Any]:
+    """Return a key as it is listed, without its secret part."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "prefix": row.prefix,
+        "scopes": row.scopes,
+        "annotator": row.annotator,
+        "created_at": row.created_at.isoformat(),
+        "expires_at": row.expires_at and row.expires_at.isoformat(),
+        "last_used_at": row.last_used_at and row.last_used_at.isoformat(),
+        "revoked_at": row.revoked_at and row.revoked_at.isoformat(),
+    }
 
 
 async def revoke_key(session: AsyncSession, key_id: str, moment: datetime) -> None:
@@ -91,50 +142,63 @@ async def revoke_key(session: AsyncSession, key_id: str, moment: datetime) -> No
         raise NotFound(f"there is no key {key_id!r}")
 
 
-async def authenticate(request: Request, running: Running) -> None:
-    """Let a request in, or say why not.
+async def keys_exist(running: Runtime) -> bool:
+    """Return whether any key was ever made."""
+    return (await _found(running, None)).keys_exist
+
+
+async def identify(running: Runtime, key: str | None) -> Caller | None:
+    """Return who sends this key; None where no keys exist, so that none is needed.
 
     Raises:
-        NotAuthenticated: keys exist and the request carries no valid one.
-        NotAllowed: no keys exist and the request does not come from this machine.
+        NotAuthenticated: keys exist and this is no valid one.
     """
-    if not running.asks_for_keys:
+    found = await _found(running, key)
+    if not found.keys_exist:
         return None
-    key = _bearer(request)
-    door = await running.coalescer.call("keys", key, partial(_look, running))
-    if door is _Door.WITHOUT_KEYS:
-        return _allow_loopback(request)
     if key is None:
-        raise NotAuthenticated(
-            "send a key: Authorization: Bearer ...", headers={"WWW-Authenticate": "Bearer"}
-        )
-    if door is _Door.CLOSED:
-        raise NotAuthenticated(
-            "this key is unknown or revoked", headers={"WWW-Authenticate": "Bearer"}
-        )
+        raise _refused("send a key: Authorization: Bearer ...")
+    row = found.row
+    if row is None:
+        raise _refused("this key is unknown")
+    if row.revoked_at is not None:
+        raise _refused("this key was revoked")
+    moment = running.now()
+    if row.expires_at is not None and row.expires_at <= moment:
+        raise _refused(f"this key expired at {row.expires_at.isoformat(timespec='seconds')}")
+    _note_use(running, row, moment)
+    # a scope of a later version opens nothing here
+    scopes = frozenset(scope for scope in Scope if scope in row.scopes)
+    return Caller(row.id, scopes, row.annotator)
 
 
-class _Door(Enum):
-    """The access that a request has, given its key and the keys that exist."""
-
-    WITHOUT_KEYS = auto()
-    OPEN = auto()
-    CLOSED = auto()
+def _refused(why: str) -> NotAuthenticated:
+    return NotAuthenticated(why, headers={"WWW-Authenticate": "Bearer"})
 
 
-async def _look(running: Runtime, keys: Sequence[str | None]) -> list[_Door]:
-    """Return what each of these keys opens; None is a request without a key."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database has for a key: whether there are keys at all, and this one."""
+
+    keys_exist: bool
+    row: ApiKey | None = None
+
+
+async def _found(running: Runtime, key: str | None) -> _Found:
+    return await running.coalescer.call("keys", key, partial(_look, running))
+
+
+async def _look(running: Runtime, keys: Sequence[str | None]) -> list[_Found]:
+    """Look keys up, those of several requests at a time; None is a request without a key."""
     async with running.db.read() as session:
         # a revoked key still counts: revoking the last one must not open the service
         if not await session.scalar(select(exists().select_from(ApiKey))):
-            return [_Door.WITHOUT_KEYS] * len(keys)
+            return [_Found(keys_exist=False)] * len(keys)
         secret = await _stored_secret(session, running.settings)
         hashes = [None if key is None else _hashed(secret, key) for key in keys]
-        query = select(ApiKey.key_hash).where(
-            ApiKey.key_hash.in_([one for one in hashes if one]), ApiKey.revoked_at.is_(None)
-        )
-        valid = set(await session.scalars(query))
-    return [_Door.OPEN if one in valid else _Door.CLOSED for one in hashes]
+        query = select(ApiKey).where(ApiKey.key_hash.in_({one for one in hashes if one}))
+        rows = {row.key_hash: row for row in await session.scalars(query)}
+    return [_Found(True, None if one is None else rows.get(one)) for one in hashes]
 
 
 async def _stored_secret(session: AsyncSession, settings: Settings) -> bytes:
@@ -144,18 +208,20 @@ async def _stored_secret(session: AsyncSession, settings: Settings) -> bytes:
     return stored.value.encode() if stored else b""
 
 
-def _bearer(request: Request) -> str | None:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" and key else None
+def _note_use(running: Runtime, row: ApiKey, moment: datetime) -> None:
+    """Store, beside the request, when a key was last used."""
+    noted = running.key_uses.get(row.id, row.last_used_at)
+    if noted is None or abs(moment - noted) >= _USE_STEP:
+        running.key_uses[row.id] = moment
+        running.start(_store_use(running, row.id, moment), "last use of a key")
 
 
-def _allow_loopback(request: Request) -> None:
-    host = request.client.host if request.client else None
+async def _store_use(running: Runtime, key_id: str, moment: datetime) -> None:
     try:
-        is_near = host is None or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_near = False
-    if not is_near:
-        raise NotAllowed(
-            "without keys this service answers on loopback only; make one: tribunal keys create"
-        )
+        async with running.db.write() as session:
+            query = update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=moment)
+            await session.execute(query)
+    except SQLAlchemyError:
+        # a request is not refused because this cannot be written; the next one tries again
+        running.key_uses.pop(key_id, None)
+        _log.debug("the last use of a key could not be stored", exc_info=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -178,11 +180,29 @@ def _engine(url: str, *, begin: str) -> AsyncEngine:
     return engine
 
 
+def _keep_private(name: str) -> None:
+    """Make a file for a new database that its owner alone can read.
+
+    A file that exists is closed to other users; its group may be meant to read it. SQLite gives the
+    files beside it the same mode.
+    """
+    if not name or ":" in name:
+        return
+    with suppress(OSError):  # opening it says what is wrong
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            mode = stat.S_IMODE(os.stat(name).st_mode)
+            if mode & stat.S_IRWXO:
+                os.chmod(name, mode & ~stat.S_IRWXO)
+
+
 async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
     """Open a file; if that fails, wait until the driver's thread has ended.
 
     The thread reports its end to the event loop, which a service that cannot start closes soon.
     """
+    _keep_private(str(args[0]) if args else "")
     connection = aiosqlite.connect(*args, **options)
     thread = connection._thread
     thread.daemon = True

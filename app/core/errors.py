@@ -4,7 +4,7 @@ TribunalError
 +-- ConfigurationInvalid        500  a setting or the configuration file is wrong (at start)
 +-- BadRequest                  400  the body cannot be read at all
 +-- NotAuthenticated            401  a key is needed, or the key is unknown
-+-- NotAllowed                  403  reachable on loopback only until keys exist
++-- NotAllowed                  403  the key has other scopes; without keys, not from here
 +-- NotFound                    404
 +-- NotAcceptable               406  no form of the answer is among those asked for
 +-- Conflict                    409  the name is taken, a fingerprint differs
@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Self
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import IntegrityError, NoResultFound
@@ -212,6 +212,14 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(IntegrityError, _on_vanished)
     app.add_exception_handler(NoResultFound, _on_vanished)
     app.add_exception_handler(Exception, _on_unexpected)
+
+
+async def answer_to(request: Request, error: Exception) -> Response:
+    """Return what the handlers of the application make of an error outside of any route."""
+    handlers = request.app.exception_handlers
+    kind = next(kind for kind in type(error).__mro__ if kind in handlers)
+    response: Response = await handlers[kind](request, error)
+    return response
 
 
 async def _on_tribunal_error(request: Request, error: Exception) -> JSONResponse:

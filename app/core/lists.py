@@ -1,14 +1,17 @@
 """Cursor pages, and look-up by public id.
 
-`after` is the id of the last row already seen, so that new rows never shift a page.
+Lists are newest first, `order=asc` turns them; what has an order of its own, such as the rows of a
+file, keeps it, and `order=desc` turns it. `after` is the id of the last row already seen, so that
+new rows never shift a page in either direction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import Query
+from fastapi import Depends, Query
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,9 +22,57 @@ from app.core.names import is_name, shown
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows on this page")]
 After = Annotated[str | None, Query(max_length=512, description="id of the last row already seen")]
+Order = Literal["asc", "desc"]
 RowT = TypeVar("RowT")
+SelectT = TypeVar("SelectT", bound=Select[*tuple[Any, ...]])
 
 
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page of a list is asked for."""
+
+    limit: int
+    after: str | None
+    order: Order
+
+    @property
+    def descends(self) -> bool:
+        """Whether the list is turned round from the order of its column."""
+        return self.order == "desc"
+
+    def of(self, query: SelectT, column: Any, after: int | None) -> SelectT:
+        """Return the query of this page and of one row more.
+
+        Args:
+            query: All rows of the list.
+            column: What they are ordered by; no two rows have the same.
+            after: The column of the last row already seen.
+        """
+        if after is not None:
+            query = query.where(column < after if self.descends else column > after)
+        return query.order_by(column.desc() if self.descends else column).limit(self.limit + 1)
+
+
+async def _newest_first(
+    limit: Limit = 100,
+    after: After = None,
+    order: Annotated[Order, Query(description="desc: newest first; asc: oldest first")] = "desc",
+) -> Paging:
+    return Paging(limit, after, order)
+
+
+async def _as_kept(
+    limit: Limit = 100,
+    after: After = None,
+    order: Annotated[
+        Order, Query(description="asc: as in the file or the configuration; desc: turned round")
+    ] = "asc",
+) -> Paging:
+    return Paging(limit, after, order)
+
+
+NewestFirst = Annotated[Paging, Depends(_newest_first)]
+AsKept = Annotated[Paging, Depends(_as_kept)]
 Page = PageBody[dict[str, Any]]
 
 
@@ -40,24 +91,20 @@ def page_of(
 
 
 async def fetch_page(
-    session: AsyncSession, query: Select[RowT], table: Any, limit: int, after: str | None
+    session: AsyncSession, query: Select[RowT], table: Any, paging: Paging
 ) -> Sequence[RowT]:
-    """Return up to `limit + 1` rows of `query` after the row whose id is `after`.
+    """Return the rows of a page of `query`, and one more where there is one.
 
     Raises:
         NotFound: `after` is the id of no row.
     """
+    after, seq = paging.after, None
     if after is not None:
-        is_possible = is_name(after)
-        seq = (
-            await session.scalar(select(table.seq).where(table.id == after))
-            if is_possible
-            else None
-        )
+        if is_name(after):
+            seq = await session.scalar(select(table.seq).where(table.id == after))
         if seq is None:
             raise NotFound(f"after: there is no {shown(after)} in this list")
-        query = query.where(table.seq > seq)
-    return (await session.scalars(query.order_by(table.seq).limit(limit + 1))).all()
+    return (await session.scalars(paging.of(query, table.seq, seq))).all()
 
 
 ListedT = TypeVar("ListedT", bound=Listed)

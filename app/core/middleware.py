@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core import telemetry
-from app.core.auth import authenticate
+from app.core import auth, telemetry
+from app.core.access import Open, needs
 from app.core.errors import NotFound, problem
+from app.core.openapi import AnswerRoute
 
 _STREAMED = re.compile(r"^/v1/(datasets|files)/?$")
 _MOST_DIGITS = 18
+# browsers neither guess another type for an answer nor show it inside a page of another site
+_PRECAUTIONS: Final = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY"))
+_NO_FRAME: Final = "frame-ancestors 'none'"
 _REQUEST_ID = re.compile(r"^[\w.:-]{1,128}$", re.ASCII)
 
 
@@ -43,6 +47,7 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 message["headers"] = [
                     *message["headers"],
+                    *_PRECAUTIONS,
                     (b"x-request-id", request_id.encode("latin-1")),
                 ]
                 _count(scope, message["status"], time.perf_counter() - started)
@@ -103,34 +108,40 @@ _OPENAPI: Final = "/openapi.json"
 _ASSETS: Final = "/static"
 _ICON: Final = f"{_ASSETS}/favicon.png"
 _FOLDER: Final = Path(str(files("fastapi_offline"))) / "static"
-router = APIRouter(include_in_schema=False, dependencies=[Depends(authenticate)])
+router = APIRouter(include_in_schema=False, route_class=AnswerRoute)
 
 
 @router.get("/")
+@needs(auth.Scope.READ)
 async def front() -> RedirectResponse:
     """Redirect to the documentation."""
     return RedirectResponse("/docs")
 
 
 @router.get(_OPENAPI)
+@needs(Open.PAGE)
 async def openapi(request: Request) -> JSONResponse:
     """Return the description of every endpoint."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")
+@needs(Open.PAGE)
 async def docs() -> HTMLResponse:
     """Show the documentation with forms to try requests."""
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url=_OPENAPI,
         title=_TITLE,
         swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
         swagger_css_url=f"{_ASSETS}/swagger-ui.css",
         swagger_favicon_url=_ICON,
     )
+    page.headers["Content-Security-Policy"] = _NO_FRAME
+    return page
 
 
 @router.get("/redoc")
+@needs(Open.PAGE)
 async def redoc() -> HTMLResponse:
     """Show the documentation for reading."""
     page = get_redoc_html(
@@ -141,11 +152,12 @@ async def redoc() -> HTMLResponse:
         with_google_fonts=False,
     )
     # the script would fetch a logo from another host
-    page.headers["Content-Security-Policy"] = "img-src 'self' data:"
+    page.headers["Content-Security-Policy"] = f"img-src 'self' data:; {_NO_FRAME}"
     return page
 
 
 @router.get(f"{_ASSETS}/{{name}}")
+@needs(Open.PAGE)
 async def asset(name: str) -> FileResponse:
     """Return a script or a style that the pages load."""
     known = {path.name: path for path in _FOLDER.iterdir()}

@@ -300,20 +300,33 @@ class ApiKey(Listed, Base):
     name: Mapped[str] = mapped_column(Name)
     prefix: Mapped[str] = mapped_column(String(16), index=True)
     key_hash: Mapped[str] = mapped_column(Hash, unique=True)
+    scopes: Mapped[list[str]] = mapped_column(JsonText, server_default='["admin"]')
+    annotator: Mapped[str | None] = mapped_column(Name)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
 class IdempotencyKey(Base):
-    """The first answer to a request that carried an `Idempotency-Key`."""
+    """The first answer to a request that carried an `Idempotency-Key`.
+
+    `caller` is the id of the API key that the request came with, empty where none was needed.
+    `status` is NULL while the request is being answered by `holder`, who counts `beat` up as long
+    as it lives.
+    """
 
     __tablename__ = "idempotency_keys"
+    caller: Mapped[str] = mapped_column(String(64), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     path: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_hash: Mapped[str] = mapped_column(Hash)
-    status: Mapped[int]
+    holder: Mapped[str | None] = mapped_column(String(32))
+    beat: Mapped[int] = mapped_column(server_default="0")
+    status: Mapped[int | None]
     location: Mapped[str | None] = mapped_column(Text)
-    body: Mapped[Any] = mapped_column(JsonText)
+    body: Mapped[Any] = mapped_column(JsonText, nullable=True)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+    kept_until: Mapped[datetime] = mapped_column(UtcTime, index=True)
 
 
 class Leaderboard(Listed, Base):

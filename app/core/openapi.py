@@ -18,9 +18,11 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import TypedDictSchema
 from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 from typing_extensions import Doc
 
 from app.bodies.common import JsonValue, ProblemBody
+from app.core.access import Need, Open, allow, need_of
 from app.core.errors import MEDIA_TYPE
 
 Json = dict[str, Any]
@@ -28,10 +30,18 @@ Responses = dict[int | str, dict[str, Any]]
 LOCATION: Final = {"Location": {"description": "where it is found", "schema": {"type": "string"}}}
 _JSON: Final = "application/json"
 _SCHEMAS: Final = "#/components/schemas/{model}"
+_KEY: Final = "key"
+_KEY_SCHEME: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key that `tribunal keys create` made, with the scope that the operation "
+    "names; `admin` is all. Where no keys exist, requests from this machine need none.",
+}
 _REFUSED: Final = {
     400: "the body cannot be read",
-    401: "a key is needed, or this one is unknown",
-    403: "the key does not allow this",
+    401: "a key is needed, or this one is unknown, revoked or expired",
+    403: "the key lacks the scope, the request comes from elsewhere and there are no keys, or a "
+    "web page of another site sends it",
     404: "something that the request names does not exist",
     406: "no form of the answer is among those that `Accept` names",
     409: "the request contradicts what is stored",
@@ -96,6 +106,17 @@ class AnswerRoute(APIRoute):
         self.summary, self.description = summary.rstrip("."), rest.strip()
 
     @property
+    def need(self) -> Need:
+        """What a request to this route needs, as its endpoint declares."""
+        return need_of(self.endpoint)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, if its caller may send it; its body is not read before."""
+        if scope["method"] in self.methods:
+            allow(scope, self.need)
+        await super().handle(scope, receive, send)
+
+    @property
     def bodies(self) -> dict[int, Any]:
         """The type of the JSON body of every status that has one."""
         bodies = {int(status): said["model"] for status, said in self.responses.items()
@@ -118,8 +139,10 @@ class DescribedAPI(FastAPI):
             made = super().openapi()
             routes = [route for route in _answering(self.routes) if route.include_in_schema]
             _add_bodies(made, routes)
+            made["components"]["securitySchemes"] = {_KEY: _KEY_SCHEME}
             for route in routes:
                 for operation in _operations(made, route):
+                    _add_security(operation, route.need)
                     _add_refusals(operation, route)
         return self.openapi_schema or {}
 
@@ -176,9 +199,14 @@ def _add_bodies(description: Json, routes: Iterable[AnswerRoute]) -> None:
     description["components"]["schemas"] = dict(sorted((components | definitions).items()))
 
 
+def _add_security(operation: Json, need: Need) -> None:
+    """Say which scope a key needs for an operation."""
+    operation["security"] = [] if isinstance(need, Open) else [{_KEY: [need.value]}]
+
+
 def _add_refusals(operation: Json, route: AnswerRoute) -> None:
     """Add what every route of this kind may refuse."""
-    found = [401, 403, 503] if route.dependencies else []
+    found = [403] if isinstance(route.need, Open) else [401, 403, 503]
     if route.param_convertors:
         found.append(404)
     if route.body_field is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from weakref import WeakValueDictionary
 
 from fastapi import Depends, Request
@@ -16,9 +16,11 @@ from app.core.db import Database
 from app.core.errors import NotReady
 from app.core.settings import Settings
 from app.core.tasks import Coalescer
+from judges.base import JudgeHealth
 from judges.registry import Registry, WaitingJudge
 
 _log = logging.getLogger(__name__)
+_HEALTH_SECONDS: Final = 2.0
 
 
 def now() -> datetime:
@@ -42,10 +44,12 @@ class Runtime:
     asks_for_keys: bool = True
     health_lines: Mapping[str, float | None] = field(default_factory=dict)
     wake_workers: asyncio.Event = field(default_factory=asyncio.Event)
-    answering: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
+    answering: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = field(
         default_factory=WeakValueDictionary
     )
+    key_uses: dict[str, datetime] = field(default_factory=dict)
     coalescer: Coalescer = field(default_factory=Coalescer)
+    _health: tuple[Registry, float, Mapping[str, JudgeHealth]] | None = None
     _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -70,6 +74,31 @@ class Runtime:
             loaded = await self.load_registry()
             self._retired.append(self.registry)
             self.registry = loaded
+
+    async def health_of_judges(self) -> Mapping[str, JudgeHealth]:
+        """Return the health of every judge, by name.
+
+        Judges are asked now and then, not by every request: probes come often, and an answer may
+        cost a call to a model's server.
+        """
+        return await self.coalescer.call("health", self.registry, self._ask_for_health)
+
+    async def _ask_for_health(
+        self, registries: Sequence[Registry]
+    ) -> Sequence[Mapping[str, JudgeHealth]]:
+        return [await self._health_of(registry) for registry in registries]
+
+    async def _health_of(self, registry: Registry) -> Mapping[str, JudgeHealth]:
+        moment = asyncio.get_running_loop().time()
+        if self._health is not None:
+            asked, at, health = self._health
+            if asked is registry and moment - at < _HEALTH_SECONDS:
+                return health
+        async with asyncio.TaskGroup() as group:
+            asked_now = {n: group.create_task(j.health()) for n, j in registry.judges.items()}
+        health = {name: task.result() for name, task in asked_now.items()}
+        self._health = registry, moment, health
+        return health
 
     async def open_judges(self) -> None:
         """Make the judges whose model folders must be hashed first, which may take long."""

@@ -7,16 +7,19 @@ one TOML file (`TRIBUNAL_CONFIG`, else `tribunal.toml` in the working folder, el
 from __future__ import annotations
 
 import logging
+import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationInvalid
+
+_HOST_NAME = re.compile(r"[\w.-]+|[0-9a-f]*:[0-9a-f]*:[0-9a-f:]*", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -33,6 +36,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     spool_dir: Path | None = None
     secret: SecretStr | None = None
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="names of this service, beside those of loopback; separated by commas"
+    )
+    hide_docs: bool = Field(False, description="the documentation pages need a key, too")
+    idempotency_hours: float = Field(
+        24.0, gt=0, description="how long the answer to an `Idempotency-Key` is kept"
+    )
     log_level: str = "info"
     log_json: bool = False
     shard_size: int = Field(2_000, ge=1)
@@ -78,6 +88,17 @@ class Settings(BaseSettings):
             if not folder.is_dir():
                 raise ValueError(f"there is no folder {str(folder)!r} for the database")
         return url
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_names(cls, names: Any) -> Any:
+        if not isinstance(names, str):
+            return names
+        found = tuple(name.strip().lower().removesuffix(".") for name in names.split(","))
+        for name in filter(None, found):
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not the name of a host: give names without ports")
+        return tuple(filter(None, found))
 
     @field_validator("log_level")
     @classmethod

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.bulk import insert_rows
+from app.core.lists import Paging
 from app.core.models import Dataset, PairRow
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
@@ -232,6 +233,14 @@ async def page_rows(
         .limit(count)
     )
     return list((await session.execute(query)).all())
+
+
+async def asked_rows(
+    session: AsyncSession, dataset_seq: int, paging: Paging, after: int | None
+) -> list[Row[Any]]:
+    """Return the pairs of a page with their texts, and one more, behind the position `after`."""
+    query = select(*_KEY_COLUMNS, PairRow.content).where(PairRow.dataset_seq == dataset_seq)
+    return list((await session.execute(paging.of(query, PairRow.position, after))).all())
 
 
 async def position_of(session: AsyncSession, dataset_seq: int, pair_id: str) -> int | None:

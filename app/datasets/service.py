@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
-from app.core.lists import fetch_page
+from app.core.lists import Paging, fetch_page
 from app.core.models import Dataset
 from app.core.names import hint, is_name, shown
 from app.datasets import pair_queries, vote_queries
@@ -255,15 +255,13 @@ async def scores_on(
     return dict(found)
 
 
-async def dataset_page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Dataset]:
+async def dataset_page(session: AsyncSession, paging: Paging) -> Sequence[Dataset]:
     """Return one page of datasets and one row more where there is one.
 
     Raises:
         NotFound: `after` is the id of none.
     """
-    if after is not None and not is_name(after):
-        raise NotFound(f"after: there is no {shown(after)} in this list")
-    return await fetch_page(session, pair_queries.all_datasets(), Dataset, limit, after)
+    return await fetch_page(session, pair_queries.all_datasets(), Dataset, paging)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,21 +274,18 @@ class StoredPair:
     recorded: Mapping[str, Score]
 
 
-async def stored_page(
-    session: AsyncSession, dataset: Dataset, limit: int, after: str | None
-) -> list[StoredPair]:
+async def stored_page(session: AsyncSession, dataset: Dataset, paging: Paging) -> list[StoredPair]:
     """Return one page of pairs with all that is stored of them, and one more where there is one.
 
     Raises:
         NotFound: `after` is the id of no pair of the dataset.
     """
-    first = 0
+    after, position = paging.after, None
     if after is not None:
         position = await _position(session, dataset, after)
         if position is None:
             raise NotFound(f"after: there is no {shown(after)} in this dataset")
-        first = position + 1
-    rows = await pair_queries.page_rows(session, dataset.seq, first, limit + 1)
+    rows = await pair_queries.asked_rows(session, dataset.seq, paging, position)
     seqs = [row.seq for row in rows]
     recorded = await scores_on(session, seqs)
     found = await _votes_on(session, seqs)

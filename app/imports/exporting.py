@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotAcceptable, Unprocessable
+from app.core.lists import Paging
 from app.core.models import Dataset
 from app.core.names import shown
 from app.datasets import service
@@ -177,7 +178,7 @@ async def write(
 async def _chunks(session: AsyncSession, dataset: Dataset) -> AsyncIterator[list[Given]]:
     after: str | None = None
     while True:
-        found = await service.stored_page(session, dataset, _CHUNK, after)
+        found = await service.stored_page(session, dataset, Paging(_CHUNK, after, "asc"))
         chunk = found[:_CHUNK]
         if chunk:
             yield [given_of(stored) for stored in chunk]

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import TierBody
 from app.core.bulk import insert_rows
+from app.core.lists import Paging
 from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Verdict
 
 
@@ -55,16 +56,14 @@ def _tiers_of(body: str) -> list[TierBody]:
 
 
 async def page(
-    session: AsyncSession, limit: int, after: int | None, **where: Any
+    session: AsyncSession, paging: Paging, after: int | None, **where: Any
 ) -> Sequence[Verdict]:
-    """Return one verdict more than the page holds, in order of creation."""
-    query = select(Verdict).order_by(Verdict.seq).limit(limit + 1)
+    """Return one verdict more than the page holds."""
+    query = select(Verdict)
     for column, value in where.items():
         if value is not None:
             query = query.where(getattr(Verdict, column) == value)
-    if after is not None:
-        query = query.where(Verdict.seq > after)
-    return (await session.scalars(query)).all()
+    return (await session.scalars(paging.of(query, Verdict.seq, after))).all()
 
 
 async def without_promise(session: AsyncSession, rows: Sequence[Verdict]) -> dict[int, str]:

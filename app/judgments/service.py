@@ -14,7 +14,7 @@ from app.bodies.common import TierBody
 from app.calibrations import service as calibrations
 from app.core.db import Database
 from app.core.errors import Unprocessable
-from app.core.lists import Page, page_of
+from app.core.lists import Page, Paging, page_of
 from app.core.models import Verdict
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
@@ -135,8 +135,8 @@ async def _store_rows(db: Database, several: Sequence[list[Body]]) -> Sequence[N
     return [None] * len(several)
 
 
-async def list_verdicts(running: Runtime, chosen: Filter, limit: int, after: str | None) -> Page:
-    """Return stored verdicts, oldest first; a page's cursor is a verdict's number."""
+async def list_verdicts(running: Runtime, chosen: Filter, paging: Paging) -> Page:
+    """Return one page of stored verdicts; a page's cursor is a verdict's number."""
     async with running.db.read() as session:
         dataset = (
             None if chosen.dataset is None else await datasets.find_dataset(session, chosen.dataset)
@@ -148,15 +148,18 @@ async def list_verdicts(running: Runtime, chosen: Filter, limit: int, after: str
         )
         rows = await queries.page(
             session,
-            limit,
-            _cursor(after),
+            paging,
+            _cursor(paging.after),
             dataset_seq=dataset.seq if dataset else None,
             certificate_seq=certificate.seq if certificate else None,
             status=chosen.status,
         )
         now = await queries.without_promise(session, rows)
     return page_of(
-        rows, limit, lambda row: _listed(row, now.get(row.seq, row.promise)), key="verdict_id"
+        rows,
+        paging.limit,
+        lambda row: _listed(row, now.get(row.seq, row.promise)),
+        key="verdict_id",
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound, Unprocessable
 from app.core.field_errors import named
-from app.core.lists import Page, page_of
+from app.core.lists import Page, Paging, page_of
 from app.core.models import Dataset, Label
 from app.core.names import shown
 from app.datasets import service as datasets
@@ -94,9 +94,8 @@ async def _by_prompt(
 async def label_page(
     session: AsyncSession,
     dataset_ref: str | None,
-    after: str | None,
+    paging: Paging,
     *,
-    limit: int,
     with_history: bool,
 ) -> Page:
     """Return one page of labels.
@@ -108,11 +107,11 @@ async def label_page(
     rows = await service.page_rows(
         session,
         dataset_seq=dataset.seq if dataset else None,
-        after=_number(after),
-        count=limit + 1,
+        paging=paging,
+        after=_number(paging.after),
         with_history=with_history,
     )
-    return page_of(rows, limit, lambda row: _shown(*row))
+    return page_of(rows, paging.limit, lambda row: _shown(*row))
 
 
 async def _datasets(session: AsyncSession, refs: set[str]) -> dict[str, Dataset]:
@@ -179,9 +178,9 @@ def _is_of_a_pair(error: dict[str, Any]) -> bool:
     return error["loc"][-1] in ("pair", "prompt")
 
 
-def _number(after: str | None) -> int:
+def _number(after: str | None) -> int | None:
     if after is None:
-        return 0
+        return None
     digits = after.removeprefix(_PREFIX)
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS):
         raise NotFound(f"after: {shown(after)} is no id of a label")

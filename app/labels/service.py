@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.bulk import insert_rows
 from app.core.db import UtcTime
+from app.core.lists import Paging
 from app.core.models import Dataset, Label, PairRow
 
 IN_CHUNK = 500
@@ -75,24 +76,21 @@ async def page_rows(
     session: AsyncSession,
     *,
     dataset_seq: int | None,
-    after: int,
-    count: int,
+    paging: Paging,
+    after: int | None,
     with_history: bool,
 ) -> Sequence[Row[Label, str, str]]:
-    """Return labels behind the number `after`, with the ids of their pair and dataset."""
+    """Return the labels of a page, and one more, with the ids of their pair and dataset."""
     query = (
         select(Label, PairRow.id.label("pair"), Dataset.id.label("dataset"))
         .join(PairRow, PairRow.seq == Label.pair_seq)
         .join(Dataset, Dataset.seq == PairRow.dataset_seq)
-        .where(Label.seq > after)
-        .order_by(Label.seq)
-        .limit(count)
     )
     if dataset_seq is not None:
         query = query.where(PairRow.dataset_seq == dataset_seq)
     if not with_history:
         query = query.where(Label.replaced_at.is_(None))
-    return (await session.execute(query)).all()
+    return (await session.execute(paging.of(query, Label.seq, after))).all()
 
 
 _Answers = tuple[int, str | None, str]

@@ -8,15 +8,15 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.lists import fetch_page
+from app.core.lists import Paging, fetch_page
 from app.core.models import CalibrationRow, Leaderboard
 
 _CHUNK: Final = 500
 
 
-async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Leaderboard]:
+async def page(session: AsyncSession, paging: Paging) -> Sequence[Leaderboard]:
     """Return one leaderboard more than the page holds."""
-    return await fetch_page(session, select(Leaderboard), Leaderboard, limit, after)
+    return await fetch_page(session, select(Leaderboard), Leaderboard, paging)
 
 
 async def certificates_now(session: AsyncSession, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

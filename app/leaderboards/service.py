@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.result import changed_labels_note
 from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.lists import Page, by_public_id, page_of
+from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import Dataset, Leaderboard, new_id
 from app.core.names import is_name, shown
 from app.core.runtime import Runtime
@@ -169,12 +169,12 @@ async def find(running: Runtime, leaderboard_id: str) -> dict[str, Any]:
         return (await _shown(session, [leaderboard]))[0]
 
 
-async def listed(running: Runtime, limit: int, after: str | None) -> Page:
-    """Return one page of leaderboards in order of creation."""
+async def listed(running: Runtime, paging: Paging) -> Page:
+    """Return one page of leaderboards."""
     async with running.db.read() as session:
-        rows = await queries.page(session, limit, after)
-        bodies = {body["id"]: body for body in await _shown(session, rows[:limit])}
-    return page_of(rows, limit, lambda row: bodies[row.id])
+        rows = await queries.page(session, paging)
+        bodies = {body["id"]: body for body in await _shown(session, rows[: paging.limit])}
+    return page_of(rows, paging.limit, lambda row: bodies[row.id])
 
 
 async def compare(running: Runtime, one_id: str, other_id: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound, TribunalError
-from app.core.lists import by_public_id, fetch_page
+from app.core.lists import Paging, by_public_id, fetch_page
 from app.core.models import Batch, Report, Verdict, new_id
 from app.core.names import is_name, shown
 from app.core.runtime import Runtime
@@ -36,9 +36,9 @@ async def by_inputs(session: AsyncSession, inputs_hash: str) -> Report | None:
     return await session.scalar(select(Report).where(Report.inputs_hash == inputs_hash))
 
 
-async def page(session: AsyncSession, limit: int, after: str | None) -> Sequence[Report]:
+async def page(session: AsyncSession, paging: Paging) -> Sequence[Report]:
     """Return one report more than the page holds."""
-    return await fetch_page(session, select(Report), Report, limit, after)
+    return await fetch_page(session, select(Report), Report, paging)
 
 
 async def completed(session: AsyncSession, dataset_seq: int) -> AsyncIterator[Report]:

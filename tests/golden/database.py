@@ -249,8 +249,15 @@ def addresses(known: Json) -> list[str]:
 
 
 async def read_all(client: httpx.AsyncClient, known: Json) -> Json:
-    """Return the answer at every address."""
-    return {path: _body(await client.get(path)) for path in addresses(known)}
+    """Return the answer at every address, with lists in the order of creation."""
+    return {path: _body(await client.get(_turned(path))) for path in addresses(known)}
+
+
+def _turned(path: str) -> str:
+    # lists were oldest first when the golden database was written
+    name, _, query = path.removeprefix("/v1/").partition("?")
+    is_list = name in ("datasets", "labels", "leaderboards", "judgments", "files")
+    return f"/v1/{name}?{query}&order=asc" if is_list else path
 
 
 def _body(answer: httpx.Response) -> Json:

@@ -44,7 +44,15 @@ async def test_exported_files_are_the_same_byte_for_byte(tmp_path: Path) -> None
 async def test_no_endpoint_parameter_or_field_of_a_request_disappears(tmp_path: Path) -> None:
     async with served.opened(served.settings_in(tmp_path)) as client:
         description = (await client.get("/openapi.json")).json()
-    assert not _lost(load("openapi"), served.interface(description))
+    lost = _lost(load("openapi"), served.interface(description))
+    assert not [one for one in lost if not one.startswith(_ON_PURPOSE)]
+
+
+# all lists are newest first, and no cursor is longer than an id
+_ON_PURPOSE = (
+    "/paths/GET /v1/files/parameters/query order/default: ",
+    "/paths/GET /v1/labels/parameters/query after/anyOf: ",
+)
 
 
 def _lost(old: Any, new: Any, place: str = "") -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import delete, exists, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.lists import Paging, fetch_page
 from app.core.models import (
     Batch,
     CalibrationRow,
@@ -41,21 +42,12 @@ async def piece_of(session: AsyncSession, file_seq: int, number: int) -> bytes |
     return await session.scalar(query)
 
 
-async def page(
-    session: AsyncSession, limit: int, after: int | None, *, purpose: str | None, descends: bool
-) -> Sequence[StoredFile]:
-    """Return up to `limit + 1` files, of a purpose if one is given, in either order.
-
-    Those up to the one of number `after` are left out.
-    """
-    seq = StoredFile.seq
+async def page(session: AsyncSession, paging: Paging, purpose: str | None) -> Sequence[StoredFile]:
+    """Return the files of a page, and one more, of a purpose if one is given."""
     chosen = select(StoredFile)
     if purpose is not None:
         chosen = chosen.where(StoredFile.purpose == purpose)
-    if after is not None:
-        chosen = chosen.where(seq < after if descends else seq > after)
-    ordered = chosen.order_by(seq.desc() if descends else seq.asc()).limit(limit + 1)
-    return (await session.scalars(ordered)).all()
+    return await fetch_page(session, chosen, StoredFile, paging)
 
 
 async def delete_file(session: AsyncSession, file_seq: int) -> None:

@@ -24,7 +24,7 @@ from app.batches.files.derived import BATCH
 from app.batches.files.reading import StagedFile, read_file
 from app.bodies.batches import FileBody
 from app.core.errors import BadRequest, Conflict, NotFound, Unprocessable
-from app.core.lists import by_public_id
+from app.core.lists import Paging, by_public_id
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id
 from app.core.names import MAX_LENGTH, shown
 from app.core.runtime import Runtime
@@ -38,16 +38,6 @@ from judges.registry import Registry
 
 _CHUNK: Final = 1_000
 ItemT = TypeVar("ItemT")
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The filter, order and page of a list of files."""
-
-    limit: int
-    after: str | None
-    purpose: str | None = None
-    descends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,22 +223,13 @@ def _details(dataset: Dataset) -> str | None:
     )
 
 
-async def page(session: AsyncSession, wanted: Listing) -> list[FileBody]:
-    """Return one page of files, and the next file if there is one.
+async def page(session: AsyncSession, paging: Paging, purpose: str | None) -> list[FileBody]:
+    """Return one page of files, of a purpose if one is given, and the next file if there is one.
 
     Raises:
         NotFound: `after` is not the id of a file.
     """
-    after = None
-    if wanted.after is not None:
-        last = await by_public_id(session, StoredFile, wanted.after)
-        if last is None:
-            raise NotFound(f"after: there is no {shown(wanted.after)} in this list")
-        after = last.seq
-    rows = await queries.page(
-        session, wanted.limit, after, purpose=wanted.purpose, descends=wanted.descends
-    )
-    return [await show(session, row) for row in rows]
+    return [await show(session, row) for row in await queries.page(session, paging, purpose)]
 
 
 async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]:

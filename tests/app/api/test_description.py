@@ -109,6 +109,22 @@ def test_refusals_are_described_by_status(document: Json) -> None:
             assert "422" in described, name
 
 
+def test_every_operation_says_which_scope_a_key_needs(document: Json) -> None:
+    ((name, scheme),) = document["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    scopes = set()
+    for operation_name, operation in operations(document):
+        if operation_name in ("GET /healthz", "GET /readyz"):
+            assert operation["security"] == []
+            continue
+        (needed,) = operation["security"]
+        assert list(needed) == [name]
+        (scope,) = needed[name]
+        scopes.add(scope)
+        assert {"401", "403"} <= operation["responses"].keys()
+    assert {"read", "judge", "admin"} <= scopes
+
+
 async def test_an_answer_that_is_otherwise_fails(client: httpx.AsyncClient) -> None:
     told = await client.get("/v1/judges")
     body = told.json()

@@ -122,5 +122,7 @@ async def test_the_pages_load_nothing_from_elsewhere(
         assert (await client.get(address)).status_code == 200
     assert (await client.get("/static/unknown.js")).status_code == 404
     if path == "/redoc":
-        assert page.headers["content-security-policy"] == "img-src 'self' data:"
+        assert page.headers["content-security-policy"] == (
+            "img-src 'self' data:; frame-ancestors 'none'"
+        )
     assert "//" not in re.sub(r"<!--.*?-->", "", page.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,54 @@ def test_what_cannot_name_a_key_is_bad_usage(name: str) -> None:
     result = runner.invoke(app, ["keys", "create", name])
     assert result.exit_code == 2
     assert result.stderr.startswith("tribunal: the name")
+
+
+def test_a_key_has_scopes_an_annotator_and_an_end() -> None:
+    assert run_json("keys", "create", "all")["scopes"] == ["admin"]
+    reads = run_json("keys", "create", "reads", "--scope", "judge, read", "--expires", "90d")
+    assert reads["scopes"] == ["read", "judge"]
+    assert reads["annotator"] is None
+    lasts = datetime.fromisoformat(reads["expires_at"]) - datetime.fromisoformat(
+        reads["created_at"]
+    )
+    assert lasts == timedelta(days=90)
+    twice = run_json("keys", "create", "twice", "--scope", "read", "--scope", "label")
+    assert (twice["scopes"], twice["annotator"]) == (["read", "label"], "twice")
+    anna = run_json("keys", "create", "k", "--scope", "label", "--annotator", "anna")
+    assert (anna["annotator"], anna["last_used_at"]) == ("anna", None)
+    table = run("keys", "list")
+    for part in ("read,judge", "label of anna", reads["expires_at"][:16], reads["id"]):
+        assert part in table
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--scope", "write"], "there is no scope 'write'; there are read, judge, label, admin"),
+        (["--scope", "read,"], "there is no scope ''"),
+        (["--scope", "Read"], "there is no scope 'Read'"),
+        (["--scope", "read", "--annotator", "anna"], "--annotator goes with --scope label"),
+        (["--scope", "label", "--annotator", " "], "the annotator must not be empty"),
+        (["--expires", "soon"], "'soon' is no length of time; write 30m, 12h, 90d or 8w"),
+        (["--expires", "0d"], "'0d' is no length of time"),
+        (["--expires", "-1d"], "'-1d' is no length of time"),
+        (["--expires", "999999999w"], "'999999999w' is too long"),
+    ],
+)
+def test_a_key_that_cannot_be_made_is_bad_usage(options: list[str], says: str) -> None:
+    result = runner.invoke(app, ["keys", "create", "x", *options])
+    assert (result.exit_code, says in result.stderr) == (2, True), result.stderr
+    assert run_json("keys", "list") == []
+
+
+def test_a_name_is_free_once_its_key_has_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.cli import operations
+
+    run("keys", "create", "ci", "--expires", "1m")
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    monkeypatch.setattr(operations, "now", lambda: later)
+    new = run_json("keys", "create", "ci")
+    assert run_json("keys", "revoke", "ci")["id"] == new["id"], "the one in use is meant"
 
 
 def test_the_database_goes_up_and_down_and_is_checked() -> None:

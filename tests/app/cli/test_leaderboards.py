@@ -94,9 +94,9 @@ def test_weights_are_moved_and_leaderboards_compared(folder: Path) -> None:
     moved = run("leaderboards", "reweight", made["id"], "--criterion", "style=1")
     assert "by style, weight 1" in moved
     listed = run_json("leaderboards", "list")["data"]
-    assert listed[0]["id"] == made["id"]
+    assert listed[1]["id"] == made["id"], "newest first"
     assert made["id"] in run("leaderboards", "list")
-    out = run("leaderboards", "compare", made["id"], listed[1]["id"])
+    out = run("leaderboards", "compare", made["id"], listed[0]["id"])
     assert "differs: criteria" in out
     out = run("leaderboards", "show", made["id"], "--csv", "rows.csv")
     assert "by overall, weight 0.667" in out

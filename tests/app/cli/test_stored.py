@@ -44,14 +44,15 @@ def run_json(*arguments: str) -> Any:
 
 
 def test_datasets_are_listed_page_by_page_shown_and_deleted() -> None:
-    assert [one["name"] for one in run_json("datasets", "list")["data"]] == ["rivers", "lakes"]
+    assert [one["name"] for one in run_json("datasets", "list")["data"]] == ["lakes", "rivers"]
+    assert run_json("datasets", "list", "--order", "asc")["data"][0]["name"] == "rivers"
     first = run_json("datasets", "list", "--limit", "1")
     table = run("datasets", "list", "--limit", "1")
-    assert "rivers" in table
+    assert "lakes" in table
     assert f"there are more: --after {first['last_id']}" in table
     rest = run("datasets", "list", "--after", first["last_id"])
-    assert "lakes" in rest
-    assert "rivers" not in rest
+    assert "rivers" in rest
+    assert "lakes" not in rest
     assert "120 pairs, 120 groups, 120 labels" in run("datasets", "show", "lakes")
     assert "the dataset lakes is deleted" in run("datasets", "delete", "lakes")
     assert "there is no dataset" in run("datasets", "show", "lakes", status=1)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -26,6 +29,7 @@ async def test_text_that_utf8_cannot_hold_comes_back_as_it_was(db: Database) -> 
     async with db.write() as session:
         session.add(
             IdempotencyKey(
+                caller="",
                 key="k",
                 path="/",
                 body_hash="h",
@@ -33,6 +37,7 @@ async def test_text_that_utf8_cannot_hold_comes_back_as_it_was(db: Database) -> 
                 location=None,
                 body=body,
                 created_at=MOMENT,
+                kept_until=MOMENT,
             )
         )
     async with db.read() as session:
@@ -105,3 +110,29 @@ async def test_a_task_that_is_cancelled_while_it_writes_leaves_the_file_to_other
     await other.aclose()
     # its frames are alive until here, and with them the statement that was cut off
     assert cancelled.tb is not None
+
+
+def _modes(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(None, 0o600), (0o644, 0o640), (0o600, 0o600), (0o660, 0o660)]
+)
+async def test_other_users_cannot_read_the_files_of_a_database(
+    tmp_path: Path, before: int | None, after: int
+) -> None:
+    file = tmp_path / "private.db"
+    if before is not None:
+        file.touch()
+        file.chmod(before)
+    earlier = os.umask(0o022)
+    try:
+        db = Database(f"sqlite+aiosqlite:///{file}")
+        async with db.write() as session:
+            await session.execute(text("CREATE TABLE t (n INTEGER)"))
+        modes = _modes(tmp_path)
+        await db.aclose()
+    finally:
+        os.umask(earlier)
+    assert modes == dict.fromkeys(["private.db", "private.db-wal", "private.db-shm"], after)

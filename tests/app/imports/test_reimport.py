@@ -14,7 +14,9 @@ def _rows(*votes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def _all_labels(client: httpx.AsyncClient) -> list[dict[str, Any]]:
-    answer = await client.get("/v1/labels", params={"dataset": "set", "history": "true"})
+    answer = await client.get(
+        "/v1/labels", params={"dataset": "set", "history": "true", "order": "asc"}
+    )
     found: list[dict[str, Any]] = answer.json()["data"]
     return found
 
@@ -119,7 +121,7 @@ async def test_lists_go_on_behind_the_last_row_seen(client: httpx.AsyncClient) -
         await upload(client, [row(number) for number in range(5)], name=name)
     first = (await client.get("/v1/datasets", params={"limit": 2})).json()
     rest = (await client.get("/v1/datasets", params={"after": first["last_id"]})).json()
-    assert [each["name"] for each in first["data"] + rest["data"]] == ["one", "two", "three"]
+    assert [each["name"] for each in first["data"] + rest["data"]] == ["three", "two", "one"]
     assert (first["has_more"], rest["has_more"]) == (True, False)
     page = (await client.get("/v1/datasets/one/pairs", params={"limit": 3})).json()
     assert ([r["id"] for r in page["data"]], page["has_more"]) == (["p0", "p1", "p2"], True)

@@ -140,7 +140,9 @@ async def test_pairs_that_the_certificate_was_made_from_are_counted_either_way_r
     under = await judge(client, pairs, calibration=certificate["id"])
     assert under["calibration_pairs"] == 2
     assert [v["calibration_pair"] for v in under["verdicts"]] == [True, True, False]
-    listed = await client.get("/v1/judgments", params={"calibration": certificate["id"]})
+    listed = await client.get(
+        "/v1/judgments", params={"calibration": certificate["id"], "order": "asc"}
+    )
     assert [v["calibration_pair"] for v in listed.json()["data"]] == [True, True, False]
     assert (await judge(client, pairs, cascade={"judges": ["cheap", "dear"]}))[
         "calibration_pairs"

@@ -40,7 +40,7 @@ async def test_a_label_replaces_that_persons_earlier_one_and_history_is_kept(
     )  # fmt: skip
     assert await _human(client) == [("ann", "b"), ("new", "b")]
     assert (await client.get("/v1/datasets/set")).json()["labels"] == 3
-    history = (await client.get("/v1/labels?history=true")).json()["data"]
+    history = (await client.get("/v1/labels?history=true&order=asc")).json()["data"]
     assert [(each["label"], each["replaced_at"] is None) for each in history] == [
         ("a", False), ("a", True), ("b", True), ("b", True),
     ]  # fmt: skip
@@ -172,7 +172,7 @@ async def test_the_list_goes_on_behind_the_last_label_seen(
     await upload(client, [row(7)], name="other")
     first = (await client.get("/v1/labels", params={"limit": 2})).json()
     rest = (await client.get("/v1/labels", params={"after": first["last_id"]})).json()
-    assert [each["pair"] for each in first["data"] + rest["data"]] == ["p0", "p1", "p7"]
+    assert [each["pair"] for each in first["data"] + rest["data"]] == ["p7", "p1", "p0"]
     assert (first["has_more"], rest["has_more"]) == (True, False)
     mine = (await client.get("/v1/labels", params={"dataset": "other"})).json()["data"]
     assert [each["pair"] for each in mine] == ["p7"]

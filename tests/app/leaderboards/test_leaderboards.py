@@ -260,7 +260,7 @@ async def test_an_unknown_dataset_or_certificate_is_not_found(hand: httpx.AsyncC
 async def test_leaderboards_are_kept(hand: httpx.AsyncClient) -> None:
     made = [await rank(hand, method=method) for method in ("counting", "bradley_terry")]
     listed = (await hand.get("/v1/leaderboards", params={"limit": 1})).json()
-    assert [row["id"] for row in listed["data"]] == [made[0]["id"]]
+    assert [row["id"] for row in listed["data"]] == [made[1]["id"]]
     assert listed["has_more"] is True
     read = (await hand.get(f"/v1/leaderboards/{made[1]['id']}")).json()
     assert read == made[1]

@@ -137,11 +137,11 @@ def test_what_is_not_there_is_the_clients_own_error(stock: openai.OpenAI) -> Non
 def test_files_and_batches_are_listed_page_by_page(stock: openai.OpenAI) -> None:
     files = [_upload(stock, line(row)).id for row in labelled_rows(3, seed=8)]
     listed = [file.id for file in stock.files.list(purpose="batch", limit=1)]
-    assert listed[-3:] == files
-    assert [file.id for file in stock.files.list(order="desc", limit=2)] == listed[::-1]
+    assert listed[:3] == files[::-1]
+    assert [file.id for file in stock.files.list(order="asc", limit=2)] == listed[::-1]
     assert [file.id for file in stock.files.list(purpose="vision")] == []
     batches = [_start(stock, file, cascade="default").id for file in files]
-    assert [batch.id for batch in stock.batches.list(limit=2)][-3:] == batches
+    assert [batch.id for batch in stock.batches.list(limit=2)][:3] == batches[::-1]
 
 
 def test_a_cancelled_batch_gives_what_it_has(tmp_path: Path) -> None:
