@@ -138,7 +138,7 @@ def _system(row: Row) -> list[Row]:
 
 
 def _history(row: Row) -> list[Row]:
-    history = row.get("history")
+    history: Any = row.get("history")
     if not isinstance(history, list) or not history:
         return []
     if not all(_are_texts(one) and len(one) == len(_SPEAKERS) for one in history):
@@ -157,7 +157,8 @@ def _plain(text: object) -> str:
 
 def _check_prompt(row: Row) -> None:
     """Refuse a prompt that the conversation contradicts; it would be lost."""
-    prompt, before = row.get("prompt"), row["chosen"][:-1]
+    prompt: Any = row.get("prompt")
+    before = row["chosen"][:-1]
     if is_empty(prompt) or not before:
         return
     said = [_plain(turn.get("content")) for turn in before]
