@@ -85,7 +85,7 @@ def _rows(
         return csv_rows(stream, layout)
     if not are_lines and stream.peek(_PIECE).lstrip()[:1] == b"[":
         return _named(_elements(stream), layout)
-    return _named(_lines(stream), layout)
+    return _named(_lines(stream, may_span=not are_lines), layout)
 
 
 def _is_table(file: UploadedFile, begins: bytes, declared: Declared) -> bool:
@@ -119,7 +119,8 @@ def _named(rows: Iterator[RawRow], layout: Layout) -> Iterator[RawRow]:
     )
 
 
-def _lines(stream: io.BufferedReader) -> Iterator[RawRow]:
+def _lines(stream: io.BufferedReader, *, may_span: bool) -> Iterator[RawRow]:
+    """Yield the objects of lines; `may_span`: an object may go on over several lines."""
     number = 0
     while line := stream.readline(MAX_ROW_BYTES + 1):
         number += 1
@@ -127,7 +128,7 @@ def _lines(stream: io.BufferedReader) -> Iterator[RawRow]:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(_PIECE)
             yield RawRow(number, reason=f"the line is longer than {MAX_ROW_BYTES} bytes")
-        elif _opens_object(line):
+        elif may_span and _opens_object(line):
             lines = [line, *_rest_of_object(stream)]
             yield from _over_lines(lines, number)
             number += len(lines) - 1

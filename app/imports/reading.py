@@ -146,7 +146,10 @@ class Reader:
         if join is not None and join.is_piece(row, raw.is_one_of_several):
             return Read(join.piece(row, raw.line, raw.file))
         number = raw.number or raw.line
-        converted = with_trimmed_names(dialect.convert(row, number))
+        converted = dialect.convert(row, number)
+        # an answer names a request by the very id that it came with
+        if not dialect.has_unique_ids:
+            converted = with_trimmed_names(converted)
         parsed = parse_row(converted, number)
         if not dialect.is_foreign:
             self._warn_of(row)

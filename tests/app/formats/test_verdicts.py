@@ -7,8 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.formats.canonical import ParsedRow
 from app.formats.declared import DeclarationInvalid, Declared
 from app.formats.verdicts import spelt
+from app.imports.reading import Reader
+from app.imports.tables import RawRow
 from tests.app.imports.uploads import pairs_of, row, upload
 
 NUMBERS = [{"left": "m1", "right": "m2", "winner": code} for code in (0, 0, 1, 2, 0)]
@@ -184,6 +187,14 @@ async def test_names_are_trimmed_and_those_nearly_alike_are_told(client: httpx.A
     ]
     found = await pairs_of(client)
     assert (found[0]["model_a"], found[0]["model_b"]) == ("GPT-4", "7")
+
+
+def test_the_id_of_a_request_stays_as_it_came() -> None:
+    body = {"prompt": "q", "response_a": "x", "response_b": "y"}
+    value = {"custom_id": " x ", "method": "POST", "url": "/v1/judgments", "body": body}
+    parsed = Reader().read(RawRow(1, value))
+    assert isinstance(parsed, ParsedRow)
+    assert parsed.id == " x "
 
 
 async def test_one_prompt_in_several_groups_is_told(client: httpx.AsyncClient) -> None:
