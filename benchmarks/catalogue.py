@@ -10,6 +10,7 @@ from benchmarks import (
     certify_few,
     certify_million,
     krippendorff,
+    starting,
     student,
 )
 from benchmarks.measuring import Benchmark
@@ -31,4 +32,5 @@ BENCHMARKS: dict[str, Preparation] = {
     "bootstrap-ranks": bootstrap_ranks.prepare,
     "bootstrap-ranks-million": bootstrap_ranks.prepare_million,
     "student": student.prepare,
+    "start": starting.prepare,
 }

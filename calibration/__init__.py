@@ -6,7 +6,13 @@ Arrays go in, frozen dataclasses come out; every source of chance is an argument
 from __future__ import annotations
 
 from calibration.cascade import ABSTAINED, cascade_cost, decide
-from calibration.certify import Certificate, CertifyOptions, certify_cascade, decide_in_slices
+from calibration.certify import (
+    Certificate,
+    CertifyOptions,
+    certify_cascade,
+    certify_preferences,
+    decide_in_slices,
+)
 from calibration.errors import CalibrationError
 from calibration.plan import advise, frontier, labels_needed
 from calibration.preference import correctness, pooled_preference, preference
@@ -19,6 +25,7 @@ __all__ = [
     "advise",
     "cascade_cost",
     "certify_cascade",
+    "certify_preferences",
     "correctness",
     "decide",
     "decide_in_slices",

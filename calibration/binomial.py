@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
@@ -58,7 +58,7 @@ def upper_bound(errors: ArrayLike, n: ArrayLike, failure_probability: float) -> 
     is_open = counts < trials
     rest = np.where(is_open, trials - counts, 1.0)
     # The complementary inverse keeps its digits where the failure probability is tiny.
-    bound = special.betainccinv(counts + 1.0, rest, failure_probability)
+    bound = scipy.special.betainccinv(counts + 1.0, rest, failure_probability)
     return np.asarray(np.where(is_open, bound, 1.0), dtype=np.float64)
 
 
@@ -116,7 +116,7 @@ def wilson_interval(successes: ArrayLike, n: ArrayLike, confidence_level: float)
     counts, trials = _counts(successes, n)
     _check_probability("confidence_level", confidence_level)
     # from the small tail: 1 + level rounds to 2 while there is still a tail left
-    z = -float(special.ndtri((1.0 - confidence_level) / 2.0))
+    z = -float(scipy.special.ndtri((1.0 - confidence_level) / 2.0))
     safe = np.maximum(trials, 1.0)
     rate = counts / safe
     centre = (rate + z**2 / (2 * safe)) / (1 + z**2 / safe)
@@ -165,7 +165,7 @@ def occurs_more_often(count: int, n: int, count_before: int, n_before: int, leve
     _counts(count, n)
     _counts(count_before, n_before)
     _check_probability("level", level)
-    tail = stats.hypergeom.sf(count - 1, n + n_before, count + count_before, n)
+    tail = scipy.stats.hypergeom.sf(count - 1, n + n_before, count + count_before, n)
     return bool(tail <= level)
 
 
@@ -265,9 +265,11 @@ def _binomial_masses(n: int) -> FloatArray:
     theta = np.linspace(0.0, np.pi / 2, int(np.ceil(32 * np.sqrt(n))) + 1)[:, None]
     trials = np.arange(n + 1.0)
     binomial = (
-        special.gammaln(n + 1) - special.gammaln(trials + 1) - special.gammaln(n - trials + 1)
+        scipy.special.gammaln(n + 1)
+        - scipy.special.gammaln(trials + 1)
+        - scipy.special.gammaln(n - trials + 1)
     )
-    logarithm = special.xlogy(trials, np.sin(theta) ** 2) + special.xlogy(
+    logarithm = scipy.special.xlogy(trials, np.sin(theta) ** 2) + scipy.special.xlogy(
         n - trials, np.cos(theta) ** 2
     )
     masses: FloatArray = np.exp(binomial + logarithm)
@@ -276,7 +278,7 @@ def _binomial_masses(n: int) -> FloatArray:
 
 def _approximate_critical_errors(trials: FloatArray, target_risk: float, level: float) -> IntArray:
     """Return a Cornish-Fisher quantile, mostly within one of the exact count."""
-    z = float(special.ndtri(level))
+    z = float(scipy.special.ndtri(level))
     spread = np.sqrt(trials * target_risk * (1 - target_risk))
     skewness = (z**2 - 1) * (1 - 2 * target_risk) / 6
     guess = np.floor(trials * target_risk + z * spread + skewness - 0.5)
@@ -287,7 +289,7 @@ def _lower_tail(errors: ArrayLike, n: ArrayLike, rate: float) -> FloatArray:
     counts, trials = np.asarray(errors, dtype=np.float64), np.asarray(n, dtype=np.float64)
     is_open = counts < trials
     rest = np.where(is_open, trials - counts, 1.0)
-    tail = special.betaincc(np.maximum(counts, 0.0) + 1.0, rest, rate)
+    tail = scipy.special.betaincc(np.maximum(counts, 0.0) + 1.0, rest, rate)
     return np.asarray(np.where(is_open, tail, 1.0), dtype=np.float64)
 
 
@@ -390,8 +392,8 @@ def labels_needed(
 
 
 def _answered_needed(risk: float, target_risk: float, level: float, power: float) -> int:
-    spread = -special.ndtri(level) * np.sqrt(target_risk * (1 - target_risk))
-    spread += special.ndtri(power) * np.sqrt(risk * (1 - risk))
+    spread = -scipy.special.ndtri(level) * np.sqrt(target_risk * (1 - target_risk))
+    spread += scipy.special.ndtri(power) * np.sqrt(risk * (1 - risk))
     about = (max(spread, 0.0) / (target_risk - risk)) ** 2
     if about > _LARGEST_EXACT:
         return int(np.ceil(about))
@@ -399,6 +401,8 @@ def _answered_needed(risk: float, target_risk: float, level: float, power: float
     last = int(2 * about) + 4 * accepted_labels_needed(0, target_risk, level)
     sizes = np.arange(1, last + 1)
     critical = critical_errors(sizes, target_risk, level)
-    passes = np.where(critical >= 0, stats.binom.cdf(np.maximum(critical, 0), sizes, risk), 0.0)
+    passes = np.where(
+        critical >= 0, scipy.stats.binom.cdf(np.maximum(critical, 0), sizes, risk), 0.0
+    )
     short = np.flatnonzero(passes < power)
     return int(sizes[short[-1]]) + 1 if short.size else 1

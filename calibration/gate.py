@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from calibration.arrays import FloatArray
 from calibration.binomial import lower_bound, upper_bound
@@ -140,7 +140,7 @@ def _needed(worth: FloatArray, groups: Groups, least: float, alpha: float) -> in
     mean = float(worth.mean())
     if mean <= least:
         return None
-    z = float(special.ndtri(1.0 - alpha))
+    z = float(scipy.special.ndtri(1.0 - alpha))
     distance = mean - least
     normal = z**2 * max(mean * (1.0 - mean), 1e-12) / distance**2 + 0.5 / distance
     exact_of_all_won = np.log(alpha) / np.log(least)

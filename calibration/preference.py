@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import CONFIDENCE_DECIMALS, rounded, rounded_number
@@ -131,6 +131,31 @@ def preference(
     return Preference(np.where(is_silent, MISSING, label), confidence, is_failed, is_open)
 
 
+def sides(p_a: ArrayLike, p_tie: ArrayLike | None = None) -> tuple[FloatArray, FloatArray]:
+    """Return the probabilities of a and of b with the mass on a tie set aside, rounded.
+
+    Args:
+        p_a: Probability that a is preferred, any shape; nan where the judge failed.
+        p_tie: Probability of a tie; none means 0.
+
+    Raises:
+        InvalidArgument: As for `preference`.
+
+    Example:
+        >>> first, second = sides([0.6], [0.25])
+        >>> first, second
+        (array([0.8]), array([0.2]))
+    """
+    first, _, tie = _three_probabilities(p_a, p_tie)
+    first, second = _without_tie(first, tie)
+    return rounded(first), rounded(second)
+
+
+def sides_of_one(p_a: float, p_tie: float | None = None) -> tuple[float, float]:
+    """Return the two probabilities of one answer, bit for bit as `sides` returns those of arrays."""
+    return _scalar_without_tie(p_a, p_tie or 0.0)
+
+
 def opinion(p_a: float, p_tie: float | None = None, *, ties: TieRule = "exclude") -> Opinion:
     """Return what a judge prefers and how sure it is.
 
@@ -194,7 +219,7 @@ def pooled_preference(p_a: ArrayLike, *, clip: float = 0.02) -> FloatArray:
     low, high = (np.clip(each, clip, 1.0 - clip) for each in (shares, 1.0 - shares))
     is_heard = ~np.isnan(shares)
     total = np.where(is_heard, np.log(low) - np.log(high), 0.0).sum(axis=1)
-    return np.where(is_heard.any(axis=1), rounded(special.expit(total)), np.nan)
+    return np.where(is_heard.any(axis=1), rounded(scipy.special.expit(total)), np.nan)
 
 
 def correctness(

@@ -58,6 +58,12 @@ class Sample:
         object.__setattr__(self, "n_judges", n_judges)
         object.__setattr__(self, "n_groups", int(self.group.max()) + 1 if n else 0)
 
+    def columns(self, chosen: BoolArray) -> Sample:
+        """Return the same pairs with some of their columns."""
+        if chosen.all():
+            return self
+        return replace(self, confidence=self.confidence[:, chosen], loss=self.loss[:, chosen])
+
     def rows(self, chosen: IntArray | BoolArray) -> Sample:
         """Return the sample of some rows; its groups are numbered from 0 again."""
         if chosen.dtype == np.bool_:
@@ -105,7 +111,7 @@ def checked_sample(
     return Sample(
         scores,
         loss,
-        _checked_groups(groups, len(scores)),
+        checked_groups(groups, len(scores)),
         _checked_weights(weights, len(scores)),
         is_soft,
         _checked_exposure(exposure, len(scores)),
@@ -180,7 +186,12 @@ def rows_of_drawn_groups(
     return is_drawn[group]
 
 
-def _checked_groups(groups: ArrayLike | None, n: int) -> IntArray:
+def checked_groups(groups: ArrayLike | None, n: int) -> IntArray:
+    """Number the groups of n pairs; each pair is its own where none are given.
+
+    Raises:
+        InvalidArgument: Another shape.
+    """
     if groups is None:
         return np.arange(n)
     values = np.asarray(groups)

@@ -59,6 +59,7 @@ class Budget:
         self._prices = (price_input or 0.0, price_output or 0.0)
         self._spent = 0.0
         self._reserved = 0.0
+        self._longest = 0  # some servers bill more tokens than a call may have
 
     @property
     def spent(self) -> float:
@@ -77,13 +78,17 @@ class Budget:
         """Return the most that one call with each of these prompts may cost."""
         return sum(
             # a lone surrogate counts as well
-            self._cost(len(text.encode("utf-8", "surrogatepass")) + _FRAME_TOKENS, max_tokens)
+            self._cost(
+                len(text.encode("utf-8", "surrogatepass")) + _FRAME_TOKENS,
+                max(max_tokens, self._longest),
+            )
             for text in texts
         )
 
     def settle(self, reserved: float, usage: TokenUsage | None) -> None:
         """Replace a reservation by the actual cost; with None, unknown, the whole reservation counts."""
         self._reserved -= reserved
+        self._longest = max(self._longest, usage.completion if usage else 0)
         self._spent += reserved if usage is None else self._cost(usage.prompt, usage.completion)
 
     def _cost(self, prompt: int, completion: int) -> float:

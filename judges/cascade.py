@@ -1,8 +1,9 @@
 """Asks judges in order, from cheap to strong, and many pairs at once.
 
-The decision is that of `calibration.cascade.decide`, one tier at a time (Jung, Brahman, Choi 2025,
-"Trust or Escalate"): a judge answers where its confidence reaches its threshold, a failure or no
-preference escalates, and a pair that no judge answers is abstained.
+The decision is that of a certificate, one tier at a time (Jung, Brahman, Choi 2025, "Trust or
+Escalate"): a judge answers where its confidence reaches its threshold, a failure or no preference
+escalates, and a pair that no judge answers is abstained. Where judges are heard together, the
+confidence of a tier is that of all answers so far (`calibration.stack`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from calibration.cascade import accepts
 from calibration.labels import TIE, A, B
-from calibration.preference import TieRule, opinion
+from calibration.preference import SILENT, Opinion, TieRule, opinion
+from calibration.stack import Columns, Stack
 from judges.base import Judge
 from judges.errors import JudgeUnavailable
 from judges.probability import swap_label
@@ -31,17 +33,43 @@ DEFAULT_CONCURRENCY: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A judge and the confidence from which its verdict is accepted; +inf: it is never asked."""
+    """A judge and the confidence from which a verdict is accepted at it; +inf: never.
+
+    A judge that never answers is asked only where it `is_heard`: its answer counts at later tiers.
+    """
 
     judge: Judge
     threshold: float = 0.0
+    is_heard: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the judge is asked about pairs that no judge before it answered."""
+        return self.is_heard or self.threshold < math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """Judges from cheap to strong, and how their answers become a confidence.
+
+    Attributes:
+        tiers: The judges and their thresholds.
+        columns: "raw": each judge's own confidence; "stacked": that of all judges so far together;
+            "learned": that of all judges, weighed.
+        weights: For "learned", for each judge the weight of its log-odds and that of its sign.
+    """
+
+    tiers: tuple[Tier, ...]
+    columns: Columns = "raw"
+    weights: tuple[tuple[float, float], ...] | None = None
 
 
 # tuples are made faster than frozen dataclasses, and batches make very many
 class TierOutcome(NamedTuple):
     """What one judge that was asked contributed to a verdict.
 
-    `label` and `confidence` are None where it failed or had no preference.
+    `label` and `confidence` are what its tier says: the judge alone, or all judges so far where
+    they are heard together; None where that is no preference.
     """
 
     judge: str
@@ -60,7 +88,7 @@ class CascadeVerdict(NamedTuple):
             enough, or none may ever answer; `failed` where every judge asked failed, or the
             deadline came before a judge accepted it.
         label: The verdict, None unless accepted.
-        confidence: The accepted judge's probability of the label.
+        confidence: That of the label at the tier that was accepted.
         judge: The name of the judge that answered.
         tiers: Every judge that was asked, in order.
         cost_usd: What the new scores cost; None where one of them has no known cost.
@@ -90,7 +118,7 @@ class CascadeVerdict(NamedTuple):
 
 async def judge_pair(
     pair: Pair,
-    tiers: Sequence[Tier],
+    cascade: Cascade | Sequence[Tier],
     *,
     ties: TieRule = "exclude",
     known: KnownScore | None = None,
@@ -100,22 +128,25 @@ async def judge_pair(
 
     Args:
         pair: What to judge.
-        tiers: From cheap to strong.
-        ties: The rule by which probabilities become a label and a confidence.
+        cascade: The judges; a bare sequence of tiers hears them one at a time.
+        ties: The rule by which the probabilities of one judge become a label and a confidence.
         known: Gives a score that is already stored; it is then not asked for again.
         deadline: Time of the running event loop after which a judge that has not answered counts
             as failed with `DEADLINE` and no further one is asked.
     """
+    if not isinstance(cascade, Cascade):
+        cascade = Cascade(tuple(cascade))
+    opinion_of = _hearing(cascade, ties)
     outcomes: list[TierOutcome] = []
     asked: list[Score] = []
-    for tier in tiers:
-        if tier.threshold == math.inf:
+    for tier in cascade.tiers:
+        if not tier.is_asked:
             continue
         score = known(tier.judge, pair) if known is not None else None
         if score is None:
             score = await _ask(tier.judge, pair, deadline)
             asked.append(score)
-        outcomes.append(_outcome(tier, score, ties))
+        outcomes.append(_outcome(tier, score, opinion_of))
         if outcomes[-1].accepted or _is_cut_off(score):
             break
     return _verdict(pair.id, tuple(outcomes), tuple(asked))
@@ -123,7 +154,7 @@ async def judge_pair(
 
 async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of the stream's own
     pairs: AsyncIterable[Pair] | Iterable[Pair],
-    tiers_of: Callable[[Pair], Sequence[Tier]],
+    cascade_of: Callable[[Pair], Cascade | Sequence[Tier]],
     take: Callable[[CascadeVerdict], Awaitable[None]],
     *,
     ties: TieRule = "exclude",
@@ -141,7 +172,7 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
 
     Args:
         pairs: Read only as fast as verdicts are taken.
-        tiers_of: The judges to ask of a pair, from cheap to strong.
+        cascade_of: The judges to ask about a pair.
         take: Awaited before another pair takes the place.
         ties: The rule by which probabilities become a label and a confidence.
         known: Gives a score that is already stored.
@@ -150,8 +181,8 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
     """
 
     async def judge(pair: Pair) -> None:
-        tiers = tiers_of(pair)
-        await take(await judge_pair(pair, tiers, ties=ties, known=known, deadline=deadline))
+        cascade = cascade_of(pair)
+        await take(await judge_pair(pair, cascade, ties=ties, known=known, deadline=deadline))
 
     await bounded_map(pairs, judge, concurrency)
 
@@ -179,17 +210,31 @@ def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
     return Score(judge=spec.name, fingerprint=spec.fingerprint, p_a=None, failure=failure)
 
 
-def _outcome(tier: Tier, score: Score, ties: TieRule) -> TierOutcome:
-    label, confidence = label_and_confidence(score, ties)
+def _hearing(cascade: Cascade, ties: TieRule) -> Callable[[Score], Opinion]:
+    """Return what tells, answer after answer, the opinion of a tier."""
+    if cascade.columns == "raw":
+        return lambda score: opinion_of_score(score, ties)
+    stack = Stack(weights=cascade.weights)
+    return lambda score: stack.add(score.p_a, score.p_tie)
+
+
+def _outcome(tier: Tier, score: Score, opinion_of: Callable[[Score], Opinion]) -> TierOutcome:
+    label, confidence = _as_said(opinion_of(score))
     accepted = confidence is not None and accepts(confidence, tier.threshold)
     return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)
 
 
 def label_and_confidence(score: Score, ties: TieRule) -> tuple[Label | None, float | None]:
     """Return a score's label and its confidence; None twice for a failure or no preference."""
-    if score.p_a is None:
-        return None, None
-    said = opinion(score.p_a, score.p_tie, ties=ties)
+    return _as_said(opinion_of_score(score, ties))
+
+
+def opinion_of_score(score: Score, ties: TieRule) -> Opinion:
+    """Return what a judge's score says by itself."""
+    return SILENT if score.p_a is None else opinion(score.p_a, score.p_tie, ties=ties)
+
+
+def _as_said(said: Opinion) -> tuple[Label | None, float | None]:
     if math.isnan(said.confidence):
         return None, None
     return _LABELS[said.label], said.confidence

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from judges.errors import JudgeConfigurationInvalid, nearest
 from judges.openai.replies import Endpoint
-from judges.openai.settings import Confidence, Orders
+from judges.openai.settings import LIMITS, Confidence, Omittable, Orders, SystemRole
 from judges.prompting.annotators import EarlyStop
 from judges.prompting.examples import MAX_ANNOTATORS, ExampleLabels
 from judges.vllm.settings import EngineSettings, Overflow
@@ -28,6 +28,7 @@ from judges.vllm.settings import EngineSettings, Overflow
 _FEW: Final = 5  # N and K of the paper's experiments
 _DEFAULT_LABELS: Final = ("A", "B")
 _VERBALIZED_TOKENS: Final = 16
+_SECRET: Final = ("headers", "query")
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -119,10 +120,17 @@ class OpenAITable(AskedTable):
     base_url: str | None = None
     tokenizer: Annotated[str, Field(min_length=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     extra_body: dict[str, Any] = Field(default_factory=dict)
+    omit: list[Omittable] = Field(default_factory=list)
+    system_role: SystemRole = "auto"
+    min_label_mass: Annotated[float, Field(ge=0, le=1)] | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    query: dict[str, str] = Field(default_factory=dict)
     concurrency: Annotated[int, Field(ge=1)] = 64
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     attempts: Annotated[int, Field(ge=1)] = 5
+    longest_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     budget_usd: Price | None = None
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
 
@@ -130,6 +138,19 @@ class OpenAITable(AskedTable):
     def _budget_has_prices(self) -> Self:
         if self.budget_usd is not None and None in (self.price_input, self.price_output):
             raise ValueError("budget_usd: needs price_input and price_output")
+        return self
+
+    @model_validator(mode="after")
+    def _omitted_is_not_set(self) -> Self:
+        for name in ("temperature", "max_tokens"):
+            if name in self.omit and getattr(self, name) is not None:
+                raise ValueError(f"omit: {name!r} is left out and set as well")
+        is_limited = not LIMITS.isdisjoint(self.extra_body)
+        if self.budget_usd is not None and "max_tokens" in self.omit and not is_limited:
+            raise ValueError(
+                "budget_usd: without max_tokens an answer may cost anything; set"
+                " extra_body.max_completion_tokens"
+            )
         return self
 
     @model_validator(mode="after")
@@ -242,6 +263,8 @@ def _described(path: str, table: type[_Table], problem: ErrorDetails) -> str:
         return f"{path}.{key}: unknown key{near}; known: {', '.join(table.model_fields)}"
     if problem["type"] == "value_error":
         return f"{path}.{str(problem['msg']).removeprefix('Value error, ')}"
+    if key.partition(".")[0] in _SECRET:  # the value may be a key
+        return f"{path}.{key}: {problem['msg']}"
     return f"{path}.{key}: {problem['msg']}, not {problem['input']!r:.40}"
 
 

@@ -28,8 +28,9 @@ from judges.configuration import (
     tables,
 )
 from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid
-from judges.openai.judge import OpenAIJudge, Transport, checked_base_url
-from judges.openai.settings import OpenAISettings, token_requests
+from judges.openai.clients import Transport, checked_base_url
+from judges.openai.judge import OpenAIJudge
+from judges.openai.settings import OpenAISettings, check_headers, token_requests
 from judges.prompting.examples import ExampleSets, LabelledPair, draw_annotators
 from judges.prompting.templates import PromptTemplate, load_template
 from judges.recorded import Jury, RecordedJudge
@@ -53,6 +54,10 @@ def openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -
             f"judges.{name}.base_url: missing (up to and including /v1); OPENAI_BASE_URL is not"
             " set either"
         )
+    try:
+        check_headers(table.headers)
+    except JudgeConfigurationInvalid as error:
+        raise JudgeConfigurationInvalid(f"judges.{name}.{error}") from None
     return OpenAISettings(
         name=name,
         base_url=checked_base_url(f"judges.{name}.base_url", base_url),
@@ -64,15 +69,22 @@ def openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -
         confidence=table.confidence,
         max_tokens=table.answer_tokens,
         top_logprobs=table.top_logprobs,
+        temperature=table.temperature or 0.0,
         extra_body=table.extra_body,
+        omit=frozenset(table.omit),
+        system_role=table.system_role,
+        min_label_mass=table.min_label_mass,
         early_stop=table.early_stop,
         concurrency=table.concurrency,
         timeout_s=table.timeout_s,
         attempts=table.attempts,
+        longest_wait_s=table.longest_wait_s,
         price_input=table.price_input,
         price_output=table.price_output,
         budget_usd=table.budget_usd,
         api_key_env=table.api_key_env,
+        headers=table.headers,
+        query=table.query,
     )
 
 
@@ -183,6 +195,7 @@ class Registry:
         made = {
             name: workshop.judge(name, table) for name, table in tables(config, "judges").items()
         }
+        _check_servers(made)
         configured = _cascades_of(config)
         cascades = {name: tuple(table.judges) for name, table in configured.items()}
         cascades.setdefault(DEFAULT_CASCADE, _default_cascade(made))
@@ -300,6 +313,28 @@ class _Workshop:
         except LookupError as error:
             detail = f"no dataset {dataset!r} to take examples from has been imported"
             raise ExamplesInsufficient(detail) from error
+
+
+def _check_servers(made: Mapping[str, Judge]) -> None:
+    """Refuse two judges that would share scores although different servers answer.
+
+    Judges of one fingerprint share scores. An alias such as `judge` may stand for another model on
+    another server, unless a revision says that it is the same.
+
+    Raises:
+        JudgeConfigurationInvalid: Names the judges.
+    """
+    first_of: dict[str, OpenAIJudge] = {}
+    for name, judge in made.items():
+        if not isinstance(judge, OpenAIJudge):
+            continue
+        other = first_of.setdefault(judge.spec.fingerprint, judge)
+        if other.server != judge.server and judge.spec.scored_by["revision"] is None:
+            raise JudgeConfigurationInvalid(
+                f"judges.{name}.revision: missing: the judge asks for the model"
+                f" {judge.spec.model!r} as {other.spec.name!r} does, but at another server; give"
+                " both a revision: different ones if the models differ, the same if they do not"
+            )
 
 
 def _default_cascade(made: Mapping[str, Judge]) -> tuple[str, ...]:

@@ -102,7 +102,15 @@ class TokenUsage:
 
 
 _MANNERS = frozenset(
-    {"annotators_missing", "members", "model_differs", "no_logprobs", "single_order"}
+    {
+        "annotators_missing",
+        "members",
+        "model_differs",
+        "no_logprobs",
+        "omitted",
+        "single_order",
+        "system_merged",
+    }
 )
 
 

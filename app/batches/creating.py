@@ -48,12 +48,12 @@ def refuse_unpriced(authority: Authority) -> None:
 
 def most_of_pair(authority: Authority, knowledge: Knowledge, subject: Subject) -> float:
     """Return the most that a pair may still cost if every judge of its cascade is asked."""
-    tiers = authority.tiers_for(subject.metadata)
+    tiers = authority.cascade_for(subject.metadata).tiers
     return sum(most_usd(t.judge, subject.pair) for t in tiers if _is_to_pay(t, knowledge, subject))
 
 
 def _is_to_pay(tier: Tier, knowledge: Knowledge, subject: Subject) -> bool:
-    if tier.threshold == np.inf or _costs_nothing(tier.judge):
+    if not tier.is_asked or _costs_nothing(tier.judge):
         return False
     return knowledge.score(tier.judge, subject.pair) is None
 

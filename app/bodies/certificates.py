@@ -8,6 +8,7 @@ from typing_extensions import Doc, TypedDict
 
 from app.bodies.common import Estimate, JsonValue
 
+Columns = Literal["raw", "stacked", "learned"]
 CertificateStatus = Literal["pending", "running", "certified", "not_certifiable", "failed"]
 
 
@@ -27,10 +28,19 @@ class JudgeFailures(TypedDict):
     first_reason: NotRequired[str | None]
 
 
+class JudgeWeight(TypedDict):
+    """How much a judge's answer counts in a learned stack."""
+
+    judge: str
+    log_odds: Annotated[float, Doc("weight of the clipped log-odds of its probability")]
+    sign: Annotated[float, Doc("weight of its verdict")]
+
+
 class PathBody(TypedDict):
     """One sequence of thresholds that was walked, and where the tests ended on it."""
 
     path: str
+    columns: NotRequired[Columns]
     share: Annotated[float, Doc("part of the failure probability that belongs to it")]
     nodes: int
     tested: int
@@ -70,6 +80,7 @@ class OutcomeFigures(TypedDict):
     level: NotRequired[float | None]
     nodes_tested: NotRequired[int]
     dropped_in_groups: NotRequired[int]
+    learning: NotRequired[Annotated[int, Doc("pairs that taught the weights of a learned stack")]]
     paths: NotRequired[list[PathBody]]
     bounds: NotRequired[list[RiskBoundBody]]
 
@@ -105,6 +116,10 @@ class PartCertificate(TypedDict):
     status: Literal["certified", "not_certifiable"]
     claim: NotRequired[str]
     thresholds: list[Threshold]
+    columns: NotRequired[Columns]
+    clip: NotRequired[float | None]
+    weights: NotRequired[list[JudgeWeight] | None]
+    shift_margin: NotRequired[float | None]
     calibration: OutcomeFigures
 
 
@@ -123,6 +138,27 @@ class CertificateBody(TypedDict):
     method: NotRequired[str]
     claim: NotRequired[Annotated[str, Doc("the promise in words")]]
     thresholds: NotRequired[list[Threshold]]
+    columns: NotRequired[
+        Annotated[
+            Columns,
+            Doc(
+                "what thresholds are compared with: a judge's own confidence (raw), that of all judges "
+                "so far together (stacked), or that of all judges under learned weights (learned)"
+            ),
+        ]
+    ]
+    clip: NotRequired[Annotated[float | None, Doc("of the probabilities in a stack; null: raw")]]
+    weights: NotRequired[list[JudgeWeight] | None]
+    max_shift: NotRequired[Annotated[float, Doc("declared change of the traffic")]]
+    shift_margin: NotRequired[
+        Annotated[
+            float | None,
+            Doc(
+                "the promise survives while no kind of pair becomes this many times as frequent or as "
+                "rare; null where nothing is certified"
+            ),
+        ]
+    ]
     calibration: NotRequired[CalibrationFigures]
     fingerprints: NotRequired[dict[str, str]]
     label_set_hash: NotRequired[str]

@@ -272,6 +272,13 @@ class FailureBody(TypedDict):
     detail: str
 
 
+class OrdersBody(TypedDict):
+    """The mean `p_a` of a judge's annotators with response a shown first, and shown second."""
+
+    a_first: float
+    a_second: float
+
+
 class TierBody(TypedDict):
     """What one judge that was asked said; `p_a` 0.83: response a is better with 83 %."""
 
@@ -282,6 +289,12 @@ class TierBody(TypedDict):
     accepted: bool
     failure: FailureBody | None
     flags: NotRequired[list[str]]
+    orders: NotRequired[
+        Annotated[
+            OrdersBody,
+            Doc("where verdicts are asked for at once, of a judge that is asked in both orders"),
+        ]
+    ]
 
 
 class VerdictBody(TypedDict):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +21,17 @@ from app.core.errors import Unprocessable
 from app.core.models import Dataset
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.datasets.records import PairKey, Vote
+from app.datasets.records import PairKey, Vote, vote_from_row
 from app.datasets.slices import refuse_unknown_field, slice_name, slice_names
 from app.datasets.splits import group_number
 from app.labels import sets
 from app.scores import judges as cascades
 from app.scores.table import ScoreTable
 from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.certify import Pairs
+from calibration.labels import A, B
 from calibration.preference import TieRule, correctness, preference
+from calibration.stack import Columns
 from judges.base import Judge
 
 _COLUMN = {"a": 0, "b": 1, "tie": 2}
@@ -110,9 +114,9 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         keys = (
             await datasets.pair_keys(session, dataset, request.part) if request.part else everything
         )
-        if request.method == "sequential":
-            keys = await _in_order_of_labels(session, dataset, keys)
         votes = await datasets.votes(session, dataset)
+        if request.method == "sequential":
+            keys, votes = await _in_order_of_labels(session, dataset, keys)
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     pool = _without_known(pool, sample, judges)
@@ -122,19 +126,43 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
 def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str) -> str:
     """Return a hash that is equal for two requests that test the same labels in the same way."""
     fingerprints = [judge.spec.fingerprint for judge in prepared.judges]
-    return sets.request_hash(request.model_dump(mode="json"), fingerprints, label_set_hash)
+    asked = request.model_dump(mode="json")
+    # a field that is left at its default asks for what was asked for before there was the field
+    if request.max_shift == 1.0:
+        del asked["max_shift"]
+    if columns_of(request, len(fingerprints)) == "stacked":
+        asked["columns"] = "stacked"
+    return sets.request_hash(asked, fingerprints, label_set_hash)
+
+
+def columns_of(request: CalibrationIn, n_judges: int) -> Columns:
+    """Return how the main paths of a request hear its judges."""
+    is_stacked = request.method == "auto" and request.ties != "class" and n_judges > 1
+    return "stacked" if is_stacked else "raw"
 
 
 async def _in_order_of_labels(
     session: AsyncSession, dataset: Dataset, keys: Sequence[PairKey]
-) -> list[PairKey]:
-    """Sort labelled pairs by when their labels came, then by row.
+) -> tuple[list[PairKey], dict[int, list[Vote]]]:
+    """Return labelled pairs in the order in which they were first labelled, with those first votes.
 
-    A test that is repeated while labels arrive must find every earlier label in its place.
+    A test that is repeated while labels arrive must find every pair in its place, with the votes
+    that it read before: later votes neither move a pair nor change what it says. Pairs that were
+    labelled at the same moment are ordered by a hash of their group, never by their place in a
+    file, which may be sorted by anything.
     """
-    moments = await queries.labelled_at(session, dataset.seq)
+    moments: dict[int, datetime] = {}
+    votes: dict[int, list[Vote]] = {}
+    for row in await queries.first_labels(session, dataset.seq):
+        moments[row.pair_seq] = row.created_at
+        votes.setdefault(row.pair_seq, []).append(vote_from_row(row))
     labelled = [key for key in keys if key.seq in moments]
-    return sorted(labelled, key=lambda key: (moments[key.seq], key.seq))
+
+    def place(key: PairKey) -> tuple[datetime, float, float]:
+        of_pair = group_number(0, f"{key.group}\n{key.id}")
+        return moments[key.seq], group_number(0, key.group), of_pair
+
+    return sorted(labelled, key=place), votes
 
 
 async def _pool_candidates(
@@ -182,7 +210,9 @@ def _without_known(
 class CalibrationInputs:
     """The arrays that a certificate is made from.
 
-    `confidence` and `correct` are (n, k), NaN where a judge failed or has no preference; `groups`
+    `confidence` and `correct` are (n, k), NaN where a judge failed or has no preference; `p_a` and
+    `p_tie` (n, k) are the probabilities behind them, and `agreement` (n, 2) says how far people
+    agree with the verdict a, and with b; `groups`
     (n,) numbers the units of exchangeability; `weights` (n,) are 1 / P(labelled), None if equal;
     `exposure` (n,) is the share of each pair's labels that the promise is about; `costs` (k,) are
     mean USD a pair, None where a judge's price is unknown; `has_failed` and `manner` (n, k) say
@@ -192,6 +222,9 @@ class CalibrationInputs:
     keys: tuple[PairKey, ...]
     confidence: FloatArray
     correct: FloatArray
+    p_a: FloatArray
+    p_tie: FloatArray
+    agreement: FloatArray
     groups: npt.NDArray[np.intp]
     weights: FloatArray | None
     exposure: FloatArray
@@ -201,6 +234,19 @@ class CalibrationInputs:
     tied: int
     has_failed: BoolArray
     manner: npt.NDArray[np.object_]
+
+    @property
+    def pairs(self) -> Pairs:
+        """The labelled pairs by what the judges prefer."""
+        return Pairs(
+            self.p_a,
+            self.agreement,
+            self.p_tie,
+            self.groups,
+            self.weights,
+            self.slices,
+            self.exposure,
+        )
 
     @property
     def prompts_in_several_groups(self) -> int:
@@ -236,6 +282,9 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         keys=keys,
         confidence=confidence[kept],
         correct=agreed.agreement[kept],
+        p_a=table.p_a[kept],
+        p_tie=table.p_tie[kept],
+        agreement=_of_both_sides(request, sample.counts[kept]),
         groups=np.unique([key.group for key in keys], return_inverse=True)[1].astype(np.intp),
         weights=_weights(request, keys),
         exposure=agreed.exposure[kept],
@@ -246,6 +295,13 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         has_failed=np.isnan(table.p_a[kept]),
         manner=table.manner[kept],
     )
+
+
+def _of_both_sides(request: CalibrationIn, counts: IntArray) -> FloatArray:
+    """Return how far people agree with the verdict a, and with b, shape (n, 2)."""
+    sides = np.tile([A, B], (len(counts), 1))
+    said = correctness(sides, counts, label_rule=request.label_rule, ties=request.ties)
+    return said.agreement
 
 
 def opinions(table: ScoreTable, ties: TieRule) -> tuple[IntArray, FloatArray]:

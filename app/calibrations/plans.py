@@ -10,17 +10,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
+from app.calibrations.result import advise_on
 from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Method, Name, Share, Ties
-from app.calibrations.service import certification, pool_confidences
+from app.calibrations.service import certify, pool_scores
 from app.core.errors import Unprocessable
 from app.core.runtime import Runtime
 from app.datasets.splits import Part
 from app.labels import sets
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, load_table
-from calibration.arrays import FloatArray
 from calibration.errors import CalibrationError
-from calibration.plan import FrontierPoint, frontier
+from calibration.plan import FrontierPoint
 
 
 class PlanIn(BaseModel):
@@ -71,7 +71,7 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     wanted = request.as_calibrations()
     look = await look_at(running, wanted[0])
     evidence = look.evidence
-    pool = await pool_confidences(running, look.prepared, request.ties)
+    pool = await pool_scores(running, look.prepared)
     try:
         points = await asyncio.to_thread(_frontier, request, evidence, pool)
     except CalibrationError as error:
@@ -143,14 +143,15 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
 
 
 def _frontier(
-    request: PlanIn, evidence: CalibrationInputs, pool: FloatArray | None
+    request: PlanIn, evidence: CalibrationInputs, pool: ScoreTable | None
 ) -> tuple[FrontierPoint, ...]:
-    return frontier(
-        evidence.confidence,
-        evidence.correct,
-        [round(1 - target, 12) for target in request.target_agreements],
-        **certification(request.as_calibrations()[0], evidence, pool),
-    )
+    points = []
+    for wanted in request.as_calibrations():
+        # every point is the certificate that this request would get
+        certificate = certify(wanted, evidence, pool, np.random.default_rng(wanted.seed))
+        advice = advise_on(wanted, evidence, has_pool=pool is not None)
+        points.append(FrontierPoint.of(certificate, advice.labels_needed))
+    return tuple(points)
 
 
 def _show(

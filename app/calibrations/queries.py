@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, insert, or_, select, update
@@ -70,15 +69,26 @@ async def add_pairs(session: AsyncSession, certificate_seq: int, pairs: Sequence
         await session.execute(insert(CertificatePair), rows)
 
 
-async def labelled_at(session: AsyncSession, dataset_seq: int) -> dict[int, datetime]:
-    """Return when each pair was given the last of its present labels, by `pair_seq`."""
-    query = (
-        select(Label.pair_seq, func.max(Label.created_at))
+async def first_labels(session: AsyncSession, dataset_seq: int) -> Sequence[Row[Any]]:
+    """Return each pair's overall labels of the moment at which it was first labelled.
+
+    Also those that were replaced since.
+    """
+    first = (
+        select(Label.pair_seq, func.min(Label.created_at).label("moment"))
         .join(PairRow, PairRow.seq == Label.pair_seq)
-        .where(PairRow.dataset_seq == dataset_seq, Label.replaced_at.is_(None))
+        .where(PairRow.dataset_seq == dataset_seq, Label.criterion == OVERALL)
         .group_by(Label.pair_seq)
+        .subquery()
     )
-    return {row[0]: row[1] for row in await session.execute(query)}
+    columns = (Label.pair_seq, Label.annotator, Label.label, Label.details, Label.criterion)
+    query = (
+        select(*columns, Label.created_at)
+        .join(first, first.c.pair_seq == Label.pair_seq)
+        .where(Label.criterion == OVERALL, Label.created_at == first.c.moment)
+        .order_by(Label.seq)
+    )
+    return (await session.execute(query)).all()
 
 
 async def certified_on(

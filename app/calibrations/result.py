@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from app.calibrations.inputs import CalibrationInputs, Sample
+from app.calibrations.inputs import CalibrationInputs, Sample, columns_of
 from app.calibrations.schemas import CalibrationIn
 from app.labels.sets import Uses
 from calibration import Certificate
-from calibration.arrays import BoolArray, FloatArray
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import asked, decide
-from calibration.certify import RiskBound, TestedPath
+from calibration.certify import Heard, RiskBound, TestedPath, heard, stacked_evidence
 from calibration.plan import Advice, advise
 from judges.base import Judge
 
@@ -46,15 +46,17 @@ def _is_asked(certificate: Certificate, evidence: CalibrationInputs) -> BoolArra
     """Return which judges are asked about which pairs, shape (n, k)."""
     if not certificate.is_certified:
         return np.ones_like(evidence.has_failed)
-    if evidence.slices is None:
-        return asked(decide(evidence.confidence, certificate.thresholds), certificate.thresholds)
     is_asked = np.zeros_like(evidence.has_failed)
-    for part in certificate.certificates:
-        if part.target_risk == certificate.target_risk:
-            rows = evidence.slices == part.slice
-            answered_by = decide(evidence.confidence[rows], part.thresholds)
-            is_asked[rows] = asked(answered_by, part.thresholds)
+    for part, rows in certificate.in_force(evidence.slices, len(is_asked)):
+        is_asked[rows] = _asked_by_part(part, evidence, rows)
     return is_asked
+
+
+def _asked_by_part(part: Certificate, evidence: CalibrationInputs, rows: IntArray) -> BoolArray:
+    if part.columns == "raw":
+        return asked(decide(evidence.confidence[rows], part.thresholds), part.thresholds)
+    heard = Heard(part.columns, part.thresholds.size, part.weights)
+    return heard.decisions(evidence.p_a[rows], evidence.p_tie[rows], part.thresholds).asked
 
 
 _PEOPLE = {
@@ -97,9 +99,11 @@ def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: 
         tests *= slices
     order = np.random.default_rng(request.seed).permutation(len(evidence.groups))
     drawn = order[np.unique(evidence.groups[order], return_index=True)[1]]
+    confidence, correct, strongest = _tiers(request, evidence, drawn)
     advice = advise(
-        evidence.confidence[drawn],
-        evidence.correct[drawn],
+        confidence,
+        correct,
+        strongest=strongest,
         target_risk=round(1 - request.target_agreement, 12),
         failure_probability=request.failure_probability / tests,
         has_pool=has_pool,
@@ -107,6 +111,17 @@ def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: 
     if advice.labels_needed is None:
         return advice
     return replace(advice, labels_needed=advice.labels_needed * slices)
+
+
+def _tiers(
+    request: CalibrationIn, evidence: CalibrationInputs, rows: IntArray
+) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray] | None]:
+    """Return confidence and correctness of the tiers, and of the last judge alone beside a stack."""
+    raw = evidence.confidence[rows], evidence.correct[rows]
+    if columns_of(request, raw[0].shape[1]) == "raw":
+        return *raw, None
+    confidence, correct = stacked_evidence(evidence.pairs.rows(rows))
+    return confidence, correct, (raw[0][:, [-1]], raw[1][:, [-1]])
 
 
 def describe(
@@ -125,6 +140,9 @@ def describe(
         "method": certificate.method,
         "claim": claim(certificate, request, evidence),
         "thresholds": _thresholds(names, certificate),
+        **_columns(names, certificate),
+        "max_shift": certificate.max_shift,
+        "shift_margin": certificate.shift_margin,
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
@@ -227,6 +245,8 @@ def _part(names: Sequence[str], part: Certificate, costs: Sequence[float | None]
         "status": status(part),
         "claim": part.claim,
         "thresholds": _thresholds(names, part),
+        **_columns(names, part),
+        "shift_margin": part.shift_margin,
         "calibration": _outcome(names, part, costs),
     }
 
@@ -242,6 +262,21 @@ def _numbers(names: Sequence[str], thresholds: FloatArray) -> list[dict[str, Any
         {"judge": name, "threshold": float(value) if np.isfinite(value) else None}
         for name, value in zip(names, thresholds, strict=True)
     ]
+
+
+def _columns(names: Sequence[str], certificate: Certificate) -> dict[str, Any]:
+    """Return what the thresholds are compared with."""
+    weights = certificate.weights
+    return {
+        "columns": certificate.columns,
+        "clip": certificate.clip,
+        "weights": None
+        if weights is None
+        else [
+            {"judge": name, "log_odds": float(odds), "sign": float(sign)}
+            for name, (odds, sign) in zip(names, weights, strict=True)
+        ],
+    }
 
 
 def _outcome(
@@ -266,6 +301,7 @@ def _outcome(
         "nodes_tested": certificate.nodes_tested,
         "set_aside": certificate.set_aside,
         "dropped_in_groups": certificate.dropped,
+        "learning": certificate.learning,
         "paths": [_path(names, path) for path in certificate.paths],
         "bounds": [_bound(names, bound) for bound in certificate.bounds],
     }
@@ -274,6 +310,7 @@ def _outcome(
 def _path(names: Sequence[str], path: TestedPath) -> dict[str, Any]:
     return {
         "path": path.name,
+        "columns": path.columns,
         "share": path.share,
         "nodes": path.nodes,
         "tested": path.tested,
@@ -297,7 +334,7 @@ def _bound(names: Sequence[str], bound: RiskBound) -> dict[str, Any]:
 
 def _is_priced(certificate: Certificate, costs: Sequence[float | None]) -> bool:
     """Return whether every judge that is asked has a price, and the last, the reference, too."""
-    may_answer = np.isfinite(certificate.thresholds)
+    may_answer = np.isfinite(heard(certificate.rule))
     return costs[-1] is not None and all(
         cost is not None or not may for cost, may in zip(costs, may_answer, strict=True)
     )

@@ -10,7 +10,7 @@ from app.datasets.splits import Part
 
 Method = Literal[
     "auto", "diagonal", "strongest", "learned", "pareto_testing", "stagewise", "simultaneous",
-    "sequential", "average", "published_code",
+    "sequential", "average", "published_code", "auto_raw", "learned_stack",
 ]  # fmt: skip
 SliceRule = Literal["joint", "each", "common"]
 LabelRule = Literal["majority", "random_annotator"]
@@ -62,6 +62,12 @@ class CalibrationIn(BaseModel):
     pool: Name | None = Field(None, description="a dataset of unlabelled pairs for the start")
     max_group_size: int | None = Field(None, ge=1, le=10_000)
     min_label_probability: float | None = Field(None, gt=0, le=1)
+    max_shift: float = Field(
+        1.0,
+        ge=1,
+        le=100,
+        description="factor by which any kind of pair may become more frequent, or rarer",
+    )
     seed: int = Field(0, ge=0, lt=2**63)
 
 

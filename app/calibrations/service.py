@@ -25,7 +25,7 @@ from app.calibrations.inputs import (
     prepare,
 )
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
-from app.calibrations.schemas import CalibrationIn, Ties
+from app.calibrations.schemas import CalibrationIn
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import CalibrationRow, Dataset, new_id
@@ -36,8 +36,8 @@ from app.labels import sets
 from app.scores.judges import judges_of_certificate
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, fetch_missing, load_table, missing_scores
-from calibration import certify_cascade
-from calibration.arrays import FloatArray
+from calibration import Certificate, CertifyOptions, certify_cascade
+from calibration.certify import certify_pairs
 from calibration.errors import CalibrationError
 from judges.base import Judge
 from judges.types import prompt_hash
@@ -61,7 +61,7 @@ async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> 
     for judge in prepared.judges:
         await fetch_missing(running, judge, prepared.dataset, prepared.sample.keys)
     evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
-    pool = await pool_confidences(running, prepared, request.ties)
+    pool = await pool_scores(running, prepared)
     return Made(evidence, await asyncio.to_thread(_certify, request, evidence, pool))
 
 
@@ -81,8 +81,8 @@ async def _sample_scores(running: Runtime, prepared: Prepared) -> ScoreTable:
         return await load_table(session, prepared.dataset, prepared.sample.keys, prepared.judges)
 
 
-async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> FloatArray | None:
-    """Return the pool's confidences, None where too few of its pairs have scores.
+async def pool_scores(running: Runtime, prepared: Prepared) -> ScoreTable | None:
+    """Return the pool's scores, None where too few of its pairs have them.
 
     Only judges that cost neither money nor time are asked for the pool.
     """
@@ -97,41 +97,50 @@ async def pool_confidences(running: Runtime, prepared: Prepared, ties: Ties) -> 
     for judge in local:
         await fetch_missing(running, judge, prepared.pool_dataset, ready)
     async with running.db.read() as session:
-        table = await load_table(session, prepared.pool_dataset, ready, prepared.judges)
-    return opinions(table, ties)[1]
+        return await load_table(session, prepared.pool_dataset, ready, prepared.judges)
 
 
-def certification(
-    request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None
-) -> dict[str, Any]:
-    """Return the arguments of a certification that do not depend on its target."""
+def certify(
+    request: CalibrationIn,
+    evidence: CalibrationInputs,
+    pool: ScoreTable | None,
+    rng: np.random.Generator,
+) -> Certificate:
+    """Certify a request on its evidence; a tie that is a verdict of its own has no side to stack."""
     costs = [cost for cost in evidence.costs if cost is not None]
-    return {
+    usual: dict[str, Any] = {
+        "target_risk": round(1 - request.target_agreement, 12),
         "costs": costs if len(costs) == len(evidence.costs) else None,
         "failure_probability": request.failure_probability,
-        "groups": evidence.groups,
-        "max_group_size": request.max_group_size,
-        "weights": evidence.weights,
-        "min_label_probability": request.min_label_probability,
-        "exposure": evidence.exposure,
-        "pool": pool,
         "method": request.method,
-        "rng": np.random.default_rng(request.seed),
+        "rng": rng,
+        "options": CertifyOptions(
+            max_group_size=request.max_group_size,
+            min_label_probability=request.min_label_probability,
+            exposure=evidence.exposure,
+            slice_rule=request.slice_rule,
+            menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
+            max_shift=request.max_shift,
+        ),
     }
-
-
-def _certify(request: CalibrationIn, evidence: CalibrationInputs, pool: FloatArray | None) -> Found:
-    certificate = certify_cascade(
+    if request.ties != "class":
+        others = (None, None) if pool is None else (pool.p_a, pool.p_tie)
+        return certify_pairs(evidence.pairs, pool=others[0], pool_p_tie=others[1], **usual)
+    return certify_cascade(
         evidence.confidence,
         evidence.correct,
-        target_risk=round(1 - request.target_agreement, 12),
+        groups=evidence.groups,
+        weights=evidence.weights,
         slices=evidence.slices,
-        slice_rule=request.slice_rule,
-        menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
-        **certification(request, evidence, pool),
+        pool=None if pool is None else opinions(pool, request.ties)[1],
+        **usual,
     )
+
+
+def _certify(request: CalibrationIn, evidence: CalibrationInputs, pool: ScoreTable | None) -> Found:
+    certificate = certify(request, evidence, pool, np.random.default_rng(request.seed))
     advice = advise_on(request, evidence, has_pool=pool is not None)
-    return Found(certificate, advice, 0 if pool is None else len(pool))
+    return Found(certificate, advice, 0 if pool is None else len(pool.p_a))
 
 
 async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
@@ -336,7 +345,7 @@ async def _store_pending(
 async def _run(running: Runtime, certificate_id: str) -> None:
     """Finish one pending calibration; any error is stored with it."""
     certificate = await find(running, certificate_id)
-    request = CalibrationIn.model_validate(certificate.request)
+    request = _as_asked(certificate.request)
     async with running.db.write() as session:
         if not await queries.take(session, certificate):
             return
@@ -349,6 +358,14 @@ async def _run(running: Runtime, certificate_id: str) -> None:
         # no caller waits here: the user must find the failure where the certificate would be
         _log.exception("calibration %s failed", certificate_id)
         await _store_failure(running, certificate, "an unexpected error; the log has it")
+
+
+def _as_asked(stored: dict[str, Any]) -> CalibrationIn:
+    """Return a stored request; before there were stacks, "auto" heard judges one at a time."""
+    request = CalibrationIn.model_validate(stored)
+    if "max_shift" not in stored and request.method == "auto":
+        return request.model_copy(update={"method": "auto_raw"})
+    return request
 
 
 async def _finish(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from app.cli import tables
-from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, AsJson, Console, fail, note
+from app.cli.console import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    AsJson,
+    Console,
+    Verbs,
+    fail,
+    note,
+)
 from app.cli.service import (
+    Key,
+    Server,
     database_error_kinds,
     database_errors,
     database_fault,
+    open_tribunal,
     read_settings,
     refusals,
     run,
@@ -25,13 +37,16 @@ if TYPE_CHECKING:
     from app.core.auth import NewKey
     from app.core.settings import Settings
 
+_MOST: Final = 1_000  # rows of one page
 _DURATION: Final = re.compile(r"(\d{1,9})([mhdw])", re.ASCII)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 LogAsJson = Annotated[bool, typer.Option("--json", help="log JSON, one event a line")]
 
-database = typer.Typer(help="Bring the database's schema up or down.", no_args_is_help=True)
-keys = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True)
+database = typer.Typer(
+    help="Bring the database's schema up or down.", no_args_is_help=True, cls=Verbs
+)
+keys = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True, cls=Verbs)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,6 +56,16 @@ def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
     app.add_typer(keys, name="keys")
     app.add_typer(database, name="db")
+
+
+def _of_a_database() -> Settings:
+    """Return the settings of a verb that looks at a database: it makes none."""
+    from app.core.migrate import database_place, is_missing
+
+    settings = read_settings()
+    if is_missing(settings):
+        fail(f"there is no database {database_place(settings)}: nothing is stored here")
+    return settings
 
 
 @database.command()
@@ -61,7 +86,7 @@ def downgrade(
     """Undo migrations down to a revision."""
     from app.cli import operations
 
-    settings = read_settings()
+    settings = _of_a_database()
     body = run(operations.downgrade(settings, revision), settings)
     Console(as_json).show(body, tables.schema)
 
@@ -71,7 +96,7 @@ def check(as_json: AsJson = False) -> None:
     """Compare the database with what this version expects; exit status 1 if it differs."""
     from app.cli import operations
 
-    settings = read_settings()
+    settings = _of_a_database()
     body = run(operations.compare(settings), settings)
     Console(as_json).show(body, tables.schema)
     if body["status"] != "current":
@@ -156,7 +181,7 @@ def list_keys(as_json: AsJson = False) -> None:
     """List keys without their secrets."""
     from app.cli import operations
 
-    settings = read_settings()
+    settings = _of_a_database()
     Console(as_json).show(run(operations.list_keys(settings), settings), tables.keys)
 
 
@@ -168,7 +193,7 @@ def revoke_key(
     """Revoke a key: it opens nothing any more."""
     from app.cli import operations
 
-    settings = read_settings()
+    settings = _of_a_database()
     body = run(operations.revoke_key(settings, key), settings)
     Console(as_json).show(body, lambda _, k: note(f"the key {k['name']!r} ({k['id']}) is revoked"))
 
@@ -217,10 +242,13 @@ def _logging_settings(as_json: bool) -> Settings:
     return settings
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Show what is configured and whether it works; exit status 1 if something does not."""
-    settings = read_settings()
-    body = _diagnosis(settings)
+def doctor(server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Show what is configured and whether it works; exit status 1 if something does not.
+
+    With a server it is asked. Without one, the settings, the database and the judges of this
+    process are looked at, and nothing is made or changed.
+    """
+    body = _diagnosis_of(server, key) if server else _diagnosis(read_settings())
     Console(as_json).show(body, tables.doctor)
     if body["error"]:
         fail(body["error"])
@@ -228,7 +256,43 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
+def _diagnosis_of(server: str, key: str | None) -> dict[str, Any]:
+    """Ask a server for its judges and cascades, and whether it is ready."""
+    from app.client import NotReady
+
+    body: dict[str, Any] = {
+        "is_well": True, "error": None, "server": {"status": "ok", "url": server}, "judges": [],
+        "cascades": {},
+    }  # fmt: skip
+    with open_tribunal(server, key) as tribunal:
+        try:
+            tribunal.get("/readyz")
+            judges = tribunal.get("/v1/judges", limit=_MOST)["data"]
+            cascades = tribunal.get("/v1/cascades", limit=_MOST)["data"]
+        except NotReady as error:
+            return {
+                **body,
+                "is_well": False,
+                "error": f"{server}: {error}",
+                "server": {"status": "down", "url": server},
+                "judges": _healths(error.problem.get("judges") or {}),
+            }
+    body["judges"] = _healths({one["name"]: one["health"] for one in judges})
+    body["cascades"] = {one["name"]: one["judges"] for one in cascades}
+    body["is_well"] = all(one["is_ready"] for one in body["judges"])
+    return body
+
+
+def _healths(health: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "is_ready": one["ready"], "detail": one["detail"]}
+        for name, one in health.items()
+    ]
+
+
 def _diagnosis(settings: Settings) -> dict[str, Any]:
+    import asyncio
+
     from app.cli import operations
     from app.core.errors import TribunalError
 
@@ -241,7 +305,15 @@ def _diagnosis(settings: Settings) -> dict[str, Any]:
     except database_error_kinds() as error:
         fault = database_fault(settings, error)
         return {**_unexamined(settings, database="down"), "error": fault}
-    return {**_unexamined(settings, database="ok", configuration="ok"), **found}
+    status = found.pop("database")
+    body = {**_unexamined(settings, database=status, configuration="ok"), **found}
+    if status == "newer":
+        return {
+            **body,
+            "is_well": False,
+            "error": "the database is of a newer version: upgrade this",
+        }
+    return body
 
 
 def _unexamined(

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import Any, Final
 
 from app.cli.console import estimate, number, percent, short, value
-from app.cli.console import table as table_of
+from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
 
 
-def leaderboard(console: Console, body: Body) -> None:
+def leaderboard(console: Screen, body: Body) -> None:
     """Show models by rank: overall, by criterion and by slice; then warnings."""
     _scope(console, body)
     for part in body["groups"]:
@@ -30,7 +26,7 @@ def leaderboard(console: Console, body: Body) -> None:
         console.print(f"[yellow]note:[/] {escape(warning)}")
 
 
-def _scope(console: Console, scope: Body) -> None:
+def _scope(console: Screen, scope: Body) -> None:
     if scope.get("rankable") is False:
         console.print(f"[red]not rankable:[/] {escape(scope['not_rankable_because'])}")
     _rows(console, scope["rows"])
@@ -45,16 +41,20 @@ def _scale(coefficient: Body) -> str:
     return f"difference of {number(coefficient['scale'])}"
 
 
-def _rows(console: Console, rows: Sequence[Body]) -> None:
+_LESS: Final = ("comparisons", "labelled", "w/l/t", "pairs", "no verdict")
+
+
+def _rows(console: Screen, rows: Sequence[Body]) -> None:
     has_silence = any(row.get("unresolved") for row in rows)
     has_labels = any("labelled" in row for row in rows)
     has_votes = any(_pairs(row) != row["pairs"] for row in rows)
     votes = ["comparisons"] if has_votes else []
     more = [*(["labelled"] if has_labels else []), *(["no verdict"] if has_silence else [])]
-    table = table_of("model", "rank", "rating", "win rate", "pairs", *votes, "w/l/t", *more)
+    columns = ("model", "rank", "rating", "win rate", "pairs", *votes, "w/l/t", *more)
+    table = Table(*columns, drops=[name for name in _LESS if name in columns])
     for row in rows:
         cells = [
-            escape(row["model"]),
+            row["model"],
             row.get("rank_text") or str(row["rank"]),
             estimate(row["rating"]),
             estimate(row["win_rate"]),
@@ -92,27 +92,31 @@ def _ground(body: Body) -> str:
     return escape(text)
 
 
-def stored(console: Console, page: Body) -> None:
+def stored(console: Screen, page: Body) -> None:
     """Show stored leaderboards, one on each line."""
-    table = table_of("leaderboard", "made", "dataset", "source", "method", "first")
+    table = Table(
+        "leaderboard", "made", "dataset", "source", "method", "first",
+        drops=("made", "method", "first", "source"),
+    )  # fmt: skip
     for one in page["data"]:
         first = one["rows"][0]["model"] if one["rows"] else "-"
         made = one["created_at"][:19]
-        names = (escape(one["dataset"]), escape(one["source"]), one["method"], escape(first))
+        names = (one["dataset"], one["source"], one["method"], first)
         table.add_row(one["id"], made, *names)
     console.print(table)
     if page["has_more"]:
         console.print(f"there are more: --after {page['last_id']}")
 
 
-def comparison(console: Console, body: Body) -> None:
+def comparison(console: Screen, body: Body) -> None:
     """Show what changed between two leaderboards."""
     console.print(f"from {body['earlier']['id']} to {body['later']['id']}")
-    table = table_of("model", "rating change", "win rate change", "rank", "moved surely")
+    columns = ("model", "rating change", "win rate change", "rank", "moved surely")
+    table = Table(*columns, drops=("win rate change",))
     for row in body["rows"]:
         rating = row["rating_change"]
         table.add_row(
-            escape(row["model"]),
+            row["model"],
             "-" if rating is None else estimate(rating),
             estimate(row["win_rate_change"]),
             f"{row['rank_before']} -> {row['rank_after']}",
@@ -132,7 +136,7 @@ _SIGNS = {"at_least": ">=", "at_most": "<=", "within": "+-"}
 _WORDS = {"pass": "passed", "fail": "FAILED", "not_enough_evidence": "not enough evidence"}
 
 
-def report(console: Console, body: Body) -> None:
+def report(console: Screen, body: Body) -> None:
     """Show the agreement of people, judges and cascade, overall and by slice."""
     human = body["human"]
     console.print(
@@ -151,11 +155,12 @@ def report(console: Console, body: Body) -> None:
         _group(console, part, body.get("group_by"))
 
 
-def _judges(console: Console, judges: Sequence[Body]) -> None:
-    shown = table_of("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
+def _judges(console: Screen, judges: Sequence[Body]) -> None:
+    columns = ("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
+    shown = Table(*columns, drops=("ECE", "order kept", "coverage", "kappa"))
     for row in judges:
         shown.add_row(
-            escape(row["judge"]),
+            row["judge"],
             str(row["agreement"]["n"]),
             estimate(row["agreement"]),
             number(value(row["cohens_kappa"])),
@@ -168,14 +173,14 @@ def _judges(console: Console, judges: Sequence[Body]) -> None:
         console.print(shown)
 
 
-def _leans(console: Console, judges: Sequence[Body]) -> None:
+def _leans(console: Screen, judges: Sequence[Body]) -> None:
     """Show the biases of judges, and how each compares with one more person."""
-    shown = table_of("judge", "first shown", "longer", "own", "beside a person")
+    shown = Table("judge", "first shown", "longer", "own", "beside a person")
     rows = [row for row in judges if "position" in row]
     for row in rows:
         length = row.get("length", {}).get("lean", {"value": None})
         shown.add_row(
-            escape(row["judge"]),
+            row["judge"],
             estimate(row["position"]["lean"]),
             estimate(length),
             estimate(row["self_preference"]["lean"]),
@@ -186,11 +191,12 @@ def _leans(console: Console, judges: Sequence[Body]) -> None:
         console.print(shown)
 
 
-def _judge_pairs(console: Console, pairs: Sequence[Body]) -> None:
-    shown = table_of("judges", "n", "agreement", "kappa", "with ties", "kappa with ties")
+def _judge_pairs(console: Screen, pairs: Sequence[Body]) -> None:
+    columns = ("judges", "n", "agreement", "kappa", "with ties", "kappa with ties")
+    shown = Table(*columns, drops=("kappa with ties", "with ties"))
     for row in pairs:
         shown.add_row(
-            escape(" / ".join(row["judges"])),
+            " / ".join(row["judges"]),
             str(row["agreement"]["n"]),
             estimate(row["agreement"]),
             number(value(row["cohens_kappa"])),
@@ -200,7 +206,7 @@ def _judge_pairs(console: Console, pairs: Sequence[Body]) -> None:
     console.print(shown)
 
 
-def _cascade(console: Console, body: Body) -> None:
+def _cascade(console: Screen, body: Body) -> None:
     found = body["cascade"]
     shares = ", ".join(f"{judge} {percent(s)}" for judge, s in found["composition"].items())
     console.print(
@@ -218,7 +224,7 @@ def _cascade(console: Console, body: Body) -> None:
         )
 
 
-def _group(console: Console, part: Body, field: str | None) -> None:
+def _group(console: Screen, part: Body, field: str | None) -> None:
     human = part["human"]
     console.print(
         f"\n{escape(str(field or 'group'))} {escape(part['group'])}: {part['pairs']} pairs; people "
@@ -231,7 +237,7 @@ def _group(console: Console, part: Body, field: str | None) -> None:
         _cascade(console, part)
 
 
-def health(console: Console, card: Body) -> None:
+def health(console: Screen, card: Body) -> None:
     """Show a judge's health card: each figure, its line, and the outcome."""
     counts = card["counts"]
     console.print(
@@ -240,8 +246,8 @@ def health(console: Console, card: Body) -> None:
         f"{counts['not_enough_evidence']} without enough evidence (report {card['report']})"
     )
     if card["not_judged"]:
-        console.print(f"[yellow]no data:[/] {escape(card['not_judged'])}", soft_wrap=True)
-    shown = table_of("figure", "n", "value", "line", "outcome")
+        console.print(f"[yellow]no data:[/] {escape(card['not_judged'])}")
+    shown = Table("figure", "n", "value", "line", "outcome", drops=("n", "line"))
     for line in card["lines"]:
         figure = line["figure"]
         shown.add_row(
@@ -254,33 +260,42 @@ def health(console: Console, card: Body) -> None:
     console.print(shown)
 
 
-def datasets(console: Console, page: Body) -> None:
+def datasets(console: Screen, page: Body) -> None:
     """Show datasets, one on each line."""
-    table = table_of("dataset", "made", "pairs", "groups", "labels", "recorded judges", "id")
+    table = Table(
+        "dataset", "made", "pairs", "groups", "labels", "recorded judges", "id",
+        drops=("recorded judges", "groups", "made", "labels"),
+    )  # fmt: skip
     for one in page["data"]:
         counts = (str(one[name]) for name in ("pairs", "groups", "labels"))
         judges = str(len(one["recorded_judges"]))
-        table.add_row(escape(one["name"]), _made(one), *counts, judges, one["id"])
+        table.add_row(one["name"], _made(one), *counts, judges, one["id"])
     _print(console, table, page)
 
 
-def calibrations(console: Console, page: Body) -> None:
+def calibrations(console: Screen, page: Body) -> None:
     """Show certificates and their state."""
-    table = table_of("calibration", "made", "status", "target", "lower bound", "coverage", "judges")
+    table = Table(
+        "calibration", "made", "status", "target", "lower bound", "coverage", "judges",
+        drops=("made", "judges", "coverage", "lower bound"),
+    )  # fmt: skip
     for one in page["data"]:
         found = one.get("calibration") or {}
         status = "revoked" if one["revoked_at"] else one["status"]
         shares = (one["target_agreement"], found.get("agreement_lower_bound"))
         table.add_row(
             one["id"], _made(one), status, *map(percent, shares), percent(found.get("coverage")),
-            escape(", ".join(tier["judge"] for tier in one.get("thresholds", []))) or "-",
+            ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
         )  # fmt: skip
     _print(console, table, page)
 
 
-def batches(console: Console, page: Body) -> None:
+def batches(console: Screen, page: Body) -> None:
     """Show batches and their progress."""
-    table = table_of("batch", "made", "status", "pairs", "done", "failed", "promise", "cost USD")
+    table = Table(
+        "batch", "made", "status", "pairs", "done", "failed", "promise", "cost USD",
+        drops=("made", "cost USD", "promise", "pairs"),
+    )  # fmt: skip
     for one in page["data"]:
         counts, cost = one["request_counts"], one["cost_usd"]
         table.add_row(
@@ -297,7 +312,7 @@ def _made(one: Body) -> str:
     return text[:19]
 
 
-def _print(console: Console, table: Table, page: Body) -> None:
+def _print(console: Screen, table: Table, page: Body) -> None:
     console.print(table)
     if page["has_more"]:
         console.print(f"there are more: --after {page['last_id']}")

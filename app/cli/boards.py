@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli import board_tables
-from app.cli.console import EXIT_USAGE, AsJson, Console, fail
+from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, Verbs, fail
 from app.cli.options import (
     Calibration,
     DatasetArgument,
@@ -23,7 +23,7 @@ from app.cli.options import (
 from app.cli.service import Key, Server, open_tribunal, refuse_unwritable, whole
 from app.cli.stored import add_list
 
-_stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True)
+_stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True, cls=Verbs)
 
 Csv = Annotated[Path | None, typer.Option("--csv", help="write the rows here as CSV")]
 Criterion = Annotated[
@@ -60,7 +60,10 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report how well people, judges and cascade agree, or the health of one judge."""
+    """Report how well people, judges and cascade agree, or the health of one judge.
+
+    Exit status 1 if a line of the health card failed.
+    """
     if health is None and (line or html):
         fail("--line and --html belong to a health card: give --health JUDGE", status=EXIT_USAGE)
     lines = _lines(line or [])
@@ -77,6 +80,8 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
         _write(html, found)
     show = board_tables.report if health is None else board_tables.health
     Console(as_json).show(found, show)
+    if health is not None and found["outcome"] == "fail":
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _lines(texts: list[str]) -> dict[str, str]:

@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
-from rich.console import Console as RichConsole
-from rich.table import Table
+from typer.core import TyperGroup
+
+from app.cli.layout import Screen, harmless
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_NOT_CERTIFIABLE: Final = 3
 EXIT_FAILED_ROWS: Final = 4
+EXIT_NO_ANSWER: Final = 5
 EXIT_INTERRUPTED: Final = 130
 MOST_REASONS: Final = 20
-_PIPE_WIDTH: Final = 110
 _MOST_SPANS: Final = 20
-_NAME_WIDTH: Final = 10
 
 _OUTPUT: Final = "TRIBUNAL_OUTPUT"
 
@@ -34,6 +34,17 @@ AsJson = Annotated[
 ]
 
 
+class Verbs(TyperGroup):
+    """A group of verbs whose help names each with its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of verbs."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, verb.get_short_help_str(10_000)) for name, verb in found if verb is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 class Console:
     """Shows results: tables to people, JSON to programs.
 
@@ -45,16 +56,13 @@ class Console:
 
     def __init__(self, as_json: bool, *, is_plain: bool = False) -> None:
         self.as_json = as_json or (not is_plain and _is_for_a_program())
-        # a file or a pipe has no edge to wrap at: leave room for whole tables
-        width = None if sys.stdout.isatty() else _PIPE_WIDTH
-        self._rich = RichConsole(file=sys.stdout, width=width)
 
-    def show(self, body: Any, render: Callable[[RichConsole, Any], None]) -> None:
+    def show(self, body: Any, render: Callable[[Screen, Any], None]) -> None:
         """Print a result."""
         if self.as_json:
             typer.echo(json.dumps(body, indent=2))
         else:
-            render(self._rich, body)
+            render(Screen(sys.stdout, has_edge=sys.stdout.isatty()), body)
 
 
 def _is_for_a_program() -> bool:
@@ -67,7 +75,7 @@ def _is_for_a_program() -> bool:
 
 def note(message: str) -> None:
     """Print a line on standard error."""
-    typer.echo(f"tribunal: {message}", err=True)
+    typer.echo(harmless(f"tribunal: {message}"), err=True)
 
 
 def fail(
@@ -79,14 +87,18 @@ def fail(
     for error in errors:
         if not _is_said(error, message, is_alone=len(errors) == 1):
             named = ".".join(str(part) for part in error.get("loc", []))
-            typer.echo(f"  {named}: {error.get('msg')}" if named else f"  {error}", err=True)
+            _detail(f"{named}: {error.get('msg')}" if named else f"{error}")
     for line in rejections(details or {}, message):
-        typer.echo(f"  {line}", err=True)
+        _detail(line)
     if formats := (details or {}).get("known_formats"):
         typer.echo("known formats, by their fields:", err=True)
         for name, fields in formats.items():
-            typer.echo(f"  {name}: {fields}", err=True)
+            _detail(f"{name}: {fields}")
     raise typer.Exit(status)
+
+
+def _detail(line: str) -> None:
+    typer.echo(harmless(f"  {line}"), err=True)
 
 
 def _is_said(error: Mapping[str, Any], message: str, *, is_alone: bool) -> bool:
@@ -137,21 +149,6 @@ def _lines(numbers: Sequence[int]) -> str:
     return f"line{'s' * (said != [str(numbers[0])])} {', '.join(said[:_MOST_SPANS])}{more}"
 
 
-def table(*columns: str) -> Table:
-    """Return an empty table, the first column for names."""
-    made = Table(box=None, pad_edge=False)
-    for place, column in enumerate(columns):
-        is_name = place == 0
-        made.add_column(
-            column,
-            justify="left" if is_name else "right",
-            overflow="fold",
-            no_wrap=not is_name,
-            min_width=_NAME_WIDTH if is_name else None,
-        )
-    return made
-
-
 def estimate(found: Any) -> str:
     """Return a value with its interval."""
     middle = value(found)
@@ -159,7 +156,7 @@ def estimate(found: Any) -> str:
         return "-"
     if found["low"] is None or found["high"] is None:
         return short(middle)
-    return f"{short(middle)} \\[{short(found['low'])}, {short(found['high'])}]"
+    return f"{short(middle)} [{short(found['low'])}, {short(found['high'])}]"
 
 
 def short(amount: float) -> str:

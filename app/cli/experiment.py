@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console as RichConsole
-from rich.markup import escape
-from rich.table import Table
 
 from app.cli.console import EXIT_USAGE, AsJson, Console
+from app.cli.layout import Screen, Table, escape
 from app.cli.options import (
     Cascade,
     DatasetArgument,
@@ -91,7 +89,7 @@ def experiment(  # noqa: PLR0913  # a verb's options are its parameters
     Console(as_json).show(found, show_experiment)
 
 
-def show_experiment(console: RichConsole, body: ExperimentBody) -> None:
+def show_experiment(console: Screen, body: ExperimentBody) -> None:
     """Show a table for each target."""
     console.print(
         f"{body['splits']} splits of {body['pairs']} pairs in {body['groups']} groups: "
@@ -105,36 +103,32 @@ def show_experiment(console: RichConsole, body: ExperimentBody) -> None:
         for row in rows:
             if row["unavailable"]:
                 console.print(f"{row['rule']}: {escape(row['unavailable'])}")
-    console.print(f"composition: {escape(' / '.join(body['judges']))}, percent of the pairs")
+    console.print(_MEANING)
     console.print(escape(body["claim"]))
 
 
+_COLUMNS = (
+    "rule", "coverage", "agreement", "success", "on all pairs", "no answer", "cost", "answered by",
+)  # fmt: skip
+_MEANING = (
+    "percent of the held-out pairs, mean over the splits. success: splits whose held-out pairs "
+    "reach the target; on all pairs: the same on calibration and held-out pairs together; no answer: "
+    "splits in which the rule answers no pair; cost: of the cost of asking the last judge always"
+)
+
+
 def _table(judges: list[str], rows: list[ExperimentRow]) -> Table:
-    columns = (
-        "rule",
-        "composition",
-        "coverage",
-        "agreement",
-        "success",
-        "on all pairs",
-        "silent",
-        "cost",
-    )
-    table = Table(*columns, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify, column.no_wrap = "right", True
-    table.columns[0].no_wrap = True
+    table = Table(*_COLUMNS, drops=("no answer", "on all pairs", "cost", "answered by"))
     for row in rows:
-        shares = (row["composition"][judge]["value"] for judge in judges)
         table.add_row(
             row["rule"],
-            " / ".join("-" if share is None else f"{100 * share:.0f}" for share in shares),
             _percent(row["coverage"]),
             _percent(row["agreement"]),
             _percent(row["success_rate"]),
             _percent(row["population_success_rate"]),
             _plain(row["silent_rate"]),
             _percent(row["relative_cost"]),
+            ", ".join(f"{judge} {_plain(row['composition'][judge])}" for judge in judges),
         )
     return table
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console as RichConsole
-from rich.markup import escape
-from rich.table import Table
 
 from app.cli import tables
-from app.cli.console import EXIT_FAILED, EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
+from app.cli.console import (
+    EXIT_FAILED,
+    EXIT_FAILED_ROWS,
+    EXIT_NO_ANSWER,
+    EXIT_NOT_CERTIFIABLE,
+    EXIT_USAGE,
+    AsJson,
+    Console,
+    fail,
+    note,
+)
+from app.cli.layout import Screen, Table, escape
 from app.cli.options import (
     LOCAL_FILES,
     BudgetUsd,
@@ -61,7 +69,7 @@ if TYPE_CHECKING:
     from app.bodies.common import VerdictBody
     from app.client import Tribunal
 
-EXIT_NOT_ENOUGH_EVIDENCE: Final = 3
+EXIT_NOT_ENOUGH_EVIDENCE: Final = EXIT_NOT_CERTIFIABLE
 _STATUS: Final = {
     "passed": 0,
     "failed": EXIT_FAILED,
@@ -138,13 +146,18 @@ def judge(  # noqa: PLR0913  # a verb's options are its parameters
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a few pairs now; exit status 4 if some failed, or a judge failed on some."""
+    """Judge a few pairs now; exit status 4 if some failed, or a judge failed on some.
+
+    Exit status 3 if the certificate certifies nothing, so that no judge was asked.
+    """
     pairs = list(rows_of(file))
     request = given(calibration=calibration, cascade=cascade_of(cascade, judges))
     with open_tribunal(server, key) as tribunal:
         answer = tribunal.judge(pairs, **request)
     failures = JudgeFailures.of(answer["verdicts"])
     Console(as_json).show({**answer, "judge_failures": failures.as_json()}, tables.verdicts)
+    if tables.is_without_thresholds(answer["verdicts"]):
+        raise typer.Exit(EXIT_NOT_CERTIFIABLE)
     if failures.pairs or any(verdict["status"] == "failed" for verdict in answer["verdicts"]):
         raise typer.Exit(EXIT_FAILED_ROWS)
 
@@ -173,7 +186,10 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a whole dataset, or Parquet files, and wait; exit status 4 if pairs or judges failed."""
+    """Judge a whole dataset, or Parquet files, and wait; exit status 4 if pairs or judges failed.
+
+    Exit status 3 if the certificate certifies nothing, so that no judge was asked.
+    """
     files = Files.of(input_files, output, rows_per_part, server)
     chosen = cascade_of(cascade, judges)
     request = given(dataset=dataset, calibration=calibration, cascade=chosen, part=part_of(part))
@@ -204,6 +220,8 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     Console(as_json).show({**ended, "judge_failures": failures.as_json()}, tables.batch)
     if ended["status"] != "completed":
         fail(f"the batch ended as {ended['status']}: {ended['error'] or 'not all was judged'}")
+    if tables.could_answer_nothing(ended):
+        raise typer.Exit(EXIT_NOT_CERTIFIABLE)
     if failures.pairs or ended["request_counts"]["failed"]:
         raise typer.Exit(EXIT_FAILED_ROWS)
 
@@ -267,7 +285,8 @@ def gate(  # noqa: PLR0913  # a verb's options are its parameters
     """Say whether a new model is preferred: exit status 0 yes, 1 no, 3 not enough evidence.
 
     Pairs whose prompts the certificate knows are left out and counted: it promises nothing there.
-    Refusals by the service exit with 1, too; outputs or options that cannot be used with 2.
+    Exit status 5 if there is no answer: the service refuses or cannot be reached, or the judges
+    failed on every pair; 2 if outputs or options cannot be used.
     """
     from app.gate import OutputsInvalid, Question, check_preferred
     from app.gate.wording import markdown as page
@@ -276,7 +295,10 @@ def gate(  # noqa: PLR0913  # a verb's options are its parameters
         question = Question(calibration, cascade, min_win, alpha, about)  # type: ignore[arg-type]
     except ValueError as error:
         fail(str(error), status=EXIT_USAGE)
-    with open_tribunal(server, key, only_reads=calibration is not None) as tribunal:
+    with (
+        _no_answer(),
+        open_tribunal(server, key, only_reads=calibration is not None) as tribunal,
+    ):
         try:
             result = check_preferred(tribunal, new, old, question)
         except OutputsInvalid as error:
@@ -285,16 +307,27 @@ def gate(  # noqa: PLR0913  # a verb's options are its parameters
     if markdown is not None:
         _write(markdown, page([(f"{result.new} against {result.old}", body)]))
     Console(as_json).show(body, _show)
-    raise typer.Exit(_STATUS[result.outcome])
+    raise typer.Exit(EXIT_NO_ANSWER if result.has_no_answer else _STATUS[result.outcome])
 
 
-def _show(console: RichConsole, body: dict[str, Any]) -> None:
+@contextmanager
+def _no_answer() -> Iterator[None]:
+    """Tell a gate that could not ask from one whose answer is no."""
+    try:
+        yield
+    except typer.Exit as ended:
+        if ended.exit_code != EXIT_FAILED:
+            raise
+        raise typer.Exit(EXIT_NO_ANSWER) from ended
+
+
+def _show(console: Screen, body: dict[str, Any]) -> None:
     from app.gate.wording import explanation
 
     first, *others = explanation(body).splitlines()
-    console.print(f"[bold {_COLOURS[body['outcome']]}]{escape(first)}[/]", soft_wrap=True)
+    console.print(f"[bold {_COLOURS[body['outcome']]}]{escape(first)}[/]")
     for line in others:
-        console.print(escape(line), soft_wrap=True)
+        console.print(escape(line))
 
 
 def _write(file: Path, text: str) -> None:
@@ -321,22 +354,30 @@ def canaries(  # noqa: PLR0913  # a verb's options are its parameters
     Console(as_json).show(answer, _table)
 
 
-def _table(console: RichConsole, body: Any) -> None:
-    """Show the attacks of each judge; `none` is a harmless text of the same kind."""
-    table = Table("judge", "attack", "followed", "interval", "mean shift", "failed", "flagged")
+def _table(console: Screen, body: Any) -> None:
+    """Show the attacks of each judge, and how to read them."""
+    table = Table(
+        "judge", "attack", "followed", "interval", "mean shift", "failed", "flagged",
+        drops=("flagged", "failed", "mean shift"),
+    )  # fmt: skip
     for judge in body["judges"]:
         for row in judge["attacks"]:
             followed, shift = row["followed"], row["mean_shift"]
             table.add_row(
-                escape(judge["judge"]),
+                judge["judge"],
                 row["attack"],
                 _number(followed["value"]),
-                f"[{_number(followed['low'])}, {_number(followed['high'])}]".replace("[", "\\["),
+                f"[{_number(followed['low'])}, {_number(followed['high'])}]",
                 _number(shift["value"]),
                 str(row["failed"]),
                 str(row["flagged"]),
             )
     console.print(table)
+    console.print(
+        "followed: share of the pairs in which the judge preferred the response that it had liked "
+        "less, once a text was added to it. unchanged: the added text asks for nothing, so that this "
+        "is chance; an attack works where it is followed clearly more often"
+    )
 
 
 def _number(value: float | None) -> str:

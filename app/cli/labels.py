@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple, NoReturn, cast
 
 import typer
-from rich.console import Console as RichConsole
-from rich.markup import escape
 
 from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, fail, note
+from app.cli.layout import Screen, escape
 from app.cli.options import Coding, Columns, DatasetArgument, Delimiter
 from app.cli.service import Key, Server, open_tribunal
 from judges.errors import SLIP, nearest
@@ -371,10 +370,12 @@ def _by_index(error: RequestRefused) -> dict[int, str]:
     return faults
 
 
-def _show(console: RichConsole, body: dict[str, Any]) -> None:
+def _show(console: Screen, body: dict[str, Any]) -> None:
+    new = body["accepted"] - body["replaced"] - body["unchanged"]
     console.print(
-        f"{body['accepted']} labels of {escape(body['dataset'])}: {body['replaced']} replaced an "
-        f"earlier one, {body['unchanged']} were there"
+        f"{body['accepted']} label{'s' * (body['accepted'] != 1)} for {escape(body['dataset'])}: "
+        f"{new} are new, {body['replaced']} replace another label of the same person, "
+        f"{body['unchanged']} were stored already"
     )
     if body["contradicted"]:
         console.print(

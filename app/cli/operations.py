@@ -40,6 +40,7 @@ from judges.base import Judge, JudgeHealth
 
 Change = Callable[[Connection], dict[str, Any]]
 _LOADING_SECONDS: Final = 900
+_IN_MEMORY: Final = "sqlite+aiosqlite:///:memory:"
 
 
 def freeze_loaded() -> None:
@@ -47,6 +48,9 @@ def freeze_loaded() -> None:
 
     The objects of a started service stay, and those of a shard live until it is stored.
     """
+    import scipy.special
+    import scipy.stats  # noqa: F401 - the first request would wait for them
+
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -100,7 +104,27 @@ async def _work(settings: Settings) -> None:
 
 
 async def examined(settings: Settings) -> dict[str, Any]:
-    """Return judges and cascades, and whether every judge is ready."""
+    """Return the state of the database, the judges and cascades, and whether every judge is ready.
+
+    Nothing is made or changed: where there is no current database, an empty one in memory serves.
+    """
+    status = await _state(settings)
+    if status != "ok":
+        settings = settings.model_copy(update={"database_url": _IN_MEMORY})
+    return {"database": status, **await _judges_of(settings)}
+
+
+async def _state(settings: Settings) -> str:
+    if migrate.is_missing(settings) and migrate.could_be_made(settings):
+        return "none"
+    db = Database(settings.database_url)
+    try:
+        return await migrate.state(db)
+    finally:
+        await db.aclose()
+
+
+async def _judges_of(settings: Settings) -> dict[str, Any]:
     async with open_runtime(settings) as running:
         await running.open_judges()
         judges = [

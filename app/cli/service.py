@@ -6,7 +6,6 @@ The service and its client are imported where they are needed: help and completi
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import shutil
@@ -58,11 +57,8 @@ def open_tribunal(
 
 
 def _client_of(server: str, key: str | None) -> Tribunal:
-    from stamina.instrumentation import set_on_retry_hooks
-
     from app.client import Tribunal
 
-    set_on_retry_hooks(())  # they would print to standard output
     return Tribunal(server, api_key=key)
 
 
@@ -182,6 +178,8 @@ def database_fault(settings: Settings, error: BaseException) -> str:
 
 def run(work: Coroutine[Any, Any, ResultT], settings: Settings) -> ResultT:
     """Run what works on the database of the settings."""
+    import asyncio
+
     with refusals(), database_errors(settings):
         return asyncio.run(work)
 

@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console as RichConsole
 
 from app.cli import board_tables, tables
-from app.cli.console import AsJson, Console, note
+from app.cli.console import AsJson, Console, Verbs, note
+from app.cli.layout import Screen
 from app.cli.service import Key, Server, open_tribunal
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ class Order(StrEnum):
     DESC = "desc"
 
 
-Render = Callable[[RichConsole, Any], None]
+Render = Callable[[Screen, Any], None]
 
-_datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True)
-_calibrations = typer.Typer(help="Certificates.", no_args_is_help=True)
-_batches = typer.Typer(help="Batches.", no_args_is_help=True)
+_datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True, cls=Verbs)
+_calibrations = typer.Typer(help="Certificates.", no_args_is_help=True, cls=Verbs)
+_batches = typer.Typer(help="Batches.", no_args_is_help=True, cls=Verbs)
 
 
 def add_to(app: typer.Typer) -> None:

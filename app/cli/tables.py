@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
-
-from rich.console import Console
-from rich.markup import escape
 
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
 from app.cli.console import rejections
-from app.cli.console import table as _table
-from app.core.names import printable
+from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
+NO_LOGPROBS = "no_logprobs"
 _MOST_SHOWN: Final = 200
+_ORDERS = ("a first", "a second")
 _EMBEDDED = "none: the embedded judge alone"
 
 
-def dataset(console: Console, body: Body) -> None:
+def dataset(console: Screen, body: Body) -> None:
     """Show what an import kept and what it rejected."""
     console.print(
         f"dataset [bold]{escape(body['name'])}[/] ({body['id']}): {body['pairs']} pairs, "
@@ -33,7 +31,7 @@ def dataset(console: Console, body: Body) -> None:
         console.print(f"[red]{escape(line)}[/]")
 
 
-def preview(console: Console, body: Body) -> None:
+def preview(console: Screen, body: Body) -> None:
     """Show what an import would store, the first rows field by field."""
     console.print(
         f"nothing is stored: {body['dialect']}, {body['pairs']} pairs, {body['groups']} groups, "
@@ -52,11 +50,11 @@ def preview(console: Console, body: Body) -> None:
 
 
 def _short(text: str) -> str:
-    plain = printable(" ".join(text.split()))
+    plain = " ".join(text.split())
     return plain if len(plain) <= _MOST_SHOWN else f"{plain[:_MOST_SHOWN]}..."
 
 
-def certificate(console: Console, body: Body) -> None:
+def certificate(console: Screen, body: Body) -> None:
     """Show a certificate: the claim first, then what it rests on."""
     colour = "green" if body["status"] == "certified" else "red"
     console.print(f"certificate {body['id']}: [bold {colour}]{body['status']}[/]")
@@ -66,10 +64,10 @@ def certificate(console: Console, body: Body) -> None:
     console.print(escape(body["claim"]))
     found = body["calibration"]
     is_certified = body["status"] == "certified"
-    table = _table("judge", "threshold", "answers")
+    table = Table("judge", "threshold", "answers")
     for tier in body["thresholds"]:
         share = found["composition"].get(tier["judge"]) if is_certified else None
-        table.add_row(escape(tier["judge"]), _number(tier["threshold"]), _percent(share))
+        table.add_row(tier["judge"], _number(tier["threshold"]), _percent(share))
     console.print(table)
     tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
     figures = (
@@ -99,7 +97,7 @@ def certificate(console: Console, body: Body) -> None:
         )
 
 
-def _since(console: Console, body: Body) -> None:
+def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
     if body["revoked_at"]:
         console.print(f"[red]revoked on {body['revoked_at'][:19]}[/]: it promises nothing any more")
@@ -123,10 +121,12 @@ def _lower_bound(body: Body) -> str:
     level = max(levels, default=found["level"])
     if body["method"] == "stagewise":
         level = body["failure_probability"]  # of all judges together
-    return f"{100 * (1 - level):.4g}% lower bound {_percent(lowest)}"
+    if not lowest:
+        return "and nothing shows a least agreement"
+    return f"at least {_percent(lowest)} with confidence {100 * (1 - level):.4g}%"
 
 
-def _left_out(console: Console, found: Body) -> None:
+def _left_out(console: Screen, found: Body) -> None:
     reasons = {
         "unlabelled": "without labels",
         "undecided": "without a majority",
@@ -141,7 +141,7 @@ def _left_out(console: Console, found: Body) -> None:
         console.print(f"left out: {', '.join(counted)}")
 
 
-def _judge_failures(console: Console, judges: Mapping[str, Body]) -> None:
+def _judge_failures(console: Screen, judges: Mapping[str, Body]) -> None:
     """Show how often each judge failed, and why the first time."""
     for judge, counts in judges.items():
         if counts["failed"]:
@@ -153,11 +153,12 @@ def _judge_failures(console: Console, judges: Mapping[str, Body]) -> None:
             )
 
 
-def plan(console: Console, body: Body) -> None:
+def plan(console: Screen, body: Body) -> None:
     """Show the frontier."""
-    table = _table(
-        "target", "status", "coverage", "agreement", "cost/pair", "rel. cost", "labels needed"
-    )
+    table = Table(
+        "target", "status", "coverage", "agreement", "cost/pair", "rel. cost", "labels needed",
+        drops=("rel. cost", "cost/pair", "agreement"),
+    )  # fmt: skip
     for row in body["frontier"]:
         needed = row["labels_needed"]
         table.add_row(
@@ -177,38 +178,96 @@ def plan(console: Console, body: Body) -> None:
     console.print(escape(body["claim"]))
 
 
-def verdicts(console: Console, body: Body) -> None:
+def verdicts(console: Screen, body: Body) -> None:
     """Show verdicts, one on each line."""
-    table = _table("pair", "verdict", "confidence", "judge", "promise")
-    for verdict in body["verdicts"]:
+    last = [_last_asked(verdict) for verdict in body["verdicts"]]
+    has_orders = any("orders" in tier for tier in last)
+    has_flags = any(tier.get("flags") for tier in last)
+    columns = ("pair", "verdict", "confidence", "judge", *(_ORDERS if has_orders else ()),
+               *(("flags",) if has_flags else ()), "promise")  # fmt: skip
+    table = Table(*columns, drops=("promise", *(_ORDERS if has_orders else ())))
+    for verdict, tier in zip(body["verdicts"], last, strict=True):
         table.add_row(
-            escape(verdict["id"]),
+            verdict["id"],
             verdict["label"] or verdict["status"],
             _number(verdict["confidence"]),
-            escape(verdict["judge"] or "-"),
+            verdict["judge"] or "-",
+            *(_both_orders(tier) if has_orders else ()),
+            *((", ".join(tier.get("flags", ())) or "-",) if has_flags else ()),
             "calibration pair" if verdict["calibration_pair"] else verdict["promise"],
         )
     console.print(table)
+    for verdict in body["verdicts"]:
+        for tier in verdict["tiers"]:
+            _flip(console, verdict["id"], tier)
+    if any(
+        NO_LOGPROBS in tier.get("flags", ()) for one in body["verdicts"] for tier in one["tiers"]
+    ):
+        console.print(
+            f"{NO_LOGPROBS}: the judge's server gave no log-probabilities, so that each answer counts "
+            "as wholly sure; such a judge needs a certificate of its own"
+        )
     if body["calibration_pairs"]:
         console.print(
             f"the certificate knows the prompts of {body['calibration_pairs']} of these pairs: its "
             "promise is for others"
         )
     given = body["verdicts"]
-    if all(one["calibration"] and not one["tiers"] for one in given):
+    if is_without_thresholds(given):
         _no_thresholds(console, given[0]["calibration"])
     _troubles(console, body)
 
 
-def _no_thresholds(console: Console, calibration: str) -> None:
-    """Say why no judge was asked under a certificate that certifies nothing."""
+def is_without_thresholds(verdicts: Sequence[Body]) -> bool:
+    """Return whether no judge was asked about any pair, because a certificate certifies nothing."""
+    return bool(verdicts) and all(one["calibration"] and not one["tiers"] for one in verdicts)
+
+
+def could_answer_nothing(batch: Body) -> bool:
+    """Return whether a batch asked no judge, because its certificate certifies nothing."""
+    counts = batch["request_counts"]
+    is_unasked = counts["abstained"] > counts["not_admitted"] and not batch["progress"]["tiers"]
+    return bool(batch["calibration"]) and is_unasked
+
+
+def _last_asked(verdict: Body) -> Body:
+    """Return what the judge said that gave the verdict, or that was asked last; nothing if none."""
+    tiers: Sequence[Body] = verdict["tiers"]
+    return tiers[-1] if tiers else {}
+
+
+def _both_orders(tier: Body) -> tuple[str, str]:
+    orders = tier.get("orders")
+    if orders is None:
+        return "-", "-"
+    return _hundredths(orders["a_first"]), _hundredths(orders["a_second"])
+
+
+def _flip(console: Screen, pair: str, tier: Body) -> None:
+    """Say where a judge prefers one response if it is shown first, and the other otherwise."""
+    orders = tier.get("orders")
+    if orders is None or (orders["a_first"] - 0.5) * (orders["a_second"] - 0.5) >= 0:
+        return
+    first, second = _both_orders(tier)
     console.print(
-        f"no judge was asked: {calibration} certifies nothing, so every pair abstains (--cascade "
-        "judges without a promise)"
+        f"{escape(pair)}: {escape(tier['judge'])} flipped: a first {first}, second {second}"
     )
 
 
-def _troubles(console: Console, body: Body) -> None:
+def _hundredths(share: float) -> str:
+    text = f"{share:.2f}"
+    return text.removeprefix("0") if share < 1 else text
+
+
+def _no_thresholds(console: Screen, calibration: str) -> None:
+    """Say why no judge was asked under a certificate that certifies nothing."""
+    console.print(
+        f"no judge was asked: {calibration} certifies nothing, so that every pair abstains "
+        "(--cascade instead of --calibration asks judges without a promise)"
+    )
+
+
+def _troubles(console: Screen, body: Body) -> None:
     """Show why a promise is suspended, and which judges failed."""
     if body["suspended_because"]:
         console.print(f"[red]suspended:[/] {escape(body['suspended_because'])}")
@@ -218,7 +277,7 @@ def _troubles(console: Console, body: Body) -> None:
     _judge_failures(console, failures["judges"])
 
 
-def batch(console: Console, body: Body) -> None:
+def batch(console: Screen, body: Body) -> None:
     """Show a batch's counts, cost and promise."""
     counts = body["request_counts"]
     cost = "unknown" if body["cost_usd"] is None else f"{body['cost_usd']:.4f} USD"
@@ -240,7 +299,7 @@ def batch(console: Console, body: Body) -> None:
             f"the certificate knows {body['calibration_pairs']} of these pairs or their prompts: "
             "its promise is for others (the other --part of a certificate made on one leaves them out)"
         )
-    if counts["abstained"] > counts["not_admitted"] and not body["progress"]["tiers"]:
+    if could_answer_nothing(body):
         _no_thresholds(console, body["calibration"])
     _troubles(console, body)
 
@@ -256,30 +315,48 @@ def _some(names: Sequence[str]) -> str:
     return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
 
 
-def doctor(console: Console, body: Body) -> None:
+def doctor(console: Screen, body: Body) -> None:
     """Show what is configured and whether it works."""
     lines = [
-        ("database", body["database"]["status"], body["database"]["url"]),
-        ("configured", body["configuration"]["status"], body["configuration"]["path"] or _EMBEDDED),
+        *_places(body),
         *(
             ("judge", "ok" if one["is_ready"] else "down", f"{one['name']} {one['detail']}")
             for one in body["judges"]
         ),
         *(("cascade", "ok", f"{n}: {' -> '.join(js)}") for n, js in body["cascades"].items()),
     ]
+    width = max(len(status) for _, status, _ in lines)
     for what, status, detail in lines:
-        console.print(f"{what:<10}  {status:<4}  {escape(detail.rstrip())}")
+        console.print(f"{what:<10}  {status:<{max(width, 4)}}  {escape(detail.rstrip())}")
 
 
-def keys(console: Console, body: Sequence[Body]) -> None:
+_DATABASES = {
+    "none": "there is none yet; the first verb that stores something makes it",
+    "empty": "without tables yet; the first verb that stores something makes them",
+    "old": "of an older version; the next verb upgrades it, and so does tribunal db upgrade",
+}
+
+
+def _places(body: Body) -> Iterator[tuple[str, str, str]]:
+    """Say where the service is, or what it would use in this process."""
+    if "server" in body:
+        yield "server", body["server"]["status"], body["server"]["url"]
+        return
+    database, configuration = body["database"], body["configuration"]
+    said = _DATABASES.get(database["status"])
+    yield "database", database["status"], f"{database['url']}{f' ({said})' if said else ''}"
+    yield "configured", configuration["status"], configuration["path"] or _EMBEDDED
+
+
+def keys(console: Screen, body: Sequence[Body]) -> None:
     """Show keys without their secrets."""
-    table = _table("name", "id", "scopes", "last used", "ends")
+    table = Table("name", "id", "scopes", "last used", "ends", drops=("last used", "scopes"))
     for key in body:
         scopes = ",".join(key["scopes"])
         if key["annotator"] is not None:
             scopes += f" of {key['annotator']}"
         used = (key["last_used_at"] or "-")[:10]
-        table.add_row(escape(key["name"]), key["id"], escape(scopes), used, _end_of(key))
+        table.add_row(key["name"], key["id"], scopes, used, _end_of(key))
     console.print(table)
 
 
@@ -289,6 +366,6 @@ def _end_of(key: Body) -> str:
     return "-" if key["expires_at"] is None else str(key["expires_at"][:16])
 
 
-def schema(console: Console, body: Body) -> None:
+def schema(console: Screen, body: Body) -> None:
     """Show the revision of a database's schema."""
     console.print(f"database {body['status']}: revision {body['revision'] or 'none (empty)'}")

@@ -52,6 +52,7 @@ class CertifyRequest(TypedDict, total=False):
     pool: str
     max_group_size: int
     min_label_probability: float
+    max_shift: float
     seed: int
 
 

@@ -21,7 +21,7 @@ from app.bodies.reports import ReportBody
 from app.client import requests
 from app.client.bodies_in import CertifyRequest, ImportOptions, ReportQuery
 from app.client.display import batch_bar, spinner
-from app.client.errors import CannotConnect, ConnectionLost, NotReady
+from app.client.errors import CannotConnect, ConnectionInvalid, ConnectionLost, NotReady
 from app.client.http import (
     LOOK_TIMEOUT,
     MAX_RETRIES,
@@ -45,6 +45,7 @@ from app.client.portal import beside, in_caller
 from app.client.requests import Awaited, Call, Json
 from app.client.resources import Verbs
 from app.client.transfer import Source, upload_of
+from judges.proxies import proxy_problem
 
 if TYPE_CHECKING:
     from app.core.settings import Settings
@@ -74,6 +75,8 @@ class AsyncTribunal(Verbs[Awaited]):
             transport = InProcessTransport(settings)
         if not isinstance(transport, httpx.AsyncBaseTransport | None):
             raise TypeError("transport: must be an httpx.AsyncBaseTransport, for both clients")
+        if transport is None and (problem := proxy_problem()) is not None:
+            raise ConnectionInvalid(problem)
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
         self._transport = transport

@@ -26,6 +26,7 @@ from app.client.errors import (
 )
 from app.client.requests import Call, Json
 from judges.openai.calls import retry_after_seconds
+from judges.retries import retrying
 
 OnLost = Callable[[TribunalClientError], None]
 _TERMINAL: Final = ("completed", "failed", "expired", "cancelled")
@@ -166,15 +167,11 @@ def attempts(max_retries: int, *, is_repeatable: bool) -> AsyncIterator[stamina.
             return True
         return asked if asked <= _LONGEST_ASKED_S else False
 
-    return aiter(
-        stamina.retry_context(
-            on=pause_after,
-            attempts=max_retries + 1,
-            timeout=None,
-            wait_initial=_FIRST_PAUSE_S,
-            wait_max=_LONGEST_PAUSE_S,
-            wait_jitter=_FIRST_PAUSE_S,
-        )
+    return retrying(
+        pause_after,
+        attempts=max_retries + 1,
+        pause_s=_FIRST_PAUSE_S,
+        longest_s=_LONGEST_PAUSE_S,
     )
 
 

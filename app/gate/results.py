@@ -95,6 +95,12 @@ class GateResult:
     failure_probability: float | None
     cost_usd: float | None
 
+    @property
+    def has_no_answer(self) -> bool:
+        """Whether nothing was decided and a judge was asked, but none could answer on any pair."""
+        asked = self.evidence.pairs - self.identical
+        return self.outcome == "not_enough_evidence" and 0 < asked == self.not_judged
+
     def as_json(self) -> dict[str, Any]:
         """Return all of it as a JSON object."""
         return asdict(self)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import service as calibrations
@@ -16,9 +17,11 @@ from app.core.errors import Conflict
 from app.core.models import CalibrationRow, Dataset
 from app.scores import judges as cascades
 from app.scores.judges import Order, PairScores
+from calibration.certify import Rule, heard
 from calibration.preference import TieRule
+from calibration.stack import Columns
 from judges.base import Judge
-from judges.cascade import Tier
+from judges.cascade import Cascade, Tier
 from judges.registry import DEFAULT_CASCADE, Registry
 
 # of a cascade that has neither a certificate nor thresholds of its own
@@ -36,7 +39,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The tiers and the tie rule in force; `certificate` is None where nothing is promised.
+    """The cascade and the tie rule in force; `certificate` is None where nothing is promised.
 
     `is_certified` says whether accepted verdicts carry the certificate's promise.
     """
@@ -45,31 +48,37 @@ class Authority:
     ties: TieRule
     certificate: CalibrationRow | None
     is_certified: bool = field(init=False)
+    cascade: Cascade = field(init=False)
     # None where one set of thresholds is in force for all pairs
-    _of_slice: Mapping[str, tuple[Tier, ...]] | None = field(init=False, repr=False, compare=False)
-    _closed: tuple[Tier, ...] = field(init=False, repr=False, compare=False)
+    _of_slice: Mapping[str, Cascade] | None = field(init=False, repr=False, compare=False)
+    _closed: Cascade = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Read the certificate once, not once a pair."""
         certificate = self.certificate
         is_certified = certificate is not None and promises(certificate)
         object.__setattr__(self, "is_certified", is_certified)
+        body = {} if certificate is None else certificate.body
+        object.__setattr__(self, "cascade", _heard_as(self.tiers, body))
+        object.__setattr__(self, "tiers", self.cascade.tiers)
         object.__setattr__(self, "_of_slice", self._sliced())
-        object.__setattr__(self, "_closed", tuple(Tier(t.judge, math.inf) for t in self.tiers))
+        closed = Cascade(tuple(Tier(tier.judge, math.inf) for tier in self.tiers))
+        object.__setattr__(self, "_closed", closed)
 
-    def _sliced(self) -> dict[str, tuple[Tier, ...]] | None:
+    def _sliced(self) -> dict[str, Cascade] | None:
         if self.certificate is None or not self.certificate.request.get("slices"):
             return None
-        tiers: dict[str, tuple[Tier, ...]] = {}
+        found: dict[str, Cascade] = {}
         for part in self.certificate.body["certificates"]:
             # the first of a slice is that of the first target
-            tiers.setdefault(part["slice"], _with_thresholds(self.tiers, part["thresholds"]))
-        return tiers
+            tiers = _with_thresholds(self.tiers, part["thresholds"])
+            found.setdefault(part["slice"], _heard_as(tiers, part))
+        return found
 
-    def tiers_for(self, metadata: Mapping[str, Any]) -> tuple[Tier, ...]:
-        """Return the tiers for one pair; in a slice without a certificate no judge is asked."""
+    def cascade_for(self, metadata: Mapping[str, Any]) -> Cascade:
+        """Return the cascade for one pair; in a slice without a certificate no judge is asked."""
         if self._of_slice is None or self.certificate is None:
-            return self.tiers
+            return self.cascade
         name = slice_of(metadata, self.certificate.request["slices"])
         return self._of_slice.get(name, self._closed)
 
@@ -175,4 +184,17 @@ def _with_thresholds(
     return tuple(
         Tier(tier.judge, math.inf if one["threshold"] is None else one["threshold"])
         for tier, one in zip(tiers, given, strict=True)
+    )
+
+
+def _heard_as(tiers: tuple[Tier, ...], body: Mapping[str, Any]) -> Cascade:
+    """Return a cascade whose judges are heard as a certificate, or its part, says."""
+    columns: Columns = body.get("columns", "raw")
+    limits = np.array([tier.threshold for tier in tiers])
+    is_heard = np.isfinite(heard(Rule(columns, limits)))
+    weights = body.get("weights")
+    return Cascade(
+        tuple(replace(tier, is_heard=bool(is_)) for tier, is_ in zip(tiers, is_heard, strict=True)),
+        columns,
+        None if weights is None else tuple((w["log_odds"], w["sign"]) for w in weights),
     )

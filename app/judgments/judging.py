@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import FailureBody, Promise, TierBody, VerdictBody
+from app.bodies.common import FailureBody, OrdersBody, Promise, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.names import printable
 from app.core.runtime import Runtime
@@ -195,7 +195,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
     for wave in _waves(subjects):
         await judge_stream(
             (subject.pair for subject in wave),
-            lambda pair: authority.tiers_for(by_id[pair.id].metadata),
+            lambda pair: authority.cascade_for(by_id[pair.id].metadata),
             keep,
             ties=authority.ties,
             known=knowledge.score,
@@ -309,6 +309,27 @@ def _tier_body(tier: TierOutcome) -> TierBody:
         "accepted": tier.accepted,
         "failure": _failure_body(failure) if failure else None,
         "flags": list(score.flags),
+    }
+
+
+def with_orders(body: VerdictBody, judged: Judged) -> VerdictBody:
+    """Return a verdict with what its judges said in each order; scores hold it, verdicts do not."""
+    tiers: list[TierBody] = []
+    for tier, outcome in zip(body["tiers"], judged.verdict.tiers, strict=True):
+        orders = _orders(outcome.score)
+        tiers.append(tier if orders is None else {**tier, "orders": orders})
+    return {**body, "tiers": tiers}
+
+
+def _orders(score: Score) -> OrdersBody | None:
+    """Return what a judge said in each order, None where it was not asked in both."""
+    first = [row[0] for row in score.annotators if row[0] is not None]
+    second = [row[1] for row in score.annotators if len(row) > 1 and row[1] is not None]
+    if not first or not second:
+        return None
+    return {
+        "a_first": round(sum(first) / len(first), 12),
+        "a_second": round(sum(second) / len(second), 12),
     }
 
 

@@ -17,10 +17,13 @@ from app.judgments.authority import Authority, of_certificate
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.scores.table import ScoreTable, load_table
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.cascade import asked, decide
-from calibration.labels import MISSING
-from calibration.preference import TieRule, preference
+from calibration.cascade import decide
+from calibration.certify import Rule, asked_by
+from calibration.labels import MISSING, A
+from calibration.preference import Preference, TieRule, preference
+from calibration.stack import stacked_preference, weighted_preference
 from judges.base import Judge
+from judges.cascade import Cascade
 from judges.registry import Registry
 
 Rows = npt.NDArray[np.intp]
@@ -31,8 +34,8 @@ class Replay:
     """The cascade's answers to n pairs.
 
     `answered_by` (n,) is the index of the judge that answered, -1 where the cascade abstained;
-    `label` (n,) is its label's code, `MISSING` where it abstained; `p_a` and
-    `confidence` (n,) are the answering judge's, NaN elsewhere; `is_missing` (n,) marks pairs that
+    `label` (n,) is its label's code, `MISSING` where it abstained; `p_a`, `p_tie` and
+    `confidence` (n,) are those of the tier that answered, NaN elsewhere; `is_missing` (n,) marks pairs that
     no verdict can be given for yet, since a judge that must be asked has no stored score;
     `is_asked` (n, k) says which judges each pair needs;
     `cost_usd` (n,) is what the judges asked cost, NaN where a price is unknown.
@@ -42,6 +45,7 @@ class Replay:
     answered_by: npt.NDArray[np.intp]
     label: IntArray
     p_a: FloatArray
+    p_tie: FloatArray
     confidence: FloatArray
     is_missing: BoolArray
     is_asked: BoolArray
@@ -95,17 +99,16 @@ def suspension_of(replayed: Replayed) -> str | None:
 
 
 def _verdicts(authority: Authority, keys: Sequence[PairKey], table: ScoreTable) -> Replay:
-    """Replay the pairs of one slice at a time: those with the same thresholds."""
-    slices: defaultdict[tuple[float, ...], list[int]] = defaultdict(list)
+    """Replay the pairs of one slice at a time: those with the same cascade."""
+    slices: defaultdict[Cascade, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
-        slices[tuple(t.threshold for t in authority.tiers_for(key.metadata))].append(row)
+        slices[authority.cascade_for(key.metadata)].append(row)
     if not slices:
-        slices[tuple(t.threshold for t in authority.tiers)] = []
+        slices[authority.cascade] = []
     parts = []
-    for thresholds, members in slices.items():
+    for cascade, members in slices.items():
         rows = np.array(members, dtype=np.intp)
-        limits = np.array(thresholds)
-        parts.append((rows, replay_table(table.rows(rows), limits, authority.ties)))
+        parts.append((rows, replay_table(table.rows(rows), cascade, authority.ties)))
     return _in_order(parts)
 
 
@@ -119,20 +122,41 @@ def _in_order(parts: Sequence[tuple[Rows, Replay]]) -> Replay:
     return replace(parts[0][1], **joined)
 
 
-def replay_table(table: ScoreTable, thresholds: FloatArray, ties: TieRule) -> Replay:
-    """Return the verdicts that thresholds give on a table of scores."""
-    said = preference(table.p_a, table.p_tie, ties=ties)
+def replay_table(table: ScoreTable, cascade: Cascade, ties: TieRule) -> Replay:
+    """Return the verdicts that a cascade gives on a table of scores."""
+    thresholds = np.array([tier.threshold for tier in cascade.tiers])
+    said = _said(table, cascade, ties)
     answered_by = decide(said.confidence, thresholds)
     rows, judge = np.arange(len(answered_by)), np.maximum(answered_by, 0)
     is_answered = answered_by >= 0
-    is_asked = asked(answered_by, thresholds)
+    is_asked = asked_by(answered_by, Rule(cascade.columns, thresholds))
+    label, confidence = said.label[rows, judge], said.confidence[rows, judge]
+    p_a, p_tie = table.p_a[rows, judge], np.nan_to_num(table.p_tie[rows, judge])
+    if cascade.columns != "raw":
+        # what all judges say together has no tie
+        p_a, p_tie = np.where(label == A, confidence, 1.0 - confidence), np.zeros(len(rows))
     return Replay(
         judges=table.judges,
         answered_by=answered_by,
-        label=np.where(is_answered, said.label[rows, judge], MISSING),
-        p_a=np.where(is_answered, table.p_a[rows, judge], np.nan),
-        confidence=np.where(is_answered, said.confidence[rows, judge], np.nan),
+        label=np.where(is_answered, label, MISSING),
+        p_a=np.where(is_answered, p_a, np.nan),
+        p_tie=np.where(is_answered, p_tie, np.nan),
+        confidence=np.where(is_answered, confidence, np.nan),
         is_missing=np.any(is_asked & ~table.is_known, axis=1),
         is_asked=is_asked,
         cost_usd=np.where(is_asked, table.cost_usd, 0.0).sum(axis=1),
+    )
+
+
+def _said(table: ScoreTable, cascade: Cascade, ties: TieRule) -> Preference:
+    """Return what each tier says, shape (n, k)."""
+    if cascade.columns == "raw":
+        return preference(table.p_a, table.p_tie, ties=ties)
+    if cascade.columns == "stacked":
+        return stacked_preference(table.p_a, table.p_tie)
+    assert cascade.weights is not None
+    last = weighted_preference(table.p_a, np.array(cascade.weights), table.p_tie)
+    # only the last tier may answer; what the others say is not read
+    return Preference(
+        *(np.repeat(getattr(last, f.name), len(cascade.tiers), axis=1) for f in fields(last))
     )

@@ -28,6 +28,7 @@ from app.judgments.judging import (
     judge_all,
     settled_verdicts,
     tier_bodies,
+    with_orders,
 )
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.judgments.schemas import JudgmentsIn
@@ -68,7 +69,9 @@ async def judge(running: Runtime, request: JudgmentsIn) -> Body:
         settled = settled_verdicts(authority, judged, running.now())
         await running.coalescer.call("verdicts", settled.rows, partial(_store_rows, running.db))
     return {
-        "verdicts": settled.verdicts,
+        "verdicts": [
+            with_orders(body, one) for body, one in zip(settled.verdicts, judged, strict=True)
+        ],
         "suspended_because": settled.suspended_because,
         "calibration_pairs": sum(body["calibration_pair"] for body in settled.verdicts),
     }

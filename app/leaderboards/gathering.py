@@ -80,7 +80,7 @@ async def verdicts(
             f"{promise.because}",
             extra={"promise": promise.state, "suspended_because": promise.because},
         )
-    outcomes = cascade_outcomes(made.verdicts, made.table, is_soft=request.soft)
+    outcomes = cascade_outcomes(made.verdicts, is_soft=request.soft)
     is_known = await _known(session, dataset, keys, made)
     if request.certified_only or request.is_powered:
         outcomes = outcomes.without(is_known, "calibration_pair")

@@ -123,7 +123,7 @@ def judge_outcomes(table: ScoreTable, *, is_soft: bool) -> Outcomes:
     return _one_a_pair(labels, score, reason.astype("<U16"))
 
 
-def cascade_outcomes(verdicts: Replay, table: ScoreTable, *, is_soft: bool) -> Outcomes:
+def cascade_outcomes(verdicts: Replay, *, is_soft: bool) -> Outcomes:
     """Return one comparison for each pair that the cascade answered."""
     # a tier that was skipped because its score is not stored may still change the verdict
     answered = (verdicts.answered_by >= 0) & ~verdicts.is_missing
@@ -131,9 +131,7 @@ def cascade_outcomes(verdicts: Replay, table: ScoreTable, *, is_soft: bool) -> O
     labels = np.where(answered, verdicts.label, MISSING)
     score = _POINTS[labels]
     if is_soft:
-        by = np.maximum(verdicts.answered_by, 0)
-        tie = np.nan_to_num(table.p_tie[np.arange(len(by)), by])
-        score = np.nan_to_num(verdicts.p_a + tie / 2)
+        score = np.nan_to_num(verdicts.p_a + verdicts.p_tie / 2)
     return _one_a_pair(labels, score, reason.astype("<U16"))
 
 

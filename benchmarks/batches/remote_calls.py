@@ -15,8 +15,9 @@ import httpx
 from benchmarks.batches.figures import Figure, Seconds, Side
 from benchmarks.batches.server_process import serving
 from benchmarks.measuring import ResultsDiffer
+from judges.openai.bodies import Bodies
 from judges.openai.judge import OpenAIJudge
-from judges.openai.settings import OpenAISettings, request_body
+from judges.openai.settings import OpenAISettings
 from judges.prompting.templates import Prompt, PromptTemplate, load_template
 from judges.types import Message, Pair
 
@@ -75,7 +76,7 @@ async def _bare(settings: OpenAISettings, template: PromptTemplate, pairs: list[
         async def ask(pair: Pair, *, swapped: bool) -> None:
             prompt = Prompt("", template.query(pair, swapped=swapped).text)
             async with slots:
-                await _post(client, request_body(settings, prompt, None))
+                await _post(client, Bodies(settings).body(prompt))
 
         async with asyncio.TaskGroup() as group:
             for pair in pairs:

@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 from calibration.arrays import BoolArray, FloatArray
 from calibration.errors import InvalidArgument
@@ -261,7 +261,7 @@ def _test(difference: FloatArray, groups: Groups, options: AlternativeAnnotatorO
     error = float(np.sqrt(n_groups / (n_groups - 1) * (residual**2).sum())) / n
     if error <= _ROUNDING:
         return _Tested(_of_unanimous_groups(mean, n_groups, options.epsilon), "exact")
-    return _Tested(float(stats.t.cdf((mean - options.epsilon) / error, n_groups - 1)), "t")
+    return _Tested(float(scipy.stats.t.cdf((mean - options.epsilon) / error, n_groups - 1)), "t")
 
 
 def _of_unanimous_groups(mean: float, n_groups: int, epsilon: float) -> float:
@@ -324,17 +324,19 @@ def mean_p_value(n_below: int, n_zero: int, n_above: int, mean: float) -> float:
     """
     n = n_below + n_zero + n_above
     half = _NUISANCE_LEVEL / 2
-    low = float(stats.beta.ppf(half, n_zero, n - n_zero + 1)) if n_zero else 0.0
-    high = float(stats.beta.isf(half, n_zero + 1, n - n_zero)) if n_zero < n else 1.0
+    low = float(scipy.stats.beta.ppf(half, n_zero, n - n_zero + 1)) if n_zero else 0.0
+    high = float(scipy.stats.beta.isf(half, n_zero + 1, n - n_zero)) if n_zero < n else 1.0
     if low > 1 - mean:
         return _NUISANCE_LEVEL
     order = _order(n, mean)
     above, below = np.nonzero(order <= order[n_above, n_below] + _TRINOMIAL_ROUNDING)
     zero = np.linspace(low, min(high, 1 - mean), _GRID)[:, None]
-    logs = special.xlogy(above, (1 - zero + mean) / 2) + special.xlogy(n - above - below, zero)
-    logs += special.xlogy(below, np.maximum(1 - zero - mean, 0) / 2)
-    ways = special.gammaln(n + 1) - special.gammaln([above + 1, below + 1]).sum(axis=0)
-    ways -= special.gammaln(n - above - below + 1)
+    logs = scipy.special.xlogy(above, (1 - zero + mean) / 2) + scipy.special.xlogy(
+        n - above - below, zero
+    )
+    logs += scipy.special.xlogy(below, np.maximum(1 - zero - mean, 0) / 2)
+    ways = scipy.special.gammaln(n + 1) - scipy.special.gammaln([above + 1, below + 1]).sum(axis=0)
+    ways -= scipy.special.gammaln(n - above - below + 1)
     return min(1.0, float(np.exp(logs + ways).sum(axis=1).max()) + _NUISANCE_LEVEL)
 
 

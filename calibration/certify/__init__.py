@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from calibration.certify.certificate import Certificate, RiskBound, TestedPath
 from calibration.certify.certify import CertifyOptions, certify_cascade
+from calibration.certify.columns import Decisions, Heard, Rule, asked_by, heard
 from calibration.certify.evidence import Counts, shared_counts
 from calibration.certify.paths import LARGE, default_shares
+from calibration.certify.preferences import (
+    Pairs,
+    certify_pairs,
+    certify_preferences,
+    stacked_evidence,
+)
 from calibration.certify.prepare import METHODS, Method, with_set_aside
 from calibration.certify.slices import decide_in_slices
 
@@ -15,12 +22,21 @@ __all__ = [
     "Certificate",
     "CertifyOptions",
     "Counts",
+    "Decisions",
+    "Heard",
     "Method",
+    "Pairs",
     "RiskBound",
+    "Rule",
     "TestedPath",
+    "asked_by",
     "certify_cascade",
+    "certify_pairs",
+    "certify_preferences",
     "decide_in_slices",
     "default_shares",
+    "heard",
     "shared_counts",
+    "stacked_evidence",
     "with_set_aside",
 ]

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from calibration.arrays import FloatArray, IntArray
-from calibration.cascade import CascadeCost, answered_loss, cascade_cost, decide
+from calibration.cascade import CascadeCost, answered_loss
+from calibration.certify.columns import Decisions, Heard, Rule
 from calibration.certify.prepare import Prepared, Promise, Request
+from calibration.errors import InvalidArgument
 from calibration.sample import Sample
+from calibration.stack import Columns
 
 # Coverages this near to each other count as the same, and the cheaper cascade is deployed.
 _SAME_COVERAGE = 0.01
@@ -20,7 +24,8 @@ WITHOUT_PROBABILITY = ("average", "published_code")
 
 _PROMISED_ON: dict[Promise, str] = {
     "pair": "",
-    "pair_of_random_group": " (for one pair drawn at random from a group drawn at random)",
+    "pair_of_random_group": " (for one pair drawn at random among those pairs of a randomly drawn "
+    "group that people decide)",
     "first_of_random_group": " (for the pair of a group drawn at random that is labelled first)",
     "weighted_pair": " (for pairs as they come before the choice which of them to label)",
     "weighted_single_pair": " (for pairs as they come before the choice which of them to label, each "
@@ -47,6 +52,7 @@ class TestedPath:
         disagreements: Their summed disagreement.
         p_value: Its p-value; 1 where none passed.
         level: Level it was tested at; 0 where none passed.
+        columns: What its thresholds are compared with.
     """
 
     name: str
@@ -58,6 +64,7 @@ class TestedPath:
     disagreements: float
     p_value: float
     level: float
+    columns: Columns = "raw"
 
 
 class RiskBound(NamedTuple):
@@ -120,6 +127,14 @@ class Certificate:
         paths: What was tested, path by path.
         bounds: Bounds that hold for every target at once; only with method "simultaneous".
         uniform: The number drawn before the labels were read that a randomised test used.
+        columns: What the thresholds are compared with: "raw" confidences, those of "stacked"
+            evidence, or those of a "learned" stack.
+        clip: Clip of the probabilities behind stacked or learned columns; None for raw ones.
+        weights: Shape (k, 2), weights of a learned stack; None for other columns.
+        learning: Labelled pairs that learned the weights and tested nothing.
+        max_shift: Declared factor by which any kind of pair may become more frequent or rarer.
+        shift_margin: Factor up to which the promise is shown to survive such a change; at least
+            `max_shift`. None where nothing is certified.
     """
 
     thresholds: FloatArray
@@ -150,6 +165,80 @@ class Certificate:
     paths: tuple[TestedPath, ...] = ()
     bounds: tuple[RiskBound, ...] = ()
     uniform: float | None = None
+    columns: Columns = "raw"
+    clip: float | None = None
+    weights: FloatArray | None = None
+    learning: int = 0
+    max_shift: float = 1.0
+    shift_margin: float | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """The thresholds and what they are compared with."""
+        return Rule(self.columns, self.thresholds)
+
+    @property
+    def has_slices(self) -> bool:
+        """Whether it was made slice by slice."""
+        return any(part.slice is not None for part in self.certificates)
+
+    def in_force(self, slices: ArrayLike | None, n: int) -> list[tuple[Certificate, IntArray]]:
+        """Return the certificate in force for each of n pairs, with its rows.
+
+        Pairs of a slice that the certificate does not know have none.
+
+        Raises:
+            InvalidArgument: Slices are missing, are not expected, or have another shape.
+        """
+        if not self.has_slices:
+            if slices is not None:
+                raise InvalidArgument("this certificate was made without slices")
+            return [(self, np.arange(n))]
+        if slices is None:
+            raise InvalidArgument("this certificate was made with slices: give each pair's slice")
+        names = np.asarray(slices).astype(str)
+        if names.shape != (n,):
+            raise InvalidArgument(f"slices must have shape ({n},), not {names.shape}")
+        return [
+            (part, np.flatnonzero(names == part.slice))
+            for part in self.certificates
+            if part.slice is not None and part.target_risk == self.target_risk
+        ]
+
+    def decide(
+        self, p_a: ArrayLike, p_tie: ArrayLike | None = None, slices: ArrayLike | None = None
+    ) -> Decisions:
+        """Decide pairs by what the judges prefer.
+
+        Args:
+            p_a: Shape (n, k), probability that a is better; nan where a judge failed. What a judge
+                that need not be asked would say is not read.
+            p_tie: Shape (n, k), probability of a tie, set aside first.
+            slices: Slice of each pair, shape (n,), for a certificate with slices; pairs of an
+                unknown slice are abstained.
+
+        Raises:
+            InvalidArgument: Shapes do not match, or slices are missing or not expected.
+
+        Example:
+            >>> from calibration import certify_preferences
+            >>> chance = np.random.default_rng(0)
+            >>> people = chance.integers(0, 2, 300)
+            >>> p_a = np.where(chance.uniform(size=300) < 0.9, people, 1 - people) * 0.8 + 0.1
+            >>> found = certify_preferences(p_a[:, None], people, target_risk=0.2, rng=0)
+            >>> found.decide([[0.9], [0.1], [np.nan]]).label
+            array([ 1,  0, -1])
+        """
+        shares = np.asarray(p_a, dtype=np.float64)
+        n_judges = self.thresholds.size
+        if shares.ndim != 2 or shares.shape[1] != n_judges:
+            raise InvalidArgument(f"p_a must have shape (pairs, {n_judges}), not {shares.shape}")
+        decided = Decisions.none(len(shares), n_judges)
+        for part, rows in self.in_force(slices, len(shares)):
+            tie = None if p_tie is None else np.asarray(p_tie)[rows]
+            heard = Heard(part.columns, n_judges, part.weights)
+            decided.put(rows, heard.decisions(shares[rows], tie, part.thresholds))
+        return decided
 
     def at_target(self, target_risk: float) -> FloatArray:
         """Return thresholds for a target chosen afterwards, from bounds that hold for all targets.
@@ -196,11 +285,13 @@ def issue(
     Args:
         prepared: What the test worked on.
         request: What was to be certified.
-        thresholds: Shape (k,).
+        thresholds: One for each column of the sample, shape (c,).
         passed: How they passed; None where nothing is certified.
         tested: The pairs that tested them; all of them by default.
     """
     tested = prepared.sample if tested is None else tested
+    rule = request.layout.rule(thresholds)
+    thresholds = rule.thresholds
     thresholds.flags.writeable = False
     said = _claim(prepared, request, is_certified=passed is not None)
     path, p_value, level, bound = (None, 1.0, 0.0, 1.0) if passed is None else passed
@@ -220,7 +311,10 @@ def issue(
         nodes_tested=0,
         claim=said,
         uniform=prepared.uniform,
-        **_figures(tested, thresholds, request),
+        columns=rule.columns,
+        max_shift=request.max_shift,
+        shift_margin=None if passed is None else request.max_shift,
+        **_figures(tested, rule, request),
     )
     if not request.is_common or tested.slice is None:
         return whole
@@ -230,6 +324,24 @@ def issue(
 def abstaining(prepared: Prepared, request: Request) -> Certificate:
     """Return the certificate of a test that nothing passed."""
     return issue(prepared, request, np.full(prepared.sample.n_judges, np.inf), None)
+
+
+def with_margin(certificate: Certificate, margin: float) -> Certificate:
+    """Return the certificate, and those of its slices, with the shift that they survive."""
+    parts = tuple(replace(part, shift_margin=margin) for part in certificate.certificates)
+    said = f"{certificate.claim}{_shift_words(certificate, margin)}"
+    return replace(certificate, shift_margin=margin, claim=said, certificates=parts)
+
+
+def _shift_words(certificate: Certificate, margin: float) -> str:
+    if margin == 1.0:
+        return " No margin is shown for traffic that changes."
+    how = "declared" if margin == certificate.max_shift else "shown"
+    return (
+        f" It holds as long as no kind of pair becomes more than {margin:g} times as frequent or as "
+        f"rare as it was ({how}"
+        + (")." if how == "declared" else " by a test of its own at the same failure probability).")
+    )
 
 
 def with_tests(
@@ -244,30 +356,18 @@ def with_tests(
     return replace(certificate, certificates=parts, **tests)
 
 
-def decided_at_cost(
-    sample: Sample, thresholds: FloatArray, request: Request
-) -> tuple[IntArray, CascadeCost]:
-    """Return which judge answers each pair of a sample, and what that costs.
-
-    A tier of pooled evidence is free, but it is heard only after every judge was asked.
-    """
-    answered_by = decide(sample.confidence, thresholds)
-    if not request.has_pooled_tier:
-        return answered_by, cascade_cost(answered_by, thresholds, request.costs, sample.weight)
-    is_heard = np.isfinite(thresholds[-1])
-    asked = np.where(is_heard & ~np.isfinite(thresholds), 1.0, thresholds)
-    cost = cascade_cost(answered_by, asked, request.costs, sample.weight)
-    dearest = float(request.costs[-2])
-    relative = cost.per_pair / dearest if dearest > 0 else None
-    return answered_by, replace(cost, relative=relative)
+def decided_at_cost(sample: Sample, rule: Rule, request: Request) -> tuple[IntArray, CascadeCost]:
+    """Return the column of a sample that answers each pair, -1 where none does, and the cost."""
+    judge, column = request.layout.decided(sample.confidence, rule)
+    return column, request.layout.cost(judge, rule, request.costs, sample.weight)
 
 
-def best_covered(certified: Sequence[Certificate], sample: Sample, request: Request) -> Certificate:
-    """Return the certificate of best coverage on the whole sample, of near ones the cheapest."""
+def best_covered(certified: Sequence[Certificate], sample: Sample, request: Request) -> int:
+    """Return which certificate covers most of the whole sample; of near ones the cheapest."""
     figures = [_coverage_and_cost(one, sample, request) for one in certified]
     most = max(coverage for coverage, _ in figures)
     near = [i for i, (coverage, _) in enumerate(figures) if coverage >= most - _SAME_COVERAGE]
-    return certified[min(near, key=lambda i: (figures[i][1], -figures[i][0]))]
+    return min(near, key=lambda i: (figures[i][1], -figures[i][0]))
 
 
 def _coverage_and_cost(
@@ -276,12 +376,12 @@ def _coverage_and_cost(
     """Return a certificate's coverage and cost on the whole sample, not on what tested it."""
     if certificate.n == sample.n:
         return certificate.coverage, certificate.cost_per_pair
-    _, cost = decided_at_cost(sample, certificate.thresholds, request)
+    _, cost = decided_at_cost(sample, certificate.rule, request)
     return float(cost.composition.sum()), cost.per_pair
 
 
-def _figures(tested: Sample, thresholds: FloatArray, request: Request) -> dict[str, Any]:
-    answered_by, cost = decided_at_cost(tested, thresholds, request)
+def _figures(tested: Sample, rule: Rule, request: Request) -> dict[str, Any]:
+    answered_by, cost = decided_at_cost(tested, rule, request)
     is_answered, loss = answered_loss(answered_by, tested.loss)
     weight = (np.ones(tested.n) if tested.stakes is None else tested.stakes) * is_answered
     return {
@@ -304,7 +404,7 @@ def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Ce
         replace(
             whole,
             slice=str(number),
-            **_figures(tested.rows(tested.slice == number), whole.thresholds, request),
+            **_figures(tested.rows(tested.slice == number), whole.rule, request),
         )
         for number in np.unique(tested.slice).tolist()
     )

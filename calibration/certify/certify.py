@@ -18,10 +18,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.cascade import checked_costs
 from calibration.certify.certificate import Certificate, claim_in_menu
+from calibration.certify.columns import Layout
 from calibration.certify.methods import certified_by_method
 from calibration.certify.prepare import Method, Request, SliceRule, prepare
 from calibration.certify.slices import joined, shares_of_slices
-from calibration.errors import InvalidArgument, Rng, UndeclaredBound, as_generator
+from calibration.errors import (
+    InvalidArgument,
+    Rng,
+    UnavailableMethod,
+    UndeclaredBound,
+    as_generator,
+)
 from calibration.sample import Sample, checked_confidence, checked_sample, with_pooled_tier
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
@@ -48,6 +55,8 @@ class CertifyOptions:
         pooled_evidence: Shape (n, 2), confidence and agreement of one more tier that is heard after
             every judge was asked and costs nothing (`calibration.pooled_preference`). It is the
             last of then k + 1 thresholds, and `pool` needs its confidences as column k + 1.
+        max_shift: Factor G, at least 1, by which any kind of pair may become more frequent or rarer
+            among later pairs; the promise then holds for them, too.
     """
 
     max_group_size: int | None = None
@@ -57,6 +66,7 @@ class CertifyOptions:
     menu: Sequence[float] | None = None
     randomized: bool = False
     pooled_evidence: ArrayLike | None = None
+    max_shift: float = 1.0
 
 
 class RareArguments(TypedDict, total=False):
@@ -69,9 +79,10 @@ class RareArguments(TypedDict, total=False):
     menu: Sequence[float] | None
     randomized: bool
     pooled_evidence: ArrayLike | None
+    max_shift: float
 
 
-_USUAL = CertifyOptions()
+USUAL = CertifyOptions()
 
 
 def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only but for the data
@@ -87,7 +98,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     slices: ArrayLike | None = None,
     pool: ArrayLike | None = None,
     method: Method = "auto",
-    options: CertifyOptions = _USUAL,
+    options: CertifyOptions = USUAL,
     **rare: Unpack[RareArguments],
 ) -> Certificate:
     """Choose thresholds so that the verdicts given agree with people, or certify nothing.
@@ -139,6 +150,10 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         >>> certificate.thresholds.round(3), round(certificate.coverage, 3)
         (array([0.605, 0.605]), 0.962)
     """
+    if method == "learned_stack":
+        raise UnavailableMethod(
+            "method 'learned_stack' needs the preferences themselves: use certify_preferences"
+        )
     chance = as_generator(rng)
     options = replace(options, **rare)
     data = with_pooled_tier(confidence, correct, options.pooled_evidence)
@@ -151,20 +166,32 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         failure_probability,
         method,
         np.append(prices, 0.0) if has_pooled_tier else prices,
+        Layout.raw(sample.n_judges, has_pooled_tier=has_pooled_tier),
         others,
         options.max_group_size,
         options.min_label_probability,
         options.randomized,
-        has_pooled_tier,
         slices is not None and options.slice_rule == "common",
         groups is not None,
+        options.max_shift,
     )
-    targets = dict.fromkeys((target_risk, *(options.menu or ())))
+    return certify_sample(sample, request, slices, options, chance)
+
+
+def certify_sample(
+    sample: Sample,
+    request: Request,
+    slices: ArrayLike | None,
+    options: CertifyOptions,
+    rng: np.random.Generator,
+) -> Certificate:
+    """Certify a checked sample for one target, or for several, or slice by slice."""
+    targets = dict.fromkeys((request.target_risk, *(options.menu or ())))
     requests = request.for_each(targets)
     sample = _as_declared(sample, request)
     if slices is not None:
-        return _certify_slices(sample, np.asarray(slices), requests, options.slice_rule, chance)
-    first, *further = _certify_menu(sample, requests, failure_probability, chance)
+        return _certify_slices(sample, np.asarray(slices), requests, options.slice_rule, rng)
+    first, *further = _certify_menu(sample, requests, request.failure_probability, rng)
     return replace(first, certificates=tuple(further))
 
 

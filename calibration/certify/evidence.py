@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy import special
+import scipy
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import (
@@ -250,7 +250,9 @@ def _conditional_rejects(
 ) -> BoolArray:
     """Exact test; nodes that Chernoff's bound already settles are spared the beta function."""
     rate = lost / np.maximum(answered, 1)
-    divergence = special.rel_entr(rate, target_risk) + special.rel_entr(1 - rate, 1 - target_risk)
+    divergence = scipy.special.rel_entr(rate, target_risk) + scipy.special.rel_entr(
+        1 - rate, 1 - target_risk
+    )
     passes = np.asarray((rate < target_risk) & (answered * divergence >= -np.log(level)))
     unsettled = np.flatnonzero(~passes)
     passes[unsettled] = p_value(lost[unsettled], answered[unsettled], target_risk) <= level
@@ -381,8 +383,8 @@ def log_evidence(loss: FloatArray, target_risk: float) -> FloatArray:
     # Where the incomplete beta function underflows the errors speak for the null: nothing replaces
     # the logarithm of 0, since any floor would be evidence out of nothing.
     with np.errstate(divide="ignore"):
-        log_share = np.log(special.betainc(lost + 1.0, kept + 1.0, target_risk))
-    log_mixed = special.betaln(lost + 1.0, kept + 1.0) + log_share - np.log(target_risk)
+        log_share = np.log(scipy.special.betainc(lost + 1.0, kept + 1.0, target_risk))
+    log_mixed = scipy.special.betaln(lost + 1.0, kept + 1.0) + log_share - np.log(target_risk)
     log_target = lost * np.log(target_risk) + kept * np.log1p(-target_risk)
     return np.asarray(log_mixed - log_target, dtype=np.float64)
 

@@ -40,11 +40,12 @@ from calibration.certify.certificate import (
     RiskBound,
     abstaining,
     issue,
+    with_margin,
     with_tests,
 )
 from calibration.certify.evidence import ExactCounts
 from calibration.certify.paths import thresholds_at
-from calibration.certify.prepare import Prepared, Request
+from calibration.certify.prepare import Prepared, Request, shift_between
 from calibration.certify.walk import certified_by_walking
 from calibration.errors import UnavailableMethod
 from calibration.sample import Sample
@@ -321,7 +322,7 @@ def certified_by_method(
 
 def _stagewise(prepared: Prepared, request: Request) -> Certificate:
     stages = stagewise_thresholds(
-        prepared.sample, prepared.pool, request.target_risk, request.failure_probability
+        prepared.sample, prepared.pool, request.tested_risk, request.failure_probability
     )
     if np.isfinite(stages.thresholds).any():
         passed = Passed("stagewise", stages.p_value, stages.level, stages.risk_upper_bound)
@@ -333,20 +334,23 @@ def _stagewise(prepared: Prepared, request: Request) -> Certificate:
 
 def _simultaneous(prepared: Prepared, request: Request) -> Certificate:
     bounds = risk_bounds(prepared.sample, prepared.pool, request.failure_probability)
-    within = [bound for bound in bounds if bound.upper_bound <= request.target_risk]
+    within = [bound for bound in bounds if bound.upper_bound <= request.tested_risk]
     if within:
         best = max(within, key=lambda bound: bound.coverage)
         level = request.failure_probability / len(bounds)
-        p = float(p_value(best.disagreements, best.answered, request.target_risk))
+        p = float(p_value(best.disagreements, best.answered, request.tested_risk))
         passed = Passed("simultaneous", p, level, best.upper_bound)
         certificate = issue(prepared, request, best.thresholds, passed)
+        # the bound holds for every node at once, so it may be read off
+        margin = shift_between(best.upper_bound, request.target_risk)
+        certificate = with_margin(certificate, max(margin, request.max_shift))
     else:
         certificate = abstaining(prepared, request)
     return with_tests(certificate, len(bounds), bounds=bounds)
 
 
 def _average(prepared: Prepared, request: Request) -> Certificate:
-    threshold = average_threshold(prepared.sample, prepared.pool, request.target_risk)
+    threshold = average_threshold(prepared.sample, prepared.pool, request.tested_risk)
     if threshold is None:
         certificate = abstaining(prepared, request)
     else:
@@ -357,7 +361,7 @@ def _average(prepared: Prepared, request: Request) -> Certificate:
 
 def _published(prepared: Prepared, request: Request) -> Certificate:
     thresholds = published_thresholds(
-        prepared.sample, request.target_risk, request.failure_probability
+        prepared.sample, request.tested_risk, request.failure_probability
     )
     return issue(prepared, request, thresholds, None)
 

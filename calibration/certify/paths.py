@@ -17,6 +17,7 @@ import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded
+from calibration.certify.columns import Layout
 from calibration.certify.learned import thresholds_in_order
 from calibration.sample import Sample, rows_of_drawn_groups
 
@@ -172,7 +173,14 @@ def break_points(confidence: FloatArray, loss: FloatArray) -> BreakPoints:
 
 
 PortfolioMethod = Literal[
-    "auto", "diagonal", "strongest", "learned", "pareto_testing", "sequential"
+    "auto",
+    "auto_raw",
+    "diagonal",
+    "strongest",
+    "learned",
+    "pareto_testing",
+    "sequential",
+    "learned_stack",
 ]
 
 # Below this number of groups a third of the labels is better spent on the fixed paths.
@@ -184,8 +192,10 @@ _SHARES: dict[PortfolioMethod, dict[str, float]] = {
     "strongest": {"strongest": 1.0},
     "learned": {"learned": 1.0},
     "pareto_testing": {"pareto": 1.0},
+    "learned_stack": {"diagonal": 1.0},
 }
 _SHARES_SMALL = {"diagonal": 0.75, "strongest": 0.25}
+_SHARES_SMALL_STACKED = {"diagonal": 0.70, "strongest": 0.30}
 _SHARES_LARGE = {"diagonal": 0.50, "strongest": 0.20, "learned": 0.30}
 _STARTS_SMALL = (Start(0.50, 1.0),)
 _STARTS_LARGE = (Start(0.15, 0.2), Start(0.50, 0.8))
@@ -198,6 +208,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     *,
     test: tuple[float, float],
     costs: FloatArray,
+    layout: Layout,
     is_coarse: bool,
     rng: np.random.Generator,
 ) -> list[Path]:
@@ -206,52 +217,57 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     Args:
         method: The portfolio, or one of its parts.
         sample: The pairs that test, one a group unless the test is by betting over groups.
-        pool: Confidences of other pairs, shape (m, k).
+        pool: Confidences of other pairs, shape (m, c).
         test: Target risk and failure probability.
         costs: Cost of each judge, shape (k,).
+        layout: What the columns of sample and pool are.
         is_coarse: The test affords few nodes.
         rng: Draws the labels that learn.
     """
-    shares = _shares(method, sample.n_groups, sample.n_judges)
+    shares = _shares(method, sample.n_groups, layout)
     is_large = method != "sequential" and sample.n_groups >= LARGE
     starts = _STARTS_LARGE if is_large else _STARTS_SMALL
-    judges = {
-        "diagonal": np.ones(sample.n_judges, dtype=np.bool_),
+    is_shared = layout.of(layout.main)
+    columns = {
+        "diagonal": is_shared,
         "strongest": np.arange(sample.n_judges) == sample.n_judges - 1,
     }
     ground = Ground(sample, pool, starts, is_coarse)
     paths = [
         shared_path(ground, name, shares[name], is_on_path)
-        for name, is_on_path in judges.items()
+        for name, is_on_path in columns.items()
         if name in shares
     ]
     paths += [
-        _learned(name, shares[name], sample, test, costs, rng)
+        _learned(name, shares[name], sample, test, (costs, is_shared), rng)
         for name in _LEARNING_SHARES
         if name in shares
     ]
     return [path for path in paths if path is not None]
 
 
-def default_shares(n_judges: int) -> dict[str, float]:
+def default_shares(n_judges: int, *, is_stacked: bool = False) -> dict[str, float]:
     """Return each path's part of the failure probability in the default procedure on few labels.
 
     Example:
         >>> default_shares(3)
         {'diagonal': 0.75, 'strongest': 0.25}
     """
-    return _shares("auto", 1, n_judges)
+    layout = (Layout.stacked if is_stacked else Layout.raw)(n_judges)
+    return _shares("auto", 1, layout)
 
 
-def _shares(method: PortfolioMethod, n_groups: int, n_judges: int) -> dict[str, float]:
+def _shares(method: PortfolioMethod, n_groups: int, layout: Layout) -> dict[str, float]:
     if method in _SHARES:
         return _SHARES[method]
-    if n_judges == 1:
+    if len(layout.kind) == 1:
         return _SHARES["diagonal"]
     # a walk that may stop at any time has a plan that no number of labels changes
     if method == "sequential":
         return _SHARES_SMALL
-    return _SHARES_LARGE if n_groups >= LARGE else _SHARES_SMALL
+    if n_groups >= LARGE:
+        return _SHARES_LARGE
+    return _SHARES_SMALL_STACKED if layout.main == "stacked" else _SHARES_SMALL
 
 
 def _learned(  # noqa: PLR0913 - what both learned paths have in common
@@ -259,10 +275,14 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     share: float,
     sample: Sample,
     test: tuple[float, float],
-    costs: FloatArray,
+    judges: tuple[FloatArray, BoolArray],
     rng: np.random.Generator,
 ) -> Path | None:
-    """Return a path learned on drawn groups and tested on the rest, all of its level at the start."""
+    """Return a path learned on drawn groups and tested on the rest, all of its level at the start.
+
+    `judges` are the judges' costs, and the columns of the sample that may be on the path.
+    """
+    costs, is_on_path = judges
     n_learning = round(_LEARNING_SHARES[name] * sample.n_groups)
     learning = rows_of_drawn_groups(sample.group, n_learning, rng)
     if not learning.any() or learning.all():
@@ -271,7 +291,7 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     target_risk, failure_probability = test
     thresholds = thresholds_in_order(
         name,
-        training,
+        training.columns(is_on_path),
         costs,
         (target_risk, share * failure_probability),
         tests_for_one=float((~learning).sum() / learning.sum()),
@@ -280,5 +300,6 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
         return None
     weights = np.zeros(len(thresholds))
     weights[0] = 1.0
-    everyone: BoolArray = np.ones(thresholds.shape[1], dtype=np.bool_)
-    return Path(name, share, thresholds, everyone, weights, np.flatnonzero(~learning))
+    wide = np.full((len(thresholds), sample.n_judges), np.inf)
+    wide[:, is_on_path] = thresholds
+    return Path(name, share, wide, is_on_path, weights, np.flatnonzero(~learning))

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from calibration.arrays import FloatArray, IntArray
+from calibration.certify.columns import Layout
 from calibration.certify.evidence import (
     ArrivingPairs,
     Betting,
@@ -39,6 +40,8 @@ Method = Literal[
     "sequential",
     "average",
     "published_code",
+    "auto_raw",
+    "learned_stack",
 ]
 METHODS: tuple[str, ...] = get_args(Method)
 SliceRule = Literal["joint", "each", "common"]
@@ -46,7 +49,15 @@ SliceRule = Literal["joint", "each", "common"]
 _SET_ASIDE_SHARE, _SMALLEST_POOL, _LARGEST_POOL = 0.1, 15, 100
 _FIRST_ARRIVALS = 30
 _SINGLES_FOR_REDUCTION = 0.95
-_BY_PATHS = ("auto", "diagonal", "strongest", "learned", "pareto_testing")
+_BY_PATHS = (
+    "auto",
+    "auto_raw",
+    "learned_stack",
+    "diagonal",
+    "strongest",
+    "learned",
+    "pareto_testing",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,26 +69,33 @@ class Request:
         failure_probability: Level of the whole test.
         method: How thresholds are chosen and tested.
         costs: Cost of each judge, shape (k,).
-        pool: Confidences of other pairs, shape (m, k); None: some labelled pairs are set aside.
+        layout: What the columns of the sample are.
+        pool: Confidences of other pairs, shape (m, c); None: some labelled pairs are set aside.
         max_group_size: Declared bound on the size of a group.
         min_label_probability: Declared lower bound on the probability of being labelled.
         is_randomized: Test with a number drawn beforehand, so that no level is left over.
-        has_pooled_tier: The last column is no judge but the pooled evidence of all.
         is_common: One threshold vector must pass in every slice.
         has_groups: Groups were declared, even if each has one pair here.
+        max_shift: Largest factor by which any kind of pair may become more frequent, or rarer.
     """
 
     target_risk: float
     failure_probability: float
     method: Method
     costs: FloatArray
+    layout: Layout
     pool: FloatArray | None
     max_group_size: int | None
     min_label_probability: float | None
     is_randomized: bool = False
-    has_pooled_tier: bool = False
     is_common: bool = False
     has_groups: bool = False
+    max_shift: float = 1.0
+
+    @property
+    def tested_risk(self) -> float:
+        """The risk to be refuted on pairs as they are now, so that the promise survives the shift."""
+        return risk_before_shift(self.target_risk, self.max_shift)
 
     def __post_init__(self) -> None:
         """Check that the method is offered and that the numbers are in range.
@@ -100,6 +118,8 @@ class Request:
                 raise InvalidArgument(f"{name} must lie strictly between 0 and 1, not {value}")
         if self.max_group_size is not None and self.max_group_size < 1:
             raise InvalidArgument(f"max_group_size must be at least 1, not {self.max_group_size}")
+        if not 1.0 <= self.max_shift < np.inf:
+            raise InvalidArgument(f"max_shift must be at least 1 and finite, not {self.max_shift}")
         floor = self.min_label_probability
         if floor is not None and not 0.0 < floor <= 1.0:
             raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
@@ -120,6 +140,7 @@ class Prepared:
         dropped: Labelled pairs dropped because another pair of their group was drawn.
         promise: What the verdicts are promised on.
         evidence: The test.
+        bets_on_groups: Whether it bets on whole groups.
         uniform: The number that a randomised test was given.
     """
 
@@ -129,7 +150,37 @@ class Prepared:
     dropped: int
     promise: Promise
     evidence: Evidence
+    bets_on_groups: bool
     uniform: float | None
+
+
+def risk_before_shift(target_risk: float, shift: float) -> float:
+    """Return the risk that can grow to the target where densities change by a factor of `shift`.
+
+    Answered pairs that were right may become `shift` times as rare and the wrong ones `shift` times
+    as frequent, so the odds of a wrong verdict grow at most by the square.
+
+    Example:
+        >>> round(risk_before_shift(0.2, 2.0), 4)
+        0.0588
+    """
+    if shift == 1.0:
+        return target_risk
+    return target_risk / (target_risk + shift**2 * (1.0 - target_risk))
+
+
+def shift_between(risk: float, target_risk: float) -> float:
+    """Return the shift under which a risk grows to the target at most; 1 where it is no smaller.
+
+    Example:
+        >>> round(shift_between(1 / 17, 0.2), 3)
+        2.0
+    """
+    if risk >= target_risk:
+        return 1.0
+    # no bound on 0/1 losses is 0, but shares may make one
+    odds = max(risk, 1e-12) / (1.0 - max(risk, 1e-12))
+    return float(np.sqrt(target_risk / (1.0 - target_risk) / odds))
 
 
 def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepared:
@@ -155,7 +206,15 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
         kept = kept.rows(~is_pool)
     uniform = float(rng.uniform()) if request.is_randomized else None
     evidence = _evidence(kept, request, bets_on_groups, uniform, rng)
-    return Prepared(kept, pool, set_aside, dropped, promise, evidence, uniform)
+    return Prepared(kept, pool, set_aside, dropped, promise, evidence, bets_on_groups, uniform)
+
+
+def evidence_against(prepared: Prepared, request: Request, risk: float) -> Evidence:
+    """Return the test of another risk on the same pairs."""
+    # the order of bets may be any that does not depend on the labels
+    order = np.random.default_rng(0)
+    other = replace(request, target_risk=risk, max_shift=1.0)
+    return _evidence(prepared.sample, other, prepared.bets_on_groups, prepared.uniform, order)
 
 
 def _bets_on_groups(sample: Sample, request: Request) -> bool:
@@ -190,11 +249,11 @@ def _evidence(
     is_arriving = request.method == "sequential"
     evidence: Evidence
     if is_arriving:
-        evidence = ArrivingPairs(sample, request.target_risk, None if is_counted else 1.0 / floor)
+        evidence = ArrivingPairs(sample, request.tested_risk, None if is_counted else 1.0 / floor)
     elif is_counted:
-        evidence = ExactCounts(sample, request.target_risk, uniform)
+        evidence = ExactCounts(sample, request.tested_risk, uniform)
     elif uniform is None:
-        evidence = Betting(sample, request.target_risk, size / floor, rng)
+        evidence = Betting(sample, request.tested_risk, size / floor, rng)
     else:
         raise UnavailableMethod(
             "randomized tests need agreement of 0 or 1, equal label probabilities and one pair a "

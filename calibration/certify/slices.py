@@ -37,17 +37,11 @@ def decide_in_slices(
         array([ 0, -1, -1])
     """
     scores = np.asarray(confidence, dtype=np.float64)
-    names = np.asarray(slices).astype(str)
-    parts = [part for part in certificate.certificates if part.slice is not None]
-    if not parts:
+    if not certificate.has_slices:
         raise InvalidArgument("this certificate was made without slices")
-    if names.shape != scores.shape[:1]:
-        raise InvalidArgument(f"slices must have shape {scores.shape[:1]}, not {names.shape}")
     judge = np.full(len(scores), ABSTAINED, dtype=np.int64)
-    for part in parts:
-        if part.target_risk == certificate.target_risk:
-            rows = names == part.slice
-            judge[rows] = decide(scores[rows], part.thresholds)
+    for part, rows in certificate.in_force(slices, len(scores)):
+        judge[rows] = decide(scores[rows], part.thresholds)
     return judge
 
 

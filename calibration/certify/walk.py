@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -24,10 +24,16 @@ from calibration.certify.certificate import (
     abstaining,
     best_covered,
     issue,
+    with_margin,
     with_tests,
 )
 from calibration.certify.paths import Path, PortfolioMethod, paths_of
-from calibration.certify.prepare import Prepared, Request
+from calibration.certify.prepare import (
+    Prepared,
+    Request,
+    evidence_against,
+    risk_before_shift,
+)
 
 # Nodes are tested in chunks that double, so that a walk costs what it covers.
 _FIRST_CHUNK = 256
@@ -85,14 +91,15 @@ def certified_by_walking(
     prepared: Prepared, request: Request, rng: np.random.Generator
 ) -> Certificate:
     """Walk every path; of the last nodes that pass deploy the best covered, then the cheapest."""
-    certified: list[Certificate] = []
+    certified: list[tuple[Certificate, Node]] = []
     tested: list[TestedPath] = []
     paths = paths_of(
         cast(PortfolioMethod, request.method),
         prepared.sample,
         prepared.pool,
-        test=(request.target_risk, request.failure_probability),
+        test=(request.tested_risk, request.failure_probability),
         costs=request.costs,
+        layout=request.layout,
         is_coarse=prepared.evidence.is_coarse,
         rng=rng,
     )
@@ -106,14 +113,59 @@ def certified_by_walking(
         p_value, bound = test.strength(walk.last, walk.level)
         passed = Passed(path.name, p_value, walk.level, bound)
         rows = prepared.sample.rows(path.rows)
-        certified.append(issue(prepared, request, path.vector(walk.last), passed, rows))
-        tested.append(_tested(path, walk, certified[-1]))
-    best = (
-        best_covered(certified, prepared.sample, request)
-        if certified
-        else abstaining(prepared, request)
-    )
+        found = issue(prepared, request, path.vector(walk.last), passed, rows)
+        certified.append((found, Node(path, walk.last)))
+        tested.append(_tested(path, walk, found))
+    best = abstaining(prepared, request)
+    if certified:
+        chosen = best_covered([one for one, _ in certified], prepared.sample, request)
+        best, node = certified[chosen]
+        best = with_margin(best, shift_margin(prepared, request, node))
     return with_tests(best, sum(path.tested for path in tested), tuple(tested))
+
+
+class Node(NamedTuple):
+    """One threshold vector of a path."""
+
+    path: Path
+    place: int
+
+
+# declared beforehand; each is tested at an equal part of the failure probability
+_SHIFTS = (1.05, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0)
+
+
+def shift_margin(prepared: Prepared, request: Request, node: Node) -> float:
+    """Return up to which change of the traffic the promise of a node was shown to survive.
+
+    The node was chosen with the labels, so a bound for one fixed node would be too small. Each of a
+    few declared shifts G has a walk of its own that refutes the risk which grows to the target
+    under G, on the same path, at an equal part of the failure probability. Where such a walk passes
+    the node, the risk is smaller; with probability 1 - failure_probability no walk is wrong.
+    """
+    margin = request.max_shift
+    for shift in _SHIFTS:
+        if shift <= request.max_shift:
+            continue
+        level = node.path.share * request.failure_probability / len(_SHIFTS)
+        evidence = evidence_against(
+            prepared, request, risk_before_shift(request.target_risk, shift)
+        )
+        test = evidence.along(node.path, level)
+        if not passes(level * node.path.entry_weights, test.rejects, node.place):
+            break
+        margin = shift
+    return margin
+
+
+def passes(
+    entry_levels: FloatArray, rejects: Callable[[slice, float], BoolArray], node: int
+) -> bool:
+    """Return whether a walk that starts at some entry rejects every hypothesis up to this one."""
+    return any(
+        _first_failure(start, node + 1, float(entry_levels[start]), rejects) > node
+        for start in np.flatnonzero(entry_levels[: node + 1] > 0).tolist()
+    )
 
 
 def _tested(path: Path, walk: Walk, passed: Certificate | None) -> TestedPath:
@@ -127,4 +179,5 @@ def _tested(path: Path, walk: Walk, passed: Certificate | None) -> TestedPath:
         passed.disagreements,
         passed.p_value,
         walk.level,
+        passed.columns,
     )

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, special, stats
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
@@ -151,13 +151,13 @@ class ClusterBootstrap:
         # Beyond 255 groups a multiplicity above 255 has a probability below 1e-500.
         return np.minimum(counts, 255).astype(np.uint8).reshape(size, self.n_groups)
 
-    def totals(self, parts: FloatArray | sparse.csr_array[Any]) -> Iterator[FloatArray]:
+    def totals(self, parts: FloatArray | scipy.sparse.csr_array[Any]) -> Iterator[FloatArray]:
         """Yield blocks (resamples, columns) of the column sums of `parts` in each resample.
 
         Args:
             parts: What each row adds to each sum, shape (rows, columns), dense or sparse.
         """
-        member = sparse.csr_array(
+        member = scipy.sparse.csr_array(
             (np.ones(self.group.size), (self.group, np.arange(self.group.size))),
             shape=(self.n_groups, self.group.size),
         )
@@ -189,8 +189,8 @@ class ClusterBootstrap:
 
 def expanded_tail(n_groups: int, error: float) -> float:
     """Return the tail probability that makes a percentile interval as wide as Student's."""
-    quantile = float(stats.t.isf(error / 2, n_groups - 1))
-    return float(special.ndtr(-np.sqrt(n_groups / (n_groups - 1)) * quantile))
+    quantile = float(scipy.stats.t.isf(error / 2, n_groups - 1))
+    return float(scipy.special.ndtr(-np.sqrt(n_groups / (n_groups - 1)) * quantile))
 
 
 def groups_of(bootstrap: ClusterBootstrap | None, n_rows: int) -> Groups:

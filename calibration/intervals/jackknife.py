@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import sparse, special, stats
 
 from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
@@ -80,7 +80,7 @@ def _without_each_group(parts: FloatArray, statistic: Statistic, groups: Groups)
     """Return the statistic without each group that adds anything, shape (groups,)."""
     used = np.flatnonzero(parts.any(axis=1))
     present = groups.take(used)
-    member = sparse.csr_array(
+    member = scipy.sparse.csr_array(
         (np.ones(len(used)), (present.codes, np.arange(len(used)))),
         shape=(present.n_groups, len(used)),
     )
@@ -94,8 +94,8 @@ def _without_each_group(parts: FloatArray, statistic: Statistic, groups: Groups)
 def _ends(value: float, others: FloatArray, level: float) -> tuple[float, float]:
     """Return the interval of a share, from its values without each group."""
     n_groups = len(others)
-    normal = -float(special.ndtri((1 - level) / 2))
-    student = float(stats.t.isf((1 - level) / 2, n_groups - 1))
+    normal = -float(scipy.special.ndtri((1 - level) / 2))
+    student = float(scipy.stats.t.isf((1 - level) / 2, n_groups - 1))
     deviation = others - others.mean()
     variance = (n_groups - 1) / n_groups * float(deviation @ deviation)
     if variance <= _ROUNDING:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import wilson_interval
@@ -294,12 +294,12 @@ def _length(side: float, opposite: float, correlation: float) -> float:
 
 def student_quantile(degrees: int, tail: float) -> float:
     """Return the upper quantile of Student's distribution, with one degree of freedom at least."""
-    return float(stats.t.isf(tail, max(degrees, 1)))
+    return float(scipy.stats.t.isf(tail, max(degrees, 1)))
 
 
 def student_over_normal(degrees: int, tail: float) -> float:
     """Return Student's over the normal quantile; 1 at a level of nearly 0, where both vanish."""
-    normal = -float(special.ndtri(tail))
+    normal = -float(scipy.special.ndtri(tail))
     return student_quantile(degrees, tail) / normal if normal > 0 else 1.0
 
 
@@ -311,6 +311,8 @@ def logit_limits(value: float, standard_error: float, quantile: float) -> Limits
     """
     if not 0 < value < 1 or standard_error <= 0:
         return NO_LIMITS
-    centre = special.logit(value)
+    centre = scipy.special.logit(value)
     half = quantile * standard_error / (value * (1 - value))
-    return Limits(float(special.expit(centre - half)), float(special.expit(centre + half)))
+    return Limits(
+        float(scipy.special.expit(centre - half)), float(scipy.special.expit(centre + half))
+    )

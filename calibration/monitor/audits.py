@@ -19,8 +19,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument, Rng, as_generator
@@ -347,4 +347,4 @@ def _lower_bound(total: float, n: int, tail: float) -> float:
 
     if excess(0.0) <= 0:
         return 0.0
-    return float(brentq(excess, 0.0, min(total / n, 1.0)))
+    return float(scipy.optimize.brentq(excess, 0.0, min(total / n, 1.0)))

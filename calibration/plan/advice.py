@@ -151,13 +151,14 @@ def certifiable_target(
     return CertifiableTarget(float(bounds[best]), float(nodes.counts.answered[best] / nodes.n))
 
 
-def advise(
+def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the sample
     confidence: ArrayLike,
     correct: ArrayLike,
     *,
     target_risk: float,
     failure_probability: float = 0.1,
     has_pool: bool = True,
+    strongest: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Advice:
     """Say what is certifiable, and how many labels the target itself would take.
 
@@ -174,6 +175,8 @@ def advise(
         failure_probability: Probability that a promise is broken.
         has_pool: There are unlabelled pairs that fix where the test starts; otherwise some of the
             labelled ones give their confidences for it and do not test.
+        strongest: Confidence and correctness of the last judge alone, shape (n, 1) each, where the
+            columns are those of stacked evidence.
 
     Raises:
         InvalidArgument: Shapes do not match, or values are out of range.
@@ -189,8 +192,8 @@ def advise(
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     target = target_risk, failure_probability
     starts = [
-        _needed_at(_nodes(scores[:, judges], agreement[:, judges], _START), target, share)
-        for judges, share in _first_paths(scores.shape[1])
+        _needed_at(_nodes(*columns, _START), target, share)
+        for columns, share in _first_paths(scores, agreement, strongest)
     ]
     needed = [one for start in starts for one in start]
     if not needed:
@@ -286,11 +289,15 @@ class _Nodes:
     n: int
 
 
-def _first_paths(n_judges: int) -> list[tuple[slice, float]]:
-    """Return the judges of each path of the default procedure, and its part of the level."""
-    shares = default_shares(n_judges)
-    last = slice(n_judges - 1, n_judges)
-    paths = {"diagonal": slice(None), "strongest": last}
+def _first_paths(
+    scores: FloatArray,
+    agreement: FloatArray,
+    strongest: tuple[ArrayLike, ArrayLike] | None,
+) -> list[tuple[tuple[ArrayLike, ArrayLike], float]]:
+    """Return the columns of each path of the default procedure, and its part of the level."""
+    shares = default_shares(scores.shape[1], is_stacked=strongest is not None)
+    last = (scores[:, -1:], agreement[:, -1:]) if strongest is None else strongest
+    paths = {"diagonal": (scores, agreement), "strongest": last}
     return [(paths[name], share) for name, share in shares.items()]
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import wilson_interval
@@ -110,7 +110,7 @@ def _mean(values: FloatArray, level: float) -> Estimate:
     if n < 2:
         return Estimate(float(values[0]) if n else None, None, None, level, n)
     mean, spread = float(values.mean()), float(values.std(ddof=1))
-    half = float(stats.t.isf((1 - level) / 2, n - 1)) * spread / float(np.sqrt(n))
+    half = float(scipy.stats.t.isf((1 - level) / 2, n - 1)) * spread / float(np.sqrt(n))
     return Estimate(mean, mean - half, mean + half, level, n)
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
@@ -63,7 +63,7 @@ class FittedMean:
         if np.isnan(self.variance):
             return Estimate(value, None, None, confidence_level, n)
         error = 1 - confidence_level
-        quantile = float(stats.t.isf(error / 2, self.degrees_of_freedom))
+        quantile = float(scipy.stats.t.isf(error / 2, self.degrees_of_freedom))
         half = float(np.hypot(quantile * np.sqrt(self.variance), np.log(error) * self.unseen))
         low, high = np.clip([value - half, value + half], 0, 1)
         return Estimate(value, float(low), float(high), confidence_level, n)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
@@ -307,7 +307,7 @@ def ranks_of_differences(
 ) -> RankSets:
     """Return rank sets from differences; unseen disagreements make each strength vary more."""
     level = found.rows[0].log_strength.confidence_level
-    missed = found.missed / stats.norm.isf((1 - level) / 2)
+    missed = found.missed / scipy.stats.norm.isf((1 - level) / 2)
     # always the same simulation: a stored leaderboard can be made again
     spread = Spread.of_covariance(
         found.covariance + np.diag(missed**2), np.random.default_rng(len(missed))

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import wilson_interval
@@ -307,7 +307,10 @@ def check_audits(sample: LabelledSample, is_abstained: BoolArray) -> None:
     )
     share = np.bincount(stratum, is_labelled) / np.maximum(np.bincount(stratum), 1)
     expected, seen = float(share[stratum[is_silent]].sum()), int(is_labelled[is_silent].sum())
-    if expected == 0 or seen - expected - special.xlogy(seen, seen / expected) > _LOG_IMPLAUSIBLE:
+    if (
+        expected == 0
+        or seen - expected - scipy.special.xlogy(seen, seen / expected) > _LOG_IMPLAUSIBLE
+    ):
         return
     found = f"only {seen} abstained pairs are" if seen else "no abstained pair is"
     if seen > expected:

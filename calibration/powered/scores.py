@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse, special
+import scipy
 
 from calibration.arrays import FloatArray
 from calibration.intervals import ClusterBootstrap
@@ -106,8 +106,10 @@ class PoweredScores:
         return np.concatenate(blocks)
 
     def _resampled_totals(self, bootstrap: ClusterBootstrap, weight: float) -> Iterator[PairTotals]:
-        sizes = sparse.csr_array(np.column_stack([self.sample.weight, self.sample.inverse]))
-        parts = sparse.hstack([*(layout.parts for layout in self._layouts), sizes], format="csr")
+        sizes = scipy.sparse.csr_array(np.column_stack([self.sample.weight, self.sample.inverse]))
+        parts = scipy.sparse.hstack(
+            [*(layout.parts for layout in self._layouts), sizes], format="csr"
+        )
         for sums in bootstrap.totals(parts):
             drawn = sums[sums[:, -1] > 0]
             points = [
@@ -176,7 +178,7 @@ class PoweredScores:
 
     def _by_group(self, log_strength: FloatArray) -> GroupScores:
         played, sample = self.predicted, self.sample
-        expected = special.expit(log_strength[played.left] - log_strength[played.right])
+        expected = scipy.special.expit(log_strength[played.left] - log_strength[played.right])
         size, labelled_size = self._sizes[0]
         return GroupScores(
             self._centred(played.score - expected, sample.weight / size),
@@ -190,7 +192,7 @@ class PoweredScores:
         amount = score * share
         where = (np.tile(group, 2), np.concatenate([played.left, played.right]))
         shape = (int(group.max()) + 1, self.n_models)
-        summed = sparse.coo_array((np.concatenate([amount, -amount]), where), shape=shape)
+        summed = scipy.sparse.coo_array((np.concatenate([amount, -amount]), where), shape=shape)
         table = np.asarray(summed.toarray(), dtype=np.float64)
         return np.asarray(table - np.bincount(group, share)[:, None] * table.sum(axis=0))
 

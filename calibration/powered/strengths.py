@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from calibration.arrays import FloatArray
 from calibration.errors import Rng
@@ -210,7 +210,7 @@ class _Fit:
         if self.labelled is not None:
             drawn = estimate_from_draws(value, self.draws[:, model], n, self.labelled)
             return _stretched(drawn, float(missed))
-        quantile = stats.t.isf((1 - confidence_level) / 2, self.precision.degrees_of_freedom)
+        quantile = scipy.stats.t.isf((1 - confidence_level) / 2, self.precision.degrees_of_freedom)
         half = float(quantile * np.sqrt(self.precision.covariance[model, model]))
         found = Estimate(value, value - half, value + half, confidence_level, n)
         return _stretched(found, float(missed))

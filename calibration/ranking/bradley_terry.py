@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse, special
-from scipy.sparse import csgraph
+import scipy
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import CalibrationError
@@ -152,7 +151,7 @@ class _PairModel:
         pairs, ones = np.arange(len(totals.first)), np.ones(len(totals.first))
         ends = (np.tile(pairs, 2), np.concatenate([totals.first, totals.second]))
         shape = (len(pairs), totals.n_models)
-        self.incidence = sparse.csr_array((np.concatenate([ones, -ones]), ends), shape=shape)
+        self.incidence = scipy.sparse.csr_array((np.concatenate([ones, -ones]), ends), shape=shape)
 
     def differences(self, theta: FloatArray) -> FloatArray:
         """Return log-strength of the first minus that of the second model, (resamples, pairs)."""
@@ -210,7 +209,7 @@ class Moments(NamedTuple):
 def moments(log_odds: FloatArray, log_tie: FloatArray | None) -> Moments:
     """Return expectations at log-odds d and log nu (which must broadcast); None for no ties."""
     if log_tie is None:
-        points = special.expit(log_odds)
+        points = scipy.special.expit(log_odds)
         nothing = np.zeros_like(points)
         return Moments(points, points * (1 - points), nothing, nothing)
     half = log_odds / 2
@@ -309,10 +308,12 @@ def _holds_backbone(totals: PairTotals) -> BoolArray:
         return np.zeros(len(first), dtype=np.bool_)
     shape = (totals.n_models, totals.n_models)
     where = (totals.first[number], totals.second[number])
-    tree = csgraph.minimum_spanning_tree(sparse.csr_array((1 / common[number], where), shape=shape))
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(
+        scipy.sparse.csr_array((1 / common[number], where), shape=shape)
+    )
     if tree.nnz < totals.n_models - 1:
         return np.zeros(len(first), dtype=np.bool_)
-    pair = sparse.csr_array((number + 1, where), shape=shape)
+    pair = scipy.sparse.csr_array((number + 1, where), shape=shape)
     kept = np.asarray(pair[tree.nonzero()]).reshape(-1) - 1
     both = (first[:, kept] > least[:, kept]) & (second[:, kept] > least[:, kept])
     return np.asarray(both.all(axis=1), dtype=np.bool_)
@@ -325,8 +326,8 @@ def _components(totals: PairTotals) -> tuple[int, IntArray]:
     tail = np.concatenate([totals.first[won], totals.second[lost]])
     head = np.concatenate([totals.second[won], totals.first[lost]])
     shape = (totals.n_models, totals.n_models)
-    graph = sparse.csr_array((np.ones(len(tail)), (tail, head)), shape=shape)
-    count, label = csgraph.connected_components(graph, connection="strong")
+    graph = scipy.sparse.csr_array((np.ones(len(tail)), (tail, head)), shape=shape)
+    count, label = scipy.sparse.csgraph.connected_components(graph, connection="strong")
     return int(count), np.asarray(label, dtype=np.int64)
 
 
@@ -345,7 +346,7 @@ def _wins_oppose_ties(totals: PairTotals) -> bool:
     steps[totals.first[won], totals.second[won]] = -1
     steps[totals.second[lost], totals.first[lost]] = -1
     try:
-        csgraph.bellman_ford(steps, indices=[0])  # infinity is "no edge"
-    except csgraph.NegativeCycleError:
+        scipy.sparse.csgraph.bellman_ford(steps, indices=[0])  # infinity is "no edge"
+    except scipy.sparse.csgraph.NegativeCycleError:
         return True
     return False

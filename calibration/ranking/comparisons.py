@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import sparse
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
@@ -166,7 +166,7 @@ class PairTotals:
         pairs = len(self.first)
         starts, ones = np.arange(pairs + 1), np.ones(pairs)
         first, second = (
-            sparse.csr_array((ones, model, starts), shape=(pairs, self.n_models))
+            scipy.sparse.csr_array((ones, model, starts), shape=(pairs, self.n_models))
             for model in (self.first, self.second)
         )
         return np.asarray((first.T @ of_first.T + second.T @ of_second.T).T)
@@ -212,17 +212,19 @@ class PairLayout:
         return 3 * len(self.first)
 
     @property
-    def parts(self) -> sparse.csr_array[Any]:
+    def parts(self) -> scipy.sparse.csr_array[Any]:
         """The contribution of each comparison to each sum, shape (n, sums)."""
         return self.by_group(np.arange(len(self.pair)), len(self.pair))
 
-    def by_group(self, group: IntArray, n_groups: int) -> sparse.csr_array[Any]:
+    def by_group(self, group: IntArray, n_groups: int) -> scipy.sparse.csr_array[Any]:
         """Return what each group of comparisons adds to each sum, shape (n_groups, sums)."""
         rows = [np.flatnonzero(amount) for amount in self.amounts]
         data = [amount[kept] for amount, kept in zip(self.amounts, rows, strict=True)]
         columns = [self.pair[kept] + k * len(self.first) for k, kept in enumerate(rows)]
         where = (group[np.concatenate(rows)], np.concatenate(columns))
-        summed = sparse.coo_array((np.concatenate(data), where), shape=(n_groups, self.n_sums))
+        summed = scipy.sparse.coo_array(
+            (np.concatenate(data), where), shape=(n_groups, self.n_sums)
+        )
         return summed.tocsr()
 
     def totals(self, sums: FloatArray) -> PairTotals:

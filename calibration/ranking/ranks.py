@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.ranking.comparisons import Support
@@ -173,7 +173,7 @@ def _surely_above(pairs: _Pairs, spread: Spread, margin: FloatArray, error: floa
 
 
 def _student_critical(normal: float, n_groups: IntArray) -> FloatArray:
-    return np.asarray(stats.t.isf(special.ndtr(-normal), np.maximum(n_groups - 1, 1)))
+    return np.asarray(scipy.stats.t.isf(scipy.special.ndtr(-normal), np.maximum(n_groups - 1, 1)))
 
 
 def _difference_errors(covariance: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
@@ -255,13 +255,13 @@ def resampled_totals(layout: PairLayout, bootstrap: ClusterBootstrap) -> Iterato
         yield layout.totals(sums)
 
 
-def _is_one_result_a_group(by_group: sparse.csr_array[Any]) -> bool:
+def _is_one_result_a_group(by_group: scipy.sparse.csr_array[Any]) -> bool:
     is_single = bool((np.diff(by_group.indptr) <= 1).all())
     return is_single and by_group.nnz > 0 and bool((by_group.data == by_group.data[0]).all())
 
 
 def _multinomial(
-    by_group: sparse.csr_array[Any], bootstrap: ClusterBootstrap
+    by_group: scipy.sparse.csr_array[Any], bootstrap: ClusterBootstrap
 ) -> Iterator[FloatArray]:
     """Draw how often each result occurs; groups without a comparison are one more outcome."""
     n_groups, n_sums = by_group.shape
@@ -276,7 +276,9 @@ def _multinomial(
         yield sums * by_group.data[0]
 
 
-def _products(by_group: sparse.csr_array[Any], bootstrap: ClusterBootstrap) -> Iterator[FloatArray]:
+def _products(
+    by_group: scipy.sparse.csr_array[Any], bootstrap: ClusterBootstrap
+) -> Iterator[FloatArray]:
     n_sums = by_group.shape[1]
     by_sum = by_group.T
     for drawn in bootstrap.multiplicities(n_sums):

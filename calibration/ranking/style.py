@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, stats
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
@@ -213,7 +213,7 @@ class ComparisonModel:
         ties = self._tie_scores(at).sum(keepdims=True)
         return np.concatenate([self._by_model(points), self.covariates.T @ points, ties])
 
-    def scores_by_group(self, at: Moments, group: IntArray) -> sparse.csr_array[Any]:
+    def scores_by_group(self, at: Moments, group: IntArray) -> scipy.sparse.csr_array[Any]:
         """Sum score contributions by group, for the groups that have a comparison of weight."""
         kept = np.flatnonzero(self.comparisons.weight > 0)
         present, row = np.unique(group[kept], return_inverse=True)
@@ -223,7 +223,7 @@ class ComparisonModel:
         columns += [np.full(len(kept), j) for j in range(self.n_models, self.n_parameters)]
         where = (np.tile(row, len(columns)), np.concatenate(columns))
         shape = (len(present), self.n_parameters)
-        return sparse.coo_array((np.concatenate(data), where), shape=shape).tocsr()
+        return scipy.sparse.coo_array((np.concatenate(data), where), shape=shape).tocsr()
 
     def _point_scores(self, at: Moments) -> FloatArray:
         return np.asarray(self.comparisons.weight * (self.comparisons.score - at.points))
@@ -295,13 +295,13 @@ class Sandwich:
         variance = float(self.covariance[parameter, parameter])
         if self.n_groups < 2 or not variance > _ROUNDING:
             return Estimate(value, None, None, confidence_level, n)
-        quantile = float(stats.t.isf((1 - confidence_level) / 2, self.n_groups - 1))
+        quantile = float(scipy.stats.t.isf((1 - confidence_level) / 2, self.n_groups - 1))
         reach = quantile * float(np.sqrt(variance))
         return Estimate(value, value - reach, value + reach, confidence_level, n)
 
 
 def sandwich(
-    scores: sparse.csr_array[Any], information: FloatArray, n_rows: int, n_free: int
+    scores: scipy.sparse.csr_array[Any], information: FloatArray, n_rows: int, n_free: int
 ) -> Sandwich:
     """Return the covariance of the solution of score equations.
 
@@ -323,7 +323,7 @@ def sandwich(
     return Sandwich(plain * factor, n_groups, share)
 
 
-def _largest_squares(scores: sparse.csr_array[Any], bread: FloatArray) -> FloatArray:
+def _largest_squares(scores: scipy.sparse.csr_array[Any], bread: FloatArray) -> FloatArray:
     """Return the largest squared influence of any group on each parameter."""
     largest = np.zeros(len(bread))
     step = max(1, _BLOCK_CELLS // len(bread))

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import sparse, special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import two_sided_interval
@@ -139,7 +139,7 @@ def debiased_calibration_error(
     gaps = _gaps(data, place, len(limits) - 1, known)
     size, error = np.abs(gaps.value), np.maximum(gaps.error, np.finfo(np.float64).tiny)
     ratio = size / error
-    folded = error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + size * special.erf(
+    folded = error * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + size * scipy.special.erf(
         ratio / np.sqrt(2)
     )
     return max(float((2 * size - folded).sum()), 0.0)
@@ -222,7 +222,7 @@ def _error_of_alike(data: Verdicts, place: IntArray, n_bins: int, groups: Groups
     cell = np.bincount(groups.codes * n_bins + place, minlength=groups.n_groups * n_bins)
     squares = (cell.reshape(-1, n_bins).astype(np.float64) ** 2).sum(axis=0)
     trials = size**2 / np.maximum(squares, 1)
-    z = -float(special.ndtri(groups.tail))
+    z = -float(scipy.special.ndtri(groups.tail))
     error = size / size.sum() * z / (trials + z**2)
     return np.where((right == 0) | (right == size), error, 0.0)
 
@@ -248,7 +248,7 @@ def _resampled_gaps(
     data: Verdicts, place: IntArray, n_bins: int, bootstrap: ClusterBootstrap
 ) -> FloatArray:
     rows = np.arange(len(place))
-    columns: sparse.csr_array[Any] = sparse.csr_array(
+    columns: scipy.sparse.csr_array[Any] = scipy.sparse.csr_array(
         (
             np.concatenate([data.correct - data.confidence, np.ones(len(place))]),
             (np.tile(rows, 2), np.concatenate([place, np.full(len(place), n_bins)])),

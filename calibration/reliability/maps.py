@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from calibration.arrays import FloatArray
 from calibration.cascade import CONFIDENCE_DECIMALS, rounded
@@ -82,7 +82,7 @@ class LogisticMap:
     def _probability(self, confidence: FloatArray) -> FloatArray:
         up, down = logistic_terms(confidence)
         logit = self.a * up + self.b * down + self.intercept
-        return np.asarray(special.expit(logit), dtype=np.float64)
+        return np.asarray(scipy.special.expit(logit), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

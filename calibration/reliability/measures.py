@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded
@@ -251,7 +251,7 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     wrong = len(data.correct) - right
     if right == 0 or wrong == 0:
         return None
-    rank_sum = float(stats.rankdata(data.confidence)[data.correct].sum())
+    rank_sum = float(scipy.stats.rankdata(data.confidence)[data.correct].sum())
     return (rank_sum - right * (right + 1) / 2) / (right * wrong)
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import optimize, special
 
 from calibration.arrays import FloatArray
 from calibration.cascade import rounded
@@ -143,7 +143,7 @@ def fit_isotonic(
     knots, place = np.unique(data.confidence, return_inverse=True)
     mass = np.bincount(place.reshape(-1), weights=data.weight)
     mean = np.bincount(place.reshape(-1), weights=data.weight * data.correct) / mass
-    fitted = optimize.isotonic_regression(mean, weights=mass)
+    fitted = scipy.optimize.isotonic_regression(mean, weights=mass)
     value = np.clip(fitted.x, 0.5 if is_mirrored else 0.0, 1.0)
     edge = np.zeros(knots.size, dtype=np.bool_)
     edge[fitted.blocks[:-1]] = edge[fitted.blocks[1:] - 1] = True
@@ -277,7 +277,7 @@ def _minimise(
 
     here, moved, steps = start, np.inf, 0
     while moved > _CONVERGED * (1 + float(np.abs(here).max())) and steps < _MOST_STEPS:
-        probability = special.expit(design @ here)
+        probability = scipy.special.expit(design @ here)
         gradient = design.T @ (share * (probability - target)) + _RIDGE * (here - start)
         curvature = (design.T * (share * probability * (1 - probability))) @ design
         free = (here > lower) | (gradient < 0)

@@ -17,8 +17,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import upper_bound
@@ -329,10 +329,10 @@ def estimate_auprc(
 
 def _placements(data: Verdicts) -> _Influence:
     right, wrong = data.correct, ~data.correct
-    ranks = stats.rankdata(data.confidence)
+    ranks = scipy.stats.rankdata(data.confidence)
     place = np.empty(len(right))
-    place[right] = (ranks[right] - stats.rankdata(data.confidence[right])) / wrong.sum()
-    place[wrong] = 1 - (ranks[wrong] - stats.rankdata(data.confidence[wrong])) / right.sum()
+    place[right] = (ranks[right] - scipy.stats.rankdata(data.confidence[right])) / wrong.sum()
+    place[wrong] = 1 - (ranks[wrong] - scipy.stats.rankdata(data.confidence[wrong])) / right.sum()
     area = float(place[right].mean())
     return _Influence(area, (place - area) / np.where(right, right.sum(), wrong.sum()))
 

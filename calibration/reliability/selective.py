@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.cascade import rounded
@@ -197,8 +197,8 @@ def mean_risk(masses: FloatArray, losses: FloatArray) -> FloatArray:
     before = answered - masses
     mean = np.divide(losses, masses, out=np.zeros_like(losses), where=masses > 0)
     most = int(answered[:, -1].max(initial=0))
-    harmonic = special.digamma(np.arange(most + 1) + 1.0)[answered.astype(np.int64)]
-    steps = np.diff(harmonic, axis=1, prepend=special.digamma(1.0))
+    harmonic = scipy.special.digamma(np.arange(most + 1) + 1.0)[answered.astype(np.int64)]
+    steps = np.diff(harmonic, axis=1, prepend=scipy.special.digamma(1.0))
     total = (losses + (lost - losses - mean * before) * steps).sum(axis=1)
     return _per_pair(total, answered[:, -1])
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import sparse, special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import two_sided_interval, upper_bound
@@ -171,7 +171,7 @@ def _worst_area(risk: float) -> float:
 
 def _worst_excess(risk: float) -> float:
     share = min(risk, 0.5)
-    return float(special.entr(share) + special.entr(1 - share))
+    return float(scipy.special.entr(share) + scipy.special.entr(1 - share))
 
 
 def _scored(confidence: ArrayLike, bootstrap: ClusterBootstrap | None) -> ClusterBootstrap | None:
@@ -220,7 +220,7 @@ def _limits(
 def _areas(ranked: RankedLosses, area: Area, bootstrap: ClusterBootstrap) -> FloatArray:
     """Return the area in each resample, nan where no pair was drawn."""
     rows, n_blocks = np.arange(ranked.block.size), ranked.masses.shape[1]
-    columns = sparse.csr_array(
+    columns = scipy.sparse.csr_array(
         (
             np.concatenate([np.ones(rows.size), ranked.loss]),
             (np.tile(rows, 2), np.concatenate([ranked.block, ranked.block + n_blocks])),

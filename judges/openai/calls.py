@@ -1,7 +1,8 @@
 """Retries, adaptive concurrency and connection selection for HTTP calls.
 
 Concurrency follows additive increase, multiplicative decrease (Chiu, Jain 1989): it halves when the
-server is overloaded and grows by one after each round of successful answers.
+server is overloaded or lets requests time out, and grows by one after each round of answers. It
+starts low, because a server that queues requests complains only by letting them time out.
 """
 
 from __future__ import annotations
@@ -9,27 +10,37 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from judges.types import JudgeFailure, TokenUsage
 
+_NOTHING: Final = TokenUsage()
 _SHRINK: Final = 0.5
+_HALF: Final = 0.5
+_SHORTEST: Final = 1e-3  # seconds
+_LONG_WAIT: Final = 0.25
+_MUCH_LONGER: Final = 2.0
 
 
 class AdaptiveSlots:
     """Limit concurrent requests to an adaptive number between one and `most`.
 
     Overload reports from requests that started before the last decrease are ignored.
+
+    Args:
+        most: Upper limit.
+        first: Requests in flight at first; `most` by default.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, first: int | None = None) -> None:
         self._most = most
-        self._allowed = float(most)
+        self._allowed = float(most if first is None else min(first, most))
+        self._quickest = math.inf
         self._used = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._decreases = 0
@@ -57,8 +68,26 @@ class AdaptiveSlots:
 
     def answered(self) -> None:
         """Record a successful answer."""
-        self._allowed = min(float(self._most), self._allowed + 1.0 / self._allowed)
+        step = 1.0 if self._decreases == 0 else 1.0 / self._allowed
+        self._allowed = min(float(self._most), self._allowed + step)
         self._wake()
+
+    def answered_after(self, seconds: float, timeout_s: float) -> None:
+        """Record a successful answer, which allows more requests only where more can help.
+
+        Up to the first complaint, as many are allowed as a server that answers one at a time could
+        answer in half the time-out. Beyond that, the number grows while all slots are in use and
+        answers do not seem to queue: they would take a good part of the time-out, and much longer
+        than the quickest one.
+        """
+        self._quickest = min(self._quickest, seconds)
+        if self._decreases == 0:
+            in_a_row = timeout_s * _HALF / max(self._quickest, _SHORTEST)
+            self._allowed = max(self._allowed, min(float(self._most), in_a_row))
+            self._wake()
+        has_queued = seconds > max(timeout_s * _LONG_WAIT, self._quickest * _MUCH_LONGER)
+        if not has_queued and self._used >= self.allowed:
+            self.answered()
 
     async def _take(self) -> None:
         if self._used < self.allowed and not self._waiting:
@@ -108,12 +137,28 @@ class LeastBusy(Generic[Member]):
 
 
 class CallFailed(Exception):
-    """A failed call; `retry` is False, True, or the delay in seconds before the next attempt."""
+    """A failed call.
 
-    def __init__(self, failure: JudgeFailure, *, retry: bool | float = False) -> None:
+    Attributes:
+        failure: What happened.
+        retry: False, True, or the delay in seconds before the next attempt.
+        usage: What the call cost; None if that is unknown.
+        sent: The body of a request that the server refused.
+    """
+
+    def __init__(
+        self,
+        failure: JudgeFailure,
+        *,
+        retry: bool | float = False,
+        usage: TokenUsage | None = _NOTHING,
+        sent: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")
         self.failure = failure
         self.retry = retry
+        self.usage = usage
+        self.sent = sent
 
 
 @dataclass(slots=True)
@@ -130,12 +175,17 @@ class Spent:
     usage: TokenUsage = field(default_factory=TokenUsage)
     is_known: bool = True
 
+    def add(self, usage: TokenUsage | None) -> None:
+        """Add what a call cost; None if that is unknown."""
+        self.is_known = self.is_known and usage is not None
+        self.usage += usage or TokenUsage()
+
 
 def retry_after_seconds(header: str | None, *, now: float) -> float | None:
     """Return the delay in seconds from a `Retry-After` header, or None if it cannot be read.
 
     Args:
-        header: Seconds, or an HTTP date.
+        header: Seconds, an HTTP date, or an ISO time.
         now: Unix time.
     """
     if header is None:
@@ -151,5 +201,8 @@ def _seconds_until(date: str, now: float) -> float:
     try:
         moment = parsedate_to_datetime(date)
     except ValueError:
-        return math.nan
+        try:
+            moment = datetime.fromisoformat(date)
+        except ValueError:
+            return math.nan
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now

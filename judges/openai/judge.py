@@ -2,7 +2,7 @@
 
 Each simulated annotator is queried with both response orders; the few-shot examples do not change.
 The score uses the probabilities of the label tokens, not a sampled verdict (Jung, Brahman, Choi
-2025). All HTTP of this package is in this module.
+2025). All requests are made here, by the clients of `judges.openai.clients`.
 """
 
 from __future__ import annotations
@@ -12,44 +12,37 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import httpx
-import stamina
 
 from judges.base import JudgeHealth, JudgeSpec
 from judges.budget import Budget
-from judges.errors import JudgeConfigurationInvalid
-from judges.openai.calls import (
-    AdaptiveSlots,
-    CallFailed,
-    Halt,
-    LeastBusy,
-    Spent,
-    retry_after_seconds,
+from judges.openai.answers import Reading, labels_of_reply, verbalized_labels
+from judges.openai.bodies import Bodies
+from judges.openai.calls import AdaptiveSlots, CallFailed, Halt, Spent
+from judges.openai.clients import Transport, clients_of, missing_model
+from judges.openai.failures import (
+    Complaint,
+    complaint_of_status,
+    complaint_within,
+    cut_prompt,
 )
-from judges.openai.replies import (
-    Endpoint,
-    Reply,
-    ReplyUnreadable,
-    failure_of_status,
-    labels_of_reply,
-    read_reply,
-    verbalized_labels,
-)
-from judges.openai.settings import OpenAISettings, TokenRequests, key_from, request_body, spec_of
+from judges.openai.replies import Reply, ReplyUnreadable, parse_json, read_reply, read_usage
+from judges.openai.settings import OpenAISettings, Secrets, TokenRequests, spec_of
 from judges.prompting.annotators import ask_annotators
 from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
-from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, unparseable
+from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities
 from judges.prompting.templates import Prompt, PromptTemplate, RenderedPair
+from judges.retries import retrying
 from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
 
-Transport = httpx.AsyncBaseTransport
-
 _HEALTH_TIMEOUT_SECONDS: Final = 3.0
-_MAX_NAMES_SHOWN: Final = 10
-_CONNECTIONS_OF_CLIENT: Final = 8
+_FIRST_IN_FLIGHT: Final = 4
+# before these, no request has reached the server
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_NO_SUCH_PATH: Final = (404, 405)
 
 
 class OpenAIJudge:
@@ -74,19 +67,28 @@ class OpenAIJudge:
         self._budget = Budget(settings.budget_usd, settings.price_input, settings.price_output)
         self._clock = clock
         self._spec = spec_of(settings, template, sets)
-        self._key = key_from(environ, settings.api_key_env)
-        self._slots = AdaptiveSlots(settings.concurrency)
-        self._clients = _clients(settings, self._key, transport)
+        self._secrets = Secrets.read(settings, environ)
+        self._bodies = Bodies(settings, by_token)
+        # with a budget, the first call alone: it shows what a call may be billed
+        first = _FIRST_IN_FLIGHT if settings.budget_usd is None else 1
+        self._slots = AdaptiveSlots(settings.concurrency, first)
+        self._clients = clients_of(settings, self._secrets, transport)
 
     @property
     def spec(self) -> JudgeSpec:
         """The judge's specification."""
         return self._spec
 
+    @property
+    def server(self) -> tuple[object, ...]:
+        """Where the judge asks: its address, and what is sent with it."""
+        query = tuple(sorted(self._settings.query.items()))
+        return (self._settings.base_url.rstrip("/"), query)
+
     def most_usd(self, pair: Pair) -> float:
         """Return the maximum cost of a score over all annotators, orders and attempts."""
         prompts = [shared + query.text for shared in self._shared for query in self._queries(pair)]
-        return self._settings.attempts * self._budget.most(prompts, self._settings.max_tokens)
+        return self._settings.attempts * self._budget.most(prompts, self._bodies.most_tokens)
 
     def _queries(self, pair: Pair) -> list[RenderedPair]:
         queries = [self._template.query(pair)]
@@ -98,6 +100,7 @@ class OpenAIJudge:
         """Return the mean over all annotators and orders, or the first failure."""
         started = self._clock()
         queries = self._queries(pair)
+        own = self._by_token.tokens.flags_of(pair) if self._by_token else ()
         halt = Halt()
 
         async def ask(annotator: int) -> AnnotatorAnswers:
@@ -110,24 +113,53 @@ class OpenAIJudge:
             self._spec,
             await ask_annotators(len(self._shared), ask, self._settings.early_stop),
             seconds=self._clock() - started,
-            flags=queries[0].flags,
+            flags=(*queries[0].flags, *own),
         )
 
     async def health(self) -> JudgeHealth:
-        """Check that the server offers the model."""
+        """Check that the server offers the model, without asking it to generate anything."""
         if (missing := self._missing_key()) is not None:
             return JudgeHealth(False, missing.detail)
         try:
             with self._clients.member() as client:
                 response = await client.get("models", timeout=_HEALTH_TIMEOUT_SECONDS)
-            if response.status_code == 200:
-                return self._health_by_models(response.json())
-        except (httpx.HTTPError, ValueError) as error:
-            return JudgeHealth(False, f"{self._settings.base_url}: {error or type(error).__name__}")
-        if response.status_code in (404, 405):
-            return JudgeHealth(True, "the server does not list its models")
-        failure = failure_of_status(response.status_code, response.content)
-        return JudgeHealth(False, self._explained(failure).detail)
+                if response.status_code in _NO_SUCH_PATH:
+                    # without messages no server answers, but one that has the path says so
+                    body = {"model": self._settings.model}
+                    response = await client.post(
+                        self._path, json=body, timeout=_HEALTH_TIMEOUT_SECONDS
+                    )
+        except httpx.HTTPError as error:
+            return JudgeHealth(False, self._unreachable(error))
+        return self._health_by(response)
+
+    def _health_by(self, response: httpx.Response) -> JudgeHealth:
+        listed = response.request.method == "GET"
+        if response.status_code == 200 and listed:
+            return self._health_by_models(response)
+        if not listed and response.status_code not in (401, 403, *_NO_SUCH_PATH):
+            return self._ready("the server does not list its models")
+        complaint = complaint_of_status(
+            response.status_code, response.headers, response.content, now=time.time()
+        )
+        return JudgeHealth(False, self._explained(complaint.failure).detail)
+
+    def _health_by_models(self, response: httpx.Response) -> JudgeHealth:
+        try:
+            content = parse_json(response.content)
+        except ReplyUnreadable as error:
+            failure = JudgeFailure(FailureKind.UNAVAILABLE, f"the list of models: {error}")
+            return JudgeHealth(False, self._explained(failure).detail)
+        complaint = complaint_within(content, response.headers, now=time.time())
+        if complaint is not None:
+            return JudgeHealth(False, self._explained(complaint.failure).detail)
+        wrong = missing_model(content, self._settings.model)
+        return self._ready() if wrong is None else JudgeHealth(False, wrong)
+
+    def _ready(self, detail: str = "") -> JudgeHealth:
+        changed = ", ".join(self._bodies.flags)
+        noted = f"after refusals of the server: {changed}" if changed else ""
+        return JudgeHealth(True, "; ".join(part for part in (detail, noted) if part))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -149,18 +181,22 @@ class OpenAIJudge:
             halt.failure = halt.failure or said
         differs = reply.model is not None and reply.model != self._settings.model
         flags = [f"model_differs:{reply.model[:80]}"] if differs and reply.model else []
+        flags += self._bodies.flags
         if not spent.is_known:
             flags.append("no_usage")
         return Answer(said, spent.usage, is_usage_known=spent.is_known, flags=tuple(flags))
 
     def _labels_of(self, reply: Reply) -> LabelProbabilities | JudgeFailure:
+        if self._settings.confidence == "verbalized":
+            return verbalized_labels(reply, self._matcher)
+        reading = Reading(
+            self._matcher,
+            least_mass=self._settings.least_label_mass,
+            is_greedy=self._bodies.is_greedy,
+        )
         if self._by_token is not None:
-            return self._by_token.labels(reply)
-        is_verbalized = self._settings.confidence == "verbalized"
-        if reply.is_cut_short and self._settings.top_logprobs and not is_verbalized:
-            # Without log-probs, the sampled text alone would count as full certainty.
-            return unparseable("log-probs were asked for, and the list of them is empty")
-        return (verbalized_labels if is_verbalized else labels_of_reply)(reply, self._matcher)
+            return reading.with_enough_mass(self._by_token.labels(reply), reply.text)
+        return labels_of_reply(reply, reading)
 
     async def _with_retries(self, prompt: Prompt, halt: Halt, spent: Spent) -> Reply:
         settings = self._settings
@@ -168,158 +204,162 @@ class OpenAIJudge:
         def wait_before_retry(error: Exception) -> bool | float:
             return isinstance(error, CallFailed) and error.retry
 
-        async for attempt in stamina.retry_context(
-            on=wait_before_retry,
+        async for attempt in retrying(
+            wait_before_retry,
             attempts=settings.attempts,
-            timeout=None,
-            wait_initial=settings.retry_wait_s,
-            wait_max=settings.longest_wait_s,
-            wait_jitter=settings.retry_wait_s,
+            pause_s=settings.retry_wait_s,
+            longest_s=settings.longest_wait_s,
         ):
             with attempt:
-                async with self._slots.slot() as since:
-                    if halt.failure is not None:
-                        raise CallFailed(halt.failure)
-                    return await self._paid(prompt, spent, since)
+                try:
+                    return await self._allowed(prompt, halt, spent)
+                except CallFailed as error:
+                    if not isinstance(error.retry, bool):
+                        error.retry = max(error.retry, attempt.next_wait)
+                    raise
         raise AssertionError("unreachable")
+
+    async def _allowed(self, prompt: Prompt, halt: Halt, spent: Spent) -> Reply:
+        """Make one attempt in a slot; repeat it at once if its refusal shows how to ask instead."""
+        while True:
+            async with self._slots.slot() as since:
+                if halt.failure is not None:
+                    raise CallFailed(halt.failure)
+                try:
+                    return await self._paid(prompt, spent, since)
+                except CallFailed as error:
+                    if error.sent is None:
+                        raise
+                    if not self._bodies.learn(error.failure.detail, error.sent):
+                        error.failure = self._bodies.advised(error.failure, error.sent)
+                        raise
 
     async def _paid(self, prompt: Prompt, spent: Spent, since: int) -> Reply:
         """Make one attempt within the budget."""
-        reserved = self._budget.reserve(prompt.text, self._settings.max_tokens)
+        reserved = self._budget.reserve(prompt.text, self._bodies.most_tokens)
         if reserved is None:
             detail = f"the budget of {self._budget.usd:g} USD does not cover another call"
             raise CallFailed(JudgeFailure(FailureKind.UNAVAILABLE, detail))
         usage: TokenUsage | None = None
+        spent.usage += TokenUsage(calls=1)
         try:
-            reply = await self._attempt(prompt, spent, since)
+            reply = await self._attempt(prompt, since)
             usage = reply.usage
             return reply
         except CallFailed as error:
-            usage = TokenUsage() if error.failure.kind in _NOT_BILLED else None
+            usage = error.usage
             raise
         finally:
+            spent.add(usage)
             self._budget.settle(reserved, usage)
 
-    async def _attempt(self, prompt: Prompt, spent: Spent, since: int) -> Reply:
+    async def _attempt(self, prompt: Prompt, since: int) -> Reply:
+        body = self._bodies.body(prompt)
+        started = self._clock()
+        response = await self._post(body, since)
+        now = time.time()
+        if response.status_code != 200:
+            complaint = complaint_of_status(
+                response.status_code, response.headers, response.content, now=now
+            )
+            raise self._complained(complaint, since, body)
+        content = _content(response.content)
+        complaint_in_200 = complaint_within(content, response.headers, now=now)
+        if complaint_in_200 is not None:
+            raise self._complained(complaint_in_200, since, body, content)
+        self._slots.answered_after(self._clock() - started, self._settings.timeout_s)
+        try:
+            reply = read_reply(content, self._settings.endpoint)
+        except ReplyUnreadable as error:
+            failure = JudgeFailure(FailureKind.UNPARSEABLE, str(error))
+            raise CallFailed(failure, usage=_usage_in(content)) from error
+        if (cut := cut_prompt(prompt.text, reply.usage)) is not None:
+            raise CallFailed(cut, usage=reply.usage)
+        return reply
+
+    @property
+    def _path(self) -> str:
+        return "chat/completions" if self._settings.endpoint == "chat" else "completions"
+
+    async def _post(self, body: Mapping[str, Any], since: int) -> httpx.Response:
         settings = self._settings
-        spent.usage += TokenUsage(calls=1)
-        path = "chat/completions" if settings.endpoint == "chat" else "completions"
         try:
             with self._clients.member() as client:
                 async with asyncio.timeout(settings.timeout_s):
-                    response = await client.post(
-                        path, json=request_body(settings, prompt, self._by_token)
-                    )
-        except (TimeoutError, httpx.TimeoutException):
-            detail = f"no answer within {settings.timeout_s:g} s"
-            raise CallFailed(JudgeFailure(FailureKind.TIMEOUT, detail), retry=True) from None
+                    return await client.post(self._path, json=body)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            # a server that lets requests wait is asked for less
+            self._slots.busy(since)
+            failure = JudgeFailure(
+                FailureKind.TIMEOUT, f"no answer within {settings.timeout_s:g} s"
+            )
+            raise CallFailed(failure, retry=True, usage=_usage_after(error)) from None
         except httpx.DecodingError as error:
             failure = JudgeFailure(FailureKind.UNPARSEABLE, f"the body cannot be decoded: {error}")
-            raise CallFailed(failure) from error
+            raise CallFailed(failure, usage=None) from error
         except httpx.HTTPError as error:
-            detail = f"{settings.base_url}: {error or type(error).__name__}"
-            failure = JudgeFailure(FailureKind.CONNECTION, detail)
-            raise CallFailed(failure, retry=True) from error
-        if response.status_code in _BUSY:
-            self._slots.busy(since)
-        if response.status_code != 200:
-            raise self._refusal(response)
-        self._slots.answered()
-        return _counted(response.content, settings.endpoint, spent)
+            failure = JudgeFailure(FailureKind.CONNECTION, self._unreachable(error))
+            raise CallFailed(failure, retry=True, usage=_usage_after(error)) from error
 
-    def _refusal(self, response: httpx.Response) -> CallFailed:
-        failure = self._explained(failure_of_status(response.status_code, response.content))
-        if failure.kind not in _RETRIED:
-            return CallFailed(failure)
-        wait = retry_after_seconds(response.headers.get("Retry-After"), now=time.time())
-        if wait is None:
-            return CallFailed(failure, retry=True)
-        if wait > self._settings.longest_wait_s:
+    def _unreachable(self, error: Exception) -> str:
+        detail = f"{self._settings.base_url}: {error or type(error).__name__}"
+        return self._secrets.hide(detail)
+
+    def _complained(
+        self,
+        complaint: Complaint,
+        since: int,
+        sent: Mapping[str, Any],
+        content: object = None,
+    ) -> CallFailed:
+        if complaint.is_busy:
+            self._slots.busy(since)
+        refused = None if complaint.is_busy else sent
+        failure = self._explained(complaint.failure)
+        nothing = None if complaint.is_billed else TokenUsage()
+        usage = _usage_in(content) or nothing
+        if not complaint.is_passing:
+            return CallFailed(failure, usage=usage, sent=refused)
+        wait = complaint.wait_s
+        if wait is not None and wait > self._settings.longest_wait_s:
             detail = f"{failure.detail}; the server asks to wait {wait:g} s"
-            return CallFailed(replace(failure, detail=detail))
-        return CallFailed(failure, retry=wait)
+            return CallFailed(replace(failure, detail=detail), usage=usage)
+        return CallFailed(failure, retry=True if wait is None else wait, usage=usage, sent=refused)
 
     def _explained(self, failure: JudgeFailure) -> JudgeFailure:
-        """Add a hint to the failure and redact the API key if the server repeats it."""
-        detail = failure.detail.replace(self._key, "***") if self._key else failure.detail
+        """Add a hint to the failure and hide the secrets that the server repeats."""
+        detail = self._secrets.hide(failure.detail)
         if failure.kind is FailureKind.UNAVAILABLE:
             key = self._settings.api_key_env or "api_key_env (not set)"
             detail += (
-                f" - check base_url {self._settings.base_url}, model {self._settings.model!r}"
-                f" and the key in {key}"
+                f" - check base_url {self._settings.base_url}, which ends with /v1 for most"
+                f" servers, model {self._settings.model!r} and the key in {key}"
             )
         return replace(failure, detail=detail)
 
     def _missing_key(self) -> JudgeFailure | None:
-        if self._settings.api_key_env is None or self._key:
+        if not self._secrets.unset:
             return None
-        detail = f"the environment variable {self._settings.api_key_env} is not set"
+        detail = f"the environment variable {self._secrets.unset[0]} is not set"
         return JudgeFailure(FailureKind.UNAVAILABLE, detail)
 
-    def _health_by_models(self, content: object) -> JudgeHealth:
-        data = content.get("data") if isinstance(content, dict) else None
-        names = [str(m.get("id")) for m in data or [] if isinstance(m, dict)]
-        if not names or self._settings.model in names:
-            return JudgeHealth(True)
-        shown = ", ".join(names[:_MAX_NAMES_SHOWN])
-        return JudgeHealth(False, f"no model {self._settings.model!r}; the server has {shown}")
+
+def _usage_after(error: Exception) -> TokenUsage | None:
+    """Return what a call cost that ended in an error: nothing if it was not sent, else unknown."""
+    return TokenUsage() if isinstance(error, _NOT_SENT) else None
 
 
-_BUSY: Final = (429, 503)
-_NOT_BILLED: Final = (
-    FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.CONNECTION,
-    FailureKind.UNAVAILABLE,
-)  # fmt: skip
-_RETRIED: Final = (FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT)
+def _usage_in(content: object) -> TokenUsage | None:
+    return read_usage(content.get("usage")) if isinstance(content, dict) else None
 
 
-def _clients(
-    settings: OpenAISettings, key: str | None, transport: Transport | None
-) -> LeastBusy[httpx.AsyncClient]:
-    """Return enough clients for the concurrent requests and one health check."""
-    verify = httpx.create_ssl_context()
-    # A custom transport exists only once.
-    n = 1 if transport else -(-settings.concurrency // _CONNECTIONS_OF_CLIENT)
-    return LeastBusy(
-        [
-            httpx.AsyncClient(
-                base_url=settings.base_url,
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=settings.timeout_s,
-                limits=httpx.Limits(max_connections=_CONNECTIONS_OF_CLIENT + 1),
-                verify=verify,
-                transport=transport,
-            )
-            for _ in range(n)
-        ]
-    )
-
-
-def _counted(body: bytes, endpoint: Endpoint, spent: Spent) -> Reply:
+def _content(body: bytes) -> object:
+    """Return the parsed body of a 200."""
+    if not body.strip():
+        failure = JudgeFailure(FailureKind.SERVER_ERROR, "HTTP 200 with an empty body")
+        raise CallFailed(failure, retry=True, usage=None)
     try:
-        reply = read_reply(body, endpoint)
+        return parse_json(body)
     except ReplyUnreadable as error:
-        spent.is_known = False
-        raise CallFailed(JudgeFailure(FailureKind.UNPARSEABLE, str(error))) from error
-    if reply.usage is None:
-        spent.is_known = False
-    else:
-        spent.usage += reply.usage
-    return reply
-
-
-def checked_base_url(path: str, text: str) -> str:
-    """Return `text` if it is a valid base URL; `path` names the key that holds it.
-
-    Raises:
-        JudgeConfigurationInvalid: The URL is invalid or contains a password.
-    """
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise JudgeConfigurationInvalid(f"{path}: {error}") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise JudgeConfigurationInvalid(f"{path}: {text!r} is not an http or https address")
-    if url.userinfo:
-        raise JudgeConfigurationInvalid(f"{path}: holds a password; use api_key_env instead")
-    return text
+        failure = JudgeFailure(FailureKind.UNPARSEABLE, str(error))
+        raise CallFailed(failure, usage=None) from error

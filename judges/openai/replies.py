@@ -1,41 +1,28 @@
-"""Parse the replies of an OpenAI-compatible server; contains no HTTP."""
+"""Parse the replies of an OpenAI-compatible server; contains no HTTP.
+
+Servers differ in how they write the same thing. The content may be a text or a list of chunks, the
+reasoning stands in the text, in chunks or in a field of its own, and either endpoint may use either
+form of log-probs. `read_reply` turns all of them into one `Reply`.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from judges.prompting.label_tokens import (
-    LabelMatcher,
-    LabelProbabilities,
-    read_label_probabilities,
-    read_sampled_label,
-)
-from judges.types import FailureKind, JudgeFailure, TokenUsage
+from judges.prompting.label_tokens import TokenLogprob, checked_logprob
+from judges.types import TokenUsage
 
 Endpoint = Literal["chat", "completions", "tokens"]
-TopLogprobs = list[tuple[str, object]]
 
-_CONTEXT_LENGTH: Final = re.compile(
-    r"context.{0,20}(length|window|size)|maximum.{0,30}(tokens|length)|max_model_len"
-    r"|(prompt|input).{0,30}too long|too many tokens",
-    re.IGNORECASE | re.DOTALL,
-)
-_VERBALIZED: Final = re.compile(r"\W*?(\S+?)[\s:,;(-]+(\d{1,3}(?:\.\d{1,6})?)\s*%\W*")
-_STATUS_KINDS: Final = {
-    401: FailureKind.UNAVAILABLE,
-    403: FailureKind.UNAVAILABLE,
-    404: FailureKind.UNAVAILABLE,
-    405: FailureKind.UNAVAILABLE,
-    408: FailureKind.TIMEOUT,
-    413: FailureKind.CONTEXT_OVERFLOW,
-    429: FailureKind.RATE_LIMITED,
-    501: FailureKind.UNAVAILABLE,
-}
-_SHOWN_LENGTH: Final = 300
+_REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+_TEXT_CHUNKS: Final = ("text", "output_text")
+_SAME_LOGPROB: Final = 1e-3
+_FILLER: Final = -1000.0  # servers fill lists with -9999 or the lowest float
+_SHOWN_LENGTH: Final = 80
 
 
 class ReplyUnreadable(ValueError):
@@ -43,171 +30,285 @@ class ReplyUnreadable(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A parsed reply: text, log-probs of its first token that is not white space, and usage.
+class Position:
+    """One token of an answer.
 
-    `top_logprobs` is empty if the server returned none. `is_cut_short` is True if it listed the
-    token without log-probs. `usage` is None if not reported.
+    Attributes:
+        token: Its text, as the server writes it.
+        logprob: Its own log-probability as sent.
+        top: The most probable tokens at this place, `token` among them; None if not sent.
+        is_foreign: The list lacks the token, and no log-probability stands beside it.
+        is_joined: The list lacked the token, which was added.
+    """
+
+    token: str
+    logprob: object = None
+    top: tuple[TokenLogprob, ...] | None = None
+    is_foreign: bool = False
+    is_joined: bool = False
+
+    @property
+    def is_one_hot(self) -> bool:
+        """Whether one token has all the probability and the others are filler."""
+        certain = [e for e in self.top or () if _number(e.logprob) >= -_SAME_LOGPROB]
+        return len(certain) == 1 and all(
+            entry in certain or is_filler(entry.logprob) for entry in self.top or ()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A parsed reply.
+
+    Attributes:
+        text: The visible text, which may still hold a reasoning span.
+        positions: The tokens with their log-probs; empty if the server returned none.
+        finish_reason: Why the model stopped.
+        refusal: The model's refusal, if any.
+        model: The model that answered, as the server calls it.
+        usage: Tokens billed; None if not reported.
+        reasoning: Reasoning that stands apart from the text.
     """
 
     text: str
-    top_logprobs: TopLogprobs
-    finish_reason: str | None
-    refusal: str | None
-    model: str | None
-    usage: TokenUsage | None
-    is_cut_short: bool = False
+    positions: tuple[Position, ...] = ()
+    finish_reason: str | None = None
+    refusal: str | None = None
+    model: str | None = None
+    usage: TokenUsage | None = None
+    reasoning: str = ""
 
 
-def read_reply(body: bytes, endpoint: Endpoint) -> Reply:
-    """Parse the reply in `body`.
+def read_reply(content: object, endpoint: Endpoint) -> Reply:
+    """Return the reply that the parsed body `content` holds.
 
     Raises:
-        ReplyUnreadable: The body is not JSON or lacks a required field.
+        ReplyUnreadable: A required field is missing or is of another type.
     """
-    content = _as_object(_parse_json(body), "the body")
-    choices = content.get("choices")
+    body = _as_object(content, "the body")
+    choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise ReplyUnreadable("choices: missing or empty")
     choice = _as_object(choices[0], "choices.0")
-    logprobs = choice.get("logprobs")
-    refusal = None
-    if endpoint == "chat":
-        message = _as_object(choice.get("message"), "choices.0.message")
-        text, refusal = message.get("content"), _text_or_none(message.get("refusal"))
-        top = _chat_logprobs(logprobs)
-    else:
-        text, top = choice.get("text"), _completion_logprobs(logprobs)
+    text, refusal, reasoning = _texts(choice, endpoint)
+    listed = choice.get("logprobs") or choice.get("completion_probabilities")
     return Reply(
-        text=_text_or_none(text) or "",
-        top_logprobs=top or [],
-        is_cut_short=top is not None and not top,
+        text=text,
+        positions=_positions(listed or body.get("completion_probabilities")),
         finish_reason=_text_or_none(choice.get("finish_reason")),
         refusal=refusal,
-        model=_text_or_none(content.get("model")),
-        usage=read_usage(content.get("usage")),
+        model=_text_or_none(body.get("model")),
+        usage=read_usage(body.get("usage")),
+        reasoning=reasoning,
     )
 
 
-def read_usage(usage: object) -> TokenUsage | None:
-    """Return the token usage of a reply, or None if missing or invalid."""
-    if not isinstance(usage, Mapping):
-        return None
-    prompt = _count(usage.get("prompt_tokens"))
-    details = usage.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
-    if prompt is None:
-        return None
-    return TokenUsage(prompt, _count(usage.get("completion_tokens")) or 0, cached or 0)
+def parse_json(body: bytes) -> object:
+    """Return the JSON in `body`, which may follow comments that keep a connection alive.
 
-
-def labels_of_reply(reply: Reply, matcher: LabelMatcher) -> LabelProbabilities | JudgeFailure:
-    """Return the label probabilities of a reply, or the failure."""
-    if (refused := _refused(reply)) is not None:
-        return refused
-    if reply.top_logprobs:
-        said = read_label_probabilities(reply.top_logprobs, matcher)
-    else:
-        said = read_sampled_label(reply.text, matcher)
-    if isinstance(said, JudgeFailure) and reply.finish_reason:
-        return JudgeFailure(said.kind, f"{said.detail}; it ended by {reply.finish_reason[:40]!r}")
-    return said
-
-
-def verbalized_labels(reply: Reply, matcher: LabelMatcher) -> LabelProbabilities | JudgeFailure:
-    """Return the stated label with its percentage; the other labels share the rest equally."""
-    if (refused := _refused(reply)) is not None:
-        return refused
-    found = _VERBALIZED.fullmatch(reply.text.strip())
-    index = matcher.index_of_text(found.group(1)) if found else None
-    percent = float(found.group(2)) if found else 0.0
-    if index is None or percent > 100:
-        shown = reply.text[:80]
-        return JudgeFailure(FailureKind.UNPARSEABLE, f"{shown!r} is no label with a percentage")
-    rest = (100.0 - percent) / (len(matcher.labels) - 1)
-    shares = tuple(
-        (percent if position == index else rest) / 100.0 for position in range(len(matcher.labels))
-    )
-    return LabelProbabilities(shares, None)
-
-
-def failure_of_status(status: int, body: bytes) -> JudgeFailure:
-    """Return the failure for an HTTP status other than 200, with the server's message."""
-    message = _error_message(body)
-    kind = _STATUS_KINDS.get(status)
-    if kind is None:
-        kind = FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED
-    if status in (400, 422) and _CONTEXT_LENGTH.search(message):
-        kind = FailureKind.CONTEXT_OVERFLOW
-    if 300 <= status < 400:
-        kind = FailureKind.UNAVAILABLE
-    return JudgeFailure(kind, f"HTTP {status}: {message}" if message else f"HTTP {status}")
-
-
-def _refused(reply: Reply) -> JudgeFailure | None:
-    if reply.refusal or reply.finish_reason == "content_filter":
-        detail = reply.refusal or "stopped by a content filter"
-        return JudgeFailure(FailureKind.REFUSED, detail[:_SHOWN_LENGTH])
-    return None
-
-
-def _chat_logprobs(logprobs: object) -> TopLogprobs | None:
-    positions = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    if not isinstance(positions, list):
-        return None
-    for index, position in enumerate(positions):
-        path = f"choices.0.logprobs.content.{index}"
-        entry = _as_object(position, path)
-        token = _text_or_none(entry.get("token"))
-        if token is not None and not token.strip() and index + 1 < len(positions):
-            continue
-        return _token_list(entry.get("top_logprobs"), f"{path}.top_logprobs")
-    return None
-
-
-def _token_list(entries: object, path: str) -> TopLogprobs | None:
-    if entries is None:
-        return None
-    if not isinstance(entries, list):
-        raise ReplyUnreadable(f"{path}: not a list")
-    objects = [_as_object(entry, f"{path}.{index}") for index, entry in enumerate(entries)]
-    if any(not isinstance(entry.get("token"), str) for entry in objects):
-        raise ReplyUnreadable(f"{path}: an entry has no token")
-    return [(entry["token"], entry.get("logprob")) for entry in objects]
-
-
-def _completion_logprobs(logprobs: object) -> TopLogprobs | None:
-    if not isinstance(logprobs, Mapping):
-        return None
-    positions, tokens = logprobs.get("top_logprobs"), logprobs.get("tokens")
-    if not isinstance(positions, list):
-        return None
-    for index, position in enumerate(positions):
-        token = tokens[index] if isinstance(tokens, list) and index < len(tokens) else None
-        if isinstance(token, str) and not token.strip() and index + 1 < len(positions):
-            continue
-        entry = _as_object(position, f"choices.0.logprobs.top_logprobs.{index}")
-        return [(str(token), logprob) for token, logprob in entry.items()]
-    return None
-
-
-def _parse_json(body: bytes) -> object:
+    Raises:
+        ReplyUnreadable: It holds none.
+    """
+    lines = body.lstrip()
+    while lines.startswith(b":"):
+        lines = lines.partition(b"\n")[2].lstrip()
     try:
-        return json.loads(body)
+        return json.loads(lines, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        shown = body[:80].decode("utf-8", errors="replace")
+        shown = lines[:_SHOWN_LENGTH].decode("utf-8", errors="replace")
         raise ReplyUnreadable(f"no JSON: {shown!r}") from error
 
 
-def _error_message(body: bytes) -> str:
-    try:
-        content = _parse_json(body)
-    except ReplyUnreadable:
-        return body[:_SHOWN_LENGTH].decode("utf-8", errors="replace").strip()
-    error = content.get("error", content) if isinstance(content, Mapping) else content
-    if isinstance(error, Mapping):
-        error = error.get("message") or error.get("detail") or error
-    return str(error)[:_SHOWN_LENGTH]
+class _Repeated(dict[str, Any]):
+    """A JSON object with a name that occurs more than once; `pairs` keeps them all."""
+
+    pairs: Sequence[tuple[str, Any]] = ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    repeated = _Repeated(made)
+    repeated.pairs = pairs
+    return repeated
+
+
+def read_usage(usage: object) -> TokenUsage | None:
+    """Return the tokens that a reply reports as billed, or None if missing or invalid.
+
+    A total that exceeds prompt and completion contains reasoning, which is billed as completion.
+    """
+    if not isinstance(usage, Mapping):
+        return None
+    prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    said = _count(usage.get("completion_tokens", usage.get("output_tokens")))
+    total = _count(usage.get("total_tokens"))
+    if prompt is None or (said is None and total is None):
+        return None
+    cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
+    cached = cached or _count(usage.get("prompt_cache_hit_tokens")) or 0
+    completion = said or 0
+    if total is not None:
+        return TokenUsage(prompt, max(completion, total - prompt), cached)
+    reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+    # more reasoning than completion can only stand beside it, not within it
+    beside = reasoning if reasoning > completion else 0
+    return TokenUsage(prompt, completion + beside, cached)
+
+
+def _detail(usage: Mapping[str, Any], group: str, name: str) -> int:
+    details = usage.get(group)
+    return (_count(details.get(name)) or 0) if isinstance(details, Mapping) else 0
+
+
+def _texts(choice: Mapping[str, Any], endpoint: Endpoint) -> tuple[str, str | None, str]:
+    """Return the visible text, the refusal and the reasoning of a choice."""
+    if endpoint != "chat" or (choice.get("message") is None and "text" in choice):
+        return _text_or_none(choice.get("text")) or "", None, _reasoning(choice)
+    message = _as_object(choice.get("message"), "choices.0.message")
+    content, reasoning = message.get("content"), _reasoning(message)
+    refusal = _text_or_none(message.get("refusal"))
+    if not isinstance(content, list):
+        return _text_or_none(content) or "", refusal, reasoning
+    visible, hidden = [], [reasoning]
+    for chunk in content:
+        if isinstance(chunk, str):
+            visible.append(chunk)
+        elif isinstance(chunk, Mapping):
+            refusal = _text_or_none(chunk.get("refusal")) or refusal
+            text = _text_or_none(chunk.get("text")) or ""
+            is_visible = chunk.get("type", "text") in _TEXT_CHUNKS
+            (visible if is_visible else hidden).append(text if is_visible else str(chunk))
+    return "".join(visible), refusal, "".join(hidden)
+
+
+def _reasoning(message: Mapping[str, Any]) -> str:
+    found = [message[name] for name in _REASONING_FIELDS if message.get(name)]
+    return "".join(one if isinstance(one, str) else json.dumps(one) for one in found)
+
+
+def _positions(logprobs: object) -> tuple[Position, ...]:
+    """Return the positions of either form, or none."""
+    if isinstance(logprobs, list):
+        return _by_position(logprobs)
+    if not isinstance(logprobs, Mapping):
+        return ()
+    content = logprobs.get("content")
+    if isinstance(content, list):
+        return _by_position(content)
+    return _by_column(logprobs)
+
+
+def _by_position(listed: Sequence[object]) -> tuple[Position, ...]:
+    """Read the chat form: one object for each position."""
+    made = []
+    for index, one in enumerate(listed):
+        path = f"choices.0.logprobs.content.{index}"
+        entry = _as_object(one, path)
+        tops = next((entry[k] for k in ("top_logprobs", "top_probs", "probs") if k in entry), None)
+        top = _entries(tops, f"{path}.top_logprobs")
+        token = _token(entry)
+        made.append(_position(token, _logprob(entry), top, _identity(entry)))
+    return tuple(made)
+
+
+def _by_column(logprobs: Mapping[str, Any]) -> tuple[Position, ...]:
+    """Read the completions form: a list for each column."""
+    tokens, numbers, tops = (
+        column if isinstance(column := logprobs.get(name), list) else []
+        for name in ("tokens", "token_logprobs", "top_logprobs")
+    )
+    made = []
+    for index in range(max(len(tokens), len(tops))):
+        token = tokens[index] if index < len(tokens) else None
+        top = tops[index] if index < len(tops) else None
+        number = numbers[index] if index < len(numbers) else None
+        entries = _entries(top, f"choices.0.logprobs.top_logprobs.{index}")
+        made.append(_position(_text_or_none(token), number, entries, None))
+    return tuple(made)
+
+
+def _position(
+    token: str | None,
+    logprob: object,
+    top: tuple[TokenLogprob, ...] | None,
+    identity: str | None,
+) -> Position:
+    """Return a position whose list holds the sampled token."""
+    if not top:
+        return Position(token or "", logprob, top)
+    if token is None:  # not named: at temperature 0 the most probable one
+        best = max(top, key=lambda entry: _number(entry.logprob))
+        return Position(best.token, best.logprob, top)
+    number = _number(logprob)
+    word = bare(token).strip()
+    alike = [_number(entry.logprob) for entry in top if bare(entry.token).strip() == word]
+    if number <= _FILLER:  # not reported
+        return Position(token, None, top, is_foreign=not alike)
+    if any(abs(one - number) <= _SAME_LOGPROB for one in alike):
+        return Position(token, logprob, top)
+    return Position(token, logprob, (*top, TokenLogprob(token, logprob, identity)), is_joined=True)
+
+
+def _entries(listed: object, path: str) -> tuple[TokenLogprob, ...] | None:
+    if listed is None:
+        return None
+    if isinstance(listed, Mapping):
+        pairs = listed.pairs if isinstance(listed, _Repeated) else listed.items()
+        return tuple(TokenLogprob(str(token), logprob) for token, logprob in pairs)
+    if not isinstance(listed, list):
+        raise ReplyUnreadable(f"{path}: not a list")
+    objects = [_as_object(entry, f"{path}.{index}") for index, entry in enumerate(listed)]
+    if any(_token(entry) is None for entry in objects):
+        raise ReplyUnreadable(f"{path}: an entry has no token")
+    return tuple(TokenLogprob(_token(e) or "", _logprob(e), _identity(e)) for e in objects)
+
+
+def _token(entry: Mapping[str, Any]) -> str | None:
+    return _text_or_none(entry.get("token", entry.get("tok_str", entry.get("content"))))
+
+
+def _logprob(entry: Mapping[str, Any]) -> object:
+    """Return the log-probability of an entry; llama.cpp may name the probability itself."""
+    share = entry.get("prob")
+    if "logprob" not in entry and isinstance(share, int | float) and 0 <= share <= 1:
+        return math.log(share) if share else -math.inf
+    return entry.get("logprob")
+
+
+def _identity(entry: Mapping[str, Any]) -> str | None:
+    parts = [entry[name] for name in ("id", "token_id", "bytes") if entry.get(name) is not None]
+    return json.dumps(parts) if parts else None
+
+
+def bare(token: str) -> str:
+    """Return a token with the tokenizers' marks of spaces and newlines spelled out."""
+    for mark, meant in _MARKS:
+        token = token.replace(mark, meant)
+    return token
+
+
+# byte-level tokenizers write a space as U+0120 and a newline as U+010A, SentencePiece a space as
+# U+2581, which byte-level spelling turns into three other characters
+_MARKS: Final = (
+    ("\u00e2\u0138\u0123", " "),
+    ("\u2581", " "),
+    ("\u0120", " "),
+    ("\u010a", "\n"),
+)
+
+
+def is_filler(logprob: object) -> bool:
+    """Return whether a log-probability only fills its place."""
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float):
+        return False
+    return logprob <= _FILLER
+
+
+def _number(logprob: object) -> float:
+    number = checked_logprob(logprob)
+    return -math.inf if number is None else number
 
 
 def _as_object(value: object, path: str) -> Mapping[str, Any]:

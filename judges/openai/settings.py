@@ -1,4 +1,4 @@
-"""Settings, request bodies, token requests and fingerprint of OpenAI-compatible judges.
+"""Settings, secrets, token requests and fingerprint of OpenAI-compatible judges.
 
 With the `tokens` endpoint, prompts are tokenised here, so no text can become a control token. The
 server returns the log-probabilities of the labels' own tokens, even if improbable.
@@ -6,9 +6,11 @@ server returns the log-probabilities of the labels' own tokens, even if improbab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
+from urllib.parse import parse_qsl
 
 from judges.base import JudgeSpec
 from judges.errors import JudgeConfigurationInvalid
@@ -55,7 +57,7 @@ class TokenRequests:
         try:
             logprobs = {
                 int(token.removeprefix(_TOKEN_ID)): float(str(logprob))
-                for token, logprob in reply.top_logprobs
+                for token, logprob, _ in (reply.positions[0].top or () if reply.positions else ())
             }
         except ValueError:
             return unparseable("the log-probabilities are not by token id: is this a vLLM server?")
@@ -89,6 +91,16 @@ def _loaded(source: str, revision: str | None) -> Tokenizer:
 
 Orders = Literal["both", "as_posted"]
 Confidence = Literal["annotators", "predictive", "verbalized"]
+SystemRole = Literal["auto", "system", "user"]
+Omittable = Literal["temperature", "max_tokens", "logprobs", "top_logprobs"]
+#: Fields that limit the length of an answer.
+LIMITS: Final = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"}
+)
+LEAST_LABEL_MASS: Final = 0.1
+_SECRET: Final = "env:"
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_HEADERS: Final = ("content-length", "content-type", "transfer-encoding", "connection", "host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +120,18 @@ class OpenAISettings:
             percentage that the model states.
         max_tokens: Maximum tokens per answer.
         top_logprobs: Number of log-probs to request; with 0, each answer counts as a vote.
+        temperature: Sampling temperature.
         extra_body: Additional fields of every request.
+        omit: Default fields that are not sent.
+        system_role: Role of the instructions: `system`, `user` for one message together with the
+            pair, or `auto`, which changes from `system` to `user` if the server refuses it.
+        min_label_mass: Labels with less probability together are a failure; None: 0.1, and 0 for
+            `tokens`, where the prompt is laid out here, as for a hosted judge.
         concurrency: Maximum requests in flight.
         timeout_s: Timeout of one attempt in seconds.
         attempts: Maximum attempts per request.
+        headers: Additional headers; a value `env:NAME` is read from the environment.
+        query: Query of every request's URL; values as in `headers`.
         retry_wait_s: Seconds before the first retry if the server does not say; doubles each time.
         longest_wait_s: Maximum delay between attempts; if the server asks for more, do not retry.
         early_stop: Early-stopping condition, or None to query all annotators.
@@ -131,7 +151,11 @@ class OpenAISettings:
     confidence: Confidence = "annotators"
     max_tokens: int = 1
     top_logprobs: int = 20
+    temperature: float = 0.0
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    omit: frozenset[str] = frozenset()
+    system_role: SystemRole = "auto"
+    min_label_mass: float | None = None
     concurrency: int = 64
     timeout_s: float = 60.0
     attempts: int = 5
@@ -142,29 +166,21 @@ class OpenAISettings:
     price_output: float | None = None
     budget_usd: float | None = None
     api_key_env: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def least_label_mass(self) -> float:
+        """The limit in force."""
+        if self.min_label_mass is not None:
+            return self.min_label_mass
+        return 0.0 if self.endpoint == "tokens" else LEAST_LABEL_MASS
 
-def request_body(
-    settings: OpenAISettings, prompt: Prompt, by_token: TokenRequests | None = None
-) -> dict[str, Any]:
-    """Build the request body from common fields, log-prob options and `extra_body`."""
-    common = {"model": settings.model, "temperature": 0, "max_tokens": settings.max_tokens}
-    if by_token is not None:
-        return {**common, **by_token.body(prompt), **settings.extra_body}
-    is_chat = settings.endpoint == "chat"
-    wants_logprobs = settings.confidence != "verbalized" and settings.top_logprobs > 0
-    logprobs: dict[str, Any] = {}
-    if wants_logprobs and is_chat:
-        logprobs = {"logprobs": True, "top_logprobs": settings.top_logprobs}
-    elif wants_logprobs:
-        logprobs = {"logprobs": settings.top_logprobs}
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    return {
-        **common,
-        **({"messages": messages} if is_chat else {"prompt": prompt.text}),
-        **logprobs,
-        **settings.extra_body,
-    }
+    def __post_init__(self) -> None:
+        """Move a query that stands in `base_url` to `query`: paths are put behind the address."""
+        address, _, query = self.base_url.partition("?")
+        object.__setattr__(self, "base_url", address)
+        object.__setattr__(self, "query", {**dict(parse_qsl(query)), **self.query})
 
 
 def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSets) -> JudgeSpec:
@@ -178,6 +194,7 @@ def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSet
         "max_tokens": settings.max_tokens,
         "top_logprobs": settings.top_logprobs,
         "extra_body": dict(settings.extra_body),
+        **_changed(settings),
     }
     return JudgeSpec(
         name=settings.name,
@@ -191,9 +208,98 @@ def spec_of(settings: OpenAISettings, template: PromptTemplate, sets: ExampleSet
         notes={
             "base_url": settings.base_url,
             "api_key_env": settings.api_key_env,
+            **({"headers": sorted(settings.headers)} if settings.headers else {}),
+            **({"query": sorted(settings.query)} if settings.query else {}),
             **prompt_notes(template, sets),
         },
     )
+
+
+def _changed(settings: OpenAISettings) -> dict[str, Any]:
+    """Return the newer settings that differ from their defaults: old fingerprints stay as they were."""
+    changed: dict[str, Any] = {}
+    if settings.temperature != 0.0:
+        changed["temperature"] = settings.temperature
+    if settings.omit:
+        changed["omit"] = sorted(settings.omit)
+    if settings.system_role == "user":
+        changed["system_role"] = "user"
+    if settings.least_label_mass != replace(settings, min_label_mass=None).least_label_mass:
+        changed["min_label_mass"] = settings.least_label_mass
+    return changed
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What every request carries and no message may show.
+
+    Attributes:
+        key: The API key.
+        headers: Values by name.
+        query: Values by name.
+        unset: Environment variables that are named and not set.
+    """
+
+    key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    unset: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, settings: OpenAISettings, environ: Mapping[str, str]) -> Secrets:
+        """Read the values that the settings name.
+
+        Raises:
+            JudgeConfigurationInvalid: A value cannot be sent; names where it stands.
+        """
+        path = f"judges.{settings.name}"
+        key = key_from(environ, settings.api_key_env)
+        given = (*settings.headers.values(), *settings.query.values())
+        named = [value.removeprefix(_SECRET) for value in given if value.startswith(_SECRET)]
+        named = [*([settings.api_key_env] if settings.api_key_env else []), *named]
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers |= {
+            name.lower(): _value(f"{path}.headers.{name}", text, environ)
+            for name, text in settings.headers.items()
+        }
+        query = {
+            name: _value(f"{path}.query.{name}", text, environ)
+            for name, text in settings.query.items()
+        }
+        unset = tuple(dict.fromkeys(name for name in named if not environ.get(name, "").strip()))
+        return cls(key, headers, query, unset)
+
+    def hide(self, text: str) -> str:
+        """Return `text` with every secret in it replaced."""
+        values = {self.key or "", *self.headers.values(), *self.query.values()}
+        for value in sorted(values, key=len, reverse=True):
+            bare = value.removeprefix("Bearer ")
+            if len(bare) >= _SHORTEST_SECRET:
+                text = text.replace(bare, "***")
+        return text
+
+
+_SHORTEST_SECRET: Final = 4
+
+
+def _value(path: str, text: str, environ: Mapping[str, str]) -> str:
+    is_named = text.startswith(_SECRET)
+    value = environ.get(text.removeprefix(_SECRET), "").strip() if is_named else text
+    if not (value.isascii() and value.isprintable()):
+        where = f"the environment variable {text.removeprefix(_SECRET)}" if is_named else "it"
+        raise JudgeConfigurationInvalid(f"{path}: {where} holds a character that cannot be sent")
+    return value
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Check the names of headers.
+
+    Raises:
+        JudgeConfigurationInvalid: Names the header.
+    """
+    for name in headers:
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+            raise JudgeConfigurationInvalid(f"headers: {name!r} cannot be set")
 
 
 def key_from(environ: Mapping[str, str], variable: str | None) -> str | None:

@@ -3,6 +3,11 @@
 Each of the N annotators gets its own set of K labelled examples. The mean over sets is the judge's
 confidence. *Individual* sets hold the labels of one person. *Majority* sets hold majority labels and
 differ in their inputs. Drawn sets are frozen: the judge depends on their content, not their origin.
+
+Sets are balanced by label, so the groups that they use leave the sample *by label*, and what remains
+would look better or worse than it is. Groups are therefore looked at in a random order until a set
+is full, and every group that was looked at leaves the sample with those that were chosen. When to
+stop depends only on groups that leave, so the groups that remain are as they would be without it.
 """
 
 from __future__ import annotations
@@ -50,6 +55,18 @@ class Example:
 ExampleSets = tuple[tuple[Example, ...], ...]
 
 
+class DrawnSets(tuple[tuple[Example, ...], ...]):
+    """Example sets with the prompts of every group that was looked at to draw them."""
+
+    looked_at: frozenset[str]
+
+    def __new__(cls, sets: ExampleSets, looked_at: frozenset[str] = frozenset()) -> DrawnSets:
+        """Return sets that remember these prompt hashes."""
+        made = super().__new__(cls, sets)
+        made.looked_at = looked_at
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     group: str
@@ -64,7 +81,7 @@ def draw_annotators(  # noqa: PLR0913 - the size of the draw, its chance and two
     *,
     labels: ExampleLabels = "auto",
     with_ties: bool = False,
-) -> ExampleSets:
+) -> DrawnSets:
     """Draw the example sets of `n` simulated annotators.
 
     The labels of each set are balanced as far as the pairs allow. Sets share groups only if there
@@ -91,7 +108,7 @@ def draw_annotators(  # noqa: PLR0913 - the size of the draw, its chance and two
     if labels not in get_args(ExampleLabels):
         raise ValueError(f"labels must be one of {', '.join(get_args(ExampleLabels))}")
     if k == 0:
-        return ((),)
+        return DrawnSets(((),))
     pairs = sorted(labelled, key=lambda item: (item.group, item.pair.id, item.pair.content_hash))
     people = _people_with(_by_annotator(pairs, with_ties), k)
     if labels == "individual" or (labels == "auto" and len(people) >= n):
@@ -99,13 +116,20 @@ def draw_annotators(  # noqa: PLR0913 - the size of the draw, its chance and two
     else:
         sources = [_common_candidates(pairs, k, with_ties)] * n
     kinds = _CHOICES if not with_ties else (*_CHOICES, "tie")
-    sets = _draw_sets(sources, k, kinds, rng)
-    return _with_random_labels(sets, rng) if labels == "random" else sets
+    sets, walks = _draw_sets(sources, k, kinds, rng)
+    if labels == "random":
+        sets = _with_random_labels(sets, rng)
+    groups = _looked_at(pairs, walks, rng)
+    return DrawnSets(sets, frozenset(p.pair.prompt_hash for p in pairs if p.group in groups))
 
 
 def example_prompts(sets: ExampleSets) -> frozenset[str]:
-    """Return the prompt hashes of all examples; exclude their groups from judging and certifying."""
-    return frozenset(example.pair.prompt_hash for examples in sets for example in examples)
+    """Return the prompt hashes of all examples, and of what was looked at to draw them.
+
+    Exclude their groups from judging and certifying.
+    """
+    shown = frozenset(example.pair.prompt_hash for examples in sets for example in examples)
+    return shown | sets.looked_at if isinstance(sets, DrawnSets) else shown
 
 
 def examples_hash(sets: ExampleSets) -> str:
@@ -171,32 +195,65 @@ def _draw_sets(
     k: int,
     kinds: tuple[Label, ...],
     rng: np.random.Generator,
-) -> ExampleSets:
+) -> tuple[ExampleSets, list[_Walk]]:
     used: set[str] = set()
-    sets = []
+    sets, walks = [], []
     for index, own in enumerate(sources):
         shuffled = [own[position] for position in rng.permutation(len(own))]
         # If k is not a multiple of the number of labels, rotate which label gets the remainder.
         turn = [kinds[(index + step) % len(kinds)] for step in range(k)]
-        chosen = _balanced(shuffled, Counter(turn), used)
+        chosen, walk = _balanced(shuffled, Counter(turn), used)
         used.update(candidate.group for candidate in chosen)
         sets.append(tuple(chosen[position].example for position in rng.permutation(k)))
-    return tuple(sets)
+        walks.append(walk)
+    return tuple(sets), walks
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """The groups that were looked at for one set, and all that could have been."""
+
+    looked_at: frozenset[str]
+    candidates: frozenset[str]
+
+
+def _looked_at(
+    pairs: Sequence[LabelledPair], walks: Sequence[_Walk], rng: np.random.Generator
+) -> frozenset[str]:
+    """Return every group that leaves the sample.
+
+    Groups without a usable label, such as ties, were passed over by their label, too: as many of
+    them leave as if they had had a place in the order of the walk.
+    """
+    walked = frozenset().union(*(walk.looked_at for walk in walks))
+    candidates = frozenset().union(*(walk.candidates for walk in walks))
+    others = sorted({item.group for item in pairs} - candidates)
+    is_passed = rng.uniform(size=len(others)) < len(walked) / len(candidates)
+    return walked | {group for group, out in zip(others, is_passed.tolist(), strict=True) if out}
 
 
 def _balanced(
     shuffled: Sequence[_Candidate], quota: Counter[Label], used: set[str]
-) -> list[_Candidate]:
+) -> tuple[list[_Candidate], _Walk]:
     """Choose candidates from distinct groups, by label quota, preferring unused groups."""
     fresh_first = sorted(shuffled, key=lambda candidate: candidate.group in used)
     wanted = quota.total()
+    # no walk ever meets a label that no one gave: any group does instead
+    given = {candidate.example.label for candidate in shuffled}
+    quota = Counter({label: count for label, count in quota.items() if label in given})
     chosen: dict[str, _Candidate] = {}
+    looked_at = 0
     for candidate in fresh_first:
+        if not quota.total():
+            break
+        looked_at += 1
         label = candidate.example.label
         if candidate.group not in chosen and quota[label] > 0:
             chosen[candidate.group] = candidate
             quota[label] -= 1
-    for candidate in fresh_first:
+    for place, candidate in enumerate(fresh_first):
         if len(chosen) < wanted:
             chosen.setdefault(candidate.group, candidate)
-    return list(chosen.values())
+            looked_at = max(looked_at, place + 1)
+    groups = [candidate.group for candidate in fresh_first]
+    return list(chosen.values()), _Walk(frozenset(groups[:looked_at]), frozenset(groups))

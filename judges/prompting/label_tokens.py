@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.tokens import Tokenizer
@@ -48,7 +48,7 @@ class LabelProbabilities:
 
 
 class LabelMatcher:
-    """Match tokens to labels.
+    """Match tokens and short texts to labels.
 
     Surrounding white space is ignored. Case is ignored unless two labels differ only by case.
     """
@@ -56,14 +56,14 @@ class LabelMatcher:
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
         folded = {label.casefold(): index for index, label in enumerate(labels)}
-        self._is_any_case = len(folded) == len(self.labels)
+        self.is_any_case = len(folded) == len(self.labels)
         exact = {label: index for index, label in enumerate(labels)}
-        self._indices = folded if self._is_any_case else exact
+        self._indices = folded if self.is_any_case else exact
 
     def index(self, token: str) -> int | None:
         """Return the position of the label that the token spells, or None."""
         word = token.strip(_SPACES)
-        return self._indices.get(word.casefold() if self._is_any_case else word)
+        return self._indices.get(word.casefold() if self.is_any_case else word)
 
     def index_of_text(self, text: str) -> int | None:
         """Return the label that `text` spells, ignoring brackets, quotes and a full stop."""
@@ -71,33 +71,54 @@ class LabelMatcher:
         return self.index(text.strip(_QUOTES)) if index is None else index
 
 
+class TokenLogprob(NamedTuple):
+    """One entry of a list of likely tokens.
+
+    Attributes:
+        token: The token's text.
+        logprob: Its natural log-probability as sent, whatever that is.
+        identity: What tells apart two tokens of one text, such as their bytes; None if not sent.
+    """
+
+    token: str
+    logprob: object
+    identity: str | None = None
+
+
 def read_label_probabilities(
-    top_logprobs: Iterable[tuple[str, object]] | Mapping[str, object], matcher: LabelMatcher
+    top_logprobs: Iterable[tuple[str, object] | TokenLogprob] | Mapping[str, object],
+    matcher: LabelMatcher,
+    *,
+    in_quotes: bool = False,
 ) -> LabelProbabilities | JudgeFailure:
     """Return the probability of each label from the top tokens of one position.
 
     A missing label counts as 0 and is flagged. The probability of the least probable returned
-    token is kept as its upper bound.
+    token is kept as its upper bound. Other tokens whose log-probability cannot be read are ignored.
 
     Args:
-        top_logprobs: (token, natural log-probability) of the returned tokens; duplicates count
-            once.
+        top_logprobs: (token, natural log-probability) of the returned tokens. An entry that occurs
+            twice counts once; two entries that differ in any part are two tokens.
         matcher: The label matcher.
+        in_quotes: Whether a token such as `**A` or `"A` spells a label, too.
 
     Returns:
-        The probabilities, or an `UNPARSEABLE` failure if no token spells a label or a
-        log-probability is not a finite number of at most 0.
+        The probabilities, or an `UNPARSEABLE` failure if no token spells a label, or if the
+        log-probability of a label is not a finite number of at most 0.
     """
     given = top_logprobs.items() if isinstance(top_logprobs, Mapping) else top_logprobs
-    tokens: dict[str, float] = {}
-    for token, logprob in given:
-        if (number := _checked(logprob)) is None:
+    index_of = matcher.index_of_text if in_quotes else matcher.index
+    tokens: list[tuple[str, float]] = []
+    for token, logprob in {repr(tuple(entry)): entry[:2] for entry in given}.values():
+        number = checked_logprob(logprob)
+        if number is not None:
+            tokens.append((token, math.exp(number)))
+        elif index_of(token) is not None:
             return unparseable(f"log-probability {str(logprob)[:40]} of token {token[:40]!r}")
-        tokens[token] = math.exp(number)
-    total = math.fsum(tokens.values())
+    total = math.fsum(probability for _, probability in tokens)
     if total > _MAX_TOTAL:
         return unparseable(f"the tokens' probabilities add up to {total:.3g}")
-    return _shares_of_labels(tokens, matcher, 1.0 - min(total, 1.0))
+    return _shares_of_labels(tokens, index_of, len(matcher.labels), 1.0 - min(total, 1.0))
 
 
 def read_sampled_label(text: str, matcher: LabelMatcher) -> LabelProbabilities | JudgeFailure:
@@ -110,26 +131,30 @@ def read_sampled_label(text: str, matcher: LabelMatcher) -> LabelProbabilities |
 
 
 def _shares_of_labels(
-    tokens: Mapping[str, float], matcher: LabelMatcher, unseen: float
+    tokens: Sequence[tuple[str, float]],
+    index_of: Callable[[str], int | None],
+    count: int,
+    unseen: float,
 ) -> LabelProbabilities | JudgeFailure:
-    spellings: list[list[float]] = [[] for _ in matcher.labels]
-    for token, probability in tokens.items():
-        if (index := matcher.index(token)) is not None:
+    spellings: list[list[float]] = [[] for _ in range(count)]
+    for token, probability in tokens:
+        if (index := index_of(token)) is not None and probability > 0.0:
             spellings[index].append(probability)
     masses = [math.fsum(probabilities) for probabilities in spellings]
     inside = math.fsum(masses)
     if inside <= 0.0:
-        shown = ", ".join(repr(token)[:20] for token in list(tokens)[:5])
+        shown = ", ".join(repr(token)[:20] for token, _ in tokens[:5])
         return unparseable(f"no label among the most probable tokens ({shown})")
     shares = tuple(mass / inside for mass in masses)
     outside = min(1.0, max(0.0, 1.0 - inside))
     if all(spellings):
         return LabelProbabilities(shares, outside)
-    bound = min(min(tokens.values()), unseen)
+    bound = min(min(probability for _, probability in tokens if probability > 0.0), unseen)
     return LabelProbabilities(shares, outside, bound, (LABEL_OUTSIDE,))
 
 
-def _checked(logprob: object) -> float | None:
+def checked_logprob(logprob: object) -> float | None:
+    """Return a finite log-probability of at most 0, or None if `logprob` is none."""
     if isinstance(logprob, bool) or not isinstance(logprob, int | float):
         return None
     is_possible = -sys.float_info.max <= logprob <= _MAX_LOGPROB  # False for NaN

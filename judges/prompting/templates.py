@@ -2,7 +2,8 @@
 
 Only the prompt is sanitised; stored and hashed texts stay unchanged. The part shared by all pairs
 comes first, so that a server can cache the prefix. Each section is enclosed in tags. If a text
-contains something like a tag, the pair's tags get a suffix that does not occur in its texts.
+contains something that looks like a tag, the pair's tags get a suffix that does not occur in its
+texts. A text that states a verdict stays as it is and is flagged.
 """
 
 from __future__ import annotations
@@ -16,59 +17,32 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.examples import Example
+from judges.prompting.neutralising import as_seen, neutralise
 from judges.types import Label, Message, Pair
 
-CONTROL_TOKEN: Final = "injection:control_token"
 DELIMITER: Final = "injection:delimiter"
-NUL: Final = "text:nul"
-LONE_SURROGATE: Final = "text:lone_surrogate"
-
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
-# Match the first character only: one inserted space breaks the token and keeps the text legible.
-_CONTROL_TOKENS: Final = re.compile(
-    r"<(?=\|[^|<>\s]{1,64}\|>"
-    r"|\uff5c[^\uff5c<>\s]{1,64}\uff5c>"
-    r"|/?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|start_of_turn|end_of_turn"
-    r"|start_of_image|end_of_image|start_header_id|end_header_id|eot_id|extra_id_\d+)>"
-    r"|</?SYS>>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|IMG|THINK)\]|gMASK\])"
-)
-
-
-class Neutralised(NamedTuple):
-    """A sanitised text and the flags of its changes."""
-
-    text: str
-    flags: frozenset[str]
-
-
-def neutralise(text: str) -> Neutralised:
-    """Remove NULs, replace lone surrogates by U+FFFD and break up chat control tokens."""
-    flags = set()
-    if _SURROGATES.search(text):
-        text = _SURROGATES.sub("\ufffd", text)
-        flags.add(LONE_SURROGATE)
-    if "\0" in text:  # before the control tokens, because a NUL could hide one
-        text = text.replace("\0", "")
-        flags.add(NUL)
-    text, broken = _CONTROL_TOKENS.subn(lambda match: f"{match.group()} ", text)
-    if broken:
-        flags.add(CONTROL_TOKEN)
-    return Neutralised(text, frozenset(flags))
-
+VERDICT: Final = "injection:verdict"
 
 _FOLDER: Final = Path(__file__).with_name("prompts")
 _PARTS: Final = ("instructions", "pair", "verdict")
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _OTHER_ROLE: Final = "participant"
+# Without a pair that uses them; `List<Tool>` is ordinary code.
+_ROLE_TAGS: Final = r"system|user|assistant|participant|developer|human|(?-i:tool)"
 _SUFFIX_LENGTH: Final = 8
+# What judges are usually asked for, besides the words of the template itself.
+_SIDE: Final = r"(?:response|assistant|answer|output|option|model)"
+_ASKED: Final = (
+    r"(?:better|best|preferred|winning|chosen)\W{1,3}(?:response|answer|assistant|output|option)"
+    r"|(?:final\W{1,3})?(?:verdict|winner|judge?ment)"
+)
 _ENVIRONMENT: Final = SandboxedEnvironment(
     autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
@@ -162,13 +136,32 @@ class PromptTemplate:
     def _compiled(self) -> dict[str, Any]:
         return {part: _ENVIRONMENT.from_string(source) for part, source in self.parts.items()}
 
+    @cached_property
+    def _verdicts(self) -> re.Pattern[str]:
+        """What states a verdict as this template, or a usual judge, would write it."""
+        words = re.findall(r"\w+", self._compiled["verdict"].render(labels=self.labels))
+        own = r"\W{1,5}".join(re.escape(word) for word in words)
+        label = "|".join(re.escape(label) for label in self.labels)
+        asked = rf"{own}|{_ASKED}" if own else _ASKED
+        side = rf"(?:{_SIDE}\W{{1,3}})?(?:(?-i:{label})|this|neither|tie)(?!\w)"
+        return re.compile(
+            rf"(?<!\w)(?:{asked})(?:\W{{1,8}}|\W{{1,3}}is\W{{1,5}}){side}"
+            rf"|\[\[(?-i:{label})\]\]"
+            rf"|(?<!\w){_SIDE}\W{{1,3}}(?-i:{label})\W{{1,3}}(?:is|was)\s(?:clearly\s)?"
+            rf"(?:the\s)?(?:better|best|winner|preferred)(?!\w)",
+            re.IGNORECASE,
+        )
+
     def _between_tags(self, values: dict[str, Any], texts: _Texts) -> str:
         tags = _Tags()
         rendered = self._compiled["pair"].render(values, open=tags.open, close=tags.close)
-        if not tags.occur_in(texts.seen):
+        seen = [as_seen(text) for text in texts.clean]
+        if any(self._verdicts.search(text) for text in seen):
+            texts.flags.add(VERDICT)
+        if not tags.occur_in(seen):
             return str(rendered)
         texts.flags.add(DELIMITER)
-        tags = _Tags(_unused_suffix(texts.seen))
+        tags = _Tags(_unused_suffix(texts.clean))
         return str(self._compiled["pair"].render(values, open=tags.open, close=tags.close))
 
     def _answer(self, label: Label) -> str:
@@ -206,12 +199,12 @@ class _Texts:
     """Collects the sanitised texts of one prompt and the flags of their changes."""
 
     def __init__(self) -> None:
-        self.seen: list[str] = []
+        self.clean: list[str] = []
         self.flags: set[str] = set()
 
     def add(self, text: str) -> str:
         clean, flags = neutralise(text)
-        self.seen.append(clean)
+        self.clean.append(clean)
         self.flags |= flags
         return clean
 
@@ -231,9 +224,21 @@ class _Tags:
         return f"</{name}{self._suffix}>"
 
     def occur_in(self, texts: Sequence[str]) -> bool:
-        names = "|".join(re.escape(name) for name in sorted(self._used))
-        look_alike = re.compile(rf"<\s*/?\s*(?:{names})(?!\w)", re.IGNORECASE)
-        return bool(names) and any("<" in text and look_alike.search(text) for text in texts)
+        """Return whether a text, as seen, holds something like one of the tags."""
+        if not self._used:
+            return False
+        # possessive: a long run of spaces is read once
+        names = "|".join(_spelled(name) for name in sorted(self._used))
+        look_alike = re.compile(
+            rf"<\s*+(?:/\s*+)?+(?:(?:{names})(?!\w)|(?:{_ROLE_TAGS})\s*+>)"
+            rf"|[\[{{]\s*+/\s*+(?:{names}|{_ROLE_TAGS})\s*+[\]}}]",
+            re.IGNORECASE,
+        )
+        return any(look_alike.search(text) for text in texts)
+
+
+def _spelled(name: str) -> str:
+    return re.escape(name).replace("_", r"[\s_-]{0,2}")
 
 
 def _unused_suffix(texts: Sequence[str]) -> str:

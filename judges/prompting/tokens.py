@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 
 from judges.errors import JudgeConfigurationInvalid
+from judges.prompting.neutralising import CONTROL_TOKEN
 from judges.types import Message, Pair
 
 _SHARED: Final = "TRIBUNALSHAREDPART"
@@ -57,7 +58,7 @@ class Tokenizer(Protocol):
 class PlainText:
     """Tokenise text without producing control tokens.
 
-    An added token in the text is split after its first character and the parts are tokenised
+    The tokenizer itself says what they are, so no list of known families is needed. An added token in the text is split after its first character and the parts are tokenised
     separately, so the text does not change. Byte tokens and the unknown token are kept, because
     they only come from plain text.
     """
@@ -71,8 +72,21 @@ class PlainText:
             if token_id != unknown and not _HARMLESS.fullmatch(str(token.content))
         }
         self._control_ids = frozenset(control)
-        spellings = "|".join(re.escape(text) for text in control.values()) or r"(?!)"
-        self._first_characters = re.compile(rf"(?=(?:{spellings}))(?s:.)")
+        self._spellings = frozenset(filter(None, control.values()))
+        self._special = frozenset(
+            spelling
+            for token_id, spelling in control.items()
+            if spelling and getattr(tokenizer.added_tokens_decoder[token_id], "special", True)
+        )
+        self._lengths: dict[str, set[int]] = {}
+        for spelling in self._spellings:
+            self._lengths.setdefault(spelling[0], set()).add(len(spelling))
+        firsts = "".join(re.escape(first) for first in sorted(self._lengths))
+        self._may_start = re.compile(f"[{firsts}]" if firsts else r"(?!)")
+
+    def holds_special(self, text: str) -> bool:
+        """Return whether the text spells a special token of this tokenizer."""
+        return any(spelling in self._special for _, spelling in self._found(text))
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`."""
@@ -94,10 +108,20 @@ class PlainText:
     def _parts(self, text: str) -> Iterator[str]:
         """Split a text so that no part holds an added token of two or more characters."""
         start = 0
-        for match in self._first_characters.finditer(text):
-            yield text[start : match.end()]
-            start = match.end()
+        for position, _ in self._found(text):
+            if position >= start:
+                yield text[start : position + 1]
+                start = position + 1
         yield text[start:]
+
+    def _found(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield where added tokens are spelled; one look-up per length, however many there are."""
+        for match in self._may_start.finditer(text):
+            position = match.start()
+            for length in self._lengths[match.group()]:
+                spelling = text[position : position + length]
+                if spelling in self._spellings:
+                    yield position, spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +164,11 @@ class PromptTokens:
     def query(self, text: str) -> tuple[int, ...]:
         """Return the ids of one pair in one order, up to the verdict."""
         return (*self._plain.encode(text), *self._frame.after)
+
+    def flags_of(self, pair: Pair) -> tuple[str, ...]:
+        """Return the flags of a pair whose texts spell special tokens of this tokenizer."""
+        texts = (*_texts(pair), pair.criterion or "")
+        return (CONTROL_TOKEN,) if any(map(self._plain.holds_special, texts)) else ()
 
     @cached_property
     def query_overhead(self) -> int:

@@ -16,7 +16,8 @@ from typing import Final
 from judges.base import JudgeHealth, JudgeSpec
 from judges.budget import Budget
 from judges.errors import JudgeConfigurationInvalid
-from judges.openai.replies import Reply, verbalized_labels
+from judges.openai.answers import verbalized_labels
+from judges.openai.replies import Reply
 from judges.prompting.annotators import ask_annotators
 from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
@@ -178,14 +179,15 @@ class VllmJudge:
     ) -> tuple[list[tuple[int, ...]], tuple[str, ...]] | JudgeFailure:
         room = desk.engine.max_tokens - desk.longest_shared - self._reserved(desk)
         queries, flags = self._queries(desk, pair)
+        own = desk.tokens.flags_of(pair)
         longest = max(map(len, queries))
         if longest <= room:
-            return queries, flags
+            return queries, (*flags, *own)
         if self._settings.overflow == "truncate":
             fitted = fit(pair, lambda cut: max(map(len, self._queries(desk, cut)[0])) <= room)
             if fitted is not None:
                 queries, flags = self._queries(desk, fitted[0])
-                return queries, (*flags, *fitted[1])
+                return queries, (*flags, *own, *fitted[1])
         needed = longest + desk.longest_shared + self._reserved(desk)
         return JudgeFailure(
             FailureKind.CONTEXT_OVERFLOW,
@@ -260,7 +262,7 @@ class VllmJudge:
 
     def _reply(self, desk: _Desk, answer: EngineAnswer) -> Reply:
         text = desk.engine.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
-        return Reply(text, [], None, None, None, None)
+        return Reply(text)
 
     def _failed(self, failure: JudgeFailure, started: float) -> Score:
         return Score(

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 180.0
 # loading the service takes seconds: one process does it, and all others are forked off that one
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["app.cli"])
+_FORKS.set_forkserver_preload(["app.cli", "app.main"])
 
 
 class Forked:

@@ -292,7 +292,10 @@ async def ask_again(client: httpx.AsyncClient, known: Json) -> Json:
             f"calibrations/{known['calibration']}/known-prompts",
             {"prompts": [row["prompt"] for row in (*example_rows(0, 3), *example_rows(420, 423))]},
         ),
-        "new calibration": _others(await _post(client, "calibrations", _CERTIFY)),
+        # what "auto" was when the database was written
+        "new calibration": _others(
+            await _post(client, "calibrations", {**_CERTIFY, "method": "auto_raw"})
+        ),
         "new leaderboard": _others(await _post(client, "leaderboards", _RANK)),
     }
 

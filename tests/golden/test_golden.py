@@ -6,6 +6,7 @@ If that is wanted, write the files again (see `write.py`) and say so in the chan
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_figures_are_the_same_to_the_last_bit() -> None:
 
 
 async def test_fingerprints_and_cascades_as_they_are_listed(tmp_path: Path) -> None:
-    assert not differences(load("catalogue"), await served.catalogue(tmp_path))
+    assert not _unintended(load("catalogue"), await served.catalogue(tmp_path))
 
 
 async def test_exported_files_are_the_same_byte_for_byte(tmp_path: Path) -> None:
@@ -53,6 +54,16 @@ _ON_PURPOSE = (
     "/paths/GET /v1/files/parameters/query order/default: ",
     "/paths/GET /v1/labels/parameters/query after/anyOf: ",
 )
+
+
+# the portfolio of raw confidences has a name of its own; groups that were looked at for few-shot
+# examples count, not only those shown
+_MEANT = (r'/method: "auto" is now "auto_raw"$', r"/example_prompts: \d+ is now \d+$")
+
+
+def _unintended(old: Any, new: Any) -> list[str]:
+    found = differences(old, new)
+    return [one for one in found if not any(re.search(meant, one) for meant in _MEANT)]
 
 
 def _lost(old: Any, new: Any, place: str = "") -> list[str]:
@@ -94,13 +105,14 @@ async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> 
 
 async def test_the_same_requests_find_what_is_stored(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden) as client:
-        assert not differences(golden["again"], await database.ask_again(client, golden["known"]))
+        again = await database.ask_again(client, golden["known"])
+    assert not _unintended(golden["again"], again)
 
 
 async def test_work_that_was_left_half_done_goes_on(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden, workers=1) as client:
         finished = await database.finish(client, golden["known"])
-    assert not differences(golden["finished"], finished)
+    assert not _unintended(golden["finished"], finished)
     assert finished["half"]["status"] == "completed"
     before, after = _verdicts(tmp_path, golden["known"]["half"])
     assert 0 < len(before) < len(after)

@@ -37,9 +37,18 @@ HOSTILE = (
     "{% raw %}",
     "\u202e",
     "<<SYS>>",
+    "]~b]",
+    "[e~[",
+    "<seed:bos>",
+    "]<]image[>[",
+    ">>ANSWER<<",
+    "&lt;",
+    "\\u003c",
+    "＜",
+    "\u200b",
 )
 
-ALPHABET = "ab A_1<>|/[]{}%\n\t\r\0\x7fé漢字🙂\u0301\u200b\u202e\ud83d\udc00\uff5c▁"
+ALPHABET = "ab A_1<>|/[]{}%\n\t\r\0\x7fé漢字🙂~!&;\u0435\u0301\u200b\u202e\ud83d\udc00\uff5c▁"
 
 # whole tokens between ordinary characters: what plain random text would hardly ever hit
 hostile_text = st.lists(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from calibration.arrays import BoolArray, FloatArray
 from judges.student.model import (
@@ -97,7 +97,7 @@ def agreement(p_a: FloatArray, sample: Sample, rng: np.random.Generator) -> Agre
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """Return Wilson's 95% interval of a proportion (Wilson 1927)."""
-    z = float(ndtri(0.975))
+    z = float(scipy.special.ndtri(0.975))
     share, spread = successes / trials, z * z / trials
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / trials + spread / trials / 4))

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from judges.student.model import (
@@ -237,7 +237,9 @@ def fit_temperature(logits: FloatArray, prefers_a: BoolArray, prompts: NDArray[n
         right = np.where(prefers_a, p, 1 - p)
         return float(-(weight * np.log(np.maximum(right, 1e-12))).sum() / weight.sum())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
+    return float(
+        np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x)
+    )
 
 
 def _scales(sample: Sample) -> dict[str, NDArray[Any]]:
@@ -305,7 +307,7 @@ def _fit_bilinear(data: _Scaled, recipe: Recipe) -> tuple[FloatArray, FloatArray
         return gradient
 
     start: Vector = np.zeros(design.shape[1])
-    found = minimize(
+    found = scipy.optimize.minimize(
         loss, start, jac=slope, method="L-BFGS-B", options={"maxiter": recipe.bilinear_steps}
     )
     return found.x[:width], found.x[width:].reshape(width, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import httpx
 import pytest
@@ -172,3 +173,52 @@ async def test_a_random_annotator_with_a_preference_is_not_a_random_pair_with_on
     # of 2 x 5 + 1 x 1 labels that are no ties 10 agree, though of the pairs only two thirds do
     assert certificate["calibration"]["agreement"] == pytest.approx(10 / 11, abs=0.01)
     assert certificate["status"] == "certified"
+
+
+async def _vote(client: httpx.AsyncClient, annotator: str, labels: dict[str, str]) -> None:
+    posted = [
+        {"dataset": "rivers", "pair": pair, "annotator": annotator, "label": label}
+        for pair, label in labels.items()
+    ]
+    answer = await client.post("/v1/labels", json={"labels": posted})
+    assert answer.status_code == 201, answer.text
+
+
+async def _sequence(client: httpx.AsyncClient) -> dict[str, Any]:
+    options = {"method": "sequential", "target_agreement": 0.8, "part": None}
+    found = (await certify(client, "rivers", **options))["calibration"]
+    return {name: found[name] for name in ("pairs", "answered", "disagreements", "p_value")}
+
+
+@pytest.mark.both_databases
+async def test_a_later_vote_moves_no_pair_and_changes_nothing_that_was_read(
+    client: httpx.AsyncClient,
+) -> None:
+    """Otherwise each look would read another order of the same pairs, until one passes."""
+    rows = labelled_rows(200)
+    await upload(client, "rivers", [{**row, "human": []} for row in rows])
+    first = {row["id"]: row["human"][0]["label"] for row in rows}
+    await _vote(client, "anna", first)
+    before = await _sequence(client)
+    swapped = {"a": "b", "b": "a"}
+    some = {pair: swapped[label] for pair, label in list(first.items())[:90]}
+    await _vote(client, "ben", some)  # a second voice on the pairs that came first
+    assert await _sequence(client) == before
+    await _vote(client, "anna", some)  # a change of mind
+    assert await _sequence(client) == before
+
+
+async def test_labels_of_one_moment_are_not_read_in_the_order_of_the_file(
+    client: httpx.AsyncClient,
+) -> None:
+    """A file sorted by whether the judge was right would certify a judge at chance."""
+    rows = labelled_rows(300, cheap=0.55, dear=0.6)
+
+    def is_right(row: dict[str, Any]) -> bool:
+        said = "a" if row["judges"]["dear"]["p_a"] > 0.5 else "b"
+        return bool(said == row["human"][0]["label"])
+
+    await upload(client, "rivers", sorted(rows, key=is_right, reverse=True))
+    options = {"method": "sequential", "target_agreement": 0.8, "part": None}
+    certificate = await certify(client, "rivers", **options, cascade={"judges": ["dear"]})
+    assert certificate["status"] == "not_certifiable"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from tests.app.processes import PATIENCE_SECONDS, free_port, service, tribunal
+from tests.judges.openai.case_server import CaseServer, Sent, serving
 
 runner = CliRunner()
 ON_THE_DATABASE = [
@@ -103,6 +105,7 @@ def test_a_key_has_scopes_an_annotator_and_an_end() -> None:
 def test_a_key_that_cannot_be_made_is_bad_usage(options: list[str], says: str) -> None:
     result = runner.invoke(app, ["keys", "create", "x", *options])
     assert (result.exit_code, says in result.stderr) == (2, True), result.stderr
+    run("db", "upgrade")
     assert run_json("keys", "list") == []
 
 
@@ -137,6 +140,82 @@ def test_doctor_says_what_is_well_and_what_is_not(folder: Path) -> None:
     assert result.exit_code == 1
     assert json.loads(result.stdout)["configuration"]["status"] == "wrong"
     assert "model" in result.stderr
+
+
+def test_doctor_makes_no_database_and_upgrades_none(folder: Path) -> None:
+    assert "there is none yet" in run("doctor")
+    assert run_json("doctor")["database"]["status"] == "none"
+    assert not (folder / "cli.db").exists()
+    (folder / "cli.db").touch()
+    assert run_json("doctor")["database"]["status"] == "empty"
+    run("db", "upgrade", "--revision", "0001")
+    assert run_json("doctor")["database"]["status"] == "old"
+    assert "revision 0001" in run("db", "downgrade", "0001"), "it is as old as it was"
+    run("db", "upgrade")
+    assert run_json("doctor")["database"]["status"] == "ok"
+    with sqlite3.connect(folder / "cli.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    body = run_json("doctor", status=1)
+    assert (body["database"]["status"], body["is_well"]) == ("newer", False)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["keys", "list"], ["keys", "revoke", "x"], ["db", "check"], ["db", "downgrade", "base"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_verb_that_looks_at_a_database_makes_none(folder: Path, arguments: list[str]) -> None:
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert f"there is no database {folder}/cli.db" in result.stderr
+    assert not (folder / "cli.db").exists()
+
+
+def test_doctor_asks_the_server_that_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "there").mkdir()
+    (folder / "there" / "tribunal.toml").write_text(
+        "[judges.here]\nkind = 'student'\n[cascades.default]\njudges = ['here']\n"
+    )
+    port = free_port()
+    monkeypatch.setenv("TRIBUNAL_SERVER", f"http://127.0.0.1:{port}")
+    assert "no server answers at" in runner.invoke(app, ["doctor"]).stderr
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{folder}/there/served.db")
+    with service(folder / "there", port, workers=0):
+        monkeypatch.setenv("DATABASE_URL", "mysql://a.wrong.setting/of-this-process")
+        body = run_json("doctor")
+        assert [one["name"] for one in body["judges"]] == ["here", "student"]
+        assert body["cascades"] == {"default": ["here"]}
+        assert "database" not in body
+        assert f"server      ok    http://127.0.0.1:{port}" in run("doctor")
+
+
+def test_doctor_finds_an_address_without_its_end(folder: Path) -> None:
+    lost = Sent({"error": "Unexpected endpoint or method. (GET /models)"})
+    with serving(CaseServer(lambda _: lost, models=lost)) as server:
+        address = server.base_url.removesuffix("/v1")
+        (folder / "tribunal.toml").write_text(
+            f"[judges.local]\nkind = 'openai'\nmodel = 'm'\nbase_url = '{address}'\n"
+        )
+        result = runner.invoke(app, ["doctor", "--json"])
+    judges = {judge["name"]: judge for judge in json.loads(result.stdout)["judges"]}
+    assert (result.exit_code, judges["local"]["is_ready"]) == (1, False)
+    assert "base_url" in judges["local"]["detail"]
+
+
+@pytest.mark.parametrize("verb", ["doctor", "serve"])
+def test_a_proxy_that_cannot_be_used_is_one_message(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks://u:secret@127.0.0.1:1080/")
+    (folder / "tribunal.toml").write_text(
+        "[judges.small]\nkind = 'openai'\nmodel = 'm'\nbase_url = 'http://127.0.0.1:9/v1'\n"
+    )
+    result = runner.invoke(app, [verb])
+    assert result.exit_code == 1
+    assert "ALL_PROXY" in result.output
+    assert "Traceback" not in result.output
+    assert "secret" not in result.output
 
 
 @pytest.mark.parametrize("arguments", ON_THE_DATABASE, ids=" ".join)

@@ -47,7 +47,10 @@ def test_two_labels_of_one_person_that_differ_are_told_of(folder: Path) -> None:
     assert label("new.csv", "--annotator", "me")["contradicted"] == 1
     again = CliRunner().invoke(app, ["label", "rivers", "new.csv", "--annotator", "me"])
     assert "on 1 pairs one person gives two labels" in " ".join(again.output.split())
-    assert "0 replaced an earlier one, 2 were there" in " ".join(again.output.split())
+    assert (
+        "0 are new, 0 replace another label of the same person, 2 were stored already"
+        in " ".join(again.output.split())
+    )
 
 
 def test_a_misspelt_column_is_told_with_the_one_that_was_meant(folder: Path) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import typer
-from rich.console import Console as RichConsole
 from scipy.stats import beta
 from typer.testing import CliRunner
 
 from app.cli import app, tables
+from app.cli.layout import Screen
 from app.formats.registry import ALIASES, AUTO, DIALECTS, WRITERS
 from app.imports.exporting import SETTINGS
 from tests.app.processes import ROOT, TRIBUNAL
@@ -96,10 +96,10 @@ def test_completion_is_named_in_the_help() -> None:
 def bound_of(certificate: dict[str, Any]) -> tuple[float, str]:
     """Return the confidence that is shown of a certificate's bound, and the bound."""
     out = StringIO()
-    tables.certificate(RichConsole(file=out, width=300), certificate)
-    found = re.search(r"([\d.]+)% lower bound ([\d.]+)%", out.getvalue())
+    tables.certificate(Screen(out, has_edge=False), certificate)
+    found = re.search(r"at least ([\d.]+)% with confidence ([\d.]+)%", out.getvalue())
     assert found is not None, out.getvalue()
-    return float(found[1]) / 100, found[2]
+    return float(found[2]) / 100, found[1]
 
 
 @pytest.mark.parametrize("method", ["auto", "strongest", "simultaneous"])

@@ -74,9 +74,9 @@ def test_exit_status_3_where_nothing_is_certifiable(folder: Path) -> None:
     assert "not_certifiable" in out
     assert "No number of labels will do" in out.replace("\n", " ")
     named = out.split("certificate ")[1].split(":")[0]
-    judged = " ".join(run("batch", "guesses", "--calibration", named).split())
-    assert f"no judge was asked: {named} certifies nothing, so every pair abstains" in judged
-    posted = run("judge", "-", "--calibration", named, text=ndjson(rows[:1]).decode())
+    judged = " ".join(run("batch", "guesses", "--calibration", named, status=3).split())
+    assert f"no judge was asked: {named} certifies nothing, so that every pair abstains" in judged
+    posted = run("judge", "-", "--calibration", named, text=ndjson(rows[:1]).decode(), status=3)
     assert f"no judge was asked: {named}" in " ".join(posted.split())
 
 

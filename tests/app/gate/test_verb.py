@@ -72,7 +72,7 @@ def test_another_folder_is_named_and_left_as_it_is(
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
     given = ["gate", "good.json", "bad.json", "--calibration", "cal_x"]
     result = CliRunner().invoke(app, given)
-    assert result.exit_code == 1
+    assert result.exit_code == 5
     assert f"there is no database {tmp_path}/other.db" in result.stderr
     assert "DATABASE_URL" in result.stderr
     assert not (tmp_path / "other.db").exists()
@@ -84,6 +84,6 @@ def test_an_unknown_certificate_is_said_with_the_database(
     given = ["gate", "good.json", "bad.json", "--calibration", "cal_x"]
     result = CliRunner().invoke(app, given)
     place = service_with_certificate.database_url.removeprefix("sqlite:///")
-    assert result.exit_code == 1
+    assert result.exit_code == 5
     assert "there is no calibration 'cal_x'; there is 'cal_" in result.stderr
     assert f"; looked into {place} (DATABASE_URL" in result.stderr

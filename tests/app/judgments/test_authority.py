@@ -37,15 +37,16 @@ def test_a_pair_has_the_tiers_of_its_slice(
     metadata: dict[str, str], thresholds: list[float]
 ) -> None:
     authority = Authority(TIERS, "exclude", certificate())
-    tiers = authority.tiers_for(metadata)
+    cascade = authority.cascade_for(metadata)
+    tiers = cascade.tiers
     assert [tier.threshold for tier in tiers] == thresholds
     assert [tier.judge for tier in tiers] == [tier.judge for tier in TIERS]
-    assert authority.tiers_for(dict(metadata)) is tiers  # built once, not once a pair
+    assert authority.cascade_for(dict(metadata)) is cascade  # built once, not once a pair
 
 
 def test_without_a_certificate_all_pairs_have_the_same_tiers() -> None:
     authority = Authority(TIERS, "exclude", None)
-    assert authority.tiers_for({"task": "law"}) is authority.tiers
+    assert authority.cascade_for({"task": "law"}) is authority.cascade
     assert not authority.is_certified
 
 

@@ -138,4 +138,4 @@ def test_labels_are_read_from_tables_of_all_kinds(
     for file in ("x.csv", "y.tsv", "z.json"):
         result = run(app, ["label", "set", file])
         assert result.exit_code == 0, result.output
-        assert "1 labels of set" in result.output
+        assert "1 label for set" in result.output

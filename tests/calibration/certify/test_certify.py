@@ -238,7 +238,7 @@ def test_agreement_given_as_truth_values_is_the_same_as_numbers() -> None:
 def test_one_pair_a_group_is_drawn_and_the_rest_counted() -> None:
     certificate = certified(600, groups=np.repeat(np.arange(200), 3))
     assert (certificate.n, certificate.groups, certificate.dropped) == (200, 200, 400)
-    assert "group drawn at random" in certificate.claim
+    assert "randomly drawn group" in certificate.claim
 
 
 def test_groups_may_have_any_names() -> None:

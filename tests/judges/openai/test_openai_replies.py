@@ -9,17 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.openai.replies import (
-    Reply,
-    ReplyUnreadable,
-    failure_of_status,
-    labels_of_reply,
-    read_reply,
-)
-from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities
+from judges.openai.answers import Reading, labels_of_reply
+from judges.openai.failures import complaint_of_status
+from judges.openai.replies import Position, Reply, ReplyUnreadable, parse_json, read_reply
+from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities, TokenLogprob
 from judges.types import FailureKind, JudgeFailure, TokenUsage
 
-AB = LabelMatcher(["A", "B"])
+AB = Reading(LabelMatcher(["A", "B"]))
+
+
+def read(body: bytes, endpoint: Any = "chat") -> Reply:
+    return read_reply(parse_json(body), endpoint)
+
+
+def failure_of_status(status: int, body: bytes) -> JudgeFailure:
+    return complaint_of_status(status, {}, body, now=0.0).failure
+
+
+def tops(reply: Reply) -> list[list[tuple[str, object]]]:
+    return [[entry[:2] for entry in position.top or ()] for position in reply.positions]
 
 
 def chat(*positions: Any, **choice: Any) -> bytes:
@@ -28,32 +36,41 @@ def chat(*positions: Any, **choice: Any) -> bytes:
     return json.dumps({"choices": [{"message": message, "logprobs": logprobs, **choice}]}).encode()
 
 
-def position(token: str, **probabilities: float) -> dict[str, Any]:
-    entries = [{"token": t, "logprob": lp} for t, lp in probabilities.items()]
-    return {"token": token, "logprob": -1.0, "top_logprobs": entries}
+def position(token: str, **logprobs: float) -> dict[str, Any]:
+    entries = [{"token": t, "logprob": lp} for t, lp in logprobs.items()]
+    return {"token": token, "logprob": logprobs.get(token), "top_logprobs": entries}
 
 
 def completion(**logprobs: Any) -> bytes:
     return json.dumps({"choices": [{"text": "A", "logprobs": logprobs}]}).encode()
 
 
-def test_white_space_before_the_label_is_passed_over() -> None:
-    reply = read_reply(chat(position("\n", A=-3.0), position("B", A=-2.0, B=-0.2)), "chat")
-    assert reply.top_logprobs == [("A", -2.0), ("B", -0.2)]
-    plain = completion(tokens=["\n", "B"], top_logprobs=[{"A": -3.0}, {"B": -0.2}])
-    assert read_reply(plain, "completions").top_logprobs == [("B", -0.2)]
+def test_both_forms_of_log_probs_are_read_at_both_endpoints() -> None:
+    by_position = chat(position("\n", A=-3.0), position("A", A=-0.2, B=-2.0))
+    columns = {"tokens": ["\n", "A"], "top_logprobs": [{"A": -3.0}, {"A": -0.2, "B": -2.0}]}
+    by_column = completion(**columns)
+    expected = [[("A", -3.0)], [("A", -0.2), ("B", -2.0)]]
+    assert tops(read(by_position)) == tops(read(by_column, "completions")) == expected
+    chat_body = json.loads(chat())
+    chat_body["choices"][0]["logprobs"] = columns
+    assert tops(read(json.dumps(chat_body).encode())) == expected
+    text_body = json.loads(completion())
+    text_body["choices"][0]["logprobs"] = json.loads(by_position)["choices"][0]["logprobs"]
+    assert tops(read(json.dumps(text_body).encode(), "completions")) == expected
 
 
-def test_white_space_alone_is_what_was_said() -> None:
-    assert read_reply(chat(position("\n", A=-3.0)), "chat").top_logprobs == [("A", -3.0)]
+def test_a_name_that_a_json_object_holds_twice_is_two_entries() -> None:
+    body = b"""{"choices": [{"text": "A", "logprobs": {"tokens": ["A"],
+        "top_logprobs": [{"A": -0.25, "B": -1.7, "A": -5.5}]}}]}"""
+    assert tops(read(body, "completions")) == [[("A", -0.25), ("B", -1.7), ("A", -5.5)]]
 
 
 @pytest.mark.parametrize(
     "body", [chat(), chat({"token": "A"}), chat(logprobs={}), chat(logprobs=None), completion()]
 )
 def test_without_log_probs_the_text_remains(body: bytes) -> None:
-    reply = read_reply(body, "completions" if b'"text"' in body else "chat")
-    assert (reply.top_logprobs, reply.text) == ([], "A")
+    reply = read(body, "completions" if b'"text"' in body else "chat")
+    assert (tops(reply) in ([], [[]]), reply.text) == (True, "A")
     said = labels_of_reply(reply, AB)
     assert isinstance(said, LabelProbabilities)
     assert said.shares == (1.0, 0.0)
@@ -74,13 +91,13 @@ def test_without_log_probs_the_text_remains(body: bytes) -> None:
 )
 def test_a_body_that_is_no_reply_is_said_with_its_place(body: bytes, message: str) -> None:
     with pytest.raises(ReplyUnreadable, match=message):
-        read_reply(body, "chat")
+        read(body)
 
 
 @pytest.mark.parametrize("usage", [None, [], {}, {"prompt_tokens": -1}, {"prompt_tokens": True}])
 def test_usage_that_is_not_reported_properly_is_unknown(usage: Any) -> None:
     content = json.loads(chat(position("A", A=-0.1)))
-    assert read_reply(json.dumps({**content, "usage": usage}).encode(), "chat").usage is None
+    assert read(json.dumps({**content, "usage": usage}).encode()).usage is None
 
 
 def test_cached_tokens_are_read_where_they_are_reported() -> None:
@@ -88,18 +105,25 @@ def test_cached_tokens_are_read_where_they_are_reported() -> None:
     with_cache = {**usage, "prompt_tokens_details": {"cached_tokens": 4}}
     for reported, cached in ((usage, 0), (with_cache, 4)):
         body = json.dumps({**json.loads(chat()), "usage": reported}).encode()
-        assert read_reply(body, "chat").usage == TokenUsage(9, 1, cached)
+        assert read(body).usage == TokenUsage(9, 1, cached)
 
 
 def test_an_answer_cut_off_while_thinking_is_a_failure_that_says_so() -> None:
-    said = labels_of_reply(Reply("<think>Let me", [], "length", None, None, None), AB)
+    said = labels_of_reply(Reply("<think>Let me", finish_reason="length"), AB)
     assert isinstance(said, JudgeFailure)
     assert said.kind is FailureKind.UNPARSEABLE
     assert "'length'" in said.detail
 
 
 def test_a_content_filter_is_a_refusal() -> None:
-    said = labels_of_reply(Reply("A", [("A", -0.1)], "content_filter", None, None, None), AB)
+    said = labels_of_reply(
+        Reply(
+            "A",
+            (Position("A", -0.1, (TokenLogprob("A", -0.1),)),),
+            finish_reason="content_filter",
+        ),
+        AB,
+    )
     assert isinstance(said, JudgeFailure)
     assert said.kind is FailureKind.REFUSED
 
@@ -149,7 +173,7 @@ def test_any_json_is_a_reply_or_is_named_unreadable(
     fields = {"logprobs": logprobs, "message": message, "text": message}
     whole = {"choices": [{**choice, **fields} if isinstance(choice, dict) else choice]}
     try:
-        reply = read_reply(json.dumps(whole).encode(), endpoint)
+        reply = read(json.dumps(whole).encode(), endpoint)
     except ReplyUnreadable:
         return
     assert isinstance(labels_of_reply(reply, AB), LabelProbabilities | JudgeFailure)

@@ -138,7 +138,8 @@ def test_numbers_out_of_range_are_refused(n: int, k: int) -> None:
 def test_the_prompts_used_are_told() -> None:
     sets = draw_annotators(pool(30), 2, 3, rng())
     shown: set[Pair] = {example.pair for examples in sets for example in examples}
-    assert example_prompts(sets) == {pair.prompt_hash for pair in shown}
+    assert example_prompts(tuple(sets)) == {pair.prompt_hash for pair in shown}
+    assert example_prompts(sets) >= example_prompts(tuple(sets))
 
 
 def test_the_hash_is_of_what_a_judge_is_shown() -> None:
@@ -148,3 +149,48 @@ def test_the_hash_is_of_what_a_judge_is_shown() -> None:
     flipped = (Example(first[0].pair, "a" if first[0].label == "b" else "b"), *first[1:])
     variants = [sets, (second, first), (changed, second), (flipped, second), (first + second,)]
     assert len({examples_hash(variant) for variant in variants}) == len(variants)
+
+
+@pytest.mark.parametrize("ties", [0.0, 0.4])
+def test_what_remains_is_as_if_no_example_had_been_drawn(ties: float) -> None:
+    """Balanced sets take far more of a rare label than its share; the groups looked at do not."""
+    shares = []
+    for seed in range(200):
+        chance = rng(seed)
+        votes: list[Label] = [
+            "tie" if chance.uniform() < ties else AB[int(chance.uniform() < 0.15)]
+            for _ in range(200)
+        ]
+        pairs = [labelled(i, ("p", label)) for i, label in enumerate(votes)]
+        out = example_prompts(draw_annotators(pairs, 3, 4, chance, labels="majority"))
+        left = [one for one in pairs if one.pair.prompt_hash not in out]
+        labels = Counter(label for one in left for _, label in one.labels)
+        if left:
+            shares.append([labels["b"] / len(left), labels["tie"] / len(left)])
+    expected = [0.15 * (1 - ties), ties]
+    error = np.std(shares, axis=0) / np.sqrt(len(shares))
+    assert np.all(np.abs(np.mean(shares, axis=0) - expected) <= 4 * error + 1e-12)
+
+
+def test_groups_that_were_passed_over_leave_with_those_that_were_chosen() -> None:
+    """Only the last pair has the label that is still needed: all before it were looked at."""
+    pairs = [labelled(i, ("p", "a")) for i in range(19)] + [labelled(19, ("p", "b"))]
+    sets = draw_annotators(pairs, 1, 2, rng(3), labels="majority")
+    shown = {example.pair.id for examples in sets for example in examples}
+    left = [p.pair.id for p in pairs if p.pair.prompt_hash not in example_prompts(sets)]
+    assert len(shown) == 2
+    assert "p19" in shown
+    assert len(left) < 18
+
+
+def test_where_no_one_gave_a_label_only_what_is_shown_leaves() -> None:
+    """In many data sets the better response always comes first."""
+    pairs = [labelled(i, ("p", "a")) for i in range(40)]
+    sets = draw_annotators(pairs, 1, 4, rng(), labels="majority")
+    assert len(example_prompts(sets)) == 4
+
+
+def test_sets_without_what_was_looked_at_keep_what_they_show() -> None:
+    sets = draw_annotators(pool(40), 2, 3, rng())
+    assert example_prompts(tuple(sets)) < example_prompts(sets)
+    assert examples_hash(tuple(sets)) == examples_hash(sets)

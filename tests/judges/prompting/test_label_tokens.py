@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from judges.prompting.label_tokens import (
     LabelMatcher,
     LabelProbabilities,
+    TokenLogprob,
     read_label_probabilities,
     read_sampled_label,
 )
@@ -69,7 +70,6 @@ def test_three_labels_are_three_probabilities() -> None:
         [],
         logs(The=0.9),
         [("A", math.nan), ("B", -1.0)],
-        [("A", -1.0), ("The", math.nan)],
         [("A", math.inf)],
         [("A", -math.inf), ("B", -0.1)],
         [("A", 0.1)],
@@ -85,6 +85,22 @@ def test_impossible_or_missing_log_probs_are_a_typed_failure(tokens: Any) -> Non
     said = read_label_probabilities(tokens, AB)
     assert isinstance(said, JudgeFailure)
     assert said.kind is FailureKind.UNPARSEABLE
+
+
+@pytest.mark.parametrize("logprob", [math.nan, math.inf, -math.inf, 0.4, None, "-1", [1]])
+def test_an_unreadable_log_prob_of_another_token_is_ignored(logprob: Any) -> None:
+    said = read([*logs(A=0.6, B=0.2), ("The", logprob)])
+    assert said.shares == pytest.approx((0.75, 0.25))
+
+
+def test_two_tokens_of_one_text_add_up() -> None:
+    said = read([*logs(A=0.784, B=0.196), *logs(A=0.004)])
+    assert said.shares[0] == pytest.approx(0.788 / 0.984)
+
+
+def test_equal_entries_of_two_token_ids_are_two_tokens() -> None:
+    entries = [TokenLogprob("A", -2.0, "[1]"), TokenLogprob("A", -2.0, "[2]"), ("B", -1.0)]
+    assert read(entries).shares[0] == pytest.approx(2 / (2 + math.e))
 
 
 def test_certainty_is_possible() -> None:

@@ -1,0 +1,184 @@
+"""Request bodies, and what is learned about the fields that a server refuses.
+
+Some servers refuse fields that others need: reasoning models take no `max_tokens` or `temperature`,
+and some chat templates know no system role. Where a refusal names such a field, the field is left
+out from then on, and every score says so by a flag. A judge with other flags answers in another
+manner than the one that was certified, so a certificate notices.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from judges.openai.settings import LIMITS, OpenAISettings, TokenRequests
+from judges.prompting.templates import Prompt
+from judges.types import FailureKind, JudgeFailure
+
+MERGED: Final = "system_merged"
+OMITTED: Final = "omitted"
+RENAMED_LIMIT: Final = "max_completion_tokens"
+#: What a model may use that thinks before it answers; it replaces a `max_tokens` that is refused.
+THINKING_LIMIT: Final = 4096
+#: What an answer without a limit is taken to use at most where money is reserved for it.
+UNLIMITED: Final = 32_768
+
+_LEARNED: Final = ("temperature", "max_tokens", "top_logprobs", "logprobs")
+_LOGPROBS: Final = frozenset({"logprobs", "top_logprobs"})
+_UNSUPPORTED: Final = re.compile(
+    r"not supported|unsupported|does not support|doesn't support|deprecated|not (allowed|permitted)"
+    r"|cannot both be|unknown (field|parameter|name)|unrecognized|not available|extra inputs"
+    r"|only the default|not enabled|not compatible|incompatible",
+    re.IGNORECASE,
+)
+# a smaller number would be taken: which one is for the settings to say
+_OF_VALUE: Final = re.compile(r"at most|<=|less than|must be between|no more than", re.IGNORECASE)
+_SYSTEM_REFUSED: Final = re.compile(
+    r"system['\"`]? (role|message|prompt|instruction)s?\b.{0,40}(not|n't|unsupported|invalid)"
+    r"|(not|n't|unsupported|invalid).{0,40}system['\"`]? (role|message|prompt|instruction)s?\b"
+    r"|developer instruction is not enabled|roles must alternate|only user.{0,20}assistant.{0,20}role"
+    r"|messages\[0\]\.role|role.{0,30}['\"`]system['\"`]|['\"`]system['\"`].{0,40}role"
+    r"|['\"`]system['\"`] is not one of|first message must be.{0,20}user",
+    re.IGNORECASE | re.DOTALL,
+)
+_log = logging.getLogger(__name__)
+
+
+class Bodies:
+    """Builds the request bodies of one judge.
+
+    Args:
+        settings: The judge's settings.
+        by_token: Builds prompts of token ids, for `endpoint = "tokens"`.
+    """
+
+    def __init__(self, settings: OpenAISettings, by_token: TokenRequests | None = None) -> None:
+        self._settings = settings
+        self._by_token = by_token
+        self._refused: list[str] = []
+        self._is_merged = settings.system_role == "user"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What was learned and therefore changed, as flags of a score."""
+        merged = (MERGED,) if self._is_merged and self._settings.system_role == "auto" else ()
+        return (*(f"{OMITTED}:{name}" for name in self._refused), *merged)
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether every request asks for the most probable tokens."""
+        return {**self._common(), **self._settings.extra_body}.get("temperature") == 0
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that one call may be billed for as its answer."""
+        common = {**self._common(), **self._settings.extra_body}
+        limits = [limit for name in LIMITS if (limit := _positive(common.get(name)))]
+        copies = max(_positive(common.get(name)) or 1 for name in ("n", "best_of"))
+        return (max(limits) if limits else UNLIMITED) * copies
+
+    def body(self, prompt: Prompt) -> dict[str, Any]:
+        """Return the body for one prompt: common fields, log-prob options and `extra_body`."""
+        settings = self._settings
+        if self._by_token is not None:
+            return {**self._common(), **self._by_token.body(prompt), **settings.extra_body}
+        is_chat = settings.endpoint == "chat"
+        return {
+            **self._common(),
+            **({"messages": self._messages(prompt)} if is_chat else {"prompt": prompt.text}),
+            **self._logprobs(is_chat),
+            **settings.extra_body,
+        }
+
+    def learn(self, message: str, sent: Mapping[str, Any]) -> str | None:
+        """Learn from the refusal of a body; return what will be different, None if nothing is.
+
+        Only fields that stand here by default are given up, not those that the settings name.
+        """
+        if self._merges_after(message, sent):
+            if not self._is_merged:
+                self._is_merged = True
+                _log.warning("judge %s: the server refuses the role system", self._settings.name)
+            return MERGED
+        name = self._field_of(message, sent)
+        if name is None:
+            return None
+        if name not in self._refused:
+            self._refused.append(name)
+            _log.warning("judge %s: the server refuses the field %s", self._settings.name, name)
+        return f"{OMITTED}:{name}"
+
+    def advised(self, failure: JudgeFailure, sent: Mapping[str, Any]) -> JudgeFailure:
+        """Add to a refusal which setting would help, if one is known."""
+        if failure.kind is not FailureKind.REFUSED:
+            return failure
+        advice = self._advice(failure.detail, sent)
+        return replace(failure, detail=f"{failure.detail} - {advice}") if advice else failure
+
+    def _advice(self, message: str, sent: Mapping[str, Any]) -> str:
+        if _SYSTEM_REFUSED.search(message) and self._settings.system_role == "system":
+            return 'set system_role = "user"'
+        named = [name for name in _LEARNED if re.search(rf"\b{name}\b", message) and name in sent]
+        if not named or not self._settings.extra_body.keys().isdisjoint(named):
+            return "change extra_body" if named else ""
+        if named[0] == "max_tokens":
+            return f'set max_tokens, or omit = ["max_tokens"] and {RENAMED_LIMIT} in extra_body'
+        return f'set {named[0]}, or omit = ["{named[0]}"]'
+
+    def _common(self) -> dict[str, Any]:
+        settings = self._settings
+        temperature = settings.temperature or 0  # an integer, as it has always been sent
+        common: dict[str, Any] = {
+            "model": settings.model,
+            "temperature": temperature,
+            "max_tokens": settings.max_tokens,
+        }
+        left_out = {*settings.omit, *self._refused}
+        if "max_tokens" in self._refused and "max_tokens" not in settings.omit:
+            common[RENAMED_LIMIT] = max(settings.max_tokens, THINKING_LIMIT)
+        return {name: value for name, value in common.items() if name not in left_out}
+
+    def _logprobs(self, is_chat: bool) -> dict[str, Any]:
+        settings = self._settings
+        left_out = {*settings.omit, *self._refused}
+        if settings.confidence == "verbalized" or not settings.top_logprobs:
+            return {}
+        if "logprobs" in left_out:
+            return {}
+        if not is_chat:
+            return {"logprobs": settings.top_logprobs}
+        top = {} if "top_logprobs" in left_out else {"top_logprobs": settings.top_logprobs}
+        return {"logprobs": True, **top}
+
+    def _messages(self, prompt: Prompt) -> list[dict[str, str]]:
+        if self._is_merged:
+            return [{"role": "user", "content": prompt.text}]
+        return [{"role": m.role, "content": m.content} for m in prompt.messages]
+
+    def _merges_after(self, message: str, sent: Mapping[str, Any]) -> bool:
+        messages = sent.get("messages")
+        has_system = isinstance(messages, list) and messages[0].get("role") == "system"
+        is_auto = self._settings.system_role == "auto"
+        return is_auto and has_system and _SYSTEM_REFUSED.search(message) is not None
+
+    def _field_of(self, message: str, sent: Mapping[str, Any]) -> str | None:
+        """Return the default field that a refusal names in quotes, if it may be given up."""
+        if not _UNSUPPORTED.search(message) or _OF_VALUE.search(message):
+            return None
+        quoted = set(re.findall(r"['\"`]([a-z_]+)['\"`]", message))
+        settings = self._settings
+        mine = set(_LEARNED) - settings.extra_body.keys()
+        if settings.temperature:
+            mine.discard("temperature")
+        for name in _LEARNED:
+            if name in quoted and name in mine and name in sent:
+                return "logprobs" if name in _LOGPROBS else name
+        return None
+
+
+def _positive(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return value if is_count and isinstance(value, int) else None

@@ -1,0 +1,105 @@
+"""What the command line loads: help nothing, a verb of a server no service, a reader no statistics."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.app.processes import ROOT
+from tests.app.rows import labelled_rows, ndjson
+
+RUN = """
+import sys
+from app.cli import main
+sys.argv = ["tribunal", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+finally:
+    print(*sorted(sys.modules), file=sys.stderr)
+"""
+STATISTICS = {"scipy.stats", "scipy.special", "scipy.optimize", "scipy.sparse", "pandas", "pyarrow"}
+SERVICE = {"fastapi", "starlette", "sqlalchemy", "pydantic", "alembic", "app.main", "app.core"}
+CLIENT = {"httpx", "asyncio", "anyio", "app.client"}
+
+
+def loaded(folder: Path, *arguments: str, **environment: str) -> set[str]:
+    """Return the modules that a verb loads, in a process of its own."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("TRIBUNAL_")}
+    database = {"DATABASE_URL": f"sqlite:///{folder}/cli.db", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False,
+        cwd=folder, env={**others, **database, **environment},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["certify", "--help"]], ids=" ".join
+)
+def test_help_loads_no_client_no_service_and_nothing_that_draws(
+    folder: Path, arguments: list[str]
+) -> None:
+    found = loaded(folder, *arguments)
+    assert not found & (CLIENT | SERVICE | STATISTICS | {"numpy", "rich", "structlog", "stamina"})
+
+
+class Server(BaseHTTPRequestHandler):
+    """A service without any dataset."""
+
+    def do_GET(self) -> None:
+        page: dict[str, Any] = {
+            "object": "list",
+            "data": [],
+            "first_id": None,
+            "last_id": None,
+            "has_more": False,
+        }
+        body = json.dumps(page).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("shows", ["table", "json"])
+def test_a_verb_of_a_server_loads_nothing_of_the_service(
+    folder: Path, address: str, shows: str
+) -> None:
+    found = loaded(
+        folder, "datasets", "list", TRIBUNAL_SERVER=address, TRIBUNAL_OUTPUT=shows
+    )  # fmt: skip
+    assert "app.client" in found
+    assert not found & (SERVICE | STATISTICS | {"numpy", "structlog"})
+
+
+def test_a_verb_that_reads_here_loads_no_migrations_and_no_statistics(folder: Path) -> None:
+    (folder / "rows.jsonl").write_bytes(ndjson(labelled_rows(5)))
+    loaded(folder, "import", "rows.jsonl")
+    found = loaded(folder, "datasets", "list", TRIBUNAL_OUTPUT="json")
+    assert "app.main" in found
+    assert not found & (STATISTICS | {"alembic.command", "alembic.script", "migrations", "uvicorn"})

@@ -1,0 +1,510 @@
+"""Replies of real model servers, and what a judge must make of each.
+
+Every reply prefers the same response with P = .8. Expected is its p_a, or the kind of failure. A
+vote is a p_a of 1 with the flag `no_logprobs`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from judges.types import FailureKind
+from tests.judges.openai.case_server import (
+    PREFERRED,
+    Asked,
+    Reply,
+    Sent,
+    answer,
+    labels,
+    logprob,
+    position,
+    refusal,
+    usage_of,
+)
+
+VOTE = "vote"
+LOWEST = -3.4028234663852886e38
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reply and what is right for it."""
+
+    reply: Reply
+    right: float | str | FailureKind
+    words: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    calls: int | None = None  # of one pair shown in one order
+
+
+def _reasoned(asked: Asked, span: str = "think") -> list[dict[str, Any]]:
+    """Positions of a reasoning span that speaks of the other label, then the label."""
+    wrong = [{"token": asked.other, "logprob": -0.05}, {"token": asked.best, "logprob": -4.0}]
+    thinking = [
+        position(token, wrong) for token in (f"<{span}>", asked.other, " wins?", f"</{span}>")
+    ]
+    return [*thinking, position("\n\n", labels(asked)[::-1]), position(asked.best, labels(asked))]
+
+
+def _prefixed(asked: Asked, *tokens: str, tail: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Positions of other tokens, whose lists prefer the other label, around the label."""
+    wrong = [{"token": asked.other, "logprob": -1.0}, {"token": asked.best, "logprob": -2.0}]
+    around = {
+        token: position(token, [{"token": token, "logprob": -0.9}, *wrong])
+        for token in tokens + tail
+    }
+    return [
+        *(around[t] for t in tokens),
+        position(asked.best, labels(asked)),
+        *(around[t] for t in tail),
+    ]
+
+
+def thinking_cut_off(asked: Asked) -> Sent:
+    tops = [
+        {"token": "<think>", "logprob": -1e-5},
+        {"token": asked.other, "logprob": logprob(5e-6)},
+    ]
+    tops.append({"token": asked.best, "logprob": logprob(4e-6)})
+    return answer(asked, "<think>", [position("<think>", tops)])
+
+
+def two_ids_of_one_text(asked: Asked) -> Sent:
+    tops = [
+        {"token": asked.best, "logprob": logprob(0.784)},
+        {"token": asked.other, "logprob": logprob(0.196)},
+        {"token": asked.best, "logprob": logprob(0.004)},
+    ]
+    return answer(asked, None, [position(asked.best, tops)])
+
+
+def sampled_beside_the_list(asked: Asked) -> Sent:
+    tops = [
+        {"token": f"\u0120{asked.other}", "logprob": logprob(0.196)},
+        {"token": f"\u0120{asked.best}", "logprob": logprob(0.01)},
+    ]
+    own = {"token": asked.best, "logprob": logprob(0.784), "top_logprobs": tops}
+    return answer(asked, None, [own])
+
+
+def contradicting(asked: Asked) -> Sent:
+    return answer(
+        asked,
+        asked.other,
+        [{"token": asked.other, "logprob": logprob(0.95), "top_logprobs": labels(asked)}],
+    )
+
+
+def of_other_text(asked: Asked) -> Sent:
+    return answer(asked, asked.other, [position(asked.best, labels(asked))])
+
+
+def without_the_sampled(asked: Asked) -> Sent:
+    own = {"token": asked.best, "logprob": None, "top_logprobs": labels(asked)[1:]}
+    return answer(asked, None, [own])
+
+
+def unlikely_sample(asked: Asked) -> Sent:
+    return answer(asked, asked.other, [position(asked.other, labels(asked))])
+
+
+def completions_form(asked: Asked) -> Sent:
+    tops = {top["token"]: top["logprob"] for top in labels(asked)}
+    listed = {
+        "tokens": [asked.best],
+        "token_logprobs": [tops[asked.best]],
+        "top_logprobs": [tops],
+        "text_offset": [0],
+    }
+    return answer(asked, logprobs=listed)
+
+
+def one_hot(filler: object) -> Reply:
+    def reply(asked: Asked) -> Sent:
+        tops = [
+            {"token": asked.best, "logprob": 0.0},
+            {"token": asked.other, "logprob": filler},
+            {"token": "The", "logprob": filler},
+        ]
+        return answer(asked, None, [position(asked.best, tops)])
+
+    return reply
+
+
+def unreadable(share: object, *, of_label: bool = False) -> Reply:
+    def reply(asked: Asked) -> Sent:
+        tops = labels(asked)
+        if of_label:
+            tops[1]["logprob"] = share
+        return answer(
+            asked, None, [position(asked.best, [*tops, {"token": "The", "logprob": share}])]
+        )
+
+    return reply
+
+
+def said(template: str, **fields: Any) -> Reply:
+    """A reply without log-probs; {} stands for the label."""
+
+    def reply(asked: Asked) -> Sent:
+        named = template.replace("{}", asked.best).replace("{other}", asked.other)
+        return answer(asked, named, logprobs=False, **fields)
+
+    return reply
+
+
+def chunks(asked: Asked) -> Sent:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": f"{asked.other}?"}]}
+    return answer(asked, [thought, {"type": "text", "text": asked.best}], logprobs=False)
+
+
+def within_200(times: float, code: object, message: str = "Provider returned error") -> Reply:
+    def reply(asked: Asked) -> Sent:
+        if asked.number >= times:
+            return answer(asked)
+        metadata = {"raw": "upstream is full", "provider_name": "Somewhere"}
+        return Sent({"error": {"code": code, "message": message, "metadata": metadata}})
+
+    return reply
+
+
+def first(sent: Callable[[Asked], Sent], times: float = 1) -> Reply:
+    return lambda asked: sent(asked) if asked.number < times else answer(asked)
+
+
+def always(sent: Sent) -> Reply:
+    return lambda _: sent
+
+
+def stopped(reason: str, times: float = math.inf) -> Reply:
+    def reply(asked: Asked) -> Sent:
+        sent = answer(asked, "", [], finish_reason=reason)
+        return sent if asked.number < times else answer(asked)
+
+    return reply
+
+
+def cut(asked: Asked) -> Sent:
+    whole = answer(asked)
+    return Sent(whole.body, cut=20, billed=whole.billed)
+
+
+def raw(body: bytes, **headers: str) -> Reply:
+    return always(Sent(body, headers={name.replace("_", "-"): v for name, v in headers.items()}))
+
+
+def kept_alive(asked: Asked) -> Sent:
+    sent = answer(asked)
+    return Sent(
+        b": PROCESSING\n\n: PROCESSING\n\n" + json.dumps(sent.body).encode(), billed=sent.billed
+    )
+
+
+def billed(tokens: tuple[int, int], **usage: Any) -> Reply:
+    def reply(asked: Asked) -> Sent:
+        sent = answer(asked, usage=usage_of(**usage))
+        sent.billed = tokens
+        return sent
+
+    return reply
+
+
+def harmony(asked: Asked) -> Sent:
+    analysis = ("<|channel|>", "analysis", "<|message|>", asked.other, "<|end|>")
+    final = ("<|start|>", "assistant", "<|channel|>", "final", "<|message|>")
+    positions = _prefixed(asked, *analysis, *final, tail=("<|return|>",))
+    return answer(asked, None, positions, reasoning="so")
+
+
+ORDINARY = PREFERRED
+TOO_LONG = FailureKind.CONTEXT_OVERFLOW
+UNREADABLE = FailureKind.UNPARSEABLE
+GONE = FailureKind.UNAVAILABLE
+
+CASES: dict[str, Case] = {
+    "an ordinary answer": Case(answer, ORDINARY),
+    # 1. where the answer stands
+    "reasoning before the label, in text and tokens": Case(
+        lambda a: answer(a, f"<think>{a.other} wins?</think>\n\n{a.best}", _reasoned(a)), ORDINARY
+    ),
+    "reasoning in the tokens, cut out of the text": Case(
+        lambda a: answer(a, None, _reasoned(a), reasoning_content=f"{a.other} wins?"), ORDINARY
+    ),
+    "reasoning in the tokens without its marks": Case(
+        lambda a: answer(
+            a, None, _prefixed(a, a.other, " wins?", "\n"), reasoning_content=f"{a.other} wins?"
+        ),
+        ORDINARY,
+    ),
+    "reasoning under another name": Case(
+        lambda a: answer(a, None, _reasoned(a, "thinking")), ORDINARY
+    ),
+    "reasoning as a channel": Case(harmony, ORDINARY),
+    "one token, which begins to think": Case(thinking_cut_off, UNREADABLE, ("thinking",)),
+    "one token of reasoning, cut out of the text": Case(
+        lambda a: answer(a, "", [position("Okay", labels(a))], reasoning_content="Okay"),
+        UNREADABLE,
+        ("thinking",),
+    ),
+    "a reasoning parser that takes the answer for reasoning": Case(
+        lambda a: answer(a, "", reasoning_content=a.best), UNREADABLE, ("thinking",)
+    ),
+    "labels with little mass": Case(
+        lambda a: answer(
+            a,
+            "Both",
+            [
+                position(
+                    "Both", [{"token": "Both", "logprob": -0.01}, {"token": a.other, "logprob": -5}]
+                )
+            ],
+        ),
+        UNREADABLE,
+        ("min_label_mass",),
+    ),
+    "bold": Case(lambda a: answer(a, f"**{a.best}**", _prefixed(a, "**", tail=("**",))), ORDINARY),
+    "bold, one token for the end": Case(
+        lambda a: answer(
+            a,
+            f"**{a.best}**",
+            [
+                position("**", [{"token": "**", "logprob": -0.1}]),
+                position(f"{a.best}**", [{**t, "token": t["token"] + "**"} for t in labels(a)]),
+            ],
+        ),
+        ORDINARY,
+    ),
+    "a lone space first": Case(lambda a: answer(a, f" {a.best}", _prefixed(a, "\u2581")), ORDINARY),
+    "nothing but a space": Case(
+        lambda a: answer(a, " ", [position("\u2581", labels(a)[::-1])]), UNREADABLE, ("max_tokens",)
+    ),
+    "special tokens around": Case(
+        lambda a: answer(a, None, _prefixed(a, "<|assistant|>", tail=("<|im_end|>", ""))), ORDINARY
+    ),
+    "Answer: and the label": Case(
+        lambda a: answer(a, f"Answer: {a.best}", _prefixed(a, "Answer", ":", " ")), ORDINARY
+    ),
+    "a sentence with the label": Case(
+        lambda a: answer(
+            a,
+            f"The better response is {a.best}.",
+            _prefixed(a, "The better", " response", " is ", tail=(".",)),
+        ),
+        ORDINARY,
+    ),
+    "the label, then why": Case(
+        lambda a: answer(
+            a, f"{a.best}\n\nIt is correct.", _prefixed(a, tail=("\n\n", "It is correct."))
+        ),
+        ORDINARY,
+    ),
+    "an article that looks like a label": Case(
+        lambda a: answer(
+            a, f"{a.other} good answer names", _prefixed(a, a.other, " good answer names")
+        ),
+        UNREADABLE,
+    ),
+    "both labels, one after another": Case(
+        lambda a: answer(a, f"{a.other}. {a.best}.", _prefixed(a, a.other, ". ", tail=(".",))),
+        UNREADABLE,
+    ),
+    "a change of mind": Case(
+        lambda a: answer(a, f"{a.other}\nNo: {a.best}", _prefixed(a, a.other, "\nNo: ")), UNREADABLE
+    ),
+    "raw tokens": Case(
+        lambda a: answer(
+            a,
+            f"\n {a.best}",
+            [
+                position("\u010a", labels(a)[::-1]),
+                position(f"\u0120{a.best}", labels(a, "\u0120")),
+            ],
+        ),
+        ORDINARY,
+    ),
+    "thinking before a vote": Case(said("<think>{other}? No.</think>\n\n{}"), VOTE),
+    "thinking before a vote, its start in the prompt": Case(
+        said("{other}? No.</think>\n\n{}"), VOTE
+    ),
+    "channels run together, their marks left out": Case(
+        said("analysisThe other one, {other}, is bad.assistantfinal{}"), VOTE
+    ),
+    "unfinished thinking before no vote": Case(said("<think>{}"), UNREADABLE, ("thinking",)),
+    "a vote in a box": Case(said(r"\boxed{\text{{}}}"), VOTE),
+    "a vote in JSON": Case(said('{"answer": "{}"}'), VOTE),
+    "a vote in tags": Case(said("<answer>{}</answer>"), VOTE),
+    "a vote after words": Case(said("Final answer: **{}**"), VOTE),
+    "a vote denied": Case(said("The answer is not {other}"), UNREADABLE),
+    "a vote struck out": Case(said("~~{other}~~"), UNREADABLE),
+    "chunks of thinking and text": Case(chunks, VOTE),
+    "chunks of thinking alone": Case(
+        lambda a: answer(a, [{"type": "thinking", "thinking": a.best}], logprobs=False), UNREADABLE
+    ),
+    "reasoning beside a vote": Case(said("{}", reasoning="{other} is better."), VOTE),
+    # 2. every distinct entry once, the sampled token among them
+    "two token ids of one text": Case(two_ids_of_one_text, 0.788 / 0.984),
+    "a list of two, the least first": Case(
+        lambda a: answer(a, None, [position(a.best, labels(a)[::-1])]), ORDINARY
+    ),
+    "the same entry twice": Case(
+        lambda a: answer(a, None, [position(a.best, [labels(a)[0], *labels(a)])]), ORDINARY
+    ),
+    "the sampled token beside the list": Case(sampled_beside_the_list, 0.794 / 0.99),
+    "a sampled token that contradicts the list": Case(contradicting, UNREADABLE),
+    "log-probs of another text": Case(of_other_text, UNREADABLE, ("other text",)),
+    "a list without the sampled token": Case(without_the_sampled, UNREADABLE, ("sampled",)),
+    "a greedy sample that is improbable": Case(unlikely_sample, UNREADABLE, ("temperature 0",)),
+    "an improbable sample where the temperature is not 0": Case(
+        unlikely_sample, ORDINARY, settings={"temperature": 1.0}
+    ),
+    # 3. both forms, at both endpoints
+    "the completions form at the chat endpoint": Case(completions_form, ORDINARY),
+    "the completions form": Case(completions_form, ORDINARY, settings={"endpoint": "completions"}),
+    "the chat form at the completions endpoint": Case(
+        answer, ORDINARY, settings={"endpoint": "completions"}
+    ),
+    "one-hot with the lowest float": Case(one_hot(LOWEST), VOTE),
+    "one-hot with -9999": Case(one_hot(-9999.0), VOTE),
+    "one-hot with -Infinity": Case(one_hot(-math.inf), VOTE),
+    "one-hot with nothing else": Case(
+        lambda a: answer(a, None, [position(a.best, [{"token": a.best, "logprob": 0.0}])]), VOTE
+    ),
+    "fillers of other tokens": Case(unreadable(-9999.0), ORDINARY),
+    "no list": Case(lambda a: answer(a, None, [{"token": a.best, "logprob": -0.2}]), VOTE),
+    "an empty content": Case(lambda a: answer(a, None, []), VOTE),
+    # 4. only an unreadable label spoils an answer
+    "-Infinity for another token": Case(unreadable(-math.inf), ORDINARY),
+    "NaN for another token": Case(unreadable(math.nan), ORDINARY),
+    "null for another token": Case(unreadable(None), ORDINARY),
+    "a positive number for another token": Case(unreadable(1.5), ORDINARY),
+    "NaN for a label": Case(unreadable(math.nan, of_label=True), UNREADABLE),
+    "null for a label": Case(unreadable(None, of_label=True), UNREADABLE),
+    # 5. a 200 is no answer until it holds one
+    "429 within a 200, twice": Case(within_200(2, 429), ORDINARY, calls=3),
+    "502 within a 200, for ever": Case(
+        within_200(math.inf, 502),
+        FailureKind.SERVER_ERROR,
+        ("upstream is full", "Somewhere"),
+        calls=5,
+    ),
+    "a status in words within a 200": Case(within_200(1, "rate_limit_exceeded"), ORDINARY, calls=2),
+    "401 within a 200": Case(within_200(math.inf, 401), GONE, ("base_url",), calls=1),
+    "402 within a 200": Case(within_200(math.inf, 402), GONE, calls=1),
+    "an error of a choice": Case(
+        first(lambda _: Sent({"choices": [{"error": {"code": 503, "message": "down"}}]})),
+        ORDINARY,
+        calls=2,
+    ),
+    "an error of FastChat": Case(
+        always(
+            Sent(
+                {
+                    "object": "error",
+                    "message": "maximum context length is 4096 tokens",
+                    "code": 40303,
+                }
+            )
+        ),
+        TOO_LONG,
+    ),
+    "an address without /v1": Case(
+        always(Sent({"error": "Unexpected endpoint or method. (POST /chat/completions)"})),
+        GONE,
+        ("base_url", "Unexpected endpoint"),
+        calls=1,
+    ),
+    "a detail within a 200": Case(
+        always(Sent({"detail": "Not Found"})), GONE, ("base_url",), calls=1
+    ),
+    "blank lines, then an answer": Case(first(lambda _: Sent(b"\n\n\n")), ORDINARY, calls=2),
+    "blank lines for ever": Case(raw(b"\n\n"), FailureKind.SERVER_ERROR, ("empty",), calls=5),
+    "comments before the answer": Case(kept_alive, ORDINARY),
+    "a body cut short, then an answer": Case(first(cut), ORDINARY, calls=2),
+    "no gzip though it says so": Case(raw(b"{}", content_encoding="gzip"), UNREADABLE),
+    "events though not asked for": Case(raw(b'data: {"choices": []}\n\n'), UNREADABLE, ("data:",)),
+    "a page": Case(raw(b"<!doctype html><html>"), UNREADABLE, ("doctype",)),
+    "stopped for lack of resources, once": Case(
+        stopped("insufficient_system_resource", 1), ORDINARY, calls=2
+    ),
+    "stopped by a filter": Case(stopped("content_filter"), FailureKind.REFUSED),
+    # 6. waiting
+    "498, once": Case(first(lambda _: refusal(498, "capacity exceeded")), ORDINARY, calls=2),
+    "425, once": Case(first(lambda _: Sent(b"Too Early", 425)), ORDINARY, calls=2),
+    "529, once": Case(first(lambda _: refusal(529, "overloaded")), ORDINARY, calls=2),
+    "a quota that is used up": Case(
+        always(refusal(429, "You exceeded your current quota", code="insufficient_quota")),
+        GONE,
+        calls=1,
+    ),
+    "no balance": Case(always(refusal(402, "Insufficient Balance")), GONE, calls=1),
+    "no credit": Case(always(refusal(400, "Your credit balance is too low")), GONE, calls=1),
+    "too large for a minute": Case(
+        always(refusal(429, "Request too large for m on tokens per min (TPM)")), TOO_LONG, calls=1
+    ),
+    "moderated": Case(
+        always(refusal(403, "Your input was flagged by moderation")), FailureKind.REFUSED, calls=1
+    ),
+    # 8. words of a prompt that is too long
+    "too long for TGI": Case(
+        always(
+            Sent(
+                {
+                    "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048."
+                },
+                422,
+            )
+        ),
+        TOO_LONG,
+    ),
+    "too long for llama.cpp": Case(
+        always(
+            refusal(
+                400,
+                "the request exceeds the available context size",
+                type="exceed_context_size_error",
+            )
+        ),
+        TOO_LONG,
+    ),
+    "too long for Mistral": Case(
+        always(
+            Sent(
+                {
+                    "message": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length"
+                },
+                400,
+            )
+        ),
+        TOO_LONG,
+    ),
+    "too long for Gemini": Case(
+        always(
+            refusal(
+                400,
+                "The input token count (200000) exceeds the maximum number of tokens allowed (131072).",
+            )
+        ),
+        TOO_LONG,
+    ),
+    # 9. money
+    "reasoning in the total alone": Case(billed((300, 2001), total_tokens=2301), ORDINARY),
+    "reasoning beside the completion": Case(
+        billed((300, 501), completion_tokens_details={"reasoning_tokens": 500}), ORDINARY
+    ),
+    "reasoning within the completion": Case(
+        billed(
+            (300, 501),
+            completion=501,
+            total_tokens=801,
+            completion_tokens_details={"reasoning_tokens": 500},
+        ),
+        ORDINARY,
+    ),
+    "an error that was billed": Case(
+        always(Sent({"choices": [], "usage": usage_of()}, billed=(300, 1))), UNREADABLE
+    ),
+}
