@@ -73,8 +73,10 @@ test: check $(VLLM) ## everything that needs no GPU
 	$(BIN)/python -m pytest -n 2
 	@if test -f $(VLLM); then $(BIN)/python -m pytest -m "vllm and not slow"; fi
 
-test-slow: $(TESTED) $(VLLM) ## the long simulations, with their figures
+test-slow: $(TESTED) $(VLLM) ## the long simulations, with their figures, and a random search
 	$(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and not vllm" -s
+	TRIBUNAL_SEARCH_FACTOR=20 $(BIN)/python -m pytest -n 2 -o faulthandler_timeout=0 \
+	  -m "hypothesis and not vllm" --hypothesis-seed=$$(date +%s)
 	@if test -f $(VLLM); then $(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and vllm" -s; fi
 
 bench: $(TESTED) ## ratios against named baselines

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
-from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from starlette.routing import BaseRoute
 
 from app.api.batches import preferences_router as preferences
@@ -30,6 +30,7 @@ from app.api.judgments import router as judgments
 from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
 from app.api.reports import router as reports
+from app.batches.service import unfinished as unfinished_batches
 from app.batches.worker.loop import work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
@@ -43,8 +44,10 @@ from app.core.middleware import BodyLimit, RequestContext
 from app.core.middleware import router as descriptions
 from app.core.migrate import upgrade
 from app.core.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
+from app.core.outages import RETRY_AFTER, install_outage_handlers
 from app.core.runtime import Running, Runtime, refuse_while_opening
 from app.core.settings import Settings
+from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
 from app.reports.health import lines_of_config
 from app.reports.service import resume as resume_reports
@@ -111,6 +114,7 @@ def create_app(
     app.add_middleware(AccessControl)
     app.add_middleware(RequestContext)
     install_error_handlers(app)
+    install_outage_handlers(app)
     return app
 
 
@@ -149,9 +153,10 @@ async def open_runtime(
     Judges whose models' folders have to be hashed are left to `Runtime.open_judges`.
     """
     async with AsyncExitStack() as stack:
-        db = Database(settings.database_url)
+        db = Database(settings.database_url, settings.database_wait_seconds)
         stack.push_async_callback(db.aclose)
         await upgrade(db)
+        remove_left_over(settings.spool_dir)
         config = settings.load_config()
         engines = EngineHost(is_eager=loads_models)
         stack.push_async_callback(engines.aclose)
@@ -206,19 +211,27 @@ async def readyz(request: Request, running: Running) -> dict[str, Any]:
 
     Those who may read are told about each judge.
     """
-    async with running.db.read() as session:
-        await session.execute(text("SELECT 1"))
+    fault = await running.db.fault()
     health = await running.health_of_judges()
     told = await may_read(request, running)
     judges = {n: {"ready": h.is_ready, "detail": h.detail} for n, h in health.items()}
-    if running.opening is not None or not any(h.is_ready for h in health.values()):
-        why = running.opening or "no judge can answer"
-        raise NotReady(why, extra={"judges": judges}) if told else NotReady("not ready")
+    can_judge = any(h.is_ready for h in health.values())
+    why = fault or running.opening or (None if can_judge else "no judge can answer")
+    if why is not None:
+        headers = RETRY_AFTER if fault else None
+        if told:
+            raise NotReady(why, extra={"judges": judges}, headers=headers)
+        raise NotReady("not ready", headers=headers)
     return {"status": "ready", **({"database": "ok", "judges": judges} if told else {})}
 
 
 @_operations.get("/metrics", response_class=PlainTextResponse)
 @needs(Scope.READ)
-async def prometheus() -> Response:
+async def prometheus(running: Running) -> Response:
     """Return the metrics in the Prometheus text format."""
-    return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4")
+    try:
+        batches = await unfinished_batches(running)
+    except (DBAPIError, OSError):
+        # the counters of this process are told also while the database is away
+        batches = []
+    return Response(telemetry.exposition(batches), media_type="text/plain; version=0.0.4")

@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded, rounded_number
@@ -134,7 +134,7 @@ def _said(total: FloatArray, is_failed: BoolArray) -> Preference:
     total = rounded(total)
     is_open = total == 0.0
     label = np.where(is_open, MISSING, np.where(total > 0, A, B))
-    confidence = rounded(special.expit(np.ascontiguousarray(np.abs(total))))
+    confidence = rounded(scipy.special.expit(np.ascontiguousarray(np.abs(total))))
     return Preference(label, np.where(is_open, np.nan, confidence), is_failed, is_open & ~is_failed)
 
 
@@ -174,7 +174,7 @@ class Stack:
         total = rounded_number(self._total)
         if total == 0.0:
             return SILENT
-        confidence = rounded_number(float(special.expit(abs(total))))
+        confidence = rounded_number(float(scipy.special.expit(abs(total))))
         return Opinion(A if total > 0 else B, confidence)
 
     def _log_odds(self, p_a: float, p_tie: float | None) -> float:
@@ -244,7 +244,7 @@ def _fit(features: FloatArray, first: FloatArray, penalty: float) -> FloatArray:
     scaled = features / scale
     weights: FloatArray = np.zeros(scale.size)
     for _ in range(_STEPS):
-        chance = special.expit(scaled @ weights)
+        chance = scipy.special.expit(scaled @ weights)
         gradient = scaled.T @ (chance - first) + penalty * weights
         curvature = (scaled.T * (chance * (1.0 - chance))) @ scaled + penalty * np.eye(scale.size)
         weights = weights - np.linalg.solve(curvature, gradient)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
-from judges.types import Pair, Score
+from judges.types import JudgeFailure, Pair, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +90,27 @@ class Judge(Protocol):
     async def aclose(self) -> None:
         """Release connections and processes; safe to call twice."""
         ...
+
+
+_NOTED: Final[ContextVar[list[JudgeFailure] | None]] = ContextVar("noted_failures", default=None)
+
+
+@contextmanager
+def failures_noted() -> Iterator[list[JudgeFailure]]:
+    """Collect the failures that a judge notes while it is asked, in the order of their coming.
+
+    A judge that is cut off gives no score: what went wrong before is known from here alone.
+    """
+    noted: list[JudgeFailure] = []
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
+def note_failure(failure: JudgeFailure) -> None:
+    """Note what went wrong with an attempt, before the judge waits or tries again."""
+    noted = _NOTED.get()
+    if noted is not None:
+        noted.append(failure)

@@ -7,8 +7,8 @@ cost, so a budget stops a little early rather than late.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from judges.base import Judge
 from judges.types import Pair, TokenUsage
@@ -23,6 +23,27 @@ class Priced(Protocol):
 
     def most_usd(self, pair: Pair) -> float:
         """Return the most that a score of this pair may cost in USD, repetitions included."""
+        ...
+
+
+class Asks(NamedTuple):
+    """What a score of a pair asks of a model.
+
+    `prompts` holds one for each call that all annotators and orders need, `fewest` is the number of
+    calls where the first annotators agree, and `max_tokens` bounds what one call may answer.
+    """
+
+    prompts: Sequence[str]
+    fewest: int
+    max_tokens: int
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A judge that can say what it would ask."""
+
+    def asks(self, pair: Pair) -> Asks:
+        """Return what a score of this pair would ask of the model."""
         ...
 
 

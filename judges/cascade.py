@@ -18,12 +18,13 @@ from calibration.cascade import accepts
 from calibration.labels import TIE, A, B
 from calibration.preference import SILENT, Opinion, TieRule, opinion
 from calibration.stack import Columns, Stack
-from judges.base import Judge
+from judges.base import Judge, failures_noted
 from judges.errors import JudgeUnavailable
 from judges.probability import swap_label
 from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
 
 Status = Literal["accepted", "abstained", "failed"]
+Pause = Callable[[], Awaitable[None]]
 KnownScore = Callable[[Judge, Pair], Score | None]
 
 _LABELS: Final[dict[int, Label]] = {A: "a", B: "b", TIE: "tie"}
@@ -136,7 +137,7 @@ async def judge_pair(
     """
     if not isinstance(cascade, Cascade):
         cascade = Cascade(tuple(cascade))
-    opinion_of = _hearing(cascade, ties)
+    opinion_of = hearing(cascade, ties)
     outcomes: list[TierOutcome] = []
     asked: list[Score] = []
     for tier in cascade.tiers:
@@ -146,13 +147,13 @@ async def judge_pair(
         if score is None:
             score = await _ask(tier.judge, pair, deadline)
             asked.append(score)
-        outcomes.append(_outcome(tier, score, opinion_of))
+        outcomes.append(outcome_of(tier, score, opinion_of))
         if outcomes[-1].accepted or _is_cut_off(score):
             break
     return _verdict(pair.id, tuple(outcomes), tuple(asked))
 
 
-async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of the stream's own
+async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and three of the stream's own
     pairs: AsyncIterable[Pair] | Iterable[Pair],
     cascade_of: Callable[[Pair], Cascade | Sequence[Tier]],
     take: Callable[[CascadeVerdict], Awaitable[None]],
@@ -161,6 +162,7 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
     known: KnownScore | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
     deadline: float | None = None,
+    pause: Pause | None = None,
 ) -> None:
     """Hand a verdict on every pair to `take`, in the order of completion.
 
@@ -178,30 +180,44 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and two of 
         known: Gives a score that is already stored.
         concurrency: Pairs in flight.
         deadline: Time of the running event loop, for the whole stream.
+        pause: Awaited before each pair; by default others run every few milliseconds.
     """
 
     async def judge(pair: Pair) -> None:
         cascade = cascade_of(pair)
         await take(await judge_pair(pair, cascade, ties=ties, known=known, deadline=deadline))
 
-    await bounded_map(pairs, judge, concurrency)
+    await bounded_map(pairs, judge, concurrency, pause)
 
 
 async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:
-    if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+    if deadline is None:
+        return await _answer(judge, pair)
+    if asyncio.get_running_loop().time() >= deadline:
         return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
-    limit = None
+    with failures_noted() as noted:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await _answer(judge, pair)
+        except TimeoutError:
+            return _failed(judge, FailureKind.DEADLINE, _too_late_after(noted))
+
+
+async def _answer(judge: Judge, pair: Pair) -> Score:
     try:
-        if deadline is None:
-            return await judge.score(pair)
-        async with asyncio.timeout_at(deadline) as limit:
-            return await judge.score(pair)
+        return await judge.score(pair)
     except JudgeUnavailable as error:
         return _failed(judge, FailureKind.UNAVAILABLE, str(error))
     except TimeoutError as error:
-        if limit is not None and limit.expired():
-            return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
         return _failed(judge, FailureKind.TIMEOUT, str(error))
+
+
+def _too_late_after(noted: Sequence[JudgeFailure]) -> str:
+    """Return the detail of a deadline; what kept the judge until then is its cause."""
+    if not noted:
+        return _TOO_LATE
+    last, times = noted[-1], f", {len(noted)} attempts failed" * (len(noted) > 1)
+    return f"{_TOO_LATE}{times}; the last attempt failed: {last.kind.value}: {last.detail}"
 
 
 def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
@@ -210,7 +226,7 @@ def _failed(judge: Judge, kind: FailureKind, detail: str) -> Score:
     return Score(judge=spec.name, fingerprint=spec.fingerprint, p_a=None, failure=failure)
 
 
-def _hearing(cascade: Cascade, ties: TieRule) -> Callable[[Score], Opinion]:
+def hearing(cascade: Cascade, ties: TieRule) -> Callable[[Score], Opinion]:
     """Return what tells, answer after answer, the opinion of a tier."""
     if cascade.columns == "raw":
         return lambda score: opinion_of_score(score, ties)
@@ -218,7 +234,8 @@ def _hearing(cascade: Cascade, ties: TieRule) -> Callable[[Score], Opinion]:
     return lambda score: stack.add(score.p_a, score.p_tie)
 
 
-def _outcome(tier: Tier, score: Score, opinion_of: Callable[[Score], Opinion]) -> TierOutcome:
+def outcome_of(tier: Tier, score: Score, opinion_of: Callable[[Score], Opinion]) -> TierOutcome:
+    """Return what a judge's score contributes at its tier; `opinion_of` has heard those before."""
     label, confidence = _as_said(opinion_of(score))
     accepted = confidence is not None and accepts(confidence, tier.threshold)
     return TierOutcome(tier.judge.spec.name, score, label, confidence, accepted)
@@ -292,15 +309,18 @@ _YIELD_AFTER_SECONDS: Final = 0.005
 
 
 async def bounded_map(
-    items: AsyncIterable[_T] | Iterable[_T], do: Callable[[_T], Awaitable[None]], limit: int
+    items: AsyncIterable[_T] | Iterable[_T],
+    do: Callable[[_T], Awaitable[None]],
+    limit: int,
+    pause: Pause | None = None,
 ) -> None:
     """Call `do` for every item, at most `limit` at a time; an item is read when a worker is free.
 
-    Cancelling cancels what is in flight; an error of `items` or of `do` ends the work, in an
+    `pause` is awaited before each item; by default others run every few milliseconds. Cancelling cancels what is in flight; an error of `items` or of `do` ends the work, in an
     exception group.
     """
     async with asyncio.TaskGroup() as group:
-        _Workers(_reader(items), do, group, limit).start(1)
+        _Workers(_reader(items, pause or _Pause().pause), do, group, limit).start(1)
 
 
 class _Workers(Generic[_T]):
@@ -348,26 +368,37 @@ class _Workers(Generic[_T]):
             self.start(self._count)
 
 
-def _reader(items: AsyncIterable[_T] | Iterable[_T]) -> Callable[[], Awaitable[_T | None]]:
+class _Pause:
+    """Lets others run every few milliseconds."""
+
+    def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._paused = self._now()
+
+    async def pause(self) -> None:
+        if self._now() - self._paused > _YIELD_AFTER_SECONDS:
+            await asyncio.sleep(0)
+            self._paused = self._now()
+
+
+def _reader(
+    items: AsyncIterable[_T] | Iterable[_T], pause: Pause
+) -> Callable[[], Awaitable[_T | None]]:
     """Return a function that gives each caller the next item, and None at the end."""
     if isinstance(items, AsyncIterable):
         later = aiter(items)
         reading = asyncio.Lock()
 
         async def read() -> _T | None:
+            await pause()
             async with reading:
                 return await anext(later, None)
 
         return read
-    now = asyncio.get_running_loop().time
     at_hand = iter(items)
-    yielded = now()
 
     async def take_next() -> _T | None:
-        nonlocal yielded
-        if now() - yielded > _YIELD_AFTER_SECONDS:
-            await asyncio.sleep(0)
-            yielded = now()
+        await pause()
         return next(at_hand, None)
 
     return take_next

@@ -128,6 +128,7 @@ class OpenAITable(AskedTable):
     headers: dict[str, str] = Field(default_factory=dict)
     query: dict[str, str] = Field(default_factory=dict)
     concurrency: Annotated[int, Field(ge=1)] = 64
+    max_reply_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     attempts: Annotated[int, Field(ge=1)] = 5
     longest_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
@@ -216,6 +217,11 @@ def tables(config: Mapping[str, Any], section: str) -> Mapping[str, object]:
     content = config.get(section, {})
     if not isinstance(content, Mapping):
         raise JudgeConfigurationInvalid(f"{section}: must be a table of tables")
+    unprintable = next((name for name in content if not name.isprintable()), None)
+    if unprintable is not None:
+        raise JudgeConfigurationInvalid(
+            f"{section}: the name {unprintable!a} holds a character that cannot be printed"
+        )
     return content
 
 

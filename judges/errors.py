@@ -20,7 +20,8 @@ _ALIKE: Final = 0.6
 # so alike that one is the other misspelt, as `judge` and `judges`, but not `prompt_id` and `prompt`;
 # for names that are often somewhat alike: fields and random ids
 SLIP: Final = 0.85
-_LONGEST: Final = 512
+# comparing two texts takes time that grows with the product of their lengths
+_LONGEST: Final = 128
 
 
 def nearest(name: str, known: Iterable[str], *, alike: float = _ALIKE) -> str | None:

@@ -76,6 +76,7 @@ def openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -
         min_label_mass=table.min_label_mass,
         early_stop=table.early_stop,
         concurrency=table.concurrency,
+        max_reply_bytes=table.max_reply_bytes,
         timeout_s=table.timeout_s,
         attempts=table.attempts,
         longest_wait_s=table.longest_wait_s,

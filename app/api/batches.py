@@ -15,9 +15,9 @@ from app.batches import service as batches_service
 from app.batches.events import events, has_ended, state_id
 from app.batches.openai import AnyBatchIn
 from app.batches.preferences import markdown
-from app.batches.results import FORMS, form_for
+from app.batches.results import FORMS, RESULT_FIELDS, TEXT_FIELDS, form_for
 from app.batches.schemas import RetryIn
-from app.bodies.batches import BatchBody, PreferencesCardBody
+from app.bodies.batches import BatchBody, BatchEstimateBody, PreferencesCardBody
 from app.bodies.common import PageBody
 from app.core.access import needs
 from app.core.auth import Scope
@@ -44,6 +44,13 @@ async def create_batch(request: AnyBatchIn, running: Running, response: Response
     batch = await forms.create(running, request)
     response.headers["Location"] = f"/v1/batches/{batch['id']}"
     return batch
+
+
+@router.post("/estimate", response_model=BatchEstimateBody, responses=refused(404, 409))
+@needs(Scope.READ)
+async def estimate_batch(request: AnyBatchIn, running: Running) -> dict[str, Any]:
+    """Estimate calls, tokens and cost of a batch by judge; no batch is made, no server is asked."""
+    return await forms.estimate(running, request)
 
 
 @router.get("", response_model=PageBody[BatchBody], responses=refused(404))
@@ -95,16 +102,25 @@ async def retry_batch(
     },
 )
 @needs(Scope.READ)
-async def get_results(batch_id: BatchId, running: Running, http: Request) -> StreamingResponse:
-    """Stream an ended batch's verdicts, one a line or row, in the order of the dataset.
+async def get_results(
+    batch_id: BatchId,
+    running: Running,
+    http: Request,
+    include: Annotated[
+        Literal["texts"] | None,
+        Query(alias="with", description="texts: the texts of the pair beside each verdict"),
+    ] = None,
+) -> StreamingResponse:
+    """Stream an ended batch's verdicts with their models, one a line or row, in order.
 
-    NDJSON unless `Accept` asks for CSV (`tiers` as JSON in a cell) or for Parquet, which needs the
-    extra `arrow`.
+    The order is that of the dataset. NDJSON unless `Accept` asks for CSV (`tiers` as JSON in a
+    cell) or for Parquet, which needs the extra `arrow`.
     """
     form = form_for(",".join(http.headers.getlist("accept")))
-    verdicts = await batches_service.results(running, batch_id)
+    verdicts = await batches_service.results(running, batch_id, texts=include == "texts")
+    columns = RESULT_FIELDS if include is None else RESULT_FIELDS | TEXT_FIELDS
     return StreamingResponse(
-        form.write(verdicts, running.settings.spool_dir),
+        form.write(verdicts, columns, running.settings.spool_dir),
         media_type=form.media_type,
         headers={"Vary": "Accept"},
     )

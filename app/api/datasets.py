@@ -19,16 +19,17 @@ from starlette.types import Scope as AsgiScope
 from app.bodies.common import DatasetBody, PageBody, PairBody, PreviewBody
 from app.core.access import needs
 from app.core.auth import Scope
+from app.core.db import rfc3339
 from app.core.errors import TextsResponse, Unprocessable
 from app.core.lists import AsKept, NewestFirst, Page, page_of
 from app.core.models import Dataset
-from app.core.names import fault_of
+from app.core.names import NAME_SCHEMA, fault_of
 from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
 from app.formats.declared import DeclarationInvalid, Declared
-from app.formats.registry import AUTO
+from app.formats.registry import ALIASES, AUTO, DIALECTS
 from app.formats.writing import Options
 from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
 from app.imports.importing import Imported, Preview, Wanted, import_dataset, preview
@@ -97,7 +98,7 @@ def shown(dataset: Dataset) -> dict[str, Any]:
         "rejected_count": dataset.rejected_count,
         "unmatched": 0,
         "warnings": [],
-        "created_at": dataset.created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": rfc3339(dataset.created_at),
     }
 
 
@@ -170,8 +171,14 @@ class Reading(BaseModel):
     """How the rows of an upload are read."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str = Field(description="unique; give it again to bring further labels")
-    dialect: str = Field(AUTO, description="row format; auto = by the fields")
+    name: str = Field(
+        description="unique; give it again to bring further labels", json_schema_extra=NAME_SCHEMA
+    )
+    dialect: str = Field(
+        AUTO,
+        description="row format; auto = by the fields",
+        json_schema_extra={"enum": [AUTO, *DIALECTS, *ALIASES]},
+    )
     strict: bool = Field(False, description="refuse all if one row is bad")
     dry_run: bool = Field(
         False, description="store nothing; the answer has the first rows as they would be stored"
@@ -225,7 +232,7 @@ class Reading(BaseModel):
             "description": "the same name and content were there, or this was a dry run",
             "headers": LOCATION,
         },
-        **refused(400, 409, 415),
+        **refused(400, 409, 413, 415),
     },
     openapi_extra=_BODY,
 )
@@ -242,10 +249,15 @@ async def create(
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
     folder = running.settings.spool_dir
     wanted = Wanted(name, reading.dialect, reading.strict, folder, reading.declared())
-    async with received(request, folder) as uploaded:
-        if reading.dry_run:
-            return TextsResponse(shown_preview(name, await preview(uploaded.files, wanted)))
-        imported = await import_dataset(running.db, uploaded.files, wanted, running.now())
+    pool = running.pools.imports
+    with pool.admitted():
+        async with received(request, folder, limits=running.settings.limits) as uploaded:
+            run = pool.run_for_client
+            if reading.dry_run:
+                return TextsResponse(
+                    shown_preview(name, await preview(uploaded.files, wanted, run))
+                )
+            imported = await import_dataset(running.db, uploaded.files, wanted, running.now(), run)
     await running.reload_if_waiting()
     headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}
     status = 201 if imported.is_new else 200
@@ -304,10 +316,13 @@ async def export(
     """
     async with running.db.read() as session:
         dataset = await service.find_dataset(session, ref, _IN_PATH)
-        settings = settings_of(options.format)
-        if settings is not None:
-            return Response(settings[0], media_type=settings[1])
-        writer = writer_of(options.format)
+    settings = settings_of(options.format)
+    if settings is not None:
+        return Response(settings[0], media_type=settings[1])
+    writer = writer_of(options.format)
+    # no connection is taken before there is room
+    async with running.pools.exports.turn(), running.db.read() as session:
+        dataset = await service.find_dataset(session, ref, _IN_PATH)
         how = Options(options.seed, options.labels, running.settings.spool_dir)
         written = await write(session, dataset, writer, how)
     name = f"{dataset.id}.{ENDINGS[writer.form]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -62,13 +61,17 @@ async def create_file(request: Request, running: Running) -> Response:
     """
     if media_type_of(request.headers) != FORM_TYPE:
         raise HTTPException(415, f"Content-Type: send {FORM_TYPE} with purpose and file")
-    async with received(request, running.settings.spool_dir, most_files=1) as uploaded:
-        form = await asyncio.to_thread(service.Form.of, uploaded)
+    settings = running.settings
+    with running.pools.imports.admitted():
+        async with received(
+            request, settings.spool_dir, limits=settings.limits, most_files=1
+        ) as uploaded:
+            form = await running.pools.imports.run_for_client(service.Form.of, uploaded)
 
-        async def answer() -> Response:
-            return TextsResponse(await service.upload(running, form))
+            async def answer() -> Response:
+                return TextsResponse(await service.upload(running, form))
 
-        return await answer_once(request, form.hash(), answer)
+            return await answer_once(request, form.hash(), answer)
 
 
 @router.get("", response_model=PageBody[FileBody], responses=refused(404))

@@ -160,5 +160,17 @@ def _show(judge: Judge, health: JudgeHealth) -> dict[str, Any]:
         "price_output": spec.price_output,
         "training_prompts": len(spec.training_prompts),
         "example_prompts": len(spec.example_prompts),
+        "template": _template(spec.notes),
         "health": {"ready": health.is_ready, "detail": health.detail},
+    }
+
+
+def _template(notes: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "template" not in notes:
+        return None
+    return {
+        "name": notes["template"],
+        "version": notes["template_version"],
+        "labels": notes["template_labels"],
+        "variables": notes["template_variables"],
     }

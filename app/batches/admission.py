@@ -69,7 +69,7 @@ def new_shard(batch_seq: int, number: int, covered: Range) -> dict[str, Any]:
     return {
         "batch_seq": batch_seq, "number": number, "first": covered.first, "last": covered.last,
         "state": "todo", "worker": None, "leased_until": None, "attempts": 0, "error": None,
-        "reserved_usd": 0.0, "counts": {"pairs": covered.pairs},
+        "reserved_usd": 0.0, "counts": {"pairs": covered.pairs}, "so_far": None,
     }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def refuse_unpriced(authority: Authority) -> None:
         Unprocessable: names the judge.
     """
     for tier in authority.tiers:
-        if not _costs_nothing(tier.judge) and not is_priced(tier.judge):
+        if not costs_nothing(tier.judge) and not is_priced(tier.judge):
             raise Unprocessable.field(
                 ["budget_usd"],
                 f"the judge {tier.judge.spec.name!r} has no price: a budget needs price_input and"
@@ -53,12 +53,13 @@ def most_of_pair(authority: Authority, knowledge: Knowledge, subject: Subject) -
 
 
 def _is_to_pay(tier: Tier, knowledge: Knowledge, subject: Subject) -> bool:
-    if not tier.is_asked or _costs_nothing(tier.judge):
+    if not tier.is_asked or costs_nothing(tier.judge):
         return False
     return knowledge.score(tier.judge, subject.pair) is None
 
 
-def _costs_nothing(judge: Judge) -> bool:
+def costs_nothing(judge: Judge) -> bool:
+    """Return whether a judge answers without a model server: from records, or in this process."""
     return is_recorded(judge.spec) or judge.spec.is_local
 
 
@@ -138,9 +139,7 @@ async def create(
         authority = await resolve_for(session, running.registry, request, dataset)
     if request.budget_usd is not None:
         refuse_unpriced(authority)
-    is_chosen, scope = await _chosen(running, dataset, request, authority)
-    if not scope.total:
-        raise Unprocessable.field(["dataset"], "it has no pairs with texts to judge in this part")
+    is_chosen, scope = await chosen_pairs(running, dataset, request, authority)
     batch = new_batch(request, dataset, authority, scope, running.now())
     if form is not None:
         batch.request = {**batch.request, FORM: form.as_json()}
@@ -177,10 +176,14 @@ def _overlap(part: Any, other: Any) -> bool:
     return part is None or other is None or part == other
 
 
-async def _chosen(
+async def chosen_pairs(
     running: Runtime, dataset: Dataset, request: BatchIn, authority: Authority
 ) -> tuple[BoolArray, Scope]:
-    """Return which positions of a dataset a batch covers; its texts are not read."""
+    """Return which positions of a dataset a batch covers; its texts are not read.
+
+    Raises:
+        Unprocessable: there is no pair to judge.
+    """
     member = None
     is_chosen = np.zeros(dataset.pairs, dtype=np.bool_)
     known = 0
@@ -198,4 +201,6 @@ async def _chosen(
                 continue
             is_chosen[key.position] = True
             known += knows is not None and knows.holds(key)
+    if not is_chosen.any():
+        raise Unprocessable.field(["dataset"], "it has no pairs with texts to judge in this part")
     return is_chosen, Scope(int(is_chosen.sum()), member, known)

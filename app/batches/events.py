@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -59,7 +60,19 @@ async def events(
 
 
 async def _look(running: Runtime, batch_id: str) -> dict[str, Any] | None:
-    try:
-        return await service.find(running, batch_id)
-    except NotFound:
-        return None
+    """Return a batch as it is now; any number of listeners make one transaction at a time."""
+    look = partial(_look_all, running)
+    return await running.coalescer.call("batch events", batch_id, look)
+
+
+async def _look_all(running: Runtime, batch_ids: Sequence[str]) -> Sequence[dict[str, Any] | None]:
+    found: dict[str, dict[str, Any] | None] = {}
+    async with running.db.read() as session:
+        for batch_id in set(batch_ids):
+            try:
+                batch = await service.require(session, batch_id)
+            except NotFound:
+                found[batch_id] = None
+                continue
+            [found[batch_id]] = await service.show(session, [batch], running.now())
+    return [found[batch_id] for batch_id in batch_ids]

@@ -8,11 +8,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from app.batches import creating
+from app.batches import creating, estimating
 from app.batches.files import service as files
 from app.batches.openai import FileForm, OpenAIBatchIn
 from app.batches.parquet import batch
 from app.batches.schemas import BatchIn, TablesBatchIn
+from app.core.errors import Unprocessable
 from app.core.runtime import Runtime
 from app.imports.importing import Wanted, import_dataset
 from app.imports.upload import UploadedFile
@@ -37,6 +38,27 @@ async def create(
         rejected=dataset.rejected_count,
     )
     return await creating.create(running, request.native(dataset.id), form)
+
+
+async def estimate(
+    running: Runtime, request: BatchIn | OpenAIBatchIn | TablesBatchIn
+) -> dict[str, Any]:
+    """Return what a batch in any form would ask and cost.
+
+    Raises:
+        Unprocessable: its pairs are not in the database.
+    """
+    if isinstance(request, TablesBatchIn):
+        raise Unprocessable.field(
+            ["input"],
+            "pairs that stay in files have no estimate: import a sample of them, and estimate the"
+            " batch over that",
+        )
+    if isinstance(request, OpenAIBatchIn):
+        async with running.db.read() as session:
+            dataset = await files.requests_of(session, request.input_file_id)
+        request = request.native(dataset.id)
+    return await estimating.estimate(running, request)
 
 
 async def batch_of(

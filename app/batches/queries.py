@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
@@ -15,6 +15,9 @@ from app.core.models import UNFINISHED_BATCH, Batch, PairRow, Shard, Verdict
 UNFINISHED = UNFINISHED_BATCH
 Positions = tuple[int, int] | Sequence[int]
 _CHUNK = 1_000
+VERDICTS_AT_ONCE = 1_000
+# texts may be long
+_WITH_TEXTS = 50
 
 
 async def by_seq(session: AsyncSession, seq: int) -> Batch:
@@ -92,6 +95,44 @@ async def shards(session: AsyncSession, batch_seq: int) -> Sequence[Shard]:
     return (await session.scalars(query)).all()
 
 
+async def sums(
+    session: AsyncSession, seqs: Sequence[int]
+) -> Sequence[Row[int, dict[str, Any], dict[str, Any] | None]]:
+    """Return each batch with its sums once for each shard under way, and once if it has none.
+
+    One statement: a shard that ends between two would count twice, or not at all.
+    """
+    query = (
+        select(Batch.seq, Batch.totals, Shard.so_far)
+        .outerjoin(Shard, _is_under_way() & (Shard.batch_seq == Batch.seq))
+        .where(Batch.seq.in_(seqs))
+    )
+    return (await session.execute(query)).all()
+
+
+async def under_way(session: AsyncSession, batch_seq: int) -> Sequence[Shard]:
+    """Return the shards of a batch that have come to something, and lock them."""
+    query = select(Shard).where(_is_under_way(), Shard.batch_seq == batch_seq)
+    query = query.order_by(Shard.number).with_for_update(key_share=True)
+    return (await session.scalars(query.execution_options(populate_existing=True))).all()
+
+
+def _is_under_way() -> ColumnElement[bool]:
+    return Shard.so_far.is_not(None) & (Shard.state == "todo")
+
+
+async def locked_if_free(session: AsyncSession, seq: int) -> Batch | None:
+    """Return a batch and lock its row; None if another transaction has it."""
+    query = _by_seq(seq, locked=False).with_for_update(key_share=True, skip_locked=True)
+    return (await session.scalars(query)).one_or_none()
+
+
+async def running(session: AsyncSession, limit: int) -> Sequence[Batch]:
+    """Return the latest unfinished batches."""
+    query = select(Batch).where(Batch.status.in_(UNFINISHED)).order_by(Batch.seq.desc())
+    return (await session.scalars(query.limit(limit))).all()
+
+
 async def shard(session: AsyncSession, batch_seq: int, number: int) -> Shard:
     """Return one shard."""
     return await session.get_one(Shard, (batch_seq, number), populate_existing=True)
@@ -118,8 +159,19 @@ async def cancel_shards(session: AsyncSession, batch_seq: int) -> None:
     await session.execute(
         update(Shard)
         .where(Shard.batch_seq == batch_seq, Shard.state == "todo")
-        .values(state="cancelled", leased_until=None)
+        .values(state="cancelled", leased_until=None, so_far=None)
     )
+
+
+async def error_of_waiting(session: AsyncSession, batch_seq: int) -> str | None:
+    """Return why the last attempt at a shard that waits for another one failed, if one does."""
+    query = (
+        select(Shard.error)
+        .where(Shard.batch_seq == batch_seq, Shard.state == "todo", Shard.error.is_not(None))
+        .order_by(Shard.number)
+        .limit(1)
+    )
+    return (await session.scalars(query)).first()
 
 
 async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> None:
@@ -129,27 +181,39 @@ async def set_promise(session: AsyncSession, batch_seq: int, promise: str) -> No
     )
 
 
-async def verdicts(
-    session: AsyncSession, batch_seq: int, statuses: Sequence[str] | None = None
-) -> AsyncIterator[Verdict]:
-    """Yield a batch's verdicts in the order of the dataset; one chunk is in memory at a time."""
-    last = -1
-    while True:
-        query = (
-            select(Verdict)
-            .where(Verdict.batch_seq == batch_seq, Verdict.position > last)
-            .order_by(Verdict.position)
-            .limit(_CHUNK)
-        )
-        if statuses is not None:
-            query = query.where(Verdict.status.in_(statuses))
-        rows = (await session.scalars(query)).all()
-        for row in rows:
-            yield row
-        if len(rows) < _CHUNK:
-            return
-        last = rows[-1].position or 0
-        session.expunge_all()
+async def verdicts_after(
+    session: AsyncSession, batch_seq: int, position: int, statuses: Sequence[str] | None = None
+) -> Sequence[Verdict]:
+    """Return the next verdicts of a batch, or those of these statuses, in order of the dataset."""
+    query = (
+        select(Verdict)
+        .where(Verdict.batch_seq == batch_seq, Verdict.position > position)
+        .order_by(Verdict.position)
+        .limit(VERDICTS_AT_ONCE)
+    )
+    if statuses is not None:
+        query = query.where(Verdict.status.in_(statuses))
+    return (await session.scalars(query)).all()
+
+
+async def results_after(
+    session: AsyncSession, batch_seq: int, position: int, *, texts: bool = False
+) -> tuple[Sequence[Row[Any]], bool]:
+    """Return verdict, pair id, models and, if wanted, texts of the next pairs, in their order.
+
+    The rows are those that `pair_from_row` takes; also returned is whether there may be more.
+    """
+    columns = (Verdict.body, Verdict.position, PairRow.id, PairRow.model_a, PairRow.model_b)
+    limit = _WITH_TEXTS if texts else VERDICTS_AT_ONCE
+    query = (
+        select(*columns, *((PairRow.content,) if texts else ()))
+        .outerjoin(PairRow, PairRow.seq == Verdict.pair_seq)
+        .where(Verdict.batch_seq == batch_seq, Verdict.position > position)
+        .order_by(Verdict.position)
+        .limit(limit)
+    )
+    rows = (await session.execute(query)).all()
+    return rows, len(rows) == limit
 
 
 async def unfinished_shards(session: AsyncSession, batch_seq: int) -> list[Shard]:
@@ -163,35 +227,32 @@ async def unfinished_shards(session: AsyncSession, batch_seq: int) -> list[Shard
 
 
 async def unjudged(
-    session: AsyncSession, batch: Batch, positions: tuple[int, int] | Sequence[int]
-) -> AsyncIterator[Row[int, str, str]]:
-    """Yield position, id and group of the pairs at these positions that have no verdict."""
-    for chunk in _chunks(positions):
-        is_there = (
-            (PairRow.position >= chunk[0]) & (PairRow.position < chunk[1])
-            if isinstance(chunk, tuple)
-            else PairRow.position.in_(chunk)
+    session: AsyncSession, batch: Batch, positions: Positions
+) -> Sequence[Row[int, str, str]]:
+    """Return position, id and group of the pairs at these few positions that have no verdict."""
+    is_there = (
+        (PairRow.position >= positions[0]) & (PairRow.position < positions[1])
+        if isinstance(positions, tuple)
+        else PairRow.position.in_(positions)
+    )
+    has_verdict = exists().where(
+        Verdict.batch_seq == batch.seq, Verdict.position == PairRow.position
+    )
+    query = (
+        select(PairRow.position, PairRow.id, PairRow.group)
+        .where(
+            PairRow.dataset_seq == batch.dataset_seq,
+            PairRow.content.is_not(None),
+            is_there,
+            ~has_verdict,
         )
-        has_verdict = exists().where(
-            Verdict.batch_seq == batch.seq, Verdict.position == PairRow.position
-        )
-        query = (
-            select(PairRow.position, PairRow.id, PairRow.group)
-            .where(
-                PairRow.dataset_seq == batch.dataset_seq,
-                PairRow.content.is_not(None),
-                is_there,
-                ~has_verdict,
-            )
-            .order_by(PairRow.position)
-        )
-        for row in await session.execute(query):
-            yield row
+        .order_by(PairRow.position)
+    )
+    return (await session.execute(query)).all()
 
 
-def _chunks(
-    positions: tuple[int, int] | Sequence[int],
-) -> Iterator[tuple[int, int] | Sequence[int]]:
+def some_at_a_time(positions: Positions) -> Iterator[Positions]:
+    """Split positions, so that few rows are read at a time."""
     if isinstance(positions, tuple):
         first, last = positions
         for start in range(first, last, _CHUNK):

@@ -14,7 +14,7 @@ import io
 import json
 import math
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,12 +28,20 @@ from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
 from app.bodies.batches import FileBody
 from app.core.errors import NotAcceptable, NotFound
+from app.core.inert import inert
 from app.core.models import Batch, Dataset, Shard
 from app.core.names import shown
 from app.core.runtime import Runtime
+from app.formats.tables import cells_of, in_utf8
 
 Verdicts = AsyncIterator[dict[str, Any]]
-COLUMNS: Final = tuple(VERDICT_FIELDS)
+Columns = Mapping[str, Any]
+# columns of tables, with the types of their values
+RESULT_FIELDS: Final[dict[str, Any]] = {**VERDICT_FIELDS, "model_a": str, "model_b": str}
+TEXT_FIELDS: Final[dict[str, Any]] = dict.fromkeys(
+    ("prompt", "messages", "response_a", "response_b", "responses_a", "responses_b", "criterion"),
+    str,
+)
 _PIECE: Final = 2**20
 _ROW_GROUP: Final = 5_000
 
@@ -43,7 +51,7 @@ class Form:
     """One form of the results; `aliases` are other names of its media type."""
 
     media_type: str
-    write: Callable[[Verdicts, Path | None], AsyncIterator[str | bytes]]
+    write: Callable[[Verdicts, Columns, Path | None], AsyncIterator[str | bytes]]
     aliases: tuple[str, ...] = ()
     needs: tuple[str, str] | None = None
 
@@ -63,15 +71,23 @@ class Form:
         return 0.0
 
 
-async def _ndjson(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[str]:
+async def _ndjson(verdicts: Verdicts, columns: Columns, folder: Path | None) -> AsyncIterator[str]:
     async for verdict in verdicts:
         yield json.dumps(verdict) + "\n"
 
 
-async def _csv(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[str]:
-    yield _line(COLUMNS)
+async def _csv(verdicts: Verdicts, columns: Columns, folder: Path | None) -> AsyncIterator[str]:
+    yield _line(columns)
     async for verdict in verdicts:
-        yield _line([_cell(verdict.get(name)) for name in COLUMNS])
+        row = _flat(verdict)
+        yield _line([_cell(row.get(name)) for name in columns])
+
+
+def _flat(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a verdict with its texts as cells of a table."""
+    texts = {name: verdict[name] for name in TEXT_FIELDS if name in verdict}
+    rest = {name: value for name, value in verdict.items() if name not in texts}
+    return rest | {name: in_utf8(cell) for name, cell in cells_of(texts).items()}
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -83,24 +99,26 @@ def _line(cells: Iterable[str]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    return inert(value) if isinstance(value, str) else json.dumps(value)
 
 
-async def _parquet(verdicts: Verdicts, folder: Path | None) -> AsyncIterator[bytes]:
+async def _parquet(
+    verdicts: Verdicts, columns: Columns, folder: Path | None
+) -> AsyncIterator[bytes]:
     """Write to disk first: a Parquet file can only be read from its end."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        await _write_parquet(verdicts, cast(BinaryIO, file))
+        await _write_parquet(verdicts, columns, cast(BinaryIO, file))
         file.seek(0)
         while piece := await asyncio.to_thread(file.read, _PIECE):
             yield piece
 
 
-async def _write_parquet(verdicts: Verdicts, file: BinaryIO) -> None:
+async def _write_parquet(verdicts: Verdicts, columns: Columns, file: BinaryIO) -> None:
     # an optional extra, needed for this form alone
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema({name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()})
+    schema = pa.schema({name: arrow_type(pa, kind) for name, kind in columns.items()})
     with pq.ParquetWriter(file, schema) as writer:
 
         def write(rows: list[dict[str, Any]]) -> None:
@@ -108,7 +126,7 @@ async def _write_parquet(verdicts: Verdicts, file: BinaryIO) -> None:
 
         rows: list[dict[str, Any]] = []
         async for verdict in verdicts:
-            rows.append(verdict)
+            rows.append(_flat(verdict))
             if len(rows) == _ROW_GROUP:
                 await asyncio.to_thread(write, rows)
                 rows = []
@@ -257,19 +275,23 @@ async def _errors(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any
 async def _rejected(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
     if FORM not in batch.request:
         return
-    async with running.db.read() as session:
-        async for row in files.rejected_lines(session, batch.dataset_seq):
-            name = _name(batch, f"line {row.line}")
-            yield _refused(name, row.custom_id, "invalid_line", row.reason, line=row.line)
+    async for row in files.rejected_lines(running, batch.dataset_seq):
+        name = _name(batch, f"line {row.line}")
+        yield _refused(name, row.custom_id, "invalid_line", row.reason, line=row.line)
 
 
 async def _unjudged(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, Any]]:
     member = membership_of(batch)
     async with running.db.read() as session:
         dataset = await session.get_one(Dataset, batch.dataset_seq)
-        for shard in await queries.unfinished_shards(session, batch.seq):
-            code, message = _reason(batch, shard)
-            async for row in queries.unjudged(session, batch, positions_of(batch, dataset, shard)):
+        shards = await queries.unfinished_shards(session, batch.seq)
+    for shard in shards:
+        code, message = _reason(batch, shard)
+        for positions in queries.some_at_a_time(positions_of(batch, dataset, shard)):
+            async with running.db.read() as session:
+                rows = await queries.unjudged(session, batch, positions)
+                await service.refuse_changed(session, batch)
+            for row in rows:
                 if member is None or member.holds(row.group):
                     yield _refused(_name(batch, f"pair {row.id}"), row.id, code, message)
 
@@ -277,9 +299,10 @@ async def _unjudged(running: Runtime, batch: Batch) -> AsyncIterator[dict[str, A
 def _reason(batch: Batch, shard: Shard) -> tuple[str, str]:
     if shard.state == "failed":
         return "shard_failed", shard.error or "the shard of this pair was given up"
-    return _UNJUDGED.get(
+    code, message = _UNJUDGED.get(
         batch.status, ("not_judged", "the batch ended before this pair was judged")
     )
+    return code, f"{message}; its last attempt failed: {shard.error}" if shard.error else message
 
 
 def _answered(batch: Batch, verdict: dict[str, Any], status: int) -> dict[str, Any]:

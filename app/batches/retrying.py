@@ -44,7 +44,7 @@ async def retry(running: Runtime, batch_id: str, request: RetryIn) -> dict[str, 
         _set_budget(batch, request)
         if not await reopen(running, session, batch, _lacks_something):
             raise Conflict(
-                f"batch {batch_id} lacks nothing: every pair was judged by whom it needed"
+                f"batch {batch_id} has nothing left to judge: every pair has the scores that it needs"
             )
     running.wake_workers.set()
     return await find(running, batch_id)
@@ -90,7 +90,7 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
         if shard.state == "done":
             await queries.forget_verdicts(session, shard, work.positions(shard))
         shard.counts = {"pairs": shard.counts["pairs"]}
-        shard.state, shard.attempts, shard.error = "todo", 0, None
+        shard.state, shard.attempts, shard.error, shard.so_far = "todo", 0, None, None
         shard.worker, shard.leased_until, shard.reserved_usd = None, None, 0.0
     states = {"done": len(shards) - len(lacking), "todo": len(lacking)}
     batch.open_shards = len(lacking)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.calibrations.schemas import JudgeOrder, Name
+from app.core.inert import printable
 from app.datasets.splits import Part
 
 
@@ -48,7 +49,34 @@ _REFUSED: Final = {
     "part": "pairs that stay in files have no parts: import them, or split the files",
     "dataset": "belongs to the other form of a batch, without input and output; give one form",
 }
-_Path = Annotated[str, Field(min_length=1, max_length=4096)]
+_MOST_PATH: Final = 4_096
+_MOST_FOLDERS: Final = 64
+_MOST_PART_BYTES: Final = 255
+
+
+def _checked_path(path: str) -> str:
+    """Refuse what names no file on any system, before any is looked for.
+
+    Raises:
+        ValueError: it does; the message says why.
+    """
+    if printable(path) != path:
+        raise ValueError("holds a control character")
+    parts = path.split("/")
+    if ".." in parts:
+        raise ValueError("leads out of the folder of tables")
+    if len(parts) > _MOST_FOLDERS:
+        raise ValueError(f"has {len(parts)} folders, at most {_MOST_FOLDERS} are allowed")
+    if max(len(part.encode()) for part in parts) > _MOST_PART_BYTES:
+        raise ValueError(f"has a name of more than {_MOST_PART_BYTES} bytes")
+    return path
+
+
+_Path = Annotated[
+    str,
+    Field(min_length=1, max_length=_MOST_PATH),
+    AfterValidator(_checked_path),
+]
 
 
 class TablesBatchIn(BaseModel):

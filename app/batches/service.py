@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,13 +12,17 @@ from app.batches import queries
 from app.batches.openai import fields_of, unix, with_rejected
 from app.batches.parquet.files import tables_of
 from app.batches.totals import (
+    Mark,
     added,
     calibration_pairs,
     cost_to_finish,
+    done,
+    is_to_mark,
     marked,
     moved,
     progress,
     request_counts,
+    spent_of,
 )
 from app.batches.work import ALSO_RUNNING
 from app.core import telemetry
@@ -27,26 +31,93 @@ from app.core.errors import Conflict, NotFound
 from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import Batch, CalibrationRow, Dataset, Shard
 from app.core.runtime import Runtime
+from app.datasets.records import pair_from_row
+from app.imports.exporting import texts_of
 from app.judgments.promise import AnswerCounts, suspended_because
+
+_MOST_RUNNING: Final = 100
 
 
 async def shard_done(
-    session: AsyncSession, batch: Batch, counts: Mapping[str, Any], moment: datetime
+    session: AsyncSession,
+    batch: Batch,
+    counts: Mapping[str, Any],
+    moment: datetime,
+    begun: datetime | None = None,
 ) -> None:
-    """Add a completed shard to its batch; the caller holds the lock of the batch."""
-    totals = moved(added(batch.totals, counts), "todo", "done")
-    batch.totals = marked(totals, moment.timestamp())
+    """Add a completed shard to its batch; the caller holds the lock of the batch.
+
+    Args:
+        session: The transaction in which the shard is completed.
+        batch: Its batch.
+        counts: What it has come to.
+        moment: Now.
+        begun: When this attempt at it began.
+    """
+    batch.totals = moved(added(batch.totals, counts), "todo", "done")
+    await session.flush()
+    await _mark(session, batch, counts, begun or moment, moment)
     await _one_less(session, batch, moment)
+
+
+async def mark(
+    session: AsyncSession,
+    batch_seq: int,
+    so_far: Mapping[str, Any],
+    begun: datetime,
+    moment: datetime,
+) -> None:
+    """Note how far a batch is, from which its speed follows.
+
+    Waits for no one: another worker that has the batch now notes it, too.
+
+    Args:
+        session: The transaction that stored `so_far`.
+        batch_seq: Number of the batch.
+        so_far: What a shard of it has come to.
+        begun: When this attempt at the shard began.
+        moment: Now.
+    """
+    batch = await queries.locked_if_free(session, batch_seq)
+    if batch is not None and batch.status in queries.UNFINISHED:
+        await _mark(session, batch, so_far, begun, moment)
+
+
+async def _mark(
+    session: AsyncSession, batch: Batch, own: Mapping[str, Any], begun: datetime, moment: datetime
+) -> None:
+    if is_to_mark(batch.totals, moment.timestamp()):
+        judged = done((await totals_now(session, [batch.seq]))[batch.seq])
+        start = Mark(begun.timestamp(), judged - done(own))
+        batch.totals = marked(batch.totals, Mark(moment.timestamp(), judged), start)
+
+
+async def totals_now(session: AsyncSession, seqs: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the sums of batches with what their shards under way have come to."""
+    found: dict[int, dict[str, Any]] = {}
+    for seq, totals, so_far in await queries.sums(session, seqs):
+        sums = found.setdefault(seq, totals)
+        found[seq] = sums if so_far is None else added(sums, so_far)
+    return found
 
 
 async def shard_set_aside(
     session: AsyncSession, batch: Batch, shard: Shard, error: str, moment: datetime
 ) -> None:
     """Count the pairs of a shard that was given up as failed; the caller holds the lock of the batch."""
+    _keep_what_was_spent(batch, await queries.shard(session, shard.batch_seq, shard.number))
     aside = batch.totals.get("set_aside", 0) + shard.counts["pairs"]
     batch.totals = {**moved(batch.totals, "todo", "failed"), "set_aside": aside}
     batch.error = batch.error or error
     await _one_less(session, batch, moment)
+
+
+def _keep_what_was_spent(batch: Batch, shard: Shard) -> None:
+    """Count what a shard without verdicts has cost as spent; the money is gone."""
+    if shard.so_far is not None:
+        spent = spent_of(shard.so_far)
+        shard.counts, shard.so_far = {**shard.counts, **spent}, None
+        batch.totals = added(batch.totals, spent)
 
 
 async def _one_less(session: AsyncSession, batch: Batch, moment: datetime) -> None:
@@ -59,13 +130,20 @@ async def _one_less(session: AsyncSession, batch: Batch, moment: datetime) -> No
 
 
 async def expire_overdue(session: AsyncSession, moment: datetime) -> None:
-    """End the batches whose time is up; they keep their results."""
+    """End the batches whose time is up; they keep their results.
+
+    What kept a shard from being judged before is the error of its batch.
+    """
     for batch in await queries.overdue(session, moment):
+        batch.error = batch.error or await queries.error_of_waiting(session, batch.seq)
         await end(session, batch, "expired", moment)
 
 
 async def end(session: AsyncSession, batch: Batch, status: str, moment: datetime) -> None:
     """End a batch before its last shard is complete; the caller holds its lock."""
+    for shard in await queries.under_way(session, batch.seq):
+        _keep_what_was_spent(batch, shard)
+    await session.flush()
     await queries.cancel_shards(session, batch.seq)
     left = batch.totals.get("shards", {}).get("todo", 0)
     batch.totals = moved(batch.totals, "todo", "cancelled", left)
@@ -78,7 +156,10 @@ async def end(session: AsyncSession, batch: Batch, status: str, moment: datetime
 
 
 async def count_cost_of_cancelled(db: Database, shard: Shard, counts: Mapping[str, Any]) -> None:
-    """Add what was spent on a shard that was cancelled while its worker judged it."""
+    """Count what was spent on a shard that was cancelled while its worker judged it.
+
+    What its checkpoints had stored of it was counted when it was cancelled.
+    """
     async with db.write() as session:
         batch = await queries.find_by_seq(session, shard.batch_seq, locked=True)
         if batch is None:
@@ -87,8 +168,8 @@ async def count_cost_of_cancelled(db: Database, shard: Shard, counts: Mapping[st
         lease = ("cancelled", shard.worker, shard.attempts)
         if (stored.state, stored.worker, stored.attempts) != lease:
             return
+        batch.totals = added(added(batch.totals, stored.counts, sign=-1), counts)
         stored.counts = {**stored.counts, **counts}
-        batch.totals = added(batch.totals, counts)
 
 
 async def _settle_promise(session: AsyncSession, batch: Batch) -> None:
@@ -132,7 +213,8 @@ async def find(running: Runtime, batch_id: str) -> dict[str, Any]:
         NotFound: unknown id.
     """
     async with running.db.read() as session:
-        return await show(session, await require(session, batch_id), running.now())
+        [found] = await show(session, [await require(session, batch_id)], running.now())
+        return found
 
 
 async def require(session: AsyncSession, batch_id: str) -> Batch:
@@ -157,13 +239,35 @@ async def suspension(
     return batch.id, batch.suspended_because or "its promise is suspended"
 
 
-async def results(running: Runtime, batch_id: str) -> AsyncIterator[dict[str, Any]]:
-    """Return an ended batch's verdicts, in the order of the dataset.
+async def results(
+    running: Runtime, batch_id: str, *, texts: bool = False
+) -> AsyncIterator[dict[str, Any]]:
+    """Return an ended batch's verdicts with models, in the order of the dataset.
+
+    Args:
+        running: The service.
+        batch_id: Which batch.
+        texts: Whether each verdict carries the texts of its pair, too.
 
     Raises:
         Conflict: the batch still runs, so its promise is not settled yet.
     """
-    return verdicts_of(running, await ended(running, batch_id))
+    return _results(running, await ended(running, batch_id), texts=texts)
+
+
+async def _results(running: Runtime, batch: Batch, *, texts: bool) -> AsyncIterator[dict[str, Any]]:
+    # no transaction is open between two verdicts: their reader may take any time
+    last, promise, has_more = -1, None, True
+    while has_more:
+        async with running.db.read() as session:
+            rows, has_more = await queries.results_after(session, batch.seq, last, texts=texts)
+            await refuse_changed(session, batch)
+            promise = promise or _promise_now(batch, await _certificate(session, batch))
+        for row in rows:
+            models = {"model_a": row.model_a, "model_b": row.model_b}
+            said = texts_of(pair_from_row(row, {})) if texts else {}
+            yield {**row.body, "promise": promise, **models, **said}
+            last = row.position or 0
 
 
 async def ended(running: Runtime, batch_id: str) -> Batch:
@@ -189,11 +293,36 @@ async def ended(running: Runtime, batch_id: str) -> Batch:
 async def verdicts_of(
     running: Runtime, batch: Batch, statuses: Sequence[str] | None = None
 ) -> AsyncIterator[dict[str, Any]]:
-    """Yield a batch's verdicts, or those of these statuses, in the order of the dataset."""
-    async with running.db.read() as session:
-        promise = _promise_now(batch, await _certificate(session, batch))
-        async for verdict in queries.verdicts(session, batch.seq, statuses):
+    """Yield an ended batch's verdicts, or those of these statuses, in the order of the dataset.
+
+    No transaction is open between two verdicts: their reader may take any time.
+
+    Raises:
+        Conflict: the batch was deleted or taken up again while it was read.
+    """
+    last, promise = -1, None
+    while True:
+        async with running.db.read() as session:
+            rows = await queries.verdicts_after(session, batch.seq, last, statuses)
+            await refuse_changed(session, batch)
+            promise = promise or _promise_now(batch, await _certificate(session, batch))
+        for verdict in rows:
             yield {**verdict.body, "promise": promise}
+        if len(rows) < queries.VERDICTS_AT_ONCE:
+            return
+        last = rows[-1].position or 0
+
+
+async def refuse_changed(session: AsyncSession, batch: Batch) -> None:
+    """Refuse to go on with an ended batch that is no longer as it was.
+
+    Raises:
+        Conflict: it was deleted or taken up again: a part must not be taken for the whole.
+    """
+    found = await queries.find_by_seq(session, batch.seq)
+    as_it_was = (batch.id, batch.status, batch.completed_at)
+    if found is None or (found.id, found.status, found.completed_at) != as_it_was:
+        raise Conflict(f"batch {batch.id} was deleted or taken up again while it was read")
 
 
 async def _certificate(session: AsyncSession, batch: Batch) -> CalibrationRow | None:
@@ -212,15 +341,33 @@ async def page(running: Runtime, paging: Paging) -> Page:
     """Return one page of batches as users see them."""
     async with running.db.read() as session:
         rows = await queries.page(session, paging)
-        shown = {row.id: await show(session, row, running.now()) for row in rows[: paging.limit]}
+        bodies = await show(session, rows[: paging.limit], running.now())
+    shown = {body["id"]: body for body in bodies}
     return page_of(rows, paging.limit, lambda row: shown[row.id])
 
 
-async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[str, Any]:
-    """Return a batch as users see it at this moment."""
+async def unfinished(running: Runtime) -> list[dict[str, Any]]:
+    """Return the batches that run, as users see them; of very many the latest."""
+    async with running.db.read() as session:
+        rows = await queries.running(session, _MOST_RUNNING)
+        return await show(session, rows, running.now())
+
+
+async def show(
+    session: AsyncSession, batches: Sequence[Batch], moment: datetime
+) -> list[dict[str, Any]]:
+    """Return batches as users see them at this moment."""
+    seqs = [batch.seq for batch in batches if batch.status in queries.UNFINISHED]
+    now = await totals_now(session, seqs) if seqs else {}
+    return [await _show(session, one, now.get(one.seq, one.totals), moment) for one in batches]
+
+
+async def _show(
+    session: AsyncSession, batch: Batch, totals: Mapping[str, Any], moment: datetime
+) -> dict[str, Any]:
     certificate = await _certificate(session, batch)
     is_running = batch.status in queries.UNFINISHED
-    counts = with_rejected(request_counts(batch), batch)
+    counts = with_rejected(request_counts(batch.total, totals), batch)
     return {
         "id": batch.id,
         "object": "batch",
@@ -231,13 +378,13 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
         "cascade": batch.request["cascade"],
         "part": batch.request["part"],
         "request_counts": counts,
-        "shards": batch.totals.get("shards", {}),
-        "calibration_pairs": calibration_pairs(batch),
+        "shards": totals.get("shards", {}),
+        "calibration_pairs": calibration_pairs(batch, totals),
         "also_running": batch.request.get(ALSO_RUNNING, []),
-        **_promises(batch, certificate),
-        "cost_usd": batch.totals.get("cost_usd", 0.0),
-        **_money(batch),
-        "progress": progress(batch, moment.timestamp(), is_running=is_running),
+        **_promises(batch, totals, certificate),
+        "cost_usd": totals.get("cost_usd", 0.0),
+        **_money(batch, totals),
+        "progress": progress(batch.total, totals, moment.timestamp(), is_running=is_running),
         "error": batch.error,
         "created_at": unix(batch.created_at),
         "in_progress_at": unix(batch.in_progress_at),
@@ -247,11 +394,13 @@ async def show(session: AsyncSession, batch: Batch, moment: datetime) -> dict[st
     }
 
 
-def _promises(batch: Batch, certificate: CalibrationRow | None) -> dict[str, Any]:
+def _promises(
+    batch: Batch, totals: Mapping[str, Any], certificate: CalibrationRow | None
+) -> dict[str, Any]:
     """Return what the verdicts promise; while a batch runs, what they would if it ended like this."""
     promise, why = _promise_now(batch, certificate), batch.suspended_because
     if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
-        seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
+        seen = AnswerCounts.from_json(totals.get("attendance", {}))
         why = suspended_because(certificate.body["calibration"]["failures"], seen)
         promise = "suspended" if why else promise
     return {"promise": promise, "suspended_because": why}
@@ -262,7 +411,7 @@ def _folders(batch: Batch) -> dict[str, Any]:
     return {"output": tables.output, "input_files": len(tables.files)} if tables else {}
 
 
-def _money(batch: Batch) -> dict[str, Any]:
+def _money(batch: Batch, totals: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a budget allows and what is left to pay; `spent_usd` includes calls under way."""
     has_budget = batch.budget_usd is not None
     return {
@@ -270,6 +419,6 @@ def _money(batch: Batch) -> dict[str, Any]:
         "budget": batch.budget_mode,
         "spent_usd": batch.spent_usd if has_budget else None,
         "reserved_usd": batch.reserved_usd if has_budget else None,
-        "cost_to_finish_usd": cost_to_finish(batch),
-        "next_pair_usd": batch.totals.get("next_pair_usd") if has_budget else None,
+        "cost_to_finish_usd": cost_to_finish(batch.total, totals),
+        "next_pair_usd": totals.get("next_pair_usd") if has_budget else None,
     }

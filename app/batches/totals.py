@@ -1,7 +1,7 @@
 """A batch's counts, costs and speed: what a shard adds, and what users see of the sums.
 
-The sums are stored with the batch, so that reading them takes the same time however many shards it
-has.
+The sums over finished shards are stored with the batch, and what each shard under way has come to
+with that shard, so that reading them takes the same time however many shards there are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from app.batches.work import CALIBRATION_PAIRS
 from app.core.models import Batch
@@ -66,6 +66,40 @@ def shard_counts(
     }
 
 
+class Tally:
+    """What a shard has come to so far; each verdict is counted once, however often one looks."""
+
+    def __init__(self) -> None:
+        self._sums = shard_counts((), ())
+        self._verdicts: list[Mapping[str, Any]] = []
+        self._obtained: list[tuple[str, float | None]] = []
+
+    def add(
+        self, verdict: Mapping[str, Any], obtained: Iterable[tuple[str, float | None]] = ()
+    ) -> None:
+        """Count a verdict, and judge and cost of the scores that were obtained for it."""
+        self._verdicts.append(verdict)
+        self._obtained += obtained
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the shard adds to its batch so far; never changed afterwards."""
+        if self._verdicts:
+            news = shard_counts(self._verdicts, self._obtained)
+            self._sums, self._verdicts, self._obtained = added(self._sums, news), [], []
+        return self._sums
+
+
+def spent_of(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts of what was spent alone, without verdicts."""
+    tiers = {
+        name: {**_fresh_tier(), "obtained": one["obtained"], "cost_usd": one["cost_usd"]}
+        for name, one in counts.get("tiers", {}).items()
+        if one["obtained"]
+    }
+    return {**shard_counts((), ()), "cost_usd": counts.get("cost_usd", 0.0), "tiers": tiers}
+
+
 def _by_judge(spent: Iterable[tuple[str, float | None]]) -> dict[str, list[float | None]]:
     found: dict[str, list[float | None]] = {}
     for judge, cost in spent:
@@ -106,58 +140,74 @@ def moved(totals: Mapping[str, Any], before: str, after: str, count: int = 1) ->
     return {**totals, "shards": {state: n for state, n in states.items() if n}}
 
 
-def marked(totals: Mapping[str, Any], moment: float) -> dict[str, Any]:
-    """Return the sums with the progress at a moment (Unix seconds); about a minute of it is kept."""
-    marks = list(totals.get("marks", []))
-    if not marks or moment - marks[-1][0] >= _MARK_SECONDS:
-        marks = [*marks, [moment, _done(totals)]][-_MARKS:]
-    return {**totals, "marks": marks}
+class Mark(NamedTuple):
+    """How many pairs were judged at a moment, in Unix seconds."""
+
+    moment: float
+    judged: int
 
 
-def request_counts(batch: Batch) -> dict[str, int]:
+def is_to_mark(totals: Mapping[str, Any], moment: float) -> bool:
+    """Say whether the last mark of a batch's progress is old enough for another."""
+    marks = totals.get("marks")
+    return not marks or moment - marks[-1][0] >= _MARK_SECONDS
+
+
+def marked(totals: Mapping[str, Any], mark: Mark, start: Mark) -> dict[str, Any]:
+    """Return the sums with a mark of progress; about a minute of them is kept.
+
+    `start` says when the first pairs were begun. It is kept if there is no mark before this one.
+    """
+    marks = [*(totals.get("marks") or [list(start)]), list(mark)]
+    return {**totals, "marks": marks[-_MARKS:]}
+
+
+def request_counts(total: int, totals: Mapping[str, Any]) -> dict[str, int]:
     """Count pairs by outcome; those of a shard that was set aside have failed."""
-    statuses = batch.totals.get("statuses", {})
+    statuses = totals.get("statuses", {})
     accepted, abstained = statuses.get("accepted", 0), statuses.get("abstained", 0)
     return {
-        "total": batch.total,
+        "total": total,
         "completed": accepted + abstained,
-        "failed": statuses.get("failed", 0) + batch.totals.get("set_aside", 0),
+        "failed": statuses.get("failed", 0) + totals.get("set_aside", 0),
         "accepted": accepted,
         "abstained": abstained,
-        "not_admitted": batch.totals.get("not_admitted", 0),
+        "not_admitted": totals.get("not_admitted", 0),
     }
 
 
-def calibration_pairs(batch: Batch) -> int:
+def calibration_pairs(batch: Batch, totals: Mapping[str, Any]) -> int:
     """Count the pairs that the certificate knows: of a dataset all, of files those judged so far."""
     known: int | None = batch.request.get(CALIBRATION_PAIRS)
-    return batch.totals.get(CALIBRATION_PAIRS, 0) if known is None else known
+    return totals.get(CALIBRATION_PAIRS, 0) if known is None else known
 
 
-def progress(batch: Batch, moment: float, *, is_running: bool) -> dict[str, Any]:
+def progress(
+    total: int, totals: Mapping[str, Any], moment: float, *, is_running: bool
+) -> dict[str, Any]:
     """Return the speed of a batch, the time left, and the counts of each judge."""
-    rate = _rate(batch.totals.get("marks", []), batch.totals, moment) if is_running else None
-    left = batch.total - _done(batch.totals)
+    rate = _rate(totals.get("marks", []), totals, moment) if is_running else None
+    left = total - done(totals)
     return {
         "pairs_per_second": rate,
         "seconds_left": left / rate if rate else None,
-        "tiers": [{"judge": name, **one} for name, one in batch.totals.get("tiers", {}).items()],
+        "tiers": [{"judge": name, **one} for name, one in totals.get("tiers", {}).items()],
     }
 
 
-def cost_to_finish(batch: Batch) -> dict[str, Any] | None:
+def cost_to_finish(total: int, totals: Mapping[str, Any]) -> dict[str, Any] | None:
     """Estimate the cost in USD of judging the pairs that are left or were not admitted.
 
     The mean cost of the pairs judged so far times the pairs left, with a normal interval; None
     before two pairs are judged, or if the price of a judge is unknown.
     """
-    costs, totals = batch.totals.get("costs", {}), batch.totals
+    costs = totals.get("costs", {})
     n, mean = costs.get("pairs", 0), 0.0
     if n < 2 or totals.get("cost_usd", 0.0) is None:
         return None
     mean = costs.get("sum", 0.0) / n
     variance = max(costs.get("squares", 0.0) / n - mean * mean, 0.0) * n / (n - 1)
-    left = batch.total - _done(totals) + totals.get("not_admitted", 0)
+    left = total - done(totals) + totals.get("not_admitted", 0)
     # the pairs left vary too, not only the estimated mean
     spread = NormalDist().inv_cdf((1 + _LEVEL) / 2) * math.sqrt(variance * (left * left / n + left))
     return {
@@ -173,9 +223,10 @@ def _fresh_tier() -> dict[str, Any]:
     return {**dict.fromkeys(_TIER_COUNTS, 0), "cost_usd": 0.0}
 
 
-def _done(totals: Mapping[str, Any]) -> int:
-    done: int = sum(totals.get("statuses", {}).values()) + totals.get("set_aside", 0)
-    return done
+def done(totals: Mapping[str, Any]) -> int:
+    """Count the pairs that have an outcome."""
+    count: int = sum(totals.get("statuses", {}).values()) + totals.get("set_aside", 0)
+    return count
 
 
 def _rate(
@@ -183,7 +234,7 @@ def _rate(
 ) -> float | None:
     if not marks or moment <= marks[0][0]:
         return None
-    return (_done(totals) - marks[0][1]) / (moment - marks[0][0])
+    return (done(totals) - marks[0][1]) / (moment - marks[0][0])
 
 
 def _summed(first: Mapping[str, Any], second: Mapping[str, Any], sign: int) -> dict[str, Any]:

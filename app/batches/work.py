@@ -130,8 +130,8 @@ async def _authority_again(
         return await resolve_for(session, registry, request, dataset)
     fingerprints = batch.request[FINGERPRINTS]
     if changed := cascades.changed_fingerprints(registry, fingerprints):
-        names = ", ".join(one["judge"] for one in changed)
-        raise Conflict(f"{names} changed since the batch was made: make a new one")
+        said = cascades.changes_in_words(changed)
+        raise Conflict(f"{said} since the batch was made: make a new one")
     judges = cascades.judges_of_certificate(registry, fingerprints)
     return without_promise(judges, batch.request[THRESHOLDS])
 

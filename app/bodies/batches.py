@@ -40,6 +40,44 @@ class Progress(TypedDict):
     tiers: list[JudgeProgress]
 
 
+class JudgeEstimateBody(TypedDict):
+    """What one judge would be asked in a batch."""
+
+    judge: str
+    scored: Annotated[int, Doc("pairs looked at whose score is stored: they cost nothing")]
+    pairs: Annotated[Estimate, Doc("pairs of the batch that it would have to score")]
+    calls: Estimate | None
+    prompt_tokens: Estimate | None
+    completion_tokens: Estimate | None
+    cost_usd: Annotated[Estimate | None, Doc("null where the judge has no price")]
+    basis: Annotated[
+        Literal["free", "stored_scores", "texts", "prices", "unknown"],
+        Doc(
+            "what calls, tokens and cost of a score are taken from: nothing to pay, the scores that "
+            "are stored, the lengths of the prompts, the most that a score may cost, or nothing"
+        ),
+    ]
+
+
+class BatchEstimateBody(TypedDict):
+    """What a batch would ask and cost; `value` is null where the range is all that is known."""
+
+    object: Literal["batch_estimate"]
+    dataset: str
+    calibration: str | None
+    cascade: str | JudgeOrderBody | None
+    part: PartBody | None
+    pairs: int
+    looked_at: Annotated[int, Doc("pairs that the estimate rests on: all, or a random sample")]
+    scored_pairs: Annotated[
+        int, Doc("pairs looked at that cost nothing: scored already, or answered by free judges")
+    ]
+    scored_ids: Annotated[list[str], Doc("their ids, the first 1,000")]
+    judges: list[JudgeEstimateBody]
+    cost_usd: Estimate | None
+    budget_usd: float | None
+
+
 class BatchFault(TypedDict):
     """An error of a batch in the form of OpenAI."""
 

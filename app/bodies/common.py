@@ -240,6 +240,15 @@ class LabelBody(TypedDict):
     comment: NotRequired[str | None]
 
 
+class TemplateBody(TypedDict):
+    """The prompt that a judge is asked with."""
+
+    name: str
+    version: int
+    labels: Annotated[list[str], Doc("what the model is to answer with")]
+    variables: Annotated[dict[str, list[str]], Doc("variables that each part of it uses")]
+
+
 class JudgeBody(TypedDict):
     """A configured judge."""
 
@@ -253,6 +262,7 @@ class JudgeBody(TypedDict):
     price_output: float | None
     training_prompts: Annotated[int, Doc("prompts that it is known to have been trained on")]
     example_prompts: Annotated[int, Doc("prompts of the examples that it is shown")]
+    template: Annotated[TemplateBody | None, Doc("null where a judge reads no prompt")]
     health: ComponentHealth
 
 
@@ -318,6 +328,20 @@ class VerdictBody(TypedDict):
     cost_usd: float | None
     cached: bool
     abstained_because: NotRequired[str]
+
+
+class ResultBody(VerdictBody):
+    """A verdict of a batch with its models; on request with the texts of its pair."""
+
+    model_a: str | None
+    model_b: str | None
+    prompt: NotRequired[str | list[str]]
+    messages: NotRequired[list[MessageBody]]
+    response_a: NotRequired[str]
+    response_b: NotRequired[str]
+    responses_a: NotRequired[list[str]]
+    responses_b: NotRequired[list[str]]
+    criterion: NotRequired[str]
 
 
 class StoredVerdictBody(VerdictBody):

@@ -111,6 +111,7 @@ class _Standings(TypedDict):
     same_model: NotRequired[int]
     calibration_pair: NotRequired[int]
     known_to_judge: NotRequired[int]
+    ties_left_out: NotRequired[Annotated[int, Doc("comparisons that are ties, with ties: exclude")]]
 
 
 class SliceStandings(_Standings):
@@ -140,6 +141,9 @@ class LeaderboardGround(TypedDict):
     labels_changed: NotRequired[int]
     known_to_certificate: NotRequired[int]
     calibration_pairs: NotRequired[int]
+    no_preference: NotRequired[
+        Annotated[int, Doc("pairs that the judge finds equal: ties here, abstentions of a batch")]
+    ]
 
 
 class CertificateNow(TypedDict):
@@ -163,6 +167,7 @@ class LeaderboardBody(_Standings):
 
     id: str
     object: Literal["leaderboard"]
+    notes: Annotated[list[str], Doc("the warnings, and names that look like spellings of one")]
     created_at: str
     dataset: str
     source: str

@@ -31,6 +31,12 @@ class HumanFigures(TypedDict):
     krippendorff_alpha: Estimate
     fleiss_kappa: Estimate
     annotator_pairs: list[AnnotatorPair]
+    annotator_pairs_left_out: NotRequired[
+        Annotated[int, Doc("couples with fewer pairs in common, beyond those that are listed")]
+    ]
+    annotators_not_compared: NotRequired[
+        Annotated[int, Doc("annotators with fewer labels, beyond those that are compared")]
+    ]
     labelled_pairs: NotRequired[int]
     percent_agreement_without_ties: NotRequired[Estimate]
     leave_one_out_agreement: NotRequired[Estimate]

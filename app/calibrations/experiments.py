@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any, Self
 
@@ -91,6 +90,11 @@ async def make(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
     Raises:
         Unprocessable: nothing is left to split, or a rule or number does not fit.
     """
+    with running.pools.experiments.admitted():
+        return await _made(running, request)
+
+
+async def _made(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
     wanted = request.as_calibration()
     look = await look_at(running, wanted)
     if request.costs is not None and len(request.costs) != len(look.judges):
@@ -98,7 +102,7 @@ async def make(running: Runtime, request: ExperimentIn) -> dict[str, Any]:
             ["costs"], f"there are {len(look.judges)} judges, and {len(request.costs)} costs"
         )
     try:
-        found = await asyncio.to_thread(_compare, request, look.evidence)
+        found = await running.pools.experiments.run_for_client(_compare, request, look.evidence)
     except CalibrationError as error:
         raise Unprocessable.whole(str(error)) from error
     seen = [

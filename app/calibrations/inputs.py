@@ -22,7 +22,7 @@ from app.core.models import Dataset
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote, vote_from_row
-from app.datasets.slices import refuse_unknown_field, slice_name, slice_names
+from app.datasets.slices import refuse_many, refuse_unknown_field, slice_name, slice_names
 from app.datasets.splits import group_number
 from app.labels import sets
 from app.scores import judges as cascades
@@ -119,6 +119,9 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
             keys, votes = await _in_order_of_labels(session, dataset, keys)
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
+    if request.slices is not None:
+        values = slice_names(sample.keys, request.slices)
+        refuse_many(values, running.settings.limits, ("body", "slices"))
     pool = _without_known(pool, sample, judges)
     return Prepared(dataset, judges, sample, votes, pool, pool_dataset)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,12 +67,17 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
     Raises:
         Unprocessable: nothing is left to plan on.
     """
+    with running.pools.experiments.admitted():
+        return await _made(running, request)
+
+
+async def _made(running: Runtime, request: PlanIn) -> dict[str, Any]:
     wanted = request.as_calibrations()
     look = await look_at(running, wanted[0])
     evidence = look.evidence
     pool = await pool_scores(running, look.prepared)
     try:
-        points = await asyncio.to_thread(_frontier, request, evidence, pool)
+        points = await running.pools.experiments.run_for_client(_frontier, request, evidence, pool)
     except CalibrationError as error:
         raise Unprocessable.whole(str(error)) from error
     await record(running, wanted, look)
@@ -86,9 +90,9 @@ async def make(running: Runtime, request: PlanIn) -> dict[str, Any]:
         "not_scored": look.not_scored,
         "frontier": [_show(look.judges, evidence, point) for point in points],
         "claim": (
-            "A plan, no promise: each row says what a certificate for that target alone would say. "
-            "A certificate chosen by its looks in a plan holds alone, and not as the best of "
-            "several; a menu holds together."
+            "This is a plan and promises nothing: each row says what a certificate for that target "
+            "would say. A promise does not hold for a certificate that you choose because its row "
+            "looks best here; for several targets declare a menu, whose certificates hold together."
         ),
     }
 

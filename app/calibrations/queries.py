@@ -38,6 +38,17 @@ async def unfinished(session: AsyncSession) -> Sequence[CalibrationRow]:
     return (await session.scalars(query)).all()
 
 
+async def change_attempts(session: AsyncSession, certificate: CalibrationRow, by: int) -> int:
+    """Count an attempt at a calibration, or take one back; return how many there are."""
+    changed = await session.execute(
+        update(CalibrationRow)
+        .where(CalibrationRow.seq == certificate.seq)
+        .values(attempts=CalibrationRow.attempts + by)
+        .returning(CalibrationRow.attempts)
+    )
+    return int(changed.scalar_one_or_none() or 0)
+
+
 async def set_status(session: AsyncSession, certificate: CalibrationRow, **values: Any) -> None:
     """Change a certificate's columns."""
     await session.execute(

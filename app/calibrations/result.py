@@ -12,6 +12,7 @@ import numpy as np
 from app.calibrations.inputs import CalibrationInputs, Sample, columns_of
 from app.calibrations.schemas import CalibrationIn
 from app.labels.sets import Uses
+from app.scores.judges import JUDGE_SETTINGS
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import asked, decide
@@ -149,6 +150,7 @@ def describe(
             "failures": failure_rates(tuple(names), certificate, evidence),
         },
         "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
+        JUDGE_SETTINGS: {judge.spec.name: dict(judge.spec.scored_by) for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),
     }
     if certificate.certificates:
@@ -187,14 +189,24 @@ def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
     tests = uses.certificates + uses.plans
     if tests <= 1 or not is_certified:
         return text
-    planned = f" and {uses.plans} more were looked at in plans or experiments" if uses.plans else ""
     left = round(1.0 - uses.failure_probability, 9)  # a sum of tenths misses 1 by a rounding error
-    together = f"with probability at least {left:.4g}" if left > 0 else "with no probability"
+    together = f"with probability at least {left:.4g}" if left > 0 else "with no known probability"
     return (
-        f"{text} It is number {uses.certificates} made from these labels or some of them{planned}: "
-        f"it holds alone, and not as the best chosen among several. All {tests} together hold "
-        f"{together} (a menu shares the failure probability among targets declared in advance)."
+        f"{text} Some or all of these labels were used before: {_counted(uses)} were made from them, "
+        "this one included. The promise holds for a certificate that you would take in any case, "
+        f"not for one that you choose because it came out best. All {tests} hold at once {together}. "
+        "To compare targets, declare them together as a menu, which shares the failure probability."
     )
+
+
+def _counted(uses: Uses) -> str:
+    counts = ((uses.certificates, "certificate"), (uses.plans, "target of a plan or experiment"))
+    return " and ".join(f"{n} {_plural(what, n)}" for n, what in counts if n)
+
+
+def _plural(what: str, n: int) -> str:
+    first, _, rest = what.partition(" ")
+    return f"{first}{'s' * (n != 1)} {rest}".rstrip()
 
 
 def _failing(names: Sequence[str], evidence: CalibrationInputs) -> str:
@@ -362,6 +374,6 @@ def changed_labels_note(calibration: str, changed: int) -> str | None:
         return None
     pairs = "a pair" if changed == 1 else f"{changed} pairs"
     return (
-        f"labels were given or replaced on {pairs} that {calibration} was made from: it stands on "
-        "those that it read (certify again to stand on the present ones)"
+        f"labels were given or replaced on {pairs} that {calibration} was made from: it rests on "
+        "the labels that it read (certify again to use the present ones)"
     )

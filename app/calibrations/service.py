@@ -26,14 +26,15 @@ from app.calibrations.inputs import (
 )
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn
-from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
+from app.core.db import rfc3339
+from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable, died_of_it
 from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import CalibrationRow, Dataset, new_id
 from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.labels import sets
-from app.scores.judges import judges_of_certificate
+from app.scores.judges import JUDGE_SETTINGS, judges_of_certificate
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, fetch_missing, load_table, missing_scores
 from calibration import Certificate, CertifyOptions, certify_cascade
@@ -62,7 +63,7 @@ async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> 
         await fetch_missing(running, judge, prepared.dataset, prepared.sample.keys)
     evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
     pool = await pool_scores(running, prepared)
-    return Made(evidence, await asyncio.to_thread(_certify, request, evidence, pool))
+    return Made(evidence, await running.pools.calibrations.run(_certify, request, evidence, pool))
 
 
 async def is_quick(running: Runtime, prepared: Prepared) -> bool:
@@ -278,7 +279,12 @@ async def resume(running: Runtime) -> None:
     async with running.db.read() as session:
         waiting = await queries.unfinished(session)
     for certificate in waiting:
-        running.start(_run(running, certificate.id), f"calibration {certificate.id}")
+        async with running.db.write() as session:
+            attempts = await queries.change_attempts(session, certificate, by=1)
+        if attempts > running.settings.max_attempts:
+            await _store_failure(running, certificate, died_of_it(attempts - 1))
+        else:
+            running.start(_run(running, certificate.id), f"calibration {certificate.id}")
 
 
 async def look(running: Runtime, certificate_id: str) -> dict[str, Any]:
@@ -308,15 +314,16 @@ async def list_certificates(running: Runtime, paging: Paging) -> Page:
 def show(certificate: CalibrationRow) -> dict[str, Any]:
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
+    body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
     return {
         "id": certificate.id,
         "object": "calibration",
         "status": certificate.status,
-        **certificate.body,
+        **body,
         "error": certificate.error,
         "request": certificate.request,
-        "created_at": certificate.created_at.isoformat(),
-        "revoked_at": revoked_at.isoformat() if revoked_at else None,
+        "created_at": rfc3339(certificate.created_at),
+        "revoked_at": rfc3339(revoked_at) if revoked_at else None,
     }
 
 
@@ -351,8 +358,14 @@ async def _run(running: Runtime, certificate_id: str) -> None:
             return
     try:
         await _finish(running, certificate, request, await prepare(running, request))
+    except asyncio.CancelledError:
+        # asked to stop: that is no fault of this calibration
+        async with running.db.write() as session:
+            await queries.change_attempts(session, certificate, by=-1)
+        raise
     except TribunalError as error:
-        _log.info("calibration %s failed: %s", certificate_id, error.detail)
+        # what a judge said may repeat people's texts: it is stored, and not logged
+        _log.info("calibration %s failed: its error says why", certificate_id)
         await _store_failure(running, certificate, error.detail)
     except Exception:
         # no caller waits here: the user must find the failure where the certificate would be

@@ -214,7 +214,7 @@ def serve(
     from app.cli.operations import Service
     from app.main import create_app
 
-    service = Service(create_app(settings), host, port)
+    service = Service(create_app(settings), settings, host, port)
     try:
         with refusals(), database_errors(settings), suppress(KeyboardInterrupt):
             service.run()

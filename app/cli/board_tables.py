@@ -10,6 +10,10 @@ from app.cli.console import estimate, number, percent, short, value
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
+_LEFT_OUT = (
+    "abstained", "failed", "missing", "unlabelled", "undecided", "without_models", "same_model",
+    "calibration_pair", "known_to_judge", "ties_left_out",
+)  # fmt: skip
 
 
 def leaderboard(console: Screen, body: Body) -> None:
@@ -21,9 +25,17 @@ def leaderboard(console: Screen, body: Body) -> None:
             console.print(f"[red]not rankable:[/] {escape(part['error'])}")
         else:
             _scope(console, part)
+        if left_out := _left_out(part):
+            console.print(f"left out: {left_out}")
     console.print(f"\n{_ground(body)}")
-    for warning in body.get("warnings", ()):
+    for warning in body.get("notes", body.get("warnings", ())):
         console.print(f"[yellow]note:[/] {escape(warning)}")
+
+
+def _left_out(part: Body) -> str:
+    """Return what a slice leaves out; of the whole board a note says it."""
+    named = {name: part.get(name) or 0 for name in _LEFT_OUT}
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in named.items() if n)
 
 
 def _scope(console: Screen, scope: Body) -> None:

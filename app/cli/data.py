@@ -49,7 +49,7 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
     name: Annotated[
         str | None, typer.Option(help="name of the dataset; default: the first file's")
     ] = None,
-    dialect: Annotated[str, typer.Option("--format", help=_READ)] = "auto",
+    dialect: Annotated[str, typer.Option("--format", "--dialect", help=_READ)] = "auto",
     strict: Annotated[bool, typer.Option(help="refuse all if one line is bad")] = False,
     columns: Columns = None,
     coding: Coding = None,

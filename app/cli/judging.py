@@ -32,6 +32,7 @@ from app.cli.options import (
     DatasetOrResume,
     Engine,
     EngineOption,
+    EstimateOption,
     Files,
     InputFiles,
     Judges,
@@ -41,23 +42,29 @@ from app.cli.options import (
     RayAddress,
     RayGpus,
     RayWorkersOption,
+    ResultsOption,
     RetryOption,
     RowsPerPart,
     Seed,
     SoftBudget,
+    WithOption,
     cascade_of,
+    form_of,
     given,
     money_of,
     names_of,
     one_of,
     part_of,
+    results_options,
     rows_of,
     taken_up,
+    wants_texts,
 )
 from app.cli.service import (
     Errand,
     Key,
     Server,
+    Where,
     open_tribunal,
     refuse_unwritable,
     wait_for_batch,
@@ -66,7 +73,7 @@ from app.cli.service import (
 
 if TYPE_CHECKING:
     from app.bodies.batches import BatchBody
-    from app.bodies.common import VerdictBody
+    from app.bodies.common import ResultBody, VerdictBody
     from app.client import Tribunal
 
 EXIT_NOT_ENOUGH_EVIDENCE: Final = EXIT_NOT_CERTIFIABLE
@@ -171,12 +178,14 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     cascade: Cascade = None,
     judges: Judges = None,
     part: PartOption = None,
-    results: Annotated[Path | None, typer.Option(help="write verdicts here as NDJSON")] = None,
+    results: ResultsOption = None,
+    include: WithOption = None,
     resume: Annotated[str | None, typer.Option(help="wait for this batch instead")] = None,
     retry: RetryOption = None,
     budget_usd: BudgetUsd = None,
     soft_budget: SoftBudget = False,
     seed: Seed = None,
+    estimate: EstimateOption = False,
     engine: EngineOption = None,
     ray_address: RayAddress = None,
     ray_workers: RayWorkersOption = None,
@@ -199,6 +208,11 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     else:
         files.refuse(dataset=dataset, part=part, results=results, resume=resume or retry)
     _refuse_changes(resume, retry, request, money)
+    texts = wants_texts(include, results)
+    if estimate:
+        refused = {"--input": files, "--resume": resume, "--retry": retry, "--results": results}
+        _estimate({**request, **money}, refused, Where(server, key), as_json)
+        return
     if results is not None:
         refuse_unwritable(results, "--results")
     placed = Engine.of(engine, ray_address, ray_workers, ray_gpus)
@@ -211,12 +225,12 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
                 tribunal.batch(resume) if resume else tribunal.create_batch(**request, **money)
             )
             _note_rivals(created, is_new=not resume)
-        options = (*(("--results", str(results)) if results else ()), *placed.options)
+        options = (*results_options(results, texts=texts), *placed.options)
         errand = Errand("batch", "batch", created["id"], server, patience, options)
         with placed.working_on(created["id"], **LOCAL_FILES) as look:
             ended = wait_for_batch(tribunal, created, errand, look)
         with errand.kept():
-            failures = _failures(tribunal, ended, results)
+            failures = _failures(tribunal, ended, results, texts=texts)
     Console(as_json).show({**ended, "judge_failures": failures.as_json()}, tables.batch)
     if ended["status"] != "completed":
         fail(f"the batch ended as {ended['status']}: {ended['error'] or 'not all was judged'}")
@@ -224,6 +238,21 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
         raise typer.Exit(EXIT_NOT_CERTIFIABLE)
     if failures.pairs or ended["request_counts"]["failed"]:
         raise typer.Exit(EXIT_FAILED_ROWS)
+
+
+def _estimate(
+    request: Mapping[str, Any], refused: Mapping[str, object], where: Where, as_json: bool
+) -> None:
+    """Show what a batch would cost; make none."""
+    for option, value in refused.items():
+        if value is not None:
+            fail(
+                f"--estimate is of a new batch over a dataset: leave out {option}",
+                status=EXIT_USAGE,
+            )
+    with open_tribunal(where.server, where.key, only_reads=True) as tribunal:
+        body = tribunal.batches.estimate(**request)
+    Console(as_json).show(body, tables.batch_estimate)
 
 
 def _refuse_changes(
@@ -249,14 +278,21 @@ def _note_rivals(created: BatchBody, *, is_new: bool) -> None:
         )
 
 
-def _failures(tribunal: Tribunal, ended: BatchBody, results: Path | None) -> JudgeFailures:
+def _failures(
+    tribunal: Tribunal, ended: BatchBody, results: Path | None, *, texts: bool
+) -> JudgeFailures:
     """Count the failures of judges: over the verdicts, or from the sums where those are files."""
     if "output" in ended:
         return JudgeFailures.of_sums(ended)
-    return _fetch(tribunal.batch_results(ended["id"]), results)
+    form = form_of(results)
+    if results is not None and form != "ndjson":
+        with whole(results) as out:
+            tribunal.write_results(ended["id"], out, form=form, texts=texts)
+        results, texts = None, False
+    return _fetch(tribunal.batch_results(ended["id"], texts=texts), results)
 
 
-def _fetch(verdicts: Iterator[VerdictBody], results: Path | None) -> JudgeFailures:
+def _fetch(verdicts: Iterator[ResultBody], results: Path | None) -> JudgeFailures:
     """Write verdicts to a file, if one is given, and count the failures of judges."""
     failures = JudgeFailures()
     with nullcontext() if results is None else whole(results) as out:

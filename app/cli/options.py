@@ -18,6 +18,7 @@ from app.cli.service import read_settings
 if TYPE_CHECKING:
     from app.bodies.batches import BatchBody
     from app.client import Tribunal
+    from app.client.http import ResultForm
 
 
 Columns = Annotated[
@@ -151,6 +152,16 @@ SoftBudget = Annotated[
 ]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="of the order in which a budget admits pairs")
+]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(help="write verdicts here, as NDJSON, or as .csv or .parquet by the name"),
+]
+WithOption = Annotated[
+    str | None, typer.Option("--with", help="texts: the texts of the pairs beside the verdicts")
+]
+EstimateOption = Annotated[
+    bool, typer.Option("--estimate", help="say what it would cost; judge nothing")
 ]
 RetryOption = Annotated[
     str | None, typer.Option("--retry", help="judge what this ended batch lacks, then wait for it")
@@ -310,3 +321,23 @@ def _refuse_missing() -> None:
         refuse_missing()
     except EngineMissing as error:
         fail(str(error))
+
+
+def form_of(results: Path | None) -> ResultForm:
+    """Return the form of a file of verdicts by its name."""
+    suffix = results.suffix.lower() if results else ""
+    return "csv" if suffix == ".csv" else "parquet" if suffix == ".parquet" else "ndjson"
+
+
+def wants_texts(include: str | None, results: Path | None) -> bool:
+    """Return whether a file of verdicts is to carry texts; refuse what else may be asked for."""
+    if include not in (None, "texts"):
+        fail(f"--with: {include!r} is nothing that verdicts carry: give texts", status=EXIT_USAGE)
+    if include and results is None:
+        fail("--with belongs to a file of verdicts: give --results FILE", status=EXIT_USAGE)
+    return include == "texts"
+
+
+def results_options(results: Path | None, *, texts: bool) -> list[str]:
+    """Return the options that ask for a file of verdicts."""
+    return [] if results is None else ["--results", str(results), *(["--with", "texts"] * texts)]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import typer
 
@@ -31,6 +31,15 @@ Server = Annotated[
 ]
 Key = Annotated[str | None, typer.Option(envvar="TRIBUNAL_API_KEY", help="key of the server")]
 ResultT = TypeVar("ResultT")
+
+
+class Where(NamedTuple):
+    """The server that a verb asks, None for this process, and its key."""
+
+    server: str | None
+    key: str | None
+
+
 _OTHERS: Final = "(DATABASE_URL names another database, --server or TRIBUNAL_SERVER a service)"
 
 
@@ -102,11 +111,36 @@ def _client_refusals() -> Iterator[None]:
     except NotAuthenticated as error:
         fail(f"{error} (--key or TRIBUNAL_API_KEY)")
     except RequestRefused as error:
-        fail(str(error), details=error.problem)
+        fail(_with_options(str(error), error.problem), details=error.problem)
     except ConnectionInvalid as error:
         fail(str(error), status=EXIT_USAGE)
     except TribunalClientError as error:
         fail(str(error))
+
+
+# fields of a request that have another name as an option
+_OPTIONS: Final = {
+    "dialect": "--format",
+    "criteria": "--criterion",
+    "cascade.judges": "--judges",
+    "budget": "--soft-budget",
+    **{f"options.{name}": f"--elo-{name}" for name in ("k", "start", "scale")},
+}
+
+
+def _with_options(message: str, problem: Mapping[str, Any]) -> str:
+    """Add to a refusal how the fields that it names are called on the command line."""
+    fields = [
+        [str(part) for part in error.get("loc", ())[1:]] for error in problem.get("errors", ())
+    ]
+    found = dict.fromkeys(_option_of(path) for path in fields if path)
+    options = [name for name in found if name and name not in message]
+    return f"{message} (here {', '.join(options)})" if options else message
+
+
+def _option_of(path: Sequence[str]) -> str | None:
+    known = _OPTIONS.get(".".join(path)) or _OPTIONS.get(path[0])
+    return known or (f"--{path[0].replace('_', '-')}" if "_" in path[0] else None)
 
 
 @contextmanager

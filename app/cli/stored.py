@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import board_tables, tables
-from app.cli.console import AsJson, Console, Verbs, note
+from app.cli.console import AsJson, Console, Verbs, fail, note
 from app.cli.layout import Screen
 from app.cli.service import Key, Server, open_tribunal
 
@@ -30,6 +30,11 @@ Render = Callable[[Screen, Any], None]
 
 _datasets = typer.Typer(help="Imported datasets.", no_args_is_help=True, cls=Verbs)
 _calibrations = typer.Typer(help="Certificates.", no_args_is_help=True, cls=Verbs)
+_judges = typer.Typer(
+    help="Configured judges, with the variables of their prompt templates.",
+    invoke_without_command=True,
+    cls=Verbs,
+)
 _batches = typer.Typer(help="Batches.", no_args_is_help=True, cls=Verbs)
 
 
@@ -38,6 +43,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(_datasets, name="datasets")
     app.add_typer(_calibrations, name="calibrations")
     app.add_typer(_batches, name="batches")
+    app.add_typer(_judges, name="judges")
 
 
 def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> None:
@@ -83,6 +89,32 @@ def delete_dataset(
     with open_tribunal(server, key, only_reads=True) as tribunal:
         tribunal.datasets.delete(dataset, force=force)
     note(f"the dataset {dataset} is deleted")
+
+
+@_judges.callback()
+def list_judges(
+    context: typer.Context, server: Server = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """List the configured judges."""
+    if context.invoked_subcommand is None:
+        with open_tribunal(server, key, workers=0) as tribunal:
+            found = list(tribunal.judges.list())
+        Console(as_json).show(found, tables.judges)
+
+
+@_judges.command("show")
+def show_judge(
+    name: Annotated[str, typer.Argument(help="name of a configured judge")],
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a judge, and what its prompt template may use."""
+    with open_tribunal(server, key, workers=0) as tribunal:
+        found = {one["name"]: one for one in tribunal.judges.list()}
+    if name not in found:
+        fail(f"there is no judge {name!r}; configured: {', '.join(found)}")
+    Console(as_json).show(found[name], tables.judge)
 
 
 add_list(_datasets, "datasets", "datasets", board_tables.datasets)

@@ -12,6 +12,7 @@ from app.cli.console import rejections
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
+_UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 NO_LOGPROBS = "no_logprobs"
 _MOST_SHOWN: Final = 200
 _ORDERS = ("a first", "a second")
@@ -286,6 +287,8 @@ def batch(console: Screen, body: Body) -> None:
         f"{counts['accepted']} answered, {counts['abstained']} abstained, "
         f"{counts['failed']} failed; cost {cost}; promise {body['promise']}"
     )
+    if body["status"] in _UNFINISHED:
+        _running(console, body)
     if counts["not_admitted"]:
         left = body["cost_to_finish_usd"]
         cost = f"about {left['value']:.4f} USD" if left else "more"
@@ -302,6 +305,73 @@ def batch(console: Screen, body: Body) -> None:
     if could_answer_nothing(body):
         _no_thresholds(console, body["calibration"])
     _troubles(console, body)
+
+
+def _running(console: Screen, body: Body) -> None:
+    """Show the speed of a batch that runs, and how its judges do."""
+    progress = body["progress"]
+    if (rate := progress["pairs_per_second"]) is not None:
+        left = progress["seconds_left"]
+        time_left = "" if left is None else f", {_duration(left)} left"
+        console.print(f"{_number(rate)} pairs a second{time_left}")
+    table = Table("judge", "asked", "answered", "failed", "USD", drops=("answered",))
+    for tier in progress["tiers"]:
+        counts = (str(tier[name]) for name in ("asked", "accepted", "failed"))
+        table.add_row(tier["judge"], *counts, _usd(tier["cost_usd"]))
+    if progress["tiers"]:
+        console.print(table)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"{amount:.4f}"
+
+
+def batch_estimate(console: Screen, body: Body) -> None:
+    """Show what a batch would ask and cost."""
+    looked = "" if body["looked_at"] == body["pairs"] else f" of {body['looked_at']} looked at"
+    console.print(
+        f"{body['pairs']} pairs; {body['scored_pairs']}{looked} cost nothing: "
+        "their scores are stored, or come from judges without a server"
+    )
+    table = Table(
+        "judge", "scored", "to score", "calls", "tokens in", "tokens out", "USD",
+        drops=("tokens out", "tokens in", "calls", "scored"),
+    )  # fmt: skip
+    for one in body["judges"]:
+        figures = ("pairs", "calls", "prompt_tokens", "completion_tokens")
+        table.add_row(
+            one["judge"], str(one["scored"]),
+            *(_range(one[name], "{:,.0f}") for name in figures), _range(one["cost_usd"], "{:.4f}"),
+        )  # fmt: skip
+    console.print(table)
+    for one in body["judges"]:
+        if said := _BASIS.get(one["basis"]):
+            console.print(f"{escape(one['judge'])}: {said}")
+    console.print(f"cost: {_range(body['cost_usd'], '{:.4f}')} USD; nothing was started")
+
+
+_BASIS = {
+    "texts": "it has no stored scores here: tokens follow from the lengths of the prompts",
+    "prices": "it has no stored scores here: the upper end is the most that a score may cost",
+    "unknown": "it has no price and no stored scores here: give price_input and price_output",
+}
+
+
+def _range(found: Body | None, form: str) -> str:
+    """Return a number and its range, as far as they are known."""
+    if found is None:
+        return "unknown"
+    low, high = form.format(found["low"]), form.format(found["high"])
+    if found["value"] is None:
+        return f"{low} to {high}"
+    value = form.format(found["value"])
+    return value if low == high else f"{value} ({low} to {high})"
 
 
 def _next_pair(body: Body) -> str:
@@ -328,6 +398,42 @@ def doctor(console: Screen, body: Body) -> None:
     width = max(len(status) for _, status, _ in lines)
     for what, status, detail in lines:
         console.print(f"{what:<10}  {status:<{max(width, 4)}}  {escape(detail.rstrip())}")
+
+
+def judges(console: Screen, body: Sequence[Body]) -> None:
+    """Show the configured judges, one after the other."""
+    for one in body:
+        _judge_lines(console, one)
+
+
+def judge(console: Screen, body: Body) -> None:
+    """Show a judge, and what each part of its template may use."""
+    from judges.prompting.templates import VARIABLES  # it loads Jinja
+
+    _judge_lines(console, body)
+    if body["template"] is None:
+        return
+    for part, variables in VARIABLES.items():
+        console.print(f"the part {part} of a template may use:")
+        for name, what in variables.items():
+            console.print(f"  {name}: {escape(what)}")
+
+
+def _judge_lines(console: Screen, body: Body) -> None:
+    health = body["health"]
+    ready = "ready" if health["ready"] else f"not ready: {health['detail']}"
+    console.print(f"[bold]{escape(body['name'])}[/]: {body['kind']}, {escape(ready)}")
+    prices = [body[name] for name in ("price_input", "price_output")]
+    if body["model"]:
+        console.print(f"  model {escape(body['model'])}")
+    if None not in prices:
+        console.print(f"  {prices[0]:g} USD a million tokens read, {prices[1]:g} written")
+    if (template := body["template"]) is not None:
+        labels = ", ".join(template["labels"])
+        named = f"template {template['name']}, version {template['version']}, labels {labels}"
+        console.print(f"  {escape(named)}")
+        for part, variables in template["variables"].items():
+            console.print(f"    {part} uses {escape(', '.join(variables) or 'nothing')}")
 
 
 _DATABASES = {

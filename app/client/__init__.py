@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from app.client.blocking import Tribunal
 from app.client.bodies_in import Part
+from app.client.calls import Json
 from app.client.client import AsyncTribunal
 from app.client.display import to_pandas
 from app.client.errors import (
@@ -29,7 +30,6 @@ from app.client.errors import (
     Unprocessable,
 )
 from app.client.in_process import InProcessTransport
-from app.client.requests import Json
 
 __all__ = [
     "AsyncTribunal",

@@ -9,17 +9,19 @@ from __future__ import annotations
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
+from itertools import chain
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
+from app.bodies.batches import BatchBody
+from app.client.calls import Blocking, Call
 from app.client.client import AsyncTribunal
 from app.client.http import MAX_RETRIES
 from app.client.paging import Pages, Verdicts
 from app.client.portal import Portal
-from app.client.requests import Blocking, Call
 from app.client.resources import Verbs
 
 if TYPE_CHECKING:
@@ -106,10 +108,23 @@ class Tribunal(Verbs[Blocking]):
     report = blocking(AsyncTribunal.report)
     export = blocking(AsyncTribunal.export)
     preferences = blocking(AsyncTribunal.preferences)
+    health_card = blocking(AsyncTribunal.health_card)
+    upload_file = blocking(AsyncTribunal.upload_file)
+    file_content = blocking(AsyncTribunal.file_content)
+    metrics = blocking(AsyncTribunal.metrics)
 
-    def batch_results(self, batch_id: str) -> Verdicts:
-        """Return an ended batch's verdicts, as they arrive."""
-        return Verdicts(self._iterate(self._awaited._stream(batch_id)))
+    def batch_events(self, batch_id: str) -> Iterator[BatchBody]:
+        """Yield a batch whenever more of it is judged, until it has ended.
+
+        A stream of the server that breaks off is taken up again.
+        """
+        return chain.from_iterable(self._iterate(self._awaited._events(batch_id)))
+
+    write_results = blocking(AsyncTribunal.write_results)
+
+    def batch_results(self, batch_id: str, *, texts: bool = False) -> Verdicts:
+        """Return an ended batch's verdicts, with `texts` also their pairs', as they arrive."""
+        return Verdicts(self._iterate(self._awaited._stream(batch_id, texts=texts)))
 
     def _perform(self, call: Call[Any]) -> Any:
         return self._portal().run(self._awaited._perform, call)

@@ -165,12 +165,39 @@ class ReportQuery(TypedDict, total=False):
     confidence_level: float
 
 
+class HealthRequest(TypedDict, total=False):
+    """What a health card is asked with; `dataset` and `judge` are needed."""
+
+    dataset: str
+    judge: str
+    lines: Mapping[str, float | None]
+    calibration: str
+    part: str
+    own: Sequence[str]
+    epsilon: float
+    seed: int
+    confidence_level: float
+
+
+class HistoryQuery(TypedDict, total=False):
+    """Whose figures are followed over time."""
+
+    judge: str
+    calibration: str
+
+
 class ListQuery(TypedDict, total=False):
     """Where a list starts, how it is ordered, and how many rows are fetched at a time."""
 
     after: str
     limit: int
     order: Literal["asc", "desc"]
+
+
+class FileQuery(ListQuery, total=False):
+    """Which files are listed."""
+
+    purpose: Literal["batch"]
 
 
 class VerdictQuery(ListQuery, total=False):

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
 from weakref import WeakSet
@@ -14,22 +16,34 @@ from weakref import WeakSet
 import httpx
 from anyio import sleep
 
-from app.bodies.batches import BatchBody
+from app.bodies.batches import BatchBody, FileBody
 from app.bodies.certificates import CertificateBody
-from app.bodies.common import DatasetBody, PreviewBody, VerdictBody
+from app.bodies.common import DatasetBody, PreviewBody, ResultBody
+from app.bodies.health import HealthCardBody
 from app.bodies.reports import ReportBody
 from app.client import requests
-from app.client.bodies_in import CertifyRequest, ImportOptions, ReportQuery
+from app.client.bodies_in import CertifyRequest, HealthRequest, ImportOptions, ReportQuery
+from app.client.calls import Awaited, Call, Json
 from app.client.display import batch_bar, spinner
-from app.client.errors import CannotConnect, ConnectionInvalid, ConnectionLost, NotReady
+from app.client.errors import (
+    CannotConnect,
+    ConnectionInvalid,
+    ConnectionLost,
+    NotReady,
+    TribunalClientError,
+)
 from app.client.http import (
+    LISTENING,
     LOOK_TIMEOUT,
     MAX_RETRIES,
     PATIENCE_S,
+    RESULT_FORMS,
     TIMEOUT,
     UNFINISHED,
+    LastEvent,
     OnLost,
     Patience,
+    ResultForm,
     address_of,
     attempts,
     checked,
@@ -42,9 +56,8 @@ from app.client.http import (
 from app.client.in_process import InProcessTransport
 from app.client.paging import AsyncPages, AsyncVerdicts
 from app.client.portal import beside, in_caller
-from app.client.requests import Awaited, Call, Json
 from app.client.resources import Verbs
-from app.client.transfer import Source, upload_of
+from app.client.transfer import Source, requests_of, upload_of
 from judges.proxies import proxy_problem
 
 if TYPE_CHECKING:
@@ -80,7 +93,7 @@ class AsyncTribunal(Verbs[Awaited]):
         self._is_remote = bool(base_url)
         self._max_retries = max_retries
         self._transport = transport
-        self._streams: WeakSet[AsyncGenerator[list[VerdictBody], None]] = WeakSet()
+        self._streams: WeakSet[AsyncGenerator[list[ResultBody], None]] = WeakSet()
         self._http = httpx.AsyncClient(
             base_url=address, headers=headers_of(api_key), transport=transport, timeout=TIMEOUT
         )
@@ -135,7 +148,12 @@ class AsyncTribunal(Verbs[Awaited]):
         }
         with upload_of(source) as upload:
             content = {"content": upload.content(), "headers": upload.headers}
-            return await self._send("POST", "/v1/datasets", params=params, **content)
+            try:
+                return await self._send("POST", "/v1/datasets", params=params, **content)
+            except TribunalClientError as error:
+                for failure in upload.failures:
+                    raise failure from error
+                raise
 
     async def certify(self, **request: Unpack[CertifyRequest]) -> CertificateBody:
         """Make a certificate; waits where judges must be asked first."""
@@ -193,19 +211,67 @@ class AsyncTribunal(Verbs[Awaited]):
                     return found
         raise AssertionError("looks do not end")
 
-    def batch_results(self, batch_id: str) -> AsyncVerdicts:
-        """Return an ended batch's verdicts, as they arrive."""
-        return AsyncVerdicts(self._stream(batch_id))
+    def batch_events(self, batch_id: str) -> AsyncIterator[BatchBody]:
+        """Yield a batch whenever more of it is judged, until it has ended.
+
+        A stream of the server that breaks off is taken up again.
+        """
+        return (batch async for [batch] in self._events(batch_id))
+
+    def batch_results(self, batch_id: str, *, texts: bool = False) -> AsyncVerdicts:
+        """Return an ended batch's verdicts, with `texts` also their pairs', as they arrive."""
+        return AsyncVerdicts(self._stream(batch_id, texts=texts))
+
+    async def write_results(
+        self, batch_id: str, target: BinaryIO, *, form: ResultForm = "ndjson", texts: bool = False
+    ) -> None:
+        """Write an ended batch's verdicts to a binary file, with `texts` also their pairs'."""
+        query = {"with": "texts"} if texts else {}
+        headers = {"accept": RESULT_FORMS[form]}
+        await self._fetch(requests.results_of(batch_id), target, query, headers)
 
     async def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
         """Return an agreement report; waits where it takes long."""
         first = await self._perform(requests.report(**query))
         if first.get("status") not in UNFINISHED:
             return cast(ReportBody, first)
-        async for found in self._looks(requests.stored_report(first["id"]), PATIENCE_S, None):
+        return await self._finished_report(first["id"])
+
+    async def health_card(self, **request: Unpack[HealthRequest]) -> HealthCardBody:
+        """Return the health card of a judge; waits where its report takes long.
+
+        Args:
+            **request: `dataset` and `judge`; `lines` moves lines of the card, or drops one that is
+                None.
+        """
+        first = await self._perform(requests.health(**request))
+        if first.get("status") not in UNFINISHED:
+            return cast(HealthCardBody, first)
+        report = await self._finished_report(first["id"])
+        card = requests.health_of(report["id"], request["judge"], lines=request.get("lines"))
+        return cast(HealthCardBody, await self._perform(card))
+
+    async def _finished_report(self, report_id: str) -> ReportBody:
+        async for found in self._looks(requests.stored_report(report_id), PATIENCE_S, None):
             if found["status"] not in UNFINISHED:
                 return cast(ReportBody, found)
         raise AssertionError("looks do not end")
+
+    async def upload_file(self, source: Path | BinaryIO) -> FileBody:
+        """Upload a file of requests, for a batch in OpenAI's form."""
+        with requests_of(source) as upload:
+            content = {"content": upload.content(), "headers": upload.headers}
+            return cast(FileBody, await self._send("POST", "/v1/files", **content))
+
+    async def file_content(self, file_id: str, target: BinaryIO) -> None:
+        """Write a file to a binary file: one that was uploaded, or one that came of a batch."""
+        await self._fetch(requests.content_of(file_id), target, {})
+
+    async def metrics(self) -> str:
+        """Return the metrics of the service in the Prometheus text format."""
+        text = BytesIO()
+        await self._fetch("/metrics", text, {})
+        return text.getvalue().decode()
 
     async def export(self, /, ref: str, target: BinaryIO, **query: Any) -> dict[str, int]:
         """Write a dataset to a binary file in the format `format`; return what it cannot hold."""
@@ -218,25 +284,36 @@ class AsyncTribunal(Verbs[Awaited]):
         await self._fetch(path, target, query)
         return card
 
-    async def _fetch(self, path: str, target: BinaryIO, query: Mapping[str, Any]) -> dict[str, int]:
+    async def _fetch(
+        self,
+        path: str,
+        target: BinaryIO,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, int]:
         """Write an answer to a file; return what its format cannot hold."""
         with explained(self._http.base_url):
-            async with self._http.stream("GET", path, params=dict(query)) as response:
+            async with self._http.stream(
+                "GET", path, params=dict(query), headers=headers
+            ) as response:
                 await _refuse(response)
                 async for chunk in response.aiter_bytes():
                     await beside(target.write, chunk)
         loss: dict[str, int] = json.loads(response.headers.get("x-tribunal-loss", "{}"))
         return loss
 
-    def _stream(self, batch_id: str) -> AsyncIterator[list[VerdictBody]]:
-        stream = self._verdicts(batch_id)
+    def _stream(self, batch_id: str, *, texts: bool) -> AsyncIterator[list[ResultBody]]:
+        stream = self._verdicts(batch_id, {"with": "texts"} if texts else {})
         self._streams.add(stream)
         return stream
 
-    async def _verdicts(self, batch_id: str) -> AsyncGenerator[list[VerdictBody], None]:
+    async def _verdicts(
+        self, batch_id: str, query: dict[str, str]
+    ) -> AsyncGenerator[list[ResultBody], None]:
         """Yield the verdicts of a batch, as many at a time as have arrived."""
+        path = requests.results_of(batch_id)
         with explained(self._http.base_url):
-            async with self._http.stream("GET", requests.results_of(batch_id)) as response:
+            async with self._http.stream("GET", path, params=query) as response:
                 await _refuse(response)
                 rest = b""
                 async for chunk in response.aiter_bytes():
@@ -245,6 +322,43 @@ class AsyncTribunal(Verbs[Awaited]):
                         yield [json.loads(line) for line in lines if line]
                 if rest:
                     yield [json.loads(rest)]
+
+    async def _events(self, batch_id: str) -> AsyncIterator[list[BatchBody]]:
+        last: BatchBody | None = None
+        async for batch in self._heard(batch_id) if self._is_remote else self._seen(batch_id):
+            if batch != last:
+                yield [batch]
+            last = batch
+            if has_ended(batch):
+                return
+
+    async def _seen(self, batch_id: str) -> AsyncIterator[BatchBody]:
+        """Look at a batch of the service in this process, which hands over whole answers only."""
+        async for found in self._looks(requests.batch(batch_id), PATIENCE_S, None):
+            yield cast(BatchBody, found)
+
+    async def _heard(self, batch_id: str) -> AsyncIterator[BatchBody]:
+        """Listen to a batch of a server, and again where the stream breaks off."""
+        patience, heard, pause = Patience(PATIENCE_S), LastEvent(), 0.0
+        while True:
+            try:
+                with explained(self._http.base_url):
+                    async with self._http.stream(
+                        "GET",
+                        requests.events_of(batch_id),
+                        headers=heard.headers,
+                        timeout=LISTENING,
+                    ) as response:
+                        await _refuse(response)
+                        async for line in response.aiter_lines():
+                            if (data := heard.take(line)) is not None:
+                                patience.renew()
+                                pause = 0.0
+                                yield json.loads(data)
+            except (CannotConnect, ConnectionLost, NotReady) as error:
+                patience.bear(error)
+            pause = later(pause)
+            await sleep(pause)
 
     async def _looks(
         self, call: Call[Any], patience_s: float, on_lost: OnLost | None

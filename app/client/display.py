@@ -101,6 +101,9 @@ def _described(batch: Mapping[str, Any]) -> str:
         parts.append(f"{left:.0f} s left")
     if cost := batch.get("cost_usd"):
         parts.append(f"{cost:.4f} USD")
+    tiers = progress.get("tiers") or []
+    if len(tiers) > 1:
+        parts.append(" > ".join(f"{tier['judge']} {tier['asked']}" for tier in tiers))
     return ", ".join(parts)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 import stamina
 
 from app.bodies.batches import BatchBody
+from app.client.calls import Call, Json
 from app.client.errors import (
     CannotConnect,
     ConnectionInvalid,
@@ -24,10 +25,15 @@ from app.client.errors import (
     TribunalClientError,
     refusal,
 )
-from app.client.requests import Call, Json
 from judges.openai.calls import retry_after_seconds
 from judges.retries import retrying
 
+ResultForm = Literal["ndjson", "csv", "parquet"]
+RESULT_FORMS: Final[Mapping[ResultForm, str]] = {
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+}
 OnLost = Callable[[TribunalClientError], None]
 _TERMINAL: Final = ("completed", "failed", "expired", "cancelled")
 UNFINISHED: Final = ("pending", "running")
@@ -36,6 +42,8 @@ MAX_RETRIES: Final = 2
 # an answer may take as long as the judges do; a look at how far they are may not
 TIMEOUT: Final = httpx.Timeout(None, connect=10)
 LOOK_TIMEOUT: Final = httpx.Timeout(30, connect=10)
+# the server says at least every 15 s that it is there
+LISTENING: Final = httpx.Timeout(60, connect=10)
 
 
 def has_ended(batch: BatchBody) -> bool:
@@ -143,6 +151,25 @@ class Patience:
     def renew(self) -> None:
         """Note that the server is there."""
         self.away_since = None
+
+
+@dataclass(slots=True)
+class LastEvent:
+    """Reads server-sent events line by line, and remembers the id of the last one."""
+
+    id: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that ask for the events after it."""
+        return {} if self.id is None else {"last-event-id": self.id}
+
+    def take(self, line: str) -> str | None:
+        """Return the data of an event; our server writes them in one line."""
+        name, _, value = line.partition(": ")
+        if name == "id":
+            self.id = value
+        return value if name == "data" else None
 
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from app.bodies.common import VerdictBody
+from app.bodies.common import ResultBody
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,13 +73,13 @@ class Pages(Generic[RowT]):
         return rows_frame(self)
 
 
-class AsyncVerdicts(AsyncIterator[VerdictBody]):
+class AsyncVerdicts(AsyncIterator[ResultBody]):
     """The verdicts of a batch, awaited one after the other."""
 
-    def __init__(self, pieces: AsyncIterator[list[VerdictBody]]) -> None:
+    def __init__(self, pieces: AsyncIterator[list[ResultBody]]) -> None:
         self._rows = (row async for piece in pieces for row in piece)
 
-    async def __anext__(self) -> VerdictBody:
+    async def __anext__(self) -> ResultBody:
         """Return the next one."""
         return await anext(self._rows)
 
@@ -90,13 +90,13 @@ class AsyncVerdicts(AsyncIterator[VerdictBody]):
         return rows_frame([verdict async for verdict in self])
 
 
-class Verdicts(Iterator[VerdictBody]):
+class Verdicts(Iterator[ResultBody]):
     """The verdicts of a batch, one after the other as they arrive."""
 
-    def __init__(self, pieces: Iterator[list[VerdictBody]]) -> None:
+    def __init__(self, pieces: Iterator[list[ResultBody]]) -> None:
         self._rows = chain.from_iterable(pieces)
 
-    def __next__(self) -> VerdictBody:
+    def __next__(self) -> ResultBody:
         """Return the next one."""
         return next(self._rows)
 

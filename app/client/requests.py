@@ -1,21 +1,21 @@
-"""The requests of the service, one function for each.
-
-A `Verb` turns a function that describes a request into a method. On a blocking client the method
-returns the answer, on an asynchronous one an awaitable of it; a `Listing` likewise returns pages.
-Type checkers see which.
-"""
+"""The requests of the service, one function for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
-from app.bodies.batches import BatchBody
+from app.bodies.batches import (
+    BatchBody,
+    BatchEstimateBody,
+    FileBody,
+    FileDeletedBody,
+    PreferencesCardBody,
+)
 from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
 from app.bodies.common import (
+    AliveBody,
     CanariesBody,
     CascadeBody,
     CheckedBody,
@@ -26,15 +26,20 @@ from app.bodies.common import (
     LabelsBody,
     PageBody,
     PairBody,
-    VerdictBody,
+    ReadyBody,
+    StoredVerdictBody,
 )
-from app.bodies.leaderboards import LeaderboardBody
+from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
+from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
 from app.bodies.reports import ReportBody
 from app.client.bodies_in import (
     BatchRequest,
     CanariesRequest,
     CertifyRequest,
     ExperimentRequest,
+    FileQuery,
+    HealthRequest,
+    HistoryQuery,
     JudgeRequest,
     Label,
     LeaderboardRequest,
@@ -43,118 +48,7 @@ from app.client.bodies_in import (
     ReportQuery,
     VerdictQuery,
 )
-from app.client.paging import AsyncPages, Pages
-
-Json = dict[str, Any]
-P = ParamSpec("P")
-AnswerT = TypeVar("AnswerT")
-RowT = TypeVar("RowT")
-ModeT = TypeVar("ModeT")
-
-
-class Blocking:
-    """Marks clients whose methods return answers."""
-
-
-class Awaited:
-    """Marks clients whose methods return awaitables."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[AnswerT]):
-    """A request, before anything is sent.
-
-    Attributes:
-        method: The HTTP method.
-        path: Below the server's address.
-        params: The query of the address.
-        body: Sent as JSON, if there is one.
-        is_repeatable: Sending it twice has the effect of sending it once, so that it is sent again
-            where the answer was lost.
-        takes_key: The server keeps its answer under an `Idempotency-Key`.
-    """
-
-    method: str
-    path: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-    is_repeatable: bool = False
-    takes_key: bool = False
-
-
-class Performs(Generic[ModeT]):
-    """Sends what calls describe."""
-
-    def _perform(self, call: Call[Any]) -> Any:
-        raise NotImplementedError
-
-    def _pages(self, call: Call[Any]) -> Any:
-        raise NotImplementedError
-
-
-class Resource(Performs[ModeT]):
-    """A group of verbs, sent by a client."""
-
-    def __init__(self, client: Performs[ModeT]) -> None:
-        self._client = client
-
-    def _perform(self, call: Call[Any]) -> Any:
-        return self._client._perform(call)
-
-    def _pages(self, call: Call[Any]) -> Any:
-        return self._client._pages(call)
-
-
-class Verb(Generic[P, AnswerT]):
-    """A method whose request a function describes."""
-
-    def __init__(self, describe: Callable[P, Call[AnswerT]]) -> None:
-        self.describe = describe
-        self.__doc__ = describe.__doc__
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Verb[P, AnswerT]: ...
-    @overload
-    def __get__(self, client: Performs[Blocking], owner: type) -> Callable[P, AnswerT]: ...
-    @overload
-    def __get__(
-        self, client: Performs[Awaited], owner: type
-    ) -> Callable[P, Coroutine[Any, Any, AnswerT]]: ...
-    def __get__(self, client: Performs[Any] | None, owner: type) -> Any:
-        """Return the method of a client."""
-        if client is None:
-            return self
-
-        @wraps(self.describe)
-        def send(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client._perform(self.describe(*args, **kwargs))
-
-        return send
-
-
-class Listing(Generic[P, RowT]):
-    """A method that returns a list, page by page; a function describes its first page."""
-
-    def __init__(self, describe: Callable[P, Call[PageBody[RowT]]]) -> None:
-        self.describe = describe
-        self.__doc__ = describe.__doc__
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Listing[P, RowT]: ...
-    @overload
-    def __get__(self, client: Performs[Blocking], owner: type) -> Callable[P, Pages[RowT]]: ...
-    @overload
-    def __get__(self, client: Performs[Awaited], owner: type) -> Callable[P, AsyncPages[RowT]]: ...
-    def __get__(self, client: Performs[Any] | None, owner: type) -> Any:
-        """Return the method of a client."""
-        if client is None:
-            return self
-
-        @wraps(self.describe)
-        def turn(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client._pages(self.describe(*args, **kwargs))
-
-        return turn
+from app.client.calls import Call, Json
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -227,7 +121,7 @@ def judge(
     return Call("POST", "/v1/judgments", body=body, takes_key=True)
 
 
-def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[VerdictBody]]:
+def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]:
     """List stored verdicts, newest first."""
     return Call("GET", "/v1/judgments", given(**query), is_repeatable=True)
 
@@ -235,6 +129,11 @@ def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[VerdictBody]]:
 def create_batch(**request: Unpack[BatchRequest]) -> Call[BatchBody]:
     """Start judging a dataset."""
     return Call("POST", "/v1/batches", body=request, takes_key=True)
+
+
+def estimate_batch(**request: Unpack[BatchRequest]) -> Call[BatchEstimateBody]:
+    """Return what a batch would ask and cost; makes none."""
+    return Call("POST", "/v1/batches/estimate", body=request, is_repeatable=True)
 
 
 def batch(batch_id: str) -> Call[BatchBody]:
@@ -268,6 +167,39 @@ def preferences_of(batch_id: str) -> str:
     return _at("batches", batch_id, "preferences")
 
 
+def preferences_card(
+    batch_id: str, *, promise: Literal["certified", "any"] = "certified"
+) -> Call[PreferencesCardBody]:
+    """Return the terms of a batch's preferences."""
+    path = f"{preferences_of(batch_id)}/card"
+    return Call("GET", path, {"promise": promise}, is_repeatable=True)
+
+
+def events_of(batch_id: str) -> str:
+    """Return the path of a batch's progress."""
+    return _at("batches", batch_id, "events")
+
+
+def file(file_id: str) -> Call[FileBody]:
+    """Return what is known of a file of requests, or of one that came of a batch."""
+    return Call("GET", _at("files", file_id), is_repeatable=True)
+
+
+def files(**query: Unpack[FileQuery]) -> Call[PageBody[FileBody]]:
+    """List uploaded files of requests."""
+    return Call("GET", "/v1/files", given(**query), is_repeatable=True)
+
+
+def delete_file(file_id: str) -> Call[FileDeletedBody]:
+    """Delete an uploaded file; batches made from it stay whole."""
+    return Call("DELETE", _at("files", file_id))
+
+
+def content_of(file_id: str) -> str:
+    """Return the path of a file's content."""
+    return _at("files", file_id, "content")
+
+
 def export_of(dataset: str) -> str:
     """Return the path of a dataset in another format."""
     return _at("datasets", dataset, "export")
@@ -288,6 +220,20 @@ def leaderboards(**query: Unpack[ListQuery]) -> Call[PageBody[LeaderboardBody]]:
     return Call("GET", "/v1/leaderboards", given(**query), is_repeatable=True)
 
 
+def compare_leaderboards(leaderboard_id: str, other: str) -> Call[LeaderboardComparisonBody]:
+    """Say what changed from the earlier to the later of two leaderboards."""
+    path = _at("leaderboards", leaderboard_id, "compare")
+    return Call("GET", path, {"with": other}, is_repeatable=True)
+
+
+def reweight_leaderboard(
+    leaderboard_id: str, criteria: Mapping[str, float]
+) -> Call[LeaderboardBody]:
+    """Rank by other weights of the same criteria; asks no judge."""
+    path = _at("leaderboards", leaderboard_id, "reweight")
+    return Call("POST", path, body={"criteria": dict(criteria)}, takes_key=True)
+
+
 def report(**query: Unpack[ReportQuery]) -> Call[ReportBody]:
     """Return an agreement report."""
     return Call("GET", "/v1/reports/agreement", given(**query), is_repeatable=True)
@@ -301,6 +247,36 @@ def stored_report(report_id: str) -> Call[ReportBody]:
 def reports(**query: Unpack[ListQuery]) -> Call[PageBody[ReportBody]]:
     """List reports, newest first."""
     return Call("GET", "/v1/reports", given(**query), is_repeatable=True)
+
+
+def compare_reports(report_id: str, other: str) -> Call[ReportComparisonBody]:
+    """Say what changed from a report to another one, with intervals."""
+    return Call("GET", _at("reports", report_id, "compare"), {"with": other}, is_repeatable=True)
+
+
+def report_of_batch(batch_id: str) -> Call[ReportBody]:
+    """Return how a batch's verdicts agree with the labels there are now."""
+    return Call("GET", _at("reports", "batches", batch_id), is_repeatable=True)
+
+
+def history(dataset: str, **query: Unpack[HistoryQuery]) -> Call[HistoryBody]:
+    """Follow agreement and coverage over time."""
+    asked = {"dataset": dataset, **given(**query)}
+    return Call("GET", "/v1/reports/history", asked, is_repeatable=True)
+
+
+def health(**request: Unpack[HealthRequest]) -> Call[HealthCardBody]:
+    """Return a judge's health card, or the unfinished report that it waits for."""
+    return Call("POST", "/v1/reports/health", body=given(**request), is_repeatable=True)
+
+
+def health_of(
+    report_id: str, judge: str, *, lines: Mapping[str, float | None] | None = None
+) -> Call[HealthCardBody]:
+    """Return the health card of a judge of a stored report; None drops a line."""
+    moved = {f"line.{name}": "off" if at is None else at for name, at in (lines or {}).items()}
+    path = _at("reports", report_id, "health")
+    return Call("GET", path, {"judge": judge, **moved}, is_repeatable=True)
 
 
 def dataset(dataset: str) -> Call[DatasetBody]:
@@ -349,3 +325,13 @@ def judges(**query: Unpack[ListQuery]) -> Call[PageBody[JudgeBody]]:
 def cascades(**query: Unpack[ListQuery]) -> Call[PageBody[CascadeBody]]:
     """List the configured cascades, judges from cheap to strong."""
     return Call("GET", "/v1/cascades", given(**query), is_repeatable=True)
+
+
+def alive() -> Call[AliveBody]:
+    """Say that the service is up."""
+    return Call("GET", "/healthz", is_repeatable=True)
+
+
+def ready() -> Call[ReadyBody]:
+    """Say whether the database answers and at least one judge can."""
+    return Call("GET", "/readyz", is_repeatable=True)

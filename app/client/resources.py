@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from app.client import requests
-from app.client.requests import Listing, ModeT, Performs, Resource, Verb
+from app.client.calls import Listing, ModeT, Performs, Resource, Verb
 
 
 class Datasets(Resource[ModeT]):
@@ -46,10 +46,20 @@ class Batches(Resource[ModeT]):
     """Batches; the client's `wait` waits for one, and `batch_results` returns its verdicts."""
 
     create = Verb(requests.create_batch)
+    estimate = Verb(requests.estimate_batch)
     retrieve = Verb(requests.batch)
     list = Listing(requests.batches)
     cancel = Verb(requests.cancel_batch)
     retry = Verb(requests.retry_batch)
+    preferences_card = Verb(requests.preferences_card)
+
+
+class Files(Resource[ModeT]):
+    """Files of batches; the client's `upload_file` and `file_content` send and fetch them."""
+
+    retrieve = Verb(requests.file)
+    list = Listing(requests.files)
+    delete = Verb(requests.delete_file)
 
 
 class Leaderboards(Resource[ModeT]):
@@ -58,13 +68,19 @@ class Leaderboards(Resource[ModeT]):
     create = Verb(requests.leaderboard)
     retrieve = Verb(requests.stored_leaderboard)
     list = Listing(requests.leaderboards)
+    compare = Verb(requests.compare_leaderboards)
+    reweight = Verb(requests.reweight_leaderboard)
 
 
 class Reports(Resource[ModeT]):
-    """Agreement reports; the client's `report` makes them, and the service stores each."""
+    """Agreement reports; the client's `report` and `health_card` make them, each is stored."""
 
     retrieve = Verb(requests.stored_report)
     list = Listing(requests.reports)
+    compare = Verb(requests.compare_reports)
+    of_batch = Verb(requests.report_of_batch)
+    history = Verb(requests.history)
+    health = Verb(requests.health_of)
 
 
 class Judges(Resource[ModeT]):
@@ -92,6 +108,8 @@ class Verbs(Performs[ModeT]):
     batch = Verb(requests.batch)
     retry_batch = Verb(requests.retry_batch)
     leaderboard = Verb(requests.leaderboard)
+    alive = Verb(requests.alive)
+    ready = Verb(requests.ready)
     get = Verb(requests.get)
     post = Verb(requests.post)
 
@@ -119,6 +137,11 @@ class Verbs(Performs[ModeT]):
     def batches(self) -> Batches[ModeT]:
         """Batches."""
         return Batches(self)
+
+    @cached_property
+    def files(self) -> Files[ModeT]:
+        """Files of requests, and what came of batches."""
+        return Files(self)
 
     @cached_property
     def leaderboards(self) -> Leaderboards[ModeT]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast
 from urllib.parse import quote
@@ -43,15 +43,27 @@ Source = Path | Sequence[Path] | BinaryIO | Iterable[Mapping[str, Any]] | Frame
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A body, read piece by piece so that a large file is never in memory, and its headers."""
+    """A body, read piece by piece so that a large file is never in memory, and its headers.
+
+    `failures` holds the error that ended the reading: to a service in this process it is an error
+    of the request, and to the caller it is the caller's own.
+    """
 
     pieces: Iterator[bytes]
     headers: Mapping[str, str]
+    failures: list[Exception] = field(default_factory=list)
 
     async def content(self) -> AsyncIterator[bytes]:
         """Yield the pieces; reading them may block, and runs where it holds nothing up."""
-        while (piece := await beside(next, self.pieces, None)) is not None:
+        while (piece := await self._next()) is not None:
             yield piece
+
+    async def _next(self) -> bytes | None:
+        try:
+            return await beside(next, self.pieces, None)
+        except Exception as error:
+            self.failures.append(error)
+            raise
 
 
 @contextmanager
@@ -79,8 +91,21 @@ def _one(path: Path, stack: ExitStack) -> Upload:
 
 def _several(paths: Sequence[Path], stack: ExitStack) -> Upload:
     opened = [(path, stack.enter_context(path.open("rb"))) for path in paths]
-    files = [("file", (path.name, file, _type_of(path))) for path, file in opened]
-    form = httpx.Request("POST", "http://server", files=files)
+    return _form([("file", (path.name, file, _type_of(path))) for path, file in opened], {})
+
+
+@contextmanager
+def requests_of(source: Path | BinaryIO) -> Iterator[Upload]:
+    """Open a file of requests for a batch, and close it at the end if it was a path."""
+    with ExitStack() as stack:
+        is_path = isinstance(source, Path)
+        opened = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
+        name = source.name if is_path else "requests.jsonl"
+        yield _form([("file", (name, opened, _ANY))], {"purpose": "batch"})
+
+
+def _form(files: Sequence[tuple[str, Any]], fields: Mapping[str, str]) -> Upload:
+    form = httpx.Request("POST", "http://server", files=files, data=fields)
     assert isinstance(form.stream, httpx.SyncByteStream)
     headers = {name: value for name, value in form.headers.items() if name != "host"}
     return Upload(iter(form.stream), headers)

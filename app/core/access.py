@@ -23,6 +23,7 @@ from starlette.types import Scope as AsgiScope
 from app.core.auth import Caller, Scope, identify, keys_exist
 from app.core.errors import NotAllowed, NotAuthenticated, TribunalError, answer_to
 from app.core.names import shown
+from app.core.outages import OUTAGES
 from app.core.runtime import Runtime, get_runtime
 
 _CALLER: Final = "tribunal.caller"
@@ -146,7 +147,7 @@ async def may_read(request: Request, running: Runtime) -> bool:
         return True
     try:
         return (await _known(request, running)).may(Scope.READ)
-    except TribunalError:
+    except (TribunalError, *OUTAGES):
         return False
 
 

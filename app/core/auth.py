@@ -18,12 +18,12 @@ from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import exists, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.db import Database
+from app.core.db import Database, rfc3339
 from app.core.errors import NotAuthenticated, NotFound
 from app.core.models import ApiKey, ServerSecret, new_id
+from app.core.outages import OUTAGES
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 
@@ -122,10 +122,10 @@ def shown_key(row: ApiKey) -> dict[str, Any]:
         "prefix": row.prefix,
         "scopes": row.scopes,
         "annotator": row.annotator,
-        "created_at": row.created_at.isoformat(),
-        "expires_at": row.expires_at and row.expires_at.isoformat(),
-        "last_used_at": row.last_used_at and row.last_used_at.isoformat(),
-        "revoked_at": row.revoked_at and row.revoked_at.isoformat(),
+        "created_at": rfc3339(row.created_at),
+        "expires_at": row.expires_at and rfc3339(row.expires_at),
+        "last_used_at": row.last_used_at and rfc3339(row.last_used_at),
+        "revoked_at": row.revoked_at and rfc3339(row.revoked_at),
     }
 
 
@@ -221,7 +221,7 @@ async def _store_use(running: Runtime, key_id: str, moment: datetime) -> None:
         async with running.db.write() as session:
             query = update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=moment)
             await session.execute(query)
-    except SQLAlchemyError:
+    except OUTAGES:
         # a request is not refused because this cannot be written; the next one tries again
         running.key_uses.pop(key_id, None)
         _log.debug("the last use of a key could not be stored", exc_info=True)

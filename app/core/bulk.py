@@ -14,7 +14,7 @@ from sqlalchemy import ARRAY, String, bindparam, func, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.sql.expression import ColumnClause, TableClause
+from sqlalchemy.sql.expression import ColumnClause, ColumnElement, TableClause
 
 from app.core.db import JsonText, UtcTime, to_json_quickly
 
@@ -70,7 +70,7 @@ async def merge_rows(
     await connection.exec_driver_sql(f"TRUNCATE {incoming}")
 
 
-def is_one_of(session: AsyncSession, column: ColumnClause[Any], texts: Sequence[str]) -> Any:
+def is_one_of(session: AsyncSession, column: ColumnElement[Any], texts: Sequence[str]) -> Any:
     """Return the condition that a column is one of these texts, in one parameter for all."""
     if session.get_bind().dialect.name == "postgresql":
         return column == func.any(bindparam(None, list(texts), ARRAY(String)))

@@ -12,23 +12,26 @@ import json
 import os
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiosqlite
 import msgspec
-from sqlalchemy import DateTime, Text, event
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy import DateTime, Text, event, text
+from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 from sqlalchemy.types import TypeDecorator
 
+from app.core.outages import BUSY, DatabaseFile, DatabaseUnavailable, outage
 from app.core.tasks import shielded
 
-_BUSY_TIMEOUT_MS = 30_000
+WAIT_SECONDS = 30.0
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _encode_quickly = msgspec.json.Encoder().encode
 
@@ -85,6 +88,11 @@ class JsonText(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+def rfc3339(moment: datetime) -> str:
+    """Return a moment as all answers spell it: `2026-01-31T08:00:00.000000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 class UtcTime(TypeDecorator[datetime]):
     """A moment, always aware and in UTC; SQLite itself keeps no zone."""
 
@@ -105,23 +113,39 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Database:
-    """The engines of one process. `url` names an async driver."""
+    """The engines of one process.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: Names an async driver.
+        wait_seconds: How long a transaction waits for another writer of an SQLite file.
+    """
+
+    def __init__(self, url: str, wait_seconds: float = WAIT_SECONDS) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
-        self._reader = _engine(url, begin="BEGIN")
+        self._wait_seconds = wait_seconds
+        self._file = _file_of(url)
+        # what hindered the last transaction that was to write
+        self._fault: str | None = None
+        make = partial(_engine, url, self._file, wait_seconds)
+        self._reader = make(begin="BEGIN")
         self._writer = self._reader
         self._queue: asyncio.Lock | None = None
         if self.is_sqlite:
             self._queue = asyncio.Lock()
             if not _is_in_memory(url):
-                self._writer = _engine(url, begin="BEGIN IMMEDIATE")
+                self._writer = make(begin="BEGIN IMMEDIATE")
 
     @property
     def engine(self) -> AsyncEngine:
         """The engine that writes."""
         return self._writer
+
+    @property
+    def in_use(self) -> int:
+        """The number of connections that transactions hold."""
+        engines = {self._reader, self._writer}
+        return sum(getattr(engine.pool, "checkedout", int)() for engine in engines)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -132,22 +156,65 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """Open a transaction that writes; it commits at the end, or rolls back on any error."""
+        """Open a transaction that writes; it commits at the end, or rolls back on any error.
+
+        Raises:
+            DatabaseUnavailable: other writers take too long, or the file of the database is gone.
+        """
+        async with self._turn():
+            try:
+                async with (
+                    AsyncSession(self._writer, expire_on_commit=False) as session,
+                    session.begin(),
+                ):
+                    await _connected(session)
+                    self._check_file()
+                    yield session
+                    # what is committed to a file that is gone would be lost without a word
+                    self._check_file()
+            except Exception as error:
+                said = outage(error)
+                self._fault = None if said == BUSY else said
+                raise
+            self._fault = None
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until no other transaction of this process writes, where there is one writer."""
         if self._queue is None:
-            async with (
-                AsyncSession(self._writer, expire_on_commit=False) as session,
-                session.begin(),
-            ):
-                await _connected(session)
-                yield session
+            yield
             return
-        async with (
-            self._queue,
-            AsyncSession(self._writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            await _connected(session)
-            yield session
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._wait_seconds):
+                    await stack.enter_async_context(self._queue)
+            except TimeoutError:
+                raise DatabaseUnavailable(
+                    f"other requests have written for {self._wait_seconds:g} s"
+                ) from None
+            yield
+
+    def _check_file(self) -> None:
+        if self._file is not None:
+            self._file.check()
+
+    async def fault(self) -> str | None:
+        """Say why the database cannot be read or written now; None if it can."""
+        try:
+            self._check_file()
+            async with self.read() as session:
+                await session.execute(text("SELECT 1"))
+                if not self.is_sqlite and await session.scalar(_IS_READ_ONLY):
+                    return "the database is read-only"
+            if self._file is not None and (why := self._file.refusal()):
+                return why
+            if self._fault is not None or (self._file is not None and self._file.is_cramped):
+                # only trying tells, with a row that stays as it is
+                async with self.write() as session:
+                    await session.execute(_SAME_AGAIN)
+        except Exception as error:
+            return outage(error) or "the database gives errors; the log has them"
+        return None
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -161,16 +228,31 @@ async def _connected(session: AsyncSession) -> None:
     await shielded(session.connection())
 
 
+_IS_READ_ONLY = text("SELECT current_setting('transaction_read_only') = 'on'")
+_SAME_AGAIN = text("UPDATE alembic_version SET version_num = version_num")
+
+
 def _is_in_memory(url: str) -> bool:
     return ":memory:" in url or url.endswith("://")
 
 
-def _engine(url: str, *, begin: str) -> AsyncEngine:
+def _file_of(url: str) -> DatabaseFile | None:
+    name = make_url(url).database if url.startswith("sqlite") else None
+    return DatabaseFile(Path(name).absolute()) if name and ":" not in name else None
+
+
+def _engine(url: str, file: DatabaseFile | None, wait_seconds: float, *, begin: str) -> AsyncEngine:
+    # what people wrote is not for the log
+    options: dict[str, Any] = {"hide_parameters": True, "pool_timeout": wait_seconds}
     if not url.startswith("sqlite"):
-        return create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
-    options: dict[str, Any] = {"poolclass": StaticPool} if _is_in_memory(url) else {}
-    engine = create_async_engine(url, connect_args={"async_creator_fn": _open_sqlite}, **options)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        return create_async_engine(
+            url, pool_pre_ping=True, pool_size=10, max_overflow=10, **options
+        )
+    if _is_in_memory(url):
+        options = {"hide_parameters": True, "poolclass": StaticPool}
+    opener = partial(_open_sqlite, file)
+    engine = create_async_engine(url, connect_args={"async_creator_fn": opener}, **options)
+    event.listen(engine.sync_engine, "connect", partial(_prepare_sqlite, wait_seconds))
     event.listen(engine.sync_engine, "close", _unlock_sqlite)
 
     def start(connection: Connection) -> None:
@@ -197,28 +279,37 @@ def _keep_private(name: str) -> None:
                 os.chmod(name, mode & ~stat.S_IRWXO)
 
 
-async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
+async def _open_sqlite(
+    file: DatabaseFile | None, *args: Any, **options: Any
+) -> aiosqlite.Connection:
     """Open a file; if that fails, wait until the driver's thread has ended.
 
     The thread reports its end to the event loop, which a service that cannot start closes soon.
     """
+    if file is not None:
+        file.check()  # an empty database would be made in its place
     _keep_private(str(args[0]) if args else "")
     connection = aiosqlite.connect(*args, **options)
     thread = connection._thread
     thread.daemon = True
     try:
-        return await connection
+        opened = await connection
+        if file is not None:
+            file.note()
+        return opened
     except BaseException:
         await shielded(asyncio.to_thread(thread.join))
         raise
 
 
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+def _prepare_sqlite(
+    wait_seconds: float, connection: DBAPIConnection, _: ConnectionPoolEntry
+) -> None:
     # the driver's own BEGIN comes too late and is always deferred: ours is sent instead
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        f"busy_timeout={round(wait_seconds * 1000)}",
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",

@@ -8,6 +8,7 @@ TribunalError
 +-- NotFound                    404
 +-- NotAcceptable               406  no form of the answer is among those asked for
 +-- Conflict                    409  the name is taken, a fingerprint differs
++-- TooLarge                    413  more than a limit allows; names the setting
 +-- Unprocessable               422  names the fields
 +-- NotReady                    503  nothing can answer now
 """
@@ -44,20 +45,21 @@ class TextsResponse(JSONResponse):
         try:
             return _ascii(content)
         except ValueError:
-            return _ascii(_finite(content))
+            return _ascii(finite(content))
 
 
 def _ascii(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value without the numbers that JSON does not know: they are null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {name: _finite(field) for name, field in value.items()}
+        return {name: finite(field) for name, field in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 
@@ -165,6 +167,12 @@ class Conflict(TribunalError):
     status = 409
 
 
+class TooLarge(TribunalError):
+    """The request holds more than a limit allows; the message names the setting."""
+
+    status = 413
+
+
 class Unprocessable(TribunalError):
     """The request is well-formed and cannot be honoured; `errors` names the fields."""
 
@@ -188,6 +196,14 @@ class JudgeDown(TribunalError):
     status = 502
 
 
+def died_of_it(attempts: int) -> str:
+    """Return why a job is set aside whose processes ended while they were at it."""
+    return (
+        f"set aside after {attempts} attempts (TRIBUNAL_MAX_ATTEMPTS): each time the process ended "
+        "before it was done, for lack of memory perhaps; ask for less at a time"
+    )
+
+
 def problem(
     status: int, detail: str, *, extra: Mapping[str, Any] | None = None, **body: Any
 ) -> JSONResponse:
@@ -201,7 +217,42 @@ def problem(
         **(extra or {}),
         **openai_error(status, detail, body.get("instance"), body.get("errors", ())),
     }
-    return TextsResponse(content, status, media_type=MEDIA_TYPE)
+    return TextsResponse(_shortened(content), status, media_type=MEDIA_TYPE)
+
+
+_MOST_CHARACTERS: Final = 2_000
+_MOST_PART_CHARACTERS: Final = 200
+_MOST_LISTED: Final = 100
+_MOST_PROBLEM_BYTES: Final = 32 * 1024
+
+
+def _shortened(content: dict[str, Any]) -> dict[str, Any]:
+    """Shorten what a refusal repeats of its request: texts are cut, lists end earlier."""
+    lists = {name: value for name, value in content.items() if isinstance(value, list)}
+    short = {name: _cut(value, _MOST_CHARACTERS) for name, value in content.items()}
+    while _size(short) > _MOST_PROBLEM_BYTES:
+        longest = max(lists, key=lambda name: _size(short[name]), default=None)
+        if longest is None or not short[longest]:
+            break
+        short[longest] = short[longest][: len(short[longest]) // 2]
+    if len(short.get("errors", ())) < len(lists.get("errors", ())):
+        short.setdefault("error_count", len(lists["errors"]))
+    return short
+
+
+def _size(content: Any) -> int:
+    return len(json.dumps(content))
+
+
+def _cut(value: Any, characters: int) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= characters else f"{value[:characters]}..."
+    if isinstance(value, dict):
+        return {_cut(name, _MOST_PART_CHARACTERS): _cut(each, characters // 2)
+                for name, each in value.items()}  # fmt: skip
+    if isinstance(value, list | tuple):
+        return [_cut(each, characters // 2) for each in value[:_MOST_LISTED]]
+    return value
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -211,7 +262,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(IntegrityError, _on_vanished)
     app.add_exception_handler(NoResultFound, _on_vanished)
-    app.add_exception_handler(Exception, _on_unexpected)
+    app.add_exception_handler(Exception, on_unexpected)
 
 
 async def answer_to(request: Request, error: Exception) -> Response:
@@ -278,7 +329,8 @@ async def _on_vanished(request: Request, error: Exception) -> JSONResponse:
     return problem(409, detail, instance=request.url.path)
 
 
-async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error that no one foresaw."""
     _log.error("unexpected error on %s", request.url.path, exc_info=error)
     return problem(500, "an unexpected error; the log has it", instance=request.url.path)
 

@@ -7,7 +7,8 @@ the body as it was sent, and only the error of the type that fits best stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,15 +26,13 @@ class _Fault:
     is_shape: bool
     is_of_a_choice: bool
 
-    def is_outdone_by(self, other: _Fault) -> bool:
-        """Return whether another type of the same choice fits better: its error lies deeper."""
-        return (
-            self.is_shape
-            and self.is_of_a_choice
-            and other.is_of_a_choice
-            and other.loc[: len(self.loc)] == self.loc
-            and (len(other.loc) > len(self.loc) or not other.is_shape)
-        )
+    @property
+    def better(self) -> Iterator[Location]:
+        """The places at which this error of a choice fits better than one of shape: it lies deeper."""
+        if self.is_of_a_choice:
+            yield from (self.loc[:length] for length in range(1, len(self.loc)))
+            if not self.is_shape:
+                yield self.loc
 
 
 def field_errors(found: Sequence[Mapping[str, Any]], body: object) -> list[dict[str, Any]]:
@@ -44,7 +43,12 @@ def field_errors(found: Sequence[Mapping[str, Any]], body: object) -> list[dict[
         body: The body that was sent, read as JSON.
     """
     faults = [_fault(error, body) for error in found]
-    kept = [one for one in faults if not any(one.is_outdone_by(other) for other in faults)]
+    outdone = {loc for fault in faults for loc in fault.better}
+    kept = [
+        fault
+        for fault in faults
+        if not (fault.is_shape and fault.is_of_a_choice and fault.loc in outdone)
+    ]
     distinct = dict.fromkeys((one.loc, one.message) for one in kept)
     return [{"loc": [_printable(part) for part in loc], "msg": msg} for loc, msg in distinct]
 
@@ -60,13 +64,13 @@ def _fault(error: Mapping[str, Any], body: object) -> _Fault:
     kind = error["type"]
     loc: Location = tuple(error["loc"])
     if loc[:1] != ("body",):
-        return _Fault(loc, _message(error), is_shape=False, is_of_a_choice=False)
+        return _Fault(loc, _message(error, loc), is_shape=False, is_of_a_choice=False)
     if kind == "json_invalid":
-        return _Fault(("body",), _message(error), is_shape=False, is_of_a_choice=False)
+        return _Fault(("body",), _message(error, ()), is_shape=False, is_of_a_choice=False)
     written = _written(loc, body, is_missing=kind == "missing")
     return _Fault(
         written,
-        _message(error),
+        _message(error, written),
         is_shape=kind.endswith("_type"),
         is_of_a_choice=len(written) < len(loc),
     )
@@ -90,9 +94,61 @@ def _holds(value: object, part: str | int) -> bool:
     return isinstance(value, dict) and part in value
 
 
-def _message(error: Mapping[str, Any]) -> str:
+# what the command line calls otherwise, as a request has it
+_REQUEST_FORMS: Final = {
+    "judges": '"cascade": {"judges": ["cheap", "dear"]}',
+    "judge": '"source": "judge:NAME", or "judges"',
+    "format": '"dialect"',
+    "criterion": '"criteria": {"NAME": 1.0}',
+    "line": '"lines"',
+    "targets": '"target_agreements": [0.8, 0.9]',
+    "soft_budget": '"budget": "soft"',
+    **{f"elo_{name}": f'"options": {{"{name}": ...}}' for name in ("k", "start", "scale")},
+}
+_PART: Final = '{"side": "calibration", "fraction": 0.5, "seed": 0}'
+_OBJECT_FORMS: Final = {
+    "part": _PART,
+    "criteria": '{"NAME": 1.0}',
+    "cascade": '"default", or {"judges": ["cheap", "dear"]}',
+}
+_MOST_CHARACTERS: Final = 200
+
+
+def _unknown(name: str) -> str:
+    """Return the message for a field that is not known, with the right one where it is plain."""
+    spelt = name.replace("-", "_")
+    if spelt in _REQUEST_FORMS:
+        return f"is not permitted: there is no such field here; write {_REQUEST_FORMS[spelt]}"
+    other = f"; write {spelt}" if spelt != name else ""
+    return f"is not permitted: there is no such field here{other}"
+
+
+def _right_form(error: Mapping[str, Any], name: object) -> str:
+    """Return the form that a text, as the command line takes it, has in a request."""
+    value = error.get("input")
+    if not isinstance(value, str | list):
+        return ""
+    if error["type"] == "list_type" and isinstance(value, str) and len(value) < _MOST_CHARACTERS:
+        return f"; write {json.dumps([_number_or_text(part.strip()) for part in value.split(',')])}"
+    return f"; write {_OBJECT_FORMS[name]}" if name in _OBJECT_FORMS else ""
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _message(error: Mapping[str, Any], loc: Location) -> str:
+    """Return what is wrong with the field at this place."""
+    name = loc[-1] if loc else ""
+    if error["type"] == "extra_forbidden":
+        return _unknown(str(name))
     if error["type"] in _OBJECT_TYPES:
-        return "Input should be an object"
+        return f"Input should be an object{_right_form(error, name)}"
+    if error["type"] in ("list_type", "string_type"):
+        return f"{error['msg']}{_right_form(error, name)}"
     if error["type"] == "json_invalid":
         return f"is not JSON: {error['ctx']['error']} at character {error['loc'][-1] + 1}"
     return str(error["msg"]).removeprefix("Value error, ")

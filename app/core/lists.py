@@ -9,21 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from itertools import accumulate
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import Depends, Query
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Text, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import PageBody
+from app.core.db import JsonText
 from app.core.errors import NotFound
+from app.core.limits import Limits
 from app.core.models import Listed
 from app.core.names import is_name, shown
+from app.core.runtime import Running
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows on this page")]
 After = Annotated[str | None, Query(max_length=512, description="id of the last row already seen")]
 Order = Literal["asc", "desc"]
+PAGE_BYTES: Final = Limits().page_bytes
 RowT = TypeVar("RowT")
+OtherT = TypeVar("OtherT")
 SelectT = TypeVar("SelectT", bound=Select[*tuple[Any, ...]])
 
 
@@ -34,6 +40,7 @@ class Paging:
     limit: int
     after: str | None
     order: Order
+    most_bytes: int = PAGE_BYTES
 
     @property
     def descends(self) -> bool:
@@ -54,21 +61,23 @@ class Paging:
 
 
 async def _newest_first(
+    running: Running,
     limit: Limit = 100,
     after: After = None,
     order: Annotated[Order, Query(description="desc: newest first; asc: oldest first")] = "desc",
 ) -> Paging:
-    return Paging(limit, after, order)
+    return Paging(limit, after, order, running.settings.max_page_bytes)
 
 
 async def _as_kept(
+    running: Running,
     limit: Limit = 100,
     after: After = None,
     order: Annotated[
         Order, Query(description="asc: as in the file or the configuration; desc: turned round")
     ] = "asc",
 ) -> Paging:
-    return Paging(limit, after, order)
+    return Paging(limit, after, order, running.settings.max_page_bytes)
 
 
 NewestFirst = Annotated[Paging, Depends(_newest_first)]
@@ -86,7 +95,7 @@ def page_of(
         "data": data,
         "first_id": data[0][key] if data else None,
         "last_id": data[-1][key] if data else None,
-        "has_more": len(rows) > limit,
+        "has_more": len(rows) > limit or isinstance(rows, Cut),
     }
 
 
@@ -104,7 +113,54 @@ async def fetch_page(
             seq = await session.scalar(select(table.seq).where(table.id == after))
         if seq is None:
             raise NotFound(f"after: there is no {shown(after)} in this list")
-    return (await session.scalars(paging.of(query, table.seq, seq))).all()
+    found = await rows_within(
+        session, paging.of(query, table.seq, seq), lengths_of(table), paging.most_bytes
+    )
+    return found.map(lambda row: row[0])
+
+
+class Rows(list[RowT]):
+    """The rows of a page, and one more where there is one."""
+
+    def map(self, change: Callable[[RowT], OtherT]) -> Rows[OtherT]:
+        """Return other rows in the place of these."""
+        return type(self)(map(change, self))
+
+
+class Cut(Rows[RowT]):
+    """The rows of a page that ends early: with the next one it would be too large."""
+
+
+def length_of(column: Any) -> Any:
+    """Return the number of characters of a text, or of JSON as it is stored."""
+    return func.length(type_coerce(column, Text))
+
+
+def lengths_of(table: Any) -> list[Any]:
+    """Return the lengths of the columns of a table that may be long."""
+    columns = table.__table__.columns
+    return [length_of(one) for one in columns if isinstance(one.type, Text | JsonText)]
+
+
+async def rows_within(
+    session: AsyncSession,
+    query: Select[*tuple[Any, ...]],
+    lengths: Sequence[Any],
+    most: int = PAGE_BYTES,
+) -> Rows[Any]:
+    """Return the rows of a limited query, as many as fit, but at least one.
+
+    Args:
+        session: A transaction.
+        query: In order and with its limit.
+        lengths: Of what may be long in a row; nothing else of it is counted.
+        most: Characters that they may have together.
+    """
+    size: Any = sum(func.coalesce(length, 0) for length in lengths)
+    sizes = (await session.scalars(query.with_only_columns(size, maintain_column_froms=True))).all()
+    count = max(1, sum(total <= most for total in accumulate(sizes)))
+    kind = Rows if count >= len(sizes) else Cut
+    return kind((await session.execute(query.limit(count))).all())
 
 
 ListedT = TypeVar("ListedT", bound=Listed)

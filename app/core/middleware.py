@@ -20,6 +20,8 @@ from app.core import auth, telemetry
 from app.core.access import Open, needs
 from app.core.errors import NotFound, problem
 from app.core.openapi import AnswerRoute
+from app.core.pools import client
+from app.core.tasks import Courtesy
 
 _STREAMED = re.compile(r"^/v1/(datasets|files)/?$")
 _MOST_DIGITS = 18
@@ -51,10 +53,23 @@ class RequestContext:
                     (b"x-request-id", request_id.encode("latin-1")),
                 ]
                 _count(scope, message["status"], time.perf_counter() - started)
+                answered()
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, receive, send_with_id)
+        token = client.set(receive)
+        try:
+            with (
+                _courtesy(scope).request() as answered,
+                structlog.contextvars.bound_contextvars(request_id=request_id),
+            ):
+                await self.app(scope, receive, send_with_id)
+        finally:
+            client.reset(token)
+
+
+def _courtesy(scope: Scope) -> Courtesy:
+    runtime = getattr(scope["app"].state, "runtime", None)
+    return runtime.courtesy if runtime is not None else Courtesy()
 
 
 def _count(scope: Scope, status: int, seconds: float) -> None:

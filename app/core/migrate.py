@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, make_url
 
 from app.core.db import Database
+from app.core.errors import ConfigurationInvalid
+from app.core.names import shown
 from app.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 # beside this package in a checkout and in an installation; the scripts import it
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
+_PACKAGE = "tribunal-judge"
 _STORED = text("SELECT version_num FROM alembic_version")
 
 
@@ -34,9 +38,14 @@ async def upgrade(db: Database, revision: str = "head") -> None:
 
     A database that is current is only read: loading the migrations takes longer than the rest of a
     start, and SQLite need not wait for another writer.
+
+    Raises:
+        ConfigurationInvalid: a later version of this program made the database.
     """
-    if revision == "head" and await _stored_revision(db) == newest_revision():
+    stored = await _stored_revision(db)
+    if revision == "head" and stored == newest_revision():
         return
+    _refuse_unknown(db, stored)
     from alembic import command
 
     async with db.engine.begin() as connection:
@@ -52,9 +61,34 @@ async def state(db: Database) -> str:
 
 
 def newest_revision() -> str:
-    """Return the revision of the newest migration; the names of the files begin with it."""
-    newest = max(path.name for path in (_SCRIPTS / "versions").glob("[0-9]*_*.py"))
-    return newest.partition("_")[0]
+    """Return the revision of the newest migration."""
+    return max(_known_revisions())
+
+
+def _known_revisions() -> set[str]:
+    """Return the revisions of all migrations; the names of the files begin with them."""
+    files = (_SCRIPTS / "versions").glob("[0-9]*_*.py")
+    return {path.name.partition("_")[0] for path in files}
+
+
+async def refuse_later_schema(db: Database) -> None:
+    """Refuse a database that a later version of this program made.
+
+    Raises:
+        ConfigurationInvalid: its schema is not known here.
+    """
+    _refuse_unknown(db, await _stored_revision(db))
+
+
+def _refuse_unknown(db: Database, stored: str | None) -> None:
+    if stored is None or stored in _known_revisions():
+        return
+    place = make_url(db.url).render_as_string(hide_password=True)
+    raise ConfigurationInvalid(
+        f"DATABASE_URL {place}: its schema is revision {shown(stored)}, and this program, version "
+        f"{version(_PACKAGE)}, knows revisions up to {newest_revision()}: a version of Tribunal that "
+        f"knows revision {stored} is needed, such as the one that last opened this database"
+    )
 
 
 async def _stored_revision(db: Database) -> str | None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -161,7 +162,10 @@ class Score(ScoreColumns, Base):
 
 
 class CalibrationRow(Listed, Base):
-    """A calibration: its request (`request`) and its result (`body`)."""
+    """A calibration: its request (`request`) and its result (`body`).
+
+    `attempts` counts the processes that made it, without those that were asked to stop.
+    """
 
     __tablename__ = "certificates"
     status: Mapped[str] = mapped_column(String(32))
@@ -170,6 +174,7 @@ class CalibrationRow(Listed, Base):
     body: Mapped[dict[str, Any]] = mapped_column(JsonText)
     label_set_hash: Mapped[str | None] = mapped_column(Hash, index=True)
     error: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
@@ -273,7 +278,9 @@ class Shard(Base):
 
     Under a budget these are places in the order of admission instead. `state`: `todo` (free, or
     leased while `leased_until` lies ahead), `done`, `failed` (set aside after too many attempts),
-    `cancelled`. `reserved_usd` is what the worker that has it may still spend.
+    `cancelled`. `reserved_usd` is what the worker that has it may still spend. `so_far` is what its
+    pairs have come to while it is `todo`, stored with every checkpoint; `counts` holds it once the
+    shard has ended.
     """
 
     __tablename__ = "shards"
@@ -290,7 +297,15 @@ class Shard(Base):
     error: Mapped[str | None] = mapped_column(Text)
     reserved_usd: Mapped[float] = mapped_column(default=0.0)
     counts: Mapped[dict[str, Any]] = mapped_column(JsonText)
-    __table_args__ = (Index("ix_shards_state", "state", "batch_seq", "number"),)
+    so_far: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    __table_args__ = (
+        Index("ix_shards_state", "state", "batch_seq", "number"),
+        # few shards are under way at a time, and every look at a batch reads them
+        Index(
+            "ix_shards_so_far", "batch_seq",
+            sqlite_where=text("so_far IS NOT NULL"), postgresql_where=text("so_far IS NOT NULL"),
+        ),
+    )  # fmt: skip
 
 
 class ApiKey(Listed, Base):
@@ -342,12 +357,14 @@ class Report(Listed, Base):
     """A stored agreement report; the same inputs (`inputs_hash`) give the same report.
 
     `kind` is `agreement` or `batch`, `status` one of `pending`, `running`, `completed`, `failed`.
+    `attempts` counts the processes that made it, without those that were asked to stop.
     """
 
     __tablename__ = "reports"
     kind: Mapped[str] = mapped_column(String(16), server_default="agreement")
     status: Mapped[str] = mapped_column(String(16), server_default="completed")
     error: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     dataset_seq: Mapped[int] = mapped_column(ForeignKey("datasets.seq", ondelete="CASCADE"))
     inputs_hash: Mapped[str] = mapped_column(Hash, unique=True)
     request: Mapped[dict[str, Any]] = mapped_column(JsonText)

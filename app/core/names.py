@@ -6,25 +6,36 @@ A text may hold anything. A name must fit every database, every log and an index
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, WithJsonSchema
 
+from app.core.inert import TURNING, UNSTORABLE, is_printable, printable
 from judges.errors import SLIP, nearest
 
 MAX_LENGTH: Final = 512
 _SHOWN_LENGTH: Final = 60
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNSTORABLE: Final = re.compile(f"[{UNSTORABLE}]")
+_TURNING: Final = re.compile(f"[{TURNING}]")
 
 
 def fault_of(name: str) -> str | None:
-    """Return what is wrong with `name` as a name, or None."""
+    """Return what is wrong with a new name, or None."""
+    fault = _storing_fault(name)
+    if fault is None and (found := _TURNING.search(name)):
+        kind = "line break" if found.group() in "\u2028\u2029" else "mark of writing direction"
+        return f"{shown(name)} holds a {kind} (U+{ord(found.group()):04X}), which no name may hold"
+    return fault
+
+
+def _storing_fault(name: str) -> str | None:
     if not name:
         return "must not be empty"
     if len(name) > MAX_LENGTH:
         return f"has {len(name)} characters, at most {MAX_LENGTH} are allowed"
-    found = _UNPRINTABLE.search(name)
+    found = _UNSTORABLE.search(name)
     if found is not None:
         kind = "a lone surrogate" if found.group() >= "\ud800" else "a control character"
         return f"{shown(name)} holds {kind}"
@@ -32,34 +43,50 @@ def fault_of(name: str) -> str | None:
 
 
 def is_name(text: str) -> bool:
-    """Return whether anything can have this name; if not, no look-up is needed."""
-    return fault_of(text) is None
+    """Return whether anything can have this name, old ones included; if not, no look-up is needed."""
+    return _storing_fault(text) is None
 
 
 def shown(value: object) -> str:
     """Return a short spelling of any value that every log and JSON body can hold."""
     text = value[: _SHOWN_LENGTH + 1] if isinstance(value, str) else value
     try:
-        spelt = ascii(text) if isinstance(text, str) and _UNPRINTABLE.search(text) else repr(text)
+        spelt = repr(text) if not isinstance(text, str) or is_printable(text) else ascii(text)
     except (RecursionError, ValueError):
         return f"a value of type {type(value).__name__}"
     spelt = printable(spelt)
     return spelt if len(spelt) <= _SHOWN_LENGTH + 2 else f"{spelt[:_SHOWN_LENGTH]}..."
 
 
-def printable(text: str) -> str:
-    """Escape characters that cannot be printed, stored or sent."""
-    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
-
-
 def _checked(name: str) -> str:
-    fault = fault_of(name)
+    fault = _storing_fault(name)
     if fault is not None:
         raise ValueError(fault)
     return name
 
 
-Name = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_checked)]
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the sets of names that differ by case or blanks alone, each sorted."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        key = "".join(unicodedata.normalize("NFKC", name).split()).casefold()
+        found.setdefault(key, set()).add(name)
+    return [sorted(spellings) for spellings in found.values() if len(spellings) > 1]
+
+
+# what `fault_of` says, for the description of the API: the message of a faulty name is its own
+NAME_SCHEMA: Final[dict[str, Any]] = {
+    "minLength": 1,
+    "maxLength": MAX_LENGTH,
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
+}
+Name = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", **NAME_SCHEMA})]
+# as the key of an object, whose description has no place for a pattern
+Key = Annotated[
+    str,
+    AfterValidator(_checked),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_LENGTH}),
+]
 
 
 _MOST_NAMES: Final = 5

@@ -7,11 +7,11 @@ to make them, and would refuse what earlier versions stored.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, NotRequired, get_args, get_origin, get_type_hints
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.datastructures import Default, DefaultPlaceholder
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
@@ -24,6 +24,8 @@ from typing_extensions import Doc
 from app.bodies.common import JsonValue, ProblemBody
 from app.core.access import Need, Open, allow, need_of
 from app.core.errors import MEDIA_TYPE
+from app.core.limits import check_body
+from app.core.runtime import get_runtime
 
 Json = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
@@ -104,6 +106,18 @@ class AnswerRoute(APIRoute):
         # the first line of the docstring says in words what the function's name says
         summary, _, rest = inspect.cleandoc(endpoint.__doc__ or "").partition("\n")
         self.summary, self.description = summary.rstrip("."), rest.strip()
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler: JSON bodies are held to the limits before their fields are read."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def within_limits(request: Request) -> Response:
+            await check_body(request, get_runtime(request).settings.limits)
+            return await handle(request)
+
+        return within_limits
 
     @property
     def need(self) -> Need:

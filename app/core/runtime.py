@@ -14,8 +14,9 @@ from fastapi import Depends, Request
 
 from app.core.db import Database
 from app.core.errors import NotReady
+from app.core.pools import Pools
 from app.core.settings import Settings
-from app.core.tasks import Coalescer
+from app.core.tasks import Coalescer, Courtesy
 from judges.base import JudgeHealth
 from judges.registry import Registry, WaitingJudge
 
@@ -49,9 +50,14 @@ class Runtime:
     )
     key_uses: dict[str, datetime] = field(default_factory=dict)
     coalescer: Coalescer = field(default_factory=Coalescer)
+    courtesy: Courtesy = field(default_factory=Courtesy)
+    pools: Pools = field(init=False)
     _health: tuple[Registry, float, Mapping[str, JudgeHealth]] | None = None
     _retired: list[Registry] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.pools = Pools.of(self.settings)
 
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run `work` beside the requests until it ends or the service stops."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -18,6 +19,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationInvalid
+from app.core.limits import Limits
+
+_LIMITS: Final = Limits()
 
 _HOST_NAME = re.compile(r"[\w.-]+|[0-9a-f]*:[0-9a-f]*:[0-9a-f:]*", re.ASCII)
 
@@ -32,8 +36,22 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("database_url", "DATABASE_URL", "TRIBUNAL_DATABASE_URL"),
         repr=False,  # it may hold a password
     )
+    database_wait_seconds: float = Field(
+        30.0, gt=0, description="how long a request waits for a connection or for another writer"
+    )
     config: Path | None = None
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
+    max_fields: int = Field(_LIMITS.fields, ge=50)
+    max_list_items: int = Field(_LIMITS.list_items, ge=1)
+    max_body_objects: int = Field(_LIMITS.body_objects, ge=1)
+    max_row_bytes: int = Field(_LIMITS.row_bytes, ge=1024)
+    max_rows: int = Field(_LIMITS.rows, ge=1)
+    max_unpacked_bytes: int = Field(_LIMITS.unpacked_bytes, ge=1024)
+    max_unpacked_ratio: int = Field(_LIMITS.unpacked_ratio, ge=1)
+    max_page_bytes: int = Field(_LIMITS.page_bytes, ge=1024)
+    max_couples: int = Field(_LIMITS.couples, ge=1)
+    max_slices: int = Field(_LIMITS.slices, ge=1)
+    max_models: int = Field(_LIMITS.models, ge=2)
     spool_dir: Path | None = None
     secret: SecretStr | None = None
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -52,7 +70,9 @@ class Settings(BaseSettings):
     )
     node: str | None = Field(None, description="name of the place whose processes see one another")
     workers: int = Field(2, ge=0, description="shards that one process works on at a time")
-    max_attempts: int = Field(5, ge=1)
+    max_attempts: int = Field(
+        5, ge=1, description="shards, reports and calibrations that end so many processes"
+    )
     inline_scores: int = Field(
         5_000, ge=0, description="most local scores that a request computes before it answers 202"
     )
@@ -60,6 +80,24 @@ class Settings(BaseSettings):
         20.0, ge=0, description="how long a request waits for a report before it answers 202"
     )
     pairs_in_flight: int = Field(256, ge=1)
+    long_work: int = Field(
+        2, ge=1, description="imports that run at a time; of the other kinds of long work, likewise"
+    )
+    long_work_waiting: int = Field(
+        32, ge=0, description="how many more of a kind may wait before one is refused"
+    )
+    max_connections: int = Field(1_000, ge=1, description="connections open at a time")
+    header_seconds: float = Field(10.0, gt=0, description="how long a header may take to come")
+    body_seconds: float = Field(
+        30.0, gt=0, description="how long a body may take, beside its bytes at the least rate"
+    )
+    send_seconds: float = Field(
+        60.0, gt=0, description="how long a client may leave an answer unread, likewise"
+    )
+    min_bytes_per_second: float = Field(1_000.0, gt=0, description="the least rate of both")
+    shutdown_seconds: int = Field(
+        5, ge=0, description="how long requests under way may take after a signal to stop"
+    )
     tables_dir: Path | None = Field(
         None, description="batches may read and write Parquet files in this folder; none: nowhere"
     )
@@ -107,6 +145,11 @@ class Settings(BaseSettings):
         if level.lower() not in known:
             raise ValueError(f"{level!r} is none of {', '.join(known)}")
         return level
+
+    @property
+    def limits(self) -> Limits:
+        """The limits on what one request may hold."""
+        return Limits(**{one.name: getattr(self, f"max_{one.name}") for one in fields(Limits)})
 
     @property
     def config_path(self) -> Path | None:

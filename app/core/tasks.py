@@ -83,6 +83,63 @@ def noticing_stop(notice: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+# without a request, other tasks run as often; with one, for so many times as long as a step took
+_STEP_SECONDS: Final = 0.005
+_SHORT_STEP_SECONDS: Final = 0.001
+_TIMES_AS_LONG: Final = 3
+_INTERACTIVE_SECONDS: Final = 1.0
+
+
+class Courtesy:
+    """Lets requests go before work that can wait.
+
+    Such work pauses between its small steps. While a request is being answered it takes a quarter of
+    the event loop at most, one step at a time, however many workers there are. A request counts for
+    a second: one that takes longer is itself long work.
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[object, float] = {}
+        self._paused = 0.0
+        self._turn = asyncio.Lock()
+
+    @contextmanager
+    def request(self) -> Iterator[Callable[[], None]]:
+        """Count a request until it ends, or until the function is called that this yields."""
+        mark = object()
+        self._requests[mark] = asyncio.get_running_loop().time()
+
+        def end() -> None:
+            self._requests.pop(mark, None)
+
+        try:
+            yield end
+        finally:
+            end()
+
+    @property
+    def is_asked(self) -> bool:
+        """True while a request that came lately is being answered."""
+        newest = next(reversed(self._requests.values()), None)
+        now = asyncio.get_running_loop().time()
+        return newest is not None and now - newest < _INTERACTIVE_SECONDS
+
+    async def pause(self) -> None:
+        """Let others run, if it is time; to be awaited before each step."""
+        now = asyncio.get_running_loop().time
+        worked = now() - self._paused
+        if not self.is_asked:
+            if worked > _STEP_SECONDS:
+                await asyncio.sleep(0)
+                self._paused = now()
+            return
+        if worked < _SHORT_STEP_SECONDS:
+            return
+        async with self._turn:
+            await asyncio.sleep(_TIMES_AS_LONG * min(worked, _STEP_SECONDS))
+            self._paused = now()
+
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 Work = Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]

@@ -7,21 +7,29 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
+from app.core.outages import in_words
 from app.core.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
     """Send all logs to standard error, as JSON if the settings say so."""
     renderers: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [
+            structlog.processors.ExceptionRenderer(_traceback_of),
+            structlog.processors.JSONRenderer(),
+        ]
         if settings.log_json
         else [
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=sys.stderr.isatty(), exception_formatter=_write_traceback
             )
         ]
     )
@@ -37,6 +45,8 @@ def configure_logging(settings: Settings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    # what cannot be written would be printed with all that it repeats
+    logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers = [handler]
     # it logs every retry of every call; the outcomes are counted and reported once
@@ -50,6 +60,28 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _write_traceback(out: TextIO, exc_info: Any) -> None:
+    out.write("\n" + _traceback_of(exc_info))
+
+
+def _traceback_of(exc_info: Any) -> str:
+    """Write an error, the lines it passed, and what it came from."""
+    return "\n".join(_lines_of(exc_info[1]))
+
+
+def _lines_of(error: BaseException) -> Iterator[str]:
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _lines_of(before)
+        yield "after which came:"
+    yield "".join(traceback.format_tb(error.__traceback__)).rstrip() or "no traceback"
+    yield in_words(error)
+    if isinstance(error, BaseExceptionGroup):
+        for number, one in enumerate(error.exceptions, 1):
+            yield f"{number}:"
+            yield from (f"    {line}" for line in _lines_of(one))
 
 
 METRICS = CollectorRegistry()
@@ -84,6 +116,52 @@ request_seconds = Histogram(
 )
 
 
-def exposition() -> bytes:
-    """Return the text that Prometheus reads."""
-    return generate_latest(METRICS)
+def exposition(batches: Iterable[Mapping[str, Any]] = ()) -> bytes:
+    """Return the text that Prometheus reads; `batches` are those that run, as users see them."""
+    return generate_latest(METRICS) + generate_latest(_Gauges(_progress(batches)))
+
+
+class _Gauges(CollectorRegistry):
+    """Values that are read where they are stored, whichever process made them."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the values."""
+        yield from self._families
+
+
+def _progress(batches: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    pairs = GaugeMetricFamily(
+        "tribunal_batch_pairs", "Pairs of each unfinished batch.", labels=["batch", "status"]
+    )
+    judges = GaugeMetricFamily(
+        "tribunal_batch_judge_pairs",
+        "Pairs of each unfinished batch that a judge was asked about, answered, or failed on.",
+        labels=["batch", "judge", "outcome"],
+    )
+    cost = GaugeMetricFamily(
+        "tribunal_batch_cost_usd", "Cost of each unfinished batch so far, in USD.", labels=["batch"]
+    )
+    rate = GaugeMetricFamily(
+        "tribunal_batch_pairs_per_second", "Speed of each unfinished batch.", labels=["batch"]
+    )
+    for batch in batches:
+        named, counts, progress = batch["id"], batch["request_counts"], batch["progress"]
+        waiting = counts["total"] - counts["completed"] - counts["failed"]
+        for status, count in (*_outcomes(counts), ("waiting", waiting)):
+            pairs.add_metric([named, status], count)
+        for tier in progress["tiers"]:
+            for outcome in ("asked", "accepted", "failed"):
+                judges.add_metric([named, tier["judge"], outcome], tier[outcome])
+        for family, value in ((cost, batch["cost_usd"]), (rate, progress["pairs_per_second"])):
+            if value is not None:
+                family.add_metric([named], value)
+    return [pairs, judges, cost, rate]
+
+
+def _outcomes(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    for status in ("accepted", "abstained", "failed"):
+        yield status, counts[status]

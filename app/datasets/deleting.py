@@ -57,14 +57,15 @@ async def delete_dataset(session: AsyncSession, dataset: Dataset, *, force: bool
     batches = await open_batches(session, dataset.seq)
     if batches:
         raise Conflict(
-            f"{shown(dataset.name)} is at work in {_some(batches)}: wait for its end, or cancel it",
+            f"{shown(dataset.name)} is in use by {_some(batches)}: wait until that ends, or cancel it",
             extra={"batches": batches},
         )
     certificates = [] if force else await certificates_of(session, dataset.seq)
     if certificates:
         raise Conflict(
-            f"{shown(dataset.name)} carries {_some(certificates)}: what is certified on its labels "
-            "goes with it, and every verdict given under that; to delete it all, say force=true",
+            f"{_some(certificates)} rest on the labels of {shown(dataset.name)} and would be deleted "
+            "with it, and so would all verdicts given under them; to delete them all add force=true "
+            "(--force)",
             extra={"calibrations": certificates},
         )
     await delete_rows(session, dataset.seq)

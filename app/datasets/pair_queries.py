@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -21,12 +21,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.bulk import insert_rows
-from app.core.lists import Paging
-from app.core.models import Dataset, PairRow
+from app.core.bulk import insert_rows, is_one_of
+from app.core.lists import Paging, Rows, length_of, rows_within
+from app.core.models import Dataset, Label, PairRow, RecordedScore
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
+_LEAST = 100  # characters of a vote or a score beside its text, about
 SCAN_CHUNK = 10_000
 _MOST_NAMES = 1_000
 _FEW = 10_000  # so many rows are objects at once, of however many
@@ -60,12 +61,23 @@ _KEY_COLUMNS = (
 )
 
 
+_LENGTHS = (length_of(PairRow.content), length_of(PairRow.details))
+
+
 async def dataset_by_ref(session: AsyncSession, ref: str) -> Dataset | None:
     """Return the dataset of this id, else of this name."""
     found = (
         await session.scalars(select(Dataset).where(or_(Dataset.id == ref, Dataset.name == ref)))
     ).all()
     return next((row for row in found if row.id == ref), found[0] if found else None)
+
+
+async def datasets_by_refs(session: AsyncSession, refs: Sequence[str]) -> list[Dataset]:
+    """Return the datasets that have one of these as id or name."""
+    query = select(Dataset).where(
+        or_(*(is_one_of(session, cast(Any, one), refs) for one in (Dataset.id, Dataset.name)))
+    )
+    return list(await session.scalars(query))
 
 
 async def dataset_by_name(session: AsyncSession, name: str) -> Dataset | None:
@@ -224,23 +236,33 @@ async def _chosen(
 
 async def page_rows(
     session: AsyncSession, dataset_seq: int, first: int, count: int
-) -> list[Row[Any]]:
-    """Return up to `count` pairs with their texts from position `first` on."""
+) -> Rows[Row[Any]]:
+    """Return up to `count` pairs with their texts from position `first` on, as many as fit."""
     query = (
         select(*_KEY_COLUMNS, PairRow.content)
         .where(PairRow.dataset_seq == dataset_seq, PairRow.position >= first)
         .order_by(PairRow.position)
         .limit(count)
     )
-    return list((await session.execute(query)).all())
+    return await rows_within(session, query, _LENGTHS)
 
 
 async def asked_rows(
     session: AsyncSession, dataset_seq: int, paging: Paging, after: int | None
-) -> list[Row[Any]]:
-    """Return the pairs of a page with their texts, and one more, behind the position `after`."""
+) -> Rows[Row[Any]]:
+    """Return the pairs of a page with their texts, and one more, behind the position `after`.
+
+    The page ends early where they, with what was said of them, are too long.
+    """
+    said = [
+        select(func.sum(length_of(column) + _LEAST))
+        .where(column.class_.pair_seq == PairRow.seq)
+        .scalar_subquery()
+        for column in (Label.details, RecordedScore.annotators)
+    ]
     query = select(*_KEY_COLUMNS, PairRow.content).where(PairRow.dataset_seq == dataset_seq)
-    return list((await session.execute(paging.of(query, PairRow.position, after))).all())
+    page = paging.of(query, PairRow.position, after)
+    return await rows_within(session, page, [*_LENGTHS, *said], paging.most_bytes)
 
 
 async def position_of(session: AsyncSession, dataset_seq: int, pair_id: str) -> int | None:

@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
-from app.core.lists import Paging, fetch_page
+from app.core.lists import Paging, Rows, fetch_page
 from app.core.models import Dataset
 from app.core.names import hint, is_name, shown
 from app.datasets import pair_queries, vote_queries
@@ -53,6 +53,14 @@ async def find_dataset(
     if dataset is None:
         raise NotFound.field(loc[1:], await unknown_dataset(session, ref), place=loc[0])
     return dataset
+
+
+async def find_datasets(session: AsyncSession, refs: Iterable[str]) -> dict[str, Dataset]:
+    """Return the datasets of these ids or names, as far as there are any; one query for all."""
+    possible = [ref for ref in refs if is_name(ref)]
+    found = await pair_queries.datasets_by_refs(session, possible)
+    known = {one.name: one for one in found} | {one.id: one for one in found}
+    return {ref: known[ref] for ref in possible if ref in known}
 
 
 async def unknown_dataset(session: AsyncSession, ref: str) -> str:
@@ -216,6 +224,12 @@ async def dataset_named(session: AsyncSession, name: str) -> Dataset | None:
     return await pair_queries.dataset_by_name(session, name)
 
 
+async def keys_in_order(session: AsyncSession, dataset: Dataset) -> AsyncIterator[PairKey]:
+    """Yield the pairs of a dataset by position, without their texts and few of them in memory."""
+    async for row in pair_queries.key_rows(session, dataset.seq):
+        yield key_from_row(row)
+
+
 async def add_pairs(
     session: AsyncSession, dataset: Dataset, rows: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -274,8 +288,10 @@ class StoredPair:
     recorded: Mapping[str, Score]
 
 
-async def stored_page(session: AsyncSession, dataset: Dataset, paging: Paging) -> list[StoredPair]:
+async def stored_page(session: AsyncSession, dataset: Dataset, paging: Paging) -> Rows[StoredPair]:
     """Return one page of pairs with all that is stored of them, and one more where there is one.
+
+    A page of very long pairs ends early.
 
     Raises:
         NotFound: `after` is the id of no pair of the dataset.
@@ -289,15 +305,14 @@ async def stored_page(session: AsyncSession, dataset: Dataset, paging: Paging) -
     seqs = [row.seq for row in rows]
     recorded = await scores_on(session, seqs)
     found = await _votes_on(session, seqs)
-    return [
-        StoredPair(
+    return rows.map(
+        lambda row: StoredPair(
             key=key_from_row(row),
             pair=None if row.content is None else pair_from_row(row, recorded.get(row.seq, {})),
             votes=found[row.seq],
             recorded=recorded.get(row.seq, {}),
         )
-        for row in rows
-    ]
+    )
 
 
 async def _position(session: AsyncSession, dataset: Dataset, pair_id: str) -> int | None:

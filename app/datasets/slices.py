@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.core.errors import Unprocessable
-from app.core.names import printable, shown
+from app.core.inert import storable
+from app.core.limits import Limits, too_many
+from app.core.names import shown
 from app.datasets.records import PairKey
 
 
 def slice_name(value: object) -> str:
     """Return the name of the slice of a metadata value.
 
-    Unprintable characters are escaped: arrays of texts drop a NUL at the end.
+    Characters that cannot be stored are escaped: arrays of texts drop a NUL at the end.
     """
-    return printable(str(value))
+    return storable(str(value))
 
 
 def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:
@@ -27,6 +29,18 @@ def slice_names(keys: Sequence[PairKey], field: str) -> list[str | None]:
     name = field.removeprefix("metadata.")
     values = [key.metadata.get(name) for key in keys]
     return [None if value is None else slice_name(value) for value in values]
+
+
+def refuse_many(names: Iterable[str | None], limits: Limits, loc: tuple[str, str]) -> None:
+    """Refuse a field to slice by that has very many values; `loc` is its place in the request.
+
+    Raises:
+        Unprocessable: it has more than allowed.
+    """
+    count = len({name for name in names if name is not None})
+    if count > limits.slices:
+        message = f"the field has {too_many(count, 'values', limits.slices, 'slices')}"
+        raise Unprocessable(f"{loc[1]}: {message}", errors=[{"loc": list(loc), "msg": message}])
 
 
 def refuse_unknown_field(names: Sequence[str | None], field: str, loc: tuple[str, str]) -> None:

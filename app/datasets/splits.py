@@ -8,9 +8,10 @@ follows from its group and one threshold.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,13 +62,19 @@ def membership(part: Part, groups: Iterable[str]) -> Membership:
     return Membership(seed=part.seed, side=part.side, threshold=threshold)
 
 
+_SHARE: Final = r"0?\.[0-9]{0,7}[1-9][0-9]{0,7}|[1-9](\.[0-9]{1,7})?[eE]-[0-9]{1,2}"
+PART_PATTERN: Final = rf"^(calibration|test):({_SHARE}):[0-9]{{1,18}}$"
+
+
 def parse_part(text: str) -> Part:
-    """Read the form of a query string, `calibration:0.5:0`.
+    """Read the form of a query string, `calibration:0.5:0`, as `PART_PATTERN` describes it.
 
     Raises:
         Unprocessable: the text is not of this form.
     """
     try:
+        if not re.fullmatch(PART_PATTERN, text):
+            raise ValueError(text)
         side, fraction, seed = text.split(":")
         return Part.model_validate({"side": side, "fraction": float(fraction), "seed": int(seed)})
     except ValueError as error:

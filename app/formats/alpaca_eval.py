@@ -9,6 +9,7 @@ Models are paired in the order of their files, each with every other.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -30,6 +31,7 @@ from app.formats.joining import (
 )
 from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options, count_lost, count_lost_of_scores
+from judges.types import Score
 
 FIELDS: Final = ("instruction", "output_1", "output_2")
 _READ: Final = frozenset(
@@ -130,7 +132,8 @@ def _p_a(preference: object) -> float | None:
     return 2.0 - preference
 
 
-_KEPT = ("texts", "models", "recorded scores", "metadata of pairs")
+_KEPT: Final = ("texts", "models", "recorded scores", "metadata of pairs")
+_KNOWN_BY: Final = ("instruction", "output_1", "generator_1", "output_2", "generator_2")
 
 
 def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
@@ -152,9 +155,9 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
         "output_2": row["response_b"],
         "generator_2": row.get("model_b"),
     }
-    if not given.scores:
+    if not given.scores and _is_alone(base, options, loss):
         yield base
-    for name, score in given.scores.items():
+    for name, score in _writable(given, base, options, loss):
         if name.isdigit():
             loss["recorded scores of judges called by a number, which are read as people's"] += 1
         yield {
@@ -164,6 +167,37 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
             "price_per_example": score.cost_usd,
             "time_per_example": score.seconds,
         }
+
+
+def _is_alone(base: Mapping[str, Any], options: Options, loss: Loss) -> bool:
+    """Return whether no earlier pair has these texts and models; reading takes such pairs for one."""
+    if options.is_first(_key(base)):
+        options.is_first(_key(base, whole=True))
+        return True
+    loss["pairs with the texts and models of an earlier one"] += 1
+    return False
+
+
+def _key(base: Mapping[str, Any], judge: str | None = None, *, whole: bool = False) -> str:
+    known_by = [base[name] for name in _KNOWN_BY]
+    return json.dumps([known_by, list(base.items()) if whole else judge])
+
+
+def _writable(
+    given: Given, base: Mapping[str, Any], options: Options, loss: Loss
+) -> Iterator[tuple[str, Score]]:
+    """Yield the scores that reading keeps.
+
+    Pairs that are taken for one have one score of each judge, and must not differ otherwise.
+    """
+    if not given.scores:
+        return
+    is_read = _is_alone(base, options, loss) or options.has_seen(_key(base, whole=True))
+    for name, score in given.scores.items():
+        if is_read and options.is_first(_key(base, name)):
+            yield name, score
+        else:
+            loss["recorded scores of pairs with the texts and models of an earlier one"] += 1
 
 
 OUTPUT_FIELDS: Final = ("instruction", "output")

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
-from app.core.names import MAX_LENGTH, fault_of, printable, shown
+from app.core.inert import printable
+from app.core.names import NAME_SCHEMA, fault_of, shown
 from judges.types import Message
 
 _MAX_DEPTH: Final = 50
@@ -29,13 +30,22 @@ def read_name(value: object) -> str:
     Raises:
         ValueError: it is neither a string nor an integer, or cannot name anything.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"{shown(value)} is neither a string nor an integer")
-    name = str(value)
+    name = read_reference(value)
     fault = fault_of(name)
     if fault is not None:
         raise ValueError(fault)
     return name
+
+
+def read_reference(value: object) -> str:
+    """Return the name of something stored, which may be older than the rules for names.
+
+    Raises:
+        ValueError: it is neither a string nor an integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"{shown(value)} is neither a string nor an integer")
+    return str(value)
 
 
 # besides white space, marks of the byte order and of no width, which editors leave behind
@@ -89,15 +99,11 @@ def _is_deeper(value: object, limit: int) -> bool:
 
 AnyText = Annotated[str, PlainValidator(read_text), WithJsonSchema({"type": "string"})]
 _NAME_SCHEMA: Final = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
-            {"type": "integer"},
-        ]
-    }
+    {"anyOf": [{"type": "string", **NAME_SCHEMA}, {"type": "integer"}]}
 )
 AnyName = Annotated[str, PlainValidator(read_name), _NAME_SCHEMA]
 TrimmedName = Annotated[str, PlainValidator(read_trimmed_name), _NAME_SCHEMA]
+AnyReference = Annotated[str, PlainValidator(read_reference), _NAME_SCHEMA]
 AnyObject = Annotated[
     dict[str, Any], PlainValidator(read_object), WithJsonSchema({"type": "object"})
 ]

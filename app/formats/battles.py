@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from app.core.inert import inert
 from app.core.names import shown
 from app.formats.base import RowInvalid
 from app.formats.flat import texts_in
@@ -110,5 +111,5 @@ def _rows(
     if not votes:
         loss["pairs without a vote"] += 1
     for vote in votes:
-        values = (row["model_a"], row["model_b"], winners[vote["label"]])
+        values = (inert(row["model_a"]), inert(row["model_b"]), winners[vote["label"]])
         yield dict(zip(fields, values, strict=True))

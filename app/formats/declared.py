@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from app.core.names import printable, shown
+from app.core.inert import printable
+from app.core.names import shown
 from app.formats.canonical import PairIn
 from judges.errors import nearest
 from judges.types import Label

@@ -284,7 +284,7 @@ WRITERS: Final[dict[str, Writer]] = {
     writer.name: writer
     for writer in (
         Writer("canonical", "lines", tables.canonical_rows),
-        Writer("csv", "csv", tables.rows, tables.COLUMNS),
+        Writer("csv", "csv", tables.csv_rows, tables.COLUMNS),
         Writer("parquet", "parquet", tables.rows, tables.COLUMNS),
         Writer("alpaca_eval", "array", alpaca_eval.rows),
         Writer("mt_bench", "lines", mt_bench.rows),

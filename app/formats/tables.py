@@ -2,6 +2,10 @@
 
 A CSV cell is a text; by the name of its column it is read as a text, as JSON or as a number. An
 empty cell is nothing, but for texts of a row that has others: there it is an empty text.
+
+A spreadsheet runs a cell that begins like a formula. Such a cell is written with an apostrophe
+before it, and a further column `marked_cells` names it, so that reading takes away no apostrophe
+that belongs to the text.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from app.core.inert import inert, without_mark
 from app.core.names import shown
 from app.formats.base import RowInvalid
 from app.formats.writing import Given, Loss, Options, count_unnamed
@@ -21,6 +26,10 @@ COLUMNS: Final = (
     "id", "prompt", "messages", "response_a", "response_b", "responses_a", "responses_b",
     "model_a", "model_b", "criterion", "group", "human", "judges", "metadata",
 )  # fmt: skip
+# names the cells of a row that were marked
+MARKED: Final = "marked_cells"
+# tables of battles hold nothing but names, in the columns that their readers expect
+_BATTLES: Final = (("left", "right", "winner"), ("model_a", "model_b", "winner"))
 
 
 def canonical_rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
@@ -32,20 +41,38 @@ def canonical_rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[
 def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
     """Yield the cells of a pair; UTF-8 has no lone surrogates, they are replaced and counted."""
     count_unnamed(given, loss)
-    row = dict(given.row)
+    cells = cells_of(given.row)
+    for name, cell in cells.items():
+        clean = in_utf8(cell)
+        if clean != cell:
+            loss["characters that UTF-8 does not have"] += 1
+            cells[name] = clean
+    yield cells
+
+
+def cells_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cells of a canonical row, or of some of its fields."""
+    row = dict(row)
     prompt = row.get("prompt")
     # turns as a list, and an empty prompt, could not be told from a text and from none
     if prompt == "" or isinstance(prompt, list):
         del row["prompt"]
         turns = prompt or [""]
         row["messages"] = [{"role": "user", "content": turn} for turn in turns]
-    cells = {name: _written_cell(value) for name, value in row.items()}
-    for name, cell in cells.items():
-        clean = cell.encode("utf-8", "replace").decode()
-        if clean != cell:
-            loss["characters that UTF-8 does not have"] += 1
-            cells[name] = clean
-    yield cells
+    return {name: _written_cell(value) for name, value in row.items()}
+
+
+def in_utf8(text: str) -> str:
+    """Return a text with what UTF-8 does not have, lone surrogates, replaced."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def csv_rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
+    """Yield the cells of a pair for a CSV file, those that look like formulas marked."""
+    for cells in rows(given, options, loss):
+        marked = {name: inert(cell) for name, cell in cells.items()}
+        changed = [name for name, cell in marked.items() if cell != cells[name]]
+        yield marked | ({MARKED: " ".join(changed)} if changed else {})
 
 
 def _written_cell(value: Any) -> str:
@@ -87,19 +114,44 @@ _NAMES: Final = frozenset(
 _VERDICTS: Final = ("label", "winner", "preference")
 
 
-def cell_values(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    """Return the row of a CSV line as a JSON file would have it."""
-    filled = {
-        n: c
-        for n, c in zip(header, cells, strict=True)
-        if n and c and (n not in _NAMES or not c.isspace())
-    }
+def cell_values(
+    header: Sequence[str],
+    cells: Sequence[str],
+    places: Sequence[tuple[str, int]] | None = None,
+) -> dict[str, Any]:
+    """Return the row of a CSV line as a JSON file would have it.
+
+    Args:
+        header: The names of the columns, as the file has them.
+        cells: Of one row.
+        places: What each column is called in the row, with its place, where names are declared.
+    """
+    written = _unmarked(header, {n: c for n, c in zip(header, cells, strict=True) if n and c})
+    if places is not None:
+        written = {n: written[header[at]] for n, at in places if header[at] in written}
+        header = [name for name, _ in places]
+    filled = {n: c for n, c in written.items() if n not in _NAMES or not c.isspace()}
     has_texts = any(name in _TEXTS or name in ("messages", "responses_a") for name in filled)
     empty = {
         name: "" for name in header if has_texts and name in _TEXTS and _is_empty_text(name, filled)
     }
     row = {**empty, **{name: _read_cell(name, cell) for name, cell in filled.items()}}
     return _with_lists({**{n: None for n in _VERDICTS if n in header and n not in filled}, **row})
+
+
+def _unmarked(header: Sequence[str], filled: dict[str, str]) -> dict[str, str]:
+    """Return the cells without the marks that writing them added.
+
+    A column `marked_cells` that says something else is the file's own.
+    """
+    if tuple(header) in _BATTLES:
+        return {name: without_mark(cell) for name, cell in filled.items()}
+    names = filled.get(MARKED, "").split(" ")
+    is_ours = all(without_mark(filled.get(name, "")) != filled.get(name, "") for name in names)
+    if not is_ours:
+        return filled
+    marked = {name: without_mark(filled[name]) for name in names}
+    return {name: cell for name, cell in {**filled, **marked}.items() if name != MARKED}
 
 
 def _is_empty_text(name: str, filled: Mapping[str, str]) -> bool:

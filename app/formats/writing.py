@@ -26,11 +26,13 @@ class Given:
         row: It as a canonical row.
         scores: What judges were recorded to have said of it.
         derived: Of `id` and `group`, those that reading the texts again would give.
+        has_lost_numbers: Whether the row has null for a number that JSON does not have.
     """
 
     row: Mapping[str, Any]
     scores: Mapping[str, Score]
     derived: frozenset[str]
+    has_lost_numbers: bool = False
 
     @property
     def is_battle(self) -> bool:
@@ -60,19 +62,30 @@ class Options:
 
     def is_first(self, key: str) -> bool:
         """Return whether this key is new; the keys seen are kept on disk, in an unnamed file."""
+        added = self._keys().execute("INSERT OR IGNORE INTO seen VALUES (?)", (_digest(key),))
+        return added.rowcount == 1
+
+    def has_seen(self, key: str) -> bool:
+        """Return whether this key was new to `is_first` before."""
+        found = self._keys().execute("SELECT 1 FROM seen WHERE key = ?", (_digest(key),))
+        return found.fetchone() is not None
+
+    def _keys(self) -> sqlite3.Connection:
         if self._seen is None:
             self._seen = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             self._seen.execute("CREATE TABLE seen (key BLOB PRIMARY KEY) WITHOUT ROWID")
             self._seen.execute("BEGIN")
-        digest = hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()
-        added = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,))
-        return added.rowcount == 1
+        return self._seen
 
     def close(self) -> None:
         """Close the file of the keys seen."""
         if self._seen is not None:
             with closing(self._seen):
                 self._seen = None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -61,8 +61,8 @@ def side_by_side(new: Outputs, old: Outputs) -> list[Answered]:
         OutputsInvalid: one side cannot be read, or has prompts that the other lacks.
     """
     ours, theirs = _numbered(read_outputs(new, "new")), _numbered(read_outputs(old, "old"))
-    _refuse_lonely("new", "old", [key for key in ours if key not in theirs])
-    _refuse_lonely("old", "new", [key for key in theirs if key not in ours])
+    _refuse_lonely("new", "old", ours, theirs)
+    _refuse_lonely("old", "new", theirs, ours)
     if not ours:
         raise OutputsInvalid("new: holds no output")
     return [Answered(*key, new=output, old=theirs[key]) for key, output in ours.items()]
@@ -167,12 +167,31 @@ def _numbered(outputs: Iterable[Output]) -> dict[tuple[str, int], Output]:
     return found
 
 
-def _refuse_lonely(side: str, other: str, lonely: Sequence[tuple[str, int]]) -> None:
+def _refuse_lonely(
+    side: str, other: str, ours: Collection[tuple[str, int]], theirs: Collection[tuple[str, int]]
+) -> None:
     """Refuse prompts that one side lacks: they can be neither won nor lost."""
+    lonely = [key for key in ours if key not in theirs]
     if not lonely:
         return
-    named = ", ".join(shown(prompt) for prompt, _ in lonely[:_MOST_NAMED])
-    more = f" and {len(lonely) - _MOST_NAMED} more" if len(lonely) > _MOST_NAMED else ""
+    count, other_count = (Counter(prompt for prompt, _ in keys) for keys in (ours, theirs))
+    near = {_spelling(prompt): prompt for prompt in other_count}
+    prompts = list(dict.fromkeys(prompt for prompt, _ in lonely))
+    named = []
+    for prompt in prompts[:_MOST_NAMED]:
+        said = shown(prompt)
+        if prompt in other_count:
+            times = f"{count[prompt]} times in {side} and {other_count[prompt]} in {other}"
+            said += f" (stands {times}; outputs to one prompt are paired in their order)"
+        elif (meant := near.get(_spelling(prompt))) is not None:
+            said += f" (but for blanks and case it is {shown(meant)} of {other})"
+        named.append(said)
+    more = f" and {len(prompts) - _MOST_NAMED} more" if len(prompts) > _MOST_NAMED else ""
     raise OutputsInvalid(
-        f"{len(lonely)} outputs of {side} have none of {other} on the same prompt: {named}{more}"
+        f"{len(lonely)} outputs of {side} have none of {other} on the same prompt: "
+        f"{', '.join(named)}{more}"
     )
+
+
+def _spelling(prompt: str) -> str:
+    return " ".join(prompt.split()).casefold()

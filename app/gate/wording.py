@@ -81,7 +81,8 @@ def _counts(result: Json) -> str:
     if result["not_judged"]:
         parts.append(f"no judge could be asked on {result['not_judged']}")
     groups = evidence["groups"]
-    prompts = f"; {groups} prompts" if groups != evidence["pairs"] else ""
+    several = f"; {groups} prompts: outputs to one prompt are paired in their order"
+    prompts = several if groups != evidence["pairs"] else ""
     return f"{', '.join(parts)}{prompts}"
 
 

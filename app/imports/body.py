@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.core.errors import BadRequest, Unprocessable
+from app.core.limits import Limits, check_row_count, setting_of
 from app.core.names import shown
 from app.formats.declared import DeclarationInvalid, Declared, Layout
 from app.imports.decoding import text_of
@@ -26,11 +27,12 @@ from app.imports.tables import (
     is_parquet,
     parquet_rows,
     separation,
+    within_limits,
 )
-from app.imports.upload import UploadedFile, buffered, gzip_faults, seekable, unpacked
+from app.imports.upload import UploadedFile, buffered, gzip_faults, on_disk, unpacked
 
-MAX_ROW_BYTES: Final = 64 * 2**20
 _PIECE: Final = 2**16
+_MANY_EMPTY: Final = 1_000
 _WINDOW: Final = 2**16
 # a text with so many columns, and one of them known, is a table without being called one
 _FEW_COLUMNS: Final = 2
@@ -55,18 +57,23 @@ def rows_of(
 
     Raises:
         BadRequest: there is no file, or one cannot be read: broken gzip, JSON array or table.
+        TooLarge: there is more than allowed; the error names the setting.
         Unprocessable: no file has a column that is declared.
     """
     if not files:
         raise BadRequest("the multipart body has no file")
     layout = Layout(declared or Declared())
     with gzip_faults(), ExitStack() as opened:
-        number = 0
+        number = before = 0
         for file in files:
+            last = 0
             for row in _rows(file, folder, opened, layout):
+                last = row.line
+                check_row_count(before + last, file.meter.limits)
                 number += 1
                 own = 0 if number == row.line else number
                 yield replace(row, file=file.name, is_one_of_several=len(files) > 1, number=own)
+            before += last
     try:
         layout.check()
     except DeclarationInvalid as error:
@@ -76,16 +83,17 @@ def rows_of(
 def _rows(
     file: UploadedFile, folder: Path | None, opened: ExitStack, layout: Layout
 ) -> Iterator[RawRow]:
-    stream = unpacked(buffered(file.content, opened), opened)
+    meter = file.meter
+    stream = unpacked(buffered(file.content, opened), opened, meter)
     if is_parquet(file.media_type, file.name, stream.peek(4)[:4]):
-        return parquet_rows(seekable(stream, folder, opened), layout)
+        return parquet_rows(on_disk(stream, folder, opened), layout, meter)
     stream = text_of(stream, opened)
     are_lines = file.media_type in _LINES_TYPES
     if _is_table(file, stream.peek(_PIECE)[:_PIECE], layout.declared):
-        return csv_rows(stream, layout)
+        return csv_rows(stream, layout, meter.limits)
     if not are_lines and stream.peek(_PIECE).lstrip()[:1] == b"[":
-        return _named(_elements(stream), layout)
-    return _named(_lines(stream, may_span=not are_lines), layout)
+        return _named(_elements(stream, meter.limits), layout)
+    return _named(_lines(stream, meter.limits, may_span=not are_lines), layout)
 
 
 def _is_table(file: UploadedFile, begins: bytes, declared: Declared) -> bool:
@@ -119,21 +127,40 @@ def _named(rows: Iterator[RawRow], layout: Layout) -> Iterator[RawRow]:
     )
 
 
-def _lines(stream: io.BufferedReader, *, may_span: bool) -> Iterator[RawRow]:
+def _lines(stream: io.BufferedReader, limits: Limits, *, may_span: bool) -> Iterator[RawRow]:
     """Yield the objects of lines; `may_span`: an object may go on over several lines."""
-    number = 0
-    while line := stream.readline(MAX_ROW_BYTES + 1):
+    number = empty = 0
+    most = limits.row_bytes
+    while line := stream.readline(most + 1):
         number += 1
-        if len(line) > MAX_ROW_BYTES:
+        if len(line) > most:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(_PIECE)
-            yield RawRow(number, reason=f"the line is longer than {MAX_ROW_BYTES} bytes")
+            yield RawRow(number, reason=f"the line is longer than {_row_bytes(limits)}")
         elif may_span and _opens_object(line):
-            lines = [line, *_rest_of_object(stream)]
-            yield from _over_lines(lines, number)
+            lines = [line, *_rest_of_object(stream, most)]
+            yield from _over_lines(lines, number, limits)
             number += len(lines) - 1
         elif not line.isspace():
-            yield _parsed(number, line)
+            yield _parsed(number, line, limits)
+        else:
+            empty += 1
+            # looking ahead copies the buffer, so it has to pay
+            if empty % _MANY_EMPTY == 0:
+                number += _skip_empty_lines(stream)
+                check_row_count(number, limits)
+
+
+def _skip_empty_lines(stream: io.BufferedReader) -> int:
+    """Skip what there is of further empty lines in the buffer; return how many they are."""
+    ahead = stream.peek()
+    blank = len(ahead) - len(ahead.lstrip())
+    lines = stream.read(ahead.rfind(b"\n", 0, blank) + 1)
+    return lines.count(b"\n")
+
+
+def _row_bytes(limits: Limits) -> str:
+    return f"{limits.row_bytes} bytes ({setting_of('row_bytes')})"
 
 
 def _opens_object(line: bytes) -> bool:
@@ -142,25 +169,26 @@ def _opens_object(line: bytes) -> bool:
     return text.startswith(b"{") and text.endswith((b"{", b"[", b","))
 
 
-def _rest_of_object(stream: io.BufferedReader) -> Iterator[bytes]:
+def _rest_of_object(stream: io.BufferedReader, most: int) -> Iterator[bytes]:
     """Yield further lines, up to the first that closes an object at the margin."""
     size = 0
-    while size <= MAX_ROW_BYTES and (line := stream.readline(MAX_ROW_BYTES + 1)):
+    while size <= most and (line := stream.readline(most + 1)):
         size += len(line)
         yield line
         if line.rstrip() == b"}":
             return
 
 
-def _over_lines(lines: Sequence[bytes], number: int) -> Iterator[RawRow]:
+def _over_lines(lines: Sequence[bytes], number: int, limits: Limits) -> Iterator[RawRow]:
     """Yield an object that was written over several lines, or each line if they are none."""
-    row = _parsed(number, b"".join(lines))
+    text = b"".join(lines)
+    row = _unlimited(number, text)
     if row.reason is None:
-        yield row
+        yield within_limits(row, len(text), limits)
     else:
         for at, line in enumerate(lines):
             if not line.isspace():
-                yield _parsed(number + at, line)
+                yield _parsed(number + at, line, limits)
 
 
 class _Objects:
@@ -185,7 +213,11 @@ class _Objects:
         return f"{shown(name)[1:-1]}: the object names this field twice" if name else ""
 
 
-def _parsed(number: int, line: bytes) -> RawRow:
+def _parsed(number: int, line: bytes, limits: Limits) -> RawRow:
+    return within_limits(_unlimited(number, line), len(line), limits)
+
+
+def _unlimited(number: int, line: bytes) -> RawRow:
     objects = _Objects()
     try:
         value = json.loads(line.decode("utf-8"), object_pairs_hook=objects.made)
@@ -201,16 +233,17 @@ def _parsed(number: int, line: bytes) -> RawRow:
     return RawRow(number, reason=reason) if reason else RawRow(number, value=value)
 
 
-def _elements(stream: io.BufferedReader) -> Iterator[RawRow]:
+def _elements(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
     """Yield the elements of a JSON array, numbered from 1, with one element in memory."""
-    window = _Window(stream)
+    window = _Window(stream, limits)
     window.take("[")
     number = 1
     is_open = window.next_character() != "]"
     while is_open:
-        value = window.value(number)
+        value, size = window.value(number)
         reason = window.objects.taken()
-        yield RawRow(number, reason=reason) if reason else RawRow(number, value=value)
+        row = RawRow(number, reason=reason) if reason else RawRow(number, value)
+        yield within_limits(row, size, limits)
         is_open = window.next_character() == ","
         if is_open:
             window.take(",")
@@ -225,8 +258,9 @@ class _Window:
     "?", refuses NaN and long integers, and has no limit on an element.
     """
 
-    def __init__(self, stream: io.BufferedReader) -> None:
+    def __init__(self, stream: io.BufferedReader, limits: Limits) -> None:
         self._stream = stream
+        self._limits = limits
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
         self.objects = _Objects()
         self._parse = json.JSONDecoder(object_pairs_hook=self.objects.made).raw_decode
@@ -255,8 +289,8 @@ class _Window:
         if self.next_character():
             raise BadRequest("the body is not a JSON array: something follows its end")
 
-    def value(self, number: int) -> Any:
-        """Take one value; read more of the body until it is complete."""
+    def value(self, number: int) -> tuple[Any, int]:
+        """Take one value, and its length; read more of the body until it is complete."""
         self.next_character()
         while True:
             self.objects.doubled = ""
@@ -268,13 +302,13 @@ class _Window:
                 raise BadRequest(f"element {number} cannot be read: {error}") from error
             else:
                 if not self._may_go_on(value, end):
-                    self._at = end
-                    return value
+                    length, self._at = end - self._at, end
+                    return value, length
                 length = end - self._at
                 if self._read(_WINDOW):
                     continue
                 self._at = length
-                return value
+                return value, length
             # doubling keeps the work of starting over linear in the size of the element
             if not self._read(max(_WINDOW, len(self._text) - self._at)):
                 raise BadRequest(f"element {number} of the array is not JSON: {fault}")
@@ -287,8 +321,9 @@ class _Window:
     def _read(self, size: int) -> bool:
         """Read on; False at the end of the body."""
         self._text, self._at = self._text[self._at :], 0
-        if len(self._text) > MAX_ROW_BYTES:
-            raise BadRequest(f"an element is longer than {MAX_ROW_BYTES} bytes, or is not JSON")
+        if len(self._text) > self._limits.row_bytes:
+            most = _row_bytes(self._limits)
+            raise BadRequest(f"an element is longer than {most}, or is not JSON")
         piece = self._stream.read(size)
         try:
             self._text += self._decode(piece, final=not piece)

@@ -6,17 +6,20 @@ import asyncio
 import csv
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import NotAcceptable, Unprocessable
-from app.core.lists import Paging
+from app.core.errors import NotAcceptable, Unprocessable, finite
+from app.core.lists import Cut, Paging
 from app.core.models import Dataset
 from app.core.names import shown
 from app.datasets import service
@@ -25,6 +28,7 @@ from app.datasets.service import StoredPair
 from app.formats import argilla, label_studio
 from app.formats.canonical import default_id
 from app.formats.registry import WRITERS
+from app.formats.tables import MARKED
 from app.formats.writing import Given, Loss, Options, Writer
 from app.imports.tables import PARQUET
 from judges.types import Pair, Score
@@ -33,7 +37,7 @@ from judges.types import Pair, Score
 def canonical_row(stored: StoredPair) -> dict[str, Any]:
     """Return the canonical row of a pair; a battle's has no texts."""
     key = stored.key
-    row: dict[str, Any] = {"id": key.id, **(_texts(stored.pair) if stored.pair else {})}
+    row: dict[str, Any] = {"id": key.id, **(texts_of(stored.pair) if stored.pair else {})}
     for name, value in (("model_a", key.model_a), ("model_b", key.model_b)):
         if value is not None:
             row[name] = value
@@ -46,7 +50,8 @@ def canonical_row(stored: StoredPair) -> dict[str, Any]:
     }
 
 
-def _texts(pair: Pair) -> dict[str, Any]:
+def texts_of(pair: Pair) -> dict[str, Any]:
+    """Return the fields of a canonical row that hold the texts of a pair."""
     texts: dict[str, Any] = {}
     if all(turn.role == "user" for turn in pair.conversation):
         turns = pair.user_turns
@@ -110,6 +115,7 @@ MEDIA_TYPES: Final = {
 }
 ENDINGS: Final = {"lines": "jsonl", "array": "json", "csv": "csv", "parquet": "parquet"}
 SETTINGS: Final = ("label_studio_config", "argilla_settings")
+_NO_NUMBERS: Final = "pairs with numbers that JSON does not have (NaN, Infinity), now null"
 _CHUNK: Final = 500
 _PIECE: Final = 2**20
 
@@ -162,10 +168,11 @@ async def write(
         file = cast(BinaryIO, tempfile.TemporaryFile(dir=options.folder))  # noqa: SIM115
         stack.enter_context(file)
         stack.callback(options.close)
-        sheet = sheet_of(writer, file, stack)
+        sheet = sheet_of(writer, file, stack, options.folder)
         loss: Loss = Loss()
         async for chunk in _chunks(session, dataset):
             rows = [row for given in chunk for row in writer.rows(given, options, loss)]
+            loss[_NO_NUMBERS] += sum(given.has_lost_numbers for given in chunk)
             await asyncio.to_thread(sheet.write, rows)
         await asyncio.to_thread(sheet.finish)
         size = file.tell()
@@ -182,20 +189,25 @@ async def _chunks(session: AsyncSession, dataset: Dataset) -> AsyncIterator[list
         chunk = found[:_CHUNK]
         if chunk:
             yield [given_of(stored) for stored in chunk]
-        if len(found) <= _CHUNK:
+        if len(found) <= _CHUNK and not isinstance(found, Cut):
             return
         after = chunk[-1].key.id
 
 
 def given_of(stored: StoredPair) -> Given:
-    """Return a stored pair as writers take it."""
+    """Return a stored pair as writers take it.
+
+    Numbers that JSON does not have, such as NaN in the metadata, are null, as in every answer.
+    """
     key = stored.key
     derived = set()
     if key.content_hash and key.id == default_id(key.content_hash, key.model_a, key.model_b):
         derived.add("id")
     if key.group == (key.prompt_hash or key.id):
         derived.add("group")
-    return Given(canonical_row(stored), stored.recorded, frozenset(derived))
+    row = canonical_row(stored)
+    clean = finite(row)
+    return Given(clean, stored.recorded, frozenset(derived), has_lost_numbers=clean != row)
 
 
 class Sheet:
@@ -225,18 +237,45 @@ class _Array(Sheet):
 
 
 class _Csv(Sheet):
-    def __init__(self, file: BinaryIO, columns: Sequence[str]) -> None:
+    """A table; the column that names marked cells is there only where a cell was marked."""
+
+    def __init__(self, file: BinaryIO, columns: Sequence[str], folder: Path | None) -> None:
         super().__init__(file)
         self.columns = columns
+        self._folder = folder
+        self._has_marks = False
         self._add([columns])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._add([[row.get(name, "") for name in self.columns] for row in rows])
+        lines = []
+        for row in rows:
+            marked = row.get(MARKED)
+            self._has_marks = self._has_marks or marked is not None
+            cells = [row.get(name, "") for name in self.columns]
+            lines.append(cells if marked is None else [*cells, marked])
+        self._add(lines)
 
     def _add(self, lines: Iterable[Sequence[str]]) -> None:
         text = io.StringIO(newline="")
         csv.writer(text).writerows(lines)
         self.file.write(text.getvalue().encode("utf-8", "replace"))
+
+    def finish(self) -> None:
+        """Give every line the further cell if any line has it."""
+        if not self._has_marks:
+            return
+        with tempfile.TemporaryFile(dir=self._folder) as copy:
+            self.file.seek(0)
+            shutil.copyfileobj(self.file, copy, _PIECE)
+            copy.seek(0)
+            self.file.seek(0)
+            self.file.truncate()
+            text = io.TextIOWrapper(copy, "utf-8", newline="")
+            lines = csv.reader(text)
+            self._add([[*next(lines), MARKED]])
+            width = len(self.columns) + 1
+            while some := list(islice(lines, _CHUNK)):
+                self._add([line if len(line) == width else [*line, ""] for line in some])
 
 
 @dataclass(slots=True)
@@ -265,12 +304,12 @@ class _Parquet(Sheet):
         self._writer.close()
 
 
-def sheet_of(writer: Writer, file: BinaryIO, stack: ExitStack) -> Sheet:
-    """Return what writes the rows of a format into a file."""
+def sheet_of(writer: Writer, file: BinaryIO, stack: ExitStack, folder: Path | None = None) -> Sheet:
+    """Return what writes the rows of a format into a file; temporary ones go into the folder."""
     if writer.form == "lines":
         return Sheet(file)
     if writer.form == "array":
         return _Array(file)
     if writer.form == "csv":
-        return _Csv(file, writer.columns)
+        return _Csv(file, writer.columns, folder)
     return _Parquet(file, writer.columns, stack)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import Database
-from app.core.errors import Conflict, Unprocessable
+from app.core.errors import Unprocessable
+from app.core.limits import Meter
 from app.core.models import Dataset, new_id
-from app.core.names import shown
+from app.core.pools import in_thread
+from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote
 from app.datasets.score_columns import StoredScore, score_from_row
@@ -28,6 +30,7 @@ from app.formats.declared import Declared
 from app.formats.registry import AUTO, known_formats
 from app.formats.verdicts import Heard, counted
 from app.imports.body import rows_of
+from app.imports.comparing import name_taken
 from app.imports.reading import Reader, named_dialect, stage
 from app.imports.staging import StagedRow, Staging, parsed_pair
 from app.imports.upload import UploadedFile
@@ -35,6 +38,7 @@ from app.labels import service as labels
 from app.labels.service import NewLabel
 from judges.types import Score
 
+ResultT = TypeVar("ResultT")
 _CONTRADICTED: Final = (
     "on {n} pairs one person gives labels that differ; all are kept (give every person a name)"
 )
@@ -78,14 +82,21 @@ class Preview:
     warnings: Sequence[str]
 
 
-async def preview(files: Sequence[UploadedFile], wanted: Wanted) -> Preview:
+class Run(Protocol):
+    """Runs a function that may take long, beside the event loop."""
+
+    async def __call__(self, function: Callable[..., ResultT], *args: Any) -> ResultT: ...  # noqa: D102
+
+
+async def preview(files: Sequence[UploadedFile], wanted: Wanted, run: Run = in_thread) -> Preview:
     """Read an upload as `import_dataset` does, and store nothing.
 
     Raises:
         Unprocessable: as there.
+        TooLarge: as there.
     """
-    async with _staged(files, wanted) as (staging, reader):
-        return await asyncio.to_thread(_previewed, staging, reader)
+    async with _staged(files, wanted, run) as (staging, reader):
+        return await run(_previewed, staging, reader)
 
 
 def _previewed(staging: Staging, reader: Reader) -> Preview:
@@ -133,7 +144,11 @@ def _score(values: Mapping[str, Any]) -> Score:
 
 
 async def import_dataset(
-    db: Database, files: Sequence[UploadedFile], wanted: Wanted, moment: datetime
+    db: Database,
+    files: Sequence[UploadedFile],
+    wanted: Wanted,
+    moment: datetime,
+    run: Run = in_thread,
 ) -> Imported:
     """Import the rows of uploaded files as one dataset.
 
@@ -142,22 +157,28 @@ async def import_dataset(
     Raises:
         Unprocessable: no row was accepted, or one was rejected and the upload is strict, or its
             format cannot be told.
+        TooLarge: there is more than allowed; the error names the setting.
     """
-    async with _staged(files, wanted) as (staging, reader):
-        return await _store(db, Upload(staging, reader, wanted.name, moment))
+    async with _staged(files, wanted, run) as (staging, reader):
+        content_hash = await run(staging.content_hash)
+        upload = Upload(staging, reader, wanted.name, moment)
+        return await _store(db, upload, content_hash, run)
 
 
 @asynccontextmanager
 async def _staged(
-    files: Sequence[UploadedFile], wanted: Wanted
+    files: Sequence[UploadedFile], wanted: Wanted, run: Run
 ) -> AsyncIterator[tuple[Staging, Reader]]:
     """Read, check and merge all rows of an upload; they lie on disk until the end."""
-    with tempfile.TemporaryDirectory(dir=wanted.spool_dir, ignore_cleanup_errors=True) as folder:
-        staging = Staging.open(Path(folder) / "staged.db")
+    with upload_folder(wanted.spool_dir) as folder:
+        meter = files[0].meter if files else Meter()
+        staging = Staging.open(folder / "staged.db", meter.limits)
         try:
-            reader = Reader(named_dialect(wanted.dialect), heard=Heard(wanted.declared))
-            rows = rows_of(files, Path(folder), wanted.declared)
-            await asyncio.to_thread(stage, staging, reader, rows)
+            reader = Reader(
+                named_dialect(wanted.dialect), heard=Heard(wanted.declared), meter=meter
+            )
+            rows = rows_of(files, folder, wanted.declared)
+            await run(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
             yield staging, reader
         finally:
@@ -222,35 +243,44 @@ class Upload:
         )
 
 
-async def _store(db: Database, upload: Upload) -> Imported:
-    content_hash = await asyncio.to_thread(upload.staging.content_hash)
+class _NameTaken(Exception):
+    """The name is that of a dataset with other content."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset.id)
+        self.dataset_ref, self.content_hash = dataset.id, dataset.content_hash
+
+
+async def _store(db: Database, upload: Upload, content_hash: str, run: Run) -> Imported:
     try:
-        return await _store_once(db, upload, content_hash)
+        return await _store_or_find(db, upload, content_hash)
+    except _NameTaken as taken:
+        # the same file may have been stored when battles were named by their line
+        by_line = await run(partial(upload.staging.content_hash, by_line=True))
+        if by_line != taken.content_hash:
+            refusal = await name_taken(db, upload.staging, upload.name, taken.dataset_ref)
+            raise refusal from None
+    return await _store_or_find(db, upload, content_hash, by_line)
+
+
+async def _store_or_find(
+    db: Database, upload: Upload, content_hash: str, by_line: str = ""
+) -> Imported:
+    try:
+        return await _store_once(db, upload, content_hash, by_line)
     except IntegrityError:
         # another request stored the name between the look-up and the insert: now it is found
-        return await _store_once(db, upload, content_hash)
+        return await _store_once(db, upload, content_hash, by_line)
 
 
-async def _store_once(db: Database, upload: Upload, content_hash: str) -> Imported:
+async def _store_once(db: Database, upload: Upload, content_hash: str, by_line: str) -> Imported:
     async with db.write() as session:
         known = await datasets.dataset_named(session, upload.name)
         if known is None:
             return await store_new(session, upload, content_hash)
-        if known.content_hash != content_hash and not await _is_known(upload, known):
-            raise Conflict(
-                f"name: {shown(upload.name)} is taken by other content ({known.id}); what was stored "
-                "stays as it is: for other pairs, or scores of a further judge, give another name (an "
-                "export has the labels that people gave since)",
-                errors=[{"loc": ["query", "name"], "msg": "is taken by other content"}],
-                extra={"dataset": known.id},
-            )
+        if known.content_hash not in (content_hash, by_line):
+            raise _NameTaken(known)
         return await _relabel(session, upload, known)
-
-
-async def _is_known(upload: Upload, known: Dataset) -> bool:
-    """Return whether the same file was stored when battles were named by their line."""
-    by_line = await asyncio.to_thread(upload.staging.content_hash, by_line=True)
-    return by_line == known.content_hash
 
 
 async def store_new(session: AsyncSession, upload: Upload, content_hash: str) -> Imported:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from app.core.errors import Unprocessable
+from app.core.limits import Meter, first_of
 from app.core.names import shown
 from app.formats import joining
 from app.formats.base import RowInvalid, trim
@@ -93,7 +94,8 @@ class Names:
 class Reader:
     """Turns raw rows into parsed ones, or into pieces of them, and notes what is not kept.
 
-    `unmatched` counts the rejected rows that only lacked the rows to be joined with.
+    `unmatched` counts the rejected rows that only lacked the rows to be joined with; `meter` what
+    the upload unpacks to.
     """
 
     dialect: Dialect | None = None
@@ -103,6 +105,7 @@ class Reader:
     warned: Counter[str] = field(default_factory=Counter)
     heard: Heard = field(default_factory=Heard)
     names: Names = field(default_factory=Names)
+    meter: Meter = field(default_factory=Meter)
 
     def read(self, raw: RawRow) -> ParsedRow | Piece:
         """Return what a row says that holds one pair, or a part of one.
@@ -200,7 +203,7 @@ class Reader:
 
 def stage(staging: Staging, reader: Reader, rows: Generator[RawRow]) -> None:
     """Read every row, join those that have to be, and keep what can be."""
-    pieces = Pieces(staging.connection)
+    pieces = Pieces(staging.connection, staging.limits)
     with closing(rows):
         for raw in rows:
             try:
@@ -218,7 +221,7 @@ def _add(staging: Staging, reader: Reader, found: Read, raw: RawRow) -> None:
     assert isinstance(found.row, ParsedRow)
     repeats = replace(_repeats(reader), is_vote=found.is_vote)
     if repeats.is_preference and found.has_own_id:
-        repeats = replace(repeats, is_preference=False)
+        repeats = replace(repeats, may_contradict=True)
     staging.add(found.row, raw.line, repeats)
     reader.look_at(found.row)
 
@@ -240,11 +243,11 @@ def join_pieces(staging: Staging, reader: Reader, pieces: Pieces) -> None:
     dialect = reader.dialect
     if dialect is None or dialect.join is None:
         return
+    if dialect.name == CANONICAL:
+        for piece in pieces.in_order():
+            _add_votes(staging, reader, piece)
+        return
     for group in pieces.by_key():
-        if dialect.name == CANONICAL:
-            for piece in group:
-                _add_votes(staging, reader, piece)
-            continue
         used = _keep(staging, reader, dialect.join.pairs(group, pieces.kinds))
         for piece in group:
             if piece.number not in used:
@@ -273,13 +276,16 @@ def _keep_pair(staging: Staging, reader: Reader, made: Joined) -> None:
     last = made.pieces[-1]
     if made.note:
         reader.warn(made.note)
+    before = staging.size
     try:
         parsed = parse_row(with_trimmed_names(made.row), last.line)
-        staging.add(parsed, last.line, replace(_repeats(reader), is_preference=False))
+        staging.add(parsed, last.line, replace(_repeats(reader), may_contradict=True))
         reader.look_at(parsed)
     except (RowInvalid, RecursionError) as error:
         reason = str(error) if isinstance(error, RowInvalid) else "is nested too deeply"
         reader.reject(last.line, reason, last.file_name)
+    # every two answers to a prompt make a pair: a few rows may make very many
+    reader.meter.count(staging.size - before)
 
 
 def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
@@ -325,7 +331,7 @@ def _detect(row: Mapping[str, Any]) -> Dialect:
         names = ", ".join(dialect.name for dialect in found)
         raise _in_query("dialect", f"the fields fit several formats ({names}); choose one")
     if not found:
-        fields = ", ".join(shown(name) for name in row) or "none"
+        fields = first_of(row) or "none"
         why = why_unknown(row)
         more = f"; {why}" if why else ""
         raise RowInvalid(f"the fields are those of no known format: {fields}{more}")

@@ -11,11 +11,13 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from app.core.errors import TooLarge
+from app.core.limits import Limits, setting_of, too_many
 from app.core.names import shown
 from app.datasets.records import pair_content
 from app.datasets.score_columns import score_values
@@ -30,12 +32,30 @@ _PAIR: Final = (
     "metadata", "content",
 )  # fmt: skip
 _COLUMNS: Final = (*_PAIR, "recorded", "votes")
+# What further rows of an id add is kept by itself, so that a row costs what it holds and not what
+# there is of its id. Of a pair they added to, `recorded` and `votes` are NULL. Of a pair that a row
+# differed from, `first_fields` has the fields of its first row by their hashes. `preferred` has the
+# first line of each label on a text.
 _SCHEMA: Final = f"""
 CREATE TABLE staged (
-    position INTEGER PRIMARY KEY, line INTEGER NOT NULL, {", ".join(_COLUMNS)}, UNIQUE (id)
-)
+    position INTEGER PRIMARY KEY, line INTEGER NOT NULL, known BLOB NOT NULL,
+    {", ".join(_COLUMNS)}, UNIQUE (id)
+);
+CREATE TABLE added_scores (
+    position INTEGER, judge TEXT, score TEXT NOT NULL, PRIMARY KEY (position, judge)
+) WITHOUT ROWID;
+CREATE TABLE added_votes (
+    number INTEGER PRIMARY KEY, position INTEGER NOT NULL, known BLOB NOT NULL, vote TEXT NOT NULL
+);
+CREATE INDEX added_votes_by_pair ON added_votes (position, known);
+CREATE TABLE first_fields (
+    position INTEGER, part TEXT, field TEXT, known BLOB NOT NULL, PRIMARY KEY (position, part, field)
+) WITHOUT ROWID;
+CREATE TABLE preferred (
+    content_hash TEXT, label TEXT, line INTEGER NOT NULL, PRIMARY KEY (content_hash, label)
+) WITHOUT ROWID;
 """
-_INSERT: Final = f"INSERT INTO staged VALUES ({', '.join('?' * (len(_COLUMNS) + 2))}) ON CONFLICT (id) DO NOTHING"
+_INSERT: Final = f"INSERT INTO staged VALUES ({', '.join('?' * (len(_COLUMNS) + 3))}) ON CONFLICT (id) DO NOTHING"
 _SELECT: Final = f"SELECT position, line, {', '.join(_COLUMNS)} FROM staged"
 _DIFFERENCES: Final = {
     "content_hash": "content",
@@ -48,9 +68,13 @@ _CONTENT: Final = {
     "conversation": "prompt", "responses_a": "response_a", "responses_b": "response_b",
 }  # fmt: skip
 _MOST_FIELDS: Final = 5
+# the columns whose fields are compared one by one
+_PARTS: Final = ("metadata", "content")
+_METADATA: Final = 2 + _PAIR.index("metadata")  # of a row, after its position and its line
 # annotator, label, criterion and details; what lay beside the vote in its row may follow
 _PLAIN_VOTE: Final = 4
 _PRAGMAS: Final = ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16000", "temp_store=FILE")
+_LEAST_ROW: Final = 500  # what a row takes beside its texts, about
 CHUNK_ROWS: Final = 1_000
 CHUNK_CHARACTERS: Final = 4 * 2**20
 
@@ -65,7 +89,8 @@ class Repeats:
             counts once, and a field that differs from row to row is the vote's.
         has_unique_ids: A row may not even repeat another one.
         keeps_first: Its metadata may differ from those of the earlier row, which are kept.
-        is_preference: Its two answers may not be those of an earlier row the other way round.
+        is_preference: It says which of two answers is better.
+        may_contradict: Its two answers may be those of an earlier row the other way round.
     """
 
     has_vote_rows: bool = False
@@ -73,6 +98,7 @@ class Repeats:
     has_unique_ids: bool = False
     keeps_first: bool = False
     is_preference: bool = False
+    may_contradict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +113,26 @@ class StagedRow:
 
 @dataclass(slots=True)
 class Staging:
-    """The accepted rows of one upload, in a file of its own."""
+    """The accepted rows of one upload, in a file of its own; `size` counts their characters."""
 
     connection: sqlite3.Connection
+    limits: Limits
     rows: int = 0
+    size: int = 0
     judges: set[str] = field(default_factory=set)
     vote_fields: set[str] = field(default_factory=set)
     repeated: int = 0
     first_kept: Counter[str] = field(default_factory=Counter)
-    _has_index: bool = False
 
     @classmethod
-    def open(cls, path: Path) -> Staging:
+    def open(cls, path: Path, limits: Limits | None = None) -> Staging:
         """Make an empty one; it is used by one thread at a time."""
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        connection.execute(_SCHEMA)
+        connection.executescript(_SCHEMA)
         connection.execute("BEGIN")
-        return cls(connection)
+        return cls(connection, limits or Limits())
 
     def close(self) -> None:
         """Close the file."""
@@ -126,9 +153,12 @@ class Staging:
         recorded = {name: _score_values(score) for name, score in sorted(row.recorded.items())}
         beside = row.metadata if repeats.is_vote or repeats.has_vote_rows else None
         votes = [_vote_values(vote, beside) for vote in row.votes]
-        if repeats.is_preference:
+        self._check_judges(recorded)
+        if repeats.is_preference and not repeats.may_contradict:
             self._check_preference(pair, votes)
-        values = (self.rows, line, *pair, _text(recorded), _text(votes))
+        said, texts = _text(recorded), _text(votes)
+        values = (self.rows, line, _identity(pair), *pair, said, texts)
+        self.size += _LEAST_ROW + len(pair[-1] or "") + len(pair[-2] or "") + len(said) + len(texts)
         if self.connection.execute(_INSERT, values).rowcount:
             self.rows += 1
         elif repeats.has_unique_ids:
@@ -138,6 +168,15 @@ class Staging:
         else:
             self._merge(pair, recorded, votes, repeats)
         self.judges.update(recorded)
+        if repeats.is_preference and votes:
+            insert = "INSERT INTO preferred VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            self.connection.execute(insert, (pair[1], votes[0][1], line))
+
+    def _check_judges(self, recorded: Mapping[str, Any]) -> None:
+        count = len(self.judges) + len(recorded.keys() - self.judges)
+        if count > self.limits.fields:
+            many = too_many(count, "recorded judges", self.limits.fields, "fields")
+            raise RowInvalid(f"judges: with this row the upload has {many}")
 
     def _line_of(self, row_id: str) -> int:
         query = "SELECT line FROM staged WHERE id = ?"
@@ -145,14 +184,10 @@ class Staging:
 
     def _check_preference(self, pair: tuple[str | None, ...], votes: list[list[Any]]) -> None:
         """Refuse a preference that an earlier row contradicts."""
-        if not self._has_index:
-            self.connection.execute("CREATE INDEX staged_by_content ON staged (content_hash)")
-            self._has_index = True
-        query = "SELECT line, content_hash, votes FROM staged WHERE content_hash IN (?, ?)"
-        for line, content_hash, said in self.connection.execute(query, pair[1:3]):
-            labels = [vote[1] for vote in json.loads(said)]
+        query = "SELECT content_hash, label, line FROM preferred WHERE content_hash IN (?, ?)"
+        for content_hash, label, line in self.connection.execute(query, pair[1:3]):
             is_turned = content_hash != pair[1]
-            if labels and votes and (labels[0] == votes[0][1]) == is_turned:
+            if votes and (label == votes[0][1]) == is_turned:
                 raise RowInvalid(f"chosen and rejected of line {line} the other way round")
 
     def _merge(
@@ -162,60 +197,142 @@ class Staging:
         votes: list[list[Any]],
         repeats: Repeats,
     ) -> None:
-        found = self.connection.execute(f"{_SELECT} WHERE id = ?", pair[:1]).fetchone()
-        position, line, *before = found
-        self._check_same(pair, before, line, repeats)
-        known, said = json.loads(before[-2]), json.loads(before[-1])
-        for name in recorded.keys() & known.keys():
-            if recorded[name] != known[name]:
+        query = "SELECT position, line, known FROM staged WHERE id = ?"
+        position, line, known = self.connection.execute(query, pair[:1]).fetchone()
+        if known != _identity(pair):
+            self._check_same(position, pair, line, repeats)
+        self._open_to_more(position)
+        find = "SELECT score FROM added_scores WHERE position = ? AND judge = ?"
+        texts = {name: _text(score) for name, score in recorded.items()}
+        for name, text in texts.items():
+            there = self.connection.execute(find, (position, name)).fetchone()
+            if there is not None and there[0] != text:
                 raise RowInvalid(f"judges.{name}: line {line} records another score of this pair")
-        self.connection.execute(
-            "UPDATE staged SET recorded = ?, votes = ? WHERE position = ?",
-            (
-                _text(dict(sorted({**known, **recorded}.items()))),
-                _text(self._merged(said, votes, repeats)),
-                position,
-            ),
-        )
+        self._add_scores(position, texts)
+        if repeats.is_vote:
+            self._add_votes(position, self._unlike(position, votes))
+        elif repeats.has_vote_rows:
+            self._add_votes(position, votes)
+        else:
+            self._add_votes(position, self._missing(position, votes))
 
     def _check_same(
-        self, pair: tuple[str | None, ...], before: list[str | None], line: int, repeats: Repeats
+        self, position: int, pair: tuple[str | None, ...], line: int, repeats: Repeats
     ) -> None:
         """Refuse a row that says other things of a pair than an earlier one; name the fields."""
-        differ = [
-            name
-            for name, new, old in zip(_PAIR, pair, before, strict=False)
-            if new != old and name in _DIFFERENCES
-        ]
-        fields = _differences(pair, before) if "metadata" in differ else []
-        if repeats.is_vote or repeats.has_vote_rows:
-            self.vote_fields.update(fields)
-        elif repeats.keeps_first:
-            self.first_kept.update(fields)
-        if repeats.is_vote or repeats.has_vote_rows or repeats.keeps_first:
-            differ = [name for name in differ if name != "metadata"]
+        differ = self._differences(position, pair)
+        if "metadata" in differ and (
+            repeats.is_vote or repeats.has_vote_rows or repeats.keeps_first
+        ):
+            fields = self._fields_unlike(position, pair, "metadata")
+            if repeats.is_vote or repeats.has_vote_rows:
+                self.vote_fields.update(fields)
+            else:
+                self.first_kept.update(fields)
+            differ.remove("metadata")
         if differ:
-            said = " and ".join(_other(name, pair, before) for name in differ)
+            said = " and ".join(self._other(position, pair, name) for name in differ)
             raise RowInvalid(f"id: {shown(pair[0])} stands in line {line} already, other {said}")
 
-    def _merged(
-        self, said: list[list[Any]], votes: list[list[Any]], repeats: Repeats
-    ) -> list[list[Any]]:
-        if not repeats.is_vote:
-            return said + votes if repeats.has_vote_rows else _union(said, votes)
-        new = [vote for vote in votes if vote[0] is None or vote not in said]
+    def _differences(self, position: int, pair: tuple[str | None, ...]) -> list[str]:
+        query = f"SELECT {', '.join(_DIFFERENCES)} FROM staged WHERE position = ?"
+        before = self.connection.execute(query, (position,)).fetchone()
+        new = dict(zip(_PAIR, pair, strict=True))
+        return [name for name, old in zip(_DIFFERENCES, before, strict=True) if new[name] != old]
+
+    def _other(self, position: int, pair: tuple[str | None, ...], name: str) -> str:
+        """Return what differs between two rows, and in which of its fields."""
+        what = _DIFFERENCES[name]
+        if what not in _PARTS:
+            return what
+        unlike = self._fields_unlike(position, pair, what)
+        if what == "content":
+            fields = [_CONTENT.get(one, one) for one in unlike]
+        else:
+            fields = [shown(one)[1:-1] for one in unlike]
+        return f"{what} ({', '.join(fields[:_MOST_FIELDS])})" if fields else what
+
+    def _fields_unlike(self, position: int, pair: tuple[str | None, ...], part: str) -> list[str]:
+        """Return the fields of a part that a row does not share with the first row of its id."""
+        self._note_fields(position)
+        query = "SELECT field, known FROM first_fields WHERE position = ? AND part = ?"
+        old = dict(self.connection.execute(query, (position, part)).fetchall())
+        new = _fields_of(pair[_PAIR.index(part)])
+        if part == "content" and not (old and new):
+            return []
+        names = dict.fromkeys((*old, *new))
+        return [json.loads(name) for name in names if new.get(name) != old.get(name)]
+
+    def _note_fields(self, position: int) -> None:
+        """Keep the fields of the first row of an id by their hashes, once."""
+        query = "SELECT 1 FROM first_fields WHERE position = ? LIMIT 1"
+        if self.connection.execute(query, (position,)).fetchone():
+            return
+        query = f"SELECT {', '.join(_PARTS)} FROM staged WHERE position = ?"
+        texts = self.connection.execute(query, (position,)).fetchone()
+        self.connection.executemany(
+            "INSERT INTO first_fields VALUES (?, ?, ?, ?)",
+            [
+                (position, part, name, known)
+                for part, text in zip(_PARTS, texts, strict=True)
+                for name, known in _fields_of(text).items()
+            ],
+        )
+
+    def _open_to_more(self, position: int) -> None:
+        """Move the scores and votes of a pair to where further ones are added, once."""
+        query = "SELECT recorded, votes FROM staged WHERE position = ? AND votes IS NOT NULL"
+        found = self.connection.execute(query, (position,)).fetchone()
+        if found is None:
+            return
+        recorded, votes = map(json.loads, found)
+        self._add_scores(position, {name: _text(score) for name, score in recorded.items()})
+        self._add_votes(position, votes)
+        update = "UPDATE staged SET recorded = NULL, votes = NULL WHERE position = ?"
+        self.connection.execute(update, (position,))
+
+    def _add_scores(self, position: int, scores: Mapping[str, str]) -> None:
+        self.connection.executemany(
+            "INSERT INTO added_scores VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(position, name, text) for name, text in scores.items()],
+        )
+
+    def _add_votes(self, position: int, votes: Iterable[list[Any]]) -> None:
+        texts = map(_text, votes)
+        self.connection.executemany(
+            "INSERT INTO added_votes (position, known, vote) VALUES (?, ?, ?)",
+            [(position, _vote_digest(text), text) for text in texts],
+        )
+
+    def _missing(self, position: int, votes: Sequence[list[Any]]) -> list[list[Any]]:
+        """Return the votes that are to be added so that each counts as often as in these."""
+        count = "SELECT count(*) FROM added_votes WHERE position = ? AND known = ?"
+        missing: list[list[Any]] = []
+        for text, times in Counter(map(_text, votes)).items():
+            there = self.connection.execute(count, (position, _vote_digest(text))).fetchone()[0]
+            missing += [json.loads(text)] * (times - there)
+        return missing
+
+    def _unlike(self, position: int, votes: Sequence[list[Any]]) -> list[list[Any]]:
+        """Return the votes that no person gave in an earlier row; those of no one always count."""
+        find = "SELECT 1 FROM added_votes WHERE position = ? AND known = ? LIMIT 1"
+        new = [
+            vote
+            for vote in votes
+            if vote[0] is None
+            or not self.connection.execute(find, (position, _vote_digest(_text(vote)))).fetchone()
+        ]
         self.repeated += len(votes) - len(new)
-        return said + new
+        return new
 
     def add_votes(self, pair_id: str, votes: Sequence[ParsedVote]) -> bool:
         """Add votes to the row of this id; False if no row has it."""
-        query = "SELECT position, votes FROM staged WHERE id = ?"
+        query = "SELECT position FROM staged WHERE id = ?"
         found = self.connection.execute(query, (pair_id,)).fetchone()
         if found is None:
             return False
-        said = json.loads(found[1]) + [_vote_values(vote) for vote in votes]
-        update = "UPDATE staged SET votes = ? WHERE position = ?"
-        self.connection.execute(update, (_text(said), found[0]))
+        self._open_to_more(found[0])
+        self._add_votes(found[0], [_vote_values(vote) for vote in votes])
         return True
 
     def content_hash(self, *, by_line: bool = False) -> str:
@@ -224,19 +341,22 @@ class Staging:
         Battles are named by their row; `by_line`: by their line, as they once were.
         """
         digest = hashlib.sha256()
-        for _, line, *columns in self.connection.execute(f"{_SELECT} ORDER BY position"):
-            settled = self._settled(columns)
-            if by_line and settled[1] is None:
-                settled = [str(line) if one == settled[0] else one for one in settled]
+        for found in self.connection.execute(f"{_SELECT} ORDER BY position"):
+            # votes matter only where fields of the pair are theirs
+            _, line, *columns = self._settled(self._whole(found)) if self.vote_fields else found
+            if columns[9] is None:
+                columns[9] = self._recorded(found[0])
+            if by_line and columns[1] is None:
+                columns = [str(line) if one == columns[0] else one for one in columns]
             # the texts enter by their hash; JSON keeps every column apart from the next
-            digest.update(_text([*settled[:8], settled[9]]).encode("ascii"))
+            digest.update(_text([*columns[:8], columns[9]]).encode("ascii"))
         return digest.hexdigest()
 
-    def _settled(self, columns: list[Any]) -> list[Any]:
-        """Return the columns of a pair, with the fields that are its votes' moved to them."""
-        votes = json.loads(columns[-1])
+    def _settled(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a whole row with the fields that are its votes' moved to them."""
+        votes = json.loads(row[-1])
         if all(len(vote) == _PLAIN_VOTE for vote in votes):
-            return columns
+            return row
         own = [
             [*vote[:3], {**_of_vote(vote, self.vote_fields), **vote[3]}]
             if len(vote) > _PLAIN_VOTE
@@ -244,10 +364,10 @@ class Staging:
             for vote in votes
         ]
         if not self.vote_fields:
-            return [*columns[:-1], _text(own)]
-        metadata = json.loads(columns[7])
+            return (*row[:-1], _text(own))
+        metadata = json.loads(row[_METADATA])
         kept = {name: v for name, v in metadata.items() if name not in self.vote_fields}
-        return [*columns[:7], _text(kept), *columns[8:-1], _text(own)]
+        return (*row[:_METADATA], _text(kept), *row[_METADATA + 1 : -1], _text(own))
 
     def spread_prompts(self) -> int:
         """Return how many prompts stand in several groups."""
@@ -284,8 +404,8 @@ class Staging:
         """Yield the rows in order, few enough at a time for memory."""
         chunk: list[StagedRow] = []
         size = 0
-        for position, line, *columns in self.connection.execute(f"{_SELECT} ORDER BY position"):
-            row = (position, line, *self._settled(columns))
+        for found in self.connection.execute(f"{_SELECT} ORDER BY position"):
+            row = self._settled(self._whole(found))
             chunk.append(_staged(row))
             size += sum(len(text or "") for text in row[2:])
             if len(chunk) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
@@ -293,6 +413,45 @@ class Staging:
                 chunk, size = [], 0
         if chunk:
             yield chunk
+
+    def _whole(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a row with the scores and votes of all rows of its id."""
+        if row[-1] is not None:
+            return row
+        query = "SELECT vote FROM added_votes WHERE position = ? ORDER BY number"
+        votes = ",".join(vote for (vote,) in self.connection.execute(query, row[:1]))
+        return (*row[:-2], self._recorded(row[0]), f"[{votes}]")
+
+    def _recorded(self, position: int) -> str:
+        query = "SELECT judge, score FROM added_scores WHERE position = ?"
+        scores = dict(sorted(self.connection.execute(query, (position,)).fetchall()))
+        fields = (f"{_text(name)}:{score}" for name, score in scores.items())
+        return f"{{{','.join(fields)}}}"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
+
+
+def _vote_digest(text: str) -> bytes:
+    """Return a hash of a vote, whatever the order of its fields."""
+    return _digest(json.dumps(json.loads(text), separators=(",", ":"), sort_keys=True))
+
+
+def _fields_of(text: str | None) -> dict[str, bytes]:
+    """Return the hashes of the fields of an object, by their names as JSON."""
+    fields = json.loads(text or "{}")
+    return {_text(name): _digest(_text(value)) for name, value in fields.items()}
+
+
+def _of_vote(vote: list[Any], fields: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in vote[_PLAIN_VOTE].items() if name in fields}
+
+
+def _identity(pair: tuple[str | None, ...]) -> bytes:
+    """Return a hash of what two rows of one id must agree in."""
+    values = dict(zip(_PAIR, pair, strict=True))
+    return _digest(_text([values[name] for name in _DIFFERENCES]))
 
 
 def _pair_values(row: ParsedRow) -> tuple[str | None, ...]:
@@ -342,35 +501,6 @@ def parsed_pair(values: Mapping[str, Any]) -> Pair | None:
     )
 
 
-def _of_vote(vote: list[Any], fields: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in vote[4].items() if name in fields}
-
-
-def _differences(pair: tuple[str | None, ...], before: Sequence[str | None]) -> list[str]:
-    """Return the fields of the metadata that two rows on one pair do not share."""
-    new, old = (json.loads(columns[7] or "{}") for columns in (pair, before))
-    nothing = object()
-    names = dict.fromkeys((*old, *new))
-    return [name for name in names if _text_of(new, name, nothing) != _text_of(old, name, nothing)]
-
-
-def _text_of(metadata: Mapping[str, Any], name: str, otherwise: object) -> object:
-    return _text(metadata[name]) if name in metadata else otherwise
-
-
-def _other(name: str, pair: tuple[str | None, ...], before: Sequence[str | None]) -> str:
-    """Return what differs between two rows, and in which of its fields."""
-    what = _DIFFERENCES[name]
-    if name == "metadata":
-        fields = [shown(one)[1:-1] for one in _differences(pair, before)]
-    elif name == "content_hash" and pair[8] and before[8]:
-        new, old = json.loads(pair[8]), json.loads(before[8])
-        fields = [_CONTENT.get(one, one) for one in old if old[one] != new.get(one)]
-    else:
-        return what
-    return f"{what} ({', '.join(fields[:_MOST_FIELDS])})"
-
-
 def _staged(row: tuple[Any, ...]) -> StagedRow:
     position, _, *columns = row
     return StagedRow(
@@ -384,12 +514,6 @@ def _staged(row: tuple[Any, ...]) -> StagedRow:
 _text = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _union(known: list[list[Any]], votes: list[list[Any]]) -> list[list[Any]]:
-    """Merge the votes of two rows: each counts as often as in the row that has it more often."""
-    missing = Counter(map(_text, votes)) - Counter(map(_text, known))
-    return known + [json.loads(text) for text in missing.elements()]
-
-
 _PIECES_SCHEMA: Final = """
 CREATE TABLE pieces (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, line INTEGER NOT NULL,
@@ -400,6 +524,8 @@ _INSERT_PIECE: Final = (
     "INSERT INTO pieces (key, kind, line, file, file_name, row) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _KEYS: Final = "SELECT key FROM pieces GROUP BY key ORDER BY MIN(number)"
+# rows of one key are in memory together, so many of the longest ones allowed
+_MOST_KEY_ROWS: Final = 4
 _OF_KEY: Final = "SELECT * FROM pieces WHERE key = ? ORDER BY number"
 
 
@@ -408,6 +534,7 @@ class Pieces:
     """The pieces of one upload, in the file of its other rows."""
 
     connection: sqlite3.Connection
+    limits: Limits
     kinds: set[str] = field(default_factory=set)
     _is_ready: bool = False
 
@@ -427,7 +554,24 @@ class Pieces:
             return
         self.connection.execute("CREATE INDEX pieces_by_key ON pieces (key)")
         for (key,) in self.connection.execute(_KEYS):
-            yield [_piece(found) for found in self.connection.execute(_OF_KEY, (key,))]
+            yield list(self._of_key(key))
+
+    def _of_key(self, key: str) -> Iterator[Piece]:
+        size = 0
+        for found in self.connection.execute(_OF_KEY, (key,)):
+            size += len(found[-1])
+            if size > _MOST_KEY_ROWS * self.limits.row_bytes:
+                most = f"{_MOST_KEY_ROWS} times {setting_of('row_bytes')}"
+                raise TooLarge(
+                    f"the rows that are joined with line {found[3]} are more than {most}"
+                )
+            yield _piece(found)
+
+    def in_order(self) -> Iterator[Piece]:
+        """Yield all pieces in the order that they came in."""
+        if self._is_ready:
+            query = "SELECT * FROM pieces ORDER BY number"
+            yield from map(_piece, self.connection.execute(query))
 
 
 def _piece(found: tuple[Any, ...]) -> Piece:

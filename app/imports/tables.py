@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from app.core.errors import BadRequest
-from app.core.names import shown
+from app.core.limits import (
+    Limits,
+    Meter,
+    check_row_count,
+    first_of,
+    setting_of,
+    shape_fault,
+    too_many,
+)
 from app.formats.base import RowInvalid
 from app.formats.declared import TARGETS, Declared, Layout
 from app.formats.tables import cell_values, column_values
@@ -37,6 +48,23 @@ class RawRow:
     is_one_of_several: bool = False
 
 
+def within_limits(row: RawRow, size: int, limits: Limits) -> RawRow:
+    """Return a row, or why it is not kept: it has too many fields, or a list in it too many items.
+
+    Args:
+        row: The row.
+        size: Its characters as text: a short one cannot hold too much.
+        limits: What it may hold.
+    """
+    if size <= min(_LEAST_FIELD * limits.fields, _LEAST_ITEM * limits.list_items):
+        return row
+    fault = shape_fault(row.value, limits)
+    return row if fault is None else replace(row, value=None, reason=str(fault))
+
+
+# characters that a field and an item take at least
+_LEAST_FIELD: Final = 5
+_LEAST_ITEM: Final = 2
 PARQUET: Final = "application/vnd.apache.parquet"
 _PARQUET_TYPES: Final = (PARQUET, "application/x-parquet", "application/parquet")
 _CSV_TYPES: Final = ("text/csv", "application/csv", "text/tab-separated-values")
@@ -52,14 +80,18 @@ _COLUMNS: Final = (
     "fields", "responses", "data", "annotations", "generations", "pair",
 )  # fmt: skip
 _PARQUET_MAGIC: Final = b"PAR1"
-_MOST_CELL_CHARACTERS: Final = 64 * 2**20
 _BATCH_ROWS: Final = 500
+_FEW_ROWS: Final = 16
+_PIECE_BYTES: Final = 16 * 2**20
+_NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 # a page of a column is read at a time, not a whole row group
 _BUFFER_BYTES: Final = 2**20
+# bytes that a value takes in memory at least
+_LEAST_VALUE: Final = 8
 
 _SAVE: Final = "save the file as UTF-8 (Excel: CSV UTF-8)"
-
-csv.field_size_limit(_MOST_CELL_CHARACTERS)
+# the length of whole rows is limited instead
+csv.field_size_limit(sys.maxsize)
 
 
 def is_parquet(media_type: str, name: str, begins: bytes) -> bool:
@@ -106,54 +138,95 @@ def _separated(begins: str, delimiter: str, known: set[str]) -> Separated:
     return Separated(delimiter, columns=len(names), known=sum(name in known for name in names))
 
 
-def csv_rows(stream: io.BufferedReader, layout: Layout | None = None) -> Iterator[RawRow]:
+def csv_rows(
+    stream: io.BufferedReader, layout: Layout | None = None, limits: Limits | None = None
+) -> Iterator[RawRow]:
     """Yield the rows of a table in text with a header, numbered by the line each begins on.
 
     Raises:
-        BadRequest: there is no header, it is not UTF-8, or a column is named twice.
+        BadRequest: there is no header, it is not UTF-8, a column is named twice, or a row is longer
+            than allowed.
     """
-    said = layout or Layout()
+    said, limits = layout or Layout(), limits or Limits()
     begins = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace")
     found = separation(begins, said.declared)
     text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+    lines = _Lines(text, limits)
     try:
-        skipped = 1 if found.is_said and text.readline() else 0
-        table = csv.reader(text, delimiter=found.delimiter, strict=True)
-        header = _header(table)
+        if found.is_said:
+            next(lines, None)
+        table = csv.reader(lines, delimiter=found.delimiter, strict=True)
+        header = _header(table, limits)
         places = said.of(header)
-        names = [name for name, _ in places]
         while True:
-            line = table.line_num + 1 + skipped
+            line = lines.begin_row()
             try:
                 cells = next(table, None)
                 if cells is None:
                     return
                 if cells:
-                    checked = _checked(header, cells)
-                    yield RawRow(line, cell_values(names, [checked[place] for _, place in places]))
+                    values = cell_values(header, _checked(header, cells), places)
+                    yield within_limits(RawRow(line, values), lines.size, limits)
             except (csv.Error, RowInvalid) as error:
                 yield RawRow(line, reason=f"not a row of the table: {error}")
     finally:
         text.detach()
 
 
-def _header(table: Any) -> list[str]:
+@dataclass(slots=True)
+class _Lines:
+    """The lines of a table; `size` counts the characters of the row that is being read."""
+
+    text: io.TextIOWrapper
+    limits: Limits
+    size: int = 0
+    first: int = 1
+    last: int = 0
+
+    def begin_row(self) -> int:
+        """Note that the next line begins a row; return its number."""
+        self.size, self.first = 0, self.last + 1
+        return self.first
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        most = self.limits.row_bytes
+        line = self.text.readline(most + 1)
+        if not line:
+            raise StopIteration
+        self.size += len(line)
+        if self.size > most:
+            raise BadRequest(
+                f"line {self.first}: the row is longer than {most} bytes "
+                f"({setting_of('row_bytes')}), or a quote in it is not closed"
+            )
+        self.last += 1
+        check_row_count(self.last, self.limits)
+        return line
+
+
+def _header(table: Any, limits: Limits) -> list[str]:
     try:
         header = [name.strip() for name in next(table, [])]
     except csv.Error as error:
         raise BadRequest(f"line 1 of the table is not a header: {error}") from error
-    if any("\udc80" <= letter <= "\udcff" for name in header for letter in name):
+    if any(_NOT_UTF8.search(name) for name in header):
         raise BadRequest(f"the header of the table is not UTF-8; {_SAVE}")
-    _check_names([name for name in header if name])
+    _check_names([name for name in header if name], limits)
     return header
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], limits: Limits) -> None:
     if not names:
         raise BadRequest("the table has no header")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    if len(names) > limits.fields:
+        many = too_many(len(names), "columns", limits.fields, "fields")
+        raise BadRequest(f"the table has {many}: {first_of(names)}")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise BadRequest(f"the table names a column twice: {', '.join(map(shown, twice))}")
+        raise BadRequest(f"the table names a column twice: {first_of(twice)}")
 
 
 def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
@@ -161,34 +234,113 @@ def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
         raise RowInvalid(f"it has {len(cells)} cells, the header {len(header)}")
     for name, cell in zip(header, cells, strict=True):
         # the decoder escapes bytes that are no UTF-8 into this range
-        if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
+        if not cell.isascii() and _NOT_UTF8.search(cell):
             raise RowInvalid(f"{name}: not UTF-8; {_SAVE}")
     return cells
 
 
-def parquet_rows(stream: io.BufferedReader, layout: Layout | None = None) -> Iterator[RawRow]:
+def parquet_rows(
+    stream: io.BufferedReader, layout: Layout | None = None, meter: Meter | None = None
+) -> Iterator[RawRow]:
     """Yield the rows of a Parquet file, numbered from 1.
 
     Raises:
         BadRequest: the file cannot be read, or the extra that reads it is not installed.
+        TooLarge: it unpacks to more than the meter allows.
     """
     try:
         import pyarrow as pa
-        import pyarrow.parquet as pq
     except ImportError as error:
         raise BadRequest("Parquet needs pyarrow: install tribunal-judge[arrow]") from error
+    meter = meter or Meter()
+    limits = meter.limits
     try:
-        with pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
-            _check_names(file.schema_arrow.names)
+        with _opened(stream) as file:
+            _check_table(file, meter)
             said = layout or Layout()
             said.of(file.schema_arrow.names)
             line = 0
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                for row in batch.to_pylist():
-                    line += 1
-                    yield _parquet_row(line, said.row(row))
+            for batch in _batches(file, stream, range(file.metadata.num_row_groups)):
+                for piece, size in _in_memory(batch):
+                    meter.count(size)
+                    for row in piece.to_pylist():
+                        line += 1
+                        yield within_limits(_parquet_row(line, said.row(row)), size, limits)
     except (pa.ArrowException, OSError) as error:
         raise BadRequest(f"the Parquet file cannot be read: {error}") from error
+
+
+def _opened(source: Any, *, with_dictionaries: bool = True) -> Any:
+    """Open a Parquet file; texts that repeat stay in memory once where dictionaries are kept."""
+    import pyarrow.parquet as pq
+
+    schema = pq.read_metadata(source).schema
+    columns = [schema.column(number) for number in range(len(schema))]
+    texts = [one.path for one in columns if one.physical_type == "BYTE_ARRAY"]
+    return pq.ParquetFile(
+        source,
+        pre_buffer=False,
+        buffer_size=_BUFFER_BYTES,
+        read_dictionary=texts if with_dictionaries else [],
+    )
+
+
+def _batches(file: Any, source: Any, groups: Iterable[int]) -> Iterator[Any]:
+    """Yield the rows of row groups, each with dictionaries as far as they can be kept."""
+    import pyarrow as pa
+
+    for group in groups:
+        done = 0
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
+                done += len(batch)
+                yield batch
+        except pa.ArrowNotImplementedError:
+            # a nested column of several dictionaries
+            with _opened(source, with_dictionaries=False) as plain:
+                for batch in plain.iter_batches(batch_size=_FEW_ROWS, row_groups=[group]):
+                    if done < len(batch):
+                        yield batch.slice(done)
+                    done = max(0, done - len(batch))
+
+
+def _check_table(file: Any, meter: Meter) -> None:
+    """Refuse a table by what its footer says: a small file may hold very many values."""
+    metadata = file.metadata
+    _check_names(file.schema_arrow.names, meter.limits)
+    check_row_count(metadata.num_rows, meter.limits)
+    values = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        columns = [group.column(number) for number in range(group.num_columns)]
+        values += sum(column.num_values for column in columns)
+        meter.check(sum(column.total_uncompressed_size for column in columns))
+        meter.check(_LEAST_VALUE * values)
+
+
+def _in_memory(batch: Any) -> Iterator[tuple[Any, int]]:
+    """Cut a batch into pieces that fit in memory as rows, each with its bytes."""
+    size = sum(_value_bytes(column) for column in batch.columns)
+    if size <= _PIECE_BYTES or len(batch) <= 1:
+        yield batch, size
+        return
+    middle = len(batch) // 2
+    yield from _in_memory(batch.slice(0, middle))
+    yield from _in_memory(batch.slice(middle))
+
+
+def _value_bytes(array: Any) -> int:
+    """Return how many bytes the values of an array are, each counted as often as it stands there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return int(pc.sum(pc.binary_length(array.dictionary).take(array.indices)).as_py() or 0)
+    if pa.types.is_struct(kind):
+        return sum(_value_bytes(field) for field in array.flatten())
+    if pa.types.is_nested(kind):
+        return _LEAST_VALUE * len(array) + _value_bytes(array.flatten())
+    return int(array.nbytes)
 
 
 def parquet_batches(path: Path, first: int, last: int) -> Iterator[tuple[list[RawRow], int]]:
@@ -200,21 +352,23 @@ def parquet_batches(path: Path, first: int, last: int) -> Iterator[tuple[list[Ra
         BadRequest: the file cannot be read.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
-            _check_names(file.schema_arrow.names)
+        with _opened(path) as file:
+            _check_names(file.schema_arrow.names, Limits())
             groups, line = _groups_of(file.metadata, first, last)
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups):
+            for batch in _batches(file, path, groups):
                 wanted = batch.slice(max(first - line, 0), max(last - max(first, line), 0))
-                begin = max(first, line)
+                begin = max(first, line) + 1
                 line += len(batch)
-                rows = [
-                    _parquet_row(begin + i + 1, row) for i, row in enumerate(wanted.to_pylist())
-                ]
-                if rows:
-                    yield rows, wanted.nbytes
+                for piece, size in _in_memory(wanted):
+                    rows = [
+                        _parquet_row(number, row)
+                        for number, row in enumerate(piece.to_pylist(), begin)
+                    ]
+                    begin += len(rows)
+                    if rows:
+                        yield rows, size
     except (pa.ArrowException, OSError) as error:
         raise BadRequest(f"the Parquet file cannot be read: {error}") from error
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import os
 import shutil
 import tempfile
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from email.message import Message
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from app.core.errors import BadRequest
-from app.core.names import printable
+from app.core.inert import printable
+from app.core.limits import Limits, Meter
 
 FORM_TYPE: Final = "multipart/form-data"
 _MOST_FILES: Final = 1_000
@@ -34,21 +37,22 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 class UploadedFile:
     """One file, open at its start; what the sender does not say of it is empty.
 
-    `field` is its field of the form.
+    `field` is its field of the form. `meter` counts what comes out of all files of one upload.
     """
 
     content: BinaryIO
     media_type: str = ""
     name: str = ""
     field: str = ""
+    meter: Meter = dataclass_field(default_factory=Meter)
 
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
     """The files and the text fields of a request."""
 
-    files: list[UploadedFile] = field(default_factory=list)
-    fields: dict[str, str] = field(default_factory=dict)
+    files: list[UploadedFile] = dataclass_field(default_factory=list)
+    fields: dict[str, str] = dataclass_field(default_factory=dict)
 
 
 def media_type_of(headers: Headers) -> str:
@@ -58,7 +62,11 @@ def media_type_of(headers: Headers) -> str:
 
 @asynccontextmanager
 async def received(
-    request: Request, folder: Path | None, *, most_files: int = _MOST_FILES
+    request: Request,
+    folder: Path | None,
+    *,
+    limits: Limits | None = None,
+    most_files: int = _MOST_FILES,
 ) -> AsyncIterator[Uploaded]:
     """Read the body of a request to disk; its files stay open until the end of the context.
 
@@ -67,11 +75,13 @@ async def received(
     Args:
         request: Whose body.
         folder: Where the files go; None = where temporary files go.
+        limits: On what it may unpack to.
         most_files: Of a form.
 
     Raises:
         BadRequest: the body ends early, its encoding is not read here, or its form is broken or
             holds too much.
+        TooLarge: it unpacks to more than allowed.
     """
     headers = request.headers
     encoding = headers.get("content-encoding", "").strip().lower()
@@ -79,15 +89,18 @@ async def received(
         raise BadRequest("Content-Encoding: only gzip is read")
     async with _spooled(request, folder) as body:
         with ExitStack() as opened:
-            plain = unpacked(buffered(body, opened), opened)
+            meter = Meter(limits or Limits(), packed=os.fstat(body.fileno()).st_size)
+            plain = unpacked(buffered(body, opened), opened, meter)
             if encoding.endswith("gzip") and not _is_packed(plain):
                 raise BadRequest("Content-Encoding says gzip, but the body is not")
             media_type = media_type_of(headers)
             if media_type == FORM_TYPE:
-                yield await _form(plain, headers, _Place(folder, opened), most_files)
+                place = _Place(folder, opened, meter)
+                yield await _form(plain, headers, place, most_files)
             else:
                 name = _base_name(headers.get("content-disposition", ""))
-                yield Uploaded([UploadedFile(cast(BinaryIO, plain), media_type, name)])
+                file = UploadedFile(cast(BinaryIO, plain), media_type, name, meter=meter)
+                yield Uploaded([file])
 
 
 @contextmanager
@@ -110,28 +123,56 @@ def buffered(file: BinaryIO, opened: ExitStack) -> io.BufferedReader:
     return reader
 
 
-def unpacked(stream: io.BufferedReader, opened: ExitStack) -> io.BufferedReader:
-    """Return the stream, or its unpacked content where it starts like gzip."""
+def unpacked(
+    stream: io.BufferedReader, opened: ExitStack, meter: Meter | None = None
+) -> io.BufferedReader:
+    """Return the stream, or its unpacked content where it starts like gzip, counted by `meter`."""
     if stream.peek(2)[:2] != _GZIP_MAGIC:
         return stream
-    plain = gzip.GzipFile(fileobj=stream)
-    return opened.enter_context(io.BufferedReader(cast(io.RawIOBase, plain), _PIECE))
+    plain = _Unpacked(gzip.GzipFile(fileobj=stream), meter or Meter())
+    return opened.enter_context(io.BufferedReader(plain, _PIECE))
 
 
-def seekable(
-    stream: io.BufferedReader, folder: Path | None, opened: ExitStack
-) -> io.BufferedReader:
+class _Unpacked(io.RawIOBase):
+    """What comes out of a gzip stream, counted."""
+
+    def __init__(self, packed: gzip.GzipFile, meter: Meter) -> None:
+        self._packed, self._meter = packed, meter
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._packed.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._packed.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        size = self._packed.readinto(buffer)
+        self._meter.count(size)
+        return size
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
+
+
+def on_disk(stream: io.BufferedReader, folder: Path | None, opened: ExitStack) -> io.BufferedReader:
     """Return the stream if seeking in it is cheap, else a copy of it on disk."""
     if not _is_packed(stream):
         return stream
-    copy = _Place(folder, opened).file()
+    copy = _Place(folder, opened, Meter()).file()
     shutil.copyfileobj(stream, copy, _PIECE)
     copy.seek(0)
     return cast(io.BufferedReader, copy)
 
 
 def _is_packed(stream: io.BufferedReader) -> bool:
-    return isinstance(stream.raw, gzip.GzipFile)
+    return isinstance(stream.raw, _Unpacked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +181,7 @@ class _Place:
 
     folder: Path | None
     opened: ExitStack
+    meter: Meter
 
     def file(self) -> BinaryIO:
         file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # the stack closes it
@@ -178,7 +220,7 @@ async def _form(
     uploaded = Uploaded()
     for name, value in items:
         if isinstance(value, UploadFile):
-            uploaded.files.append(_file_of(name, value))
+            uploaded.files.append(_file_of(name, value, place.meter))
         else:
             uploaded.fields[name] = value
     return uploaded
@@ -189,9 +231,10 @@ async def _pieces(body: io.BufferedReader) -> AsyncGenerator[bytes]:
         yield piece
 
 
-def _file_of(name: str, part: UploadFile) -> UploadedFile:
+def _file_of(name: str, part: UploadFile, meter: Meter) -> UploadedFile:
     media_type = _media_type(part.content_type) if part.content_type else ""
-    return UploadedFile(part.file, media_type, _without_folder(part.filename or ""), name)
+    filename = _without_folder(part.filename or "")
+    return UploadedFile(part.file, media_type, filename, name, meter)
 
 
 class _FormParser(MultiPartParser):

@@ -16,7 +16,7 @@ from app.core.db import Database
 from app.core.errors import Conflict
 from app.core.models import CalibrationRow, Dataset
 from app.scores import judges as cascades
-from app.scores.judges import Order, PairScores
+from app.scores.judges import JUDGE_SETTINGS, Order, PairScores
 from calibration.certify import Rule, heard
 from calibration.preference import TieRule
 from calibration.stack import Columns
@@ -144,12 +144,12 @@ async def of_certificate(session: AsyncSession, registry: Registry, calibration:
     certificate = await calibrations.require(session, calibration)
     _refuse_unusable(certificate)
     fingerprints = certificate.body["fingerprints"]
-    changed = cascades.changed_fingerprints(registry, fingerprints)
+    settings = certificate.body.get(JUDGE_SETTINGS)
+    changed = cascades.changed_fingerprints(registry, fingerprints, settings)
     if changed:
-        names = ", ".join(difference["judge"] for difference in changed)
         raise Conflict(
             f"the certificate {certificate.id} was made with other judges than those configured: "
-            f"{names} changed; certify again",
+            f"{cascades.changes_in_words(changed)}; certify again",
             extra={"changed": changed},
         )
     judges = cascades.judges_of_certificate(registry, fingerprints)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import FailureBody, OrdersBody, Promise, TierBody, VerdictBody
 from app.core import telemetry
-from app.core.names import printable
+from app.core.inert import printable
 from app.core.runtime import Runtime
 from app.judgments import queries
 from app.judgments.authority import Authority
@@ -27,7 +27,7 @@ from app.scores.store import (
     scores_at_hand,
 )
 from judges.base import Judge
-from judges.cascade import CascadeVerdict, Status, TierOutcome, judge_stream
+from judges.cascade import CascadeVerdict, Pause, Status, TierOutcome, judge_stream
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 
 _NOWHERE: Final[Mapping[str, int | None]] = dict.fromkeys(
@@ -169,6 +169,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
     payer: Payer | None = None,
     kept: KeptScores | None = None,
     deadline_seconds: float | None = None,
+    pause: Pause | None = None,
 ) -> None:
     """Judge pairs of different ids, and await `take` with each as it is judged; store nothing.
 
@@ -183,6 +184,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
         payer: The shard that pays; scores that it obtained in an earlier attempt are its own.
         kept: Scores that need not be obtained, beside those of the database.
         deadline_seconds: A pair not judged by then ends with a typed failure and keeps its scores.
+        pause: Awaited before each pair.
     """
     knowledge = Knowledge(authority, subjects, kept)
     await knowledge.load(running)
@@ -201,6 +203,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
             known=knowledge.score,
             concurrency=running.settings.pairs_in_flight,
             deadline=None if deadline_seconds is None else now + deadline_seconds,
+            pause=pause,
         )
 
 
@@ -411,16 +414,23 @@ def settled_verdicts(
         verdict_row(body, one.subject.content_hash, certificate_seq, moment)
         for one, body in zip(judged, verdicts, strict=True)
     ]
-    count_verdicts(verdicts)
+    _count_verdicts(verdicts)
     return Settled(verdicts, why, rows, [score for one in judged for score in one.fresh])
 
 
-def count_verdicts(shown: Iterable[Mapping[str, Any]], *, is_settled: bool = True) -> None:
-    """Count verdicts in the metrics.
-
-    The promise of a batch's verdicts is not settled before the batch has ended.
-    """
+def _count_verdicts(shown: Iterable[Mapping[str, Any]]) -> None:
     counted = Counter((verdict["status"], verdict["promise"]) for verdict in shown)
     for (status, promise), count in counted.items():
-        named = promise if is_settled or promise == "none" else "pending"
-        telemetry.verdicts_total.labels(status=status, promise=named).inc(count)
+        telemetry.verdicts_total.labels(status=status, promise=promise).inc(count)
+
+
+def count_progress(before: Mapping[str, int], after: Mapping[str, int], promise: Promise) -> None:
+    """Count in the metrics the verdicts that have come to a shard of a batch, by status.
+
+    What they promise is not settled before the batch has ended.
+    """
+    named = "none" if promise == "none" else "pending"
+    for status, count in after.items():
+        # an attempt that starts again may find other answers
+        more = max(count - before.get(status, 0), 0)
+        telemetry.verdicts_total.labels(status=status, promise=named).inc(more)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import TierBody
 from app.calibrations import service as calibrations
-from app.core.db import Database
+from app.core.db import Database, rfc3339
 from app.core.errors import Unprocessable
 from app.core.lists import Page, Paging, page_of
 from app.core.models import Verdict
@@ -171,7 +171,7 @@ def _listed(row: Verdict, promise: str) -> dict[str, Any]:
         "verdict_id": str(row.seq),
         **row.body,
         "promise": promise,
-        "created_at": row.created_at.isoformat(),
+        "created_at": rfc3339(row.created_at),
     }
 
 

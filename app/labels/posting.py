@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
 from app.core.field_errors import named
 from app.core.lists import Page, Paging, page_of
@@ -23,12 +26,13 @@ from judges.probability import swap_label
 
 _PREFIX: Final = "lab_"
 _MOST_FAULTS: Final = 100
+_MOST_HINTS: Final = 5
 _MOST_DIGITS: Final = 18
 
 
 async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetime) -> LabelChanges:
     """Store all labels, or none if one is faulty; the error names its index."""
-    known = await _datasets(session, {label.dataset for label in posted})
+    known = await datasets.find_datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
     places = await _places(session, posted, known)
     new = [_new_label(label, place) for label, place in zip(posted, places, strict=True)]
@@ -40,7 +44,8 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
 
 async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> None:
     """Refuse what `post` would refuse."""
-    await _places(session, posted, await _datasets(session, {label.dataset for label in posted}))
+    known = await datasets.find_datasets(session, {label.dataset for label in posted})
+    await _places(session, posted, known)
 
 
 def _new_label(label: LabelIn, place: Place) -> NewLabel:
@@ -78,13 +83,13 @@ async def _by_prompt(
 ) -> dict[int, Place | str]:
     """Return the pairs that labels name by their prompt, or why none is meant, by index."""
     found: dict[int, Place | str] = {}
+    by_dataset: defaultdict[str, dict[int, Wanted]] = defaultdict(dict)
+    for index, label in enumerate(posted):
+        if label.prompt is not None:
+            one = Wanted(label.prompt, label.model_a, label.model_b)
+            by_dataset[label.dataset][index] = one
     for ref, dataset in known.items():
-        wanted = {
-            index: Wanted(label.prompt, label.model_a, label.model_b)
-            for index, label in enumerate(posted)
-            if label.dataset == ref and label.prompt is not None
-        }
-        if wanted:
+        if wanted := by_dataset.get(ref):
             hashes = {one.prompt_hash for one in wanted.values()}
             pairs = await datasets.pairs_by_prompt(session, dataset, hashes)
             found |= {index: place_of(one, pairs) for index, one in wanted.items()}
@@ -114,35 +119,30 @@ async def label_page(
     return page_of(rows, paging.limit, lambda row: _shown(*row))
 
 
-async def _datasets(session: AsyncSession, refs: set[str]) -> dict[str, Dataset]:
-    found = {}
-    for ref in sorted(refs):
-        try:
-            found[ref] = await datasets.find_dataset(session, ref)
-        except NotFound:
-            continue
-    return found
-
-
 async def _unknown(
     session: AsyncSession, posted: Sequence[LabelIn], known: Mapping[str, Dataset]
 ) -> dict[str, str]:
-    """Return the message for each unknown dataset, for as many as are reported."""
+    """Return the message for each unknown dataset; only the first ones get a hint."""
     refs = dict.fromkeys(label.dataset for label in posted if label.dataset not in known)
-    some = list(refs)[:_MOST_FAULTS]
-    return {ref: await datasets.unknown_dataset(session, ref) for ref in some}
+    hinted = {
+        ref: await datasets.unknown_dataset(session, ref) for ref in islice(refs, _MOST_HINTS)
+    }
+    return {ref: hinted.get(ref, f"there is no dataset {shown(ref)}") for ref in refs}
 
 
 async def _pair_seqs(
     session: AsyncSession, known: dict[str, Dataset], posted: Sequence[LabelIn]
 ) -> dict[tuple[int, str], int]:
-    seqs = {}
+    seqs: dict[tuple[int, str], int] = {}
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    for label in posted:
+        if label.pair is not None:
+            ids[label.dataset].add(label.pair)
     for ref, dataset in known.items():
-        asked = {label.pair for label in posted if label.dataset == ref and label.pair is not None}
         # an import trims the names of pairs, but what was stored before may have blanks around it
-        ids = sorted({*asked, *map(trim, asked)})
-        there = await datasets.pair_seqs(session, dataset, ids)
-        for pair_id in asked:
+        wanted = sorted({*ids[ref], *map(trim, ids[ref])})
+        there = await datasets.pair_seqs(session, dataset, wanted)
+        for pair_id in ids[ref]:
             seq = there.get(pair_id, there.get(trim(pair_id)))
             if seq is not None:
                 seqs[dataset.seq, pair_id] = seq
@@ -197,6 +197,6 @@ def _shown(label: Label, pair: str, dataset: str) -> dict[str, Any]:
         "annotator": label.annotator,
         "label": label.label,
         "criterion": label.criterion,
-        "created_at": label.created_at.isoformat(),
-        "replaced_at": label.replaced_at and label.replaced_at.isoformat(),
+        "created_at": rfc3339(label.created_at),
+        "replaced_at": label.replaced_at and rfc3339(label.replaced_at),
     }

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.formats.base import AnyName, AnyText, Prompt, TrimmedName
+from app.formats.base import AnyReference, AnyText, Prompt, TrimmedName
 from app.formats.canonical import OVERALL, HumanLabel
 
 
@@ -18,7 +18,7 @@ class LabelIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     dataset: AnyText = Field(description="id or name")
-    pair: AnyName | None = Field(None, description="id of the pair in that dataset")
+    pair: AnyReference | None = Field(None, description="id of the pair in that dataset")
     prompt: Prompt | None = Field(
         None,
         description="instead of `pair`; blanks and case do not matter where it is the only one",

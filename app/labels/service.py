@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.bulk import insert_rows
 from app.core.db import UtcTime
-from app.core.lists import Paging
+from app.core.lists import Paging, length_of, rows_within
 from app.core.models import Dataset, Label, PairRow
 
 IN_CHUNK = 500
@@ -90,7 +90,8 @@ async def page_rows(
         query = query.where(PairRow.dataset_seq == dataset_seq)
     if not with_history:
         query = query.where(Label.replaced_at.is_(None))
-    return (await session.execute(paging.of(query, Label.seq, after))).all()
+    page = paging.of(query, Label.seq, after)
+    return await rows_within(session, page, [length_of(Label.details)], paging.most_bytes)
 
 
 _Answers = tuple[int, str | None, str]

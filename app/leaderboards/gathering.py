@@ -27,7 +27,9 @@ from app.leaderboards.outcomes import (
     Outcomes,
     cascade_outcomes,
     human_outcomes,
+    judge_first,
     judge_outcomes,
+    label_first,
     labelled,
 )
 from app.leaderboards.schemas import LeaderboardIn
@@ -80,7 +82,7 @@ async def verdicts(
             f"{promise.because}",
             extra={"promise": promise.state, "suspended_because": promise.because},
         )
-    outcomes = cascade_outcomes(made.verdicts, is_soft=request.soft)
+    outcomes = cascade_outcomes(made.verdicts, made.table, is_soft=request.soft)
     is_known = await _known(session, dataset, keys, made)
     if request.certified_only or request.is_powered:
         outcomes = outcomes.without(is_known, "calibration_pair")
@@ -114,6 +116,17 @@ def known_pairs_note(rests_on: Mapping[str, Any]) -> str | None:
     if known:
         return f"{known} pairs that the certificate knows are left out: its promise is for others"
     return None
+
+
+def no_preference_note(rests_on: Mapping[str, Any]) -> str | None:
+    """Return a note on the verdicts that are ties here, and abstentions of a batch."""
+    n = rests_on.get("no_preference", 0)
+    if not n:
+        return None
+    return (
+        f"on {n} of these pairs the judge has no preference: they are ties here, while a batch "
+        "abstains on them"
+    )
 
 
 async def _promise(session: AsyncSession, dataset: Dataset, made: Replayed) -> Promise:
@@ -216,9 +229,24 @@ class Gatherer:
 
     async def _from_people(self, keys: Sequence[PairKey]) -> Inputs:
         votes = await self._votes()
+        if keys and not any(votes.values()):
+            raise Unprocessable.field(["source"], self._unlabelled(keys))
         rule = self.request.votes
         outcomes = {name: human_outcomes(keys, cast, rule) for name, cast in votes.items()}
         return Inputs(keys, outcomes, rests_on=_labels(keys, votes))
+
+    def _unlabelled(self, keys: Sequence[PairKey]) -> str:
+        """Say that there are no labels, and how a judge can rank instead."""
+        name = self.dataset.name
+        said = f"no pair of {shown(name)} has a label. {label_first(name)}"
+        recorded = self.dataset.recorded_judges
+        judge = recorded[0] if recorded else self.registry.cascades["default"][0]
+        rank = f'rank by a judge: --source judge:{judge} ("source": "judge:{judge}")'
+        if recorded:
+            return f"{said}. Or {rank}"
+        if all(key.content_hash is None for key in keys):
+            return f"{said}. They have no texts that a judge could read"
+        return f"{said}. Or {rank}. {judge_first(name)}"
 
     async def _votes(self) -> dict[str, dict[int, list[Vote]]]:
         """Return votes by criterion and pair."""
@@ -247,7 +275,9 @@ class Gatherer:
             for column, name in enumerate(by_criterion)
         }
         fingerprints = {one.spec.name: one.spec.fingerprint for one in judges}
-        return Inputs(keys, outcomes, rests_on={"fingerprints": fingerprints})
+        no_preference = sum(one.no_preference for one in outcomes.values())
+        rests_on = {"fingerprints": fingerprints, "no_preference": no_preference}
+        return Inputs(keys, outcomes, rests_on=rests_on)
 
     def _outcomes(self, keys: Sequence[PairKey], judge: Judge, table: ScoreTable) -> Outcomes:
         outcomes = judge_outcomes(table, is_soft=self.request.soft)

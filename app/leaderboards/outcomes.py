@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -31,23 +31,66 @@ NO_VERDICT: Final = ("abstained", "failed", "missing")
 _POINTS: Final = np.array([1.0, 0.0, 0.5])  # of model_a, by label code
 
 
+_IN_WORDS: Final = {
+    "abstained": "on which no judge was sure enough",
+    "failed": "on which the judge failed",
+    "missing": "that the judge was not asked about",
+    "unlabelled": "without a label",
+    "undecided": "whose labels have no majority",
+    "without_models": "without the names of two models",
+    "same_model": "of a model with itself",
+    "calibration_pair": "that the certificate was made from",
+    "known_to_judge": "that the judge learnt from",
+}
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Name the pairs that are not ranked, by reason."""
+    return ", ".join(
+        f"{n} pair{'s' * (n != 1)} {_IN_WORDS[reason]}" for reason, n in counts.items() if n
+    )
+
+
+def no_comparison(counts: Mapping[str, int], dataset: str) -> str:
+    """Say why no pair ranks models, and what to do about it."""
+    why = in_words(counts)
+    said = f"no comparison to rank the models by: {why or 'there are no pairs'}"
+    if "missing" in counts:
+        return f"{said}. {judge_first(dataset)}"
+    if "unlabelled" in counts:
+        return f"{said}. {label_first(dataset)}"
+    return said
+
+
+def judge_first(dataset: str) -> str:
+    """Say how pairs are judged."""
+    return f"Judge them first: tribunal batch {dataset} (POST /v1/batches)"
+
+
+def label_first(dataset: str) -> str:
+    """Say how labels are added."""
+    return f"Add labels: tribunal label {dataset} FILE (POST /v1/labels)"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
     """Results on n pairs.
 
     `row` and `score` hold one entry a comparison: the pair it is of, and what its model a got.
-    `reason` (n,) says why a pair has no comparison, empty where it has one.
+    `reason` (n,) says why a pair has no comparison, empty where it has one. `no_preference` counts
+    the pairs that a judge found equal: ties, on which a cascade abstains.
     """
 
     row: IntArray
     score: FloatArray
     reason: npt.NDArray[np.str_]
+    no_preference: int = 0
 
     def without(self, is_out: BoolArray, why: str) -> Outcomes:
         """Leave pairs out for a reason of up to 16 letters."""
         reason = np.where(is_out, why, self.reason).astype("<U16")
         kept = ~is_out[self.row]
-        return Outcomes(self.row[kept], self.score[kept], reason)
+        return Outcomes(self.row[kept], self.score[kept], reason, self.no_preference)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,14 +163,20 @@ def judge_outcomes(table: ScoreTable, *, is_soft: bool) -> Outcomes:
     reason = np.where(failed, np.where(table.is_known[:, 0], "failed", "missing"), "")
     labels = verdict_codes(p_a, table.p_tie[:, 0])
     score = np.nan_to_num(p_a + p_tie / 2) if is_soft else _POINTS[labels]
-    return _one_a_pair(labels, score, reason.astype("<U16"))
+    made = _one_a_pair(labels, score, reason.astype("<U16"))
+    said = preference(p_a, table.p_tie[:, 0])
+    return replace(made, no_preference=int(said.has_no_preference.sum()))
 
 
-def cascade_outcomes(verdicts: Replay, *, is_soft: bool) -> Outcomes:
+def cascade_outcomes(verdicts: Replay, table: ScoreTable, *, is_soft: bool) -> Outcomes:
     """Return one comparison for each pair that the cascade answered."""
     # a tier that was skipped because its score is not stored may still change the verdict
     answered = (verdicts.answered_by >= 0) & ~verdicts.is_missing
-    reason = np.where(answered, "", np.where(verdicts.is_missing, "missing", "abstained"))
+    # as in a batch: a pair whose judges all failed was not abstained on
+    has_score = (verdicts.is_asked & ~np.isnan(table.p_a)).any(axis=1)
+    has_failed = verdicts.is_asked.any(axis=1) & ~has_score
+    open_because = np.where(has_failed, "failed", "abstained")
+    reason = np.where(answered, "", np.where(verdicts.is_missing, "missing", open_because))
     labels = np.where(answered, verdicts.label, MISSING)
     score = _POINTS[labels]
     if is_soft:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import rfc3339
 from app.core.lists import Paging, fetch_page
 from app.core.models import CalibrationRow, Leaderboard
 
@@ -27,6 +28,6 @@ async def certificates_now(session: AsyncSession, ids: Sequence[str]) -> dict[st
             CalibrationRow.id.in_(ids[start : start + _CHUNK])
         )
         for row in await session.execute(query):
-            revoked_at = None if row.revoked_at is None else row.revoked_at.isoformat()
+            revoked_at = None if row.revoked_at is None else rfc3339(row.revoked_at)
             found[row.id] = {"id": row.id, "status": row.status, "revoked_at": revoked_at}
     return found

@@ -13,8 +13,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from app.core.inert import inert
 from app.leaderboards.gathering import Inputs
-from app.leaderboards.outcomes import NO_VERDICT, Outcomes
+from app.leaderboards.outcomes import NO_VERDICT, Outcomes, in_words, no_comparison
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.errors import InvalidArgument
@@ -44,11 +45,15 @@ COLUMNS: Final = (
 
 
 def as_csv(body: Body) -> str:
-    """Return a leaderboard as CSV with a header; unknown values are empty."""
+    """Return a leaderboard as CSV with a header; unknown values are empty.
+
+    Names that look like formulas are marked.
+    """
     text = StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(_lines(body))
+    for line in _lines(body):
+        writer.writerow({k: inert(v) if isinstance(v, str) else v for k, v in line.items()})
     return text.getvalue()
 
 
@@ -83,6 +88,7 @@ REASONS: Final = (
     *NO_VERDICT, "unlabelled", "undecided", "without_models", "same_model", "calibration_pair",
     "known_to_judge",
 )  # fmt: skip
+TIES_LEFT_OUT: Final = "ties_left_out"
 # reasons for which a pair is not ranked, whether or not its verdict is known
 OUT_OF_SCOPE: Final = ("without_models", "same_model", "calibration_pair", "known_to_judge")
 
@@ -147,9 +153,7 @@ class Table:
         rows = outcomes.row[chosen]
         if rows.size == 0:
             counts = Counter(outcomes.reason[members].tolist())
-            why = ", ".join(f"{n} {reason}" for reason, n in counts.items()) or "there are no pairs"
-            advice = ": judge them first, with a batch" if set(counts) == {"missing"} else ""
-            raise InvalidArgument(f"no comparison to rank the models by ({why}){advice}")
+            raise InvalidArgument(no_comparison(counts, str(self.inputs.rests_on.get("dataset"))))
         return self.between(rows, outcomes.score[chosen]), rows
 
     def between(self, rows: IntArray, score: FloatArray) -> Comparisons:
@@ -165,10 +169,13 @@ class Table:
     def counts(self, members: BoolArray) -> dict[str, int]:
         """Count pairs, comparisons, and pairs without a comparison."""
         reasons = Counter(self.reason[members].tolist())
-        comparisons = sum(int(members[one.row].sum()) for one in self.inputs.outcomes.values())
+        outcomes = self.inputs.outcomes.values()
+        comparisons = sum(int(members[one.row].sum()) for one in outcomes)
+        ties = sum(int((members[one.row] & (one.score == 0.5)).sum()) for one in outcomes)
         return {
             "pairs": reasons[""],
             "comparisons": comparisons,
+            **({TIES_LEFT_OUT: ties} if self.request.ties == "exclude" else {}),
             **{reason: reasons[reason] for reason in REASONS},
         }
 
@@ -251,6 +258,15 @@ class Unanswered:
             "alone may favour some models; win_rate_bounds says how far, and prediction_powered "
             "corrects it where such pairs are labelled"
         )
+
+
+def left_out_note(counts: Mapping[str, int]) -> str | None:
+    """Return a note on what is not in the ranking, by reason; None if all pairs are."""
+    ties = counts.get(TIES_LEFT_OUT, 0)
+    said = [in_words({reason: counts[reason] for reason in REASONS})]
+    said += [f"{ties} ties (ties exclude)"] if ties else []
+    listed = ", ".join(one for one in said if one)
+    return f"left out: {listed}" if listed else None
 
 
 def rank_text(low: int, high: int) -> str:

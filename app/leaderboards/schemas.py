@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.core.errors import Unprocessable
-from app.core.names import Name
+from app.core.names import Key, Name
 from app.datasets.splits import Part
 
 Method = Literal["bradley_terry", "win_rate", "average_win_rate", "counting", "elo"]
@@ -20,7 +20,7 @@ Votes = Literal["each", "majority", "mean_sign"]
 Control = Literal["length", "style"]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Criteria = Annotated[dict[Name, Weight], Field(min_length=1, max_length=20)]
+Criteria = Annotated[dict[Key, Weight], Field(min_length=1, max_length=20)]
 
 POWERED = "prediction_powered"
 _JUDGE = "judge:"
@@ -66,6 +66,7 @@ class LeaderboardIn(BaseModel):
     control: list[Control] | None = Field(
         None,
         min_length=1,
+        max_length=10,
         description="ratings at equal length, or at equal style (headings, list items, bold)",
     )
     criteria: Criteria | None = Field(

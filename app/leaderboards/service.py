@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,17 +11,20 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.result import changed_labels_note
+from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
+from app.core.limits import Limits, too_many
 from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import Dataset, Leaderboard, new_id
-from app.core.names import is_name, shown
+from app.core.names import alike, is_name, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets import slices
 from app.datasets.records import PairKey
 from app.leaderboards import queries
 from app.leaderboards.changes import changes
-from app.leaderboards.gathering import Gatherer, Inputs, known_pairs_note
+from app.leaderboards.gathering import Gatherer, Inputs, known_pairs_note, no_preference_note
+from app.leaderboards.rows import left_out_note
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn, refuse_what_does_not_apply
 from app.leaderboards.standings import components_of, standings
 from calibration.errors import CalibrationError
@@ -43,11 +45,12 @@ async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
     """
     refuse_what_does_not_apply(request)
     moment = running.now()
-    async with running.db.read() as session:
-        dataset = await datasets.find_dataset(session, request.dataset)
-        inputs = await Gatherer(session, running.registry, request, dataset).gather()
-    body = {**await _ranked(inputs, request), "as_of": moment.isoformat()}
-    return await _keep(running, dataset, request, body)
+    with running.pools.reports.admitted():
+        async with running.db.read() as session:
+            dataset = await datasets.find_dataset(session, request.dataset)
+            inputs = await Gatherer(session, running.registry, request, dataset).gather()
+        body = {**await _ranked(running, inputs, request), "as_of": rfc3339(moment)}
+        return await _keep(running, dataset, request, body)
 
 
 async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> dict[str, Any]:
@@ -58,16 +61,17 @@ async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> 
         Conflict: the scores or the votes are no longer those that the leaderboard rests on.
         Unprocessable: the leaderboard has not several criteria, or not these.
     """
-    async with running.db.read() as session:
-        earlier = await _require(session, leaderboard_id)
-        request = _with_weights(earlier, asked)
-        dataset = await session.get_one(Dataset, earlier.dataset_seq)
-        as_of = datetime.fromisoformat(earlier.body["as_of"])
-        inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
-    _refuse_other_verdicts(earlier, inputs)
-    body = await _ranked(inputs, request)
-    body |= {"as_of": as_of.isoformat(), "reweighted_from": earlier.id}
-    return await _keep(running, dataset, request, body)
+    with running.pools.reports.admitted():
+        async with running.db.read() as session:
+            earlier = await _require(session, leaderboard_id)
+            request = _with_weights(earlier, asked)
+            dataset = await session.get_one(Dataset, earlier.dataset_seq)
+            as_of = datetime.fromisoformat(earlier.body["as_of"])
+            inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
+        _refuse_other_verdicts(earlier, inputs)
+        body = await _ranked(running, inputs, request)
+        body |= {"as_of": rfc3339(as_of), "reweighted_from": earlier.id}
+        return await _keep(running, dataset, request, body)
 
 
 def _with_weights(earlier: Leaderboard, asked: ReweightIn) -> LeaderboardIn:
@@ -91,22 +95,40 @@ def _with_weights(earlier: Leaderboard, asked: ReweightIn) -> LeaderboardIn:
 
 def _refuse_other_verdicts(earlier: Leaderboard, inputs: Inputs) -> None:
     before = earlier.body["rests_on"]
-    changed = [name for name in _SAME if before.get(name) != inputs.rests_on.get(name)]
+    now = inputs.rests_on
+    changed = [name for name in _SAME if before.get(name) != now.get(name)]
     if changed:
+        said = [
+            f"{name} was {shown(before.get(name))} and is {shown(now.get(name))}"
+            for name in changed
+        ]
+        if before.get("labels") != now.get("labels"):
+            said.append(f"there were {before.get('labels')} labels and are {now.get('labels')}")
         raise Conflict(
-            f"leaderboard {earlier.id} rests on what is no longer stored ({', '.join(changed)} "
-            "changed): post a new one with these weights",
+            f"leaderboard {earlier.id} rests on what is no longer stored ({', '.join(said)}): post a "
+            "new one with these weights",
             extra={"changed": changed},
         )
 
 
-async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
+def _refuse_many_models(keys: Sequence[PairKey], limits: Limits) -> None:
+    count = len({model for key in keys for model in (key.model_a, key.model_b)} - {None})
+    if count > limits.models:
+        many = too_many(count, "models", limits.models, "models")
+        raise Unprocessable.field(["dataset"], f"it has {many}")
+
+
+async def _ranked(running: Runtime, inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
+    run = running.pools.reports.run_for_client
     _refuse_unknown_baseline(request, inputs.keys)
+    limits = running.settings.limits
+    _refuse_many_models(inputs.keys, limits)
     if request.group_by is not None:
         names = slices.slice_names(inputs.keys, request.group_by)
         slices.refuse_unknown_field(names, request.group_by, ("body", "group_by"))
+        slices.refuse_many(names, limits, ("body", "group_by"))
     try:
-        body = await asyncio.to_thread(standings, inputs, request)
+        body = await run(standings, inputs, request)
     except CalibrationError as error:
         raise _unprocessable(error) from error
     promise = inputs.promise
@@ -120,15 +142,29 @@ async def _ranked(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
         changed = changed_labels_note(rests_on["calibration"], rests_on["labels_changed"])
         notes = (known_pairs_note(rests_on), changed)
         warnings = [*(note for note in notes if note), *warnings]
+    told = no_preference_note(inputs.rests_on)
+    warnings += [told] if told else []
+    left_out = left_out_note(body)
     counts = {name: body[name] for name in ("pairs", "comparisons", "abstained")}
-    verdicts_hash = await asyncio.to_thread(_verdicts_hash, inputs)
+    verdicts_hash = await run(_verdicts_hash, inputs)
     return {
         **body,
         "warnings": warnings,
+        "notes": [*warnings, *([left_out] if left_out else []), *_alike(inputs.keys)],
         "promise": state,
         "suspended_because": because if state == "suspended" else None,
         "rests_on": {**inputs.rests_on, **counts, "verdicts_hash": verdicts_hash},
     }
+
+
+def _alike(keys: Sequence[PairKey]) -> list[str]:
+    """Return a note on each set of models whose names look like spellings of one."""
+    models = {name for key in keys for name in (key.model_a, key.model_b) if name}
+    return [
+        f"{' and '.join(map(shown, names))} differ by case or blanks alone and are ranked as "
+        f"{len(names)} models: if they are one, give it one name and import again"
+        for names in alike(models)
+    ]
 
 
 def _verdicts_hash(inputs: Inputs) -> str:
@@ -210,6 +246,9 @@ async def _shown(
 
 def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str, Any]:
     body = dict(leaderboard.body)
+    # older ones have only warnings, and another spelling of times
+    body.setdefault("notes", body["warnings"])
+    body["as_of"] = rfc3339(datetime.fromisoformat(body["as_of"]))
     name = body["rests_on"].get("calibration")
     certificate = None if name is None else now.get(name, {"id": name, "status": "deleted"})
     if certificate is not None and certificate.get("revoked_at") is not None:
@@ -218,7 +257,7 @@ def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str,
     return {
         "id": leaderboard.id,
         "object": "leaderboard",
-        "created_at": leaderboard.created_at.isoformat(),
+        "created_at": rfc3339(leaderboard.created_at),
         **leaderboard.request,
         **body,
         "certificate_now": certificate,

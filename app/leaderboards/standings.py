@@ -10,7 +10,14 @@ import numpy as np
 
 from app.datasets.slices import slice_names
 from app.leaderboards.gathering import Inputs
-from app.leaderboards.rows import OUT_OF_SCOPE, Table, Unanswered, powered_row_of, row_of
+from app.leaderboards.outcomes import judge_first
+from app.leaderboards.rows import (
+    OUT_OF_SCOPE,
+    Table,
+    Unanswered,
+    powered_row_of,
+    row_of,
+)
 from app.leaderboards.schemas import LeaderboardIn
 from calibration.arrays import BoolArray, IntArray
 from calibration.errors import CalibrationError, InvalidArgument
@@ -39,6 +46,10 @@ class Ranked(Protocol):
     """A row with its set of ranks."""
 
     @property
+    def model(self) -> str:
+        """Name of the model."""
+
+    @property
     def rank_low(self) -> int:
         """Best rank it may have."""
 
@@ -58,11 +69,7 @@ def rankable(
     if intervals is None:
         why = "there are no intervals, so that no difference can be told from chance"
     elif not told_apart:
-        why = (
-            f"the noise exceeds the spread: of {pairs} pairs of models none can be told apart at "
-            f"the confidence level {confidence_level:g}, and every model may have any rank (tested "
-            "by differences; an interval of one model alone is another test, and may look clearer)"
-        )
+        why = _within_chance([row.model for row in rows], confidence_level)
     return {
         "rankable": why is None,
         "not_rankable_because": why,
@@ -73,6 +80,19 @@ def rankable(
             "told_apart": told_apart,
         },
     }
+
+
+def _within_chance(models: Sequence[str], confidence_level: float) -> str:
+    if len(models) < 2:
+        return "there is only one model"
+    which, so = f"any two of {len(models)} models", "every model may have any rank"
+    if len(models) == 2:
+        which, so = " and ".join(sorted(models)), "either may rank first"
+    return (
+        f"the difference between {which} may be chance alone (confidence level "
+        f"{confidence_level:g}): {so}. More pairs would show a difference if there is one. (An "
+        "interval beside a model is about that model alone, and may look clearer)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +107,9 @@ class Links:
         if len(self.components) < 2:
             return None
         return (
-            f"the models fall into {len(self.components)} sets that no chain of points won links "
-            "both ways: between them numbers compare opponents, not models"
+            f"the models fall into {len(self.components)} sets, and between two of them points went "
+            "one way or not at all: numbers of models of different sets say more about their "
+            "opponents than about them"
         )
 
 
@@ -115,8 +136,9 @@ def powered_standings(table: Table, members: BoolArray) -> dict[str, Any]:
         raise InvalidArgument("no pair that verdicts could be corrected on")
     predicted = _predicted(table, rows)
     if np.isnan(predicted.score).all():
+        dataset = str(table.inputs.rests_on.get("dataset"))
         raise InvalidArgument(
-            f"no verdict is known of any of the {rows.size} pairs: judge them first, with a batch"
+            f"no verdict is known of any of the {rows.size} pairs. {judge_first(dataset)}"
         )
     labels = _labels(table, rows)
     board = rank_by_predictions(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import scipy
 
+from app.core.limits import Limits
 from app.reports.cascade import abstention, cascade_agreement
 from app.reports.judge_details import DIFFICULTIES, difficulty_of, judge_details
-from app.reports.panel import LABELS, Judged, Panel, People, confusion_of
+from app.reports.panel import LABELS, Judged, Panel, People, Votes, confusion_of
 from app.reports.schemas import AgreementIn
 from calibration.agreement import (
     agreement_rate,
@@ -32,10 +34,11 @@ from calibration.reliability import measure_reliability
 LEAST_FOR_INTERVAL = 5
 
 
-def human_agreement(people: People, groups: Groups) -> dict[str, Any]:
+def human_agreement(people: People, groups: Groups, most_couples: int) -> dict[str, Any]:
     """Return agreement among annotators, with a, b and tie as three classes.
 
     Kappas of two annotators with fewer than `LEAST_FOR_INTERVAL` pairs in common have no interval.
+    At most `most_couples` of them are listed.
     """
     counts = people.counts
     return {
@@ -53,33 +56,71 @@ def human_agreement(people: People, groups: Groups) -> dict[str, Any]:
         "gwets_ac1_without_ties": asdict(gwets_ac1(counts[:, :2], groups)),
         "confusion": _confusion(counts),
         "difficulty": _difficulty(counts),
-        "annotator_pairs": _annotator_pairs(people, groups),
+        **_annotator_pairs(people, groups, most_couples),
     }
 
 
-def _annotator_pairs(people: People, groups: Groups) -> list[dict[str, Any]]:
-    """Return kappa of every two annotators with common pairs; a person's last vote counts."""
-    ratings = _ratings(people)
-    seen = (ratings != MISSING).astype(np.int64)
-    shared = seen @ seen.T
-    found = []
-    for one, other in combinations(range(len(ratings)), 2):
-        n = int(shared[one, other])
-        if n == 0:
-            continue
-        both = (ratings[one] != MISSING) & (ratings[other] != MISSING)
-        shared_groups = groups.take(both) if n >= LEAST_FOR_INTERVAL else None
-        first, second = ratings[one][both], ratings[other][both]
-        figures = {
-            "cohens_kappa": cohens_kappa(first, second, shared_groups),
-            "agreement": agreement_rate(first, second, shared_groups),
-            "agreement_without_ties": agreement_rate(first, second, shared_groups, among=(A, B)),
-        }
-        level = groups.confidence_level
-        shown = {name: {**asdict(e), "confidence_level": level} for name, e in figures.items()}
-        names = [people.annotators[one], people.annotators[other]]
-        found.append({"annotators": names, "n": n, **shown})
-    return found
+# every two of these may share pairs, so that work is bounded by this number times that of votes
+MOST_COMPARED: Final = 500
+
+
+def _annotator_pairs(people: People, groups: Groups, most_couples: int) -> dict[str, Any]:
+    """Return kappa of two annotators with common pairs; a person's last vote counts.
+
+    Those with the most votes are compared with one another, and the couples with the most pairs in
+    common are listed; how many are left out is counted, if any are.
+    """
+    votes = people.last_votes()
+    is_shared = np.bincount(votes.row, minlength=len(people.counts)) >= 2
+    common = np.bincount(votes.by[is_shared[votes.row]], minlength=len(people.annotators))
+    in_company = np.flatnonzero(common)
+    by_votes = in_company[np.argsort(-common[in_company], kind="stable")]
+    compared = np.sort(by_votes[:MOST_COMPARED])
+    couples, n_couples = _couples(votes, compared, len(people.counts), most_couples)
+    left_out = {
+        "annotator_pairs_left_out": n_couples - len(couples),
+        "annotators_not_compared": len(in_company) - len(compared),
+    }
+    return {
+        "annotator_pairs": [_couple(people, votes, groups, *couple) for couple in couples],
+        **{name: count for name, count in left_out.items() if count},
+    }
+
+
+def _couples(
+    votes: Votes, compared: IntArray, n_pairs: int, most: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Return the couples of these annotators with the most pairs in common, and how many there are."""
+    place = np.searchsorted(compared, votes.by)
+    place[place == len(compared)] = 0
+    is_compared = compared[place] == votes.by if len(compared) else np.zeros(len(place), np.bool_)
+    cells = (place[is_compared], votes.row[is_compared])
+    seen = scipy.sparse.csr_array(
+        (np.ones(len(cells[0]), np.int64), cells), shape=(len(compared), n_pairs)
+    )
+    shared = scipy.sparse.triu(seen @ seen.T, k=1).tocoo()
+    order = np.lexsort((shared.col, shared.row, -shared.data))[:most]
+    first, second = (compared[index[order]].tolist() for index in (shared.row, shared.col))
+    return sorted(zip(first, second, strict=True)), int(shared.nnz)
+
+
+def _couple(people: People, votes: Votes, groups: Groups, one: int, other: int) -> dict[str, Any]:
+    """Compare two annotators on the pairs that both labelled."""
+    (rows, labels), (other_rows, other_labels) = votes.of(one), votes.of(other)
+    both, place, other_place = np.intersect1d(
+        rows, other_rows, assume_unique=True, return_indices=True
+    )
+    shared_groups = groups.take(both) if len(both) >= LEAST_FOR_INTERVAL else None
+    first, second = labels[place], other_labels[other_place]
+    figures = {
+        "cohens_kappa": cohens_kappa(first, second, shared_groups),
+        "agreement": agreement_rate(first, second, shared_groups),
+        "agreement_without_ties": agreement_rate(first, second, shared_groups, among=(A, B)),
+    }
+    level = groups.confidence_level
+    shown = {name: {**asdict(e), "confidence_level": level} for name, e in figures.items()}
+    names = [people.annotators[one], people.annotators[other]]
+    return {"annotators": names, "n": len(both), **shown}
 
 
 def _confusion(counts: IntArray) -> dict[str, dict[str, int]]:
@@ -95,13 +136,6 @@ def _difficulty(counts: IntArray) -> dict[str, int]:
     """Return how many pairs are how hard, by the margin of the votes."""
     place = difficulty_of(counts)
     return {name: int((place == number).sum()) for number, name in enumerate(DIFFICULTIES)}
-
-
-def _ratings(people: People) -> IntArray:
-    """Return label codes of shape (annotators, n)."""
-    ratings = np.full((len(people.annotators), len(people.counts)), MISSING, dtype=np.int64)
-    ratings[people.vote_by, people.vote_row] = people.vote_code
-    return ratings
 
 
 def judge_agreement(
@@ -245,14 +279,15 @@ class _Depth:
     has_details: bool
     has_judge_pairs: bool
     epsilon: float
+    most_couples: int
 
 
-def agreement_report(panel: Panel, request: AgreementIn) -> dict[str, Any]:
+def agreement_report(panel: Panel, request: AgreementIn, limits: Limits) -> dict[str, Any]:
     """Return every figure of a report; slices share the resamples of the whole."""
     bootstrap = bootstrap_of(panel, request)
     has_judge_pairs = "judge_pairs" in request.include
-    whole = _Depth(True, has_judge_pairs, request.epsilon)
-    by_slice = _Depth("group_details" in request.include, has_judge_pairs, request.epsilon)
+    whole = _Depth(True, has_judge_pairs, request.epsilon, limits.couples)
+    by_slice = replace(whole, has_details="group_details" in request.include)
     return {**_figures(panel, bootstrap, whole), "groups": _groups(panel, bootstrap, by_slice)}
 
 
@@ -275,7 +310,7 @@ def _groups(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> list[di
 def _figures(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[str, Any]:
     return {
         "pairs": len(panel),
-        "human": human_agreement(panel.people, bootstrap.groups),
+        "human": human_agreement(panel.people, bootstrap.groups, depth.most_couples),
         "judges": [
             _judge(panel, column, bootstrap, depth) for column in range(len(panel.judged.names))
         ],

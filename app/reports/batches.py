@@ -5,7 +5,6 @@ It is kept when the batch completes, and made again if labels changed since.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -108,7 +107,8 @@ async def _report(running: Runtime, batch: Batch) -> Report:
         stored = await service.by_inputs(session, digest)
     if stored is not None:
         return stored
-    body = await asyncio.to_thread(_body, gathered, batch)
+    couples = running.settings.limits.couples
+    body = await running.pools.reports.run(_body, gathered, batch, couples)
     values = {
         "id": new_id("rep"),
         "created_at": running.now(),
@@ -209,7 +209,7 @@ def _rests_on(gathered: _Gathered, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _body(gathered: _Gathered, batch: Batch) -> dict[str, Any]:
+def _body(gathered: _Gathered, batch: Batch, most_couples: int) -> dict[str, Any]:
     panel = gathered.panel
     bootstrap = ClusterBootstrap.over(panel.groups, rng=0)
     return {
@@ -218,7 +218,7 @@ def _body(gathered: _Gathered, batch: Batch) -> dict[str, Any]:
         "promise": batch.promise,
         "pairs": len(panel),
         "failed": gathered.verdicts.failed,
-        "human": human_agreement(panel.people, bootstrap.groups),
+        "human": human_agreement(panel.people, bootstrap.groups, most_couples),
         "cascade": cascade_agreement(panel, bootstrap),
         "abstention": abstention(panel, bootstrap),
     }

@@ -118,7 +118,7 @@ def by_votes(
 # both as proposed with the test: fewer say nothing of people in general, or of one person
 LEAST_ANNOTATORS: Final = 3
 LEAST_UNITS: Final = 30
-_MOST_CELLS: Final = 20_000_000
+_MOST_CELLS: Final = 4_000_000
 
 
 def annotator_test(

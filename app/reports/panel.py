@@ -63,6 +63,13 @@ class People:
         """The sign of the mean vote."""
         return mean_sign(self.counts)
 
+    def last_votes(self) -> Votes:
+        """Return the last label of each known annotator on each pair."""
+        key = self.vote_by * len(self.counts) + self.vote_row
+        _, from_end = np.unique(key[::-1], return_index=True)
+        last = len(key) - 1 - from_end
+        return Votes(self.vote_by[last], self.vote_row[last], self.vote_code[last])
+
     def take(self, members: BoolArray) -> People:
         """Return some of the pairs."""
         kept = members[self.vote_row]
@@ -73,6 +80,20 @@ class People:
             vote_by=self.vote_by[kept],
             vote_code=self.vote_code[kept],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Votes:
+    """One label of each annotator on each pair: `by`, then `row`, in order, and the codes."""
+
+    by: IntArray
+    row: IntArray
+    code: IntArray
+
+    def of(self, annotator: int) -> tuple[IntArray, IntArray]:
+        """Return the pairs that an annotator labelled, in order, and the labels."""
+        first, end = np.searchsorted(self.by, [annotator, annotator + 1])
+        return self.row[first:end], self.code[first:end]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.core.names import Name
+from app.core.names import MAX_LENGTH, Key, Name
+from app.datasets.splits import PART_PATTERN
 
 Names = Annotated[str, Field(min_length=1, max_length=20_000)]
 
@@ -20,7 +21,20 @@ class _OnPairs(BaseModel):
         None, description="the certificate whose cascade is reported, too"
     )
     part: Name | None = Field(
-        None, description="side:fraction:seed of a split by group", examples=["test:0.5:0"]
+        None,
+        description="side:fraction:seed of a split by group",
+        examples=["test:0.5:0"],
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": MAX_LENGTH,
+                    "pattern": PART_PATTERN,
+                },
+                {"type": "null"},
+            ]
+        },
     )
     own: list[Names] = Field(
         [],
@@ -79,7 +93,7 @@ class LinesQuery(CardIn):
 class HealthBody(HealthIn):
     """The same in a body."""
 
-    lines: dict[Name, float | None] = Field(
+    lines: dict[Key, float | None] = Field(
         {}, max_length=100, description="where lines lie instead of their defaults; null drops one"
     )
 

@@ -17,11 +17,14 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import NotFound, TribunalError
+from app.core.db import rfc3339
+from app.core.errors import NotFound, TribunalError, Unprocessable, died_of_it
+from app.core.limits import Limits, too_many
 from app.core.lists import Paging, by_public_id, fetch_page
 from app.core.models import Batch, Report, Verdict, new_id
 from app.core.names import is_name, shown
 from app.core.runtime import Runtime
+from app.datasets import slices
 from app.reports.agreement import agreement_report
 from app.reports.gathering import Gathered, gather
 from app.reports.inputs import Inputs, texts_of
@@ -100,12 +103,23 @@ async def add(session: AsyncSession, values: dict[str, Any]) -> bool:
     return (await session.execute(statement)).first() is not None
 
 
+async def change_attempts(session: AsyncSession, report: Report, by: int) -> int:
+    """Count an attempt at a report, or take one back; return how many there are."""
+    changed = await session.execute(
+        update(Report)
+        .where(Report.seq == report.seq)
+        .values(attempts=Report.attempts + by)
+        .returning(Report.attempts)
+    )
+    return int(changed.scalar_one_or_none() or 0)
+
+
 async def retry(session: AsyncSession, inputs_hash: str) -> bool:
     """Make a report that failed pending again; False where none failed."""
     statement = (
         update(Report)
         .where(Report.inputs_hash == inputs_hash, Report.status == "failed")
-        .values(status="pending", error=None)
+        .values(status="pending", error=None, attempts=1)
         .returning(Report.seq)
     )
     return (await session.execute(statement)).first() is not None
@@ -148,17 +162,34 @@ async def agreement(running: Runtime, request: AgreementIn) -> Report:
     Raises:
         TribunalError: making it failed.
     """
-    async with running.db.read() as session:
-        gathered = await gather(session, running.registry, request)
-        inputs = Inputs.of(gathered, request)
-        stored = await by_inputs(session, inputs.hash)
-    if stored is not None and stored.status == "completed":
-        return stored
-    report, is_ours = await _enter(running, request, gathered, inputs)
-    if is_ours:
-        work = _make(running, report, request, _Ready(gathered, inputs))
-        running.start(work, f"report {report.id}")
+    with running.pools.reports.admitted():
+        async with running.db.read() as session:
+            gathered = await gather(session, running.registry, request)
+            _refuse_many(gathered, request, running.settings.limits)
+            inputs = Inputs.of(gathered, request)
+            stored = await by_inputs(session, inputs.hash)
+        if stored is not None and stored.status == "completed":
+            return stored
+        report, is_ours = await _enter(running, request, gathered, inputs)
+        if is_ours:
+            work = _make(running, report, request, _Ready(gathered, inputs))
+            running.start(work, f"report {report.id}")
     return await _waited_for(running, report)
+
+
+def _refuse_many(gathered: Gathered, request: AgreementIn, limits: Limits) -> None:
+    """Refuse what would take a figure for each of very many slices or couples of judges."""
+    panel = gathered.panel
+    if panel.slices is not None:
+        slices.refuse_many(panel.slices, limits, ("query", "group_by"))
+    n_judges = len(panel.judged.names)
+    n_couples = n_judges * (n_judges - 1) // 2
+    if "judge_pairs" in request.include and n_couples > limits.couples:
+        many = too_many(n_couples, "couples of judges", limits.couples, "couples")
+        message = f"there are {many}: name fewer judges"
+        raise Unprocessable(
+            f"include: {message}", errors=[{"loc": ["query", "include"], "msg": message}]
+        )
 
 
 async def find(running: Runtime, report_id: str) -> Report:
@@ -177,10 +208,15 @@ async def find(running: Runtime, report_id: str) -> Report:
 
 
 async def resume(running: Runtime) -> None:
-    """Resume the reports that a stop interrupted."""
+    """Resume the reports that a stop interrupted; set aside those that ended their processes."""
     async with running.db.read() as session:
         waiting = await unfinished(session)
     for report in waiting:
+        async with running.db.write() as session:
+            attempts = await change_attempts(session, report, by=1)
+        if attempts > running.settings.max_attempts:
+            await _store_failure(running, report, died_of_it(attempts - 1))
+            continue
         request = AgreementIn.model_validate(report.request)
         running.start(_make(running, report, request, None), f"report {report.id}")
 
@@ -198,7 +234,7 @@ def show(report: Report) -> dict[str, Any]:
         "object": f"{report.kind}_report",
         "status": report.status,
         "error": report.error,
-        "created_at": report.created_at.isoformat(),
+        "created_at": rfc3339(report.created_at),
         "dataset": asked["dataset"],
         "calibration": asked["calibration"],
         "part": asked["part"],
@@ -259,14 +295,21 @@ async def _make(
 ) -> None:
     """Make one report and store it, or the error in its place."""
     try:
-        gathered, inputs = ready or await _gathered_again(running, request)
-        async with running.db.read() as session:
-            texts = await texts_of(session, gathered.pair_seqs)
-        panel = replace(gathered.panel, texts=texts)
-        body = await asyncio.to_thread(agreement_report, panel, request)
+        with running.pools.reports.admitted(refuses=False):
+            gathered, inputs = ready or await _gathered_again(running, request)
+            async with running.db.read() as session:
+                texts = await texts_of(session, gathered.pair_seqs)
+            panel = replace(gathered.panel, texts=texts)
+            limits = running.settings.limits
+            body = await running.pools.reports.run(agreement_report, panel, request, limits)
         body["rests_on"] = inputs.rests_on
         async with running.db.write() as session:
             await complete(session, report, inputs.hash, body)
+    except asyncio.CancelledError:
+        # asked to stop: that is no fault of this report
+        async with running.db.write() as session:
+            await change_attempts(session, report, by=-1)
+        raise
     except TribunalError as error:
         await _store_failure(running, report, error.detail)
     except Exception:

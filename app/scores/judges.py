@@ -9,9 +9,9 @@ judge must not make every request without a cascade pay for it.
 
 from __future__ import annotations
 
-import asyncio
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,6 +20,7 @@ from app.core.db import Database
 from app.core.errors import ConfigurationInvalid, NotFound, Unprocessable
 from app.core.models import Dataset
 from app.core.names import hint, shown
+from app.core.pools import in_thread
 from app.datasets import service as datasets
 from judges.base import Judge
 from judges.configuration import model_folders
@@ -31,6 +32,9 @@ from judges.types import Score
 from judges.vllm.engine import EngineHost
 from judges.vllm.weights import NOTHING_HASHED, FolderHasher
 
+# where a certificate keeps what the scores of its judges depend on
+JUDGE_SETTINGS: Final = "judge_settings"
+_MOST_DIFFERENCES: Final = 5
 # by the name of each recorded judge, the fingerprints of its scores
 Fingerprints = Mapping[str, Collection[str]]
 
@@ -62,6 +66,9 @@ def judge_names(registry: Registry, cascade: str | Order) -> tuple[str, ...]:
     if isinstance(cascade, str):
         if cascade not in registry.cascades:
             meant = hint(cascade, sorted(registry.cascades), see="tribunal doctor")
+            if "," in cascade:
+                listed = json.dumps([name.strip() for name in cascade.split(",")])
+                meant = f'; for judges in order write {{"judges": {listed}}} (--judges {cascade})'
             raise Unprocessable.field(["cascade"], f"there is no cascade {shown(cascade)}{meant}")
         return tuple(registry.cascades[cascade])
     names = tuple(cascade.judges)
@@ -163,20 +170,65 @@ def judges_of_certificate(registry: Registry, fingerprints: Mapping[str, str]) -
 
 
 def changed_fingerprints(
-    registry: Registry, fingerprints: Mapping[str, str]
-) -> list[dict[str, str]]:
-    """Return the judges that are no longer the certified ones, with both fingerprints."""
+    registry: Registry,
+    fingerprints: Mapping[str, str],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the judges that are no longer those of these fingerprints, with both.
+
+    Args:
+        registry: The judges now.
+        fingerprints: By judge, then.
+        settings: By judge, what its scores depended on then; None where that was not kept.
+    """
     changed = []
     for name, certified in fingerprints.items():
+        settings_now: Mapping[str, Any] = {}
         if name in registry.judges:
-            configured = registry.judges[name].spec.fingerprint
+            spec = registry.judges[name].spec
+            configured, settings_now = spec.fingerprint, spec.scored_by
         elif certified.startswith("recorded:"):
             continue
         else:
             configured = "not configured"
         if configured != certified:
-            changed.append({"judge": name, "certified": certified, "configured": configured})
+            before = (settings or {}).get(name, {})
+            found = _differences(before, settings_now) if before and settings_now else []
+            changed.append(
+                {
+                    "judge": name,
+                    "certified": certified,
+                    "configured": configured,
+                    "differences": found,
+                }
+            )
     return changed
+
+
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
+) -> list[dict[str, str]]:
+    """Return the fields in which two settings differ, with the old and the new value."""
+    found = []
+    for name in sorted({**before, **now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differences(old, new, f"{path}{name}.")
+        elif old != new:
+            found.append({"field": f"{path}{name}", "old": shown(old), "new": shown(new)})
+    return found
+
+
+def changes_in_words(changed: Sequence[Mapping[str, Any]]) -> str:
+    """Say which judges changed, and what of them."""
+    said = []
+    for one in changed:
+        fields = [f"{d['field']} was {d['old']} and is {d['new']}" for d in one["differences"]]
+        whole = f"its fingerprint was {one['certified']} and is {one['configured']}"
+        if one["configured"] == "not configured":
+            whole = "it is not configured any more"
+        said.append(f"{one['judge']} changed ({', '.join(fields[:_MOST_DIFFERENCES]) or whole})")
+    return "; ".join(said)
 
 
 async def load_registry(
@@ -196,7 +248,7 @@ async def load_registry(
     try:
         folders = NOTHING_HASHED
         if hasher is not None:
-            folders = await asyncio.to_thread(hasher.read, model_folders(config))
+            folders = await in_thread(hasher.read, model_folders(config))
         examples = {
             name: pairs
             for name in example_datasets(config)

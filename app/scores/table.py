@@ -6,7 +6,6 @@ is ever missing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from glob import escape
@@ -25,6 +24,7 @@ from app.datasets.records import PairKey
 from app.scores.store import ScoreKey, is_recorded, pair_key, score_key, store_scores, stored_scores
 from calibration.arrays import BoolArray, FloatArray
 from judges.base import Judge, JudgeSpec
+from judges.cascade import Pause, bounded_map
 from judges.types import FailureKind, Pair, Score
 
 _CHUNK = 500
@@ -244,7 +244,7 @@ async def fetch_missing(
                     session, dataset, seqs=[key.seq for key in chunk]
                 )
             ]
-        scores = await _ask_all(judge, pairs)
+        scores = await _ask_all(judge, pairs, running.courtesy.pause)
         async with running.db.write() as session:
             await store_scores(session, scores, running.now())
         failures = [score.failure for _, score in scores if score.failure]
@@ -256,9 +256,13 @@ async def fetch_missing(
     return len(missing)
 
 
-async def _ask_all(judge: Judge, pairs: Sequence[Pair]) -> list[tuple[ScoreKey, Score]]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(judge.score(pair)) for pair in pairs]
-    return [
-        (pair_key(judge.spec, pair), task.result()) for pair, task in zip(pairs, tasks, strict=True)
-    ]
+async def _ask_all(
+    judge: Judge, pairs: Sequence[Pair], pause: Pause
+) -> list[tuple[ScoreKey, Score]]:
+    scores: dict[str, Score] = {}
+
+    async def ask(pair: Pair) -> None:
+        scores[pair.id] = await judge.score(pair)
+
+    await bounded_map(pairs, ask, _ASKED_AT_ONCE, pause)
+    return [(pair_key(judge.spec, pair), scores[pair.id]) for pair in pairs]

@@ -61,7 +61,7 @@ def main() -> None:
     """Serve until told to end."""
     settings = Settings()
     configure_logging(settings)
-    Service(bare_app(settings), "127.0.0.1", int(sys.argv[1])).run()
+    Service(bare_app(settings), settings, "127.0.0.1", int(sys.argv[1])).run()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, cast
 from app.batches import creating
 from app.batches.schemas import BatchIn
 from app.batches.worker.loop import Worker
-from app.cli.operations import freeze_loaded
+from app.cli.operations import tune_interpreter
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.imports.importing import Wanted, import_dataset
@@ -61,7 +61,7 @@ async def opened(
     async with open_runtime(Settings(database_url=url, shard_size=shard_size)) as running:
         await running.registry.aclose()
         running.registry = Registry({"made": MadeJudge(seconds)}, {"default": ("made",)}, {})
-        freeze_loaded()
+        tune_interpreter()
         yield running
 
 

@@ -54,7 +54,9 @@ def krippendorffs_alpha(
     """
     votes = rated_twice(counts)
     n = int((votes.sum(axis=1) >= 2).sum())
-    worth = np.arange(votes.shape[1]) if values is None else np.asarray(values)
+    # without any rating there is no category that could have a value
+    is_default = values is None or (np.size(values) == 0 and not np.any(counts))
+    worth = np.arange(votes.shape[1]) if is_default else np.asarray(values)
     worth = _checked_values(worth.astype(np.float64), votes.shape[1], metric)
     statistic = partial(_alpha_of_sums, metric=metric, values=worth)
     parts = _summed_coincidences(votes) if groups is None else _coincidences(votes)
@@ -325,7 +327,9 @@ def gwets_ac1(counts: ArrayLike, groups: GroupsLike = None) -> Estimate:
     """
     votes = checked_counts(counts)
     if votes.shape[1] < 2:
-        raise InvalidArgument("Gwet's AC1 needs at least two categories")
+        if votes.any():
+            raise InvalidArgument("Gwet's AC1 needs at least two categories")
+        votes = np.zeros((len(votes), 2))
     total = votes.sum(axis=1)
     own = _share_of_agreeing_pairs(rated_twice(votes))
     shares = votes / np.maximum(total, 1)[:, None]

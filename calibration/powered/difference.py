@@ -23,7 +23,7 @@ from calibration.powered.labels import LabelledSample
 # The slope of fewer groups is noise: their labels stand alone.
 _FEWEST_GROUPS_TO_TUNE = 5
 # Spread below this, relative to that of predictions over all of [0, 1], is a trace of rounding.
-_NO_SPREAD = 1e-12
+NO_SPREAD = 1e-12
 # Fewer labels than this against their predictions do not tell how often that happens.
 _ENOUGH_ERRORS = 5.0
 
@@ -149,7 +149,7 @@ def unseen_variance(
         one: Mean square of e of a group whose labels all contradict their predictions.
         n_groups: Number of labelled groups.
     """
-    is_seen = square > _NO_SPREAD * one
+    is_seen = square > NO_SPREAD * one
     equal = np.divide(square**2, fourth, out=np.zeros_like(one), where=is_seen)
     enough = np.minimum(_ENOUGH_ERRORS, np.asarray(n_groups) / 6)
     return np.asarray(one * np.maximum(1 - equal / enough, 0), dtype=np.float64)
@@ -204,8 +204,10 @@ class _Strata:
         excess = predicted - self._by_cell(over_all)
         covariance = self._of_cells(self._labelled_error(self.sample.label) * excess)
         variance = self._of_cells(predicted * excess)
-        is_spread = variance > _NO_SPREAD * self._of_cells(self._share**2)
-        is_tunable = is_spread & (self.n_labelled_groups >= _FEWEST_GROUPS_TO_TUNE)
+        trace = NO_SPREAD * self._of_cells(self._share**2)
+        # a covariance of 0 comes out a trace above or below it, by the order of summing alone
+        is_told = (variance > trace) & (np.abs(covariance) > trace)
+        is_tunable = is_told & (self.n_labelled_groups >= _FEWEST_GROUPS_TO_TUNE)
         slope = np.divide(covariance, variance, out=np.zeros(self.n), where=is_tunable)
         return np.asarray(np.clip(slope, 0, 1), dtype=np.float64)
 

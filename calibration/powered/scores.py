@@ -16,7 +16,7 @@ import scipy
 
 from calibration.arrays import FloatArray
 from calibration.intervals import ClusterBootstrap
-from calibration.powered.difference import unseen_variance
+from calibration.powered.difference import NO_SPREAD, unseen_variance
 from calibration.powered.labels import LabelledSample
 from calibration.ranking import (
     Comparisons,
@@ -126,9 +126,12 @@ class PoweredScores:
         over_all, labels, predictions = (part @ bread for part in self._by_group(log_strength))
         excess = predictions - over_all
         variance = float((predictions * excess).sum())
-        if not variance > 0:
+        covariance = float((labels * excess).sum())
+        # what is 0 comes out a trace above or below it, by the order of summing alone
+        trace = NO_SPREAD * float((labels**2).sum() + (predictions**2).sum())
+        if not (variance > trace and covariance > trace):
             return 0.0
-        return float(np.clip((labels * excess).sum() / variance, 0, 1))
+        return min(covariance / variance, 1.0)
 
     def precision(self, weight: float, log_strength: FloatArray, n_fitted: int) -> Precision:
         """Return the sandwich covariance at the solution, after fitting `n_fitted` numbers."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from calibration.ranking.bradley_terry import (
-    DisconnectedComparisons,
-    NoFiniteStrengths,
     Strengths,
     connected_components,
     fit_resamples,
@@ -32,6 +30,7 @@ from calibration.ranking.elo import (
     elo_ratings,
 )
 from calibration.ranking.leaderboard import Leaderboard, ModelRating, rank_models
+from calibration.ranking.not_finite import DisconnectedComparisons, NoFiniteStrengths
 from calibration.ranking.ranks import RankSets, Spread, rank_sets, ranks
 from calibration.ranking.scores import Coefficient
 from calibration.ranking.style import ControlledFit, Covariates, fit_controlled

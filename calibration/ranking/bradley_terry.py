@@ -26,8 +26,14 @@ import numpy as np
 import scipy
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.errors import CalibrationError
 from calibration.ranking.comparisons import PairTotals
+from calibration.ranking.not_finite import (
+    NoFiniteStrengths,
+    disconnected,
+    only_ties,
+    too_far_apart,
+    unopposed_ties,
+)
 
 # A smaller share of the points of a pair is a residue of rounding and links nothing.
 _SMALLEST_LINK = 1e-12
@@ -38,26 +44,6 @@ LARGEST_STEPS = 100
 _STALLED = 1e-6  # ill-conditioned resamples may never come down to the tolerance
 # Differences of log-strengths beyond this are a likelihood that grows for ever.
 LARGEST_LOG_STRENGTH = 30.0
-
-
-class NoFiniteStrengths(CalibrationError):
-    """The likelihood has no maximum, or one too far out to be computed."""
-
-
-class DisconnectedComparisons(NoFiniteStrengths):
-    """Some set of models never won a point from the others, or never lost one to them.
-
-    Attributes:
-        components: Names of the models by strongly connected component, largest first.
-    """
-
-    def __init__(self, components: tuple[tuple[str, ...], ...]) -> None:
-        self.components = components
-        named = " | ".join("{" + ", ".join(names) + "}" for names in components)
-        super().__init__(
-            "strengths are not finite: every model must be linked to every other by a chain of "
-            f"points won (a tie counts for both sides), but these sets are not: {named}"
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,9 +93,17 @@ def fit_strengths(
     """
     check_connected(totals, models)
     fitted = fit_resamples(totals, None, has_tie_parameter=has_tie_parameter)
-    if not np.isfinite(fitted.log_strength).all():
-        raise NoFiniteStrengths("strengths are not finite: the results fit best at infinity")
-    return fitted
+    if np.isfinite(fitted.log_strength).all():
+        return fitted
+    if not has_tie_parameter or has_finite_maximum(totals, has_tie_parameter=True).all():
+        raise too_far_apart()
+    raise _tie_error(totals)
+
+
+def _tie_error(totals: PairTotals) -> NoFiniteStrengths:
+    if (totals.first_wins + totals.second_wins).any():
+        return unopposed_ties()
+    return only_ties(round(float(totals.ties.sum())))
 
 
 def fit_resamples(
@@ -270,9 +264,10 @@ def check_connected(totals: PairTotals, models: tuple[str, ...]) -> None:
     Raises:
         DisconnectedComparisons: Not every model is linked to every other.
     """
-    components = connected_components(totals, models)
-    if len(components) > 1:
-        raise DisconnectedComparisons(components)
+    count, label = _components(totals)
+    if count > 1:
+        members = [np.flatnonzero(label == k) for k in range(count)]
+        raise disconnected(members, totals, _links(totals), models)
 
 
 def connected_components(
@@ -319,10 +314,15 @@ def _holds_backbone(totals: PairTotals) -> BoolArray:
     return np.asarray(both.all(axis=1), dtype=np.bool_)
 
 
-def _components(totals: PairTotals) -> tuple[int, IntArray]:
+def _links(totals: PairTotals) -> tuple[BoolArray, BoolArray]:
+    """Return whether the first model of each pair won points, and whether the second did."""
     points, against = totals.first_points[0], totals.second_points[0]
     least = _SMALLEST_LINK * (points + against)
-    won, lost = points > least, against > least
+    return points > least, against > least
+
+
+def _components(totals: PairTotals) -> tuple[int, IntArray]:
+    won, lost = _links(totals)
     tail = np.concatenate([totals.first[won], totals.second[lost]])
     head = np.concatenate([totals.second[won], totals.first[lost]])
     shape = (totals.n_models, totals.n_models)

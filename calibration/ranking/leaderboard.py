@@ -138,6 +138,11 @@ def rank_models(
         bootstrap.check_rows(len(comparisons))
     if chosen.ties == "exclude":
         kept = ~comparisons.is_tie
+        if len(comparisons) and not kept.any():
+            raise InvalidArgument(
+                f"no comparison to rank the models by: all {len(comparisons)} results are ties, which "
+                "are excluded (ties half counts each as half a win)"
+            )
         bootstrap = None if bootstrap is None else bootstrap.take(kept)
         covariates = None if covariates is None else covariates.take(kept)
         comparisons = comparisons.take(kept)

@@ -33,16 +33,25 @@ from calibration.ranking.bradley_terry import (
     LARGEST_STEPS,
     STEP_TOLERANCE,
     Moments,
-    NoFiniteStrengths,
     check_connected,
     damping,
     moments,
 )
 from calibration.ranking.comparisons import Comparisons, PairLayout
+from calibration.ranking.not_finite import (
+    NoFiniteStrengths,
+    only_ties,
+    settled_by_features,
+    too_far_apart,
+    unopposed_ties,
+)
 
 # A direction in which the information falls below this share is one that nothing is known about.
 _COLLINEAR = 1e-9
 _BLOCK_CELLS = 4_000_000
+_RUN_OFF = (
+    LARGEST_LOG_STRENGTH / 2
+)  # a feature that alone makes such log-odds has no effect in numbers
 _ROUNDING = 1e-24  # a smaller variance is that of rounding
 
 
@@ -133,7 +142,7 @@ def fit_controlled(
         has_tie_parameter=has_tie_parameter and bool(comparisons.weight[comparisons.is_tie].any()),
     )
     _check_identified(model, names)
-    return ControlledFit(_newton(model), varies, scale, model)
+    return ControlledFit(_newton(model, names), varies, scale, model)
 
 
 def _root_mean_square(difference: FloatArray, weight: FloatArray) -> FloatArray:
@@ -156,7 +165,7 @@ def _check_identified(model: ComparisonModel, names: NDArray[np.object_]) -> Non
         raise InvalidArgument(f"cannot be told from the models or from one another: {mixed}")
 
 
-def _newton(model: ComparisonModel) -> FloatArray:
+def _newton(model: ComparisonModel, names: NDArray[np.object_]) -> FloatArray:
     parameters = np.zeros(model.n_parameters)
     for _ in range(LARGEST_STEPS):  # pragma: no branch
         at = model.moments(parameters)
@@ -168,8 +177,22 @@ def _newton(model: ComparisonModel) -> FloatArray:
         if reach[0] < STEP_TOLERANCE or largest > LARGEST_LOG_STRENGTH:
             break
     if largest > LARGEST_LOG_STRENGTH:
-        raise NoFiniteStrengths("strengths are not finite: the results fit best at infinity")
+        raise _not_finite(model, parameters, names)
     return parameters
+
+
+def _not_finite(
+    model: ComparisonModel, parameters: FloatArray, names: NDArray[np.object_]
+) -> NoFiniteStrengths:
+    """Return the error that names what ran off."""
+    played = model.comparisons
+    effects = np.abs(model.covariates * parameters[model.n_models : -1])
+    reach = effects.max(axis=0, initial=0.0)
+    if model.has_tie_parameter and abs(parameters[-1]) > max(LARGEST_LOG_STRENGTH, *reach):
+        return only_ties(int(played.is_tie.sum())) if played.is_tie.all() else unopposed_ties()
+    if reach.size and reach.max() > _RUN_OFF:
+        return settled_by_features(played, model.covariates, reach, [str(n) for n in names])
+    return too_far_apart()
 
 
 class ComparisonModel:

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import httpx
 
-from judges.base import JudgeHealth, JudgeSpec
-from judges.budget import Budget
+from judges.base import JudgeHealth, JudgeSpec, note_failure
+from judges.budget import Asks, Budget
 from judges.openai.answers import Reading, labels_of_reply, verbalized_labels
 from judges.openai.bodies import Bodies
 from judges.openai.calls import AdaptiveSlots, CallFailed, Halt, Spent
@@ -30,7 +30,7 @@ from judges.openai.failures import (
 )
 from judges.openai.replies import Reply, ReplyUnreadable, parse_json, read_reply, read_usage
 from judges.openai.settings import OpenAISettings, Secrets, TokenRequests, spec_of
-from judges.prompting.annotators import ask_annotators
+from judges.prompting.annotators import ask_annotators, first_annotators
 from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities
@@ -87,8 +87,15 @@ class OpenAIJudge:
 
     def most_usd(self, pair: Pair) -> float:
         """Return the maximum cost of a score over all annotators, orders and attempts."""
-        prompts = [shared + query.text for shared in self._shared for query in self._queries(pair)]
-        return self._settings.attempts * self._budget.most(prompts, self._bodies.most_tokens)
+        asks = self.asks(pair)
+        return self._settings.attempts * self._budget.most(asks.prompts, asks.max_tokens)
+
+    def asks(self, pair: Pair) -> Asks:
+        """Return what a score of this pair asks of the model, without repetitions."""
+        queries = self._queries(pair)
+        prompts = [shared + query.text for shared in self._shared for query in queries]
+        fewest = first_annotators(len(self._shared), self._settings.early_stop) * len(queries)
+        return Asks(prompts, fewest, self._bodies.most_tokens)
 
     def _queries(self, pair: Pair) -> list[RenderedPair]:
         queries = [self._template.query(pair)]
@@ -202,7 +209,10 @@ class OpenAIJudge:
         settings = self._settings
 
         def wait_before_retry(error: Exception) -> bool | float:
-            return isinstance(error, CallFailed) and error.retry
+            if not isinstance(error, CallFailed):
+                return False
+            note_failure(error.failure)
+            return error.retry
 
         async for attempt in retrying(
             wait_before_retry,

@@ -128,6 +128,7 @@ class OpenAISettings:
         min_label_mass: Labels with less probability together are a failure; None: 0.1, and 0 for
             `tokens`, where the prompt is laid out here, as for a hosted judge.
         concurrency: Maximum requests in flight.
+        max_reply_bytes: Maximum bytes of one reply, unpacked; a larger one is a failure.
         timeout_s: Timeout of one attempt in seconds.
         attempts: Maximum attempts per request.
         headers: Additional headers; a value `env:NAME` is read from the environment.
@@ -157,6 +158,7 @@ class OpenAISettings:
     system_role: SystemRole = "auto"
     min_label_mass: float | None = None
     concurrency: int = 64
+    max_reply_bytes: int = 16 * 2**20
     timeout_s: float = 60.0
     attempts: int = 5
     retry_wait_s: float = 0.5

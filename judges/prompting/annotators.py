@@ -36,9 +36,14 @@ class EarlyStop:
     confidence: float
 
 
+def first_annotators(n: int, early: EarlyStop | None) -> int:
+    """Return how many of `n` annotators are queried in any case."""
+    return n if early is None else min(early.annotators, n)
+
+
 async def ask_annotators(n: int, ask: Ask, early: EarlyStop | None) -> list[AnnotatorAnswers]:
     """Query `n` annotators concurrently; with `early`, query the first few before the rest."""
-    first = n if early is None else min(early.annotators, n)
+    first = first_annotators(n, early)
     answers = await _asked(range(first), ask)
     if early is None or first == n or is_settled(answers, early):
         return answers
@@ -112,5 +117,7 @@ def prompt_notes(template: PromptTemplate, sets: ExampleSets) -> dict[str, Any]:
     return {
         "template": template.name,
         "template_version": template.version,
+        "template_labels": list(template.labels),
+        "template_variables": template.variables,
         "examples": len(sets[0]),
     }

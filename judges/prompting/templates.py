@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, TemplateError
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 
 from judges.errors import JudgeConfigurationInvalid
@@ -32,6 +33,23 @@ VERDICT: Final = "injection:verdict"
 
 _FOLDER: Final = Path(__file__).with_name("prompts")
 _PARTS: Final = ("instructions", "pair", "verdict")
+_LABELS: Final = (
+    "the words that the model is to answer with: labels[0] for the first response shown, labels[1] "
+    "for the second and, if there is a third, labels[2] for neither"
+)
+# what each part of a template may use
+VARIABLES: Final[Mapping[str, Mapping[str, str]]] = {
+    "instructions": {"labels": _LABELS},
+    "pair": {
+        "labels": _LABELS,
+        "criterion": "what to judge by, or none",
+        "conversation": "the messages, each with role and text",
+        "responses": "the two responses in the order shown, each with its label and its turns",
+        "open": "open(name): the tag that begins a section; texts cannot imitate it",
+        "close": "close(name): the tag that ends a section",
+    },
+    "verdict": {"labels": _LABELS},
+}
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _OTHER_ROLE: Final = "participant"
 # Without a pair that uses them; `List<Tool>` is ordinary code.
@@ -95,6 +113,14 @@ class PromptTemplate:
     def content_hash(self) -> str:
         """Hash of the template sources."""
         return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode("ascii")).hexdigest()
+
+    @cached_property
+    def variables(self) -> dict[str, list[str]]:
+        """The variables that each part uses."""
+        return {
+            part: sorted(find_undeclared_variables(_ENVIRONMENT.parse(source)))
+            for part, source in self.parts.items()
+        }
 
     def shared(self, examples: Sequence[Example] = ()) -> str:
         """Render the instructions and the examples, each example in its posted order."""

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from judges.base import JudgeHealth, JudgeSpec
-from judges.budget import Budget
+from judges.base import JudgeHealth, JudgeSpec, note_failure
+from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.answers import verbalized_labels
 from judges.openai.replies import Reply
-from judges.prompting.annotators import ask_annotators
+from judges.prompting.annotators import ask_annotators, first_annotators
 from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
 from judges.prompting.examples import ExampleSets
 from judges.prompting.label_tokens import (
@@ -95,6 +95,15 @@ class VllmJudge:
         """The judge's specification."""
         return self._spec
 
+    def asks(self, pair: Pair) -> Asks:
+        """Return what a score of this pair asks of the model; thinking is part of an answer."""
+        settings = self._settings
+        query = self._template.query(pair).text
+        orders = 2 if settings.orders == "both" else 1
+        prompts = [text + query for text in self._texts for _ in range(orders)]
+        fewest = first_annotators(len(self._texts), settings.early_stop) * orders
+        return Asks(prompts, fewest, settings.max_tokens + settings.thinking_tokens)
+
     def most_usd(self, pair: Pair) -> float:
         """Return the maximum cost of a score; thinking tokens count as output and as input."""
         settings = self._settings
@@ -139,6 +148,9 @@ class VllmJudge:
         """Do nothing: the host owns the engine."""
 
     async def _ready_desk(self) -> _Desk:
+        if self._engine.opened is None:
+            # if a deadline ends the wait, this is its cause
+            note_failure(JudgeFailure(FailureKind.UNAVAILABLE, self._engine.detail))
         return self._desk_for(await self._engine.wait(self._settings.timeout_s))
 
     def _desk_for(self, opened: OpenedEngine) -> _Desk:

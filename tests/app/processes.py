@@ -130,9 +130,11 @@ def tribunal(
 
 
 @contextmanager
-def service(folder: Path, port: int, *, workers: int) -> Iterator[Running]:
+def service(
+    folder: Path, port: int, *, workers: int, settings: Mapping[str, str] | None = None
+) -> Iterator[Running]:
     """Run a server until it is ready; workers = 0 leaves batches undone."""
-    environment = {"TRIBUNAL_WORKERS": str(workers)}
+    environment = {"TRIBUNAL_WORKERS": str(workers), **(settings or {})}
     arguments = ("serve", "--port", str(port))
     with tribunal(folder, f"serve-{workers}", *arguments, environment=environment) as running:
         until(lambda: _is_ready(port) or running.process.poll() is not None)

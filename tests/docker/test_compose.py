@@ -46,3 +46,28 @@ def test_the_commands_of_the_service_exist(file: Path) -> None:
         words = shlex.split(command) if isinstance(command, str) else command
         if words[:1] == ["tribunal"]:
             assert words[1] in verbs
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_image_has_a_version(file: Path) -> None:
+    for name, service in load(file)["services"].items():
+        if "build" not in service:
+            _, _, version = service["image"].partition(":")
+            assert version not in ("", "latest"), name
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_what_a_container_installs_is_locked(file: Path) -> None:
+    for name, service in load(file)["services"].items():
+        command = str(service.get("command", ""))
+        if "pip install" not in command:
+            continue
+        assert "--require-hashes" in command, name
+        assert "--no-deps" in command, name
+        mounted = dict(volume.split(":")[1::-1] for volume in service["volumes"])
+        inside = command.partition(" -r ")[2].split()[0]
+        lock = (DOCKER / mounted[inside]).read_text()
+        packages = [line for line in lock.splitlines() if line[:1].isalnum()]
+        assert packages
+        assert all("==" in line for line in packages)
+        assert lock.count("--hash=sha256:") >= len(packages)

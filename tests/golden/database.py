@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
+from app.core.db import rfc3339
 from tests.golden.served import ROOT, Json, example_rows, opened, settings_in, upload
 
 CASCADE: Final = {"judges": ["student", "simulated-small", "simulated-large"]}
@@ -29,6 +32,9 @@ OF_ITS_OWN: Final = ("id", "created_at", "as_of")
 OF_A_VERSION: Final = ("version", "inputs_hash")
 # what changes with the clock
 OF_THE_CLOCK: Final = ("pairs_per_second", "seconds_left")
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+# fields that came later
+_NEW: Final = ("notes",)
 # when work ended that a test takes to its end
 OF_THE_END: Final = (*OF_THE_CLOCK, *OF_A_VERSION, "finalizing_at", "completed_at")
 _CERTIFY: Final = {
@@ -250,7 +256,8 @@ def addresses(known: Json) -> list[str]:
 
 async def read_all(client: httpx.AsyncClient, known: Json) -> Json:
     """Return the answer at every address, with lists in the order of creation."""
-    return {path: _body(await client.get(_turned(path))) for path in addresses(known)}
+    found = {path: _body(await client.get(_turned(path))) for path in addresses(known)}
+    return dict(in_one_spelling(found))
 
 
 def _turned(path: str) -> str:
@@ -265,7 +272,7 @@ def _body(answer: httpx.Response) -> Json:
     kind = answer.headers["content-type"]
     if kind != "application/json":
         return {"type": kind, "body": answer.text}
-    return {"type": kind, "body": without(answer.json(), OF_THE_CLOCK)}
+    return {"type": kind, "body": without(answer.json(), (*OF_THE_CLOCK, *_NEW))}
 
 
 async def ask_again(client: httpx.AsyncClient, known: Json) -> Json:
@@ -302,7 +309,11 @@ async def ask_again(client: httpx.AsyncClient, known: Json) -> Json:
 
 def _others(made: Json) -> Json:
     own = {name: value for name, value in made.items() if name not in OF_ITS_OWN}
-    return {name: without(value, OF_A_VERSION) for name, value in own.items()}
+    return {
+        name: without(value, (*OF_A_VERSION, *_NEW))
+        for name, value in own.items()
+        if name not in _NEW
+    }
 
 
 async def finish(client: httpx.AsyncClient, known: Json) -> Json:
@@ -315,6 +326,17 @@ async def finish(client: httpx.AsyncClient, known: Json) -> Json:
     found = {name: without(await ended(client, path), OF_THE_END) for name, path in paths.items()}
     results = await client.get(f"/v1/batches/{known['half']}/results")
     return {**found, "results": [json.loads(line) for line in results.text.splitlines()]}
+
+
+def in_one_spelling(value: Any) -> Any:
+    """Return an answer with every moment as all answers spell it now."""
+    if isinstance(value, dict):
+        return {name: in_one_spelling(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [in_one_spelling(one) for one in value]
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return rfc3339(datetime.fromisoformat(value))
+    return value
 
 
 def without(value: Any, names: tuple[str, ...]) -> Any:

@@ -43,7 +43,19 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
         parts = [(str(name), old[name], new.get(name, "-")) for name in names]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         parts = [(str(number), old[number], new[number]) for number in range(len(old))]
+    elif (lines := _objects(old)) and (found := _objects(new)):
+        return differences(lines, found, place)
     else:
         same = json.dumps(old) == json.dumps(new)
         return [] if same else [f"{place}: {json.dumps(old):.200} is now {json.dumps(new):.200}"]
     return [one for name, was, now in parts for one in differences(was, now, f"{place}/{name}")]
+
+
+def _objects(text: Any) -> list[Any]:
+    """Return the objects of a text with one on each line, none if it is something else."""
+    if not isinstance(text, str) or not text.startswith("{"):
+        return []
+    try:
+        return [json.loads(line) for line in text.splitlines()]
+    except ValueError:
+        return []

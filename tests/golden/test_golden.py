@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.golden import database, served, values
+from tests.golden.database import in_one_spelling
 from tests.golden.fixtures import differences, load, unpack_database
 
 
@@ -81,12 +82,16 @@ def _lost(old: Any, new: Any, place: str = "") -> list[str]:
         return [f"{place}: {value} is gone" for value in old if value not in new]
     if isinstance(old, list) and isinstance(new, list) and place.endswith("/required"):
         return [f"{place} now requires {name}" for name in new if name not in old]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [lost for i, (o, n) in pairs for lost in _lost(o, n, f"{place}/{i}")]
     return [] if old == new else [f"{place}: {old} is now {new}"]
 
 
 @pytest.fixture
 def golden() -> Any:
-    return load("database")
+    # moments were written in two spellings
+    return in_one_spelling(load("database"))
 
 
 async def test_an_old_database_reads_as_it_was_written(tmp_path: Path, golden: Any) -> None:
@@ -105,14 +110,25 @@ async def test_an_old_database_asks_for_its_key(tmp_path: Path, golden: Any) -> 
 
 async def test_the_same_requests_find_what_is_stored(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden) as client:
-        again = await database.ask_again(client, golden["known"])
+        again = in_one_spelling(await database.ask_again(client, golden["known"]))
+    for answers in (golden["again"], again):
+        made = answers["new calibration"]
+        made["claim"] = _without_later_use(made["claim"])
     assert not _unintended(golden["again"], again)
+
+
+def _without_later_use(claim: str) -> str:
+    """Return a claim without what it says of earlier certificates from the same labels.
+
+    These words were improved; the numbers in them are fields of their own.
+    """
+    return claim.split(" It is number ")[0].split(" Some or all of these labels ")[0]
 
 
 async def test_work_that_was_left_half_done_goes_on(tmp_path: Path, golden: Any) -> None:
     async with _opened(tmp_path, golden, workers=1) as client:
         finished = await database.finish(client, golden["known"])
-    assert not _unintended(golden["finished"], finished)
+    assert not _unintended(golden["finished"], in_one_spelling(finished))
     assert finished["half"]["status"] == "completed"
     before, after = _verdicts(tmp_path, golden["known"]["half"])
     assert 0 < len(before) < len(after)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.preference import TieRule
-from judges.base import Judge, JudgeHealth, JudgeSpec
+from judges.base import Judge, JudgeHealth, JudgeSpec, note_failure
 from judges.cascade import CascadeVerdict, Tier, judge_pair, judge_stream
 from judges.errors import JudgeUnavailable
 from judges.probability import normalise
@@ -328,6 +328,27 @@ async def test_after_the_deadline_pairs_fail_and_finished_scores_are_kept() -> N
     kept = [[score.judge for score in verdict.fresh] for verdict in verdicts]
     assert kept.count(["quick"]) == 4
     assert kept.count([]) == 6
+
+
+async def test_a_failure_that_the_deadline_follows_keeps_its_cause() -> None:
+    class Retrying(Scripted):
+        async def score(self, pair: Pair) -> Score:
+            async def attempt(number: int) -> None:
+                note_failure(JudgeFailure(FailureKind.RATE_LIMITED, f"429, {number}"))
+
+            for number in range(3):
+                await asyncio.create_task(attempt(number))
+            await asyncio.sleep(30)
+            raise AssertionError
+
+    [verdict] = await collect(numbered(1), [Tier(Retrying("j", 0.9))], deadline_seconds=0.1)
+    failure = verdict.tiers[0].score.failure
+    assert failure is not None
+    assert failure.kind is FailureKind.DEADLINE
+    assert failure.detail == (
+        "not answered before the deadline, 3 attempts failed; the last attempt failed: "
+        "rate_limited: 429, 2"
+    )
 
 
 async def test_what_is_done_before_the_deadline_counts() -> None:

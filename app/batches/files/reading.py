@@ -21,7 +21,7 @@ from app.imports.tables import RawRow
 from app.imports.upload import UploadedFile
 
 PIECE_BYTES: Final = 2**20
-_LINES: Final = "application/x-ndjson"
+LINES: Final = "application/x-ndjson"
 # higher levels take several times as long and save a few per cent
 _LEVEL: Final = 3
 
@@ -99,22 +99,22 @@ class StagedFile:
 
 
 def read_file(
-    content: BinaryIO, staging: Staging, folder: Path, live: frozenset[str]
+    file: UploadedFile, staging: Staging, folder: Path, live: frozenset[str]
 ) -> StagedFile:
     """Read a whole file.
 
     Args:
-        content: The file, open at its start.
+        file: The file, open at its start.
         staging: Where its requests go.
         folder: Where everything else goes.
         live: The judges whose scores may not be posted.
     """
     rejects, pieces = folder / "rejects", folder / "pieces"
     with rejects.open("w", encoding="ascii") as lines:
-        reader = LineReader(DIALECTS[OPENAI_BATCH], rejects=lines, live=live)
-        stage(staging, reader, rows_of([UploadedFile(content, _LINES)]))
-    content.seek(0)
-    sizes = _compress(content, pieces)
+        reader = LineReader(DIALECTS[OPENAI_BATCH], meter=file.meter, rejects=lines, live=live)
+        stage(staging, reader, rows_of([file]))
+    file.content.seek(0)
+    sizes = _compress(file.content, pieces)
     return StagedFile(staging, reader, staging.content_hash(), rejects, pieces, sizes)
 
 

@@ -9,30 +9,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
-from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches.files import queries
 from app.batches.files.derived import BATCH
-from app.batches.files.reading import StagedFile, read_file
+from app.batches.files.reading import LINES, StagedFile, read_file
 from app.bodies.batches import FileBody
 from app.core.errors import BadRequest, Conflict, NotFound, Unprocessable
+from app.core.limits import Meter
 from app.core.lists import Paging, by_public_id
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id
 from app.core.names import MAX_LENGTH, shown
 from app.core.runtime import Runtime
+from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
 from app.imports.importing import Upload, store_new
 from app.imports.staging import Staging
-from app.imports.upload import Uploaded
+from app.imports.upload import Uploaded, UploadedFile
 from app.scores.store import is_recorded
 from judges.registry import Registry
 
@@ -49,6 +49,7 @@ class Form:
     content: BinaryIO | None = None
     size: int = 0
     content_hash: str = ""
+    meter: Meter = field(default_factory=Meter)
 
     @classmethod
     def of(cls, uploaded: Uploaded) -> Form:
@@ -66,7 +67,7 @@ class Form:
         size = file.content.tell()
         file.content.seek(0)
         name = file.name[:MAX_LENGTH]
-        return cls(uploaded.fields, name, file.content, size, content_hash)
+        return cls(uploaded.fields, name, file.content, size, content_hash, file.meter)
 
     def hash(self) -> str:
         """Return a hash of the whole form; the multipart boundary does not change it."""
@@ -82,13 +83,15 @@ async def upload(running: Runtime, form: Form) -> FileBody:
             a request.
     """
     _check(form)
-    folder = running.settings.spool_dir
-    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
-        staging = Staging.open(Path(name) / "staged.db")
+    with upload_folder(running.settings.spool_dir) as folder:
+        staging = Staging.open(folder / "staged.db", form.meter.limits)
         try:
             assert form.content is not None
+            file = UploadedFile(form.content, LINES, meter=form.meter)
             live = _live_judges(running.registry)
-            staged = await asyncio.to_thread(read_file, form.content, staging, Path(name), live)
+            staged = await running.pools.imports.run_for_client(
+                read_file, file, staging, folder, live
+            )
             _refuse_without_requests(staged)
             return await _store(running, form, staged)
         finally:
@@ -235,15 +238,20 @@ async def page(session: AsyncSession, paging: Paging, purpose: str | None) -> li
 async def content_of(running: Runtime, file: StoredFile) -> AsyncIterator[bytes]:
     """Yield the content of a file as it was uploaded; one piece is in memory at a time.
 
+    No transaction is open between two pieces: their reader may take any time.
+
     Raises:
         Conflict: it was deleted while it was read; a part must not be taken for the whole.
     """
     number, left = 0, file.bytes
-    async with running.db.read() as session:
-        while (piece := await queries.piece_of(session, file.seq, number)) is not None:
-            content = await asyncio.to_thread(zlib.decompress, piece)
-            yield content
-            number, left = number + 1, left - len(content)
+    while left:
+        async with running.db.read() as session:
+            piece = await queries.piece_of(session, file.seq, number)
+        if piece is None:
+            break
+        content = await asyncio.to_thread(zlib.decompress, piece)
+        yield content
+        number, left = number + 1, left - len(content)
     if left:
         raise Conflict(f"{file.id} was deleted while it was read")
 
@@ -265,11 +273,14 @@ async def delete_file(session: AsyncSession, file_id: str) -> None:
     await queries.delete_file(session, file.seq)
 
 
-async def rejected_lines(session: AsyncSession, dataset_seq: int) -> AsyncIterator[RejectedLine]:
-    """Yield the rejected lines of a file in order; one chunk is in memory at a time."""
+async def rejected_lines(running: Runtime, dataset_seq: int) -> AsyncIterator[RejectedLine]:
+    """Yield the rejected lines of a file in order; no transaction is open between two of them."""
     last = 0
-    while rows := await queries.rejected_after(session, dataset_seq, last, _CHUNK):
+    while True:
+        async with running.db.read() as session:
+            rows = await queries.rejected_after(session, dataset_seq, last, _CHUNK)
         for row in rows:
             yield row
+        if len(rows) < _CHUNK:
+            return
         last = rows[-1].line
-        session.expunge_all()

@@ -21,6 +21,7 @@ from app.batches import queries
 from app.batches.admission import Range
 from app.batches.creating import Scope, new_batch, store_new
 from app.batches.parquet.files import (
+    HAS_MODELS,
     TABLES,
     Described,
     Tables,
@@ -35,6 +36,7 @@ from app.batches.schemas import BatchIn, TablesBatchIn
 from app.batches.service import find
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.models import Dataset, Shard, new_id
+from app.core.names import shown
 from app.core.runtime import Runtime
 from app.datasets.service import find_dataset
 from app.formats.base import RowInvalid
@@ -44,6 +46,7 @@ from app.imports.reading import Reader, named_dialect
 from app.judgments.authority import Authority, resolve
 from app.scores.judges import PairScores
 
+_OUT: Final = "it leads out of the folder of tables"
 # rows that are read to find their format
 _FIRST_ROWS: Final = 1_000
 
@@ -96,29 +99,45 @@ def _look(allowed: Path | None, request: TablesBatchIn) -> _Input:
         )
     root = allowed.resolve()
     output = _inside(root, root / request.output, "output")
-    names = sorted(glob.glob(str(root / request.input)))
-    if not names:
-        raise Unprocessable.field(["input"], f"no file matches {request.input}")
-    files = tuple(describe(_inside(root, Path(name), "input")) for name in names)
+    files = tuple(map(describe, _inputs(root, request.input)))
     reader = Reader(named_dialect(request.dialect))
     first = tuple(_first_rows(reader, files))
     if not first:
         raise Unprocessable.field(["input"], "none of the first rows can be read as a pair")
-    if output.exists() and not output.is_dir():
-        raise Unprocessable.field(["output"], f"{output} is not a folder")
     try:
         output.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise Unprocessable.field(["output"], f"{shown(request.output)} is not a folder") from error
     except OSError as error:
-        raise Unprocessable.field(["output"], f"{output}: {error.strerror}") from error
+        message = f"{shown(request.output)}: {error.strerror}"
+        raise Unprocessable.field(["output"], message) from error
     assert reader.dialect is not None
     return _Input(files, output, reader.dialect.name, first)
 
 
-def _inside(root: Path, path: Path, field: str) -> Path:
-    whole = path.resolve()
+def _inputs(root: Path, pattern: str) -> list[Path]:
+    """Return the files that match; whether there is one outside of the folder must not show."""
+    whole = root / pattern
     if not whole.is_relative_to(root):
-        raise Unprocessable.field([field], "it leads out of the folder of tables")
-    return whole
+        raise Unprocessable.field(["input"], _OUT)
+    # a link to another folder may be passed on the way: what is in there is not looked at
+    names = [name for name in map(Path, sorted(glob.glob(str(whole)))) if _is_in(root, name.parent)]
+    if not names:
+        raise Unprocessable.field(["input"], f"no file matches {shown(pattern)}")
+    return [_inside(root, name, "input") for name in names]
+
+
+def _inside(root: Path, path: Path, field: str) -> Path:
+    if not _is_in(root, path):
+        raise Unprocessable.field([field], _OUT)
+    return path.resolve()
+
+
+def _is_in(root: Path, path: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # too long, or links that lead in a circle
+        return False
 
 
 def _first_rows(reader: Reader, files: Sequence[Described]) -> Iterator[ParsedRow]:
@@ -155,8 +174,9 @@ def _refuse_foreign_parts(output: Path) -> None:
 def _identity(request: TablesBatchIn, found: _Input, authority: Authority) -> str:
     """Return a hash of everything that the parts depend on."""
     certificate = authority.certificate.id if authority.certificate else None
+    files = {name: value for name, value in found.tables.as_json().items() if name != HAS_MODELS}
     said = {
-        **found.tables.as_json(),
+        **files,
         "rows_per_part": request.rows_per_part,
         "calibration": certificate,
         "tiers": [(t.judge.spec.name, t.judge.spec.fingerprint, t.threshold) for t in authority.tiers],

@@ -22,11 +22,13 @@ from typing_extensions import is_typeddict
 from app.bodies.common import VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
+from app.core.names import shown
 from app.imports.tables import RawRow, parquet_batches
 
 # the key of this form in a stored request, and the dialect of the dataset that stands for the files
 TABLES: Final = "tables"
 WORK: Final = ".work"
+HAS_MODELS: Final = "has_models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,16 @@ class TableSlice:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Input files in order, their row format, and the folder of the parts."""
+    """Input files in order, their row format, and the folder of the parts.
+
+    The parts of runs that an earlier version began have no models: all parts of a folder must fit
+    together.
+    """
 
     files: tuple[TableFile, ...]
     output: str
     dialect: str
+    has_models: bool = True
 
     @property
     def rows(self) -> int:
@@ -83,7 +90,8 @@ class Tables:
     def from_json(cls, stored: Mapping[str, Any]) -> Tables:
         """Read it from a stored request."""
         files = tuple(TableFile(**one) for one in stored["files"])
-        return cls(files, stored["output"], stored["dialect"])
+        has_models = stored.get(HAS_MODELS, False)
+        return cls(files, stored["output"], stored["dialect"], has_models)
 
 
 def tables_of(batch: Batch) -> Tables | None:
@@ -137,6 +145,8 @@ def describe(path: Path) -> Described:
         BadRequest: the extra `arrow` is not installed.
     """
     pa, pq = _arrow()
+    if not path.is_file():
+        raise Unprocessable.field(["input"], f"{shown(path.name)} is not a file")
     try:
         metadata = pq.read_metadata(path)
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
@@ -176,19 +186,22 @@ def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
         yield piece
 
 
-def write_piece(path: Path, rows: Sequence[Row]) -> None:
-    """Write the verdicts of one piece."""
+def write_piece(path: Path, rows: Sequence[Row], *, has_models: bool = False) -> None:
+    """Write the verdicts of one piece; `has_models`: with the names of the models."""
     pa, pq = _arrow()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(list(rows), _schema(pa)), temporary)
+    schema = _schema(pa, has_models=has_models)
+    pq.write_table(pa.Table.from_pylist(list(rows), schema), temporary)
     temporary.replace(path)
 
 
-def join_pieces(paths: Sequence[Path], temporary: Path, owner: str) -> None:
+def join_pieces(
+    paths: Sequence[Path], temporary: Path, owner: str, *, has_models: bool = False
+) -> None:
     """Write pieces as the row groups of one part of `owner`, under a temporary name."""
     pa, pq = _arrow()
-    schema = _schema(pa).with_metadata({_OWNER: owner.encode()})
+    schema = _schema(pa, has_models=has_models).with_metadata({_OWNER: owner.encode()})
     with pq.ParquetWriter(temporary, schema) as writer:
         for path in paths:
             writer.write_table(pq.read_table(path).cast(schema))
@@ -262,7 +275,7 @@ def arrow_type(pa: Any, kind: Any) -> Any:
     return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[kind]
 
 
-def _schema(pa: Any) -> Any:
+def _schema(pa: Any, *, has_models: bool) -> Any:
     text, number, flag, count = pa.string(), pa.float64(), pa.bool_(), pa.int64()
     verdict = {name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()}
     # the promise is that of the run, which _batch.json states
@@ -278,7 +291,9 @@ def _schema(pa: Any) -> Any:
     )  # fmt: skip
     return pa.schema(
         {
-            "file": text, "row": count, "id": verdict.pop("id"), "content_hash": text, **verdict,
+            "file": text, "row": count, "id": verdict.pop("id"), "content_hash": text,
+            **verdict,
             "reason": text, "scores": pa.list_(score),
+            **({"model_a": text, "model_b": text} if has_models else {}),
         }
     )  # fmt: skip

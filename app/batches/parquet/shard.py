@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,16 +28,16 @@ from app.batches.parquet.files import (
     pieces,
     write_piece,
 )
-from app.batches.totals import added, shard_counts
-from app.batches.worker.shard import Portion, Task, commit_patiently
+from app.batches.worker.shard import Checkpoints, Portion, Task, commit_patiently
+from app.bodies.common import VerdictBody
 from app.datasets.score_columns import score_from_row, score_values
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.imports.tables import RawRow
-from app.judgments.judging import Judged, Subject, count_verdicts, promise_of, unasked, verdict_body
-from app.scores.store import Kept
+from app.judgments.judging import Judged, Subject, unasked, verdict_body
+from app.scores.store import Kept, Payer
 from judges.types import Score
 
 
@@ -47,12 +47,9 @@ class ParquetShard:
     def __init__(self, task: Task, source: Tables) -> None:
         shard = task.shard
         self._task, self._tables, self._slice = task, source, source.slice_of(shard)
-        self._promise = promise_of(task.work.authority, None)
-        # of one piece: judged rows by number, and judge and cost of the scores that were paid for
-        self._judged: dict[str, Judged] = {}
-        self._obtained: list[tuple[str, float | None]] = []
-        self._counts: dict[str, Any] = {}
-        self._spent = shard_counts((), ())
+        self._checkpoints = Checkpoints(task, Payer(shard.batch_seq, shard.number))
+        # of one piece, by the number of the row
+        self._judged: dict[str, tuple[Judged, VerdictBody]] = {}
         attempt = f"{shard.attempts:04d}-{(shard.worker or '').rpartition('/')[2]}"
         self._folder = source.pieces(shard.number) / attempt
         self._owner = f"{task.work.batch.id}/{shard.number}"
@@ -68,11 +65,18 @@ class ParquetShard:
             known = await asyncio.to_thread(earlier.of_piece, len(done))
             read = await asyncio.to_thread(_read, self._tables.dialect, piece)
             subjects = [_subject(raw, row) for raw, row in zip(piece, read, strict=True)]
-            self._judged, self._obtained = {}, []
+            self._judged = {}
             yield Portion([one for one in subjects if one is not None], kept=_kept(known))
             done.append(piece_path(self._folder, len(done)))
-            await asyncio.to_thread(write_piece, done[-1], self._verdicts(piece, read))
-        await asyncio.to_thread(join_pieces, done, self._temporary, self._owner)
+            await asyncio.to_thread(
+                write_piece,
+                done[-1],
+                self._verdicts(piece, read),
+                has_models=self._tables.has_models,
+            )
+        await asyncio.to_thread(
+            join_pieces, done, self._temporary, self._owner, has_models=self._tables.has_models
+        )
 
     def _attempts(self) -> list[Path]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -80,36 +84,34 @@ class ParquetShard:
 
     async def keep(self, judged: Judged) -> None:
         """Take one judged pair of the piece; it is written with the piece."""
-        self._judged[judged.verdict.id] = judged
-        self._obtained += [(score.judge, score.cost_usd) for _, score in judged.obtained]
+        work = self._task.work
+        is_known = work.known is not None and judged.pair.prompt_hash in work.known.prompts
+        body = verdict_body(judged, work.authority, self._task.promise, is_known=is_known)
+        self._checkpoints.add(body, judged)
+        self._judged[judged.verdict.id] = judged, body
 
     def saving(self) -> AbstractAsyncContextManager[None]:
-        """Do nothing: only the finished pieces of an attempt are kept."""
-        return nullcontext()
+        """Store counts while the block runs; of an attempt only the finished pieces are kept."""
+        return self._checkpoints.saving()
 
     def spent(self) -> dict[str, Any]:
-        """Return the counts of what was spent on finished pieces, without verdicts."""
-        return self._spent
+        """Return the counts of what was spent so far, without verdicts."""
+        return self._checkpoints.spent()
 
     def _verdicts(self, piece: Sequence[RawRow], read: Sequence[ParsedRow | str]) -> list[Row]:
-        """Return the verdicts on a judged piece, and count them."""
-        rows = [
+        """Return the verdicts on a judged piece."""
+        return [
             self._failed(raw, row) if isinstance(row, str) else self._row(raw, row)
             for raw, row in zip(piece, read, strict=True)
         ]
-        self._counts = added(self._counts, shard_counts(rows, self._obtained))
-        self._spent = added(self._spent, shard_counts((), self._obtained))
-        count_verdicts(rows, is_settled=False)
-        return rows
 
     def _row(self, raw: RawRow, row: ParsedRow) -> Row:
-        one, work = self._judged[str(raw.line)], self._task.work
-        is_known = work.known is not None and one.pair.prompt_hash in work.known.prompts
+        one, body = self._judged[str(raw.line)]
         own = [score for _, score in one.obtained]
         return {
-            **verdict_body(one, work.authority, self._promise, is_known=is_known),
-            "id": row.id, "file": self._slice.file.path, "row": raw.line,
+            **body, "id": row.id, "file": self._slice.file.path, "row": raw.line,
             "content_hash": one.subject.content_hash, "reason": None,
+            "model_a": one.pair.model_a, "model_b": one.pair.model_b,
             "scores": [
                 {**_stored(tier.score), "obtained": any(tier.score is score for score in own)}
                 for tier in one.verdict.tiers
@@ -120,22 +122,25 @@ class ParquetShard:
         """Return the verdict on a row that is not a pair: no judge was asked."""
         named = raw.value.get("id") if isinstance(raw.value, dict) else None
         verdict = unasked("", "failed")
+        body = verdict_body(verdict, self._task.work.authority, self._task.promise)
+        self._checkpoints.add(body)
         return {
-            **verdict_body(verdict, self._task.work.authority, self._promise),
-            "id": None if named is None else str(named), "file": self._slice.file.path,
+            **body, "id": None if named is None else str(named), "file": self._slice.file.path,
             "row": raw.line, "content_hash": None, "reason": reason, "scores": [],
+            "model_a": None, "model_b": None,
         }  # fmt: skip
 
     async def complete(self) -> None:
         """Complete the shard and put its part in place, or neither."""
         await commit_patiently(self._task, self._commit)
+        self._checkpoints.count_in_metrics(self._checkpoints.counts)
         await asyncio.to_thread(shutil.rmtree, self._folder.parent, ignore_errors=True)
         if self._task.is_last:
             await keep_summary(self._task.running, self._task.work.batch.id, self._tables)
 
     async def _commit(self) -> None:
         async with self._task.running.db.write() as session:
-            await self._task.finish(session, self._counts)
+            await self._task.finish(session, self._checkpoints.counts)
             if not self._is_in_place:
                 self._temporary.replace(self._part)
                 self._is_in_place = True

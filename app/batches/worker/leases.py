@@ -11,12 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import Batch, Shard
+
+
+class Longest(NamedTuple):
+    """How long a worker keeps a shard, and how long a shard that failed is left alone, at most."""
+
+    lease: timedelta
+    pause: timedelta
 
 
 class LeaseLost(Exception):
@@ -112,6 +119,33 @@ async def release(session: AsyncSession, is_dead: Callable[[str], bool]) -> int:
     return len(freed.all())
 
 
+async def is_any_overlong(session: AsyncSession, moment: datetime, longest: Longest) -> bool:
+    """Say whether a shard is leased for longer than any lease from now: the clock was set back."""
+    queries = [select(Shard.number).where(is_meant) for is_meant, _ in _overlong(moment, longest)]
+    return any([(await session.execute(query.limit(1))).first() for query in queries])
+
+
+async def shorten(session: AsyncSession, moment: datetime, longest: Longest) -> None:
+    """Let no lease and no pause end later than one that starts now.
+
+    A worker that lives renews its lease in time; a dead one would keep its shard until the clock is
+    where it was.
+    """
+    for is_meant, until in _overlong(moment, longest):
+        await session.execute(update(Shard).where(is_meant).values(leased_until=until))
+
+
+def _overlong(moment: datetime, longest: Longest) -> list[tuple[ColumnElement[bool], datetime]]:
+    is_open = Shard.state == "todo"
+    return [
+        (is_open & is_held & (Shard.leased_until > moment + most), moment + most)
+        for is_held, most in (
+            (Shard.worker.is_not(None), longest.lease),
+            (Shard.worker.is_(None), longest.pause),
+        )
+    ]
+
+
 async def renew(session: AsyncSession, shard: Shard, until: datetime) -> None:
     """Keep a shard until a later moment.
 
@@ -130,13 +164,24 @@ async def reserve(session: AsyncSession, shard: Shard, usd: float) -> None:
     await _update(session, shard, {"reserved_usd": usd})
 
 
+async def tell(session: AsyncSession, shard: Shard, so_far: dict[str, Any]) -> bool:
+    """Store what the pairs of a shard have come to; return False if the lease was lost."""
+    try:
+        await _update(session, shard, {"so_far": so_far})
+    except LeaseLost:
+        return False
+    return True
+
+
 async def finish(session: AsyncSession, shard: Shard, counts: dict[str, Any]) -> None:
     """Mark a shard as done.
 
     Raises:
         LeaseLost: the lease is not in force any more.
     """
-    done = {"state": "done", "leased_until": None, "error": None, "reserved_usd": 0.0}
+    done = {
+        "state": "done", "leased_until": None, "error": None, "reserved_usd": 0.0, "so_far": None,
+    }  # fmt: skip
     await _update(session, shard, {**done, "counts": {**shard.counts, **counts}})
 
 
@@ -149,7 +194,7 @@ async def give_up(
         LeaseLost: the lease is not in force any more.
     """
     state = "failed" if retry_at is None else "todo"
-    values = {"state": state, "leased_until": retry_at, "error": error}
+    values = {"state": state, "leased_until": retry_at, "error": error, "worker": None}
     await _update(session, shard, values | ({} if retry_at else {"reserved_usd": 0.0}))
 
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, NoResultFound
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries, service
@@ -27,6 +27,7 @@ from app.batches.work import work_of
 from app.batches.worker import leases, spending
 from app.batches.worker.shard import DatabaseShard, NextShard, ShardStore, Task, judge_shard
 from app.core.models import Shard
+from app.core.outages import OUTAGES, in_words
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
 
@@ -115,6 +116,7 @@ class Worker:
         self._node = node_name(running.settings.node)
         self.name = name or worker_name(self._node)
         self._lease = lease or timedelta(seconds=running.settings.lease_seconds)
+        self._longest = leases.Longest(self._lease, _LONGEST_BACKOFF)
         self._batch_seq = batch_seq
 
     async def work(self, *, looks: bool = True, goes_on: bool = False) -> bool:
@@ -174,10 +176,17 @@ class Worker:
         async with db.read() as session:
             has_dead = bool(await leases.holders(session, self._is_dead))
             has_overdue = bool(await queries.overdue(session, now(), locked=False))
+            moment = await leases.ledger_time(session, now)
+            has_overlong = await leases.is_any_overlong(session, moment, self._longest)
         if has_dead:
             async with db.write() as session:
                 freed = await leases.release(session, self._is_dead)
             _log.info("%d shards of workers that died are free again", freed)
+        if has_overlong:
+            _log.warning("shards are leased for longer than a lease: the clock was set back")
+            async with db.write() as session:
+                moment = await leases.ledger_time(session, now)
+                await leases.shorten(session, moment, self._longest)
         if has_overdue:
             async with db.write() as session:
                 await service.expire_overdue(session, now())
@@ -240,9 +249,11 @@ class Worker:
             try:
                 # a shard may be completed while this waits for the database
                 await shielded(self.renew(shard), expected=leases.LeaseLost)
-            except (DBAPIError, OSError) as error:
+            except OUTAGES as error:
                 # a database that is unreachable for a moment ends no lease
-                _log.warning("lease of shard %d could not be renewed yet: %s", shard.number, error)
+                _log.warning(
+                    "lease of shard %d could not be renewed yet: %s", shard.number, in_words(error)
+                )
 
     async def renew(self, shard: Shard) -> None:
         """Extend the lease from now."""
@@ -258,7 +269,7 @@ class Worker:
             _log.info("shard %d of batch %d was deleted meanwhile", shard.number, shard.batch_seq)
             return
         _log.error("shard %d of batch %d failed", shard.number, shard.batch_seq, exc_info=errors)
-        await self.give_up(shard, repr(errors.exceptions[0])[:2000])
+        await self.give_up(shard, in_words(errors.exceptions[0]))
 
     async def give_up(self, shard: Shard, error: str) -> None:
         """Leave a shard to a later attempt, or set it aside after the last one."""
@@ -332,7 +343,7 @@ async def _until_ended(running: Runtime, batch_seq: int) -> None:
             busy = await worker.work(goes_on=True)
             if not busy and await _has_ended(running, batch_seq):
                 return
-        except (DBAPIError, OSError):
+        except OUTAGES:
             _log.exception("worker %s stumbled", worker.name)
             busy = False
         if not busy:

@@ -2,7 +2,8 @@
 
 Where the pairs come from and where the verdicts go is behind `ShardStore`. `DatabaseShard` stores
 scores every few seconds, because they were paid for: a worker that dies loses only the calls under
-way. Verdicts are stored when the shard is complete. `app.batches.parquet.shard` is the other store.
+way. With them it stores what the verdicts so far have come to. The verdicts themselves are stored
+when the shard is complete. `app.batches.parquet.shard` is the other store.
 """
 
 from __future__ import annotations
@@ -11,23 +12,26 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries, service
-from app.batches.totals import NOT_ADMITTED, shard_counts
+from app.batches.totals import NOT_ADMITTED, Tally, done, spent_of
 from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
+from app.bodies.common import Promise, VerdictBody
 from app.core.models import Shard
+from app.core.outages import OUTAGES, in_words
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
 from app.judgments.judging import (
     Judged,
     Subject,
-    count_verdicts,
+    count_progress,
     judge_subjects,
     promise_of,
     seq_of,
@@ -79,12 +83,19 @@ class Task:
     work: Work
     next_shard: NextShard | None = None
     is_last: bool = False
+    begun: datetime = field(init=False)
+    promise: Promise = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note when the work begins, and what its verdicts promise while the batch runs."""
+        self.begun = self.running.now()
+        self.promise = promise_of(self.work.authority, None)
 
     async def finish(self, session: AsyncSession, counts: dict[str, Any]) -> None:
         """Complete the shard in the caller's transaction, and add its counts to the batch."""
         batch = await queries.locked(session, self.shard.batch_seq)
         await leases.finish(session, self.shard, counts)
-        await service.shard_done(session, batch, counts, self.running.now())
+        await service.shard_done(session, batch, counts, self.running.now(), self.begun)
         # before the commit: after it a broken connection could tell nothing
         self.is_last = not batch.open_shards
         if self.next_shard is not None:
@@ -113,7 +124,7 @@ class ShardStore(Protocol):
         """Take one judged pair."""
 
     def saving(self) -> AbstractAsyncContextManager[None]:
-        """Store paid scores while the block runs, and what is left of them if it fails."""
+        """Store paid scores and counts while the block runs, and what is left of them if it fails."""
 
     async def complete(self) -> None:
         """Store the results and the completion of the shard together.
@@ -138,7 +149,13 @@ async def judge_shard(task: Task, store: ShardStore) -> None:
             async with aclosing(store.items()) as portions:
                 async for subjects, payer, kept in portions:
                     await judge_subjects(
-                        task.running, authority, subjects, store.keep, payer=payer, kept=kept
+                        task.running,
+                        authority,
+                        subjects,
+                        store.keep,
+                        payer=payer,
+                        kept=kept,
+                        pause=task.running.courtesy.pause,
                     )
             await store.complete()
     except (leases.LeaseLost, asyncio.CancelledError):
@@ -165,13 +182,13 @@ async def _commit(task: Task, commit: Callable[[], Coroutine[Any, Any, None]]) -
         try:
             await shielded(commit())
             return
-        except (DBAPIError, OSError) as error:
+        except OUTAGES as error:
             # the connection may have broken after the commit
             if await _is_committed(task):
                 return
             if attempt == _ATTEMPTS or isinstance(error, IntegrityError):
                 raise
-            _log.warning("shard %d cannot be stored yet: %s", task.shard.number, error)
+            _log.warning("shard %d cannot be stored yet: %s", task.shard.number, in_words(error))
             await asyncio.sleep(min(0.1 * 2**attempt, 10.0))
 
 
@@ -179,21 +196,43 @@ async def _is_committed(task: Task) -> bool:
     try:
         async with task.running.db.read() as session:
             return await leases.is_finished(session, task.shard)
-    except (DBAPIError, OSError):
+    except OUTAGES:
         return False
 
 
-class ScoreKeeper:
-    """The scores of one shard that are not stored yet."""
+class Checkpoints:
+    """Stores regularly what a shard has come to: paid scores, and the counts of its verdicts.
 
-    def __init__(self, running: Runtime, payer: Payer) -> None:
-        self._running = running
-        self._payer = payer
+    An attempt that starts again tells its counts once it is as far as the one before, so that those
+    of a batch never go back.
+    """
+
+    def __init__(self, task: Task, payer: Payer) -> None:
+        self._task, self._running, self._payer = task, task.running, payer
         self._unsaved: list[tuple[ScoreKey, Score]] = []
+        self._tally = Tally()
+        self._told: dict[str, Any] = task.shard.so_far or {}
 
-    def add(self, judged: Judged) -> None:
+    def add(self, verdict: VerdictBody, judged: Judged | None = None) -> None:
+        """Count a verdict."""
+        obtained = judged.obtained if judged else ()
+        self._tally.add(verdict, [(score.judge, score.cost_usd) for _, score in obtained])
+
+    def store(self, judged: Judged) -> None:
         """Take the scores that were newly obtained."""
         self._unsaved += judged.fresh
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the shard adds to its batch so far."""
+        return self._tally.counts
+
+    def spent(self) -> dict[str, Any]:
+        """Return the counts of what was spent so far, without verdicts."""
+        return spent_of(self.counts if self._is_news() else self._told)
+
+    def _is_news(self) -> bool:
+        return done(self.counts) >= done(self._told)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -209,7 +248,7 @@ class ScoreKeeper:
 
     @asynccontextmanager
     async def saving(self) -> AsyncIterator[None]:
-        """Store scores regularly while the block runs, and those left when it fails."""
+        """Store checkpoints regularly while the block runs, and what is left when it fails."""
         regularly = asyncio.create_task(self._save_regularly())
         try:
             yield
@@ -227,13 +266,32 @@ class ScoreKeeper:
             await shielded(self._save())
 
     async def _save(self) -> None:
-        if not self._unsaved:
+        counts = self.counts
+        is_news = self._is_news() and counts != self._told
+        if not self._unsaved and not is_news:
             return
         try:
-            async with self.transaction():
-                pass
+            async with self.transaction() as session:
+                is_told = is_news and await self._tell(session, counts)
         except Exception as error:
-            _log.warning("%d scores could not be stored yet: %s", len(self._unsaved), error)
+            _log.warning(
+                "%d scores could not be stored yet: %s", len(self._unsaved), in_words(error)
+            )
+        else:
+            if is_told:
+                self.count_in_metrics(counts)
+
+    async def _tell(self, session: AsyncSession, counts: dict[str, Any]) -> bool:
+        shard, now = self._task.shard, self._running.now()
+        if not await leases.tell(session, shard, counts):
+            return False
+        await service.mark(session, shard.batch_seq, counts, self._task.begun, now)
+        return True
+
+    def count_in_metrics(self, counts: dict[str, Any]) -> None:
+        """Count the verdicts that have come since counts were stored the last time."""
+        count_progress(self._told.get("statuses", {}), counts["statuses"], self._task.promise)
+        self._told = counts
 
 
 async def _stopped(task: asyncio.Task[None]) -> None:
@@ -252,10 +310,10 @@ class DatabaseShard:
     def __init__(self, task: Task, items: Sequence[Item]) -> None:
         self._task, self._items = task, items
         self._payer = Payer(task.shard.batch_seq, task.shard.number)
-        self._keeper = ScoreKeeper(task.running, self._payer)
+        self._checkpoints = Checkpoints(task, self._payer)
+        self._known = {pair.id for _, pair, is_known in items if is_known}
         self._judged: dict[str, Judged] = {}
-        # judge and cost of every score that this shard paid for
-        self._obtained: list[tuple[str, float | None]] = []
+        self._verdicts: dict[str, VerdictBody] = {}
 
     async def items(self) -> AsyncGenerator[Portion, None]:
         """Yield all pairs, or under a budget as many as it covers at a time."""
@@ -284,32 +342,41 @@ class DatabaseShard:
 
     async def keep(self, judged: Judged) -> None:
         """Take one judged pair; its scores are stored within seconds."""
-        self._keeper.add(judged)
+        self._checkpoints.store(judged)
         self._judged[judged.verdict.id] = judged
-        self._obtained += [(score.judge, score.cost_usd) for _, score in judged.obtained]
+        self._take(judged.verdict.id, judged)
+
+    def _take(self, pair_id: str, judged: Judged | CascadeVerdict) -> VerdictBody:
+        """Make the body of a verdict and count it."""
+        authority, is_known = self._task.work.authority, pair_id in self._known
+        body = verdict_body(judged, authority, self._task.promise, is_known=is_known)
+        if isinstance(judged, CascadeVerdict):
+            body["abstained_because"] = NOT_ADMITTED
+        self._checkpoints.add(body, judged if isinstance(judged, Judged) else None)
+        self._verdicts[pair_id] = body
+        return body
 
     def saving(self) -> AbstractAsyncContextManager[None]:
-        """Store paid scores while the block runs, and what is left of them if it fails."""
-        return self._keeper.saving()
+        """Store paid scores and counts while the block runs, and what is left of them if it fails."""
+        return self._checkpoints.saving()
 
     def spent(self) -> dict[str, Any]:
         """Return the counts of what was spent so far, without verdicts."""
-        return shard_counts((), self._obtained)
+        return self._checkpoints.spent()
 
     async def complete(self) -> None:
         """Store verdicts, the scores that are left, and the completion in one transaction."""
         task = self._task
         rows = self._rows()
-        bodies = [row["body"] for row in rows]
-        counts = shard_counts(bodies, self._obtained)
+        counts = self._checkpoints.counts
         await commit_patiently(task, lambda: self._commit(rows, counts))
-        count_verdicts(bodies, is_settled=False)
+        self._checkpoints.count_in_metrics(counts)
         if task.is_last:
             report = keep_if_completed(task.running, task.shard.batch_seq)
             task.running.start(report, f"report of {task.work.batch.id}")
 
     async def _commit(self, rows: list[dict[str, Any]], counts: dict[str, Any]) -> None:
-        async with self._keeper.transaction() as session:
+        async with self._checkpoints.transaction() as session:
             await store_verdicts(session, rows)
             # last: it locks the batch, and the other shards of the batch wait for that lock
             await self._task.finish(session, counts)
@@ -317,14 +384,11 @@ class DatabaseShard:
     def _rows(self) -> list[dict[str, Any]]:
         """Return the verdicts as the table holds them."""
         work, moment = self._task.work, self._task.running.now()
-        promise, certificate_seq = promise_of(work.authority, None), seq_of(work.authority)
+        certificate_seq = seq_of(work.authority)
         rows = []
-        for key, pair, is_known in self._items:
+        for key, pair, _ in self._items:
             # a pair that the budget did not cover was not judged
-            judged = self._judged.get(pair.id) or unasked(pair.id, "abstained")
-            body = verdict_body(judged, work.authority, promise, is_known=is_known)
-            if isinstance(judged, CascadeVerdict):
-                body["abstained_because"] = NOT_ADMITTED
+            body = self._verdicts.get(pair.id) or self._take(pair.id, unasked(pair.id, "abstained"))
             place = {
                 "dataset_seq": work.dataset.seq,
                 "pair_seq": key.seq,

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from app.core.settings import Settings
 from app.main import create_app
+from tests.app.rows import certify, labelled_rows, upload
 from tests.conftest import client_of
 
 
@@ -126,3 +129,39 @@ async def test_the_pages_load_nothing_from_elsewhere(
             "img-src 'self' data:; frame-ancestors 'none'"
         )
     assert "//" not in re.sub(r"<!--.*?-->", "", page.text)
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def moments(body: object) -> Iterator[object]:
+    """Yield every moment of an answer."""
+    if isinstance(body, dict):
+        for name, value in body.items():
+            if (name.endswith("_at") or name == "as_of") and value is not None:
+                yield value
+            yield from moments(value)
+    elif isinstance(body, list):
+        for value in body:
+            yield from moments(value)
+
+
+@pytest.mark.both_databases
+async def test_moments_of_our_own_endpoints_have_one_spelling(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(60))
+    made = await certify(client, "rivers", target_agreement=0.6)
+    pair = {"id": "x", "prompt": "?", "response_a": "a", "response_b": "b"}
+    said = {"dataset": "rivers", "pair": "p0", "annotator": "new", "label": "a"}
+    posts: dict[str, Any] = {
+        "labels": {"labels": [said]},
+        "judgments": {"pairs": [pair]},
+        "leaderboards": {"dataset": "rivers"},
+        f"calibrations/{made['id']}/revoke": {},
+    }
+    for path, body in posts.items():
+        assert (await client.post(f"/v1/{path}", json=body)).status_code in (200, 201)
+    assert (await client.get("/v1/reports/agreement?dataset=rivers")).status_code == 200
+    for path in ("datasets", "labels", "calibrations", "judgments", "leaderboards", "reports"):
+        found = list(moments((await client.get(f"/v1/{path}")).json()))
+        assert found, path
+        assert [one for one in found if not _MOMENT.fullmatch(str(one))] == []

@@ -83,6 +83,29 @@ async def test_an_expired_batch_says_which_pairs_it_did_not_reach(bench: Bench) 
 
 
 @pytest.mark.both_databases
+async def test_a_batch_that_expires_keeps_what_had_kept_it_from_being_judged(bench: Bench) -> None:
+    file = await sent(bench.client, lines(labelled_rows(30)))
+    created = (await start(bench.client, file["id"], completion_window="1h")).json()
+    async with bench.running.db.write() as session:
+        shard = (await session.scalars(select(Shard).where(Shard.number == 1))).one()
+        shard.error, shard.leased_until = (
+            "the disk is full",
+            bench.running.now() + timedelta(days=1),
+        )
+    await bench.work(1)
+    started = bench.running.now()
+    bench.running.now = lambda: started + timedelta(minutes=61)
+    assert not await Worker(bench.running, "by hand").work()
+    batch = await bench.batch(created["id"])
+    assert (batch["status"], batch["error"]) == ("expired", "the disk is full")
+    assert batch["errors"]["data"][0]["message"] == "the disk is full"
+    _, errors = await bench.files(batch["id"])
+    assert {each["error"]["message"] for each in errors} == {
+        "the batch expired before this pair was judged; its last attempt failed: the disk is full"
+    }
+
+
+@pytest.mark.both_databases
 async def test_a_shard_that_was_set_aside_is_an_error_of_each_of_its_pairs(bench: Bench) -> None:
     file = await sent(bench.client, lines(labelled_rows(50)))
     batch_id = (await start(bench.client, file["id"])).json()["id"]

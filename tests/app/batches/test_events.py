@@ -113,7 +113,7 @@ async def _listen(app: FastAPI, path: str, sent: asyncio.Queue[dict[str, Any]]) 
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
         "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
-        "headers": [], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "root_path": "",
+        "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "root_path": "",
     }  # fmt: skip
     asked = False
 

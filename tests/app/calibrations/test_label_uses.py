@@ -41,8 +41,8 @@ async def test_plans_count_until_they_are_certified(client: httpx.AsyncClient) -
     await plan(client, [0.8])
     certificate = await certify(client, "rivers", target_agreement=0.7)
     assert (certificate["label_set_uses"], certificate["label_set_plans"]) == (2, 1)
-    assert "1 more were looked at in plans" in certificate["claim"]
-    assert "All 3 together hold with probability at least 0.7 " in certificate["claim"]
+    assert "2 certificates and 1 target of a plan or experiment were made" in certificate["claim"]
+    assert "All 3 hold at once with probability at least 0.7." in certificate["claim"]
 
 
 async def test_copies_of_the_labels_are_the_same_labels(client: httpx.AsyncClient) -> None:
@@ -66,8 +66,8 @@ async def test_many_tests_leave_no_probability_together(client: httpx.AsyncClien
     for seed in range(11):
         certificate = await certify(client, "rivers", target_agreement=0.7, seed=seed)
         if seed == 9:  # ten tenths do not add up to 1 in floating point
-            assert "All 10 together hold with no probability" in certificate["claim"]
-    assert "All 11 together hold with no probability" in certificate["claim"]
+            assert "All 10 hold at once with no known probability" in certificate["claim"]
+    assert "All 11 hold at once with no known probability" in certificate["claim"]
 
 
 @pytest.mark.parametrize("n", [0, 3, 500])

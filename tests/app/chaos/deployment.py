@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -80,6 +80,8 @@ class Deployment:
     port: int = field(default_factory=free_port)
     workers: dict[str, Running] = field(default_factory=dict)
     server: tuple[str, Running] | None = None
+    # how many pairs a batch said were judged, at every look
+    told: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -150,6 +152,8 @@ class Deployment:
             response = self.client.get(f"{self.url}/v1/batches/{batch_id}")
             if response.status_code < 500:
                 shown: dict[str, Any] = response.json()
+                counts = shown["request_counts"]
+                self.told[batch_id].append(counts["completed"] + counts["failed"])
                 return shown
         return None
 

@@ -28,6 +28,7 @@ SHARD_SIZE = 50
 SETTINGS = {
     "TRIBUNAL_SHARD_SIZE": str(SHARD_SIZE),
     "TRIBUNAL_LEASE_SECONDS": "6",
+    "TRIBUNAL_CHECKPOINT_SECONDS": "0.5",
     "TRIBUNAL_MAX_ATTEMPTS": "20",
     "TRIBUNAL_LOG_LEVEL": "warning",
 }
@@ -74,7 +75,7 @@ class Chaos:
 
     def has_come(self, calls: float, batch_id: str) -> bool:
         """Whether so many calls were made, or there is nothing left to be struck."""
-        return self.running.judge.total() >= calls or self.running.has_ended(batch_id)
+        return self.running.has_ended(batch_id) or self.running.judge.total() >= calls
 
     def kill_worker(self) -> None:
         until(lambda: bool(self.running.working))
@@ -108,6 +109,9 @@ def play_round(chaos: Chaos, number: int, expected: Expected, *, blows: int) -> 
     batch = running.wait_for(batch_id)
     assert batch["status"] == "completed", batch
     assert batch["request_counts"]["total"] == pairs
+    told = running.told[batch_id]
+    assert told == sorted(told), "a pair counted twice, or no more"
+    assert told[-1] == pairs
     assert_same(running.cores(batch_id), expected.verdicts)
     calls, in_flight = judge.total() - before, chaos.losses.in_flight
     report(

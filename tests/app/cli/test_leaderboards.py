@@ -42,7 +42,7 @@ def run_json(*arguments: str) -> dict[str, Any]:
 
 def test_pairs_are_counted_beside_the_votes_on_them() -> None:
     lines = run("leaderboard", "hand", "--method", "win_rate").splitlines()
-    header = next(line for line in lines if line.startswith("model"))
+    header = next(line for line in lines if line.startswith("model  "))
     first = next(line for line in lines if line.startswith("z "))
     assert header.split()[-3:] == ["pairs", "comparisons", "w/l/t"]
     assert first.split()[-3:] == ["5", "10", "6/1/3"]

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+import unicodedata
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 import typer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.stats import beta
 from typer.testing import CliRunner
 
 from app.cli import app, tables
-from app.cli.layout import Screen
+from app.cli.layout import Screen, harmless
 from app.formats.registry import ALIASES, AUTO, DIALECTS, WRITERS
 from app.imports.exporting import SETTINGS
 from tests.app.processes import ROOT, TRIBUNAL
@@ -146,7 +149,16 @@ def certified(*options: str) -> dict[str, Any]:
 def test_a_percentage_is_told_to_be_written_as_a_share(verb: str, option: str, field: str) -> None:
     result = CliRunner().invoke(app, [verb, "rivers", option, "80"])
     assert result.exit_code == 1
-    assert f"{field}: is a share between 0 and 1: for 80 % write 0.8" in result.stderr
+    assert f"{field}: is a share between 0 and 1: for 80 % write 0.8 (here {option})" in (
+        result.stderr
+    )
+
+
+def test_a_format_is_asked_for_by_the_word_of_either_side() -> None:
+    for option in ("--format", "--dialect"):
+        result = CliRunner().invoke(app, ["import", "rivers.jsonl", option, "alpac_eval"])
+        assert "dialect: 'alpac_eval' is none of" in result.stderr
+        assert "(here --format)" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -158,3 +170,33 @@ def test_help_names_every_format(verb: str, names: Sequence[str]) -> None:
     (option,) = [one for one in command.params if "--format" in one.opts]
     said = re.split(r"\W+", option.help)
     assert [name for name in names if name not in said] == []
+
+
+NASTY = "\x1b]0;owned\x07[/red][bold]:fire:\u202eevil"
+
+
+def test_what_rows_hold_neither_steers_a_terminal_nor_is_markup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRIBUNAL_OUTPUT", "table")
+    rows = [
+        {**row, "model_a": "[/red]", "model_b": "[bold]x:fire:", "metadata": {"task": NASTY}}
+        for row in labelled_rows(6)
+    ]
+    Path("nasty.jsonl").write_bytes(ndjson([*rows, {"prompt": NASTY, "response_a": 1}]))
+    imported = CliRunner().invoke(app, ["import", "nasty.jsonl"])
+    board = CliRunner().invoke(
+        app, ["leaderboard", "nasty", "--method", "win_rate", "--group-by", "task"]
+    )
+    for result in (imported, board, CliRunner().invoke(app, ["datasets", "list"])):
+        assert not set("\x1b\x07\u202e") & set(result.output)
+    assert imported.exit_code == 4
+    for name in ("[/red]", "[bold]x:fire:", r"\x1b]0;owned\x07[/red][bold]:fire:\u202eevil"):
+        assert name in board.output
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text())
+def test_no_text_for_a_terminal_holds_what_steers_it(text: str) -> None:
+    shown = harmless(text)
+    assert all(c == "\n" or not unicodedata.category(c).startswith(("Cc", "Cs")) for c in shown)

@@ -101,3 +101,32 @@ def test_looking_judges_nothing_and_a_batch_that_was_left_can_be_stopped() -> No
             time.sleep(0.05)
     assert f"batch {made['id']}: cancelled, 120 pairs" in run("batches", "cancel", made["id"])
     assert run_json("batches", "show", made["id"])["request_counts"]["completed"] == 0
+
+
+CONFIG = """
+[judges.dear]
+kind = "openai"
+base_url = "http://127.0.0.1:9/v1"
+model = "judge-8b"
+price_input = 2.0
+price_output = 8.0
+[cascades.default]
+judges = ["student", "dear"]
+"""
+
+
+def test_judges_are_listed_with_what_their_templates_use(folder: Path) -> None:
+    (folder / "tribunal.toml").write_text(CONFIG)
+    said = run("judges")
+    assert "student: student, ready" in said
+    assert "dear: openai, not ready" in said
+    assert "model judge-8b" in said
+    assert "2 USD a million tokens read, 8 written" in said
+    assert "template pairwise, version 1, labels A, B" in said
+    assert "pair uses close, conversation, criterion, open, responses" in said
+    shown = run("judges", "show", "dear")
+    assert "open: open(name): the tag that begins a section" in shown
+    assert run_json("judges", "show", "dear")["template"]["variables"]["verdict"] == []
+    names = {one["name"]: one["template"] and one["template"]["name"] for one in run_json("judges")}
+    assert names == {"student": None, "dear": "pairwise"}
+    assert "there is no judge 'dead'" in run("judges", "show", "dead", status=1)

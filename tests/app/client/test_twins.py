@@ -28,7 +28,7 @@ from app.client import (
     to_pandas,
 )
 from app.client.bodies_in import JudgeOrder, Label
-from app.client.requests import Listing, Resource, Verb
+from app.client.calls import Listing, Resource, Verb
 from app.client.resources import Verbs
 from app.core.errors import TribunalError
 from app.core.settings import Settings
@@ -85,6 +85,18 @@ async def test_the_awaited_client_opens_with_its_first_request(own_settings: Set
     await client.import_dataset(labelled_rows(3), name="rows")
     assert [found["name"] async for found in client.datasets.list()] == ["rows"]
     await client.close()
+
+
+async def test_rows_that_break_off_raise_their_own_error(awaited: AsyncTribunal) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield labelled_rows(1)[0]
+        raise ZeroDivisionError("the rows end here")
+
+    with pytest.raises(ZeroDivisionError, match="the rows end here"):
+        await awaited.import_dataset(rows(), name="rows")
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        await awaited.import_dataset([{"prompt": object()}], name="rows")
+    assert [found async for found in awaited.datasets.list()] == []
 
 
 async def test_a_service_that_cannot_start_says_so_to_who_awaits(tmp_path: Path) -> None:

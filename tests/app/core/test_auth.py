@@ -16,7 +16,7 @@ from sqlalchemy import text
 from app.core import auth
 from app.core.access import Open
 from app.core.auth import NewKey, Scope
-from app.core.db import Database
+from app.core.db import Database, rfc3339
 from app.core.migrate import downgrade, upgrade
 from app.core.openapi import AnswerRoute
 from app.core.runtime import Runtime
@@ -280,7 +280,7 @@ async def test_the_last_use_of_a_key_is_stored_once_a_minute(service: FastAPI) -
         for passed, stored in ((0, 0), (59, 0), (61, 61), (90, 61), (130, 130)):
             running.now = partial(start.__add__, timedelta(seconds=passed))
             assert await status(client, key) == 200
-            assert await last_use() == (start + timedelta(seconds=stored)).isoformat()
+            assert await last_use() == rfc3339(start + timedelta(seconds=stored))
 
 
 @pytest.mark.both_databases

@@ -137,3 +137,30 @@ async def test_a_dataset_is_reached_by_any_name_that_an_import_takes(
     for spelt in names.values():
         assert (await client.delete(f"/v1/datasets/{spelt}")).status_code == 204
     assert (await client.get("/v1/datasets")).json()["data"] == []
+
+
+OTHER_FORMS: list[tuple[str, dict[str, Any], str]] = [
+    ("calibrations", {"judges": ["cheap"]}, 'write "cascade": {"judges": ["cheap", "dear"]}'),
+    ("calibrations", {"cascade": ["a"]}, 'write "default", or {"judges": ["cheap", "dear"]}'),
+    ("calibrations", {"cascade": "cheap,dear"}, 'write {"judges": ["cheap", "dear"]} (--judges'),
+    ("calibrations", {"cascade": "x", "target-agreement": 0.8}, "write target_agreement"),
+    (
+        "calibrations", {"cascade": "default", "part": "calibration:0.5:0"},
+        'part: Input should be an object; write {"side": "calibration", "fraction": 0.5, "seed": 0}',
+    ),
+    ("plans", {"cascade": "default", "target_agreements": "0.8,0.9"}, "write [0.8, 0.9]"),
+    ("leaderboards", {"control": "length,style"}, 'write ["length", "style"]'),
+    ("leaderboards", {"criterion": "tone=1"}, 'write "criteria": {"NAME": 1.0}'),
+    ("leaderboards", {"elo_k": 3}, 'write "options": {"k": ...}'),
+    ("batches", {"soft_budget": True}, 'write "budget": "soft"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "said"), OTHER_FORMS)
+async def test_the_words_of_the_command_line_are_answered_with_those_of_a_request(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], said: str
+) -> None:
+    await upload(client, "rivers", labelled_rows(3))
+    refused = await client.post(f"/v1/{path}", json={"dataset": "rivers", **body})
+    assert refused.status_code == 422
+    assert said in refused.json()["detail"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -72,3 +73,53 @@ async def test_an_id_with_a_slip_is_known_and_a_made_up_one_is_not(
     assert f"did you mean {made!r}?" in slip
     other = (await rivers.get("/v1/calibrations/cal_0123456789abcdef")).json()["detail"]
     assert f"there is {made!r} (GET /v1/calibrations)" in other
+
+
+_PLACES: dict[str, dict[str, Any]] = {
+    "id": {"id": "@"},
+    "model_a": {"model_a": "@"},
+    "group": {"group": "@"},
+    "criterion": {"criterion": "@"},
+    "human.0.annotator": {"human": [{"annotator": "@", "label": "a"}]},
+    "human.0.criterion": {"human": [{"annotator": "n", "label": "a", "criterion": "@"}]},
+    "judges": {"judges": {"@": {"p_a": 0.5}}},
+}
+
+
+@pytest.mark.parametrize("character", ["\u200e", "\u061c", "\u202e", "\u2066", "\u2028", "\u2029"])
+async def test_marks_that_turn_or_break_a_line_are_in_no_new_name(
+    client: httpx.AsyncClient, character: str
+) -> None:
+    name = f"ab{character}c"
+    faulty = {
+        field: json.loads(json.dumps(row).replace("@", json.dumps(name)[1:-1]))
+        for field, row in _PLACES.items()
+    }
+    answer = await upload(client, [{**_PAIR, **row} for row in [{}, *faulty.values()]], "turned")
+    reasons = [one["reason"] for one in answer.json()["rejected"]]
+    assert answer.json()["pairs"] == 1
+    for field, reason in zip(faulty, reasons, strict=True):
+        assert reason.startswith(field)
+        assert f"(U+{ord(character):04X})" in reason
+        assert character not in reason
+    named = await upload(client, labelled_rows(1), name)
+    assert (named.status_code, "U+" in named.json()["detail"]) == (422, True)
+    # a text may hold anything
+    kept = await upload(client, [{**_PAIR, "prompt": name, "metadata": {"n": name}}], "texts")
+    assert kept.status_code == 201
+
+
+@pytest.mark.both_databases
+async def test_what_was_named_before_there_were_rules_is_found(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = "old\u200ename"
+    with monkeypatch.context() as before:
+        before.setattr("app.formats.base.fault_of", lambda name: None)
+        before.setattr("app.api.datasets.fault_of", lambda name: None)
+        assert (await upload(client, [{**labelled_rows(1)[0], "id": old}], old)).status_code == 201
+    assert (await client.get(f"/v1/datasets/{old}")).json()["name"] == old
+    said = {"dataset": old, "pair": old, "annotator": "n", "label": "a"}
+    assert (await client.post("/v1/labels", json={"labels": [said]})).status_code == 201
+    made = await client.post("/v1/leaderboards", json={"dataset": old, "method": "win_rate"})
+    assert made.status_code == 201

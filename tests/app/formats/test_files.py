@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import json
 from typing import Any
 
 import httpx
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.formats.registry import WRITERS
 from tests.app.formats.hand_written import EXAMPLES, Row, content
 from tests.app.imports.uploads import pairs_of
 
@@ -309,3 +312,53 @@ async def test_parquet_columns_of_structs_are_read(client: httpx.AsyncClient) ->
     assert first["judges"] == {"g": {"p_a": 0.5}}
     assert second["judges"] == {"g": None, "h": {"p_a": 0.25}}
     assert (first["metadata"], second["metadata"]) == ({"turn": 1}, {})
+
+
+def strict(text: str) -> Any:
+    """Read JSON as RFC 8259 has it."""
+
+    def refuse(word: str) -> Any:
+        raise AssertionError(f"{word} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def strictly_read(form: str, content: bytes) -> None:
+    writer = WRITERS[form]
+    if writer.form == "lines":
+        [strict(line) for line in content.decode().splitlines()]
+    elif writer.form == "array":
+        strict(content.decode())
+    else:
+        rows = (
+            list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+            if writer.form == "csv"
+            else pq.read_table(io.BytesIO(content)).to_pylist()
+        )
+        for row in rows:
+            for name in ("metadata", "human", "judges"):
+                strict(row.get(name) or "null")
+
+
+@pytest.mark.both_databases
+async def test_numbers_that_json_does_not_have_are_null_in_every_export(
+    client: httpx.AsyncClient,
+) -> None:
+    row = (
+        '{"id": "p", "prompt": "q", "response_a": "x", "response_b": "y", "model_a": "m",'
+        '"model_b": "n", "human": [{"annotator": "u", "label": "a", "strength": NaN}],'
+        '"judges": {"j": {"p_a": 0.7, "annotators": null}}, "metadata": {"s": NaN, "t": [-Infinity]}}'
+    )
+    assert (await send(client, {"rows.jsonl": row.encode()})).status_code == 201
+    [pair] = await pairs_of(client)
+    assert pair["metadata"] == {"s": None, "t": [None]}
+    for form in WRITERS:
+        answer = await client.get(
+            "/v1/datasets/set/export", params={"format": form, "labels": True}
+        )
+        assert answer.status_code == 200
+        strictly_read(form, answer.content)
+        assert "JSON does not have" in answer.headers["x-tribunal-loss"]
+    exported = await client.get("/v1/datasets/set/export", params={"format": "canonical"})
+    [kept] = [strict(line) for line in exported.text.splitlines()]
+    assert (kept["metadata"], kept["human"]) == (pair["metadata"], pair["human"])

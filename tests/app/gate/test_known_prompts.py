@@ -51,7 +51,7 @@ def test_the_interval_rests_on_the_other_pairs_alone(service_with_certificate: C
     assert "left out" not in explanation(alone.as_json())
     assert "labels were given" not in explanation(body)
     later = explanation({**body, "labels_changed": 3})
-    assert f"on 3 pairs that {service.calibration} was made from: it stands on" in later
+    assert f"on 3 pairs that {service.calibration} was made from: it rests on" in later
 
 
 def test_verdicts_the_other_way_on_known_prompts_change_nothing(

@@ -56,6 +56,12 @@ def test_every_output_meets_one_of_the_same_prompt(
     [
         ({"a": "x", "b": "y"}, {"a": "x"}, "1 outputs of new have none of old .*'b'"),
         ({"a": "x"}, {"a": ["x", "y"]}, "1 outputs of old have none of new"),
+        (
+            [{"prompt": "a", "output": "x"}] * 2,
+            {"a": "x"},
+            r"'a' \(stands 2 times in new and 1 in old; outputs to one prompt are paired in",
+        ),
+        ({"Why? ": "x"}, {"why?": "y"}, r"'Why\? ' \(but for blanks and case it is 'why\?' of old"),
         ([], [], "no output"),
         ([{"instruction": "a"}], {"a": "x"}, r"new, row 1: has no output \(or response"),
         ([{"output": "a"}], {"a": "x"}, "new, row 1: has no instruction"),

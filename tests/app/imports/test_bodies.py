@@ -13,6 +13,7 @@ import pytest
 from starlette.requests import Request
 
 from app.core.errors import BadRequest
+from app.core.limits import Limits, Meter
 from app.imports import body
 from app.imports.body import rows_of
 from app.imports.tables import RawRow
@@ -133,20 +134,18 @@ async def test_nothing_is_kept_of_a_broken_body(client: httpx.AsyncClient, name:
     assert (await client.get("/v1/datasets")).json()["data"] == []
 
 
-def _rows(body: bytes, media_type: str = "") -> list[RawRow]:
-    return list(rows_of([UploadedFile(io.BytesIO(body), media_type)]))
+def _rows(body: bytes, media_type: str = "", **limits: int) -> list[RawRow]:
+    meter = Meter(Limits(**limits), packed=len(body))
+    return list(rows_of([UploadedFile(io.BytesIO(body), media_type, meter=meter)]))
 
 
 def test_lines_keep_their_numbers_over_empty_ones() -> None:
     assert [(r.line, r.value) for r in _rows(b"\n1\n\n  \n2")] == [(2, 1), (5, 2)]
 
 
-def test_a_line_longer_than_allowed_is_rejected_and_the_next_is_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(body, "MAX_ROW_BYTES", 100)
-    rows = _rows(b'"' + b"x" * 300_000 + b'"\n"y"\n')
-    assert rows[0].reason == "the line is longer than 100 bytes"
+def test_a_line_longer_than_allowed_is_rejected_and_the_next_is_read() -> None:
+    rows = _rows(b'"' + b"x" * 300_000 + b'"\n"y"\n', row_bytes=100)
+    assert rows[0].reason == "the line is longer than 100 bytes (TRIBUNAL_MAX_ROW_BYTES)"
     assert rows[1] == RawRow(2, value="y")
 
 
@@ -164,21 +163,19 @@ def test_array_elements_are_whole_however_the_body_is_cut(
     assert [r.value for r in _rows(b" \n" + text, "application/json")] == values
 
 
-def test_a_gzip_bomb_of_one_line_stays_small_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "MAX_ROW_BYTES", 2**20)
+def test_a_gzip_bomb_of_one_line_stays_small_in_memory() -> None:
     bomb = gzip.compress(b"x" * 200 * 2**20)
     tracemalloc.start()
-    rows = _rows(bomb)
+    rows = _rows(bomb, row_bytes=2**20, unpacked_ratio=2_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [r.line for r in rows] == [1]
     assert peak < 20 * 2**20
 
 
-def test_an_array_element_longer_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "MAX_ROW_BYTES", 1000)
-    with pytest.raises(BadRequest, match="longer than 1000"):
-        _rows(b'["' + b"x" * 1_000_000 + b'"]')
+def test_an_array_element_longer_than_allowed_is_refused() -> None:
+    with pytest.raises(BadRequest, match=r"longer than 1000 bytes \(TRIBUNAL_MAX_ROW_BYTES\)"):
+        _rows(b'["' + b"x" * 1_000_000 + b'"]', row_bytes=1000)
 
 
 async def test_headers_are_read_in_any_case() -> None:

@@ -143,3 +143,33 @@ async def test_what_is_not_there_is_not_found(client: httpx.AsyncClient, path: s
     answer = await client.get(path)
     assert answer.status_code == 404, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+OTHER: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "a text": ([row(0), row(1, response_b="Plum")], "pair 2 ('p1'): response_b was 'Pear 1' and is 'Plum'"),
+    "a model": ([row(0), row(1, model_b="m9")], "pair 2 ('p1'): model_b was 'm2' and is 'm9'"),
+    "metadata": (
+        [row(0, metadata={"n": 1}), row(1)], "pair 1 ('p0'): metadata was {} and is {'n': 1}",
+    ),
+    "more pairs": ([row(0), row(1), row(2)], "the number of pairs was 2 and is 3"),
+    "a judge": (
+        [row(0, judges={"j": {"p_a": 0.5}}), row(1)], "the list of recorded judges was [] and is ['j']",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHER)
+async def test_a_name_that_is_taken_says_what_differs_old_and_new(
+    client: httpx.AsyncClient, other: str
+) -> None:
+    rows, said = OTHER[other]
+    assert (await upload(client, [row(0), row(1)])).status_code == 201
+    refused = await upload(client, rows)
+    assert refused.status_code == 409
+    assert said in refused.json()["detail"]
+
+
+async def test_other_scores_under_a_name_that_is_taken_are_named(client: httpx.AsyncClient) -> None:
+    assert (await upload(client, [row(0, judges={"j": {"p_a": 0.5}})])).status_code == 201
+    refused = await upload(client, [row(0, judges={"j": {"p_a": 0.6}})])
+    assert "the recorded scores was 'as stored' and is 'others'" in refused.json()["detail"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,9 +13,12 @@ from sqlalchemy import select
 
 from app.core.models import Verdict
 from app.core.runtime import Runtime
+from app.core.settings import Settings
 from app.judgments import queries
+from app.main import create_app
 from judges.types import Pair, Score
 from tests.app.rows import certify, labelled_rows, upload
+from tests.conftest import client_of
 
 PAIR: dict[str, Any] = {
     "id": "one",
@@ -275,6 +279,7 @@ async def test_changed_judges_are_refused_with_the_difference(
         stored = await by_public_id(session, CalibrationRow, certificate["id"])
         assert stored is not None
         body = {**stored.body, "fingerprints": {"student": "student:old", "dear": "x"}}
+        del body["judge_settings"]
         await queries.set_status(session, stored, body=body)
     response = await client.post(
         "/v1/judgments", json={"pairs": [PAIR], "calibration": certificate["id"]}
@@ -283,6 +288,9 @@ async def test_changed_judges_are_refused_with_the_difference(
     changed = {one["judge"]: one for one in response.json()["changed"]}
     assert changed["student"]["certified"] == "student:old"
     assert changed["student"]["configured"] != "student:old"
+    # older certificates have no settings to compare
+    now = changed["student"]["configured"]
+    assert f"its fingerprint was student:old and is {now}" in response.json()["detail"]
 
 
 async def test_a_score_posted_for_a_live_judge_is_refused(client: httpx.AsyncClient) -> None:
@@ -444,3 +452,34 @@ async def test_many_requests_at_once_all_end(client: httpx.AsyncClient) -> None:
             for start in range(0, 120, 10)
         ]
     assert sum(len(task.result()["verdicts"]) for task in tasks) == 120
+
+
+async def test_a_failure_that_the_deadline_follows_keeps_its_cause(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The server is overloaded, and the deadline comes while it is asked again."""
+    asked: list[httpx.Request] = []
+
+    async def overloaded(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) > 2:
+            await asyncio.sleep(30)
+        return httpx.Response(503, json={"error": {"message": "the queue is full"}})
+
+    config = tmp_path / "tribunal.toml"
+    config.write_text(
+        '[judges.dear]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+        'annotators = 1\norders = "as_posted"\nexamples = 0\n'
+    )
+    app = create_app(
+        settings.model_copy(update={"config": config}),
+        judge_transport=httpx.MockTransport(overloaded),
+    )
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        body = {"pairs": [PAIR], "cascade": {"judges": ["dear"]}, "deadline_s": 1.0}
+        answer = await client.post("/v1/judgments", json=body)
+    [verdict] = answer.json()["verdicts"]
+    failure = verdict["tiers"][0]["failure"]
+    assert failure["kind"] == "deadline"
+    assert "2 attempts failed; the last attempt failed: server_error" in failure["detail"]
+    assert "the queue is full" in failure["detail"]

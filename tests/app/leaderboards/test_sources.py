@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -11,6 +14,7 @@ from sqlalchemy import select
 
 from app.core.models import Batch, CalibrationRow, Dataset
 from app.core.runtime import Runtime
+from tests.app.batches.test_batches import results_of, wait_for
 from tests.app.hand_made import ROWS, certify, upload
 
 
@@ -266,12 +270,96 @@ async def test_without_any_verdict_there_is_nothing_to_correct(client: httpx.Asy
     body = {"dataset": "hand", "source": "prediction_powered", "judge": "student"}
     answer = await client.post("/v1/leaderboards", json=body)
     assert answer.status_code == 422
-    assert "no verdict is known of any of the 20 pairs: judge them" in answer.json()["detail"]
+    assert "no verdict is known of any of the 20 pairs. Judge them" in answer.json()["detail"]
     answer = await client.post(
         "/v1/leaderboards", json={"dataset": "hand", "source": "judge:student"}
     )
     assert answer.status_code == 422
-    assert "(20 missing): judge them first, with a batch" in answer.json()["detail"]
+    assert (
+        "20 pairs that the judge was not asked about. Judge them first: tribunal batch"
+        in (answer.json()["detail"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "parts"),
+    [
+        ({"judges": {}}, ["has a label", "tribunal label hand FILE (POST /v1/labels)",
+                          '--source judge:student ("source": "judge:student")',
+                          "tribunal batch hand (POST /v1/batches)"]),
+        ({"judges": {"old": {"p_a": 0.6}}}, ["--source judge:old"]),
+    ],
+)  # fmt: skip
+async def test_a_board_of_pairs_without_labels_says_how_to_judge_them_first(
+    client: httpx.AsyncClient, row: dict[str, Any], parts: list[str]
+) -> None:
+    await upload(client, [{**each, "human": [], **row} for each in ROWS])
+    answer = await client.post("/v1/leaderboards", json={"dataset": "hand"})
+    assert answer.status_code == 422
+    assert [part for part in parts if part not in answer.json()["detail"]] == []
+
+
+async def test_what_is_left_out_is_noted_and_counted(client: httpx.AsyncClient) -> None:
+    rows = [dict(row) for row in ROWS]
+    rows[0] |= {"human": []}
+    rows[1] |= {"model_b": rows[1]["model_a"]}
+    rows[2] |= {"model_b": None}
+    await upload(client, rows)
+    made = await rank(client, method="win_rate", ties="exclude")
+    counts = {
+        name: made[name] for name in ("unlabelled", "same_model", "without_models", "ties_left_out")
+    }
+    assert counts == {
+        "unlabelled": 2,
+        "same_model": 1,
+        "without_models": 1,
+        "ties_left_out": counts["ties_left_out"],
+    }
+    assert counts["ties_left_out"] > 0
+    [note] = [one for one in made["notes"] if one.startswith("left out: ")]
+    for part in (
+        "2 pairs without a label", "1 pair of a model with itself",
+        "1 pair without the names of two models", f"{counts['ties_left_out']} ties",
+    ):  # fmt: skip
+        assert part in note
+
+
+async def test_names_that_look_like_one_are_noted(client: httpx.AsyncClient) -> None:
+    names = {"x": "Alder 1", "y": "alder 1", "z": "Alder  1"}
+    rows = [
+        {**row, "model_a": names[row["model_a"]], "model_b": names[row["model_b"]]} for row in ROWS
+    ]
+    await upload(client, rows)
+    made = await rank(client, method="win_rate")
+    assert len(made["rows"]) == 3
+    said = "'Alder  1' and 'Alder 1' and 'alder 1' differ by case or blanks alone"
+    assert [note for note in made["notes"] if note.startswith(said)]
+    assert set(made["warnings"]) <= set(made["notes"])
+
+
+async def test_a_board_counts_as_a_batch_does(client: httpx.AsyncClient, service: FastAPI) -> None:
+    rows = [{**row, "judges": dict(row["judges"])} for row in ROWS]
+    rows[0]["judges"] |= {"cheap": None, "dear": None}  # every judge fails
+    rows[1]["judges"] |= {"cheap": {"p_a": 0.5}, "dear": {"p_a": 0.5}}  # no preference
+    await upload(client, rows)
+    certificate = await certify(service, "hand", body={"calibration": {"failures": {}}})
+    posted = await client.post("/v1/batches", json={"dataset": "hand", "calibration": certificate})
+    batch = await wait_for(client, posted.json()["id"])
+    counts = Counter(one["status"] for one in await results_of(client, batch["id"]))
+    board = await rank(client, source="cascade", calibration=certificate, method="win_rate")
+    found = {"accepted": board["pairs"], **{name: board[name] for name in ("abstained", "failed")}}
+    assert found == dict(counts)
+    assert found["failed"] == 1
+    judge = await rank(client, source="judge:cheap", method="win_rate")
+    assert judge["rests_on"]["no_preference"] == 2
+    assert [note for note in judge["notes"] if "they are ties here" in note]
+
+
+async def test_pairs_of_one_model_are_named_in_words(client: httpx.AsyncClient) -> None:
+    await upload(client, [{**row, "model_b": row["model_a"]} for row in ROWS])
+    answer = await client.post("/v1/leaderboards", json={"dataset": "hand"})
+    assert answer.status_code == 422
+    assert "8 pairs of a model with itself" in answer.json()["detail"]
 
 
 async def test_unlabelled_abstentions_make_win_rates_bounds(client: httpx.AsyncClient) -> None:
@@ -294,3 +382,14 @@ async def test_unlabelled_abstentions_make_win_rates_bounds(client: httpx.AsyncC
     refused = await client.post("/v1/leaderboards", json=body)
     assert refused.status_code == 422
     assert "abstained" in refused.json()["detail"]
+
+
+async def test_no_name_of_a_board_is_a_formula_in_csv(client: httpx.AsyncClient) -> None:
+    await upload(client, [{**row, "model_a": f"={row['model_a']}"} for row in ROWS])
+    made = await rank(client, method="win_rate")
+    address = f"/v1/leaderboards/{made['id']}"
+    table = (await client.get(address, headers={"accept": "text/csv"})).text
+    names = [cells["model"] for cells in csv.DictReader(io.StringIO(table))]
+    assert {name for name in names if "=" in name} == {"'=x", "'=y", "'=z"}
+    numbers = [cells["rating"] for cells in csv.DictReader(io.StringIO(table))]
+    assert not [cell for cell in numbers if cell.startswith("'")]

@@ -116,3 +116,49 @@ async def test_a_report_that_failed_is_told_and_tried_again(
     assert (failed["status"], "log" in failed["error"]) == ("failed", True)
     made = (await client.get(AGREEMENT, params=ASKED)).json()
     assert (made["id"], made["status"], made["error"]) == (failed["id"], "completed", None)
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+async def test_a_report_that_ends_its_processes_is_set_aside(
+    settings: Settings, attempts: int
+) -> None:
+    settings = settings.model_copy(update={"max_attempts": 3})
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        await upload(client, ROWS)
+        made = (await client.get(AGREEMENT, params=ASKED)).json()
+        running: Runtime = app.state.runtime
+        async with running.db.write() as session:
+            left = {"status": "pending", "body": {}, "attempts": attempts}
+            await session.execute(update(Report).values(left))
+    again = create_app(settings)
+    async with again.router.lifespan_context(again), client_of(again) as client:
+        found = await settled(client, f"/v1/reports/{made['id']}")
+        assert found["status"] == ("completed" if attempts < 3 else "failed")
+        if attempts == 3:
+            assert "set aside after 3 attempts (TRIBUNAL_MAX_ATTEMPTS)" in found["error"]
+            # asking for it again is a new beginning
+            assert (await client.get(AGREEMENT, params=ASKED)).json() == made
+
+
+async def test_a_stop_is_no_attempt_at_a_report(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    settings = settings.model_copy(update={"report_wait_s": 0.0, "max_attempts": 1})
+    monkeypatch.setattr(reports, "texts_of", never)
+    for start in range(4):
+        app = create_app(settings)
+        async with app.router.lifespan_context(app), client_of(app) as client:
+            if start == 0:
+                await upload(client, ROWS)
+                asked = await client.get(AGREEMENT, params=ASKED)
+            found = (await client.get(asked.headers["location"])).json()
+            assert found["status"] == "pending"
+            await asyncio.sleep(0.05)
+    monkeypatch.undo()
+    app = create_app(settings.model_copy(update={"max_attempts": 2}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        assert (await settled(client, asked.headers["location"]))["status"] == "completed"

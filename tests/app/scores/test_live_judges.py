@@ -177,6 +177,20 @@ async def test_a_deadline_gives_typed_failures_and_keeps_the_scores(
     assert {v["promise"] for v in cut["verdicts"]} == {"suspended"}
 
 
+async def test_a_failure_before_the_deadline_is_the_cause_that_is_told(
+    opened: httpx.AsyncClient, server: ModelServer
+) -> None:
+    # the first call is refused, and then none is answered
+    server.plan.extend(["429", *["hang"] * 40])
+    cut = await judge(opened, rows(1, "refused"), cascade={"judges": ["live"]}, deadline_s=0.5)
+    failures = [v["tiers"][0]["failure"] for v in cut["verdicts"]]
+    assert {failure["kind"] for failure in failures} == {"deadline"}
+    for failure in failures:
+        assert failure["detail"].startswith("not answered before the deadline")
+        assert "rate_limited" in failure["detail"]
+        assert "slow down" in failure["detail"]
+
+
 @pytest.mark.both_databases
 async def test_a_calibration_goes_on_after_a_restart_and_pays_only_for_the_rest(
     settings: Settings, server: ModelServer
@@ -219,7 +233,10 @@ async def test_another_model_behind_the_name_is_refused_with_409(
             json={"pairs": rows(1, "new")[:1], "calibration": certificate["id"]},
         )
     assert response.status_code == 409
-    assert response.json()["changed"][0]["judge"] == "live"
+    [changed_judge] = response.json()["changed"]
+    assert changed_judge["judge"] == "live"
+    assert changed_judge["differences"] == [{"field": "model", "old": "'judge'", "new": "'newer'"}]
+    assert "live changed (model was 'judge' and is 'newer')" in response.json()["detail"]
 
 
 async def test_more_labels_on_the_examples_change_no_fingerprint(

@@ -206,6 +206,17 @@ def test_no_votes_at_all_are_no_error() -> None:
     assert leave_one_out_agreement(empty, boot).value is None
 
 
+@pytest.mark.parametrize("ratings", [[[np.nan, np.nan]] * 2, np.zeros((2, 0)), np.zeros((0, 2))])
+@pytest.mark.parametrize("metric", ["nominal", "ordinal", "interval", "ratio"])
+def test_no_ratings_have_no_value_and_are_none(
+    ratings: list[list[float]], metric: Literal["nominal", "ordinal", "interval", "ratio"]
+) -> None:
+    found = rating_counts(ratings)
+    alpha = krippendorffs_alpha(found.counts, metric=metric, values=found.values)
+    for one in (alpha, gwets_ac1(found.counts), percent_agreement(found.counts)):
+        assert (one.value, one.n) == (None, 0)
+
+
 def test_interval_by_group_is_wider_where_groups_are_alike() -> None:
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 2, 400)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -212,8 +212,17 @@ def labelled_pairs(draw: st.DrawFn) -> tuple[FloatArray, HumanLabels]:
     return prediction, HumanLabels(labels, groups, draw(st.none() | chances))
 
 
+NOT_TOLD = np.nan
+# labels whose covariance with the predictions is 0, and came out as 3e-16 on one side
+UNCORRELATED = (
+    np.array([0.875, 0, 0.5, 0.375, 0.75, 0, 0, 0.75, 0, 0.5, 0, 0.375, 0, 0.375]),
+    HumanLabels([1, NOT_TOLD, 1, 0, 0, 1, NOT_TOLD, 1, NOT_TOLD, 1, NOT_TOLD, 0, NOT_TOLD, 1.0]),
+)
+
+
 @settings(deadline=None)
 @given(labelled_pairs())
+@example(UNCORRELATED)
 def test_swapping_the_sides_mirrors_everything(case: tuple[FloatArray, HumanLabels]) -> None:
     prediction, labels = case
     swapped = replace(labels, value=1 - np.asarray(labels.value))

@@ -29,10 +29,10 @@ from calibration.agreement import (
     vote_entropy,
     vote_margin,
 )
-from calibration.errors import InvalidArgument, UnavailableMethod
+from calibration.errors import CalibrationError, InvalidArgument, UnavailableMethod
 from calibration.intervals import ClusterBootstrap, GroupsLike
 from calibration.labels import mean_sign, mirrored, plurality, rating_counts, vote_counts
-from calibration.ranking import RankingOptions, rank_models
+from calibration.ranking import Comparisons, Covariates, RankingOptions, rank_models
 from tests.calibration.ranking.test_bradley_terry import random_comparisons
 
 OF_COUNTS: list[Callable[[Any], Any]] = [
@@ -191,6 +191,53 @@ def test_unknown_choices_of_the_annotator_test_are_refused(
 def test_unknown_choices_are_refused(options: RankingOptions) -> None:
     with pytest.raises(UnavailableMethod, match=r"must be one of .*, not other"):
         rank_models(random_comparisons(1), options)
+
+
+def refusal(
+    results: list[tuple[str, str, float]], longer: list[float] | None = None, **options: Any
+) -> str:
+    left, right, score = zip(*results, strict=True)
+    played = Comparisons.between(left, right, score)
+    covariates = None if longer is None else Covariates(("length",), np.array(longer)[:, None])
+    with pytest.raises(CalibrationError) as caught:
+        rank_models(played, RankingOptions(**options), None, covariates)
+    return str(caught.value)
+
+
+ROUND = [("x", "y", 1.0), ("y", "z", 1.0), ("z", "x", 1.0), ("y", "x", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        (
+            refusal([("A", "B", 1.0)] * 4),
+            ["{A} | {B}", "{A} won every point against the others",
+             "{B} won no point against the others", "method win_rate"],
+        ),
+        (
+            refusal([("A", "B", 1.0), ("B", "A", 1.0), ("C", "D", 1.0), ("D", "C", 1.0)]),
+            ["{A, B} | {C, D}", "{A, B} met no model outside", "{C, D} met no model outside"],
+        ),
+        (refusal([("A", "B", 0.5)] * 10, ties="exclude"), ["all 10 results are ties", "ties half"]),
+        (refusal([("A", "B", 0.5)] * 10, ties="davidson"), ["all 10 results are ties", "no decided"]),
+        (refusal([("A", "B", 1.0), ("A", "B", 0.5)], ties="davidson"), ["tie parameter", "ties half"]),
+        (
+            refusal(ROUND * 5, [1.0, 3.0, 2.0, 1.5] * 5),
+            ["length alone would foretell the results", "the side with more of it won all 20",
+             "without control for length"],
+        ),
+        (refusal(ROUND * 5, [-1.0, -3.0, -2.0, -1.5] * 5), ["the side with less of it won all 20"]),
+    ],
+)  # fmt: skip
+def test_strengths_that_are_not_finite_say_why_and_what_to_do(said: str, parts: list[str]) -> None:
+    assert [part for part in parts if part not in said] == []
+
+
+def test_a_refusal_names_few_of_many_models() -> None:
+    said = refusal([(f"m{n}", f"m{n + 1}", 1.0) for n in range(3_000)])
+    assert "and 2991 more" in said
+    assert len(said) < 2_000
 
 
 OF_299 = ClusterBootstrap.over(np.arange(299), np.random.default_rng(0), n_resamples=1)

@@ -12,7 +12,7 @@ from hypothesis import given
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.examples import Example
 from judges.prompting.neutralising import CONTROL_TOKEN, NUL
-from judges.prompting.templates import DELIMITER, VERDICT, load_template
+from judges.prompting.templates import DELIMITER, VARIABLES, VERDICT, load_template
 from judges.types import Message, Pair
 from tests.data_sets import ROOT
 from tests.judges.pairs import pair_of, pairs
@@ -269,3 +269,26 @@ def test_an_unknown_template_names_those_there_are() -> None:
 def test_labels_are_two_or_three_different_words(labels: list[str]) -> None:
     with pytest.raises(JudgeConfigurationInvalid, match=r"^labels: "):
         load_template("pairwise", labels)
+
+
+def test_the_guide_names_every_variable_and_its_example_is_a_template(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "judges.md").read_text(encoding="utf-8")
+    section = page.partition("## A prompt of your own")[2].partition("\n## ")[0]
+    for variables in VARIABLES.values():
+        for name in variables:
+            assert f"`{name}" in section
+    source = section.partition("```toml file=short.toml\n")[2].partition("```")[0]
+    (tmp_path / "short.toml").write_text(source)
+    template = load_template(str(tmp_path / "short.toml"))
+    said = template.render(pair_of("Which?", "left", "right"), examples=EXAMPLES).text
+    assert said.index("Which?") < said.index("left") < said.index("right")
+    for part, used in template.variables.items():
+        assert set(used) <= VARIABLES[part].keys()
+
+
+@pytest.mark.parametrize("name", ["pairwise", "verbalized"])
+def test_our_templates_use_what_is_documented(name: str) -> None:
+    template = load_template(name)
+    assert "labels" in template.variables["instructions"]
+    for part, used in template.variables.items():
+        assert set(used) <= VARIABLES[part].keys()

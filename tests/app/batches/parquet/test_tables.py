@@ -342,6 +342,53 @@ async def test_a_service_without_a_folder_of_tables_touches_no_files(
     assert "TRIBUNAL_TABLES_DIR" in answer.text
 
 
+BAD_PATHS = {
+    "a NUL": "o\0x",
+    "a long name": "x" * 300,
+    "many folders": "a/" * 400 + "b",
+    "very many folders": "a/" * 2_000 + "b",
+    "a line": "a\nb",
+    "up": "../pairs",
+    "up on the way": "pairs/../../pairs",
+    "elsewhere": "/etc",
+    "a circle of links": "circle",
+    "a link to elsewhere": "elsewhere/x",
+}
+
+
+@pytest.mark.parametrize("field", ["input", "output"])
+@pytest.mark.parametrize("name", BAD_PATHS)
+async def test_a_path_that_names_no_place_in_the_folder_is_refused(
+    client: httpx.AsyncClient, tmp_path: Path, name: str, field: str
+) -> None:
+    write(tmp_path / "pairs/a.parquet", labelled_rows(2))
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "elsewhere").symlink_to("/var")
+    answer = await ask(client, **{field: BAD_PATHS[name]})
+    assert answer.status_code == 422, answer.text
+    assert len(answer.content) < 3_000
+    assert [error["loc"][1] for error in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    "form", ["{outside}/{name}", "../outside/{name}", "link/{name}", "link/*{name}*"]
+)
+async def test_it_does_not_show_whether_a_file_is_outside_of_the_folder(
+    client: httpx.AsyncClient, running: Runtime, tmp_path: Path, form: str
+) -> None:
+    inside, outside = tmp_path / "tables", tmp_path / "outside"
+    inside.mkdir()
+    running.settings = running.settings.model_copy(update={"tables_dir": inside})
+    write(outside / "there.parquet", labelled_rows(2))
+    (inside / "link").symlink_to(outside)
+    said = [
+        (await ask(client, input=form.format(outside=outside, name=f"{name}.parquet"))).text
+        for name in ("there", "never")
+    ]
+    assert said[0].replace("there", "never") == said[1]
+    assert '"status":422' in said[0]
+
+
 def test_a_part_has_the_columns_of_earlier_versions(tmp_path: Path) -> None:
     """A run that was started by an earlier version is continued: its parts must fit together."""
     written = tmp_path / "piece.parquet"
@@ -359,6 +406,11 @@ def test_a_part_has_the_columns_of_earlier_versions(tmp_path: Path) -> None:
     }  # fmt: skip
     assert found.names == [*plain, "scores"]
     assert {name: str(found.field(name).type) for name in plain} == plain
+    files.write_piece(written, [], has_models=True)
+    assert pq.read_schema(written).names == [*plain, "scores", "model_a", "model_b"]
+    earlier = {"files": [], "output": "verdicts", "dialect": "canonical"}
+    assert not files.Tables.from_json(earlier).has_models
+    assert files.Tables.from_json(files.Tables((), "verdicts", "canonical").as_json()).has_models
 
 
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 25))

@@ -6,7 +6,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.batches.worker import leases
-from app.batches.worker.loop import backoff
+from app.batches.worker.loop import Worker, backoff
+from app.core.models import Shard
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from tests.app.rows import labelled_rows, upload
@@ -93,6 +94,47 @@ async def test_a_shard_handed_back_is_free_at_once_and_counts_no_attempt(
         again = await leases.claim(session, "two", moment, LEASE)
         assert again is not None
         assert (again.number, again.attempts) == (shard.number, 1)
+
+
+async def test_a_clock_that_is_set_back_keeps_no_shard_longer_than_a_lease(
+    running: Runtime,
+) -> None:
+    """Of the two shards one was held by a worker that died, the other failed and rests."""
+    moment = running.now()
+    ahead, second = moment + timedelta(hours=1), timedelta(seconds=1)
+    async with running.db.write() as session:
+        await leases.claim(session, "dead", ahead, LEASE)
+        failed = await leases.claim(session, "alive", ahead, LEASE)
+        assert failed is not None
+        await session.flush()
+        await leases.give_up(session, failed, "it broke", retry_at=ahead + backoff(9))
+    assert not await Worker(running, "next", LEASE).work()
+    async with running.db.write() as session:
+        now = await leases.ledger_time(session, running.now)
+        assert await leases.claim(session, "next", now, LEASE) is None
+        shard = await leases.claim(session, "next", now + LEASE + second, LEASE)
+        assert shard is not None
+        assert (shard.number, shard.attempts) == (0, 2)
+        await session.flush()
+        assert await leases.claim(session, "next", now + LEASE + second, LEASE) is None
+        assert await leases.claim(session, "next", now + backoff(16) + second, LEASE) is not None
+
+
+async def test_a_lease_that_is_in_force_is_not_shortened(running: Runtime) -> None:
+    moment = running.now()
+    longest = leases.Longest(LEASE, backoff(16))
+    async with running.db.write() as session:
+        shard = await leases.claim(session, "one", moment, LEASE)
+        assert shard is not None
+        assert not await leases.is_any_overlong(session, moment, longest)
+        until, key = shard.leased_until, (shard.batch_seq, shard.number)
+        await session.flush()
+        await leases.shorten(session, moment, longest)
+        assert not await leases.is_any_overlong(session, moment, longest)
+        session.expire_all()
+        stored = await session.get(Shard, key)
+        assert stored is not None
+        assert stored.leased_until == until
 
 
 def test_backoff_grows_and_is_bounded() -> None:

@@ -1,0 +1,382 @@
+"""What a batch would cost, before it starts: calls, tokens and USD of each judge, with a range.
+
+Stored scores say which pairs need no judge any more, how often a judge passes a pair on, and what a
+score has cost. No model server is asked; the judges of this process that cost nothing are. Of a
+large batch a random sample of pairs is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from app.batches.creating import chosen_pairs, costs_nothing
+from app.batches.schemas import BatchIn
+from app.core.models import CalibrationRow, Dataset
+from app.core.runtime import Runtime
+from app.datasets import service as datasets
+from app.judgments.authority import Authority, resolve_for
+from app.judgments.judging import Knowledge, Subject
+from calibration.binomial import wilson_interval
+from judges.base import Judge
+from judges.budget import Asks, Sized, is_priced, most_usd
+from judges.cascade import TierOutcome, hearing, outcome_of
+from judges.types import Pair, Score
+
+MOST_LOOKED_AT: Final = 2_000
+_CHUNK: Final = 250
+_MOST_NAMED: Final = 1_000
+_LEVEL: Final = 0.95
+# known answers from which the share that a judge passes on is taken
+_ENOUGH: Final = 20
+# bytes of a token: most texts, and the range of languages and tokenisers
+_TOKEN_BYTES: Final = (4.0, 6.0, 2.0)
+
+
+class Spread(NamedTuple):
+    """A number that is not known yet, with its range; `value` is None where any is as likely."""
+
+    value: float | None
+    low: float
+    high: float
+    n: int = 0
+
+    def times(self, other: Spread) -> Spread:
+        """Return the product; both are at least 0."""
+        known = None if self.value is None or other.value is None else self.value * other.value
+        n = min(self.n, other.n) if self.n and other.n else max(self.n, other.n)
+        return Spread(known, self.low * other.low, self.high * other.high, n)
+
+    def plus(self, other: Spread) -> Spread:
+        """Return the sum; its ends add up, since what makes one judge dear may make all dear."""
+        known = None if self.value is None or other.value is None else self.value + other.value
+        return Spread(known, self.low + other.low, self.high + other.high, max(self.n, other.n))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as users see it."""
+        return {**self._asdict(), "confidence_level": _LEVEL}
+
+
+NOTHING: Final = Spread(0.0, 0.0, 0.0)
+_ANY_SHARE: Final = Spread(None, 0.0, 1.0)
+
+
+def mean_of(values: Sequence[float]) -> Spread:
+    """Return the mean with its normal interval; of one value alone, that value."""
+    n, mean = len(values), math.fsum(values) / len(values)
+    if n < 2:
+        return Spread(mean, mean, mean, n)
+    half = _z() * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Spread(mean, max(mean - half, 0.0), mean + half, n)
+
+
+def share_of(count: int, n: int) -> Spread:
+    """Return a share with its score interval."""
+    low, high = wilson_interval(count, n, _LEVEL)
+    return Spread(count / n, float(low), float(high), n)
+
+
+def _z() -> float:
+    return NormalDist().inv_cdf((1 + _LEVEL) / 2)
+
+
+@dataclass(slots=True)
+class JudgeCounts:
+    """What the pairs looked at say of one judge.
+
+    `asked` counts the scores to be obtained, by the earlier judges whose answers are not known
+    either. `new` are the pairs of these scores, `stored` the scores that need not be obtained.
+    """
+
+    judge: Judge
+    scored: int = 0
+    accepted: int = 0
+    passed_on: int = 0
+    asked: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    stored: list[Score] = field(default_factory=list)
+    new: list[Pair] = field(default_factory=list)
+
+
+class Walk:
+    """Goes the way of each pair up the cascade, as far as stored scores show it."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+        self.counts = {tier.judge.spec.name: JudgeCounts(tier.judge) for tier in authority.tiers}
+        self._seen: set[tuple[str, str]] = set()
+        self.looked_at = 0
+        self.settled: list[str] = []
+
+    async def take(self, subject: Subject, knowledge: Knowledge) -> None:
+        """Go the way of one pair."""
+        self.looked_at += 1
+        unknown: list[str] = []
+        cascade = self._authority.cascade_for(subject.metadata)
+        opinion_of = hearing(cascade, self._authority.ties)
+        for tier in cascade.tiers:
+            if not tier.is_asked:
+                continue
+            counts = self.counts[tier.judge.spec.name]
+            score = await self._known(tier.judge, subject, knowledge, counts)
+            if score is None:
+                self._ask(counts, subject, unknown)
+            elif unknown and cascade.columns != "raw":
+                # heard together with answers that are not known yet
+                unknown.append(tier.judge.spec.name)
+            elif _accepts(outcome_of(tier, score, opinion_of), counts):
+                break
+        if not unknown:
+            self.settled.append(subject.pair.id)
+
+    async def _known(
+        self, judge: Judge, subject: Subject, knowledge: Knowledge, counts: JudgeCounts
+    ) -> Score | None:
+        if costs_nothing(judge):
+            return await judge.score(subject.pair)
+        score = knowledge.score(judge, subject.pair)
+        if score is not None:
+            counts.scored += 1
+            counts.stored.append(score)
+        return score
+
+    def _ask(self, counts: JudgeCounts, subject: Subject, unknown: list[str]) -> None:
+        name = counts.judge.spec.name
+        content = min(subject.content_hash, subject.swapped_hash)
+        # pairs of the same content share a score
+        if (name, content) not in self._seen:
+            self._seen.add((name, content))
+            counts.asked[tuple(unknown)] += 1
+            counts.new.append(subject.pair)
+        unknown.append(name)
+
+
+def _accepts(outcome: TierOutcome, counts: JudgeCounts) -> bool:
+    counts.accepted += outcome.accepted
+    counts.passed_on += not outcome.accepted
+    return outcome.accepted
+
+
+async def estimate(running: Runtime, request: BatchIn) -> dict[str, Any]:
+    """Return what a batch over a dataset would ask and cost; nothing is stored.
+
+    Raises:
+        Unprocessable: there is no pair to judge, or a judge is unknown.
+        Conflict: the certificate does not apply.
+    """
+    async with running.db.read() as session:
+        dataset = await datasets.find_dataset(session, request.dataset)
+        authority = await resolve_for(session, running.registry, request, dataset)
+    is_chosen, scope = await chosen_pairs(running, dataset, request, authority)
+    positions = np.flatnonzero(is_chosen)
+    if len(positions) > MOST_LOOKED_AT:
+        rng = np.random.default_rng(request.seed)
+        positions = np.sort(rng.choice(positions, MOST_LOOKED_AT, replace=False))
+    walk = Walk(authority)
+    for start in range(0, len(positions), _CHUNK):
+        await _look(running, dataset, authority, walk, positions[start : start + _CHUNK].tolist())
+    certificate = authority.certificate
+    judges = _judges(walk, _passed_on(certificate), scope.total)
+    return {
+        "object": "batch_estimate",
+        "dataset": dataset.id,
+        "calibration": certificate.id if certificate else None,
+        "cascade": request.model_dump(mode="json")["cascade"],
+        "part": request.model_dump(mode="json")["part"],
+        "pairs": scope.total,
+        "looked_at": walk.looked_at,
+        "scored_pairs": len(walk.settled),
+        "scored_ids": walk.settled[:_MOST_NAMED],
+        "judges": [one.as_json() for one in judges],
+        "cost_usd": _total([one.usd for one in judges]),
+        "budget_usd": request.budget_usd,
+    }
+
+
+async def _look(
+    running: Runtime, dataset: Dataset, authority: Authority, walk: Walk, positions: list[int]
+) -> None:
+    async with running.db.read() as session:
+        stored = await datasets.read_pairs(session, dataset, positions=positions)
+    subjects = [
+        Subject(pair, key.content_hash or "", key.swapped_hash or "", key.metadata)
+        for key, pair in stored
+    ]
+    knowledge = Knowledge(authority, subjects)
+    await knowledge.load(running)
+    for subject in subjects:
+        await walk.take(subject, knowledge)
+
+
+def _passed_on(certificate: CalibrationRow | None) -> dict[str, Spread]:
+    """Return the share of pairs that each judge passed on in the test of a certificate."""
+    if certificate is None:
+        return {}
+    reached = certificate.body["calibration"]["failures"]
+    asked = [(name, one["asked"]) for name, one in reached.items()]
+    return {
+        name: share_of(min(later, count), count)
+        for (name, count), (_, later) in pairwise(asked)
+        if count
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeForecast:
+    """What one judge would be asked in a batch."""
+
+    counts: JudgeCounts
+    pairs: Spread
+    calls: Spread | None
+    prompt: Spread | None
+    completion: Spread | None
+    usd: Spread | None
+    basis: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as users see it."""
+        found = {
+            "pairs": self.pairs, "calls": self.calls, "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion, "cost_usd": self.usd,
+        }  # fmt: skip
+        return {
+            "judge": self.counts.judge.spec.name,
+            "scored": self.counts.scored,
+            **{name: None if one is None else one.as_json() for name, one in found.items()},
+            "basis": self.basis,
+        }
+
+
+def _judges(walk: Walk, certified: Mapping[str, Spread], total: int) -> list[JudgeForecast]:
+    shares = {name: _share_passed_on(one, certified) for name, one in walk.counts.items()}
+    return [_forecast(one, shares, walk.looked_at, total) for one in walk.counts.values()]
+
+
+def _share_passed_on(counts: JudgeCounts, certified: Mapping[str, Spread]) -> Spread:
+    n = counts.accepted + counts.passed_on
+    if n < _ENOUGH and counts.judge.spec.name in certified:
+        return certified[counts.judge.spec.name]
+    return share_of(counts.passed_on, n) if n else _ANY_SHARE
+
+
+def _forecast(
+    counts: JudgeCounts, shares: Mapping[str, Spread], looked_at: int, total: int
+) -> JudgeForecast:
+    if costs_nothing(counts.judge):
+        return JudgeForecast(counts, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, "free")
+    pairs = _scaled(_expected(counts.asked, shares), looked_at, total)
+    each = _of_stored(counts.stored) or _of_texts(counts)
+    calls, prompt, completion, usd = (
+        None if one is None else pairs.times(one) if pairs.high else NOTHING for one in each.figures
+    )
+    return JudgeForecast(counts, pairs, calls, prompt, completion, usd, each.basis)
+
+
+def _expected(asked: Mapping[tuple[str, ...], int], shares: Mapping[str, Spread]) -> Spread:
+    """Return how many of the pairs looked at reach a judge that has not scored them."""
+    sure = Spread(float(asked.get((), 0)), asked.get((), 0), asked.get((), 0))
+    for unknown, count in asked.items():
+        if unknown:
+            reach = Spread(float(count), count, count)
+            for name in unknown:
+                reach = reach.times(shares[name])
+            sure = sure.plus(reach)
+    return sure
+
+
+def _scaled(found: Spread, looked_at: int, total: int) -> Spread:
+    """Return what the pairs looked at say of all pairs."""
+    if looked_at == total:
+        return found
+    half = (
+        0.0 if found.value is None else _sampling_error(found.value / looked_at, looked_at, total)
+    )
+    scale = total / looked_at
+    value = None if found.value is None else found.value * scale
+    low = max(found.low * scale - half, 0.0)
+    return Spread(value, low, min(found.high * scale + half, float(total)), looked_at)
+
+
+def _sampling_error(share: float, looked_at: int, total: int) -> float:
+    left = (total - looked_at) / max(total - 1, 1)
+    return _z() * total * math.sqrt(share * (1 - share) / looked_at * left)
+
+
+class _Each(NamedTuple):
+    """Calls, prompt and completion tokens and USD of one score, and what they are taken from."""
+
+    figures: tuple[Spread | None, Spread | None, Spread | None, Spread | None]
+    basis: str
+
+
+def _of_stored(scores: Sequence[Score]) -> _Each | None:
+    """Return the means over stored scores, None where none has been counted."""
+    used = [one.usage for one in scores if one.usage.calls or one.usage.prompt]
+    costs = [one.cost_usd for one in scores if one.cost_usd is not None]
+    if not used:
+        return None
+    return _Each(
+        (
+            mean_of([float(max(one.calls, 1)) for one in used]),
+            mean_of([float(one.prompt) for one in used]),
+            mean_of([float(one.completion) for one in used]),
+            mean_of(costs) if costs else None,
+        ),
+        "stored_scores",
+    )
+
+
+def _of_texts(counts: JudgeCounts) -> _Each:
+    """Return the figures from the lengths of the prompts; else the most that a score may cost."""
+    judge = counts.judge
+    if not counts.new:
+        return _Each((NOTHING, NOTHING, NOTHING, NOTHING), "stored_scores")
+    if not isinstance(judge, Sized):
+        most = [most_usd(judge, pair) for pair in counts.new] if is_priced(judge) else []
+        usd = Spread(None, 0.0, math.fsum(most) / len(most)) if most else None
+        return _Each((None, None, None, usd), "prices" if most else "unknown")
+    asks = [judge.asks(pair) for pair in counts.new]
+    calls = _average((len(one.prompts), one.fewest, len(one.prompts)) for one in asks)
+    prompt = _average(_prompt_tokens(one) for one in asks)
+    completion = _average((most, one.fewest, most) for one in asks for most in [_longest(one)])
+    return _Each((calls, prompt, completion, _at_prices(judge, prompt, completion)), "texts")
+
+
+def _prompt_tokens(asks: Asks) -> tuple[float, float, float]:
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in asks.prompts)
+    usual, least, most = (size / n_bytes for n_bytes in _TOKEN_BYTES)
+    return usual, least * asks.fewest / len(asks.prompts), most
+
+
+def _longest(asks: Asks) -> int:
+    return len(asks.prompts) * asks.max_tokens
+
+
+def _average(rows: Iterable[tuple[float, float, float]]) -> Spread:
+    value, low, high = np.mean(list(rows), axis=0)
+    return Spread(float(value), float(low), float(high))
+
+
+def _at_prices(judge: Judge, prompt: Spread, completion: Spread) -> Spread | None:
+    spec = judge.spec
+    if spec.price_input is None or spec.price_output is None:
+        return None
+    first, second = spec.price_input / 1e6, spec.price_output / 1e6
+    return prompt.times(Spread(first, first, first)).plus(
+        completion.times(Spread(second, second, second))
+    )
+
+
+def _total(usd: Sequence[Spread | None]) -> dict[str, Any] | None:
+    total = NOTHING
+    for one in usd:
+        if one is None:
+            return None
+        total = total.plus(one)
+    return total.as_json()
