@@ -78,8 +78,10 @@ def _lost(old: Any, new: Any, place: str = "") -> list[str]:
         if "properties" in old and "required" not in old and "required" in new:
             gone.append(f"{place} now requires {new['required']}")
         return gone + [one for part in parts for one in part]
-    if isinstance(old, list) and isinstance(new, list) and place.endswith("/enum"):
+    if isinstance(old, list) and isinstance(new, list) and place.endswith(("/enum", "/anyOf")):
         return [f"{place}: {value} is gone" for value in old if value not in new]
+    if isinstance(old, list) and isinstance(new, list) and place.endswith("/required"):
+        return [f"{place} now requires {name}" for name in new if name not in old]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
         return [lost for i, (o, n) in pairs for lost in _lost(o, n, f"{place}/{i}")]
