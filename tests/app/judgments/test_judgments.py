@@ -478,6 +478,7 @@ async def test_a_failure_that_the_deadline_follows_keeps_its_cause(
     async with app.router.lifespan_context(app), client_of(app) as client:
         body = {"pairs": [PAIR], "cascade": {"judges": ["dear"]}, "deadline_s": 1.0}
         answer = await client.post("/v1/judgments", json=body)
+    assert answer.status_code == 200, answer.text
     [verdict] = answer.json()["verdicts"]
     failure = verdict["tiers"][0]["failure"]
     assert failure["kind"] == "deadline"
