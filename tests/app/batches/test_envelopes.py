@@ -101,7 +101,7 @@ async def test_a_batch_that_expires_keeps_what_had_kept_it_from_being_judged(ben
     assert batch["errors"]["data"][0]["message"] == "the disk is full"
     _, errors = await bench.files(batch["id"])
     assert {each["error"]["message"] for each in errors} == {
-        "the batch expired before this pair was judged; the attempt before had failed: the disk is full"
+        "the batch expired before this pair was judged; its last attempt failed: the disk is full"
     }
 
 
