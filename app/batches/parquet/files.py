@@ -250,6 +250,8 @@ def write_summary(folder: Path, body: Mapping[str, Any]) -> None:
     temporary.replace(folder / "_batch.json")
 
 
+# what only verdicts that are asked for at once have, and none of a batch
+_AT_ONCE: Final = "orders"
 # the fields that every verdict has, with their types: columns of all tables of verdicts
 VERDICT_FIELDS: Final[Mapping[str, Any]] = {
     name: kind
@@ -261,9 +263,8 @@ VERDICT_FIELDS: Final[Mapping[str, Any]] = {
 def arrow_type(pa: Any, kind: Any) -> Any:
     """Return the Arrow type of values that a type of the API's answers describes."""
     if is_typeddict(kind):
-        return pa.struct(
-            {name: arrow_type(pa, field) for name, field in get_type_hints(kind).items()}
-        )
+        fields = {name: one for name, one in get_type_hints(kind).items() if name != _AT_ONCE}
+        return pa.struct({name: arrow_type(pa, one) for name, one in fields.items()})
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return pa.string()

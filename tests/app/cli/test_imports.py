@@ -29,7 +29,15 @@ finally:
     print(*sorted(sys.modules), file=sys.stderr)
 """
 STATISTICS = {"scipy.stats", "scipy.special", "scipy.optimize", "scipy.sparse", "pandas", "pyarrow"}
-SERVICE = {"fastapi", "starlette", "sqlalchemy", "pydantic", "alembic", "app.main", "app.core.errors"}
+SERVICE = {
+    "fastapi",
+    "starlette",
+    "sqlalchemy",
+    "pydantic",
+    "alembic",
+    "app.main",
+    "app.core.errors",
+}
 CLIENT = {"httpx", "asyncio", "anyio", "app.client"}
 
 
