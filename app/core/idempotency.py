@@ -141,7 +141,11 @@ class _Claim:
                     return None
                 continue
             if stored.body_hash != self._body_hash:
-                raise Conflict(f"Idempotency-Key {self.place[1]!r} was used with another body")
+                before, now = stored.body_hash[:12], self._body_hash[:12]
+                raise Conflict(
+                    f"Idempotency-Key {self.place[1]!r} was used with another body: its SHA-256 was "
+                    f"{before}... and is {now}..."
+                )
             if stored.status is not None:
                 return stored
             if watch.is_dead(stored) and await self._taken_over(stored):
