@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
-from sqlalchemy.exc import DBAPIError
 from starlette.routing import BaseRoute
 
 from app.api.batches import preferences_router as preferences
@@ -44,7 +43,7 @@ from app.core.middleware import BodyLimit, RequestContext
 from app.core.middleware import router as descriptions
 from app.core.migrate import upgrade
 from app.core.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
-from app.core.outages import RETRY_AFTER, install_outage_handlers
+from app.core.outages import OUTAGES, RETRY_AFTER, install_outage_handlers
 from app.core.runtime import Running, Runtime, refuse_while_opening
 from app.core.settings import Settings
 from app.core.spool import remove_left_over
@@ -231,7 +230,7 @@ async def prometheus(running: Running) -> Response:
     """Return the metrics in the Prometheus text format."""
     try:
         batches = await unfinished_batches(running)
-    except (DBAPIError, OSError):
+    except OUTAGES:
         # the counters of this process are told also while the database is away
         batches = []
     return Response(telemetry.exposition(batches), media_type="text/plain; version=0.0.4")

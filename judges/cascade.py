@@ -316,8 +316,8 @@ async def bounded_map(
 ) -> None:
     """Call `do` for every item, at most `limit` at a time; an item is read when a worker is free.
 
-    `pause` is awaited before each item; by default others run every few milliseconds. Cancelling cancels what is in flight; an error of `items` or of `do` ends the work, in an
-    exception group.
+    `pause` is awaited before each item; by default others run every few milliseconds. Cancelling
+    cancels what is in flight; an error of `items` or of `do` ends the work, in an exception group.
     """
     async with asyncio.TaskGroup() as group:
         _Workers(_reader(items, pause or _Pause().pause), do, group, limit).start(1)

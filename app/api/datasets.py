@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Match
 from starlette.types import Scope as AsgiScope
 
-from app.bodies.common import DatasetBody, PageBody, PairBody
+from app.bodies.common import DatasetBody, PageBody, PairBody, PreviewBody
 from app.core.access import needs
 from app.core.auth import Scope
 from app.core.db import rfc3339
@@ -28,10 +28,11 @@ from app.core.openapi import LOCATION, AnswerRoute, refused
 from app.core.runtime import Running
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
+from app.formats.declared import DeclarationInvalid, Declared
 from app.formats.registry import ALIASES, AUTO, DIALECTS
 from app.formats.writing import Options
 from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
-from app.imports.importing import Imported, Wanted, import_dataset
+from app.imports.importing import Imported, Preview, Wanted, import_dataset, preview
 from app.imports.tables import PARQUET
 from app.imports.upload import received
 
@@ -101,6 +102,22 @@ def shown(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def shown_preview(name: str, found: Preview) -> dict[str, Any]:
+    """Return what an import of this name would store."""
+    return {
+        "object": "preview",
+        "name": name,
+        "dialect": found.dialect,
+        **found.counts,
+        "recorded_judges": list(found.recorded_judges),
+        "rows": [canonical_row(stored) for stored in found.rows],
+        "rejected": list(found.rejected),
+        "rejected_count": found.rejected_count,
+        "unmatched": found.unmatched,
+        "warnings": list(found.warnings),
+    }
+
+
 def shown_import(imported: Imported) -> dict[str, Any]:
     """Return the outcome of an import: the dataset, with what this upload's rejected rows were."""
     return {
@@ -128,8 +145,8 @@ _ROW = {"$ref": "#/components/schemas/PairIn"}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "Rows, one JSON object a line, a JSON array of them, CSV with a header, or "
-        "Parquet; or files of any of these, joined where their format comes in several; gzip is "
+        "description": "Rows, one JSON object a line, a JSON array of them, CSV or another table in text "
+        "with a header, or Parquet; or files of any of these, joined where their format comes in several; gzip is "
         "recognised. Unknown fields of a row move into its `metadata`.",
         "content": {
             "application/x-ndjson": {"schema": _ROW},
@@ -150,6 +167,60 @@ _BODY = {
 }
 
 
+class Reading(BaseModel):
+    """How the rows of an upload are read."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(
+        description="unique; give it again to bring further labels", json_schema_extra=NAME_SCHEMA
+    )
+    dialect: str = Field(
+        AUTO,
+        description="row format; auto = by the fields",
+        json_schema_extra={"enum": [AUTO, *DIALECTS, *ALIASES]},
+    )
+    strict: bool = Field(False, description="refuse all if one row is bad")
+    dry_run: bool = Field(
+        False, description="store nothing; the answer has the first rows as they would be stored"
+    )
+    map: list[str] = Field(
+        default_factory=list,
+        max_length=100,
+        description="columns by the field that they stand for: `prompt=question,label=verdict`, or "
+        "a JSON object",
+    )
+    coding: list[str] = Field(
+        default_factory=list,
+        max_length=100,
+        description="what the values of a verdict column mean: `1=a,2=b,0=tie,9=none`, or a JSON "
+        "object; none is no vote",
+    )
+    delimiter: str = Field(
+        "", max_length=16, description="of a table: one character, or tab; default: by its header"
+    )
+    people: list[str] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="annotators that are people, as names or patterns such as expert_*",
+    )
+    judges: list[str] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="annotators that are models, as names or patterns such as gpt*",
+    )
+
+    def declared(self) -> Declared:
+        """Return what is declared of the file.
+
+        Raises:
+            Unprocessable: a declaration cannot be read.
+        """
+        try:
+            return Declared.read(self.map, self.coding, self.delimiter, self.people, self.judges)
+        except DeclarationInvalid as error:
+            raise Unprocessable.field([error.name], str(error), place="query") from None
+
+
 @router.post(
     "",
     status_code=201,
@@ -157,8 +228,8 @@ _BODY = {
     responses={
         201: {"headers": LOCATION},
         200: {
-            "model": DatasetBody,
-            "description": "the same name and content were there",
+            "model": DatasetBody | PreviewBody,
+            "description": "the same name and content were there, or this was a dry run",
             "headers": LOCATION,
         },
         **refused(400, 409, 413, 415),
@@ -169,34 +240,24 @@ _BODY = {
 async def create(
     request: Request,
     running: Running,
-    name: Annotated[
-        str,
-        Query(
-            description="unique; give it again to bring further labels",
-            json_schema_extra=NAME_SCHEMA,
-        ),
-    ],
-    dialect: Annotated[
-        str,
-        Query(
-            description="row format; auto = by the fields",
-            json_schema_extra={"enum": [AUTO, *DIALECTS, *ALIASES]},
-        ),
-    ] = AUTO,
-    strict: Annotated[bool, Query(description="refuse all if one row is bad")] = False,
+    reading: Annotated[Reading, Query()],
 ) -> Response:
     """Import a dataset; bad rows are reported with number and reason, the rest is kept."""
+    name = reading.name
     fault = fault_of(name)
     if fault is not None:
         raise Unprocessable(f"name: {fault}", errors=[{"loc": ["query", "name"], "msg": fault}])
     folder = running.settings.spool_dir
-    wanted = Wanted(name, dialect, is_strict=strict, spool_dir=folder)
+    wanted = Wanted(name, reading.dialect, reading.strict, folder, reading.declared())
     pool = running.pools.imports
     with pool.admitted():
         async with received(request, folder, limits=running.settings.limits) as uploaded:
-            imported = await import_dataset(
-                running.db, uploaded.files, wanted, running.now(), pool.run_for_client
-            )
+            run = pool.run_for_client
+            if reading.dry_run:
+                return TextsResponse(
+                    shown_preview(name, await preview(uploaded.files, wanted, run))
+                )
+            imported = await import_dataset(running.db, uploaded.files, wanted, running.now(), run)
     await running.reload_if_waiting()
     headers_out = {"location": f"/v1/datasets/{imported.dataset.id}"}
     status = 201 if imported.is_new else 200

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -66,13 +67,10 @@ async def _look(running: Runtime, batch_id: str) -> dict[str, Any] | None:
 
 
 async def _look_all(running: Runtime, batch_ids: Sequence[str]) -> Sequence[dict[str, Any] | None]:
-    found: dict[str, dict[str, Any] | None] = {}
+    batches = []
     async with running.db.read() as session:
         for batch_id in set(batch_ids):
-            try:
-                batch = await service.require(session, batch_id)
-            except NotFound:
-                found[batch_id] = None
-                continue
-            [found[batch_id]] = await service.show(session, [batch], running.now())
-    return [found[batch_id] for batch_id in batch_ids]
+            with suppress(NotFound):
+                batches.append(await service.require(session, batch_id))
+        found = {one["id"]: one for one in await service.show(session, batches, running.now())}
+    return [found.get(batch_id) for batch_id in batch_ids]

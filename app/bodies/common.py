@@ -95,14 +95,6 @@ class Rejected(TypedDict):
     file: NotRequired[Annotated[str | None, Doc("which file, where an upload had several")]]
 
 
-class Warned(TypedDict):
-    """Something that was kept elsewhere than it may have been meant, or not kept."""
-
-    field: Annotated[str, Doc("a field, or what was not kept")]
-    count: Annotated[int, Doc("in how many rows, or how often")]
-    did_you_mean: str | None
-
-
 class DatasetBody(TypedDict):
     """A dataset: what it holds, and what was rejected when it was imported."""
 
@@ -118,7 +110,7 @@ class DatasetBody(TypedDict):
     rejected: Annotated[list[Rejected], Doc("the first 1,000 rows that were not kept")]
     rejected_count: int
     unmatched: Annotated[int, Doc("of this upload's rejected rows: nothing to join with")]
-    warnings: Annotated[list[Warned], Doc("of this upload; empty when read later")]
+    warnings: Annotated[list[str], Doc("of this upload, in sentences; empty when read later")]
     created_at: str
 
 
@@ -190,6 +182,24 @@ class PairBody(TypedDict):
     human: list[VoteBody]
     judges: dict[str, RecordBody | None]
     metadata: dict[str, JsonValue]
+
+
+class PreviewBody(TypedDict):
+    """What an import would store; nothing was stored."""
+
+    object: Literal["preview"]
+    name: str
+    dialect: Annotated[str, Doc("row format")]
+    pairs: int
+    groups: int
+    labels: int
+    annotators: int
+    recorded_judges: list[str]
+    rows: Annotated[list[PairBody], Doc("the first three pairs, as they would be stored")]
+    rejected: list[Rejected]
+    rejected_count: int
+    unmatched: int
+    warnings: list[str]
 
 
 class LabelsBody(TypedDict):

@@ -89,8 +89,22 @@ class LimitedConnection(HttpToolsProtocol):
             self._enter(_Phase.HEADER)
         self._overhead += len(data)
         super().data_received(data)
-        if self._overhead > _MOST_HEADER_BYTES + _MOST_OVERHEAD * self._body:
-            self.refuse(431, f"the header is larger than {_MOST_HEADER_BYTES} bytes")
+        if self._is_header_too_large:
+            self._refuse_header()
+
+    @property
+    def _is_header_too_large(self) -> bool:
+        return self._overhead > _MOST_HEADER_BYTES + _MOST_OVERHEAD * self._body
+
+    def _refuse_header(self) -> None:
+        self.refuse(431, f"the address and the header are more than {_MOST_HEADER_BYTES} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be read as HTTP in the form of every other refusal."""
+        if self._is_header_too_large:
+            self._refuse_header()
+        else:
+            self.refuse(400, f"the request cannot be read: {msg}")
 
     def on_message_begin(self) -> None:
         """Start a request."""

@@ -21,6 +21,28 @@ if TYPE_CHECKING:
     from app.client.http import ResultForm
 
 
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="FIELD=COLUMN,...",
+        help="which column of the file is which field: prompt=question,response_a=answer_1,"
+        "response_b=answer_2,label=verdict,...",
+    ),
+]
+Coding = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VALUE=LABEL,...",
+        help="what the values of the verdict column mean: 1=a,2=b,0=tie; none is no vote",
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="of a table: one character, or tab; default: told by its header"),
+]
+
+
 def rows_of(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of an NDJSON file, or name the faulty line; - is standard input."""
     number = 0

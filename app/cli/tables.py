@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
@@ -13,6 +14,7 @@ from app.cli.layout import Screen, Table, escape
 Body = Mapping[str, Any]
 _UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 NO_LOGPROBS = "no_logprobs"
+_MOST_SHOWN: Final = 200
 _ORDERS = ("a first", "a second")
 _EMBEDDED = "none: the embedded judge alone"
 
@@ -28,6 +30,29 @@ def dataset(console: Screen, body: Body) -> None:
         console.print(f"recorded judges: {escape(_some(judges))}")
     for line in rejections(body):
         console.print(f"[red]{escape(line)}[/]")
+
+
+def preview(console: Screen, body: Body) -> None:
+    """Show what an import would store, the first rows field by field."""
+    console.print(
+        f"nothing is stored: {body['dialect']}, {body['pairs']} pairs, {body['groups']} groups, "
+        f"{body['labels']} labels by {body['annotators']} annotators"
+    )
+    if body["recorded_judges"]:
+        console.print(f"recorded judges: {escape(_some(body['recorded_judges']))}")
+    for number, row in enumerate(body["rows"], start=1):
+        console.print(f"[bold]pair {number}[/]")
+        for name, value in row.items():
+            if value not in ([], {}):
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                console.print(f"  {escape(name)}: {escape(_short(text))}")
+    for line in rejections(body):
+        console.print(f"[red]{escape(line)}[/]")
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= _MOST_SHOWN else f"{plain[:_MOST_SHOWN]}..."
 
 
 def certificate(console: Screen, body: Body) -> None:

@@ -101,6 +101,7 @@ class Tribunal(Verbs[Blocking]):
             self._opened.close()
 
     import_dataset = blocking(AsyncTribunal.import_dataset)
+    preview_dataset = blocking(AsyncTribunal.preview_dataset)
     certify = blocking(AsyncTribunal.certify)
     wait_for_calibration = blocking(AsyncTribunal.wait_for_calibration)
     wait = blocking(AsyncTribunal.wait)

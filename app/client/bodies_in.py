@@ -28,6 +28,11 @@ class ImportOptions(TypedDict, total=False):
 
     dialect: str
     strict: bool
+    map: Mapping[str, str] | str
+    coding: Mapping[str | int, str | None] | str
+    delimiter: str
+    people: Sequence[str] | str
+    judges: Sequence[str] | str
 
 
 class CertifyRequest(TypedDict, total=False):
@@ -205,14 +210,17 @@ class VerdictQuery(ListQuery, total=False):
 
 class _Label(TypedDict):
     dataset: str
-    pair: str
     annotator: str | None
     label: str
 
 
 class Label(_Label, total=False):
-    """What one person says of a stored pair."""
+    """What one person says of a stored pair: of its id, `pair`, or of its `prompt` and models."""
 
+    pair: str
+    prompt: str | Sequence[str]
+    model_a: str
+    model_b: str
     criterion: str
     strength: float
     first_shown: Literal["a", "b"]

@@ -18,7 +18,7 @@ from anyio import sleep
 
 from app.bodies.batches import BatchBody, FileBody
 from app.bodies.certificates import CertificateBody
-from app.bodies.common import DatasetBody, ResultBody
+from app.bodies.common import DatasetBody, PreviewBody, ResultBody
 from app.bodies.health import HealthCardBody
 from app.bodies.reports import ReportBody
 from app.client import requests
@@ -126,20 +126,34 @@ class AsyncTribunal(Verbs[Awaited]):
         """Import a file, several that belong together, or rows as a dataset.
 
         Args:
-            source: Rows, an open file, a path, or a list of paths whose rows are joined.
+            source: Rows, a data frame, an open file, a path, or a list of paths whose rows are
+                joined.
             name: Of the dataset.
-            **options: `dialect` and `strict`.
+            **options: `dialect`, `strict`; `map` (columns by field), `coding` (labels by value),
+                `delimiter`, and which annotators are `people` or `judges`.
         """
-        params = {"name": name, **options}
+        return cast(DatasetBody, await self._upload(source, {"name": name, **options}))
+
+    async def preview_dataset(
+        self, source: Source, *, name: str = "preview", **options: Unpack[ImportOptions]
+    ) -> PreviewBody:
+        """Return what `import_dataset` would store, with the first rows; nothing is stored."""
+        params = {"name": name, "dry_run": True, **options}
+        return cast(PreviewBody, await self._upload(source, params))
+
+    async def _upload(self, source: Source, options: Mapping[str, Any]) -> Json:
+        params = {
+            key: json.dumps(value) if isinstance(value, Mapping) else value
+            for key, value in options.items()
+        }
         with upload_of(source) as upload:
             content = {"content": upload.content(), "headers": upload.headers}
             try:
-                body = await self._send("POST", "/v1/datasets", params=params, **content)
+                return await self._send("POST", "/v1/datasets", params=params, **content)
             except TribunalClientError as error:
                 for failure in upload.failures:
                     raise failure from error
                 raise
-        return cast(DatasetBody, body)
 
     async def certify(self, **request: Unpack[CertifyRequest]) -> CertificateBody:
         """Make a certificate; waits where judges must be asked first."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, Protocol, cast
 from urllib.parse import quote
 
 import httpx
@@ -16,8 +16,29 @@ from app.client.portal import beside
 
 _CHUNK_BYTES: Final = 1 << 20
 _ANY: Final = "application/octet-stream"
-_TYPES: Final = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
-Source = Path | Sequence[Path] | BinaryIO | Iterable[Mapping[str, Any]]
+_TYPES: Final = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".parquet": "application/vnd.apache.parquet",
+}
+_FRAME_ROWS: Final = 1_000
+
+
+class Frame(Protocol):
+    """A data frame, as pandas has it; it need not be installed."""
+
+    columns: Any
+    iloc: Any
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def to_dict(self, orient: Any, /) -> Any:
+        """Return the rows."""
+
+
+Source = Path | Sequence[Path] | BinaryIO | Iterable[Mapping[str, Any]] | Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +76,7 @@ def upload_of(source: Source) -> Iterator[Upload]:
             yield _several(source, stack)
         else:
             # lines or an array, packed or not: the service looks at the first bytes
-            rows = cast("BinaryIO | Iterable[Mapping[str, Any]]", source)
+            rows = cast("BinaryIO | Iterable[Mapping[str, Any]]", _frame_or_rows(source))
             yield Upload(_pieces(rows), {"content-type": _ANY})
 
 
@@ -88,6 +109,61 @@ def _form(files: Sequence[tuple[str, Any]], fields: Mapping[str, str]) -> Upload
     assert isinstance(form.stream, httpx.SyncByteStream)
     headers = {name: value for name, value in form.headers.items() if name != "host"}
     return Upload(iter(form.stream), headers)
+
+
+def _frame_or_rows(source: object) -> object:
+    """Return the rows of a data frame, as pandas, polars and pyarrow have them; others as they are."""
+    if hasattr(source, "iloc") and hasattr(source, "to_dict"):
+        return _frame_rows(cast(Frame, source))
+    for rows in ("iter_rows", "to_pylist"):  # polars, pyarrow
+        read = getattr(source, rows, None)
+        if read is not None and not hasattr(source, "read"):
+            return read(named=True) if rows == "iter_rows" else read()
+    return source
+
+
+def _frame_rows(frame: Frame) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a data frame; an integer that a gap made a float is an integer again."""
+    names = [str(name) for name in frame.columns]
+    gaps = [at for at in range(len(names)) if _is_integer_with_gaps(frame.iloc[:, at])]
+    for start in range(0, len(frame), _FRAME_ROWS):
+        piece = frame.iloc[start : start + _FRAME_ROWS]
+        for cells in piece.itertuples(index=False, name=None):
+            row = {name: _plain(cell) for name, cell in zip(names, cells, strict=True)}
+            for at in gaps:
+                if row[names[at]] is not None:
+                    row[names[at]] = int(row[names[at]])
+            yield row
+
+
+def _is_integer_with_gaps(column: Any) -> bool:
+    if getattr(column.dtype, "kind", "") != "f":
+        return False
+    filled = column.dropna()
+    return 0 < len(filled) < len(column) and all(float(one).is_integer() for one in filled)
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell as JSON has it: a missing one is null, an array a list, a moment its text."""
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if value != value:  # NaN, NaT
+        return None
+    if isinstance(value, float):
+        return value
+    return _other(value)
+
+
+def _other(value: Any) -> Any:
+    if type(value).__name__ == "NAType":
+        return None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _pieces(source: BinaryIO | Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

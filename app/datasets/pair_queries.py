@@ -85,6 +85,26 @@ async def dataset_by_name(session: AsyncSession, name: str) -> Dataset | None:
     return await session.scalar(select(Dataset).where(Dataset.name == name))
 
 
+async def rows_by_prompt(
+    session: AsyncSession, dataset_seq: int, hashes: Sequence[str]
+) -> list[Row[Any]]:
+    """Return the pairs with texts whose prompt has one of these hashes, in order of position."""
+    rows: list[Row[Any]] = []
+    for start in range(0, len(hashes), IN_CHUNK):
+        query = (
+            select(
+                PairRow.seq, PairRow.prompt_hash, PairRow.content, PairRow.model_a, PairRow.model_b
+            )
+            .where(
+                PairRow.dataset_seq == dataset_seq,
+                PairRow.prompt_hash.in_(hashes[start : start + IN_CHUNK]),
+            )
+            .order_by(PairRow.position)
+        )
+        rows += (await session.execute(query)).all()
+    return rows
+
+
 async def lock(session: AsyncSession, dataset_seqs: Iterable[int]) -> None:
     """Serialise the transactions that change these datasets' labels.
 

@@ -31,6 +31,16 @@ class PairKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pair of a prompt that was asked for: the user's turns, and the two models."""
+
+    pair_seq: int
+    turns: tuple[str, ...]
+    model_a: str | None
+    model_b: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Vote:
     """One current label; an unknown annotator (None) is never one and the same person."""
 

@@ -6,7 +6,7 @@ Texts are loaded only where they are asked for.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -21,6 +21,7 @@ from app.core.models import Dataset
 from app.core.names import hint, is_name, shown
 from app.datasets import pair_queries, vote_queries
 from app.datasets.records import (
+    Candidate,
     PairKey,
     Vote,
     judged_from_row,
@@ -200,6 +201,17 @@ def matching(dataset: Dataset, patterns: Sequence[str] | None) -> list[str]:
 async def pair_seqs(session: AsyncSession, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
     """Return the `pair_seq` of each of these ids that the dataset has."""
     return await pair_queries.seqs_by_id(session, dataset.seq, [id for id in ids if is_name(id)])
+
+
+async def pairs_by_prompt(
+    session: AsyncSession, dataset: Dataset, hashes: Collection[str]
+) -> dict[str, list[Candidate]]:
+    """Return the pairs whose prompt has one of these hashes, by the hash."""
+    found: defaultdict[str, list[Candidate]] = defaultdict(list)
+    for row in await pair_queries.rows_by_prompt(session, dataset.seq, sorted(hashes)):
+        turns = tuple(text for role, text in row.content["conversation"] if role == "user")
+        found[row.prompt_hash].append(Candidate(row.seq, turns, row.model_a, row.model_b))
+    return dict(found)
 
 
 async def lock(session: AsyncSession, known: Iterable[Dataset]) -> None:

@@ -1,7 +1,8 @@
 """Reads and writes AlpacaEval annotations, and the output files of models.
 
 `preference` is 1 where output 1 is better and 2 where output 2 is, values between for weighted
-ones; 1.5 and 0 are ties, null and NaN are failures. The annotator is a model: a recorded judge.
+ones; 1.5 and 0 are ties, null and NaN are failures. The annotator is a model: a recorded judge. One
+that is a number, or declared to be a person, is a person, as in the sets of AlpacaFarm.
 
 Models are paired in the order of their files, each with every other.
 """
@@ -16,7 +17,19 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.joining import Fault, Join, Joined, Outcome, Piece, both_sides, by_name, text_of
+from app.formats.joining import (
+    Fault,
+    Join,
+    Joined,
+    Outcome,
+    Piece,
+    both_sides,
+    by_name,
+    name_of,
+    plain,
+    text_of,
+)
+from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options, count_lost, count_lost_of_scores
 from judges.types import Score
 
@@ -24,7 +37,7 @@ FIELDS: Final = ("instruction", "output_1", "output_2")
 _READ: Final = frozenset(
     {
         "instruction", "output_1", "output_2", "generator_1", "generator_2", "annotator",
-        "preference", "price_per_example", "time_per_example",
+        "preference", "price_per_example", "time_per_example", "input", "human", "annotator_index",
     }
 )  # fmt: skip
 # one annotator's own words; rows of other annotators on the same outputs are the same pair
@@ -36,6 +49,41 @@ RESERVED: Final = _READ | _OF_THE_ANNOTATOR
 def matches(row: Mapping[str, Any]) -> bool:
     """Return whether the row has the fields of this format."""
     return all(name in row for name in FIELDS)
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
+    """Return the row; a person's preference has become a vote.
+
+    Raises:
+        RowInvalid: the preference is unknown.
+    """
+    name = row.get("annotator")
+    if name is None or name == "":
+        name = row.get("annotator_index")
+    if "preference" not in row or not _is_person(name, heard):
+        return [dict(row)]
+    heard.note_who("annotator", str(name), is_model=False)
+    p_a = _p_a(row["preference"])
+    read = ("annotator", "annotator_index", "preference")
+    made = {field: value for field, value in row.items() if field not in read}
+    made["human"] = []
+    if p_a is None:
+        heard.notes["preferences of people that are null, no votes"] += 1
+        return [made]
+    vote: dict[str, Any] = {"annotator": name, "label": _label(p_a)}
+    if p_a not in (0.0, 0.5, 1.0):
+        vote["preference"] = row["preference"]
+    return [{**made, "human": [vote]}]
+
+
+def _label(p_a: float) -> str:
+    return "tie" if p_a == 0.5 else "a" if p_a > 0.5 else "b"
+
+
+def _is_person(name: object, heard: Heard) -> bool:
+    if isinstance(name, int) and not isinstance(name, bool):
+        return True
+    return isinstance(name, str) and (name.isdigit() or heard.declared.is_declared_person(name))
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
@@ -52,6 +100,10 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
         "model_b": row.get("generator_2"),
         "metadata": {k: v for k, v in row.items() if k not in _READ | _OF_THE_ANNOTATOR},
     }
+    if row.get("input"):
+        converted["input"] = row["input"]
+    if "human" in row:
+        converted["human"] = row["human"]
     if "preference" in row:
         annotator = row.get("annotator")
         if not isinstance(annotator, str):
@@ -106,6 +158,8 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
     if not given.scores and _is_alone(base, options, loss):
         yield base
     for name, score in _writable(given, base, options, loss):
+        if name.isdigit():
+            loss["recorded scores of judges called by a number, which are read as people's"] += 1
         yield {
             **base,
             "annotator": name,
@@ -157,16 +211,21 @@ def is_output(row: Mapping[str, Any]) -> bool:
 
 
 def _kind(row: Mapping[str, Any]) -> str:
+    if isinstance(row.get("output"), list):
+        raise RowInvalid(
+            "output: is a list of answers; give one answer a row and a file a model, or a pair a "
+            "row with chosen and rejected"
+        )
     for field in OUTPUT_FIELDS:
         text_of(row, field)
-    generator = row.get("generator")
-    if generator is not None and not isinstance(generator, str):
-        raise RowInvalid(f"generator: {shown(generator)} is not a name")
+    if row.get("generator") is not None:
+        name_of(row, "generator")
     return "answer"
 
 
 def _generator(piece: Piece) -> str:
-    return piece.row.get("generator") or piece.file
+    generator = piece.row.get("generator")
+    return piece.file if generator in (None, "") else str(generator).strip()
 
 
 def _of_one_model(pieces: Sequence[Piece]) -> str:
@@ -180,7 +239,33 @@ def _of_one_model(pieces: Sequence[Piece]) -> str:
     )
 
 
+_ALIKE: Final = "prompts that differ only in case or blanks between the files, joined"
+
+
 def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]:
+    """Yield the pairs of answers to one instruction.
+
+    Answers whose instructions differ only in case or blanks meet where no other answer has the very
+    same instruction.
+    """
+    exact: dict[object, list[Piece]] = {}
+    for piece in pieces:
+        exact.setdefault(_exact(piece.row), []).append(piece)
+    alone = [same for same in exact.values() if len({_generator(piece) for piece in same}) == 1]
+    generators = [_generator(piece) for same in alone for piece in same]
+    are_alike = len(alone) > 1 and len(set(generators)) == len(generators) and "" not in generators
+    for same in exact.values():
+        if same not in alone or not are_alike:
+            yield from _of_one_prompt(same, "")
+    if are_alike:
+        yield from _of_one_prompt([piece for same in alone for piece in same], _ALIKE)
+
+
+def _exact(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    return row["instruction"], row.get("input") or ""
+
+
+def _of_one_prompt(pieces: Sequence[Piece], note: str) -> Iterator[Outcome]:
     generators = {_generator(piece) for piece in pieces}
     if len(generators) == 1 and "" not in generators:
         yield from (Fault(piece, _of_one_model(pieces)) for piece in pieces)
@@ -202,12 +287,13 @@ def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]
             "model_b": name_b,
             "metadata": both_sides(a.row, b.row, _READ_OUTPUTS),
         }
-        yield Joined({name: value for name, value in row.items() if value is not None}, (a, b))
+        filled = {name: value for name, value in row.items() if value is not None}
+        yield Joined(filled, (a, b), note)
 
 
 OUTPUTS_JOIN: Final = Join(
     on="instruction",
     kind=_kind,
-    key=lambda row: [row["instruction"], row.get("input") or ""],
+    key=lambda row: [plain(text) for text in _exact(row)],
     pairs=_pairs,
 )

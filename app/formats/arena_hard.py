@@ -3,6 +3,9 @@
 Game 1 shows the baseline as A and the model as B, game 2 the reverse. A pair has the model as its
 response a and the baseline as b, so game 2 is its order as written and game 1 the swapped one.
 Without judgements every two models are a pair.
+
+Rows of v0.1 call a question `question_id` and a model `model_id`, and keep texts in turns; their
+judgements do not name the baseline, which was gpt-4-0314.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any, Final
 from app.core.names import shown
 from app.formats.base import RowInvalid
 from app.formats.joining import Fault, Join, Joined, Outcome, Piece, by_name, name_of, text_of
+from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options, count_lost, is_judged, labels_by_order
 
 # what a game's score says of who was shown as A: label, strength
@@ -22,6 +26,9 @@ SCORES: Final = {
 }  # fmt: skip
 _OTHER: Final = {"a": "b", "b": "a", "tie": "tie"}
 JUDGEMENT_FIELDS: Final = ("uid", "model", "baseline", "games")
+OLD_JUDGEMENT_FIELDS: Final = ("question_id", "model", "judge", "games")
+OLD_BASELINE: Final = "gpt-4-0314"
+_MODELS: Final = ("model", "baseline")
 
 
 def is_judgement(row: Mapping[str, Any]) -> bool:
@@ -40,8 +47,68 @@ def is_question(row: Mapping[str, Any]) -> bool:
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Return whether the row is one of the three."""
-    return is_judgement(row) or is_answer(row) or is_question(row)
+    """Return whether the row is one of the three, of either version."""
+    is_new = is_judgement(row) or is_answer(row) or is_question(row)
+    return is_new or _is_old_judgement(row) or _is_old_question(row) or is_old_answer(row)
+
+
+def _is_old_judgement(row: Mapping[str, Any]) -> bool:
+    return all(name in row for name in OLD_JUDGEMENT_FIELDS)
+
+
+def _is_old_question(row: Mapping[str, Any]) -> bool:
+    return "question_id" in row and bool(_contents(row.get("turns")))
+
+
+def is_old_answer(row: Mapping[str, Any]) -> bool:
+    """Return whether the row is a model's answer of v0.1, whose turns are objects."""
+    choices = row.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    turns = first.get("turns") if isinstance(first, dict) else None
+    return "question_id" in row and "model_id" in row and bool(_contents(turns))
+
+
+def _contents(turns: object) -> list[Any]:
+    """Return the contents of turns that are objects; none where they are not."""
+    is_objects = isinstance(turns, list) and all(
+        isinstance(turn, dict) and "content" in turn for turn in turns
+    )
+    return [turn["content"] for turn in turns] if is_objects else []  # type: ignore[attr-defined]
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
+    """Return a row of v0.1 as one of v2, and names as texts.
+
+    Raises:
+        RowInvalid: a question or an answer has several turns.
+    """
+    made: dict[str, Any] = dict(row)
+    for name in _MODELS:
+        if isinstance(made.get(name), int) and not isinstance(made[name], bool):
+            made[name] = str(made[name])
+    if "uid" in made or "question_id" not in made:
+        return [made]
+    made["uid"] = made.pop("question_id")
+    if "games" in made:
+        if not isinstance(made.get("baseline"), str):
+            made["baseline"] = OLD_BASELINE
+            heard.notes[
+                f"{{n}} judgements of Arena-Hard v0.1 are taken as against {OLD_BASELINE}"
+            ] += 1
+        return [made]
+    if "choices" in made:
+        answer = _only("choices", _contents(made.pop("choices")[0]["turns"]))
+        made["model"] = str(made.pop("model_id"))
+        made["messages"] = [{"role": "assistant", "content": answer}]
+        return [made]
+    made["prompt"] = _only("turns", _contents(made.pop("turns")))
+    return [made]
+
+
+def _only(field: str, contents: Sequence[Any]) -> Any:
+    if len(contents) != 1:
+        raise RowInvalid(f"{field}: {len(contents)} turns, where Arena-Hard has one")
+    return contents[0]
 
 
 def _kind(row: Mapping[str, Any]) -> str:
@@ -169,7 +236,9 @@ def _identity(
 ) -> dict[str, Any]:
     uid = row["uid"]
     fields = question.row if question else row
-    metadata = {name: fields[name] for name in ("category", "subcategory") if name in fields}
+    metadata = {
+        name: fields[name] for name in ("category", "subcategory", "cluster") if name in fields
+    }
     return {
         "id": f"{uid}|{model_a}|{model_b}",
         "model_a": model_a,
@@ -194,7 +263,7 @@ JOIN: Final = Join(on="uid", kind=_kind, key=lambda row: row["uid"], pairs=_pair
 
 _SCORES: Final = {("a", 1): "A>B", ("a", 2): "A>>B", ("b", 1): "B>A", ("b", 2): "B>>A"}
 _SWAPPED: Final = {"a": "b", "b": "a"}
-_OWN: Final = frozenset({"uid", "baseline", "category", "subcategory", "strength"})
+_OWN: Final = frozenset({"uid", "baseline", "category", "subcategory", "cluster", "strength"})
 
 
 def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,9 @@
-"""Reads and writes Argilla records with rankings of two responses.
+"""Reads and writes Argilla records with two responses that people ranked, rated or chose from.
 
-The smaller rank wins and equal ranks are a tie. Only submitted answers are votes. Read are records
-whose responses are listed by question, and those where every response lists its values.
+The smaller rank wins and equal ranks are a tie; so do the higher rating and equal ratings of two
+questions whose names differ by the number of the response. Only submitted answers are votes. Read
+are records whose responses are listed by question, those where every response lists its values, and
+the tables that Argilla puts on a hub, with a column for each field and question.
 
 Which answer is `response1` is drawn by a recorded seed, as the left one of a Label Studio task.
 """
@@ -9,13 +11,16 @@ Which answer is `response1` is drawn by a recorded seed, as the left one of a La
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
 from app.formats.joining import first_side, side_read, sided, turned
 from app.formats.label_studio import aside_of, details_of, shown_prompt, shown_text
+from app.formats.verdicts import BOTH_BAD, Heard
 from app.formats.writing import Given, Loss, Options, count_lost
 
 FIELDS: Final = ("prompt", "response1", "response2")
@@ -32,10 +37,216 @@ SETTINGS: Final = {
 _OWN: Final = frozenset({ASIDE, RESPONSE1_IS, "seed"})
 
 
+_SIDES: Final = (
+    ("response1", "response2"), ("response_1", "response_2"), ("response-1", "response-2"),
+    ("response_a", "response_b"), ("response-a", "response-b"), ("answer1", "answer2"),
+    ("answer_1", "answer_2"), ("answer-1", "answer-2"), ("completion1", "completion2"),
+    ("generation1", "generation2"), ("generation-0", "generation-1"),
+    ("generation_0", "generation_1"), ("output1", "output2"), ("text1", "text2"),
+)  # fmt: skip
+_PROMPTS: Final = ("prompt", "instruction", "question", "input", "query")
+_MARK: Final = re.compile(r"(?<![a-zA-Z0-9])(left|right|[abAB])(?![a-zA-Z0-9])|(\d)(?!\d)")
+_SECOND: Final = frozenset({("1", "2"), ("0", "1"), ("a", "b"), ("left", "right")})
+_LONGEST_LABEL: Final = 60
+_OF_RECORDS: Final = ("id", "external_id", "status", "_server_id", "metadata")
+_OF_QUESTIONS: Final = (".responses", ".responses.users", ".responses.status", ".suggestion")
+
+
 def matches(row: Mapping[str, Any]) -> bool:
-    """Return whether the row is a record with two responses."""
+    """Return whether the row is a record with two responses, whole or one column a field."""
     fields = row.get("fields")
-    return isinstance(fields, dict) and {"response1", "response2"} <= fields.keys()
+    if isinstance(fields, dict):
+        return _sides_in(fields) is not None
+    return bool(_questions_of_columns(row)) and _sides_in(row) is not None
+
+
+def _sides_in(fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    return next(((a, b) for a, b in _SIDES if a in fields and b in fields), None)
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
+    """Return the record with `response1` and `response2`, its answers as rankings of them.
+
+    Raises:
+        RowInvalid: there are more than two responses, or answers are none.
+    """
+    made = dict(row) if isinstance(row.get("fields"), dict) else _of_columns(row)
+    fields = made["fields"]
+    sides = _sides_in(fields) or ("response1", "response2")
+    others = [name for name in fields if _is_third(name, sides)]
+    if others:
+        raise RowInvalid(f"fields: {', '.join(map(shown, others))} beside two responses")
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for response, values in _by_person(made):
+        for question, answer in _ranked(response, values, sides, heard):
+            answers.setdefault(question, []).append(answer)
+    prompt = next((fields[name] for name in _PROMPTS if name in fields), None)
+    further = {name: v for name, v in fields.items() if name not in (*_PROMPTS, *sides)}
+    if further:
+        metadata = made.get("metadata") or {}
+        made["metadata"] = {**further, **metadata} if isinstance(metadata, dict) else metadata
+    texts = {"response1": fields.get(sides[0]), "response2": fields.get(sides[1])}
+    return [{**made, "fields": {"prompt": prompt, **texts}, "responses": answers}]
+
+
+def _is_third(name: str, sides: tuple[str, str]) -> bool:
+    stem = sides[0][:-1]
+    return name not in sides and name.startswith(stem) and name[len(stem) :].isalnum()
+
+
+def _by_person(row: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield every response with its values by question: those of one person come together."""
+    responses = row.get("responses") or []
+    if not isinstance(responses, dict):
+        for response in _objects("responses", responses):
+            values = response.get("values") or {}
+            pairs = values.items() if isinstance(values, dict) else ()
+            yield response, {q: v.get("value") if isinstance(v, dict) else v for q, v in pairs}
+        return
+    people: dict[tuple[str, str, int], tuple[dict[str, Any], dict[str, Any]]] = {}
+    for question, answers in responses.items():
+        seen: Counter[tuple[str, str]] = Counter()
+        for answer in _objects(f"responses.{question}", answers):
+            who = (str(answer.get("user_id")), str(answer.get("status")))
+            seen[who] += 1
+            _, values = people.setdefault((*who, seen[who]), (answer, {}))
+            values[str(question)] = answer.get("value")
+    yield from people.values()
+
+
+def _ranked(
+    response: dict[str, Any], values: Mapping[str, Any], sides: tuple[str, str], heard: Heard
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield, by question, a response's answers that say which is better, each as a ranking."""
+    base = {name: value for name, value in response.items() if name not in ("values", "value")}
+    status = response.get("status") or "submitted"
+    if str(status).lower() != "submitted":
+        heard.notes[f"{status} responses"] += 1
+        return
+    ratings = {q: v for q, v in values.items() if _is_rating(v)}
+    for one, other in _paired(list(ratings)):
+        a, b = ratings.pop(one), ratings.pop(other)
+        label = "tie" if a == b else "a" if a > b else "b"
+        yield one, {**base, "value": _ranking(label)}
+    for question, value in values.items():
+        if isinstance(value, list) and len(value) != 1:
+            yield question, {**base, "value": _with_own_names(value, sides)}
+        elif question in ratings or not _is_rating(value):
+            said = _label_said(question, value, sides, heard)
+            if said is not None:
+                yield question, {**base, "value": _ranking(said)}
+
+
+def _label_said(question: str, value: object, sides: tuple[str, str], heard: Heard) -> str | None:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]
+    if isinstance(value, list):
+        raise RowInvalid(
+            f"responses.{question}.0.value: {shown(value)} does not rank response1 and response2"
+        )
+    if isinstance(value, str) and (len(value) > _LONGEST_LABEL or "\n" in value):
+        heard.notes[f"texts written to the question {question!r}, not kept"] += 1
+        return None
+    if not isinstance(value, str | int | float):
+        return None
+    return heard.answer(f"the question {question!r}", value, sides)
+
+
+def _ranking(label: str) -> list[dict[str, Any]]:
+    one, other = _RANKS["tie" if label == BOTH_BAD else label]
+    return [{"value": "response1", "rank": one}, {"value": "response2", "rank": other}]
+
+
+def _is_rating(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _with_own_names(value: Any, sides: tuple[str, str]) -> Any:
+    """Return a ranking with the responses called as here."""
+    own = dict(zip(sides, ("response1", "response2"), strict=True))
+    return [
+        {**entry, "value": own.get(str(entry.get("value")), entry.get("value"))}
+        if isinstance(entry, dict)
+        else own.get(str(entry), entry)
+        for entry in value
+    ]
+
+
+def _paired(questions: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the questions that are the same but for a mark of the first and the second."""
+    marked: dict[str, dict[str, str]] = {}
+    for question in questions:
+        marks = list(_MARK.finditer(question))
+        if marks:
+            mark = marks[0]
+            skeleton = f"{question[: mark.start()]}#{question[mark.end() :]}"
+            marked.setdefault(skeleton, {})[mark.group().lower()] = question
+    return [
+        (names[one], names[other])
+        for names in marked.values()
+        for one, other in sorted(_SECOND)
+        if names.keys() == {one, other}
+    ]
+
+
+def _questions_of_columns(row: Mapping[str, Any]) -> list[str]:
+    """Return the questions of a record that has a column for every field and question."""
+    flat = [name.removesuffix(".responses") for name in row if name.endswith(".responses")]
+    if flat or "external_id" not in row:
+        return flat
+    return [name for name, value in row.items() if _is_column_of_answers(value)]
+
+
+def _is_column_of_answers(value: object) -> bool:
+    if isinstance(value, dict):
+        return {"user_id", "value"} <= value.keys()
+    is_list = isinstance(value, list) and bool(value)
+    return is_list and all(isinstance(v, dict) and "value" in v and "user_id" in v for v in value)  # type: ignore[attr-defined]
+
+
+def _of_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    questions = _questions_of_columns(row)
+    responses = {question: _answers_in(row, question) for question in questions}
+    made = {name: row[name] for name in _OF_RECORDS if row.get(name) is not None}
+    if isinstance(made.get("metadata"), str):
+        made["metadata"] = _parsed_metadata(made["metadata"])
+    fields = {
+        name: value
+        for name, value in row.items()
+        if name not in _OF_RECORDS
+        and name not in questions
+        and not any(name.startswith(f"{q}.") or name.startswith(f"{q}-") for q in questions)
+        and value is not None
+    }
+    return {**made, "fields": fields, "responses": responses}
+
+
+def _parsed_metadata(text: str) -> Any:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {"metadata": text}
+    return found if isinstance(found, dict) else {"metadata": found}
+
+
+def _answers_in(row: Mapping[str, Any], question: str) -> list[dict[str, Any]]:
+    said = row.get(question)
+    if isinstance(said, list) and f"{question}.responses" not in row:
+        return said
+    if isinstance(said, dict):
+        columns = (said.get("value"), said.get("user_id"), said.get("status"))
+    else:
+        ends = ("", ".users", ".status")
+        columns = tuple(row.get(f"{question}.responses{end}") for end in ends)  # type: ignore[assignment]
+    values, users, states = (one if isinstance(one, list) else [] for one in columns)
+    return [
+        {
+            "value": value,
+            "user_id": users[at] if at < len(users) else None,
+            "status": states[at] if at < len(states) else "submitted",
+        }
+        for at, value in enumerate(values)
+    ]
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:

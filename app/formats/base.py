@@ -48,6 +48,24 @@ def read_reference(value: object) -> str:
     return str(value)
 
 
+# besides white space, marks of the byte order and of no width, which editors leave behind
+_BLANKS: Final = "\ufeff\u200b\u2060"
+
+
+def trim(name: str) -> str:
+    """Return a name without blanks around it, which no one sees."""
+    return name.strip().strip(_BLANKS).strip()
+
+
+def read_trimmed_name(value: object) -> str:
+    """Return a name without blanks around it; integers count as their digits.
+
+    Raises:
+        ValueError: it is neither a string nor an integer, or cannot name anything.
+    """
+    return read_name(trim(value) if isinstance(value, str) else value)
+
+
 def read_object(value: object) -> dict[str, Any]:
     """Return a free JSON object; null is an empty one.
 
@@ -84,6 +102,7 @@ _NAME_SCHEMA: Final = WithJsonSchema(
     {"anyOf": [{"type": "string", **NAME_SCHEMA}, {"type": "integer"}]}
 )
 AnyName = Annotated[str, PlainValidator(read_name), _NAME_SCHEMA]
+TrimmedName = Annotated[str, PlainValidator(read_trimmed_name), _NAME_SCHEMA]
 AnyReference = Annotated[str, PlainValidator(read_reference), _NAME_SCHEMA]
 AnyObject = Annotated[
     dict[str, Any], PlainValidator(read_object), WithJsonSchema({"type": "object"})

@@ -11,12 +11,16 @@ from typing import Any, Final
 from app.core.inert import inert
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.flat import texts_in
+from app.formats.verdicts import Heard, is_empty
 from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 from judges.probability import parse_label
 
 FIELDS: Final = ("left", "right", "winner")
 MODEL_FIELDS: Final = ("model_a", "model_b", "winner")
-_READ: Final = frozenset({*FIELDS, *MODEL_FIELDS, "annotator", "judge", "id", "group"})
+_READ: Final = frozenset(
+    {*FIELDS, *MODEL_FIELDS, "annotator", "judge", "id", "group", "recorded_by"}
+)
 # with these a row says more than who won, and reading it as a battle would lose it
 _OTHER_FORMATS: Final = ("conversation_a", "conversation_b", "human")
 
@@ -25,7 +29,26 @@ def matches(row: Mapping[str, Any]) -> bool:
     """Return whether the row has the fields of one of the two spellings and nothing to judge."""
     if any(name in row for name in _OTHER_FORMATS) or ("question_id" in row and "judge" in row):
         return False
-    return all(n in row for n in FIELDS) or all(n in row for n in MODEL_FIELDS)
+    is_battle = all(n in row for n in FIELDS) or all(n in row for n in MODEL_FIELDS)
+    return is_battle and not texts_in(row)
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
+    """Return the row with its winner read, and its judge told from a person.
+
+    Raises:
+        RowInvalid: the winner cannot be read, or is missing.
+    """
+    names = FIELDS if "left" in row else MODEL_FIELDS
+    winner = heard.label("winner", row.get("winner"), (row.get(names[0]), row.get(names[1])))
+    if winner is None:
+        raise RowInvalid("winner: is missing")
+    made = {**row, "winner": winner}
+    judge = made.get("judge")
+    is_named = isinstance(judge, str | int) and not isinstance(judge, bool) and not is_empty(judge)
+    if is_named and is_empty(made.get("annotator")) and heard.is_model("judge", str(judge)):
+        made["recorded_by"] = judge
+    return [made]
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
@@ -43,6 +66,9 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     vote = {"annotator": row.get("annotator", row.get("judge")), "label": label}
     if isinstance(row["winner"], str) and "bad" in row["winner"].lower():
         vote["both_bad"] = True
+    said: dict[str, Any] = {"human": [vote]}
+    if "recorded_by" in row:
+        said = {"judges": {str(row["recorded_by"]): {"label": label}}}
     metadata = {name: value for name, value in row.items() if name not in _READ}
     if "id" in row:
         metadata["source_id"] = row["id"]
@@ -51,7 +77,7 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
         "model_a": row.get(names[0]),
         "model_b": row.get(names[1]),
         "group": row.get("group"),
-        "human": [vote],
+        **said,
         "metadata": metadata,
     }
 

@@ -28,12 +28,14 @@ from app.formats.base import (
     AnyObject,
     RowInvalid,
     TextsIn,
+    TrimmedName,
     check_depth,
     conversation,
     describe,
     read_name,
     read_object,
     texts_fault,
+    trim,
 )
 from judges.errors import SLIP, nearest
 from judges.probability import parse_label
@@ -82,9 +84,9 @@ class VoteIn(BaseModel):
     """The vote of one person; further fields (`strength`, `first_shown`, ...) are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    annotator: AnyName | None = Field(None, description="who said it; null = unknown")
+    annotator: TrimmedName | None = Field(None, description="who said it; null = unknown")
     label: HumanLabel
-    criterion: AnyName = OVERALL
+    criterion: TrimmedName = OVERALL
 
     @model_validator(mode="before")
     @classmethod
@@ -221,6 +223,28 @@ class ParsedRow:
     votes: tuple[ParsedVote, ...]
     recorded: Mapping[str, Score]
     metadata: Mapping[str, Any]
+
+
+_NAMES: Final = ("id", "model_a", "model_b", "criterion", "group")
+
+
+def with_trimmed_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row whose names have no blanks around them.
+
+    Raises:
+        RowInvalid: two judges have the same name but for such blanks.
+    """
+    trimmed: dict[str, Any] = {
+        name: trim(row[name])
+        for name in _NAMES
+        if isinstance(row.get(name), str) and trim(row[name]) != row[name]
+    }
+    records = row.get("judges")
+    if isinstance(records, dict) and any(trim(name) != name for name in records):
+        trimmed["judges"] = {trim(name): record for name, record in records.items()}
+        if len(trimmed["judges"]) < len(records):
+            raise RowInvalid("judges: two names differ only by blanks around them")
+    return {**row, **trimmed} if trimmed else row
 
 
 def parse_row(row: Mapping[str, Any], line: int) -> ParsedRow:

@@ -26,6 +26,7 @@ from app.formats.joining import (
     both_sides,
     by_name,
     name_of,
+    plain,
     text_of,
 )
 from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
@@ -75,6 +76,10 @@ def _pairs(pieces: Sequence[Piece], kinds: Collection[str]) -> Iterator[Outcome]
     draws, faults = by_name([p for p in pieces if _policy(p)], _policy, "a response of")
     yield from faults
     for (name_a, a), (name_b, b) in combinations(draws.items(), 2):
+        asked = [plain(piece.row["prompt"]) for piece in (a, b) if piece.row.get("prompt")]
+        if len(set(asked)) > 1:
+            yield Fault(b, f"prompt: differs from that of line {a.line} of {a.file_name}")
+            continue
         yield Joined(_row((name_a, a.row), (name_b, b.row)), (a, b))
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from app.core.names import shown
 from app.formats.base import RowInvalid, describe
 from app.formats.canonical import VoteIn
+from app.formats.flat import VERDICTS, answers_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A canonical row, and the pieces it was made of."""
+    """A canonical row, the pieces it was made of, and what the sender should know of it."""
 
     row: Mapping[str, Any]
     pieces: tuple[Piece, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,11 @@ def text_of(row: Mapping[str, Any], field: str) -> str:
     if not isinstance(value, str):
         raise RowInvalid(f"{field}: {shown(value)} is not a string")
     return value
+
+
+def plain(text: object) -> str:
+    """Return a text without regard to case and to how much white space stands where."""
+    return " ".join(str(text).replace("\ufeff", "").split()).casefold()
 
 
 def name_of(row: Mapping[str, Any], field: str) -> str | int:
@@ -199,8 +206,9 @@ _OTHERS: Final = (
 
 def is_vote(row: Mapping[str, Any]) -> bool:
     """Return whether the row is a vote on a pair of another row."""
-    has_vote = "label" in row or (set(row) == {"id", "human"})
-    return "id" in row and has_vote and not any(name in row for name in _OTHERS)
+    has_vote = any(name in row for name in VERDICTS) or set(row) == {"id", "human"}
+    is_of_a_pair = any(name in row for name in _OTHERS) or answers_in(row) is not None
+    return "id" in row and has_vote and not is_of_a_pair
 
 
 def votes_of(row: Mapping[str, Any]) -> list[VoteIn]:

@@ -3,6 +3,9 @@
 Tasks that this module wrote say in `data` which response was put on the left, by which seed;
 reading undoes it. People see `data` alone: models, recorded scores and all else that would sway
 them is in `meta`. The tag `Pairwise` has no tie, so a `Choices` beside it offers one.
+
+Read are tasks (JSON), flat rows of one annotation each (JSON_MIN, CSV), and the `completions` of
+versions before 1.0. An answer is given by `Pairwise`, by `Choices`, or by a rating of either text.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from typing import Any, Final
 from app.core.names import shown
 from app.formats.base import RowInvalid
 from app.formats.joining import first_side, side_read, sided, turned
+from app.formats.verdicts import BOTH_BAD, Heard, is_empty, spelt
 from app.formats.writing import Given, Loss, Options, count_lost
 
+Row = dict[str, Any]
 LEFT_IS: Final = "left_is"
 META: Final = "tribunal"
 CONFIG: Final = """<View>
@@ -39,10 +44,158 @@ _READ: Final = frozenset({"id", "prompt", LEFT_IS, "seed"})
 _KEPT: Final = ("created_at", "lead_time")
 
 
+_OF_ANNOTATIONS: Final = (
+    "annotation_id", "annotator", "lead_time", "created_at", "updated_at", "agreement", "history",
+)  # fmt: skip
+
+
 def matches(row: Mapping[str, Any]) -> bool:
-    """Return whether the row is a task with two texts or with annotations."""
+    """Return whether the row is a task with two texts or with annotations, or a flat annotation."""
     data = row.get("data")
-    return isinstance(data, dict) and ("annotations" in row or _texts_in(data) is not None)
+    if not isinstance(data, dict):
+        return is_flat(row)
+    has_answers = "annotations" in row or "completions" in row
+    return has_answers or _texts_in(data) is not None
+
+
+def is_flat(row: Mapping[str, Any]) -> bool:
+    """Return whether the row is one annotation, its task beside it, as JSON_MIN and CSV have it."""
+    is_annotation = "annotation_id" in row and ("lead_time" in row or "annotator" in row)
+    return is_annotation and _texts_in(row) is not None
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
+    """Return the task in its present form, every annotation with an answer of one kind.
+
+    Raises:
+        RowInvalid: annotations or results are none.
+    """
+    if is_flat(row):
+        return [_of_flat(row, heard)]
+    made = dict(row)
+    if not made.get("annotations") and made.get("completions") is not None:
+        made["annotations"] = made.pop("completions")
+    annotations = made.get("annotations")
+    if not isinstance(annotations, list):
+        return [made]
+    sides = _texts_in(made["data"]) or ("left", "right")
+    found = [
+        _understood(annotation, sides, heard) if isinstance(annotation, dict) else annotation
+        for annotation in annotations
+    ]
+    return [{**made, "annotations": [one for one in found if one is not None]}]
+
+
+def _of_flat(row: Mapping[str, Any], heard: Heard) -> Row:
+    """Return the task of a flat row; the columns whose values are answers are its controls."""
+    texts = (*(_texts_in(row) or ()), *_PROMPTS)
+    aside = (*texts, *_OF_ANNOTATIONS, "id")
+    columns = {k: v for k, v in row.items() if k not in (*aside, LEFT_IS, "seed")}
+    said = {name: _flat_answer(name, value, heard) for name, value in columns.items()}
+    labels = [label for label in said.values() if label is not None]
+    if not labels:
+        heard.notes[
+            "{n} Label Studio rows (JSON_MIN or CSV) have an answer in none of their columns: export "
+            "the project as JSON, or name the column with --map label=COLUMN (parameter `map`)"
+        ] += 1
+    result = [{"type": "choices", "value": {"choices": [label]}} for label in labels]
+    annotation: Row = {"completed_by": row.get("annotator"), "result": result}
+    annotation |= {name: row[name] for name in _KEPT if not is_empty(row.get(name))}
+    left = {name: value for name, value in columns.items() if said[name] is None}
+    data = {k: row[k] for k in (*texts, "id", LEFT_IS, "seed") if k in row} | left
+    if not is_empty(row.get("annotation_id")):
+        annotation[META] = {"annotation_id": row["annotation_id"]}
+    return {"data": data, "annotations": [annotation] if labels else []}
+
+
+def _flat_answer(name: str, value: object, heard: Heard) -> str | None:
+    choices = value.get("choices") if isinstance(value, dict) else None
+    if isinstance(choices, list) and len(choices) == 1:
+        value = choices[0]
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    return heard.answer(f"the control {name!r}", value, is_quiet=True)
+
+
+def _understood(annotation: Row, sides: tuple[str, str], heard: Heard) -> Row | None:
+    """Return an annotation with its answer as a choice; None where it says nothing understood."""
+    results = annotation.get("result")
+    if annotation.get("was_cancelled") or not isinstance(results, list):
+        return annotation
+    objects = [result for result in results if isinstance(result, dict)]
+    pairwise = [result for result in objects if result.get("type") == "pairwise"]
+    chosen = [
+        (str(result.get("from_name") or "choices"), choice)
+        for result in objects
+        if result.get("type") == "choices" and isinstance(result.get("value"), dict)
+        for choice in result["value"].get("choices") or ()
+    ]
+    labels = [
+        label
+        for name, choice in chosen
+        if (label := heard.answer(f"the control {name!r}", choice)) is not None
+    ]
+    made = {**annotation, **_comment(objects, annotation)}
+    rated = None if labels or pairwise else _rated(objects, sides, heard)
+    answers = [*labels, *([rated] if rated else [])]
+    said = [*pairwise, *({"type": "choices", "value": {"choices": [one]}} for one in answers)]
+    is_unread = bool(objects) and not said and (bool(chosen) or _has_rating(objects))
+    return None if is_unread else {**made, "result": said}
+
+
+def _comment(results: Sequence[Row], annotation: Row) -> Row:
+    """Return what is kept of texts that a person wrote beside the answer."""
+    texts: list[str] = []
+    for result in results:
+        value = result.get("value")
+        text = value.get("text") if isinstance(value, dict) else None
+        if result.get("type") == "textarea" and text:
+            texts += map(str, text if isinstance(text, list) else [text])
+    details = annotation.get(META)
+    if not texts:
+        return {}
+    return {META: {**(details if isinstance(details, dict) else {}), "comment": "\n".join(texts)}}
+
+
+def _has_rating(results: Sequence[Row]) -> bool:
+    return any(_rating(result) is not None for result in results)
+
+
+def _rating(result: Row) -> float | None:
+    value, kind = result.get("value"), result.get("type")
+    found = value.get(kind) if isinstance(value, dict) and kind in ("rating", "number") else None
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def _rated(results: Sequence[Row], sides: tuple[str, str], heard: Heard) -> str | None:
+    """Return the side that is rated higher; what rates something else is told of."""
+    found: dict[str, float] = {}
+    for result in results:
+        rating = _rating(result)
+        if rating is None:
+            continue
+        side = _side_of(result, sides)
+        if side is None or side in found:
+            heard.answer(f"the control {str(result.get('from_name'))!r}", rating)
+        else:
+            found[side] = rating
+    if len(found) == 1:
+        heard.notes["annotations that rate one of the two texts alone, no votes"] += 1
+    if len(found) < len(sides):
+        return None
+    return "tie" if found["a"] == found["b"] else "a" if found["a"] > found["b"] else "b"
+
+
+def _side_of(result: Row, sides: tuple[str, str]) -> str | None:
+    names = [str(result.get(field) or "") for field in ("to_name", "source", "from_name")]
+    for name in names:
+        plain = name.lstrip("$")
+        if plain in sides:
+            return "ab"[sides.index(plain)]
+        label = spelt(plain)
+        if label in ("a", "b"):
+            return label
+    return None
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
@@ -150,8 +303,10 @@ def _answer(number: int, result: Mapping[str, Any]) -> str | None:
         return None
     if kind == "choices":
         chosen = value.get("choices")
-        is_tie = isinstance(chosen, list) and any(str(c).lower() == "tie" for c in chosen)
-        return "tie" if is_tie else None
+        labels = [spelt(choice) for choice in chosen] if isinstance(chosen, list) else []
+        if "tie" in labels or BOTH_BAD in labels:
+            return "tie"
+        return labels[0] if labels and len(set(labels)) == 1 else None
     selected = value.get("selected")
     if selected not in ("left", "right"):
         place = f"annotations.{number}.result.value.selected"

@@ -1,16 +1,19 @@
-"""LMArena votes: the set of 55k, whose turns are JSON in texts, and the set of 140k.
+"""LMArena votes: the set of 55k, whose turns are JSON in texts, and the sets with conversations.
 
-Votes carry no name: the annotator is unknown.
+The latter are the sets of 33k, 100k and 140k, and Search Arena's. A vote without the name of its
+voter has an unknown annotator. A `question_id` of these sets is the vote's, not the prompt's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.flat import turns_in
+from app.formats.verdicts import Heard, is_empty
 from judges.probability import parse_label
 
 WINNERS: Final = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}
@@ -19,7 +22,10 @@ FIELDS_140K: Final = ("model_a", "model_b", "winner", "conversation_a", "convers
 _READ_55K: Final = frozenset({*FIELDS_55K, "id", "model_a", "model_b"})
 # the whole conversation repeats what the two conversations say
 _REPEATED: Final = "full_conversation"
-_READ_140K: Final = frozenset({*FIELDS_140K, "id", _REPEATED})
+_READ_140K: Final = frozenset({*FIELDS_140K, "id", _REPEATED, "judge", "annotator", "recorded_by"})
+_SEARCH: Final = {"messages_a": "conversation_a", "messages_b": "conversation_b"}
+# fields that the logs of the arena have, and votes on MT-bench have not
+_LOGGED: Final = ("anony", "tstamp", "messages_a")
 
 
 def is_55k(row: Mapping[str, Any]) -> bool:
@@ -28,8 +34,32 @@ def is_55k(row: Mapping[str, Any]) -> bool:
 
 
 def is_140k(row: Mapping[str, Any]) -> bool:
-    """Return whether the row has the fields of the set of 140k."""
-    return all(name in row for name in FIELDS_140K) and "question_id" not in row
+    """Return whether the row has two conversations and a winner, and is no vote on MT-bench."""
+    has_texts = all(name in row or other in row for other, name in _SEARCH.items())
+    has_rest = all(name in row for name in ("model_a", "model_b", "winner"))
+    is_mt_bench = "question_id" in row and "judge" in row
+    return has_texts and has_rest and (not is_mt_bench or any(name in row for name in _LOGGED))
+
+
+def prepared_140k(row: Mapping[str, Any], heard: Heard) -> Sequence[dict[str, Any]]:
+    """Return the row with its conversations under one name, and its winner and voter read.
+
+    Raises:
+        RowInvalid: the winner cannot be read.
+    """
+    made = {_SEARCH.get(name, name): value for name, value in row.items()}
+    for name in _SEARCH.values():
+        made[name] = turns_in(made[name])
+    if "question_id" in made:
+        own = made.pop("question_id")
+        if made.setdefault("id", own) != own:
+            made["source_question_id"] = own
+    made["winner"] = heard.label("winner", made["winner"], (made["model_a"], made["model_b"]))
+    judge = made.pop("judge", None)
+    if isinstance(judge, str | int) and not isinstance(judge, bool) and not is_empty(judge):
+        is_model = heard.is_model("judge", str(judge))
+        made["recorded_by" if is_model else "annotator"] = judge
+    return [made]
 
 
 def convert_55k(row: Mapping[str, Any], line: int) -> dict[str, Any]:
@@ -81,18 +111,11 @@ def _is_turn(turn: object) -> bool:
 
 
 def convert_140k(row: Mapping[str, Any], line: int) -> dict[str, Any]:
-    """Return the canonical row.
+    """Return the canonical row; without a winner it has no vote.
 
     Raises:
         RowInvalid: a conversation or the winner cannot be read.
     """
-    winner = row["winner"]
-    try:
-        vote: dict[str, Any] = {"annotator": None, "label": parse_label(winner)}
-    except ValueError as error:
-        raise RowInvalid(f"winner: {error}") from None
-    if isinstance(winner, str) and "bad" in winner.lower():
-        vote["both_bad"] = True
     asked_a, responses_a = _conversation(row, "conversation_a")
     asked_b, responses_b = _conversation(row, "conversation_b")
     if asked_a != asked_b:
@@ -104,9 +127,24 @@ def convert_140k(row: Mapping[str, Any], line: int) -> dict[str, Any]:
         "responses_b": responses_b,
         "model_a": row["model_a"],
         "model_b": row["model_b"],
-        "human": [vote],
+        **_said(row),
         "metadata": {name: value for name, value in row.items() if name not in _READ_140K},
     }
+
+
+def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+    winner = row["winner"]
+    if winner is None:
+        return {}
+    try:
+        vote: dict[str, Any] = {"annotator": row.get("annotator"), "label": parse_label(winner)}
+    except ValueError as error:
+        raise RowInvalid(f"winner: {error}") from None
+    if "recorded_by" in row:
+        return {"judges": {str(row["recorded_by"]): {"label": vote["label"]}}}
+    if isinstance(winner, str) and "bad" in winner.lower():
+        vote["both_bad"] = True
+    return {"human": [vote]}
 
 
 def notes_140k(row: Mapping[str, Any]) -> dict[str, int]:

@@ -14,7 +14,9 @@ from itertools import combinations
 from typing import Any, Final
 
 from app.core.names import shown
+from app.formats import arena_hard, lmarena
 from app.formats.base import RowInvalid
+from app.formats.declared import looks_like_model
 from app.formats.joining import (
     Fault,
     Join,
@@ -26,19 +28,57 @@ from app.formats.joining import (
     text_of,
     texts_of,
 )
+from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options, count_lost, is_judged, labels_by_order
 from judges.probability import parse_label, swap_label
 
 JUDGEMENT_FIELDS: Final = ("question_id", "model_1", "model_2", "g1_winner", "g2_winner")
 VOTE_FIELDS: Final = ("question_id", "model_a", "model_b", "winner", "judge")
 FIELDS: Final = (*JUDGEMENT_FIELDS, *VOTE_FIELDS)
+_MODELS: Final = ("model_1", "model_2", "model_a", "model_b", "model_id")
+_KEPT: Final = frozenset({*JUDGEMENT_FIELDS, "judge", "turn", "category"})
+# what a vote says by fields of its own; all else is kept as metadata
+_OF_VOTES: Final = frozenset(
+    {*VOTE_FIELDS, "turn", "category", "conversation_a", "conversation_b", "annotator"}
+)
 _INCONSISTENT: Final = "tie (inconsistent)"
 _WINNERS: Final = {"model_1": "a", "model_2": "b", "tie": "tie", "error": None}
 
 
 def matches(row: Mapping[str, Any]) -> bool:
-    """Return whether the row has the fields of one of the two forms."""
-    return all(name in row for name in JUDGEMENT_FIELDS) or all(name in row for name in VOTE_FIELDS)
+    """Return whether the row has the fields of one of the two forms, and is none of an arena."""
+    is_vote = all(name in row for name in VOTE_FIELDS) and not lmarena.is_140k(row)
+    return is_vote or all(name in row for name in JUDGEMENT_FIELDS)
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
+    """Return the row with names as texts, the winner read, and the judge told from a person.
+
+    Raises:
+        RowInvalid: the winner cannot be read.
+    """
+    made = {
+        name: str(value) if name in _MODELS and _is_number(value) else value
+        for name, value in row.items()
+    }
+    if not all(name in made for name in VOTE_FIELDS):
+        left = [name for name in made if name not in _KEPT] if "g1_winner" in made else []
+        if left:
+            heard.notes[f"{{n}} judgements have fields that are not kept ({', '.join(left)})"] += 1
+        return [made]
+    judge, winner = made["judge"], made["winner"]
+    if winner != _INCONSISTENT:
+        made["winner"] = heard.label("winner", winner, (made["model_a"], made["model_b"]))
+    if isinstance(judge, str | int) and not isinstance(judge, bool):
+        if winner == _INCONSISTENT or heard.is_model("judge", str(judge)):
+            made["judge"] = [str(judge)]
+        else:
+            made["annotator"] = judge
+    return [made]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
@@ -87,11 +127,13 @@ def _vote(row: Mapping[str, Any]) -> dict[str, Any]:
     is_turned = second < first
     if is_turned:
         first, second = second, first
-    return {
+    converted = {
         **_identity(row, first, second),
         **_texts(row, is_turned=is_turned),
         **_said(row, is_turned=is_turned),
     }
+    further = {name: value for name, value in row.items() if name not in _OF_VOTES}
+    return {**converted, "metadata": {**further, **converted["metadata"]}}
 
 
 def _said(row: Mapping[str, Any], *, is_turned: bool) -> dict[str, Any]:
@@ -102,7 +144,8 @@ def _said(row: Mapping[str, Any], *, is_turned: bool) -> dict[str, Any]:
     except ValueError as error:
         raise RowInvalid(f"winner: {error}") from None
     label = swap_label(label) if is_turned else label
-    if is_flip or isinstance(judge, list) or str(judge).lower().startswith("gpt"):
+    is_person = "annotator" in row
+    if is_flip or isinstance(judge, list) or (not is_person and looks_like_model(str(judge))):
         return {"judges": {_judge_name(judge): {"label": label, "inconsistent": is_flip}}}
     vote = {"annotator": judge, "label": label}
     if isinstance(winner, str) and "bad" in winner.lower():
@@ -158,12 +201,15 @@ _NOT_KEPT: Final = frozenset({"question_id", "turns", "category"})
 
 def is_question(row: Mapping[str, Any]) -> bool:
     """Return whether the row is a question: the user's turns."""
-    return "question_id" in row and "turns" in row
+    turns = row.get("turns")
+    is_of_objects = isinstance(turns, list) and any(isinstance(turn, dict) for turn in turns)
+    return "question_id" in row and "turns" in row and not is_of_objects
 
 
 def is_answer(row: Mapping[str, Any]) -> bool:
     """Return whether the row is a model's answer."""
-    return all(name in row for name in ("question_id", "model_id", "choices"))
+    is_answer_row = all(name in row for name in ("question_id", "model_id", "choices"))
+    return is_answer_row and not arena_hard.is_old_answer(row)
 
 
 def _kind(row: Mapping[str, Any]) -> str:
@@ -224,7 +270,8 @@ def _judged(verdict: Piece, question: Piece, answers: Mapping[str, Piece]) -> Ou
     if isinstance(made, Fault):
         return Fault(verdict, made.reason)
     said: dict[str, Any] = {name: row[name] for name in ("human", "judges") if name in row}
-    return Joined({**made.row, **said}, (*made.pieces, verdict))
+    metadata = {**row["metadata"], **made.row["metadata"]}
+    return Joined({**made.row, **said, "metadata": metadata}, (*made.pieces, verdict))
 
 
 def _pair(question: Piece, a: tuple[str, Piece], b: tuple[str, Piece], turn: Any) -> Outcome:

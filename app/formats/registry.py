@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,18 +12,21 @@ from app.formats import (
     argilla,
     battles,
     cje,
+    flat,
     joining,
     judge_bench,
     label_studio,
     lmarena,
     mt_bench,
     openai_batch,
+    preferences,
     reward_bench,
     selective_evaluation,
     tables,
 )
 from app.formats.base import RowInvalid
 from app.formats.joining import Join
+from app.formats.verdicts import Heard
 from app.formats.writing import Writer
 
 AUTO: Final = "auto"
@@ -35,6 +38,40 @@ ALIASES: Final = {"evalica": "battles", "arena_rank": "battles"}
 
 def _no_notes(row: Mapping[str, Any]) -> Mapping[str, int]:
     return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A row in the form that its format converts; `is_vote`: it is one vote on its pair."""
+
+    row: Mapping[str, Any]
+    is_vote: bool = False
+
+
+def _as_it_is(row: Mapping[str, Any], heard: Heard) -> Sequence[Prepared]:
+    return [Prepared(row)]
+
+
+def _alpaca_eval(row: Mapping[str, Any], heard: Heard) -> Sequence[Prepared]:
+    return [Prepared(one, is_vote="human" in one) for one in alpaca_eval.prepared(row, heard)]
+
+
+def _prepared(
+    variant: Callable[[Mapping[str, Any], Heard], Sequence[Mapping[str, Any]]],
+) -> Callable[[Mapping[str, Any], Heard], Sequence[Prepared]]:
+    return lambda row, heard: [Prepared(one) for one in variant(row, heard)]
+
+
+def _canonical(row: Mapping[str, Any], heard: Heard) -> Sequence[Prepared]:
+    if joining.is_vote(row):
+        return [Prepared(flat.without_numbers(row, heard))]
+    made, is_vote = flat.lowered(row, heard)
+    return [Prepared(made, is_vote)]
+
+
+def _label_studio(row: Mapping[str, Any], heard: Heard) -> Sequence[Prepared]:
+    is_vote = label_studio.is_flat(row)
+    return [Prepared(one, is_vote) for one in label_studio.prepared(row, heard)]
 
 
 def _only_joined(row: Mapping[str, Any], line: int) -> Mapping[str, Any]:
@@ -56,6 +93,10 @@ class Dialect:
             itself.
         join: How rows come together that are no pairs by themselves.
         notes: What of a row is not kept, counted.
+        prepare: Brings a published variant of the format into the form that `convert` reads, its
+            verdicts as declared; one row may hold several pairs.
+        keeps_first: Further fields of rows on one pair may differ, as where each judge has a row.
+        is_preference: The chosen answer of one row may not be the rejected one of another.
     """
 
     name: str
@@ -66,6 +107,9 @@ class Dialect:
     has_unique_ids: bool = False
     join: Join | None = None
     notes: Callable[[Mapping[str, Any]], Mapping[str, int]] = _no_notes
+    prepare: Callable[[Mapping[str, Any], Heard], Sequence[Prepared]] = _as_it_is
+    keeps_first: bool = False
+    is_preference: bool = False
 
     @property
     def is_foreign(self) -> bool:
@@ -88,6 +132,10 @@ def _is_mt_bench(row: Mapping[str, Any]) -> bool:
     return mt_bench.matches(row) or is_text
 
 
+def _has_generations(row: Mapping[str, Any]) -> bool:
+    return preferences.has_generations(row) and not reward_bench.matches(row)
+
+
 DIALECTS: Final[dict[str, Dialect]] = {
     dialect.name: dialect
     for dialect in (
@@ -97,12 +145,15 @@ DIALECTS: Final[dict[str, Dialect]] = {
             _is_canonical,
             lambda row, line: row,
             join=joining.VOTES_JOIN,
+            prepare=_canonical,
         ),
         Dialect(
             "alpaca_eval",
             "instruction, output_1, output_2",
             alpaca_eval.matches,
             alpaca_eval.convert,
+            prepare=_alpaca_eval,
+            keeps_first=True,
         ),
         Dialect(
             "alpaca_eval_outputs",
@@ -120,6 +171,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             mt_bench.convert,
             has_vote_rows=True,
             join=mt_bench.ANSWERS_JOIN,
+            prepare=_prepared(mt_bench.prepared),
         ),
         Dialect(
             "arena_hard",
@@ -127,6 +179,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             arena_hard.matches,
             _only_joined,
             join=arena_hard.JOIN,
+            prepare=_prepared(arena_hard.prepared),
         ),
         Dialect(
             "lmarena_55k",
@@ -137,25 +190,33 @@ DIALECTS: Final[dict[str, Dialect]] = {
         ),
         Dialect(
             "lmarena_140k",
-            "model_a, model_b, winner, conversation_a, conversation_b",
+            "model_a, model_b, winner, conversation_a, conversation_b (or messages_a, messages_b)",
             lmarena.is_140k,
             lmarena.convert_140k,
             notes=lmarena.notes_140k,
+            prepare=_prepared(lmarena.prepared_140k),
         ),
         Dialect(
-            "reward_bench", "prompt, chosen, rejected", reward_bench.matches, reward_bench.convert
+            "reward_bench",
+            "prompt, chosen, rejected",
+            reward_bench.matches,
+            reward_bench.convert,
+            prepare=_prepared(preferences.prepared),
+            is_preference=True,
         ),
         Dialect(
             "judge_bench",
             "question, response_A, response_B, label",
             judge_bench.matches,
             judge_bench.convert,
+            keeps_first=True,
         ),
         Dialect(
             "battles",
             "left, right, winner (or model_a, model_b, winner)",
             battles.matches,
             battles.convert,
+            prepare=_prepared(battles.prepared),
         ),
         Dialect(
             OPENAI_BATCH,
@@ -184,6 +245,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             label_studio.matches,
             label_studio.convert,
             notes=label_studio.notes,
+            prepare=_label_studio,
         ),
         Dialect(
             "argilla",
@@ -191,14 +253,26 @@ DIALECTS: Final[dict[str, Dialect]] = {
             argilla.matches,
             argilla.convert,
             notes=argilla.notes,
+            prepare=_prepared(argilla.prepared),
+        ),
+        Dialect(
+            "distilabel",
+            "instruction, generations, ratings",
+            _has_generations,
+            lambda row, line: row,
+            prepare=_prepared(preferences.generation_pairs),
         ),
     )
 }
 
 
 def candidates(row: Mapping[str, Any]) -> list[Dialect]:
-    """Return every format whose fields the row has."""
-    return [dialect for dialect in DIALECTS.values() if dialect.matches(row)]
+    """Return every format whose fields the row has.
+
+    A row in no other format that has a prompt and two answers under other names is canonical.
+    """
+    found = [dialect for dialect in DIALECTS.values() if dialect.matches(row)]
+    return found or ([DIALECTS[CANONICAL]] if flat.matches(row) else [])
 
 
 def known_formats() -> dict[str, str]:

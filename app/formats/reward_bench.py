@@ -18,7 +18,7 @@ from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 
 FIELDS: Final = ("prompt", "chosen", "rejected")
 _READ: Final = frozenset(
-    {"id", "prompt", "chosen", "rejected", "chosen_model", "rejected_model", "metadata"}
+    {"id", "prompt", "chosen", "rejected", "chosen_model", "rejected_model", "metadata", "group"}
 )
 
 
@@ -44,6 +44,7 @@ def convert(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     kept = {name: value for name, value in row.items() if name not in _READ}
     return {
         "id": row.get("id"),
+        "group": row.get("group"),
         **turns,
         f"response_{side}": chosen,
         f"response_{other}": rejected,

@@ -83,42 +83,60 @@ _TEXTS: Final = frozenset(
     {
         "prompt", "input", "response_a", "response_b", "instruction", "output", "output_1",
         "output_2", "response", "chosen", "rejected", "question", "response_A", "response_B",
+        "output_a", "output_b", "answer_a", "answer_b", "completion_a", "completion_b",
     }
 )  # fmt: skip
-_JSON: Final = frozenset(
+_JSON: Final = frozenset({"human", "judges", "metadata", "messages", "responses_a", "responses_b"})
+# columns of other formats; a table of one's own may have texts in columns of such names
+_MAYBE_JSON: Final = frozenset(
     {
-        "human", "judges", "metadata", "messages", "responses_a", "responses_b", "turns", "choices",
-        "conversation_a", "conversation_b", "games", "outputs", "preferences", "probs", "fields",
-        "responses", "data", "annotations", "meta", "body",
+        "turns", "choices", "conversation_a", "conversation_b", "games", "outputs", "preferences",
+        "probs", "fields", "responses", "data", "annotations", "completions", "meta", "body",
+        "messages_a", "messages_b", "judgments", "generations", "ratings", "rating",
+        "generation_models", "models", "conversations", "history",
     }
 )  # fmt: skip
+_JSON_ENDS: Final = (".responses", ".responses.users", ".responses.status")
 _NUMBERS: Final = frozenset(
     {
         "preference", "price_per_example", "time_per_example", "turn", "winner_model_a",
         "winner_model_b", "winner_tie", "judge_score", "oracle_label", "draw_idx",
     }
 )  # fmt: skip
-# turns as a list are written as JSON also where a text may stand
-_JSON_LISTS: Final = frozenset({"chosen", "rejected"})
-_NAMES: Final = frozenset({"id", "group", "annotator", "model_a", "model_b", "question_id"})
-_VOTE: Final = ("annotator", "label", "criterion")
+_NAMES: Final = frozenset(
+    {
+        "id", "group", "annotator", "annotator_index", "model_a", "model_b", "model_1", "model_2",
+        "left", "right", "question_id", "prompt_id", "judge", "generator", "generator_1",
+        "generator_2", "label", "winner", "completed_by",
+    }
+)  # fmt: skip
+# without a value the row still has the column: null says that no one decided
+_VERDICTS: Final = ("label", "winner", "preference")
 
 
-def is_long_form(columns: Sequence[str]) -> bool:
-    """Return whether every row of a table is one vote: it has a label, and no column of all votes."""
-    is_pair = "id" in columns or "prompt" in columns or "messages" in columns
-    return "label" in columns and "human" not in columns and is_pair
+def cell_values(
+    header: Sequence[str],
+    cells: Sequence[str],
+    places: Sequence[tuple[str, int]] | None = None,
+) -> dict[str, Any]:
+    """Return the row of a CSV line as a JSON file would have it.
 
-
-def cell_values(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    """Return the row of a CSV line as a JSON file would have it."""
-    filled = _unmarked(header, {n: c for n, c in zip(header, cells, strict=True) if n and c})
+    Args:
+        header: The names of the columns, as the file has them.
+        cells: Of one row.
+        places: What each column is called in the row, with its place, where names are declared.
+    """
+    written = _unmarked(header, {n: c for n, c in zip(header, cells, strict=True) if n and c})
+    if places is not None:
+        written = {n: written[header[at]] for n, at in places if header[at] in written}
+        header = [name for name, _ in places]
+    filled = {n: c for n, c in written.items() if n not in _NAMES or not c.isspace()}
     has_texts = any(name in _TEXTS or name in ("messages", "responses_a") for name in filled)
     empty = {
         name: "" for name in header if has_texts and name in _TEXTS and _is_empty_text(name, filled)
     }
     row = {**empty, **{name: _read_cell(name, cell) for name, cell in filled.items()}}
-    return _with_vote(row) if is_long_form(header) else row
+    return _with_lists({**{n: None for n in _VERDICTS if n in header and n not in filled}, **row})
 
 
 def _unmarked(header: Sequence[str], filled: dict[str, str]) -> dict[str, str]:
@@ -145,27 +163,56 @@ def _is_empty_text(name: str, filled: Mapping[str, str]) -> bool:
 
 
 def _read_cell(name: str, cell: str) -> Any:
-    if name in _JSON or (name in _JSON_LISTS and cell.startswith("[{")):
+    if _is_json(name, cell):
         return _parsed(name, cell)
     if name in _NUMBERS:
-        return _number(name, cell)
+        return _number(cell)
     return cell
+
+
+def _is_json(name: str, cell: str) -> bool:
+    return name in _JSON or (
+        cell[:1] in ("[", "{") and (name in _MAYBE_JSON or name.endswith(_JSON_ENDS))
+    )
 
 
 def _parsed(name: str, cell: str) -> Any:
     try:
         return json.loads(cell)
     except (ValueError, RecursionError) as error:
-        if name in _JSON_LISTS:
+        if name not in _JSON:
             return cell
         raise RowInvalid(f"{name}: {shown(cell)} is not JSON: {error}") from None
 
 
-def _number(name: str, cell: str) -> int | float:
+def _with_lists(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose texts that are JSON are lists where the format has lists.
+
+    The chosen and the rejected answer are messages, or several answers on both sides; their prompt
+    may be messages; a prompt beside responses to each turn is a list of turns; a judge with the name
+    of its prompt is a list. Elsewhere a text is a text, whatever it looks like.
+    """
+    is_preference = "chosen" in row and "rejected" in row
+    begins: dict[str, tuple[str, ...]] = {"judge": ('["',)}
+    if is_preference:
+        are_several = all(str(row[name]).startswith('["') for name in ("chosen", "rejected"))
+        sides = ("[{", '{"', '["') if are_several else ("[{", '{"')
+        begins |= {"chosen": sides, "rejected": sides, "prompt": ("[{",)}
+    elif "responses_a" in row:
+        begins["prompt"] = ('["',)
+    for name, signs in begins.items():
+        value = row.get(name)
+        if isinstance(value, str) and value.startswith(signs):
+            row[name] = _parsed(name, value)
+    return row
+
+
+def _number(cell: str) -> Any:
+    """Return a number; what is none is left to the format, which knows if it may be a text."""
     try:
         value = float(cell)
     except ValueError:
-        raise RowInvalid(f"{name}: {shown(cell)} is not a number") from None
+        return cell
     return int(value) if value.is_integer() else value
 
 
@@ -175,13 +222,13 @@ def column_values(row: Mapping[str, Any]) -> dict[str, Any]:
     A null is nothing; inside a struct, too, whose fields every row has to have.
     """
     values = {name: _column(name, value) for name, value in row.items() if value is not None}
-    return _with_vote(values) if is_long_form(list(row)) else values
+    undecided = {name: None for name in _VERDICTS if name in row and name not in values}
+    return _with_lists({**undecided, **values})
 
 
 def _column(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        is_json = name in _JSON or (name in _JSON_LISTS and value.startswith("[{"))
-        return _parsed(name, value) if is_json else value
+        return _read_cell(name, value)
     plain = _plain(name, value)
     # a column of integers with a gap comes as one of floats
     if (name in _NAMES or name in _NUMBERS) and isinstance(plain, float) and plain.is_integer():
@@ -210,9 +257,3 @@ def _plain(name: str, value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise RowInvalid(f"{name}: a value of type {type(value).__name__} is neither text nor number")
-
-
-def _with_vote(row: dict[str, Any]) -> dict[str, Any]:
-    """Make a vote of the columns that hold one; without a label the row has none."""
-    vote = {name: row.pop(name) for name in _VOTE if name in row}
-    return {**row, "human": [vote]} if vote.get("label") not in (None, "") else row

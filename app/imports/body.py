@@ -15,14 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.core.errors import BadRequest
+from app.core.errors import BadRequest, Unprocessable
 from app.core.limits import Limits, check_row_count, setting_of
+from app.core.names import shown
+from app.formats.declared import DeclarationInvalid, Declared, Layout
+from app.imports.decoding import text_of
 from app.imports.tables import (
     RawRow,
     csv_rows,
     is_csv,
     is_parquet,
     parquet_rows,
+    separation,
     within_limits,
 )
 from app.imports.upload import UploadedFile, buffered, gzip_faults, on_disk, unpacked
@@ -30,6 +34,8 @@ from app.imports.upload import UploadedFile, buffered, gzip_faults, on_disk, unp
 _PIECE: Final = 2**16
 _MANY_EMPTY: Final = 1_000
 _WINDOW: Final = 2**16
+# a text with so many columns, and one of them known, is a table without being called one
+_FEW_COLUMNS: Final = 2
 _AFTER_A_VALUE: Final = " \t\r\n,]"
 _LINES_TYPES: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -37,46 +43,92 @@ _LINES_TYPES: Final = frozenset(
 _WHITE_SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
-def rows_of(files: Sequence[UploadedFile], folder: Path | None = None) -> Generator[RawRow]:
+def rows_of(
+    files: Sequence[UploadedFile],
+    folder: Path | None = None,
+    declared: Declared | None = None,
+) -> Generator[RawRow]:
     """Yield the rows of an upload, file after file.
 
     Args:
         files: What was uploaded; the files stay open.
         folder: Where copies of packed tables go.
+        declared: The names of columns, and what separates them.
 
     Raises:
         BadRequest: there is no file, or one cannot be read: broken gzip, JSON array or table.
         TooLarge: there is more than allowed; the error names the setting.
+        Unprocessable: no file has a column that is declared.
     """
     if not files:
         raise BadRequest("the multipart body has no file")
+    layout = Layout(declared or Declared())
     with gzip_faults(), ExitStack() as opened:
-        before = 0
+        number = before = 0
         for file in files:
             last = 0
-            for row in _rows(file, folder, opened):
+            for row in _rows(file, folder, opened, layout):
                 last = row.line
                 check_row_count(before + last, file.meter.limits)
-                named = replace(row, file=file.name, is_one_of_several=len(files) > 1)
-                yield replace(named, number=before + row.line) if before else named
+                number += 1
+                own = 0 if number == row.line else number
+                yield replace(row, file=file.name, is_one_of_several=len(files) > 1, number=own)
             before += last
+    try:
+        layout.check()
+    except DeclarationInvalid as error:
+        raise Unprocessable.field([error.name], str(error), place="query") from None
 
 
-def _rows(file: UploadedFile, folder: Path | None, opened: ExitStack) -> Iterator[RawRow]:
+def _rows(
+    file: UploadedFile, folder: Path | None, opened: ExitStack, layout: Layout
+) -> Iterator[RawRow]:
     meter = file.meter
     stream = unpacked(buffered(file.content, opened), opened, meter)
     if is_parquet(file.media_type, file.name, stream.peek(4)[:4]):
-        return parquet_rows(on_disk(stream, folder, opened), meter)
-    if is_csv(file.media_type, file.name):
-        return csv_rows(stream, meter.limits)
-    if stream.peek(3)[:3] == codecs.BOM_UTF8:
-        stream.read(3)
-    if file.media_type not in _LINES_TYPES and stream.peek(_PIECE).lstrip()[:1] == b"[":
-        return _elements(stream, meter.limits)
-    return _lines(stream, meter.limits)
+        return parquet_rows(on_disk(stream, folder, opened), layout, meter)
+    stream = text_of(stream, opened)
+    are_lines = file.media_type in _LINES_TYPES
+    if _is_table(file, stream.peek(_PIECE)[:_PIECE], layout.declared):
+        return csv_rows(stream, layout, meter.limits)
+    if not are_lines and stream.peek(_PIECE).lstrip()[:1] == b"[":
+        return _named(_elements(stream, meter.limits), layout)
+    return _named(_lines(stream, meter.limits, may_span=not are_lines), layout)
 
 
-def _lines(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
+def _is_table(file: UploadedFile, begins: bytes, declared: Declared) -> bool:
+    """Return whether a file is a table in text: as it is called, unless it is JSON all the same."""
+    text = begins.decode("utf-8", "replace")
+    is_called = is_csv(file.media_type, file.name)
+    if text.lstrip()[:1] in ("{", "["):
+        return is_called and not _begins_json(text.lstrip())
+    if is_called or file.media_type in _LINES_TYPES:
+        return is_called
+    found = separation(text, declared)
+    return found.is_said or found.known > 1 or (found.columns > _FEW_COLUMNS and found.known == 1)
+
+
+def _begins_json(text: str) -> bool:
+    """Return whether a text begins with a JSON object, or with an array of them."""
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text.lstrip("[ \t\r\n"))
+    except (ValueError, RecursionError):
+        return text[:1] == "[" and text[1:].lstrip()[:1] in ("{", "]")
+    return isinstance(value, dict)
+
+
+def _named(rows: Iterator[RawRow], layout: Layout) -> Iterator[RawRow]:
+    """Yield rows with their fields under the names that they stand for."""
+    if not layout.declared.columns:
+        return rows
+    return (
+        replace(row, value=layout.row(row.value)) if isinstance(row.value, dict) else row
+        for row in rows
+    )
+
+
+def _lines(stream: io.BufferedReader, limits: Limits, *, may_span: bool) -> Iterator[RawRow]:
+    """Yield the objects of lines; `may_span`: an object may go on over several lines."""
     number = empty = 0
     most = limits.row_bytes
     while line := stream.readline(most + 1):
@@ -85,6 +137,10 @@ def _lines(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(_PIECE)
             yield RawRow(number, reason=f"the line is longer than {_row_bytes(limits)}")
+        elif may_span and _opens_object(line):
+            lines = [line, *_rest_of_object(stream, most)]
+            yield from _over_lines(lines, number, limits)
+            number += len(lines) - 1
         elif not line.isspace():
             yield _parsed(number, line, limits)
         else:
@@ -107,9 +163,64 @@ def _row_bytes(limits: Limits) -> str:
     return f"{limits.row_bytes} bytes ({setting_of('row_bytes')})"
 
 
+def _opens_object(line: bytes) -> bool:
+    """Return whether a line begins an object that goes on in the next one."""
+    text = line.strip()
+    return text.startswith(b"{") and text.endswith((b"{", b"[", b","))
+
+
+def _rest_of_object(stream: io.BufferedReader, most: int) -> Iterator[bytes]:
+    """Yield further lines, up to the first that closes an object at the margin."""
+    size = 0
+    while size <= most and (line := stream.readline(most + 1)):
+        size += len(line)
+        yield line
+        if line.rstrip() == b"}":
+            return
+
+
+def _over_lines(lines: Sequence[bytes], number: int, limits: Limits) -> Iterator[RawRow]:
+    """Yield an object that was written over several lines, or each line if they are none."""
+    text = b"".join(lines)
+    row = _unlimited(number, text)
+    if row.reason is None:
+        yield within_limits(row, len(text), limits)
+    else:
+        for at, line in enumerate(lines):
+            if not line.isspace():
+                yield _parsed(number + at, line, limits)
+
+
+class _Objects:
+    """Makes objects of their fields, and notes a field that is named twice with two values."""
+
+    def __init__(self) -> None:
+        self.doubled = ""
+
+    def made(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return the object of these fields."""
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            first: dict[str, Any] = {}
+            for name, value in pairs:
+                if first.setdefault(name, value) != value:
+                    self.doubled = name
+        return found
+
+    def taken(self) -> str:
+        """Return the reason against the row that was just read, and forget it."""
+        name, self.doubled = self.doubled, ""
+        return f"{shown(name)[1:-1]}: the object names this field twice" if name else ""
+
+
 def _parsed(number: int, line: bytes, limits: Limits) -> RawRow:
+    return within_limits(_unlimited(number, line), len(line), limits)
+
+
+def _unlimited(number: int, line: bytes) -> RawRow:
+    objects = _Objects()
     try:
-        return within_limits(RawRow(number, json.loads(line.decode("utf-8"))), len(line), limits)
+        value = json.loads(line.decode("utf-8"), object_pairs_hook=objects.made)
     except UnicodeDecodeError as error:
         return RawRow(number, reason=f"not UTF-8: byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:
@@ -118,6 +229,8 @@ def _parsed(number: int, line: bytes, limits: Limits) -> RawRow:
         return RawRow(number, reason="not JSON that can be read: nested too deeply")
     except ValueError as error:
         return RawRow(number, reason=f"not JSON that can be read: {error}")
+    reason = objects.taken()
+    return RawRow(number, reason=reason) if reason else RawRow(number, value=value)
 
 
 def _elements(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
@@ -128,7 +241,9 @@ def _elements(stream: io.BufferedReader, limits: Limits) -> Iterator[RawRow]:
     is_open = window.next_character() != "]"
     while is_open:
         value, size = window.value(number)
-        yield within_limits(RawRow(number, value), size, limits)
+        reason = window.objects.taken()
+        row = RawRow(number, reason=reason) if reason else RawRow(number, value)
+        yield within_limits(row, size, limits)
         is_open = window.next_character() == ","
         if is_open:
             window.take(",")
@@ -147,7 +262,8 @@ class _Window:
         self._stream = stream
         self._limits = limits
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._parse = json.JSONDecoder().raw_decode
+        self.objects = _Objects()
+        self._parse = json.JSONDecoder(object_pairs_hook=self.objects.made).raw_decode
         self._text = ""
         self._at = 0
 
@@ -177,6 +293,7 @@ class _Window:
         """Take one value, and its length; read more of the body until it is complete."""
         self.next_character()
         while True:
+            self.objects.doubled = ""
             try:
                 value, end = self._parse(self._text, self._at)
             except json.JSONDecodeError as error:

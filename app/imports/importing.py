@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from types import SimpleNamespace
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,17 +23,26 @@ from app.core.models import Dataset, new_id
 from app.core.pools import in_thread
 from app.core.spool import upload_folder
 from app.datasets import service as datasets
+from app.datasets.records import PairKey, Vote
+from app.datasets.score_columns import StoredScore, score_from_row
+from app.datasets.service import StoredPair
+from app.formats.declared import Declared
 from app.formats.registry import AUTO, known_formats
+from app.formats.verdicts import Heard, counted
 from app.imports.body import rows_of
 from app.imports.comparing import name_taken
 from app.imports.reading import Reader, named_dialect, stage
-from app.imports.staging import StagedRow, Staging
+from app.imports.staging import StagedRow, Staging, parsed_pair
 from app.imports.upload import UploadedFile
 from app.labels import service as labels
 from app.labels.service import NewLabel
+from judges.types import Score
 
 ResultT = TypeVar("ResultT")
-_CONTRADICTED: Final = "labels of one person on one pair that differ, all kept"
+_CONTRADICTED: Final = (
+    "on {n} pairs one person gives labels that differ; all are kept (give every person a name)"
+)
+_SHOWN_ROWS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,7 @@ class Wanted:
     dialect: str = AUTO
     is_strict: bool = False
     spool_dir: Path | None = None
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +65,82 @@ class Imported:
     rejected: Sequence[Mapping[str, Any]]
     rejected_count: int
     unmatched: int
-    warnings: Sequence[Mapping[str, Any]]
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an upload would store: counts, the first rows, and what it would say."""
+
+    dialect: str
+    counts: Mapping[str, int]
+    recorded_judges: Sequence[str]
+    rows: Sequence[StoredPair]
+    rejected: Sequence[Mapping[str, Any]]
+    rejected_count: int
+    unmatched: int
+    warnings: Sequence[str]
 
 
 class Run(Protocol):
     """Runs a function that may take long, beside the event loop."""
 
     async def __call__(self, function: Callable[..., ResultT], *args: Any) -> ResultT: ...  # noqa: D102
+
+
+async def preview(files: Sequence[UploadedFile], wanted: Wanted, run: Run = in_thread) -> Preview:
+    """Read an upload as `import_dataset` does, and store nothing.
+
+    Raises:
+        Unprocessable: as there.
+        TooLarge: as there.
+    """
+    async with _staged(files, wanted, run) as (staging, reader):
+        return await run(_previewed, staging, reader)
+
+
+def _previewed(staging: Staging, reader: Reader) -> Preview:
+    groups: set[str] = set()
+    people: set[str] = set()
+    first: list[StoredPair] = []
+    labels = contradicted = 0
+    for chunk in staging.chunks():
+        contradicted += sum(map(_is_contradicted, chunk))
+        for row in chunk:
+            groups.add(row.pair["group_key"])
+            labels += len(row.votes)
+            people.update(vote.annotator for vote in row.votes if vote.annotator is not None)
+            if len(first) < _SHOWN_ROWS:
+                first.append(_stored(row))
+    counts = {"pairs": staging.rows, "groups": len(groups), "labels": labels}
+    return Preview(
+        reader.dialect.name if reader.dialect else AUTO,
+        {**counts, "annotators": len(people)},
+        sorted(staging.judges),
+        first,
+        reader.rejected,
+        reader.rejected_count,
+        reader.unmatched,
+        _warnings(staging, reader, contradicted),
+    )
+
+
+def _stored(row: StagedRow) -> StoredPair:
+    """Return a staged row as it would be read once it is stored."""
+    values = row.pair
+    hashes = (values["prompt_hash"], values["content_hash"], values["swapped_hash"])
+    key = PairKey(
+        row.position, row.position, values["id"], values["group_key"], *hashes,
+        values["model_a"], values["model_b"], json.loads(values["metadata"]),
+    )  # fmt: skip
+    votes = [Vote(v.annotator, v.label, dict(v.details), v.criterion) for v in row.votes]
+    scores = {score["judge"]: _score(score) for score in row.recorded}
+    return StoredPair(key, parsed_pair(values), votes, scores)
+
+
+def _score(values: Mapping[str, Any]) -> Score:
+    texts = {name: json.loads(values[name]) for name in ("annotators", "flags", "usage")}
+    return score_from_row(cast(StoredScore, SimpleNamespace(**{**values, **texts})))
 
 
 async def import_dataset(
@@ -76,19 +159,35 @@ async def import_dataset(
             format cannot be told.
         TooLarge: there is more than allowed; the error names the setting.
     """
+    async with _staged(files, wanted, run) as (staging, reader):
+        content_hash = await run(staging.content_hash)
+        upload = Upload(staging, reader, wanted.name, moment)
+        return await _store(db, upload, content_hash, run)
+
+
+@asynccontextmanager
+async def _staged(
+    files: Sequence[UploadedFile], wanted: Wanted, run: Run
+) -> AsyncIterator[tuple[Staging, Reader]]:
+    """Read, check and merge all rows of an upload; they lie on disk until the end."""
     with upload_folder(wanted.spool_dir) as folder:
         meter = files[0].meter if files else Meter()
         staging = Staging.open(folder / "staged.db", meter.limits)
         try:
-            reader = Reader(named_dialect(wanted.dialect), meter=meter)
-            rows = rows_of(files, folder)
+            reader = Reader(
+                named_dialect(wanted.dialect), heard=Heard(wanted.declared), meter=meter
+            )
+            rows = rows_of(files, folder, wanted.declared)
             await run(stage, staging, reader, rows)
             _check(reader, staging.rows, is_strict=wanted.is_strict)
-            content_hash = await run(staging.content_hash)
-            upload = Upload(staging, reader, wanted.name, moment)
-            return await _store(db, upload, content_hash)
+            yield staging, reader
         finally:
             await asyncio.to_thread(staging.close)
+
+
+def _warnings(staging: Staging, reader: Reader, contradicted: int) -> list[str]:
+    warnings = [*reader.warnings(), *staging.sentences()]
+    return [*warnings, counted(_CONTRADICTED, contradicted)] if contradicted else warnings
 
 
 def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
@@ -99,6 +198,7 @@ def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
         "unmatched": reader.unmatched,
         "warnings": reader.warnings(),
     }
+    _check_declared(reader, extra)
     if reader.rejected_count and is_strict:
         raise Unprocessable(f"{reader.rejected_count} rows were rejected (strict)", extra=extra)
     if accepted:
@@ -113,6 +213,14 @@ def _check(reader: Reader, accepted: int, *, is_strict: bool) -> None:
     )
 
 
+def _check_declared(reader: Reader, extra: dict[str, Any]) -> None:
+    """Refuse an upload of which half of a coding could not be read."""
+    faults = reader.heard.faults()
+    if faults:
+        errors = [{"loc": ["query", "coding"], "msg": fault} for fault in faults]
+        raise Unprocessable("; ".join(faults), errors=errors, extra=extra)
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A checked upload on its way into the database."""
@@ -125,41 +233,53 @@ class Upload:
     def imported(self, dataset: Dataset, contradicted: int, *, is_new: bool) -> Imported:
         """Return the outcome; on `contradicted` pairs one person gave several labels."""
         reader = self.reader
-        warnings = reader.warnings()
-        if contradicted:
-            warnings.append({"field": _CONTRADICTED, "count": contradicted, "did_you_mean": None})
         return Imported(
             dataset,
             is_new,
             reader.rejected,
             reader.rejected_count,
             reader.unmatched,
-            warnings,
+            _warnings(self.staging, reader, contradicted),
         )
 
 
 class _NameTaken(Exception):
-    """The name is that of a dataset with other content, whose id is the argument."""
+    """The name is that of a dataset with other content."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset.id)
+        self.dataset_ref, self.content_hash = dataset.id, dataset.content_hash
 
 
-async def _store(db: Database, upload: Upload, content_hash: str) -> Imported:
+async def _store(db: Database, upload: Upload, content_hash: str, run: Run) -> Imported:
     try:
-        try:
-            return await _store_once(db, upload, content_hash)
-        except IntegrityError:
-            # another request stored the name between the look-up and the insert: now it is found
-            return await _store_once(db, upload, content_hash)
+        return await _store_or_find(db, upload, content_hash)
     except _NameTaken as taken:
-        raise await name_taken(db, upload.staging, upload.name, str(taken)) from None
+        # the same file may have been stored when battles were named by their line
+        by_line = await run(partial(upload.staging.content_hash, by_line=True))
+        if by_line != taken.content_hash:
+            refusal = await name_taken(db, upload.staging, upload.name, taken.dataset_ref)
+            raise refusal from None
+    return await _store_or_find(db, upload, content_hash, by_line)
 
 
-async def _store_once(db: Database, upload: Upload, content_hash: str) -> Imported:
+async def _store_or_find(
+    db: Database, upload: Upload, content_hash: str, by_line: str = ""
+) -> Imported:
+    try:
+        return await _store_once(db, upload, content_hash, by_line)
+    except IntegrityError:
+        # another request stored the name between the look-up and the insert: now it is found
+        return await _store_once(db, upload, content_hash, by_line)
+
+
+async def _store_once(db: Database, upload: Upload, content_hash: str, by_line: str) -> Imported:
     async with db.write() as session:
         known = await datasets.dataset_named(session, upload.name)
         if known is None:
             return await store_new(session, upload, content_hash)
-        if known.content_hash != content_hash:
-            raise _NameTaken(known.id)
+        if known.content_hash not in (content_hash, by_line):
+            raise _NameTaken(known)
         return await _relabel(session, upload, known)
 
 

@@ -6,28 +6,88 @@ The first row that is recognised fixes the format of the whole upload.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from app.core.errors import Unprocessable
 from app.core.limits import Meter, first_of
 from app.core.names import shown
 from app.formats import joining
-from app.formats.base import RowInvalid
-from app.formats.canonical import ParsedRow, ParsedVote, misspelt_fields, parse_row
+from app.formats.base import RowInvalid, trim
+from app.formats.canonical import (
+    ParsedRow,
+    ParsedVote,
+    misspelt_fields,
+    parse_row,
+    with_trimmed_names,
+)
+from app.formats.flat import VERDICTS, like_verdicts, of_columns, texts_in, why_unknown
 from app.formats.joining import Fault, Joined, Outcome, Piece
-from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, candidates
-from app.imports.staging import Pieces, Staging
+from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, Prepared, candidates
+from app.formats.verdicts import Heard, counted
+from app.imports.staging import Pieces, Repeats, Staging
 from app.imports.tables import RawRow
 
 MOST_REASONS: Final = 1_000
 _MOST_WARNINGS: Final = 100
+_MOST_NAMES: Final = 20_000
+_MOST_ALIKE: Final = 5
 _ONLY_VOTES: Final = (
     "is a label, and no row of the upload is a pair: labels of a dataset that is there are added "
     "by `tribunal label DATASET FILE` (POST /v1/labels)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one row says; `has_own_id`: its pair has the id that the sender gave it."""
+
+    row: ParsedRow | Piece
+    is_vote: bool = False
+    has_own_id: bool = True
+
+
+@dataclass(slots=True)
+class Names:
+    """The names of an upload by what they name, to find those that are nearly the same."""
+
+    alike: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, row: ParsedRow) -> None:
+        """Take the names of a row."""
+        self._add("models", (row.model_a, row.model_b))
+        self._add("annotators", (vote.annotator for vote in row.votes))
+        self._add("judges", row.recorded)
+
+    def _add(self, what: str, names: Iterable[str | None]) -> None:
+        known = self.alike.setdefault(what, {})
+        for name in names:
+            if name is None or self.count >= _MOST_NAMES:
+                continue
+            spellings = known.setdefault("".join(name.split()).casefold(), set())
+            self.count += name not in spellings
+            spellings.add(name)
+
+    def add_annotators(self, names: Iterable[str | None]) -> None:
+        """Take the names of people who voted on pairs of other rows."""
+        self._add("annotators", names)
+
+    def sentences(self) -> list[str]:
+        """Return which names differ only by case or blanks."""
+        found = []
+        for what, known in self.alike.items():
+            near = [sorted(names) for names in known.values() if len(names) > 1]
+            listed = [" and ".join(map(shown, names)) for names in near[:_MOST_ALIKE]]
+            more = f", and {len(near) - _MOST_ALIKE} more" if len(near) > _MOST_ALIKE else ""
+            if near:
+                found.append(
+                    f"{what} whose names differ only by case or blanks are kept apart: "
+                    f"{', '.join(listed)}{more}"
+                )
+        return found
 
 
 @dataclass(slots=True)
@@ -42,11 +102,25 @@ class Reader:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     rejected_count: int = 0
     unmatched: int = 0
-    warned: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    warned: Counter[str] = field(default_factory=Counter)
+    heard: Heard = field(default_factory=Heard)
+    names: Names = field(default_factory=Names)
     meter: Meter = field(default_factory=Meter)
 
     def read(self, raw: RawRow) -> ParsedRow | Piece:
-        """Return what a row says.
+        """Return what a row says that holds one pair, or a part of one.
+
+        Raises:
+            RowInvalid: it cannot be read, or holds several pairs; the reason names the field.
+            Unprocessable: its fields fit several formats and none was chosen.
+        """
+        found = self.read_all(raw)
+        if len(found) != 1:
+            raise RowInvalid(f"the row holds {len(found)} pairs, where one is wanted")
+        return found[0].row
+
+    def read_all(self, raw: RawRow) -> list[Read]:
+        """Return what a row says: one pair or several, or a part of one.
 
         Raises:
             RowInvalid: it cannot be read; the reason names the field.
@@ -56,41 +130,64 @@ class Reader:
             raise RowInvalid(raw.reason)
         if not isinstance(raw.value, dict):
             raise RowInvalid(f"{shown(raw.value)} is not an object with fields")
+        if why := of_columns(raw.value):
+            raise RowInvalid(why)
         dialect = self.dialect or _detect(raw.value)
         if dialect.is_foreign and not dialect.matches(raw.value):
-            raise RowInvalid(f"the fields are not those of {dialect.name} ({dialect.fields})")
+            why = _but_texts(raw.value)
+            raise RowInvalid(f"the fields are not those of {dialect.name} ({dialect.fields}){why}")
         self.dialect = dialect
+        self.heard.line = raw.line
         try:
-            return self._read(dialect, raw)
+            prepared = dialect.prepare(raw.value, self.heard)
+            return [self._read(dialect, raw, one) for one in prepared]
         except RecursionError:
             raise RowInvalid("is nested too deeply") from None
 
-    def _read(self, dialect: Dialect, raw: RawRow) -> ParsedRow | Piece:
-        join = dialect.join
-        if join is not None and join.is_piece(raw.value, raw.is_one_of_several):
-            return join.piece(raw.value, raw.line, raw.file)
-        if not dialect.is_foreign:
-            self._warn_of(raw.value)
+    def _read(self, dialect: Dialect, raw: RawRow, prepared: Prepared) -> Read:
+        join, row = dialect.join, prepared.row
+        if join is not None and join.is_piece(row, raw.is_one_of_several):
+            return Read(join.piece(row, raw.line, raw.file))
         number = raw.number or raw.line
-        parsed = parse_row(dialect.convert(raw.value, number), number)
-        for what, count in dialect.notes(raw.value).items():
-            self._warn(what, None, count)
-        return parsed
+        converted = dialect.convert(row, number)
+        # an answer names a request by the very id that it came with
+        if not dialect.has_unique_ids:
+            converted = with_trimmed_names(converted)
+        parsed = parse_row(converted, number)
+        if not dialect.is_foreign:
+            self._warn_of(row)
+        for what, count in dialect.notes(row).items():
+            self.warn(what, count)
+        has_own_id = converted.get("id") is not None
+        return Read(parsed, prepared.is_vote, has_own_id)
 
     def _warn_of(self, row: Mapping[str, Any]) -> None:
         for name, near in misspelt_fields(row).items():
-            self._warn(name, near, 1)
+            self.warn(f"{_plain(name)}: kept as metadata in {{n}} rows; did you mean {near}?")
+        for name in VERDICTS:
+            if name in row and row.get("human"):
+                self.warn(f"{name}: kept as metadata in {{n}} rows, beside the votes in human")
 
-    def _warn(self, what: str, near: str | None, count: int) -> None:
-        if (what, near) in self.warned or len(self.warned) < _MOST_WARNINGS:
-            self.warned[what, near] += count
+    def warn(self, what: str, count: int = 1) -> None:
+        """Count something that the sender should know."""
+        if what in self.warned or len(self.warned) < _MOST_WARNINGS:
+            self.warned[what] += count
 
-    def warnings(self) -> list[dict[str, Any]]:
-        """Return what was kept elsewhere than meant, or not kept, with counts."""
-        return [
-            {"field": shown(name)[1:-1], "count": count, "did_you_mean": near}
-            for (name, near), count in self.warned.items()
-        ]
+    def look_at(self, parsed: ParsedRow) -> None:
+        """Note the names of a row that was kept, and what in it looks like a verdict unread."""
+        self.names.add(parsed)
+        if not parsed.votes and not parsed.recorded:
+            for name in like_verdicts(parsed.metadata):
+                plain = _plain(name)
+                self.warn(
+                    f"{plain}: looks like a verdict and is kept as metadata in {{n}} rows; if it says "
+                    f"which response is better, read it with --map label={plain} (parameter `map`)"
+                )
+
+    def warnings(self) -> list[str]:
+        """Return, in sentences, what was kept elsewhere than meant, or not kept, with counts."""
+        told = [counted(what, count) for what, count in self.warned.items()]
+        return [*told, *self.heard.sentences(), *self.names.sentences()]
 
     def reject_row(self, raw: RawRow, reason: str) -> None:
         """Note a row that cannot be kept."""
@@ -110,16 +207,35 @@ def stage(staging: Staging, reader: Reader, rows: Generator[RawRow]) -> None:
     with closing(rows):
         for raw in rows:
             try:
-                found = reader.read(raw)
-                if isinstance(found, Piece):
-                    pieces.add(found)
-                else:
-                    is_vote = raw.is_vote or _has_vote_rows(reader)
-                    is_unique = reader.dialect is not None and reader.dialect.has_unique_ids
-                    staging.add(found, raw.line, has_vote_rows=is_vote, has_unique_ids=is_unique)
+                for found in reader.read_all(raw):
+                    if isinstance(found.row, Piece):
+                        pieces.add(found.row)
+                    else:
+                        _add(staging, reader, found, raw)
             except RowInvalid as error:
                 reader.reject_row(raw, str(error))
     join_pieces(staging, reader, pieces)
+
+
+def _add(staging: Staging, reader: Reader, found: Read, raw: RawRow) -> None:
+    assert isinstance(found.row, ParsedRow)
+    repeats = replace(_repeats(reader), is_vote=found.is_vote)
+    if repeats.is_preference and found.has_own_id:
+        repeats = replace(repeats, may_contradict=True)
+    staging.add(found.row, raw.line, repeats)
+    reader.look_at(found.row)
+
+
+def _repeats(reader: Reader) -> Repeats:
+    dialect = reader.dialect
+    if dialect is None:
+        return Repeats()
+    return Repeats(
+        dialect.has_vote_rows,
+        has_unique_ids=dialect.has_unique_ids,
+        keeps_first=dialect.keeps_first,
+        is_preference=dialect.is_preference,
+    )
 
 
 def join_pieces(staging: Staging, reader: Reader, pieces: Pieces) -> None:
@@ -158,10 +274,13 @@ def _keep(staging: Staging, reader: Reader, outcomes: Any) -> set[int]:
 
 def _keep_pair(staging: Staging, reader: Reader, made: Joined) -> None:
     last = made.pieces[-1]
+    if made.note:
+        reader.warn(made.note)
     before = staging.size
     try:
-        parsed = parse_row(made.row, last.line)
-        staging.add(parsed, last.line, has_vote_rows=_has_vote_rows(reader))
+        parsed = parse_row(with_trimmed_names(made.row), last.line)
+        staging.add(parsed, last.line, replace(_repeats(reader), may_contradict=True))
+        reader.look_at(parsed)
     except (RowInvalid, RecursionError) as error:
         reason = str(error) if isinstance(error, RowInvalid) else "is nested too deeply"
         reader.reject(last.line, reason, last.file_name)
@@ -174,14 +293,21 @@ def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
         ParsedVote(vote.annotator, vote.label, vote.criterion, vote.details)
         for vote in joining.votes_of(piece.row)
     ]
-    if not staging.add_votes(str(piece.row["id"]), votes):
+    if staging.add_votes(trim(str(piece.row["id"])), votes):
+        reader.names.add_annotators(vote.annotator for vote in votes)
+    else:
         reason = f"no pair has the id {shown(piece.row['id'])}" if staging.rows else _ONLY_VOTES
         reader.unmatched += 1
         reader.reject(piece.line, reason, piece.file_name)
 
 
-def _has_vote_rows(reader: Reader) -> bool:
-    return reader.dialect is not None and reader.dialect.has_vote_rows
+def _plain(name: str) -> str:
+    return shown(name)[1:-1]
+
+
+def _but_texts(row: Mapping[str, Any]) -> str:
+    texts = texts_in(row)
+    return f"; the row has texts ({', '.join(map(shown, texts))})" if texts else ""
 
 
 def named_dialect(name: str) -> Dialect | None:
@@ -206,7 +332,9 @@ def _detect(row: Mapping[str, Any]) -> Dialect:
         raise _in_query("dialect", f"the fields fit several formats ({names}); choose one")
     if not found:
         fields = first_of(row) or "none"
-        raise RowInvalid(f"the fields are those of no known format: {fields}")
+        why = why_unknown(row)
+        more = f"; {why}" if why else ""
+        raise RowInvalid(f"the fields are those of no known format: {fields}{more}")
     return found[0]
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from app.datasets.score_columns import score_values
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow, ParsedVote
 from app.formats.joining import Piece
-from judges.types import Pair, Score
+from judges.types import Message, Pair, Score
 
 # the columns of a pair as the database has them, JSON as text, in this order
 _PAIR: Final = (
@@ -33,7 +33,9 @@ _PAIR: Final = (
 )  # fmt: skip
 _COLUMNS: Final = (*_PAIR, "recorded", "votes")
 # What further rows of an id add is kept by itself, so that a row costs what it holds and not what
-# there is of its id. Of a pair they added to, `recorded` and `votes` are NULL.
+# there is of its id. Of a pair they added to, `recorded` and `votes` are NULL. Of a pair that a row
+# differed from, `first_fields` has the fields of its first row by their hashes. `preferred` has the
+# first line of each label on a text.
 _SCHEMA: Final = f"""
 CREATE TABLE staged (
     position INTEGER PRIMARY KEY, line INTEGER NOT NULL, known BLOB NOT NULL,
@@ -46,6 +48,12 @@ CREATE TABLE added_votes (
     number INTEGER PRIMARY KEY, position INTEGER NOT NULL, known BLOB NOT NULL, vote TEXT NOT NULL
 );
 CREATE INDEX added_votes_by_pair ON added_votes (position, known);
+CREATE TABLE first_fields (
+    position INTEGER, part TEXT, field TEXT, known BLOB NOT NULL, PRIMARY KEY (position, part, field)
+) WITHOUT ROWID;
+CREATE TABLE preferred (
+    content_hash TEXT, label TEXT, line INTEGER NOT NULL, PRIMARY KEY (content_hash, label)
+) WITHOUT ROWID;
 """
 _INSERT: Final = f"INSERT INTO staged VALUES ({', '.join('?' * (len(_COLUMNS) + 3))}) ON CONFLICT (id) DO NOTHING"
 _SELECT: Final = f"SELECT position, line, {', '.join(_COLUMNS)} FROM staged"
@@ -56,10 +64,41 @@ _DIFFERENCES: Final = {
     "group_key": "group",
     "metadata": "metadata",
 }
+_CONTENT: Final = {
+    "conversation": "prompt", "responses_a": "response_a", "responses_b": "response_b",
+}  # fmt: skip
+_MOST_FIELDS: Final = 5
+# the columns whose fields are compared one by one
+_PARTS: Final = ("metadata", "content")
+_METADATA: Final = 2 + _PAIR.index("metadata")  # of a row, after its position and its line
+# annotator, label, criterion and details; what lay beside the vote in its row may follow
+_PLAIN_VOTE: Final = 4
 _PRAGMAS: Final = ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16000", "temp_store=FILE")
 _LEAST_ROW: Final = 500  # what a row takes beside its texts, about
 CHUNK_ROWS: Final = 1_000
 CHUNK_CHARACTERS: Final = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """What a row means that has the id of an earlier one.
+
+    Args:
+        has_vote_rows: An equal row is a further vote, not a repetition.
+        is_vote: The row is one vote with its pair beside it. A person's vote that is given twice
+            counts once, and a field that differs from row to row is the vote's.
+        has_unique_ids: A row may not even repeat another one.
+        keeps_first: Its metadata may differ from those of the earlier row, which are kept.
+        is_preference: It says which of two answers is better.
+        may_contradict: Its two answers may be those of an earlier row the other way round.
+    """
+
+    has_vote_rows: bool = False
+    is_vote: bool = False
+    has_unique_ids: bool = False
+    keeps_first: bool = False
+    is_preference: bool = False
+    may_contradict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +120,9 @@ class Staging:
     rows: int = 0
     size: int = 0
     judges: set[str] = field(default_factory=set)
+    vote_fields: set[str] = field(default_factory=set)
+    repeated: int = 0
+    first_kept: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def open(cls, path: Path, limits: Limits | None = None) -> Staging:
@@ -96,36 +138,39 @@ class Staging:
         """Close the file."""
         self.connection.close()
 
-    def add(
-        self, row: ParsedRow, line: int, *, has_vote_rows: bool, has_unique_ids: bool = False
-    ) -> None:
+    def add(self, row: ParsedRow, line: int, repeats: Repeats) -> None:
         """Keep a row, or what it adds to the row of the same id.
 
         Args:
             row: What was read.
             line: Where it stood.
-            has_vote_rows: Whether an equal row is a further vote, not a repetition.
-            has_unique_ids: Whether a row may not even repeat another one.
+            repeats: What a row of an id that was seen before means.
 
         Raises:
             RowInvalid: the id has other content already, or must be unique.
         """
         pair = _pair_values(row)
         recorded = {name: _score_values(score) for name, score in sorted(row.recorded.items())}
-        votes = [_vote_values(vote) for vote in row.votes]
+        beside = row.metadata if repeats.is_vote or repeats.has_vote_rows else None
+        votes = [_vote_values(vote, beside) for vote in row.votes]
         self._check_judges(recorded)
+        if repeats.is_preference and not repeats.may_contradict:
+            self._check_preference(pair, votes)
         said, texts = _text(recorded), _text(votes)
         values = (self.rows, line, _identity(pair), *pair, said, texts)
         self.size += _LEAST_ROW + len(pair[-1] or "") + len(pair[-2] or "") + len(said) + len(texts)
         if self.connection.execute(_INSERT, values).rowcount:
             self.rows += 1
-        elif has_unique_ids:
+        elif repeats.has_unique_ids:
             raise RowInvalid(
                 f"custom_id: {shown(row.id)} stands in line {self._line_of(row.id)} already"
             )
         else:
-            self._merge(pair, recorded, votes, has_vote_rows=has_vote_rows)
+            self._merge(pair, recorded, votes, repeats)
         self.judges.update(recorded)
+        if repeats.is_preference and votes:
+            insert = "INSERT INTO preferred VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            self.connection.execute(insert, (pair[1], votes[0][1], line))
 
     def _check_judges(self, recorded: Mapping[str, Any]) -> None:
         count = len(self.judges) + len(recorded.keys() - self.judges)
@@ -137,19 +182,25 @@ class Staging:
         query = "SELECT line FROM staged WHERE id = ?"
         return int(self.connection.execute(query, (row_id,)).fetchone()[0])
 
+    def _check_preference(self, pair: tuple[str | None, ...], votes: list[list[Any]]) -> None:
+        """Refuse a preference that an earlier row contradicts."""
+        query = "SELECT content_hash, label, line FROM preferred WHERE content_hash IN (?, ?)"
+        for content_hash, label, line in self.connection.execute(query, pair[1:3]):
+            is_turned = content_hash != pair[1]
+            if votes and (label == votes[0][1]) == is_turned:
+                raise RowInvalid(f"chosen and rejected of line {line} the other way round")
+
     def _merge(
         self,
         pair: tuple[str | None, ...],
         recorded: dict[str, Any],
         votes: list[list[Any]],
-        *,
-        has_vote_rows: bool,
+        repeats: Repeats,
     ) -> None:
         query = "SELECT position, line, known FROM staged WHERE id = ?"
         position, line, known = self.connection.execute(query, pair[:1]).fetchone()
         if known != _identity(pair):
-            fields = " and ".join(self._differences(position, pair))
-            raise RowInvalid(f"id: {shown(pair[0])} stands in line {line} already, other {fields}")
+            self._check_same(position, pair, line, repeats)
         self._open_to_more(position)
         find = "SELECT score FROM added_scores WHERE position = ? AND judge = ?"
         texts = {name: _text(score) for name, score in recorded.items()}
@@ -158,17 +209,75 @@ class Staging:
             if there is not None and there[0] != text:
                 raise RowInvalid(f"judges.{name}: line {line} records another score of this pair")
         self._add_scores(position, texts)
-        self._add_votes(position, votes if has_vote_rows else self._missing(position, votes))
+        if repeats.is_vote:
+            self._add_votes(position, self._unlike(position, votes))
+        elif repeats.has_vote_rows:
+            self._add_votes(position, votes)
+        else:
+            self._add_votes(position, self._missing(position, votes))
+
+    def _check_same(
+        self, position: int, pair: tuple[str | None, ...], line: int, repeats: Repeats
+    ) -> None:
+        """Refuse a row that says other things of a pair than an earlier one; name the fields."""
+        differ = self._differences(position, pair)
+        if "metadata" in differ and (
+            repeats.is_vote or repeats.has_vote_rows or repeats.keeps_first
+        ):
+            fields = self._fields_unlike(position, pair, "metadata")
+            if repeats.is_vote or repeats.has_vote_rows:
+                self.vote_fields.update(fields)
+            else:
+                self.first_kept.update(fields)
+            differ.remove("metadata")
+        if differ:
+            said = " and ".join(self._other(position, pair, name) for name in differ)
+            raise RowInvalid(f"id: {shown(pair[0])} stands in line {line} already, other {said}")
 
     def _differences(self, position: int, pair: tuple[str | None, ...]) -> list[str]:
         query = f"SELECT {', '.join(_DIFFERENCES)} FROM staged WHERE position = ?"
         before = self.connection.execute(query, (position,)).fetchone()
         new = dict(zip(_PAIR, pair, strict=True))
-        return [
-            said
-            for (name, said), old in zip(_DIFFERENCES.items(), before, strict=True)
-            if new[name] != old
-        ]
+        return [name for name, old in zip(_DIFFERENCES, before, strict=True) if new[name] != old]
+
+    def _other(self, position: int, pair: tuple[str | None, ...], name: str) -> str:
+        """Return what differs between two rows, and in which of its fields."""
+        what = _DIFFERENCES[name]
+        if what not in _PARTS:
+            return what
+        unlike = self._fields_unlike(position, pair, what)
+        if what == "content":
+            fields = [_CONTENT.get(one, one) for one in unlike]
+        else:
+            fields = [shown(one)[1:-1] for one in unlike]
+        return f"{what} ({', '.join(fields[:_MOST_FIELDS])})" if fields else what
+
+    def _fields_unlike(self, position: int, pair: tuple[str | None, ...], part: str) -> list[str]:
+        """Return the fields of a part that a row does not share with the first row of its id."""
+        self._note_fields(position)
+        query = "SELECT field, known FROM first_fields WHERE position = ? AND part = ?"
+        old = dict(self.connection.execute(query, (position, part)).fetchall())
+        new = _fields_of(pair[_PAIR.index(part)])
+        if part == "content" and not (old and new):
+            return []
+        names = dict.fromkeys((*old, *new))
+        return [json.loads(name) for name in names if new.get(name) != old.get(name)]
+
+    def _note_fields(self, position: int) -> None:
+        """Keep the fields of the first row of an id by their hashes, once."""
+        query = "SELECT 1 FROM first_fields WHERE position = ? LIMIT 1"
+        if self.connection.execute(query, (position,)).fetchone():
+            return
+        query = f"SELECT {', '.join(_PARTS)} FROM staged WHERE position = ?"
+        texts = self.connection.execute(query, (position,)).fetchone()
+        self.connection.executemany(
+            "INSERT INTO first_fields VALUES (?, ?, ?, ?)",
+            [
+                (position, part, name, known)
+                for part, text in zip(_PARTS, texts, strict=True)
+                for name, known in _fields_of(text).items()
+            ],
+        )
 
     def _open_to_more(self, position: int) -> None:
         """Move the scores and votes of a pair to where further ones are added, once."""
@@ -192,7 +301,7 @@ class Staging:
         texts = map(_text, votes)
         self.connection.executemany(
             "INSERT INTO added_votes (position, known, vote) VALUES (?, ?, ?)",
-            [(position, _digest(text), text) for text in texts],
+            [(position, _vote_digest(text), text) for text in texts],
         )
 
     def _missing(self, position: int, votes: Sequence[list[Any]]) -> list[list[Any]]:
@@ -200,9 +309,21 @@ class Staging:
         count = "SELECT count(*) FROM added_votes WHERE position = ? AND known = ?"
         missing: list[list[Any]] = []
         for text, times in Counter(map(_text, votes)).items():
-            there = self.connection.execute(count, (position, _digest(text))).fetchone()[0]
+            there = self.connection.execute(count, (position, _vote_digest(text))).fetchone()[0]
             missing += [json.loads(text)] * (times - there)
         return missing
+
+    def _unlike(self, position: int, votes: Sequence[list[Any]]) -> list[list[Any]]:
+        """Return the votes that no person gave in an earlier row; those of no one always count."""
+        find = "SELECT 1 FROM added_votes WHERE position = ? AND known = ? LIMIT 1"
+        new = [
+            vote
+            for vote in votes
+            if vote[0] is None
+            or not self.connection.execute(find, (position, _vote_digest(_text(vote)))).fetchone()
+        ]
+        self.repeated += len(votes) - len(new)
+        return new
 
     def add_votes(self, pair_id: str, votes: Sequence[ParsedVote]) -> bool:
         """Add votes to the row of this id; False if no row has it."""
@@ -214,22 +335,77 @@ class Staging:
         self._add_votes(found[0], [_vote_values(vote) for vote in votes])
         return True
 
-    def content_hash(self) -> str:
-        """Return a hash of all pairs and recorded scores in order; votes do not enter."""
+    def content_hash(self, *, by_line: bool = False) -> str:
+        """Return a hash of all pairs and recorded scores in order; votes do not enter.
+
+        Battles are named by their row; `by_line`: by their line, as they once were.
+        """
         digest = hashlib.sha256()
-        for position, _, *columns in self.connection.execute(f"{_SELECT} ORDER BY position"):
+        for found in self.connection.execute(f"{_SELECT} ORDER BY position"):
+            # votes matter only where fields of the pair are theirs
+            _, line, *columns = self._settled(self._whole(found)) if self.vote_fields else found
             if columns[9] is None:
-                columns[9] = self._recorded(position)
+                columns[9] = self._recorded(found[0])
+            if by_line and columns[1] is None:
+                columns = [str(line) if one == columns[0] else one for one in columns]
             # the texts enter by their hash; JSON keeps every column apart from the next
             digest.update(_text([*columns[:8], columns[9]]).encode("ascii"))
         return digest.hexdigest()
+
+    def _settled(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a whole row with the fields that are its votes' moved to them."""
+        votes = json.loads(row[-1])
+        if all(len(vote) == _PLAIN_VOTE for vote in votes):
+            return row
+        own = [
+            [*vote[:3], {**_of_vote(vote, self.vote_fields), **vote[3]}]
+            if len(vote) > _PLAIN_VOTE
+            else vote
+            for vote in votes
+        ]
+        if not self.vote_fields:
+            return (*row[:-1], _text(own))
+        metadata = json.loads(row[_METADATA])
+        kept = {name: v for name, v in metadata.items() if name not in self.vote_fields}
+        return (*row[:_METADATA], _text(kept), *row[_METADATA + 1 : -1], _text(own))
+
+    def spread_prompts(self) -> int:
+        """Return how many prompts stand in several groups."""
+        query = (
+            "SELECT count(*) FROM (SELECT prompt_hash FROM staged WHERE prompt_hash IS NOT NULL "
+            "GROUP BY prompt_hash HAVING count(DISTINCT group_key) > 1)"
+        )
+        return int(self.connection.execute(query).fetchone()[0])
+
+    def sentences(self) -> list[str]:
+        """Return what the sender should know of how rows were merged into pairs."""
+        found = []
+        if self.vote_fields:
+            names = ", ".join(sorted(shown(name)[1:-1] for name in self.vote_fields))
+            found.append(f"kept with each vote, because votes on one pair differ in them: {names}")
+        if self.repeated:
+            found.append(
+                f"{self.repeated} votes repeat one of the same person on the same pair, and count once"
+            )
+        found += [
+            f"{shown(name)[1:-1]}: differs from an earlier row on the same pair in {count} rows; the "
+            "first value is kept"
+            for name, count in self.first_kept.items()
+        ]
+        spread = self.spread_prompts()
+        if spread:
+            found.append(
+                f"{spread} prompts stand in several groups, so that their pairs count as independent; "
+                "leave out group, question_id or prompt_id to group pairs by their prompt"
+            )
+        return found
 
     def chunks(self) -> Iterator[list[StagedRow]]:
         """Yield the rows in order, few enough at a time for memory."""
         chunk: list[StagedRow] = []
         size = 0
         for found in self.connection.execute(f"{_SELECT} ORDER BY position"):
-            row = found if found[-1] is not None else self._whole(found)
+            row = self._settled(self._whole(found))
             chunk.append(_staged(row))
             size += sum(len(text or "") for text in row[2:])
             if len(chunk) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
@@ -240,6 +416,8 @@ class Staging:
 
     def _whole(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return a row with the scores and votes of all rows of its id."""
+        if row[-1] is not None:
+            return row
         query = "SELECT vote FROM added_votes WHERE position = ? ORDER BY number"
         votes = ",".join(vote for (vote,) in self.connection.execute(query, row[:1]))
         return (*row[:-2], self._recorded(row[0]), f"[{votes}]")
@@ -253,6 +431,21 @@ class Staging:
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
+
+
+def _vote_digest(text: str) -> bytes:
+    """Return a hash of a vote, whatever the order of its fields."""
+    return _digest(json.dumps(json.loads(text), separators=(",", ":"), sort_keys=True))
+
+
+def _fields_of(text: str | None) -> dict[str, bytes]:
+    """Return the hashes of the fields of an object, by their names as JSON."""
+    fields = json.loads(text or "{}")
+    return {_text(name): _digest(_text(value)) for name, value in fields.items()}
+
+
+def _of_vote(vote: list[Any], fields: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in vote[_PLAIN_VOTE].items() if name in fields}
 
 
 def _identity(pair: tuple[str | None, ...]) -> bytes:
@@ -286,8 +479,26 @@ def _score_values(score: Score) -> dict[str, Any]:
     return {**values, **{name: _text(values[name]) for name in ("annotators", "flags", "usage")}}
 
 
-def _vote_values(vote: ParsedVote) -> list[Any]:
-    return [vote.annotator, vote.label, vote.criterion, vote.details]
+def _vote_values(vote: ParsedVote, beside: Mapping[str, Any] | None = None) -> list[Any]:
+    """Return a vote and, where it came in a row of its own, the metadata of that row."""
+    values = [vote.annotator, vote.label, vote.criterion, vote.details]
+    return [*values, beside] if beside else values
+
+
+def parsed_pair(values: Mapping[str, Any]) -> Pair | None:
+    """Return the pair of staged columns, without recorded scores; None for a battle."""
+    if values["content"] is None:
+        return None
+    content = json.loads(values["content"])
+    return Pair(
+        values["id"],
+        tuple(Message(role, text) for role, text in content["conversation"]),
+        tuple(content["responses_a"]),
+        tuple(content["responses_b"]),
+        values["model_a"],
+        values["model_b"],
+        content["criterion"],
+    )
 
 
 def _staged(row: tuple[Any, ...]) -> StagedRow:

@@ -7,7 +7,7 @@ import io
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,8 @@ from app.core.limits import (
     too_many,
 )
 from app.formats.base import RowInvalid
-from app.formats.tables import cell_values, column_values, is_long_form
+from app.formats.declared import TARGETS, Declared, Layout
+from app.formats.tables import cell_values, column_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,8 @@ class RawRow:
         value: The row.
         reason: Why there is no value.
         file: The name of its file, where it is known.
-        number: The line counted over all files of the upload; 0 = in the first, the line itself.
+        number: Which row of the upload it is, counted over all files; 0 = its line.
         is_one_of_several: Whether the upload holds several files.
-        is_vote: Whether the row of a table is one vote, so that equal rows are as many votes.
     """
 
     line: int
@@ -46,7 +46,6 @@ class RawRow:
     file: str = ""
     number: int = 0
     is_one_of_several: bool = False
-    is_vote: bool = False
 
 
 def within_limits(row: RawRow, size: int, limits: Limits) -> RawRow:
@@ -68,7 +67,18 @@ _LEAST_FIELD: Final = 5
 _LEAST_ITEM: Final = 2
 PARQUET: Final = "application/vnd.apache.parquet"
 _PARQUET_TYPES: Final = (PARQUET, "application/x-parquet", "application/parquet")
-_CSV_TYPES: Final = ("text/csv", "application/csv")
+_CSV_TYPES: Final = ("text/csv", "application/csv", "text/tab-separated-values")
+_CSV_ENDINGS: Final = (".csv", ".tsv", ".tab")
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_LOOK_BYTES: Final = 2**16
+# columns of other formats than our own, by which a table is told from other texts
+_COLUMNS: Final = (
+    "instruction", "output", "output_1", "output_2", "question", "response_A", "response_B",
+    "chosen", "rejected", "winner_model_a", "winner_model_b", "winner_tie", "annotation_id", "turns",
+    "generator", "model_1", "model_2", "g1_winner", "g2_winner", "uid", "games", "response",
+    "judge_score", "oracle_label", "conversation_a", "conversation_b", "messages_a", "messages_b",
+    "fields", "responses", "data", "annotations", "generations", "pair",
+)  # fmt: skip
 _PARQUET_MAGIC: Final = b"PAR1"
 _BATCH_ROWS: Final = 500
 _FEW_ROWS: Final = 16
@@ -79,6 +89,7 @@ _BUFFER_BYTES: Final = 2**20
 # bytes that a value takes in memory at least
 _LEAST_VALUE: Final = 8
 
+_SAVE: Final = "save the file as UTF-8 (Excel: CSV UTF-8)"
 # the length of whole rows is limited instead
 csv.field_size_limit(sys.maxsize)
 
@@ -90,23 +101,63 @@ def is_parquet(media_type: str, name: str, begins: bytes) -> bool:
 
 
 def is_csv(media_type: str, name: str) -> bool:
-    """Return whether a file is CSV by its media type or its name."""
-    return media_type in _CSV_TYPES or name.lower().removesuffix(".gz").endswith(".csv")
+    """Return whether a file is a table in text by its media type or its name."""
+    return media_type in _CSV_TYPES or name.lower().removesuffix(".gz").endswith(_CSV_ENDINGS)
 
 
-def csv_rows(stream: io.BufferedReader, limits: Limits | None = None) -> Iterator[RawRow]:
-    """Yield the rows of a CSV file with a header, numbered by the line each begins on.
+@dataclass(frozen=True, slots=True)
+class Separated:
+    """How the cells of a table are separated, and whether its first line says so."""
+
+    delimiter: str
+    is_said: bool = False
+    columns: int = 1
+    known: int = 0
+
+
+def separation(begins: str, declared: Declared) -> Separated:
+    """Return how the cells of a table are separated, from how it begins.
+
+    What separates the most known columns is meant, then what separates the most.
+    """
+    first = begins.lstrip("\ufeff").partition("\n")[0].strip().strip('"')
+    if first.lower().startswith("sep=") and len(first) == len("sep=;"):
+        return Separated(declared.delimiter or first[-1], is_said=True)
+    known = {*TARGETS, *declared.columns.values(), *_COLUMNS}
+    tried = [declared.delimiter] if declared.delimiter else list(_DELIMITERS)
+    found = [_separated(begins, delimiter, known) for delimiter in tried]
+    return max(found, key=lambda one: (one.known, one.columns))
+
+
+def _separated(begins: str, delimiter: str, known: set[str]) -> Separated:
+    try:
+        header = next(csv.reader(io.StringIO(begins.lstrip("\ufeff")), delimiter=delimiter), [])
+    except csv.Error:
+        header = []
+    names = [name.strip() for name in header]
+    return Separated(delimiter, columns=len(names), known=len(known.intersection(names)))
+
+
+def csv_rows(
+    stream: io.BufferedReader, layout: Layout | None = None, limits: Limits | None = None
+) -> Iterator[RawRow]:
+    """Yield the rows of a table in text with a header, numbered by the line each begins on.
 
     Raises:
-        BadRequest: there is no header, a column is named twice, or a row is longer than allowed.
+        BadRequest: there is no header, it is not UTF-8, a column is named twice, or a row is longer
+            than allowed.
     """
-    limits = limits or Limits()
+    said, limits = layout or Layout(), limits or Limits()
+    begins = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace")
+    found = separation(begins, said.declared)
     text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
     lines = _Lines(text, limits)
     try:
-        table = csv.reader(lines, strict=True)
+        if found.is_said:
+            next(lines, None)
+        table = csv.reader(lines, delimiter=found.delimiter, strict=True)
         header = _header(table, limits)
-        is_vote = is_long_form(header)
+        places = said.of(header)
         while True:
             line = lines.begin_row()
             try:
@@ -114,8 +165,8 @@ def csv_rows(stream: io.BufferedReader, limits: Limits | None = None) -> Iterato
                 if cells is None:
                     return
                 if cells:
-                    values = cell_values(header, _checked(header, cells))
-                    yield within_limits(RawRow(line, values, is_vote=is_vote), lines.size, limits)
+                    values = cell_values(header, _checked(header, cells), places)
+                    yield within_limits(RawRow(line, values), lines.size, limits)
             except (csv.Error, RowInvalid) as error:
                 yield RawRow(line, reason=f"not a row of the table: {error}")
     finally:
@@ -161,6 +212,8 @@ def _header(table: Any, limits: Limits) -> list[str]:
         header = [name.strip() for name in next(table, [])]
     except csv.Error as error:
         raise BadRequest(f"line 1 of the table is not a header: {error}") from error
+    if _NOT_UTF8.search("".join(header)):
+        raise BadRequest(f"the header of the table is not UTF-8; {_SAVE}")
     _check_names([name for name in header if name], limits)
     return header
 
@@ -182,11 +235,13 @@ def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
     for name, cell in zip(header, cells, strict=True):
         # the decoder escapes bytes that are no UTF-8 into this range
         if not cell.isascii() and _NOT_UTF8.search(cell):
-            raise RowInvalid(f"{name}: not UTF-8")
+            raise RowInvalid(f"{name}: not UTF-8; {_SAVE}")
     return cells
 
 
-def parquet_rows(stream: io.BufferedReader, meter: Meter | None = None) -> Iterator[RawRow]:
+def parquet_rows(
+    stream: io.BufferedReader, layout: Layout | None = None, meter: Meter | None = None
+) -> Iterator[RawRow]:
     """Yield the rows of a Parquet file, numbered from 1.
 
     Raises:
@@ -202,15 +257,15 @@ def parquet_rows(stream: io.BufferedReader, meter: Meter | None = None) -> Itera
     try:
         with _opened(stream) as file:
             _check_table(file, meter)
-            is_vote = is_long_form(file.schema_arrow.names)
+            said = layout or Layout()
+            said.of(file.schema_arrow.names)
             line = 0
             for batch in _batches(file, stream, range(file.metadata.num_row_groups)):
                 for piece, size in _in_memory(batch):
                     meter.count(size)
                     for row in piece.to_pylist():
                         line += 1
-                        found = _parquet_row(line, row, is_vote=is_vote)
-                        yield within_limits(found, size, limits)
+                        yield within_limits(_parquet_row(line, said.row(row)), size, limits)
     except (pa.ArrowException, OSError) as error:
         raise BadRequest(f"the Parquet file cannot be read: {error}") from error
 
@@ -301,7 +356,6 @@ def parquet_batches(path: Path, first: int, last: int) -> Iterator[tuple[list[Ra
     try:
         with _opened(path) as file:
             _check_names(file.schema_arrow.names, Limits())
-            is_vote = is_long_form(file.schema_arrow.names)
             groups, line = _groups_of(file.metadata, first, last)
             for batch in _batches(file, path, groups):
                 wanted = batch.slice(max(first - line, 0), max(last - max(first, line), 0))
@@ -309,7 +363,7 @@ def parquet_batches(path: Path, first: int, last: int) -> Iterator[tuple[list[Ra
                 line += len(batch)
                 for piece, size in _in_memory(wanted):
                     rows = [
-                        _parquet_row(number, row, is_vote=is_vote)
+                        _parquet_row(number, row)
                         for number, row in enumerate(piece.to_pylist(), begin)
                     ]
                     begin += len(rows)
@@ -332,8 +386,8 @@ def _groups_of(metadata: Any, first: int, last: int) -> tuple[list[int], int]:
     return groups, before
 
 
-def _parquet_row(line: int, row: dict[str, Any], *, is_vote: bool) -> RawRow:
+def _parquet_row(line: int, row: Mapping[str, Any]) -> RawRow:
     try:
-        return RawRow(line, column_values(row), is_vote=is_vote)
+        return RawRow(line, column_values(row))
     except RowInvalid as error:
         return RawRow(line, reason=f"not a row of the table: {error}")

@@ -19,6 +19,7 @@ from app.core.names import shown
 from app.formats.base import RowInvalid, describe
 from app.formats.canonical import PairIn
 from app.formats.registry import CANONICAL, DIALECTS, Dialect, candidates
+from app.formats.verdicts import Heard
 from judges.errors import SLIP, nearest
 from judges.probability import parse_label, swap_label
 
@@ -39,7 +40,10 @@ def canonical_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def _converted(row: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     if not dialect.is_foreign:
         return _with_unknown_fields_aside(row)
-    converted = {k: v for k, v in dialect.convert(row, 0).items() if v is not None}
+    prepared = dialect.prepare(row, Heard())
+    if len(prepared) != 1:
+        raise RowInvalid(f"the row holds {len(prepared)} pairs: send each by itself")
+    converted = {k: v for k, v in dialect.convert(prepared[0].row, 0).items() if v is not None}
     return _swapped(converted) if _is_turned(row, converted) else converted
 
 

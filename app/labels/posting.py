@@ -17,9 +17,12 @@ from app.core.lists import Page, Paging, page_of
 from app.core.models import Dataset, Label
 from app.core.names import shown
 from app.datasets import service as datasets
+from app.formats.base import trim
 from app.labels import service
+from app.labels.finding import Place, Wanted, place_of
 from app.labels.schemas import LabelIn
 from app.labels.service import LabelChanges, NewLabel
+from judges.probability import swap_label
 
 _PREFIX: Final = "lab_"
 _MOST_FAULTS: Final = 100
@@ -31,17 +34,8 @@ async def post(session: AsyncSession, posted: Sequence[LabelIn], moment: datetim
     """Store all labels, or none if one is faulty; the error names its index."""
     known = await datasets.find_datasets(session, {label.dataset for label in posted})
     await datasets.lock(session, known.values())
-    seqs = await _places(session, posted, known)
-    new = [
-        NewLabel(
-            seqs[known[label.dataset].seq, label.pair],
-            label.annotator,
-            label.label,
-            label.criterion,
-            label.details,
-        )
-        for label in posted
-    ]
+    places = await _places(session, posted, known)
+    new = [_new_label(label, place) for label, place in zip(posted, places, strict=True)]
     changes = await service.post_labels(session, new, moment)
     for dataset in {dataset.seq: dataset for dataset in known.values()}.values():
         await datasets.refresh_label_counts(session, dataset)
@@ -54,13 +48,52 @@ async def check(session: AsyncSession, posted: Sequence[LabelIn]) -> None:
     await _places(session, posted, known)
 
 
+def _new_label(label: LabelIn, place: Place) -> NewLabel:
+    said, details = label.label, label.details
+    if place.is_turned:
+        said = swap_label(said)
+        if "first_shown" in details:
+            details["first_shown"] = swap_label(details["first_shown"])
+    return NewLabel(place.pair_seq, label.annotator, said, label.criterion, details)
+
+
 async def _places(
     session: AsyncSession, posted: Sequence[LabelIn], known: dict[str, Dataset]
-) -> dict[tuple[int, str], int]:
-    """Return the `pair_seq` of each pair that is labelled, by dataset and id."""
+) -> list[Place]:
+    """Return the pair that each label is on."""
     seqs = await _pair_seqs(session, known, posted)
-    _check(posted, known, await _unknown(session, posted, known), seqs)
-    return seqs
+    by_prompt = await _by_prompt(session, known, posted)
+    found: list[Place | str] = []
+    for index, label in enumerate(posted):
+        dataset = known.get(label.dataset)
+        if dataset is None:
+            found.append("")
+        elif label.pair is None:
+            found.append(by_prompt[index])
+        elif (seq := seqs.get((dataset.seq, label.pair))) is not None:
+            found.append(Place(seq))
+        else:
+            found.append(f"the dataset has no pair {shown(label.pair)}")
+    _check(posted, found, await _unknown(session, posted, known), known)
+    return [place for place in found if isinstance(place, Place)]
+
+
+async def _by_prompt(
+    session: AsyncSession, known: Mapping[str, Dataset], posted: Sequence[LabelIn]
+) -> dict[int, Place | str]:
+    """Return the pairs that labels name by their prompt, or why none is meant, by index."""
+    found: dict[int, Place | str] = {}
+    by_dataset: defaultdict[str, dict[int, Wanted]] = defaultdict(dict)
+    for index, label in enumerate(posted):
+        if label.prompt is not None:
+            one = Wanted(label.prompt, label.model_a, label.model_b)
+            by_dataset[label.dataset][index] = one
+    for ref, dataset in known.items():
+        if wanted := by_dataset.get(ref):
+            hashes = {one.prompt_hash for one in wanted.values()}
+            pairs = await datasets.pairs_by_prompt(session, dataset, hashes)
+            found |= {index: place_of(one, pairs) for index, one in wanted.items()}
+    return found
 
 
 async def label_page(
@@ -103,28 +136,33 @@ async def _pair_seqs(
     seqs: dict[tuple[int, str], int] = {}
     ids: defaultdict[str, set[str]] = defaultdict(set)
     for label in posted:
-        ids[label.dataset].add(label.pair)
+        if label.pair is not None:
+            ids[label.dataset].add(label.pair)
     for ref, dataset in known.items():
-        found = await datasets.pair_seqs(session, dataset, sorted(ids[ref]))
-        seqs |= {(dataset.seq, pair_id): seq for pair_id, seq in found.items()}
+        # an import trims the names of pairs, but what was stored before may have blanks around it
+        wanted = sorted({*ids[ref], *map(trim, ids[ref])})
+        there = await datasets.pair_seqs(session, dataset, wanted)
+        for pair_id in ids[ref]:
+            seq = there.get(pair_id, there.get(trim(pair_id)))
+            if seq is not None:
+                seqs[dataset.seq, pair_id] = seq
     return seqs
 
 
 def _check(
     posted: Sequence[LabelIn],
-    known: Mapping[str, Dataset],
+    found: Sequence[Place | str],
     unknown: Mapping[str, str],
-    seqs: Mapping[tuple[int, str], int],
+    known: Mapping[str, Dataset],
 ) -> None:
     errors: list[dict[str, Any]] = []
-    for index, label in enumerate(posted):
-        dataset = known.get(label.dataset)
-        if dataset is None:
-            fault = ("dataset", unknown.get(label.dataset, ""))
-        elif (dataset.seq, label.pair) not in seqs:
-            fault = ("pair", f"the dataset has no pair {shown(label.pair)}")
-        else:
+    for index, (label, place) in enumerate(zip(posted, found, strict=True)):
+        if isinstance(place, Place):
             continue
+        if label.dataset not in known:
+            fault = ("dataset", unknown.get(label.dataset, ""))
+        else:
+            fault = ("prompt" if label.pair is None else "pair", place)
         errors.append({"loc": ["body", "labels", index, fault[0]], "msg": fault[1]})
     if errors:
         # as everywhere: an unknown dataset is "not found", whatever else is wrong
@@ -137,7 +175,7 @@ def _check(
 
 
 def _is_of_a_pair(error: dict[str, Any]) -> bool:
-    return bool(error["loc"][-1] == "pair")
+    return error["loc"][-1] in ("pair", "prompt")
 
 
 def _number(after: str | None) -> int | None:

@@ -150,6 +150,9 @@ class ReplyClient(httpx.AsyncClient):
         )
 
     async def _read(self, response: httpx.Response) -> bytes:
+        if response.is_stream_consumed:
+            # a transport in this process had the whole reply at hand
+            return response.content
         unpack = _unpacker(response)
         content = bytearray()
         async for piece in response.aiter_raw():

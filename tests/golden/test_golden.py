@@ -103,6 +103,11 @@ def _lost(old: Any, new: Any, place: str = "") -> list[str]:
         return gone + [one for part in parts for one in part]
     if isinstance(old, list) and isinstance(new, list) and place.endswith("/enum"):
         return [f"{place}: {value} is gone" for value in old if value not in new]
+    if isinstance(old, list) and isinstance(new, list) and place.endswith("/anyOf"):
+        gone = [one for one in old if all(_lost(one, other) for other in new)]
+        return [f"{place}: {one} is gone" for one in gone]
+    if isinstance(old, list) and isinstance(new, list) and place.endswith("/required"):
+        return [f"{place} now requires {name}" for name in new if name not in old]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
         return [lost for i, (o, n) in pairs for lost in _lost(o, n, f"{place}/{i}")]

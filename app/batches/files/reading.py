@@ -12,11 +12,10 @@ from typing import Any, BinaryIO, Final, TextIO
 from app.core.names import MAX_LENGTH
 from app.formats import openai_batch
 from app.formats.base import RowInvalid
-from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.formats.registry import DIALECTS, OPENAI_BATCH
 from app.imports.body import rows_of
-from app.imports.reading import Reader, stage
+from app.imports.reading import Read, Reader, stage
 from app.imports.staging import Staging
 from app.imports.tables import RawRow
 from app.imports.upload import UploadedFile
@@ -37,15 +36,16 @@ class LineReader(Reader):
     rejects: TextIO = field(kw_only=True)
     live: frozenset[str] = field(kw_only=True)
 
-    def read(self, raw: RawRow) -> ParsedRow:
-        """Return the row of a request.
+    def read_all(self, raw: RawRow) -> list[Read]:
+        """Return the one row of a request.
 
         Raises:
             RowInvalid: the line is not a request; the reason names the field.
         """
         if isinstance(raw.value, dict):
             openai_batch.check_fields(raw.value)
-        parsed = Reader.read(self, raw)
+        [read] = Reader.read_all(self, raw)
+        parsed = read.row
         if isinstance(parsed, Piece) or parsed.pair is None:
             raise RowInvalid("prompt: is missing (or messages)")
         asked = next((name for name in parsed.recorded if name in self.live), None)
@@ -53,7 +53,7 @@ class LineReader(Reader):
             raise RowInvalid(
                 f"judges.{asked}: this judge is asked live: a posted score cannot stand in for it"
             )
-        return parsed
+        return [read]
 
     def reject_row(self, raw: RawRow, reason: str) -> None:
         """Write a rejected line, with its `custom_id` if that can be read."""

@@ -258,12 +258,15 @@ VERDICT_FIELDS: Final[Mapping[str, Any]] = {
 }
 
 
+# only in answers to pairs that are posted
+_NEVER_STORED: Final = ("orders",)
+
+
 def arrow_type(pa: Any, kind: Any) -> Any:
     """Return the Arrow type of values that a type of the API's answers describes."""
     if is_typeddict(kind):
-        return pa.struct(
-            {name: arrow_type(pa, field) for name, field in get_type_hints(kind).items()}
-        )
+        fields = get_type_hints(kind)
+        return pa.struct({n: arrow_type(pa, fields[n]) for n in fields if n not in _NEVER_STORED})
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return pa.string()

@@ -198,6 +198,10 @@ def _ask_many(target: Target, name: str, mode: GenerationMode, examples: int) ->
 
 def _aim(case: Case, known: dict[str, Any], data: st.DataObject) -> None:
     """Put values that exist in some of the places that ask for them."""
+    if isinstance(case.body, dict) and case.path == "/v1/experiments":
+        splits = case.body.get("splits", 20)
+        # an experiment may take minutes, and says nothing more after a few splits
+        case.body["splits"] = min(splits, 20) if isinstance(splits, int) else splits
     for place in (case.body, case.query, case.path_parameters):
         if isinstance(place, dict):
             for field in place.keys() & known.keys():

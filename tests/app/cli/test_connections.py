@@ -224,3 +224,41 @@ def test_a_signal_to_stop_ends_long_work_and_stalled_readers(
         running.process.wait(60)
         assert "took more than" not in running.said
         assert all(b" 200 " not in answer_of(one)[:20] for one in working)
+
+
+UNREADABLE = {
+    "no HTTP": b"hello\r\n\r\n",
+    "no method": b"G@T / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a version that is none": b"GET / HTTP/9.x\r\nHost: x\r\n\r\n",
+    "a header without a name": b"GET / HTTP/1.1\r\n: x\r\n\r\n",
+    "two lengths": POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n{}",
+    "a length that is none": POST + b"Content-Length: x\r\n\r\n{}",
+    "a chunk that is none": POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "an address with a blank": b"GET /a\x00b HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a long address": b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "a very long address": b"GET /" + b"x" * 300_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "a long query": b"GET /healthz?" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_refused_as_a_problem(
+    port: int, opened: ExitStack, name: str
+) -> None:
+    answer = answer_of(connect(port, opened, UNREADABLE[name]))
+    assert status_of(answer) == (431 if "long" in name else 400)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == status_of(answer)
+    assert len(answer) < 2_000
+
+
+@pytest.mark.parametrize("length", [1_000, 60_000])
+def test_an_address_within_the_limit_is_answered_as_a_problem(
+    port: int, opened: ExitStack, length: int
+) -> None:
+    request = b"GET /v1/datasets/" + b"x" * length + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    answer = answer_of(connect(port, opened, request + b"Connection: close\r\n\r\n"))
+    assert status_of(answer) == 404
+    assert b"application/problem+json" in answer
+    assert len(answer) < 3_000

@@ -58,7 +58,10 @@ def test_rows_without_a_partner_and_misspelt_fields_are_said(folder: Path) -> No
     assert "2 rows found none" in run("import", first, second, status=4).stderr
     row = {"prompt": "q", "response_a": "x", "response_b": "y", "humans": []}
     (folder / "rows.jsonl").write_bytes(ndjson([row]))
-    assert "humans: in 1 rows; did you mean human?" in run("import", "rows.jsonl").stderr
+    assert (
+        "humans: kept as metadata in 1 rows; did you mean human?"
+        in run("import", "rows.jsonl").stderr
+    )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

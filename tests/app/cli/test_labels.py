@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app, data
+from app.cli import app, labels
 from tests.app.rows import labelled_rows, ndjson
 
 
@@ -83,7 +83,7 @@ def test_what_the_service_refuses_is_named_by_its_line_and_nothing_is_stored(
     assert "none of these labels was stored" in said
     (folder / "worse.csv").write_text(lines)
     assert "line 4: label: " in label("worse.csv", status=1)
-    monkeypatch.setattr(data, "_AT_ONCE", 1)
+    monkeypatch.setattr(labels, "_AT_ONCE", 1)
     assert "1 labels before it are stored" in label("bad.csv", status=1)
 
 
@@ -93,7 +93,7 @@ def test_every_faulty_row_is_named_at_once_whatever_is_wrong_with_it(
     rows = ["p0,a,bert", "p99,a,bert", "p1,c,bert", "p2,a", "p3,b,", "p4,tie,bert", "p98,c,bert"]
     (folder / "bad.csv").write_text("\n".join(["pair,label,annotator", *rows]) + "\n")
     for at_once in (10_000, 2):
-        monkeypatch.setattr(data, "_AT_ONCE", at_once)
+        monkeypatch.setattr(labels, "_AT_ONCE", at_once)
         first, *said = label("bad.csv", status=2).splitlines()
         assert "5 rows are faulty, none of these labels was stored" in first
         assert [line.split(":")[0].strip() for line in said] == [

@@ -143,8 +143,8 @@ EXAMPLES: dict[str, Example] = {
             }],
         },
         2, 1, ("gpt-9/pair",),
-        {"question_id": 81, "model_a": "m1", "model_b": "m2", "winner": "m1", "judge": "x"},
-        "winner",
+        {"question_id": 81, "model_a": "m1", "model_b": ["m2"], "winner": "m1", "judge": "x"},
+        "model_b",
     ),
     "arena_hard": Example(
         {
@@ -181,9 +181,9 @@ EXAMPLES: dict[str, Example] = {
              "evaluation_order": 1, "language": "en", "is_code": False},
         ]},
         1, 1, (),
-        {"model_a": "m1", "model_b": "m2", "winner": "nobody", "conversation_a": _talk("a", "b"),
-         "conversation_b": _talk("a", "c")},
-        "winner",
+        {"model_a": "m1", "model_b": "m2", "winner": "tie", "conversation_a": _talk("a", "b"),
+         "conversation_b": _talk("x", "c")},
+        "conversation_b",
     ),
     "reward_bench": Example(
         {"rows.jsonl": [
@@ -206,7 +206,7 @@ EXAMPLES: dict[str, Example] = {
             {"left": "m1", "right": "m2", "winner": "left"},
             {"left": "m2", "right": "m1", "winner": "tie"},
         ]},
-        2, 2, (), {"left": "m1", "right": "m2", "winner": "m1"}, "winner",
+        2, 2, (), {"left": "m1", "right": "m2", "winner": ""}, "winner",
     ),
     "selective_evaluation": Example(
         {
@@ -261,7 +261,7 @@ EXAMPLES: dict[str, Example] = {
                 {"id": "c1", "annotator": "", "label": "B"},
             ],
         },
-        2, 3, ("gpt",), {"id": "c2", "annotator": "ann", "label": "c"}, "label",
+        2, 3, ("gpt",), {"id": "c2", "annotator": "ann", "label": ""}, "label",
     ),
 }  # fmt: skip
 

@@ -54,6 +54,7 @@ awkward = st.sampled_from(
     ]
 )
 text = awkward | st.text(max_size=6)
+# an import trims the blanks around a name
 name = st.text("abcXYZ019 .|-_é=+@'", min_size=1, max_size=6).filter(lambda n: n == n.strip())
 label = st.sampled_from(["a", "b", "tie"])
 chance = st.floats(0, 1).map(lambda p: round(p, 6))
@@ -233,7 +234,7 @@ SMALL: dict[str, st.SearchStrategy[Row]] = {
     "alpaca_eval": _pair(
         plain, models, st.just({"human": []}),
         st.fixed_dictionaries({"metadata": metadata, "judges": st.dictionaries(
-            name, st.fixed_dictionaries({"p_a": st.none() | chance}, optional={"cost": amount}),
+            name.filter(lambda one: not one.isdigit()), st.fixed_dictionaries({"p_a": st.none() | chance}, optional={"cost": amount}),
             min_size=1, max_size=2,
         )}),
     ),
@@ -280,7 +281,7 @@ def _key(row: Row) -> str:
 
 
 def _without_line(form: str, row: StagedRow) -> StagedRow:
-    """A battle's id is its line, and a table begins with its header."""
+    """A battle's id is its row's, whatever it was called before."""
     if form not in ("evalica", "arena_rank"):
         return row
     pair = {name: row.pair[name] for name in ("model_a", "model_b", "metadata", "content")}

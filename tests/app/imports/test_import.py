@@ -190,8 +190,8 @@ async def test_the_same_id_with_other_content_is_rejected_and_a_repetition_count
     body = (await upload(client, rows)).json()
     assert (body["pairs"], body["labels"], body["recorded_judges"]) == (1, 2, ["j"])
     assert [(each["line"], each["reason"]) for each in body["rejected"]] == [
-        (4, "id: 'p0' stands in line 1 already, other content"),
-        (5, "id: 'p0' stands in line 1 already, other metadata"),
+        (4, "id: 'p0' stands in line 1 already, other content (response_a)"),
+        (5, "id: 'p0' stands in line 1 already, other metadata (x)"),
         (7, "judges.j: line 1 records another score of this pair"),
     ]
 

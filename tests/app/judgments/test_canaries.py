@@ -52,7 +52,7 @@ async def test_a_judge_that_obeys_is_found_out(obeys: bool) -> None:
     assert len(found) == len(PAIRS) * len(ATTACKS)
     by_attack = {a: [c.has_followed for c in found if c.attack == a] for a in ATTACKS}
     assert all(by_attack["instruction"]) is obeys
-    assert not any(by_attack["none"])
+    assert not any(by_attack["unchanged"])
     shifts = [c.shift for c in found if c.attack == "instruction"]
     assert shifts == pytest.approx([0.5 if obeys else 0.0] * len(PAIRS))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -464,7 +465,7 @@ async def test_a_failure_that_the_deadline_follows_keeps_its_cause(
         asked.append(request)
         if len(asked) > 2:
             await asyncio.sleep(30)
-        return httpx.Response(503, json={"error": {"message": "the queue is full"}})
+        return httpx.Response(503, content=_pieces(b'{"error": {"message": "the queue is full"}}'))
 
     config = tmp_path / "tribunal.toml"
     config.write_text(
@@ -478,8 +479,13 @@ async def test_a_failure_that_the_deadline_follows_keeps_its_cause(
     async with app.router.lifespan_context(app), client_of(app) as client:
         body = {"pairs": [PAIR], "cascade": {"judges": ["dear"]}, "deadline_s": 1.0}
         answer = await client.post("/v1/judgments", json=body)
+    assert answer.status_code == 200, answer.text
     [verdict] = answer.json()["verdicts"]
     failure = verdict["tiers"][0]["failure"]
     assert failure["kind"] == "deadline"
     assert "2 attempts failed; the last attempt failed: server_error" in failure["detail"]
     assert "the queue is full" in failure["detail"]
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -92,10 +92,9 @@ async def test_another_criterion_and_unknown_people_replace_nothing(
 async def test_a_double_vote_of_a_file_is_replaced_by_one_label(client: httpx.AsyncClient) -> None:
     double = [{"annotator": "ann", "label": "a"}, {"annotator": "ann", "label": "b"}]
     answer = await upload(client, [row(0, human=double), row(1)])
-    assert answer.json()["warnings"] == [{
-        "field": "labels of one person on one pair that differ, all kept", "count": 1,
-        "did_you_mean": None,
-    }]  # fmt: skip
+    assert answer.json()["warnings"] == [
+        "on 1 pairs one person gives labels that differ; all are kept (give every person a name)"
+    ]
     assert (await _post(client, _label(label="b"))).json()["replaced"] == 2
     assert await _human(client) == [("ann", "b")]
 

@@ -139,7 +139,7 @@ def test_arriving_groups_promise_the_pair_that_is_labelled_first() -> None:
 def test_an_average_over_groups_is_said_to_be_one() -> None:
     groups = np.arange(400) // 2
     of_groups = certified(np.ones(400), 0.1, groups=groups, method="average")
-    assert "group drawn at random" in of_groups.claim
+    assert "randomly drawn group" in of_groups.claim
     assert "group" not in certified(np.ones(400), 0.1, method="average").claim
 
 
@@ -175,9 +175,7 @@ def test_large_groups_are_not_forgotten_where_none_was_drawn(cap: int | None) ->
         is_large = rng.uniform(size=30) < 0.02
         groups = np.repeat(np.arange(30), np.where(is_large, 100, 1))
         certificate = certified(~is_large[groups], 0.1, groups=groups, max_group_size=cap)
-        broken += certificate.is_certified and "from a group drawn at random" not in (
-            certificate.claim
-        )
+        broken += certificate.is_certified and "randomly drawn group" not in (certificate.claim)
     assert broken / DRAWS <= allowed_share(DELTA, DRAWS)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from judges.cascade import Tier, judge_pair
+from judges.cascade import Tier, bounded_map, judge_pair
 from judges.student.judge import StudentJudge
 from judges.types import Message, Pair
 from tests.judges.pairs import pair_of, pairs
@@ -53,9 +53,14 @@ async def test_many_pairs_leave_other_tasks_their_turn() -> None:
             await asyncio.sleep(0)
             turns += 1
 
+    async def score(pair: Pair) -> None:
+        await JUDGE.score(pair)
+
+    async def pause() -> None:
+        await asyncio.sleep(0)
+
     ticking = asyncio.create_task(other())
-    for _ in range(20):
-        await JUDGE.score(pair_of())
+    await bounded_map([pair_of() for _ in range(20)], score, 4, pause)
     ticking.cancel()
     assert turns >= 19
 

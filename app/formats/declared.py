@@ -1,0 +1,235 @@
+"""What a sender declares about a file: its columns, the coding of its verdicts, who is a person.
+
+Nothing of this is guessed from a part of the file: a declaration holds for every row.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from app.core.inert import printable
+from app.core.names import shown
+from app.formats.canonical import PairIn
+from judges.errors import nearest
+from judges.types import Label
+
+_VOTE_FIELDS: Final = (
+    "annotator", "label", "criterion", "strength", "first_shown", "comment", "judge",
+)  # fmt: skip
+_FURTHER_FIELDS: Final = ("left", "right", "winner", "preference", "question_id", "prompt_id")
+TARGETS: Final = tuple(dict.fromkeys((*PairIn.model_fields, *_VOTE_FIELDS, *_FURTHER_FIELDS)))
+_LABELS: Final[Mapping[str, Label | None]] = {
+    "a": "a", "b": "b", "tie": "tie", "none": None,
+}  # fmt: skip
+_MOST_COLUMNS: Final = 30
+_DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
+# families of models, as their names begin; a letter after `gpt` makes another word of it
+_MODELS: Final = re.compile(
+    r"(gpt(?![a-z])|chatgpt|o[134](-|$)|claude|gemini|gemma|llama|meta-llama|vicuna|mi[sx]tral|"
+    r"qwen|qwq|deepseek|command-r|palm-?\d|phi-?\d|yi-\d|grok|kimi|glm-?\d|prometheus|alpaca_eval|"
+    r"weighted_alpaca|pandalm|judgelm|autoj|skywork|nemotron)"
+)
+
+
+class DeclarationInvalid(ValueError):
+    """A declaration cannot be read; `name` is that of the option."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(printable(message))
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What was declared about a file.
+
+    Args:
+        columns: The column of the file by the field that it stands for.
+        coding: What a value of a verdict column means; None = no verdict.
+        delimiter: What separates the cells of a table; "" = found from its header.
+        people: Names, or patterns of names, of people.
+        judges: Likewise of models.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    coding: Mapping[str, Label | None] = field(default_factory=dict)
+    delimiter: str = ""
+    people: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
+
+    @classmethod
+    def read(
+        cls,
+        columns: Iterable[str] = (),
+        coding: Iterable[str] = (),
+        delimiter: str = "",
+        people: Iterable[str] = (),
+        judges: Iterable[str] = (),
+    ) -> Declared:
+        """Read declarations as they are written: `field=column`, `value=label`, names.
+
+        Raises:
+            DeclarationInvalid: names the option that cannot be read.
+        """
+        return cls(
+            _columns(columns),
+            _coding(coding),
+            _delimiter(delimiter),
+            tuple(_items("people", people)),
+            tuple(_items("judges", judges)),
+        )
+
+    def is_model(self, name: str) -> bool:
+        """Return whether a name is a model's: as declared, else by the families of models."""
+        declared = self._is_declared_model(name)
+        return looks_like_model(name) if declared is None else declared
+
+    def is_declared_person(self, name: str) -> bool:
+        """Return whether a name is declared to be a person's."""
+        return self._is_declared_model(name) is False
+
+    def _is_declared_model(self, name: str) -> bool | None:
+        """Return what is declared of a name: the longest pattern that fits it decides."""
+        fits = [
+            (len(pattern), is_model)
+            for patterns, is_model in ((self.people, False), (self.judges, True))
+            for pattern in patterns
+            if fnmatchcase(name.lower(), pattern.lower())
+        ]
+        return max(fits)[1] if fits else None
+
+
+@dataclass(slots=True)
+class Layout:
+    """The declared columns, applied to the files of one upload.
+
+    A column that has the name of a declared field, but is not the declared one, keeps its cells
+    under `source_` and its name.
+    """
+
+    declared: Declared = field(default_factory=Declared)
+    seen: dict[str, None] = field(default_factory=dict)
+
+    def of(self, header: Sequence[str]) -> list[tuple[str, int]]:
+        """Return the field of each column of a table with the column's place."""
+        columns = self.declared.columns
+        if not columns:
+            return [(name, place) for place, name in enumerate(header)]
+        self.seen.update(dict.fromkeys(header))
+        declared = [
+            (target, header.index(source)) for target, source in columns.items() if source in header
+        ]
+        used = set(columns.values())
+        others = [
+            (f"source_{name}" if name in columns else name, place)
+            for place, name in enumerate(header)
+            if name not in used
+        ]
+        return [*declared, *others]
+
+    def row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a row with its columns under the names of the fields that they stand for."""
+        if not self.declared.columns:
+            return row
+        names = list(row)
+        return {name: row[names[place]] for name, place in self.of(names)}
+
+    def check(self) -> None:
+        """Refuse declared columns that none of the rows had.
+
+        Raises:
+            DeclarationInvalid: names them, and the columns there are.
+        """
+        sources = dict.fromkeys(self.declared.columns.values())
+        absent = [source for source in sources if source not in self.seen]
+        if absent and self.seen:
+            there = ", ".join(shown(name) for name in list(self.seen)[:_MOST_COLUMNS])
+            missing = ", ".join(map(shown, absent))
+            raise DeclarationInvalid("map", f"there is no column {missing}; there is {there}")
+
+
+def looks_like_model(name: str) -> bool:
+    """Return whether a name begins as the names of a family of models do."""
+    return _MODELS.match(name.strip().lower()) is not None
+
+
+def code_of(value: object) -> str:
+    """Return a value of a verdict column as a coding spells it: 1, 1.0 and "1 " are one value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value).strip()
+    if re.fullmatch(r"[+-]?\d+\.0*", text):
+        text = text.split(".")[0]
+    return text.lower()
+
+
+def _items(option: str, texts: Iterable[str]) -> Iterator[str]:
+    """Yield the items of comma-separated texts; quotes protect a comma."""
+    for text in texts:
+        try:
+            rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise DeclarationInvalid(option, f"{shown(text)} cannot be read: {error}") from None
+        yield from (item.strip() for row in rows for item in row if item.strip())
+
+
+def _pairs(option: str, texts: Iterable[str], form: str) -> Iterator[tuple[str, str]]:
+    for text in texts:
+        if text.lstrip().startswith("{"):
+            yield from _object(option, text)
+            continue
+        for item in _items(option, [text]):
+            key, separator, value = item.partition("=")
+            if not separator or not key.strip() or not value.strip():
+                raise DeclarationInvalid(option, f"{shown(item)} is not of the form {form}")
+            yield key.strip(), value.strip()
+
+
+def _object(option: str, text: str) -> Iterator[tuple[str, str]]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DeclarationInvalid(option, f"{shown(text)} is not a JSON object: {error}") from None
+    for key, value in found.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+            raise DeclarationInvalid(option, f"{shown(key)}: {shown(value)} is not a name")
+        yield key, "none" if value is None else str(value)
+
+
+def _columns(texts: Iterable[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for target, source in _pairs("map", texts, "field=column"):
+        if target not in TARGETS:
+            near = nearest(target, TARGETS)
+            meant = f"; did you mean {near}?" if near else f" among {', '.join(TARGETS)}"
+            raise DeclarationInvalid("map", f"there is no field {shown(target)}{meant}")
+        if columns.setdefault(target, source) != source:
+            raise DeclarationInvalid("map", f"{target} is given two columns")
+    return columns
+
+
+def _coding(texts: Iterable[str]) -> dict[str, Label | None]:
+    coding: dict[str, Label | None] = {}
+    for value, meaning in _pairs("coding", texts, "value=label"):
+        if meaning.lower() not in _LABELS:
+            known = ", ".join(_LABELS)
+            raise DeclarationInvalid("coding", f"{value}: {shown(meaning)} is none of {known}")
+        label = _LABELS[meaning.lower()]
+        if coding.setdefault(code_of(value), label) != label:
+            raise DeclarationInvalid("coding", f"{value} is given two meanings")
+    return coding
+
+
+def _delimiter(text: str) -> str:
+    found = _DELIMITERS.get(text.lower(), text)
+    if found and (len(found) != 1 or found in '"\r\n' or found == "\0"):
+        raise DeclarationInvalid("delimiter", f"{shown(text)} is not one character, or tab")
+    return found

@@ -1,0 +1,265 @@
+"""The published variants of rows with a chosen and a rejected answer, and rated generations.
+
+DPO rows with a prompt, with conversations or with both; HH-RLHF transcripts; ShareGPT turns;
+instructions with an input; RewardBench 2, whose rows hold several answers on either side; distilabel
+rows, whose generations a model has rated.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, Final
+
+from app.core.names import shown
+from app.formats.base import RowInvalid
+from app.formats.verdicts import Heard, is_empty
+
+Row = dict[str, Any]
+_TURN: Final = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):")
+_ROLES: Final = {
+    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
+    "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "system": "system",
+    "function": "tool", "tool": "tool", "observation": "tool",
+}  # fmt: skip
+_PROMPTS: Final = ("prompt", "instruction", "question", "query")
+_SPEAKERS: Final = ("user", "assistant")
+_MOST_PAIRS: Final = 1_000
+
+
+def prepared(row: Mapping[str, Any], heard: Heard) -> list[Row]:
+    """Return the rows, each with one chosen and one rejected answer.
+
+    Raises:
+        RowInvalid: the answers cannot be read, or the prompt is not the one that they answer.
+    """
+    made = _with_turns(dict(row))
+    chosen, rejected = made["chosen"], made["rejected"]
+    if _are_texts(chosen) and _are_texts(rejected):
+        return _all_pairs(_with_prompt(made))
+    if _are_texts(chosen) != _are_texts(rejected) and isinstance(chosen, list | str):
+        name, other = ("chosen", "rejected") if _are_texts(chosen) else ("rejected", "chosen")
+        raise RowInvalid(f"{name}: is a list of answers, but {other} is not")
+    made = _with_prompt(made)
+    if _are_messages(chosen) and _are_messages(rejected):
+        _check_prompt(made)
+    return [made]
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+
+
+def _are_messages(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
+
+
+def _with_turns(row: Row) -> Row:
+    """Return a row whose conversations are lists of messages with role and content."""
+    chosen, rejected = row["chosen"], row["rejected"]
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        return _with_transcripts(row, chosen, rejected)
+    for name in ("chosen", "rejected"):
+        value = row[name]
+        if isinstance(value, dict):
+            row[name] = _message(name, value).get("content")
+        elif _are_messages(value):
+            row[name] = [_message(f"{name}.{at}", one) for at, one in enumerate(value)]
+    if _are_messages(row.get("conversations")) and is_empty(row.get("prompt")):
+        turns = row.pop("conversations")
+        row["prompt"] = [_message(f"conversations.{at}", one) for at, one in enumerate(turns)]
+    return row
+
+
+def _message(place: str, turn: Mapping[str, Any]) -> Row:
+    if "from" not in turn and "value" not in turn:
+        return dict(turn)
+    role = _ROLES.get(str(turn.get("from")).lower())
+    if role is None:
+        raise RowInvalid(f"{place}.from: {shown(turn.get('from'))} is none of {', '.join(_ROLES)}")
+    return {"role": role, "content": turn.get("value")}
+
+
+def _with_transcripts(row: Row, chosen: str, rejected: str) -> Row:
+    """Read dialogues that are one text, `Human:` and `Assistant:` in turn, as messages."""
+    prompt = row.get("prompt")
+    if _is_transcript(chosen) and _is_transcript(rejected):
+        if isinstance(prompt, str) and _plain(chosen).startswith(_plain(prompt)):
+            del row["prompt"]
+        return {**row, "chosen": _turns(chosen), "rejected": _turns(rejected)}
+    if isinstance(prompt, str) and _is_transcript(prompt):
+        turns = _turns(prompt)
+        if turns[-1] == {"role": "assistant", "content": ""}:
+            return {**row, "prompt": turns[:-1], "chosen": chosen, "rejected": rejected}
+    return row
+
+
+def _is_transcript(text: str) -> bool:
+    found = _TURN.match(text.lstrip("\n") if not text.startswith("\n\n") else text)
+    return found is not None and found[1] == "Human" and "Assistant:" in text
+
+
+def _turns(text: str) -> list[Row]:
+    _, *pieces = _TURN.split(text)
+    names = {"Human": "user", "Assistant": "assistant"}
+    return [
+        {"role": names[who], "content": said.strip()}
+        for who, said in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
+
+
+def _with_prompt(row: Row) -> Row:
+    """Return a row whose instruction, input, history and system prompt are its prompt."""
+    name = next((name for name in _PROMPTS if not is_empty(row.get(name))), None)
+    if name is None and isinstance(row.get("input"), str) and row["input"]:
+        name = "input"
+    if name is None:
+        return row
+    prompt = row.pop(name)
+    text = row.pop("input", None) if name != "input" and isinstance(row.get("input"), str) else None
+    if text and isinstance(prompt, str):
+        prompt = f"{prompt}\n\n{text}"
+    if _are_messages(row["chosen"]):
+        return {**row, "prompt": prompt}
+    before = [*_system(row), *_history(row)]
+    if before and isinstance(prompt, str):
+        prompt = [*before, {"role": "user", "content": prompt}]
+    return {**row, "prompt": prompt}
+
+
+def _system(row: Row) -> list[Row]:
+    system = row.get("system")
+    if not isinstance(system, str) or not system:
+        return []
+    del row["system"]
+    return [{"role": "system", "content": system}]
+
+
+def _history(row: Row) -> list[Row]:
+    history: Any = row.get("history")
+    if not isinstance(history, list) or not history:
+        return []
+    if not all(_are_texts(one) and len(one) == len(_SPEAKERS) for one in history):
+        return []
+    del row["history"]
+    return [
+        {"role": role, "content": text}
+        for one in history
+        for role, text in zip(_SPEAKERS, one, strict=True)
+    ]
+
+
+def _plain(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _check_prompt(row: Row) -> None:
+    """Refuse a prompt that the conversation contradicts; it would be lost."""
+    prompt: Any = row.get("prompt")
+    before = row["chosen"][:-1]
+    if is_empty(prompt) or not before:
+        return
+    said = [_plain(turn.get("content")) for turn in before]
+    users = [_plain(turn.get("content")) for turn in before if turn.get("role") == "user"]
+    if _are_messages(prompt):
+        is_same = [_plain(turn.get("content")) for turn in prompt] == said
+    else:
+        known = {*users[:1], *users[-1:], " ".join(users), " ".join(said)}
+        is_same = _plain(prompt) in known
+    if not is_same:
+        raise RowInvalid(
+            f"prompt: {shown(prompt)} is not what the turns before the answers in chosen say "
+            f"({shown(users[-1] if users else '')}): leave one of them out, or make them the same"
+        )
+
+
+def _all_pairs(row: Row) -> list[Row]:
+    """Return a pair for every chosen answer with every rejected one, in one group."""
+    chosen, rejected = row["chosen"], row["rejected"]
+    if len(chosen) * len(rejected) > _MOST_PAIRS:
+        raise RowInvalid(f"chosen, rejected: more than {_MOST_PAIRS} pairs in one row")
+    models = row.get("models")
+    names = models if isinstance(models, list) and len(models) == len(chosen + rejected) else None
+    rest = {k: v for k, v in row.items() if k not in ("chosen", "rejected", "id")}
+    if names:
+        del rest["models"]
+    row_id, is_one = row.get("id"), len(chosen) == len(rejected) == 1
+    pairs = []
+    for i, good in enumerate(chosen):
+        for j, bad in enumerate(rejected):
+            pair = {**rest, "chosen": good, "rejected": bad}
+            if row_id is not None:
+                pair["id"] = row_id if is_one else f"{row_id}|{i}|{j}"
+                pair.setdefault("group", row_id)
+            if names:
+                pair |= {"chosen_model": names[i], "rejected_model": names[len(chosen) + j]}
+            pairs.append(pair)
+    return pairs
+
+
+GENERATIONS: Final = ("instruction", "generations")
+
+
+def has_generations(row: Mapping[str, Any]) -> bool:
+    """Return whether a row holds several generations of one instruction, as distilabel's do."""
+    generations = row.get("generations")
+    is_several = _are_texts(generations) and len(generations or ()) > 1
+    return is_several and any(name in row for name in ("instruction", "input", "prompt"))
+
+
+def generation_pairs(row: Mapping[str, Any], heard: Heard) -> list[Row]:
+    """Return a canonical row for every two generations, with the verdict of their ratings.
+
+    Raises:
+        RowInvalid: there are not as many ratings as generations.
+    """
+    return list(_generation_pairs(row))
+
+
+def _generation_pairs(row: Mapping[str, Any]) -> Iterator[Row]:
+    texts: Sequence[str] = row["generations"]
+    ratings = row.get("ratings", row.get("rating"))
+    models = row.get("generation_models", row.get("model_names"))
+    names = models if isinstance(models, list) and len(models) == len(texts) else None
+    if ratings is not None and (not isinstance(ratings, list) or len(ratings) != len(texts)):
+        raise RowInvalid(f"ratings: {shown(ratings)} are not {len(texts)} ratings")
+    judge = row.get("labelling_model") or row.get("model_name") or "distilabel"
+    read = {
+        "instruction", "input", "prompt", "system", "generations", "ratings", "rating",
+        "generation_models", "model_names", "id", "labelling_model", "model_name",
+    }  # fmt: skip
+    prompt = next(row[name] for name in ("instruction", "prompt", "input") if name in row)
+    base: Row = {"metadata": {k: v for k, v in row.items() if k not in read}}
+    base |= _asked(row, prompt)
+    for i, j in combinations(range(len(texts)), 2):
+        made = {**base, "response_a": texts[i], "response_b": texts[j]}
+        if row.get("id") is not None:
+            made |= {"id": f"{row['id']}|{i}|{j}", "group": row["id"]}
+        if names is not None:
+            made |= {"model_a": names[i], "model_b": names[j]}
+        if ratings is not None:
+            made["judges"] = {str(judge): _record(ratings[i], ratings[j])}
+        yield made
+
+
+def _asked(row: Mapping[str, Any], prompt: object) -> Row:
+    turns = [*_system(dict(row)), {"role": "user", "content": prompt}]
+    return {"prompt": prompt} if len(turns) == 1 else {"messages": turns}
+
+
+def _record(one: object, other: object) -> Row | None:
+    """Return the verdict of two ratings; None, a failure, where one is missing."""
+    a, b = _rating(one), _rating(other)
+    if a is None or b is None:
+        return None
+    return {"label": "tie" if a == b else "a" if a > b else "b"}
+
+
+def _rating(value: object) -> float | None:
+    try:
+        found = float(value) if isinstance(value, int | float | str) else math.nan
+    except ValueError:
+        return None
+    return None if math.isnan(found) else found

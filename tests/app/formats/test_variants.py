@@ -1,0 +1,468 @@
+"""Published variants of the formats that the guide names, in rows written for these tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.app.imports.uploads import pairs_of, upload
+
+Row = dict[str, Any]
+
+
+def talk(*texts: str) -> list[Row]:
+    """Return a conversation, the user first."""
+    return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+
+
+def arena(number: int, winner: str | None = "model_a", **fields: Any) -> Row:
+    return {
+        "model_a": "m1", "model_b": "m2", "winner": winner,
+        "conversation_a": talk("Same?", f"x{number}"), "conversation_b": talk("Same?", f"y{number}"),
+        **fields,
+    }  # fmt: skip
+
+
+async def _read(client: httpx.AsyncClient, rows: list[Row], **params: Any) -> Row:
+    answer = await upload(client, rows, **params)
+    assert answer.status_code == 201, answer.text
+    body: Row = answer.json()
+    assert body["rejected"] == []
+    return body
+
+
+# LMArena
+
+
+async def test_lmarena_with_the_id_of_each_vote_groups_by_prompt(client: httpx.AsyncClient) -> None:
+    rows = [arena(n, question_id=f"q{n}", turn=1, tstamp=1.5, judge_hash="h") for n in range(3)]
+    body = await _read(client, rows)
+    assert (body["dialect"], body["pairs"], body["groups"], body["labels"]) == (
+        "lmarena_140k", 3, 1, 3,
+    )  # fmt: skip
+    assert [one["id"] for one in await pairs_of(client)] == ["q0", "q1", "q2"]
+
+
+async def test_lmarena_33k_is_no_mt_bench(client: httpx.AsyncClient) -> None:
+    rows = [arena(n, question_id=f"q{n}", judge=f"user_{n}", anony=True, turn=1) for n in range(2)]
+    body = await _read(client, rows)
+    assert (body["dialect"], body["groups"], body["annotators"]) == ("lmarena_140k", 1, 2)
+
+
+async def test_search_arena_has_votes_for_half_of_its_rows(client: httpx.AsyncClient) -> None:
+    rows = [arena(n, winner, judge="9f2a") for n, winner in enumerate(["model_b", None])]
+    for one in rows:
+        one["messages_a"] = one.pop("conversation_a")
+        one["messages_b"] = one.pop("conversation_b")
+    body = await _read(client, rows)
+    assert (body["pairs"], body["labels"], body["annotators"]) == (2, 1, 1)
+    assert (await pairs_of(client))[0]["response_b"] == "y0"
+
+
+# AlpacaEval
+
+
+def alpaca(number: int, **fields: Any) -> Row:
+    return {"instruction": f"I{number}", "output_1": "x", "output_2": "y", **fields}
+
+
+@pytest.mark.parametrize("field", ["annotator", "annotator_index"])
+async def test_a_number_is_a_person(client: httpx.AsyncClient, field: str) -> None:
+    said = [(0, 1), (1, 2), (2, 1.5), (3, 1.2), (4, None)]
+    body = await _read(client, [alpaca(0, **{field: who, "preference": p}) for who, p in said])
+    assert (body["pairs"], body["labels"], body["recorded_judges"]) == (1, 4, [])
+    [found] = await pairs_of(client)
+    assert [(v["annotator"], v["label"]) for v in found["human"]] == [
+        ("0", "a"), ("1", "b"), ("2", "tie"), ("3", "a"),
+    ]  # fmt: skip
+    assert found["human"][3]["preference"] == 1.2
+    assert "preferences of people that are null, no votes: 1" in body["warnings"]
+
+
+async def test_a_declared_person_is_one(client: httpx.AsyncClient) -> None:
+    rows = [alpaca(0, annotator=who, preference=1) for who in ("ann", "weighted_gpt4")]
+    body = await _read(client, rows, people="ann")
+    assert (body["labels"], body["recorded_judges"]) == (1, ["weighted_gpt4"])
+
+
+async def test_an_input_belongs_to_the_prompt(client: httpx.AsyncClient) -> None:
+    await _read(client, [alpaca(0, input="of wood")])
+    assert (await pairs_of(client))[0]["prompt"] == "I0\n\nof wood"
+
+
+async def test_scores_of_another_judge_are_kept_though_other_fields_differ(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [alpaca(0, annotator=j, preference=1.0, tokens=n) for n, j in enumerate(["j1", "j2"])]
+    body = await _read(client, rows)
+    assert (body["pairs"], body["recorded_judges"]) == (1, ["j1", "j2"])
+    assert body["warnings"] == [
+        "tokens: differs from an earlier row on the same pair in 1 rows; the first value is kept"
+    ]
+
+
+async def test_prompts_that_differ_in_case_and_blanks_are_joined_and_told(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [
+        {"instruction": text, "output": f"{model} says", "generator": model}
+        for model, text in (("m1", "Why?"), ("m2", "why? "), ("m1", "Who?"), ("m2", "Who?"))
+    ]
+    body = await _read(client, rows)
+    assert (body["pairs"], body["unmatched"]) == (2, 0)
+    assert body["warnings"] == [
+        "prompts that differ only in case or blanks between the files, joined: 1"
+    ]
+
+
+async def test_prompts_of_one_model_that_differ_in_case_stay_apart(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [
+        {"instruction": text, "output": f"{model} on {text}", "generator": model}
+        for model in ("m1", "m2")
+        for text in ("polish?", "Polish?")
+    ]
+    body = await _read(client, rows)
+    assert (body["pairs"], body["warnings"]) == (2, [])
+    found = await pairs_of(client)
+    assert {(one["prompt"], one["response_b"]) for one in found} == {
+        ("polish?", "m2 on polish?"), ("Polish?", "m2 on Polish?"),
+    }  # fmt: skip
+
+
+async def test_a_generator_may_be_a_number(client: httpx.AsyncClient) -> None:
+    rows = [{"instruction": "Why?", "output": f"{m}", "generator": m} for m in (1, 2)]
+    await _read(client, rows)
+    assert (await pairs_of(client))[0]["model_b"] == "2"
+
+
+# chosen and rejected
+
+
+def chosen_of(found: Row) -> tuple[Any, Any]:
+    """Return the prompt or messages, and the chosen response."""
+    side = found["metadata"]["chosen_side"]
+    return found.get("prompt") or found.get("messages"), found[f"response_{side}"]
+
+
+async def test_several_answers_make_a_pair_each_in_one_group(client: httpx.AsyncClient) -> None:
+    rows = [
+        {"id": "t", "prompt": "A prime?", "chosen": ["2", "3"], "rejected": ["4", "6"],
+         "models": ["a", "b", "c", "d"], "subset": "Ties"},
+        {"id": "s", "prompt": "A square?", "chosen": ["4"], "rejected": ["5"], "subset": "Math"},
+    ]  # fmt: skip
+    body = await _read(client, rows)
+    assert (body["pairs"], body["groups"], body["labels"]) == (5, 2, 5)
+    found = await pairs_of(client)
+    assert [one["id"] for one in found] == ["t|0|0", "t|0|1", "t|1|0", "t|1|1", "s"]
+    sides = found[1]["metadata"]["chosen_side"]
+    assert (found[1][f"model_{sides}"], found[1][f"response_{sides}"]) == ("a", "2")
+
+
+async def test_a_list_on_one_side_alone_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await upload(client, [{"prompt": "q", "chosen": ["x"], "rejected": "y"}])
+    assert "chosen: is a list of answers, but rejected is not" in answer.json()["detail"]
+
+
+PREFERENCES: dict[str, tuple[Row, Any]] = {
+    "explicit": (
+        {"prompt": talk("Q"), "chosen": talk("Q", "x")[1:], "rejected": talk("Q", "y")[1:]},
+        "Q",
+    ),
+    "implicit": ({"chosen": talk("Q", "x"), "rejected": talk("Q", "y")}, "Q"),
+    "both": ({"prompt": "Q", "chosen": talk("Q", "x"), "rejected": talk("Q", "y")}, "Q"),
+    "transcripts": (
+        {"chosen": "\n\nHuman: Q\n\nAssistant: x", "rejected": "\n\nHuman: Q\n\nAssistant: y"},
+        "Q",
+    ),
+    "a transcript and its ends": (
+        {"prompt": "\n\nHuman: Q\n\nAssistant:", "chosen": "x", "rejected": "y"},
+        "Q",
+    ),
+    "sharegpt": (
+        {"conversations": [{"from": "human", "value": "Q"}],
+         "chosen": {"from": "gpt", "value": "x"}, "rejected": {"from": "gpt", "value": "y"}},
+        "Q",
+    ),
+    "instruction": (
+        {"instruction": "Q", "input": "", "chosen": "x", "rejected": "y"},
+        "Q",
+    ),
+    "instruction with an input": (
+        {"instruction": "Q", "input": "of two", "chosen": "x", "rejected": "y"},
+        "Q\n\nof two",
+    ),
+    "a system prompt": (
+        {"system": "Be brief.", "question": "Q", "chosen": "x", "rejected": "y"},
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q"}],
+    ),
+    "a history": (
+        {"instruction": "Q", "history": [["u", "v"]], "chosen": "x", "rejected": "y"},
+        [*talk("u", "v"), {"role": "user", "content": "Q"}],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PREFERENCES)
+async def test_a_preference_has_its_prompt_and_its_answers(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    given, prompt = PREFERENCES[name]
+    body = await _read(client, [given])
+    assert (body["dialect"], body["labels"]) == ("reward_bench", 1)
+    [found] = await pairs_of(client)
+    assert chosen_of(found) == (prompt, "x")
+    assert {found["response_a"], found["response_b"]} == {"x", "y"}
+
+
+async def test_all_ways_to_give_one_prompt_are_one_group(client: httpx.AsyncClient) -> None:
+    rows = [row for row, prompt in PREFERENCES.values() if prompt == "Q"]
+    answer = await upload(client, rows)
+    # which answer comes first is drawn from the row, so that one pair may stand there both ways
+    assert (answer.json()["groups"], answer.json()["rejected"]) == (1, [])
+
+
+@pytest.mark.parametrize("prompt", ["SYSTEM: in French.\nQ", "Another", talk("Another")])
+async def test_a_prompt_that_the_conversation_contradicts_is_refused(
+    client: httpx.AsyncClient, prompt: Any
+) -> None:
+    given = {"prompt": prompt, "chosen": talk("Q", "x"), "rejected": talk("Q", "y")}
+    assert (
+        "is not what the turns before the answers"
+        in (await upload(client, [given])).json()["detail"]
+    )
+
+
+async def test_a_contradiction_is_told_by_its_name(client: httpx.AsyncClient) -> None:
+    rows = [{"prompt": f"Q{n}", "chosen": "x", "rejected": "y"} for n in range(8)]
+    turned = [{**one, "chosen": "y", "rejected": "x"} for one in rows]
+    body = (await upload(client, [*rows, *rows, *turned])).json()
+    assert (body["pairs"], body["labels"]) == (8, 8)
+    assert [(one["line"], one["reason"]) for one in body["rejected"]] == [
+        (n + 17, f"chosen and rejected of line {n + 1} the other way round") for n in range(8)
+    ]
+
+
+async def test_answers_marked_one_by_one_are_no_pairs(client: httpx.AsyncClient) -> None:
+    answer = await upload(client, [{"prompt": "q", "completion": "x", "label": True}])
+    assert "KTO" in answer.json()["detail"]
+
+
+async def test_generations_are_rated_by_a_model(client: httpx.AsyncClient) -> None:
+    given = {
+        "instruction": "Q", "generations": ["x", "y", "z"], "ratings": [4, "2", None],
+        "generation_models": ["m1", "m2", "m3"], "labelling_model": "gpt-9",
+    }  # fmt: skip
+    body = await _read(client, [given])
+    assert (body["dialect"], body["pairs"], body["groups"]) == ("distilabel", 3, 1)
+    assert [one["judges"] for one in await pairs_of(client)] == [
+        {"gpt-9": {"p_a": 1.0}}, {"gpt-9": None}, {"gpt-9": None},
+    ]  # fmt: skip
+
+
+# Arena-Hard v0.1, JudgeBench outputs, MT-bench
+
+
+def hard_answer(model: str) -> Row:
+    turns = [{"content": f"{model} says", "token_len": 2}]
+    return {"question_id": "u1", "answer_id": model, "model_id": model,
+            "choices": [{"index": 0, "turns": turns}], "tstamp": 1.0}  # fmt: skip
+
+
+async def test_arena_hard_v01_is_joined_with_its_baseline(client: httpx.AsyncClient) -> None:
+    rows = [
+        {"question_id": "u1", "category": "hard", "cluster": "plots", "turns": [{"content": "Plan"}]},
+        hard_answer("m1"), hard_answer("gpt-4-0314"),
+        {"question_id": "u1", "model": "m1", "judge": "gpt-4",
+         "games": [{"score": "B>>A"}, {"score": "A>B"}]},
+    ]  # fmt: skip
+    body = await _read(client, rows)
+    assert (body["dialect"], body["pairs"], body["recorded_judges"]) == ("arena_hard", 1, ["gpt-4"])
+    assert "taken as against gpt-4-0314" in body["warnings"][0]
+    [found] = await pairs_of(client)
+    assert (found["prompt"], found["response_a"], found["model_b"]) == (
+        "Plan", "m1 says", "gpt-4-0314",
+    )  # fmt: skip
+    assert found["judges"]["gpt-4"] == {"annotators": [[1.0, 1.0]]}
+    assert found["metadata"]["cluster"] == "plots"
+
+
+async def test_judge_bench_outputs_hold_a_judge_in_both_orders(client: httpx.AsyncClient) -> None:
+    base: Row = {"pair_id": "j1", "question": "1 + 1?", "response_A": "2", "response_B": "3",
+            "label": "A>B"}  # fmt: skip
+    said = [{"judgment": {"judge_model": "gpt-9"}, "decision": d} for d in ("A>B", "A>B")]
+    rows: list[Row] = [{**base, "judge_name": "vanilla", "judgments": said},
+            {**base, "judge_name": "other", "judgments": [None, said[0]]}]  # fmt: skip
+    body = await _read(client, rows)
+    assert (body["labels"], body["recorded_judges"]) == (1, ["other/gpt-9", "vanilla/gpt-9"])
+    [found] = await pairs_of(client)
+    assert found["judges"]["vanilla/gpt-9"] == {"annotators": [[1.0, 0.0]]}
+
+
+async def test_fields_that_a_judgement_loses_are_told(client: httpx.AsyncClient) -> None:
+    given = {"question_id": 1, "model_1": "m1", "model_2": 2, "g1_winner": "model_1",
+             "g2_winner": "model_1", "judge": ["gpt", "p"], "turn": 1, "tstamp": 2.0}  # fmt: skip
+    body = await _read(client, [given])
+    assert body["warnings"] == ["1 judgements have fields that are not kept (tstamp)"]
+
+
+# Label Studio
+
+
+def task(*results: Row, **fields: Any) -> Row:
+    annotation = {"completed_by": 3, "result": list(results), "was_cancelled": False}
+    return {"id": 1, "data": {"prompt": "Q", "left": "x", "right": "y"},
+            "annotations": [annotation], **fields}  # fmt: skip
+
+
+def choice(value: str, name: str = "pref") -> Row:
+    return {"type": "choices", "from_name": name, "value": {"choices": [value]}}
+
+
+def stars(side: str, value: int) -> Row:
+    return {"type": "rating", "from_name": f"stars_{side}", "to_name": side,
+            "value": {"rating": value}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("results", "label"),
+    [
+        ([choice("left")], "a"),
+        ([choice("Response B")], "b"),
+        ([choice("Tie")], "tie"),
+        ([stars("left", 2), stars("right", 4)], "b"),
+        ([stars("left", 2), stars("right", 2)], "tie"),
+        ([{"type": "pairwise", "value": {"selected": "right"}}, stars("left", 5)], "b"),
+    ],
+)
+async def test_an_answer_of_label_studio_is_a_vote(
+    client: httpx.AsyncClient, results: list[Row], label: str
+) -> None:
+    await _read(client, [task(*results)])
+    [found] = await pairs_of(client)
+    assert [(v["annotator"], v["label"]) for v in found["human"]] == [("3", label)]
+
+
+async def test_a_control_that_is_understood_in_part_is_refused(client: httpx.AsyncClient) -> None:
+    rows = [{**task(choice(said)), "id": n} for n, said in enumerate(["Tie", "Antwort 1", "Tie"])]
+    answer = await upload(client, rows)
+    assert answer.status_code == 422
+    assert (
+        "the control 'pref': not every value is a verdict: 'Antwort 1'" in answer.json()["detail"]
+    )
+    assert (await upload(client, rows, coding="Antwort 1=a")).json()["labels"] == 3
+
+
+async def test_a_control_about_something_else_is_told(client: httpx.AsyncClient) -> None:
+    rows = [task(choice("harmless", "safety"), choice("left"))]
+    body = await _read(client, rows)
+    assert body["labels"] == 1
+    assert (
+        "1 answers of the control 'safety' ('harmless') say of neither response"
+        in (body["warnings"][0])
+    )
+
+
+async def test_completions_of_before_version_1_are_votes(client: httpx.AsyncClient) -> None:
+    given = task({"type": "pairwise", "value": {"selected": "left"}})
+    given["completions"] = given.pop("annotations")
+    assert (await _read(client, [given]))["labels"] == 1
+
+
+async def test_flat_rows_of_label_studio_are_votes_of_one_task(client: httpx.AsyncClient) -> None:
+    rows = [
+        {"id": 5, "prompt": "Q", "left": "x", "right": "y", "pw": said, "annotator": n,
+         "annotation_id": 40 + n, "lead_time": n + 0.5, "topic": "maths"}
+        for n, said in enumerate(["left", "right"])
+    ]  # fmt: skip
+    body = await _read(client, rows)
+    assert (body["dialect"], body["pairs"], body["labels"]) == ("label_studio", 1, 2)
+    [found] = await pairs_of(client)
+    assert [(v["label"], v["lead_time"]) for v in found["human"]] == [("a", 0.5), ("b", 1.5)]
+    assert found["metadata"] == {"topic": "maths"}
+
+
+async def test_flat_rows_without_an_answer_say_what_to_do(client: httpx.AsyncClient) -> None:
+    given = {"id": 5, "prompt": "Q", "left": "x", "right": "y", "r1": 4, "r2": 2, "annotator": 1,
+             "annotation_id": 4, "lead_time": 1.0}  # fmt: skip
+    body = await _read(client, [given])
+    assert body["labels"] == 0
+    assert "export the project as JSON" in body["warnings"][0]
+
+
+# Argilla
+
+
+def record(responses: Any, number: int = 0, **fields: Any) -> Row:
+    texts = {"prompt": f"Q{number}", "response1": "x", "response2": "y"}
+    return {"id": f"r{number}", "fields": {**texts, **fields}, "responses": responses}
+
+
+def said(value: Any, who: str = "u1", status: str = "submitted") -> Row:
+    return {"value": value, "user_id": who, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("responses", "labels"),
+    [
+        ({"preference": [said("response1"), said("response2", "u2")]}, ["a", "b"]),
+        ({"preference": [said("tie"), said("response1", "u2", "draft")]}, ["tie"]),
+        ({"rating1": [said(5)], "rating2": [said(2)]}, ["a"]),
+        ({"quality-a": [said(1), said(3, "u2")], "quality-b": [said(2), said(3, "u2")]},
+         ["b", "tie"]),
+        ([{"user_id": "u", "values": {"preference": {"value": "response2"}}}], ["b"]),
+        ({"preference": [said([{"value": "response1", "rank": 2},
+                               {"value": "response2", "rank": 1}])]}, ["b"]),
+    ],
+)  # fmt: skip
+async def test_an_answer_of_argilla_is_a_vote(
+    client: httpx.AsyncClient, responses: Any, labels: list[str]
+) -> None:
+    assert (await _read(client, [record(responses)]))["labels"] == len(labels)
+    [found] = await pairs_of(client)
+    assert [vote["label"] for vote in found["human"]] == labels
+
+
+async def test_other_answers_of_argilla_are_told(client: httpx.AsyncClient) -> None:
+    rows = [record({"overall": [said(n)], "why": [said("because " * 20)]}, n) for n in (1, 4)]
+    body = await _read(client, rows)
+    assert body["labels"] == 0
+    assert (
+        "2 answers of the question 'overall' (1, 4) say of neither response"
+        in (body["warnings"][0])
+    )
+    assert "texts written to the question 'why', not kept: 2" in body["warnings"]
+    assert (await upload(client, rows, name="coded", coding="1=a,4=b")).json()["labels"] == 2
+
+
+async def test_a_record_with_generations_and_their_ratings(client: httpx.AsyncClient) -> None:
+    given = {
+        "id": "r", "fields": {"instruction": "Q", "generation-0": "x", "generation-1": "y"},
+        "responses": {"generation-0-rating": [said(4)], "generation-1-rating": [said(2)]},
+    }  # fmt: skip
+    assert (await _read(client, [given]))["labels"] == 1
+    assert (await pairs_of(client))[0]["prompt"] == "Q"
+
+
+async def test_records_as_a_table_are_read(client: httpx.AsyncClient) -> None:
+    new = {
+        "id": "r", "prompt": "Q", "response1": "x", "response2": "y", "_server_id": "s",
+        "preference.responses": ["response2"], "preference.responses.users": ["u"],
+        "preference.responses.status": ["submitted"], "preference.suggestion": "response1",
+    }  # fmt: skip
+    old = {
+        "prompt": "P", "response1": "x", "response2": "y", "external_id": "e", "metadata": "{}",
+        "preference": {"user_id": ["u"], "value": ["response1"], "status": ["submitted"]},
+    }  # fmt: skip
+    body = await _read(client, [new, old])
+    assert (body["dialect"], body["labels"], body["annotators"]) == ("argilla", 2, 1)
+    found = await pairs_of(client)
+    assert [one["human"][0]["label"] for one in found] == ["b", "a"]
+
+
+async def test_a_record_without_two_responses_names_its_fields(client: httpx.AsyncClient) -> None:
+    answer = await upload(client, [{"id": 1, "fields": {"text": "x"}, "responses": {}}])
+    assert "the fields of this Argilla record ('text')" in answer.json()["detail"]

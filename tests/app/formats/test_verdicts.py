@@ -1,0 +1,225 @@
+"""Verdicts in columns: their coding, names of models as winners, who is a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.formats.canonical import ParsedRow
+from app.formats.declared import DeclarationInvalid, Declared
+from app.formats.verdicts import spelt
+from app.imports.reading import Reader
+from app.imports.tables import RawRow
+from tests.app.imports.uploads import pairs_of, row, upload
+
+NUMBERS = [{"left": "m1", "right": "m2", "winner": code} for code in (0, 0, 1, 2, 0)]
+
+
+def texts(number: int, **fields: Any) -> dict[str, Any]:
+    """Return a pair with texts and without a vote."""
+    found = row(number, **fields)
+    del found["human"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("a", "a"), ("B", "b"), ("model_a", "a"), ("Response B", "b"), ("left", "a"),
+        ("the second response", "b"), ("response1", "a"), ("output_2", "b"), ("[[A]]", "a"),
+        ("A>B", "a"), ("B>>A", "b"), ("A=B", "tie"), ("Tie", "tie"), ("draw", "tie"),
+        ("tie (bothbad)", "both_bad"), ("both_bad", "both_bad"), ("A is better", "a"),
+        ("C", None), ("yes", None), ("", None), ("aa", None), (1, None), (True, None), (None, None),
+    ],
+)  # fmt: skip
+def test_a_verdict_is_told_by_its_spelling(text: Any, label: str | None) -> None:
+    assert spelt(text) == label
+
+
+@pytest.mark.parametrize("field", ["label", "winner", "preference"])
+@pytest.mark.parametrize("container", ["lines", "csv"])
+async def test_a_column_that_says_who_won_is_a_vote_in_every_container(
+    client: httpx.AsyncClient, field: str, container: str
+) -> None:
+    if container == "lines":
+        answer = await upload(client, [texts(n, **{field: "ab"[n % 2]}) for n in range(4)])
+    else:
+        lines = [f"id,prompt,response_a,response_b,{field}"]
+        lines += [f"p{n},Q{n},x,y,{'ab'[n % 2]}" for n in range(4)]
+        answer = await upload(
+            client, "\n".join(lines).encode(), headers={"content-type": "text/csv"}
+        )
+    body = answer.json()
+    assert (body["pairs"], body["labels"], body["rejected"]) == (4, 4, [])
+    assert [one["human"][0]["label"] for one in await pairs_of(client)] == ["a", "b", "a", "b"]
+
+
+async def test_a_coding_with_numbers_is_refused_as_a_whole(client: httpx.AsyncClient) -> None:
+    answer = await upload(client, NUMBERS)
+    assert answer.status_code == 422
+    assert "winner: 0/1/2 is ambiguous, say which is which" in answer.json()["detail"]
+    assert "--coding" in answer.json()["detail"]
+    assert answer.json()["errors"][0]["loc"] == ["query", "coding"]
+    assert (await client.get("/v1/datasets/set")).status_code == 404
+
+
+async def test_a_declared_coding_is_read(client: httpx.AsyncClient) -> None:
+    body = (await upload(client, NUMBERS, coding="0=a,1=tie,2=b")).json()
+    assert (body["labels"], body["rejected"], body["warnings"]) == (5, [], [])
+    labels = [one["human"][0]["label"] for one in await pairs_of(client)]
+    assert labels == ["a", "a", "tie", "b", "a"]
+
+
+@pytest.mark.parametrize("value", [1, "1", 1.0, "1.0", " 1 "])
+async def test_spellings_of_one_number_are_one_value(client: httpx.AsyncClient, value: Any) -> None:
+    await upload(client, [texts(0, label=value)], coding="1=b")
+    [found] = await pairs_of(client)
+    assert found["human"][0]["label"] == "b"
+
+
+async def test_a_coding_may_say_that_a_value_is_no_vote(client: httpx.AsyncClient) -> None:
+    rows = [texts(0, label="skip"), texts(1, label="a")]
+    body = (await upload(client, rows, coding="skip=none")).json()
+    assert (body["pairs"], body["labels"], body["rejected"]) == (2, 1, [])
+
+
+async def test_numbers_in_lists_of_votes_need_a_coding_too(client: httpx.AsyncClient) -> None:
+    rows = [row(n, human=[{"annotator": "x", "label": n}]) for n in (0, 1)]
+    assert (await upload(client, rows)).status_code == 422
+    body = (await upload(client, rows, coding="0=a,1=b")).json()
+    assert (body["labels"], body["rejected"]) == (2, [])
+
+
+async def test_half_of_a_coding_in_words_is_not_read(client: httpx.AsyncClient) -> None:
+    rows = [texts(n, winner=said) for n, said in enumerate(["A", "B", "C", "A"])]
+    answer = await upload(client, rows)
+    assert answer.status_code == 422
+    assert "winner: not every value is a verdict: 'C' (1 times)" in answer.json()["detail"]
+    assert (await upload(client, rows, coding="C=tie")).json()["labels"] == 4
+
+
+async def test_a_winner_by_name_is_that_model(client: httpx.AsyncClient) -> None:
+    battles = [{"left": "B", "right": "A", "winner": w} for w in ("B", "B", "A", "left")]
+    assert (await upload(client, battles)).json()["labels"] == 4
+    assert [one["human"][0]["label"] for one in await pairs_of(client)] == ["a", "a", "b", "a"]
+    twins = [{"left": "m", "right": "m", "winner": "m"}]
+    assert "winner" in (await upload(client, twins, name="twins")).json()["detail"]
+
+
+async def test_a_coding_that_no_column_uses_is_told(client: httpx.AsyncClient) -> None:
+    body = (await upload(client, [row(0)], coding="9=a")).json()
+    assert body["warnings"] == ["coding: no value of a verdict column was read with it"]
+
+
+async def test_a_row_with_texts_is_no_battle(client: httpx.AsyncClient) -> None:
+    given = [{"model_a": "m1", "model_b": "m2", "winner": "model_a", "prompt": "Same?",
+              "output_a": f"x{n}", "output_b": f"y{n}"} for n in range(3)]  # fmt: skip
+    body = (await upload(client, given)).json()
+    assert (body["pairs"], body["groups"], body["labels"]) == (3, 1, 3)
+    assert (await pairs_of(client))[0]["response_a"] == "x0"
+    forced = await upload(client, given, name="forced", dialect="battles")
+    assert "the row has texts ('prompt', 'output_a', 'output_b')" in forced.json()["detail"]
+
+
+async def test_texts_under_unknown_names_are_asked_for(client: httpx.AsyncClient) -> None:
+    given = {"model_a": "m1", "model_b": "m2", "winner": "a", "prompt": "q", "completion_x": "r"}
+    said = (await upload(client, [given])).json()["detail"]
+    assert "the row has texts ('prompt', 'completion_x')" in said
+    assert "--map prompt=...,response_a=...,response_b=...,label=winner" in said
+
+
+async def test_who_is_a_person_is_told_and_can_be_declared(client: httpx.AsyncClient) -> None:
+    judges = ["expert_1", "gpt4_pair", "claude-v1", "GPTina"]
+    votes = [
+        {"question_id": n, "model_a": "m1", "model_b": "m2", "winner": "model_a", "judge": judge}
+        for n, judge in enumerate(judges)
+    ]
+    body = (await upload(client, votes)).json()
+    assert (body["annotators"], body["recorded_judges"]) == (2, ["claude-v1", "gpt4_pair"])
+    assert (
+        "taken for people: expert_1, GPTina; for judges: gpt4_pair, claude-v1"
+        in (body["warnings"][0])
+    )
+    declared: dict[str, Any] = {"people": ["gpt4*", "claude-v1"], "judges": "GPT*,expert_1"}
+    body = (await upload(client, votes, name="other", **declared)).json()
+    assert (body["annotators"], body["recorded_judges"]) == (2, ["GPTina", "expert_1"])
+
+
+@pytest.mark.parametrize("field", ["preferred", "rating", "judgments", "human_choice"])
+async def test_a_verdict_that_was_not_read_is_told(client: httpx.AsyncClient, field: str) -> None:
+    body = (await upload(client, [texts(0, **{field: "a"}), texts(1, **{field: "b"})])).json()
+    assert body["labels"] == 0
+    assert f"{field}: looks like a verdict and is kept as metadata in 2 rows" in body["warnings"][0]
+    assert f"--map label={field}" in body["warnings"][0]
+
+
+async def test_a_label_beside_votes_is_told(client: httpx.AsyncClient) -> None:
+    body = (await upload(client, [row(0, winner="b")])).json()
+    assert body["warnings"] == ["winner: kept as metadata in 1 rows, beside the votes in human"]
+
+
+async def test_what_differs_from_vote_to_vote_is_kept_with_the_vote(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [
+        {**texts(0), "annotator": who, "label": "a", "seconds": n, "task": "fruit"}
+        for n, who in enumerate(["ann", "bob"])
+    ]
+    body = (await upload(client, [*rows, rows[1]])).json()
+    assert (body["pairs"], body["labels"], body["rejected"]) == (1, 2, [])
+    [found] = await pairs_of(client)
+    assert [vote["seconds"] for vote in found["human"]] == [0, 1]
+    assert found["metadata"] == {"task": "fruit"}
+    assert any("differ in them: seconds" in said for said in body["warnings"])
+    assert any("1 votes repeat one" in said for said in body["warnings"])
+
+
+async def test_names_are_trimmed_and_those_nearly_alike_are_told(client: httpx.AsyncClient) -> None:
+    rows = [row(0, model_a=" GPT-4 ", model_b=7), row(1, model_a="gpt-4", model_b="gpt- 4")]
+    rows[0]["human"] = [{"annotator": "ann ", "label": "a"}]
+    body = (await upload(client, rows)).json()
+    assert body["annotators"] == 1
+    assert body["warnings"] == [
+        "models whose names differ only by case or blanks are kept apart: 'GPT-4' and 'gpt- 4' and "
+        "'gpt-4'"
+    ]
+    found = await pairs_of(client)
+    assert (found[0]["model_a"], found[0]["model_b"]) == ("GPT-4", "7")
+
+
+def test_the_id_of_a_request_stays_as_it_came() -> None:
+    body = {"prompt": "q", "response_a": "x", "response_b": "y"}
+    value = {"custom_id": " x ", "method": "POST", "url": "/v1/judgments", "body": body}
+    parsed = Reader().read(RawRow(1, value))
+    assert isinstance(parsed, ParsedRow)
+    assert parsed.id == " x "
+
+
+async def test_one_prompt_in_several_groups_is_told(client: httpx.AsyncClient) -> None:
+    body = (await upload(client, [row(0, group="x"), row(1, group="y")])).json()
+    assert any("1 prompts stand in several groups" in said for said in body["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"columns": ["promt=x"]}, "did you mean prompt"),
+        ({"columns": ["prompt"]}, "field=column"),
+        ({"columns": ["prompt=x,prompt=y"]}, "two columns"),
+        ({"columns": ["{"]}, "JSON"),
+        ({"coding": ["1=c"]}, "none of a, b, tie, none"),
+        ({"coding": ["1=a,1.0=b"]}, "two meanings"),
+        ({"delimiter": "ab"}, "one character"),
+    ],
+)
+def test_a_declaration_that_cannot_be_read_is_named(options: dict[str, Any], word: str) -> None:
+    with pytest.raises(DeclarationInvalid, match=word):
+        Declared.read(**options)
+
+
+def test_declarations_are_lists_or_objects() -> None:
+    said = Declared.read(['"prompt=a, b",id=n', '{"group": "g=1"}'], ['{"0": "tie", "x": null}'])
+    assert said.columns == {"prompt": "a, b", "id": "n", "group": "g=1"}
+    assert said.coding == {"0": "tie", "x": None}

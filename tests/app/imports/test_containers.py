@@ -1,0 +1,186 @@
+"""The same rows are the same pairs, labels and scores, whatever file they stand in."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.core.errors import TribunalError
+from app.imports.body import rows_of
+from app.imports.reading import Reader, stage
+from app.imports.staging import StagedRow, Staging
+from app.imports.upload import UploadedFile
+from tests.app.formats.hand_written import EXAMPLES
+from tests.app.imports.uploads import pairs_of, row
+from tests.data_sets import data_dir, rows
+
+Row = Mapping[str, Any]
+CASES: Final = Path(__file__).resolve().parents[4] / "shared" / "cases" / "data"
+
+
+def _names(given: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for one in given for name in one))
+
+
+def _cell(value: Any) -> Any:
+    """Return a cell of a table in text."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _separated(given: Sequence[Row], delimiter: str) -> str:
+    text = io.StringIO(newline="")
+    table = csv.writer(text, delimiter=delimiter)
+    table.writerow(_names(given))
+    table.writerows([[_cell(one.get(name)) for name in _names(given)] for one in given])
+    return text.getvalue()
+
+
+def _parquet(given: Sequence[Row]) -> bytes:
+    """Return a table of flat columns; nested values are JSON in texts."""
+    columns = {}
+    for name in _names(given):
+        values = [one.get(name) for one in given]
+        kinds = {type(value) for value in values if value is not None}
+        is_flat = len(kinds) == 1 and kinds <= {str, int, float, bool}
+        columns[name] = values if is_flat else [None if v is None else _cell(v) for v in values]
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+def _ndjson(given: Sequence[Row]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in given)
+
+
+CONTAINERS: Final[dict[str, Callable[[Sequence[Row]], bytes]]] = {
+    "rows.json": lambda given: json.dumps(given, indent=1).encode(),
+    "rows.csv": lambda given: _separated(given, ",").encode(),
+    "rows-semicolon.csv": lambda given: _separated(given, ";").encode(),
+    "excel.csv": lambda given: b"\xef\xbb\xbfsep=;\r\n" + _separated(given, ";").encode(),
+    "rows.tsv": lambda given: _separated(given, "\t").encode(),
+    "unicode.txt": lambda given: _separated(given, "\t").encode("utf-16"),
+    "wide.jsonl": lambda given: _ndjson(given).decode().encode("utf-16"),
+    "rows.jsonl.gz": lambda given: gzip.compress(_ndjson(given)),
+    "rows.csv.gz": lambda given: gzip.compress(_separated(given, ",").encode()),
+    "rows.parquet": _parquet,
+}
+
+
+def _staged(name: str, body: bytes) -> list[StagedRow] | str:
+    """Return the pairs of a file, or why it is refused, without the number of the line."""
+    staging, reader = Staging.open(Path(":memory:")), Reader()
+    try:
+        stage(staging, reader, rows_of([UploadedFile(io.BytesIO(body), "", name)]))
+        return [found for chunk in staging.chunks() for found in chunk]
+    except TribunalError as error:
+        return str(error)
+    finally:
+        staging.close()
+
+
+def _said(found: list[StagedRow] | str) -> Any:
+    """Return what pairs say: who they are, what they hold, votes and scores; no metadata."""
+    if isinstance(found, str):
+        return found
+    return [
+        (
+            {name: value for name, value in one.pair.items() if name != "metadata"},
+            [(vote.annotator, vote.label, vote.criterion) for vote in one.votes],
+            one.recorded,
+        )
+        for one in found
+    ]
+
+
+def _files() -> Iterator[Any]:
+    found = sorted(CASES.glob("*/*.jsonl")) + sorted(CASES.glob("*/*.json"))
+    for path in found:
+        if not path.read_bytes().startswith(b"\xff\xfe"):
+            yield pytest.param(path, id=f"{path.parent.name}/{path.name}")
+
+
+def _rows_in(path: Path) -> list[Row]:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        found: list[Row] = json.loads(text)
+        return found
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the folder of cases is not here")
+@pytest.mark.parametrize("path", list(_files()) if CASES.is_dir() else [])
+def test_a_case_is_the_same_in_every_container(path: Path) -> None:
+    given = _rows_in(path)
+    first = _said(_staged("rows.jsonl", _ndjson(given)))
+    for name, made in CONTAINERS.items():
+        assert _said(_staged(name, made(given))) == first, name
+
+
+SHARED: Final = ("mtbench_human", "prd_vicuna80", "llmfao", "llmbar", "pandalm", "tulu_human")
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_published_pairs_are_the_same_in_every_container(name: str) -> None:
+    given = [dict(one) for _, one in zip(range(300), rows(name), strict=False)]
+    first = _said(_staged("rows.jsonl", _ndjson(given)))
+    assert first
+    for container, made in CONTAINERS.items():
+        assert _said(_staged(container, made(given))) == first, container
+
+
+@pytest.mark.parametrize("name", ["human", "gpt4_pair"])
+def test_published_votes_are_the_same_in_every_container(name: str) -> None:
+    lines = (data_dir() / "mtbench_human" / f"{name}.jsonl").read_text().splitlines()[:200]
+    given = [json.loads(line) for line in lines]
+    first = _said(_staged("rows.jsonl", _ndjson(given)))
+    assert first
+    for container, made in CONTAINERS.items():
+        assert _said(_staged(container, made(given))) == first, container
+
+
+VARIED: Final[list[Row]] = [
+    row(0, judges={"j": {"p_a": 0.25}}),
+    row(1, human=[{"annotator": "x", "label": "tie"}, {"annotator": None, "label": "b"}]),
+    row(2, prompt='["looks", "like a list"]', response_a="[1]", response_b='{"a": 1}', human=[]),
+    row(3, metadata={"deep": [1, None]}, human=[]),
+]
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if len(EXAMPLES[name].files) == 1])
+def test_every_format_is_the_same_in_every_container(name: str) -> None:
+    [given] = EXAMPLES[name].files.values()
+    first = _said(_staged("rows.jsonl", _ndjson(given)))
+    assert not isinstance(first, str)
+    for container, made in CONTAINERS.items():
+        assert _said(_staged(container, made(given))) == first, container
+
+
+def test_canonical_rows_are_the_same_in_every_container() -> None:
+    first = _said(_staged("rows.jsonl", _ndjson(VARIED)))
+    for container, made in CONTAINERS.items():
+        assert _said(_staged(container, made(VARIED))) == first, container
+
+
+async def test_the_same_file_in_another_container_is_the_same_dataset(
+    client: httpx.AsyncClient,
+) -> None:
+    battles = [{"left": "m1", "right": "m2", "winner": w} for w in ("left", "right", "tie")]
+    ids = set()
+    for name, made in {"rows.jsonl": _ndjson, **CONTAINERS}.items():
+        answer = await client.post("/v1/datasets?name=set", files={"file": (name, made(battles))})
+        assert answer.status_code in (200, 201), answer.text
+        ids.add(answer.json()["id"])
+    assert len(ids) == 1
+    assert [one["id"] for one in await pairs_of(client)] == ["1", "2", "3"]
