@@ -19,6 +19,7 @@ from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.layout import Screen, escape
 from app.cli.options import Coding, Columns, DatasetArgument, Delimiter
 from app.cli.service import Key, Server, open_tribunal
+from app.core.inert import without_mark
 from judges.errors import SLIP, nearest
 
 if TYPE_CHECKING:
@@ -144,7 +145,12 @@ def _table(text: IO[str], delimiter: str, skipped: int, file: LabelFile) -> Iter
                 if cells:
                     yield Line(number, {}, f"{len(columns)} cells are expected")
                 continue
-            row = {name: cells[place] for name, place in layout if name in kept and cells[place]}
+            # ids and names may come from an exported table, where such cells are marked
+            row = {
+                name: without_mark(cells[place])
+                for name, place in layout
+                if name in kept and cells[place]
+            }
             yield Line(number, row)
     except csv.Error as error:
         # after an unclosed quote the rest cannot be divided into rows
