@@ -334,7 +334,7 @@ def _unseen_of_averages(comparisons: Comparisons, bootstrap: ClusterBootstrap) -
     summed = [
         whole.by_model(own[None], other[None])[0] for own, other in ((below, above), (above, below))
     ]
-    return np.sqrt(np.array(summed)) / np.maximum(met, 1)
+    return np.asarray(np.sqrt(np.array(summed)) / np.maximum(met, 1), dtype=np.float64)
 
 
 def _never_changes(scores: Resampled) -> BoolArray:
@@ -412,8 +412,8 @@ class RatingEstimates:
         groups = int(self.support.groups[model])
         if self.support.is_unanimous[model] and (groups > 1 or value in (0.0, 1.0)):
             # one trial a group: equal resamples would give an interval of no width
-            low, high = wilson_interval(groups * value, groups, self.confidence_level)
-            return Estimate(value, float(low), float(high), self.confidence_level, n)
+            ends = wilson_interval(groups * value, groups, self.confidence_level)
+            return Estimate(value, float(ends[0]), float(ends[1]), self.confidence_level, n)
         draws = _enough(scores.draws[:, model], groups)
         if draws is None:
             return Estimate(value, None, None, self.confidence_level, n)
