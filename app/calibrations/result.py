@@ -193,8 +193,9 @@ def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
     together = f"with probability at least {left:.4g}" if left > 0 else "with no known probability"
     return (
         f"{text} Some or all of these labels were used before: {_counted(uses)} were made from them, "
-        "this one included. The promise holds for a certificate that you would take in any case, "
-        f"not for one that you choose because it came out best. All {tests} hold at once {together}. "
+        "this one included. Each promise holds alone: for a certificate that you would take in any "
+        "case, and not for one that you choose because it came out best. "
+        f"All {tests} hold at once {together}. "
         "To compare targets, declare them together as a menu, which shares the failure probability."
     )
 
