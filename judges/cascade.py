@@ -192,18 +192,19 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and three o
 
 async def _ask(judge: Judge, pair: Pair, deadline: float | None) -> Score:
     if deadline is None:
-        return await _answer(judge, pair)
+        return await answer(judge, pair)
     if asyncio.get_running_loop().time() >= deadline:
         return _failed(judge, FailureKind.DEADLINE, _TOO_LATE)
     with failures_noted() as noted:
         try:
             async with asyncio.timeout_at(deadline):
-                return await _answer(judge, pair)
+                return await answer(judge, pair)
         except TimeoutError:
             return _failed(judge, FailureKind.DEADLINE, _too_late_after(noted))
 
 
-async def _answer(judge: Judge, pair: Pair) -> Score:
+async def answer(judge: Judge, pair: Pair) -> Score:
+    """Return a judge's score of a pair; one that is unavailable, or takes too long, has failed."""
     try:
         return await judge.score(pair)
     except JudgeUnavailable as error:

@@ -24,7 +24,7 @@ from app.datasets.records import PairKey
 from app.scores.store import ScoreKey, is_recorded, pair_key, score_key, store_scores, stored_scores
 from calibration.arrays import BoolArray, FloatArray
 from judges.base import Judge, JudgeSpec
-from judges.cascade import Pause, bounded_map
+from judges.cascade import Pause, answer, bounded_map
 from judges.types import FailureKind, Pair, Score
 
 _CHUNK = 500
@@ -262,7 +262,7 @@ async def _ask_all(
     scores: dict[str, Score] = {}
 
     async def ask(pair: Pair) -> None:
-        scores[pair.id] = await judge.score(pair)
+        scores[pair.id] = await answer(judge, pair)
 
     await bounded_map(pairs, ask, _ASKED_AT_ONCE, pause)
     return [(pair_key(judge.spec, pair), scores[pair.id]) for pair in pairs]

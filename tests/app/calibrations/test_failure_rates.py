@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
+from app.core.runtime import Runtime
+from judges.errors import JudgeUnavailable
+from judges.types import Pair, Score
+from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import Row, certify, labelled_rows, upload
 
 
@@ -62,3 +68,26 @@ async def test_a_judge_that_answers_in_one_order_now_is_not_the_one_certified(
         assert response.status_code == 200, response.text
         assert {verdict["promise"] for verdict in response.json()["verdicts"]} == {promise}
     assert "single_order" in response.json()["suspended_because"]
+
+
+async def test_a_judge_that_is_unavailable_is_named_with_its_cause(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    """A certification asks the judge for missing scores; that it raises must not be a riddle."""
+
+    class Stopped(PaidJudge):
+        async def score(self, pair: Pair) -> Score:
+            raise JudgeUnavailable("the engine has stopped")
+
+    install(running, Stopped("dear"))
+    await upload(client, "rivers", [{**row, "judges": {}} for row in labelled_rows(60)])
+    body = {"dataset": "rivers", "cascade": {"judges": ["dear"]}}
+    made = (await client.post("/v1/calibrations", json=body)).json()
+    for _ in range(200):
+        found = (await client.get(f"/v1/calibrations/{made['id']}")).json()
+        if found["status"] not in ("pending", "running"):
+            break
+        await asyncio.sleep(0.05)
+    assert found["status"] == "failed"
+    assert "'dear' failed on all" in found["error"]
+    assert "the engine has stopped" in found["error"]
