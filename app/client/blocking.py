@@ -107,6 +107,7 @@ class Tribunal(Verbs[Blocking]):
     wait = blocking(AsyncTribunal.wait)
     report = blocking(AsyncTribunal.report)
     export = blocking(AsyncTribunal.export)
+    export_queue = blocking(AsyncTribunal.export_queue)
     preferences = blocking(AsyncTribunal.preferences)
     health_card = blocking(AsyncTribunal.health_card)
     upload_file = blocking(AsyncTribunal.upload_file)

@@ -225,3 +225,35 @@ class Label(_Label, total=False):
     strength: float
     first_shown: Literal["a", "b"]
     comment: str
+
+
+class QueueRequest(TypedDict, total=False):
+    """What a queue is asked with; `name` and `dataset` are needed."""
+
+    name: str
+    dataset: str
+    purpose: Literal["calibration", "ranking", "audit", "finish", "asked"]
+    votes_per_pair: int
+    adjudicate: bool
+    calibration: str
+    leaderboard: str
+    part: Part
+    pairs: Sequence[str]
+    labels: int
+    unlabelled: bool
+    criterion: str
+    guidelines: str
+    allow_tie: bool
+    seed: int
+
+
+class _Answer(TypedDict):
+    item: str
+    label: Literal["left", "right", "tie", "both", "skip"]
+
+
+class Answer(_Answer, total=False):
+    """What one person says of a claimed pair."""
+
+    comment: str
+    seconds: float

@@ -10,7 +10,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, Unpack, cast
 from weakref import WeakSet
 
 import httpx
@@ -276,6 +276,16 @@ class AsyncTribunal(Verbs[Awaited]):
     async def export(self, /, ref: str, target: BinaryIO, **query: Any) -> dict[str, int]:
         """Write a dataset to a binary file in the format `format`; return what it cannot hold."""
         return await self._fetch(requests.export_of(ref), target, query)
+
+    async def export_queue(
+        self,
+        queue: str,
+        target: BinaryIO,
+        *,
+        format: Literal["label_studio", "argilla"] = "label_studio",
+    ) -> None:
+        """Write what is left to label to a binary file as tasks of another tool, blind."""
+        await self._fetch(requests.tasks_of(queue), target, {"format": format})
 
     async def preferences(self, /, batch_id: str, target: BinaryIO, **query: Any) -> Json:
         """Write a batch's trusted preferences to a binary file; return their card."""

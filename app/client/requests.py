@@ -31,8 +31,10 @@ from app.bodies.common import (
 )
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
+from app.bodies.queues import AnswersBody, ClaimBody, ItemBody, QueueBody, QueueImportBody
 from app.bodies.reports import ReportBody
 from app.client.bodies_in import (
+    Answer,
     BatchRequest,
     CanariesRequest,
     CertifyRequest,
@@ -45,6 +47,7 @@ from app.client.bodies_in import (
     LeaderboardRequest,
     ListQuery,
     PlanRequest,
+    QueueRequest,
     ReportQuery,
     VerdictQuery,
 )
@@ -315,6 +318,57 @@ def labels(
     """List labels, those that came last first, with `history` also replaced ones."""
     asked = given(dataset=dataset, history=str(history).lower(), **query)
     return Call("GET", "/v1/labels", asked, is_repeatable=True)
+
+
+def create_queue(**request: Unpack[QueueRequest]) -> Call[QueueBody]:
+    """Make a queue of pairs that people are to label."""
+    return Call("POST", "/v1/queues", body=request, takes_key=True)
+
+
+def queue(queue: str) -> Call[QueueBody]:
+    """Return a queue by its id or name: progress, agreement, and whose labels to look at."""
+    return Call("GET", _at("queues", queue), is_repeatable=True)
+
+
+def queues(**query: Unpack[ListQuery]) -> Call[PageBody[QueueBody]]:
+    """List queues, those made last first."""
+    return Call("GET", "/v1/queues", given(**query), is_repeatable=True)
+
+
+def claim(queue: str, *, annotator: str | None = None, n: int = 1) -> Call[ClaimBody]:
+    """Claim pairs to label; what this person has claimed already comes first."""
+    body = given(annotator=annotator, n=n)
+    return Call("POST", _at("queues", queue, "claim"), body=body, is_repeatable=True)
+
+
+def claim_from_all(*, annotator: str | None = None, n: int = 1) -> Call[ClaimBody]:
+    """Claim pairs of all queues: audits first, then calibration, ranking, and what was asked for."""
+    body = given(annotator=annotator, n=n)
+    return Call("POST", "/v1/queues/claim", body=body, is_repeatable=True)
+
+
+def answer(
+    queue: str, answers: Sequence[Answer], *, annotator: str | None = None
+) -> Call[AnswersBody]:
+    """Say which side is better; the same answer again is the same answer."""
+    body = {"answers": list(answers), **given(annotator=annotator)}
+    return Call("POST", _at("queues", queue, "answers"), body=body, is_repeatable=True)
+
+
+def undo_answer(queue: str, item: str, *, annotator: str | None = None) -> Call[ItemBody]:
+    """Take an answer back; the pair is this person's again."""
+    body = {"item": item, **given(annotator=annotator)}
+    return Call("POST", _at("queues", queue, "undo"), body=body, is_repeatable=True)
+
+
+def tasks_of(queue: str) -> str:
+    """Return the path of a queue's tasks for another tool."""
+    return _at("queues", queue, "export")
+
+
+def import_answers(queue: str, tasks: Sequence[Mapping[str, Any]]) -> Call[QueueImportBody]:
+    """Take what people answered in Label Studio or Argilla; the drawn side is undone."""
+    return Call("POST", _at("queues", queue, "import"), body=list(tasks), is_repeatable=True)
 
 
 def judges(**query: Unpack[ListQuery]) -> Call[PageBody[JudgeBody]]:
