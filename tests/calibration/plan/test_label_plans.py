@@ -109,7 +109,7 @@ def test_labels_are_planned_for_judges_that_are_heard_together() -> None:
         label,
         target_risk=0.12,
         rng=0,
-        most_labels=150,
+        most_labels=300,
         runs=20,
         certify=certify_preferences,
     )
