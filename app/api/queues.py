@@ -11,13 +11,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.bodies.common import PageBody
 from app.bodies.queues import AnswersBody, ClaimBody, ItemBody, QueueBody, QueueImportBody
-from app.core.access import caller_of, needs
 from app.core.auth import Scope
-from app.core.errors import NotAllowed, TextsResponse, Unprocessable
-from app.core.idempotency import IdempotentRoute
-from app.core.lists import NewestFirst
-from app.core.openapi import AnswerRoute, refused
-from app.core.runtime import Running
+from app.core.errors import NotAllowed, Unprocessable
+from app.core.http.access import caller_of, needs
+from app.core.http.idempotency import IdempotentRoute
+from app.core.http.openapi import AnswerRoute, refused
+from app.core.http.parameters import NewestFirst, Running
+from app.core.http.problems import TextsResponse
 from app.queues import exchange, progress, service
 from app.queues.schemas import AnswersIn, ClaimIn, QueueIn, Tool, UndoIn
 

@@ -9,20 +9,18 @@ carries its probability: certificates weigh by it, or refuse where none was decl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Final
-
-import numpy as np
 
 from app.datasets.records import PairKey
 from app.datasets.splits import group_number
-from calibration.plan import allocate_labels
+from calibration.plan import allocate_labels, allocate_rank_labels, tied_models
 
 RANKING_LABELS: Final = 200
-_FEWEST: Final = 2
-Couple = tuple[str | None, str | None]
+# of a label nothing is known of yet
+_SPREAD: Final = 0.5
+Couple = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,61 +45,79 @@ def _shuffled(keys: Sequence[PairKey], seed: int) -> list[PairKey]:
     return sorted(keys, key=lambda key: group_number(seed, f"queue\n{key.id}"))
 
 
-def by_stratum(
-    keys: Sequence[PairKey], contested: Collection[frozenset[str]], seed: int, labels: int | None
-) -> list[Drawn]:
-    """Return pairs so that the couples of models whose ranks are tied settle soonest.
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Two models whose order a leaderboard leaves open, and how far their win rates are apart."""
 
-    Each couple is a stratum. A label in it tells most where its outcome is open and the ranks of
-    the two overlap: such couples share the labels in proportion to their pairs, all others get a
-    few. Within a stratum pairs are drawn uniformly; the strata are mixed, so that any beginning has
-    about the same shares.
+    models: tuple[str, str]
+    gap: float
+
+
+def open_orders(rows: Sequence[Mapping[str, Any]]) -> list[Open]:
+    """Return the models of a leaderboard whose ranks overlap.
+
+    Example:
+        >>> rows = [
+        ...     {"model": name, "rank_low": low, "rank_high": high, "win_rate": {"value": rate}}
+        ...     for name, low, high, rate in (("x", 1, 2, 0.6), ("y", 1, 2, 0.5), ("z", 3, 3, 0.2))
+        ... ]
+        >>> [(one.models, round(one.gap, 3)) for one in open_orders(rows)]
+        [(('x', 'y'), 0.1)]
+    """
+    rates = {row["model"]: (row.get("win_rate") or {}).get("value") or 0.0 for row in rows}
+    tied = tied_models(
+        list(rates), [row["rank_low"] for row in rows], [row["rank_high"] for row in rows]
+    )
+    return [Open(two, abs(rates[two[0]] - rates[two[1]])) for two in tied]
+
+
+def by_stratum(
+    keys: Sequence[PairKey], orders: Sequence[Open], seed: int, labels: int | None
+) -> list[Drawn]:
+    """Return pairs so that the models whose order is open are told apart soonest.
+
+    Each couple of models is a stratum, and gets labels as `allocate_rank_labels` says. Within a
+    stratum pairs are drawn uniformly; the strata are mixed, so that any beginning has about the
+    same shares.
 
     Args:
         keys: The pairs.
-        contested: Couples of models whose ranks overlap; empty where no leaderboard is known, then
-            all count alike.
+        orders: What a leaderboard leaves open; empty where none is known, then all strata share in
+            proportion to their pairs.
         seed: Draws the pairs.
         labels: Pairs to label, at most 200 if not given.
     """
     strata: defaultdict[Couple, list[PairKey]] = defaultdict(list)
     for key in _shuffled(keys, seed):
         strata[_couple(key)].append(key)
-    sizes = [len(members) for members in strata.values()]
-    deviation = [_deviation(couple, contested) for couple in strata]
-    wanted = min(labels or RANKING_LABELS, len(keys))
-    floor = _FEWEST if wanted >= sum(min(size, _FEWEST) for size in sizes) else 0
-    shares = allocate_labels(wanted, sizes, deviation, fewest=floor) if keys else np.zeros(0, int)
+    shares = _shares(strata, orders, min(labels or RANKING_LABELS, len(keys)))
     placed = [
         ((at + 0.5) / share, Drawn(key, share / len(members)))
-        for members, share in zip(strata.values(), shares.tolist(), strict=True)
+        for members, share in zip(strata.values(), shares, strict=True)
         for at, key in enumerate(members[:share])
     ]
     return [drawn for _, drawn in sorted(placed, key=lambda one: one[0])]
 
 
+def _shares(
+    strata: Mapping[Couple, Sequence[PairKey]], orders: Sequence[Open], wanted: int
+) -> list[int]:
+    sizes, spread = [len(members) for members in strata.values()], [_SPREAD] * len(strata)
+    known = {model for couple in strata for model in couple}
+    orders = [one for one in orders if known.issuperset(one.models)]
+    if orders:
+        shares = allocate_rank_labels(
+            wanted,
+            list(strata),
+            sizes,
+            spread,
+            tied=[one.models for one in orders],
+            gaps=[one.gap for one in orders],
+        )
+        return [int(share) for share in shares]
+    return [int(share) for share in allocate_labels(wanted, sizes, spread, fewest=0)]
+
+
 def _couple(key: PairKey) -> Couple:
     one, other = sorted((key.model_a or "", key.model_b or ""))
     return one, other
-
-
-def _deviation(couple: Couple, contested: Collection[frozenset[str]]) -> float:
-    if not contested:
-        return 0.5
-    return 0.5 if frozenset(filter(None, couple)) in contested else 0.0
-
-
-def contested_couples(rows: Sequence[Mapping[str, Any]]) -> set[frozenset[str]]:
-    """Return the couples of models of a leaderboard whose ranks overlap.
-
-    Example:
-        >>> rows = [{"model": name, "rank_low": low, "rank_high": high}
-        ...         for name, low, high in (("x", 1, 2), ("y", 1, 2), ("z", 3, 3))]
-        >>> sorted(map(sorted, contested_couples(rows)))
-        [['x', 'y']]
-    """
-    return {
-        frozenset((one["model"], other["model"]))
-        for one, other in combinations(rows, 2)
-        if one["rank_low"] <= other["rank_high"] and other["rank_low"] <= one["rank_high"]
-    }

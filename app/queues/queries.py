@@ -205,7 +205,7 @@ async def answers_on(session: AsyncSession, item_seq: int) -> Sequence[Row[str, 
     return (await session.execute(query)).all()
 
 
-async def every_vote(session: AsyncSession, queue: Queue) -> Sequence[Row[str, str, str | None]]:
+async def every_vote(session: AsyncSession, queue: Queue) -> Sequence[Row[Any]]:
     """Return all that people did in a queue and that is no open claim, in the order of the items."""
     query = (
         select(

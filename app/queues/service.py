@@ -30,7 +30,7 @@ from app.imports.exporting import texts_of
 from app.labels import service as labels
 from app.labels.service import NewLabel
 from app.queues import queries
-from app.queues.filling import Drawn, by_stratum, contested_couples, uniformly
+from app.queues.filling import Drawn, Open, by_stratum, open_orders, uniformly
 from app.queues.queries import Claimed
 from app.queues.schemas import AnswerIn, QueueIn
 from judges.types import Pair
@@ -142,8 +142,8 @@ async def _drawn(session: AsyncSession, dataset: Dataset, request: QueueIn) -> l
     if not keys:
         raise Unprocessable.field(["dataset"], "no pair with texts is left to be labelled")
     if request.purpose == "ranking":
-        contested = await _contested(session, request.leaderboard)
-        return by_stratum(keys, contested, request.seed, request.labels)
+        orders = await _open_orders(session, request.leaderboard)
+        return by_stratum(keys, orders, request.seed, request.labels)
     if request.purpose == "asked":
         return [Drawn(key) for key in keys[: request.labels]]
     return uniformly(keys, request.seed, request.labels)
@@ -175,13 +175,13 @@ async def _of_verdicts(
     return [key for key in keys if last.get(key.seq) in statuses]
 
 
-async def _contested(session: AsyncSession, leaderboard_id: str | None) -> set[frozenset[str]]:
+async def _open_orders(session: AsyncSession, leaderboard_id: str | None) -> list[Open]:
     if leaderboard_id is None:
-        return set()
+        return []
     board = await by_public_id(session, Leaderboard, leaderboard_id)
     if board is None:
         raise NotFound.field(["leaderboard"], f"there is no leaderboard {shown(leaderboard_id)}")
-    return contested_couples(board.body["rows"])
+    return open_orders(board.body["rows"])
 
 
 async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> ClaimBody:

@@ -43,6 +43,10 @@ class Person:
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
 
     def label_all(self, queue: str) -> None:
+        with self.http:
+            self._label_all(queue)
+
+    def _label_all(self, queue: str) -> None:
         rng = np.random.default_rng(len(self.name))
         while True:
             items = self._post(f"/v1/queues/{queue}/claim", {"annotator": self.name, "n": 3})

@@ -447,3 +447,24 @@ async def test_a_key_for_labels_opens_its_own_annotator_alone(
     assert other.status_code == 403
     for path in ("/v1/queues/q", "/v1/queues", "/v1/queues/q/export"):
         assert (await client.get(path, headers=headers)).status_code == 403
+
+
+async def test_naive_use_of_labels_of_unequal_probability_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = labelled_rows(300)
+    for number, row in enumerate(rows):
+        row["model_b"], row["human"] = ("close" if number < 200 else "far"), []
+    await upload(client, "rivers", rows)
+    for name, pairs, labels in (("few", range(200), 50), ("all", range(200, 300), 100)):
+        ids = [f"p{number}" for number in pairs]
+        await _queue(client, name=name, purpose="ranking", pairs=ids, labels=labels)
+        for item in await _claim(client, "ann", 100, where=f"{name}/"):
+            said = {"item": item["item"], "label": "left"}
+            await _answer(client, "ann", said, queue=name)
+    asked = {"dataset": "rivers", "cascade": {"judges": ["cheap", "dear"]}}
+    refused = await client.post("/v1/calibrations", json=asked)
+    assert refused.status_code == 422
+    assert "label probabilities differ" in refused.json()["detail"]
+    asked["min_label_probability"] = 0.25  # type: ignore[assignment]
+    assert (await client.post("/v1/calibrations", json=asked)).status_code == 201
