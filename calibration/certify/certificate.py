@@ -326,21 +326,32 @@ def abstaining(prepared: Prepared, request: Request) -> Certificate:
     return issue(prepared, request, np.full(prepared.sample.n_judges, np.inf), None)
 
 
-def with_margin(certificate: Certificate, margin: float) -> Certificate:
-    """Return the certificate, and those of its slices, with the shift that they survive."""
+def with_margin(certificate: Certificate, margin: float, *, is_joint: bool) -> Certificate:
+    """Return the certificate, and those of its slices, with the shift that they survive.
+
+    Args:
+        certificate: Made without a margin.
+        margin: The shift.
+        is_joint: The certificate and the margin hold together at the failure probability.
+    """
     parts = tuple(replace(part, shift_margin=margin) for part in certificate.certificates)
-    said = f"{certificate.claim}{_shift_words(certificate, margin)}"
+    said = f"{certificate.claim}{_shift_words(certificate, margin, is_joint=is_joint)}"
     return replace(certificate, shift_margin=margin, claim=said, certificates=parts)
 
 
-def _shift_words(certificate: Certificate, margin: float) -> str:
-    if margin == 1.0:
+def _shift_words(certificate: Certificate, margin: float, *, is_joint: bool) -> str:
+    # rounded down: a margin of 1.349 is not one of 1.35
+    shown = float(np.floor(margin * 1000 + 1e-6)) / 1000
+    if shown == 1.0:
         return " No margin is shown for traffic that changes."
-    how = "declared" if margin == certificate.max_shift else "shown"
+    how = "shown by a test of its own at the same failure probability"
+    if margin == certificate.max_shift:
+        how = "declared"
+    elif is_joint:
+        how = "shown by the same test"
     return (
-        f" It holds as long as no kind of pair becomes more than {margin:g} times as frequent or as "
-        f"rare as it was ({how}"
-        + (")." if how == "declared" else " by a test of its own at the same failure probability).")
+        " It holds as long as no kind of pair becomes more than "
+        f"{shown:.4g} times as frequent or as rare as it was ({how})."
     )
 
 
