@@ -227,6 +227,7 @@ def test_a_margin_at_the_end_counts_all_that_the_end_may_be() -> None:
     assert found.answered == 400
     at_end = float(upper_bound(20, 400, found.level))
     before = float(upper_bound(20, 360, found.level))
+    assert found.shift_margin is not None
     assert found.shift_margin == pytest.approx(shift_between(before, 0.2))
     assert found.shift_margin < shift_between(at_end, 0.2)
 
