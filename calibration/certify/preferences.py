@@ -333,8 +333,14 @@ def _certify_on_traffic(
     if refused := _refused(traffic, request):
         empty = replace(sample, weight=None).rows(np.zeros(0, dtype=np.int64))
         nothing = certify_sample(empty, request, None, USUAL, rng)
-        counts = {"n": sample.n, "groups": sample.n_groups, "dropped": given.dropped}
-        return replace(nothing, claim=f"{nothing.claim} {refused}", traffic=traffic, **counts)
+        return replace(
+            nothing,
+            claim=f"{nothing.claim} {refused}",
+            traffic=traffic,
+            n=sample.n,
+            groups=sample.n_groups,
+            dropped=given.dropped,
+        )
     found = certify_sample(sample, request, None, USUAL, rng)
     said = f"{found.claim}{_TRAFFIC[traffic.is_estimated]}" if found.is_certified else found.claim
     if found.is_certified and traffic.cut > _NO_CUT:

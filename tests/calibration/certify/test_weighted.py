@@ -20,7 +20,7 @@ TARGET = 0.2
 def certified(
     world: ShiftedWorld, drawn: Drawn, traffic: Drawn, kind: str, target: float = TARGET
 ) -> Certificate:
-    given: dict[str, Any] = {
+    every: dict[str, dict[str, Any]] = {
         "unweighted": {},
         "known": {
             "method": "weighted",
@@ -34,8 +34,8 @@ def certified(
             "features": drawn.kind[:, None],
             "traffic_features": traffic.kind[:, None],
         },
-    }[kind]
-    return certify_preferences(drawn.p_a, drawn.label, target_risk=target, rng=0, **given)
+    }
+    return certify_preferences(drawn.p_a, drawn.label, target_risk=target, rng=0, **every[kind])
 
 
 def broken(world: str, kind: str, n: int, draws: int) -> int:
