@@ -23,6 +23,7 @@ from judges.openai.replies import Endpoint
 from judges.openai.settings import LIMITS, Confidence, Omittable, Orders, SystemRole
 from judges.prompting.annotators import EarlyStop
 from judges.prompting.examples import MAX_ANNOTATORS, ExampleLabels
+from judges.reasons import DEFAULT_FOR, DEFAULT_TOKENS, ReasonSettings, checked_choice
 from judges.vllm.settings import EngineSettings, Overflow
 
 _FEW: Final = 5  # N and K of the paper's experiments
@@ -70,6 +71,9 @@ class AskedTable(_Table):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     early_annotators: Annotated[int, Field(ge=1, lt=MAX_ANNOTATORS)] | None = None
     early_confidence: Annotated[float, Field(gt=0.5, le=1)] | None = None
+    reasons: bool = False
+    reason_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
+    reasons_for: str | None = None
     price_input: Price | None = None
     price_output: Price | None = None
 
@@ -95,6 +99,25 @@ class AskedTable(_Table):
         if self.early_annotators is None or self.early_confidence is None:
             return None
         return EarlyStop(self.early_annotators, self.early_confidence)
+
+    @property
+    def reason_settings(self) -> ReasonSettings | None:
+        """Return when the judge says why, None where it never does."""
+        if not self.reasons:
+            return None
+        return ReasonSettings(self.reason_tokens or DEFAULT_TOKENS, self.reasons_for or DEFAULT_FOR)
+
+    @model_validator(mode="after")
+    def _reasons_are_asked_for(self) -> Self:
+        for name in ("reason_tokens", "reasons_for"):
+            if getattr(self, name) is not None and not self.reasons:
+                raise ValueError(f"{name}: goes with reasons = true")
+        if self.reasons_for is not None:
+            try:
+                checked_choice(self.reasons_for)
+            except ValueError as error:
+                raise ValueError(f"reasons_for: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _early_stop_is_whole(self) -> Self:

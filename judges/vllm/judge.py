@@ -29,7 +29,17 @@ from judges.prompting.label_tokens import (
 )
 from judges.prompting.templates import PromptTemplate
 from judges.prompting.tokens import PromptTokens, fit
-from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
+from judges.reasons import (
+    DEFAULT_TOKENS,
+    LABELS,
+    OPENING,
+    Reason,
+    ReasonSettings,
+    Told,
+    failed_reason,
+    reason_of,
+)
+from judges.types import FailureKind, JudgeFailure, Label, Pair, Score, TokenUsage
 from judges.vllm.engine import VllmEngine
 from judges.vllm.settings import (
     EngineAnswer,
@@ -133,6 +143,64 @@ class VllmJudge:
             detail = f"no answer within {self._settings.timeout_s:g} s"
             return self._failed(JudgeFailure(FailureKind.TIMEOUT, detail), started)
         return score_of_answers(self._spec, answers, seconds=self._clock() - started, flags=flags)
+
+    @property
+    def reasons(self) -> ReasonSettings | None:
+        """When the judge says why."""
+        return self._settings.reasons
+
+    def most_reason_usd(self, pair: Pair) -> float:
+        """Return the maximum cost of a reason."""
+        settings = self._settings
+        prices = Budget(None, settings.price_input, settings.price_output)
+        tokens = settings.reasons.tokens if settings.reasons else 0
+        text = self._texts[0] + self._template.query(pair).text + settings.thinking_end + OPENING
+        return prices.most([text], tokens)
+
+    async def explain(self, pair: Pair, score: Score, label: Label) -> Reason:
+        """Return why the judge prefers what `label` says, or the failure.
+
+        The first annotator's prompt is continued after its label, so that the engine computes
+        nothing of it again.
+        """
+        try:
+            async with asyncio.timeout(self._settings.timeout_s), self._slots:
+                return await self._explained(await self._ready_desk(), pair, score, label)
+        except (EngineUnavailable, JudgeConfigurationInvalid) as error:
+            failure = JudgeFailure(FailureKind.UNAVAILABLE, str(error))
+        except TimeoutError:
+            detail = f"no reason within {self._settings.timeout_s:g} s"
+            failure = JudgeFailure(FailureKind.TIMEOUT, detail)
+        return failed_reason(self, label, failure)
+
+    async def _explained(self, desk: _Desk, pair: Pair, score: Score, label: Label) -> Reason:
+        laid_out = await self._laid_out(desk, pair)
+        if isinstance(laid_out, JudgeFailure):
+            return failed_reason(self, label, laid_out)
+        queries, flags = laid_out
+        prompt = (*desk.shared[0], *queries[0], *self._label_said(desk, label))
+        most = self._settings.reasons.tokens if self._settings.reasons else DEFAULT_TOKENS
+        length = min(most, desk.engine.max_tokens - len(prompt))
+        if length < 1:
+            detail = "no room is left for a reason behind the prompt and the label"
+            return failed_reason(self, label, JudgeFailure(FailureKind.CONTEXT_OVERFLOW, detail))
+        answer = await desk.engine.ask(prompt, wanted=(), length=length, stop=())
+        told = Told(
+            self._reply(desk, answer).text,
+            label,
+            self._template.labels,
+            is_cut=len(answer.token_ids) >= length,
+        )
+        usage = _usage(answer)
+        return reason_of(self, told, score, flags=flags, usage=usage)
+
+    def _label_said(self, desk: _Desk, label: Label) -> list[int]:
+        """Return the tokens of the label as the model's own answer, and how its reason begins."""
+        said = self._template.labels[LABELS.index(label)]
+        if not desk.tokens.is_chat:
+            said = f" {said}"
+        thoughts = (*desk.thinking_end, *desk.after_thinking) if desk.thinking_end else ()
+        return [*thoughts, *desk.tokens.plain(f"{said}{OPENING}")]
 
     async def health(self) -> JudgeHealth:
         """Report whether the model has loaded."""
