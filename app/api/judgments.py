@@ -32,6 +32,9 @@ from app.judgments.canaries import CanariesIn
 from app.judgments.schemas import JudgmentsIn
 from judges.base import Judge, JudgeHealth
 
+Include = Annotated[
+    Literal["reasons"] | None, Query(description="reasons: what judges say of why, where they did")
+]
 router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=IdempotentRoute)
 
 
@@ -52,6 +55,7 @@ async def create_judgments(
     request: JudgmentsIn,
     running: Running,
     http: Request,
+    include: Include = None,
     prefer: Annotated[
         str, Header(description="`respond-async`: as a batch, whose address comes at once")
     ] = "",
@@ -64,7 +68,7 @@ async def create_judgments(
             "Preference-Applied": "respond-async",
         }
         return JSONResponse(batch, 202, headers)
-    judged = await judgments_service.judge(running, request)
+    judged = await judgments_service.judge(running, request, with_reasons=include == "reasons")
     return {
         "object": "judgments",
         "verdicts": judged["verdicts"],
@@ -83,8 +87,9 @@ def _filter(
     status: Annotated[
         Literal["accepted", "abstained", "failed"] | None, Query(description="only these")
     ] = None,
+    include: Include = None,
 ) -> judgments_service.Filter:
-    return judgments_service.Filter(dataset, calibration, status)
+    return judgments_service.Filter(dataset, calibration, status, include)
 
 
 @router.get("", response_model=PageBody[StoredVerdictBody], responses=refused(404))

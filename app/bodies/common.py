@@ -307,6 +307,22 @@ class TierBody(TypedDict):
     ]
 
 
+class ReasonBody(TypedDict):
+    """Why a judge prefers a response, in its own words."""
+
+    judge: str
+    text: Annotated[
+        str | None, Doc("null where no reason came: `failed:` among the flags says why")
+    ]
+    flags: Annotated[
+        list[str],
+        Doc(
+            "contradicts: it ends by preferring the other response; annotator_differs: the annotator "
+            "that wrote it preferred the other one in this order; cut; and those of the texts"
+        ),
+    ]
+
+
 class VerdictBody(TypedDict):
     """The answer to one pair."""
 
@@ -328,6 +344,9 @@ class VerdictBody(TypedDict):
     cost_usd: float | None
     cached: bool
     abstained_because: NotRequired[str]
+    reason: NotRequired[
+        Annotated[ReasonBody, Doc("with `include=reasons`, of verdicts that have one")]
+    ]
 
 
 class ResultBody(VerdictBody):

@@ -201,6 +201,7 @@ def verdicts(console: Screen, body: Body) -> None:
     for verdict in body["verdicts"]:
         for tier in verdict["tiers"]:
             _flip(console, verdict["id"], tier)
+        _reason(console, verdict)
     if any(
         NO_LOGPROBS in tier.get("flags", ()) for one in body["verdicts"] for tier in one["tiers"]
     ):
@@ -217,6 +218,17 @@ def verdicts(console: Screen, body: Body) -> None:
     if is_without_thresholds(given):
         _no_thresholds(console, given[0]["calibration"])
     _troubles(console, body)
+
+
+def _reason(console: Screen, verdict: Body) -> None:
+    """Show why the judge says so, and what to think of it."""
+    if (reason := verdict.get("reason")) is None:
+        return
+    said = (
+        "gave no reason" if reason["text"] is None else f"says: {' '.join(reason['text'].split())}"
+    )
+    noted = f" ({', '.join(reason['flags'])})" if reason["flags"] else ""
+    console.print(escape(f"{verdict['id']}: {reason['judge']} {said}{noted}"))
 
 
 def is_without_thresholds(verdicts: Sequence[Body]) -> bool:
@@ -289,6 +301,7 @@ def batch(console: Screen, body: Body) -> None:
     )
     if body["status"] in _UNFINISHED:
         _running(console, body)
+    _reasons(console, body["progress"]["tiers"])
     if counts["not_admitted"]:
         left = body["cost_to_finish_usd"]
         cost = f"about {left['value']:.4f} USD" if left else "more"
@@ -320,6 +333,17 @@ def _running(console: Screen, body: Body) -> None:
         table.add_row(tier["judge"], *counts, _usd(tier["cost_usd"]))
     if progress["tiers"]:
         console.print(table)
+
+
+def _reasons(console: Screen, tiers: Sequence[Body]) -> None:
+    """Show how many reasons judges gave, and how many to distrust."""
+    for tier in tiers:
+        if tier.get("reasons"):
+            console.print(
+                f"{escape(tier['judge'])}: {tier['reasons']} reasons,"
+                f" {tier['reasons_contradicting']} contradict their verdict,"
+                f" {tier['reasons_failed']} did not come"
+            )
 
 
 def _duration(seconds: float) -> str:

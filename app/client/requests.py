@@ -61,6 +61,11 @@ def _at(collection: str, name: str, *rest: str) -> str:
     return "/".join([f"/v1/{collection}", quote(name, safe=""), *rest])
 
 
+def carried(*, texts: bool, reasons: bool) -> dict[str, str]:
+    """Return the query for what the verdicts of a batch carry beside what was judged."""
+    return {**({"with": "texts"} if texts else {}), **({"include": "reasons"} if reasons else {})}
+
+
 def get(path: str, **query: Any) -> Call[Json]:
     """Return what the service has at `path`."""
     return Call("GET", path, given(**query), is_repeatable=True)
@@ -116,9 +121,10 @@ def canaries(**request: Unpack[CanariesRequest]) -> Call[CanariesBody]:
 def judge(
     pairs: Sequence[Mapping[str, Any]], **request: Unpack[JudgeRequest]
 ) -> Call[JudgmentsBody]:
-    """Return verdicts on up to 256 pairs."""
+    """Return verdicts on up to 256 pairs, with `include="reasons"` with what judges say of why."""
+    query = given(include=request.pop("include", None))
     body = {"pairs": list(pairs), **request}
-    return Call("POST", "/v1/judgments", body=body, takes_key=True)
+    return Call("POST", "/v1/judgments", query, body=body, takes_key=True)
 
 
 def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]:

@@ -150,7 +150,7 @@ async def test_a_model_that_thinks_has_room_for_that_too(server: ModelServer) ->
 
 
 async def test_the_budget_of_a_judge_covers_its_reasons(server: ModelServer) -> None:
-    prices = {"price_input": 1000.0, "price_output": 1000.0}
+    prices: dict[str, Any] = {"price_input": 1000.0, "price_output": 1000.0}
     async with judge_at(server, reasons=REASONS, budget_usd=0.0, **prices) as judge:
         # no money at all: nothing is sent
         reason = await judge.explain(PAIR, await judge.score(PAIR), "a")
