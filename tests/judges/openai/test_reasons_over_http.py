@@ -48,7 +48,7 @@ async def test_a_reason_is_a_second_call_of_the_first_annotator_as_posted(
     assert reason.cost_usd == pytest.approx(
         (10.0 * (PROMPT_TOKENS + 30) + 20.0 * REASON_TOKENS) / 1e6
     )
-    assert reason.cost_usd < judge.most_reason_usd(PAIR)
+    assert (reason.cost_usd or 0.0) < judge.most_reason_usd(PAIR)
 
 
 async def test_reasons_change_neither_the_score_nor_the_fingerprint(server: ModelServer) -> None:

@@ -58,7 +58,7 @@ def test_a_reason_computes_little_of_its_prompt_again(
     assert reason.cost_usd == pytest.approx(
         (reason.usage.prompt + 2 * reason.usage.completion) / 1e6
     )
-    assert reason.cost_usd <= judge.most_reason_usd(PAIR)
+    assert (reason.cost_usd or 0.0) <= judge.most_reason_usd(PAIR)
     assert "injection:control_token" in reason.flags
 
 
