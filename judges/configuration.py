@@ -31,6 +31,11 @@ _DEFAULT_LABELS: Final = ("A", "B")
 _VERBALIZED_TOKENS: Final = 16
 _SECRET: Final = ("headers", "query")
 
+#: The criterion of a judge that is told none: which response is better on the whole.
+OVERALL: Final = "overall"
+#: Between the name of a table and a criterion, where one table makes several judges.
+BY: Final = ":"
+
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -64,7 +69,8 @@ class AskedTable(_Table):
     example_labels: ExampleLabels = "auto"
     examples_seed: Annotated[int, Field(ge=0)] = 0
     orders: Orders = "both"
-    template: str | None = None
+    template: str | dict[str, Any] | None = None
+    criteria: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
     confidence: Confidence = "annotators"
     labels: list[str] = Field(default_factory=lambda: list(_DEFAULT_LABELS))
     endpoint: Endpoint = "chat"
@@ -83,7 +89,7 @@ class AskedTable(_Table):
         return _FEW if self.examples is None else self.examples
 
     @property
-    def template_name(self) -> str:
+    def template_source(self) -> str | dict[str, Any]:
         """Return the template, by default the one for this kind of confidence."""
         return self.template or ("verbalized" if self.confidence == "verbalized" else "pairwise")
 
@@ -106,6 +112,16 @@ class AskedTable(_Table):
         if not self.reasons:
             return None
         return ReasonSettings(self.reason_tokens or DEFAULT_TOKENS, self.reasons_for or DEFAULT_FOR)
+
+    @model_validator(mode="after")
+    def _criteria_differ(self) -> Self:
+        given = self.criteria or []
+        wrong = next((one for one in given if not one.strip() or not one.isprintable()), None)
+        if wrong is not None:
+            raise ValueError(f"criteria: {wrong!r} is no name of a criterion")
+        if len(set(given)) < len(given):
+            raise ValueError("criteria: a name occurs twice")
+        return self
 
     @model_validator(mode="after")
     def _reasons_are_asked_for(self) -> Self:

@@ -60,6 +60,31 @@ def rows_of(file: Path) -> Iterator[dict[str, Any]]:
         fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
 
 
+def one_row_of(file: Path) -> dict[str, Any]:
+    """Return the only object of a JSON or NDJSON file; - is standard input."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        rows = _objects(text)
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
+    except (ValueError, RecursionError) as error:
+        fail(f"{file}: {error}", status=EXIT_USAGE)
+    if len(rows) != 1 or not isinstance(rows[0], dict):
+        fail(f"{file}: it holds {len(rows)} rows: give one pair, a JSON object", status=EXIT_USAGE)
+    return rows[0]
+
+
+def _objects(text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2:
+            raise
+        return [json.loads(line) for line in lines]
+    return found if isinstance(found, list) else [found]
+
+
 def given(**options: Any) -> dict[str, Any]:
     """Return the options that were given; the service has its own defaults for the others."""
     return {name: value for name, value in options.items() if value is not None}

@@ -443,6 +443,49 @@ def judge(console: Screen, body: Body) -> None:
             console.print(f"  {name}: {escape(what)}")
 
 
+def tried(console: Screen, body: Body) -> None:
+    """Show how a judge judged one pair: prompts, tokens read, score and cost."""
+    for one in body["exchanges"]:
+        console.print(f"[bold]annotator {one['annotator']}, {one['shown_first']} shown first[/]")
+        for role, text in _parts(one):
+            console.print(f"--- {role}")
+            console.print(escape(text))
+        console.print(f"--- the model wrote {escape(json.dumps(one['text'], ensure_ascii=False))}")
+        if one["failure"]:
+            console.print(f"[red]failed:[/] {escape(one['failure']['detail'])}")
+        for read in one["read"]:
+            spelled = f" label {read['label']}" if read["label"] else ""
+            log = "-" if read["logprob"] is None else f"{read['logprob']:.4f}"
+            console.print(f"    {log:>9}  {escape(repr(read['token']))}{escape(spelled)}")
+        console.print(f"    {_counted(one['tokens'])}")
+    cost = "unknown" if body["cost_usd"] is None else f"{body['cost_usd']:.6f} USD"
+    said = body["label"] or ("failed" if body["failure"] else "no preference")
+    console.print(
+        f"{escape(body['judge'])}: [bold]{said}[/], p_a {_number(body['p_a'])}, confidence "
+        f"{_number(body['confidence'])}; {_counted(body['tokens'])}; cost {cost}"
+    )
+    if body["failure"]:
+        console.print(f"[red]{body['failure']['kind']}:[/] {escape(body['failure']['detail'])}")
+    if body["flags"]:
+        console.print(f"flags: {escape(', '.join(body['flags']))}")
+    if body.get("reason"):
+        _reason(console, {**body, "id": "reason"})
+
+
+def _parts(exchange: Body) -> Iterator[tuple[str, str]]:
+    for message in exchange["messages"]:
+        yield message["role"], message["content"]
+    if not exchange["messages"]:
+        yield "prompt", exchange["prompt"]
+
+
+def _counted(tokens: Body) -> str:
+    return (
+        f"{tokens['prompt']} tokens read, {tokens.get('cached', 0)} of them from a cache, "
+        f"{tokens['completion']} written"
+    )
+
+
 def _judge_lines(console: Screen, body: Body) -> None:
     health = body["health"]
     ready = "ready" if health["ready"] else f"not ready: {health['detail']}"

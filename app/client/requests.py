@@ -28,6 +28,7 @@ from app.bodies.common import (
     PairBody,
     ReadyBody,
     StoredVerdictBody,
+    TriedBody,
 )
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
@@ -130,6 +131,11 @@ def judge(
 def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]:
     """List stored verdicts, newest first."""
     return Call("GET", "/v1/judgments", given(**query), is_repeatable=True)
+
+
+def try_judge(name: str, pair: Mapping[str, Any]) -> Call[TriedBody]:
+    """Ask a judge about one pair and return how: prompts, tokens read, cost; stores nothing."""
+    return Call("POST", _at("judges", name, "try"), body={"pair": dict(pair)})
 
 
 def create_batch(**request: Unpack[BatchRequest]) -> Call[BatchBody]:

@@ -337,7 +337,7 @@ def _tier_body(tier: TierOutcome) -> TierBody:
         "p_tie": score.p_tie,
         "confidence": tier.confidence,
         "accepted": tier.accepted,
-        "failure": _failure_body(failure) if failure else None,
+        "failure": failure_body(failure) if failure else None,
         "flags": list(score.flags),
     }
 
@@ -346,7 +346,7 @@ def with_orders(body: VerdictBody, judged: Judged) -> VerdictBody:
     """Return a verdict with what its judges said in each order; scores hold it, verdicts do not."""
     tiers: list[TierBody] = []
     for tier, outcome in zip(body["tiers"], judged.verdict.tiers, strict=True):
-        orders = _orders(outcome.score)
+        orders = orders_of(outcome.score)
         tiers.append(tier if orders is None else {**tier, "orders": orders})
     return {**body, "tiers": tiers}
 
@@ -358,7 +358,7 @@ def with_reason(body: VerdictBody, judged: Judged) -> VerdictBody:
     return {**body, "reason": reason_body(judged.explained.reason)}
 
 
-def _orders(score: Score) -> OrdersBody | None:
+def orders_of(score: Score) -> OrdersBody | None:
     """Return what a judge said in each order, None where it was not asked in both."""
     first = [row[0] for row in score.annotators if row[0] is not None]
     second = [row[1] for row in score.annotators if len(row) > 1 and row[1] is not None]
@@ -370,7 +370,8 @@ def _orders(score: Score) -> OrdersBody | None:
     }
 
 
-def _failure_body(failure: JudgeFailure) -> FailureBody:
+def failure_body(failure: JudgeFailure) -> FailureBody:
+    """Return a failure as users see it."""
     # what a remote server said may hold text that UTF-8 cannot encode
     return {"kind": failure.kind.value, "detail": printable(failure.detail)}
 

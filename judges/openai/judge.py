@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 
-from judges.base import JudgeHealth, JudgeSpec, note_failure
+from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, note_failure
 from judges.budget import Asks, Budget
 from judges.openai.answers import Reading, labels_of_reply, verbalized_labels, visible
 from judges.openai.bodies import Bodies
@@ -132,7 +132,10 @@ class OpenAIJudge:
         async def ask(annotator: int) -> AnnotatorAnswers:
             prompts = [Prompt(self._shared[annotator], query.text) for query in queries]
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(prompt, halt)) for prompt in prompts]
+                tasks = [
+                    group.create_task(self._asked(prompt, halt, annotator, is_swapped=bool(order)))
+                    for order, prompt in enumerate(prompts)
+                ]
             return AnnotatorAnswers.of_orders([task.result() for task in tasks])
 
         return score_of_answers(
@@ -236,6 +239,16 @@ class OpenAIJudge:
         """Close the connections."""
         for client in self._clients.members:
             await client.aclose()
+
+    async def _asked(
+        self, prompt: Prompt, halt: Halt, annotator: int, *, is_swapped: bool
+    ) -> Answer:
+        with exchange(annotator, is_swapped=is_swapped):
+            answer = await self._ask(prompt, halt)
+            if (told := current_exchange()) is not None:
+                told.usage = answer.usage
+                told.failure = answer.said if isinstance(answer.said, JudgeFailure) else None
+            return answer
 
     async def _ask(self, prompt: Prompt, halt: Halt) -> Answer:
         """Query one annotator in one order, unless another query has failed permanently."""
@@ -350,6 +363,7 @@ class OpenAIJudge:
         except ReplyUnreadable as error:
             failure = JudgeFailure(FailureKind.UNPARSEABLE, str(error))
             raise CallFailed(failure, usage=_usage_in(content)) from error
+        _note(call, body, reply)
         if (cut := cut_prompt(call.text, reply.usage)) is not None:
             raise CallFailed(cut, usage=reply.usage)
         return reply
@@ -419,6 +433,14 @@ class OpenAIJudge:
             return None
         detail = f"the environment variable {self._secrets.unset[0]} is not set"
         return JudgeFailure(FailureKind.UNAVAILABLE, detail)
+
+
+def _note(call: _Call, body: Mapping[str, Any], reply: Reply) -> None:
+    """Note what was sent and written, if someone listens."""
+    if (told := current_exchange()) is not None:
+        sent = body.get("messages", ())
+        told.messages = tuple((one["role"], one["content"]) for one in sent)
+        told.prompt, told.text = call.text, reply.text
 
 
 def _usage_after(error: Exception) -> TokenUsage | None:

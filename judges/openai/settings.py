@@ -19,8 +19,10 @@ from judges.prompting.annotators import EarlyStop, prompt_notes, scored_by_promp
 from judges.prompting.examples import ExampleSets, example_prompts
 from judges.prompting.label_tokens import (
     LabelIds,
+    LabelMatcher,
     LabelProbabilities,
     find_label_ids,
+    note_tokens,
     read_label_logprobs,
     unparseable,
 )
@@ -68,6 +70,11 @@ class TokenRequests:
             }
         except ValueError:
             return unparseable("the log-probabilities are not by token id: is this a vLLM server?")
+        note_tokens(
+            [(self.tokens.text_of([i]), p) for i, p in logprobs.items()],
+            self.label_ids.labels,
+            LabelMatcher(self.label_ids.labels).index,
+        )
         return read_label_logprobs(logprobs, self.label_ids)
 
 

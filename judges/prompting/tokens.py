@@ -170,6 +170,10 @@ class PromptTokens:
         """Return the ids of a text alone, none of them a control token."""
         return self._plain.encode(text)
 
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """Return the text of token ids, control tokens included."""
+        return self._tokenizer.decode(token_ids, skip_special_tokens=False)
+
     def flags_of(self, pair: Pair) -> tuple[str, ...]:
         """Return the flags of a pair whose texts spell special tokens of this tokenizer."""
         texts = (*_texts(pair), pair.criterion or "")

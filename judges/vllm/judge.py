@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from judges.base import JudgeHealth, JudgeSpec, note_failure
+from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, note_failure
 from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.answers import verbalized_labels
@@ -25,6 +25,7 @@ from judges.prompting.label_tokens import (
     LabelIds,
     LabelMatcher,
     find_label_ids,
+    note_tokens,
     read_label_logprobs,
 )
 from judges.prompting.templates import PromptTemplate
@@ -294,10 +295,23 @@ class VllmJudge:
         async def ask(annotator: int) -> AnnotatorAnswers:
             prompts = [(*desk.shared[annotator], *query) for query in queries]
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(desk, prompt)) for prompt in prompts]
+                tasks = [
+                    group.create_task(self._asked(desk, prompt, annotator, is_swapped=bool(order)))
+                    for order, prompt in enumerate(prompts)
+                ]
             return AnnotatorAnswers.of_orders([task.result() for task in tasks])
 
         return await ask_annotators(len(desk.shared), ask, self._settings.early_stop)
+
+    async def _asked(
+        self, desk: _Desk, prompt: tuple[int, ...], annotator: int, *, is_swapped: bool
+    ) -> Answer:
+        with exchange(annotator, is_swapped=is_swapped):
+            answer = await self._answer(desk, prompt)
+            if (told := current_exchange()) is not None:
+                told.usage = answer.usage
+                told.failure = answer.said if isinstance(answer.said, JudgeFailure) else None
+            return answer
 
     async def _answer(self, desk: _Desk, prompt: tuple[int, ...]) -> Answer:
         async with self._slots:
@@ -317,12 +331,14 @@ class VllmJudge:
             answer = await desk.engine.ask(
                 prompt, wanted=(), length=self._settings.max_tokens, stop=()
             )
+            self._note(desk, prompt, answer)
             return Answer(
                 verbalized_labels(self._reply(desk, answer), self._matcher),
                 spent + _usage(answer),
                 flags=flags,
             )
         answer = await desk.engine.ask(prompt, wanted=desk.label_ids.all, length=1, stop=())
+        self._note(desk, prompt, answer)
         said = read_label_logprobs(answer.logprobs, desk.label_ids)
         return Answer(said, spent + _usage(answer), flags=flags)
 
@@ -339,6 +355,14 @@ class VllmJudge:
         thoughts = (*written, *end) if is_cut else written
         flags = (THINKING_CUT,) if is_cut else ()
         return (*prompt, *thoughts, *desk.after_thinking), _usage(answer), flags
+
+    def _note(self, desk: _Desk, prompt: tuple[int, ...], answer: EngineAnswer) -> None:
+        """Note what was sent and written, if someone listens."""
+        if (told := current_exchange()) is not None:
+            text_of = desk.tokens.text_of
+            told.prompt, told.text = text_of(prompt), text_of(answer.token_ids)
+            read = [(text_of([number]), logprob) for number, logprob in answer.logprobs.items()]
+            note_tokens(read, self._matcher.labels, self._matcher.index)
 
     def _reply(self, desk: _Desk, answer: EngineAnswer) -> Reply:
         text = desk.engine.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
