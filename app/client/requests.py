@@ -135,7 +135,7 @@ def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]
 
 def try_judge(name: str, pair: Mapping[str, Any]) -> Call[TriedBody]:
     """Ask a judge about one pair and return how: prompts, tokens read, cost; stores nothing."""
-    return Call("POST", _at("judges", name, "try"), body={"pair": dict(pair)})
+    return Call("POST", _at("judges", name, "try"), body={"pair": pair})
 
 
 def create_batch(**request: Unpack[BatchRequest]) -> Call[BatchBody]:

@@ -12,14 +12,12 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 from app.batches.worker.loop import Worker
-from app.cli import app as program
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
-from tests.app.rows import ndjson, upload
+from tests.app.rows import upload
 from tests.conftest import client_of
 from tests.judges.model_server import PROMPT_TOKENS, REASON_TOKENS, ModelServer, running
 
@@ -299,24 +297,3 @@ async def test_contradictions_are_counted_for_the_judge(
     assert tier["reasons_contradicting"] == 1
     [verdict] = (await client.get("/v1/judgments?include=reasons")).json()["data"]
     assert verdict["reason"]["flags"] == ["contradicts"]
-
-
-def test_the_command_line_shows_and_writes_reasons(folder: Path, server: ModelServer) -> None:
-    (folder / "tribunal.toml").write_text(CONFIG.format(url=server.base_url, wanted="all"))
-    (folder / "pairs.jsonl").write_bytes(ndjson([pair(0), pair(1)]))
-    runner = CliRunner()
-    shown = runner.invoke(program, ["judge", "pairs.jsonl"])
-    assert shown.exit_code == 0, shown.output
-    assert "p0: live says: A has more good words, so A is better." in shown.stdout
-    assert runner.invoke(program, ["import", "pairs.jsonl"]).exit_code == 0
-    ended = runner.invoke(
-        program, ["batch", "pairs", "--results", "v.ndjson", "--with", "reasons,texts"]
-    )
-    assert ended.exit_code == 0, ended.output
-    assert "2 reasons" not in ended.stdout  # they were stored already
-    [first, _] = [json.loads(x) for x in (folder / "v.ndjson").read_text().splitlines()]
-    assert first["reason"]["judge"] == "live"
-    assert first["prompt"] == "Say 0."
-    wrong = runner.invoke(program, ["batch", "pairs", "--results", "v", "--with", "reason"])
-    assert wrong.exit_code == 2
-    assert "give texts or reasons" in wrong.output

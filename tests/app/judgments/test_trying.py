@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
-from app.cli import app as program
 from app.core.settings import Settings
 from app.main import create_app
 from tests.conftest import client_of
@@ -155,20 +152,3 @@ async def test_several_criteria_give_one_score_each(
         "/v1/judgments", json={"pairs": [PAIR], "cascade": {"judges": names}}
     )
     assert answer.status_code == 200, answer.text
-
-
-def test_the_command_line_shows_a_try(folder: Path, server: ModelServer) -> None:
-    (folder / "tribunal.toml").write_text(CONFIG.format(url=server.base_url))
-    (folder / "pair.json").write_text(json.dumps(PAIR, indent=1))
-    runner = CliRunner()
-    shown = runner.invoke(program, ["judges", "try", "live", "pair.json"])
-    assert shown.exit_code == 0, shown.output
-    for part in ("annotator 0, a shown first", "--- user", "label A", "cost 0.000", "live says:"):
-        assert part in shown.stdout
-    (folder / "two.json").write_text(json.dumps([PAIR, PAIR]))
-    two = runner.invoke(program, ["judges", "try", "live", "two.json"])
-    assert two.exit_code == 2
-    assert "holds 2 rows" in two.output
-    server.plan = ["401", "401"]
-    failed = runner.invoke(program, ["judges", "try", "live", "pair.json"])
-    assert failed.exit_code == 4
