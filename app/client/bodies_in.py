@@ -103,6 +103,7 @@ class JudgeRequest(TypedDict, total=False):
     calibration: str
     cascade: str | JudgeOrder
     deadline_s: float
+    include: Literal["reasons"]
 
 
 class CanariesRequest(TypedDict, total=False):
@@ -209,6 +210,7 @@ class VerdictQuery(ListQuery, total=False):
     dataset: str
     calibration: str
     status: Literal["accepted", "abstained", "failed"]
+    include: Literal["reasons"]
 
 
 class _Label(TypedDict):

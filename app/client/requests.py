@@ -28,6 +28,7 @@ from app.bodies.common import (
     PairBody,
     ReadyBody,
     StoredVerdictBody,
+    TriedBody,
 )
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
@@ -62,6 +63,11 @@ def given(**options: Any) -> dict[str, Any]:
 def _at(collection: str, name: str, *rest: str) -> str:
     """Return the path of one thing; a slash in its name does not divide the path."""
     return "/".join([f"/v1/{collection}", quote(name, safe=""), *rest])
+
+
+def carried(*, texts: bool, reasons: bool) -> dict[str, str]:
+    """Return the query for what the verdicts of a batch carry beside what was judged."""
+    return {**({"with": "texts"} if texts else {}), **({"include": "reasons"} if reasons else {})}
 
 
 def get(path: str, **query: Any) -> Call[Json]:
@@ -119,14 +125,20 @@ def canaries(**request: Unpack[CanariesRequest]) -> Call[CanariesBody]:
 def judge(
     pairs: Sequence[Mapping[str, Any]], **request: Unpack[JudgeRequest]
 ) -> Call[JudgmentsBody]:
-    """Return verdicts on up to 256 pairs."""
+    """Return verdicts on up to 256 pairs, with `include="reasons"` with what judges say of why."""
+    query = given(include=request.pop("include", None))
     body = {"pairs": list(pairs), **request}
-    return Call("POST", "/v1/judgments", body=body, takes_key=True)
+    return Call("POST", "/v1/judgments", query, body=body, takes_key=True)
 
 
 def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]:
     """List stored verdicts, newest first."""
     return Call("GET", "/v1/judgments", given(**query), is_repeatable=True)
+
+
+def try_judge(name: str, pair: Mapping[str, Any]) -> Call[TriedBody]:
+    """Ask a judge about one pair and return how: prompts, tokens read, cost; stores nothing."""
+    return Call("POST", _at("judges", name, "try"), body={"pair": pair})
 
 
 def create_batch(**request: Unpack[BatchRequest]) -> Call[BatchBody]:

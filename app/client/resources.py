@@ -87,6 +87,7 @@ class Judges(Resource[ModeT]):
     """The configured judges."""
 
     list = Listing(requests.judges)
+    try_on = Verb(requests.try_judge)
 
 
 class Cascades(Resource[ModeT]):

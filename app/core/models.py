@@ -161,6 +161,28 @@ class Score(ScoreColumns, Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
+class ReasonRow(Base):
+    """Why a judge prefers a response, in its own words, see `judges.reasons.Reason`.
+
+    `content_hash` is that of the pair as posted: the words name the responses by their places.
+    """
+
+    __tablename__ = "reasons"
+    content_hash: Mapped[str] = mapped_column(Hash, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Name, primary_key=True)
+    judge: Mapped[str] = mapped_column(Name)
+    label: Mapped[str] = mapped_column(String(4))
+    text: Mapped[str | None] = mapped_column(Text)
+    flags: Mapped[list[str]] = mapped_column(JsonText)
+    failure: Mapped[str | None] = mapped_column(String(32))
+    failure_detail: Mapped[str | None] = mapped_column(Text)
+    usage: Mapped[dict[str, int]] = mapped_column(JsonText)
+    cost_usd: Mapped[float | None]
+    batch_seq: Mapped[int | None]
+    shard: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
 class CalibrationRow(Listed, Base):
     """A calibration: its request (`request`) and its result (`body`).
 
@@ -213,6 +235,8 @@ class LabelUseMark(Base):
 class Verdict(Base):
     """The cascade's answer to one pair; `body` is what the user was told, but for `promise`.
 
+    `explained_by` is the fingerprint of the judge whose reason belongs to it.
+
     A verdict of a batch has the position of its pair in the batch, and there is one of each.
     """
 
@@ -234,6 +258,7 @@ class Verdict(Base):
     status: Mapped[str] = mapped_column(String(16))
     promise: Mapped[str] = mapped_column(String(16))
     body: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    explained_by: Mapped[str | None] = mapped_column(Name)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     __table_args__ = (UniqueConstraint("batch_seq", "position"),)
 
