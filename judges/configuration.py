@@ -27,6 +27,7 @@ from judges.reasons import DEFAULT_FOR, DEFAULT_TOKENS, ReasonSettings, checked_
 from judges.reward.settings import Input, RewardEndpoint
 from judges.vllm.settings import EngineSettings, Overflow
 
+_FEWEST_TO_COMPARE: Final = 2  # one annotator alone has no standard deviation
 _FEW: Final = 5  # N and K of the paper's experiments
 _DEFAULT_LABELS: Final = ("A", "B")
 _VERBALIZED_TOKENS: Final = 16
@@ -78,6 +79,7 @@ class AskedTable(_Table):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     early_annotators: Annotated[int, Field(ge=1, lt=MAX_ANNOTATORS)] | None = None
     early_confidence: Annotated[float, Field(gt=0.5, le=1)] | None = None
+    one_by_one: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
     reasons: bool = False
     reason_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     reasons_for: str | None = None
@@ -103,6 +105,9 @@ class AskedTable(_Table):
     @property
     def early_stop(self) -> EarlyStop | None:
         """Return when not all annotators are asked."""
+        if self.one_by_one:
+            first = max(_FEWEST_TO_COMPARE, self.early_annotators or 0)
+            return EarlyStop(first, self.early_confidence, self.one_by_one)
         if self.early_annotators is None or self.early_confidence is None:
             return None
         return EarlyStop(self.early_annotators, self.early_confidence)
@@ -138,7 +143,10 @@ class AskedTable(_Table):
 
     @model_validator(mode="after")
     def _early_stop_is_whole(self) -> Self:
-        if (self.early_annotators is None) != (self.early_confidence is None):
+        if self.one_by_one and self.annotators <= _FEWEST_TO_COMPARE:
+            raise ValueError("one_by_one: needs three annotators or more")
+        is_half = (self.early_annotators is None) != (self.early_confidence is None)
+        if is_half and not self.one_by_one:
             raise ValueError("early_annotators: goes with early_confidence")
         if self.early_annotators is not None and self.early_annotators >= self.annotators:
             raise ValueError(f"early_annotators: must be fewer than {self.annotators} annotators")

@@ -38,7 +38,8 @@ class RewardServer:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        status, answer = 200, {}
+        status = 200
+        answer: dict[str, Any] = {}
         if scope["path"] != "/health":
             request = json.loads(body)
             self.requests.append((scope["path"], request))

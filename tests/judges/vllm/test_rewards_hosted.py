@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from anyio.from_thread import BlockingPortal
@@ -121,7 +121,7 @@ def test_a_head_of_another_size_is_named(
 ) -> None:
     from dataclasses import replace
 
-    other = "response" if head == "pair" else "pair"
+    other: Literal["response", "pair"] = "response" if head == "pair" else "pair"
     template = load_template("pairwise")
     wrong = RewardJudge(replace(judge._settings, input=other), template, judge._pooler)
     score = portal.call(wrong.score, PAIR)
