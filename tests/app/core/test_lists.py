@@ -20,7 +20,7 @@ from tests.conftest import client_of
 AS_KEPT = ("/v1/datasets/rivers/pairs", "/v1/judges", "/v1/cascades")
 LISTS = (
     "/v1/datasets", "/v1/labels", "/v1/judgments", "/v1/batches", "/v1/calibrations",
-    "/v1/leaderboards", "/v1/reports", "/v1/files", *AS_KEPT,
+    "/v1/leaderboards", "/v1/reports", "/v1/files", "/v1/queues", *AS_KEPT,
 )  # fmt: skip
 PAIR = {"prompt": "Why?", "response_a": "Because it is so.", "response_b": ""}
 
@@ -53,6 +53,7 @@ async def make(client: httpx.AsyncClient, number: int) -> None:
         await client.get("/v1/reports/agreement", params={"dataset": name}),
         await client.post("/v1/judgments", json={"pairs": [pair]}),
         await client.post("/v1/files", files=file, data={"purpose": "batch"}),
+        await client.post("/v1/queues", json={"name": name, "dataset": name, "labels": 3}),
     ]
     assert all(answer.is_success for answer in made), [answer.text for answer in made]
     await certify(client, name, target_agreement=0.6)
