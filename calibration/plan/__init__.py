@@ -19,10 +19,12 @@ from calibration.plan.experiment import Design, Experiment, RuleFigures, compare
 from calibration.plan.labels import (
     LabelPlan,
     allocate_labels,
+    allocate_rank_labels,
     certification_power,
     confidence_strata,
     foreseen_deviation,
     plan_labels,
+    tied_models,
 )
 from calibration.plan.rules import (
     BASELINES,
@@ -45,6 +47,7 @@ __all__ = [
     "RuleFigures",
     "advise",
     "allocate_labels",
+    "allocate_rank_labels",
     "certifiable_target",
     "certification_power",
     "compare_cascades",
@@ -55,4 +58,5 @@ __all__ = [
     "labels_needed",
     "plan_labels",
     "sub_cascades",
+    "tied_models",
 ]
