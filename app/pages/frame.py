@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -53,7 +54,7 @@ class PageRoute(NameRoute):
         async def shown(request: Request) -> Response:
             try:
                 return await handle(request)
-            except (TribunalError, RequestValidationError, HTTPException) as error:
+            except (TribunalError, ValidationError, RequestValidationError, HTTPException) as error:
                 return await error_page(request, error)
 
         return shown
@@ -98,8 +99,8 @@ async def page(
 
 async def error_page(request: Request, error: Exception) -> HTMLResponse:
     """Return the page that says what went wrong."""
-    if isinstance(error, RequestValidationError):
-        status, detail = 422, named(field_errors(error.errors(), error.body))
+    if isinstance(error, ValidationError | RequestValidationError):
+        status, detail = 422, named(field_errors(error.errors(), None))
     elif isinstance(error, HTTPException):
         status, detail = error.status_code, str(error.detail)
     else:

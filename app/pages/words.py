@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -155,6 +156,11 @@ def plural(n: float, one: str, many: str | None = None) -> str:
     return f"{count(n)} {one if n == 1 else many or one + 's'}"
 
 
+def spelt(value: object) -> str:
+    """Return a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "number": number,
     "general": general,
@@ -171,4 +177,5 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "ordinal": ordinal,
     "text": paragraphs,
     "plural": plural,
+    "spelt": spelt,
 }
