@@ -245,7 +245,7 @@ def _sorted(found: list[_Seen], sort: str) -> list[_Seen]:
 
 def _counts(votes: Iterable[Vote]) -> Body:
     counts = Counter(vote.label for vote in votes if vote.criterion == "overall")
-    return {name: counts[name] for name in _NAMES}  # type: ignore[index]
+    return {name: counts[name] for name in _NAMES}
 
 
 def _plurality(counts: Sequence[Body]) -> list[str | None]:

@@ -19,12 +19,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from app.api.datasets import NameRoute
-from app.core import sessions
-from app.core.access import allow, caller_of
 from app.core.errors import TribunalError, Unprocessable
-from app.core.field_errors import field_errors, named
+from app.core.http import sessions
+from app.core.http.access import allow, caller_of
+from app.core.http.field_errors import field_errors, named
+from app.core.http.parameters import get_runtime
 from app.core.lists import Paging
-from app.core.runtime import Runtime, get_runtime
+from app.core.runtime import Runtime
 from app.pages import words
 
 ASSETS: Final = Path(str(files("app.pages"))) / "assets"

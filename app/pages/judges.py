@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from app.api import calibrations
 from app.api import judgments as judgments_api
-from app.core.access import needs
 from app.core.auth import Scope
 from app.core.errors import TribunalError, Unprocessable
-from app.core.field_errors import field_errors, named
+from app.core.http.access import needs
+from app.core.http.field_errors import field_errors, named
+from app.core.http.parameters import Running
 from app.core.lists import Paging
-from app.core.runtime import Running, Runtime
+from app.core.runtime import Runtime
 from app.judgments import service as judgments
 from app.judgments.schemas import JudgmentsIn
 from app.pages.frame import PageRoute, checked_form, page

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Request, Response
 from app.api import batches as batches_api
 from app.api import calibrations, datasets, leaderboards, reports
 from app.batches import service as batches_service
-from app.core.access import needs
 from app.core.auth import Scope
-from app.core.runtime import Running, Runtime
+from app.core.http.access import needs
+from app.core.http.parameters import Running
+from app.core.runtime import Runtime
 from app.datasets import service as datasets_service
 from app.pages.frame import PageRoute, page, paging
 

@@ -14,10 +14,11 @@ from markupsafe import Markup
 from app.api import batches as batches_api
 from app.api import calibrations as calibrations_api
 from app.api.datasets import Ref, shown
-from app.core.access import needs
 from app.core.auth import Scope
+from app.core.http.access import needs
+from app.core.http.parameters import Running
 from app.core.lists import Paging
-from app.core.runtime import Running, Runtime
+from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.judgments import browsing
 from app.judgments.browsing import SearchIn

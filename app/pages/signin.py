@@ -7,12 +7,12 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
-from app.core import sessions
-from app.core.access import Open, needs
 from app.core.auth import keys_exist
 from app.core.errors import NotAuthenticated, NotFound
-from app.core.openapi import AnswerRoute
-from app.core.runtime import Running
+from app.core.http import sessions
+from app.core.http.access import Open, needs
+from app.core.http.openapi import AnswerRoute
+from app.core.http.parameters import Running
 from app.pages.frame import ASSETS, PageRoute, checked_form, go_to, page
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

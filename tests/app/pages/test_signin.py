@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.core import auth
+from app.core.http.sessions import COOKIE
 from app.core.runtime import Runtime
-from app.core.sessions import COOKIE
 from tests.app.core.test_auth import bearer, make_key
 from tests.app.pages.markup import check
 from tests.conftest import client_of
