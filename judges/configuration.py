@@ -25,7 +25,7 @@ from judges.prompting.annotators import EarlyStop
 from judges.prompting.examples import MAX_ANNOTATORS, ExampleLabels
 from judges.reasons import DEFAULT_FOR, DEFAULT_TOKENS, ReasonSettings, checked_choice
 from judges.reward.settings import Input, RewardEndpoint
-from judges.vllm.settings import EngineSettings, Overflow
+from judges.vllm.settings import EngineSettings, Overflow, adapter_options
 
 _FEWEST_TO_COMPARE: Final = 2  # one annotator alone has no standard deviation
 _FEW: Final = 5  # N and K of the paper's experiments
@@ -215,6 +215,7 @@ class VllmTable(AskedTable):
     """A judge whose model this process hosts."""
 
     kind: Literal["vllm"]
+    adapter: Annotated[str, Field(min_length=1)] | None = None
     engine: dict[str, Any] = Field(default_factory=dict)
     devices: Annotated[str, Field(pattern=r"[0-9A-Za-z\-]+(,[0-9A-Za-z\-]+)*")] | None = None
     thinking_tokens: Annotated[int, Field(ge=0)] = 0
@@ -417,8 +418,10 @@ def model_folders(config: Mapping[str, Any]) -> frozenset[str]:
     Raises:
         JudgeConfigurationInvalid: Names the key.
     """
-    models = {table.model for table in _hosted_tables(config).values()}
-    return frozenset(model for model in models if Path(model).is_dir())
+    hosted = _hosted_tables(config).values()
+    named = {table.model for table in hosted}
+    named |= {one.adapter for one in hosted if isinstance(one, VllmTable) and one.adapter}
+    return frozenset(folder for folder in named if Path(folder).is_dir())
 
 
 def check_memory(config: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
@@ -466,6 +469,15 @@ def _engines(hosted: Mapping[str, HostedTable], environ: Mapping[str, str]) -> l
 def engine_settings(table: HostedTable) -> EngineSettings:
     """Return the engine of a hosted judge."""
     return EngineSettings(table.model, table.revision, table.engine_options, table.devices)
+
+
+def adapters_of(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return, by the key of an engine, the options with which it takes its judges' adapters."""
+    named: dict[str, set[str]] = {}
+    for table in _hosted_tables(config).values():
+        if isinstance(table, VllmTable) and table.adapter:
+            named.setdefault(engine_settings(table).key, set()).add(table.adapter)
+    return {key: adapter_options(adapters) for key, adapters in named.items()}
 
 
 def _check_options(name: str, table: HostedTable) -> None:

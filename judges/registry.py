@@ -26,6 +26,7 @@ from judges.configuration import (
     RewardTable,
     StudentTable,
     VllmTable,
+    adapters_of,
     check_memory,
     engine_settings,
     read_cascade,
@@ -117,6 +118,7 @@ def vllm_settings(name: str, table: VllmTable) -> VllmSettings:
         timeout_s=table.timeout_s,
         price_input=table.price_input,
         price_output=table.price_output,
+        adapter=table.adapter,
     )
 
 
@@ -224,7 +226,7 @@ class Registry:
             JudgeConfigurationInvalid: Names the key.
         """
         check_memory(config, environ)
-        workshop = _Workshop(transport, examples, environ, engines, folders)
+        workshop = _Workshop(transport, examples, environ, engines, folders, adapters_of(config))
         made: dict[str, Judge] = {}
         several: dict[str, tuple[str, ...]] = {}
         for name, table in tables(config, "judges").items():
@@ -282,6 +284,7 @@ class _Workshop:
     environ: Mapping[str, str]
     engines: EngineHost | None
     folders: FolderHashes | None
+    adapters: Mapping[str, Mapping[str, Any]]
 
     def judges(self, name: str, content: object) -> dict[str, Judge]:
         """Return the judges of a table: one, or one for each of several criteria."""
@@ -340,25 +343,44 @@ class _Workshop:
         found = self._weights(settings.name, settings.engine.model)
         if isinstance(found, WaitingJudge):
             return found
-        settings = replace(settings, weights=found.weights)
+        adapter = None
+        if settings.adapter is not None:
+            adapter = self._hash_of(settings.name, "adapter", settings.adapter)
+        if isinstance(adapter, WaitingJudge):
+            return adapter
+        own = settings.engine
+        # all judges of the model share the engine, whichever adapters they use
+        options = {**self.adapters.get(own.key, {}), **own.options}
+        settings = replace(
+            settings,
+            weights=found.weights,
+            adapter_weights=adapter,
+            engine=replace(own, options=options),
+        )
         return VllmJudge(settings, template, sets, found.engines.engine(settings.engine))
 
     def _weights(self, name: str, model: str) -> _Hosting | WaitingJudge:
         """Return where a model is hosted and its folder's hash, or what its judge waits for."""
-        weights = None
-        if is_path(model):
-            if not Path(model).is_dir():
-                return WaitingJudge(name, model, f"judges.{name}.model: no folder {model!r}")
-            folders = FolderHasher().read([model]) if self.folders is None else self.folders
-            if model in folders.unreadable:
-                detail = f"judges.{name}.model: {folders.unreadable[model]}"
-                return WaitingJudge(name, model, detail)
-            if model not in folders.hashes:
-                return WaitingJudge(name, model, HASHING, is_starting=True)
-            weights = folders.hashes[model]
+        weights = self._hash_of(name, "model", model)
+        if isinstance(weights, WaitingJudge):
+            return weights
         if self.engines is None:
             return WaitingJudge(name, model, f"judges.{name}: this process hosts no models")
         return _Hosting(self.engines, weights)
+
+    def _hash_of(self, judge: str, key: str, folder: str) -> str | WaitingJudge | None:
+        """Return the hash of a folder, None for a hub name, or what the judge waits for."""
+        if not is_path(folder):
+            return None
+        if not Path(folder).is_dir():
+            return WaitingJudge(judge, folder, f"judges.{judge}.{key}: no folder {folder!r}")
+        folders = FolderHasher().read([folder]) if self.folders is None else self.folders
+        if folder in folders.unreadable:
+            detail = f"judges.{judge}.{key}: {folders.unreadable[folder]}"
+            return WaitingJudge(judge, folder, detail)
+        if folder not in folders.hashes:
+            return WaitingJudge(judge, folder, HASHING, is_starting=True)
+        return folders.hashes[folder]
 
     def _reward(self, name: str, table: RewardTable) -> Judge:
         path = f"judges.{name}"

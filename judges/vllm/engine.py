@@ -138,6 +138,7 @@ class _OpenedVllm:
         self._engine: Any = engine
         self._numbers = count()
         self._task: str | None = None
+        self._adapters: dict[str, int] = {}
         # Children that outlive a killed parent would hold the GPU's memory.
         self._reaper = EngineReaper(children)
         self.tokenizer: Tokenizer = engine.get_tokenizer()
@@ -148,7 +149,13 @@ class _OpenedVllm:
         return self._engine is None or bool(self._engine.errored)
 
     async def ask(
-        self, token_ids: Sequence[int], *, wanted: Sequence[int], length: int, stop: Sequence[int]
+        self,
+        token_ids: Sequence[int],
+        *,
+        wanted: Sequence[int],
+        length: int,
+        stop: Sequence[int],
+        adapter: str | None = None,
     ) -> EngineAnswer:
         engine = self._engine  # `close` resets it in another thread
         if engine is None:
@@ -159,16 +166,29 @@ class _OpenedVllm:
             {"prompt_token_ids": list(token_ids)},
             _sampling(wanted, length, stop),
             f"tribunal-{next(self._numbers)}",
+            lora_request=self._adapter(adapter),
         )
         answer = None
         try:
             async for latest in answers:
                 answer = latest
+        except ValueError as error:
+            # an adapter that cannot be loaded; what vLLM refuses of a prompt is checked before
+            raise EngineUnavailable(f"vLLM refuses: {_one_line(error)}") from error
         except EngineDeadError as error:
             raise EngineUnavailable("its engine died while it answered") from error
         if answer is None:
             raise EngineUnavailable("its engine gave no answer")
         return _read(answer, wanted)
+
+    def _adapter(self, name: str | None) -> Any:
+        """Return the request for an adapter; its number keeps its prefix cache apart."""
+        if name is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        number = self._adapters.setdefault(name, len(self._adapters) + 1)
+        return LoRARequest(lora_name=name, lora_int_id=number, lora_path=name)
 
     async def pool(self, token_ids: Sequence[int]) -> Pooled:
         engine = self._engine

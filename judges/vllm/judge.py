@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, note_failure
 from judges.budget import Asks, Budget
@@ -185,7 +185,7 @@ class VllmJudge:
         if length < 1:
             detail = "no room is left for a reason behind the prompt and the label"
             return failed_reason(self, label, JudgeFailure(FailureKind.CONTEXT_OVERFLOW, detail))
-        answer = await desk.engine.ask(prompt, wanted=(), length=length, stop=())
+        answer = await self._engine_says(desk, prompt, wanted=(), length=length, stop=())
         told = Told(
             self._reply(desk, answer).text,
             label,
@@ -328,8 +328,8 @@ class VllmJudge:
         self, desk: _Desk, prompt: tuple[int, ...], spent: TokenUsage, flags: tuple[str, ...]
     ) -> Answer:
         if desk.label_ids is None:
-            answer = await desk.engine.ask(
-                prompt, wanted=(), length=self._settings.max_tokens, stop=()
+            answer = await self._engine_says(
+                desk, prompt, wanted=(), length=self._settings.max_tokens, stop=()
             )
             self._note(desk, prompt, answer)
             return Answer(
@@ -337,7 +337,7 @@ class VllmJudge:
                 spent + _usage(answer),
                 flags=flags,
             )
-        answer = await desk.engine.ask(prompt, wanted=desk.label_ids.all, length=1, stop=())
+        answer = await self._engine_says(desk, prompt, wanted=desk.label_ids.all, length=1, stop=())
         self._note(desk, prompt, answer)
         said = read_label_logprobs(answer.logprobs, desk.label_ids)
         return Answer(said, spent + _usage(answer), flags=flags)
@@ -347,14 +347,21 @@ class VllmJudge:
     ) -> tuple[tuple[int, ...], TokenUsage, tuple[str, ...]]:
         """Let the model think; return the prompt with its thoughts, closed if they were cut."""
         end = desk.thinking_end
-        answer = await desk.engine.ask(
-            prompt, wanted=(), length=self._settings.thinking_tokens, stop=end[-1:]
+        answer = await self._engine_says(
+            desk, prompt, wanted=(), length=self._settings.thinking_tokens, stop=end[-1:]
         )
         written = answer.token_ids
         is_cut = written[-len(end) :] != end
         thoughts = (*written, *end) if is_cut else written
         flags = (THINKING_CUT,) if is_cut else ()
         return (*prompt, *thoughts, *desk.after_thinking), _usage(answer), flags
+
+    async def _engine_says(
+        self, desk: _Desk, prompt: Sequence[int], **options: Any
+    ) -> EngineAnswer:
+        if self._settings.adapter is not None:
+            options["adapter"] = self._settings.adapter
+        return await desk.engine.ask(prompt, **options)
 
     def _note(self, desk: _Desk, prompt: tuple[int, ...], answer: EngineAnswer) -> None:
         """Note what was sent and written, if someone listens."""

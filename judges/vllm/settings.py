@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -91,9 +92,19 @@ class OpenedEngine(Protocol):
         ...
 
     async def ask(
-        self, token_ids: Sequence[int], *, wanted: Sequence[int], length: int, stop: Sequence[int]
+        self,
+        token_ids: Sequence[int],
+        *,
+        wanted: Sequence[int],
+        length: int,
+        stop: Sequence[int],
+        adapter: str | None = None,
     ) -> EngineAnswer:
-        """Answer one prompt; raise `EngineUnavailable` if the engine dies first."""
+        """Answer one prompt, by an adapter if one is named.
+
+        Raises:
+            EngineUnavailable: The engine died first.
+        """
         ...
 
     async def pool(self, token_ids: Sequence[int]) -> Pooled:
@@ -115,6 +126,7 @@ NO_PART_OF_A_SCORE: Final = frozenset(
         "pipeline_parallel_size", "data_parallel_size", "max_num_seqs", "max_num_batched_tokens",
         "enforce_eager", "enable_prefix_caching", "block_size", "swap_space", "cpu_offload_gb",
         "disable_log_stats", "enable_log_requests", "download_dir",
+        "enable_lora", "max_loras", "max_cpu_loras", "max_lora_rank",
         "max_num_queued_reqs", "max_num_queued_tokens", "scheduling_policy",
     }
 )  # fmt: skip
@@ -144,6 +156,8 @@ class VllmSettings:
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
         weights: Hash of the model folder; None to compute it for the fingerprint.
+        adapter: A LoRA adapter of the model, a folder or a hub name.
+        adapter_weights: Hash of the adapter's folder; None to compute it for the fingerprint.
     """
 
     name: str
@@ -163,6 +177,8 @@ class VllmSettings:
     price_input: float | None = None
     price_output: float | None = None
     weights: str | None = None
+    adapter: str | None = None
+    adapter_weights: str | None = None
 
 
 def is_path(model: str) -> bool:
@@ -189,6 +205,7 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
         "max_tokens": settings.max_tokens if settings.confidence == "verbalized" else 1,
         "thinking": [settings.thinking_tokens, settings.thinking_end],
         "overflow": settings.overflow,
+        **({"adapter": _adapter(settings)} if settings.adapter else {}),
     }
     return JudgeSpec(
         name=settings.name,
@@ -204,3 +221,40 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
             "engine": {key: repr(value) for key, value in engine.options.items()},
         },
     )
+
+
+def _adapter(settings: VllmSettings) -> dict[str, str | None]:
+    """Return what tells an adapter apart: its content where it is a folder, else its name."""
+    folder = Path(settings.adapter or "")
+    if not folder.is_dir():
+        return {"name": settings.adapter, "weights": None}
+    return {"name": None, "weights": settings.adapter_weights or folder_hash(folder)}
+
+
+#: What vLLM takes as the largest rank of an adapter.
+_RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def adapter_options(adapters: Iterable[str]) -> dict[str, Any]:
+    """Return the options of an engine that keeps all these adapters resident.
+
+    Args:
+        adapters: Folders or hub names; the rank of the latter is not known here.
+    """
+    names = set(adapters)
+    if not names:
+        return {}
+    ranks = [rank for name in names if (rank := _rank(Path(name))) is not None]
+    most = max(ranks, default=0)
+    fitting = next((rank for rank in _RANKS if rank >= most), most)
+    options = {"enable_lora": True, "max_loras": len(names)}
+    return {**options, **({"max_lora_rank": max(fitting, 16)} if ranks else {})}
+
+
+def _rank(folder: Path) -> int | None:
+    try:
+        found = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        rank = found["r"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return rank if isinstance(rank, int) and rank > 0 else None

@@ -21,6 +21,7 @@ from judges.recorded import Jury, RecordedJudge
 from judges.registry import Examples, Registry, WaitingJudge, example_datasets
 from judges.student.judge import StudentJudge
 from judges.types import FailureKind
+from judges.vllm.engine import EngineHost
 from tests.judges.model_server import ModelServer
 from tests.judges.pairs import pair_of
 
@@ -289,3 +290,29 @@ def test_an_inline_template_is_the_template_of_a_file(tmp_path: Path) -> None:
         environ={},
     )
     assert registry.judges["x"].spec.fingerprint == registry.judges["y"].spec.fingerprint
+
+
+def test_judges_of_one_model_share_an_engine_whichever_adapters_they_use(tmp_path: Path) -> None:
+    for name, rank in (("one", 8), ("two", 40)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps({"r": rank}))
+    table = {"kind": "vllm", "model": "org/model", "revision": "abc", "examples": 0}
+    named = {name: {**table, "adapter": str(tmp_path / name)} for name in ("one", "two", "gone")}
+    host = EngineHost(is_eager=False)
+    registry = Registry.from_config({"judges": {"base": table, **named}}, engines=host, environ={})
+    assert isinstance(registry.judges["gone"], WaitingJudge)
+    [engine] = host._engines.values()
+    # resident together; the rank is the next one that vLLM knows
+    assert engine.settings.options == {"enable_lora": True, "max_loras": 3, "max_lora_rank": 64}
+    prints = {name: registry.judges[name].spec.fingerprint for name in ("base", "one", "two")}
+    assert len(set(prints.values())) == 3
+    alone = Registry.from_config(
+        {"judges": {"base": table}}, engines=EngineHost(is_eager=False), environ={}
+    )
+    assert alone.judges["base"].spec.fingerprint == prints["base"]
+    # other content of the same folder is another judge
+    (tmp_path / "one" / "adapter_config.json").write_text(json.dumps({"r": 16}))
+    again = Registry.from_config(
+        {"judges": {"one": named["one"]}}, engines=EngineHost(is_eager=False), environ={}
+    )
+    assert again.judges["one"].spec.fingerprint != prints["one"]
