@@ -29,7 +29,7 @@ from app.api.judgments import router as judgments
 from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
 from app.api.reports import router as reports
-from app.batches.service import unfinished as unfinished_batches
+from app.batches.stored import unfinished as unfinished_batches
 from app.batches.worker.loop import work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
@@ -45,7 +45,7 @@ from app.core.http.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
 from app.core.http.parameters import Running, refuse_while_opening
 from app.core.http.problems import TextsResponse, install_error_handlers, install_outage_handlers
 from app.core.migrate import upgrade
-from app.core.outages import OUTAGES, RETRY_AFTER
+from app.core.outages import RETRY_AFTER, outages
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.core.spool import remove_left_over
@@ -232,7 +232,7 @@ async def prometheus(running: Running) -> Response:
     """Return the metrics in the Prometheus text format."""
     try:
         batches = await unfinished_batches(running)
-    except OUTAGES:
+    except outages():
         # the counters of this process are told also while the database is away
         batches = []
     return Response(telemetry.exposition(batches), media_type="text/plain; version=0.0.4")

@@ -11,8 +11,8 @@ import numpy as np
 
 from app.calibrations.inputs import CalibrationInputs, Sample, columns_of
 from app.calibrations.schemas import CalibrationIn
+from app.core.models import JUDGE_SETTINGS
 from app.labels.sets import Uses
-from app.scores.judges import JUDGE_SETTINGS
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import asked, decide

@@ -40,7 +40,7 @@ class Where(NamedTuple):
     key: str | None
 
 
-_OTHERS: Final = "(DATABASE_URL names another database, --server or TRIBUNAL_SERVER a service)"
+OTHER_PLACES: Final = "(DATABASE_URL names another database, --server or TRIBUNAL_SERVER a service)"
 
 
 @contextmanager
@@ -81,8 +81,8 @@ def _service_here(only_reads: bool, changed: dict[str, Any]) -> Iterator[Tribuna
     idle = {"workers": 0} if only_reads else {}
     settings = read_settings().model_copy(update={"log_level": "warning", **idle, **changed})
     place, was_missing = database_place(settings), is_missing(settings)
-    if was_missing and only_reads:
-        fail(f"there is no database {place}: nothing is stored here {_OTHERS}")
+    if only_reads:
+        refuse_missing(settings)
     configure_logging(settings)
     with refusals(), ExitStack() as stack:
         with database_errors(settings):
@@ -91,7 +91,16 @@ def _service_here(only_reads: bool, changed: dict[str, Any]) -> Iterator[Tribuna
             yield tribunal
         except NotFound as error:
             made = ", which was just made" if was_missing else ""
-            fail(f"{error}; looked into {place}{made} {_OTHERS}", details=error.problem)
+            fail(f"{error}; looked into {place}{made} {OTHER_PLACES}", details=error.problem)
+
+
+def refuse_missing(settings: Settings) -> None:
+    """Fail where there is no database; one that was made now would be empty."""
+    from app.core.migrate import database_place, is_missing
+
+    if is_missing(settings):
+        place = database_place(settings)
+        fail(f"there is no database {place}: nothing is stored here {OTHER_PLACES}")
 
 
 @contextmanager

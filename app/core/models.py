@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -59,6 +59,10 @@ class Listed:
     seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+# the criterion of labels that name none
+OVERALL: Final = "overall"
 
 
 class Dataset(Listed, Base):
@@ -159,6 +163,10 @@ class Score(ScoreColumns, Base):
     batch_seq: Mapped[int | None]
     shard: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+# where the body of a certificate keeps the settings of its judges, which are not shown
+JUDGE_SETTINGS: Final = "judge_settings"
 
 
 class CalibrationRow(Listed, Base):

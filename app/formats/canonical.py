@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.core.models import OVERALL
 from app.formats.base import (
     AnyName,
     AnyObject,
@@ -42,7 +43,6 @@ from judges.probability import parse_label
 from judges.recorded import score_from_record
 from judges.types import Label, Pair, Score
 
-OVERALL: Final = "overall"
 _BOTH_BAD: Final = ("both_bad", "bothbad", "tie (bothbad)")
 _RECORD_SCHEMA: Final = {
     "type": "object",

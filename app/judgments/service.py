@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import TierBody
-from app.calibrations import service as calibrations
+from app.calibrations import stored as calibrations
 from app.core.db import Database, rfc3339
 from app.core.errors import Unprocessable
 from app.core.lists import Page, Paging, page_of

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Table, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches import service as batches
+from app.batches import stored as batches
 from app.core.db import Database
 from app.core.models import Score, Verdict
 from benchmarks.batches import made_batch

@@ -25,7 +25,7 @@ from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
 from app.bodies.common import Promise, VerdictBody
 from app.core.models import Shard
-from app.core.outages import OUTAGES, in_words
+from app.core.outages import in_words, outages
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
 from app.judgments.judging import (
@@ -182,7 +182,7 @@ async def _commit(task: Task, commit: Callable[[], Coroutine[Any, Any, None]]) -
         try:
             await shielded(commit())
             return
-        except OUTAGES as error:
+        except outages() as error:
             # the connection may have broken after the commit
             if await _is_committed(task):
                 return
@@ -196,7 +196,7 @@ async def _is_committed(task: Task) -> bool:
     try:
         async with task.running.db.read() as session:
             return await leases.is_finished(session, task.shard)
-    except OUTAGES:
+    except outages():
         return False
 
 

@@ -25,7 +25,7 @@ from app.core.errors import NotAllowed, NotAuthenticated, TribunalError
 from app.core.http.parameters import get_runtime
 from app.core.http.problems import answer_to
 from app.core.names import shown
-from app.core.outages import OUTAGES
+from app.core.outages import outages
 from app.core.runtime import Runtime
 
 _CALLER: Final = "tribunal.caller"
@@ -149,7 +149,7 @@ async def may_read(request: Request, running: Runtime) -> bool:
         return True
     try:
         return (await _known(request, running)).may(Scope.READ)
-    except (TribunalError, *OUTAGES):
+    except (TribunalError, *outages()):
         return False
 
 
