@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from app.core.lists import Page, Paging
     from app.core.settings import Settings
 
-Collection = Literal["datasets", "calibrations", "batches", "leaderboards"]
 Order = Literal["asc", "desc"]
 MOST_ROWS: Final = 1_000
 
@@ -52,7 +51,7 @@ class _Opened:
 
 
 def page_of(
-    collection: Collection,
+    collection: str,
     where: Where,
     *,
     limit: int,
@@ -60,8 +59,9 @@ def page_of(
     order: Order,
 ) -> Mapping[str, Any]:
     """Return a page of a list."""
-    if where.server:
-        with open_tribunal(*where) as tribunal:
+    readers = None if where.server else _readers(collection)
+    if readers is None:
+        with open_tribunal(*where, only_reads=True) as tribunal:
             page: Mapping[str, Any] = tribunal.get(
                 f"/v1/{collection}", limit=limit, after=after, order=order
             )
@@ -71,25 +71,27 @@ def page_of(
         from app.core.lists import Paging
 
         paging = Paging(limit, after, order, settings.max_page_bytes)
-        return await _readers(collection).page(stores, paging)
+        return await readers.page(stores, paging)
 
     return _here(read)
 
 
-def one_of(collection: Collection, ref: str, where: Where) -> Mapping[str, Any]:
+def one_of(collection: str, ref: str, where: Where) -> Mapping[str, Any]:
     """Return one thing by its id; a dataset also by its name."""
-    if where.server:
-        with open_tribunal(*where) as tribunal:
+    readers = None if where.server else _readers(collection)
+    if readers is None:
+        with open_tribunal(*where, only_reads=True) as tribunal:
             body: Mapping[str, Any] = tribunal.get(f"/v1/{collection}/{quote(ref, safe='')}")
             return body
 
     async def read(stores: Stores, settings: Settings) -> Mapping[str, Any]:
-        return await _readers(collection).look(stores, ref)
+        return await readers.look(stores, ref)
 
     return _here(read)
 
 
-def _readers(collection: Collection) -> _Readers:
+def _readers(collection: str) -> _Readers | None:
+    """Return how a collection is read here; None for one that only the service reads."""
     if collection == "datasets":
         from app.datasets import service as datasets
 
@@ -102,9 +104,11 @@ def _readers(collection: Collection) -> _Readers:
         from app.batches import stored as batches
 
         return _Readers(batches.page, batches.find)
-    from app.leaderboards import stored as leaderboards
+    if collection == "leaderboards":
+        from app.leaderboards import stored as leaderboards
 
-    return _Readers(leaderboards.page, leaderboards.find)
+        return _Readers(leaderboards.page, leaderboards.find)
+    return None
 
 
 def _here(

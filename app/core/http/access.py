@@ -149,7 +149,9 @@ async def may_read(request: Request, running: Runtime) -> bool:
         return True
     try:
         return (await _known(request, running)).may(Scope.READ)
-    except (TribunalError, *outages()):
+    except TribunalError:
+        return False
+    except outages():
         return False
 
 
