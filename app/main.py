@@ -28,6 +28,7 @@ from app.api.judgments import catalogue_router as catalogue
 from app.api.judgments import router as judgments
 from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
+from app.api.monitors import router as monitors
 from app.api.queues import files_router as queue_files
 from app.api.queues import router as queues
 from app.api.reports import router as reports
@@ -52,6 +53,8 @@ from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
+from app.monitors.service import gauges
+from app.monitors.webhooks import deliver_forever
 from app.reports.health import lines_of_config
 from app.reports.service import resume as resume_reports
 from app.scores.judges import load_registry, unasked_judges
@@ -134,6 +137,7 @@ def _routes() -> list[BaseRoute]:
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
         reports, canaries, experiments, preferences, queues, queue_files,
+        monitors,
     ):  # fmt: skip
         router.include_router(
             feature,
@@ -193,6 +197,7 @@ async def _start_work(running: Runtime) -> None:
     await resume_reports(running)
     if running.asks_for_keys:
         running.start(purge_forever(running), "purging of stored answers")
+        running.start(deliver_forever(running), "delivery of alarms")
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
 
@@ -233,8 +238,8 @@ async def readyz(request: Request, running: Running) -> dict[str, Any]:
 async def prometheus(running: Running) -> Response:
     """Return the metrics in the Prometheus text format."""
     try:
-        batches = await unfinished_batches(running)
+        batches, watched = await unfinished_batches(running), await gauges(running)
     except OUTAGES:
         # the counters of this process are told also while the database is away
-        batches = []
-    return Response(telemetry.exposition(batches), media_type="text/plain; version=0.0.4")
+        batches, watched = [], []
+    return Response(telemetry.exposition(batches, watched), media_type="text/plain; version=0.0.4")

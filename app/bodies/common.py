@@ -367,6 +367,7 @@ class StoredVerdictBody(VerdictBody):
     """A verdict as it is listed."""
 
     verdict_id: str
+    judgment: Annotated[str, Doc("the same, as monitors name it")]
     created_at: str
 
 

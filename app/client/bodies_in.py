@@ -262,3 +262,29 @@ class Answer(_Answer, total=False):
 
     comment: str
     seconds: float
+
+
+class MonitorRequest(TypedDict, total=False):
+    """What a monitor is asked with; `calibration` is needed."""
+
+    calibration: str
+    audit_rate: float
+    abstained_rate: float
+    failure_probability: float
+    slices: str
+    on_alarm: Literal["alarm", "suspend", "revoke"]
+    webhook: str
+    votes_per_pair: int
+    canaries: bool
+
+
+class _AuditAnswer(TypedDict):
+    judgment: str
+    label: str
+    annotator: str
+
+
+class AuditAnswer(_AuditAnswer, total=False):
+    """What one person says of a verdict that was drawn."""
+
+    comment: str

@@ -109,6 +109,17 @@ class Queues(Resource[ModeT]):
     import_answers = Verb(requests.import_answers)
 
 
+class Monitors(Resource[ModeT]):
+    """Whether certificates still hold."""
+
+    create = Verb(requests.create_monitor)
+    list = Listing(requests.monitors)
+    retrieve = Verb(requests.monitor)
+    audits = Listing(requests.audits)
+    answer = Verb(requests.answer_audits)
+    end = Verb(requests.end_monitor)
+
+
 class Verbs(Performs[ModeT]):
     """The methods of both clients."""
 
@@ -171,6 +182,11 @@ class Verbs(Performs[ModeT]):
     def queues(self) -> Queues[ModeT]:
         """Pairs that people label."""
         return Queues(self)
+
+    @cached_property
+    def monitors(self) -> Monitors[ModeT]:
+        """Whether certificates still hold."""
+        return Monitors(self)
 
     @cached_property
     def judges(self) -> Judges[ModeT]:

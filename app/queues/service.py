@@ -130,6 +130,11 @@ async def add(session: AsyncSession, queue: Queue, drawn: Sequence[Drawn]) -> li
     return [str(row["id"]) for row in rows]
 
 
+async def datasets_of(session: AsyncSession, known: Sequence[Queue]) -> dict[int, Dataset]:
+    """Return the datasets of queues by number."""
+    return await queries.datasets_by_seq(session, {queue.dataset_seq for queue in known})
+
+
 async def _drawn(session: AsyncSession, dataset: Dataset, request: QueueIn) -> list[Drawn]:
     keys = await datasets.pair_keys(session, dataset, request.part)
     keys = [key for key in keys if key.content_hash is not None]
@@ -453,6 +458,7 @@ class _Answering:
             "first_shown": item.left_is,
             "queue": self.queue.id,
             **({"both": True} if one.label == "both" else {}),
+            **({"selected": self.queue.purpose} if self.queue.purpose in _STATUSES else {}),
             **({} if item.probability is None else {"label_probability": item.probability}),
         }
         label = NewLabel(
