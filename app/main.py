@@ -25,6 +25,7 @@ from app.api.datasets import router as datasets
 from app.api.files import router as files
 from app.api.judgments import canaries_router as canaries
 from app.api.judgments import catalogue_router as catalogue
+from app.api.judgments import replays_router as replays
 from app.api.judgments import router as judgments
 from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
@@ -137,7 +138,7 @@ def _routes() -> list[BaseRoute]:
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
         reports, canaries, experiments, preferences, queues, queue_files,
-        monitors,
+        monitors, replays,
     ):  # fmt: skip
         router.include_router(
             feature,

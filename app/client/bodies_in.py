@@ -288,3 +288,16 @@ class AuditAnswer(_AuditAnswer, total=False):
     """What one person says of a verdict that was drawn."""
 
     comment: str
+
+
+class ReplayRequest(TypedDict, total=False):
+    """What a replay is asked with; `dataset` or `batch` is needed."""
+
+    dataset: str
+    batch: str
+    part: Part
+    calibration: str
+    thresholds: Sequence[Mapping[str, str | float | None]] | Mapping[str, float | None]
+    ties: Ties
+    annotators: int
+    judges: Sequence[str]

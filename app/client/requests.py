@@ -27,6 +27,7 @@ from app.bodies.common import (
     PageBody,
     PairBody,
     ReadyBody,
+    ReplayBody,
     StoredVerdictBody,
     TriedBody,
 )
@@ -52,6 +53,7 @@ from app.client.bodies_in import (
     MonitorRequest,
     PlanRequest,
     QueueRequest,
+    ReplayRequest,
     ReportQuery,
     VerdictQuery,
 )
@@ -132,6 +134,11 @@ def judge(
     query = given(include=request.pop("include", None))
     body = {"pairs": list(pairs), **request}
     return Call("POST", "/v1/judgments", query, body=body, takes_key=True)
+
+
+def replay(**request: Unpack[ReplayRequest]) -> Call[ReplayBody]:
+    """Return what the verdicts would be by other thresholds, judges or rules; asks no judge."""
+    return Call("POST", "/v1/replays", body=request, is_repeatable=True)
 
 
 def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]:

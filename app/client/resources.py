@@ -129,6 +129,7 @@ class Verbs(Performs[ModeT]):
     experiment = Verb(requests.experiment)
     canaries = Verb(requests.canaries)
     judge = Verb(requests.judge)
+    replay = Verb(requests.replay)
     create_batch = Verb(requests.create_batch)
     batch = Verb(requests.batch)
     retry_batch = Verb(requests.retry_batch)

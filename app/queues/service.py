@@ -190,7 +190,7 @@ async def _open_orders(session: AsyncSession, leaderboard_id: str | None) -> lis
 
 
 async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> ClaimBody:
-    """Give a person up to `n` pairs: those that are claimed already, then free ones.
+    """Give a person up to `n` pairs: of each queue those that are claimed already, then free ones.
 
     Args:
         running: Whose clock and lease count.
@@ -210,7 +210,6 @@ async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> Cl
         for queue in queues:
             found = await queries.own_claims(session, queue, annotator, moment, n - len(claims))
             claims += [(queue, one) for one in found]
-        for queue in queues:
             found = await queries.free_items(session, queue, annotator, moment, n - len(claims))
             claims += [(queue, one) for one in found]
         for queue, one in claims:

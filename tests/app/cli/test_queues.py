@@ -112,6 +112,9 @@ def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
     assert "watching; 0 of 0 audits are answered" in started.output
     judged = ["batch", "many", "--calibration", made["id"], "--part", "test:0.5:0"]
     assert runner.invoke(app, judged).exit_code == 0
+    again = runner.invoke(app, ["replay", "many", "--thresholds", "cheap=never,dear=0.5"])
+    assert "400 pairs: 400 answered" in again.output
+    assert runner.invoke(app, ["replay", "many", "--thresholds", "dear"]).exit_code == 2
     run("label", "--annotator", "ann", "--most", "3", typed="l\nr\nl\n")
     listed = runner.invoke(app, ["monitors", "list"]).output
     assert "3 of " in listed
