@@ -222,9 +222,7 @@ def pareto_thresholds(
     return vectors
 
 
-def _front(
-    cells: CascadeCells, states: IntArray, target_risk: float, scope: Scope
-) -> IntArray:
+def _front(cells: CascadeCells, states: IntArray, target_risk: float, scope: Scope) -> IntArray:
     """Return states that no other beats, from the smallest p-value on to ever higher coverage.
 
     Of all pairs the strictest thresholds give the fewest a wrong verdict, and are first.

@@ -262,9 +262,7 @@ def _bound(sample: Sample, thresholds: FloatArray, level: float, scope: Scope) -
     answered, lost = int(is_answered.sum()), int(loss.sum())
     coverage = answered / sample.n if sample.n else 0.0
     counted = answered if scope == "answered" else sample.n
-    return RiskBound(
-        thresholds, answered, lost, coverage, float(upper_bound(lost, counted, level))
-    )
+    return RiskBound(thresholds, answered, lost, coverage, float(upper_bound(lost, counted, level)))
 
 
 def average_threshold(sample: Sample, pool: FloatArray, target_risk: float) -> float | None:

@@ -107,8 +107,9 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
         certified: None where some judge has no confidence in it.
     """
     has_pool = len(ground.pool) > 0
-    is_met = ((ground.pool if has_pool else ground.sample.confidence) > -np.inf).any(axis=0)
-    if not has_pool and not is_met[is_on_path].all():
+    seen = ground.pool if has_pool else ground.sample.confidence
+    is_met: BoolArray = (seen > -np.inf).any(axis=0)
+    if not has_pool and (ground.starts[0].coverage > 0 or not is_met[is_on_path].all()):
         return None
     is_on_path = is_on_path & is_met
     if not is_on_path.any():

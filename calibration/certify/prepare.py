@@ -114,6 +114,20 @@ class Request:
             InvalidArgument: A number is out of its range.
             UnavailableMethod: The method is not offered, or not in a randomised form.
         """
+        self._check_method()
+        for name in ("target_risk", "failure_probability"):
+            value = getattr(self, name)
+            if not 0.0 < value < 1.0:
+                raise InvalidArgument(f"{name} must lie strictly between 0 and 1, not {value}")
+        if self.max_group_size is not None and self.max_group_size < 1:
+            raise InvalidArgument(f"max_group_size must be at least 1, not {self.max_group_size}")
+        if not 1.0 <= self.max_shift < np.inf:
+            raise InvalidArgument(f"max_shift must be at least 1 and finite, not {self.max_shift}")
+        floor = self.min_label_probability
+        if floor is not None and not 0.0 < floor <= 1.0:
+            raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
+
+    def _check_method(self) -> None:
         if self.method not in METHODS:
             offered = ", ".join(METHODS)
             raise UnavailableMethod(f"method {self.method!r} is not offered; there are {offered}")
@@ -131,17 +145,6 @@ class Request:
             raise UnavailableMethod(
                 f"method {self.method!r} has no randomized form; those that have: {offered}"
             )
-        for name in ("target_risk", "failure_probability"):
-            value = getattr(self, name)
-            if not 0.0 < value < 1.0:
-                raise InvalidArgument(f"{name} must lie strictly between 0 and 1, not {value}")
-        if self.max_group_size is not None and self.max_group_size < 1:
-            raise InvalidArgument(f"max_group_size must be at least 1, not {self.max_group_size}")
-        if not 1.0 <= self.max_shift < np.inf:
-            raise InvalidArgument(f"max_shift must be at least 1 and finite, not {self.max_shift}")
-        floor = self.min_label_probability
-        if floor is not None and not 0.0 < floor <= 1.0:
-            raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
 
     def for_each(self, targets: Iterable[float]) -> list[Request]:
         """Return the same request for each of some targets."""
@@ -212,9 +215,8 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
         kept = sample.rows(chosen)
     dropped = sample.n - kept.n
     pool, set_aside = request.pool, 0
-    if request.method == "published_code":
-        pool = kept.confidence[:0]
-    elif pool is None and _needs_no_pool(kept, request, bets_on_groups):
+    needs_none = pool is None and _needs_no_pool(kept, request, bets_on_groups)
+    if needs_none or request.method == "published_code":
         pool = kept.confidence[:0]
     elif pool is None:
         # a number that does not depend on how many labels there are by now, where they arrive

@@ -15,7 +15,7 @@ from calibration.certify.evidence import shares_as_they_come
 from calibration.certify.prepare import Request, SliceRule
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals.groups import DEFAULT_CONFIDENCE_LEVEL
+from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL
 
 
 def decide_in_slices(

@@ -160,7 +160,7 @@ def certifiable_target(
 _SAVINGS = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
 
 
-def advise_on_dataset(  # noqa: PLR0913 - as advise
+def advise_on_dataset(
     confidence: ArrayLike,
     correct: ArrayLike,
     *,
