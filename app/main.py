@@ -34,17 +34,19 @@ from app.batches.worker.loop import work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
 from app.core import telemetry
-from app.core.access import AccessControl, Open, may_read, needs
 from app.core.auth import Scope
 from app.core.db import Database
-from app.core.errors import NotReady, TextsResponse, install_error_handlers
-from app.core.idempotency import purge_forever
-from app.core.middleware import BodyLimit, RequestContext
-from app.core.middleware import router as descriptions
+from app.core.errors import NotReady
+from app.core.http.access import AccessControl, Open, may_read, needs
+from app.core.http.idempotency import purge_forever
+from app.core.http.middleware import BodyLimit, RequestContext
+from app.core.http.middleware import router as descriptions
+from app.core.http.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
+from app.core.http.parameters import Running, refuse_while_opening
+from app.core.http.problems import TextsResponse, install_error_handlers, install_outage_handlers
 from app.core.migrate import upgrade
-from app.core.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
-from app.core.outages import OUTAGES, RETRY_AFTER, install_outage_handlers
-from app.core.runtime import Running, Runtime, refuse_while_opening
+from app.core.outages import OUTAGES, RETRY_AFTER
+from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop

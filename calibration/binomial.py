@@ -162,11 +162,19 @@ def occurs_more_often(count: int, n: int, count_before: int, n_before: int, leve
         >>> occurs_more_often(9, 30, 3, 100, level=0.01)
         True
     """
+    _check_probability("level", level)
+    return p_value_of_more(count, n, count_before, n_before) <= level
+
+
+def p_value_of_more(count: int, n: int, count_before: int, n_before: int) -> float:
+    """Return the p-value of `occurs_more_often`, Fisher's one-sided exact test.
+
+    Raises:
+        InvalidArgument: As for `upper_bound`.
+    """
     _counts(count, n)
     _counts(count_before, n_before)
-    _check_probability("level", level)
-    tail = scipy.stats.hypergeom.sf(count - 1, n + n_before, count + count_before, n)
-    return bool(tail <= level)
+    return float(scipy.stats.hypergeom.sf(count - 1, n + n_before, count + count_before, n))
 
 
 def critical_errors(n: ArrayLike, target_risk: float, level: float) -> IntArray:

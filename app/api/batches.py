@@ -19,13 +19,13 @@ from app.batches.results import FORMS, RESULT_FIELDS, TEXT_FIELDS, form_for
 from app.batches.schemas import RetryIn
 from app.bodies.batches import BatchBody, BatchEstimateBody, PreferencesCardBody
 from app.bodies.common import PageBody
-from app.core.access import needs
 from app.core.auth import Scope
-from app.core.errors import TextsResponse
-from app.core.idempotency import IdempotentRoute
-from app.core.lists import NewestFirst, Page
-from app.core.openapi import LOCATION, AnswerRoute, refused
-from app.core.runtime import Running
+from app.core.http.access import needs
+from app.core.http.idempotency import IdempotentRoute
+from app.core.http.openapi import LOCATION, AnswerRoute, refused
+from app.core.http.parameters import NewestFirst, Running
+from app.core.http.problems import TextsResponse
+from app.core.lists import Page
 
 BatchId = Annotated[str, Path(description="id of a batch")]
 router = APIRouter(prefix="/batches", tags=["batches"], route_class=IdempotentRoute)

@@ -19,12 +19,12 @@ from app.calibrations import service as calibrations_service
 from app.calibrations.experiments import ExperimentIn
 from app.calibrations.plans import PlanIn
 from app.calibrations.schemas import CalibrationIn, KnownPromptsIn
-from app.core.access import needs
 from app.core.auth import Scope
-from app.core.idempotency import IdempotentRoute
-from app.core.lists import NewestFirst, Page
-from app.core.openapi import LOCATION, AnswerRoute, refused
-from app.core.runtime import Running
+from app.core.http.access import needs
+from app.core.http.idempotency import IdempotentRoute
+from app.core.http.openapi import LOCATION, AnswerRoute, refused
+from app.core.http.parameters import NewestFirst, Running
+from app.core.lists import Page
 
 CalibrationId = Annotated[str, Path(description="id of a certificate")]
 router = APIRouter(prefix="/calibrations", tags=["calibrations"], route_class=IdempotentRoute)

@@ -17,15 +17,16 @@ from starlette.routing import Match
 from starlette.types import Scope as AsgiScope
 
 from app.bodies.common import DatasetBody, PageBody, PairBody, PreviewBody
-from app.core.access import needs
 from app.core.auth import Scope
 from app.core.db import rfc3339
-from app.core.errors import TextsResponse, Unprocessable
-from app.core.lists import AsKept, NewestFirst, Page, page_of
+from app.core.errors import Unprocessable
+from app.core.http.access import needs
+from app.core.http.openapi import LOCATION, AnswerRoute, refused
+from app.core.http.parameters import AsKept, NewestFirst, Running
+from app.core.http.problems import TextsResponse
+from app.core.lists import Page, page_of
 from app.core.models import Dataset
 from app.core.names import NAME_SCHEMA, fault_of
-from app.core.openapi import LOCATION, AnswerRoute, refused
-from app.core.runtime import Running
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
 from app.formats.declared import DeclarationInvalid, Declared

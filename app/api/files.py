@@ -13,14 +13,15 @@ from app.batches.files import service
 from app.batches.files.derived import derived
 from app.bodies.batches import FileBody, FileDeletedBody
 from app.bodies.common import PageBody
-from app.core.access import needs
 from app.core.auth import Scope
-from app.core.errors import Conflict, TextsResponse
-from app.core.idempotency import answer_once
-from app.core.lists import NewestFirst
+from app.core.errors import Conflict
+from app.core.http.access import needs
+from app.core.http.idempotency import answer_once
+from app.core.http.openapi import AnswerRoute, refused
+from app.core.http.parameters import NewestFirst, Running
+from app.core.http.problems import TextsResponse
 from app.core.names import shown
-from app.core.openapi import AnswerRoute, refused
-from app.core.runtime import Running, Runtime
+from app.core.runtime import Runtime
 from app.imports.upload import FORM_TYPE, media_type_of, received
 
 FileId = Annotated[str, Path(description="id of an uploaded file, or of one that came of a batch")]

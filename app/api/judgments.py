@@ -18,14 +18,14 @@ from app.bodies.common import (
     PageBody,
     StoredVerdictBody,
 )
-from app.core.access import needs
 from app.core.auth import Scope
 from app.core.errors import NotFound
-from app.core.idempotency import IdempotentRoute
-from app.core.lists import AsKept, NewestFirst, Page, Paging, page_of
+from app.core.http.access import needs
+from app.core.http.idempotency import IdempotentRoute
+from app.core.http.openapi import LOCATION, AnswerRoute, refused
+from app.core.http.parameters import AsKept, NewestFirst, Running
+from app.core.lists import Page, Paging, page_of
 from app.core.names import shown
-from app.core.openapi import LOCATION, AnswerRoute, refused
-from app.core.runtime import Running
 from app.judgments import canaries as judgments_canaries
 from app.judgments import service as judgments_service
 from app.judgments.canaries import CanariesIn

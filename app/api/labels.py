@@ -7,13 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.bodies.common import CheckedBody, LabelBody, LabelsBody, PageBody
-from app.core.access import needs
 from app.core.auth import Scope
-from app.core.errors import TextsResponse
-from app.core.idempotency import IdempotentRoute
-from app.core.lists import NewestFirst
-from app.core.openapi import refused
-from app.core.runtime import Running
+from app.core.http.access import needs
+from app.core.http.idempotency import IdempotentRoute
+from app.core.http.openapi import refused
+from app.core.http.parameters import NewestFirst, Running
+from app.core.http.problems import TextsResponse
 from app.labels import posting
 from app.labels.schemas import LabelsIn
 

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.bodies.common import PageBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
-from app.core.access import needs
 from app.core.auth import Scope
-from app.core.idempotency import IdempotentRoute
-from app.core.lists import NewestFirst, Page
-from app.core.openapi import LOCATION, refused
-from app.core.runtime import Running
+from app.core.http.access import needs
+from app.core.http.idempotency import IdempotentRoute
+from app.core.http.openapi import LOCATION, refused
+from app.core.http.parameters import NewestFirst, Running
+from app.core.lists import Page
 from app.leaderboards import service
 from app.leaderboards.rows import as_csv
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn

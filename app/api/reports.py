@@ -13,14 +13,15 @@ from fastapi.responses import HTMLResponse
 from app.bodies.common import PageBody
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.reports import ReportBody
-from app.core.access import needs
 from app.core.auth import Scope
-from app.core.errors import TextsResponse
-from app.core.lists import NewestFirst, Page, page_of
+from app.core.http.access import needs
+from app.core.http.openapi import LOCATION, AnswerRoute, refused
+from app.core.http.parameters import NewestFirst, Running
+from app.core.http.problems import TextsResponse
+from app.core.lists import Page, page_of
 from app.core.models import Report
 from app.core.names import Name
-from app.core.openapi import LOCATION, AnswerRoute, refused
-from app.core.runtime import Running, Runtime
+from app.core.runtime import Runtime
 from app.reports import batches, health, history, service
 from app.reports import service as queries
 from app.reports.health import Lines, checked_lines, lines_of_query

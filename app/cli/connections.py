@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.core.errors import problem
+from app.core.http.problems import problem
 from app.core.settings import Settings
 
 # of a header with its request line; a body sent in chunks may have as many bytes around it

@@ -34,9 +34,9 @@ from app.batches.worker.loop import work_in_parallel
 from app.cli.connections import LOOK_SECONDS, LimitedConnection
 from app.cli.console import note
 from app.core import auth, migrate
-from app.core.access import keep_peer
 from app.core.db import Database
 from app.core.errors import Conflict, NotFound
+from app.core.http.access import keep_peer
 from app.core.migrate import alembic_config, shown_url
 from app.core.names import shown
 from app.core.runtime import now

@@ -2,13 +2,14 @@
 
 A CSV cell that begins like a formula is written with an apostrophe before it. One that already
 begins with apostrophes before such a sign gets one more, so that taking one away gives back every
-text.
+text. JSON holds no number that parsers refuse.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Final
+from typing import Any, Final
 
 _MARK: Final = "'"
 # the signs that OWASP names (CSV injection), the full-width ones included
@@ -48,3 +49,14 @@ def printable(text: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return ascii(found.group())[1:-1]
+
+
+def finite(value: Any) -> Any:
+    """Return a value without the numbers that JSON does not know: they are null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: finite(field) for name, field in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value

@@ -5,14 +5,12 @@ Work that a body causes grows with its length and no faster. What would take mor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
-from fastapi import Request, Response
-
-from app.core.errors import TooLarge, Unprocessable
+from app.core.errors import TooLarge
 from app.core.names import shown
 
 MIB: Final = 2**20
@@ -128,29 +126,6 @@ def _location(place: _Place) -> Location:
         place, step = place
         steps.append(step)
     return tuple(reversed(steps))
-
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-async def check_body(request: Request, limits: Limits) -> None:
-    """Refuse a JSON body that holds more than allowed, before its fields are read one by one.
-
-    Raises:
-        Unprocessable: it does; the error names the place and the setting.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not media_type.startswith("application/") or not media_type.endswith(("/json", "+json")):
-        return
-    try:
-        body: Any = await request.json()
-    except (ValueError, RecursionError):
-        return  # the handler refuses it, and says where it is no JSON
-    fault = shape_fault(body, limits)
-    if fault is not None:
-        raise Unprocessable(
-            str(fault), errors=[{"loc": ["body", *fault.loc], "msg": fault.message}]
-        )
 
 
 def check_row_count(count: int, limits: Limits) -> None:

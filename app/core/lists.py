@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-from fastapi import Depends, Query
 from sqlalchemy import Select, Text, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,10 +21,7 @@ from app.core.errors import NotFound
 from app.core.limits import Limits
 from app.core.models import Listed
 from app.core.names import is_name, shown
-from app.core.runtime import Running
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="rows on this page")]
-After = Annotated[str | None, Query(max_length=512, description="id of the last row already seen")]
 Order = Literal["asc", "desc"]
 PAGE_BYTES: Final = Limits().page_bytes
 RowT = TypeVar("RowT")
@@ -60,28 +56,6 @@ class Paging:
         return query.order_by(column.desc() if self.descends else column).limit(self.limit + 1)
 
 
-async def _newest_first(
-    running: Running,
-    limit: Limit = 100,
-    after: After = None,
-    order: Annotated[Order, Query(description="desc: newest first; asc: oldest first")] = "desc",
-) -> Paging:
-    return Paging(limit, after, order, running.settings.max_page_bytes)
-
-
-async def _as_kept(
-    running: Running,
-    limit: Limit = 100,
-    after: After = None,
-    order: Annotated[
-        Order, Query(description="asc: as in the file or the configuration; desc: turned round")
-    ] = "asc",
-) -> Paging:
-    return Paging(limit, after, order, running.settings.max_page_bytes)
-
-
-NewestFirst = Annotated[Paging, Depends(_newest_first)]
-AsKept = Annotated[Paging, Depends(_as_kept)]
 Page = PageBody[dict[str, Any]]
 
 

@@ -6,7 +6,6 @@ Drivers put the values of a row into their messages: those are neither logged no
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import socket
@@ -15,16 +14,12 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from app.core.errors import NotReady, on_unexpected, problem
+from app.core.errors import NotReady
 from judges.errors import JudgeError
 
-_log = logging.getLogger(__name__)
 RETRY_AFTER: Final = {"Retry-After": "5"}
 _LONGEST_MESSAGE: Final = 300
 _LITTLE_ROOM: Final = 2**20
@@ -118,6 +113,8 @@ def _outage_of(error: BaseException | None, *, is_lost: bool = False) -> str | N
 
 def in_words(error: BaseException) -> str:
     """Return what an error says, without the values that a driver or a validator repeats."""
+    from pydantic import ValidationError  # only what fails needs it
+
     name = type(error).__name__
     said = outage(error)
     if said is not None:
@@ -142,22 +139,6 @@ def in_words(error: BaseException) -> str:
 def _cut(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."
-
-
-def install_outage_handlers(app: FastAPI) -> None:
-    """Answer 503 where the database or a disk cannot be used, with what is out of order."""
-    for kind in (*OUTAGES, SQLAlchemyError, sqlite3.Error, ExceptionGroup):
-        app.add_exception_handler(kind, _on_failure)
-
-
-async def _on_failure(request: Request, error: Exception) -> JSONResponse:
-    said = outage(error)
-    if said is None:
-        return await on_unexpected(request, error)
-    _log.warning("%s %s: %s", request.method, request.url.path, in_words(error))
-    response = problem(503, said, instance=request.url.path)
-    response.headers.update(RETRY_AFTER)
-    return response
 
 
 class DatabaseFile:

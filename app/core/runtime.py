@@ -7,18 +7,17 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from fastapi import Depends, Request
-
 from app.core.db import Database
-from app.core.errors import NotReady
 from app.core.pools import Pools
 from app.core.settings import Settings
 from app.core.tasks import Coalescer, Courtesy
-from judges.base import JudgeHealth
-from judges.registry import Registry, WaitingJudge
+
+if TYPE_CHECKING:
+    from judges.base import JudgeHealth
+    from judges.registry import Registry
 
 _log = logging.getLogger(__name__)
 _HEALTH_SECONDS: Final = 2.0
@@ -76,6 +75,8 @@ class Runtime:
 
         Requests in flight keep the judges they started with; those close with the service.
         """
+        from judges.registry import WaitingJudge  # a process that only reads asks no judge
+
         if any(isinstance(judge, WaitingJudge) for judge in self.registry.judges.values()):
             loaded = await self.load_registry()
             self._retired.append(self.registry)
@@ -125,27 +126,3 @@ class Runtime:
         for registry in (*self._retired, self.registry):
             await registry.aclose()
         await self.db.aclose()
-
-
-def get_runtime(request: Request) -> Runtime:
-    """Return the runtime of the app that serves this request."""
-    runtime: Runtime = request.app.state.runtime
-    return runtime
-
-
-async def _runtime(request: Request) -> Runtime:
-    # FastAPI would run a plain function in a thread
-    return get_runtime(request)
-
-
-Running = Annotated[Runtime, Depends(_runtime)]
-
-
-async def refuse_while_opening(running: Running) -> None:
-    """Refuse requests until the fingerprints of all judges are known.
-
-    Raises:
-        NotReady: the judges are still being opened.
-    """
-    if running.opening is not None:
-        raise NotReady(running.opening, headers={"retry-after": "5"})

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, Final, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.errors import NotAcceptable, Unprocessable, finite
+from app.core.errors import NotAcceptable, Unprocessable
+from app.core.inert import finite
 from app.core.lists import Cut, Paging
 from app.core.models import Dataset
 from app.core.names import shown

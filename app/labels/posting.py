@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
-from app.core.field_errors import named
+from app.core.http.field_errors import named
 from app.core.lists import Page, Paging, page_of
 from app.core.models import Dataset, Label
 from app.core.names import shown

@@ -35,6 +35,8 @@ from calibration.monitor.wealth import (
 )
 
 TOLERANCE = 1e-9
+# e-values above are cut, so that they stay numbers in JSON
+_LARGEST_LOG = math.log(1e300)
 _STAKES = ("log_stakes", "log_warning_stakes")
 
 
@@ -85,6 +87,16 @@ class MonitorState:
     def log_wealth(self) -> float:
         """Logarithm of the wealth now."""
         return float(self.wealth.log_total)
+
+    @property
+    def e_value(self) -> float:
+        """Wealth now, cut at 1e300: evidence that the risk has risen above alpha."""
+        return math.exp(min(self.log_wealth, _LARGEST_LOG))
+
+    @property
+    def alarm_level(self) -> float:
+        """E-value that raises the alarm, 1 / failure probability."""
+        return 1.0 / self.failure_probability
 
     @property
     def p_value(self) -> float:
@@ -191,9 +203,9 @@ def observe(
     A stream cut anywhere gives the same state up to rounding (1e-12).
 
     Assumed: the expected loss of the next audit, given all earlier ones, is the risk at that time.
-    So verdicts are drawn for audit at random, they come in an order that was fixed before their
-    labels arrived, whether a label comes back does not depend on the outcome, and verdicts of one
-    prompt make one audit (`prompt_losses`) or one of them is drawn.
+    So verdicts are drawn for audit at random, their labels come in any order that does not depend on
+    what they say, late ones and missing ones included, and verdicts of one prompt make one audit
+    (`prompt_losses`) or one of them is drawn.
 
     Args:
         state: Before these audits.

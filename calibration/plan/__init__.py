@@ -20,10 +20,12 @@ from calibration.plan.experiment import Design, Experiment, RuleFigures, compare
 from calibration.plan.labels import (
     LabelPlan,
     allocate_labels,
+    allocate_rank_labels,
     certification_power,
     confidence_strata,
     foreseen_deviation,
     plan_labels,
+    tied_models,
 )
 from calibration.plan.rules import (
     BASELINES,
@@ -47,6 +49,7 @@ __all__ = [
     "advise",
     "advise_on_dataset",
     "allocate_labels",
+    "allocate_rank_labels",
     "certifiable_target",
     "certification_power",
     "compare_cascades",
@@ -57,4 +60,5 @@ __all__ = [
     "labels_needed",
     "plan_labels",
     "sub_cascades",
+    "tied_models",
 ]

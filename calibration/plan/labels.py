@@ -11,8 +11,9 @@ estimate is smallest with labels in proportion to N_h S_h (Neyman 1934).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,17 @@ from numpy.typing import ArrayLike
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import wilson_interval
-from calibration.certify import certify_cascade
+from calibration.certify import (
+    Certificate,
+    Pairs,
+    certify_cascade,
+    certify_preferences,
+    stacked_evidence,
+)
 from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.estimate import Estimate
 from calibration.plan.advice import advise
 from calibration.powered import checked_prediction
-from calibration.sample import checked_sample
 
 _CONFIDENCE_LEVEL = 0.95
 _STEP = 1.25
@@ -62,6 +68,7 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
     coverage: float = 0.0,
     runs: int = 200,
     is_pilot_uncertain: bool = True,
+    certify: Callable[..., Certificate] = certify_cascade,
     **options: Any,
 ) -> Estimate:
     """Estimate the probability that a certificate is made on `n_labels` fresh labels.
@@ -78,7 +85,9 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
         runs: Samples drawn.
         is_pilot_uncertain: Weigh the pilot's pairs by a Dirichlet draw in every run; otherwise take
             the pilot for the population.
-        options: Passed to `certify_cascade`.
+        certify: The procedure, `certify_cascade` or `certify_preferences`. The latter reads p_a in
+            the place of `confidence`, shape (n, k), and outcomes in that of `correct`, shape (n,).
+        options: Passed to the procedure.
 
     Raises:
         InvalidArgument: Numbers out of range, or as for `certify_cascade`.
@@ -91,14 +100,18 @@ def certification_power(  # noqa: PLR0913 - what a certificate takes, and the pl
         >>> found.value, round(found.low, 2), round(found.high, 2)
         (1.0, 0.84, 1.0)
     """
-    sample = checked_sample(confidence, correct)
-    if n_labels < 1 or runs < 1 or not sample.n:
-        raise InvalidArgument("n_labels, runs and the pilot's pairs must be at least 1")
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    if agreement.shape[:1] != scores.shape[:1]:
+        raise InvalidArgument(
+            f"confidence and correct must have the same number of pairs, not {scores.shape} and "
+            f"{agreement.shape}"
+        )
+    if n_labels < 1 or runs < 1 or not len(scores):
+        raise InvalidArgument("n_labels, runs and the pilot's pairs must be at least 1")
     passed, chance = 0, as_generator(rng)
     for _ in range(runs):
-        rows = _drawn(sample.n, n_labels, chance, is_pilot_uncertain=is_pilot_uncertain)
-        certificate = certify_cascade(
+        rows = _drawn(len(scores), n_labels, chance, is_pilot_uncertain=is_pilot_uncertain)
+        certificate = certify(
             scores[rows], agreement[rows], target_risk=target_risk, rng=chance, **options
         )
         passed += certificate.is_certified and certificate.coverage >= coverage
@@ -118,6 +131,7 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
     runs: int = 200,
     is_pilot_uncertain: bool = True,
     failure_probability: float = 0.1,
+    certify: Callable[..., Certificate] = certify_cascade,
     **options: Any,
 ) -> LabelPlan:
     """Find the fewest labels with which the procedure itself succeeds as often as wanted.
@@ -135,7 +149,8 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
         runs: Samples drawn for each number.
         is_pilot_uncertain: As for `certification_power`.
         failure_probability: Of the certificate.
-        options: Passed to `certify_cascade`.
+        certify: As for `certification_power`.
+        options: Passed to the procedure.
 
     Raises:
         InvalidArgument: Numbers out of range.
@@ -165,12 +180,16 @@ def plan_labels(  # noqa: PLR0913 - what a certificate takes, and the plan
             runs=runs,
             is_pilot_uncertain=is_pilot_uncertain,
             failure_probability=failure_probability,
+            certify=certify,
             **options,
         )
 
     sizes = np.unique(np.append(_sizes(most_labels), most_labels))
     labels, found = _fewest(sizes, reached, power)
-    needed = _closed_form(confidence, correct, target_risk, failure_probability, runs, chance)
+    columns = (confidence, correct)
+    if certify is certify_preferences:
+        columns = _stacked(confidence, correct)
+    needed = _closed_form(*columns, target_risk, failure_probability, runs, chance)
     low, high = np.quantile(needed, [0.25, 0.75], method="lower")
     return LabelPlan(
         labels,
@@ -225,6 +244,12 @@ def _closed_form(  # noqa: PLR0913 - the pilot and the test
         )
         needed[run] = np.inf if advice.labels_needed is None else advice.labels_needed
     return needed
+
+
+def _stacked(p_a: ArrayLike, label: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
+    outcome = np.asarray(label, dtype=np.float64)
+    pairs = Pairs.of(p_a, np.column_stack([outcome, 1.0 - outcome]))
+    return stacked_evidence(pairs.rows(outcome != 0.5))
 
 
 def _drawn(n: int, size: int, rng: np.random.Generator, *, is_pilot_uncertain: bool) -> IntArray:
@@ -295,20 +320,23 @@ def allocate_labels(
     deviation: ArrayLike,
     *,
     fewest: int = FEWEST_IN_STRATUM,
+    labelled: ArrayLike | None = None,
 ) -> IntArray:
     """Share labels out over strata in proportion to size times deviation.
 
     Each stratum gets at least `fewest` labels, or all its pairs if it has no more, and never more
-    labels than pairs. Within a stratum the pairs must then be drawn at random.
+    labels than pairs. Within a stratum the pairs must then be drawn at random. With labels that are
+    there already, the old and the new ones together come as near to that as the new ones can.
 
     Args:
         n_labels: Number of labels to share out.
         sizes: Number of pairs of each stratum, shape (strata,).
         deviation: Standard deviation of y - l f in each stratum.
         fewest: Smallest number of labels of a stratum.
+        labelled: Pairs of each stratum that have a label by now, drawn at random too.
 
     Returns:
-        Number of labels of each stratum; they sum to `n_labels`.
+        Number of further labels of each stratum, shape (strata,); they sum to `n_labels`.
 
     Raises:
         InvalidArgument: Shapes differ, there is no stratum, a number is negative or a size not
@@ -317,6 +345,8 @@ def allocate_labels(
     Example:
         >>> allocate_labels(100, sizes=[500, 500], deviation=[0.3, 0.5])
         array([38, 62])
+        >>> allocate_labels(60, sizes=[500, 500], deviation=[0.3, 0.5], labelled=[40, 0])
+        array([ 0, 60])
     """
     pairs = _whole_numbers("sizes", sizes)
     spread = np.asarray(deviation, dtype=np.float64)
@@ -324,12 +354,142 @@ def allocate_labels(
         raise InvalidArgument("sizes and deviation must have the same shape (strata,)")
     if fewest < 0 or not (np.isfinite(spread) & (spread >= 0)).all():
         raise InvalidArgument("deviation and fewest must be finite, and not negative")
-    floor = np.minimum(pairs, fewest)
-    if not floor.sum() <= n_labels <= pairs.sum():
-        raise InvalidArgument(
-            f"n_labels must lie in {floor.sum()} .. {pairs.sum()} for these strata, not {n_labels}"
+    return _allocated(n_labels, pairs, pairs * spread, np.minimum(pairs, fewest), labelled)
+
+
+def allocate_rank_labels(  # noqa: PLR0913 - the strata, and what is not settled between models
+    n_labels: int,
+    models: Sequence[tuple[str, str]],
+    sizes: ArrayLike,
+    deviation: ArrayLike,
+    *,
+    tied: Sequence[tuple[str, str]],
+    gaps: ArrayLike | None = None,
+    smallest_gap: float = 0.02,
+    labelled: ArrayLike | None = None,
+) -> IntArray:
+    """Share labels out so that models whose order is open are told apart soonest.
+
+    A model's win rate is its mean over all its pairs, so the difference of two models is a sum of
+    stratum means with coefficients c_h: N_h over the pairs of the model, for the first side and
+    against the second. Its variance is the sum of c_h^2 S_h^2 / n_h, and what decides is that over
+    the squared gap. The sum of this over all open pairs of models is smallest with labels in
+    proportion to S_h sqrt(sum of c_h^2 / gap^2) (Neyman 1934, for several contrasts). Strata that
+    no open order depends on get none.
+
+    Args:
+        n_labels: Number of labels to share out.
+        models: First and second model of each stratum. Several strata may hold the same two, such as
+            one for each confidence (`confidence_strata`).
+        sizes: Number of pairs of each stratum, shape (strata,).
+        deviation: Standard deviation of y - l f in each (`foreseen_deviation`).
+        tied: Pairs of models whose order is open (`tied_models`).
+        gaps: Difference of their win rates as far as it is known, shape (tied,); equal by default.
+        smallest_gap: Smaller gaps count as this: no number of labels tells equal models apart.
+        labelled: As for `allocate_labels`.
+
+    Returns:
+        Number of further labels of each stratum, shape (strata,); they sum to `n_labels`, or to what
+        is left to label in the strata that matter.
+
+    Raises:
+        InvalidArgument: Shapes differ, a number is out of its range, or a model has no stratum.
+
+    Example:
+        The order of "x" and "y" is open; both meet "z", and "z" meets "w".
+
+        >>> models = [("x", "y"), ("x", "z"), ("y", "z"), ("z", "w")]
+        >>> allocate_rank_labels(80, models, [100] * 4, [0.4] * 4, tied=[("x", "y")])
+        array([40, 20, 20,  0])
+    """
+    pairs = _whole_numbers("sizes", sizes)
+    spread = np.asarray(deviation, dtype=np.float64)
+    apart = np.ones(len(tied)) if gaps is None else np.abs(np.asarray(gaps, dtype=np.float64))
+    if pairs.shape != (len(models),) or spread.shape != pairs.shape:
+        raise InvalidArgument(f"sizes and deviation must have shape ({len(models)},)")
+    if not (np.isfinite(spread) & (spread >= 0)).all() or not smallest_gap > 0:
+        raise InvalidArgument("deviation must not be negative, and smallest_gap be above 0")
+    if apart.shape != (len(tied),) or not np.isfinite(apart).all():
+        raise InvalidArgument(f"gaps must be {len(tied)} finite numbers, one for each tied pair")
+    contrasts = np.array([_contrast(two, models, pairs) for two in tied])
+    weights = 1.0 / np.maximum(apart, smallest_gap) ** 2
+    claim = spread * np.sqrt(weights @ contrasts**2) if len(tied) else np.zeros(pairs.size)
+    matters = claim > 0
+    done = np.zeros_like(pairs) if labelled is None else _whole_numbers("labelled", labelled)
+    if done.shape != pairs.shape:
+        raise InvalidArgument(f"labelled must have shape {pairs.shape}, not {done.shape}")
+    further = np.zeros_like(pairs)
+    if matters.any():
+        left = int((pairs - np.minimum(done, pairs))[matters].sum())
+        further[matters] = _allocated(
+            min(n_labels, left),
+            pairs[matters],
+            claim[matters],
+            np.zeros(int(matters.sum()), np.int64),
+            done[matters],
         )
-    return _whole(_shares(n_labels, pairs, floor, pairs * spread), n_labels, pairs)
+    return further
+
+
+def tied_models(
+    names: Sequence[str], rank_low: ArrayLike, rank_high: ArrayLike
+) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of models whose ranks the labels so far do not settle.
+
+    Args:
+        names: The models.
+        rank_low: Best rank that each may have, shape (models,).
+        rank_high: Worst rank that each may have, shape (models,).
+
+    Raises:
+        InvalidArgument: Shapes differ.
+
+    Example:
+        >>> tied_models(["x", "y", "z"], rank_low=[1, 1, 3], rank_high=[2, 2, 3])
+        (('x', 'y'),)
+    """
+    best, worst = np.asarray(rank_low), np.asarray(rank_high)
+    if best.shape != (len(names),) or worst.shape != best.shape:
+        raise InvalidArgument(f"rank_low and rank_high must have shape ({len(names)},)")
+    return tuple(
+        (names[i], names[j])
+        for i, j in combinations(range(len(names)), 2)
+        if max(best[i], best[j]) <= min(worst[i], worst[j])
+    )
+
+
+def _contrast(
+    two: tuple[str, str], models: Sequence[tuple[str, str]], pairs: IntArray
+) -> FloatArray:
+    """Return how much each stratum's mean counts in the difference of two models' win rates."""
+    first, second = (_share_of(name, models, pairs) for name in two)
+    return first - second
+
+
+def _share_of(name: str, models: Sequence[tuple[str, str]], pairs: IntArray) -> FloatArray:
+    """Return the share of each stratum in a model's pairs, below 0 where it is the second side."""
+    side = np.array([(first == name) - float(second == name) for first, second in models])
+    total = float(np.abs(side) @ pairs)
+    if not total:
+        raise InvalidArgument(f"tied: model {name!r} has no pair in any stratum")
+    return np.asarray(side * pairs / total, dtype=np.float64)
+
+
+def _allocated(
+    n_labels: int, pairs: IntArray, claim: FloatArray, floor: IntArray, labelled: ArrayLike | None
+) -> IntArray:
+    """Return further labels by claim, so that with those there already each has its floor."""
+    done = np.zeros_like(pairs) if labelled is None else _whole_numbers("labelled", labelled)
+    if done.shape != pairs.shape or (done > pairs).any():
+        raise InvalidArgument("labelled must be one number a stratum, at most its size")
+    floor = np.maximum(floor, done)
+    fewest, most, total = int((floor - done).sum()), int((pairs - done).sum()), int(done.sum())
+    if not fewest <= n_labels <= most:
+        raise InvalidArgument(
+            f"n_labels must lie in {fewest} .. {most} for these strata, not {n_labels}"
+        )
+    shares = _shares(n_labels + total, pairs, floor, claim)
+    return _whole(shares, n_labels + total, pairs) - done
 
 
 def _whole_numbers(name: str, values: ArrayLike) -> IntArray:

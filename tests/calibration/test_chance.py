@@ -17,6 +17,8 @@ from calibration.monitor import (
     detection_delay,
     draw_audits,
     draw_prompt_audits,
+    observe_canaries,
+    start_canaries,
     start_monitor,
 )
 from calibration.plan import (
@@ -45,6 +47,7 @@ ENTRIES: dict[str, Callable[[Any], object]] = {
     "cross_fitted": lambda rng: cross_fitted(SURE, RIGHT, np.arange(40), fit_temperature, rng),
     "detection_delay": lambda rng: detection_delay(MONITOR, DRIFT, rng, runs=9, horizon=9).delays,
     "draw_audits": lambda rng: draw_audits(np.full(90, 0.5), rng),
+    "observe_canaries": lambda rng: observe_canaries(start_canaries(), [0.0] * 9, rng).to_dict(),
     "draw_prompt_audits": lambda rng: draw_prompt_audits(np.arange(90), 0.5, rng),
 }
 

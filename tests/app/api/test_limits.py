@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from app.core.field_errors import field_errors
+from app.core.http.field_errors import field_errors
 from app.core.limits import Limits, shape_fault
 from app.core.runtime import Runtime
 from tests.app.problems import assert_answered

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.core.access import keep_peer
+from app.core.http.access import keep_peer
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app

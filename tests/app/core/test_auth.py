@@ -14,11 +14,11 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.core import auth
-from app.core.access import Open
 from app.core.auth import NewKey, Scope
 from app.core.db import Database, rfc3339
+from app.core.http.access import Open
+from app.core.http.openapi import AnswerRoute
 from app.core.migrate import downgrade, upgrade
-from app.core.openapi import AnswerRoute
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from app.core import auth
-from app.core.idempotency import Watch, purge
+from app.core.http.idempotency import Watch, purge
 from app.core.models import IdempotencyKey
 from app.core.runtime import Runtime
 from app.core.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.bodies.common import PageBody
-from app.core.openapi import AnswerRoute
+from app.core.http.openapi import AnswerRoute
 from app.core.settings import Settings
 from app.main import create_app
 from tests.app.rows import certify, labelled_rows, upload

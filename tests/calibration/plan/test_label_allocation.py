@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration import allocate_rank_labels, tied_models
+from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
 from calibration.plan.labels import allocate_labels, confidence_strata, foreseen_deviation
 from calibration.powered import HumanLabels
@@ -97,3 +99,81 @@ def test_labels_of_an_allocation_are_labels() -> None:
     for stratum, share in enumerate(shares):
         value[np.flatnonzero(strata == stratum)[:share]] = 1.0
     assert np.isfinite(HumanLabels(value, strata=strata).value).sum() == 60
+
+
+def test_old_labels_count_towards_the_shares() -> None:
+    further = allocate_labels(100, [500, 500, 500], [0.2, 0.4, 0.4], labelled=[90, 10, 0])
+    assert further.tolist() == [0, 45, 55]
+    with pytest.raises(InvalidArgument, match="labelled"):
+        allocate_labels(100, [500, 500], [0.2, 0.4], labelled=[501, 0])
+    with pytest.raises(InvalidArgument, match="n_labels"):
+        allocate_labels(100, [50, 60], [0.2, 0.4], labelled=[10, 10])
+
+
+RING = [("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")]
+
+
+def test_labels_for_ranks_go_where_an_order_is_open() -> None:
+    found = allocate_rank_labels(90, RING, [300] * 4, [0.4] * 4, tied=[("b", "c")])
+    assert found.sum() == 90
+    assert found[3] == 0
+    assert found[1] == found.max()
+
+
+def test_labels_for_ranks_shrink_the_variance_of_the_closest_pair() -> None:
+    """What is allotted has a smaller sum of variance over squared gap than even shares."""
+    tied, gaps = [("a", "b"), ("a", "c"), ("b", "c")], np.array([0.05, 0.2, 0.15])
+    sizes, deviation = np.array([900, 400, 400, 900]), np.array([0.45, 0.3, 0.4, 0.5])
+    models = RING
+
+    def variance(n: FloatArray) -> float:
+        total = 0.0
+        for (first, second), gap in zip(tied, gaps, strict=True):
+            c = np.zeros(4)
+            for name, sign in ((first, 1), (second, -1)):
+                sides = np.array([(a == name) - float(b == name) for a, b in models])
+                c += sign * sides * sizes / (np.abs(sides) @ sizes)
+            total += float(np.sum(c**2 * deviation**2 / np.maximum(n, 1e-9)) / gap**2)
+        return total
+
+    best = allocate_rank_labels(400, models, sizes, deviation, tied=tied, gaps=gaps)
+    assert best.sum() == 400
+    assert variance(best.astype(float)) < 0.95 * variance(np.full(4, 100.0))
+    for i, j in ((0, 1), (1, 2), (2, 3), (3, 0)):
+        moved = best.astype(float)
+        moved[i], moved[j] = moved[i] + 8, moved[j] - 8
+        assert variance(best.astype(float)) <= variance(moved) * 1.001
+
+
+def test_labels_for_ranks_stop_where_all_is_labelled_or_nothing_is_open() -> None:
+    none = allocate_rank_labels(90, RING, [300] * 4, [0.4] * 4, tied=[])
+    assert none.tolist() == [0, 0, 0, 0]
+    full = allocate_rank_labels(
+        9_000, RING, [30] * 4, [0.4] * 4, tied=[("b", "c")], labelled=[30, 0, 10, 0]
+    )
+    assert full.tolist() == [0, 30, 20, 0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"sizes": [1]}, "sizes"),
+        ({"deviation": [0.4, 0.4, 0.4, -1]}, "deviation"),
+        ({"gaps": [0.1, 0.2]}, "gaps"),
+        ({"tied": [("b", "nobody")]}, "nobody"),
+        ({"labelled": [1]}, "labelled"),
+        ({"smallest_gap": 0.0}, "smallest_gap"),
+    ],
+)
+def test_what_is_wrong_with_rank_labels_is_named(changed: dict[str, Any], message: str) -> None:
+    settings = {"sizes": [30] * 4, "deviation": [0.4] * 4, "tied": [("b", "c")], **changed}
+    sizes, deviation = settings.pop("sizes"), settings.pop("deviation")
+    with pytest.raises(InvalidArgument, match=message):
+        allocate_rank_labels(9, RING, sizes, deviation, **settings)
+
+
+def test_models_are_tied_where_their_ranks_overlap() -> None:
+    found = tied_models(["a", "b", "c", "d"], [1, 1, 2, 4], [1, 3, 3, 4])
+    assert found == (("a", "b"), ("b", "c"))
+    with pytest.raises(InvalidArgument, match="rank_low"):
+        tied_models(["a"], [1, 2], [1, 2])

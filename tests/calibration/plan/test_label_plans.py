@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calibration.certify import certify_preferences
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
 from calibration.plan.labels import certification_power, plan_labels
@@ -95,6 +96,27 @@ def test_no_number_of_labels_will_do_where_judges_guess() -> None:
 def test_impossible_plans_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument, match="must"):
         plan_labels(*friendly(50), target_risk=0.2, rng=np.random.default_rng(0), **options)
+
+
+def test_labels_are_planned_for_judges_that_are_heard_together() -> None:
+    """Two judges of equal strength that err independently: together they certify, alone neither."""
+    chance = np.random.default_rng(0)
+    label = chance.integers(0, 2, 400)
+    right = chance.uniform(size=(400, 2)) < 0.82
+    p_a = np.where(right == (label == 1)[:, None], 0.82, 0.18)
+    plan = plan_labels(
+        p_a,
+        label,
+        target_risk=0.12,
+        rng=0,
+        most_labels=300,
+        runs=20,
+        certify=certify_preferences,
+    )
+    assert plan.labels is not None
+    assert plan.low is not None
+    with pytest.raises(InvalidArgument, match="same number of pairs"):
+        certification_power(p_a, label[1:], 50, target_risk=0.1, rng=0, certify=certify_preferences)
 
 
 def test_sub_cascades_are_all_choices() -> None:

@@ -22,10 +22,11 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import Doc
 
 from app.bodies.common import JsonValue, ProblemBody
-from app.core.access import Need, Open, allow, need_of
-from app.core.errors import MEDIA_TYPE
-from app.core.limits import check_body
-from app.core.runtime import get_runtime
+from app.core.errors import Unprocessable
+from app.core.http.access import Need, Open, allow, need_of
+from app.core.http.parameters import get_runtime
+from app.core.http.problems import MEDIA_TYPE
+from app.core.limits import Limits, shape_fault
 
 Json = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
@@ -142,6 +143,26 @@ class AnswerRoute(APIRoute):
 
 def _untyped(said: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name != "model"}
+
+
+async def check_body(request: Request, limits: Limits) -> None:
+    """Refuse a JSON body that holds more than allowed, before its fields are read one by one.
+
+    Raises:
+        Unprocessable: it does; the error names the place and the setting.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not media_type.startswith("application/") or not media_type.endswith(("/json", "+json")):
+        return
+    try:
+        body: Any = await request.json()
+    except (ValueError, RecursionError):
+        return  # the handler refuses it, and says where it is no JSON
+    fault = shape_fault(body, limits)
+    if fault is not None:
+        raise Unprocessable(
+            str(fault), errors=[{"loc": ["body", *fault.loc], "msg": fault.message}]
+        )
 
 
 class DescribedAPI(FastAPI):

@@ -21,10 +21,12 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from app.core.auth import Caller, Scope, identify, keys_exist
-from app.core.errors import NotAllowed, NotAuthenticated, TribunalError, answer_to
+from app.core.errors import NotAllowed, NotAuthenticated, TribunalError
+from app.core.http.parameters import get_runtime
+from app.core.http.problems import answer_to
 from app.core.names import shown
 from app.core.outages import OUTAGES
-from app.core.runtime import Runtime, get_runtime
+from app.core.runtime import Runtime
 
 _CALLER: Final = "tribunal.caller"
 _PEER: Final = "tribunal.peer"

@@ -17,9 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import auth, telemetry
-from app.core.access import Open, needs
-from app.core.errors import NotFound, problem
-from app.core.openapi import AnswerRoute
+from app.core.errors import NotFound
+from app.core.http.access import Open, needs
+from app.core.http.openapi import AnswerRoute
+from app.core.http.problems import problem
 from app.core.pools import client
 from app.core.tasks import Courtesy
 

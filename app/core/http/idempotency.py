@@ -24,14 +24,16 @@ from sqlalchemy import CursorResult, delete, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.access import caller_of
 from app.core.auth import Scope
 from app.core.db import Database
-from app.core.errors import Conflict, TextsResponse, Unprocessable
+from app.core.errors import Conflict, Unprocessable
+from app.core.http.access import caller_of
+from app.core.http.openapi import AnswerRoute
+from app.core.http.parameters import get_runtime
+from app.core.http.problems import TextsResponse
 from app.core.models import IdempotencyKey
 from app.core.names import fault_of
-from app.core.openapi import AnswerRoute
-from app.core.runtime import Runtime, get_runtime
+from app.core.runtime import Runtime
 from app.core.tasks import shielded
 
 _LONGEST: Final = 255

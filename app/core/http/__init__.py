@@ -1,0 +1,1 @@
+"""What speaks HTTP for every resource: who is answered, problems, parameters, the description."""
