@@ -108,7 +108,7 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
     """
     has_pool = len(ground.pool) > 0
     seen = ground.pool if has_pool else ground.sample.confidence
-    is_met: BoolArray = (seen > -np.inf).any(axis=0)
+    is_met = np.asarray((seen > -np.inf).any(axis=0))
     if not has_pool and (ground.starts[0].coverage > 0 or not is_met[is_on_path].all()):
         return None
     is_on_path = is_on_path & is_met

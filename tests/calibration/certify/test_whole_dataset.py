@@ -106,14 +106,12 @@ def test_one_target_is_wanted_and_named(given: dict[str, Any], named: str) -> No
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_promises_it_or_says_that_it_does_not(method: Any) -> None:
     p_a, label = _preferences(700)
-    certify = lambda: certify_preferences(  # noqa: E731
-        p_a, label, **WHOLE, max_error=0.1, method=method, rng=0
-    )
+    asked: dict[str, Any] = {**WHOLE, "max_error": 0.1, "method": method, "rng": 0}
     if method in ("stagewise", "average", "published_code"):
         with pytest.raises(UnavailableMethod, match="whole data set"):
-            certify()
+            certify_preferences(p_a, label, **asked)
         return
-    found = certify()
+    found = certify_preferences(p_a, label, **asked)
     assert found.is_certified
     assert found.coverage > 0.3
     said = found.decide(p_a).label
