@@ -195,6 +195,7 @@ PortfolioMethod = Literal[
     "pareto_testing",
     "sequential",
     "learned_stack",
+    "weighted",
 ]
 
 # Below this number of groups a third of the labels is better spent on the fixed paths.
@@ -244,7 +245,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         rng: Draws the labels that learn.
     """
     shares = _shares(method, sample.n_groups, layout)
-    is_large = method != "sequential" and sample.n_groups >= LARGE
+    is_large = method not in ("sequential", "weighted") and sample.n_groups >= LARGE
     starts = _STARTS_LARGE if is_large else _STARTS_SMALL
     if scope == "dataset":
         starts = _STARTS_DATASET
@@ -283,6 +284,9 @@ def _shares(method: PortfolioMethod, n_groups: int, layout: Layout) -> dict[str,
         return _SHARES[method]
     if len(layout.kind) == 1:
         return _SHARES["diagonal"]
+    # bets look at few nodes, and a path that is learned costs labels that they need
+    if method == "weighted":
+        return _SHARES_SMALL_STACKED
     # a walk that may stop at any time has a plan that no number of labels changes
     if method == "sequential":
         return _SHARES_SMALL

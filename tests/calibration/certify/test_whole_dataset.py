@@ -107,6 +107,8 @@ def test_one_target_is_wanted_and_named(given: dict[str, Any], named: str) -> No
 def test_a_method_promises_it_or_says_that_it_does_not(method: Any) -> None:
     p_a, label = _preferences(700)
     asked: dict[str, Any] = {**WHOLE, "max_error": 0.1, "method": method, "rng": 0}
+    if method == "weighted":
+        asked |= {"density_ratio": np.tile([0.5, 1.5], 350), "max_ratio": 1.5}
     if method in ("stagewise", "average", "published_code"):
         with pytest.raises(UnavailableMethod, match="whole data set"):
             certify_preferences(p_a, label, **asked)
