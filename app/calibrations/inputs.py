@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from calibration.preference import TieRule, correctness, preference
 from calibration.stack import Columns
 from judges.base import Judge
 
+_PROBABILITY: Final = "label_probability"
 _COLUMN = {"a": 0, "b": 1, "tie": 2}
 
 
@@ -69,7 +71,7 @@ def draw_sample(
         elif key.group in shown:
             left_out["shown"] += 1
         else:
-            kept.append(key)
+            kept.append(_with_probability(key, votes[key.seq]))
     return Sample(
         keys=tuple(kept),
         counts=vote_counts(kept, votes),
@@ -77,6 +79,14 @@ def draw_sample(
         held_for_examples=left_out["shown"],
         unlabelled=left_out["unlabelled"],
     )
+
+
+def _with_probability(key: PairKey, votes: Sequence[Vote]) -> PairKey:
+    """Return a pair with the probability with which a queue drew it, unless it says its own."""
+    drawn = [vote.details[_PROBABILITY] for vote in votes if _PROBABILITY in vote.details]
+    if not drawn or _PROBABILITY in key.metadata:
+        return key
+    return key._replace(metadata={**key.metadata, _PROBABILITY: min(drawn)})
 
 
 def vote_counts(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> IntArray:
@@ -105,7 +115,12 @@ class Prepared:
 
 
 async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
-    """Collect all that a calibration needs before any judge is asked."""
+    """Collect all that a calibration needs before any judge is asked.
+
+    Raises:
+        Unprocessable: what is asked does not go together.
+    """
+    _refuse_misplaced_traffic(request)
     names = cascades.judge_names(running.registry, request.cascade)
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
@@ -126,6 +141,25 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
     return Prepared(dataset, judges, sample, votes, pool, pool_dataset)
 
 
+def _refuse_misplaced_traffic(request: CalibrationIn) -> None:
+    if request.method == "weighted":
+        if request.ties == "class":
+            raise Unprocessable.field(
+                ["ties"], "class goes with no weighted certificate: a tie has no side to stack"
+            )
+        if request.slices is not None or request.menu is not None:
+            field = "menu" if request.slices is None else "slices"
+            raise Unprocessable.field([field], "a weighted certificate has no slices and no menu")
+        if request.traffic is None and request.max_ratio is None:
+            raise Unprocessable.field(
+                ["max_ratio"], "a known ratio needs a largest one that was fixed beforehand"
+            )
+        return
+    for name in ("traffic", "traffic_features", "max_ratio"):
+        if getattr(request, name) is not None:
+            raise Unprocessable.field([name], "goes with method weighted alone")
+
+
 def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str) -> str:
     """Return a hash that is equal for two requests that test the same labels in the same way."""
     fingerprints = [judge.spec.fingerprint for judge in prepared.judges]
@@ -133,6 +167,9 @@ def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str
     # a field that is left at its default asks for what was asked for before there was the field
     if request.max_shift == 1.0:
         del asked["max_shift"]
+    for name in ("traffic", "traffic_features", "max_ratio"):
+        if asked[name] is None:
+            del asked[name]
     if columns_of(request, len(fingerprints)) == "stacked":
         asked["columns"] = "stacked"
     return sets.request_hash(asked, fingerprints, label_set_hash)
@@ -140,7 +177,7 @@ def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str
 
 def columns_of(request: CalibrationIn, n_judges: int) -> Columns:
     """Return how the main paths of a request hear its judges."""
-    is_stacked = request.method == "auto" and request.ties != "class" and n_judges > 1
+    is_stacked = request.method in ("auto", "weighted") and request.ties != "class" and n_judges > 1
     return "stacked" if is_stacked else "raw"
 
 
@@ -183,6 +220,9 @@ async def _pool_candidates(
     if request.pool is not None:
         other = await datasets.find_dataset(session, request.pool)
         return other, await datasets.pair_keys(session, other)
+    if request.method == "weighted" and request.traffic is not None:
+        # the traffic itself says where the test starts
+        return dataset, []
     if request.method == "sequential":
         # a pair without a label may have one at the next look, and the start must not move
         return dataset, []
@@ -322,7 +362,7 @@ def mean_costs(table: ScoreTable) -> tuple[float | None, ...]:
 
 
 def _weights(request: CalibrationIn, keys: Sequence[PairKey]) -> FloatArray | None:
-    given = [key.metadata.get("label_probability", 1.0) for key in keys]
+    given = [key.metadata.get(_PROBABILITY, 1.0) for key in keys]
     if any(isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p <= 1 for p in given):
         raise Unprocessable.field(
             ["dataset"], "metadata.label_probability must lie between 0 and 1 on every pair"
