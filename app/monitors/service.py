@@ -67,6 +67,11 @@ async def create(running: Runtime, request: MonitorIn) -> MonitorBody:
         certificate = await calibrations.require(session, request.calibration)
         if certificate.status != "certified" or certificate.revoked_at is not None:
             raise Conflict(f"calibration {certificate.id} promises nothing that could be watched")
+        if certificate.body.get("target_agreement") is None:
+            raise Conflict(
+                f"calibration {certificate.id} promises something of a whole data set: a monitor "
+                "watches verdicts on new pairs"
+            )
         state = await _start(session, certificate, request, running)
         monitor_id = new_id("mon")
         dataset = new_dataset(f"audits of {monitor_id}", new_id("ds"), moment)
