@@ -54,7 +54,9 @@ class SearchIn(BaseModel):
     judge: Name | None = Field(
         None, description="whose answers count: a judge; by default the newest verdict of a cascade"
     )
-    status: Literal["accepted", "abstained", "failed", "unjudged"] | None = None
+    status: Literal["accepted", "abstained", "failed", "unjudged"] | None = Field(
+        None, description="what became of the pair with that judge or cascade"
+    )
     people: Opinion | None = Field(
         None, description="whether the people's most frequent label is what was said"
     )
@@ -66,9 +68,11 @@ class SearchIn(BaseModel):
     text: str | None = Field(
         None, max_length=512, description="what prompt or responses contain, in any case"
     )
-    sort: Literal["position", "surest", "least_sure"] = "position"
+    sort: Literal["position", "surest", "least_sure"] = Field(
+        "position", description="as in the dataset, or by confidence"
+    )
     after: str | None = Field(None, max_length=512, description="id of the last pair looked at")
-    limit: int = Field(50, ge=1, le=200)
+    limit: int = Field(50, ge=1, le=200, description="most pairs to return")
 
     @property
     def is_filtered(self) -> bool:
