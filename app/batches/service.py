@@ -169,7 +169,9 @@ async def _hold_against_calibration(session: AsyncSession, batch: Batch) -> None
         return
     certificate = await session.get_one(CalibrationRow, batch.certificate_seq)
     seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
-    why = suspended_because(certificate.body["calibration"]["failures"], seen)
+    why = certificate.suspended_because or suspended_because(
+        certificate.body["calibration"]["failures"], seen
+    )
     if why is not None:
         batch.promise, batch.suspended_because = "suspended", why
         await queries.set_promise(session, batch.seq, "suspended")

@@ -137,7 +137,9 @@ def _promises(
     promise, why = promise_now(batch, certificate), batch.suspended_because
     if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
         seen = AnswerCounts.from_json(totals.get("attendance", {}))
-        why = suspended_because(certificate.body["calibration"]["failures"], seen)
+        why = certificate.suspended_because or suspended_because(
+            certificate.body["calibration"]["failures"], seen
+        )
         promise = "suspended" if why else promise
     return {"promise": promise, "suspended_because": why}
 
