@@ -28,7 +28,7 @@ from calibration.sample import (
     checked_sample,
     rows_of_drawn_groups,
 )
-from calibration.stack import CLIP, Columns, learned_weights, log_odds
+from calibration.stack import CLIP, Columns, learned_weights, log_odds, summed_evidence
 
 OutcomeTies = Literal["exclude", "error", "half"]
 # of the groups, those that teach a learned stack
@@ -211,10 +211,11 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         is_learning = rows_of_drawn_groups(group, _n_learning(group), chance)
         heard, learning = _taught(heard, pairs.rows(is_learning), chance), int(is_learning.sum())
         pairs = pairs.rows(~is_learning)
-    others = None
+    others = others_evidence = None
     if pool is not None:
-        confidence = heard.said(_checked_pool(pool, n_judges), pool_p_tie)[1]
-        others = checked_confidence("pool", confidence)
+        unlabelled = _checked_pool(pool, n_judges)
+        others = checked_confidence("pool", heard.said(unlabelled, pool_p_tie)[1])
+        others_evidence = _evidence(heard, unlabelled, pool_p_tie)
     request = Request(
         target_risk,
         failure_probability,
@@ -228,6 +229,7 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         pairs.slices is not None and options.slice_rule == "common",
         pairs.groups is not None,
         options.max_shift,
+        others_evidence,
     )
     found = certify_sample(_sample(heard, pairs), request, pairs.slices, options, chance)
     return _with_columns(found, heard.weights, learning)
@@ -239,7 +241,12 @@ _COLUMNS: dict[str, Columns] = {"auto": "stacked", "learned_stack": "learned"}
 def _sample(heard: Heard, pairs: Pairs) -> Sample:
     label, confidence = heard.said(pairs.p_a, pairs.p_tie)
     correct = _correct(label, pairs)
-    return checked_sample(confidence, correct, pairs.groups, pairs.weights, pairs.exposure)
+    sample = checked_sample(confidence, correct, pairs.groups, pairs.weights, pairs.exposure)
+    return replace(sample, evidence=_evidence(heard, pairs.p_a, pairs.p_tie))
+
+
+def _evidence(heard: Heard, p_a: FloatArray, p_tie: ArrayLike | None) -> FloatArray | None:
+    return summed_evidence(p_a, p_tie) if heard.columns == "stacked" else None
 
 
 def stacked_evidence(pairs: Pairs) -> tuple[FloatArray, FloatArray]:

@@ -19,6 +19,7 @@ from calibration.certify.evidence import (
 )
 from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.sample import Sample, first_row_a_group, one_row_a_group, rows_of_drawn_groups
+from calibration.stack import margins
 
 Promise = Literal[
     "pair",
@@ -77,6 +78,8 @@ class Request:
         is_common: One threshold vector must pass in every slice.
         has_groups: Groups were declared, even if each has one pair here.
         max_shift: Largest factor by which any kind of pair may become more frequent, or rarer.
+        pool_evidence: Summed log-odds of the pool after each judge, shape (m, k); None where there
+            is no pool, or judges are heard one at a time.
     """
 
     target_risk: float
@@ -91,6 +94,7 @@ class Request:
     is_common: bool = False
     has_groups: bool = False
     max_shift: float = 1.0
+    pool_evidence: FloatArray | None = None
 
     @property
     def tested_risk(self) -> float:
@@ -142,6 +146,8 @@ class Prepared:
         evidence: The test.
         bets_on_groups: Whether it bets on whole groups.
         uniform: The number that a randomised test was given.
+        margins: Log-odds by which each column must exceed the threshold that it shares with others,
+            shape (c,), fixed by the pool; None where columns are compared with it as they are.
     """
 
     sample: Sample
@@ -152,6 +158,7 @@ class Prepared:
     evidence: Evidence
     bets_on_groups: bool
     uniform: float | None
+    margins: FloatArray | None = None
 
 
 def risk_before_shift(target_risk: float, shift: float) -> float:
@@ -192,7 +199,7 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
         chosen = _one_row_a_group(sample, request, rng)
         kept = sample.rows(chosen)
     dropped = sample.n - kept.n
-    pool, set_aside = request.pool, 0
+    pool, pool_evidence, set_aside = request.pool, request.pool_evidence, 0
     if request.method == "published_code":
         pool = kept.confidence[:0]
     elif pool is None:
@@ -203,10 +210,21 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
             else rows_of_drawn_groups(kept.group, _pool_size(kept.n_groups), rng)
         )
         pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
+        pool_evidence = None if kept.evidence is None else kept.evidence[is_pool]
         kept = kept.rows(~is_pool)
     uniform = float(rng.uniform()) if request.is_randomized else None
     evidence = _evidence(kept, request, bets_on_groups, uniform, rng)
-    return Prepared(kept, pool, set_aside, dropped, promise, evidence, bets_on_groups, uniform)
+    return Prepared(
+        kept,
+        pool,
+        set_aside,
+        dropped,
+        promise,
+        evidence,
+        bets_on_groups,
+        uniform,
+        None if pool_evidence is None else request.layout.widened(margins(pool_evidence)),
+    )
 
 
 def evidence_against(prepared: Prepared, request: Request, risk: float) -> Evidence:
