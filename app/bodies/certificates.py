@@ -123,6 +123,17 @@ class PartCertificate(TypedDict):
     calibration: OutcomeFigures
 
 
+class TrafficFigures(TypedDict):
+    """How the labelled pairs stand for other traffic, for which the promise is."""
+
+    dataset: Annotated[str | None, Doc("the traffic; null where the ratio came with the pairs")]
+    ratio: Literal["known", "estimated"]
+    assumed: Annotated[bool, Doc("the promise rests on an estimate, which no test has shown right")]
+    max_ratio: Annotated[float, Doc("clip: a pair counts at most this many times")]
+    left_out: Annotated[float, Doc("share of the traffic that the clip leaves out")]
+    effective_pairs: Annotated[float, Doc("equally weighted pairs that would say as much")]
+
+
 class CertificateBody(TypedDict):
     """A certificate; what it rests on is there when it is made."""
 
@@ -157,6 +168,11 @@ class CertificateBody(TypedDict):
                 "the promise survives while no kind of pair becomes this many times as frequent or as "
                 "rare; null where nothing is certified"
             ),
+        ]
+    ]
+    traffic: NotRequired[
+        Annotated[
+            TrafficFigures | None, Doc("null: the promise is for pairs as the labelled ones came")
         ]
     ]
     calibration: NotRequired[CalibrationFigures]

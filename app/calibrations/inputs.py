@@ -105,7 +105,12 @@ class Prepared:
 
 
 async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
-    """Collect all that a calibration needs before any judge is asked."""
+    """Collect all that a calibration needs before any judge is asked.
+
+    Raises:
+        Unprocessable: what is asked does not go together.
+    """
+    _refuse_misplaced_traffic(request)
     names = cascades.judge_names(running.registry, request.cascade)
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
@@ -126,6 +131,25 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
     return Prepared(dataset, judges, sample, votes, pool, pool_dataset)
 
 
+def _refuse_misplaced_traffic(request: CalibrationIn) -> None:
+    if request.method == "weighted":
+        if request.ties == "class":
+            raise Unprocessable.field(
+                ["ties"], "class goes with no weighted certificate: a tie has no side to stack"
+            )
+        if request.slices is not None or request.menu is not None:
+            field = "menu" if request.slices is None else "slices"
+            raise Unprocessable.field([field], "a weighted certificate has no slices and no menu")
+        if request.traffic is None and request.max_ratio is None:
+            raise Unprocessable.field(
+                ["max_ratio"], "a known ratio needs a largest one that was fixed beforehand"
+            )
+        return
+    for name in ("traffic", "traffic_features", "max_ratio"):
+        if getattr(request, name) is not None:
+            raise Unprocessable.field([name], "goes with method weighted alone")
+
+
 def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str) -> str:
     """Return a hash that is equal for two requests that test the same labels in the same way."""
     fingerprints = [judge.spec.fingerprint for judge in prepared.judges]
@@ -133,6 +157,9 @@ def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str
     # a field that is left at its default asks for what was asked for before there was the field
     if request.max_shift == 1.0:
         del asked["max_shift"]
+    for name in ("traffic", "traffic_features", "max_ratio"):
+        if asked[name] is None:
+            del asked[name]
     if columns_of(request, len(fingerprints)) == "stacked":
         asked["columns"] = "stacked"
     return sets.request_hash(asked, fingerprints, label_set_hash)
@@ -140,7 +167,7 @@ def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str
 
 def columns_of(request: CalibrationIn, n_judges: int) -> Columns:
     """Return how the main paths of a request hear its judges."""
-    is_stacked = request.method == "auto" and request.ties != "class" and n_judges > 1
+    is_stacked = request.method in ("auto", "weighted") and request.ties != "class" and n_judges > 1
     return "stacked" if is_stacked else "raw"
 
 
@@ -183,6 +210,9 @@ async def _pool_candidates(
     if request.pool is not None:
         other = await datasets.find_dataset(session, request.pool)
         return other, await datasets.pair_keys(session, other)
+    if request.method == "weighted" and request.traffic is not None:
+        # the traffic itself says where the test starts
+        return dataset, []
     if request.method == "sequential":
         # a pair without a label may have one at the next look, and the start must not move
         return dataset, []

@@ -40,7 +40,13 @@ class PlanIn(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
 
     def as_calibrations(self) -> list[CalibrationIn]:
-        """Return the calibrations that a plan looks ahead to, one for each target."""
+        """Return the calibrations that a plan looks ahead to, one for each target.
+
+        Raises:
+            Unprocessable: the method has no plan.
+        """
+        if self.method == "weighted":
+            raise Unprocessable.field(["method"], "weighted certificates have no plan: ask for one")
         given = self.model_dump(exclude={"target_agreements"})
         return [
             CalibrationIn.model_validate({**given, "target_agreement": target})

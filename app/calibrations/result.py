@@ -144,6 +144,7 @@ def describe(
         **_columns(names, certificate),
         "max_shift": certificate.max_shift,
         "shift_margin": certificate.shift_margin,
+        "traffic": _traffic(request, certificate),
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
@@ -160,6 +161,21 @@ def describe(
     if not certificate.is_valid:
         body["uncertified_thresholds"] = _numbers(names, certificate.thresholds)
     return body
+
+
+def _traffic(request: CalibrationIn, certificate: Certificate) -> dict[str, Any] | None:
+    """Return how the labelled pairs stand for other traffic; None where they stand for their own."""
+    weighting = certificate.traffic
+    if weighting is None:
+        return None
+    return {
+        "dataset": request.traffic,
+        "ratio": "estimated" if weighting.is_estimated else "known",
+        "assumed": weighting.is_estimated,
+        "max_ratio": weighting.clip,
+        "left_out": weighting.cut,
+        "effective_pairs": weighting.effective,
+    }
 
 
 def status(certificate: Certificate) -> str:

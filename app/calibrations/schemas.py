@@ -10,7 +10,7 @@ from app.datasets.splits import Part
 
 Method = Literal[
     "auto", "diagonal", "strongest", "learned", "pareto_testing", "stagewise", "simultaneous",
-    "sequential", "average", "published_code", "auto_raw", "learned_stack",
+    "sequential", "average", "published_code", "auto_raw", "learned_stack", "weighted",
 ]  # fmt: skip
 SliceRule = Literal["joint", "each", "common"]
 LabelRule = Literal["majority", "random_annotator"]
@@ -67,6 +67,21 @@ class CalibrationIn(BaseModel):
         ge=1,
         le=100,
         description="factor by which any kind of pair may become more frequent, or rarer",
+    )
+    traffic: Name | None = Field(
+        None, description="for method weighted: a dataset of pairs as they come in the traffic"
+    )
+    traffic_features: list[Name] | None = Field(
+        None,
+        min_length=1,
+        max_length=16,
+        description="metadata fields by which the traffic differs, beside lengths and judges' answers",
+    )
+    max_ratio: float | None = Field(
+        None,
+        gt=0,
+        le=1_000,
+        description="for method weighted: clip of how many times as frequent a kind of pair is",
     )
     seed: int = Field(0, ge=0, lt=2**63)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from app.calibrations.inputs import (
 )
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn
+from app.calibrations.traffic import Traffic, traffic_of
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable, died_of_it
 from app.core.lists import Page, Paging, by_public_id, page_of
@@ -63,7 +64,9 @@ async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> 
         await fetch_missing(running, judge, prepared.dataset, prepared.sample.keys)
     evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
     pool = await pool_scores(running, prepared)
-    return Made(evidence, await running.pools.calibrations.run(_certify, request, evidence, pool))
+    traffic = await traffic_of(running, request, prepared, evidence.keys)
+    found = await running.pools.calibrations.run(_certify, request, evidence, pool, traffic)
+    return Made(evidence, found)
 
 
 async def is_quick(running: Runtime, prepared: Prepared) -> bool:
@@ -106,8 +109,12 @@ def certify(
     evidence: CalibrationInputs,
     pool: ScoreTable | None,
     rng: np.random.Generator,
+    traffic: Traffic | None = None,
 ) -> Certificate:
     """Certify a request on its evidence; a tie that is a verdict of its own has no side to stack."""
+    pairs = evidence.pairs
+    if traffic is not None:
+        pairs = replace(pairs, density_ratio=traffic.density_ratio, features=traffic.features)
     costs = [cost for cost in evidence.costs if cost is not None]
     usual: dict[str, Any] = {
         "target_risk": round(1 - request.target_agreement, 12),
@@ -122,11 +129,14 @@ def certify(
             slice_rule=request.slice_rule,
             menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
             max_shift=request.max_shift,
+            traffic=None if traffic is None else traffic.p_a,
+            traffic_features=None if traffic is None else traffic.traffic_features,
+            max_ratio=request.max_ratio,
         ),
     }
     if request.ties != "class":
         others = (None, None) if pool is None else (pool.p_a, pool.p_tie)
-        return certify_pairs(evidence.pairs, pool=others[0], pool_p_tie=others[1], **usual)
+        return certify_pairs(pairs, pool=others[0], pool_p_tie=others[1], **usual)
     return certify_cascade(
         evidence.confidence,
         evidence.correct,
@@ -138,9 +148,15 @@ def certify(
     )
 
 
-def _certify(request: CalibrationIn, evidence: CalibrationInputs, pool: ScoreTable | None) -> Found:
-    certificate = certify(request, evidence, pool, np.random.default_rng(request.seed))
-    advice = advise_on(request, evidence, has_pool=pool is not None)
+def _certify(
+    request: CalibrationIn,
+    evidence: CalibrationInputs,
+    pool: ScoreTable | None,
+    traffic: Traffic | None,
+) -> Found:
+    certificate = certify(request, evidence, pool, np.random.default_rng(request.seed), traffic)
+    has_pool = pool is not None or request.traffic is not None
+    advice = advise_on(request, evidence, has_pool=has_pool)
     return Found(certificate, advice, 0 if pool is None else len(pool.p_a))
 
 

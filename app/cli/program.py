@@ -85,6 +85,15 @@ def certify(
     max_shift: Annotated[
         float | None, typer.Option(help="survive pairs this many times as frequent or as rare")
     ] = None,
+    traffic: Annotated[
+        str | None, typer.Option(help="with --method weighted: dataset of pairs as they come")
+    ] = None,
+    traffic_feature: Annotated[
+        list[str] | None, typer.Option(help="a metadata field by which it differs; repeatable")
+    ] = None,
+    max_ratio: Annotated[
+        float | None, typer.Option(help="with --method weighted: clip of the density ratio")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="default: 0")] = None,
     resume: Annotated[str | None, typer.Option(help="wait for this calibration instead")] = None,
     patience: Patience = 120.0,
@@ -98,7 +107,8 @@ def certify(
         failure_probability=failure_probability, method=method, label_rule=label_rule, ties=ties,
         part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
         max_group_size=max_group_size, min_label_probability=min_label_probability,
-        max_shift=max_shift, seed=seed,
+        max_shift=max_shift, traffic=traffic, traffic_features=traffic_feature or None,
+        max_ratio=max_ratio, seed=seed,
     )  # fmt: skip
     one_of(dataset, resume)
     if resume and request:

@@ -53,6 +53,9 @@ class CertifyRequest(TypedDict, total=False):
     max_group_size: int
     min_label_probability: float
     max_shift: float
+    traffic: str
+    traffic_features: Sequence[str]
+    max_ratio: float
     seed: int
 
 

@@ -13,6 +13,7 @@ from calibration.arrays import FloatArray, IntArray
 from calibration.cascade import CascadeCost, answered_loss
 from calibration.certify.columns import Decisions, Heard, Rule
 from calibration.certify.prepare import Prepared, Promise, Request
+from calibration.certify.traffic import Reweighting
 from calibration.errors import InvalidArgument
 from calibration.sample import Sample
 from calibration.stack import Columns
@@ -30,7 +31,11 @@ _PROMISED_ON: dict[Promise, str] = {
     "weighted_pair": " (for pairs as they come before the choice which of them to label)",
     "weighted_single_pair": " (for pairs as they come before the choice which of them to label, each "
     "taken to be the only one of its group)",
+    "traffic_pair": " (for pairs as they come in the traffic that was given)",
+    "traffic_single_pair": " (for pairs as they come in the traffic that was given, one drawn at random "
+    "from each group)",
 }
+_AS = {False: "the calibration pairs", True: "that traffic"}
 _EXPOSED = " Every verdict counts by the exposure of its pair."
 _MORE_PROMISED = {
     "sequential": " It holds at whatever number of labels the test is stopped.",
@@ -135,6 +140,7 @@ class Certificate:
         max_shift: Declared factor by which any kind of pair may become more frequent or rarer.
         shift_margin: Factor up to which the promise is shown to survive such a change; at least
             `max_shift`. None where nothing is certified.
+        traffic: How the labelled pairs stand for other traffic; None where they stand for themselves.
     """
 
     thresholds: FloatArray
@@ -171,6 +177,7 @@ class Certificate:
     learning: int = 0
     max_shift: float = 1.0
     shift_margin: float | None = None
+    traffic: Reweighting | None = None
 
     @property
     def rule(self) -> Rule:
@@ -326,21 +333,32 @@ def abstaining(prepared: Prepared, request: Request) -> Certificate:
     return issue(prepared, request, np.full(prepared.sample.n_judges, np.inf), None)
 
 
-def with_margin(certificate: Certificate, margin: float) -> Certificate:
-    """Return the certificate, and those of its slices, with the shift that they survive."""
+def with_margin(certificate: Certificate, margin: float, *, is_joint: bool) -> Certificate:
+    """Return the certificate, and those of its slices, with the shift that they survive.
+
+    Args:
+        certificate: Made without a margin.
+        margin: The shift.
+        is_joint: The certificate and the margin hold together at the failure probability.
+    """
     parts = tuple(replace(part, shift_margin=margin) for part in certificate.certificates)
-    said = f"{certificate.claim}{_shift_words(certificate, margin)}"
+    said = f"{certificate.claim}{_shift_words(certificate, margin, is_joint=is_joint)}"
     return replace(certificate, shift_margin=margin, claim=said, certificates=parts)
 
 
-def _shift_words(certificate: Certificate, margin: float) -> str:
-    if margin == 1.0:
+def _shift_words(certificate: Certificate, margin: float, *, is_joint: bool) -> str:
+    # rounded down: a margin of 1.349 is not one of 1.35
+    shown = float(np.floor(margin * 1000 + 1e-6)) / 1000
+    if shown == 1.0:
         return " No margin is shown for traffic that changes."
-    how = "declared" if margin == certificate.max_shift else "shown"
+    how = "shown by a test of its own at the same failure probability"
+    if margin == certificate.max_shift:
+        how = "declared"
+    elif is_joint:
+        how = "shown by the same test"
     return (
-        f" It holds as long as no kind of pair becomes more than {margin:g} times as frequent or as "
-        f"rare as it was ({how}"
-        + (")." if how == "declared" else " by a test of its own at the same failure probability).")
+        " It holds as long as no kind of pair becomes more than "
+        f"{shown:.4g} times as frequent or as rare as it was ({how})."
     )
 
 
@@ -431,11 +449,12 @@ def _claim(prepared: Prepared, request: Request, *, is_certified: bool) -> str:
             "No probability is promised: the share of one draw may well be lower."
         )
     exposed = "" if prepared.sample.exposure is None else _EXPOSED
+    on_traffic = request.method == "weighted"
     return (
         f"With probability at least {1 - request.failure_probability:.4g} over the draw of the "
         f"calibration pairs, at least {agreement} of the verdicts that this cascade gives agree with "
-        f"people{on}. It holds for the whole cascade and for new pairs that come as the calibration "
-        f"pairs did, not for any subset of them.{exposed}{_MORE_PROMISED.get(request.method, '')}"
+        f"people{on}. It holds for the whole cascade and for new pairs that come as {_AS[on_traffic]} "
+        f"did, not for any subset of them.{exposed}{_MORE_PROMISED.get(request.method, '')}"
     )
 
 

@@ -57,6 +57,15 @@ class CertifyOptions:
             last of then k + 1 thresholds, and `pool` needs its confidences as column k + 1.
         max_shift: Factor G, at least 1, by which any kind of pair may become more frequent or rarer
             among later pairs; the promise then holds for them, too.
+        density_ratio: Shape (n,), how many times as frequent each pair is in the traffic that the
+            promise of method "weighted" is on. Known, not estimated from these pairs.
+        traffic: Shape (m, k), what the judges say of unlabelled pairs of that traffic; the ratio is
+            then estimated.
+        features: Shape (n, f), more that is known of the labelled pairs without labels, such as
+            lengths, for estimating it.
+        traffic_features: Shape (m, f), the same of the traffic.
+        max_ratio: Declared clip of the ratio; a known one needs it. An estimated one has by default
+            the smallest of 2, 3, 5, 8, 12, 20, 30 and 50 that leaves out 2% of the traffic at most.
     """
 
     max_group_size: int | None = None
@@ -67,6 +76,11 @@ class CertifyOptions:
     randomized: bool = False
     pooled_evidence: ArrayLike | None = None
     max_shift: float = 1.0
+    density_ratio: ArrayLike | None = None
+    traffic: ArrayLike | None = None
+    features: ArrayLike | None = None
+    traffic_features: ArrayLike | None = None
+    max_ratio: float | None = None
 
 
 class RareArguments(TypedDict, total=False):
@@ -80,6 +94,11 @@ class RareArguments(TypedDict, total=False):
     randomized: bool
     pooled_evidence: ArrayLike | None
     max_shift: float
+    density_ratio: ArrayLike | None
+    traffic: ArrayLike | None
+    features: ArrayLike | None
+    traffic_features: ArrayLike | None
+    max_ratio: float | None
 
 
 USUAL = CertifyOptions()
@@ -150,9 +169,9 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         >>> certificate.thresholds.round(3), round(certificate.coverage, 3)
         (array([0.605, 0.605]), 0.962)
     """
-    if method == "learned_stack":
+    if method in ("learned_stack", "weighted"):
         raise UnavailableMethod(
-            "method 'learned_stack' needs the preferences themselves: use certify_preferences"
+            f"method {method!r} needs the preferences themselves: use certify_preferences"
         )
     chance = as_generator(rng)
     options = replace(options, **rare)

@@ -51,6 +51,8 @@ _FIXED_BETS = _LARGEST_BET * np.array([0.2, 0.35, 0.55, 1.0])
 _SHARES = np.array([0.5, 0.125, 0.125, 0.125, 0.125])
 # One imagined term before the first: it lets the gambler bet at once.
 _PRIOR_MEAN, _PRIOR_SQUARE = -0.1, 0.0625
+# how finely a bound by betting is looked for, and where the search ends
+_ODDS_STEP, _SMALLEST_RISK = 1.02**2, 1e-3
 
 
 def mean_p_value(terms: FloatArray, largest_term: float) -> float:
@@ -156,6 +158,14 @@ class PathTest(Protocol):
         """Return how clearly a node passed that was tested at this level."""
         ...
 
+    def largest_risk(self, nodes: slice, level: float) -> float:
+        """Bound the largest risk over nodes that were fixed beforehand, at most the target.
+
+        The largest of their bounds is valid at the level of one: at the node with the largest risk
+        its own bound holds with probability 1 - level.
+        """
+        ...
+
 
 class Evidence(Protocol):
     """A kind of test, bound to its pairs and target."""
@@ -216,6 +226,9 @@ class _ExactPathTest:
         bound = min(float(upper_bound(lost, answered, level)), self.target_risk)
         return Strength(float(p_value(lost, answered, self.target_risk)), bound)
 
+    def largest_risk(self, nodes: slice, level: float) -> float:
+        return _largest_bound(self.counts, nodes, level, self.target_risk)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _RandomizedPathTest:
@@ -235,6 +248,9 @@ class _RandomizedPathTest:
     def strength(self, node: int, level: float) -> Strength:
         return Strength(float(self._p_values(slice(node, node + 1))[0]), self.target_risk)
 
+    def largest_risk(self, nodes: slice, level: float) -> float:
+        return _largest_bound(self.counts, nodes, level, self.target_risk)
+
     def _p_values(self, nodes: slice) -> FloatArray:
         answered, lost = self.counts.answered[nodes], self.counts.lost[nodes]
         up_to = p_value(lost, answered, self.target_risk)
@@ -243,6 +259,11 @@ class _RandomizedPathTest:
         )
         # a cascade that answers nothing has shown nothing
         return np.where(answered > 0, below + self.uniform * (up_to - below), 1.0)
+
+
+def _largest_bound(counts: Counts, nodes: slice, level: float, target_risk: float) -> float:
+    bounds = upper_bound(counts.lost[nodes], counts.answered[nodes], level)
+    return min(float(bounds.max()), target_risk)
 
 
 def _conditional_rejects(
@@ -263,27 +284,38 @@ def _conditional_rejects(
 class _NodeByNode:
     """A path whose nodes are tested one after the other.
 
-    `p_value_of` takes which pairs a node answers and the loss of each, both of shape (n,).
+    `p_value_of` takes a risk to be refuted, which pairs a node answers and the loss of each, the
+    latter of shape (n,).
     """
 
     path: Path
     sample: Sample
     target_risk: float
-    p_value_of: Callable[[BoolArray, FloatArray], float]
+    p_value_of: Callable[[float, BoolArray, FloatArray], float]
 
     def rejects(self, nodes: slice, level: float) -> BoolArray:
         passed = np.zeros(nodes.stop - nodes.start, dtype=np.bool_)
         for offset, node in enumerate(range(nodes.start, nodes.stop)):
-            if self._p_value(node) > level:
+            if self._p_value(node, self.target_risk) > level:
                 break
             passed[offset] = True
         return passed
 
     def strength(self, node: int, level: float) -> Strength:
-        return Strength(self._p_value(node), self.target_risk)
+        return Strength(self._p_value(node, self.target_risk), self.target_risk)
 
-    def _p_value(self, node: int) -> float:
-        return self.p_value_of(*_answered_loss(self.sample, self.path.vector(node)))
+    def largest_risk(self, nodes: slice, level: float) -> float:
+        """Refute smaller and smaller risks, each at the whole level as long as all before were."""
+        bound = self.target_risk
+        while bound > _SMALLEST_RISK:
+            risk = bound / (bound + _ODDS_STEP * (1.0 - bound))
+            if any(self._p_value(node, risk) > level for node in range(nodes.start, nodes.stop)):
+                break
+            bound = risk
+        return bound
+
+    def _p_value(self, node: int, risk: float) -> float:
+        return self.p_value_of(risk, *_answered_loss(self.sample, self.path.vector(node)))
 
 
 def _terms(
@@ -318,15 +350,14 @@ class Betting:
     def along(self, path: Path, level: float) -> PathTest:
         """Return the tests of a path; betting needs no level in advance."""
         turn = numbered(self._order[self._sample.group[path.rows]])
-        sample, target_risk = self._sample.rows(path.rows), self._target_risk
-        largest_term = (1.0 - target_risk) * self._largest_stake
+        sample, stake = self._sample.rows(path.rows), self._largest_stake
 
-        def p_value_of(is_answered: BoolArray, loss: FloatArray) -> float:
-            terms = _terms(sample, target_risk, is_answered, loss)
+        def p_value_of(risk: float, is_answered: BoolArray, loss: FloatArray) -> float:
+            terms = _terms(sample, risk, is_answered, loss)
             totals = np.bincount(turn, terms, sample.n_groups).astype(np.float64)
-            return mean_p_value(totals, largest_term)
+            return mean_p_value(totals, (1.0 - risk) * stake)
 
-        return _NodeByNode(path, sample, target_risk, p_value_of)
+        return _NodeByNode(path, sample, self._target_risk, p_value_of)
 
 
 class ArrivingPairs:
@@ -351,16 +382,14 @@ class ArrivingPairs:
 
     def along(self, path: Path, level: float) -> PathTest:
         """Return the tests of a path; they need no level in advance."""
-        sample, target_risk = self._sample.rows(path.rows), self._target_risk
-        stake = self._largest_stake
+        sample, stake = self._sample.rows(path.rows), self._largest_stake
 
-        def p_value_of(is_answered: BoolArray, loss: FloatArray) -> float:
+        def p_value_of(risk: float, is_answered: BoolArray, loss: FloatArray) -> float:
             if stake is None:
-                return arrival_p_value(loss[is_answered], target_risk)
-            terms = _terms(sample, target_risk, is_answered, loss)
-            return mean_p_value(terms, (1.0 - target_risk) * stake)
+                return arrival_p_value(loss[is_answered], risk)
+            return mean_p_value(_terms(sample, risk, is_answered, loss), (1.0 - risk) * stake)
 
-        return _NodeByNode(path, sample, target_risk, p_value_of)
+        return _NodeByNode(path, sample, self._target_risk, p_value_of)
 
 
 def arrival_p_value(loss: FloatArray, target_risk: float) -> float:
@@ -448,3 +477,8 @@ class _CommonPathTest:
         p_values = np.array([part.p_value for part in parts])
         largest = float(np.minimum(p_values / self.shares, 1.0).max())
         return Strength(largest, max(part.risk_upper_bound for part in parts))
+
+    def largest_risk(self, nodes: slice, level: float) -> float:
+        shares = self.shares.tolist()
+        parts = zip(self.parts, shares, strict=True)
+        return max(part.largest_risk(nodes, level * share) for part, share in parts)

@@ -343,7 +343,7 @@ def _simultaneous(prepared: Prepared, request: Request) -> Certificate:
         certificate = issue(prepared, request, best.thresholds, passed)
         # the bound holds for every node at once, so it may be read off
         margin = shift_between(best.upper_bound, request.target_risk)
-        certificate = with_margin(certificate, max(margin, request.max_shift))
+        certificate = with_margin(certificate, max(margin, request.max_shift), is_joint=True)
     else:
         certificate = abstaining(prepared, request)
     return with_tests(certificate, len(bounds), bounds=bounds)

@@ -5,6 +5,14 @@ A path is fixed by confidences alone. On the *diagonal* all judges share one thr
 that was fixed without the calibration pairs: between break points the counts do not change, so the
 walk is the same as one through every real threshold, and the first bad threshold is not random.
 
+With stacked evidence a tier keeps a *margin* for the judges that were not heard yet: it answers where
+its log-odds exceed the shared threshold by what later judges usually take away. The margins are
+quantiles over the pool (`calibration.stack.margins`), so they are fixed without the labels and without
+the pairs that test: every threshold is still a fixed cascade, its wrong answers are binomial given
+its answers, and the first bad threshold is not random. Which pairs change hands as the threshold
+falls does not matter to that argument (Learn Then Test, Angelopoulos et al. 2021; fixed-sequence
+testing, Maurer et al. 1995).
+
 The shares and starts may depend on the number of groups but on nothing else about the labels.
 """
 
@@ -221,6 +229,7 @@ PortfolioMethod = Literal[
     "pareto_testing",
     "sequential",
     "learned_stack",
+    "weighted",
 ]
 
 # Below this number of groups a third of the labels is better spent on the fixed paths.
@@ -266,7 +275,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         rng: Draws the labels that learn.
     """
     shares = _shares(method, sample.n_groups, layout)
-    starts = _starts(method, sample.n_groups, layout)
+    starts = _starts(method, sample.n_groups, layout, is_coarse=is_coarse)
     is_shared = layout.of(layout.main)
     columns = {
         "diagonal": (is_shared, margins),
@@ -302,12 +311,15 @@ def stacked_starts(n_groups: int) -> dict[str, float]:
     return {"diagonal": own, "strongest": min(1.6 * own, 0.6)}
 
 
-def _starts(method: PortfolioMethod, n_groups: int, layout: Layout) -> dict[str, tuple[Start, ...]]:
+def _starts(
+    method: PortfolioMethod, n_groups: int, layout: Layout, *, is_coarse: bool
+) -> dict[str, tuple[Start, ...]]:
     """Return where the level of each path with a shared threshold enters; fixed by n alone."""
-    if layout.main == "stacked":
+    # a bet shows less than counts do, and needs more pairs answered
+    if layout.main == "stacked" and not is_coarse:
         starts = stacked_starts(n_groups)
         return {name: (Start(coverage, 1.0),) for name, coverage in starts.items()}
-    is_large = method != "sequential" and n_groups >= LARGE
+    is_large = method not in ("sequential", "weighted") and n_groups >= LARGE
     halfway = _STARTS_LARGE if is_large else _STARTS_SMALL
     return {"diagonal": halfway, "strongest": halfway}
 
@@ -332,7 +344,7 @@ def _shares(method: PortfolioMethod, n_groups: int, layout: Layout) -> dict[str,
     if method == "sequential":
         return _SHARES_SMALL
     # stacked evidence leaves an order nothing to learn that is worth the labels which teach it
-    if n_groups >= LARGE and layout.main != "stacked":
+    if n_groups >= LARGE and layout.main != "stacked" and method != "weighted":
         return _SHARES_LARGE
     return _SHARES_SMALL
 

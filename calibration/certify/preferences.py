@@ -14,18 +14,33 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
+from calibration.binomial import accepted_labels_needed
 from calibration.cascade import checked_costs
 from calibration.certify.certificate import Certificate
 from calibration.certify.certify import USUAL, CertifyOptions, RareArguments, certify_sample
 from calibration.certify.columns import Heard
 from calibration.certify.prepare import Method, Request
-from calibration.errors import InvalidArgument, Rng, as_generator
+from calibration.certify.traffic import (
+    Reweighting,
+    estimated_ratio,
+    evidence_features,
+    known_ratio,
+)
+from calibration.errors import (
+    InvalidArgument,
+    Rng,
+    UnavailableMethod,
+    UndeclaredBound,
+    as_generator,
+)
 from calibration.labels import MISSING, A
+from calibration.preference import sides
 from calibration.sample import (
     Sample,
     checked_confidence,
     checked_groups,
     checked_sample,
+    one_row_a_group,
     rows_of_drawn_groups,
 )
 from calibration.stack import CLIP, Columns, learned_weights, log_odds, summed_evidence
@@ -75,7 +90,8 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
         pool: Shape (m, k), probabilities on pairs of other groups, without labels.
         method: "auto" walks stacked evidence and the last judge alone; "auto_raw" is the "auto" of
             `certify_cascade`, bit for bit; "learned_stack" weighs the judges by what a quarter of the
-            groups teach, which then test nothing; the others are those of `certify_cascade`.
+            groups teach, which then test nothing; "weighted" promises for other traffic, by a known
+            `density_ratio` or one that is estimated from `traffic`; the others are those of `certify_cascade`.
         options: Rare arguments, kept together.
         rare: The same one by one; they win over `options`.
 
@@ -113,7 +129,8 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
     if ties == "error":
         agreement[is_tied] = 0.0
     options = replace(options, **rare)
-    pairs = Pairs.of(shares, agreement, p_tie, groups, weights, slices, options.exposure)
+    columns = groups, weights, slices, options.exposure, options.density_ratio, options.features
+    pairs = Pairs.of(shares, agreement, p_tie, *columns)
     return certify_pairs(
         pairs.rows(~is_tied) if ties == "exclude" else pairs,
         target_risk=target_risk,
@@ -137,7 +154,9 @@ class Pairs:
         groups: Shape (n,); None where every pair is one.
         weights: Shape (n,), 1 / probability of having been labelled.
         slices: Shape (n,).
-        exposure: Shape (n,), as for `CertifyOptions`.
+        exposure: Shape (n,), as for `CertifyOptions`, like what follows.
+        density_ratio: Shape (n,).
+        features: Shape (n, f).
     """
 
     p_a: FloatArray
@@ -147,6 +166,8 @@ class Pairs:
     weights: FloatArray | None = None
     slices: NDArray[np.generic] | None = None
     exposure: FloatArray | None = None
+    density_ratio: FloatArray | None = None
+    features: FloatArray | None = None
 
     @classmethod
     def of(cls, *columns: ArrayLike | None) -> Self:
@@ -193,7 +214,7 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         pool: Shape (m, k).
         pool_p_tie: Shape (m, k).
         method: How thresholds are chosen and tested.
-        options: Rare arguments; their exposure is not read, the pairs have their own.
+        options: Rare arguments; those with a row a pair are not read, the pairs have their own.
 
     Raises:
         InvalidArgument: An array has the wrong shape, or a value is out of its range.
@@ -211,6 +232,11 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         is_learning = rows_of_drawn_groups(group, _n_learning(group), chance)
         heard, learning = _taught(heard, pairs.rows(is_learning), chance), int(is_learning.sum())
         pairs = pairs.rows(~is_learning)
+    traffic: _Traffic | None = None
+    if method == "weighted":
+        traffic = _on_traffic(pairs, options, chance)
+        pairs, options = traffic.pairs, traffic.options
+        pool, pool_p_tie = (options.traffic, None) if pool is None else (pool, pool_p_tie)
     others = others_evidence = None
     if pool is not None:
         unlabelled = _checked_pool(pool, n_judges)
@@ -231,11 +257,133 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         options.max_shift,
         others_evidence,
     )
-    found = certify_sample(_sample(heard, pairs), request, pairs.slices, options, chance)
+    sample = _sample(heard, pairs)
+    if traffic is not None:
+        found = _certify_on_traffic(sample, request, traffic, chance)
+    else:
+        found = certify_sample(sample, request, pairs.slices, options, chance)
     return _with_columns(found, heard.weights, learning)
 
 
-_COLUMNS: dict[str, Columns] = {"auto": "stacked", "learned_stack": "learned"}
+_COLUMNS: dict[str, Columns] = {
+    "auto": "stacked",
+    "weighted": "stacked",
+    "learned_stack": "learned",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Traffic:
+    """Pairs that stand for other traffic.
+
+    Attributes:
+        pairs: Without their weights, which those of the traffic contain.
+        options: With the lower bound that the weights keep.
+        weight: Shape (n,), weight of each pair.
+        figures: How they were weighted.
+        dropped: Pairs dropped because another pair of their group was drawn.
+    """
+
+    pairs: Pairs
+    options: CertifyOptions
+    weight: FloatArray
+    figures: Reweighting
+    dropped: int
+
+
+def _on_traffic(pairs: Pairs, options: CertifyOptions, rng: np.random.Generator) -> _Traffic:
+    if pairs.slices is not None or options.menu:
+        raise UnavailableMethod("method 'weighted' has no slices and no menu")
+    if (pairs.density_ratio is None) == (options.traffic is None):
+        raise InvalidArgument("method 'weighted' needs either density_ratio or traffic")
+    if pairs.weights is not None and options.min_label_probability is None:
+        raise UndeclaredBound("weights need min_label_probability, declared in advance")
+    n = len(pairs.p_a)
+    group = checked_groups(pairs.groups, n)
+    if options.max_group_size is None and n and int(group.max()) + 1 < n:
+        if pairs.weights is not None:
+            raise UndeclaredBound("weights on groups of several pairs need max_group_size")
+        pairs = pairs.rows(one_row_a_group(group, rng))
+        group = checked_groups(pairs.groups, len(pairs.p_a))
+    if pairs.density_ratio is not None:
+        found = known_ratio(pairs.density_ratio, options.max_ratio)
+    else:
+        assert options.traffic is not None
+        found = estimated_ratio(
+            evidence_features(sides(pairs.p_a, pairs.p_tie)[0], pairs.features),
+            evidence_features(options.traffic, options.traffic_features),
+            group,
+            options.max_ratio,
+            rng,
+        )
+    labelled = 1.0 if pairs.weights is None else pairs.weights
+    floor = (options.min_label_probability or 1.0) / found.figures.clip
+    return _Traffic(
+        replace(pairs, weights=None),
+        replace(options, min_label_probability=min(floor, 1.0)),
+        found.weight * labelled,
+        found.figures,
+        n - len(pairs.p_a),
+    )
+
+
+def _certify_on_traffic(
+    sample: Sample, request: Request, given: _Traffic, rng: np.random.Generator
+) -> Certificate:
+    """Certify a weighted sample, unless it stands for too little of the traffic to be tested."""
+    sample, traffic = replace(sample, weight=given.weight), given.figures
+    if refused := _refused(traffic, request):
+        empty = replace(sample, weight=None).rows(np.zeros(0, dtype=np.int64))
+        nothing = certify_sample(empty, request, None, USUAL, rng)
+        return replace(
+            nothing,
+            claim=f"{nothing.claim} {refused}",
+            traffic=traffic,
+            n=sample.n,
+            groups=sample.n_groups,
+            dropped=given.dropped,
+        )
+    found = certify_sample(sample, request, None, USUAL, rng)
+    said = f"{found.claim}{_TRAFFIC[traffic.is_estimated]}" if found.is_certified else found.claim
+    if found.is_certified and traffic.cut > _NO_CUT:
+        said += (
+            f" Kinds of pairs that are more than {traffic.clip:g} times as frequent as among the "
+            f"labelled pairs count as if they were {traffic.clip:g} times as frequent: "
+            f"{traffic.cut:.1%} of the traffic is left out so."
+        )
+    return replace(found, claim=said, traffic=traffic, dropped=given.dropped)
+
+
+# less is no more than rounding
+_NO_CUT = 0.0005
+# of the traffic: a promise that leaves out more is none on the traffic
+_LARGEST_CUT = 0.1
+
+
+def _refused(traffic: Reweighting, request: Request) -> str | None:
+    """Say why labelled pairs cannot stand for the traffic; None where they can."""
+    what = "label pairs of the kinds that are frequent there."
+    if traffic.cut > _LARGEST_CUT:
+        return (
+            f"{traffic.cut:.1%} of that traffic are kinds of pairs that are more than "
+            f"{traffic.clip:g} times as frequent there as among the labelled pairs, or that these do "
+            f"not have: {what}"
+        )
+    needed = accepted_labels_needed(0, request.tested_risk, request.failure_probability)
+    if traffic.effective >= needed:
+        return None
+    return (
+        f"The labelled pairs stand for no more than {traffic.effective:.1f} pairs of that traffic, and "
+        f"even without a disagreement {needed} would be needed: {what}"
+    )
+
+
+_TRAFFIC = {
+    False: " It rests on the ratio of frequencies that was given, and on people saying the same of the "
+    "same pair.",
+    True: " It assumes a ratio of frequencies that was estimated from what is known without labels, "
+    "and that people say the same of the same pair: that it holds is assumed, not tested.",
+}
 
 
 def _sample(heard: Heard, pairs: Pairs) -> Sample:

@@ -27,6 +27,8 @@ Promise = Literal[
     "first_of_random_group",
     "weighted_pair",
     "weighted_single_pair",
+    "traffic_pair",
+    "traffic_single_pair",
 ]
 
 
@@ -43,6 +45,7 @@ Method = Literal[
     "published_code",
     "auto_raw",
     "learned_stack",
+    "weighted",
 ]
 METHODS: tuple[str, ...] = get_args(Method)
 SliceRule = Literal["joint", "each", "common"]
@@ -54,6 +57,7 @@ _BY_PATHS = (
     "auto",
     "auto_raw",
     "learned_stack",
+    "weighted",
     "diagonal",
     "strongest",
     "learned",
@@ -303,6 +307,8 @@ def _pool_size(n_groups: int) -> int:
 def _promise(sample: Sample, request: Request, bets_on_groups: bool) -> Promise:
     """Return what a test is about; groups that could have more pairs than here matter, too."""
     is_one_of_more = request.has_groups and request.max_group_size != 1 and not bets_on_groups
+    if request.method == "weighted":
+        return "traffic_single_pair" if is_one_of_more else "traffic_pair"
     if sample.weight is not None:
         return "weighted_single_pair" if is_one_of_more else "weighted_pair"
     if not is_one_of_more:

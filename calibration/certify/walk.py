@@ -27,12 +27,14 @@ from calibration.certify.certificate import (
     with_margin,
     with_tests,
 )
-from calibration.certify.paths import Path, PortfolioMethod, paths_of
+from calibration.certify.evidence import PathTest
+from calibration.certify.paths import Path, PortfolioMethod, paths_of, thresholds_at
 from calibration.certify.prepare import (
     Prepared,
     Request,
     evidence_against,
     risk_before_shift,
+    shift_between,
 )
 
 # Nodes are tested in chunks that double, so that a walk costs what it covers.
@@ -115,35 +117,72 @@ def certified_by_walking(
         passed = Passed(path.name, p_value, walk.level, bound)
         rows = prepared.sample.rows(path.rows)
         found = issue(prepared, request, path.vector(walk.last), passed, rows)
-        certified.append((found, Node(path, walk.last)))
+        certified.append((found, Node(path, walk.last, test, walk.level)))
         tested.append(_tested(path, walk, found))
     best = abstaining(prepared, request)
     if certified:
         chosen = best_covered([one for one, _ in certified], prepared.sample, request)
         best, node = certified[chosen]
-        best = with_margin(best, shift_margin(prepared, request, node))
+        margin = shift_margin(prepared, request, node)
+        best = with_margin(best, margin.shift, is_joint=margin.is_joint)
     return with_tests(best, sum(path.tested for path in tested), tuple(tested))
 
 
 class Node(NamedTuple):
-    """One threshold vector of a path."""
+    """One threshold vector of a path, its test and the level at which it passed."""
 
     path: Path
     place: int
+    test: PathTest
+    level: float
+
+
+class Margin(NamedTuple):
+    """A shift that a promise survives; joint: the certificate and this margin hold together."""
+
+    shift: float
+    is_joint: bool
 
 
 # declared beforehand; each is tested at an equal part of the failure probability
 _SHIFTS = (1.05, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0)
+# of the pool: thresholds that answer at least this share count as the end of a path
+_END = 0.9
 
 
-def shift_margin(prepared: Prepared, request: Request, node: Node) -> float:
+def shift_margin(prepared: Prepared, request: Request, node: Node) -> Margin:
     """Return up to which change of the traffic the promise of a node was shown to survive.
 
-    The node was chosen with the labels, so a bound for one fixed node would be too small. Each of a
-    few declared shifts G has a walk of its own that refutes the risk which grows to the target
-    under G, on the same path, at an equal part of the failure probability. Where such a walk passes
-    the node, the risk is smaller; with probability 1 - failure_probability no walk is wrong.
+    The node was chosen with the labels, so a bound for one fixed node would be too small. Where the
+    walk came to the end of its path, the end was fixed beforehand, and the level goes on to smaller
+    and smaller risks there: no part of it is spent. The end is a range of thresholds, because the
+    last break point is not fixed; the largest bound over the range holds for all of it.
+
+    Elsewhere each of a few declared shifts G has a walk of its own that refutes the risk which grows
+    to the target under G, on the same path, at an equal part of the failure probability. Where such
+    a walk passes the node, the risk is smaller; with probability 1 - failure_probability no walk is
+    wrong.
     """
+    at_end = _end_of(node.path, prepared) if node.place == len(node.path.thresholds) - 1 else None
+    if at_end is not None:
+        bound = node.test.largest_risk(slice(at_end, node.place + 1), node.level)
+        return Margin(max(shift_between(bound, request.target_risk), request.max_shift), True)
+    return Margin(_margin_by_walks(prepared, request, node), False)
+
+
+def _end_of(path: Path, prepared: Prepared) -> int | None:
+    """Return the first node of the fixed range that ends a path; None where no node is in it."""
+    last = len(path.thresholds) - 1
+    if prepared.evidence.is_coarse or path.thresholds.shape[1] > 1:
+        # these nodes were fixed without the pairs that test them
+        return last
+    (top,) = thresholds_at(prepared.pool[:, path.is_on_path], np.array([_END]))
+    # between break points counts are those of the break point above
+    above = int(np.searchsorted(-path.thresholds[:, 0], -top, side="right")) - 1
+    return max(above, 0) if path.thresholds[last, 0] <= top else None
+
+
+def _margin_by_walks(prepared: Prepared, request: Request, node: Node) -> float:
     margin = request.max_shift
     for shift in _SHIFTS:
         if shift <= request.max_shift:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from calibration import certify_cascade
+from calibration import certify_cascade, certify_preferences
 from calibration.arrays import FloatArray
 from calibration.binomial import p_value
 from calibration.certify import Certificate
+from tests.calibration.told import Told
 from tests.calibration.worlds import World
 
 # world, number of labels, target risk, failure probability, chance
@@ -287,6 +288,70 @@ OPTIONS: Mapping[str, Option] = {
     "exposure": exposed,
     "weights": weighted(),
     "pooled evidence": pooled,
+}
+
+# population, number of labels, target risk, failure probability, chance
+ToldOption = Callable[[Told, int, float, float, np.random.Generator], bool]
+
+
+def heard_together(method: Any = "auto", *, pool: int | None = None, **options: Any) -> ToldOption:
+    """One certificate from preferences, under the worst traffic that it declares to survive."""
+
+    def is_broken(
+        told: Told, n: int, target: float, level: float, rng: np.random.Generator
+    ) -> bool:
+        p_a, label = told.draw(n, rng)
+        certificate = certify_preferences(
+            p_a,
+            label,
+            target_risk=target,
+            failure_probability=level,
+            method=method,
+            pool=None if pool is None else told.pool(pool, rng),
+            rng=rng,
+            **options,
+        )
+        return told.breaks(certificate, certificate.max_shift)
+
+    return is_broken
+
+
+def up_to_its_margin(
+    told: Told, n: int, target: float, level: float, rng: np.random.Generator
+) -> bool:
+    """The traffic changes as badly as the margin allows, for a clearly larger target."""
+    p_a, label = told.draw(n, rng)
+    certificate = certify_preferences(
+        p_a, label, target_risk=1.3 * target, failure_probability=level, rng=rng
+    )
+    return told.breaks(certificate, certificate.shift_margin or 1.0)
+
+
+def slices_together(
+    told: Told, n: int, target: float, level: float, rng: np.random.Generator
+) -> bool:
+    """Three slices that are alike."""
+    p_a, label = told.draw(n, rng)
+    certificate = certify_preferences(
+        p_a,
+        label,
+        target_risk=target,
+        failure_probability=level,
+        slices=rng.integers(0, 3, n),
+        rng=rng,
+    )
+    return any(told.breaks(part) for part in certificate.certificates)
+
+
+TOLD_OPTIONS: Mapping[str, ToldOption] = {
+    "stacked": heard_together(),
+    "stacked, pool": heard_together(pool=_POOL),
+    "stacked, randomized": heard_together(randomized=True),
+    "stacked, declared shift": heard_together(max_shift=1.3),
+    "stacked, shifted up to its margin": up_to_its_margin,
+    "stacked, slices": slices_together,
+    "auto_raw": heard_together("auto_raw"),
+    "learned stack": heard_together("learned_stack"),
 }
 
 # rules that break their promise, each in a world and with as many labels as show it

@@ -49,6 +49,19 @@ def test_the_main_job_in_process(folder: Path) -> None:
     assert len(plan["frontier"]) == 1
 
 
+def test_a_certificate_for_other_traffic() -> None:
+    run("import", "rivers.jsonl")
+    traffic = ["--method", "weighted", "--traffic", "rivers", "--traffic-feature", "metadata.task"]
+    asked = ["certify", "rivers", *HALF, "--target-agreement", "0.7", *traffic]
+    certificate = run_json(*asked, "--max-ratio", "5")
+    assert certificate["status"] == "certified"
+    assert certificate["traffic"]["max_ratio"] == 5
+    assert "assumed" in run(*asked).replace("\n", " ")
+    result = runner.invoke(app, ["certify", "rivers", *HALF, "--traffic", "rivers"])
+    assert result.exit_code == 1
+    assert "method weighted" in result.stderr
+
+
 def test_tables_for_people() -> None:
     assert "300 pairs" in run("import", "rivers.jsonl")
     out = run("certify", "rivers", "--judges", "cheap,dear", "--target-agreement", "0.8")

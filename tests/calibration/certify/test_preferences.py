@@ -10,7 +10,9 @@ import pytest
 
 from calibration import certify_cascade, certify_preferences, decide_in_slices, preference
 from calibration.arrays import FloatArray, IntArray
+from calibration.binomial import upper_bound
 from calibration.certify import Certificate, Method
+from calibration.certify.prepare import shift_between
 from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.labels import A
 
@@ -202,6 +204,53 @@ def test_the_margin_grows_with_how_clearly_the_test_was_passed() -> None:
         margins.append(found.shift_margin)
     assert margins == sorted(margins)
     assert margins[-1] > margins[0] >= 1.0
+
+
+def test_a_margin_at_the_end_of_a_path_is_that_of_its_exact_bound() -> None:
+    """One judge that is equally sure of everything: one node, and the whole level left for it."""
+    p_a, people = np.full((300, 1), 0.9), (np.arange(300) >= 18).astype(float)
+    pool = np.full((50, 1), 0.9)
+    found = certify_preferences(p_a, people, target_risk=0.15, pool=pool, rng=0)
+    bound = float(upper_bound(18, 300, found.level))
+    odds = 0.15 / 0.85 * (1 - bound) / bound
+    assert found.shift_margin == pytest.approx(np.sqrt(odds))
+    assert "shown by the same test" in found.claim
+
+
+def test_a_margin_at_the_end_counts_all_that_the_end_may_be() -> None:
+    """The last break point was not fixed beforehand: thresholds above it in the end count, too."""
+    p_a = np.column_stack([np.linspace(0.99, 0.6, 400)])
+    people = np.ones(400)
+    people[340:360] = 0  # wrong at the beginning of the last tenth, right after it
+    pool = np.linspace(0.99, 0.6, 400)[:, None]
+    found = certify_preferences(p_a, people, target_risk=0.2, pool=pool, rng=0)
+    assert found.answered == 400
+    at_end = float(upper_bound(20, 400, found.level))
+    before = float(upper_bound(20, 360, found.level))
+    assert found.shift_margin is not None
+    assert found.shift_margin == pytest.approx(shift_between(before, 0.2))
+    assert found.shift_margin < shift_between(at_end, 0.2)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ties": "half"},
+        {"groups": np.arange(900) // 3, "max_group_size": 3},
+        {"slices": np.arange(900) % 2, "slice_rule": "common"},
+        {"method": "sequential"},
+        {"randomized": True},
+    ],
+)
+def test_every_test_shows_a_margin(given: dict[str, Any]) -> None:
+    p_a, people = judged(900, right=(0.9,))
+    label = people.astype(float)
+    if "ties" in given:
+        label[::50] = 0.5
+    found = certify_preferences(p_a, label, target_risk=0.4, rng=0, **given)
+    for part in found.certificates or (found,):
+        assert part.shift_margin is not None
+        assert part.shift_margin > 1.3
 
 
 def test_nothing_certified_has_no_margin() -> None:

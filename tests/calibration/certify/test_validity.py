@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from calibration.arrays import FloatArray
-from calibration.certify import Method, certify_cascade
+from calibration.certify import Method, certify_cascade, certify_preferences
 from tests.calibration.baselines import published_pareto_testing
 from tests.calibration.simulation import allowed_share, broken_share
+from tests.calibration.told import as_judges
 from tests.calibration.worlds import (
     WORLDS,
     draw_clusters,
@@ -176,6 +177,28 @@ def test_default_answers_more_than_its_alternatives_on_random_worlds(
     assert coverage["auto"] >= over_pareto * coverage["published"]
     assert coverage["auto"] >= coverage["pareto_testing"]
     assert max(broken.values()) / _WORLDS <= allowed_share(0.1, _WORLDS)
+
+
+@pytest.mark.slow
+def test_promises_survive_their_margin_on_random_worlds() -> None:
+    """Every promise, with the traffic changed as badly as its own margin allows."""
+    broken, changed, margins = 0, 0, []
+    for draw in range(1000):
+        rng = np.random.default_rng([8, draw])
+        told = as_judges(random_world(rng, 4_000))
+        n, target = int(rng.choice([100, 250, 500, 1000])), float(rng.choice([0.1, 0.15, 0.2]))
+        p_a, label = told.draw(n, rng)
+        found = certify_preferences(
+            p_a, label, target_risk=target, pool=told.pool(300, rng), rng=rng
+        )
+        broken += told.breaks(found)
+        changed += told.breaks(found, found.shift_margin or 1.0)
+        margins += [found.shift_margin] if found.shift_margin else []
+    print(  # noqa: T201
+        f"broken {broken}, up to the margin {changed} of 1,000; margins "
+        f"{np.quantile(margins, [0.25, 0.5, 0.75, 0.9]).round(3)}"
+    )
+    assert changed / 1000 <= allowed_share(0.1, 1000)
 
 
 def _clusters_broken(

@@ -11,21 +11,31 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pytest
 
 import calibration
 from tests.calibration.adversarial_worlds import ALL_WORLDS
-from tests.calibration.options import INVALID, OPTIONS, Option
+from tests.calibration.options import INVALID, OPTIONS, TOLD_OPTIONS
 from tests.calibration.simulation import allowed_share
+from tests.calibration.told import TOLD_WORLDS, Told
 from tests.calibration.worlds import World
+
+_Population = TypeVar("_Population", World, Told)
 
 _FILE: Final = Path(os.environ.get("TRIBUNAL_VALIDITY_FILE", ".validity.jsonl"))
 _DEFAULT: Final = OPTIONS["auto"]
 _LEAST_FAVOURABLE: Final = ("just above the target", "switching", "few values")
+_LEAST_FAVOURABLE_TOLD: Final = (
+    "just above the target, judges",
+    "switching, tiers",
+    "few values, tiers",
+    "two halves",
+)
 _TARGETS: Final = (0.05, 0.1, 0.15, 0.2)
 
 
@@ -69,6 +79,29 @@ def test_every_option_in_the_least_favourable_worlds(option: str, world: str, n:
     _check(option, world, n, 0.2, 0.1, 500 if "at will" in option else 2000)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0.1, 0.2])
+@pytest.mark.parametrize("n", [100, 500, 1000])
+@pytest.mark.parametrize("world", TOLD_WORLDS)
+def test_stacked_evidence_in_every_world(world: str, n: int, target: float) -> None:
+    _check("stacked", world, n, target, 0.1, 2000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [100, 500])
+@pytest.mark.parametrize("world", _LEAST_FAVOURABLE_TOLD)
+@pytest.mark.parametrize("option", [name for name in TOLD_OPTIONS if name != "stacked"])
+def test_every_option_from_preferences(option: str, world: str, n: int) -> None:
+    _check(option, world, n, 0.2, 0.1, 2000)
+
+
+@pytest.mark.parametrize("option", TOLD_OPTIONS)
+def test_every_option_from_preferences_keeps_its_promise(option: str) -> None:
+    told, draws = TOLD_WORLDS["two halves"](0.2), 150
+    broken = _broken(TOLD_OPTIONS[option], told, 150, 0.2, 0.1, draws)
+    assert broken / draws <= allowed_share(0.1, draws)
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_keeps_its_promise(option: str) -> None:
     draws = 60 if "at will" in option else 150
@@ -98,15 +131,26 @@ def _check(
     cell = json.dumps([_code(), option, world, n, target, level, draws, k])
     broken = _known().get(cell)
     if broken is None:
-        made = _with_judges(ALL_WORLDS[world](target), k)
-        broken = _broken(OPTIONS[option], made, n, target, level, draws)
+        if option in TOLD_OPTIONS:
+            told = TOLD_WORLDS[world](target)
+            broken = _broken(TOLD_OPTIONS[option], told, n, target, level, draws)
+        else:
+            made = _with_judges(ALL_WORLDS[world](target), k)
+            broken = _broken(OPTIONS[option], made, n, target, level, draws)
         with _FILE.open("a") as file:
             file.write(json.dumps([cell, broken]) + "\n")
     print(f"{option} | {world} | n {n} | target {target} | k {k}: {broken / draws:.4f}")  # noqa: T201
     assert broken / draws <= allowed_share(level, draws)
 
 
-def _broken(option: Option, world: World, n: int, target: float, level: float, draws: int) -> int:
+def _broken(
+    option: Callable[[_Population, int, float, float, np.random.Generator], bool],
+    world: _Population,
+    n: int,
+    target: float,
+    level: float,
+    draws: int,
+) -> int:
     return sum(
         option(world, n, target, level, np.random.default_rng([17, draw])) for draw in range(draws)
     )
@@ -135,8 +179,9 @@ def _imported_by(module: str) -> set[Path]:
     folder = Path(calibration.__file__).parent
     waiting, found = [module], set[Path]()
     while waiting:
-        path = folder / f"{waiting.pop()}.py"
-        if path not in found:
+        name = folder / waiting.pop().replace(".", "/")
+        paths = sorted(name.glob("*.py")) if name.is_dir() else [name.with_suffix(".py")]
+        for path in set(paths) - found:
             found.add(path)
-            waiting += re.findall(r"from calibration\.(\w+) import", path.read_text())
+            waiting += re.findall(r"from calibration\.([\w.]+) import", path.read_text())
     return found
