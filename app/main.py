@@ -28,6 +28,8 @@ from app.api.judgments import catalogue_router as catalogue
 from app.api.judgments import router as judgments
 from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
+from app.api.queues import files_router as queue_files
+from app.api.queues import router as queues
 from app.api.reports import router as reports
 from app.batches.service import unfinished as unfinished_batches
 from app.batches.worker.loop import work_forever
@@ -131,7 +133,7 @@ def _routes() -> list[BaseRoute]:
     router.include_router(descriptions)
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
-        reports, canaries, experiments, preferences,
+        reports, canaries, experiments, preferences, queues, queue_files,
     ):  # fmt: skip
         router.include_router(
             feature,

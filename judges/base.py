@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from judges.types import JudgeFailure, Pair, Score
+from judges.types import JudgeFailure, Pair, Score, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +114,71 @@ def note_failure(failure: JudgeFailure) -> None:
     noted = _NOTED.get()
     if noted is not None:
         noted.append(failure)
+
+
+class TokenRead(NamedTuple):
+    """A token at the place where an answer was read; `label` is the one it spells, if any."""
+
+    token: str
+    logprob: float | None
+    label: str | None
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One question to a model, and what was read of its answer.
+
+    Attributes:
+        annotator: Number of the simulated annotator, from 0.
+        is_swapped: Whether the second response was shown first.
+        prompt: The prompt as one text, control tokens included where they are known.
+        messages: The same as role and content of messages, where the model was asked by these.
+        tokens: The tokens at the place of the answer, the most probable first.
+        text: What the model wrote.
+        usage: Tokens that it took.
+        failure: Why there is no answer.
+    """
+
+    annotator: int
+    is_swapped: bool
+    prompt: str = ""
+    messages: tuple[tuple[str, str], ...] = ()
+    tokens: tuple[TokenRead, ...] = ()
+    text: str = ""
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    failure: JudgeFailure | None = None
+
+
+_HEARD: Final[ContextVar[list[Exchange] | None]] = ContextVar("heard_exchanges", default=None)
+_CURRENT: Final[ContextVar[Exchange | None]] = ContextVar("current_exchange", default=None)
+
+
+@contextmanager
+def exchanges_heard() -> Iterator[list[Exchange]]:
+    """Collect every question to a model while a judge is asked."""
+    heard: list[Exchange] = []
+    token = _HEARD.set(heard)
+    try:
+        yield heard
+    finally:
+        _HEARD.reset(token)
+
+
+@contextmanager
+def exchange(annotator: int, *, is_swapped: bool) -> Iterator[None]:
+    """Make `current_exchange` the question of this annotator in this order, if someone listens."""
+    heard = _HEARD.get()
+    if heard is None:
+        yield
+        return
+    heard.append(Exchange(annotator, is_swapped))
+    token = _CURRENT.set(heard[-1])
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def current_exchange() -> Exchange | None:
+    """Return the question that is being asked, None where no one listens."""
+    return _CURRENT.get()

@@ -23,12 +23,18 @@ from judges.openai.replies import Endpoint
 from judges.openai.settings import LIMITS, Confidence, Omittable, Orders, SystemRole
 from judges.prompting.annotators import EarlyStop
 from judges.prompting.examples import MAX_ANNOTATORS, ExampleLabels
+from judges.reasons import DEFAULT_FOR, DEFAULT_TOKENS, ReasonSettings, checked_choice
 from judges.vllm.settings import EngineSettings, Overflow
 
 _FEW: Final = 5  # N and K of the paper's experiments
 _DEFAULT_LABELS: Final = ("A", "B")
 _VERBALIZED_TOKENS: Final = 16
 _SECRET: Final = ("headers", "query")
+
+#: The criterion of a judge that is told none: which response is better on the whole.
+OVERALL: Final = "overall"
+#: Between the name of a table and a criterion, where one table makes several judges.
+BY: Final = ":"
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -63,13 +69,17 @@ class AskedTable(_Table):
     example_labels: ExampleLabels = "auto"
     examples_seed: Annotated[int, Field(ge=0)] = 0
     orders: Orders = "both"
-    template: str | None = None
+    template: str | dict[str, Any] | None = None
+    criteria: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
     confidence: Confidence = "annotators"
     labels: list[str] = Field(default_factory=lambda: list(_DEFAULT_LABELS))
     endpoint: Endpoint = "chat"
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     early_annotators: Annotated[int, Field(ge=1, lt=MAX_ANNOTATORS)] | None = None
     early_confidence: Annotated[float, Field(gt=0.5, le=1)] | None = None
+    reasons: bool = False
+    reason_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
+    reasons_for: str | None = None
     price_input: Price | None = None
     price_output: Price | None = None
 
@@ -79,7 +89,7 @@ class AskedTable(_Table):
         return _FEW if self.examples is None else self.examples
 
     @property
-    def template_name(self) -> str:
+    def template_source(self) -> str | dict[str, Any]:
         """Return the template, by default the one for this kind of confidence."""
         return self.template or ("verbalized" if self.confidence == "verbalized" else "pairwise")
 
@@ -95,6 +105,35 @@ class AskedTable(_Table):
         if self.early_annotators is None or self.early_confidence is None:
             return None
         return EarlyStop(self.early_annotators, self.early_confidence)
+
+    @property
+    def reason_settings(self) -> ReasonSettings | None:
+        """Return when the judge says why, None where it never does."""
+        if not self.reasons:
+            return None
+        return ReasonSettings(self.reason_tokens or DEFAULT_TOKENS, self.reasons_for or DEFAULT_FOR)
+
+    @model_validator(mode="after")
+    def _criteria_differ(self) -> Self:
+        given = self.criteria or []
+        wrong = next((one for one in given if not one.strip() or not one.isprintable()), None)
+        if wrong is not None:
+            raise ValueError(f"criteria: {wrong!r} is no name of a criterion")
+        if len(set(given)) < len(given):
+            raise ValueError("criteria: a name occurs twice")
+        return self
+
+    @model_validator(mode="after")
+    def _reasons_are_asked_for(self) -> Self:
+        for name in ("reason_tokens", "reasons_for"):
+            if getattr(self, name) is not None and not self.reasons:
+                raise ValueError(f"{name}: goes with reasons = true")
+        if self.reasons_for is not None:
+            try:
+                checked_choice(self.reasons_for)
+            except ValueError as error:
+                raise ValueError(f"reasons_for: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _early_stop_is_whole(self) -> Self:

@@ -16,8 +16,11 @@ import numpy as np
 
 from judges.base import Judge, JudgeHealth, JudgeSpec
 from judges.configuration import (
+    BY,
+    OVERALL,
     AskedTable,
     CascadeTable,
+    JudgeTable,
     OpenAITable,
     RecordedTable,
     StudentTable,
@@ -75,6 +78,7 @@ def openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -
         system_role=table.system_role,
         min_label_mass=table.min_label_mass,
         early_stop=table.early_stop,
+        reasons=table.reason_settings,
         concurrency=table.concurrency,
         max_reply_bytes=table.max_reply_bytes,
         timeout_s=table.timeout_s,
@@ -103,6 +107,7 @@ def vllm_settings(name: str, table: VllmTable) -> VllmSettings:
         template_options=table.template_options,
         overflow=table.overflow,
         early_stop=table.early_stop,
+        reasons=table.reason_settings,
         concurrency=table.concurrency,
         timeout_s=table.timeout_s,
         price_input=table.price_input,
@@ -193,11 +198,16 @@ class Registry:
         """
         check_memory(config, environ)
         workshop = _Workshop(transport, examples, environ, engines, folders)
-        made = {
-            name: workshop.judge(name, table) for name, table in tables(config, "judges").items()
-        }
+        made: dict[str, Judge] = {}
+        several: dict[str, tuple[str, ...]] = {}
+        for name, table in tables(config, "judges").items():
+            ours = workshop.judges(name, table)
+            made |= ours
+            if name not in ours:
+                several[name] = tuple(ours)
         _check_servers(made)
         configured = _cascades_of(config)
+        _check_criteria(configured, several)
         cascades = {name: tuple(table.judges) for name, table in configured.items()}
         cascades.setdefault(DEFAULT_CASCADE, _default_cascade(made))
         if STUDENT not in made:
@@ -237,8 +247,15 @@ class _Workshop:
     engines: EngineHost | None
     folders: FolderHashes | None
 
-    def judge(self, name: str, content: object) -> Judge:
+    def judges(self, name: str, content: object) -> dict[str, Judge]:
+        """Return the judges of a table: one, or one for each of several criteria."""
         table = read_judge(name, content)
+        criteria = (table.criteria or [OVERALL]) if isinstance(table, AskedTable) else [OVERALL]
+        if len(criteria) == 1:
+            return {name: self._judge(name, table, criteria[0])}
+        return {f"{name}{BY}{one}": self._judge(f"{name}{BY}{one}", table, one) for one in criteria}
+
+    def _judge(self, name: str, table: JudgeTable, criterion: str) -> Judge:
         match table:
             case StudentTable():
                 return StudentJudge(name)
@@ -247,12 +264,13 @@ class _Workshop:
             case RecordedTable():
                 return Jury(name, table.members or ())
             case OpenAITable() | VllmTable():
-                return self._asked(name, table)
+                return self._asked(name, table, criterion)
 
-    def _asked(self, name: str, table: OpenAITable | VllmTable) -> Judge:
+    def _asked(self, name: str, table: OpenAITable | VllmTable, criterion: str) -> Judge:
         path = f"judges.{name}"
         try:
-            template = load_template(table.template_name, table.labels)
+            template = load_template(table.template_source, table.labels)
+            template = template if criterion == OVERALL else template.by(criterion)
             sets = self._sets(table)
         except ExamplesInsufficient as error:
             return WaitingJudge(name, table.model, f"{path}.examples_from: {error}")
@@ -336,6 +354,23 @@ def _check_servers(made: Mapping[str, Judge]) -> None:
                 f" {judge.spec.model!r} as {other.spec.name!r} does, but at another server; give"
                 " both a revision: different ones if the models differ, the same if they do not"
             )
+
+
+def _check_criteria(
+    cascades: Mapping[str, CascadeTable], several: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Refuse cascades that name a table of several judges.
+
+    Raises:
+        JudgeConfigurationInvalid: Names the cascade and the judges.
+    """
+    for name, table in cascades.items():
+        for judge in table.judges:
+            if judge in several:
+                raise JudgeConfigurationInvalid(
+                    f"cascades.{name}.judges: {judge!r} has several criteria: name one of"
+                    f" {', '.join(several[judge])}"
+                )
 
 
 def _default_cascade(made: Mapping[str, Judge]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from app.batches import service as batches_service
 from app.batches.events import events, has_ended, state_id
 from app.batches.openai import AnyBatchIn
 from app.batches.preferences import markdown
-from app.batches.results import FORMS, RESULT_FIELDS, TEXT_FIELDS, form_for
+from app.batches.results import FORMS, REASON_FIELDS, RESULT_FIELDS, TEXT_FIELDS, form_for
 from app.batches.schemas import RetryIn
 from app.bodies.batches import BatchBody, BatchEstimateBody, PreferencesCardBody
 from app.bodies.common import PageBody
@@ -106,9 +106,13 @@ async def get_results(
     batch_id: BatchId,
     running: Running,
     http: Request,
-    include: Annotated[
+    carried: Annotated[
         Literal["texts"] | None,
         Query(alias="with", description="texts: the texts of the pair beside each verdict"),
+    ] = None,
+    include: Annotated[
+        Literal["reasons"] | None,
+        Query(description="reasons: what judges say of why, where they did"),
     ] = None,
 ) -> StreamingResponse:
     """Stream an ended batch's verdicts with their models, one a line or row, in order.
@@ -117,8 +121,13 @@ async def get_results(
     cell) or for Parquet, which needs the extra `arrow`.
     """
     form = form_for(",".join(http.headers.getlist("accept")))
-    verdicts = await batches_service.results(running, batch_id, texts=include == "texts")
-    columns = RESULT_FIELDS if include is None else RESULT_FIELDS | TEXT_FIELDS
+    texts, reasons = carried == "texts", include == "reasons"
+    verdicts = await batches_service.results(running, batch_id, texts=texts, reasons=reasons)
+    columns = {
+        **RESULT_FIELDS,
+        **(REASON_FIELDS if reasons else {}),
+        **(TEXT_FIELDS if texts else {}),
+    }
     return StreamingResponse(
         form.write(verdicts, columns, running.settings.spool_dir),
         media_type=form.media_type,

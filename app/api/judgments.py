@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from app.batches.forms import batch_of
@@ -17,6 +17,7 @@ from app.bodies.common import (
     JudgmentsBody,
     PageBody,
     StoredVerdictBody,
+    TriedBody,
 )
 from app.core.auth import Scope
 from app.core.errors import NotFound
@@ -28,10 +29,15 @@ from app.core.lists import Page, Paging, page_of
 from app.core.names import shown
 from app.judgments import canaries as judgments_canaries
 from app.judgments import service as judgments_service
+from app.judgments import trying as judgments_trying
 from app.judgments.canaries import CanariesIn
 from app.judgments.schemas import JudgmentsIn
+from app.judgments.trying import TryIn
 from judges.base import Judge, JudgeHealth
 
+Include = Annotated[
+    Literal["reasons"] | None, Query(description="reasons: what judges say of why, where they did")
+]
 router = APIRouter(prefix="/judgments", tags=["judgments"], route_class=IdempotentRoute)
 
 
@@ -52,6 +58,7 @@ async def create_judgments(
     request: JudgmentsIn,
     running: Running,
     http: Request,
+    include: Include = None,
     prefer: Annotated[
         str, Header(description="`respond-async`: as a batch, whose address comes at once")
     ] = "",
@@ -64,7 +71,7 @@ async def create_judgments(
             "Preference-Applied": "respond-async",
         }
         return JSONResponse(batch, 202, headers)
-    judged = await judgments_service.judge(running, request)
+    judged = await judgments_service.judge(running, request, with_reasons=include == "reasons")
     return {
         "object": "judgments",
         "verdicts": judged["verdicts"],
@@ -83,8 +90,9 @@ def _filter(
     status: Annotated[
         Literal["accepted", "abstained", "failed"] | None, Query(description="only these")
     ] = None,
+    include: Include = None,
 ) -> judgments_service.Filter:
-    return judgments_service.Filter(dataset, calibration, status)
+    return judgments_service.Filter(dataset, calibration, status, include)
 
 
 @router.get("", response_model=PageBody[StoredVerdictBody], responses=refused(404))
@@ -122,6 +130,18 @@ async def list_judges(running: Running, paging: AsKept) -> Page:
     health = await running.health_of_judges()
     rows = [_show(judges[name], health[name]) for name in _names(judges, paging)]
     return page_of(rows, paging.limit, dict)
+
+
+@catalogue_router.post("/judges/{name}/try", response_model=TriedBody, responses=refused(404))
+@needs(Scope.JUDGE)
+async def try_judge(
+    name: Annotated[str, Path(max_length=512)], request: TryIn, running: Running
+) -> TriedBody:
+    """Ask a judge about one pair and show how: prompts, tokens read, cost; nothing is stored.
+
+    The calls are real ones, and they cost what they cost.
+    """
+    return await judgments_trying.try_judge(running, name, request)
 
 
 @catalogue_router.get("/cascades", response_model=PageBody[CascadeBody], responses=refused(404))

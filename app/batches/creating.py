@@ -24,6 +24,7 @@ from app.datasets import service as datasets
 from app.datasets.splits import Membership, membership
 from app.judgments.authority import Authority, resolve_for
 from app.judgments.judging import Knowledge, Subject, promise_of
+from app.judgments.reasons import most_reason_usd
 from app.scores.store import is_recorded
 from calibration.arrays import BoolArray
 from judges.base import Judge
@@ -47,9 +48,13 @@ def refuse_unpriced(authority: Authority) -> None:
 
 
 def most_of_pair(authority: Authority, knowledge: Knowledge, subject: Subject) -> float:
-    """Return the most that a pair may still cost if every judge of its cascade is asked."""
+    """Return the most that a pair may still cost if every judge of its cascade is asked.
+
+    A reason counts also where the scores are stored: it may be missing all the same.
+    """
     tiers = authority.cascade_for(subject.metadata).tiers
-    return sum(most_usd(t.judge, subject.pair) for t in tiers if _is_to_pay(t, knowledge, subject))
+    scores = [most_usd(t.judge, subject.pair) for t in tiers if _is_to_pay(t, knowledge, subject)]
+    return sum(scores) + most_reason_usd(authority, subject.pair)
 
 
 def _is_to_pay(tier: Tier, knowledge: Knowledge, subject: Subject) -> bool:

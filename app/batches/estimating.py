@@ -28,6 +28,7 @@ from calibration.binomial import wilson_interval
 from judges.base import Judge
 from judges.budget import Asks, Sized, is_priced, most_usd
 from judges.cascade import TierOutcome, hearing, outcome_of
+from judges.reasons import explaining
 from judges.types import Pair, Score
 
 MOST_LOOKED_AT: Final = 2_000
@@ -271,7 +272,7 @@ def _forecast(
     if costs_nothing(counts.judge):
         return JudgeForecast(counts, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, "free")
     pairs = _scaled(_expected(counts.asked, shares), looked_at, total)
-    each = _of_stored(counts.stored) or _of_texts(counts)
+    each = _with_reasons(_of_stored(counts.stored) or _of_texts(counts), counts.judge)
     calls, prompt, completion, usd = (
         None if one is None else pairs.times(one) if pairs.high else NOTHING for one in each.figures
     )
@@ -346,6 +347,29 @@ def _of_texts(counts: JudgeCounts) -> _Each:
     prompt = _average(_prompt_tokens(one) for one in asks)
     completion = _average((most, one.fewest, most) for one in asks for most in [_longest(one)])
     return _Each((calls, prompt, completion, _at_prices(judge, prompt, completion)), "texts")
+
+
+def _with_reasons(each: _Each, judge: Judge) -> _Each:
+    """Return the figures of one score with those of its reason, if its judge gives reasons.
+
+    The share of verdicts with a reason is known for a sample of the pairs, and else anything.
+    """
+    calls, prompt, _, _ = each.figures
+    told = explaining(judge)
+    if told is None or told.reasons is None or calls is None or prompt is None or not calls.low:
+        return each
+    share = told.reasons.share
+    reason = _ANY_SHARE if share is None else Spread(share, share, share)
+    usual = None if prompt.value is None or not calls.value else prompt.value / calls.value
+    one_prompt = Spread(usual, prompt.low / calls.high, prompt.high / calls.low)
+    most = float(told.reasons.tokens)
+    tokens = Spread(most, 1.0, most)
+    found = (Spread(1.0, 1.0, 1.0), one_prompt, tokens, _at_prices(judge, one_prompt, tokens))
+    figures = [
+        score if score is None or more is None else score.plus(reason.times(more))
+        for score, more in zip(each.figures, found, strict=True)
+    ]
+    return _Each((figures[0], figures[1], figures[2], figures[3]), each.basis)
 
 
 def _prompt_tokens(asks: Asks) -> tuple[float, float, float]:

@@ -203,7 +203,10 @@ async def results_after(
 
     The rows are those that `pair_from_row` takes; also returned is whether there may be more.
     """
-    columns = (Verdict.body, Verdict.position, PairRow.id, PairRow.model_a, PairRow.model_b)
+    columns = (
+        Verdict.body, Verdict.position, Verdict.content_hash, Verdict.explained_by,
+        PairRow.id, PairRow.model_a, PairRow.model_b,
+    )  # fmt: skip
     limit = _WITH_TEXTS if texts else VERDICTS_AT_ONCE
     query = (
         select(*columns, *((PairRow.content,) if texts else ()))

@@ -27,6 +27,7 @@ from app.batches.openai import FORM
 from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
 from app.bodies.batches import FileBody
+from app.bodies.common import ReasonBody
 from app.core.errors import NotAcceptable, NotFound
 from app.core.inert import inert
 from app.core.models import Batch, Dataset, Shard
@@ -38,6 +39,7 @@ Verdicts = AsyncIterator[dict[str, Any]]
 Columns = Mapping[str, Any]
 # columns of tables, with the types of their values
 RESULT_FIELDS: Final[dict[str, Any]] = {**VERDICT_FIELDS, "model_a": str, "model_b": str}
+REASON_FIELDS: Final[dict[str, Any]] = {"reason": ReasonBody}
 TEXT_FIELDS: Final[dict[str, Any]] = dict.fromkeys(
     ("prompt", "messages", "response_a", "response_b", "responses_a", "responses_b", "criterion"),
     str,

@@ -34,6 +34,7 @@ from app.core.runtime import Runtime
 from app.datasets.records import pair_from_row
 from app.imports.exporting import texts_of
 from app.judgments.promise import AnswerCounts, suspended_because
+from app.judgments.reasons import bodies_of
 
 _MOST_RUNNING: Final = 100
 
@@ -240,7 +241,7 @@ async def suspension(
 
 
 async def results(
-    running: Runtime, batch_id: str, *, texts: bool = False
+    running: Runtime, batch_id: str, *, texts: bool = False, reasons: bool = False
 ) -> AsyncIterator[dict[str, Any]]:
     """Return an ended batch's verdicts with models, in the order of the dataset.
 
@@ -248,14 +249,17 @@ async def results(
         running: The service.
         batch_id: Which batch.
         texts: Whether each verdict carries the texts of its pair, too.
+        reasons: Whether verdicts carry the reasons that their judges gave.
 
     Raises:
         Conflict: the batch still runs, so its promise is not settled yet.
     """
-    return _results(running, await ended(running, batch_id), texts=texts)
+    return _results(running, await ended(running, batch_id), texts=texts, reasons=reasons)
 
 
-async def _results(running: Runtime, batch: Batch, *, texts: bool) -> AsyncIterator[dict[str, Any]]:
+async def _results(
+    running: Runtime, batch: Batch, *, texts: bool, reasons: bool
+) -> AsyncIterator[dict[str, Any]]:
     # no transaction is open between two verdicts: their reader may take any time
     last, promise, has_more = -1, None, True
     while has_more:
@@ -263,10 +267,14 @@ async def _results(running: Runtime, batch: Batch, *, texts: bool) -> AsyncItera
             rows, has_more = await queries.results_after(session, batch.seq, last, texts=texts)
             await refuse_changed(session, batch)
             promise = promise or _promise_now(batch, await _certificate(session, batch))
+            explained = {(row.content_hash, row.explained_by) for row in rows if reasons}
+            why = await bodies_of(session, explained)
         for row in rows:
             models = {"model_a": row.model_a, "model_b": row.model_b}
             said = texts_of(pair_from_row(row, {})) if texts else {}
-            yield {**row.body, "promise": promise, **models, **said}
+            reason = why.get((row.content_hash, row.explained_by))
+            more = {} if reason is None else {"reason": reason}
+            yield {**row.body, "promise": promise, **models, **more, **said}
             last = row.position or 0
 
 

@@ -15,22 +15,28 @@ from typing import Any, Final, NamedTuple
 from app.batches.work import CALIBRATION_PAIRS
 from app.core.models import Batch
 from app.judgments.promise import AnswerCounts
+from judges.reasons import Reason
 
 NOT_ADMITTED: Final = "budget"
 _MARKS: Final = 32
 _MARK_SECONDS: Final = 2.0
 _TIER_COUNTS: Final = ("asked", "accepted", "failed", "obtained")
+# only of judges that give reasons
+REASON_COUNTS: Final = ("reasons", "reasons_contradicting", "reasons_failed")
 _LEVEL: Final = 0.95
 
 
 def shard_counts(
-    verdicts: Iterable[Mapping[str, Any]], obtained: Iterable[tuple[str, float | None]]
+    verdicts: Iterable[Mapping[str, Any]],
+    obtained: Iterable[tuple[str, float | None]],
+    reasons: Iterable[Reason] = (),
 ) -> dict[str, Any]:
     """Return what a shard adds to its batch.
 
     Args:
         verdicts: Its verdicts as users see them.
         obtained: Judge and cost of every score that was obtained for them, repetitions included.
+        reasons: Those that were obtained for them.
     """
     shown, spent = list(verdicts), list(obtained)
     tiers: dict[str, dict[str, Any]] = {}
@@ -51,6 +57,9 @@ def shard_counts(
         counts = tiers.setdefault(judge, _fresh_tier())
         counts["obtained"] = len(some)
         counts["cost_usd"] = _sum_of_costs(some)
+    for reason in reasons:
+        _count_reason(tiers.setdefault(reason.judge, _fresh_tier()), reason)
+        spent.append((reason.judge, reason.cost_usd))
     return {
         "statuses": Counter([verdict["status"] for verdict in shown]),
         "not_admitted": not_admitted,
@@ -66,6 +75,14 @@ def shard_counts(
     }
 
 
+def _count_reason(counts: dict[str, Any], reason: Reason) -> None:
+    for name, is_counted in zip(
+        REASON_COUNTS, (True, reason.contradicts, reason.failure is not None), strict=True
+    ):
+        counts[name] = counts.get(name, 0) + is_counted
+    counts["cost_usd"] = _plus(counts["cost_usd"], reason.cost_usd, 1)
+
+
 class Tally:
     """What a shard has come to so far; each verdict is counted once, however often one looks."""
 
@@ -73,29 +90,40 @@ class Tally:
         self._sums = shard_counts((), ())
         self._verdicts: list[Mapping[str, Any]] = []
         self._obtained: list[tuple[str, float | None]] = []
+        self._reasons: list[Reason] = []
 
     def add(
-        self, verdict: Mapping[str, Any], obtained: Iterable[tuple[str, float | None]] = ()
+        self,
+        verdict: Mapping[str, Any],
+        obtained: Iterable[tuple[str, float | None]] = (),
+        reasons: Iterable[Reason] = (),
     ) -> None:
-        """Count a verdict, and judge and cost of the scores that were obtained for it."""
+        """Count a verdict, judge and cost of the scores obtained for it, and its reasons."""
         self._verdicts.append(verdict)
         self._obtained += obtained
+        self._reasons += reasons
 
     @property
     def counts(self) -> dict[str, Any]:
         """What the shard adds to its batch so far; never changed afterwards."""
         if self._verdicts:
-            news = shard_counts(self._verdicts, self._obtained)
-            self._sums, self._verdicts, self._obtained = added(self._sums, news), [], []
+            news = shard_counts(self._verdicts, self._obtained, self._reasons)
+            self._sums = added(self._sums, news)
+            self._verdicts, self._obtained, self._reasons = [], [], []
         return self._sums
 
 
 def spent_of(counts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the counts of what was spent alone, without verdicts."""
     tiers = {
-        name: {**_fresh_tier(), "obtained": one["obtained"], "cost_usd": one["cost_usd"]}
+        name: {
+            **_fresh_tier(),
+            "obtained": one["obtained"],
+            "cost_usd": one["cost_usd"],
+            **{key: one[key] for key in REASON_COUNTS if key in one},
+        }
         for name, one in counts.get("tiers", {}).items()
-        if one["obtained"]
+        if one["obtained"] or one.get("reasons")
     }
     return {**shard_counts((), ()), "cost_usd": counts.get("cost_usd", 0.0), "tiers": tiers}
 
@@ -114,6 +142,9 @@ def added(totals: Mapping[str, Any], counts: Mapping[str, Any], sign: int = 1) -
         known = tiers.setdefault(name, _fresh_tier())
         for key in _TIER_COUNTS:
             known[key] += sign * one[key]
+        for key in REASON_COUNTS:
+            if key in one:
+                known[key] = known.get(key, 0) + sign * one[key]
         known["cost_usd"] = _plus(known["cost_usd"], one["cost_usd"], sign)
     return {
         **totals,

@@ -29,7 +29,12 @@ class JudgeProgress(TypedDict):
     accepted: int
     failed: int
     obtained: Annotated[int, Doc("scores that it was asked for now, not stored before")]
-    cost_usd: float | None
+    cost_usd: Annotated[float | None, Doc("of scores and reasons")]
+    reasons: NotRequired[Annotated[int, Doc("reasons that it was asked for now")]]
+    reasons_contradicting: NotRequired[
+        Annotated[int, Doc("of these, those that end by preferring the other response")]
+    ]
+    reasons_failed: NotRequired[Annotated[int, Doc("of these, those that did not come")]]
 
 
 class Progress(TypedDict):

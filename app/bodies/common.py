@@ -307,6 +307,22 @@ class TierBody(TypedDict):
     ]
 
 
+class ReasonBody(TypedDict):
+    """Why a judge prefers a response, in its own words."""
+
+    judge: str
+    text: Annotated[
+        str | None, Doc("null where no reason came: `failed:` among the flags says why")
+    ]
+    flags: Annotated[
+        list[str],
+        Doc(
+            "contradicts: it ends by preferring the other response; annotator_differs: the annotator "
+            "that wrote it preferred the other one in this order; cut; and those of the texts"
+        ),
+    ]
+
+
 class VerdictBody(TypedDict):
     """The answer to one pair."""
 
@@ -328,6 +344,9 @@ class VerdictBody(TypedDict):
     cost_usd: float | None
     cached: bool
     abstained_because: NotRequired[str]
+    reason: NotRequired[
+        Annotated[ReasonBody, Doc("with `include=reasons`, of verdicts that have one")]
+    ]
 
 
 class ResultBody(VerdictBody):
@@ -364,6 +383,47 @@ class JudgmentsBody(TypedDict):
             "promise is for others"
         ),
     ]
+
+
+class TokenBody(TypedDict):
+    """A token at the place where an answer was read."""
+
+    token: str
+    logprob: float | None
+    label: Annotated[str | None, Doc("the label of the template that it spells, if any")]
+
+
+class ExchangeBody(TypedDict):
+    """One question to a model, and what was read of its answer."""
+
+    annotator: Annotated[int, Doc("number of the simulated annotator, from 0")]
+    shown_first: Literal["a", "b"]
+    prompt: Annotated[str, Doc("as one text; with control tokens where the tokenizer is known")]
+    messages: Annotated[list[MessageBody], Doc("as it was sent to a chat server")]
+    text: Annotated[str, Doc("what the model wrote")]
+    read: Annotated[list[TokenBody], Doc("at the place of the answer, the most probable first")]
+    failure: FailureBody | None
+    tokens: TokensBody
+
+
+class TriedBody(TypedDict):
+    """How a judge judges one pair, step by step; nothing is stored."""
+
+    object: Literal["tried_judge"]
+    judge: str
+    fingerprint: str
+    exchanges: Annotated[list[ExchangeBody], Doc("empty where a judge reads no prompt")]
+    p_a: float | None
+    p_tie: float | None
+    label: Label | None
+    confidence: float | None
+    failure: FailureBody | None
+    flags: list[str]
+    orders: NotRequired[OrdersBody]
+    reason: NotRequired[ReasonBody]
+    tokens: TokensBody
+    cost_usd: Annotated[float | None, Doc("of the score and, if there is one, its reason")]
+    seconds: float | None
 
 
 class AttackRow(TypedDict):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from calibration.preference import TieRule, correctness, preference
 from calibration.stack import Columns
 from judges.base import Judge
 
+_PROBABILITY: Final = "label_probability"
 _COLUMN = {"a": 0, "b": 1, "tie": 2}
 
 
@@ -69,7 +71,7 @@ def draw_sample(
         elif key.group in shown:
             left_out["shown"] += 1
         else:
-            kept.append(key)
+            kept.append(_with_probability(key, votes[key.seq]))
     return Sample(
         keys=tuple(kept),
         counts=vote_counts(kept, votes),
@@ -77,6 +79,14 @@ def draw_sample(
         held_for_examples=left_out["shown"],
         unlabelled=left_out["unlabelled"],
     )
+
+
+def _with_probability(key: PairKey, votes: Sequence[Vote]) -> PairKey:
+    """Return a pair with the probability with which a queue drew it, unless it says its own."""
+    drawn = [vote.details[_PROBABILITY] for vote in votes if _PROBABILITY in vote.details]
+    if not drawn or _PROBABILITY in key.metadata:
+        return key
+    return key._replace(metadata={**key.metadata, _PROBABILITY: min(drawn)})
 
 
 def vote_counts(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> IntArray:
@@ -352,7 +362,7 @@ def mean_costs(table: ScoreTable) -> tuple[float | None, ...]:
 
 
 def _weights(request: CalibrationIn, keys: Sequence[PairKey]) -> FloatArray | None:
-    given = [key.metadata.get("label_probability", 1.0) for key in keys]
+    given = [key.metadata.get(_PROBABILITY, 1.0) for key in keys]
     if any(isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p <= 1 for p in given):
         raise Unprocessable.field(
             ["dataset"], "metadata.label_probability must lie between 0 and 1 on every pair"

@@ -27,6 +27,7 @@ from app.cli.options import (
     LOCAL_FILES,
     BudgetUsd,
     Calibration,
+    Carried,
     Cascade,
     DatasetArgument,
     DatasetOrResume,
@@ -55,10 +56,8 @@ from app.cli.options import (
     names_of,
     one_of,
     part_of,
-    results_options,
     rows_of,
     taken_up,
-    wants_texts,
 )
 from app.cli.service import (
     Errand,
@@ -160,7 +159,7 @@ def judge(  # noqa: PLR0913  # a verb's options are its parameters
     pairs = list(rows_of(file))
     request = given(calibration=calibration, cascade=cascade_of(cascade, judges))
     with open_tribunal(server, key) as tribunal:
-        answer = tribunal.judge(pairs, **request)
+        answer = tribunal.judge(pairs, include="reasons", **request)
     failures = JudgeFailures.of(answer["verdicts"])
     Console(as_json).show({**answer, "judge_failures": failures.as_json()}, tables.verdicts)
     if tables.is_without_thresholds(answer["verdicts"]):
@@ -208,7 +207,7 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
     else:
         files.refuse(dataset=dataset, part=part, results=results, resume=resume or retry)
     _refuse_changes(resume, retry, request, money)
-    texts = wants_texts(include, results)
+    carried = Carried.of(include, results)
     if estimate:
         refused = {"--input": files, "--resume": resume, "--retry": retry, "--results": results}
         _estimate({**request, **money}, refused, Where(server, key), as_json)
@@ -225,12 +224,12 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
                 tribunal.batch(resume) if resume else tribunal.create_batch(**request, **money)
             )
             _note_rivals(created, is_new=not resume)
-        options = (*results_options(results, texts=texts), *placed.options)
+        options = (*carried.options(results), *placed.options)
         errand = Errand("batch", "batch", created["id"], server, patience, options)
         with placed.working_on(created["id"], **LOCAL_FILES) as look:
             ended = wait_for_batch(tribunal, created, errand, look)
         with errand.kept():
-            failures = _failures(tribunal, ended, results, texts=texts)
+            failures = _failures(tribunal, ended, results, carried)
     Console(as_json).show({**ended, "judge_failures": failures.as_json()}, tables.batch)
     if ended["status"] != "completed":
         fail(f"the batch ended as {ended['status']}: {ended['error'] or 'not all was judged'}")
@@ -279,7 +278,7 @@ def _note_rivals(created: BatchBody, *, is_new: bool) -> None:
 
 
 def _failures(
-    tribunal: Tribunal, ended: BatchBody, results: Path | None, *, texts: bool
+    tribunal: Tribunal, ended: BatchBody, results: Path | None, carried: Carried
 ) -> JudgeFailures:
     """Count the failures of judges: over the verdicts, or from the sums where those are files."""
     if "output" in ended:
@@ -287,9 +286,9 @@ def _failures(
     form = form_of(results)
     if results is not None and form != "ndjson":
         with whole(results) as out:
-            tribunal.write_results(ended["id"], out, form=form, texts=texts)
-        results, texts = None, False
-    return _fetch(tribunal.batch_results(ended["id"], texts=texts), results)
+            tribunal.write_results(ended["id"], out, form=form, **carried._asdict())
+        results, carried = None, Carried()
+    return _fetch(tribunal.batch_results(ended["id"], **carried._asdict()), results)
 
 
 def _fetch(verdicts: Iterator[ResultBody], results: Path | None) -> JudgeFailures:

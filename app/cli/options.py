@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, overload
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, overload
 
 import typer
 
@@ -58,6 +58,31 @@ def rows_of(file: Path) -> Iterator[dict[str, Any]]:
         fail(f"{file}, line {number}: {error}", status=EXIT_USAGE)
     except OSError as error:
         fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
+
+
+def one_row_of(file: Path) -> dict[str, Any]:
+    """Return the only object of a JSON or NDJSON file; - is standard input."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        rows = _objects(text)
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
+    except (ValueError, RecursionError) as error:
+        fail(f"{file}: {error}", status=EXIT_USAGE)
+    if len(rows) != 1 or not isinstance(rows[0], dict):
+        fail(f"{file}: it holds {len(rows)} rows: give one pair, a JSON object", status=EXIT_USAGE)
+    return rows[0]
+
+
+def _objects(text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2:
+            raise
+        return [json.loads(line) for line in lines]
+    return found if isinstance(found, list) else [found]
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -158,7 +183,10 @@ ResultsOption = Annotated[
     typer.Option(help="write verdicts here, as NDJSON, or as .csv or .parquet by the name"),
 ]
 WithOption = Annotated[
-    str | None, typer.Option("--with", help="texts: the texts of the pairs beside the verdicts")
+    str | None,
+    typer.Option(
+        "--with", help="beside the verdicts, of texts and reasons what is named: texts,reasons"
+    ),
 ]
 EstimateOption = Annotated[
     bool, typer.Option("--estimate", help="say what it would cost; judge nothing")
@@ -329,15 +357,30 @@ def form_of(results: Path | None) -> ResultForm:
     return "csv" if suffix == ".csv" else "parquet" if suffix == ".parquet" else "ndjson"
 
 
-def wants_texts(include: str | None, results: Path | None) -> bool:
-    """Return whether a file of verdicts is to carry texts; refuse what else may be asked for."""
-    if include not in (None, "texts"):
-        fail(f"--with: {include!r} is nothing that verdicts carry: give texts", status=EXIT_USAGE)
-    if include and results is None:
-        fail("--with belongs to a file of verdicts: give --results FILE", status=EXIT_USAGE)
-    return include == "texts"
+class Carried(NamedTuple):
+    """What a file of verdicts carries beside them."""
 
+    texts: bool = False
+    reasons: bool = False
 
-def results_options(results: Path | None, *, texts: bool) -> list[str]:
-    """Return the options that ask for a file of verdicts."""
-    return [] if results is None else ["--results", str(results), *(["--with", "texts"] * texts)]
+    @classmethod
+    def of(cls, include: str | None, results: Path | None) -> Carried:
+        """Read the option; refuse what verdicts do not carry."""
+        names = [name.strip() for name in include.split(",")] if include else []
+        unknown = next((name for name in names if name not in cls._fields), None)
+        if unknown is not None:
+            known = " or ".join(cls._fields)
+            fail(
+                f"--with: {unknown!r} is nothing that verdicts carry: give {known}",
+                status=EXIT_USAGE,
+            )
+        if names and results is None:
+            fail("--with belongs to a file of verdicts: give --results FILE", status=EXIT_USAGE)
+        return cls(*(name in names for name in cls._fields))
+
+    def options(self, results: Path | None) -> list[str]:
+        """Return the options that ask for such a file."""
+        if results is None:
+            return []
+        names = ",".join(name for name, is_carried in self._asdict().items() if is_carried)
+        return ["--results", str(results), *(["--with", names] if names else [])]

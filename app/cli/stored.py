@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli import board_tables, tables
-from app.cli.console import AsJson, Console, Verbs, fail, note
+from app.cli.console import EXIT_FAILED_ROWS, AsJson, Console, Verbs, fail, note
 from app.cli.layout import Screen
+from app.cli.options import one_row_of
 from app.cli.service import Key, Server, open_tribunal
 
 if TYPE_CHECKING:
@@ -115,6 +117,26 @@ def show_judge(
     if name not in found:
         fail(f"there is no judge {name!r}; configured: {', '.join(found)}")
     Console(as_json).show(found[name], tables.judge)
+
+
+@_judges.command("try")
+def try_judge(
+    name: Annotated[str, typer.Argument(help="name of a configured judge")],
+    file: Annotated[Path, typer.Argument(help="a pair as JSON, or NDJSON of one; - reads stdin")],
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a judge judges one pair: the very prompts, the tokens read, the cost; store nothing.
+
+    Exit status 4 if the judge failed.
+    """
+    pair = one_row_of(file)
+    with open_tribunal(server, key, workers=0) as tribunal:
+        tried = tribunal.judges.try_on(name, pair)
+    Console(as_json).show(tried, tables.tried)
+    if tried["failure"] is not None:
+        raise typer.Exit(EXIT_FAILED_ROWS)
 
 
 add_list(_datasets, "datasets", "datasets", board_tables.datasets)

@@ -201,6 +201,7 @@ def verdicts(console: Screen, body: Body) -> None:
     for verdict in body["verdicts"]:
         for tier in verdict["tiers"]:
             _flip(console, verdict["id"], tier)
+        _reason(console, verdict)
     if any(
         NO_LOGPROBS in tier.get("flags", ()) for one in body["verdicts"] for tier in one["tiers"]
     ):
@@ -217,6 +218,17 @@ def verdicts(console: Screen, body: Body) -> None:
     if is_without_thresholds(given):
         _no_thresholds(console, given[0]["calibration"])
     _troubles(console, body)
+
+
+def _reason(console: Screen, verdict: Body) -> None:
+    """Show why the judge says so, and what to think of it."""
+    if (reason := verdict.get("reason")) is None:
+        return
+    said = (
+        "gave no reason" if reason["text"] is None else f"says: {' '.join(reason['text'].split())}"
+    )
+    noted = f" ({', '.join(reason['flags'])})" if reason["flags"] else ""
+    console.print(escape(f"{verdict['id']}: {reason['judge']} {said}{noted}"))
 
 
 def is_without_thresholds(verdicts: Sequence[Body]) -> bool:
@@ -289,6 +301,7 @@ def batch(console: Screen, body: Body) -> None:
     )
     if body["status"] in _UNFINISHED:
         _running(console, body)
+    _reasons(console, body["progress"]["tiers"])
     if counts["not_admitted"]:
         left = body["cost_to_finish_usd"]
         cost = f"about {left['value']:.4f} USD" if left else "more"
@@ -320,6 +333,17 @@ def _running(console: Screen, body: Body) -> None:
         table.add_row(tier["judge"], *counts, _usd(tier["cost_usd"]))
     if progress["tiers"]:
         console.print(table)
+
+
+def _reasons(console: Screen, tiers: Sequence[Body]) -> None:
+    """Show how many reasons judges gave, and how many to distrust."""
+    for tier in tiers:
+        if tier.get("reasons"):
+            console.print(
+                f"{escape(tier['judge'])}: {tier['reasons']} reasons,"
+                f" {tier['reasons_contradicting']} contradict their verdict,"
+                f" {tier['reasons_failed']} did not come"
+            )
 
 
 def _duration(seconds: float) -> str:
@@ -417,6 +441,49 @@ def judge(console: Screen, body: Body) -> None:
         console.print(f"the part {part} of a template may use:")
         for name, what in variables.items():
             console.print(f"  {name}: {escape(what)}")
+
+
+def tried(console: Screen, body: Body) -> None:
+    """Show how a judge judged one pair: prompts, tokens read, score and cost."""
+    for one in body["exchanges"]:
+        console.print(f"[bold]annotator {one['annotator']}, {one['shown_first']} shown first[/]")
+        for role, text in _parts(one):
+            console.print(f"--- {role}")
+            console.print(escape(text))
+        console.print(f"--- the model wrote {escape(json.dumps(one['text'], ensure_ascii=False))}")
+        if one["failure"]:
+            console.print(f"[red]failed:[/] {escape(one['failure']['detail'])}")
+        for read in one["read"]:
+            spelled = f" label {read['label']}" if read["label"] else ""
+            log = "-" if read["logprob"] is None else f"{read['logprob']:.4f}"
+            console.print(f"    {log:>9}  {escape(repr(read['token']))}{escape(spelled)}")
+        console.print(f"    {_counted(one['tokens'])}")
+    cost = "unknown" if body["cost_usd"] is None else f"{body['cost_usd']:.6f} USD"
+    said = body["label"] or ("failed" if body["failure"] else "no preference")
+    console.print(
+        f"{escape(body['judge'])}: [bold]{said}[/], p_a {_number(body['p_a'])}, confidence "
+        f"{_number(body['confidence'])}; {_counted(body['tokens'])}; cost {cost}"
+    )
+    if body["failure"]:
+        console.print(f"[red]{body['failure']['kind']}:[/] {escape(body['failure']['detail'])}")
+    if body["flags"]:
+        console.print(f"flags: {escape(', '.join(body['flags']))}")
+    if body.get("reason"):
+        _reason(console, {**body, "id": "reason"})
+
+
+def _parts(exchange: Body) -> Iterator[tuple[str, str]]:
+    for message in exchange["messages"]:
+        yield message["role"], message["content"]
+    if not exchange["messages"]:
+        yield "prompt", exchange["prompt"]
+
+
+def _counted(tokens: Body) -> str:
+    return (
+        f"{tokens['prompt']} tokens read, {tokens.get('cached', 0)} of them from a cache, "
+        f"{tokens['completion']} written"
+    )
 
 
 def _judge_lines(console: Screen, body: Body) -> None:

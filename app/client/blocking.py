@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from app.bodies.batches import BatchBody
+from app.client import requests
 from app.client.calls import Blocking, Call
 from app.client.client import AsyncTribunal
 from app.client.http import MAX_RETRIES
@@ -107,6 +108,7 @@ class Tribunal(Verbs[Blocking]):
     wait = blocking(AsyncTribunal.wait)
     report = blocking(AsyncTribunal.report)
     export = blocking(AsyncTribunal.export)
+    export_queue = blocking(AsyncTribunal.export_queue)
     preferences = blocking(AsyncTribunal.preferences)
     health_card = blocking(AsyncTribunal.health_card)
     upload_file = blocking(AsyncTribunal.upload_file)
@@ -122,9 +124,18 @@ class Tribunal(Verbs[Blocking]):
 
     write_results = blocking(AsyncTribunal.write_results)
 
-    def batch_results(self, batch_id: str, *, texts: bool = False) -> Verdicts:
-        """Return an ended batch's verdicts, with `texts` also their pairs', as they arrive."""
-        return Verdicts(self._iterate(self._awaited._stream(batch_id, texts=texts)))
+    def batch_results(
+        self, batch_id: str, *, texts: bool = False, reasons: bool = False
+    ) -> Verdicts:
+        """Return an ended batch's verdicts as they arrive.
+
+        Args:
+            batch_id: Which batch.
+            texts: Whether each carries the texts of its pair.
+            reasons: Whether they carry the reasons that judges gave.
+        """
+        query = requests.carried(texts=texts, reasons=reasons)
+        return Verdicts(self._iterate(self._awaited._stream(batch_id, query)))
 
     def _perform(self, call: Call[Any]) -> Any:
         return self._portal().run(self._awaited._perform, call)

@@ -103,6 +103,7 @@ class JudgeRequest(TypedDict, total=False):
     calibration: str
     cascade: str | JudgeOrder
     deadline_s: float
+    include: Literal["reasons"]
 
 
 class CanariesRequest(TypedDict, total=False):
@@ -209,6 +210,7 @@ class VerdictQuery(ListQuery, total=False):
     dataset: str
     calibration: str
     status: Literal["accepted", "abstained", "failed"]
+    include: Literal["reasons"]
 
 
 class _Label(TypedDict):
@@ -228,3 +230,35 @@ class Label(_Label, total=False):
     strength: float
     first_shown: Literal["a", "b"]
     comment: str
+
+
+class QueueRequest(TypedDict, total=False):
+    """What a queue is asked with; `name` and `dataset` are needed."""
+
+    name: str
+    dataset: str
+    purpose: Literal["calibration", "ranking", "audit", "finish", "asked"]
+    votes_per_pair: int
+    adjudicate: bool
+    calibration: str
+    leaderboard: str
+    part: Part
+    pairs: Sequence[str]
+    labels: int
+    unlabelled: bool
+    criterion: str
+    guidelines: str
+    allow_tie: bool
+    seed: int
+
+
+class _Answer(TypedDict):
+    item: str
+    label: Literal["left", "right", "tie", "both", "skip"]
+
+
+class Answer(_Answer, total=False):
+    """What one person says of a claimed pair."""
+
+    comment: str
+    seconds: float

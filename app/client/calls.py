@@ -7,7 +7,7 @@ Type checkers see which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar, overload
@@ -47,7 +47,7 @@ class Call(Generic[AnswerT]):
     method: str
     path: str
     params: Mapping[str, Any] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | Sequence[Any] | None = None
     is_repeatable: bool = False
     takes_key: bool = False
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, Unpack, cast
 from weakref import WeakSet
 
 import httpx
@@ -218,15 +218,29 @@ class AsyncTribunal(Verbs[Awaited]):
         """
         return (batch async for [batch] in self._events(batch_id))
 
-    def batch_results(self, batch_id: str, *, texts: bool = False) -> AsyncVerdicts:
-        """Return an ended batch's verdicts, with `texts` also their pairs', as they arrive."""
-        return AsyncVerdicts(self._stream(batch_id, texts=texts))
+    def batch_results(
+        self, batch_id: str, *, texts: bool = False, reasons: bool = False
+    ) -> AsyncVerdicts:
+        """Return an ended batch's verdicts as they arrive.
+
+        Args:
+            batch_id: Which batch.
+            texts: Whether each carries the texts of its pair.
+            reasons: Whether they carry the reasons that judges gave.
+        """
+        return AsyncVerdicts(self._stream(batch_id, requests.carried(texts=texts, reasons=reasons)))
 
     async def write_results(
-        self, batch_id: str, target: BinaryIO, *, form: ResultForm = "ndjson", texts: bool = False
+        self,
+        batch_id: str,
+        target: BinaryIO,
+        *,
+        form: ResultForm = "ndjson",
+        texts: bool = False,
+        reasons: bool = False,
     ) -> None:
-        """Write an ended batch's verdicts to a binary file, with `texts` also their pairs'."""
-        query = {"with": "texts"} if texts else {}
+        """Write an ended batch's verdicts to a binary file, in a form and with what is wanted."""
+        query = requests.carried(texts=texts, reasons=reasons)
         headers = {"accept": RESULT_FORMS[form]}
         await self._fetch(requests.results_of(batch_id), target, query, headers)
 
@@ -277,6 +291,16 @@ class AsyncTribunal(Verbs[Awaited]):
         """Write a dataset to a binary file in the format `format`; return what it cannot hold."""
         return await self._fetch(requests.export_of(ref), target, query)
 
+    async def export_queue(
+        self,
+        queue: str,
+        target: BinaryIO,
+        *,
+        format: Literal["label_studio", "argilla"] = "label_studio",
+    ) -> None:
+        """Write what is left to label to a binary file as tasks of another tool, blind."""
+        await self._fetch(requests.tasks_of(queue), target, {"format": format})
+
     async def preferences(self, /, batch_id: str, target: BinaryIO, **query: Any) -> Json:
         """Write a batch's trusted preferences to a binary file; return their card."""
         path = requests.preferences_of(batch_id)
@@ -302,8 +326,8 @@ class AsyncTribunal(Verbs[Awaited]):
         loss: dict[str, int] = json.loads(response.headers.get("x-tribunal-loss", "{}"))
         return loss
 
-    def _stream(self, batch_id: str, *, texts: bool) -> AsyncIterator[list[ResultBody]]:
-        stream = self._verdicts(batch_id, {"with": "texts"} if texts else {})
+    def _stream(self, batch_id: str, query: dict[str, str]) -> AsyncIterator[list[ResultBody]]:
+        stream = self._verdicts(batch_id, query)
         self._streams.add(stream)
         return stream
 

@@ -28,11 +28,14 @@ from app.bodies.common import (
     PairBody,
     ReadyBody,
     StoredVerdictBody,
+    TriedBody,
 )
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
+from app.bodies.queues import AnswersBody, ClaimBody, ItemBody, QueueBody, QueueImportBody
 from app.bodies.reports import ReportBody
 from app.client.bodies_in import (
+    Answer,
     BatchRequest,
     CanariesRequest,
     CertifyRequest,
@@ -45,6 +48,7 @@ from app.client.bodies_in import (
     LeaderboardRequest,
     ListQuery,
     PlanRequest,
+    QueueRequest,
     ReportQuery,
     VerdictQuery,
 )
@@ -59,6 +63,11 @@ def given(**options: Any) -> dict[str, Any]:
 def _at(collection: str, name: str, *rest: str) -> str:
     """Return the path of one thing; a slash in its name does not divide the path."""
     return "/".join([f"/v1/{collection}", quote(name, safe=""), *rest])
+
+
+def carried(*, texts: bool, reasons: bool) -> dict[str, str]:
+    """Return the query for what the verdicts of a batch carry beside what was judged."""
+    return {**({"with": "texts"} if texts else {}), **({"include": "reasons"} if reasons else {})}
 
 
 def get(path: str, **query: Any) -> Call[Json]:
@@ -116,14 +125,20 @@ def canaries(**request: Unpack[CanariesRequest]) -> Call[CanariesBody]:
 def judge(
     pairs: Sequence[Mapping[str, Any]], **request: Unpack[JudgeRequest]
 ) -> Call[JudgmentsBody]:
-    """Return verdicts on up to 256 pairs."""
+    """Return verdicts on up to 256 pairs, with `include="reasons"` with what judges say of why."""
+    query = given(include=request.pop("include", None))
     body = {"pairs": list(pairs), **request}
-    return Call("POST", "/v1/judgments", body=body, takes_key=True)
+    return Call("POST", "/v1/judgments", query, body=body, takes_key=True)
 
 
 def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]:
     """List stored verdicts, newest first."""
     return Call("GET", "/v1/judgments", given(**query), is_repeatable=True)
+
+
+def try_judge(name: str, pair: Mapping[str, Any]) -> Call[TriedBody]:
+    """Ask a judge about one pair and return how: prompts, tokens read, cost; stores nothing."""
+    return Call("POST", _at("judges", name, "try"), body={"pair": pair})
 
 
 def create_batch(**request: Unpack[BatchRequest]) -> Call[BatchBody]:
@@ -315,6 +330,57 @@ def labels(
     """List labels, those that came last first, with `history` also replaced ones."""
     asked = given(dataset=dataset, history=str(history).lower(), **query)
     return Call("GET", "/v1/labels", asked, is_repeatable=True)
+
+
+def create_queue(**request: Unpack[QueueRequest]) -> Call[QueueBody]:
+    """Make a queue of pairs that people are to label."""
+    return Call("POST", "/v1/queues", body=request, takes_key=True)
+
+
+def queue(queue: str) -> Call[QueueBody]:
+    """Return a queue by its id or name: progress, agreement, and whose labels to look at."""
+    return Call("GET", _at("queues", queue), is_repeatable=True)
+
+
+def queues(**query: Unpack[ListQuery]) -> Call[PageBody[QueueBody]]:
+    """List queues, those made last first."""
+    return Call("GET", "/v1/queues", given(**query), is_repeatable=True)
+
+
+def claim(queue: str, *, annotator: str | None = None, n: int = 1) -> Call[ClaimBody]:
+    """Claim pairs to label; what this person has claimed already comes first."""
+    body = given(annotator=annotator, n=n)
+    return Call("POST", _at("queues", queue, "claim"), body=body, is_repeatable=True)
+
+
+def claim_from_all(*, annotator: str | None = None, n: int = 1) -> Call[ClaimBody]:
+    """Claim pairs of all queues: audits first, then calibration, ranking, and what was asked for."""
+    body = given(annotator=annotator, n=n)
+    return Call("POST", "/v1/queues/claim", body=body, is_repeatable=True)
+
+
+def answer(
+    queue: str, answers: Sequence[Answer], *, annotator: str | None = None
+) -> Call[AnswersBody]:
+    """Say which side is better; the same answer again is the same answer."""
+    body = {"answers": list(answers), **given(annotator=annotator)}
+    return Call("POST", _at("queues", queue, "answers"), body=body, is_repeatable=True)
+
+
+def undo_answer(queue: str, item: str, *, annotator: str | None = None) -> Call[ItemBody]:
+    """Take an answer back; the pair is this person's again."""
+    body = {"item": item, **given(annotator=annotator)}
+    return Call("POST", _at("queues", queue, "undo"), body=body, is_repeatable=True)
+
+
+def tasks_of(queue: str) -> str:
+    """Return the path of a queue's tasks for another tool."""
+    return _at("queues", queue, "export")
+
+
+def import_answers(queue: str, tasks: Sequence[Mapping[str, Any]]) -> Call[QueueImportBody]:
+    """Take what people answered in Label Studio or Argilla; the drawn side is undone."""
+    return Call("POST", _at("queues", queue, "import"), body=list(tasks), is_repeatable=True)
 
 
 def judges(**query: Unpack[ListQuery]) -> Call[PageBody[JudgeBody]]:

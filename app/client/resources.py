@@ -87,12 +87,26 @@ class Judges(Resource[ModeT]):
     """The configured judges."""
 
     list = Listing(requests.judges)
+    try_on = Verb(requests.try_judge)
 
 
 class Cascades(Resource[ModeT]):
     """The configured cascades."""
 
     list = Listing(requests.cascades)
+
+
+class Queues(Resource[ModeT]):
+    """Pairs that people label; the client's `export_queue` writes tasks for another tool."""
+
+    create = Verb(requests.create_queue)
+    list = Listing(requests.queues)
+    retrieve = Verb(requests.queue)
+    claim = Verb(requests.claim)
+    claim_from_all = Verb(requests.claim_from_all)
+    answer = Verb(requests.answer)
+    undo = Verb(requests.undo_answer)
+    import_answers = Verb(requests.import_answers)
 
 
 class Verbs(Performs[ModeT]):
@@ -152,6 +166,11 @@ class Verbs(Performs[ModeT]):
     def reports(self) -> Reports[ModeT]:
         """Agreement reports."""
         return Reports(self)
+
+    @cached_property
+    def queues(self) -> Queues[ModeT]:
+        """Pairs that people label."""
+        return Queues(self)
 
     @cached_property
     def judges(self) -> Judges[ModeT]:

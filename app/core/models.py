@@ -161,6 +161,28 @@ class Score(ScoreColumns, Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
+class ReasonRow(Base):
+    """Why a judge prefers a response, in its own words, see `judges.reasons.Reason`.
+
+    `content_hash` is that of the pair as posted: the words name the responses by their places.
+    """
+
+    __tablename__ = "reasons"
+    content_hash: Mapped[str] = mapped_column(Hash, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Name, primary_key=True)
+    judge: Mapped[str] = mapped_column(Name)
+    label: Mapped[str] = mapped_column(String(4))
+    text: Mapped[str | None] = mapped_column(Text)
+    flags: Mapped[list[str]] = mapped_column(JsonText)
+    failure: Mapped[str | None] = mapped_column(String(32))
+    failure_detail: Mapped[str | None] = mapped_column(Text)
+    usage: Mapped[dict[str, int]] = mapped_column(JsonText)
+    cost_usd: Mapped[float | None]
+    batch_seq: Mapped[int | None]
+    shard: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
 class CalibrationRow(Listed, Base):
     """A calibration: its request (`request`) and its result (`body`).
 
@@ -213,6 +235,8 @@ class LabelUseMark(Base):
 class Verdict(Base):
     """The cascade's answer to one pair; `body` is what the user was told, but for `promise`.
 
+    `explained_by` is the fingerprint of the judge whose reason belongs to it.
+
     A verdict of a batch has the position of its pair in the batch, and there is one of each.
     """
 
@@ -234,6 +258,7 @@ class Verdict(Base):
     status: Mapped[str] = mapped_column(String(16))
     promise: Mapped[str] = mapped_column(String(16))
     body: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    explained_by: Mapped[str | None] = mapped_column(Name)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     __table_args__ = (UniqueConstraint("batch_seq", "position"),)
 
@@ -306,6 +331,67 @@ class Shard(Base):
             sqlite_where=text("so_far IS NOT NULL"), postgresql_where=text("so_far IS NOT NULL"),
         ),
     )  # fmt: skip
+
+
+class Queue(Listed, Base):
+    """Pairs that wait for the labels of people, and how these are to be given.
+
+    `options` holds what else was asked for.
+    """
+
+    __tablename__ = "queues"
+    name: Mapped[str] = mapped_column(Name, unique=True)
+    dataset_seq: Mapped[int] = mapped_column(
+        ForeignKey("datasets.seq", ondelete="CASCADE"), index=True
+    )
+    purpose: Mapped[str] = mapped_column(String(16))
+    votes_per_pair: Mapped[int] = mapped_column(SmallInteger)
+    options: Mapped[dict[str, Any]] = mapped_column(JsonText)
+
+
+class QueueItem(Base):
+    """A pair of a queue: its place in the order of serving, and the votes it has and needs.
+
+    `probability` is that with which it was drawn among all that could have been; NULL where the
+    pairs labelled so far are at any time a uniform sample.
+    """
+
+    __tablename__ = "queue_items"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    queue_seq: Mapped[int] = mapped_column(ForeignKey("queues.seq", ondelete="CASCADE"))
+    pair_seq: Mapped[int] = mapped_column(ForeignKey("pairs.seq", ondelete="CASCADE"), index=True)
+    position: Mapped[int]
+    probability: Mapped[float | None]
+    votes: Mapped[int] = mapped_column(SmallInteger)
+    wanted: Mapped[int] = mapped_column(SmallInteger)
+    is_open: Mapped[bool]
+    __table_args__ = (
+        UniqueConstraint("queue_seq", "position"),
+        Index("ix_queue_items_is_open", "queue_seq", "is_open", "position"),
+    )
+
+
+class QueueVote(Base):
+    """What one person does with an item; there is one for each person and item.
+
+    `state`: `claimed` (until `lease_until`, then anybody may have the item), `answered`, `skipped`,
+    or `spare`: an answer that came when the item had its votes already, which is kept and counts
+    nothing. `left_is` is the response that was shown on the left.
+    """
+
+    __tablename__ = "queue_votes"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    item_seq: Mapped[int] = mapped_column(ForeignKey("queue_items.seq", ondelete="CASCADE"))
+    annotator: Mapped[str] = mapped_column(Name)
+    left_is: Mapped[str] = mapped_column(String(1))
+    state: Mapped[str] = mapped_column(String(16))
+    said: Mapped[str | None] = mapped_column(String(8))
+    details: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    claimed_at: Mapped[datetime] = mapped_column(UtcTime)
+    lease_until: Mapped[datetime] = mapped_column(UtcTime)
+    answered_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    __table_args__ = (UniqueConstraint("item_seq", "annotator"),)
 
 
 class ApiKey(Listed, Base):

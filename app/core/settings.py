@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     log_json: bool = False
     shard_size: int = Field(2_000, ge=1)
     lease_seconds: float = Field(12.0, gt=0)
+    label_lease_seconds: float = Field(
+        900.0, gt=0, description="how long a pair is one person's to label"
+    )
     checkpoint_seconds: float = Field(
         2.0, gt=0, description="scores of a shard are stored so often"
     )

@@ -98,8 +98,17 @@ scores_total = Counter(
     "tribunal_scores_total", "Scores obtained by judge and outcome.", ["judge", "outcome"],
     registry=METRICS,
 )  # fmt: skip
+reasons_total = Counter(
+    "tribunal_reasons_total",
+    "Reasons asked for by judge and outcome: ok, contradicts, or why none came.",
+    ["judge", "outcome"],
+    registry=METRICS,
+)
 cost_usd_total = Counter(
-    "tribunal_cost_usd_total", "Money spent on scores, in USD.", ["judge"], registry=METRICS
+    "tribunal_cost_usd_total",
+    "Money spent on scores and reasons, in USD.",
+    ["judge"],
+    registry=METRICS,
 )
 batches_total = Counter(
     "tribunal_batches_total", "Batches that ended, by status and what their verdicts promise.",

@@ -51,9 +51,9 @@ def score_values(score: Score, *, is_mirrored: bool = False) -> dict[str, Any]:
         "annotators": [list(row) for row in orders],
         "outside_mass": score.outside_mass,
         "failure": failure.kind.value if failure else None,
-        "failure_detail": _storable(failure.detail) if failure else None,
+        "failure_detail": storable(failure.detail) if failure else None,
         "flags": list(score.flags),
-        "usage": _usage(score.usage),
+        "usage": usage_values(score.usage),
         "cost_usd": score.cost_usd,
         "seconds": score.seconds,
     }
@@ -79,7 +79,8 @@ def score_from_row(row: StoredScore) -> Score:
     )
 
 
-def _usage(usage: TokenUsage) -> dict[str, int]:
+def usage_values(usage: TokenUsage) -> dict[str, int]:
+    """Return tokens as a row holds them: zeros are left out."""
     if usage == _NO_TOKENS:
         return {}
     counts = {
@@ -91,6 +92,6 @@ def _usage(usage: TokenUsage) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Escape what a text column refuses: NUL in PostgreSQL, lone surrogates anywhere."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

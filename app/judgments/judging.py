@@ -17,6 +17,7 @@ from app.core.inert import printable
 from app.core.runtime import Runtime
 from app.judgments import queries
 from app.judgments.authority import Authority
+from app.judgments.reasons import Explained, Explainer, reason_body
 from app.scores.store import (
     KeptScores,
     Payer,
@@ -28,10 +29,11 @@ from app.scores.store import (
 )
 from judges.base import Judge
 from judges.cascade import CascadeVerdict, Pause, Status, TierOutcome, judge_stream
+from judges.reasons import Reason
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 
-_NOWHERE: Final[Mapping[str, int | None]] = dict.fromkeys(
-    ("dataset_seq", "pair_seq", "batch_seq", "position")
+_NOWHERE: Final[Mapping[str, int | str | None]] = dict.fromkeys(
+    ("dataset_seq", "pair_seq", "batch_seq", "position", "explained_by")
 )
 # failures without any call, now or earlier
 _WITHOUT_A_SCORE: Final = (FailureKind.DEADLINE, FailureKind.NOT_RECORDED)
@@ -56,18 +58,35 @@ class Judged(NamedTuple):
     """A pair, its verdict, and the scores that were obtained for it, with their keys.
 
     `fresh` are to be stored; `obtained` are those and what an earlier attempt at the same shard
-    obtained and stored already.
+    obtained and stored already. `explained` is the reason, where one is to be read.
     """
 
     subject: Subject
     verdict: CascadeVerdict
     fresh: list[tuple[ScoreKey, Score]]
     obtained: list[tuple[ScoreKey, Score]]
+    explained: Explained | None = None
 
     @property
     def pair(self) -> Pair:
         """The pair."""
         return self.subject.pair
+
+    @property
+    def fresh_reasons(self) -> list[tuple[str, Reason]]:
+        """The reason that is to be stored, if there is one, with the content hash of its pair."""
+        one = self.explained
+        return [(self.subject.content_hash, one.reason)] if one and one.is_fresh else []
+
+    @property
+    def paid_reason(self) -> Reason | None:
+        """The reason that this run pays for."""
+        return self.explained.reason if self.explained and self.explained.is_own else None
+
+    @property
+    def explained_by(self) -> str | None:
+        """The fingerprint of the judge that gave a reason, or was to give one."""
+        return self.explained.reason.fingerprint if self.explained else None
 
 
 Take = Callable[[Judged], Awaitable[None]]
@@ -190,9 +209,15 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
     await knowledge.load(running)
     by_id = {subject.pair.id: subject for subject in subjects}
     now = asyncio.get_running_loop().time()
+    deadline = None if deadline_seconds is None else now + deadline_seconds
+    explainer = Explainer(running, authority, payer, deadline)
+    await explainer.load({subject.content_hash for subject in subjects})
 
     async def keep(verdict: CascadeVerdict) -> None:
-        await take(knowledge.judged(by_id[verdict.id], verdict, payer))
+        subject = by_id[verdict.id]
+        judged = knowledge.judged(subject, verdict, payer)
+        explained = await explainer.of(subject.pair, subject.content_hash, verdict)
+        await take(judged if explained is None else judged._replace(explained=explained))
 
     for wave in _waves(subjects):
         await judge_stream(
@@ -202,7 +227,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
             ties=authority.ties,
             known=knowledge.score,
             concurrency=running.settings.pairs_in_flight,
-            deadline=None if deadline_seconds is None else now + deadline_seconds,
+            deadline=deadline,
             pause=pause,
         )
 
@@ -283,12 +308,14 @@ def unasked(pair_id: str, status: Status) -> CascadeVerdict:
 def _cost(judged: Judged) -> float | None:
     """Return what was spent on this verdict now; None if a cost is unknown. Records cost nothing."""
     costs = [score.cost_usd for _, score in judged.obtained]
+    if judged.paid_reason is not None:
+        costs.append(judged.paid_reason.cost_usd)
     return None if None in costs else sum((cost for cost in costs if cost is not None), start=0.0)
 
 
 def _is_cached(judged: Judged) -> bool:
     """Return whether every score was stored or recorded already."""
-    if judged.obtained:
+    if judged.obtained or judged.paid_reason is not None:
         return False
     return not any(
         tier.score.failure is not None and tier.score.failure.kind in _WITHOUT_A_SCORE
@@ -310,7 +337,7 @@ def _tier_body(tier: TierOutcome) -> TierBody:
         "p_tie": score.p_tie,
         "confidence": tier.confidence,
         "accepted": tier.accepted,
-        "failure": _failure_body(failure) if failure else None,
+        "failure": failure_body(failure) if failure else None,
         "flags": list(score.flags),
     }
 
@@ -319,12 +346,19 @@ def with_orders(body: VerdictBody, judged: Judged) -> VerdictBody:
     """Return a verdict with what its judges said in each order; scores hold it, verdicts do not."""
     tiers: list[TierBody] = []
     for tier, outcome in zip(body["tiers"], judged.verdict.tiers, strict=True):
-        orders = _orders(outcome.score)
+        orders = orders_of(outcome.score)
         tiers.append(tier if orders is None else {**tier, "orders": orders})
     return {**body, "tiers": tiers}
 
 
-def _orders(score: Score) -> OrdersBody | None:
+def with_reason(body: VerdictBody, judged: Judged) -> VerdictBody:
+    """Return a verdict with its reason, if it has one."""
+    if judged.explained is None:
+        return body
+    return {**body, "reason": reason_body(judged.explained.reason)}
+
+
+def orders_of(score: Score) -> OrdersBody | None:
     """Return what a judge said in each order, None where it was not asked in both."""
     first = [row[0] for row in score.annotators if row[0] is not None]
     second = [row[1] for row in score.annotators if len(row) > 1 and row[1] is not None]
@@ -336,7 +370,8 @@ def _orders(score: Score) -> OrdersBody | None:
     }
 
 
-def _failure_body(failure: JudgeFailure) -> FailureBody:
+def failure_body(failure: JudgeFailure) -> FailureBody:
+    """Return a failure as users see it."""
     # what a remote server said may hold text that UTF-8 cannot encode
     return {"kind": failure.kind.value, "detail": printable(failure.detail)}
 
@@ -358,9 +393,12 @@ def verdict_row(
     content_hash: str,
     certificate_seq: int | None,
     moment: datetime,
-    place: Mapping[str, int | None] = _NOWHERE,
+    place: Mapping[str, int | str | None] = _NOWHERE,
 ) -> dict[str, Any]:
-    """Return a verdict as the table holds it; `place`: where its pair is in a dataset and a batch."""
+    """Return a verdict as the table holds it.
+
+    `place`: where its pair is in a dataset and a batch, and who explains it.
+    """
     return {
         "pair_id": body["id"],
         "content_hash": content_hash,
@@ -385,6 +423,7 @@ class Settled(NamedTuple):
     suspended_because: str | None
     rows: list[dict[str, Any]]
     fresh: list[tuple[ScoreKey, Score]]
+    fresh_reasons: list[tuple[str, Reason]]
 
 
 def settled_verdicts(
@@ -411,11 +450,23 @@ def settled_verdicts(
         for one in judged
     ]
     rows = [
-        verdict_row(body, one.subject.content_hash, certificate_seq, moment)
+        verdict_row(
+            body,
+            one.subject.content_hash,
+            certificate_seq,
+            moment,
+            {**_NOWHERE, "explained_by": one.explained_by},
+        )
         for one, body in zip(judged, verdicts, strict=True)
     ]
     _count_verdicts(verdicts)
-    return Settled(verdicts, why, rows, [score for one in judged for score in one.fresh])
+    return Settled(
+        verdicts,
+        why,
+        rows,
+        [score for one in judged for score in one.fresh],
+        [reason for one in judged for reason in one.fresh_reasons],
+    )
 
 
 def _count_verdicts(shown: Iterable[Mapping[str, Any]]) -> None:

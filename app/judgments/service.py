@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import TierBody
+from app.bodies.common import ReasonBody, TierBody
 from app.calibrations import service as calibrations
 from app.core.db import Database, rfc3339
 from app.core.errors import Unprocessable
@@ -19,7 +19,7 @@ from app.core.models import Verdict
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.formats.canonical import PairIn, to_pair
-from app.judgments import queries
+from app.judgments import queries, reasons
 from app.judgments.authority import Authority, resolve
 from app.judgments.judging import (
     Judged,
@@ -29,6 +29,7 @@ from app.judgments.judging import (
     settled_verdicts,
     tier_bodies,
     with_orders,
+    with_reason,
 )
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.judgments.schemas import JudgmentsIn
@@ -46,10 +47,16 @@ class Filter:
     dataset: str | None = None
     calibration: str | None = None
     status: str | None = None
+    include: Literal["reasons"] | None = None
 
 
-async def judge(running: Runtime, request: JudgmentsIn) -> Body:
+async def judge(running: Runtime, request: JudgmentsIn, *, with_reasons: bool = False) -> Body:
     """Return the verdicts on the posted pairs, in their order, and store them with their scores.
+
+    Args:
+        running: The service.
+        request: The pairs, and by what to judge them.
+        with_reasons: Whether the verdicts carry the reasons that their judges gave.
 
     Raises:
         Unprocessable: an id occurs twice, a score is posted for a judge that is asked live, or
@@ -59,7 +66,7 @@ async def judge(running: Runtime, request: JudgmentsIn) -> Body:
     scores = PairScores([pair.judges for pair in request.pairs], "with any of the pairs")
     authority = await resolve(running.db, running.registry, request, scores)
     judged = await judge_all(running, authority, subjects, deadline_seconds=request.deadline_s)
-    if authority.is_certified or any(one.fresh for one in judged):
+    if authority.is_certified or any(one.fresh or one.fresh_reasons for one in judged):
         async with running.db.write() as session:
             moment = running.now()
             settled = await settle(session, authority, judged, moment)
@@ -70,7 +77,8 @@ async def judge(running: Runtime, request: JudgmentsIn) -> Body:
         await running.coalescer.call("verdicts", settled.rows, partial(_store_rows, running.db))
     return {
         "verdicts": [
-            with_orders(body, one) for body, one in zip(settled.verdicts, judged, strict=True)
+            with_orders(with_reason(body, one) if with_reasons else body, one)
+            for body, one in zip(settled.verdicts, judged, strict=True)
         ],
         "suspended_because": settled.suspended_because,
         "calibration_pairs": sum(body["calibration_pair"] for body in settled.verdicts),
@@ -129,6 +137,7 @@ async def settle(
 async def store(session: AsyncSession, settled: Settled, moment: datetime) -> None:
     """Store verdicts, and the scores that were obtained for them."""
     await store_scores(session, settled.fresh, moment)
+    await reasons.store(session, settled.fresh_reasons, moment)
     await queries.add(session, settled.rows)
 
 
@@ -158,18 +167,24 @@ async def list_verdicts(running: Runtime, chosen: Filter, paging: Paging) -> Pag
             status=chosen.status,
         )
         now = await queries.without_promise(session, rows)
+        explained = {(row.content_hash, row.explained_by) for row in rows if chosen.include}
+        said = await reasons.bodies_of(session, explained)
     return page_of(
         rows,
         paging.limit,
-        lambda row: _listed(row, now.get(row.seq, row.promise)),
+        lambda row: _listed(row, now.get(row.seq, row.promise), said),
         key="verdict_id",
     )
 
 
-def _listed(row: Verdict, promise: str) -> dict[str, Any]:
+def _listed(
+    row: Verdict, promise: str, said: Mapping[tuple[str, str | None], ReasonBody]
+) -> dict[str, Any]:
+    reason = said.get((row.content_hash, row.explained_by))
     return {
         "verdict_id": str(row.seq),
         **row.body,
+        **({} if reason is None else {"reason": reason}),
         "promise": promise,
         "created_at": rfc3339(row.created_at),
     }

@@ -23,7 +23,7 @@ from app.core.names import hint, shown
 from app.core.pools import in_thread
 from app.datasets import service as datasets
 from judges.base import Judge
-from judges.configuration import model_folders
+from judges.configuration import BY, model_folders
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.examples import LabelledPair
 from judges.recorded import RecordedJudge
@@ -268,7 +268,9 @@ async def load_registry(
 def unasked_judges(config: Mapping[str, Any], cascades: Iterable[Iterable[str]]) -> list[str]:
     """Return the configured judges that no cascade asks, in the order of the configuration."""
     asked = {name for judges in cascades for name in judges}
-    return [name for name in config.get("judges", {}) if name not in asked]
+    # one table with several criteria makes several judges
+    tables = {name.partition(BY)[0] for name in asked}
+    return [name for name in config.get("judges", {}) if name not in asked | tables]
 
 
 def _with_default_cascade(config: Mapping[str, Any]) -> Mapping[str, Any]:

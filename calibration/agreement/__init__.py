@@ -11,6 +11,7 @@ from calibration.agreement.alternative_annotator import (
     alternative_annotator_test,
     mean_p_value,
 )
+from calibration.agreement.annotators import AnnotatorQuality, annotator_quality
 from calibration.agreement.bias import (
     Flips,
     excess_lean,
@@ -62,6 +63,7 @@ __all__ = [
     "AlternativeAnnotatorOptions",
     "AlternativeAnnotatorTest",
     "AnnotatorComparison",
+    "AnnotatorQuality",
     "CeilingComparison",
     "Closeness",
     "DifficultyBins",
@@ -75,6 +77,7 @@ __all__ = [
     "agreement_by_difficulty",
     "agreement_rate",
     "alternative_annotator_test",
+    "annotator_quality",
     "bins_by_edges",
     "bins_by_quantile",
     "cohens_kappa",

@@ -20,6 +20,7 @@ from judges.prompting.label_tokens import (
     LabelMatcher,
     LabelProbabilities,
     checked_logprob,
+    note_tokens,
     read_label_probabilities,
     unparseable,
 )
@@ -257,6 +258,7 @@ def _read_position(position: Position, reading: Reading) -> LabelProbabilities |
     sampled = index_of(position.token)
     if position.is_one_hot and sampled is not None:
         return _vote(sampled, reading)
+    note_tokens([(entry.token, entry.logprob) for entry in position.top], matcher.labels, index_of)
     said = read_label_probabilities(position.top, matcher, in_quotes=in_quotes)
     said = reading.with_enough_mass(said, position.token)
     if isinstance(said, JudgeFailure):

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from judges.openai.settings import LIMITS, OpenAISettings, TokenRequests
 from judges.prompting.templates import Prompt
+from judges.reasons import OPENING, QUESTION
 from judges.types import FailureKind, JudgeFailure
 
 MERGED: Final = "system_merged"
@@ -44,6 +45,15 @@ _SYSTEM_REFUSED: Final = re.compile(
     r"|['\"`]system['\"`] is not one of|first message must be.{0,20}user",
     re.IGNORECASE | re.DOTALL,
 )
+# fields of `extra_body` that keep a model to its labels, or are about the log-probs of an answer
+_KEEP_TO_LABELS: Final = frozenset(
+    {
+        "allowed_token_ids", "best_of", "bad_words", "guided_choice", "guided_grammar",
+        "guided_json", "guided_regex", "json_schema", "grammar", "logit_bias", "logprobs",
+        "logprob_token_ids", "n", "regex", "response_format", "return_tokens_as_token_ids", "stop",
+        "stop_token_ids", "structured_outputs", "top_logprobs", "top_logprobs_num",
+    }
+)  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -75,10 +85,36 @@ class Bodies:
     @property
     def most_tokens(self) -> int:
         """The most tokens that one call may be billed for as its answer."""
-        common = {**self._common(), **self._settings.extra_body}
-        limits = [limit for name in LIMITS if (limit := _positive(common.get(name)))]
-        copies = max(_positive(common.get(name)) or 1 for name in ("n", "best_of"))
-        return (max(limits) if limits else UNLIMITED) * copies
+        return _most_tokens({**self._common(), **self._settings.extra_body})
+
+    def most_reason_tokens(self, tokens: int) -> int:
+        """Return the most tokens that a call for a reason may be billed for."""
+        return _most_tokens(self._common_of_reason(tokens))
+
+    def reason_body(self, prompt: Prompt, said: str, tokens: int) -> dict[str, Any]:
+        """Return the body that asks why, after the label `said` as the model's own answer.
+
+        Args:
+            prompt: The prompt that the label answers.
+            said: The label.
+            tokens: The most tokens of the reason.
+        """
+        common = self._common_of_reason(tokens)
+        if self._by_token is not None:
+            return {**common, "prompt": self._by_token.reason(prompt, said)}
+        if self._settings.endpoint == "chat":
+            after = [{"role": "assistant", "content": said}, {"role": "user", "content": QUESTION}]
+            return {**common, "messages": [*self._messages(prompt), *after]}
+        return {**common, "prompt": f"{prompt.text} {said}{OPENING}"}
+
+    def _common_of_reason(self, tokens: int) -> dict[str, Any]:
+        """Return the common fields, without those that keep a model to its labels."""
+        extra = {
+            name: max(tokens, value) if name in LIMITS and _positive(value) else value
+            for name, value in self._settings.extra_body.items()
+            if name not in _KEEP_TO_LABELS
+        }
+        return {**self._common(tokens), **extra}
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
         """Return the body for one prompt: common fields, log-prob options and `extra_body`."""
@@ -128,17 +164,18 @@ class Bodies:
             return f'set max_tokens, or omit = ["max_tokens"] and {RENAMED_LIMIT} in extra_body'
         return f'set {named[0]}, or omit = ["{named[0]}"]'
 
-    def _common(self) -> dict[str, Any]:
+    def _common(self, tokens: int | None = None) -> dict[str, Any]:
         settings = self._settings
+        most = settings.max_tokens if tokens is None else max(tokens, settings.max_tokens)
         temperature = settings.temperature or 0  # an integer, as it has always been sent
         common: dict[str, Any] = {
             "model": settings.model,
             "temperature": temperature,
-            "max_tokens": settings.max_tokens,
+            "max_tokens": most,
         }
         left_out = {*settings.omit, *self._refused}
         if "max_tokens" in self._refused and "max_tokens" not in settings.omit:
-            common[RENAMED_LIMIT] = max(settings.max_tokens, THINKING_LIMIT)
+            common[RENAMED_LIMIT] = max(most, THINKING_LIMIT)
         return {name: value for name, value in common.items() if name not in left_out}
 
     def _logprobs(self, is_chat: bool) -> dict[str, Any]:
@@ -177,6 +214,12 @@ class Bodies:
             if name in quoted and name in mine and name in sent:
                 return "logprobs" if name in _LOGPROBS else name
         return None
+
+
+def _most_tokens(body: Mapping[str, Any]) -> int:
+    limits = [limit for name in LIMITS if (limit := _positive(body.get(name)))]
+    copies = max(_positive(body.get(name)) or 1 for name in ("n", "best_of"))
+    return (max(limits) if limits else UNLIMITED) * copies
 
 
 def _positive(value: object) -> int | None:

@@ -11,14 +11,14 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import httpx
 
-from judges.base import JudgeHealth, JudgeSpec, note_failure
+from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, note_failure
 from judges.budget import Asks, Budget
-from judges.openai.answers import Reading, labels_of_reply, verbalized_labels
+from judges.openai.answers import Reading, labels_of_reply, verbalized_labels, visible
 from judges.openai.bodies import Bodies
 from judges.openai.calls import AdaptiveSlots, CallFailed, Halt, Spent
 from judges.openai.clients import Transport, clients_of, missing_model
@@ -31,18 +31,37 @@ from judges.openai.failures import (
 from judges.openai.replies import Reply, ReplyUnreadable, parse_json, read_reply, read_usage
 from judges.openai.settings import OpenAISettings, Secrets, TokenRequests, spec_of
 from judges.prompting.annotators import ask_annotators, first_annotators
-from judges.prompting.answers import AnnotatorAnswers, Answer, score_of_answers
+from judges.prompting.answers import AnnotatorAnswers, Answer, cost_of, score_of_answers
 from judges.prompting.examples import ExampleSets
 from judges.prompting.label_tokens import LabelMatcher, LabelProbabilities
 from judges.prompting.templates import Prompt, PromptTemplate, RenderedPair
+from judges.reasons import (
+    DEFAULT_TOKENS,
+    LABELS,
+    QUESTION,
+    Reason,
+    ReasonSettings,
+    Told,
+    failed_reason,
+    reason_of,
+)
 from judges.retries import retrying
-from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
+from judges.types import FailureKind, JudgeFailure, Label, Pair, Score, TokenUsage
 
 _HEALTH_TIMEOUT_SECONDS: Final = 3.0
 _FIRST_IN_FLIGHT: Final = 4
 # before these, no request has reached the server
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _NO_SUCH_PATH: Final = (404, 405)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request: all its text, its body, and the most tokens of an answer, as learned by then."""
+
+    text: str
+    body: Callable[[], dict[str, Any]]
+    most_tokens: Callable[[], int]
 
 
 class OpenAIJudge:
@@ -113,7 +132,10 @@ class OpenAIJudge:
         async def ask(annotator: int) -> AnnotatorAnswers:
             prompts = [Prompt(self._shared[annotator], query.text) for query in queries]
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(prompt, halt)) for prompt in prompts]
+                tasks = [
+                    group.create_task(self._asked(prompt, halt, annotator, is_swapped=bool(order)))
+                    for order, prompt in enumerate(prompts)
+                ]
             return AnnotatorAnswers.of_orders([task.result() for task in tasks])
 
         return score_of_answers(
@@ -121,6 +143,51 @@ class OpenAIJudge:
             await ask_annotators(len(self._shared), ask, self._settings.early_stop),
             seconds=self._clock() - started,
             flags=(*queries[0].flags, *own),
+        )
+
+    @property
+    def reasons(self) -> ReasonSettings | None:
+        """When the judge says why."""
+        return self._settings.reasons
+
+    def most_reason_usd(self, pair: Pair) -> float:
+        """Return the maximum cost of a reason over all attempts."""
+        call = self._reason_call(Prompt(self._shared[0], self._template.query(pair).text), "a")
+        return self._settings.attempts * self._budget.most([call.text], call.most_tokens())
+
+    async def explain(self, pair: Pair, score: Score, label: Label) -> Reason:
+        """Return why the judge prefers what `label` says, or the failure.
+
+        It is a call of its own: the first annotator's, with the label as the model's answer.
+        """
+        query = self._template.query(pair)
+        prompt, spent = Prompt(self._shared[0], query.text), Spent()
+        try:
+            if (missing := self._missing_key()) is not None:
+                raise CallFailed(missing)
+            reply = await self._with_retries(self._reason_call(prompt, label), Halt(), spent)
+        except CallFailed as error:
+            failed = failed_reason(self, label, error.failure)
+            cost = cost_of(self._spec, spent.usage) if spent.is_known else None
+            return replace(failed, usage=spent.usage, cost_usd=cost)
+        said = None if reply.refusal else visible(reply.text)
+        is_cut = (reply.finish_reason or "").lower() == "length"
+        return reason_of(
+            self,
+            Told(said or "", label, self._template.labels, is_cut=is_cut),
+            score,
+            flags=query.flags,
+            usage=spent.usage,
+            is_usage_known=spent.is_known,
+        )
+
+    def _reason_call(self, prompt: Prompt, label: Label) -> _Call:
+        said = self._template.labels[LABELS.index(label)]
+        tokens = self._settings.reasons.tokens if self._settings.reasons else DEFAULT_TOKENS
+        return _Call(
+            f"{prompt.text} {said}\n{QUESTION}",
+            lambda: self._bodies.reason_body(prompt, said, tokens),
+            lambda: self._bodies.most_reason_tokens(tokens),
         )
 
     async def health(self) -> JudgeHealth:
@@ -173,13 +240,26 @@ class OpenAIJudge:
         for client in self._clients.members:
             await client.aclose()
 
+    async def _asked(
+        self, prompt: Prompt, halt: Halt, annotator: int, *, is_swapped: bool
+    ) -> Answer:
+        with exchange(annotator, is_swapped=is_swapped):
+            answer = await self._ask(prompt, halt)
+            if (told := current_exchange()) is not None:
+                told.usage = answer.usage
+                told.failure = answer.said if isinstance(answer.said, JudgeFailure) else None
+            return answer
+
     async def _ask(self, prompt: Prompt, halt: Halt) -> Answer:
         """Query one annotator in one order, unless another query has failed permanently."""
         spent = Spent()
         try:
             if (missing := self._missing_key()) is not None:
                 raise CallFailed(missing)
-            reply = await self._with_retries(prompt, halt, spent)
+            call = _Call(
+                prompt.text, lambda: self._bodies.body(prompt), lambda: self._bodies.most_tokens
+            )
+            reply = await self._with_retries(call, halt, spent)
         except CallFailed as error:
             halt.failure = halt.failure or error.failure
             return Answer(error.failure, spent.usage, is_usage_known=spent.is_known)
@@ -205,7 +285,7 @@ class OpenAIJudge:
             return reading.with_enough_mass(self._by_token.labels(reply), reply.text)
         return labels_of_reply(reply, reading)
 
-    async def _with_retries(self, prompt: Prompt, halt: Halt, spent: Spent) -> Reply:
+    async def _with_retries(self, call: _Call, halt: Halt, spent: Spent) -> Reply:
         settings = self._settings
 
         def wait_before_retry(error: Exception) -> bool | float:
@@ -222,21 +302,21 @@ class OpenAIJudge:
         ):
             with attempt:
                 try:
-                    return await self._allowed(prompt, halt, spent)
+                    return await self._allowed(call, halt, spent)
                 except CallFailed as error:
                     if not isinstance(error.retry, bool):
                         error.retry = max(error.retry, attempt.next_wait)
                     raise
         raise AssertionError("unreachable")
 
-    async def _allowed(self, prompt: Prompt, halt: Halt, spent: Spent) -> Reply:
+    async def _allowed(self, call: _Call, halt: Halt, spent: Spent) -> Reply:
         """Make one attempt in a slot; repeat it at once if its refusal shows how to ask instead."""
         while True:
             async with self._slots.slot() as since:
                 if halt.failure is not None:
                     raise CallFailed(halt.failure)
                 try:
-                    return await self._paid(prompt, spent, since)
+                    return await self._paid(call, spent, since)
                 except CallFailed as error:
                     if error.sent is None:
                         raise
@@ -244,16 +324,16 @@ class OpenAIJudge:
                         error.failure = self._bodies.advised(error.failure, error.sent)
                         raise
 
-    async def _paid(self, prompt: Prompt, spent: Spent, since: int) -> Reply:
+    async def _paid(self, call: _Call, spent: Spent, since: int) -> Reply:
         """Make one attempt within the budget."""
-        reserved = self._budget.reserve(prompt.text, self._bodies.most_tokens)
+        reserved = self._budget.reserve(call.text, call.most_tokens())
         if reserved is None:
             detail = f"the budget of {self._budget.usd:g} USD does not cover another call"
             raise CallFailed(JudgeFailure(FailureKind.UNAVAILABLE, detail))
         usage: TokenUsage | None = None
         spent.usage += TokenUsage(calls=1)
         try:
-            reply = await self._attempt(prompt, since)
+            reply = await self._attempt(call, since)
             usage = reply.usage
             return reply
         except CallFailed as error:
@@ -263,8 +343,8 @@ class OpenAIJudge:
             spent.add(usage)
             self._budget.settle(reserved, usage)
 
-    async def _attempt(self, prompt: Prompt, since: int) -> Reply:
-        body = self._bodies.body(prompt)
+    async def _attempt(self, call: _Call, since: int) -> Reply:
+        body = call.body()
         started = self._clock()
         response = await self._post(body, since)
         now = time.time()
@@ -283,7 +363,8 @@ class OpenAIJudge:
         except ReplyUnreadable as error:
             failure = JudgeFailure(FailureKind.UNPARSEABLE, str(error))
             raise CallFailed(failure, usage=_usage_in(content)) from error
-        if (cut := cut_prompt(prompt.text, reply.usage)) is not None:
+        _note(call, body, reply)
+        if (cut := cut_prompt(call.text, reply.usage)) is not None:
             raise CallFailed(cut, usage=reply.usage)
         return reply
 
@@ -352,6 +433,14 @@ class OpenAIJudge:
             return None
         detail = f"the environment variable {self._secrets.unset[0]} is not set"
         return JudgeFailure(FailureKind.UNAVAILABLE, detail)
+
+
+def _note(call: _Call, body: Mapping[str, Any], reply: Reply) -> None:
+    """Note what was sent and written, if someone listens."""
+    if (told := current_exchange()) is not None:
+        sent = body.get("messages", ())
+        told.messages = tuple((one["role"], one["content"]) for one in sent)
+        told.prompt, told.text = call.text, reply.text
 
 
 def _usage_after(error: Exception) -> TokenUsage | None:

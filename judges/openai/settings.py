@@ -19,13 +19,16 @@ from judges.prompting.annotators import EarlyStop, prompt_notes, scored_by_promp
 from judges.prompting.examples import ExampleSets, example_prompts
 from judges.prompting.label_tokens import (
     LabelIds,
+    LabelMatcher,
     LabelProbabilities,
     find_label_ids,
+    note_tokens,
     read_label_logprobs,
     unparseable,
 )
 from judges.prompting.templates import Prompt, PromptTemplate
 from judges.prompting.tokens import PromptTokens, Tokenizer
+from judges.reasons import OPENING, ReasonSettings
 from judges.types import JudgeFailure
 
 _TOKEN_ID: Final = "token_id:"
@@ -52,6 +55,12 @@ class TokenRequests:
             "return_tokens_as_token_ids": True,
         }
 
+    def reason(self, prompt: Prompt, said: str) -> list[int]:
+        """Return the prompt that goes on from the label `said` to a reason."""
+        space = "" if self.tokens.is_chat else " "
+        after = self.tokens.plain(f"{space}{said}{OPENING}")
+        return [*self.tokens.shared(prompt.shared), *self.tokens.query(prompt.query), *after]
+
     def labels(self, reply: Reply) -> LabelProbabilities | JudgeFailure:
         """Return the label probabilities of a reply, or the failure."""
         try:
@@ -61,6 +70,11 @@ class TokenRequests:
             }
         except ValueError:
             return unparseable("the log-probabilities are not by token id: is this a vLLM server?")
+        note_tokens(
+            [(self.tokens.text_of([i]), p) for i, p in logprobs.items()],
+            self.label_ids.labels,
+            LabelMatcher(self.label_ids.labels).index,
+        )
         return read_label_logprobs(logprobs, self.label_ids)
 
 
@@ -136,6 +150,7 @@ class OpenAISettings:
         retry_wait_s: Seconds before the first retry if the server does not say; doubles each time.
         longest_wait_s: Maximum delay between attempts; if the server asks for more, do not retry.
         early_stop: Early-stopping condition, or None to query all annotators.
+        reasons: When to say why, None for never; no part of the fingerprint.
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
         budget_usd: Spending limit for the lifetime of the process; requires both prices.
@@ -164,6 +179,7 @@ class OpenAISettings:
     retry_wait_s: float = 0.5
     longest_wait_s: float = 60.0
     early_stop: EarlyStop | None = None
+    reasons: ReasonSettings | None = None
     price_input: float | None = None
     price_output: float | None = None
     budget_usd: float | None = None

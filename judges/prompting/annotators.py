@@ -104,6 +104,7 @@ def scored_by_prompt(asked: Asked, template: PromptTemplate, sets: ExampleSets) 
     return {
         "template": template.content_hash,
         "labels": list(template.labels),
+        **({} if template.criterion is None else {"criterion": template.criterion}),
         "orders": asked.orders,
         "confidence": asked.confidence,
         "annotators": len(sets),

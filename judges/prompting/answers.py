@@ -94,7 +94,7 @@ def score_of_answers(
         outside_mass=outside,
         failure=failures[0] if failures else None,
         usage=usage,
-        cost_usd=_cost(spec, usage) if is_usage_known else None,
+        cost_usd=cost_of(spec, usage) if is_usage_known else None,
         seconds=seconds,
         flags=tuple(sorted({*flags, *_flags(answers, probabilities)})),
     )
@@ -134,7 +134,8 @@ def _mean_outside_mass(probabilities: Sequence[LabelProbabilities]) -> float | N
     return math.fsum(masses) / len(masses) if len(masses) == len(probabilities) else None
 
 
-def _cost(spec: JudgeSpec, usage: TokenUsage) -> float | None:
+def cost_of(spec: JudgeSpec, usage: TokenUsage) -> float | None:
+    """Return what tokens cost in USD, None where a price is unknown."""
     if spec.price_input is None or spec.price_output is None:
         return None
     return (usage.prompt * spec.price_input + usage.completion * spec.price_output) / 1e6

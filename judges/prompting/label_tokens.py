@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from judges.base import TokenRead, current_exchange
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.tokens import Tokenizer
 from judges.types import FailureKind, JudgeFailure
@@ -119,6 +120,26 @@ def read_label_probabilities(
     if total > _MAX_TOTAL:
         return unparseable(f"the tokens' probabilities add up to {total:.3g}")
     return _shares_of_labels(tokens, index_of, len(matcher.labels), 1.0 - min(total, 1.0))
+
+
+def note_tokens(
+    tokens: Iterable[tuple[str, object]],
+    labels: Sequence[str],
+    index_of: Callable[[str], int | None],
+) -> None:
+    """Note the tokens at the place of an answer with what they spell, if someone listens."""
+    if (told := current_exchange()) is None:
+        return
+    read = []
+    for token, logprob in tokens:
+        index = index_of(token)
+        label = None if index is None else labels[index]
+        read.append(TokenRead(token, checked_logprob(logprob), label))
+    told.tokens = tuple(
+        sorted(
+            read, key=lambda one: -math.inf if one.logprob is None else one.logprob, reverse=True
+        )
+    )
 
 
 def read_sampled_label(text: str, matcher: LabelMatcher) -> LabelProbabilities | JudgeFailure:

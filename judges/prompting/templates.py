@@ -13,7 +13,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -23,7 +23,7 @@ from jinja2 import StrictUndefined, TemplateError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 
-from judges.errors import JudgeConfigurationInvalid
+from judges.errors import JudgeConfigurationInvalid, nearest
 from judges.prompting.examples import Example
 from judges.prompting.neutralising import as_seen, neutralise
 from judges.types import Label, Message, Pair
@@ -102,12 +102,14 @@ class PromptTemplate:
         version: For display only; the fingerprint uses `content_hash`.
         parts: Jinja sources of `instructions`, `pair` and `verdict`.
         labels: Labels of the first response, the second response and, optionally, neither.
+        criterion: What to judge by, in place of what a pair says; None: what the pair says.
     """
 
     name: str
     version: int
     parts: dict[str, str]
     labels: tuple[str, ...]
+    criterion: str | None = None
 
     @cached_property
     def content_hash(self) -> str:
@@ -122,6 +124,18 @@ class PromptTemplate:
             for part, source in self.parts.items()
         }
 
+    def by(self, criterion: str) -> PromptTemplate:
+        """Return the template with what to judge by.
+
+        Raises:
+            JudgeConfigurationInvalid: It does not show a criterion.
+        """
+        if "criterion" not in self.variables["pair"]:
+            raise JudgeConfigurationInvalid(
+                f"criteria: the part pair of the template {self.name!r} does not use criterion"
+            )
+        return replace(self, criterion=criterion)
+
     def shared(self, examples: Sequence[Example] = ()) -> str:
         """Render the instructions and the examples, each example in its posted order."""
         instructions = self._compiled["instructions"].render(labels=self.labels)
@@ -133,11 +147,12 @@ class PromptTemplate:
     def query(self, pair: Pair, *, swapped: bool = False) -> RenderedPair:
         """Render the pair in the given order, up to the verdict."""
         texts = _Texts()
+        criterion = pair.criterion if self.criterion is None else self.criterion
         responses = (pair.responses_a, pair.responses_b)
         shown = responses[::-1] if swapped else responses
         values = {
             "labels": self.labels,
-            "criterion": None if pair.criterion is None else texts.add(pair.criterion),
+            "criterion": None if criterion is None else texts.add(criterion),
             "conversation": [
                 {"role": m.role if m.role in _ROLES else _OTHER_ROLE, "text": texts.add(m.content)}
                 for m in pair.conversation
@@ -197,26 +212,62 @@ class PromptTemplate:
             raise ValueError("an example is a tie, but the template knows two labels") from None
 
 
-def load_template(name: str, labels: Sequence[str] = ("A", "B")) -> PromptTemplate:
-    """Load a template by name, or from the path of a TOML file.
+#: The name of a template that stands in the configuration itself.
+INLINE: Final = "inline"
+
+
+def load_template(
+    source: str | Mapping[str, Any], labels: Sequence[str] = ("A", "B")
+) -> PromptTemplate:
+    """Load a template by name, from the path of a TOML file, or from its parts.
+
+    Args:
+        source: A name, a path, or the parts `instructions`, `pair` and `verdict` with an optional
+            `version`. A part that is left out is that of `pairwise`.
+        labels: The words that the model is to answer with.
 
     Raises:
         JudgeConfigurationInvalid: The template does not exist or is invalid, or the labels are not
             two or three different words.
     """
     _check_labels(labels)
+    if not isinstance(source, str):
+        return _inline(source, labels)
+    name = source
     is_path = "/" in name or "\\" in name or name.endswith(".toml")
     path = Path(name) if is_path else _FOLDER / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in _FOLDER.glob("*.toml")))
         raise JudgeConfigurationInvalid(f"template: {name!r} not found; known: {known}, or a path")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _made(name, tomllib.loads(path.read_text(encoding="utf-8")), labels)
+    except (OSError, ValueError) as error:
+        raise JudgeConfigurationInvalid(f"template: {name!r} cannot be used: {error!r}") from error
+
+
+def _inline(source: Mapping[str, Any], labels: Sequence[str]) -> PromptTemplate:
+    known = (*_PARTS, "version")
+    unknown = next((part for part in source if part not in known), None)
+    if unknown is not None:
+        near = nearest(unknown, known)
+        hint = f", did you mean {near!r}?" if near else ""
+        raise JudgeConfigurationInvalid(
+            f"template.{unknown}: unknown part{hint}; known: {', '.join(known)}"
+        )
+    ours = tomllib.loads((_FOLDER / "pairwise.toml").read_text(encoding="utf-8"))
+    return _made(INLINE, {**{part: ours[part] for part in _PARTS}, **source}, labels)
+
+
+def _made(name: str, content: Mapping[str, Any], labels: Sequence[str]) -> PromptTemplate:
+    try:
         parts = {part: content[part] for part in _PARTS}
+        wrong = next((part for part in _PARTS if not isinstance(parts[part], str)), None)
+        if wrong is not None:
+            raise TypeError(f"{wrong} is not a text")
         template = PromptTemplate(name, int(content.get("version", 1)), parts, tuple(labels))
         probe = Pair("", (Message("user", ""),), ("",), ("",), criterion="")
         template.render(probe, examples=[Example(probe, "a")])
-    except (OSError, TypeError, ValueError, LookupError, TemplateError) as error:
+    except (TypeError, ValueError, LookupError, TemplateError) as error:
         raise JudgeConfigurationInvalid(f"template: {name!r} cannot be used: {error!r}") from error
     return template
 

@@ -155,6 +155,7 @@ class PromptTokens:
     ) -> None:
         self._tokenizer = tokenizer
         self._plain = PlainText(tokenizer)
+        self.is_chat = is_chat
         self._frame = self._chat_frame(options or {}) if is_chat else self._bare_frame()
 
     def shared(self, text: str) -> tuple[int, ...]:
@@ -164,6 +165,14 @@ class PromptTokens:
     def query(self, text: str) -> tuple[int, ...]:
         """Return the ids of one pair in one order, up to the verdict."""
         return (*self._plain.encode(text), *self._frame.after)
+
+    def plain(self, text: str) -> list[int]:
+        """Return the ids of a text alone, none of them a control token."""
+        return self._plain.encode(text)
+
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """Return the text of token ids, control tokens included."""
+        return self._tokenizer.decode(token_ids, skip_special_tokens=False)
 
     def flags_of(self, pair: Pair) -> tuple[str, ...]:
         """Return the flags of a pair whose texts spell special tokens of this tokenizer."""

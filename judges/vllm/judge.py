@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from judges.base import JudgeHealth, JudgeSpec, note_failure
+from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, note_failure
 from judges.budget import Asks, Budget
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.answers import verbalized_labels
@@ -25,11 +25,22 @@ from judges.prompting.label_tokens import (
     LabelIds,
     LabelMatcher,
     find_label_ids,
+    note_tokens,
     read_label_logprobs,
 )
 from judges.prompting.templates import PromptTemplate
 from judges.prompting.tokens import PromptTokens, fit
-from judges.types import FailureKind, JudgeFailure, Pair, Score, TokenUsage
+from judges.reasons import (
+    DEFAULT_TOKENS,
+    LABELS,
+    OPENING,
+    Reason,
+    ReasonSettings,
+    Told,
+    failed_reason,
+    reason_of,
+)
+from judges.types import FailureKind, JudgeFailure, Label, Pair, Score, TokenUsage
 from judges.vllm.engine import VllmEngine
 from judges.vllm.settings import (
     EngineAnswer,
@@ -134,6 +145,64 @@ class VllmJudge:
             return self._failed(JudgeFailure(FailureKind.TIMEOUT, detail), started)
         return score_of_answers(self._spec, answers, seconds=self._clock() - started, flags=flags)
 
+    @property
+    def reasons(self) -> ReasonSettings | None:
+        """When the judge says why."""
+        return self._settings.reasons
+
+    def most_reason_usd(self, pair: Pair) -> float:
+        """Return the maximum cost of a reason."""
+        settings = self._settings
+        prices = Budget(None, settings.price_input, settings.price_output)
+        tokens = settings.reasons.tokens if settings.reasons else 0
+        text = self._texts[0] + self._template.query(pair).text + settings.thinking_end + OPENING
+        return prices.most([text], tokens)
+
+    async def explain(self, pair: Pair, score: Score, label: Label) -> Reason:
+        """Return why the judge prefers what `label` says, or the failure.
+
+        The first annotator's prompt is continued after its label, so that the engine computes
+        nothing of it again.
+        """
+        try:
+            async with asyncio.timeout(self._settings.timeout_s), self._slots:
+                return await self._explained(await self._ready_desk(), pair, score, label)
+        except (EngineUnavailable, JudgeConfigurationInvalid) as error:
+            failure = JudgeFailure(FailureKind.UNAVAILABLE, str(error))
+        except TimeoutError:
+            detail = f"no reason within {self._settings.timeout_s:g} s"
+            failure = JudgeFailure(FailureKind.TIMEOUT, detail)
+        return failed_reason(self, label, failure)
+
+    async def _explained(self, desk: _Desk, pair: Pair, score: Score, label: Label) -> Reason:
+        laid_out = await self._laid_out(desk, pair)
+        if isinstance(laid_out, JudgeFailure):
+            return failed_reason(self, label, laid_out)
+        queries, flags = laid_out
+        prompt = (*desk.shared[0], *queries[0], *self._label_said(desk, label))
+        most = self._settings.reasons.tokens if self._settings.reasons else DEFAULT_TOKENS
+        length = min(most, desk.engine.max_tokens - len(prompt))
+        if length < 1:
+            detail = "no room is left for a reason behind the prompt and the label"
+            return failed_reason(self, label, JudgeFailure(FailureKind.CONTEXT_OVERFLOW, detail))
+        answer = await desk.engine.ask(prompt, wanted=(), length=length, stop=())
+        told = Told(
+            self._reply(desk, answer).text,
+            label,
+            self._template.labels,
+            is_cut=len(answer.token_ids) >= length,
+        )
+        usage = _usage(answer)
+        return reason_of(self, told, score, flags=flags, usage=usage)
+
+    def _label_said(self, desk: _Desk, label: Label) -> list[int]:
+        """Return the tokens of the label as the model's own answer, and how its reason begins."""
+        said = self._template.labels[LABELS.index(label)]
+        if not desk.tokens.is_chat:
+            said = f" {said}"
+        thoughts = (*desk.thinking_end, *desk.after_thinking) if desk.thinking_end else ()
+        return [*thoughts, *desk.tokens.plain(f"{said}{OPENING}")]
+
     async def health(self) -> JudgeHealth:
         """Report whether the model has loaded."""
         if (opened := self._engine.opened) is None:
@@ -226,10 +295,23 @@ class VllmJudge:
         async def ask(annotator: int) -> AnnotatorAnswers:
             prompts = [(*desk.shared[annotator], *query) for query in queries]
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(desk, prompt)) for prompt in prompts]
+                tasks = [
+                    group.create_task(self._asked(desk, prompt, annotator, is_swapped=bool(order)))
+                    for order, prompt in enumerate(prompts)
+                ]
             return AnnotatorAnswers.of_orders([task.result() for task in tasks])
 
         return await ask_annotators(len(desk.shared), ask, self._settings.early_stop)
+
+    async def _asked(
+        self, desk: _Desk, prompt: tuple[int, ...], annotator: int, *, is_swapped: bool
+    ) -> Answer:
+        with exchange(annotator, is_swapped=is_swapped):
+            answer = await self._answer(desk, prompt)
+            if (told := current_exchange()) is not None:
+                told.usage = answer.usage
+                told.failure = answer.said if isinstance(answer.said, JudgeFailure) else None
+            return answer
 
     async def _answer(self, desk: _Desk, prompt: tuple[int, ...]) -> Answer:
         async with self._slots:
@@ -249,12 +331,14 @@ class VllmJudge:
             answer = await desk.engine.ask(
                 prompt, wanted=(), length=self._settings.max_tokens, stop=()
             )
+            self._note(desk, prompt, answer)
             return Answer(
                 verbalized_labels(self._reply(desk, answer), self._matcher),
                 spent + _usage(answer),
                 flags=flags,
             )
         answer = await desk.engine.ask(prompt, wanted=desk.label_ids.all, length=1, stop=())
+        self._note(desk, prompt, answer)
         said = read_label_logprobs(answer.logprobs, desk.label_ids)
         return Answer(said, spent + _usage(answer), flags=flags)
 
@@ -271,6 +355,14 @@ class VllmJudge:
         thoughts = (*written, *end) if is_cut else written
         flags = (THINKING_CUT,) if is_cut else ()
         return (*prompt, *thoughts, *desk.after_thinking), _usage(answer), flags
+
+    def _note(self, desk: _Desk, prompt: tuple[int, ...], answer: EngineAnswer) -> None:
+        """Note what was sent and written, if someone listens."""
+        if (told := current_exchange()) is not None:
+            text_of = desk.tokens.text_of
+            told.prompt, told.text = text_of(prompt), text_of(answer.token_ids)
+            read = [(text_of([number]), logprob) for number, logprob in answer.logprobs.items()]
+            note_tokens(read, self._matcher.labels, self._matcher.index)
 
     def _reply(self, desk: _Desk, answer: EngineAnswer) -> Reply:
         text = desk.engine.tokenizer.decode(answer.token_ids, skip_special_tokens=True)

@@ -14,6 +14,7 @@ from judges.prompting.annotators import EarlyStop, prompt_notes, scored_by_promp
 from judges.prompting.examples import ExampleSets, example_prompts
 from judges.prompting.templates import PromptTemplate
 from judges.prompting.tokens import Tokenizer
+from judges.reasons import ReasonSettings
 from judges.vllm.weights import folder_hash
 
 
@@ -120,6 +121,7 @@ class VllmSettings:
         concurrency: Maximum prompts in flight.
         timeout_s: Timeout of one pair in seconds; also the longest wait for the model to load.
         early_stop: Early-stopping condition, or None to query all annotators.
+        reasons: When to say why, None for never; no part of the fingerprint.
         price_input: USD per million prompt tokens.
         price_output: USD per million completion tokens.
         weights: Hash of the model folder; None to compute it for the fingerprint.
@@ -138,6 +140,7 @@ class VllmSettings:
     concurrency: int = 256
     timeout_s: float = 600.0
     early_stop: EarlyStop | None = None
+    reasons: ReasonSettings | None = None
     price_input: float | None = None
     price_output: float | None = None
     weights: str | None = None

@@ -22,7 +22,7 @@ import uvicorn
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-PROMPT_TOKENS, CACHED_TOKENS = 100, 40
+PROMPT_TOKENS, CACHED_TOKENS, REASON_TOKENS = 100, 40, 25
 TIE_LOGIT = -1.0
 
 
@@ -97,6 +97,7 @@ class ModelServer:
 
     def _fault_of(self, request: dict[str, Any]) -> str:
         text = request["messages"][-1]["content"] if "messages" in request else request["prompt"]
+        text = f"why? {text}" if _asks_why(request) else text
         return next((fault for held, fault in self.faults.items() if held in text), "ok")
 
 
@@ -168,7 +169,25 @@ def _logit(text: str, shown_first: int, examples: int) -> float:
     return 0.7 * text.count("good") + 0.3 * shown_first * (1 + 0.1 * examples)
 
 
+def _asks_why(request: dict[str, Any]) -> bool:
+    """Say whether the model has answered already and is to say why."""
+    messages = request.get("messages", [])
+    has_answered = len(messages) > 1 and messages[-2]["role"] == "assistant"
+    return has_answered or "Reason:" in str(request.get("prompt", ""))[-20:]
+
+
+def _reason(request: dict[str, Any], *, is_chat: bool) -> dict[str, Any]:
+    said = request["messages"][-2]["content"] if is_chat else request["prompt"].split()[-2]
+    text = f" {said} has more good words, so {said} is better."
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+    choice |= {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
+    usage = {"prompt_tokens": PROMPT_TOKENS + 30, "completion_tokens": REASON_TOKENS}
+    return {"id": "x", "model": request["model"], "choices": [choice], "usage": usage}
+
+
 def _completion(request: dict[str, Any], *, is_chat: bool) -> dict[str, Any]:
+    if _asks_why(request):
+        return _reason(request, is_chat=is_chat)
     tops = _top_logprobs(request, is_chat=is_chat)
     best = max(tops, key=lambda token: tops[token])
     choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.judge import OpenAIJudge
 from judges.prompting.examples import LabelledPair
+from judges.prompting.templates import load_template
 from judges.recorded import Jury, RecordedJudge
 from judges.registry import Examples, Registry, WaitingJudge, example_datasets
 from judges.student.judge import StudentJudge
@@ -237,3 +240,49 @@ async def test_the_address_may_come_from_the_environment() -> None:
     registry = Registry.from_config(config, environ=environ)
     assert registry.judges["x"].spec.notes["base_url"] == environ["OPENAI_BASE_URL"]
     await registry.aclose()
+
+
+def test_several_criteria_make_a_judge_for_each() -> None:
+    config = {"judges": {"dear": {**OPENAI, "criteria": ["overall", "style"]}, "one": OPENAI}}
+    registry = Registry.from_config(config, environ={})
+    assert list(registry.judges)[:2] == ["dear:overall", "dear:style"]
+    prints = {name: judge.spec.fingerprint for name, judge in registry.judges.items()}
+    # overall is what a judge without criteria is asked
+    assert prints["dear:overall"] == prints["one"] != prints["dear:style"]
+
+
+def test_a_cascade_names_one_of_several_criteria() -> None:
+    table = {**OPENAI, "criteria": ["overall", "style"]}
+    config = {"judges": {"dear": table}, "cascades": {"c": {"judges": ["dear"]}}}
+    assert "name one of dear:overall, dear:style" in refused(config)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"criteria": ["a", "a"]}, "judges.j.criteria: a name occurs twice"),
+        ({"criteria": [" "]}, "is no name of a criterion"),
+        ({"criteria": ["x"], "template": {"pair": "{{ responses }}"}}, "does not use criterion"),
+        ({"template": {"pairs": "x"}}, "template.pairs: unknown part, did you mean 'pair'?"),
+        ({"template": {"pair": "{{ respnses }}"}}, "'respnses' is undefined"),
+        ({"template": {"verdict": 3}}, "verdict is not a text"),
+        ({"reason_tokens": 5}, "judges.j.reason_tokens: goes with reasons = true"),
+        ({"reasons": True, "reasons_for": "never"}, "judges.j.reasons_for: 'never' is none of"),
+    ],
+)
+def test_what_is_wrong_with_a_prompt_is_said_by_its_key(table: dict[str, Any], said: str) -> None:
+    assert said in refused({"judges": {"j": {**OPENAI, **table}}})
+
+
+def test_an_inline_template_is_the_template_of_a_file(tmp_path: Path) -> None:
+    inline = {"instructions": "Say {{ labels[0] }} or {{ labels[1] }}.", "verdict": "Better:"}
+    ours = load_template(inline)
+    (tmp_path / "mine.toml").write_text(
+        "\n".join(f"{part} = {json.dumps(text)}" for part, text in ours.parts.items())
+    )
+    path = str(tmp_path / "mine.toml")
+    registry = Registry.from_config(
+        {"judges": {"x": {**OPENAI, "template": inline}, "y": {**OPENAI, "template": path}}},
+        environ={},
+    )
+    assert registry.judges["x"].spec.fingerprint == registry.judges["y"].spec.fingerprint

@@ -40,9 +40,11 @@ from app.judgments.judging import (
     verdict_body,
     verdict_row,
 )
+from app.judgments.reasons import store as store_reasons
 from app.reports.batches import keep_if_completed
 from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
 from judges.cascade import CascadeVerdict
+from judges.reasons import Reason
 from judges.types import Score
 
 _log = logging.getLogger(__name__)
@@ -210,17 +212,24 @@ class Checkpoints:
     def __init__(self, task: Task, payer: Payer) -> None:
         self._task, self._running, self._payer = task, task.running, payer
         self._unsaved: list[tuple[ScoreKey, Score]] = []
+        self._unsaved_reasons: list[tuple[str, Reason]] = []
         self._tally = Tally()
         self._told: dict[str, Any] = task.shard.so_far or {}
 
     def add(self, verdict: VerdictBody, judged: Judged | None = None) -> None:
         """Count a verdict."""
         obtained = judged.obtained if judged else ()
-        self._tally.add(verdict, [(score.judge, score.cost_usd) for _, score in obtained])
+        reason = judged.paid_reason if judged else None
+        self._tally.add(
+            verdict,
+            [(score.judge, score.cost_usd) for _, score in obtained],
+            [] if reason is None else [reason],
+        )
 
     def store(self, judged: Judged) -> None:
-        """Take the scores that were newly obtained."""
+        """Take the scores and reasons that were newly obtained."""
         self._unsaved += judged.fresh
+        self._unsaved_reasons += judged.fresh_reasons
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -238,12 +247,15 @@ class Checkpoints:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that stores the scores; if it fails, they are kept for the next."""
         scores, self._unsaved = self._unsaved, []
+        said, self._unsaved_reasons = self._unsaved_reasons, []
         try:
             async with self._running.db.write() as session:
                 await store_scores(session, scores, self._running.now(), self._payer)
+                await store_reasons(session, said, self._running.now(), self._payer)
                 yield session
         except BaseException:
             self._unsaved = scores + self._unsaved
+            self._unsaved_reasons = said + self._unsaved_reasons
             raise
 
     @asynccontextmanager
@@ -268,7 +280,7 @@ class Checkpoints:
     async def _save(self) -> None:
         counts = self.counts
         is_news = self._is_news() and counts != self._told
-        if not self._unsaved and not is_news:
+        if not (self._unsaved or self._unsaved_reasons) and not is_news:
             return
         try:
             async with self.transaction() as session:
@@ -336,8 +348,9 @@ class DatabaseShard:
 
     def _cost_of(self, subjects: Sequence[Subject]) -> float | None:
         """Return what these pairs have cost in this attempt; None if a judge's cost is unknown."""
-        fresh = [score for one in subjects for _, score in self._judged[one.pair.id].fresh]
-        costs = [score.cost_usd for score in fresh]
+        judged = [self._judged[one.pair.id] for one in subjects]
+        costs = [score.cost_usd for one in judged for _, score in one.fresh]
+        costs += [reason.cost_usd for one in judged for _, reason in one.fresh_reasons]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
     async def keep(self, judged: Judged) -> None:
@@ -389,11 +402,13 @@ class DatabaseShard:
         for key, pair, _ in self._items:
             # a pair that the budget did not cover was not judged
             body = self._verdicts.get(pair.id) or self._take(pair.id, unasked(pair.id, "abstained"))
+            judged = self._judged.get(pair.id)
             place = {
                 "dataset_seq": work.dataset.seq,
                 "pair_seq": key.seq,
                 "batch_seq": work.batch.seq,
                 "position": key.position,
+                "explained_by": judged.explained_by if judged else None,
             }
             rows.append(verdict_row(body, key.content_hash or "", certificate_seq, moment, place))
         return rows

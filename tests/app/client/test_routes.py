@@ -36,6 +36,7 @@ _SAME_AS: Final[Mapping[Route, Route]] = {
 }
 _ARGUMENTS: Final[Mapping[str, Any]] = {
     "pairs": [], "prompts": [], "labels": [], "criteria": {"overall": 1.0}, "source": io.BytesIO(),
+    "answers": [], "tasks": [],
 }  # fmt: skip
 _GENERAL = ("get", "post", "close")
 

@@ -1,0 +1,243 @@
+"""Queues for people who label in another tool: Label Studio or Argilla.
+
+Exported tasks are blind: they hold texts, the id of the item, and which response was put first, so
+that reading the answers undoes it. Nothing in them names a model or a judge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bodies.queues import QueueImportBody
+from app.core.errors import BadRequest
+from app.core.models import Queue
+from app.core.names import shown
+from app.core.runtime import Runtime
+from app.formats import argilla, label_studio
+from app.formats.base import RowInvalid, read_trimmed_name
+from app.formats.joining import first_side, side_read
+from app.formats.verdicts import Heard
+from app.formats.writing import Given, Loss, Options
+from app.imports.exporting import texts_of
+from app.queues import queries, service
+from app.queues.queries import Claimed
+from app.queues.schemas import AnswerIn, Tool
+
+_ITEM: Final = "item"
+_MOST_REJECTED: Final = 1_000
+_MODULES: Final[Mapping[str, Any]] = {"label_studio": label_studio, "argilla": argilla}
+
+
+async def export(running: Runtime, ref: str, tool: Tool) -> tuple[str, str]:
+    """Return what is left to label as tasks of a tool, and their media type."""
+    async with running.db.read() as session:
+        queue = await service.require(session, ref)
+        items = await queries.items_in_order(session, queue)
+        seqs = {row.pair_seq: row.dataset_seq for row in items}
+        texts = await service.pairs_by_seq(session, seqs)
+    options, loss = Options(seed=queue.options.get("seed", 0)), Loss()
+    tasks = []
+    for row in items:
+        pair = {"id": row.id, **texts_of(texts[row.pair_seq]), "human": [], "judges": {}}
+        given = Given({**pair, "metadata": {}}, {}, frozenset())
+        [task] = _MODULES[tool].rows(given, options, loss)
+        task["data" if tool == "label_studio" else "metadata"][_ITEM] = row.id
+        tasks.append(task)
+    return json.dumps(tasks, indent=1) + "\n", "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One answer of a file; `left_is` is the response that stood first there."""
+
+    line: int
+    item: str
+    annotator: str
+    label: str
+    left_is: str
+    details: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _Read:
+    """What a file says: its votes, the rows that cannot be read, and what is told of the rest."""
+
+    votes: list[Vote]
+    rejected: list[dict[str, Any]]
+    notes: Counter[str]
+
+
+async def import_answers(running: Runtime, ref: str, body: bytes) -> QueueImportBody:
+    """Store the answers of a file; those of items that have their votes are kept beside them.
+
+    Raises:
+        BadRequest: the body is no JSON.
+        NotFound: the queue is unknown.
+    """
+    async with running.db.read() as session:
+        queue = await service.require(session, ref)
+    read = _votes(body, queue.options.get("seed", 0))
+    counts: Counter[str] = Counter()
+    by_person: defaultdict[str, list[Vote]] = defaultdict(list)
+    for vote in read.votes:
+        by_person[vote.annotator].append(vote)
+    async with running.db.write() as session:
+        queue = await service.require(session, ref)
+        for annotator, votes in sorted(by_person.items()):
+            await _take(session, queue, annotator, _Taking(running, read, counts), votes)
+    rejected = sorted(read.rejected, key=lambda one: one["line"])
+    return {
+        "stored": counts["stored"],
+        "unchanged": counts["unchanged"],
+        "replaced": counts["replaced"],
+        "spare": counts["spare"],
+        "rejected": rejected[:_MOST_REJECTED],  # type: ignore[typeddict-item]
+        "warnings": [f"{n} {what}" for what, n in sorted(read.notes.items())],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    running: Runtime
+    read: _Read
+    counts: Counter[str]
+
+
+async def _take(
+    session: AsyncSession, queue: Queue, annotator: str, taking: _Taking, votes: Sequence[Vote]
+) -> None:
+    """Store one person's answers, as if each item had been claimed as it stood in the tool."""
+    moment = taking.running.now()
+    known = await queries.items_of(session, queue, [vote.item for vote in votes], annotator)
+    answers, lines = [], []
+    for vote in votes:
+        item = known.get(vote.item)
+        if item is None:
+            why = f"the queue has no item {shown(vote.item)}"
+            taking.read.rejected.append({"line": vote.line, "reason": why})
+            continue
+        left_is = await _held(session, item, vote, moment)
+        answers.append(_answer(vote, left_is, has_ties=queue.options.get("allow_tie", True)))
+        lines.append(vote.line)
+    if not answers:
+        return
+    taken = await service.take(session, queue, annotator, answers, moment)
+    for done in taken.answers:
+        taking.counts[done["status"]] += 1
+    for one in taken.refused:
+        taking.counts["spare"] += one.is_kept
+        if not one.is_kept:
+            taking.read.rejected.append({"line": lines[one.index], "reason": one.why})
+
+
+async def _held(session: AsyncSession, item: Claimed, vote: Vote, moment: Any) -> str:
+    """Note what stood on the left in the tool; return what the answer is to be told by."""
+    if item.vote_seq is None:
+        await queries.add_vote(
+            session,
+            item_seq=item.item_seq,
+            annotator=vote.annotator,
+            left_is=vote.left_is,
+            state="claimed",
+            said=None,
+            details={},
+            claimed_at=moment,
+            lease_until=moment,
+            answered_at=None,
+        )
+        return vote.left_is
+    if item.state == "claimed":
+        await queries.set_vote(session, item.vote_seq, left_is=vote.left_is)
+        return vote.left_is
+    return item.left_is or vote.left_is
+
+
+def _answer(vote: Vote, left_is: str, *, has_ties: bool) -> AnswerIn:
+    said: Any = "left" if vote.label == left_is else "right"
+    if vote.label == "tie":
+        # a tie that the queue does not take is a skip, as it would be here
+        said = "tie" if has_ties else "skip"
+    details = {name: vote.details[name] for name in ("comment",) if vote.details.get(name)}
+    seconds = vote.details.get("lead_time")
+    if isinstance(seconds, int | float) and seconds >= 0:
+        details["seconds"] = float(seconds)
+    return AnswerIn(item=vote.item, label=said, **details)
+
+
+def _votes(body: bytes, seed: int) -> _Read:
+    heard = Heard()
+    read = _Read([], [], heard.notes)
+    for line, row in _rows(body):
+        try:
+            for vote in _votes_of(line, row, seed, heard):
+                read.votes.append(vote)
+        except (RowInvalid, ValueError, ValidationError) as error:
+            read.rejected.append({"line": line, "reason": str(error)})
+    return read
+
+
+def _rows(body: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield the objects of a JSON array, or of lines, with their numbers from 1.
+
+    Raises:
+        BadRequest: the body is neither.
+    """
+    text = body.decode("utf-8-sig", "replace")
+    try:
+        if text.lstrip().startswith("["):
+            yield from enumerate(json.loads(text), start=1)
+            return
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                yield number, json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is neither a JSON array nor JSON lines: {error}") from None
+
+
+def _votes_of(line: int, row: Any, seed: int, heard: Heard) -> Iterator[Vote]:
+    if not isinstance(row, dict):
+        raise RowInvalid("is no object")
+    module, place = next(
+        (
+            (one, at)
+            for one, at in ((label_studio, "data"), (argilla, "metadata"))
+            if one.matches(row)
+        ),
+        (None, ""),
+    )
+    if module is None:
+        raise RowInvalid("is neither a task of Label Studio nor a record of Argilla")
+    heard.line = line
+    item = _item_of(row, place)
+    for task in module.prepared(row, heard):
+        name = _FIRST[module.__name__]
+        # a tool may drop the field; the side follows from seed and item
+        fields = {name: first_side(seed, item), **task[place]}
+        first, task = side_read(fields, name), {**task, place: fields}
+        for what, count in module.notes(task).items():
+            heard.notes[what] += count
+        for vote in module.convert(task, line)["human"]:
+            if vote.get("annotator") is None:
+                raise RowInvalid("an answer names no annotator")
+            who = read_trimmed_name(str(vote["annotator"]))
+            yield Vote(line, item, who, vote["label"], first, vote)
+
+
+_FIRST: Final = {
+    label_studio.__name__: label_studio.LEFT_IS,
+    argilla.__name__: argilla.RESPONSE1_IS,
+}
+
+
+def _item_of(row: Mapping[str, Any], place: str) -> str:
+    for fields in (row.get(place), row):
+        if isinstance(fields, dict) and isinstance(fields.get(_ITEM), str):
+            return str(fields[_ITEM])
+    raise RowInvalid(f"{place}.{_ITEM}: names no item of a queue; was the task exported from one?")

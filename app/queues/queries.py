@@ -1,0 +1,298 @@
+"""Every SQL statement about label queues."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bodies.queues import Purpose
+from app.core.bulk import insert_rows
+from app.core.lists import Paging, by_public_id, fetch_page
+from app.core.models import Dataset, Label, PairRow, Queue, QueueItem, QueueVote, Verdict
+from app.core.names import is_name
+
+IN_CHUNK: Final = 500
+_MOST_NAMES: Final = 1_000
+_MOST_COUNTED: Final = 1_000
+# in which order a claim that names no queue is served
+SERVED: Final[tuple[Purpose, ...]] = ("audit", "calibration", "ranking", "finish", "asked")
+_ITEMS: Final = cast(Table, QueueItem.__table__)
+
+
+class Claimed(NamedTuple):
+    """An item with what one person does with it; the last fields are None without a claim."""
+
+    item_seq: int
+    item: str
+    pair_seq: int
+    dataset_seq: int
+    probability: float | None
+    votes: int
+    wanted: int
+    vote_seq: int | None
+    left_is: str | None
+    state: str | None
+    said: str | None
+    details: dict[str, Any] | None
+    claimed_at: datetime | None
+    lease_until: datetime | None
+
+
+async def queue_by_ref(session: AsyncSession, ref: str) -> Queue | None:
+    """Return the queue of this id, else of this name."""
+    found = await by_public_id(session, Queue, ref)
+    if found is None and is_name(ref):
+        found = await session.scalar(select(Queue).where(Queue.name == ref))
+    return found
+
+
+async def newest_names(session: AsyncSession) -> Sequence[str]:
+    """Return the names of the queues that were made last."""
+    query = select(Queue.name).order_by(Queue.seq.desc()).limit(_MOST_NAMES)
+    return (await session.scalars(query)).all()
+
+
+async def page(session: AsyncSession, paging: Paging) -> Sequence[Queue]:
+    """Return one queue more than the page holds."""
+    return await fetch_page(session, select(Queue), Queue, paging)
+
+
+async def in_order_of_serving(session: AsyncSession) -> Sequence[Queue]:
+    """Return the queues that have something to label, those that matter most first."""
+    place = case({purpose: at for at, purpose in enumerate(SERVED)}, value=Queue.purpose)
+    is_open = exists().where(QueueItem.queue_seq == Queue.seq, QueueItem.is_open)
+    return (await session.scalars(select(Queue).where(is_open).order_by(place, Queue.seq))).all()
+
+
+async def lock(session: AsyncSession, queues: Collection[Queue]) -> None:
+    """Serialise the transactions that hand out or take the pairs of these queues."""
+    query = select(Queue.seq).where(Queue.seq.in_([one.seq for one in queues]))
+    await session.execute(query.order_by(Queue.seq).with_for_update(key_share=True))
+
+
+async def add_items(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store items, by column names."""
+    await insert_rows(session, _ITEMS, rows)
+
+
+async def last_position(session: AsyncSession, queue: Queue) -> int:
+    """Return the largest position in a queue, -1 where it is empty."""
+    query = select(func.max(QueueItem.position)).where(QueueItem.queue_seq == queue.seq)
+    found = await session.scalar(query)
+    return -1 if found is None else int(found)
+
+
+_CLAIM_COLUMNS: Final = (
+    QueueItem.seq, QueueItem.id, QueueItem.pair_seq, PairRow.dataset_seq, QueueItem.probability,
+    QueueItem.votes, QueueItem.wanted, QueueVote.seq, QueueVote.left_is, QueueVote.state,
+    QueueVote.said, QueueVote.details, QueueVote.claimed_at, QueueVote.lease_until,
+)  # fmt: skip
+
+
+def _with_vote_of(annotator: str) -> Select[*tuple[Any, ...]]:
+    own = and_(QueueVote.item_seq == QueueItem.seq, QueueVote.annotator == annotator)
+    query: Select[*tuple[Any, ...]] = select(*_CLAIM_COLUMNS)
+    return query.join(PairRow, PairRow.seq == QueueItem.pair_seq).outerjoin(QueueVote, own)
+
+
+async def own_claims(
+    session: AsyncSession, queue: Queue, annotator: str, moment: datetime, limit: int
+) -> list[Claimed]:
+    """Return what a person has claimed and not answered, in the order of serving."""
+    query = _with_vote_of(annotator).where(
+        QueueItem.queue_seq == queue.seq,
+        QueueItem.is_open,
+        QueueVote.state == "claimed",
+        QueueVote.lease_until > moment,
+    )
+    rows = await session.execute(query.order_by(QueueItem.position).limit(limit))
+    return [Claimed(*row) for row in rows]
+
+
+def _free_for(queue: Queue, annotator: str, moment: datetime) -> Select[*tuple[Any, ...]]:
+    """Return the query of the items that a person may be given now, beside the own claims."""
+    other = QueueVote.__table__.alias("others")
+    held = (
+        select(func.count())
+        .select_from(other)
+        .where(
+            other.c.item_seq == QueueItem.seq,
+            other.c.state == "claimed",
+            other.c.lease_until > moment,
+            other.c.annotator != annotator,
+        )
+        .scalar_subquery()
+    )
+    is_new: ColumnElement[bool] = or_(
+        QueueVote.seq.is_(None), and_(QueueVote.state == "claimed", QueueVote.lease_until <= moment)
+    )
+    return _with_vote_of(annotator).where(
+        QueueItem.queue_seq == queue.seq,
+        QueueItem.is_open,
+        is_new,
+        QueueItem.votes + held < QueueItem.wanted,
+    )
+
+
+async def free_items(
+    session: AsyncSession, queue: Queue, annotator: str, moment: datetime, limit: int
+) -> list[Claimed]:
+    """Return items that a person may be given now, in the order of serving."""
+    query = _free_for(queue, annotator, moment).order_by(QueueItem.position).limit(limit)
+    return [Claimed(*row) for row in await session.execute(query)]
+
+
+async def count_free(session: AsyncSession, queue: Queue, annotator: str, moment: datetime) -> int:
+    """Count the items that a person may be given now, up to a thousand."""
+    query = _free_for(queue, annotator, moment).with_only_columns(
+        QueueItem.seq, maintain_column_froms=True
+    )
+    some = query.limit(_MOST_COUNTED).subquery()
+    return int(await session.scalar(select(func.count()).select_from(some)) or 0)
+
+
+async def add_vote(session: AsyncSession, **values: Any) -> None:
+    """Store what a person does with an item."""
+    await session.execute(insert(QueueVote).values(**values))
+
+
+async def set_vote(session: AsyncSession, vote_seq: int, **values: Any) -> None:
+    """Change what a person does with an item."""
+    await session.execute(update(QueueVote).where(QueueVote.seq == vote_seq).values(**values))
+
+
+async def set_item(session: AsyncSession, item_seq: int, **values: Any) -> None:
+    """Change an item."""
+    await session.execute(update(QueueItem).where(QueueItem.seq == item_seq).values(**values))
+
+
+async def items_of(
+    session: AsyncSession, queue: Queue, ids: Sequence[str], annotator: str
+) -> dict[str, Claimed]:
+    """Return items of a queue by id, with what a person does with them."""
+    found: dict[str, Claimed] = {}
+    known = sorted({one for one in ids if is_name(one)})
+    for start in range(0, len(known), IN_CHUNK):
+        query = _with_vote_of(annotator).where(
+            QueueItem.queue_seq == queue.seq, QueueItem.id.in_(known[start : start + IN_CHUNK])
+        )
+        found |= {row[1]: Claimed(*row) for row in await session.execute(query)}
+    return found
+
+
+async def answers_on(session: AsyncSession, item_seq: int) -> Sequence[Row[str, str, str | None]]:
+    """Return who said what of an item, with what stood on the left."""
+    query = select(QueueVote.annotator, QueueVote.left_is, QueueVote.said).where(
+        QueueVote.item_seq == item_seq, QueueVote.state == "answered"
+    )
+    return (await session.execute(query)).all()
+
+
+async def every_vote(session: AsyncSession, queue: Queue) -> Sequence[Row[Any]]:
+    """Return all that people did in a queue and that is no open claim, in the order of the items."""
+    query = (
+        select(
+            QueueVote.item_seq,
+            QueueVote.annotator,
+            QueueVote.left_is,
+            QueueVote.state,
+            QueueVote.said,
+            QueueVote.details,
+        )
+        .join(QueueItem, QueueItem.seq == QueueVote.item_seq)
+        .where(QueueItem.queue_seq == queue.seq, QueueVote.state != "claimed")
+        .order_by(QueueItem.position, QueueVote.seq)
+    )
+    return (await session.execute(query)).all()
+
+
+async def counts(session: AsyncSession, queue: Queue, moment: datetime) -> dict[str, int]:
+    """Count the pairs of a queue: done, claimed, skipped, waiting, and all."""
+
+    def has(state: str, *further: ColumnElement[bool]) -> ColumnElement[bool]:
+        return exists().where(
+            QueueVote.item_seq == QueueItem.seq, QueueVote.state == state, *further
+        )
+
+    place = case(
+        (~QueueItem.is_open, "done"),
+        (has("claimed", QueueVote.lease_until > moment), "claimed"),
+        (has("skipped"), "skipped"),
+        else_="waiting",
+    ).label("place")
+    inner = select(place).where(QueueItem.queue_seq == queue.seq).subquery()
+    rows = await session.execute(select(inner.c.place, func.count()).group_by(inner.c.place))
+    found = dict.fromkeys(("waiting", "claimed", "done", "skipped"), 0) | dict(
+        cast(Sequence[tuple[str, int]], rows.all())
+    )
+    return {**found, "pairs": sum(found.values())}
+
+
+async def items_in_order(session: AsyncSession, queue: Queue) -> Sequence[Row[int, str, int, int]]:
+    """Return the open items of a queue with their pair and its dataset, in the order of serving."""
+    query = (
+        select(QueueItem.seq, QueueItem.id, QueueItem.pair_seq, PairRow.dataset_seq)
+        .join(PairRow, PairRow.seq == QueueItem.pair_seq)
+        .where(QueueItem.queue_seq == queue.seq, QueueItem.is_open)
+        .order_by(QueueItem.position)
+    )
+    return (await session.execute(query)).all()
+
+
+async def datasets_by_seq(session: AsyncSession, seqs: Collection[int]) -> dict[int, Dataset]:
+    """Return datasets by number."""
+    found = await session.scalars(select(Dataset).where(Dataset.seq.in_(list(seqs))))
+    return {one.seq: one for one in found}
+
+
+async def labels_of(
+    session: AsyncSession, pair_seq: int, annotator: str, criterion: str
+) -> Sequence[Label]:
+    """Return every label of a person on a pair, replaced ones included, in the order they came."""
+    query = select(Label).where(
+        Label.pair_seq == pair_seq, Label.annotator == annotator, Label.criterion == criterion
+    )
+    return (await session.scalars(query.order_by(Label.seq))).all()
+
+
+async def labelled_pairs(session: AsyncSession, dataset_seq: int, criterion: str) -> set[int]:
+    """Return the pairs of a dataset that have a label."""
+    query = (
+        select(Label.pair_seq.distinct())
+        .join(PairRow, PairRow.seq == Label.pair_seq)
+        .where(
+            PairRow.dataset_seq == dataset_seq,
+            Label.criterion == criterion,
+            Label.replaced_at.is_(None),
+        )
+    )
+    return set(await session.scalars(query))
+
+
+async def last_verdicts(
+    session: AsyncSession, dataset_seq: int, certificate_seq: int
+) -> dict[int, str]:
+    """Return the status of the last verdict on each pair under a certificate."""
+    query = (
+        select(Verdict.pair_seq, Verdict.status)
+        .where(Verdict.dataset_seq == dataset_seq, Verdict.certificate_seq == certificate_seq)
+        .order_by(Verdict.seq)
+    )
+    return {pair: status for pair, status in await session.execute(query) if pair is not None}
