@@ -52,6 +52,10 @@ from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
+from app.pages import judges as pages_judges
+from app.pages import lists as pages_lists
+from app.pages import pairs as pages_pairs
+from app.pages import signin as pages_signin
 from app.reports.health import lines_of_config
 from app.reports.service import resume as resume_reports
 from app.scores.judges import load_registry, unasked_judges
@@ -141,6 +145,10 @@ def _routes() -> list[BaseRoute]:
             dependencies=[Depends(refuse_while_opening)],
             default_response_class=TextsResponse,
         )
+    router.include_router(pages_signin.router)
+    router.include_router(pages_signin.assets_router)
+    for pages in (pages_lists.router, pages_judges.router, pages_pairs.router):
+        router.include_router(pages, dependencies=[Depends(refuse_while_opening)])
     return router.routes
 
 

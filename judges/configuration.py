@@ -24,8 +24,10 @@ from judges.openai.settings import LIMITS, Confidence, Omittable, Orders, System
 from judges.prompting.annotators import EarlyStop
 from judges.prompting.examples import MAX_ANNOTATORS, ExampleLabels
 from judges.reasons import DEFAULT_FOR, DEFAULT_TOKENS, ReasonSettings, checked_choice
+from judges.reward.settings import Input, RewardEndpoint
 from judges.vllm.settings import EngineSettings, Overflow
 
+_FEWEST_TO_COMPARE: Final = 2  # one annotator alone has no standard deviation
 _FEW: Final = 5  # N and K of the paper's experiments
 _DEFAULT_LABELS: Final = ("A", "B")
 _VERBALIZED_TOKENS: Final = 16
@@ -77,6 +79,7 @@ class AskedTable(_Table):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     early_annotators: Annotated[int, Field(ge=1, lt=MAX_ANNOTATORS)] | None = None
     early_confidence: Annotated[float, Field(gt=0.5, le=1)] | None = None
+    one_by_one: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
     reasons: bool = False
     reason_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     reasons_for: str | None = None
@@ -102,6 +105,9 @@ class AskedTable(_Table):
     @property
     def early_stop(self) -> EarlyStop | None:
         """Return when not all annotators are asked."""
+        if self.one_by_one:
+            first = max(_FEWEST_TO_COMPARE, self.early_annotators or 0)
+            return EarlyStop(first, self.early_confidence, self.one_by_one)
         if self.early_annotators is None or self.early_confidence is None:
             return None
         return EarlyStop(self.early_annotators, self.early_confidence)
@@ -137,7 +143,10 @@ class AskedTable(_Table):
 
     @model_validator(mode="after")
     def _early_stop_is_whole(self) -> Self:
-        if (self.early_annotators is None) != (self.early_confidence is None):
+        if self.one_by_one and self.annotators <= _FEWEST_TO_COMPARE:
+            raise ValueError("one_by_one: needs three annotators or more")
+        is_half = (self.early_annotators is None) != (self.early_confidence is None)
+        if is_half and not self.one_by_one:
             raise ValueError("early_annotators: goes with early_confidence")
         if self.early_annotators is not None and self.early_annotators >= self.annotators:
             raise ValueError(f"early_annotators: must be fewer than {self.annotators} annotators")
@@ -216,6 +225,70 @@ class VllmTable(AskedTable):
     concurrency: Annotated[int, Field(ge=1)] = 256
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
 
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """Return the options of the engine."""
+        return self.engine
+
+
+class RewardTable(_Table):
+    """A reward model or classifier, hosted by this process or, with `base_url`, by `vllm serve`."""
+
+    kind: Literal["reward"]
+    model: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    base_url: str | None = None
+    endpoint: RewardEndpoint | None = None
+    tokenizer: Annotated[str, Field(min_length=1)] | None = None
+    input: Input = "response"
+    first_label: Annotated[int, Field(ge=0, le=1)] = 0
+    template: str | dict[str, Any] | None = None
+    chat_template: str | None = None
+    template_options: dict[str, Any] = Field(default_factory=dict)
+    tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    tau_from: str | None = None
+    tau_groups: Annotated[int, Field(ge=10, le=2000)] = 100
+    engine: dict[str, Any] = Field(default_factory=dict)
+    devices: Annotated[str, Field(pattern=r"[0-9A-Za-z\-]+(,[0-9A-Za-z\-]+)*")] | None = None
+    concurrency: Annotated[int, Field(ge=1)] = 256
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
+    attempts: Annotated[int, Field(ge=1)] = 5
+    headers: dict[str, str] = Field(default_factory=dict)
+    query: dict[str, str] = Field(default_factory=dict)
+    api_key_env: Annotated[str, Field(min_length=1)] | None = None
+    price_input: Price | None = None
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """Return the options of the engine: it pools, and generates nothing."""
+        return {"runner": "pooling", **self.engine}
+
+    @model_validator(mode="after")
+    def _tau_is_one_number(self) -> Self:
+        if self.tau is not None and self.tau_from is not None:
+            raise ValueError("tau: is given, or fitted by tau_from, not both")
+        if self.input == "pair" and (self.tau, self.tau_from) != (None, None):
+            raise ValueError('tau: input = "pair" gives probabilities and needs none')
+        if self.input == "response" and self.template is not None:
+            raise ValueError('template: goes with input = "pair"; see chat_template')
+        return self
+
+    @model_validator(mode="after")
+    def _server_is_whole(self) -> Self:
+        if self.base_url is None and self.endpoint is not None:
+            raise ValueError("endpoint: goes with base_url")
+        if self.base_url is not None and (self.engine or self.devices):
+            raise ValueError("engine: goes with a model that this process hosts, not with base_url")
+        needs_tokens = self.base_url is not None and self.endpoint != "score"
+        if needs_tokens != (self.tokenizer is not None):
+            raise ValueError(
+                'tokenizer: goes with base_url, unless endpoint = "score", and is needed there:'
+                " prompts are laid out here"
+            )
+        if self.endpoint == "score" and self.input == "pair":
+            raise ValueError('endpoint: "score" takes a conversation and a response')
+        return self
+
 
 class CascadeTable(_Table):
     """Judges from cheap to strong, and their thresholds where no certificate is in force."""
@@ -237,13 +310,15 @@ class CascadeTable(_Table):
 
 
 TableT = TypeVar("TableT", bound=_Table)
-JudgeTable = StudentTable | RecordedTable | OpenAITable | VllmTable
+HostedTable = VllmTable | RewardTable
+JudgeTable = StudentTable | RecordedTable | OpenAITable | VllmTable | RewardTable
 
 _TABLES: Final[dict[str, type[JudgeTable]]] = {
     "openai": OpenAITable,
     "student": StudentTable,
     "recorded": RecordedTable,
     "vllm": VllmTable,
+    "reward": RewardTable,
 }
 
 
@@ -367,16 +442,20 @@ def check_memory(config: Mapping[str, Any], environ: Mapping[str, str] = os.envi
             )
 
 
-def _hosted_tables(config: Mapping[str, Any]) -> dict[str, VllmTable]:
+def _hosted_tables(config: Mapping[str, Any]) -> dict[str, HostedTable]:
     read = {name: read_judge(name, content) for name, content in tables(config, "judges").items()}
-    return {name: table for name, table in read.items() if isinstance(table, VllmTable)}
+    return {
+        name: table
+        for name, table in read.items()
+        if isinstance(table, VllmTable) or (isinstance(table, RewardTable) and not table.base_url)
+    }
 
 
-def _engines(hosted: Mapping[str, VllmTable], environ: Mapping[str, str]) -> list[_Hosted]:
+def _engines(hosted: Mapping[str, HostedTable], environ: Mapping[str, str]) -> list[_Hosted]:
     by_key: dict[str, list[str]] = {}
     for name, table in hosted.items():
         _check_options(name, table)
-        settings = EngineSettings(table.model, table.revision, table.engine, table.devices)
+        settings = engine_settings(table)
         by_key.setdefault(settings.key, []).append(name)
     return [
         _Hosted(tuple(names), _share(hosted[names[0]]), _gpus(hosted[names[0]], environ))
@@ -384,7 +463,12 @@ def _engines(hosted: Mapping[str, VllmTable], environ: Mapping[str, str]) -> lis
     ]
 
 
-def _check_options(name: str, table: VllmTable) -> None:
+def engine_settings(table: HostedTable) -> EngineSettings:
+    """Return the engine of a hosted judge."""
+    return EngineSettings(table.model, table.revision, table.engine_options, table.devices)
+
+
+def _check_options(name: str, table: HostedTable) -> None:
     path = f"judges.{name}.engine"
     share = table.engine.get(SHARE, _DEFAULT_SHARE)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
@@ -395,11 +479,11 @@ def _check_options(name: str, table: VllmTable) -> None:
         )
 
 
-def _share(table: VllmTable) -> float:
+def _share(table: HostedTable) -> float:
     return 0.0 if _IN_BYTES in table.engine else float(table.engine.get(SHARE, _DEFAULT_SHARE))
 
 
-def _gpus(table: VllmTable, environ: Mapping[str, str]) -> tuple[str, ...]:
+def _gpus(table: HostedTable, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the GPUs that an engine uses: the first of those that it sees."""
     count = 1
     for option in _SPLIT_OVER:

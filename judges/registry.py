@@ -23,9 +23,11 @@ from judges.configuration import (
     JudgeTable,
     OpenAITable,
     RecordedTable,
+    RewardTable,
     StudentTable,
     VllmTable,
     check_memory,
+    engine_settings,
     read_cascade,
     read_judge,
     tables,
@@ -33,15 +35,18 @@ from judges.configuration import (
 from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid
 from judges.openai.clients import Transport, checked_base_url
 from judges.openai.judge import OpenAIJudge
-from judges.openai.settings import OpenAISettings, check_headers, token_requests
+from judges.openai.settings import OpenAISettings, check_headers, load_tokenizer, token_requests
 from judges.prompting.examples import ExampleSets, LabelledPair, draw_annotators
 from judges.prompting.templates import PromptTemplate, load_template
 from judges.recorded import Jury, RecordedJudge
+from judges.reward.judge import RewardJudge
+from judges.reward.poolers import HostedPooler, ServedPooler
+from judges.reward.settings import FittedOn, RewardSettings
 from judges.student.judge import StudentJudge
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 from judges.vllm.engine import EngineHost
 from judges.vllm.judge import VllmJudge
-from judges.vllm.settings import EngineSettings, VllmSettings, is_path
+from judges.vllm.settings import VllmSettings, is_path
 from judges.vllm.weights import FolderHasher, FolderHashes
 
 
@@ -97,7 +102,7 @@ def vllm_settings(name: str, table: VllmTable) -> VllmSettings:
     """Return how a hosted judge is asked."""
     return VllmSettings(
         name=name,
-        engine=EngineSettings(table.model, table.revision, table.engine, table.devices),
+        engine=engine_settings(table),
         endpoint=table.endpoint,
         orders=table.orders,
         confidence=table.confidence,
@@ -112,6 +117,26 @@ def vllm_settings(name: str, table: VllmTable) -> VllmSettings:
         timeout_s=table.timeout_s,
         price_input=table.price_input,
         price_output=table.price_output,
+    )
+
+
+def reward_settings(name: str, table: RewardTable, fitted: FittedOn | None) -> RewardSettings:
+    """Return how a reward model is asked; where it is hosted comes apart."""
+    return RewardSettings(
+        name=name,
+        model=table.model,
+        revision=table.revision,
+        endpoint=table.endpoint or "classify",
+        tokenizer=table.tokenizer,
+        input=table.input,
+        first_label=table.first_label,
+        chat_template=table.chat_template,
+        template_options=table.template_options,
+        tau=None if fitted is not None else table.tau or 1.0,
+        fitted_on=fitted,
+        concurrency=table.concurrency,
+        timeout_s=table.timeout_s,
+        price_input=table.price_input,
     )
 
 
@@ -151,6 +176,8 @@ Examples = Callable[[str], Sequence[LabelledPair]]
 
 STUDENT: Final = "student"
 DEFAULT_CASCADE: Final = "default"
+# a temperature fitted on fewer is a guess
+_FEWEST_FOR_TAU: Final = 10
 HASHING: Final = "hashing the model folder, then the model loads"
 
 
@@ -232,11 +259,20 @@ def example_datasets(config: Mapping[str, Any]) -> frozenset[str]:
         JudgeConfigurationInvalid: Names the key.
     """
     read = [read_judge(name, table) for name, table in tables(config, "judges").items()]
-    return frozenset(
-        table.examples_from
+    named = [
+        table.examples_from if isinstance(table, AskedTable) else table.tau_from
         for table in read
-        if isinstance(table, AskedTable) and table.examples_from
-    )
+        if isinstance(table, AskedTable | RewardTable)
+    ]
+    return frozenset(name for name in named if name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hosting:
+    """Where a model is hosted, and the hash of its folder if it is in one."""
+
+    engines: EngineHost
+    weights: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +299,8 @@ class _Workshop:
                 return RecordedJudge(name, model=table.model, prompt_hash=table.prompt_hash)
             case RecordedTable():
                 return Jury(name, table.members or ())
+            case RewardTable():
+                return self._reward(name, table)
             case OpenAITable() | VllmTable():
                 return self._asked(name, table, criterion)
 
@@ -299,7 +337,15 @@ class _Workshop:
         )
 
     def _hosted(self, settings: VllmSettings, template: PromptTemplate, sets: ExampleSets) -> Judge:
-        name, model = settings.name, settings.engine.model
+        found = self._weights(settings.name, settings.engine.model)
+        if isinstance(found, WaitingJudge):
+            return found
+        settings = replace(settings, weights=found.weights)
+        return VllmJudge(settings, template, sets, found.engines.engine(settings.engine))
+
+    def _weights(self, name: str, model: str) -> _Hosting | WaitingJudge:
+        """Return where a model is hosted and its folder's hash, or what its judge waits for."""
+        weights = None
         if is_path(model):
             if not Path(model).is_dir():
                 return WaitingJudge(name, model, f"judges.{name}.model: no folder {model!r}")
@@ -309,10 +355,58 @@ class _Workshop:
                 return WaitingJudge(name, model, detail)
             if model not in folders.hashes:
                 return WaitingJudge(name, model, HASHING, is_starting=True)
-            settings = replace(settings, weights=folders.hashes[model])
+            weights = folders.hashes[model]
         if self.engines is None:
             return WaitingJudge(name, model, f"judges.{name}: this process hosts no models")
-        return VllmJudge(settings, template, sets, self.engines.engine(settings.engine))
+        return _Hosting(self.engines, weights)
+
+    def _reward(self, name: str, table: RewardTable) -> Judge:
+        path = f"judges.{name}"
+        try:
+            template = load_template(table.template or "pairwise")
+            fitted = None
+            if table.tau_from is not None:
+                fitted = FittedOn.of(self._labelled(table.tau_from), table.tau_groups)
+                if len(fitted.pairs) < _FEWEST_FOR_TAU:
+                    detail = f"{len(fitted.pairs)} labelled pairs are too few to fit tau on"
+                    raise ExamplesInsufficient(detail)
+        except ExamplesInsufficient as error:
+            return WaitingJudge(name, table.model, f"{path}.tau_from: {error}")
+        except JudgeConfigurationInvalid as error:
+            raise JudgeConfigurationInvalid(f"{path}.{error}") from error
+        settings = reward_settings(name, table, fitted)
+        if table.base_url is not None:
+            return RewardJudge(settings, template, self._served(name, table, settings))
+        found = self._weights(name, table.model)
+        if isinstance(found, WaitingJudge):
+            return found
+        engine = engine_settings(table)
+        settings = replace(settings, engine=engine, weights=found.weights)
+        pooler = HostedPooler(found.engines.engine(engine), table.timeout_s)
+        return RewardJudge(settings, template, pooler)
+
+    def _served(self, name: str, table: RewardTable, settings: RewardSettings) -> ServedPooler:
+        path = f"judges.{name}"
+        address = checked_base_url(f"{path}.base_url", table.base_url or "").rstrip("/")
+        try:
+            check_headers(table.headers)
+            tokenizer = None
+            if table.tokenizer is not None:
+                tokenizer = load_tokenizer(table.tokenizer, table.revision)
+        except JudgeConfigurationInvalid as error:
+            raise JudgeConfigurationInvalid(f"{path}.{error}") from None
+        asked = OpenAISettings(
+            name=name,
+            base_url=address.removesuffix("/v1"),
+            model=table.model,
+            concurrency=table.concurrency,
+            timeout_s=table.timeout_s,
+            attempts=table.attempts,
+            api_key_env=table.api_key_env,
+            headers=table.headers,
+            query=table.query,
+        )
+        return ServedPooler(asked, settings.endpoint, tokenizer, self.environ, self.transport)
 
     def _sets(self, table: AskedTable) -> ExampleSets:
         if table.examples_from is None:

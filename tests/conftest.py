@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
+# Processes of tests run beside each other: the threads of one multiplication would wait for those
+# of another. The libraries read this once, when numpy is loaded, so it stands before the imports.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import asyncio
 import itertools
-import os
 import shutil
 import tempfile
 import warnings

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Match
 from starlette.types import Scope as AsgiScope
 
+from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
 from app.bodies.common import DatasetBody, PageBody, PairBody, PreviewBody
 from app.core.auth import Scope
 from app.core.db import rfc3339
@@ -36,6 +37,8 @@ from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_
 from app.imports.importing import Imported, Preview, Wanted, import_dataset, preview
 from app.imports.tables import PARQUET
 from app.imports.upload import received
+from app.judgments import browsing
+from app.judgments.browsing import SearchIn
 
 # stands for a slash inside a part; decoding gives no lone surrogate, so no name holds one
 _SLASH: Final = "\udc2f"
@@ -291,6 +294,33 @@ async def list_pairs(ref: Ref, running: Running, paging: AsKept) -> Response:
         rows = await service.stored_page(session, dataset, paging)
     page = page_of(rows, paging.limit, canonical_row)
     return TextsResponse(page)
+
+
+@router.get("/{ref}/search", response_model=SearchBody)
+@needs(Scope.READ)
+async def search_pairs(ref: Ref, running: Running, asked: Annotated[SearchIn, Query()]) -> Response:
+    """Find pairs by what people, a judge or a cascade said of them, and by their texts.
+
+    One request looks at a bounded number of pairs: `last_id` says how far it came.
+    """
+    return TextsResponse(await browsing.search(running, ref, asked))
+
+
+PairId = Annotated[str, Path(description="id of a pair; a slash in it is written as %2F")]
+
+
+@router.get("/{ref}/pairs/{pair}", response_model=PairDetailBody)
+@needs(Scope.READ)
+async def read_pair(ref: Ref, pair: PairId, running: Running) -> Response:
+    """Return all that is known of one pair: texts, labels with their history, scores, verdicts."""
+    return TextsResponse(await browsing.pair_detail(running, ref, pair))
+
+
+@router.get("/{ref}/pairs/{pair}/similar", response_model=SimilarBody)
+@needs(Scope.READ)
+async def read_similar(ref: Ref, pair: PairId, running: Running) -> Response:
+    """List the pairs of the same prompt, then those of the same group."""
+    return TextsResponse(await browsing.similar(running, ref, pair))
 
 
 @router.get(

@@ -135,7 +135,9 @@ async def list_judges(running: Running, paging: AsKept) -> Page:
 @catalogue_router.post("/judges/{name}/try", response_model=TriedBody, responses=refused(404))
 @needs(Scope.JUDGE)
 async def try_judge(
-    name: Annotated[str, Path(max_length=512)], request: TryIn, running: Running
+    name: Annotated[str, Path(max_length=512, description="a configured judge")],
+    request: TryIn,
+    running: Running,
 ) -> TriedBody:
     """Ask a judge about one pair and show how: prompts, tokens read, cost; nothing is stored.
 

@@ -204,6 +204,21 @@ class FileQuery(ListQuery, total=False):
     purpose: Literal["batch"]
 
 
+class SearchQuery(TypedDict, total=False):
+    """Which pairs of a dataset are found; what is not given does not matter."""
+
+    judge: str
+    status: Literal["accepted", "abstained", "failed", "unjudged"]
+    people: Literal["agree", "disagree", "undecided", "unlabelled"]
+    slice: str
+    least: float
+    most: float
+    text: str
+    sort: Literal["position", "surest", "least_sure"]
+    after: str
+    limit: int
+
+
 class VerdictQuery(ListQuery, total=False):
     """Which stored verdicts are listed."""
 

@@ -13,6 +13,7 @@ from app.bodies.batches import (
     FileDeletedBody,
     PreferencesCardBody,
 )
+from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
 from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
 from app.bodies.common import (
     AliveBody,
@@ -50,6 +51,7 @@ from app.client.bodies_in import (
     PlanRequest,
     QueueRequest,
     ReportQuery,
+    SearchQuery,
     VerdictQuery,
 )
 from app.client.calls import Call, Json
@@ -307,6 +309,23 @@ def datasets(**query: Unpack[ListQuery]) -> Call[PageBody[DatasetBody]]:
 def pairs(dataset: str, **query: Unpack[ListQuery]) -> Call[PageBody[PairBody]]:
     """List the pairs of a dataset as canonical rows, in the order of the file."""
     return Call("GET", _at("datasets", dataset, "pairs"), given(**query), is_repeatable=True)
+
+
+def search(dataset: str, **query: Unpack[SearchQuery]) -> Call[SearchBody]:
+    """Find pairs by what people, a judge or a cascade said of them; see `SearchQuery`."""
+    return Call("GET", _at("datasets", dataset, "search"), given(**query), is_repeatable=True)
+
+
+def pair(dataset: str, pair_id: str) -> Call[PairDetailBody]:
+    """Return all that is known of one pair."""
+    path = _at("datasets", dataset, "pairs", quote(pair_id, safe=""))
+    return Call("GET", path, is_repeatable=True)
+
+
+def similar_pairs(dataset: str, pair_id: str) -> Call[SimilarBody]:
+    """List the pairs of the same prompt or group as one pair."""
+    path = _at("datasets", dataset, "pairs", quote(pair_id, safe=""), "similar")
+    return Call("GET", path, is_repeatable=True)
 
 
 def delete_dataset(dataset: str, *, force: bool = False) -> Call[None]:

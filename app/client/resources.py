@@ -14,6 +14,9 @@ class Datasets(Resource[ModeT]):
     list = Listing(requests.datasets)
     retrieve = Verb(requests.dataset)
     pairs = Listing(requests.pairs)
+    pair = Verb(requests.pair)
+    search = Verb(requests.search)
+    similar = Verb(requests.similar_pairs)
     delete = Verb(requests.delete_dataset)
 
 

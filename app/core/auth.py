@@ -75,6 +75,10 @@ async def server_secret(settings: Settings, db: Database) -> bytes:
     """Return the secret of the settings, else the one the database keeps (made on first use)."""
     if settings.secret is not None:
         return settings.secret.get_secret_value().encode()
+    async with db.read() as session:
+        found = await session.get(ServerSecret, "keys")
+    if found is not None:
+        return found.value.encode()
     async with db.write() as session:
         stored = await session.get(ServerSecret, "keys")
         if stored is None:
@@ -161,6 +165,20 @@ async def identify(running: Runtime, key: str | None) -> Caller | None:
     row = found.row
     if row is None:
         raise _refused("this key is unknown")
+    return _caller(running, row)
+
+
+async def caller_with(running: Runtime, key_id: str) -> Caller | None:
+    """Return who has the key with this id, None where it is not valid any more."""
+    async with running.db.read() as session:
+        row = await session.scalar(select(ApiKey).where(ApiKey.id == key_id))
+    try:
+        return None if row is None else _caller(running, row)
+    except NotAuthenticated:
+        return None
+
+
+def _caller(running: Runtime, row: ApiKey) -> Caller:
     if row.revoked_at is not None:
         raise _refused("this key was revoked")
     moment = running.now()

@@ -41,6 +41,7 @@ class Runtime:
     load_registry: Callable[[], Awaitable[Registry]]
     now: Callable[[], datetime] = now
     opening: str | None = None
+    page_secret: bytes | None = None
     asks_for_keys: bool = True
     health_lines: Mapping[str, float | None] = field(default_factory=dict)
     wake_workers: asyncio.Event = field(default_factory=asyncio.Event)

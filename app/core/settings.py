@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="names of this service, beside those of loopback; separated by commas"
     )
+    session_hours: float = Field(
+        12.0, gt=0, le=24 * 365, description="how long a browser stays signed in"
+    )
     hide_docs: bool = Field(False, description="the documentation pages need a key, too")
     idempotency_hours: float = Field(
         24.0, gt=0, description="how long the answer to an `Idempotency-Key` is kept"

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.bulk import insert_rows, is_one_of
 from app.core.lists import Paging, Rows, length_of, rows_within
 from app.core.models import Dataset, Label, PairRow, RecordedScore
+from app.datasets.records import PairKey
 
 # both drivers take at most some 30,000 parameters in a statement; short lists also plan better
 IN_CHUNK = 500
@@ -271,6 +272,48 @@ async def position_of(session: AsyncSession, dataset_seq: int, pair_id: str) -> 
         PairRow.dataset_seq == dataset_seq, PairRow.id == pair_id
     )
     return await session.scalar(query)
+
+
+async def id_beside(
+    session: AsyncSession, dataset_seq: int, position: int, *, behind: bool
+) -> str | None:
+    """Return the id of the next pair behind, or before, a position."""
+    column = PairRow.position
+    query = select(PairRow.id).where(PairRow.dataset_seq == dataset_seq)
+    if behind:
+        query = query.where(column > position).order_by(column)
+    else:
+        query = query.where(column < position).order_by(column.desc())
+    return await session.scalar(query.limit(1))
+
+
+async def keys_behind(
+    session: AsyncSession, dataset_seq: int, position: int, count: int
+) -> Sequence[Row[Any]]:
+    """Return the next pairs behind a position, without their texts."""
+    query = (
+        select(*_KEY_COLUMNS)
+        .where(PairRow.dataset_seq == dataset_seq, PairRow.position > position)
+        .order_by(PairRow.position)
+        .limit(count)
+    )
+    return (await session.execute(query)).all()
+
+
+async def related_rows(
+    session: AsyncSession, dataset_seq: int, key: PairKey, most: int
+) -> Sequence[Row[Any]]:
+    """Return other pairs of the prompt or the group of a pair, without their texts."""
+    is_related = PairRow.group == key.group
+    if key.prompt_hash is not None:
+        is_related = or_(is_related, PairRow.prompt_hash == key.prompt_hash)
+    query = (
+        select(*_KEY_COLUMNS)
+        .where(PairRow.dataset_seq == dataset_seq, is_related, PairRow.seq != key.seq)
+        .order_by(PairRow.position)
+        .limit(most)
+    )
+    return (await session.execute(query)).all()
 
 
 async def seqs_by_id(session: AsyncSession, dataset_seq: int, ids: Sequence[str]) -> dict[str, int]:

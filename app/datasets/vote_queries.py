@@ -81,6 +81,12 @@ async def votes_on(session: AsyncSession, seqs: Sequence[int]) -> list[Row[Any]]
     return rows
 
 
+async def history_of(session: AsyncSession, pair_seq: int, most: int) -> Sequence[Label]:
+    """Return the labels of a pair, replaced ones too, the newest first."""
+    query = select(Label).where(Label.pair_seq == pair_seq).order_by(Label.seq.desc()).limit(most)
+    return (await session.scalars(query)).all()
+
+
 async def recorded_by(
     session: AsyncSession, dataset_seq: int, judges: Sequence[str], span: tuple[int, int] | None
 ) -> AsyncIterator[Row[Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy import Table, Text, or_, select, type_coerce
+from sqlalchemy import Table, Text, func, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import TierBody
@@ -21,6 +21,7 @@ class _Body(msgspec.Struct):
 
 
 _WINDOW: Final = 200
+_IN_CHUNK: Final = 500
 _read_tiers: Final = msgspec.json.Decoder(_Body).decode
 _VERDICTS: Final = cast(Table, Verdict.__table__)
 
@@ -64,6 +65,26 @@ async def page(
         if value is not None:
             query = query.where(getattr(Verdict, column) == value)
     return (await session.scalars(paging.of(query, Verdict.seq, after))).all()
+
+
+async def newest_of_pairs(session: AsyncSession, pair_seqs: Sequence[int]) -> dict[int, Verdict]:
+    """Return the newest verdict on each of these pairs, by the number of the pair."""
+    found = {}
+    for start in range(0, len(pair_seqs), _IN_CHUNK):
+        newest = (
+            select(func.max(Verdict.seq))
+            .where(Verdict.pair_seq.in_(pair_seqs[start : start + _IN_CHUNK]))
+            .group_by(Verdict.pair_seq)
+        )
+        for verdict in await session.scalars(select(Verdict).where(Verdict.seq.in_(newest))):
+            found[verdict.pair_seq or 0] = verdict
+    return found
+
+
+async def of_pair(session: AsyncSession, pair_seq: int, most: int) -> Sequence[Verdict]:
+    """Return the verdicts on a pair, the newest first."""
+    query = select(Verdict).where(Verdict.pair_seq == pair_seq)
+    return (await session.scalars(query.order_by(Verdict.seq.desc()).limit(most))).all()
 
 
 async def without_promise(session: AsyncSession, rows: Sequence[Verdict]) -> dict[int, str]:

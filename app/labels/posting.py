@@ -116,7 +116,7 @@ async def label_page(
         after=_number(paging.after),
         with_history=with_history,
     )
-    return page_of(rows, paging.limit, lambda row: _shown(*row))
+    return page_of(rows, paging.limit, lambda row: shown_label(*row))
 
 
 async def _unknown(
@@ -187,7 +187,8 @@ def _number(after: str | None) -> int | None:
     return int(digits)
 
 
-def _shown(label: Label, pair: str, dataset: str) -> dict[str, Any]:
+def shown_label(label: Label, pair: str, dataset: str) -> dict[str, Any]:
+    """Return a label as users see it."""
     return {
         **label.details,
         "object": "label",

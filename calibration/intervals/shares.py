@@ -121,7 +121,11 @@ def effective_trials(hit: FloatArray, groups: Groups, tail: float) -> float:
     n / d x (z / t)^2 with the design effect d = (grouped variance) / (p (1 - p) / (n - 1)), at
     least 1; z and t are the normal and Student quantiles at `tail`. Student's degrees of freedom
     are G - 1, but at most twice the groups (beyond the first) that hold the rarer outcome: only
-    these tell how alike the rows of a group are. Never fewer than n^2 / sum(rows of a group)^2,
+    these tell how alike the rows of a group are. Where few do, that says next to nothing, and what
+    the rarer rows themselves show is taken if it leaves more trials: the design effect
+    1 + (m - 1) r of groups of m rows, with G - 1 degrees of freedom, r being the share of the
+    rows in the groups of k rarer ones that are of their kind, as if one row and k / 5 more had
+    been found with all rows of their group alike. Never fewer than n^2 / sum(rows of a group)^2,
     the number if all rows of a group were the same (Kish 1965), which is also taken for a share
     of 0 or 1 and for a single group, where no design effect shows. Independent rows stay as many
     as they are.
@@ -137,8 +141,25 @@ def effective_trials(hit: FloatArray, groups: Groups, tail: float) -> float:
     if share in (0.0, 1.0) or groups.n_groups < 2:
         return _fewest_trials(groups)
     variance = groups.standard_error((hit - share) / n) ** 2
-    degrees = min(groups.n_groups - 1, 2 * (groups.holding_rarer(hit) - 1))
-    return _shrunk(groups, variance * (n - 1) / (share * (1 - share)), degrees, tail)
+    seen = variance * (n - 1) / (share * (1 - share))
+    most = groups.n_groups - 1
+    trials = _shrunk(groups, seen, min(most, 2 * (groups.holding_rarer(hit) - 1)), tail)
+    if not np.isin(hit, (0.0, 1.0)).all():
+        return trials
+    # of two outcomes that are equally rare neither is taken first
+    rarer = [one for one, is_rare in ((hit, share <= 0.5), (1.0 - hit, share >= 0.5)) if is_rare]
+    alike = max(_design_effect_of_rarer(one, groups) for one in rarer)
+    return max(trials, _shrunk(groups, max(seen, alike), most, tail))
+
+
+def _design_effect_of_rarer(is_rare: FloatArray, groups: Groups) -> float:
+    """Return 1 + (m - 1) r, with r as `effective_trials` says; sizes of groups may differ."""
+    sizes, rare = groups.sums(np.ones(is_rare.size)), groups.sums(is_rare)
+    has_mates = sizes > 1
+    k = float(rare[has_mates].sum())
+    alike = float((rare * (rare - 1) / np.maximum(sizes - 1, 1))[has_mates].sum())
+    added = 1.0 + k / 5
+    return 1.0 + (float((sizes**2).sum() / sizes.sum()) - 1.0) * (alike + added) / (k + added)
 
 
 def estimate_paired_difference(

@@ -27,6 +27,8 @@ _FEWEST_GROUPS_TO_TUNE = 5
 NO_SPREAD = 1e-12
 # Fewer labels than this against their predictions do not tell how often that happens.
 _ENOUGH_ERRORS = 5.0
+# From this many labelled groups on the spread is known well enough, whichever groups make it.
+_FEW_GROUPS = 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +129,10 @@ def fit_mean(
     is_told = bool((strata.n_labelled_groups > n_fitted).all())
     variance = float(((of_predictions + of_labels) ** 2).sum()) / total**2
     parts = [_Part(of_predictions, sample.n_groups - 1.0)]
-    parts.append(_Part(of_labels, strata.degrees_of_freedom(n_fitted)))
+    known = strata.degrees_of_freedom(n_fitted)
+    if int(strata.n_labelled_groups.sum()) < _FEW_GROUPS:
+        known = min(known, _degrees_shown(of_labels))
+    parts.append(_Part(of_labels, known))
     return FittedMean(
         mean,
         variance if is_told else np.nan,
@@ -142,6 +147,17 @@ class _Part(NamedTuple):
 
     influence: FloatArray
     degrees_of_freedom: float
+
+
+def _degrees_shown(of_labels: FloatArray) -> float:
+    """Return half as many degrees of freedom again as groups of equal errors would show the spread.
+
+    sum(e^2)^2 / sum(e^4) of them: where two groups make most of the spread, it is known as badly as
+    from two. Near 0 and 1 that is so, and Student's interval of all groups covers too little.
+    """
+    squares = of_labels**2
+    fourth = float((squares**2).sum())
+    return max(1.5 * float(squares.sum()) ** 2 / fourth, 1.0) if fourth > 0 else np.inf
 
 
 def _degrees_of_freedom(parts: Iterable[_Part]) -> float:

@@ -84,13 +84,18 @@ def token_requests(source: str, revision: str | None, labels: Sequence[str]) -> 
     Raises:
         JudgeConfigurationInvalid: The tokenizer cannot be loaded or lacks the labels.
     """
-    tokenizer = _loaded(source, revision)
+    tokenizer = load_tokenizer(source, revision)
     is_chat = bool(tokenizer.chat_template)
     tokens = PromptTokens(tokenizer, is_chat=is_chat, options={"enable_thinking": False})
     return TokenRequests(tokens, find_label_ids(tokenizer, labels))
 
 
-def _loaded(source: str, revision: str | None) -> Tokenizer:
+def load_tokenizer(source: str, revision: str | None) -> Tokenizer:
+    """Load the tokenizer at `source`, a folder or a model hub name.
+
+    Raises:
+        JudgeConfigurationInvalid: It cannot be loaded.
+    """
     try:
         from transformers import AutoTokenizer
     except ImportError as error:

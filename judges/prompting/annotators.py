@@ -8,6 +8,7 @@ early stopping from the stored scores of a judge that queries all annotators.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -29,11 +30,18 @@ class EarlyStop:
 
     Attributes:
         annotators: Number of annotators to query first.
-        confidence: Skip the rest if the mean probability of one response reaches this value.
+        confidence: Skip the rest if the mean probability of one response reaches this value; None
+            with `z` alone.
+        z: None: two steps, the first annotators and then all others. Else they are queried one by
+            one, and the rest is skipped once neither the side of the mean nor its side of
+            `confidence` can change by more than z s_j sqrt(1/j - 1/N), where s_j is the standard
+            deviation of the j annotators so far: the standard error of their mean about the mean
+            of all N, which are drawn without replacement (Cochran 1977, theorem 2.2).
     """
 
     annotators: int
-    confidence: float
+    confidence: float | None
+    z: float | None = None
 
 
 def first_annotators(n: int, early: EarlyStop | None) -> int:
@@ -43,17 +51,48 @@ def first_annotators(n: int, early: EarlyStop | None) -> int:
 
 async def ask_annotators(n: int, ask: Ask, early: EarlyStop | None) -> list[AnnotatorAnswers]:
     """Query `n` annotators concurrently; with `early`, query the first few before the rest."""
-    first = first_annotators(n, early)
-    answers = await _asked(range(first), ask)
-    if early is None or first == n or is_settled(answers, early):
-        return answers
-    return answers + await _asked(range(first, n), ask)
+    answers = await _asked(range(first_annotators(n, early)), ask)
+    while early is not None and len(answers) < n and not is_settled(answers, early, n):
+        until = n if early.z is None else len(answers) + 1
+        answers += await _asked(range(len(answers), until), ask)
+    return answers
 
 
-def is_settled(answers: Sequence[AnnotatorAnswers], early: EarlyStop) -> bool:
-    """Return True if no further annotators are needed: confident enough, or one has failed."""
+def is_settled(answers: Sequence[AnnotatorAnswers], early: EarlyStop, n: int) -> bool:
+    """Return True if no further annotators of `n` are needed, or one has failed."""
     mean = mean_of_answers(answers)
-    return mean is None or max(mean.p_a, mean.p_b) >= early.confidence
+    if mean is None:
+        return True
+    confidence = max(mean.p_a, mean.p_b)
+    if early.z is None:
+        return early.confidence is not None and confidence >= early.confidence
+    alone = [one for one in (mean_of_answers([each]) for each in answers) if one is not None]
+    ahead = [one.p_a - one.p_b for one in alone]
+    margin = _margin(ahead, n, early.z)
+    return bool(
+        _cannot_change(np.array(math.fsum(ahead) / len(ahead)), np.array(confidence), margin, early)
+    )
+
+
+def _margin(ahead: Sequence[float], n: int, z: float) -> FloatArray:
+    """Return by how much the mean of the lead of a may change once all `n` are asked."""
+    j = len(ahead)
+    middle = math.fsum(ahead) / j
+    spread = math.sqrt(math.fsum((one - middle) ** 2 for one in ahead) / max(j - 1, 1))
+    return np.array(z * spread * math.sqrt(1 / j - 1 / n))
+
+
+def _cannot_change(
+    lead: FloatArray, confidence: FloatArray, margin: FloatArray, early: EarlyStop
+) -> npt.NDArray[np.bool_]:
+    """Return where neither the side of the lead nor that of the confidence can change."""
+    is_fixed = np.asarray(np.round(np.abs(lead) - margin, 12) > 0)
+    if early.confidence is None:
+        return is_fixed
+    # a lead of d is a confidence of (1 + d) / 2
+    low, high = (np.round(confidence + sign * margin / 2, 12) for sign in (-1, 1))
+    is_sure = np.asarray((low >= early.confidence) | (high < early.confidence))
+    return is_fixed & is_sure
 
 
 def replay(annotators: npt.ArrayLike, early: EarlyStop) -> tuple[FloatArray, IntArray]:
@@ -68,10 +107,29 @@ def replay(annotators: npt.ArrayLike, early: EarlyStop) -> tuple[FloatArray, Int
     """
     by_annotator = np.asarray(annotators, dtype=np.float64).mean(axis=2)
     first = min(early.annotators, by_annotator.shape[1])
+    if early.z is not None:
+        return _replay_one_by_one(by_annotator, first, early)
+    if early.confidence is None:
+        raise ValueError("two steps need a confidence")
     begun, whole = by_annotator[:, :first].mean(axis=1), by_annotator.mean(axis=1)
     is_enough = np.round(np.maximum(begun, 1 - begun), 12) >= early.confidence
     said: FloatArray = np.round(np.where(is_enough, begun, whole), 12)
     return said, np.where(is_enough, first, by_annotator.shape[1]).astype(np.int64)
+
+
+def _replay_one_by_one(
+    by_annotator: FloatArray, first: int, early: EarlyStop
+) -> tuple[FloatArray, IntArray]:
+    n, most = by_annotator.shape
+    asked = np.full(n, most, dtype=np.int64)
+    for j in range(most - 1, first - 1, -1):
+        begun = by_annotator[:, :j]
+        mean = begun.mean(axis=1)
+        spread = 2 * begun.std(axis=1, ddof=1) if j > 1 else np.zeros(n)
+        margin = (early.z or 0.0) * spread * math.sqrt(1 / j - 1 / most)
+        asked[_cannot_change(2 * mean - 1, np.maximum(mean, 1 - mean), margin, early)] = j
+    said = np.array([row[:j].mean() for row, j in zip(by_annotator, asked, strict=True)])
+    return np.round(said, 12), asked
 
 
 async def _asked(which: Iterable[int], ask: Ask) -> list[AnnotatorAnswers]:
@@ -108,9 +166,14 @@ def scored_by_prompt(asked: Asked, template: PromptTemplate, sets: ExampleSets) 
         "orders": asked.orders,
         "confidence": asked.confidence,
         "annotators": len(sets),
-        **({"early_stop": asdict(asked.early_stop)} if asked.early_stop else {}),
+        **({"early_stop": _early_stop(asked.early_stop)} if asked.early_stop else {}),
         "examples": examples_hash(sets),
     }
+
+
+def _early_stop(early: EarlyStop) -> dict[str, Any]:
+    """Return the condition, without what it had not at first."""
+    return {name: value for name, value in asdict(early).items() if name != "z" or early.z}
 
 
 def prompt_notes(template: PromptTemplate, sets: ExampleSets) -> dict[str, Any]:

@@ -226,6 +226,71 @@ class PromptTokens:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False)) if text else ()
 
 
+class ConversationTokens:
+    """Lay out whole conversations for one tokenizer, as a reward model reads them.
+
+    The frame comes from the chat template; the texts are tokenised apart, so that none can become a
+    control token.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        chat_template: A template in place of the tokenizer's own.
+        options: Additional variables of the chat template.
+
+    Raises:
+        JudgeConfigurationInvalid: There is no chat template.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        chat_template: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not chat_template and not tokenizer.chat_template:
+            raise JudgeConfigurationInvalid(
+                "chat_template: needed, since the model's tokenizer has none"
+            )
+        self._tokenizer = tokenizer
+        self._plain = PlainText(tokenizer)
+        own = {"chat_template": chat_template} if chat_template else {}
+        self._options = {**own, **(options or {})}
+        self._frames: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
+
+    def of(self, messages: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """Return the ids of a conversation of (role, text) that ends with a response.
+
+        Raises:
+            JudgeConfigurationInvalid: The chat template refuses, drops or repeats a message.
+        """
+        roles = tuple(role for role, _ in messages)
+        if roles not in self._frames:
+            self._frames[roles] = self._frame(roles)
+        first, *others = self._frames[roles]
+        ids = list(first)
+        for (_, text), after in zip(messages, others, strict=True):
+            ids += [*self._plain.encode(text), *after]
+        return tuple(ids)
+
+    def _frame(self, roles: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Return the ids before, between and after the texts of messages with these roles."""
+        places = [f"{_QUERY}{number:04d}" for number in range(len(roles))]
+        shown = [
+            {"role": role, "content": place} for role, place in zip(roles, places, strict=True)
+        ]
+        try:
+            text = str(self._tokenizer.apply_chat_template(shown, tokenize=False, **self._options))
+        except Exception as error:  # a template may reject messages with any error
+            raise JudgeConfigurationInvalid(f"chat_template: {error}") from error
+        pieces = re.split("|".join(places), text)
+        if len(pieces) != len(places) + 1:
+            raise JudgeConfigurationInvalid("chat_template: it loses or repeats a message")
+        encode = self._tokenizer.encode
+        return tuple(
+            tuple(encode(piece, add_special_tokens=False)) if piece else () for piece in pieces
+        )
+
+
 _LEFT_OUT: Final = "\n[... {count} characters left out ...]\n"
 _FEWEST: Final = 64
 

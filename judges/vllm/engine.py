@@ -20,7 +20,13 @@ from typing import Any, Final
 
 from judges.errors import nearest
 from judges.prompting.tokens import Tokenizer
-from judges.vllm.settings import EngineAnswer, EngineSettings, EngineUnavailable, OpenedEngine
+from judges.vllm.settings import (
+    EngineAnswer,
+    EngineSettings,
+    EngineUnavailable,
+    OpenedEngine,
+    Pooled,
+)
 
 # The pipe closes when this process exits for any reason; the watcher then kills what is left,
 # children first. A line on the pipe means that the processes have stopped in order.
@@ -67,6 +73,8 @@ class EngineReaper:
 
 _DEVICES: Final = "CUDA_VISIBLE_DEVICES"
 _SHUTDOWN_SECONDS: Final = 15.0
+# what a head is asked for: a number for the whole prompt, or one for each token
+_TASKS: Final = ("classify", "token_classify")
 _INSTALL: Final = (
     "vLLM is not installed: pip install 'tribunal-judge[vllm]' on a machine with a GPU"
 )
@@ -129,6 +137,7 @@ class _OpenedVllm:
     def __init__(self, engine: Any, children: Sequence[int]) -> None:
         self._engine: Any = engine
         self._numbers = count()
+        self._task: str | None = None
         # Children that outlive a killed parent would hold the GPU's memory.
         self._reaper = EngineReaper(children)
         self.tokenizer: Tokenizer = engine.get_tokenizer()
@@ -160,6 +169,37 @@ class _OpenedVllm:
         if answer is None:
             raise EngineUnavailable("its engine gave no answer")
         return _read(answer, wanted)
+
+    async def pool(self, token_ids: Sequence[int]) -> Pooled:
+        engine = self._engine
+        if engine is None:
+            raise EngineUnavailable("its engine had ended before it was asked")
+        from vllm import PoolingParams
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            if self._task is None:
+                known = await engine.get_supported_tasks()
+                self._task = next((task for task in _TASKS if task in known), None)
+            if self._task is None:
+                raise EngineUnavailable("the model has no head that scores: is it a reward model?")
+            answers = engine.encode(
+                {"prompt_token_ids": list(token_ids)},
+                PoolingParams(task=self._task, use_activation=False),
+                f"tribunal-{next(self._numbers)}",
+            )
+            answer = None
+            async for latest in answers:
+                answer = latest
+        except EngineDeadError as error:
+            raise EngineUnavailable("its engine died while it answered") from error
+        if answer is None:
+            raise EngineUnavailable("its engine gave no answer")
+        rows = answer.outputs.data.float()
+        # with a row for each token, the last one has seen the whole prompt
+        values = rows[-1] if rows.ndim > 1 else rows
+        cached = int(getattr(answer, "num_cached_tokens", 0) or 0)
+        return Pooled(tuple(values.reshape(-1).tolist()), len(answer.prompt_token_ids), cached)
 
     def close(self) -> None:
         engine, self._engine = self._engine, None

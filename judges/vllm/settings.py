@@ -64,6 +64,21 @@ class EngineAnswer:
     cached_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """What a head says at the end of a prompt.
+
+    Attributes:
+        values: Its numbers, before any activation.
+        prompt_tokens: Number of prompt tokens.
+        cached_tokens: Number of prompt tokens served from the prefix cache.
+    """
+
+    values: tuple[float, ...]
+    prompt_tokens: int
+    cached_tokens: int
+
+
 class OpenedEngine(Protocol):
     """A running engine."""
 
@@ -81,6 +96,10 @@ class OpenedEngine(Protocol):
         """Answer one prompt; raise `EngineUnavailable` if the engine dies first."""
         ...
 
+    async def pool(self, token_ids: Sequence[int]) -> Pooled:
+        """Return what the model's head says; raise `EngineUnavailable` if the engine dies first."""
+        ...
+
     def close(self) -> None:
         """Stop the engine's processes."""
         ...
@@ -90,7 +109,7 @@ Overflow = Literal["fail", "truncate"]
 
 # These affect where and how fast an engine computes, not its results; they may change while a
 # certificate is valid.
-_NO_PART_OF_A_SCORE: Final = frozenset(
+NO_PART_OF_A_SCORE: Final = frozenset(
     {
         "gpu_memory_utilization", "kv_cache_memory_bytes", "tensor_parallel_size",
         "pipeline_parallel_size", "data_parallel_size", "max_num_seqs", "max_num_batched_tokens",
@@ -163,7 +182,7 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
         "model": engine.model if not folder.is_dir() else None,
         "revision": engine.revision,
         "weights": (settings.weights or folder_hash(folder)) if folder.is_dir() else None,
-        "engine": {k: engine.options[k] for k in sorted(set(engine.options) - _NO_PART_OF_A_SCORE)},
+        "engine": {k: engine.options[k] for k in sorted(set(engine.options) - NO_PART_OF_A_SCORE)},
         "endpoint": settings.endpoint,
         "template_options": dict(settings.template_options),
         **scored_by_prompt(settings, template, sets),

@@ -22,6 +22,7 @@ from calibration.monitor import (
     start_monitor,
 )
 from calibration.plan import (
+    Design,
     certification_power,
     compare_cascades,
     compare_rules,
@@ -37,7 +38,9 @@ MONITOR, DRIFT = start_monitor(0.3), Drift(0.1, 0.9, 0)
 ENTRIES: dict[str, Callable[[Any], object]] = {
     "certify_cascade": lambda rng: certify_cascade(*DATA, target_risk=0.4, rng=rng),
     "frontier": lambda rng: frontier(*DATA, [0.4], rng=rng),
-    "compare_rules": lambda rng: compare_rules(*DATA, target_risks=[0.4], rng=rng),
+    "compare_rules": lambda rng: compare_rules(
+        *DATA, target_risks=[0.4], design=Design(n_splits=9), rng=rng
+    ),
     "compare_cascades": lambda rng: compare_cascades(*DATA, [0.4, 0.3], rng=rng),
     "certification_power": lambda rng: certification_power(
         *DATA, 40, target_risk=0.4, rng=rng, runs=5

@@ -82,6 +82,8 @@ _MEANT = (
     r"^/late report/judges/\d/by_difficulty/\d/agreement(_three_way)?/(low|high): ",
     r"^/late report/judges/\d/by_difficulty/\d/cohens_kappa(_three_way)?/(low|high): ",
     r"^/late report/judges/\d/by_votes/\d/agreement/(low|high): ",
+    # shares over groups: the rarer outcome says more about how alike rows of a group are
+    r"^/late report/judges/\d/reliability/brier_uncertainty/(low|high): ",
 )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -47,22 +45,38 @@ assert Tribunal.__module__.startswith("tribunal.app.client")
 """
 
 
+# several verbs in one process: loading the service takes longer than they do
+VERBS = """
+import contextlib, io, json, sys
+from tribunal.app.cli import main
+
+def tribunal(*words):
+    sys.argv = ["tribunal", *words]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        try:
+            main()
+        except SystemExit as ended:
+            assert not ended.code, said.getvalue()
+    return said.getvalue()
+
+judges = ("--judges", "simulated-small,simulated-large")
+certificate = json.loads(tribunal("certify", "example", *judges, "--target-agreement", "0.9"))
+assert certificate["status"] == "certified"
+judged = tribunal("judge", "new.ndjson", "--calibration", certificate["id"])
+verdicts = json.loads(judged)["verdicts"]
+assert [one["calibration"] for one in verdicts] == [certificate["id"]] * 3
+tribunal("report", "example", "--health", "simulated-large", "--html", "card.html")
+"""
+
+
 def test_the_command_line_does_the_main_job(project: Project) -> None:
     file = ROOT / "examples" / "pairs.jsonl"
     (project.folder / "new.ndjson").write_text("".join(file.read_text().splitlines(True)[:3]))
-
-    def tribunal(*words: str | Path) -> str:
-        # the folder of a project is often on the path
-        return project.run(project.python.with_name("tribunal"), *words, PYTHONPATH=".")
-
-    tribunal("import", file, "--name", "example")
-    judges = ("--judges", "simulated-small,simulated-large")
-    certificate = json.loads(tribunal("certify", "example", *judges, "--target-agreement", "0.9"))
-    assert certificate["status"] == "certified"
-    judged = tribunal("judge", "new.ndjson", "--calibration", certificate["id"])
-    verdicts = json.loads(judged)["verdicts"]
-    assert [one["calibration"] for one in verdicts] == [certificate["id"]] * 3
-    tribunal("report", "example", "--health", "simulated-large", "--html", "card.html")
+    command = project.python.with_name("tribunal")
+    # the folder of a project is often on the path
+    project.run(command, "import", file, "--name", "example", PYTHONPATH=".")
+    project.run(project.python, "-c", VERBS, PYTHONPATH=".")
     assert "simulated-large" in (project.folder / "card.html").read_text()
 
 

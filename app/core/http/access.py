@@ -4,6 +4,9 @@ Where keys exist, a request needs one with the scope that its route declares. Wh
 only this machine is answered: the peer of the socket is loopback, no proxy stands between, and the
 request is addressed to this machine, so that no foreign name was pointed at it. What a web page of
 another site sends is refused in both cases.
+
+A browser that signed in sends a cookie instead of a key. It opens pages; it opens the API only for
+requests that a page of this service sends.
 """
 
 from __future__ import annotations
@@ -13,15 +16,17 @@ import re
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from app.core.auth import Caller, Scope, identify, keys_exist
 from app.core.errors import NotAllowed, NotAuthenticated, TribunalError
+from app.core.http import sessions
 from app.core.http.parameters import get_runtime
 from app.core.http.problems import answer_to
 from app.core.names import shown
@@ -47,6 +52,8 @@ class Open(Enum):
     PROBE = auto()
     # where keys exist, unless the settings hide them; else as other routes
     PAGE = auto()
+    # where keys exist, in any case; else as other routes: what a browser needs to sign in
+    FRONT = auto()
 
 
 Need = Scope | Open
@@ -98,6 +105,7 @@ class AccessControl:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._open: list[BaseRoute] | None = None
+        self._pages: list[BaseRoute] | None = None
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -107,7 +115,7 @@ class AccessControl:
         try:
             scope[_CALLER] = await self._admitted(request)
         except Exception as error:
-            refusal = await answer_to(request, error)
+            refusal = await self._refusal(request, error)
             return await refusal(scope, receive, send)
         await self.app(scope, receive, send)
 
@@ -116,12 +124,31 @@ class AccessControl:
         if not running.asks_for_keys:
             return Caller()
         need = self._open_to(request)
-        _refuse_other_sites(request, running, is_open=need is not None)
+        is_page = self._is_page(request)
+        _refuse_other_sites(request, running, is_open=is_page or need is not None)
         if need is Open.PROBE:
             return None
-        if need is Open.PAGE and not running.settings.hide_docs and await keys_exist(running):
+        is_shown = need is Open.PAGE and not running.settings.hide_docs
+        if (is_shown or need is Open.FRONT) and await keys_exist(running):
             return None
-        return await _known(request, running)
+        return await _known(request, running, is_page=is_page)
+
+    async def _refusal(self, request: Request, error: Exception) -> Response:
+        """Answer a refused request: a browser without a session is led to the page of sign-in."""
+        is_unknown = isinstance(error, NotAuthenticated) and _bearer(request) is None
+        if not is_unknown or not self._is_page(request):
+            return await answer_to(request, error)
+        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        query = f"?next={quote(wanted)}" if request.method == "GET" and wanted != "/" else ""
+        return RedirectResponse(f"/signin{query}", 303)
+
+    def _is_page(self, request: Request) -> bool:
+        """Return whether a page for people is at this address."""
+        if request.url.path.startswith("/v1/"):
+            return False
+        if self._pages is None:
+            self._pages = [one for one in request.app.routes if getattr(one, "is_page", False)]
+        return any(one.matches(request.scope)[0] is not Match.NONE for one in self._pages)
 
     def _open_to(self, request: Request) -> Need | None:
         """Return how an open route is open, None for every other address."""
@@ -135,8 +162,14 @@ class AccessControl:
         return None
 
 
-async def _known(request: Request, running: Runtime) -> Caller:
-    caller = await identify(running, _bearer(request))
+async def _known(request: Request, running: Runtime, *, is_page: bool = False) -> Caller:
+    key = _bearer(request)
+    cookie = request.cookies.get(sessions.COOKIE) if key is None else None
+    if cookie is not None and (is_page or _is_sent_by_own_page(request, running)):
+        signed_in = await sessions.caller_of(running, cookie)
+        if signed_in is not None:
+            return signed_in
+    caller = await identify(running, key)
     if caller is None:
         _refuse_far(request, running)
         return Caller()
@@ -209,6 +242,24 @@ def _refuse_other_sites(request: Request, running: Runtime, *, is_open: bool) ->
                 f"Origin: requests that a page of {shown(origin)} sends are refused; where a proxy "
                 "gives this service another name, list that name in TRIBUNAL_ALLOWED_HOSTS"
             )
+
+
+def _is_sent_by_own_page(request: Request, running: Runtime) -> bool:
+    """Return whether a page of this service sends a request, and the browser says so.
+
+    A browser names the site of a request, its origin, or at least the page that it came from.
+    """
+    headers = request.headers
+    if headers.get("sec-fetch-site", "").lower() == "same-origin":
+        return True
+    named = headers.getlist("origin") or headers.getlist("referer")
+    own = (headers.getlist("host"), running.settings.allowed_hosts)
+    return len(named) == 1 and _is_same(_origin_of(named[0]), *own)
+
+
+def _origin_of(address: str) -> str:
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def _is_same(origin: str, hosts: Sequence[str], allowed: Sequence[str]) -> bool:

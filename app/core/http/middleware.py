@@ -12,11 +12,11 @@ from typing import Any, Final
 import structlog
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core import auth, telemetry
+from app.core import telemetry
 from app.core.errors import NotFound
 from app.core.http.access import Open, needs
 from app.core.http.openapi import AnswerRoute
@@ -125,13 +125,6 @@ _ASSETS: Final = "/static"
 _ICON: Final = f"{_ASSETS}/favicon.png"
 _FOLDER: Final = Path(str(files("fastapi_offline"))) / "static"
 router = APIRouter(include_in_schema=False, route_class=AnswerRoute)
-
-
-@router.get("/")
-@needs(auth.Scope.READ)
-async def front() -> RedirectResponse:
-    """Redirect to the documentation."""
-    return RedirectResponse("/docs")
 
 
 @router.get(_OPENAPI)

@@ -29,6 +29,11 @@ WEIRD = [
     "Infinity", "-Infinity", "1e999", "-1", "0", "1.5", "1" + "0" * 30, "1" + "0" * 400,
     "9223372036854775808", "5e-324", "0.9999999999999999", '{"side": "test", "seed": 1e300}',
 ]  # fmt: skip
+# what reaches a database and may be another thing to PostgreSQL than to SQLite
+STORED_OTHERWISE = [
+    value for value in WEIRD
+    if "\\u" in value or "x" * 600 in value or len(value) > 18 or value in ('""', "NaN", "1e999", "0")
+]  # fmt: skip
 BODIES: dict[str, Json] = {
     "judgments": {"pairs": [PAIR], "calibration": None, "cascade": None, "deadline_s": 5},
     "calibrations": {
@@ -83,11 +88,11 @@ async def together(
 @pytest.mark.both_databases
 @pytest.mark.parametrize("route", sorted(BODIES))
 async def test_any_value_in_any_field_is_answered_or_refused(
-    filled: httpx.AsyncClient, route: str
+    filled: httpx.AsyncClient, route: str, database_kind: str
 ) -> None:
     body = BODIES[route]
     for field in [*body, "unknown", "\ud800"]:
-        for value in WEIRD:
+        for value in WEIRD if database_kind == "sqlite" else STORED_OTHERWISE:
             text = json.dumps({**body, field: "@@"}).replace('"@@"', value)
             response = await filled.post(f"/v1/{route}", content=text, headers=JSON)
             assert_answered(response, text)
@@ -177,9 +182,11 @@ LISTS = ["datasets", "datasets/d/pairs", "labels", "calibrations", "batches", "j
 @pytest.mark.both_databases
 @pytest.mark.parametrize("path", LISTS)
 async def test_pages_know_their_limits_and_their_own_ids(
-    filled: httpx.AsyncClient, path: str
+    filled: httpx.AsyncClient, path: str, database_kind: str
 ) -> None:
-    for limit in ("0", "-1", "1001", "1e3", "nan", "9" * 5000, "", "%00"):
+    limits = ("0", "-1", "1001", "1e3", "nan", "9" * 5000, "", "%00")
+    # no database is asked for these
+    for limit in limits if database_kind == "sqlite" else limits[:1]:
         response = await filled.get(f"/v1/{path}?limit={limit}")
         assert_answered(response, limit)
         assert response.status_code == 422, limit

@@ -176,7 +176,7 @@ def test_no_schedule_ends_a_shard_twice_or_loses_it(
     running = loop.run(opened(stack))
 
     @drawn(
-        max_examples=120,
+        max_examples=50,
         deadline=None,
         database=None,
         derandomize=True,

@@ -22,6 +22,7 @@ from app.core.migrate import downgrade, upgrade
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
+from app.pages.frame import PageRoute
 from tests.app.rows import labelled_rows, upload
 from tests.conftest import client_of
 
@@ -55,7 +56,9 @@ async def test_with_keys_every_request_needs_one(service: FastAPI) -> None:
         assert await status(client, key) == 200
         assert await status(client, path="/healthz") == 200
         assert await status(client, path="/readyz") == 200
-        for path in ("/", "/metrics", "/v1/nothing", "/favicon.ico", "/docs/x", "/healthz/x"):
+        assert await status(client, path="/") == 303
+        assert await status(client, "trib_wrong", path="/") == 401
+        for path in ("/metrics", "/v1/nothing", "/favicon.ico", "/docs/x", "/healthz/x"):
             assert await status(client, path=path) == 401, path
         for path in ("/v1/nothing", "/favicon.ico"):
             assert await status(client, key, path) == 404
@@ -143,6 +146,11 @@ def test_every_route_declares_what_it_needs() -> None:
         "/openapi.json",
         "/static/{name}",
     }
+    assert {path for (_, path), need in needed.items() if need is Open.FRONT} == {
+        "/signin",
+        "/signout",
+        "/assets/{name}",
+    }
     for (method, path), need in needed.items():
         if method == "GET":
             assert isinstance(need, Open) or need is Scope.READ, path
@@ -215,8 +223,10 @@ def test_no_body_is_read_for_a_caller_without_the_scope(
 ) -> None:
     runner, service, keys = no_scope_service
     path = route.path.replace("{", "").replace("}", "")
-    for key in (None, "trib_wrong"):
-        assert runner.run(refusal(service, method, path, key)) == (401, 0)
+    # a browser without a session is led to the page of sign-in
+    nobody = 303 if isinstance(route, PageRoute) else 401
+    assert runner.run(refusal(service, method, path, None)) == (nobody, 0)
+    assert runner.run(refusal(service, method, path, "trib_wrong")) == (401, 0)
     for scope in set(Scope) - {route.need, Scope.ADMIN}:
         assert runner.run(refusal(service, method, path, keys[scope])) == (403, 0), scope
 

@@ -99,13 +99,13 @@ async def test_a_batch_does_little_while_a_request_is_answered(
         return predict(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StudentModel, "predict", counted)
-    await upload(client, "rivers", labelled_rows(1_200))
+    await upload(client, "rivers", labelled_rows(480))
     made = await client.post(
         "/v1/batches", json={"dataset": "rivers", "cascade": {"judges": ["student"]}}
     )
     batch = made.json()["id"]
     beside = []
-    for number in range(8):
+    for number in range(5):
         before = asked
         pair = {"prompt": f"{number}?", "response_a": "Yes.", "response_b": "No."}
         assert (await client.post("/v1/judgments", json={"pairs": [pair]})).status_code == 200
@@ -114,5 +114,5 @@ async def test_a_batch_does_little_while_a_request_is_answered(
     # a turn of the loop had room for hundreds before, and a request takes many turns
     assert statistics.median(beside) < 60
     ended = await wait_for(client, batch)
-    assert ended["request_counts"]["completed"] == 1_200
+    assert ended["request_counts"]["completed"] == 480
     assert not running.courtesy.is_asked

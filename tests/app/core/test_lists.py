@@ -20,7 +20,7 @@ from tests.conftest import client_of
 AS_KEPT = ("/v1/datasets/rivers/pairs", "/v1/judges", "/v1/cascades")
 LISTS = (
     "/v1/datasets", "/v1/labels", "/v1/judgments", "/v1/batches", "/v1/calibrations",
-    "/v1/leaderboards", "/v1/reports", "/v1/files", *AS_KEPT,
+    "/v1/leaderboards", "/v1/reports", "/v1/files", "/v1/queues", *AS_KEPT,
 )  # fmt: skip
 PAIR = {"prompt": "Why?", "response_a": "Because it is so.", "response_b": ""}
 
@@ -53,16 +53,18 @@ async def make(client: httpx.AsyncClient, number: int) -> None:
         await client.get("/v1/reports/agreement", params={"dataset": name}),
         await client.post("/v1/judgments", json={"pairs": [pair]}),
         await client.post("/v1/files", files=file, data={"purpose": "batch"}),
+        await client.post("/v1/queues", json={"name": name, "dataset": name, "labels": 3}),
     ]
     assert all(answer.is_success for answer in made), [answer.text for answer in made]
     await certify(client, name, target_agreement=0.6)
 
 
 async def pages(client: httpx.AsyncClient, path: str, **asked: Any) -> list[str]:
-    """Return the ids of a list, two at a time."""
+    """Return the ids of a list, two at a time; labels are many, and more at a time."""
     found: list[str] = []
+    limit = 13 if path == "/v1/labels" else 2
     while True:
-        page = (await client.get(path, params={"limit": 2, **asked})).json()
+        page = (await client.get(path, params={"limit": limit, **asked})).json()
         key = "verdict_id" if path == "/v1/judgments" else "id"
         ids = [row[key] for row in page["data"]]
         assert [page["first_id"], page["last_id"]] == ([ids[0], ids[-1]] if ids else [None, None])

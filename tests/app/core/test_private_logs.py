@@ -38,6 +38,12 @@ def private_rows(n: int) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A shard fails for good at its first failure: what is logged of it is the same."""
+    return settings.model_copy(update={"max_attempts": 1})
+
+
 @pytest.fixture(autouse=True)
 def log(settings: Settings) -> Iterator[StringIO]:
     """What a server would write on standard error."""

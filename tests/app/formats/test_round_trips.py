@@ -154,7 +154,7 @@ def trip(form: str, rows: list[Row], *, labels: bool = True, seed: int = 7) -> T
 
 
 @pytest.mark.parametrize("form", ["canonical", "csv", "parquet", "label_studio", "argilla"])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=st.lists(anything, min_size=1, max_size=4).map(_unique))
 def test_what_holds_everything_is_read_as_it_was(form: str, rows: list[Row]) -> None:
     if form in ("label_studio", "argilla"):
@@ -264,7 +264,7 @@ SMALL["arena_rank"] = SMALL["evalica"]
 
 
 @pytest.mark.parametrize("form", SMALL)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_what_a_format_can_hold_it_gives_back(form: str, data: st.DataObject) -> None:
     drawn = data.draw(st.lists(SMALL[form], min_size=1, max_size=3, unique_by=_key))
@@ -295,7 +295,7 @@ def _question_by_question(rows: list[StagedRow]) -> list[StagedRow]:
     return [replace(row, position=position) for position, row in enumerate(joined)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(pair=_pair(plain, models, st.fixed_dictionaries({"metadata": metadata})), winner=label)
 def test_a_chosen_answer_stays_chosen(pair: Row, winner: str) -> None:
     given_row = {"id": "x", **pair, "human": [{"annotator": "gold", "label": winner}]}

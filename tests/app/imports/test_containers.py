@@ -133,7 +133,9 @@ SHARED: Final = ("mtbench_human", "prd_vicuna80", "llmfao", "llmbar", "pandalm",
 
 @pytest.mark.parametrize("name", SHARED)
 def test_published_pairs_are_the_same_in_every_container(name: str) -> None:
-    given = [dict(one) for _, one in zip(range(300), rows(name), strict=False)]
+    every = list(rows(name))
+    # from all over the set, since neighbours are much alike
+    given = [dict(one) for one in every[:: max(1, len(every) // 60)]]
     first = _said(_staged("rows.jsonl", _ndjson(given)))
     assert first
     for container, made in CONTAINERS.items():

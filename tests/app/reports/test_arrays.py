@@ -8,9 +8,10 @@ import pytest
 from app.datasets.records import PairKey, Vote
 from app.labels.sets import label_set_hash
 from app.reports.agreement import judge_pairs
-from app.reports.cascade import abstention
+from app.reports.cascade import abstention, cascade_agreement
 from app.reports.panel import Cascade, Judged, Panel, People
 from calibration.agreement import agreement_rate, cohens_kappa
+from calibration.arrays import BoolArray, IntArray
 from calibration.intervals import ClusterBootstrap, Groups
 from calibration.labels import MISSING, TIE
 
@@ -22,12 +23,18 @@ def _panel(agreeing_where_abstained: float, groups: int = 60) -> Panel:
     answered = np.arange(n) % 2 == 0
     agrees = rng.random(n) < np.where(answered, 0.9, agreeing_where_abstained)
     counts = np.where(agrees[:, None], [2, 0, 0], [1, 1, 0])
+    return _with_cascade(np.repeat(np.arange(groups), 2), counts, answered)
+
+
+def _with_cascade(group: IntArray, counts: IntArray, answered: BoolArray) -> Panel:
+    """A cascade of one judge that says a wherever it answers."""
+    n = len(group)
     nothing = np.zeros(0, dtype=np.int64)
     false = np.zeros((n, 0), dtype=np.bool_)
     codes = np.zeros((n, 0), dtype=np.int64)
     unknown = np.full(n, np.nan)
     return Panel(
-        groups=np.repeat(np.arange(groups), 2).astype(np.str_),
+        groups=group.astype(np.str_),
         people=People(counts, nothing, nothing, nothing, ()),
         judged=Judged(
             (),
@@ -70,6 +77,48 @@ def test_abstaining_where_people_differ_is_significant() -> None:
 
 def test_abstaining_at_random_is_not() -> None:
     assert _p_value(_panel(0.9)) > 0.05
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.3])
+@pytest.mark.parametrize(("n_groups", "size"), [(20, 1), (20, 4), (50, 1), (50, 4)])
+def test_intervals_of_a_report_s_cascade_cover(n_groups: int, size: int, alike: float) -> None:
+    """Coverage .8 and agreement .9, by group more or less; through the report's own figures."""
+    _covers(n_groups, size, alike, draws=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alike", [0.0, 0.3])
+@pytest.mark.parametrize(("n_groups", "size"), [(20, 1), (20, 4), (50, 1), (50, 4), (20, 15)])
+def test_intervals_of_a_report_s_cascade_cover_over_many_draws(
+    n_groups: int, size: int, alike: float
+) -> None:
+    _covers(n_groups, size, alike, draws=1_000)
+
+
+def _covers(n_groups: int, size: int, alike: float, draws: int) -> None:
+    group, truth = np.repeat(np.arange(n_groups), size), {"coverage": 0.8, "agreement": 0.9}
+    held, width = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0.0)
+    for draw in range(draws):
+        rng = np.random.default_rng([draw, n_groups, size])
+        answered, agrees = (_drawn(mean, alike, group, rng) for mean in truth.values())
+        panel = _with_cascade(group, np.where(agrees[:, None], [2, 0, 0], [0, 2, 0]), answered)
+        found = cascade_agreement(panel, ClusterBootstrap.over(panel.groups, draw, n_resamples=9))
+        assert found is not None
+        for name, value in truth.items():
+            held[name] += found[name]["low"] <= value <= found[name]["high"]
+            width[name] += (found[name]["high"] - found[name]["low"]) / draws
+    print(n_groups, size, alike, {n: (h / draws, round(width[n], 3)) for n, h in held.items()})  # noqa: T201
+    least = 0.95 - 3 * np.sqrt(0.95 * 0.05 / draws)
+    assert min(held.values()) / draws >= least
+
+
+def _drawn(mean: float, alike: float, group: IntArray, rng: np.random.Generator) -> BoolArray:
+    """Outcomes of this rate, with this correlation within a group."""
+    rate = np.full(group[-1] + 1, mean)
+    if alike:
+        spread = (1 - alike) / alike
+        rate = rng.beta(mean * spread, (1 - mean) * spread, len(rate))
+    return np.asarray(rng.random(len(group)) < rate[group])
 
 
 def test_judge_pairs_are_those_of_two_raters() -> None:

@@ -82,7 +82,16 @@ def test_effective_trials_stay_between_groups_and_rows() -> None:
     assert effective_trials(opposed, groups, 0.025) == pytest.approx(90 * (Z / 2.0452) ** 2, 1e-3)
     lonely = np.zeros(90)
     lonely[0] = 1
-    assert effective_trials(lonely, groups, 0.025) == pytest.approx(30)
+    # as if 1 of 1.2 more rows had been found with both others of its group alike
+    effect = 1 + 2 * 1.2 / 2.2
+    assert effective_trials(lonely, groups, 0.025) == pytest.approx(
+        90 / effect * (Z / 2.0452) ** 2, 1e-3
+    )
+    mirrored = effective_trials(1 - lonely, groups, 0.025)
+    assert effective_trials(lonely, groups, 0.025) == pytest.approx(mirrored)
+    alike = np.zeros(90)
+    alike[:3] = 1
+    assert effective_trials(alike, groups, 0.025) == pytest.approx(30)
     assert effective_trials(np.ones(90), groups, 0.025) == pytest.approx(30)
     uneven = over([0, 0, 0, 1])
     assert effective_trials(np.ones(4), uneven, 0.025) == pytest.approx(16 / 10)

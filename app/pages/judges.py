@@ -1,0 +1,88 @@
+"""The judges that are configured, and one pasted pair judged by a cascade, tier by tier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+
+from app.api import calibrations
+from app.api import judgments as judgments_api
+from app.core.auth import Scope
+from app.core.errors import TribunalError, Unprocessable
+from app.core.http.access import needs
+from app.core.http.field_errors import field_errors, named
+from app.core.http.parameters import Running
+from app.core.lists import Paging
+from app.core.runtime import Runtime
+from app.judgments import service as judgments
+from app.judgments.schemas import JudgmentsIn
+from app.pages.frame import PageRoute, checked_form, page
+from app.pages.lists import in_force
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+_ADDRESS: Final = "/judges"
+_ALL: Final = Paging(1_000, None, "asc")
+_NEWEST: Final = Paging(50, None, "desc")
+_TEXTS: Final = ("prompt", "response_a", "response_b")
+_CERTIFICATE: Final = "certificate "
+
+
+@router.get(_ADDRESS)
+@needs(Scope.READ)
+async def judges_page(request: Request, running: Running) -> Response:
+    """Show who judges: kind, model, price, health, and the cascades."""
+    return await _shown(request, running, {}, None)
+
+
+@router.post(_ADDRESS)
+@needs(Scope.JUDGE)
+async def try_pair(request: Request, running: Running) -> Response:
+    """Judge one pasted pair, and show what every judge said."""
+    form = await checked_form(request)
+    try:
+        asked = _asked(form)
+        verdict = (await judgments.judge(running, asked))["verdicts"][0]
+    except ValidationError as error:
+        return await _shown(request, running, form, None, named(field_errors(error.errors(), form)))
+    except TribunalError as error:
+        return await _shown(request, running, form, None, error.detail)
+    return await _shown(request, running, form, verdict)
+
+
+def _asked(form: Mapping[str, str]) -> JudgmentsIn:
+    empty = [name for name in _TEXTS[:2] if not form.get(name, "").strip()]
+    if empty:
+        raise Unprocessable.field([empty[0]], "is empty: paste a text")
+    by = form.get("by", "")
+    pair = {name: form.get(name, "") for name in _TEXTS}
+    who = (
+        {"calibration": by.removeprefix(_CERTIFICATE)}
+        if by.startswith(_CERTIFICATE)
+        else {"cascade": by or None}
+    )
+    return JudgmentsIn.model_validate({"pairs": [{"id": "pasted", **pair}], **who})
+
+
+async def _shown(
+    request: Request,
+    running: Runtime,
+    form: Mapping[str, str],
+    verdict: Mapping[str, Any] | None,
+    fault: str | None = None,
+) -> Response:
+    certificates = (await calibrations.list_calibrations(running, _NEWEST))["data"]
+    return await page(
+        request,
+        "judges",
+        status=422 if fault else 200,
+        api="/v1/judges",
+        judges=(await judgments_api.list_judges(running, _ALL))["data"],
+        cascades=(await judgments_api.list_cascades(running, _ALL))["data"],
+        certificates=[one for one in certificates if in_force(one)],
+        form=form,
+        verdict=verdict,
+        fault=fault,
+    )

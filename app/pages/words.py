@@ -1,0 +1,181 @@
+"""Numbers, moments and states as people read them; the filters of the templates."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from markupsafe import Markup, escape
+
+from app.core.inert import printable
+
+NONE: Final = "–"
+_STATES: Final = {
+    "certified": "good", "accepted": "good", "completed": "good", "pass": "good", "ready": "good",
+    "watching": "good", "done": "good",
+    "suspended": "warn", "abstained": "warn", "not_enough_evidence": "warn", "cancelled": "warn",
+    "expired": "warn", "expiring": "warn", "superseded": "warn",
+    "failed": "bad", "fail": "bad", "revoked": "bad", "alarm": "bad", "deleted": "bad",
+    "not_certifiable": "bad",
+}  # fmt: skip
+_SAID: Final = {
+    "not_certifiable": "not certifiable", "in_progress": "in progress", "none": "no promise",
+    "not_enough_evidence": "not enough evidence", "a": "A", "b": "B", "tie": "tie",
+    "bradley_terry": "Bradley–Terry", "prediction_powered": "prediction-powered", "human": "people",
+}  # fmt: skip
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with a fixed count of decimals, a dash for none."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def general(value: float | None) -> str:
+    """Return a number without needless zeros."""
+    return NONE if value is None else f"{value:.6g}".replace("-", "−")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a share as a percentage.
+
+    Example:
+        >>> percent(0.9444)
+        '94.4 %'
+    """
+    if value is None or not math.isfinite(value):
+        return NONE
+    # a no-break space keeps number and sign on one line
+    return f"{100 * value:.{digits}f}\u00a0%".replace("-", "−")
+
+
+def count(value: float | None) -> str:
+    """Return a count with commas, and with decimals only if it has some."""
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def interval(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Return the ends of an estimate's interval, a dash without one."""
+    if not estimate or estimate["low"] is None:
+        return NONE
+    return f"{number(estimate['low'], digits)} to {number(estimate['high'], digits)}"
+
+
+def percents(estimate: Mapping[str, Any] | None) -> str:
+    """Return an estimate of a share with its interval, as percentages."""
+    if not estimate or estimate["value"] is None:
+        return NONE
+    value = percent(estimate["value"])
+    if estimate["low"] is None:
+        return value
+    return f"{value} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})".replace(
+        "-", "−"
+    )
+
+
+def dollars(value: float | None) -> str:
+    """Return an amount of money."""
+    if value is None:
+        return "unknown"
+    if value and abs(value) < 0.1:
+        return f"${value:.2g}" if abs(value) >= 1e-4 else f"${value:.1e}"
+    return f"${value:,.2f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time span in its two largest units.
+
+    Example:
+        >>> duration(3_700)
+        '1 h 1 min'
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    left = round(seconds)
+    named: list[str] = []
+    for size, unit in _UNITS:
+        if left >= size and len(named) < 2:
+            named.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(named) or "0 s"
+
+
+def when(moment: str | float | datetime | None) -> Markup | str:
+    """Return a moment, given in any spelling of the API, as an element with its machine form."""
+    if moment is None:
+        return NONE
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
+    elif not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, UTC)
+    moment = moment.astimezone(UTC)
+    machine = moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{}">{} UTC</time>').format(machine, f"{moment:%Y-%m-%d %H:%M}")
+
+
+def state(name: str | None) -> Markup:
+    """Return a state as a small mark; its word says it, its colour repeats it."""
+    given = name or "none"
+    kind = _STATES.get(given, "plain")
+    return Markup('<span class="state {}">{}</span>').format(kind, said(given))
+
+
+def said(name: object) -> str:
+    """Return the words for a name of the API."""
+    text = str(name)
+    return _SAID.get(text, text.replace("_", " "))
+
+
+def excerpt(text: str, characters: int = 160) -> str:
+    """Return the beginning of a text on one line."""
+    one_line = " ".join(text[: 4 * characters].split())
+    short = one_line if len(one_line) <= characters else f"{one_line[: characters - 1]}…"
+    return printable(short)
+
+
+def ordinal(number_: int) -> str:
+    """Return an ordinal number: 1st, 2nd, 11th."""
+    last = 0 if number_ % 100 in (11, 12, 13) else number_ % 10
+    return f"{number_}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
+
+
+def paragraphs(text: str) -> Markup:
+    """Return a text as it is, its line ends kept by the style sheet."""
+    return Markup('<div class="text" dir="auto">{}</div>').format(escape(text))
+
+
+def plural(n: float, one: str, many: str | None = None) -> str:
+    """Return a count with its noun."""
+    return f"{count(n)} {one if n == 1 else many or one + 's'}"
+
+
+def spelt(value: object) -> str:
+    """Return a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "number": number,
+    "general": general,
+    "percent": percent,
+    "count": count,
+    "interval": interval,
+    "percents": percents,
+    "dollars": dollars,
+    "duration": duration,
+    "when": when,
+    "state": state,
+    "said": said,
+    "excerpt": excerpt,
+    "ordinal": ordinal,
+    "text": paragraphs,
+    "plural": plural,
+    "spelt": spelt,
+}

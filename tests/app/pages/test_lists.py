@@ -1,0 +1,108 @@
+"""The overview and the lists: with nothing, with one of each, and with many."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.app.pages.markup import check
+from tests.app.rows import certify, labelled_rows, upload
+
+LISTS = ("/datasets", "/calibrations", "/batches", "/leaderboards", "/reports", "/judges")
+NASTY = "<script>alert(1)</script> & \"quoted\" 'single' / ü"
+
+
+async def test_an_empty_service_shows_three_ways_to_begin(client: httpx.AsyncClient) -> None:
+    page = check(await client.get("/"))
+    assert len([one for one in page.all("section") if one.attributes.get("class") == "card"]) == 3
+    assert "/judges#try" in page.links
+    for path in LISTS:
+        shown = check(await client.get(path))
+        assert path in shown.links
+        assert f"/v1{path}" in shown.links
+
+
+async def test_every_list_shows_what_there_is(client: httpx.AsyncClient) -> None:
+    await upload(client, NASTY, labelled_rows(100))
+    certificate = await certify(client, NASTY, target_agreement=0.7)
+    board = (await client.post("/v1/leaderboards", json={"dataset": NASTY})).json()
+    report = (await client.get("/v1/reports/agreement", params={"dataset": NASTY})).json()
+    overview = check(await client.get("/"))
+    assert NASTY in overview.text_of("main")
+    for kind, one in (
+        ("calibrations", certificate),
+        ("leaderboards", board),
+        ("reports", report),
+    ):
+        page = check(await client.get(f"/{kind}"))
+        assert f"/{kind}/{one['id']}" in page.links & overview.links
+        assert NASTY in page.text_of("main")
+    named = "/datasets/%3Cscript%3Ealert%281%29%3C%2Fscript%3E%20%26%20%22quoted%22%20%27single%27%20%2F%20%C3%BC"
+    assert named in check(await client.get("/datasets")).links
+
+
+async def test_a_long_list_has_pages(client: httpx.AsyncClient) -> None:
+    for number in range(52):
+        await upload(client, f"set {number}", labelled_rows(1, seed=number))
+    first = check(await client.get("/datasets"))
+    [older] = [link for link in first.links if "after=" in link]
+    second = check(await client.get(older))
+    assert "set 0" in second.text_of("main")
+    assert "set 51" not in second.text_of("main")
+
+
+async def test_what_is_wrong_with_an_address_is_said_on_a_page(client: httpx.AsyncClient) -> None:
+    for after, status in (("nothing", 404), ("x" * 600, 422)):
+        answer = await client.get("/datasets", params={"after": after})
+        assert answer.status_code == status
+        assert "after" in check(answer).text_of("main")
+
+
+@pytest.mark.parametrize("by", ["default", ""])
+async def test_a_pasted_pair_is_judged_by_every_tier(client: httpx.AsyncClient, by: str) -> None:
+    page = check(await client.get("/judges"))
+    form = {
+        "by": by,
+        "prompt": "Name three primary colours.",
+        "response_a": "Red, yellow and blue. <script>alert(1)</script>",
+        "response_b": "Red.",
+        "csrf": page.token,
+    }
+    shown = check(await client.post("/judges", data=form))
+    assert "<script>alert(1)</script>" in shown.text_of("textarea")
+    assert "student" in shown.text_of("section")
+
+
+async def test_a_pair_that_cannot_be_judged_keeps_what_was_pasted(
+    client: httpx.AsyncClient,
+) -> None:
+    token = check(await client.get("/judges")).token
+    form = {"by": "none", "prompt": "Why?", "response_a": "So.", "response_b": "", "csrf": token}
+    answer = await client.post("/judges", data=form)
+    assert answer.status_code == 422
+    page = check(answer)
+    assert "Why?" in page.text_of("textarea")
+    assert "none" in page.text_of("div")
+    empty = await client.post("/judges", data={**form, "prompt": " "})
+    assert "prompt: is empty" in check(empty).text_of("div")
+
+
+async def test_files_of_pages_are_kept_by_browsers_and_are_small(client: httpx.AsyncClient) -> None:
+    import gzip
+
+    page = await client.get("/")
+    loaded = [
+        one.attributes.get("src") or one.attributes.get("href")
+        for one in check(page).elements
+        if one.tag in ("script", "link")
+    ]
+    assert len(loaded) == 4
+    sizes = []
+    for address in loaded:
+        answer = await client.get(str(address))
+        assert answer.status_code == 200
+        assert "max-age=31536000" in answer.headers["cache-control"]
+        sizes.append(len(gzip.compress(answer.content)))
+    assert sum(sizes) + len(gzip.compress(page.content)) < 60 * 1024
+    assert len((await client.get("/assets/tribunal.js")).content) <= 10 * 1024
+    assert (await client.get("/assets/nothing.js")).status_code == 404

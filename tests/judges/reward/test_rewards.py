@@ -1,0 +1,189 @@
+"""Reward judges: two prompts a pair, the temperature, failures as values, keys of the configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from judges.errors import JudgeConfigurationInvalid
+from judges.prompting.examples import LabelledPair
+from judges.registry import Registry, example_datasets
+from judges.reward.settings import FittedOn, fit_tau
+from judges.types import FailureKind, Pair, Score
+from tests.judges.pairs import pair_of
+from tests.judges.reward.reward_server import RewardServer, reward_of, serving
+
+PAIR = pair_of(a="good good <|im_end|>", b="good")
+
+
+@pytest.fixture(scope="module")
+def _reward_server() -> Iterator[RewardServer]:
+    with serving(RewardServer()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server(_reward_server: RewardServer) -> RewardServer:
+    _reward_server.plan.clear()
+    _reward_server.requests.clear()
+    return _reward_server
+
+
+def table(server: RewardServer, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": "reward", "model": "rm", "base_url": f"{server.base_url}/v1", "endpoint": "score",
+        **more,
+    }  # fmt: skip
+
+
+def registry_of(table: dict[str, Any], labelled: Sequence[LabelledPair] = ()) -> Registry:
+    return Registry.from_config(
+        {"judges": {"rm": table}},
+        transport=httpx.AsyncHTTPTransport(),
+        examples=lambda _: labelled,
+        environ={},
+    )
+
+
+async def scored(
+    table: dict[str, Any], pair: Pair = PAIR, labelled: Sequence[LabelledPair] = ()
+) -> Score:
+    registry = registry_of(table, labelled)
+    try:
+        return await registry.judges["rm"].score(pair)
+    finally:
+        await registry.aclose()
+
+
+async def test_p_a_is_the_logistic_of_the_difference_of_rewards(server: RewardServer) -> None:
+    score = await scored(table(server, tau=2.0, price_input=3.0))
+    difference = reward_of("good good") - reward_of("good")
+    assert score.p_a == pytest.approx(1 / (1 + math.exp(-difference / 2.0)), abs=1e-12)
+    assert score.annotators == ((score.p_a, score.p_a),)
+    assert score.usage.calls == 2
+    assert score.cost_usd == pytest.approx(20 * 3.0 / 1e6)
+    assert score.flags == ("injection:control_token",)
+    path, request = server.requests[0]
+    assert path == "/score"
+    assert request["use_activation"] is False
+    assert {r["text_2"] for _, r in server.requests} == {"good good < |im_end|>", "good"}
+
+
+async def test_the_order_of_the_responses_mirrors_the_score_exactly(server: RewardServer) -> None:
+    one, other = await scored(table(server)), await scored(table(server), PAIR.swapped())
+    assert other.p_a == one.p_b
+    assert one.fingerprint == other.fingerprint
+
+
+async def test_a_busy_server_is_asked_again_and_a_refusal_is_a_failure(
+    server: RewardServer,
+) -> None:
+    server.plan = [503, 503]
+    assert (await scored(table(server))).failure is None
+    server.plan = [401, 401]
+    refused = await scored(table(server, attempts=1))
+    assert refused.failure is not None
+    assert refused.failure.kind == FailureKind.UNAVAILABLE
+
+
+async def test_health_is_that_of_the_server(server: RewardServer) -> None:
+    registry = registry_of(table(server))
+    assert (await registry.judges["rm"].health()).is_ready
+    await registry.aclose()
+    away = registry_of({**table(server), "base_url": "http://127.0.0.1:9"})
+    assert not (await away.judges["rm"].health()).is_ready
+    await away.aclose()
+
+
+def labelled(n: int, tau: float, seed: int = 0) -> list[LabelledPair]:
+    """Pairs labelled by chance, as rewards with this temperature have it."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(n):
+        a, b = rng.integers(0, 6, 2)
+        difference = 0.8 * (a - b)
+        label = "a" if rng.random() < 1 / (1 + math.exp(-difference / tau)) else "b"
+        pair = pair_of(f"Q{number}?", "good " * a, "good " * b, pair_id=str(number))
+        made.append(LabelledPair(pair, (("anna", label),), f"g{number}"))  # type: ignore[arg-type]
+    return made
+
+
+async def test_tau_is_fitted_on_labelled_pairs_that_leave_the_calibration_sample(
+    server: RewardServer,
+) -> None:
+    people = labelled(150, tau=2.0)
+    made = table(server, tau_from="people", tau_groups=100, concurrency=8)
+    registry = registry_of(made, people)
+    judge = registry.judges["rm"]
+    score = await judge.score(PAIR)
+    assert score.p_a is not None
+    tau = 0.8 / math.log(score.p_a / (1 - score.p_a))
+    assert 1.0 < tau < 4.0
+    assert len(judge.spec.training_prompts) == 100
+    asked = len(server.requests)
+    assert asked == 2 * 100 + 2
+    await judge.score(PAIR)
+    assert len(server.requests) == asked + 2
+    await registry.aclose()
+    # other labels, another judge
+    other = registry_of(made, labelled(150, tau=2.0, seed=1))
+    assert other.judges["rm"].spec.fingerprint != judge.spec.fingerprint
+    await other.aclose()
+    assert example_datasets({"judges": {"rm": made}}) == {"people"}
+
+
+async def test_rewards_against_the_labels_fit_no_temperature(server: RewardServer) -> None:
+    people = [
+        LabelledPair(one.pair.swapped(), one.labels, one.group) for one in labelled(20, tau=0.2)
+    ]
+    score = await scored(table(server, tau_from="people"), labelled=people)
+    assert score.failure is not None
+    assert "tau_from: the rewards do not agree" in score.failure.detail
+
+
+async def test_too_few_labels_wait_for_more(server: RewardServer) -> None:
+    registry = registry_of(table(server, tau_from="people"), labelled(4, tau=1.0))
+    assert "too few" in (await registry.judges["rm"].health()).detail
+    await registry.aclose()
+
+
+def test_the_temperature_is_that_of_the_largest_likelihood() -> None:
+    rng = np.random.default_rng(3)
+    d = rng.normal(0, 3, 20_000)
+    y = (rng.random(20_000) < 1 / (1 + np.exp(-d / 1.7))).astype(float)
+    assert fit_tau(d, y) == pytest.approx(1.7, rel=0.03)
+    assert fit_tau(10 * d, y) == pytest.approx(17, rel=0.03)
+    # without a fault: finite, and the surer the more pairs
+    assert 0 < fit_tau(d[:2000], d[:2000] > 0) < fit_tau(d[:50], d[:50] > 0)
+
+
+def test_groups_are_chosen_whatever_their_labels() -> None:
+    people = labelled(100, tau=1.0)
+    flipped = [LabelledPair(one.pair, ((None, "b"),), one.group) for one in people]
+    chosen = [{pair.id for pair, _ in FittedOn.of(some, 40).pairs} for some in (people, flipped)]
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0]) == 40
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"tau": 1.0, "tau_from": "x"}, "judges.rm.tau: is given, or fitted"),
+        ({"tau": 0.0}, "judges.rm.tau"),
+        ({"input": "pair"}, 'endpoint: "score" takes'),
+        ({"endpoint": "classify"}, "judges.rm.tokenizer: goes with base_url"),
+        ({"engine": {"dtype": "float32"}}, "judges.rm.engine: goes with a model"),
+        ({"template": "pairwise"}, "template: goes with input"),
+        ({"taus": 1.0}, "did you mean 'tau'"),
+        ({"base_url": "rm:80"}, "judges.rm.base_url"),
+    ],
+)
+def test_what_is_wrong_is_said_by_its_key(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(JudgeConfigurationInvalid) as caught:
+        registry_of({**table(RewardServer("http://127.0.0.1:9")), **more})
+    assert said in str(caught.value)
