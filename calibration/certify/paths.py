@@ -244,6 +244,7 @@ _SHARES: dict[PortfolioMethod, dict[str, float]] = {
     "learned_stack": {"diagonal": 1.0},
 }
 _SHARES_SMALL = {"diagonal": 0.75, "strongest": 0.25}
+_SHARES_SMALL_STACKED = {"diagonal": 0.70, "strongest": 0.30}
 _SHARES_LARGE = {"diagonal": 0.50, "strongest": 0.20, "learned": 0.30}
 _STARTS_SMALL = (Start(0.50, 1.0),)
 _STARTS_LARGE = (Start(0.15, 0.2), Start(0.50, 0.8))
@@ -274,8 +275,11 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         margins: As for `Ground`, shape (c,).
         rng: Draws the labels that learn.
     """
-    shares = _shares(method, sample.n_groups, layout)
-    starts = _starts(method, sample.n_groups, layout, is_coarse=is_coarse)
+    # bets afford few nodes, and weighted ones were tuned without margins
+    margins = None if is_coarse or method != "auto" else margins
+    has_margins = margins is not None
+    shares = _shares(method, sample.n_groups, layout, has_margins=has_margins)
+    starts = _starts(method, sample.n_groups, has_margins=has_margins)
     is_shared = layout.of(layout.main)
     columns = {
         "diagonal": (is_shared, margins),
@@ -312,11 +316,10 @@ def stacked_starts(n_groups: int) -> dict[str, float]:
 
 
 def _starts(
-    method: PortfolioMethod, n_groups: int, layout: Layout, *, is_coarse: bool
+    method: PortfolioMethod, n_groups: int, *, has_margins: bool
 ) -> dict[str, tuple[Start, ...]]:
     """Return where the level of each path with a shared threshold enters; fixed by n alone."""
-    # a bet shows less than counts do, and needs more pairs answered
-    if layout.main == "stacked" and not is_coarse:
+    if has_margins:
         starts = stacked_starts(n_groups)
         return {name: (Start(coverage, 1.0),) for name, coverage in starts.items()}
     is_large = method not in ("sequential", "weighted") and n_groups >= LARGE
@@ -332,21 +335,26 @@ def default_shares(n_judges: int, *, is_stacked: bool = False) -> dict[str, floa
         {'diagonal': 0.75, 'strongest': 0.25}
     """
     layout = (Layout.stacked if is_stacked else Layout.raw)(n_judges)
-    return _shares("auto", 1, layout)
+    return _shares("auto", 1, layout, has_margins=is_stacked)
 
 
-def _shares(method: PortfolioMethod, n_groups: int, layout: Layout) -> dict[str, float]:
+def _shares(
+    method: PortfolioMethod, n_groups: int, layout: Layout, *, has_margins: bool
+) -> dict[str, float]:
     if method in _SHARES:
         return _SHARES[method]
     if len(layout.kind) == 1:
         return _SHARES["diagonal"]
-    # a walk that may stop at any time has a plan that no number of labels changes
-    if method == "sequential":
+    # with margins, an order has nothing to learn that is worth the labels which teach it; a walk
+    # that may stop at any time has a plan that no number of labels changes
+    if has_margins or method == "sequential":
         return _SHARES_SMALL
-    # stacked evidence leaves an order nothing to learn that is worth the labels which teach it
-    if n_groups >= LARGE and layout.main != "stacked" and method != "weighted":
+    # bets look at few nodes, and a path that is learned costs labels that they need
+    if method == "weighted":
+        return _SHARES_SMALL_STACKED
+    if n_groups >= LARGE:
         return _SHARES_LARGE
-    return _SHARES_SMALL
+    return _SHARES_SMALL_STACKED if layout.main == "stacked" else _SHARES_SMALL
 
 
 def _learned(  # noqa: PLR0913 - what both learned paths have in common
