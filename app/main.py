@@ -55,6 +55,7 @@ from app.core.tasks import Stopping, noticing_stop
 from app.pages import judges as pages_judges
 from app.pages import lists as pages_lists
 from app.pages import pairs as pages_pairs
+from app.pages import results as pages_results
 from app.pages import signin as pages_signin
 from app.reports.health import lines_of_config
 from app.reports.service import resume as resume_reports
@@ -147,7 +148,12 @@ def _routes() -> list[BaseRoute]:
         )
     router.include_router(pages_signin.router)
     router.include_router(pages_signin.assets_router)
-    for pages in (pages_lists.router, pages_judges.router, pages_pairs.router):
+    for pages in (
+        pages_lists.router,
+        pages_judges.router,
+        pages_pairs.router,
+        pages_results.router,
+    ):
         router.include_router(pages, dependencies=[Depends(refuse_while_opening)])
     return router.routes
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 LabelRule = Literal["majority", "random_annotator"]
+Scope = Literal["answered", "dataset"]
 Ties = Literal["exclude", "error", "half", "class"]
 
 
@@ -41,6 +42,8 @@ class CertifyRequest(TypedDict, total=False):
     dataset: str
     cascade: str | JudgeOrder
     target_agreement: float
+    scope: Scope
+    max_error: float
     failure_probability: float
     method: str
     label_rule: LabelRule
@@ -65,6 +68,8 @@ class PlanRequest(TypedDict, total=False):
     dataset: str
     cascade: str | JudgeOrder
     target_agreements: Sequence[float]
+    scope: Scope
+    max_errors: Sequence[float]
     failure_probability: float
     label_rule: LabelRule
     ties: Ties

@@ -28,7 +28,7 @@ from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded
 from calibration.certify.columns import Layout
 from calibration.certify.learned import thresholds_in_order
-from calibration.sample import Sample, rows_of_drawn_groups
+from calibration.sample import Sample, Scope, rows_of_drawn_groups
 
 # Tests whose cost grows with every node look at this many, spread evenly over the pool's coverage.
 _COARSE_STEP = 0.02
@@ -39,7 +39,10 @@ _FINE_NODES = 2_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """A point where level enters a path: a coverage on the pool, and a share of the level."""
+    """A point where level enters a path: a coverage on the pool, and a share of the level.
+
+    A coverage of 0 is a threshold of 1, which needs no pool.
+    """
 
     coverage: float
     weight: float
@@ -51,7 +54,8 @@ class Ground:
 
     Attributes:
         sample: The pairs that will test them.
-        pool: Confidences of other pairs, shape (m, k); they fix the starts.
+        pool: Confidences of other pairs, shape (m, k); they fix the starts. There may be none where
+            the starts need none.
         starts: Where level enters, in order of rising coverage.
         is_coarse: Take a few nodes fixed by the pool instead of every break point of the sample.
         margins: Log-odds by which each column must exceed a shared threshold, shape (c,); None where
@@ -145,20 +149,30 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
     Returns:
         The path; None where no judge on it has any confidence in the pool. A judge without any is
         left off: a threshold that it never met would let it answer untested where it comes back.
+        Without a pool the sample may not say who is on the path, but it may say that nothing is
+        certified: None where some judge has no confidence in it.
     """
-    is_on_path = is_on_path & (ground.pool > -np.inf).any(axis=0)
+    has_pool = len(ground.pool) > 0
+    seen = ground.pool if has_pool else ground.sample.confidence
+    is_met = np.asarray((seen > -np.inf).any(axis=0))
+    if not has_pool and (ground.starts[0].coverage > 0 or not is_met[is_on_path].all()):
+        return None
+    is_on_path = is_on_path & is_met
     if not is_on_path.any():
         return None
     margins = None if ground.margins is None else ground.margins[is_on_path]
     largest = np.sort(scores(ground.pool[:, is_on_path], margins).max(axis=1))[::-1]
     pool_size = largest.size
     largest = largest[largest > -np.inf]
-    entries = [_threshold_at(largest, start.coverage, pool_size) for start in ground.starts]
+    entries = [
+        _threshold_at(largest, start.coverage, pool_size) if start.coverage else 1.0
+        for start in ground.starts
+    ]
     sample = ground.sample
     if ground.is_coarse:
         steps = np.arange(ground.starts[0].coverage, 1.0 + _COARSE_STEP / 2, _COARSE_STEP)
         inner = np.array([_threshold_at(largest, step, pool_size) for step in steps])
-    elif sample.n > _LARGEST_EXACT:
+    elif sample.n > _LARGEST_EXACT and has_pool:
         inner = _between(largest, lowest=0.0 if margins is None else float(largest[-1]))
     else:
         shared = scores(sample.confidence[:, is_on_path], margins)
@@ -248,6 +262,9 @@ _SHARES_SMALL_STACKED = {"diagonal": 0.70, "strongest": 0.30}
 _SHARES_LARGE = {"diagonal": 0.50, "strongest": 0.20, "learned": 0.30}
 _STARTS_SMALL = (Start(0.50, 1.0),)
 _STARTS_LARGE = (Start(0.15, 0.2), Start(0.50, 0.8))
+# of all pairs hardly any are given a wrong verdict where hardly any are given one: every walk passes
+# its first nodes, so it begins at the strictest
+_STARTS_DATASET = (Start(0.0, 1.0),)
 
 
 def paths_of(  # noqa: PLR0913 - one call site; a container would only rename them
@@ -260,6 +277,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     layout: Layout,
     is_coarse: bool,
     margins: FloatArray | None,
+    scope: Scope,
     rng: np.random.Generator,
 ) -> list[Path]:
     """Return the paths of a method; those that nothing can start are left out.
@@ -273,13 +291,15 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         layout: What the columns of sample and pool are.
         is_coarse: The test affords few nodes.
         margins: As for `Ground`, shape (c,).
+        scope: What the risk is a share of.
         rng: Draws the labels that learn.
     """
-    # bets afford few nodes, and weighted ones were tuned without margins
-    margins = None if is_coarse or method != "auto" else margins
+    # bets afford few nodes, weights and whole data sets have walks of their own
+    if is_coarse or method != "auto" or scope != "answered":
+        margins = None
     has_margins = margins is not None
     shares = _shares(method, sample.n_groups, layout, has_margins=has_margins)
-    starts = _starts(method, sample.n_groups, has_margins=has_margins)
+    starts = _starts(method, sample.n_groups, scope, has_margins=has_margins)
     is_shared = layout.of(layout.main)
     columns = {
         "diagonal": (is_shared, margins),
@@ -293,7 +313,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         if name in shares
     ]
     paths += [
-        _learned(name, shares[name], sample, test, (costs, is_shared), rng)
+        _learned(name, shares[name], sample, (*test, scope), (costs, is_shared), rng)
         for name in _LEARNING_SHARES
         if name in shares
     ]
@@ -316,15 +336,17 @@ def stacked_starts(n_groups: int) -> dict[str, float]:
 
 
 def _starts(
-    method: PortfolioMethod, n_groups: int, *, has_margins: bool
+    method: PortfolioMethod, n_groups: int, scope: Scope, *, has_margins: bool
 ) -> dict[str, tuple[Start, ...]]:
     """Return where the level of each path with a shared threshold enters; fixed by n alone."""
     if has_margins:
         starts = stacked_starts(n_groups)
         return {name: (Start(coverage, 1.0),) for name, coverage in starts.items()}
     is_large = method not in ("sequential", "weighted") and n_groups >= LARGE
-    halfway = _STARTS_LARGE if is_large else _STARTS_SMALL
-    return {"diagonal": halfway, "strongest": halfway}
+    same = _STARTS_LARGE if is_large else _STARTS_SMALL
+    if scope == "dataset":
+        same = _STARTS_DATASET
+    return {"diagonal": same, "strongest": same}
 
 
 def default_shares(n_judges: int, *, is_stacked: bool = False) -> dict[str, float]:
@@ -345,12 +367,12 @@ def _shares(
         return _SHARES[method]
     if len(layout.kind) == 1:
         return _SHARES["diagonal"]
-    # with margins, an order has nothing to learn that is worth the labels which teach it; a walk
-    # that may stop at any time has a plan that no number of labels changes
-    if has_margins or method == "sequential":
+    # a walk that may stop at any time has a plan that no number of labels changes
+    if method == "sequential":
         return _SHARES_SMALL
-    # bets look at few nodes, and a path that is learned costs labels that they need
-    if method == "weighted":
+    # bets look at few nodes, and a path that is learned costs labels that they need; with margins an
+    # order has nothing to learn that is worth the labels which teach it
+    if method == "weighted" or has_margins:
         return _SHARES_SMALL_STACKED
     if n_groups >= LARGE:
         return _SHARES_LARGE
@@ -361,7 +383,7 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     name: str,
     share: float,
     sample: Sample,
-    test: tuple[float, float],
+    test: tuple[float, float, Scope],
     judges: tuple[FloatArray, BoolArray],
     rng: np.random.Generator,
 ) -> Path | None:
@@ -375,12 +397,12 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     if not learning.any() or learning.all():
         return None
     training = sample.rows(learning)
-    target_risk, failure_probability = test
+    target_risk, failure_probability, scope = test
     thresholds = thresholds_in_order(
         name,
         training.columns(is_on_path),
         costs,
-        (target_risk, share * failure_probability),
+        (target_risk, share * failure_probability, scope),
         tests_for_one=float((~learning).sum() / learning.sum()),
     )
     if not len(thresholds):
