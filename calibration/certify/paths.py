@@ -122,7 +122,8 @@ def reaching(threshold: float, margins: FloatArray) -> FloatArray:
     """
     about = rounded(scipy.special.expit(threshold + margins))
     # the inverse may miss the grid by rounding errors: look at its neighbours, the least first
-    near = np.clip(rounded(about + _GRID * np.arange(-8, 9)[:, None]), 0.0, 1.0)
+    # no verdict has a confidence below one half
+    near = np.clip(rounded(about + _GRID * np.arange(-8, 9)[:, None]), 0.5, 1.0)
     reaches = scores(near, margins) >= threshold
     first = near[reaches.argmax(axis=0), np.arange(margins.size)]
     return np.where(reaches.any(axis=0), first, np.inf)

@@ -181,7 +181,7 @@ async def test_a_judge_that_fails_escalates_and_suspends_the_promise(
     client: httpx.AsyncClient,
 ) -> None:
     await upload(client, "rivers", labelled_rows(300, cheap=0.6))
-    certificate = await certify(client, "rivers", target_agreement=0.85)
+    certificate = await certify(client, "rivers", target_agreement=0.9)
     pairs = [without_labels(row) for row in labelled_rows(40, seed=8, cheap=0.6)]
     broken = [{**p, "judges": {**p["judges"], "dear": None}} for p in pairs]
     answer = await judge(client, broken, calibration=certificate["id"])
