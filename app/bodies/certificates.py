@@ -171,6 +171,9 @@ class CertificateBody(TypedDict):
     request: Annotated[dict[str, JsonValue], Doc("what was asked for")]
     created_at: str
     revoked_at: str | None
+    suspended_because: NotRequired[
+        Annotated[str, Doc("why no new verdict carries the promise, where an alarm suspended it")]
+    ]
     method: NotRequired[str]
     claim: NotRequired[Annotated[str, Doc("the promise in words")]]
     thresholds: NotRequired[list[Threshold]]

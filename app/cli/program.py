@@ -14,7 +14,18 @@ from typing import Annotated
 
 import typer
 
-from app.cli import admin, boards, data, experiment, judging, labels, queues, stored, tables
+from app.cli import (
+    admin,
+    boards,
+    data,
+    experiment,
+    judging,
+    labels,
+    monitors,
+    queues,
+    stored,
+    tables,
+)
 from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, Verbs, fail
 from app.cli.options import (
     Cascade,
@@ -161,7 +172,7 @@ def plan(
     Console(as_json).show(planned, tables.plan)
 
 
-for _verbs in (data, labels, queues, judging, boards, experiment, stored, admin):
+for _verbs in (data, labels, queues, monitors, judging, boards, experiment, stored, admin):
     _verbs.add_to(app)
 
 

@@ -110,6 +110,8 @@ def _advice(console: Screen, advice: Body) -> None:
 
 def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
+    if body.get("suspended_because"):
+        console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
     if body["revoked_at"]:
         console.print(f"[red]revoked on {body['revoked_at'][:19]}[/]: it promises nothing any more")
     if changed := body.get("labels_changed"):
