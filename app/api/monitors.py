@@ -18,7 +18,7 @@ from app.monitors import service
 from app.monitors.schemas import AuditAnswersIn, MonitorIn
 
 router = APIRouter(prefix="/monitors", tags=["monitors"], route_class=IdempotentRoute)
-Id = Annotated[str, Path(max_length=64)]
+Id = Annotated[str, Path(max_length=64, description="id of the monitor")]
 
 
 @router.post("", status_code=201, response_model=MonitorBody, responses=refused(404))
