@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded
 from calibration.errors import InvalidArgument
+
+# what wrong verdicts are a share of: the verdicts given, or all pairs, those without a verdict, too
+Scope = Literal["answered", "dataset"]
 
 _TOLERANCE = 1e-9
 

@@ -104,6 +104,7 @@ def _terms(certificate: Body) -> dict[str, Any]:
     tested = ("pairs", "groups", "coverage", "agreement", "agreement_lower_bound")
     return {
         **{name: certificate[name] for name in names},
+        "max_error": certificate.get("max_error"),
         "calibration": {name: found[name] for name in tested},
     }
 

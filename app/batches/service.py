@@ -184,7 +184,9 @@ async def _hold_against_calibration(session: AsyncSession, batch: Batch) -> None
         return
     certificate = await session.get_one(CalibrationRow, batch.certificate_seq)
     seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
-    why = suspended_because(certificate.body["calibration"]["failures"], seen)
+    why = certificate.suspended_because or suspended_because(
+        certificate.body["calibration"]["failures"], seen
+    )
     if why is not None:
         batch.promise, batch.suspended_because = "suspended", why
         await queries.set_promise(session, batch.seq, "suspended")
@@ -409,7 +411,9 @@ def _promises(
     promise, why = _promise_now(batch, certificate), batch.suspended_because
     if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
         seen = AnswerCounts.from_json(totals.get("attendance", {}))
-        why = suspended_because(certificate.body["calibration"]["failures"], seen)
+        why = certificate.suspended_because or suspended_because(
+            certificate.body["calibration"]["failures"], seen
+        )
         promise = "suspended" if why else promise
     return {"promise": promise, "suspended_because": why}
 

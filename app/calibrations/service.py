@@ -117,7 +117,7 @@ def certify(
         pairs = replace(pairs, density_ratio=traffic.density_ratio, features=traffic.features)
     costs = [cost for cost in evidence.costs if cost is not None]
     usual: dict[str, Any] = {
-        "target_risk": round(1 - request.target_agreement, 12),
+        "target_risk": request.promised_risk if request.scope == "answered" else None,
         "costs": costs if len(costs) == len(evidence.costs) else None,
         "failure_probability": request.failure_probability,
         "method": request.method,
@@ -127,8 +127,10 @@ def certify(
             min_label_probability=request.min_label_probability,
             exposure=evidence.exposure,
             slice_rule=request.slice_rule,
-            menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
+            menu=request.other_risks or None,
             max_shift=request.max_shift,
+            scope=request.scope,
+            max_error=request.max_error,
             traffic=None if traffic is None else traffic.p_a,
             traffic_features=None if traffic is None else traffic.traffic_features,
             max_ratio=request.max_ratio,
@@ -331,6 +333,8 @@ def show(certificate: CalibrationRow) -> dict[str, Any]:
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
     body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
+    if certificate.suspended_because is not None:
+        body["suspended_because"] = certificate.suspended_because
     return {
         "id": certificate.id,
         "object": "calibration",
@@ -352,7 +356,7 @@ async def _store_pending(
         dataset_seq=prepared.dataset.seq,
         request=request.model_dump(mode="json"),
         body={
-            "target_agreement": request.target_agreement,
+            **request.target,
             "failure_probability": request.failure_probability,
         },
         label_set_hash=None,

@@ -254,6 +254,12 @@ async def refresh_group_count(session: AsyncSession, dataset: Dataset) -> None:
     await pair_queries.set_groups(session, dataset.seq)
 
 
+async def refresh_pair_count(session: AsyncSession, dataset: Dataset) -> None:
+    """Count the pairs and groups of a dataset again after pairs were added."""
+    await pair_queries.set_pairs(session, dataset.seq)
+    await pair_queries.set_groups(session, dataset.seq)
+
+
 async def refresh_label_counts(session: AsyncSession, dataset: Dataset) -> None:
     """Bring the label counts of a dataset up to date after its labels changed."""
     await vote_queries.refresh_label_counts(session, dataset.seq)

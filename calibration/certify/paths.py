@@ -19,7 +19,7 @@ from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded
 from calibration.certify.columns import Layout
 from calibration.certify.learned import thresholds_in_order
-from calibration.sample import Sample, rows_of_drawn_groups
+from calibration.sample import Sample, Scope, rows_of_drawn_groups
 
 # Tests whose cost grows with every node look at this many, spread evenly over the pool's coverage.
 _COARSE_STEP = 0.02
@@ -30,7 +30,10 @@ _FINE_NODES = 2_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """A point where level enters a path: a coverage on the pool, and a share of the level."""
+    """A point where level enters a path: a coverage on the pool, and a share of the level.
+
+    A coverage of 0 is a threshold of 1, which needs no pool.
+    """
 
     coverage: float
     weight: float
@@ -42,7 +45,8 @@ class Ground:
 
     Attributes:
         sample: The pairs that will test them.
-        pool: Confidences of other pairs, shape (m, k); they fix the starts.
+        pool: Confidences of other pairs, shape (m, k); they fix the starts. There may be none where
+            the starts need none.
         starts: Where level enters, in order of rising coverage.
         is_coarse: Take a few nodes fixed by the pool instead of every break point of the sample.
     """
@@ -99,19 +103,29 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
     Returns:
         The path; None where no judge on it has any confidence in the pool. A judge without any is
         left off: a threshold that it never met would let it answer untested where it comes back.
+        Without a pool the sample may not say who is on the path, but it may say that nothing is
+        certified: None where some judge has no confidence in it.
     """
-    is_on_path = is_on_path & (ground.pool > -np.inf).any(axis=0)
+    has_pool = len(ground.pool) > 0
+    seen = ground.pool if has_pool else ground.sample.confidence
+    is_met = np.asarray((seen > -np.inf).any(axis=0))
+    if not has_pool and (ground.starts[0].coverage > 0 or not is_met[is_on_path].all()):
+        return None
+    is_on_path = is_on_path & is_met
     if not is_on_path.any():
         return None
     largest = np.sort(ground.pool[:, is_on_path].max(axis=1))[::-1]
     pool_size = largest.size
     largest = largest[largest > -np.inf]
-    entries = [_threshold_at(largest, start.coverage, pool_size) for start in ground.starts]
+    entries = [
+        _threshold_at(largest, start.coverage, pool_size) if start.coverage else 1.0
+        for start in ground.starts
+    ]
     sample = ground.sample
     if ground.is_coarse:
         steps = np.arange(ground.starts[0].coverage, 1.0 + _COARSE_STEP / 2, _COARSE_STEP)
         inner = np.array([_threshold_at(largest, step, pool_size) for step in steps])
-    elif sample.n > _LARGEST_EXACT:
+    elif sample.n > _LARGEST_EXACT and has_pool:
         inner = _between(largest)
     else:
         columns = sample.confidence[:, is_on_path], sample.loss[:, is_on_path]
@@ -200,6 +214,9 @@ _SHARES_SMALL_STACKED = {"diagonal": 0.70, "strongest": 0.30}
 _SHARES_LARGE = {"diagonal": 0.50, "strongest": 0.20, "learned": 0.30}
 _STARTS_SMALL = (Start(0.50, 1.0),)
 _STARTS_LARGE = (Start(0.15, 0.2), Start(0.50, 0.8))
+# of all pairs hardly any are given a wrong verdict where hardly any are given one: every walk passes
+# its first nodes, so it begins at the strictest
+_STARTS_DATASET = (Start(0.0, 1.0),)
 
 
 def paths_of(  # noqa: PLR0913 - one call site; a container would only rename them
@@ -211,6 +228,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     costs: FloatArray,
     layout: Layout,
     is_coarse: bool,
+    scope: Scope,
     rng: np.random.Generator,
 ) -> list[Path]:
     """Return the paths of a method; those that nothing can start are left out.
@@ -223,11 +241,14 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         costs: Cost of each judge, shape (k,).
         layout: What the columns of sample and pool are.
         is_coarse: The test affords few nodes.
+        scope: What the risk is a share of.
         rng: Draws the labels that learn.
     """
     shares = _shares(method, sample.n_groups, layout)
     is_large = method not in ("sequential", "weighted") and sample.n_groups >= LARGE
     starts = _STARTS_LARGE if is_large else _STARTS_SMALL
+    if scope == "dataset":
+        starts = _STARTS_DATASET
     is_shared = layout.of(layout.main)
     columns = {
         "diagonal": is_shared,
@@ -240,7 +261,7 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         if name in shares
     ]
     paths += [
-        _learned(name, shares[name], sample, test, (costs, is_shared), rng)
+        _learned(name, shares[name], sample, (*test, scope), (costs, is_shared), rng)
         for name in _LEARNING_SHARES
         if name in shares
     ]
@@ -278,7 +299,7 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     name: str,
     share: float,
     sample: Sample,
-    test: tuple[float, float],
+    test: tuple[float, float, Scope],
     judges: tuple[FloatArray, BoolArray],
     rng: np.random.Generator,
 ) -> Path | None:
@@ -292,12 +313,12 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     if not learning.any() or learning.all():
         return None
     training = sample.rows(learning)
-    target_risk, failure_probability = test
+    target_risk, failure_probability, scope = test
     thresholds = thresholds_in_order(
         name,
         training.columns(is_on_path),
         costs,
-        (target_risk, share * failure_probability),
+        (target_risk, share * failure_probability, scope),
         tests_for_one=float((~learning).sum() / learning.sum()),
     )
     if not len(thresholds):

@@ -34,6 +34,7 @@ __all__ = [
     "FrontierPoint",
     "accepted_labels_needed",
     "advise",
+    "advise_on_dataset",
     "certifiable_target",
     "frontier",
     "labels_needed",
@@ -49,7 +50,8 @@ class CertifiableTarget:
     """A risk that the labels at hand do support.
 
     Attributes:
-        target_risk: Smallest bound over the nodes looked at, all bounds holding together.
+        target_risk: Smallest bound over the nodes looked at, all bounds holding together; with scope
+            "dataset" the largest error of a data set of whose pairs this share is answered.
         coverage: Share of the pairs answered at that node.
     """
 
@@ -65,11 +67,15 @@ class Advice:
         certifiable: The strictest target these labels support; None where no pair was answered.
         labels_needed: Labels after which the target would be certified with probability .8 if the
             estimated risks are true; None where every estimate reaches the target, so that no
-            number of labels will do.
+            number of labels will do. With scope "dataset" the labels after which, with the same
+            probability, `saving` of all later pairs need none.
+        saving: With scope "dataset" the share of people's labels that is then saved: half, or less
+            where the estimates allow no more.
     """
 
     certifiable: CertifiableTarget | None
     labels_needed: int | None
+    saving: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +155,71 @@ def certifiable_target(
     bounds = upper_bound(lost, nodes.counts.answered, failure_probability / _COVERAGES.size)
     best = int(bounds.argmin())
     return CertifiableTarget(float(bounds[best]), float(nodes.counts.answered[best] / nodes.n))
+
+
+_SAVINGS = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+def advise_on_dataset(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    *,
+    max_error: float,
+    failure_probability: float = 0.1,
+    strongest: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Advice:
+    """Say which error of a whole data set is certifiable, and which labels save people others.
+
+    Wrong verdicts are counted among all pairs. The labels needed are those with which, with
+    probability .8, half of the pairs of a data set are answered, or .4, .3, .2 or .1 of them where
+    more would be wrong too often.
+
+    Args:
+        confidence: Shape (n, k), nan where a judge failed.
+        correct: Agreement with people, shape (n, k).
+        max_error: Largest share of all pairs that may be given a wrong verdict.
+        failure_probability: Probability that a promise is broken.
+        strongest: As for `advise`.
+
+    Raises:
+        InvalidArgument: Shapes do not match, or values are out of range.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> found = advise_on_dataset(confidence, correct, max_error=0.1)
+        >>> found.labels_needed, found.saving
+        (83, 0.5)
+    """
+    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    nodes = _nodes(scores, agreement)
+    lost = np.minimum(np.ceil(nodes.counts.lost - 1e-9), nodes.n)
+    bounds = upper_bound(lost, nodes.n, failure_probability / _COVERAGES.size)
+    certifiable = None
+    if bounds.size:
+        best = int(bounds.argmin())
+        answered = float(nodes.counts.answered[best] / nodes.n)
+        certifiable = CertifiableTarget(float(bounds[best]), answered)
+    for saving in _SAVINGS.tolist():
+        needed = [
+            one
+            for columns, share in _first_paths(scores, agreement, strongest)
+            for one in _needed_at(
+                _of_all(_nodes(*columns, np.array([saving]))),
+                (max_error, failure_probability),
+                share,
+            )
+        ]
+        if needed:
+            return Advice(certifiable, min(needed), saving)
+    return Advice(certifiable, None)
+
+
+def _of_all(nodes: _Nodes) -> _Nodes:
+    """Return counts in which pairs without a verdict count as not wrong."""
+    counts = nodes.counts
+    return _Nodes(Counts(np.full_like(counts.answered, nodes.n), counts.lost), nodes.n)
 
 
 def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the sample
