@@ -239,9 +239,9 @@ def _listed(values: Iterable[str]) -> str:
 
 def _example(unread: Unread) -> str:
     values = sorted(unread.counts)
-    if {value.strip("'\"").lower() for value in values} == {"false", "true"}:
-        values, labels = [value.strip("'\"") for value in reversed(values)], ("a", "b")
-        return ",".join(f"{value}={label}" for value, label in zip(values, labels, strict=True))
+    bare = [value.strip("'\"") for value in values]
+    if [value.lower() for value in bare] == ["false", "true"]:
+        return f"{bare[1]}=a,{bare[0]}=b"
     if not unread.has_numbers:
         first = min(unread.counts).strip("'\"")
         return f"{first}={'none' if is_like_nothing(first) else 'tie'}"

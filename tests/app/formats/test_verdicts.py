@@ -251,7 +251,9 @@ async def test_numbers_in_recorded_labels_need_a_coding(
 async def test_a_further_verdict_beside_a_vote_is_told(client: httpx.AsyncClient) -> None:
     body = (await upload(client, [texts(0, label="a", label_bob="b", score_of_bob=3)])).json()
     assert body["labels"] == 1
-    assert ["label_bob: looks like a further verdict" in said for said in body["warnings"]] == [True]
+    assert ["label_bob: looks like a further verdict" in said for said in body["warnings"]] == [
+        True
+    ]
 
 
 async def test_a_winner_by_name_needs_two_names(client: httpx.AsyncClient) -> None:
@@ -290,7 +292,7 @@ async def test_truth_values_are_refused_with_their_coding(client: httpx.AsyncCli
     for yes, no in ((True, False), ("True", "False")):
         answer = await upload(client, [texts(0, label=yes), texts(1, label=no)])
         assert answer.status_code == 422
-        assert f"for example {str(yes)}=a,{str(no)}=b".lower() in answer.json()["detail"].lower()
+        assert f"for example {yes!s}=a,{no!s}=b".lower() in answer.json()["detail"].lower()
 
 
 async def test_numbers_with_gaps_are_names_without_a_fraction(client: httpx.AsyncClient) -> None:

@@ -191,6 +191,21 @@ async def test_battles_stored_under_their_lines_are_found_again(client: httpx.As
     assert (await upload(client, lines)).json()["id"] == first["id"]
 
 
+async def test_battles_that_were_named_by_their_lines_are_found_again(
+    client: httpx.AsyncClient,
+) -> None:
+    named = [
+        {"id": line, "model_a": "m1", "model_b": "m2", "human": [{"label": "a", "annotator": None}]}
+        for line in (2, 4)
+    ]
+    first = (await upload(client, named)).json()
+    battle = b'\n{"left": "m1", "right": "m2", "winner": "left"}\n'
+    again = await upload(client, battle * 2)
+    assert (again.json()["id"], again.json()["labels"]) == (first["id"], 2)
+    assert [one["id"] for one in await pairs_of(client)] == ["2", "4"]
+    assert (await upload(client, battle * 3)).status_code == 409
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
