@@ -185,6 +185,9 @@ def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str
             del asked[name]
     if columns_of(request, len(fingerprints)) == "stacked":
         asked["columns"] = "stacked"
+        # without margins, as `auto` once was and still is for whole data sets, it is another test
+        if request.method == "auto" and request.scope == "answered":
+            asked["margins"] = "pool"
     return sets.request_hash(asked, fingerprints, label_set_hash)
 
 

@@ -46,7 +46,7 @@ from calibration.binomial import (
     upper_bound,
 )
 from calibration.cascade import answered_loss, decide
-from calibration.certify.paths import Path, break_points
+from calibration.certify.paths import Path, break_points, scores
 from calibration.sample import Sample, Scope, numbered
 
 # No term may cost more than three quarters of what is at stake.
@@ -107,9 +107,9 @@ def path_counts(path: Path, sample: Sample) -> Counts:
     tested = sample.rows(path.rows)
     if path.thresholds.shape[1] == 1:
         columns = path.is_on_path
-        return shared_counts(
-            tested.confidence[:, columns], tested.loss[:, columns], path.thresholds[:, 0]
-        )
+        margins = None if path.margins is None else path.margins[columns]
+        shared = scores(tested.confidence[:, columns], margins)
+        return shared_counts(shared, tested.loss[:, columns], path.thresholds[:, 0])
     losses = [_answered_loss(tested, path.vector(node)) for node in range(len(path.thresholds))]
     answered = np.array([is_answered.sum() for is_answered, _ in losses], dtype=np.int64)
     return Counts(answered, np.array([loss.sum() for _, loss in losses]))

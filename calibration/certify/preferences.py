@@ -43,7 +43,7 @@ from calibration.sample import (
     one_row_a_group,
     rows_of_drawn_groups,
 )
-from calibration.stack import CLIP, Columns, learned_weights, log_odds
+from calibration.stack import CLIP, Columns, learned_weights, log_odds, summed_evidence
 
 OutcomeTies = Literal["exclude", "error", "half"]
 # of the groups, those that teach a learned stack
@@ -246,10 +246,11 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         traffic = _on_traffic(pairs, options, chance)
         pairs, options = traffic.pairs, traffic.options
         pool, pool_p_tie = (options.traffic, None) if pool is None else (pool, pool_p_tie)
-    others = None
+    others = others_evidence = None
     if pool is not None:
-        confidence = heard.said(_checked_pool(pool, n_judges), pool_p_tie)[1]
-        others = checked_confidence("pool", confidence)
+        unlabelled = _checked_pool(pool, n_judges)
+        others = checked_confidence("pool", heard.said(unlabelled, pool_p_tie)[1])
+        others_evidence = _evidence(heard, unlabelled, pool_p_tie)
     request = Request(
         options.promised_risk(target_risk),
         failure_probability,
@@ -264,6 +265,7 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         pairs.groups is not None,
         options.max_shift,
         options.scope,
+        others_evidence,
     )
     sample = _sample(heard, pairs)
     if traffic is not None:
@@ -397,7 +399,12 @@ _TRAFFIC = {
 def _sample(heard: Heard, pairs: Pairs) -> Sample:
     label, confidence = heard.said(pairs.p_a, pairs.p_tie)
     correct = _correct(label, pairs)
-    return checked_sample(confidence, correct, pairs.groups, pairs.weights, pairs.exposure)
+    sample = checked_sample(confidence, correct, pairs.groups, pairs.weights, pairs.exposure)
+    return replace(sample, evidence=_evidence(heard, pairs.p_a, pairs.p_tie))
+
+
+def _evidence(heard: Heard, p_a: FloatArray, p_tie: ArrayLike | None) -> FloatArray | None:
+    return summed_evidence(p_a, p_tie) if heard.columns == "stacked" else None
 
 
 def stacked_evidence(pairs: Pairs) -> tuple[FloatArray, FloatArray]:

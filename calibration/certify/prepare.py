@@ -25,6 +25,7 @@ from calibration.sample import (
     one_row_a_group,
     rows_of_drawn_groups,
 )
+from calibration.stack import margins
 
 Promise = Literal[
     "pair",
@@ -90,6 +91,8 @@ class Request:
         has_groups: Groups were declared, even if each has one pair here.
         max_shift: Largest factor by which any kind of pair may become more frequent, or rarer.
         scope: What the risk is a share of.
+        pool_evidence: Summed log-odds of the pool after each judge, shape (m, k); None where there
+            is no pool, or judges are heard one at a time.
     """
 
     target_risk: float
@@ -105,6 +108,7 @@ class Request:
     has_groups: bool = False
     max_shift: float = 1.0
     scope: Scope = "answered"
+    pool_evidence: FloatArray | None = None
 
     @property
     def tested_risk(self) -> float:
@@ -168,6 +172,8 @@ class Prepared:
         evidence: The test.
         bets_on_groups: Whether it bets on whole groups.
         uniform: The number that a randomised test was given.
+        margins: Log-odds by which each column must exceed the threshold that it shares with others,
+            shape (c,), fixed by the pool; None where columns are compared with it as they are.
     """
 
     sample: Sample
@@ -178,6 +184,7 @@ class Prepared:
     evidence: Evidence
     bets_on_groups: bool
     uniform: float | None
+    margins: FloatArray | None = None
 
 
 def risk_before_shift(target_risk: float, shift: float) -> float:
@@ -218,7 +225,7 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
         chosen = _one_row_a_group(sample, request, rng)
         kept = sample.rows(chosen)
     dropped = sample.n - kept.n
-    pool, set_aside = request.pool, 0
+    pool, pool_evidence, set_aside = request.pool, request.pool_evidence, 0
     needs_none = pool is None and _needs_no_pool(kept, request, bets_on_groups)
     if needs_none or request.method == "published_code":
         pool = kept.confidence[:0]
@@ -230,10 +237,14 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
             else rows_of_drawn_groups(kept.group, _pool_size(kept.n_groups), rng)
         )
         pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
+        pool_evidence = None if kept.evidence is None else kept.evidence[is_pool]
         kept = kept.rows(~is_pool)
     uniform = float(rng.uniform()) if request.is_randomized else None
     evidence = _evidence(kept, request, bets_on_groups, uniform, rng)
-    return Prepared(kept, pool, set_aside, dropped, promise, evidence, bets_on_groups, uniform)
+    margin = None if pool_evidence is None else request.layout.widened(margins(pool_evidence))
+    return Prepared(
+        kept, pool, set_aside, dropped, promise, evidence, bets_on_groups, uniform, margin
+    )
 
 
 def _needs_no_pool(sample: Sample, request: Request, bets_on_groups: bool) -> bool:

@@ -103,6 +103,7 @@ def certified_by_walking(
         costs=request.costs,
         layout=request.layout,
         is_coarse=prepared.evidence.is_coarse,
+        margins=prepared.margins,
         scope=request.scope,
         rng=rng,
     )

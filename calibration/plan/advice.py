@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +25,7 @@ from calibration.certify import (
     certify_cascade,
     default_shares,
     shared_counts,
+    stacked_starts,
     with_set_aside,
 )
 from calibration.errors import InvalidArgument, Rng, as_generator
@@ -41,7 +44,6 @@ __all__ = [
 ]
 
 _COVERAGES = np.linspace(0.3, 1.0, 8)
-_START = np.array([0.5])
 _LEARNED_SHARE = 0.3
 
 
@@ -204,7 +206,7 @@ def advise_on_dataset(
     for saving in _SAVINGS.tolist():
         needed = [
             one
-            for columns, share in _first_paths(scores, agreement, strongest)
+            for columns, share, _ in _first_paths(scores, agreement, strongest)
             for one in _needed_at(
                 _of_all(_nodes(*columns, np.array([saving]))),
                 (max_error, failure_probability),
@@ -233,11 +235,11 @@ def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the
 ) -> Advice:
     """Say what is certifiable, and how many labels the target itself would take.
 
-    The labels needed are those with which the default procedure passes the node that it must pass
-    first: the shared threshold, or the last judge's, that answers half of the pairs, at the part of
-    the failure probability that this path has. Where the risk is too large there, only the order
-    that 600 labels and more can learn may help, and the fewest over the nodes of
-    `certifiable_target` are taken, or 600.
+    The labels needed are the fewest with which the default procedure passes a node that it may start
+    at: the shared threshold, or the last judge's, at the part of the failure probability that this
+    path has; or any node of `certifiable_target`, in the order that 600 labels and more can learn,
+    but then at least 600. Every candidate needs fewer labels for a looser target, so a looser
+    target never needs more.
 
     Args:
         confidence: Shape (n, k), nan where a judge failed.
@@ -262,14 +264,14 @@ def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the
     certifiable = certifiable_target(confidence, correct, failure_probability)
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     target = target_risk, failure_probability
-    starts = [
-        _needed_at(_nodes(*columns, _START), target, share)
-        for columns, share in _first_paths(scores, agreement, strongest)
+    needed = [
+        one
+        for columns, share, starts in _first_paths(scores, agreement, strongest)
+        for one in _needed_at_starts(columns, share, starts, target)
     ]
-    needed = [one for start in starts for one in start]
-    if not needed:
-        anywhere = _needed_at(_nodes(scores, agreement), target, _LEARNED_SHARE)
-        needed = [max(one, LARGE) for one in anywhere]
+    # never left out where a start is within reach: what is needed falls as the target is loosened
+    anywhere = _needed_at(_nodes(scores, agreement), target, _LEARNED_SHARE)
+    needed += [max(one, LARGE) for one in anywhere]
     fewest = min(needed, default=None)
     if fewest is not None and not has_pool:
         fewest = with_set_aside(fewest)
@@ -360,27 +362,69 @@ class _Nodes:
     n: int
 
 
+_Columns = tuple[ArrayLike, ArrayLike]
+
+
+class _Start(NamedTuple):
+    """A coverage at which a walk starts where there are so many labels."""
+
+    coverage: float
+    fewest: int
+    most: float
+
+
+_HALF = (_Start(0.5, 1, np.inf),)
+
+
 def _first_paths(
-    scores: FloatArray,
-    agreement: FloatArray,
-    strongest: tuple[ArrayLike, ArrayLike] | None,
-) -> list[tuple[tuple[ArrayLike, ArrayLike], float]]:
-    """Return the columns of each path of the default procedure, and its part of the level."""
+    scores: FloatArray, agreement: FloatArray, strongest: _Columns | None
+) -> list[tuple[_Columns, float, tuple[_Start, ...]]]:
+    """Return the columns of each path of the default procedure, its part of the level, its starts."""
     shares = default_shares(scores.shape[1], is_stacked=strongest is not None)
     last = (scores[:, -1:], agreement[:, -1:]) if strongest is None else strongest
     paths = {"diagonal": (scores, agreement), "strongest": last}
-    return [(paths[name], share) for name, share in shares.items()]
+    return [
+        (paths[name], share, _HALF if strongest is None else _starts(name))
+        for name, share in shares.items()
+    ]
+
+
+@cache
+def _starts(path: str) -> tuple[_Start, ...]:
+    """Return the coverages at which a walk along stacked evidence starts, in rising order."""
+    sizes = [1, *np.geomspace(65, 1_728, 12).astype(np.int64).tolist()]
+    starts = [
+        _Start(stacked_starts(size)[path], size, float(after - 1))
+        for size, after in zip(sizes, [*sizes[1:], np.inf], strict=True)
+    ]
+    return tuple(starts[::-1])
+
+
+def _needed_at_starts(
+    columns: _Columns, share: float, starts: tuple[_Start, ...], target: tuple[float, float]
+) -> list[int]:
+    """Return the numbers of labels with which a walk that starts there passes its first node."""
+    nodes = _nodes(*columns, np.array([start.coverage for start in starts]))
+    needed = _needed_at_each(nodes, target, share)
+    return [
+        max(one, start.fewest)
+        for one, start in zip(needed, starts, strict=False)
+        if one is not None and one <= start.most
+    ]
 
 
 def _needed_at(nodes: _Nodes, target: tuple[float, float], share: float) -> list[int]:
+    return [one for one in _needed_at_each(nodes, target, share) if one is not None]
+
+
+def _needed_at_each(nodes: _Nodes, target: tuple[float, float], share: float) -> list[int | None]:
     target_risk, failure_probability = target
-    found = [
+    return [
         labels_needed(lost / answered, answered / nodes.n, target_risk, share * failure_probability)
         for answered, lost in zip(
             nodes.counts.answered.tolist(), nodes.counts.lost.tolist(), strict=True
         )
     ]
-    return [one for one in found if one is not None]
 
 
 def _nodes(
