@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Self
@@ -37,6 +38,7 @@ from app.formats.base import (
     read_object,
     texts_fault,
     trim,
+    whole,
 )
 from judges.errors import SLIP, nearest
 from judges.probability import parse_label
@@ -229,7 +231,9 @@ _NAMES: Final = ("id", "model_a", "model_b", "criterion", "group")
 
 
 def with_trimmed_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a row whose names have no blanks around them.
+    """Return a row whose names have no blanks around them, and no fraction where they are numbers.
+
+    NaN is no name, as in a column of numbers with gaps.
 
     Raises:
         RowInvalid: two judges have the same name but for such blanks.
@@ -239,6 +243,10 @@ def with_trimmed_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in _NAMES
         if isinstance(row.get(name), str) and trim(row[name]) != row[name]
     }
+    for name in _NAMES:
+        value = row.get(name)
+        if isinstance(value, float):
+            trimmed[name] = None if math.isnan(value) else whole(value)
     records = row.get("judges")
     if isinstance(records, dict) and any(trim(name) != name for name in records):
         trimmed["judges"] = {trim(name): record for name, record in records.items()}
