@@ -378,6 +378,7 @@ async def pair_detail(running: Runtime, ref: str, pair_id: str) -> Body:
         "verdicts": [
             {
                 "verdict_id": str(one.seq),
+                "judgment": str(one.seq),
                 **one.body,
                 "promise": promises.get(one.seq, one.promise),
                 "created_at": rfc3339(one.created_at),
