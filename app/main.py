@@ -25,13 +25,15 @@ from app.api.datasets import router as datasets
 from app.api.files import router as files
 from app.api.judgments import canaries_router as canaries
 from app.api.judgments import catalogue_router as catalogue
+from app.api.judgments import replays_router as replays
 from app.api.judgments import router as judgments
 from app.api.labels import router as labels
 from app.api.leaderboards import router as leaderboards
+from app.api.monitors import router as monitors
 from app.api.queues import files_router as queue_files
 from app.api.queues import router as queues
 from app.api.reports import router as reports
-from app.batches.service import unfinished as unfinished_batches
+from app.batches.stored import unfinished as unfinished_batches
 from app.batches.worker.loop import work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
@@ -47,14 +49,17 @@ from app.core.http.openapi import UNFORESEEN, AnswerRoute, DescribedAPI, refused
 from app.core.http.parameters import Running, refuse_while_opening
 from app.core.http.problems import TextsResponse, install_error_handlers, install_outage_handlers
 from app.core.migrate import upgrade
-from app.core.outages import OUTAGES, RETRY_AFTER
+from app.core.outages import RETRY_AFTER, outages
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
+from app.monitors.service import gauges
+from app.monitors.webhooks import deliver_forever
 from app.pages import judges as pages_judges
 from app.pages import lists as pages_lists
 from app.pages import pairs as pages_pairs
+from app.pages import results as pages_results
 from app.pages import signin as pages_signin
 from app.reports.health import lines_of_config
 from app.reports.service import resume as resume_reports
@@ -138,6 +143,7 @@ def _routes() -> list[BaseRoute]:
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
         reports, canaries, experiments, preferences, queues, queue_files,
+        monitors, replays,
     ):  # fmt: skip
         router.include_router(
             feature,
@@ -147,7 +153,12 @@ def _routes() -> list[BaseRoute]:
         )
     router.include_router(pages_signin.router)
     router.include_router(pages_signin.assets_router)
-    for pages in (pages_lists.router, pages_judges.router, pages_pairs.router):
+    for pages in (
+        pages_lists.router,
+        pages_judges.router,
+        pages_pairs.router,
+        pages_results.router,
+    ):
         router.include_router(pages, dependencies=[Depends(refuse_while_opening)])
     return router.routes
 
@@ -201,6 +212,7 @@ async def _start_work(running: Runtime) -> None:
     await resume_reports(running)
     if running.asks_for_keys:
         running.start(purge_forever(running), "purging of stored answers")
+        running.start(deliver_forever(running), "delivery of alarms")
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
 
@@ -241,8 +253,8 @@ async def readyz(request: Request, running: Running) -> dict[str, Any]:
 async def prometheus(running: Running) -> Response:
     """Return the metrics in the Prometheus text format."""
     try:
-        batches = await unfinished_batches(running)
-    except OUTAGES:
+        batches, watched = await unfinished_batches(running), await gauges(running)
+    except outages():
         # the counters of this process are told also while the database is away
-        batches = []
-    return Response(telemetry.exposition(batches), media_type="text/plain; version=0.0.4")
+        batches, watched = [], []
+    return Response(telemetry.exposition(batches, watched), media_type="text/plain; version=0.0.4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded
 from calibration.errors import InvalidArgument
+
+# what wrong verdicts are a share of: the verdicts given, or all pairs, those without a verdict, too
+Scope = Literal["answered", "dataset"]
 
 _TOLERANCE = 1e-9
 
@@ -28,6 +32,8 @@ class Sample:
         exposure: Shape (n,), share of each pair that the promise is about, in (0, 1]; None where all
             of every pair is.
         slice: Shape (n,), number of the slice that each pair belongs to; None where all are one.
+        evidence: Shape (n, k), summed log-odds that a is better after each judge; None where judges
+            are heard one at a time.
         stakes: How much each pair's loss counts, shape (n,): exposure times weight; None where all
             count the same.
         n: Number of pairs.
@@ -42,6 +48,7 @@ class Sample:
     is_soft: bool
     exposure: FloatArray | None = None
     slice: IntArray | None = None
+    evidence: FloatArray | None = None
     stakes: FloatArray | None = field(init=False)
     n: int = field(init=False)
     n_judges: int = field(init=False)
@@ -79,6 +86,7 @@ class Sample:
             weight=weight,
             exposure=None if self.exposure is None else self.exposure[chosen],
             slice=None if self.slice is None else self.slice[chosen],
+            evidence=None if self.evidence is None else self.evidence[chosen],
         )
 
 

@@ -95,6 +95,39 @@ def stacked_preference(
     return _said(np.cumsum(log_odds(shares, p_tie, clip=clip), axis=1), is_failed)
 
 
+def summed_evidence(p_a: ArrayLike, p_tie: ArrayLike | None = None) -> FloatArray:
+    """Return S_1 .. S_k of each pair, shape (n, k): the signs and sizes behind stacked tiers."""
+    return np.cumsum(log_odds(p_a, p_tie), axis=1)
+
+
+# of a pool's pairs, those on which later judges may take away more than the margin
+_TAKEN_MORE = 0.1
+
+
+def margins(evidence: FloatArray) -> FloatArray:
+    """Return how much surer each tier must be than the last one, for judges not heard yet.
+
+    Later judges may contradict a tier. Its margin is what they take away from it, in log-odds, on
+    all but a tenth of some unlabelled pairs: the .9 quantile of -(S_k - S_j) sign(S_j), at least 0.
+
+    Args:
+        evidence: `summed_evidence` of pairs whose labels test nothing, shape (m, k).
+
+    Returns:
+        Shape (k,), 0 for the last tier.
+
+    Example:
+        The second judge contradicts the first on every other pair.
+
+        >>> margins(np.array([[2.0, 3.0], [2.0, 1.0], [2.0, 3.0], [2.0, 1.0]]))
+        array([1., 0.])
+    """
+    if not len(evidence):
+        return np.zeros(evidence.shape[1])
+    taken = (evidence - evidence[:, [-1]]) * np.sign(evidence)
+    return np.maximum(np.quantile(taken, 1.0 - _TAKEN_MORE, axis=0), 0.0)
+
+
 def weighted_preference(
     p_a: ArrayLike, weights: ArrayLike, p_tie: ArrayLike | None = None, *, clip: float = CLIP
 ) -> Preference:

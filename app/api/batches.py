@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.batches import forms, retrying
+from app.batches import forms, retrying, stored
 from app.batches import preferences as batches_preferences
 from app.batches import service as batches_service
 from app.batches.events import events, has_ended, state_id
@@ -57,14 +57,14 @@ async def estimate_batch(request: AnyBatchIn, running: Running) -> dict[str, Any
 @needs(Scope.READ)
 async def list_batches(running: Running, paging: NewestFirst) -> Page:
     """List batches newest first."""
-    return await batches_service.page(running, paging)
+    return await stored.page(running, paging)
 
 
 @router.get("/{batch_id}", response_model=BatchBody)
 @needs(Scope.READ)
 async def get_batch(batch_id: BatchId, running: Running) -> dict[str, Any]:
     """Return a batch: status, counts, cost, promise."""
-    return await batches_service.find(running, batch_id)
+    return await stored.find(running, batch_id)
 
 
 @router.post("/{batch_id}/cancel", response_model=BatchBody, responses=refused(409))
@@ -153,7 +153,7 @@ async def get_events(
     ] = None,
 ) -> Response:
     """Stream a batch's progress as server-sent events, the batch in each, until it has ended."""
-    batch = await batches_service.find(running, batch_id)
+    batch = await stored.find(running, batch_id)
     if has_ended(batch) and last_event_id == state_id(batch):
         return Response(status_code=204)
     return StreamingResponse(

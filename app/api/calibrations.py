@@ -16,6 +16,7 @@ from app.bodies.common import PageBody
 from app.calibrations import experiments as calibrations_experiments
 from app.calibrations import plans as calibrations_plans
 from app.calibrations import service as calibrations_service
+from app.calibrations import stored
 from app.calibrations.experiments import ExperimentIn
 from app.calibrations.plans import PlanIn
 from app.calibrations.schemas import CalibrationIn, KnownPromptsIn
@@ -54,21 +55,21 @@ async def create_calibration(
     response.headers["Location"] = f"/v1/calibrations/{certificate.id}"
     if certificate.status in calibrations_service.UNFINISHED:
         response.status_code = 202
-    return await calibrations_service.look(running, certificate.id)
+    return await stored.look(running, certificate.id)
 
 
 @router.get("", response_model=PageBody[CertificateBody], responses=refused(404))
 @needs(Scope.READ)
 async def list_calibrations(running: Running, paging: NewestFirst) -> Page:
     """List certificates newest first."""
-    return await calibrations_service.list_certificates(running, paging)
+    return await stored.page(running, paging)
 
 
 @router.get("/{calibration_id}", response_model=CertificateBody)
 @needs(Scope.READ)
 async def get_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Return one certificate; `labels_changed` counts its pairs with other labels than it read."""
-    return await calibrations_service.look(running, calibration_id)
+    return await stored.look(running, calibration_id)
 
 
 @router.post("/{calibration_id}/revoke", response_model=CertificateBody, responses=refused(409))
@@ -76,7 +77,7 @@ async def get_calibration(calibration_id: CalibrationId, running: Running) -> di
 async def revoke_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Withdraw a certificate's promise; verdicts under it are refused from now on."""
     await calibrations_service.revoke(running, calibration_id)
-    return await calibrations_service.look(running, calibration_id)
+    return await stored.look(running, calibration_id)
 
 
 @router.post(

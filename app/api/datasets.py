@@ -19,14 +19,12 @@ from starlette.types import Scope as AsgiScope
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
 from app.bodies.common import DatasetBody, PageBody, PairBody, PreviewBody
 from app.core.auth import Scope
-from app.core.db import rfc3339
 from app.core.errors import Unprocessable
 from app.core.http.access import needs
 from app.core.http.openapi import LOCATION, AnswerRoute, refused
 from app.core.http.parameters import AsKept, NewestFirst, Running
 from app.core.http.problems import TextsResponse
 from app.core.lists import Page, page_of
-from app.core.models import Dataset
 from app.core.names import NAME_SCHEMA, fault_of
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
@@ -85,27 +83,6 @@ class ExportQuery(BaseModel):
     )
 
 
-def shown(dataset: Dataset) -> dict[str, Any]:
-    """Return a dataset as users see it."""
-    return {
-        "object": "dataset",
-        "id": dataset.id,
-        "name": dataset.name,
-        "dialect": dataset.dialect,
-        "pairs": dataset.pairs,
-        "groups": dataset.groups,
-        "labels": dataset.labels,
-        "annotators": dataset.annotators,
-        "recorded_judges": dataset.recorded_judges,
-        # as they are kept: a file is named where there were several
-        "rejected": list(dataset.rejected),
-        "rejected_count": dataset.rejected_count,
-        "unmatched": 0,
-        "warnings": [],
-        "created_at": rfc3339(dataset.created_at),
-    }
-
-
 def shown_preview(name: str, found: Preview) -> dict[str, Any]:
     """Return what an import of this name would store."""
     return {
@@ -125,7 +102,7 @@ def shown_preview(name: str, found: Preview) -> dict[str, Any]:
 def shown_import(imported: Imported) -> dict[str, Any]:
     """Return the outcome of an import: the dataset, with what this upload's rejected rows were."""
     return {
-        **shown(imported.dataset),
+        **service.show(imported.dataset),
         "rejected": list(imported.rejected),
         "rejected_count": imported.rejected_count,
         "unmatched": imported.unmatched,
@@ -272,17 +249,14 @@ async def create(
 @needs(Scope.READ)
 async def list_datasets(running: Running, paging: NewestFirst) -> Page:
     """List datasets, those imported last first."""
-    async with running.db.read() as session:
-        rows = await service.dataset_page(session, paging)
-    return page_of(rows, paging.limit, shown)
+    return await service.page(running, paging)
 
 
 @router.get("/{ref}", response_model=DatasetBody)
 @needs(Scope.READ)
 async def read(ref: Ref, running: Running) -> Response:
     """Return one dataset by its id or name."""
-    async with running.db.read() as session:
-        return TextsResponse(shown(await service.find_dataset(session, ref, _IN_PATH)))
+    return TextsResponse(await service.look(running, ref, _IN_PATH))
 
 
 @router.get("/{ref}/pairs", response_model=PageBody[PairBody])

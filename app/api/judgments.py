@@ -16,6 +16,7 @@ from app.bodies.common import (
     JudgeBody,
     JudgmentsBody,
     PageBody,
+    ReplayBody,
     StoredVerdictBody,
     TriedBody,
 )
@@ -25,12 +26,15 @@ from app.core.http.access import needs
 from app.core.http.idempotency import IdempotentRoute
 from app.core.http.openapi import LOCATION, AnswerRoute, refused
 from app.core.http.parameters import AsKept, NewestFirst, Running
+from app.core.http.problems import TextsResponse
 from app.core.lists import Page, Paging, page_of
 from app.core.names import shown
 from app.judgments import canaries as judgments_canaries
+from app.judgments import replaying
 from app.judgments import service as judgments_service
 from app.judgments import trying as judgments_trying
 from app.judgments.canaries import CanariesIn
+from app.judgments.replaying import ReplayIn
 from app.judgments.schemas import JudgmentsIn
 from app.judgments.trying import TryIn
 from judges.base import Judge, JudgeHealth
@@ -117,6 +121,16 @@ async def release(request: CanariesIn, running: Running) -> dict[str, Any]:
     Every pair costs each judge six questions: one as it is, and one for each attack.
     """
     return await judgments_canaries.release(running, request)
+
+
+replays_router = APIRouter(prefix="/replays", tags=["judgments"], route_class=AnswerRoute)
+
+
+@replays_router.post("", response_model=ReplayBody, responses=refused(404, 409))
+@needs(Scope.READ)
+async def replay(request: ReplayIn, running: Running) -> TextsResponse:
+    """Give verdicts again from stored scores: other thresholds, judges or rules; asks no judge."""
+    return TextsResponse(await replaying.replay(running, request))
 
 
 catalogue_router = APIRouter(tags=["judges"], route_class=AnswerRoute)

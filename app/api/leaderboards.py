@@ -14,7 +14,7 @@ from app.core.http.idempotency import IdempotentRoute
 from app.core.http.openapi import LOCATION, refused
 from app.core.http.parameters import NewestFirst, Running
 from app.core.lists import Page
-from app.leaderboards import service
+from app.leaderboards import service, stored
 from app.leaderboards.rows import as_csv
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn
 
@@ -50,7 +50,7 @@ async def create_leaderboard(
 @needs(Scope.READ)
 async def list_leaderboards(running: Running, paging: NewestFirst) -> Page:
     """List leaderboards newest first."""
-    return await service.listed(running, paging)
+    return await stored.page(running, paging)
 
 
 @router.get("/{leaderboard_id}", response_model=LeaderboardBody, responses=_FORMS)
@@ -59,7 +59,7 @@ async def get_leaderboard(
     leaderboard_id: LeaderboardId, running: Running, http: Request
 ) -> dict[str, Any] | Response:
     """Return one leaderboard, with what its certificate is worth now; as CSV if `Accept` says so."""
-    leaderboard = await service.find(running, leaderboard_id)
+    leaderboard = await stored.find(running, leaderboard_id)
     if _CSV not in http.headers.get("accept", ""):
         return leaderboard
     text = as_csv(leaderboard).encode("utf-8", "backslashreplace")
@@ -74,7 +74,7 @@ async def compare_leaderboards(
     other: Annotated[str, Query(alias="with", max_length=512, description="another leaderboard")],
 ) -> dict[str, Any]:
     """Say what changed from the earlier to the later of two leaderboards, and in what they rest on."""
-    return await service.compare(running, leaderboard_id, other)
+    return await stored.compare(running, leaderboard_id, other)
 
 
 @router.post(

@@ -18,6 +18,7 @@ from app.core.http.idempotency import IdempotentRoute
 from app.core.http.openapi import AnswerRoute, refused
 from app.core.http.parameters import NewestFirst, Running
 from app.core.http.problems import TextsResponse
+from app.monitors import service as monitors
 from app.queues import exchange, progress, service
 from app.queues.schemas import AnswersIn, ClaimIn, QueueIn, Tool, UndoIn
 
@@ -94,7 +95,10 @@ async def answer(queue: Ref, request: AnswersIn, running: Running, http: Request
     all others are stored, and what came too late is kept beside the votes.
     """
     annotator = _annotator(http, request.annotator)
-    return {"answers": await service.answer(running, queue, annotator, request.answers)}
+    try:
+        return {"answers": await service.answer(running, queue, annotator, request.answers)}
+    finally:
+        await monitors.answers_came(running, queue)
 
 
 @router.post("/{queue}/undo", response_model=ItemBody, responses=refused(404))
@@ -153,4 +157,6 @@ async def export(
 async def import_answers(queue: Ref, running: Running, http: Request) -> Response:
     """Take what people answered in another tool; the side that was drawn is undone."""
     body = await http.body()
-    return TextsResponse(await exchange.import_answers(running, queue, body))
+    imported = await exchange.import_answers(running, queue, body)
+    await monitors.answers_came(running, queue)
+    return TextsResponse(imported)

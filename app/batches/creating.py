@@ -14,8 +14,9 @@ from app.batches import queries
 from app.batches.admission import Range, new_shard, ranges_of
 from app.batches.openai import FORM, FileForm
 from app.batches.schemas import BatchIn
-from app.batches.service import find
-from app.batches.work import ALSO_RUNNING, FINGERPRINTS, settled
+from app.batches.stored import find
+from app.batches.totals import ALSO_RUNNING
+from app.batches.work import FINGERPRINTS, settled
 from app.calibrations.service import KnownPairs
 from app.core.errors import Unprocessable
 from app.core.models import Batch, Dataset, new_id

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from app.batches import queries, service
+from app.batches import queries, stored
 from app.core.errors import NotFound
 from app.core.runtime import Runtime
 from app.core.tasks import Stopping
@@ -71,6 +71,6 @@ async def _look_all(running: Runtime, batch_ids: Sequence[str]) -> Sequence[dict
     async with running.db.read() as session:
         for batch_id in set(batch_ids):
             with suppress(NotFound):
-                batches.append(await service.require(session, batch_id))
-        found = {one["id"]: one for one in await service.show(session, batches, running.now())}
+                batches.append(await stored.require(session, batch_id))
+        found = {one["id"]: one for one in await stored.show(session, batches, running.now())}
     return [found.get(batch_id) for batch_id in batch_ids]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.batches import service as batches
-from app.calibrations import service as calibrations
+from app.batches import stored
+from app.calibrations import stored as calibrations
 from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict
 from app.core.runtime import Runtime
@@ -104,6 +105,7 @@ def _terms(certificate: Body) -> dict[str, Any]:
     tested = ("pairs", "groups", "coverage", "agreement", "agreement_lower_bound")
     return {
         **{name: certificate[name] for name in names},
+        "max_error": certificate.get("max_error"),
         "calibration": {name: found[name] for name in tested},
     }
 
@@ -165,7 +167,7 @@ async def trusted_rows(
     Raises:
         Conflict: it still runs, or promises nothing and `any_promise` was not asked for.
     """
-    batch = await batches.find(running, batch_id)
+    batch = await stored.find(running, batch_id)
     verdicts = await batches.results(running, batch_id)
     if batch["promise"] != "certified" and not any_promise:
         why = batch["suspended_because"] or "its verdicts carry no promise"
@@ -179,7 +181,7 @@ async def trusted_rows(
 
 async def card_of(running: Runtime, batch_id: str, *, any_promise: bool) -> dict[str, Any]:
     """Return the terms of a batch's preferences, also of one that promises nothing."""
-    batch = await batches.find(running, batch_id)
+    batch = await stored.find(running, batch_id)
     verdicts = await batches.results(running, batch_id)
     counts = Counter(dict.fromkeys(("rows", *LEFT_OUT), 0))
     marked = 0

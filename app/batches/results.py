@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from app.batches import queries, service
+from app.batches import queries, service, stored
 from app.batches.files import service as files
 from app.batches.files.derived import Derived, errors_id, output_id
 from app.batches.openai import FORM
@@ -213,7 +213,7 @@ async def ended_batch(running: Runtime, wanted: Derived) -> Batch:
     except NotFound:
         raise NotFound(f"there is no file {shown(name)}") from None
     if wanted.kind == "errors":
-        batch_as_shown = await service.find(running, batch.id)
+        batch_as_shown = await stored.find(running, batch.id)
         if batch_as_shown["error_file_id"] is None:
             raise NotFound(f"there is no file {shown(name)}: batch {batch.id} had no errors")
     return batch

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.batches import queries
 from app.batches.creating import LIFETIME
 from app.batches.schemas import RetryIn
-from app.batches.service import find, require
+from app.batches.stored import find, require
 from app.batches.totals import added
 from app.batches.work import Work, work_of
 from app.core.errors import Conflict, Unprocessable

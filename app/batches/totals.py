@@ -10,13 +10,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from app.batches.work import CALIBRATION_PAIRS
 from app.core.models import Batch
 from app.judgments.promise import AnswerCounts
-from judges.reasons import Reason
 
+if TYPE_CHECKING:
+    from judges.reasons import Reason
+
+# what is stored with a request beside its own fields
+CALIBRATION_PAIRS: Final = "calibration_pairs"
+ALSO_RUNNING: Final = "also_running"
 NOT_ADMITTED: Final = "budget"
 _MARKS: Final = 32
 _MARK_SECONDS: Final = 2.0

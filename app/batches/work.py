@@ -13,6 +13,7 @@ from app.batches.admission import positions_admitted
 from app.batches.openai import FORM
 from app.batches.parquet.files import TABLES
 from app.batches.schemas import BatchIn
+from app.batches.totals import ALSO_RUNNING, CALIBRATION_PAIRS
 from app.calibrations.service import KnownPairs
 from app.core.errors import Conflict
 from app.core.models import Batch, Dataset, Shard
@@ -26,8 +27,6 @@ from judges.registry import Registry
 from judges.types import Pair
 
 # what is stored with a request beside its own fields
-CALIBRATION_PAIRS: Final = "calibration_pairs"
-ALSO_RUNNING: Final = "also_running"
 FINGERPRINTS: Final = "fingerprints"
 THRESHOLDS: Final = "thresholds"
 _NO_FIELDS: Final = (

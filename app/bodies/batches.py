@@ -204,7 +204,8 @@ class PreferenceTerms(TypedDict):
 
     id: str
     status: str
-    target_agreement: float
+    target_agreement: Annotated[float | None, Doc("null where all pairs are promised: max_error")]
+    max_error: NotRequired[float | None]
     failure_probability: float
     method: str
     claim: str

@@ -9,6 +9,7 @@ from typing_extensions import Doc, TypedDict
 from app.bodies.common import Estimate, JsonValue
 
 Columns = Literal["raw", "stacked", "learned"]
+Scope = Literal["answered", "dataset"]
 CertificateStatus = Literal["pending", "running", "certified", "not_certifiable", "failed"]
 
 
@@ -58,7 +59,8 @@ class RiskBoundBody(TypedDict):
     answered: float
     disagreements: float
     coverage: float
-    agreement_lower_bound: float
+    agreement_lower_bound: float | None
+    error_upper_bound: NotRequired[Annotated[float | None, Doc("of all pairs; scope dataset")]]
 
 
 class OutcomeFigures(TypedDict):
@@ -71,6 +73,9 @@ class OutcomeFigures(TypedDict):
     coverage: float
     agreement: float | None
     agreement_lower_bound: float | None
+    error_upper_bound: NotRequired[
+        Annotated[float | None, Doc("share of all pairs with a wrong verdict; for scope dataset")]
+    ]
     composition: Annotated[dict[str, float], Doc("share of the pairs that each judge answers")]
     cost_per_pair: Annotated[float | None, Doc("USD; null where a judge asked has no price")]
     relative_cost: Annotated[float | None, Doc("over asking the last judge about every pair")]
@@ -103,8 +108,10 @@ class Advice(TypedDict):
     """What the labels could certify, and how many the target needs."""
 
     certifiable_agreement: float | None
+    certifiable_error: NotRequired[Annotated[float | None, Doc("of all pairs; for scope dataset")]]
     certifiable_coverage: float | None
     labels_needed: int | None
+    saving: NotRequired[Annotated[float | None, Doc("share of labels saved with labels_needed")]]
     text: str
 
 
@@ -112,7 +119,10 @@ class PartCertificate(TypedDict):
     """The certificate of one slice, or of one target of a menu."""
 
     slice: str | None
-    target_agreement: float
+    scope: NotRequired[Scope]
+    target_agreement: float | None
+    max_error: NotRequired[float | None]
+    saved_labels: NotRequired[Estimate | None]
     status: Literal["certified", "not_certifiable"]
     claim: NotRequired[str]
     thresholds: list[Threshold]
@@ -140,12 +150,30 @@ class CertificateBody(TypedDict):
     id: str
     object: Literal["calibration"]
     status: CertificateStatus
-    target_agreement: float
+    scope: NotRequired[
+        Annotated[
+            Scope,
+            Doc(
+                "what the promise is on: the verdicts given, or a dataset as a whole, whose pairs "
+                "without a verdict people label"
+            ),
+        ]
+    ]
+    target_agreement: Annotated[float | None, Doc("null for scope dataset")]
+    max_error: NotRequired[
+        Annotated[float | None, Doc("largest share of all pairs with a wrong verdict")]
+    ]
+    saved_labels: NotRequired[
+        Annotated[Estimate | None, Doc("share of later pairs that people need not label")]
+    ]
     failure_probability: float
     error: str | None
     request: Annotated[dict[str, JsonValue], Doc("what was asked for")]
     created_at: str
     revoked_at: str | None
+    suspended_because: NotRequired[
+        Annotated[str, Doc("why no new verdict carries the promise, where an alarm suspended it")]
+    ]
     method: NotRequired[str]
     claim: NotRequired[Annotated[str, Doc("the promise in words")]]
     thresholds: NotRequired[list[Threshold]]
@@ -205,7 +233,12 @@ class KnownPromptsBody(TypedDict):
 class FrontierRow(TypedDict):
     """What one target would get."""
 
-    target_agreement: float
+    scope: NotRequired[Scope]
+    target_agreement: float | None
+    max_error: NotRequired[float | None]
+    saved_labels: NotRequired[Estimate | None]
+    error_upper_bound: NotRequired[float | None]
+    saving: NotRequired[Annotated[float | None, Doc("share of labels saved with labels_needed")]]
     status: Literal["certified", "not_certifiable"]
     coverage: float | None
     agreement: float | None

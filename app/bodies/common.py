@@ -367,6 +367,7 @@ class StoredVerdictBody(VerdictBody):
     """A verdict as it is listed."""
 
     verdict_id: str
+    judgment: Annotated[str, Doc("the same, as monitors name it")]
     created_at: str
 
 
@@ -424,6 +425,49 @@ class TriedBody(TypedDict):
     tokens: TokensBody
     cost_usd: Annotated[float | None, Doc("of the score and, if there is one, its reason")]
     seconds: float | None
+
+
+class SaidBody(TypedDict):
+    """What a verdict was, or would be."""
+
+    status: Literal["accepted", "abstained", "failed"]
+    label: Label | None
+
+
+class ChangedPair(TypedDict):
+    """A pair whose verdict changes."""
+
+    pair: str
+    before: SaidBody
+    after: SaidBody
+
+
+class ChangedBody(TypedDict):
+    """What changes."""
+
+    count: int
+    compared: Annotated[int, Doc("pairs whose verdict before is known")]
+    pairs: Annotated[list[ChangedPair], Doc("the first 1,000 of them")]
+
+
+class ReplayCounts(TypedDict):
+    """Verdicts by status."""
+
+    accepted: int
+    abstained: int
+    failed: int
+
+
+class ReplayBody(TypedDict):
+    """What the verdicts would be; no judge was asked, and nothing was stored."""
+
+    object: Literal["replay"]
+    pairs: int
+    verdicts: ReplayCounts
+    changed: ChangedBody
+    cost_usd: Annotated[float | None, Doc("what the judges asked would have cost")]
+    relative_cost: Annotated[float | None, Doc("as a share of asking the last judge on all pairs")]
+    missing_scores: Annotated[int, Doc("pairs without a verdict here: a score is not stored")]
 
 
 class AttackRow(TypedDict):

@@ -81,6 +81,18 @@ def draw_sample(
     )
 
 
+def _not_selected(votes: Mapping[int, list[Vote]]) -> dict[int, list[Vote]]:
+    """Leave out labels of pairs that were chosen by their verdicts: audits, and abstentions.
+
+    They are no sample of the pairs, however they were drawn among those verdicts.
+    """
+    kept = {
+        seq: [vote for vote in said if "selected" not in vote.details]
+        for seq, said in votes.items()
+    }
+    return {seq: said for seq, said in kept.items() if said}
+
+
 def _with_probability(key: PairKey, votes: Sequence[Vote]) -> PairKey:
     """Return a pair with the probability with which a queue drew it, unless it says its own."""
     drawn = [vote.details[_PROBABILITY] for vote in votes if _PROBABILITY in vote.details]
@@ -132,6 +144,7 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         votes = await datasets.votes(session, dataset)
         if request.method == "sequential":
             keys, votes = await _in_order_of_labels(session, dataset, keys)
+        votes = _not_selected(votes)
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     if request.slices is not None:
@@ -172,6 +185,9 @@ def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str
             del asked[name]
     if columns_of(request, len(fingerprints)) == "stacked":
         asked["columns"] = "stacked"
+        # without margins, as `auto` once was and still is for whole data sets, it is another test
+        if request.method == "auto" and request.scope == "answered":
+            asked["margins"] = "pool"
     return sets.request_hash(asked, fingerprints, label_set_hash)
 
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
-from app.calibrations.result import advise_on
-from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Method, Name, Share, Ties
+from app.calibrations.result import advise_on, saved_labels, status
+from app.calibrations.schemas import (
+    CalibrationIn,
+    ErrorShare,
+    JudgeOrder,
+    LabelRule,
+    Method,
+    Name,
+    Scope,
+    Share,
+    Ties,
+    shown_target,
+)
 from app.calibrations.service import certify, pool_scores
 from app.core.errors import Unprocessable
 from app.core.runtime import Runtime
@@ -18,8 +29,11 @@ from app.datasets.splits import Part
 from app.labels import sets
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, load_table
+from calibration import Certificate
 from calibration.errors import CalibrationError
-from calibration.plan import FrontierPoint
+from calibration.plan import Advice
+
+_MAX_ERRORS = (0.02, 0.05, 0.1)
 
 
 class PlanIn(BaseModel):
@@ -29,6 +43,13 @@ class PlanIn(BaseModel):
     dataset: Name = Field(description="id or name")
     cascade: Name | JudgeOrder = "default"
     target_agreements: list[Share] = Field([0.8, 0.85, 0.9], min_length=1, max_length=50)
+    scope: Scope = Field("answered", description="as for a certificate")
+    max_errors: list[ErrorShare] | None = Field(
+        None,
+        min_length=1,
+        max_length=50,
+        description="for scope dataset, in place of target_agreements; default: 0.02, 0.05, 0.1",
+    )
     failure_probability: Share = 0.1
     label_rule: LabelRule = "majority"
     ties: Ties = "exclude"
@@ -47,11 +68,27 @@ class PlanIn(BaseModel):
         """
         if self.method == "weighted":
             raise Unprocessable.field(["method"], "weighted certificates have no plan: ask for one")
-        given = self.model_dump(exclude={"target_agreements"})
-        return [
-            CalibrationIn.model_validate({**given, "target_agreement": target})
-            for target in self.target_agreements
-        ]
+        given = self.model_dump(exclude={"target_agreements", "max_errors"})
+        name, targets = "target_agreement", self.target_agreements
+        if self.scope == "dataset":
+            name, targets = "max_error", self.max_errors or list(_MAX_ERRORS)
+        return [CalibrationIn.model_validate({**given, name: target}) for target in targets]
+
+    @model_validator(mode="after")
+    def _looks_at_one_thing(self) -> Self:
+        """Refuse targets that the scope does not have.
+
+        Raises:
+            Unprocessable: names the field.
+        """
+        if self.scope == "answered" and self.max_errors is not None:
+            raise Unprocessable.field(["max_errors"], 'goes with "scope": "dataset"')
+        if self.scope == "dataset" and "target_agreements" in self.model_fields_set:
+            raise Unprocessable.field(
+                ["target_agreements"],
+                "does not go with scope dataset, whose promise is on all pairs: give max_errors",
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +131,7 @@ async def _made(running: Runtime, request: PlanIn) -> dict[str, Any]:
         "pairs": len(evidence.keys),
         "groups": int(evidence.groups.max()) + 1,
         "not_scored": look.not_scored,
-        "frontier": [_show(look.judges, evidence, point) for point in points],
+        "frontier": [_show(look.judges, evidence, *point) for point in points],
         "claim": (
             "This is a plan and promises nothing: each row says what a certificate for that target "
             "would say. A promise does not hold for a certificate that you choose because its row "
@@ -154,28 +191,34 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
 
 def _frontier(
     request: PlanIn, evidence: CalibrationInputs, pool: ScoreTable | None
-) -> tuple[FrontierPoint, ...]:
+) -> list[tuple[Certificate, Advice]]:
     points = []
     for wanted in request.as_calibrations():
         # every point is the certificate that this request would get
         certificate = certify(wanted, evidence, pool, np.random.default_rng(wanted.seed))
-        advice = advise_on(wanted, evidence, has_pool=pool is not None)
-        points.append(FrontierPoint.of(certificate, advice.labels_needed))
-    return tuple(points)
+        points.append((certificate, advise_on(wanted, evidence, has_pool=pool is not None)))
+    return points
 
 
 def _show(
-    judges: tuple[str, ...], evidence: CalibrationInputs, point: FrontierPoint
+    judges: tuple[str, ...], evidence: CalibrationInputs, point: Certificate, advice: Advice
 ) -> dict[str, Any]:
-    is_priced = None not in evidence.costs
+    is_priced, is_whole = None not in evidence.costs, point.scope == "dataset"
+    bound = point.risk_upper_bound if point.is_certified else None
+    whole = {
+        "saved_labels": saved_labels(point),
+        "error_upper_bound": bound,
+        "saving": advice.saving,
+    }
     return {
-        "target_agreement": round(1 - point.target_risk, 12),
-        "status": "certified" if point.is_certified else "not_certifiable",
+        **shown_target(point.target_risk, point.scope),
+        "status": status(point),
         "coverage": point.coverage,
         "agreement": point.agreement,
-        "agreement_lower_bound": 1 - point.risk_upper_bound if point.is_certified else None,
+        "agreement_lower_bound": None if bound is None or is_whole else 1 - bound,
+        **(whole if is_whole else {}),
         "composition": dict(zip(judges, map(float, point.composition), strict=True)),
         "cost_per_pair": point.cost_per_pair if is_priced else None,
         "relative_cost": point.relative_cost if is_priced else None,
-        "labels_needed": point.labels_needed,
+        "labels_needed": advice.labels_needed,
     }

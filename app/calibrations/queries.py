@@ -9,8 +9,7 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
-from app.core.models import CalibrationRow, CertificatePair, Label, PairRow
-from app.formats.canonical import OVERALL
+from app.core.models import OVERALL, CalibrationRow, CertificatePair, Label, PairRow
 
 UNFINISHED = ("pending", "running")
 _CHUNK = 5_000

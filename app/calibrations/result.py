@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from app.calibrations.inputs import CalibrationInputs, Sample, columns_of
-from app.calibrations.schemas import CalibrationIn
+from app.calibrations.schemas import CalibrationIn, shown_target
+from app.core.models import JUDGE_SETTINGS
 from app.labels.sets import Uses
-from app.scores.judges import JUDGE_SETTINGS
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import asked, decide
 from calibration.certify import Heard, RiskBound, TestedPath, heard, stacked_evidence
-from calibration.plan import Advice, advise
+from calibration.plan import Advice, advise, advise_on_dataset
 from judges.base import Judge
 
 
@@ -101,14 +101,24 @@ def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: 
     order = np.random.default_rng(request.seed).permutation(len(evidence.groups))
     drawn = order[np.unique(evidence.groups[order], return_index=True)[1]]
     confidence, correct, strongest = _tiers(request, evidence, drawn)
-    advice = advise(
-        confidence,
-        correct,
-        strongest=strongest,
-        target_risk=round(1 - request.target_agreement, 12),
-        failure_probability=request.failure_probability / tests,
-        has_pool=has_pool,
-    )
+    level = request.failure_probability / tests
+    if request.scope == "dataset":
+        advice = advise_on_dataset(
+            confidence,
+            correct,
+            strongest=strongest,
+            max_error=request.promised_risk,
+            failure_probability=level,
+        )
+    else:
+        advice = advise(
+            confidence,
+            correct,
+            strongest=strongest,
+            target_risk=request.promised_risk,
+            failure_probability=level,
+            has_pool=has_pool,
+        )
     if advice.labels_needed is None:
         return advice
     return replace(advice, labels_needed=advice.labels_needed * slices)
@@ -136,7 +146,7 @@ def describe(
     names = [judge.spec.name for judge in judges]
     certificate = found.certificate
     body = {
-        "target_agreement": request.target_agreement,
+        **request.target,
         "failure_probability": request.failure_probability,
         "method": certificate.method,
         "claim": claim(certificate, request, evidence),
@@ -144,6 +154,7 @@ def describe(
         **_columns(names, certificate),
         "max_shift": certificate.max_shift,
         "shift_margin": certificate.shift_margin,
+        "saved_labels": saved_labels(certificate),
         "traffic": _traffic(request, certificate),
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
@@ -235,7 +246,39 @@ def _failing(names: Sequence[str], evidence: CalibrationInputs) -> str:
     return f" Look at the judges first: {', '.join(often)}." if often else ""
 
 
+def saved_labels(certificate: Certificate) -> dict[str, Any] | None:
+    """Return the share of people's labels that a certificate of a whole data set saves."""
+    saved = certificate.saved_labels
+    return None if saved is None else asdict(saved)
+
+
+def _advice_on_dataset(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:
+    advice, target = found.advice, request.promised_risk
+    certifiable = advice.certifiable
+    if advice.labels_needed is None or advice.saving is None:
+        text = (
+            f"No number of labels will do for an error of {target:g} if the judges are as good as "
+            "these labels say: answering a tenth of the pairs, they are wrong more often than that."
+        )
+    else:
+        text = (
+            f"About {advice.labels_needed} groups with a pair that counts (labelled, and decided "
+            f"under the label rule) certify an error of {target:g} with {advice.saving:.0%} of later "
+            "labels saved, with probability 0.8, if the judges are as good as these labels say."
+        )
+    return {
+        "certifiable_agreement": None,
+        "certifiable_error": certifiable.target_risk if certifiable else None,
+        "certifiable_coverage": certifiable.coverage if certifiable else None,
+        "labels_needed": advice.labels_needed,
+        "saving": advice.saving,
+        "text": text + failing,
+    }
+
+
 def _advice(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:
+    if request.scope == "dataset":
+        return _advice_on_dataset(found, request, failing)
     advice = found.advice
     certifiable = advice.certifiable
     target = request.target_agreement
@@ -270,12 +313,13 @@ def _every(certificate: Certificate, request: CalibrationIn) -> tuple[Certificat
 def _part(names: Sequence[str], part: Certificate, costs: Sequence[float | None]) -> dict[str, Any]:
     return {
         "slice": part.slice,
-        "target_agreement": round(1 - part.target_risk, 12),
+        **shown_target(part.target_risk, part.scope),
         "status": status(part),
         "claim": part.claim,
         "thresholds": _thresholds(names, part),
         **_columns(names, part),
         "shift_margin": part.shift_margin,
+        "saved_labels": saved_labels(part),
         "calibration": _outcome(names, part, costs),
     }
 
@@ -312,7 +356,8 @@ def _outcome(
     names: Sequence[str], certificate: Certificate, costs: Sequence[float | None]
 ) -> dict[str, Any]:
     is_priced = _is_priced(certificate, costs)
-    bound = 1 - certificate.risk_upper_bound if certificate.is_certified else None
+    is_whole = certificate.scope == "dataset"
+    risk = certificate.risk_upper_bound if certificate.is_certified else None
     return {
         "pairs": certificate.n,
         "groups": certificate.groups,
@@ -320,7 +365,8 @@ def _outcome(
         "disagreements": certificate.disagreements,
         "coverage": certificate.coverage,
         "agreement": certificate.agreement,
-        "agreement_lower_bound": bound,
+        "agreement_lower_bound": None if risk is None or is_whole else 1 - risk,
+        "error_upper_bound": risk if is_whole else None,
         "composition": dict(zip(names, map(float, certificate.composition), strict=True)),
         "cost_per_pair": certificate.cost_per_pair if is_priced else None,
         "relative_cost": certificate.relative_cost if is_priced else None,
@@ -332,7 +378,7 @@ def _outcome(
         "dropped_in_groups": certificate.dropped,
         "learning": certificate.learning,
         "paths": [_path(names, path) for path in certificate.paths],
-        "bounds": [_bound(names, bound) for bound in certificate.bounds],
+        "bounds": [_bound(names, bound, is_whole=is_whole) for bound in certificate.bounds],
     }
 
 
@@ -351,13 +397,14 @@ def _path(names: Sequence[str], path: TestedPath) -> dict[str, Any]:
     }
 
 
-def _bound(names: Sequence[str], bound: RiskBound) -> dict[str, Any]:
+def _bound(names: Sequence[str], bound: RiskBound, *, is_whole: bool) -> dict[str, Any]:
     return {
         "thresholds": _numbers(names, bound.thresholds),
         "answered": bound.answered,
         "disagreements": bound.disagreements,
         "coverage": bound.coverage,
-        "agreement_lower_bound": 1.0 - bound.upper_bound,
+        "agreement_lower_bound": None if is_whole else 1.0 - bound.upper_bound,
+        "error_upper_bound": bound.upper_bound if is_whole else None,
     }
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from app.core.errors import Unprocessable
 from app.datasets.splits import Part
 
 Method = Literal[
@@ -23,8 +32,21 @@ def _no_percentage(value: object) -> object:
     return value
 
 
+def _no_agreement(value: object) -> object:
+    value = _no_percentage(value)
+    if isinstance(value, int | float) and 0.5 <= value < 1:
+        raise ValueError(
+            f"is a share of wrong verdicts below 0.5: for an agreement of {value:g} write "
+            f"{round(1 - value, 12):g}"
+        )
+    return value
+
+
 # nearer to 0 or 1 nothing would be left of the other side after rounding to 12 decimals
 Share = Annotated[float, BeforeValidator(_no_percentage), Field(ge=1e-9, le=1 - 1e-9)]
+# of all pairs, those with a wrong verdict
+ErrorShare = Annotated[float, BeforeValidator(_no_agreement), Field(ge=1e-9, lt=0.5)]
+Scope = Literal["answered", "dataset"]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -42,6 +64,14 @@ class CalibrationIn(BaseModel):
     dataset: Name = Field(description="id or name of the dataset that holds the labels")
     cascade: Name | JudgeOrder = Field("default", description="a configured cascade, or its judges")
     target_agreement: Share = Field(0.85, description="least share of verdicts people agree with")
+    scope: Scope = Field(
+        "answered",
+        description="what is promised: that people agree with the verdicts given, or that of all pairs "
+        "at most max_error are given a wrong verdict, while people label those without one",
+    )
+    max_error: ErrorShare | None = Field(
+        None, description="for scope dataset, in place of target_agreement"
+    )
     failure_probability: Share = Field(
         0.1, description="probability that the promise does not hold, over the draw of the labels"
     )
@@ -57,7 +87,10 @@ class CalibrationIn(BaseModel):
         description="the slices' certificates hold together, each alone, or by common thresholds",
     )
     menu: list[Share] | None = Field(
-        None, min_length=1, max_length=16, description="further target agreements declared together"
+        None,
+        min_length=1,
+        max_length=16,
+        description="further target agreements declared together; for scope dataset further errors",
     )
     pool: Name | None = Field(None, description="a dataset of unlabelled pairs for the start")
     max_group_size: int | None = Field(None, ge=1, le=10_000)
@@ -84,6 +117,59 @@ class CalibrationIn(BaseModel):
         description="for method weighted: clip of how many times as frequent a kind of pair is",
     )
     seed: int = Field(0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _promises_one_thing(self) -> Self:
+        """Refuse a target that the scope does not have.
+
+        Raises:
+            Unprocessable: names the field.
+        """
+        if self.scope == "answered":
+            if self.max_error is not None:
+                raise Unprocessable.field(["max_error"], 'goes with "scope": "dataset"')
+            return self
+        if "target_agreement" in self.model_fields_set:
+            raise Unprocessable.field(
+                ["target_agreement"],
+                "does not go with scope dataset, whose promise is on all pairs: give max_error alone",
+            )
+        if self.max_error is None:
+            raise Unprocessable.field(["max_error"], "is needed for scope dataset")
+        if any(error >= 0.5 for error in self.menu or ()):
+            raise Unprocessable.field(["menu"], "holds shares of wrong verdicts here, below 0.5")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was not asked, so that a request without a scope is what it was before."""
+        written: dict[str, Any] = write(self)
+        for name in ("scope", "max_error") if self.scope == "answered" else ("target_agreement",):
+            written.pop(name, None)
+        return written
+
+    @property
+    def promised_risk(self) -> float:
+        """The largest share of wrong verdicts: of those given, or of all pairs."""
+        return round(1 - self.target_agreement, 12) if self.max_error is None else self.max_error
+
+    @property
+    def other_risks(self) -> list[float]:
+        """Those of the menu."""
+        menu = self.menu or []
+        return [round(1 - one, 12) for one in menu] if self.scope == "answered" else menu
+
+    @property
+    def target(self) -> dict[str, float | None]:
+        """The target as a certificate shows it."""
+        return shown_target(self.promised_risk, self.scope)
+
+
+def shown_target(risk: float, scope: Scope) -> dict[str, Any]:
+    """Return a target as certificates and plans show it: one of both numbers is null."""
+    if scope == "answered":
+        return {"scope": scope, "target_agreement": round(1 - risk, 12), "max_error": None}
+    return {"scope": scope, "target_agreement": None, "max_error": risk}
 
 
 class KnownPromptsIn(BaseModel):

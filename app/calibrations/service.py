@@ -26,16 +26,14 @@ from app.calibrations.inputs import (
 )
 from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn
+from app.calibrations.stored import find, require
 from app.calibrations.traffic import Traffic, traffic_of
-from app.core.db import rfc3339
-from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable, died_of_it
-from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.errors import Conflict, TribunalError, Unprocessable, died_of_it
 from app.core.models import CalibrationRow, Dataset, new_id
-from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.labels import sets
-from app.scores.judges import JUDGE_SETTINGS, judges_of_certificate
+from app.scores.judges import judges_of_certificate
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, fetch_missing, load_table, missing_scores
 from calibration import Certificate, CertifyOptions, certify_cascade
@@ -117,7 +115,7 @@ def certify(
         pairs = replace(pairs, density_ratio=traffic.density_ratio, features=traffic.features)
     costs = [cost for cost in evidence.costs if cost is not None]
     usual: dict[str, Any] = {
-        "target_risk": round(1 - request.target_agreement, 12),
+        "target_risk": request.promised_risk if request.scope == "answered" else None,
         "costs": costs if len(costs) == len(evidence.costs) else None,
         "failure_probability": request.failure_probability,
         "method": request.method,
@@ -127,8 +125,10 @@ def certify(
             min_label_probability=request.min_label_probability,
             exposure=evidence.exposure,
             slice_rule=request.slice_rule,
-            menu=[round(1 - target, 12) for target in request.menu] if request.menu else None,
+            menu=request.other_risks or None,
             max_shift=request.max_shift,
+            scope=request.scope,
+            max_error=request.max_error,
             traffic=None if traffic is None else traffic.p_a,
             traffic_features=None if traffic is None else traffic.traffic_features,
             max_ratio=request.max_ratio,
@@ -174,31 +174,6 @@ async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
     else:
         running.start(_run(running, certificate.id), f"calibration {certificate.id}")
     return await find(running, certificate.id)
-
-
-async def find(running: Runtime, certificate_id: str) -> CalibrationRow:
-    """Return a certificate.
-
-    Raises:
-        NotFound: no certificate has this id.
-    """
-    async with running.db.read() as session:
-        return await require(session, certificate_id)
-
-
-async def require(session: AsyncSession, certificate_id: str) -> CalibrationRow:
-    """Return a certificate, inside a transaction.
-
-    Raises:
-        NotFound: no certificate has this id.
-    """
-    certificate = await by_public_id(session, CalibrationRow, certificate_id)
-    if certificate is None:
-        known = await queries.newest_ids(session)
-        see = "GET /v1/calibrations" if known else "tribunal certify"
-        meant = hint(certificate_id, known, see=see, is_id=True)
-        raise NotFound(f"there is no calibration {shown(certificate_id)}{meant}")
-    return certificate
 
 
 async def revoke(running: Runtime, certificate_id: str) -> CalibrationRow:
@@ -303,46 +278,6 @@ async def resume(running: Runtime) -> None:
             running.start(_run(running, certificate.id), f"calibration {certificate.id}")
 
 
-async def look(running: Runtime, certificate_id: str) -> dict[str, Any]:
-    """Return a certificate as users see it, with how many of its labels changed since.
-
-    Raises:
-        NotFound: no certificate has this id.
-    """
-    async with running.db.read() as session:
-        certificate = await require(session, certificate_id)
-        changed = await labels_changed(session, certificate)
-    return {**show(certificate), "labels_changed": changed}
-
-
-async def labels_changed(session: AsyncSession, certificate: CalibrationRow) -> int:
-    """Count the pairs of a certificate whose labels changed since it was requested."""
-    return await queries.pairs_relabelled(session, certificate)
-
-
-async def list_certificates(running: Runtime, paging: Paging) -> Page:
-    """Return one page of certificates."""
-    async with running.db.read() as session:
-        rows = await queries.page(session, paging)
-    return page_of(rows, paging.limit, show)
-
-
-def show(certificate: CalibrationRow) -> dict[str, Any]:
-    """Return a certificate as users see it in a list."""
-    revoked_at = certificate.revoked_at
-    body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
-    return {
-        "id": certificate.id,
-        "object": "calibration",
-        "status": certificate.status,
-        **body,
-        "error": certificate.error,
-        "request": certificate.request,
-        "created_at": rfc3339(certificate.created_at),
-        "revoked_at": rfc3339(revoked_at) if revoked_at else None,
-    }
-
-
 async def _store_pending(
     running: Runtime, request: CalibrationIn, prepared: Prepared
 ) -> CalibrationRow:
@@ -352,7 +287,7 @@ async def _store_pending(
         dataset_seq=prepared.dataset.seq,
         request=request.model_dump(mode="json"),
         body={
-            "target_agreement": request.target_agreement,
+            **request.target,
             "failure_probability": request.failure_probability,
         },
         label_set_hash=None,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.cli.console import estimate, number, percent, short, value
+from app.cli.console import estimate, number, percent, promised, short, value
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
@@ -294,9 +294,9 @@ def calibrations(console: Screen, page: Body) -> None:
     for one in page["data"]:
         found = one.get("calibration") or {}
         status = "revoked" if one["revoked_at"] else one["status"]
-        shares = (one["target_agreement"], found.get("agreement_lower_bound"))
         table.add_row(
-            one["id"], _made(one), status, *map(percent, shares), percent(found.get("coverage")),
+            one["id"], _made(one), status, promised(one), percent(found.get("agreement_lower_bound")),
+            percent(found.get("coverage")),
             ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
         )  # fmt: skip
     _print(console, table, page)

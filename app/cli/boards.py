@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from app.cli import board_tables
+from app.cli import board_tables, reading
 from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, Verbs, fail
 from app.cli.options import (
     Calibration,
@@ -20,7 +20,7 @@ from app.cli.options import (
     part_of,
     weights_of,
 )
-from app.cli.service import Key, Server, open_tribunal, refuse_unwritable, whole
+from app.cli.service import Key, Server, Where, open_tribunal, refuse_unwritable, whole
 from app.cli.stored import add_list
 
 _stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True, cls=Verbs)
@@ -164,8 +164,7 @@ def show_stored(
 ) -> None:
     """Show a stored leaderboard, with the present state of its certificate."""
     _refuse_unwritable(csv)
-    with open_tribunal(server, key, only_reads=True) as tribunal:
-        board = tribunal.get(_path(leaderboard_id))
+    board = reading.one_of("leaderboards", leaderboard_id, Where(server, key))
     _show(board, csv, as_json)
 
 

@@ -176,6 +176,12 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}%"
 
 
+def promised(body: Mapping[str, Any]) -> str:
+    """Return the target of a certificate or plan: an agreement, or an error of all pairs."""
+    error = body.get("max_error")
+    return percent(body["target_agreement"]) if error is None else f"error {percent(error)}"
+
+
 def number(amount: float | None) -> str:
     """Return a number with three digits."""
     return "-" if amount is None else f"{amount:.3g}"

@@ -81,7 +81,7 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
             fail(f"{file}: {why}", status=EXIT_USAGE)
     options = given(map=columns, coding=coding, delimiter=delimiter, people=people, judges=judges)
     options |= {"name": name or stem_of(files[0]), "dialect": dialect, "strict": strict}
-    with open_tribunal(server, key, only_reads=dry_run) as tribunal:
+    with open_tribunal(server, key, stores_nothing=dry_run) as tribunal:
         found = _import(tribunal, files, options, is_dry=dry_run)
     for warning in found["warnings"]:
         note(warning)

@@ -1,4 +1,4 @@
-"""The verb that compares rules for choosing thresholds over random splits of the labels."""
+"""The verbs that try things on stored scores: rules over random splits, and verdicts given again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.console import EXIT_USAGE, AsJson, Console
+from app.cli.console import EXIT_USAGE, AsJson, Console, fail, percent
 from app.cli.layout import Screen, Table, escape
 from app.cli.options import (
     Cascade,
@@ -34,8 +34,72 @@ _ESTIMATES = ("coverage", "agreement", "success_rate", "population_success_rate"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this verb to the command line."""
+    """Add these verbs to the command line."""
     app.command()(experiment)
+    app.command()(replay)
+
+
+def replay(  # noqa: PLR0913  # a verb's options are its parameters
+    dataset: Annotated[str | None, typer.Argument(help="a dataset; none with --batch")] = None,
+    batch: Annotated[str | None, typer.Option(help="the verdicts of this batch again")] = None,
+    calibration: Annotated[str | None, typer.Option(help="by this certificate")] = None,
+    thresholds: Annotated[
+        str | None, typer.Option(metavar="JUDGE=NUMBER,...", help="never: a judge never answers")
+    ] = None,
+    ties: Annotated[str | None, typer.Option(help="exclude, error, half or class")] = None,
+    annotators: Annotated[int | None, typer.Option(help="so many of each judge's")] = None,
+    judges: Annotated[str | None, typer.Option(help="only these, in this order, by commas")] = None,
+    part: PartOption = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what verdicts would be by other thresholds, judges or rules; no judge is asked."""
+    request: dict[str, Any] = given(
+        dataset=dataset, batch=batch, calibration=calibration, thresholds=_limits(thresholds),
+        ties=ties, annotators=annotators, judges=names_of(judges), part=part_of(part),
+    )  # fmt: skip
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        found = tribunal.replay(**request)
+    Console(as_json).show(found, _show_replay)
+
+
+def _limits(text: str | None) -> dict[str, float | None] | None:
+    """Read `small=0.9,dear=never`."""
+    if text is None:
+        return None
+    found: dict[str, float | None] = {}
+    for one in text.split(","):
+        judge, _, limit = one.rpartition("=")
+        try:
+            found[judge.strip()] = None if limit.strip() == "never" else float(limit)
+        except ValueError:
+            judge = ""
+        if not judge:
+            fail(f"--thresholds: {one!r} is not JUDGE=NUMBER", status=EXIT_USAGE)
+    return found
+
+
+_MOST_SHOWN = 10
+
+
+def _show_replay(console: Screen, found: Any) -> None:
+    counts, changed = found["verdicts"], found["changed"]
+    console.print(
+        f"{found['pairs']} pairs: {counts['accepted']} answered, {counts['abstained']} abstained, "
+        f"{counts['failed']} failed; {found['missing_scores']} lack a stored score"
+    )
+    cost, share = found["cost_usd"], found["relative_cost"]
+    if cost is not None:
+        relative = "" if share is None else f", {percent(share)} of asking the last judge on all"
+        console.print(f"it would have cost {cost:.4f} USD{relative}")
+    console.print(f"{changed['count']} of {changed['compared']} verdicts change")
+    for one in changed["pairs"][:_MOST_SHOWN]:
+        was, will = (f"{said['status']} {said['label'] or ''}".strip() for said in
+                     (one["before"], one["after"]))  # fmt: skip
+        console.print(f"  {escape(one['pair'])}: {was} -> {will}")
+    if changed["count"] > _MOST_SHOWN:
+        console.print(f"  and {changed['count'] - _MOST_SHOWN} more (--json has the first 1,000)")
 
 
 def experiment(  # noqa: PLR0913  # a verb's options are its parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -207,8 +208,9 @@ def _of_row(number: int, row: Any, fault: str | None) -> Line:
 def _completed(line: Line, file: LabelFile) -> Line | None:
     """Return a row with the options and its label read by the coding; None: it has no label."""
     from app.formats.declared import code_of
+    from app.formats.verdicts import is_number, spelt
 
-    row = {**file.known, **{_field(name): value for name, value in line.row.items()}}
+    row = {**file.known, **{_field(name): _plain(v) for name, v in line.row.items()}}
     if "annotator" not in row:
         why = "names no annotator (give --annotator; null in NDJSON says that it is unknown)"
         return Line(line.number, {}, why)
@@ -217,9 +219,14 @@ def _completed(line: Line, file: LabelFile) -> Line | None:
         row["label"] = coding[code_of(row["label"])]
         if row["label"] is None:
             return None
+    elif is_number(row.get("label")):
+        why = f"label: {row['label']} is a number without a coding: say what it means with --coding"
+        return Line(line.number, {}, f"{why}, for example 1=a,2=b,0=tie")
     if file.by == "prompt":
         row.pop("pair", None)
         row["label"] = _side_of(row)
+    said = spelt(row.get("label"))
+    row["label"] = row.get("label") if said is None else {"both_bad": "tie"}.get(said, said)
     strength = row.get("strength")
     if isinstance(strength, str):
         try:
@@ -227,6 +234,13 @@ def _completed(line: Line, file: LabelFile) -> Line | None:
         except ValueError:
             return Line(line.number, {}, f"strength: {strength!r} is no number")
     return Line(line.number, row)
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell; NaN says nothing, and a number without a fraction is an integer."""
+    from app.formats.base import whole
+
+    return None if isinstance(value, float) and math.isnan(value) else whole(value)
 
 
 def _side_of(row: Mapping[str, Any]) -> Any:
@@ -255,8 +269,8 @@ def label(  # noqa: PLR0913  # a verb's options are its parameters
     file: Annotated[
         Path,
         typer.Argument(
-            help="a table with a header (CSV, TSV, Parquet), or JSON: pair, label (a, b or tie; 1 "
-            "and 2 are a and b), annotator; also criterion, strength, first_shown, comment; - reads "
+            help="a table with a header (CSV, TSV, Parquet), or JSON: pair, label (a, b or tie; "
+            "numbers need --coding), annotator; also criterion, strength, first_shown, comment; - reads "
             "stdin"
         ),
     ],

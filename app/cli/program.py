@@ -14,7 +14,18 @@ from typing import Annotated
 
 import typer
 
-from app.cli import admin, boards, data, experiment, judging, labels, queues, stored, tables
+from app.cli import (
+    admin,
+    boards,
+    data,
+    experiment,
+    judging,
+    labels,
+    monitors,
+    queues,
+    stored,
+    tables,
+)
 from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, Verbs, fail
 from app.cli.options import (
     Cascade,
@@ -67,6 +78,13 @@ def certify(
     target_agreement: Annotated[
         float | None, typer.Option(help="a share between 0 and 1; default: 0.85")
     ] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="answered (default) or dataset, which --max-error implies")
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(help="of all pairs, the share with a wrong verdict; scope dataset"),
+    ] = None,
     failure_probability: Annotated[float | None, typer.Option(help="default: 0.1")] = None,
     method: Annotated[str | None, typer.Option(help="default: auto")] = None,
     label_rule: Annotated[
@@ -104,6 +122,7 @@ def certify(
     """Certify a cascade on labelled pairs; exit status 3 if nothing is certifiable."""
     request = given(
         dataset=dataset, cascade=cascade_of(cascade, judges), target_agreement=target_agreement,
+        scope=scope or (None if max_error is None else "dataset"), max_error=max_error,
         failure_probability=failure_probability, method=method, label_rule=label_rule, ties=ties,
         part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
         max_group_size=max_group_size, min_label_probability=min_label_probability,
@@ -130,8 +149,12 @@ def plan(
     cascade: Cascade = None,
     judges: Judges = None,
     target_agreements: Annotated[
-        str, typer.Option(help="shares between 0 and 1, by commas")
-    ] = "0.8,0.85,0.9",
+        str | None, typer.Option(help="shares between 0 and 1, by commas; default: 0.8,0.85,0.9")
+    ] = None,
+    max_errors: Annotated[
+        str | None,
+        typer.Option(help="instead, for a whole dataset: shares of all pairs, by commas"),
+    ] = None,
     failure_probability: float = 0.1,
     part: PartOption = None,
     server: Server = None,
@@ -142,13 +165,14 @@ def plan(
     request = given(
         dataset=dataset, cascade=cascade_of(cascade, judges), part=part_of(part),
         target_agreements=numbers_of(target_agreements), failure_probability=failure_probability,
+        max_errors=numbers_of(max_errors), scope=None if max_errors is None else "dataset",
     )  # fmt: skip
     with open_tribunal(server, key) as tribunal:
         planned = tribunal.plan(**request)
     Console(as_json).show(planned, tables.plan)
 
 
-for _verbs in (data, labels, queues, judging, boards, experiment, stored, admin):
+for _verbs in (data, labels, queues, monitors, judging, boards, experiment, stored, admin):
     _verbs.add_to(app)
 
 

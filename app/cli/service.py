@@ -40,12 +40,17 @@ class Where(NamedTuple):
     key: str | None
 
 
-_OTHERS: Final = "(DATABASE_URL names another database, --server or TRIBUNAL_SERVER a service)"
+OTHER_PLACES: Final = "(DATABASE_URL names another database, --server or TRIBUNAL_SERVER a service)"
 
 
 @contextmanager
 def open_tribunal(
-    server: str | None, key: str | None, *, only_reads: bool = False, **changed: Any
+    server: str | None,
+    key: str | None,
+    *,
+    only_reads: bool = False,
+    stores_nothing: bool = False,
+    **changed: Any,
 ) -> Iterator[Tribunal]:
     """Open the service, and turn what it refuses into an exit status.
 
@@ -54,6 +59,8 @@ def open_tribunal(
         key: Of the server.
         only_reads: The verb needs something that is stored. Where there is no database it fails
             and makes none. Nor does it go on with an unfinished batch: looking costs nothing.
+        stores_nothing: The verb needs nothing that is stored either. Where there is no database it
+            runs beside an empty one, which is gone afterwards.
         changed: Settings of the service in this process, instead of the environment's.
     """
     with _client_refusals():
@@ -61,8 +68,22 @@ def open_tribunal(
             with _client_of(server, key) as tribunal:
                 yield tribunal
         else:
-            with _service_here(only_reads, changed) as tribunal:
-                yield tribunal
+            with ExitStack() as stack:
+                if stores_nothing:
+                    changed |= _idle_and_apart(stack)
+                yield stack.enter_context(_service_here(only_reads, changed))
+
+
+def _idle_and_apart(stack: ExitStack) -> dict[str, Any]:
+    """Return the settings of a service that works on nothing and leaves no database behind."""
+    from tempfile import TemporaryDirectory
+
+    from app.core.migrate import is_missing
+
+    if not is_missing(read_settings()):
+        return {"workers": 0}
+    folder = stack.enter_context(TemporaryDirectory(prefix="tribunal-"))
+    return {"workers": 0, "database_url": f"sqlite+aiosqlite:///{folder}/nothing.db"}
 
 
 def _client_of(server: str, key: str | None) -> Tribunal:
@@ -81,8 +102,8 @@ def _service_here(only_reads: bool, changed: dict[str, Any]) -> Iterator[Tribuna
     idle = {"workers": 0} if only_reads else {}
     settings = read_settings().model_copy(update={"log_level": "warning", **idle, **changed})
     place, was_missing = database_place(settings), is_missing(settings)
-    if was_missing and only_reads:
-        fail(f"there is no database {place}: nothing is stored here {_OTHERS}")
+    if only_reads:
+        refuse_missing(settings)
     configure_logging(settings)
     with refusals(), ExitStack() as stack:
         with database_errors(settings):
@@ -91,7 +112,16 @@ def _service_here(only_reads: bool, changed: dict[str, Any]) -> Iterator[Tribuna
             yield tribunal
         except NotFound as error:
             made = ", which was just made" if was_missing else ""
-            fail(f"{error}; looked into {place}{made} {_OTHERS}", details=error.problem)
+            fail(f"{error}; looked into {place}{made} {OTHER_PLACES}", details=error.problem)
+
+
+def refuse_missing(settings: Settings) -> None:
+    """Fail where there is no database; one that was made now would be empty."""
+    from app.core.migrate import database_place, is_missing
+
+    if is_missing(settings):
+        place = database_place(settings)
+        fail(f"there is no database {place}: nothing is stored here {OTHER_PLACES}")
 
 
 @contextmanager

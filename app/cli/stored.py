@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import board_tables, tables
+from app.cli import board_tables, reading, tables
 from app.cli.console import EXIT_FAILED_ROWS, AsJson, Console, Verbs, fail, note
 from app.cli.layout import Screen
 from app.cli.options import one_row_of
-from app.cli.service import Key, Server, open_tribunal
+from app.cli.reading import MOST_ROWS
+from app.cli.service import Key, Server, Where, open_tribunal
 
 if TYPE_CHECKING:
     from app.client import Tribunal
@@ -53,17 +54,27 @@ def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> 
 
     @group.command("list", help=f"List {what}, newest first.")
     def list_them(  # noqa: PLR0913  # a verb's options are its parameters
-        limit: int = 20,
+        limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS)] = 20,
         after: Annotated[str | None, typer.Option(help="id of the last one already seen")] = None,
         order: Annotated[Order, typer.Option(help="asc: oldest first")] = Order.DESC,
         server: Server = None,
         key: Key = None,
         as_json: AsJson = False,
     ) -> None:
-        asked = {"limit": limit, "after": after, "order": order.value}
-        with open_tribunal(server, key, only_reads=True) as tribunal:
-            page = tribunal.get(f"/v1/{collection}", **asked)
+        page = reading.page_of(
+            collection, Where(server, key), limit=limit, after=after, order=order.value
+        )
         Console(as_json).show(page, render)
+
+
+def add_show(group: typer.Typer, collection: str, what: str, render: Render) -> None:
+    """Add the verb that shows one thing of a collection."""
+
+    @group.command("show", help=what)
+    def show(
+        ref: StoredId, server: Server = None, key: Key = None, as_json: AsJson = False
+    ) -> None:
+        Console(as_json).show(reading.one_of(collection, ref, Where(server, key)), render)
 
 
 def _add(
@@ -140,24 +151,22 @@ def try_judge(
 
 
 add_list(_datasets, "datasets", "datasets", board_tables.datasets)
-_add(
-    _datasets, "show", "Show what a dataset holds.",
-    lambda tribunal, ref: tribunal.datasets.retrieve(ref), tables.dataset,
-)  # fmt: skip
+add_show(_datasets, "datasets", "Show what a dataset holds.", tables.dataset)
 add_list(_calibrations, "calibrations", "certificates", board_tables.calibrations)
-_add(
-    _calibrations, "show", "Show a certificate, with what became of it and of its labels since.",
-    lambda tribunal, ref: tribunal.calibration(ref), tables.certificate,
-)  # fmt: skip
+add_show(
+    _calibrations,
+    "calibrations",
+    "Show a certificate, with what became of it and of its labels since.",
+    tables.certificate,
+)
 _add(
     _calibrations, "revoke", "Withdraw a certificate's promise for ever.",
     lambda tribunal, ref: tribunal.calibrations.revoke(ref), tables.certificate,
 )  # fmt: skip
 add_list(_batches, "batches", "batches", board_tables.batches)
-_add(
-    _batches, "show", "Show how far a batch is, what it cost and what it promises.",
-    lambda tribunal, ref: tribunal.batch(ref), tables.batch,
-)  # fmt: skip
+add_show(
+    _batches, "batches", "Show how far a batch is, what it cost and what it promises.", tables.batch
+)
 _add(
     _batches, "cancel", "Stop a batch; what is judged is kept.",
     lambda tribunal, ref: tribunal.batches.cancel(ref), tables.batch,

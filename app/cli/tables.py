@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
-from app.cli.console import rejections
+from app.cli.console import promised, rejections
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
@@ -84,22 +84,34 @@ def certificate(console: Screen, body: Body) -> None:
     _left_out(console, found)
     _judge_failures(console, found["failures"])
     if not is_certified:
-        advice = body["advice"]
-        console.print(
-            f"these labels show: agreement of {_percent(advice['certifiable_agreement'])} or more at "
-            f"coverage {_percent(advice['certifiable_coverage'])} (a bound; to certify it may take "
-            f"more labels). {escape(advice['text'])}"
-        )
+        _advice(console, body["advice"])
     for part in body.get("certificates", []):
         name = "" if part["slice"] is None else f"{part['slice']!r} "
+        target = part["target_agreement"]
+        at = f"error {part['max_error']:g}" if target is None else f"{target:g}"
         console.print(
-            f"  {escape(name)}at {part['target_agreement']:g}: {part['status']}, coverage "
+            f"  {escape(name)}at {at}: {part['status']}, coverage "
             f"{_percent(part['calibration']['coverage'])}"
         )
 
 
+def _advice(console: Screen, advice: Body) -> None:
+    share = (
+        f"an error of {_percent(advice['certifiable_error'])} of all pairs or less"
+        if "certifiable_error" in advice
+        else f"agreement of {_percent(advice['certifiable_agreement'])} or more"
+    )
+    console.print(
+        f"these labels show: {share} at "
+        f"coverage {_percent(advice['certifiable_coverage'])} (a bound; to certify it may take "
+        f"more labels). {escape(advice['text'])}"
+    )
+
+
 def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
+    if body.get("suspended_because"):
+        console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
     if body["revoked_at"]:
         console.print(f"[red]revoked on {body['revoked_at'][:19]}[/]: it promises nothing any more")
     if changed := body.get("labels_changed"):
@@ -116,6 +128,9 @@ def _lower_bound(body: Body) -> str:
         for part in body.get("certificates", [])
         if part["status"] == "certified" and part["slice"] is not None
     ]
+    if body.get("scope") == "dataset":
+        error = _percent(found["error_upper_bound"])
+        return f"wrong on at most {error} of all pairs with confidence {100 * (1 - found['level']):.4g}%"
     lowest = found["agreement_lower_bound"]
     # the lowest bound of all slices is shown: it belongs to one of them
     levels = [part["level"] for part in parts if part["agreement_lower_bound"] == lowest]
@@ -163,20 +178,29 @@ def plan(console: Screen, body: Body) -> None:
     for row in body["frontier"]:
         needed = row["labels_needed"]
         table.add_row(
-            _percent(row["target_agreement"]),
+            promised(row),
             row["status"],
             _percent(row["coverage"]),
             _percent(row["agreement"]),
             _number(row["cost_per_pair"]),
             _percent(row["relative_cost"]),
-            "more would not do" if needed is None else str(needed),
+            "more would not do" if needed is None else f"{needed}{_saving(row)}",
         )
     console.print(table)
     console.print(
         "labels needed: with so many in all, the target is certified in 4 of 5 draws of such labels; "
         "these labels may be luckier, or less lucky"
     )
+    if any("saving" in row for row in body["frontier"]):
+        console.print(
+            "coverage is the share of labels that people are saved, of pairs beyond the labelled ones"
+        )
     console.print(escape(body["claim"]))
+
+
+def _saving(row: Body) -> str:
+    saving = row.get("saving")
+    return "" if saving is None else f" to save {saving:.0%}"
 
 
 def verdicts(console: Screen, body: Body) -> None:

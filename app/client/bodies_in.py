@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 LabelRule = Literal["majority", "random_annotator"]
+Scope = Literal["answered", "dataset"]
 Ties = Literal["exclude", "error", "half", "class"]
 
 
@@ -41,6 +42,8 @@ class CertifyRequest(TypedDict, total=False):
     dataset: str
     cascade: str | JudgeOrder
     target_agreement: float
+    scope: Scope
+    max_error: float
     failure_probability: float
     method: str
     label_rule: LabelRule
@@ -65,6 +68,8 @@ class PlanRequest(TypedDict, total=False):
     dataset: str
     cascade: str | JudgeOrder
     target_agreements: Sequence[float]
+    scope: Scope
+    max_errors: Sequence[float]
     failure_probability: float
     label_rule: LabelRule
     ties: Ties
@@ -277,3 +282,42 @@ class Answer(_Answer, total=False):
 
     comment: str
     seconds: float
+
+
+class MonitorRequest(TypedDict, total=False):
+    """What a monitor is asked with; `calibration` is needed."""
+
+    calibration: str
+    audit_rate: float
+    abstained_rate: float
+    failure_probability: float
+    slices: str
+    on_alarm: Literal["alarm", "suspend", "revoke"]
+    webhook: str
+    votes_per_pair: int
+    canaries: bool
+
+
+class _AuditAnswer(TypedDict):
+    judgment: str
+    label: str
+    annotator: str
+
+
+class AuditAnswer(_AuditAnswer, total=False):
+    """What one person says of a verdict that was drawn."""
+
+    comment: str
+
+
+class ReplayRequest(TypedDict, total=False):
+    """What a replay is asked with; `dataset` or `batch` is needed."""
+
+    dataset: str
+    batch: str
+    part: Part
+    calibration: str
+    thresholds: Sequence[Mapping[str, str | float | None]] | Mapping[str, float | None]
+    ties: Ties
+    annotators: int
+    judges: Sequence[str]

@@ -28,15 +28,18 @@ from app.bodies.common import (
     PageBody,
     PairBody,
     ReadyBody,
+    ReplayBody,
     StoredVerdictBody,
     TriedBody,
 )
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
+from app.bodies.monitors import AuditBody, AuditsBody, MonitorBody
 from app.bodies.queues import AnswersBody, ClaimBody, ItemBody, QueueBody, QueueImportBody
 from app.bodies.reports import ReportBody
 from app.client.bodies_in import (
     Answer,
+    AuditAnswer,
     BatchRequest,
     CanariesRequest,
     CertifyRequest,
@@ -48,8 +51,10 @@ from app.client.bodies_in import (
     Label,
     LeaderboardRequest,
     ListQuery,
+    MonitorRequest,
     PlanRequest,
     QueueRequest,
+    ReplayRequest,
     ReportQuery,
     SearchQuery,
     VerdictQuery,
@@ -131,6 +136,11 @@ def judge(
     query = given(include=request.pop("include", None))
     body = {"pairs": list(pairs), **request}
     return Call("POST", "/v1/judgments", query, body=body, takes_key=True)
+
+
+def replay(**request: Unpack[ReplayRequest]) -> Call[ReplayBody]:
+    """Return what the verdicts would be by other thresholds, judges or rules; asks no judge."""
+    return Call("POST", "/v1/replays", body=request, is_repeatable=True)
 
 
 def verdicts(**query: Unpack[VerdictQuery]) -> Call[PageBody[StoredVerdictBody]]:
@@ -400,6 +410,37 @@ def tasks_of(queue: str) -> str:
 def import_answers(queue: str, tasks: Sequence[Mapping[str, Any]]) -> Call[QueueImportBody]:
     """Take what people answered in Label Studio or Argilla; the drawn side is undone."""
     return Call("POST", _at("queues", queue, "import"), body=list(tasks), is_repeatable=True)
+
+
+def create_monitor(**request: Unpack[MonitorRequest]) -> Call[MonitorBody]:
+    """Watch a certificate; a random share of its verdicts goes to people, blind."""
+    return Call("POST", "/v1/monitors", body=request, takes_key=True)
+
+
+def monitor(monitor_id: str) -> Call[MonitorBody]:
+    """Return a monitor as it is now."""
+    return Call("GET", _at("monitors", monitor_id), is_repeatable=True)
+
+
+def monitors(**query: Unpack[ListQuery]) -> Call[PageBody[MonitorBody]]:
+    """List monitors, those made last first."""
+    return Call("GET", "/v1/monitors", given(**query), is_repeatable=True)
+
+
+def audits(monitor_id: str, **query: Unpack[ListQuery]) -> Call[PageBody[AuditBody]]:
+    """List the verdicts that were drawn for a monitor, those drawn last first."""
+    return Call("GET", _at("monitors", monitor_id, "audits"), given(**query), is_repeatable=True)
+
+
+def answer_audits(monitor_id: str, answers: Sequence[AuditAnswer]) -> Call[AuditsBody]:
+    """Say which response is better of verdicts that were drawn for a monitor."""
+    body = {"answers": list(answers)}
+    return Call("POST", _at("monitors", monitor_id, "audits"), body=body, is_repeatable=True)
+
+
+def end_monitor(monitor_id: str) -> Call[MonitorBody]:
+    """Stop to draw audits; what was found stays."""
+    return Call("POST", _at("monitors", monitor_id, "end"), is_repeatable=True)
 
 
 def judges(**query: Unpack[ListQuery]) -> Call[PageBody[JudgeBody]]:

@@ -112,6 +112,17 @@ class Queues(Resource[ModeT]):
     import_answers = Verb(requests.import_answers)
 
 
+class Monitors(Resource[ModeT]):
+    """Whether certificates still hold."""
+
+    create = Verb(requests.create_monitor)
+    list = Listing(requests.monitors)
+    retrieve = Verb(requests.monitor)
+    audits = Listing(requests.audits)
+    answer = Verb(requests.answer_audits)
+    end = Verb(requests.end_monitor)
+
+
 class Verbs(Performs[ModeT]):
     """The methods of both clients."""
 
@@ -121,6 +132,7 @@ class Verbs(Performs[ModeT]):
     experiment = Verb(requests.experiment)
     canaries = Verb(requests.canaries)
     judge = Verb(requests.judge)
+    replay = Verb(requests.replay)
     create_batch = Verb(requests.create_batch)
     batch = Verb(requests.batch)
     retry_batch = Verb(requests.retry_batch)
@@ -174,6 +186,11 @@ class Verbs(Performs[ModeT]):
     def queues(self) -> Queues[ModeT]:
         """Pairs that people label."""
         return Queues(self)
+
+    @cached_property
+    def monitors(self) -> Monitors[ModeT]:
+        """Whether certificates still hold."""
+        return Monitors(self)
 
     @cached_property
     def judges(self) -> Judges[ModeT]:

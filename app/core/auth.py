@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.db import Database, rfc3339
 from app.core.errors import NotAuthenticated, NotFound
 from app.core.models import ApiKey, ServerSecret, new_id
-from app.core.outages import OUTAGES
+from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 
@@ -239,7 +239,7 @@ async def _store_use(running: Runtime, key_id: str, moment: datetime) -> None:
         async with running.db.write() as session:
             query = update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=moment)
             await session.execute(query)
-    except OUTAGES:
+    except outages():
         # a request is not refused because this cannot be written; the next one tries again
         running.key_uses.pop(key_id, None)
         _log.debug("the last use of a key could not be stored", exc_info=True)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-import asyncpg
 from sqlalchemy import ARRAY, String, bindparam, func, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -97,6 +96,8 @@ async def _insert(
 
 
 async def _copy(connection: AsyncConnection, table: str, columns: Columns, rows: Rows) -> None:
+    import asyncpg  # loaded with the engine of PostgreSQL; SQLite needs none of it
+
     # the adapter starts its transaction only at the first statement that passes through it
     await connection.exec_driver_sql("SELECT 1")
     raw = await connection.get_raw_connection()

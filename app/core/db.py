@@ -11,12 +11,12 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiosqlite
 import msgspec
@@ -326,3 +326,15 @@ def _unlock_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     """
     with suppress(MissingGreenlet):  # the garbage collector is closing it
         connection.rollback()
+
+
+class Stores(Protocol):
+    """What is needed to look at what is stored: a database and a clock."""
+
+    @property
+    def db(self) -> Database:
+        """The database."""
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """The clock."""

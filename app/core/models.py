@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -59,6 +59,10 @@ class Listed:
     seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+# the criterion of labels that name none
+OVERALL: Final = "overall"
 
 
 class Dataset(Listed, Base):
@@ -183,6 +187,10 @@ class ReasonRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
+# where the body of a certificate keeps the settings of its judges, which are not shown
+JUDGE_SETTINGS: Final = "judge_settings"
+
+
 class CalibrationRow(Listed, Base):
     """A calibration: its request (`request`) and its result (`body`).
 
@@ -198,6 +206,7 @@ class CalibrationRow(Listed, Base):
     error: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    suspended_because: Mapped[str | None] = mapped_column(Text)
 
 
 class CertificatePair(Base):
@@ -392,6 +401,71 @@ class QueueVote(Base):
     lease_until: Mapped[datetime] = mapped_column(UtcTime)
     answered_at: Mapped[datetime | None] = mapped_column(UtcTime)
     __table_args__ = (UniqueConstraint("item_seq", "annotator"),)
+
+
+class Monitor(Listed, Base):
+    """A watch on a certificate: a random share of its verdicts is audited by people.
+
+    `state` is what the statistics remember, `secret` draws the audits, `signing` signs webhooks.
+    """
+
+    __tablename__ = "monitors"
+    certificate_seq: Mapped[int] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="CASCADE"), index=True
+    )
+    queue_seq: Mapped[int] = mapped_column(ForeignKey("queues.seq", ondelete="CASCADE"), index=True)
+    status: Mapped[str] = mapped_column(String(16))
+    options: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    state: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    history: Mapped[list[dict[str, Any]]] = mapped_column(JsonText)
+    alarm: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    secret: Mapped[str] = mapped_column(String(64))
+    signing: Mapped[str] = mapped_column(String(64))
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class Audit(Base):
+    """A verdict that was drawn for a monitor.
+
+    `unit` is what no two audits of a monitor share: a prompt, and the batch or the day. `loss` is
+    NULL until the answers are there (`is_observed`), and where they say nothing of the verdict.
+    """
+
+    __tablename__ = "audits"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    monitor_seq: Mapped[int] = mapped_column(ForeignKey("monitors.seq", ondelete="CASCADE"))
+    verdict_seq: Mapped[int] = mapped_column(
+        ForeignKey("verdicts.seq", ondelete="CASCADE"), index=True
+    )
+    item: Mapped[str] = mapped_column(String(64), unique=True)
+    unit: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(16))
+    said: Mapped[str | None] = mapped_column(String(4))
+    slice: Mapped[str | None] = mapped_column(Name)
+    probability: Mapped[float]
+    is_observed: Mapped[bool]
+    loss: Mapped[float | None]
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    __table_args__ = (
+        UniqueConstraint("monitor_seq", "unit"),
+        Index("ix_audits_is_observed", "monitor_seq", "is_observed"),
+    )
+
+
+class Delivery(Base):
+    """A message to a webhook, sent until it is taken; its `id` is the same each time."""
+
+    __tablename__ = "deliveries"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    monitor_seq: Mapped[int] = mapped_column(
+        ForeignKey("monitors.seq", ondelete="CASCADE"), index=True
+    )
+    body: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    attempts: Mapped[int] = mapped_column(SmallInteger)
+    next_at: Mapped[datetime | None] = mapped_column(UtcTime, index=True)
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    error: Mapped[str | None] = mapped_column(Text)
 
 
 class ApiKey(Listed, Base):

@@ -10,10 +10,10 @@ import os
 import re
 import socket
 import sqlite3
+import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
@@ -63,14 +63,15 @@ _SYSTEM: Final = {
 _UNREACHABLE: Final = "the database cannot be reached"
 
 
-# what an outage raises
-OUTAGES: Final = (
-    DBAPIError,
-    NoConnectionFree,
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-)
+def outages() -> tuple[type[Exception], ...]:
+    """Return what an outage raises."""
+    return DBAPIError, NoConnectionFree, OSError, *_driver_errors()
+
+
+def _driver_errors() -> tuple[type[Exception], ...]:
+    """Return what PostgreSQL's driver raises by itself; none where it is not loaded."""
+    asyncpg: Any = sys.modules.get("asyncpg")
+    return () if asyncpg is None else (asyncpg.InterfaceError, asyncpg.PostgresError)
 
 
 class DatabaseUnavailable(NotReady, OSError):
@@ -100,7 +101,7 @@ def _outage_of(error: BaseException | None, *, is_lost: bool = False) -> str | N
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str) and (said := _POSTGRESQL.get(state, _POSTGRESQL.get(state[:2]))):
         return said
-    if isinstance(error, asyncpg.InterfaceError) or is_lost:
+    if isinstance(error, _driver_errors()[:1]) or is_lost:
         return _POSTGRESQL["08"]
     if isinstance(error, ConnectionError | socket.gaierror | TimeoutError):
         return _UNREACHABLE
@@ -125,7 +126,7 @@ def in_words(error: BaseException) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return f"{name}: {_cut(str(cause))}"  # it names columns, never values
-    if isinstance(error, SQLAlchemyError | asyncpg.PostgresError | asyncpg.InterfaceError):
+    if isinstance(error, (SQLAlchemyError, *_driver_errors())):
         state = getattr(cause, "sqlstate", None)
         return f"{name} ({state or type(cause).__name__})"
     if isinstance(error, JudgeError):

@@ -125,9 +125,17 @@ request_seconds = Histogram(
 )
 
 
-def exposition(batches: Iterable[Mapping[str, Any]] = ()) -> bytes:
-    """Return the text that Prometheus reads; `batches` are those that run, as users see them."""
-    return generate_latest(METRICS) + generate_latest(_Gauges(_progress(batches)))
+def exposition(
+    batches: Iterable[Mapping[str, Any]] = (), monitors: Iterable[Mapping[str, Any]] = ()
+) -> bytes:
+    """Return the text that Prometheus reads.
+
+    Args:
+        batches: Those that run, as users see them.
+        monitors: Those that watch, as users see them.
+    """
+    families = [*_progress(batches), *_watched(monitors)]
+    return generate_latest(METRICS) + generate_latest(_Gauges(families))
 
 
 class _Gauges(CollectorRegistry):
@@ -169,6 +177,32 @@ def _progress(batches: Iterable[Mapping[str, Any]]) -> list[Metric]:
             if value is not None:
                 family.add_metric([named], value)
     return [pairs, judges, cost, rate]
+
+
+def _watched(monitors: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    labels = ["monitor", "calibration"]
+    evidence = GaugeMetricFamily(
+        "tribunal_monitor_e_value", "Evidence that the promise is broken.", labels=labels
+    )
+    risk = GaugeMetricFamily(
+        "tribunal_monitor_risk", "Share of audited verdicts that people disagree with.",
+        labels=labels,
+    )  # fmt: skip
+    alarm = GaugeMetricFamily(
+        "tribunal_monitor_alarm", "1 where the alarm was raised.", labels=labels
+    )
+    audits = GaugeMetricFamily(
+        "tribunal_monitor_audits", "Audits of accepted verdicts.", labels=[*labels, "state"]
+    )
+    for one in monitors:
+        named = [one["id"], one["calibration"]]
+        evidence.add_metric(named, one["e_value"])
+        alarm.add_metric(named, float(one["alarm"] is not None))
+        if one["risk"]["value"] is not None:
+            risk.add_metric(named, one["risk"]["value"])
+        for state in ("drawn", "answered"):
+            audits.add_metric([*named, state], one["audits"][state])
+    return [evidence, risk, alarm, audits]
 
 
 def _outcomes(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:

@@ -350,6 +350,12 @@ async def insert_pairs(session: AsyncSession, rows: Sequence[Mapping[str, Any]])
     await insert_rows(session, _PAIRS, rows)
 
 
+async def set_pairs(session: AsyncSession, dataset_seq: int) -> None:
+    """Count a dataset's pairs."""
+    pairs = select(func.count()).where(PairRow.dataset_seq == dataset_seq).scalar_subquery()
+    await session.execute(update(Dataset).where(Dataset.seq == dataset_seq).values(pairs=pairs))
+
+
 async def set_groups(session: AsyncSession, dataset_seq: int) -> None:
     """Count a dataset's distinct groups."""
     groups = (

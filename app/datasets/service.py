@@ -15,8 +15,9 @@ from typing import Any, Final
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import Stores, rfc3339
 from app.core.errors import NotFound
-from app.core.lists import Cut, Paging, Rows, fetch_page
+from app.core.lists import Cut, Page, Paging, Rows, fetch_page, page_of
 from app.core.models import Dataset, Label
 from app.core.names import hint, is_name, shown
 from app.datasets import pair_queries, vote_queries
@@ -53,6 +54,44 @@ async def find_dataset(
     if dataset is None:
         raise NotFound.field(loc[1:], await unknown_dataset(session, ref), place=loc[0])
     return dataset
+
+
+def show(dataset: Dataset) -> dict[str, Any]:
+    """Return a dataset as users see it."""
+    return {
+        "object": "dataset",
+        "id": dataset.id,
+        "name": dataset.name,
+        "dialect": dataset.dialect,
+        "pairs": dataset.pairs,
+        "groups": dataset.groups,
+        "labels": dataset.labels,
+        "annotators": dataset.annotators,
+        "recorded_judges": dataset.recorded_judges,
+        # as they are kept: a file is named where there were several
+        "rejected": list(dataset.rejected),
+        "rejected_count": dataset.rejected_count,
+        "unmatched": 0,
+        "warnings": [],
+        "created_at": rfc3339(dataset.created_at),
+    }
+
+
+async def look(running: Stores, ref: str, loc: Sequence[str] = ("path", "ref")) -> dict[str, Any]:
+    """Return a dataset as users see it, by its id or name.
+
+    Raises:
+        NotFound: unknown id and name.
+    """
+    async with running.db.read() as session:
+        return show(await find_dataset(session, ref, loc))
+
+
+async def page(running: Stores, paging: Paging) -> Page:
+    """Return one page of datasets as users see them."""
+    async with running.db.read() as session:
+        rows = await dataset_page(session, paging)
+    return page_of(rows, paging.limit, show)
 
 
 async def find_datasets(session: AsyncSession, refs: Iterable[str]) -> dict[str, Dataset]:
@@ -251,6 +290,12 @@ async def add_recorded(session: AsyncSession, rows: Sequence[Mapping[str, Any]])
 
 async def refresh_group_count(session: AsyncSession, dataset: Dataset) -> None:
     """Count the groups of a dataset again after its pairs changed."""
+    await pair_queries.set_groups(session, dataset.seq)
+
+
+async def refresh_pair_count(session: AsyncSession, dataset: Dataset) -> None:
+    """Count the pairs and groups of a dataset again after pairs were added."""
+    await pair_queries.set_pairs(session, dataset.seq)
     await pair_queries.set_groups(session, dataset.seq)
 
 

@@ -66,6 +66,11 @@ def read_trimmed_name(value: object) -> str:
     return read_name(trim(value) if isinstance(value, str) else value)
 
 
+def whole(value: object) -> object:
+    """Return a number without a fraction as an integer: a column with gaps is one of floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def read_object(value: object) -> dict[str, Any]:
     """Return a free JSON object; null is an empty one.
 

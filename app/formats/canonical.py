@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Self
@@ -23,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.core.models import OVERALL
 from app.formats.base import (
     AnyName,
     AnyObject,
@@ -36,13 +38,13 @@ from app.formats.base import (
     read_object,
     texts_fault,
     trim,
+    whole,
 )
 from judges.errors import SLIP, nearest
 from judges.probability import parse_label
 from judges.recorded import score_from_record
 from judges.types import Label, Pair, Score
 
-OVERALL: Final = "overall"
 _BOTH_BAD: Final = ("both_bad", "bothbad", "tie (bothbad)")
 _RECORD_SCHEMA: Final = {
     "type": "object",
@@ -229,7 +231,9 @@ _NAMES: Final = ("id", "model_a", "model_b", "criterion", "group")
 
 
 def with_trimmed_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a row whose names have no blanks around them.
+    """Return a row whose names have no blanks around them, and no fraction where they are numbers.
+
+    NaN is no name, as in a column of numbers with gaps.
 
     Raises:
         RowInvalid: two judges have the same name but for such blanks.
@@ -239,6 +243,10 @@ def with_trimmed_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in _NAMES
         if isinstance(row.get(name), str) and trim(row[name]) != row[name]
     }
+    for name in _NAMES:
+        value = row.get(name)
+        if isinstance(value, float):
+            trimmed[name] = None if math.isnan(value) else whole(value)
     records = row.get("judges")
     if isinstance(records, dict) and any(trim(name) != name for name in records):
         trimmed["judges"] = {trim(name): record for name, record in records.items()}

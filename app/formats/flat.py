@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.core.names import shown
-from app.formats.base import RowInvalid
-from app.formats.verdicts import BOTH_BAD, Heard, is_empty, is_number, with_vote
+from app.formats.base import RowInvalid, whole
+from app.formats.verdicts import BOTH_BAD, Heard, is_empty, is_number, spelt, with_vote
 
 VERDICTS: Final = ("label", "winner", "preference")
 _PROMPTS: Final = ("prompt", "messages", "question", "instruction", "query", "user_prompt")
@@ -44,6 +44,8 @@ _LIKE_A_VERDICT: Final = re.compile(
 )
 _NOT_VERDICTS: Final = frozenset({"num_correct", "chosen_side", "judge_score", "oracle_label"})
 _VOTE: Final = ("annotator", "criterion")
+_FEW: Final = 2  # fields: a prompt and two answers are more
+_RECORDED: Final = ("label", "label_original", "label_swapped")
 _RECORDS: Final = frozenset({"human", "judges", "metadata"})
 
 
@@ -83,22 +85,27 @@ def like_verdicts(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def second_verdicts(row: Mapping[str, Any]) -> list[str]:
+    """Return the columns that seem to say who won, in a row that has votes already."""
+    return [name for name in like_verdicts(row) if spelt(row[name]) is not None]
+
+
 def lowered(row: Mapping[str, Any], heard: Heard) -> tuple[dict[str, Any], bool]:
     """Return a row with its texts and its vote in canonical fields, and whether it had a vote.
 
     Raises:
         RowInvalid: the verdict cannot be read.
     """
-    made = _with_texts(row, heard)
+    made = _with_coded_records(_with_texts(row, heard), heard)
     column = next((name for name in VERDICTS if name in made), None)
-    if column is None or made.get("human") is not None:
+    if column is None or made.get("human"):
         return _with_coded_votes(made, heard), False
     names = (made.get("model_a"), made.get("model_b"))
     said = heard.label(column, made.pop(column), names)
     vote = {name: made.pop(name) for name in _VOTE if name in made}
     if said is None:
         return made, True
-    vote = {name: value for name, value in vote.items() if not is_empty(value)}
+    vote = {name: whole(value) for name, value in vote.items() if not is_empty(value)}
     judge = made.get("judge")
     if "annotator" not in vote and isinstance(judge, str | int) and not isinstance(judge, bool):
         del made["judge"]
@@ -152,6 +159,21 @@ def _with_coded_votes(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
     return {**row, "human": votes}
 
 
+def _with_coded_records(row: dict[str, Any], heard: Heard) -> dict[str, Any]:
+    """Return a row whose recorded labels are read by the declared coding where they are numbers."""
+    records = row.get("judges")
+    if not isinstance(records, dict):
+        return row
+    read: dict[str, Any] = {}
+    for judge, record in records.items():
+        if isinstance(record, dict):
+            coded = [name for name in _RECORDED if _is_coded(record.get(name), heard)]
+            said = {name: heard.label(f"judges.{name}", record[name]) for name in coded}
+            record = {**record, **said} if said else record
+        read[judge] = record
+    return {**row, "judges": read}
+
+
 def _is_coded(value: object, heard: Heard) -> bool:
     is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     return is_plain and (is_number(value) or bool(heard.declared.coding))
@@ -187,8 +209,33 @@ def of_columns(row: Mapping[str, Any]) -> str:
     return (
         "the file is one JSON object of columns: write one object a row (in pandas "
         'orient="records")'
-        if is_indexed
+        if is_indexed or _are_columns(row)
         else ""
+    )
+
+
+def _are_columns(row: Mapping[str, Any]) -> bool:
+    """Return whether all fields are lists of as many values, and are not turns by their names."""
+    columns = [value for value in row.values() if isinstance(value, list)]
+    is_even = len(columns) == len(row) > _FEW and len({len(values) for values in columns}) == 1
+    has_turns = "responses_a" in row or any(isinstance(v, dict) for vs in columns for v in vs)
+    return is_even and not has_turns
+
+
+def _of_split(row: Mapping[str, Any]) -> str:
+    if not all(isinstance(row.get(name), list) for name in ("columns", "data")):
+        return ""
+    return (
+        "the file is one JSON object of columns and data: write one object a row (in pandas "
+        'orient="records")'
+    )
+
+
+def _of_rows_by_name(row: Mapping[str, Any]) -> str:
+    if not row or not all(isinstance(value, dict) for value in row.values()):
+        return ""
+    return (
+        "the file is one JSON object, and each of its fields holds a row: give a list of the rows"
     )
 
 
@@ -261,7 +308,7 @@ def _of_anything(row: Mapping[str, Any]) -> str:
 
 
 _LOOKS: Final = (
-    _of_cells, of_columns, _of_one_answer, _of_argilla, _of_rows, _of_texts, _of_anything,
+    _of_cells, of_columns, _of_split, _of_rows_by_name, _of_one_answer, _of_argilla, _of_rows, _of_texts, _of_anything,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from unicodedata import normalize
 
 from pydantic import ValidationError
 
@@ -107,8 +108,8 @@ def text_of(row: Mapping[str, Any], field: str) -> str:
 
 
 def plain(text: object) -> str:
-    """Return a text without regard to case and to how much white space stands where."""
-    return " ".join(str(text).replace("\ufeff", "").split()).casefold()
+    """Return a text without regard to case, Unicode form and how much white space stands where."""
+    return " ".join(normalize("NFC", str(text)).replace("\ufeff", "").split()).casefold()
 
 
 def name_of(row: Mapping[str, Any], field: str) -> str | int:

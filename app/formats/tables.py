@@ -243,6 +243,13 @@ def _all_null(before: Any, said: Any) -> Any:
     return None if before and not said else said
 
 
+def _decoded(name: str, value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise RowInvalid(f"{name}: its bytes are no text in UTF-8") from None
+
+
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(name, each) for key, each in value.items() if each is not None}
@@ -254,6 +261,8 @@ def _plain(name: str, value: Any) -> Any:
         return float(value)
     if isinstance(value, float) and math.isnan(value) and name in _TEXTS:
         return None
+    if isinstance(value, bytes):
+        return _decoded(name, value)
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise RowInvalid(f"{name}: a value of type {type(value).__name__} is neither text nor number")

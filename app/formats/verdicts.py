@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from unicodedata import normalize
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
@@ -45,6 +46,10 @@ _SPELLINGS: Final = {
     ),
 }  # fmt: skip
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
+# what spreadsheets and programs write where there is no value
+_LIKE_NOTHING: Final = frozenset(
+    {"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>", "nat", "undefined"}
+)
 _MOST_VALUES: Final = 20
 _MOST_SHOWN: Final = 8
 _MOST_NAMES: Final = 1_000
@@ -62,6 +67,11 @@ def is_empty(value: object) -> bool:
         or (isinstance(value, float) and math.isnan(value))
         or (isinstance(value, str) and not value.strip())
     )
+
+
+def is_like_nothing(value: object) -> bool:
+    """Return whether a text reads as programs write a missing value."""
+    return isinstance(value, str) and value.strip().lower() in _LIKE_NOTHING
 
 
 def is_number(value: object) -> bool:
@@ -85,13 +95,18 @@ def spelt(value: object) -> str | None:
 
 def _of_name(value: object, names: Sequence[object]) -> str | None:
     """Return the side whose model has this name; None where none has, or both have."""
-    text = str(value).strip()
-    sides = [
+    sides = _sides_named(value, names)
+    return sides[0] if len(sides) == 1 else None
+
+
+def _sides_named(value: object, names: Sequence[object]) -> list[str]:
+    """Return the sides whose model has this name, whichever form of Unicode it is written in."""
+    text = normalize("NFC", str(value).strip())
+    return [
         side
         for side, name in zip("ab", names, strict=False)
-        if name is not None and str(name).strip() == text
+        if name is not None and normalize("NFC", str(name).strip()) == text
     ]
-    return sides[0] if len(sides) == 1 else None
 
 
 @dataclass(slots=True)
@@ -130,6 +145,7 @@ class Heard:
 
         Raises:
             VerdictUnread: the value is no verdict.
+            RowInvalid: it is the name of both models.
         """
         if is_empty(value):
             return None
@@ -137,6 +153,8 @@ class Heard:
         if is_known:
             self.read[place] += 1
             return found
+        if len(_sides_named(value, names)) > 1:
+            raise RowInvalid(f"{place}: {shown(value)} is the name of both models")
         self._note_unread(place, value, is_open=False)
         why = "is a number without a coding" if is_number(value) else "is none of a, b, tie"
         raise VerdictUnread(f"{place}: {shown(value)} {why}")
@@ -220,10 +238,13 @@ def _listed(values: Iterable[str]) -> str:
 
 
 def _example(unread: Unread) -> str:
+    values = sorted(unread.counts)
+    bare = [value.strip("'\"") for value in values]
+    if [value.lower() for value in bare] == ["false", "true"]:
+        return f"{bare[1]}=a,{bare[0]}=b"
     if not unread.has_numbers:
         first = min(unread.counts).strip("'\"")
-        return f"{first}=tie"
-    values = sorted(unread.counts)
+        return f"{first}={'none' if is_like_nothing(first) else 'tie'}"
     labels = ("a", "tie", "b") if len(values) > 2 else ("a", "b")  # three codes
     return ",".join(f"{value}={label}" for value, label in zip(values, labels, strict=False))
 
@@ -269,4 +290,4 @@ def with_vote(row: dict[str, Any], said: str | None, annotator: object) -> dict[
     vote: dict[str, Any] = {"annotator": annotator, "label": "tie" if said == BOTH_BAD else said}
     if said == BOTH_BAD:
         vote["both_bad"] = True
-    return {**row, "human": [*row.get("human", ()), vote]}
+    return {**row, "human": [*(row.get("human") or ()), vote]}

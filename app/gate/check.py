@@ -38,11 +38,13 @@ async def check_preferred_async(
     Raises:
         OutputsInvalid: the outputs cannot be read, or are not of the same prompts.
         TribunalClientError: the service refuses, or cannot be reached.
+        ValueError: the certificate does not bound what is asked.
     """
     answered = await in_caller(side_by_side, new, old)
     certificate, known = None, []
     if question.calibration is not None:
         certificate = await client.calibration(question.calibration)
+        question.refuse_unless_promised(certificate)
         asked = client.calibrations.known_prompts
         known = [
             (await asked(question.calibration, prompts))["known"] for prompts in _prompts(answered)

@@ -52,6 +52,18 @@ class Question:
                     f"{name}: must lie inside (0, {most:g}), not {getattr(self, name)}"
                 )
 
+    def refuse_unless_promised(self, certificate: CertificateBody) -> None:
+        """Refuse a question about people under a certificate whose promise is on all pairs.
+
+        Raises:
+            ValueError: it bounds no share of the verdicts given.
+        """
+        if self.about == "people" and certificate.get("scope") == "dataset":
+            raise ValueError(
+                f"about people: {self.calibration} promises that few of all pairs are given a wrong "
+                "verdict, and bounds no share of the verdicts given: name one with a target agreement"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
@@ -74,9 +86,11 @@ class GateResult:
         not_judged: Pairs on which no judge could be asked; they count as abstentions.
         promise: The weakest promise of a verdict: `certified`, `suspended` or `none`.
         suspended_because: Why the promise is suspended, if it is.
-        target_agreement: The certified share of given verdicts that agree with people.
+        target_agreement: The certified share of given verdicts that agree with people; None without
+            a certificate, and where it is on all pairs.
         failure_probability: The probability with which the certificate may be wrong.
         cost_usd: The cost of judging; None if a price is unknown.
+        max_error: The certified share of all pairs with a wrong verdict, where that is the promise.
     """
 
     outcome: Outcome
@@ -94,6 +108,7 @@ class GateResult:
     target_agreement: float | None
     failure_probability: float | None
     cost_usd: float | None
+    max_error: float | None = None
 
     @property
     def has_no_answer(self) -> bool:
@@ -183,6 +198,7 @@ def weighed(
         target_agreement=target,
         failure_probability=run.certificate["failure_probability"] if run.certificate else None,
         cost_usd=run.cost_usd,
+        max_error=run.certificate.get("max_error") if run.certificate else None,
     )
 
 

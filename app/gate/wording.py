@@ -158,10 +158,15 @@ def _promise(result: Json) -> str:
         if result["people_low"] is not None
         else ""
     )
+    said = (
+        f"at least {_percent(result['target_agreement'])} of the verdicts given agree with people"
+        if result["target_agreement"] is not None
+        else f"at most {_percent(result['max_error'])} of all pairs are given a verdict with which "
+        "people disagree"
+    )
     return (
         f"certificate {question['calibration']}: with probability at least "
-        f"{1 - result['failure_probability']:.4g} at least "
-        f"{_percent(result['target_agreement'])} of the verdicts given agree with people, for "
+        f"{1 - result['failure_probability']:.4g} {said}, for "
         f"pairs that come as the labelled ones did{people}"
     )
 

@@ -224,7 +224,13 @@ def _unlimited(number: int, line: bytes) -> RawRow:
     except UnicodeDecodeError as error:
         return RawRow(number, reason=f"not UTF-8: byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:
-        return RawRow(number, reason=f"not JSON: {error.msg} at character {error.pos + 1}")
+        # an array whose brackets were taken away
+        if line.rstrip().endswith(b"},"):
+            row = _unlimited(number, line.rstrip()[:-1])
+            if row.reason is None:
+                return row
+        why = "; its lines end with CR alone: save it with LF" if b"\r" in line.strip() else ""
+        return RawRow(number, reason=f"not JSON: {error.msg} at character {error.pos + 1}{why}")
     except RecursionError:
         return RawRow(number, reason="not JSON that can be read: nested too deeply")
     except ValueError as error:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from unicodedata import normalize
 
 from app.core.errors import Unprocessable
 from app.core.limits import Meter, first_of
@@ -23,10 +24,17 @@ from app.formats.canonical import (
     parse_row,
     with_trimmed_names,
 )
-from app.formats.flat import VERDICTS, like_verdicts, of_columns, texts_in, why_unknown
+from app.formats.flat import (
+    VERDICTS,
+    like_verdicts,
+    of_columns,
+    second_verdicts,
+    texts_in,
+    why_unknown,
+)
 from app.formats.joining import Fault, Joined, Outcome, Piece
 from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, Prepared, candidates
-from app.formats.verdicts import Heard, counted
+from app.formats.verdicts import Heard, counted, is_like_nothing
 from app.imports.staging import Pieces, Repeats, Staging
 from app.imports.tables import RawRow
 
@@ -55,39 +63,69 @@ class Names:
 
     alike: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     count: int = 0
+    like_nothing: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def add(self, row: ParsedRow) -> None:
         """Take the names of a row."""
         self._add("models", (row.model_a, row.model_b))
         self._add("annotators", (vote.annotator for vote in row.votes))
         self._add("judges", row.recorded)
+        for what, name in (("pairs", row.id), ("groups", row.group)):
+            self._note_nothing(what, name)
 
     def _add(self, what: str, names: Iterable[str | None]) -> None:
         known = self.alike.setdefault(what, {})
         for name in names:
             if name is None or self.count >= _MOST_NAMES:
                 continue
-            spellings = known.setdefault("".join(name.split()).casefold(), set())
+            self._note_nothing(what, name)
+            spellings = known.setdefault(_seen_as(name), set())
             self.count += name not in spellings
             spellings.add(name)
+
+    def _note_nothing(self, what: str, name: str) -> None:
+        if is_like_nothing(name):
+            self.like_nothing.setdefault(what, {})[shown(name)] = None
 
     def add_annotators(self, names: Iterable[str | None]) -> None:
         """Take the names of people who voted on pairs of other rows."""
         self._add("annotators", names)
 
     def sentences(self) -> list[str]:
-        """Return which names differ only by case or blanks."""
-        found = []
+        """Return which names look alike, and which look like no name."""
+        found = [
+            f"{what} named {', '.join(names)}: this is taken for a name; where it means that there "
+            "is none, leave the cell empty (null in JSON)"
+            for what, names in self.like_nothing.items()
+        ]
         for what, known in self.alike.items():
             near = [sorted(names) for names in known.values() if len(names) > 1]
-            listed = [" and ".join(map(shown, names)) for names in near[:_MOST_ALIKE]]
+            listed = [" and ".join(_told_apart(names)) for names in near[:_MOST_ALIKE]]
             more = f", and {len(near) - _MOST_ALIKE} more" if len(near) > _MOST_ALIKE else ""
             if near:
+                is_plain = all(len(set(map(_composed, names))) == len(names) for names in near)
+                how = "case or blanks" if is_plain else "case, blanks or Unicode form"
                 found.append(
-                    f"{what} whose names differ only by case or blanks are kept apart: "
+                    f"{what} whose names differ only by {how} are kept apart: "
                     f"{', '.join(listed)}{more}"
                 )
         return found
+
+
+def _seen_as(name: str) -> str:
+    """Return a name as people see it: without its case, blanks and Unicode form."""
+    return "".join(_composed(name).split()).casefold()
+
+
+def _composed(name: str) -> str:
+    return normalize("NFKC", name)
+
+
+def _told_apart(names: Sequence[str]) -> Iterable[str]:
+    """Return names for a message; those that look the same by the numbers of their characters."""
+    forms = Counter(map(_composed, names))
+    for name in names:
+        yield ascii(name) if forms[_composed(name)] > 1 else shown(name)
 
 
 @dataclass(slots=True)
@@ -106,6 +144,8 @@ class Reader:
     heard: Heard = field(default_factory=Heard)
     names: Names = field(default_factory=Names)
     meter: Meter = field(default_factory=Meter)
+    with_texts: int = 0
+    battles: int = 0
 
     def read(self, raw: RawRow) -> ParsedRow | Piece:
         """Return what a row says that holds one pair, or a part of one.
@@ -126,6 +166,8 @@ class Reader:
             RowInvalid: it cannot be read; the reason names the field.
             Unprocessable: its fields fit several formats and none was chosen.
         """
+        if raw.not_kept:
+            self.warn(raw.not_kept)
         if raw.reason is not None:
             raise RowInvalid(raw.reason)
         if not isinstance(raw.value, dict):
@@ -176,7 +218,17 @@ class Reader:
     def look_at(self, parsed: ParsedRow) -> None:
         """Note the names of a row that was kept, and what in it looks like a verdict unread."""
         self.names.add(parsed)
-        if not parsed.votes and not parsed.recorded:
+        self.battles += parsed.pair is None
+        self.with_texts += parsed.pair is not None
+        self._look_at_texts(parsed)
+        if parsed.votes:
+            told = () if self.dialect is None or self.dialect.is_foreign else VERDICTS
+            for name in set(second_verdicts(parsed.metadata)).difference(told):
+                self.warn(
+                    f"{_plain(name)}: looks like a further verdict and is kept as metadata in {{n}} "
+                    "rows; give every vote a row of its own (id, annotator, label)"
+                )
+        elif not parsed.recorded:
             for name in like_verdicts(parsed.metadata):
                 plain = _plain(name)
                 self.warn(
@@ -184,9 +236,24 @@ class Reader:
                     f"which response is better, read it with --map label={plain} (parameter `map`)"
                 )
 
+    def _look_at_texts(self, parsed: ParsedRow) -> None:
+        if parsed.pair is None:
+            return
+        for side, texts in (("a", parsed.pair.responses_a), ("b", parsed.pair.responses_b)):
+            if any(map(is_like_nothing, texts)):
+                self.warn(
+                    f"response_{side}: reads like a missing value ('nan', 'None', 'null', ...) in "
+                    "{n} rows, and is kept as the text of the response"
+                )
+
     def warnings(self) -> list[str]:
         """Return, in sentences, what was kept elsewhere than meant, or not kept, with counts."""
         told = [counted(what, count) for what, count in self.warned.items()]
+        if self.battles and self.with_texts:
+            told.append(
+                f"{self.battles} rows have no texts and are kept as battles, beside "
+                f"{self.with_texts} pairs with texts"
+            )
         return [*told, *self.heard.sentences(), *self.names.sentences()]
 
     def reject_row(self, raw: RawRow, reason: str) -> None:

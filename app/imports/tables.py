@@ -38,6 +38,7 @@ class RawRow:
         file: The name of its file, where it is known.
         number: Which row of the upload it is, counted over all files; 0 = its line.
         is_one_of_several: Whether the upload holds several files.
+        not_kept: What of it is not in its value, as a sentence with `{n}` for the rows.
     """
 
     line: int
@@ -46,6 +47,7 @@ class RawRow:
     file: str = ""
     number: int = 0
     is_one_of_several: bool = False
+    not_kept: str = ""
 
 
 def within_limits(row: RawRow, size: int, limits: Limits) -> RawRow:
@@ -166,7 +168,8 @@ def csv_rows(
                     return
                 if cells:
                     values = cell_values(header, _checked(header, cells), places)
-                    yield within_limits(RawRow(line, values), lines.size, limits)
+                    row = RawRow(line, values, not_kept=_nameless(header, cells))
+                    yield within_limits(row, lines.size, limits)
             except (csv.Error, RowInvalid) as error:
                 yield RawRow(line, reason=f"not a row of the table: {error}")
     finally:
@@ -229,7 +232,27 @@ def _check_names(names: Sequence[str], limits: Limits) -> None:
         raise BadRequest(f"the table names a column twice: {first_of(twice)}")
 
 
+def _nameless(header: Sequence[str], cells: Sequence[str]) -> str:
+    """Return which cells stand under no name; an index of the rows, as pandas writes it, is none."""
+    if "" not in header:
+        return ""
+    places = [
+        place
+        for place, (name, cell) in enumerate(zip(header, cells, strict=True), start=1)
+        if not name and cell.strip() and not (place == 1 and cell.isdecimal())
+    ]
+    if not places:
+        return ""
+    column = "columns" if len(places) > 1 else "column"
+    return (
+        f"{column} {', '.join(map(str, places))}: has no name in the header, so its cells in {{n}} "
+        "rows are not kept"
+    )
+
+
 def _checked(header: Sequence[str], cells: list[str]) -> list[str]:
+    if not any(map(str.strip, cells)):
+        raise RowInvalid("it is empty")
     if len(cells) != len(header):
         raise RowInvalid(f"it has {len(cells)} cells, the header {len(header)}")
     for name, cell in zip(header, cells, strict=True):

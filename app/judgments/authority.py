@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.calibrations import service as calibrations
+from app.calibrations import stored as calibrations
 from app.calibrations.inputs import slice_of
+from app.calibrations.service import known_among
 from app.core.db import Database
 from app.core.errors import Conflict
-from app.core.models import CalibrationRow, Dataset
+from app.core.models import JUDGE_SETTINGS, CalibrationRow, Dataset
 from app.scores import judges as cascades
-from app.scores.judges import JUDGE_SETTINGS, Order, PairScores
+from app.scores.judges import Order, PairScores
 from calibration.certify import Rule, heard
 from calibration.preference import TieRule
 from calibration.stack import Columns
@@ -90,7 +91,7 @@ class Authority:
         if self.certificate is None or not self.is_certified:
             return frozenset()
         judges = [tier.judge for tier in self.tiers]
-        return await calibrations.known_among(session, self.certificate.seq, judges, set(prompts))
+        return await known_among(session, self.certificate.seq, judges, set(prompts))
 
 
 def promises(certificate: CalibrationRow) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.calibrations import service as calibrations
+from app.calibrations import stored as calibrations
 from app.calibrations.inputs import slice_of
 from app.core.db import rfc3339
 from app.core.errors import NotFound, Unprocessable
@@ -378,6 +378,7 @@ async def pair_detail(running: Runtime, ref: str, pair_id: str) -> Body:
         "verdicts": [
             {
                 "verdict_id": str(one.seq),
+                "judgment": str(one.seq),
                 **one.body,
                 "promise": promises.get(one.seq, one.promise),
                 "created_at": rfc3339(one.created_at),

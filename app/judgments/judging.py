@@ -380,7 +380,8 @@ def promise_of(authority: Authority, suspended: str | None) -> Promise:
     """Return what a verdict of this run promises."""
     if not authority.is_certified:
         return "none"
-    return "suspended" if suspended else "certified"
+    standing = authority.certificate.suspended_because if authority.certificate else None
+    return "suspended" if suspended or standing else "certified"
 
 
 def seq_of(authority: Authority) -> int | None:

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from calibration.binomial import occurs_more_often
 from judges.types import FailureKind, manner_of
 
 # the probability that a run is suspended although nothing has changed, shared by all judges
@@ -160,4 +159,6 @@ def _is_more(count: int, n: int, count_before: int, n_before: int, level: float)
     """Return whether something happens more often than it did."""
     if not count:
         return False
+    from calibration.binomial import occurs_more_often  # whoever only looks needs no statistics
+
     return not n_before or occurs_more_often(count, n, count_before, n_before, level)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy import Table, Text, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Table, Text, func, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import TierBody
@@ -65,6 +65,33 @@ async def page(
         if value is not None:
             query = query.where(getattr(Verdict, column) == value)
     return (await session.scalars(paging.of(query, Verdict.seq, after))).all()
+
+
+async def positions_of(session: AsyncSession, batch_seq: int) -> set[int]:
+    """Return the positions of the pairs that a batch has verdicts on."""
+    query = select(Verdict.position).where(Verdict.batch_seq == batch_seq)
+    return {one for one in await session.scalars(query) if one is not None}
+
+
+async def said_in_batch(session: AsyncSession, batch_seq: int) -> dict[int, tuple[str, str | None]]:
+    """Return status and label of each pair of a batch."""
+    return await _said(session, Verdict.batch_seq == batch_seq)
+
+
+async def said_last(session: AsyncSession, dataset_seq: int) -> dict[int, tuple[str, str | None]]:
+    """Return status and label of the last verdict on each pair of a dataset."""
+    return await _said(session, Verdict.dataset_seq == dataset_seq)
+
+
+async def _said(
+    session: AsyncSession, which: ColumnElement[bool]
+) -> dict[int, tuple[str, str | None]]:
+    query = select(Verdict.pair_seq, Verdict.status, type_coerce(Verdict.body, Text)).where(which)
+    found: dict[int, tuple[str, str | None]] = {}
+    for pair, status, body in await session.execute(query.order_by(Verdict.seq)):
+        if pair is not None:
+            found[pair] = (status, json.loads(body)["label"])
+    return found
 
 
 async def newest_of_pairs(session: AsyncSession, pair_seqs: Sequence[int]) -> dict[int, Verdict]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import CalibrationRow, Dataset
 from app.datasets.records import PairKey
-from app.judgments.authority import Authority, of_certificate
+from app.judgments.authority import of_certificate
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.scores.table import ScoreTable, load_table
 from calibration.arrays import BoolArray, FloatArray, IntArray
@@ -77,7 +77,7 @@ async def replay_certificate(
     assert authority.certificate is not None
     judges = tuple(tier.judge for tier in authority.tiers)
     table = await load_table(session, dataset, keys, judges)
-    verdicts = _verdicts(authority, keys, table)
+    verdicts = replay_by(authority.cascade_for, keys, table, authority.ties)
     return Replayed(authority.certificate, judges, table, verdicts)
 
 
@@ -98,17 +98,29 @@ def suspension_of(replayed: Replayed) -> str | None:
     return suspended_because(calibrated, seen) if calibrated else None
 
 
-def _verdicts(authority: Authority, keys: Sequence[PairKey], table: ScoreTable) -> Replay:
-    """Replay the pairs of one slice at a time: those with the same cascade."""
+def replay_by(
+    cascade_for: Callable[[Mapping[str, Any]], Cascade],
+    keys: Sequence[PairKey],
+    table: ScoreTable,
+    ties: TieRule,
+) -> Replay:
+    """Replay pairs by the cascade of each, those with the same cascade at a time.
+
+    Args:
+        cascade_for: Returns the cascade of a pair by its metadata.
+        keys: The pairs.
+        table: Their scores, a column for each judge of the cascades.
+        ties: The rule for ties of judges.
+    """
     slices: defaultdict[Cascade, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
-        slices[authority.cascade_for(key.metadata)].append(row)
+        slices[cascade_for(key.metadata)].append(row)
     if not slices:
-        slices[authority.cascade] = []
+        slices[cascade_for({})] = []
     parts = []
     for cascade, members in slices.items():
         rows = np.array(members, dtype=np.intp)
-        parts.append((rows, replay_table(table.rows(rows), cascade, authority.ties)))
+        parts.append((rows, replay_table(table.rows(rows), cascade, ties)))
     return _in_order(parts)
 
 

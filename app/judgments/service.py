@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.common import ReasonBody, TierBody
-from app.calibrations import service as calibrations
+from app.calibrations import stored as calibrations
 from app.core.db import Database, rfc3339
 from app.core.errors import Unprocessable
 from app.core.lists import Page, Paging, page_of
@@ -33,6 +33,8 @@ from app.judgments.judging import (
 )
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.judgments.schemas import JudgmentsIn
+from app.monitors import sampling
+from app.monitors.sampling import Candidate, Where
 from app.scores.judges import PairScores
 from app.scores.store import is_recorded, store_scores
 from judges.registry import Registry
@@ -71,6 +73,7 @@ async def judge(running: Runtime, request: JudgmentsIn, *, with_reasons: bool = 
             moment = running.now()
             settled = await settle(session, authority, judged, moment)
             await store(session, settled, moment)
+            await _draw_audits(session, authority, judged, settled, moment)
     else:
         # takes no row lock, so the insert can be coalesced with other requests'
         settled = settled_verdicts(authority, judged, running.now())
@@ -128,8 +131,10 @@ async def settle(
     own: dict[str, list[TierBody]] = {one.subject.content_hash: tier_bodies(one) for one in judged}
     recent = await queries.recent_tiers(session, authority.certificate.seq)
     # this run alone, then with the certificate's last verdicts: many small runs are one large one
-    why = suspended_because(calibrated, AnswerCounts.of(own.values())) or suspended_because(
-        calibrated, AnswerCounts.of({**recent, **own}.values())
+    why = (
+        authority.certificate.suspended_because
+        or suspended_because(calibrated, AnswerCounts.of(own.values()))
+        or suspended_because(calibrated, AnswerCounts.of({**recent, **own}.values()))
     )
     return settled_verdicts(authority, judged, moment, why, known)
 
@@ -139,6 +144,23 @@ async def store(session: AsyncSession, settled: Settled, moment: datetime) -> No
     await store_scores(session, settled.fresh, moment)
     await reasons.store(session, settled.fresh_reasons, moment)
     await queries.add(session, settled.rows)
+
+
+async def _draw_audits(
+    session: AsyncSession,
+    authority: Authority,
+    judged: Sequence[Judged],
+    settled: Settled,
+    moment: datetime,
+) -> None:
+    """Draw some of the verdicts for the monitors of their certificate."""
+    if not authority.is_certified or authority.certificate is None:
+        return
+    candidates = [
+        Candidate(one.pair, one.subject.content_hash, one.subject.metadata, body)
+        for one, body in zip(judged, settled.verdicts, strict=True)
+    ]
+    await sampling.draw(session, Where(authority.certificate.seq, moment), candidates)
 
 
 async def _store_rows(db: Database, several: Sequence[list[Body]]) -> Sequence[None]:
@@ -183,6 +205,7 @@ def _listed(
     reason = said.get((row.content_hash, row.explained_by))
     return {
         "verdict_id": str(row.seq),
+        "judgment": str(row.seq),
         **row.body,
         **({} if reason is None else {"reason": reason}),
         "promise": promise,

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.core.models import OVERALL
 from app.formats.base import AnyReference, AnyText, Prompt, TrimmedName
-from app.formats.canonical import OVERALL, HumanLabel
+from app.formats.canonical import HumanLabel
 
 
 class LabelIn(BaseModel):

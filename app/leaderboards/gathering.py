@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import service as batches
 from app.calibrations.inputs import known_groups
-from app.calibrations.service import KnownPairs, labels_changed
+from app.calibrations.service import KnownPairs
+from app.calibrations.stored import labels_changed
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Dataset
 from app.core.names import shown

@@ -8,25 +8,22 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.result import changed_labels_note
 from app.core.db import rfc3339
-from app.core.errors import Conflict, NotFound, Unprocessable
+from app.core.errors import Conflict, Unprocessable
 from app.core.limits import Limits, too_many
-from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import Dataset, Leaderboard, new_id
-from app.core.names import alike, is_name, shown
+from app.core.names import alike, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets import slices
 from app.datasets.records import PairKey
-from app.leaderboards import queries
-from app.leaderboards.changes import changes
 from app.leaderboards.gathering import Gatherer, Inputs, known_pairs_note, no_preference_note
 from app.leaderboards.rows import left_out_note
 from app.leaderboards.schemas import LeaderboardIn, ReweightIn, refuse_what_does_not_apply
 from app.leaderboards.standings import components_of, standings
+from app.leaderboards.stored import find, require
 from calibration.errors import CalibrationError
 
 _PROMISES = {
@@ -63,7 +60,7 @@ async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> 
     """
     with running.pools.reports.admitted():
         async with running.db.read() as session:
-            earlier = await _require(session, leaderboard_id)
+            earlier = await require(session, leaderboard_id)
             request = _with_weights(earlier, asked)
             dataset = await session.get_one(Dataset, earlier.dataset_seq)
             as_of = datetime.fromisoformat(earlier.body["as_of"])
@@ -192,76 +189,6 @@ async def _keep(
     async with running.db.write() as session:
         session.add(leaderboard)
     return await find(running, leaderboard.id)
-
-
-async def find(running: Runtime, leaderboard_id: str) -> dict[str, Any]:
-    """Return a leaderboard as users see it.
-
-    Raises:
-        NotFound: no leaderboard has this id.
-    """
-    async with running.db.read() as session:
-        leaderboard = await _require(session, leaderboard_id)
-        return (await _shown(session, [leaderboard]))[0]
-
-
-async def listed(running: Runtime, paging: Paging) -> Page:
-    """Return one page of leaderboards."""
-    async with running.db.read() as session:
-        rows = await queries.page(session, paging)
-        bodies = {body["id"]: body for body in await _shown(session, rows[: paging.limit])}
-    return page_of(rows, paging.limit, lambda row: bodies[row.id])
-
-
-async def compare(running: Runtime, one_id: str, other_id: str) -> dict[str, Any]:
-    """Return what changed from the earlier to the later of two leaderboards.
-
-    Raises:
-        NotFound: no leaderboard has one of the ids.
-    """
-    async with running.db.read() as session:
-        found = [await _require(session, name) for name in (one_id, other_id)]
-        found.sort(key=lambda leaderboard: leaderboard.seq)
-        earlier, later = await _shown(session, found)
-    return changes(earlier, later)
-
-
-async def _require(session: AsyncSession, leaderboard_id: str) -> Leaderboard:
-    found = None
-    if is_name(leaderboard_id):
-        found = await by_public_id(session, Leaderboard, leaderboard_id)
-    if found is None:
-        raise NotFound(f"there is no leaderboard {shown(leaderboard_id)}")
-    return found
-
-
-async def _shown(
-    session: AsyncSession, leaderboards: Sequence[Leaderboard]
-) -> list[dict[str, Any]]:
-    """Return leaderboards as users see them, each with the present state of its certificate."""
-    wanted = {one.body["rests_on"].get("calibration") for one in leaderboards} - {None}
-    now = await queries.certificates_now(session, sorted(wanted))
-    return [_body(one, now) for one in leaderboards]
-
-
-def _body(leaderboard: Leaderboard, now: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    body = dict(leaderboard.body)
-    # older ones have only warnings, and another spelling of times
-    body.setdefault("notes", body["warnings"])
-    body["as_of"] = rfc3339(datetime.fromisoformat(body["as_of"]))
-    name = body["rests_on"].get("calibration")
-    certificate = None if name is None else now.get(name, {"id": name, "status": "deleted"})
-    if certificate is not None and certificate.get("revoked_at") is not None:
-        # a revoked certificate promises nothing, also of what was ranked before
-        body |= {"promise": "none"}
-    return {
-        "id": leaderboard.id,
-        "object": "leaderboard",
-        "created_at": rfc3339(leaderboard.created_at),
-        **leaderboard.request,
-        **body,
-        "certificate_now": certificate,
-    }
 
 
 def _refuse_unknown_baseline(request: LeaderboardIn, keys: Sequence[PairKey]) -> None:

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 Figures = Mapping[str, Any]
 Extent = tuple[float, float]
 _LEFT: Final = 46.0
-_TOP: Final = 10.0
+_TOP: Final = 24.0
 _RIGHT: Final = 12.0
 _BOTTOM: Final = 38.0
 
@@ -88,7 +88,7 @@ class Frame:
         middle = (_LEFT + self.width - _RIGHT) / 2
         parts.append(_text(middle, self.height - 4, x_name, "axis mid"))
         # names of upright axes stand above them, where they can be read without turning
-        parts.append(_text(_LEFT + 4, _TOP + 9, y_name, "axis"))
+        parts.append(_text(_LEFT, _TOP - 10, y_name, "axis"))
         return parts
 
     def drawn(self, title: str, meaning: str, parts: Sequence[Markup]) -> Markup:
@@ -158,7 +158,8 @@ def risk_coverage(points: Sequence[Figures]) -> Markup:
     """Draw the disagreement of the most confident verdicts against their share, with its band."""
     seen = [one for one in points if one["risk"]["n"] and one["risk"]["value"] is not None]
     tops = [one["risk"]["high"] or one["risk"]["value"] for one in seen]
-    top = min(1.0, max([0.1, *tops]))
+    highest = max([0.1, *tops])
+    top = next(end for end in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if end >= min(highest, 1.0))
     frame = Frame(("coverage: share answered", 0.0, 1.0), ("disagrees with people", 0.0, top))
     parts = []
     high = [

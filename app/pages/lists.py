@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import batches as batches_api
 from app.api import calibrations, datasets, leaderboards, reports
-from app.batches import service as batches_service
+from app.batches import stored as batches_service
 from app.core.auth import Scope
 from app.core.http.access import needs
 from app.core.http.parameters import Running

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from app.api import batches as batches_api
 from app.api import calibrations as calibrations_api
-from app.api.datasets import Ref, shown
+from app.api.datasets import Ref
 from app.core.auth import Scope
 from app.core.http.access import needs
 from app.core.http.parameters import Running
@@ -54,7 +54,7 @@ async def dataset_page(ref: Ref, request: Request, running: Running) -> Response
 
 async def _dataset(running: Runtime, ref: str) -> dict[str, Any]:
     async with running.db.read() as session:
-        return shown(await datasets.find_dataset(session, ref, _IN_PATH))
+        return datasets.show(await datasets.find_dataset(session, ref, _IN_PATH))
 
 
 @router.get("/datasets/{ref}/pairs")

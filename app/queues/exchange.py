@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -91,7 +92,9 @@ async def import_answers(running: Runtime, ref: str, body: bytes) -> QueueImport
     async with running.db.write() as session:
         queue = await service.require(session, ref)
         for annotator, votes in sorted(by_person.items()):
-            await _take(session, queue, annotator, _Taking(running, read, counts), votes)
+            found = await take_votes(session, queue, annotator, votes, running.now())
+            counts.update(found.counts)
+            read.rejected += found.rejected
     rejected = sorted(read.rejected, key=lambda one: one["line"])
     return {
         "stored": counts["stored"],
@@ -103,41 +106,46 @@ async def import_answers(running: Runtime, ref: str, body: bytes) -> QueueImport
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Taking:
-    running: Runtime
-    read: _Read
+@dataclass(slots=True)
+class Outcome:
+    """What became of votes that were given elsewhere."""
+
     counts: Counter[str]
+    rejected: list[dict[str, Any]]
 
 
-async def _take(
-    session: AsyncSession, queue: Queue, annotator: str, taking: _Taking, votes: Sequence[Vote]
-) -> None:
-    """Store one person's answers, as if each item had been claimed as it stood in the tool."""
-    moment = taking.running.now()
+async def take_votes(
+    session: AsyncSession,
+    queue: Queue,
+    annotator: str,
+    votes: Sequence[Vote],
+    moment: datetime,
+) -> Outcome:
+    """Store one person's answers, as if each item had been claimed as it stood elsewhere."""
+    outcome = Outcome(Counter(), [])
     known = await queries.items_of(session, queue, [vote.item for vote in votes], annotator)
     answers, lines = [], []
     for vote in votes:
         item = known.get(vote.item)
         if item is None:
             why = f"the queue has no item {shown(vote.item)}"
-            taking.read.rejected.append({"line": vote.line, "reason": why})
+            outcome.rejected.append({"line": vote.line, "reason": why})
             continue
         left_is = await _held(session, item, vote, moment)
         answers.append(_answer(vote, left_is, has_ties=queue.options.get("allow_tie", True)))
         lines.append(vote.line)
     if not answers:
-        return
+        return outcome
     taken = await service.take(session, queue, annotator, answers, moment)
-    for done in taken.answers:
-        taking.counts[done["status"]] += 1
+    outcome.counts.update(done["status"] for done in taken.answers)
     for one in taken.refused:
-        taking.counts["spare"] += one.is_kept
+        outcome.counts["spare"] += one.is_kept
         if not one.is_kept:
-            taking.read.rejected.append({"line": lines[one.index], "reason": one.why})
+            outcome.rejected.append({"line": lines[one.index], "reason": one.why})
+    return outcome
 
 
-async def _held(session: AsyncSession, item: Claimed, vote: Vote, moment: Any) -> str:
+async def _held(session: AsyncSession, item: Claimed, vote: Vote, moment: datetime) -> str:
     """Note what stood on the left in the tool; return what the answer is to be told by."""
     if item.vote_seq is None:
         await queries.add_vote(

@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.bodies.queues import Purpose, Said
+from app.core.models import OVERALL
 from app.core.names import Name
 from app.datasets.splits import Part
 from app.formats.base import AnyReference, AnyText, TrimmedName
-from app.formats.canonical import OVERALL
 
 MOST_AT_ONCE = 100
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.queues import AnsweredBody, ClaimBody, ItemBody, Purpose
-from app.calibrations import service as calibrations
+from app.calibrations import stored as calibrations
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import by_public_id
@@ -130,6 +130,11 @@ async def add(session: AsyncSession, queue: Queue, drawn: Sequence[Drawn]) -> li
     return [str(row["id"]) for row in rows]
 
 
+async def datasets_of(session: AsyncSession, known: Sequence[Queue]) -> dict[int, Dataset]:
+    """Return the datasets of queues by number."""
+    return await queries.datasets_by_seq(session, {queue.dataset_seq for queue in known})
+
+
 async def _drawn(session: AsyncSession, dataset: Dataset, request: QueueIn) -> list[Drawn]:
     keys = await datasets.pair_keys(session, dataset, request.part)
     keys = [key for key in keys if key.content_hash is not None]
@@ -185,7 +190,7 @@ async def _open_orders(session: AsyncSession, leaderboard_id: str | None) -> lis
 
 
 async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> ClaimBody:
-    """Give a person up to `n` pairs: those that are claimed already, then free ones.
+    """Give a person up to `n` pairs: of each queue those that are claimed already, then free ones.
 
     Args:
         running: Whose clock and lease count.
@@ -205,7 +210,6 @@ async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> Cl
         for queue in queues:
             found = await queries.own_claims(session, queue, annotator, moment, n - len(claims))
             claims += [(queue, one) for one in found]
-        for queue in queues:
             found = await queries.free_items(session, queue, annotator, moment, n - len(claims))
             claims += [(queue, one) for one in found]
         for queue, one in claims:
@@ -453,6 +457,7 @@ class _Answering:
             "first_shown": item.left_is,
             "queue": self.queue.id,
             **({"both": True} if one.label == "both" else {}),
+            **({"selected": self.queue.purpose} if self.queue.purpose in _STATUSES else {}),
             **({} if item.probability is None else {"label_probability": item.probability}),
         }
         label = NewLabel(

@@ -32,8 +32,6 @@ from judges.types import Score
 from judges.vllm.engine import EngineHost
 from judges.vllm.weights import NOTHING_HASHED, FolderHasher
 
-# where a certificate keeps what the scores of its judges depend on
-JUDGE_SETTINGS: Final = "judge_settings"
 _MOST_DIFFERENCES: Final = 5
 # by the name of each recorded judge, the fingerprints of its scores
 Fingerprints = Mapping[str, Collection[str]]

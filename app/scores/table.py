@@ -7,7 +7,7 @@ is ever missing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from glob import escape
 from sys import intern
 from typing import Any
@@ -72,13 +72,14 @@ class ScoreTable:
         return self.is_known & np.isnan(self.p_a)
 
 
-async def load_table(
+async def load_table(  # noqa: PLR0913 - whose scores, of what, and how they are read
     session: AsyncSession,
     dataset: Dataset,
     keys: Sequence[PairKey],
     judges: Sequence[Judge],
     *,
     with_failures: bool = False,
+    annotators: int | None = None,
 ) -> ScoreTable:
     """Return the stored scores of these judges on these pairs of one dataset; ask no judge.
 
@@ -90,6 +91,7 @@ async def load_table(
         keys: The pairs.
         judges: The judges.
         with_failures: Whether a live judge that failed on a pair counts as asked about it.
+        annotators: Only the first so many simulated annotators of each judge are heard.
     """
     recorded = _recorded_names(dataset, judges)
     names = tuple(judge.spec.name for judge in judges)
@@ -103,8 +105,25 @@ async def load_table(
             else await _live_column(session, judge.spec, some, with_failures=with_failures)
             for judge in judges
         ]
+        if annotators is not None:
+            columns = [[_first(score, annotators) for score in column] for column in columns]
         parts.append(_table(names, columns, len(some)))
     return _joined(parts)
+
+
+def _first(score: Score | None, annotators: int) -> Score | None:
+    """Return a score as its first annotators alone would have made it, at their share of the cost."""
+    if score is None or score.p_a is None or len(score.annotators) <= annotators:
+        return score
+    kept = score.annotators[:annotators]
+    said = [value for row in kept for value in row[:2] if value is not None]
+    share = annotators / len(score.annotators)
+    return replace(
+        score,
+        annotators=kept,
+        p_a=sum(said) / len(said) if said else None,
+        cost_usd=None if score.cost_usd is None else score.cost_usd * share,
+    )
 
 
 def _joined(parts: Sequence[ScoreTable]) -> ScoreTable:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Table, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches import service as batches
+from app.batches import stored as batches
 from app.core.db import Database
 from app.core.models import Score, Verdict
 from benchmarks.batches import made_batch
@@ -83,7 +83,11 @@ async def _insert_again(url: str, pairs: int) -> Seconds:
             verdicts = await _all_rows(session, _VERDICTS)
         async with db.write() as session:
             for table in (_SCORES, _VERDICTS):
-                empty = f"DELETE FROM {table.name}" if db.is_sqlite else f"TRUNCATE {table.name}"
+                empty = (
+                    f"DELETE FROM {table.name}"
+                    if db.is_sqlite
+                    else f"TRUNCATE {table.name} CASCADE"
+                )
                 await session.execute(text(empty))
         # the rows stay for the whole measurement: going through them is no part of inserting
         gc.collect()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from app.batches import service as batches
+from app.batches import stored as batches
 from app.core.models import UNFINISHED_BATCH
 from app.core.runtime import Runtime
 from benchmarks.batches import made_batch

@@ -6,7 +6,7 @@ from calibration.certify.certificate import Certificate, RiskBound, TestedPath
 from calibration.certify.certify import CertifyOptions, certify_cascade
 from calibration.certify.columns import Decisions, Heard, Rule, asked_by, heard
 from calibration.certify.evidence import Counts, shared_counts
-from calibration.certify.paths import LARGE, default_shares
+from calibration.certify.paths import LARGE, default_shares, stacked_starts
 from calibration.certify.preferences import (
     Pairs,
     certify_pairs,
@@ -38,5 +38,6 @@ __all__ = [
     "heard",
     "shared_counts",
     "stacked_evidence",
+    "stacked_starts",
     "with_set_aside",
 ]

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.arrays import FloatArray, IntArray
+from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import CascadeCost, answered_loss
 from calibration.certify.columns import Decisions, Heard, Rule
 from calibration.certify.prepare import Prepared, Promise, Request
 from calibration.certify.traffic import Reweighting
 from calibration.errors import InvalidArgument
-from calibration.sample import Sample
+from calibration.estimate import Estimate
+from calibration.intervals import estimate_share, jackknife_ratio
+from calibration.sample import Sample, Scope
 from calibration.stack import Columns
 
 # Coverages this near to each other count as the same, and the cheaper cascade is deployed.
@@ -102,7 +104,8 @@ class Certificate:
         thresholds: Shape (k,); +inf: this judge never answers.
         is_certified: The thresholds passed a valid test; with slices, those of some slice did.
         is_valid: The method keeps its promise.
-        target_risk: Largest risk promised.
+        target_risk: Largest risk promised: of the verdicts given, or with scope "dataset" the largest
+            share of all pairs that are given a wrong verdict.
         failure_probability: Probability, over the calibration pairs, that the promise is broken.
         risk_upper_bound: For tests by counts the Clopper-Pearson bound of the deployed thresholds
             at the level that their path may spend, never above `target_risk` when certified; the
@@ -141,6 +144,9 @@ class Certificate:
         shift_margin: Factor up to which the promise is shown to survive such a change; at least
             `max_shift`. None where nothing is certified.
         traffic: How the labelled pairs stand for other traffic; None where they stand for themselves.
+        scope: What the promised risk is a share of: "answered" pairs, or all of a "dataset".
+        saved_labels: Share of later pairs that people need not label, with its interval; None where
+            nothing is certified, and with scope "answered".
     """
 
     thresholds: FloatArray
@@ -178,6 +184,13 @@ class Certificate:
     max_shift: float = 1.0
     shift_margin: float | None = None
     traffic: Reweighting | None = None
+    scope: Scope = "answered"
+    saved_labels: Estimate | None = None
+
+    @property
+    def max_error(self) -> float | None:
+        """Largest share of all pairs given a wrong verdict; None with scope "answered"."""
+        return self.target_risk if self.scope == "dataset" else None
 
     @property
     def rule(self) -> Rule:
@@ -321,8 +334,12 @@ def issue(
         columns=rule.columns,
         max_shift=request.max_shift,
         shift_margin=None if passed is None else request.max_shift,
+        scope=request.scope,
         **_figures(tested, rule, request),
     )
+    if passed is None:
+        whole = replace(whole, saved_labels=None)
+    whole = replace(whole, claim=whole.claim + _saved_words(whole))
     if not request.is_common or tested.slice is None:
         return whole
     return replace(whole, certificates=_slices_of(whole, tested, request))
@@ -412,7 +429,28 @@ def _figures(tested: Sample, rule: Rule, request: Request) -> dict[str, Any]:
         "composition": cost.composition,
         "cost_per_pair": cost.per_pair,
         "relative_cost": cost.relative,
+        "saved_labels": _saved_labels(is_answered, tested) if request.scope == "dataset" else None,
     }
+
+
+def _saved_labels(is_answered: BoolArray, tested: Sample) -> Estimate:
+    """Estimate the share of pairs that people need not label."""
+    if tested.weight is None:
+        groups = None if tested.n_groups == tested.n else tested.group
+        return estimate_share(is_answered, groups=groups)
+    found = jackknife_ratio(tested.weight * is_answered, tested.weight, tested.group)
+    return replace(found, n=tested.n)
+
+
+def _saved_words(certificate: Certificate) -> str:
+    saved = certificate.saved_labels
+    if saved is None or saved.value is None:
+        return ""
+    ends = "" if saved.low is None else f" ({saved.low:.0%} to {saved.high:.0%})"
+    return (
+        f" That is about {saved.value:.0%}{ends} of the pairs, whose labels are saved; people label "
+        "the others."
+    )
 
 
 def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Certificate, ...]:
@@ -437,6 +475,12 @@ def _claim(prepared: Prepared, request: Request, *, is_certified: bool) -> str:
             f"No promise: the rule that chose these thresholds aims at an agreement of {agreement} "
             "but does not control how often it misses it."
         )
+    if not is_certified and request.scope == "dataset":
+        return (
+            f"A share of at most {request.target_risk:.4g} of all pairs with a wrong verdict could not "
+            f"be certified at failure probability {request.failure_probability:.4g}: the cascade "
+            "abstains on every pair, and people label all of them."
+        )
     if not is_certified:
         return (
             f"An agreement of {agreement} could not be certified at failure probability "
@@ -450,6 +494,14 @@ def _claim(prepared: Prepared, request: Request, *, is_certified: bool) -> str:
         )
     exposed = "" if prepared.sample.exposure is None else _EXPOSED
     on_traffic = request.method == "weighted"
+    if request.scope == "dataset":
+        return (
+            f"With probability at least {1 - request.failure_probability:.4g} over the draw of the "
+            f"calibration pairs, at most {request.target_risk:.4g} of all pairs are given a verdict by "
+            f"this cascade with which people disagree{on}. It holds for data sets whose pairs come as "
+            f"{_AS[on_traffic]} did, those that people label counted as right, and not for the "
+            f"verdicts alone or any other subset.{exposed}{_MORE_PROMISED.get(request.method, '')}"
+        )
     return (
         f"With probability at least {1 - request.failure_probability:.4g} over the draw of the "
         f"calibration pairs, at least {agreement} of the verdicts that this cascade gives agree with "

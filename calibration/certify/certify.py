@@ -29,7 +29,7 @@ from calibration.errors import (
     UndeclaredBound,
     as_generator,
 )
-from calibration.sample import Sample, checked_confidence, checked_sample, with_pooled_tier
+from calibration.sample import Sample, Scope, checked_confidence, checked_sample, with_pooled_tier
 
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
 _TOLERANCE = 1e-9
@@ -57,6 +57,9 @@ class CertifyOptions:
             last of then k + 1 thresholds, and `pool` needs its confidences as column k + 1.
         max_shift: Factor G, at least 1, by which any kind of pair may become more frequent or rarer
             among later pairs; the promise then holds for them, too.
+        scope: "answered": the target is a share of the verdicts given. "dataset": `max_error` is the
+            largest share of all pairs that are given a wrong verdict; people label the others.
+        max_error: In place of `target_risk` where the scope is "dataset".
         density_ratio: Shape (n,), how many times as frequent each pair is in the traffic that the
             promise of method "weighted" is on. Known, not estimated from these pairs.
         traffic: Shape (m, k), what the judges say of unlabelled pairs of that traffic; the ratio is
@@ -76,11 +79,29 @@ class CertifyOptions:
     randomized: bool = False
     pooled_evidence: ArrayLike | None = None
     max_shift: float = 1.0
+    scope: Scope = "answered"
+    max_error: float | None = None
     density_ratio: ArrayLike | None = None
     traffic: ArrayLike | None = None
     features: ArrayLike | None = None
     traffic_features: ArrayLike | None = None
     max_ratio: float | None = None
+
+    def promised_risk(self, target_risk: float | None) -> float:
+        """Return the share promised: the target risk, or the largest error of a whole data set.
+
+        Raises:
+            InvalidArgument: The one that the scope asks for is missing, or the other one is given.
+        """
+        wanted = {"target_risk": target_risk, "max_error": self.max_error}
+        named = "max_error" if self.scope == "dataset" else "target_risk"
+        other = "target_risk" if self.scope == "dataset" else "max_error"
+        if wanted[other] is not None:
+            raise InvalidArgument(f"{other} does not go with scope {self.scope!r}: give {named}")
+        found = wanted[named]
+        if found is None:
+            raise InvalidArgument(f"{named} is missing: scope {self.scope!r} needs it")
+        return found
 
 
 class RareArguments(TypedDict, total=False):
@@ -94,6 +115,8 @@ class RareArguments(TypedDict, total=False):
     randomized: bool
     pooled_evidence: ArrayLike | None
     max_shift: float
+    scope: Scope
+    max_error: float | None
     density_ratio: ArrayLike | None
     traffic: ArrayLike | None
     features: ArrayLike | None
@@ -108,8 +131,8 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     confidence: ArrayLike,
     correct: ArrayLike,
     *,
-    target_risk: float,
     rng: Rng,
+    target_risk: float | None = None,
     costs: ArrayLike | None = None,
     failure_probability: float = 0.1,
     groups: ArrayLike | None = None,
@@ -123,7 +146,8 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     """Choose thresholds so that the verdicts given agree with people, or certify nothing.
 
     With probability at least 1 - failure_probability over the calibration pairs, the disagreement
-    among the pairs that the returned thresholds answer is below `target_risk`. Assumed: the groups
+    among the pairs that the returned thresholds answer is below `target_risk`; with `max_error` and
+    scope "dataset" the share of all pairs that they answer wrongly is below `max_error`. Assumed: the groups
     of calibration pairs and of later pairs are independent and identically distributed, and judges,
     prompts, `pool` and every argument here were chosen without looking at these labels.
 
@@ -131,7 +155,8 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         confidence: Shape (n, k), judges from cheap to strong, in [0, 1]; nan where a judge failed.
         correct: Agreement with people, shape (n, k), 0/1 or a share; read where confidence is not
             nan. Shares are tested by betting, 0/1 by exact counts.
-        target_risk: Largest share of disagreeing verdicts promised, in (0, 1).
+        target_risk: Largest share of disagreeing verdicts promised, in (0, 1); not with scope
+            "dataset", which takes `max_error`.
         rng: Source of every draw: which pair of a group, which labels are set aside, or learn. A
             Generator, a seed, or None for draws that cannot be repeated.
         costs: Cost of asking each judge, shape (k,); equal by default.
@@ -181,7 +206,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     has_pooled_tier = options.pooled_evidence is not None
     prices = checked_costs(costs, sample.n_judges - has_pooled_tier)
     request = Request(
-        target_risk,
+        options.promised_risk(target_risk),
         failure_probability,
         method,
         np.append(prices, 0.0) if has_pooled_tier else prices,
@@ -193,6 +218,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         slices is not None and options.slice_rule == "common",
         groups is not None,
         options.max_shift,
+        options.scope,
     )
     return certify_sample(sample, request, slices, options, chance)
 

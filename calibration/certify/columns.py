@@ -82,6 +82,10 @@ class Layout:
         thresholds[self.judge[columns]] = wide[columns]
         return thresholds
 
+    def widened(self, margins: FloatArray) -> FloatArray:
+        """Return margins of the tiers, shape (k,), as one for each column; 0 for raw ones; (c,)."""
+        return np.where(self.of("stacked"), margins[self.judge], 0.0)
+
     def decided(self, confidence: FloatArray, rule: Rule) -> tuple[IntArray, IntArray]:
         """Return the judge that answers each pair, and its column; -1 where none does.
 

@@ -18,6 +18,10 @@ while the risk, given all pairs before, is at least t; so E is a nonnegative sup
 p = 1 / the largest E so far is valid at every stopping time (Ville 1939). Shares of annotators and
 label probabilities are tested by betting in the order of arrival, which is valid in the same way.
 
+Where the promise is on a whole data set, a pair without a verdict counts as one that is not wrong:
+of n pairs Bin(n, q) are given a wrong verdict, whatever share is answered, and the same tests
+refute that q is at least the target.
+
 "Some slice has a risk of at least the target" is refuted at a level where every slice's own test
 refutes it at that level (Berger 1982): a slice for which it is true passes its test with at most
 that probability, and without it nothing passes. No part of the level is spent on the number of
@@ -42,8 +46,8 @@ from calibration.binomial import (
     upper_bound,
 )
 from calibration.cascade import answered_loss, decide
-from calibration.certify.paths import Path, break_points
-from calibration.sample import Sample, numbered
+from calibration.certify.paths import Path, break_points, scores
+from calibration.sample import Sample, Scope, numbered
 
 # No term may cost more than three quarters of what is at stake.
 _LARGEST_BET = 0.75
@@ -103,9 +107,9 @@ def path_counts(path: Path, sample: Sample) -> Counts:
     tested = sample.rows(path.rows)
     if path.thresholds.shape[1] == 1:
         columns = path.is_on_path
-        return shared_counts(
-            tested.confidence[:, columns], tested.loss[:, columns], path.thresholds[:, 0]
-        )
+        margins = None if path.margins is None else path.margins[columns]
+        shared = scores(tested.confidence[:, columns], margins)
+        return shared_counts(shared, tested.loss[:, columns], path.thresholds[:, 0])
     losses = [_answered_loss(tested, path.vector(node)) for node in range(len(path.thresholds))]
     answered = np.array([is_answered.sum() for is_answered, _ in losses], dtype=np.int64)
     return Counts(answered, np.array([loss.sum() for _, loss in losses]))
@@ -135,6 +139,14 @@ def shared_counts(confidence: FloatArray, loss: FloatArray, nodes: FloatArray) -
 
 def _answered_loss(sample: Sample, thresholds: FloatArray) -> tuple[BoolArray, FloatArray]:
     return answered_loss(decide(sample.confidence, thresholds), sample.loss)
+
+
+def _counted_loss(
+    sample: Sample, thresholds: FloatArray, scope: Scope
+) -> tuple[BoolArray, FloatArray]:
+    """Return which pairs the risk is a share of, and the loss of each; shape (n,)."""
+    is_answered, loss = _answered_loss(sample, thresholds)
+    return (is_answered if scope == "answered" else np.ones_like(is_answered)), loss
 
 
 class Strength(NamedTuple):
@@ -182,7 +194,13 @@ class ExactCounts:
 
     is_coarse = False
 
-    def __init__(self, sample: Sample, target_risk: float, uniform: float | None = None) -> None:
+    def __init__(
+        self,
+        sample: Sample,
+        target_risk: float,
+        uniform: float | None = None,
+        scope: Scope = "answered",
+    ) -> None:
         """Bind the test.
 
         Args:
@@ -190,30 +208,36 @@ class ExactCounts:
             target_risk: Risk to be refuted.
             uniform: A number drawn from U(0, 1) before the losses were read: the test is then
                 randomised, so that its size is the level itself.
+            scope: What the risk is a share of.
         """
         self._sample = sample
         self._target_risk = target_risk
         self._uniform = uniform
+        self._scope = scope
 
     def along(self, path: Path, level: float) -> PathTest:
         """Return the tests of a path that may spend `level` in all."""
-        counts = path_counts(path, self._sample)
+        counts, n = path_counts(path, self._sample), path.rows.size
+        if self._scope == "dataset":
+            counts = replace(counts, answered=np.full_like(counts.answered, n))
         if self._uniform is not None:
             return _RandomizedPathTest(counts, self._target_risk, self._uniform)
-        return _ExactPathTest(counts, path.rows.size, self._target_risk, level)
+        # only a random number of trials leaves slack to be spent
+        is_plain = self._scope == "dataset" or n > LARGEST_UNCONDITIONAL
+        return _ExactPathTest(counts, None if is_plain else n, self._target_risk, level)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ExactPathTest:
     counts: Counts
-    n: int
+    n: int | None
     target_risk: float
     total_level: float
 
     def rejects(self, nodes: slice, level: float) -> BoolArray:
         answered, lost = self.counts.answered[nodes], self.counts.lost[nodes]
         level = min(level, self.total_level)
-        if self.n > LARGEST_UNCONDITIONAL:
+        if self.n is None:
             return _conditional_rejects(answered, lost, self.target_risk, level)
         table = unconditional_critical_errors(self.n, self.target_risk, level).critical
         # A smaller level may never allow what the whole level does not: the flow relies on it.
@@ -284,12 +308,13 @@ def _conditional_rejects(
 class _NodeByNode:
     """A path whose nodes are tested one after the other.
 
-    `p_value_of` takes a risk to be refuted, which pairs a node answers and the loss of each, the
-    latter of shape (n,).
+    `p_value_of` takes a risk to be refuted, which pairs the risk is a share of and the loss of each,
+    the latter two of shape (n,).
     """
 
     path: Path
     sample: Sample
+    scope: Scope
     target_risk: float
     p_value_of: Callable[[float, BoolArray, FloatArray], float]
 
@@ -315,14 +340,16 @@ class _NodeByNode:
         return bound
 
     def _p_value(self, node: int, risk: float) -> float:
-        return self.p_value_of(risk, *_answered_loss(self.sample, self.path.vector(node)))
+        return self.p_value_of(
+            risk, *_counted_loss(self.sample, self.path.vector(node), self.scope)
+        )
 
 
 def _terms(
-    sample: Sample, target_risk: float, is_answered: BoolArray, loss: FloatArray
+    sample: Sample, target_risk: float, is_counted: BoolArray, loss: FloatArray
 ) -> FloatArray:
     """Return what each pair adds to a bet: its loss above the target, times its stake; (n,)."""
-    terms = np.where(is_answered, loss - target_risk, 0.0)
+    terms = np.where(is_counted, loss - target_risk, 0.0)
     return terms if sample.stakes is None else terms * sample.stakes
 
 
@@ -332,7 +359,12 @@ class Betting:
     is_coarse = True
 
     def __init__(
-        self, sample: Sample, target_risk: float, largest_stake: float, rng: np.random.Generator
+        self,
+        sample: Sample,
+        target_risk: float,
+        largest_stake: float,
+        rng: np.random.Generator,
+        scope: Scope = "answered",
     ) -> None:
         """Fix the order in which groups are bet on.
 
@@ -341,8 +373,10 @@ class Betting:
             target_risk: Risk to be refuted.
             largest_stake: Declared bound on a group's size times a pair's weight.
             rng: Draws the order.
+            scope: What the risk is a share of.
         """
         self._sample = sample
+        self._scope = scope
         self._target_risk = target_risk
         self._largest_stake = largest_stake
         self._order = rng.permutation(sample.n_groups)
@@ -352,12 +386,12 @@ class Betting:
         turn = numbered(self._order[self._sample.group[path.rows]])
         sample, stake = self._sample.rows(path.rows), self._largest_stake
 
-        def p_value_of(risk: float, is_answered: BoolArray, loss: FloatArray) -> float:
-            terms = _terms(sample, risk, is_answered, loss)
+        def p_value_of(risk: float, is_counted: BoolArray, loss: FloatArray) -> float:
+            terms = _terms(sample, risk, is_counted, loss)
             totals = np.bincount(turn, terms, sample.n_groups).astype(np.float64)
             return mean_p_value(totals, (1.0 - risk) * stake)
 
-        return _NodeByNode(path, sample, self._target_risk, p_value_of)
+        return _NodeByNode(path, sample, self._scope, self._target_risk, p_value_of)
 
 
 class ArrivingPairs:
@@ -366,7 +400,11 @@ class ArrivingPairs:
     is_coarse = True
 
     def __init__(
-        self, sample: Sample, target_risk: float, largest_stake: float | None = None
+        self,
+        sample: Sample,
+        target_risk: float,
+        largest_stake: float | None = None,
+        scope: Scope = "answered",
     ) -> None:
         """Bind the test.
 
@@ -375,8 +413,10 @@ class ArrivingPairs:
             target_risk: Risk to be refuted.
             largest_stake: Declared bound on a pair's weight where it is tested by betting; None for
                 losses of 0 and 1 without weights.
+            scope: What the risk is a share of.
         """
         self._sample = sample
+        self._scope = scope
         self._target_risk = target_risk
         self._largest_stake = largest_stake
 
@@ -384,12 +424,12 @@ class ArrivingPairs:
         """Return the tests of a path; they need no level in advance."""
         sample, stake = self._sample.rows(path.rows), self._largest_stake
 
-        def p_value_of(risk: float, is_answered: BoolArray, loss: FloatArray) -> float:
+        def p_value_of(risk: float, is_counted: BoolArray, loss: FloatArray) -> float:
             if stake is None:
-                return arrival_p_value(loss[is_answered], risk)
-            return mean_p_value(_terms(sample, risk, is_answered, loss), (1.0 - risk) * stake)
+                return arrival_p_value(loss[is_counted], risk)
+            return mean_p_value(_terms(sample, risk, is_counted, loss), (1.0 - risk) * stake)
 
-        return _NodeByNode(path, sample, self._target_risk, p_value_of)
+        return _NodeByNode(path, sample, self._scope, self._target_risk, p_value_of)
 
 
 def arrival_p_value(loss: FloatArray, target_risk: float) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.binomial import p_value
-from calibration.sample import Sample
+from calibration.sample import Sample, Scope
 
 STEPS = 12
 _LONGEST_MOVE = 3
@@ -61,7 +61,7 @@ def thresholds_in_order(
     name: str,
     training: Sample,
     costs: FloatArray,
-    test: tuple[float, float],
+    test: tuple[float, float, Scope],
     tests_for_one: float,
 ) -> FloatArray:
     """Return the threshold vectors of a learned path in the order of testing, shape (nodes, k).
@@ -70,17 +70,20 @@ def thresholds_in_order(
         name: "learned" or "pareto".
         training: The pairs that learn; they test nothing.
         costs: Cost of each judge, shape (k,).
-        test: Target risk, and the level that the path will be tested at.
+        test: Target risk, the level that the path will be tested at, and what the risk is a share
+            of: of all pairs so few are given a wrong verdict by the strictest thresholds that the
+            path begins there.
         tests_for_one: How many pairs will test for each that learns.
     """
-    target_risk, level = test
+    target_risk, level, scope = test
     if name == "learned":
-        return learned_thresholds(training, costs, target_risk, level, tests_for_one)
-    return pareto_thresholds(training, costs, target_risk)
+        scale = tests_for_one if scope == "answered" else None
+        return learned_thresholds(training, costs, target_risk, level, scale)
+    return pareto_thresholds(training, costs, target_risk, scope)
 
 
 def learned_thresholds(
-    training: Sample, costs: FloatArray, target_risk: float, level: float, scale: float
+    training: Sample, costs: FloatArray, target_risk: float, level: float, scale: float | None
 ) -> FloatArray:
     """Return threshold vectors to be tested in order on other labels, shape (u, k); u may be 0.
 
@@ -89,7 +92,7 @@ def learned_thresholds(
         costs: Cost of each judge, shape (k,).
         target_risk: The risk to be refuted.
         level: Level of the test to come.
-        scale: How many times as many pairs will test as chose.
+        scale: How many times as many pairs will test as chose; None: begin at the strictest.
     """
     grid = threshold_grid(training.confidence)
     cells = count_cells(training, grid, costs)
@@ -98,7 +101,7 @@ def learned_thresholds(
     kept = _spaced(totals.answered / cells.worth.sum())
     pairs_each = training.n / float(cells.worth.sum())
     answered, lost = totals.answered[kept] * pairs_each, totals.lost[kept] * pairs_each
-    start = _start(answered, lost, target_risk, level, scale)
+    start = 0 if scale is None else _start(answered, lost, target_risk, level, scale)
     vectors: FloatArray = grid[states[kept][start:], np.arange(training.n_judges)]
     # Tied confidences give several steps one threshold, so neighbours may be the same cascade.
     is_new = (vectors[1:] != vectors[:-1]).any(axis=1)
@@ -198,33 +201,43 @@ _LARGEST_GRID = 4096
 _MOST_STEPS = 12
 
 
-def pareto_thresholds(training: Sample, costs: FloatArray, target_risk: float) -> FloatArray:
+def pareto_thresholds(
+    training: Sample, costs: FloatArray, target_risk: float, scope: Scope = "answered"
+) -> FloatArray:
     """Return threshold vectors to be tested in order on other labels, shape (u, k); u may be 0.
 
     Args:
         training: The pairs that choose; they may not test.
         costs: Cost of each judge, shape (k,).
         target_risk: The risk to be refuted.
+        scope: What the risk is a share of.
     """
     k = training.n_judges
     n_steps = next(s for s in range(_MOST_STEPS, 0, -1) if (s + 1) ** k <= _LARGEST_GRID or s == 1)
     grid = threshold_grid(training.confidence, n_steps)
     cells = count_cells(training, grid, costs)
     states = np.array(list(itertools.product(range(n_steps + 1), repeat=k)), dtype=np.int64)
-    front = _front(cells, states, target_risk)
+    front = _front(cells, states, target_risk, scope)
     vectors: FloatArray = grid[states[front], np.arange(k)]
     return vectors
 
 
-def _front(cells: CascadeCells, states: IntArray, target_risk: float) -> IntArray:
-    """Return states that no other beats, from the smallest p-value on to ever higher coverage."""
+def _front(cells: CascadeCells, states: IntArray, target_risk: float, scope: Scope) -> IntArray:
+    """Return states that no other beats, from the smallest p-value on to ever higher coverage.
+
+    Of all pairs the strictest thresholds give the fewest a wrong verdict, and are first.
+    """
     totals = cascade_totals(cells, states)
     answered, risk = totals.answered, totals.lost / np.maximum(totals.answered, 1e-12)
+    if scope == "dataset":
+        risk = totals.lost
     # at equal coverage the smaller risk comes first, and of equal risks the cheaper
     order = np.lexsort((-totals.saved, risk, -answered))
     order = order[answered[order] > 0]
     best_looser = np.minimum.accumulate(np.append(np.inf, risk[order]))[:-1]
     front = order[risk[order] < best_looser][::-1]
+    if scope == "dataset":
+        return front
     # a beta function of sums of weights is still an order, and an order is all that is wanted
     p_values = p_value(totals.lost[front], answered[front], target_risk)
     start = int(p_values.argmin()) if front.size else 0

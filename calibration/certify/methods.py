@@ -48,7 +48,7 @@ from calibration.certify.paths import thresholds_at
 from calibration.certify.prepare import Prepared, Request, shift_between
 from calibration.certify.walk import certified_by_walking
 from calibration.errors import UnavailableMethod
-from calibration.sample import Sample
+from calibration.sample import Sample, Scope
 
 _RESOLUTION = 1e-12
 _GRID_SIZE = 5000
@@ -231,7 +231,7 @@ _LAST_COVERAGES = np.linspace(0.2, 1.0, 5)
 
 
 def risk_bounds(
-    sample: Sample, pool: FloatArray, failure_probability: float
+    sample: Sample, pool: FloatArray, failure_probability: float, scope: Scope = "answered"
 ) -> tuple[RiskBound, ...]:
     """Return upper bounds that hold together with probability 1 - failure_probability or more.
 
@@ -239,13 +239,14 @@ def risk_bounds(
         sample: Pairs with losses of 0 and 1, one a group.
         pool: Confidences of other pairs, shape (m, k).
         failure_probability: Probability that some bound fails.
+        scope: What the risk is a share of.
     """
     k = sample.n_judges
     vectors = _vectors(pool, np.ones(k, dtype=np.bool_), _SHARED_COVERAGES)
     if k > 1:
         vectors |= _vectors(pool, np.arange(k) == k - 1, _LAST_COVERAGES)
     level = failure_probability / max(len(vectors), 1)
-    return tuple(_bound(sample, np.array(vector), level) for vector in vectors)
+    return tuple(_bound(sample, np.array(vector), level, scope) for vector in vectors)
 
 
 def _vectors(
@@ -256,13 +257,12 @@ def _vectors(
     return dict.fromkeys(tuple(np.where(is_on, level, np.inf).tolist()) for level in levels)
 
 
-def _bound(sample: Sample, thresholds: FloatArray, level: float) -> RiskBound:
+def _bound(sample: Sample, thresholds: FloatArray, level: float, scope: Scope) -> RiskBound:
     is_answered, loss = answered_loss(decide(sample.confidence, thresholds), sample.loss)
     answered, lost = int(is_answered.sum()), int(loss.sum())
     coverage = answered / sample.n if sample.n else 0.0
-    return RiskBound(
-        thresholds, answered, lost, coverage, float(upper_bound(lost, answered, level))
-    )
+    counted = answered if scope == "answered" else sample.n
+    return RiskBound(thresholds, answered, lost, coverage, float(upper_bound(lost, counted, level)))
 
 
 def average_threshold(sample: Sample, pool: FloatArray, target_risk: float) -> float | None:
@@ -333,12 +333,18 @@ def _stagewise(prepared: Prepared, request: Request) -> Certificate:
 
 
 def _simultaneous(prepared: Prepared, request: Request) -> Certificate:
-    bounds = risk_bounds(prepared.sample, prepared.pool, request.failure_probability)
-    within = [bound for bound in bounds if bound.upper_bound <= request.tested_risk]
+    sample, scope = prepared.sample, request.scope
+    bounds = risk_bounds(sample, prepared.pool, request.failure_probability, scope)
+    within = [
+        bound
+        for bound in bounds
+        if bound.upper_bound <= request.tested_risk and (scope == "answered" or bound.answered)
+    ]
     if within:
         best = max(within, key=lambda bound: bound.coverage)
         level = request.failure_probability / len(bounds)
-        p = float(p_value(best.disagreements, best.answered, request.tested_risk))
+        counted = best.answered if scope == "answered" else sample.n
+        p = float(p_value(best.disagreements, counted, request.tested_risk))
         passed = Passed("simultaneous", p, level, best.upper_bound)
         certificate = issue(prepared, request, best.thresholds, passed)
         # the bound holds for every node at once, so it may be read off

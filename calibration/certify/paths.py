@@ -5,6 +5,14 @@ A path is fixed by confidences alone. On the *diagonal* all judges share one thr
 that was fixed without the calibration pairs: between break points the counts do not change, so the
 walk is the same as one through every real threshold, and the first bad threshold is not random.
 
+With stacked evidence a tier keeps a *margin* for the judges that were not heard yet: it answers where
+its log-odds exceed the shared threshold by what later judges usually take away. The margins are
+quantiles over the pool (`calibration.stack.margins`), so they are fixed without the labels and without
+the pairs that test: every threshold is still a fixed cascade, its wrong answers are binomial given
+its answers, and the first bad threshold is not random. Which pairs change hands as the threshold
+falls does not matter to that argument (Learn Then Test, Angelopoulos et al. 2021; fixed-sequence
+testing, Maurer et al. 1995).
+
 The shares and starts may depend on the number of groups but on nothing else about the labels.
 """
 
@@ -14,12 +22,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import rounded
 from calibration.certify.columns import Layout
 from calibration.certify.learned import thresholds_in_order
-from calibration.sample import Sample, rows_of_drawn_groups
+from calibration.sample import Sample, Scope, rows_of_drawn_groups
 
 # Tests whose cost grows with every node look at this many, spread evenly over the pool's coverage.
 _COARSE_STEP = 0.02
@@ -30,7 +39,10 @@ _FINE_NODES = 2_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """A point where level enters a path: a coverage on the pool, and a share of the level."""
+    """A point where level enters a path: a coverage on the pool, and a share of the level.
+
+    A coverage of 0 is a threshold of 1, which needs no pool.
+    """
 
     coverage: float
     weight: float
@@ -42,15 +54,19 @@ class Ground:
 
     Attributes:
         sample: The pairs that will test them.
-        pool: Confidences of other pairs, shape (m, k); they fix the starts.
+        pool: Confidences of other pairs, shape (m, k); they fix the starts. There may be none where
+            the starts need none.
         starts: Where level enters, in order of rising coverage.
         is_coarse: Take a few nodes fixed by the pool instead of every break point of the sample.
+        margins: Log-odds by which each column must exceed a shared threshold, shape (c,); None where
+            confidences themselves share it.
     """
 
     sample: Sample
     pool: FloatArray
     starts: tuple[Start, ...]
     is_coarse: bool
+    margins: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +80,7 @@ class Path:
         is_on_path: Shape (k,), judges that may answer.
         entry_weights: Shape (u,), part of the share that enters at each node.
         rows: Rows of the sample that test the path.
+        margins: Shape (k,): `scores` share the thresholds; None where confidences do.
     """
 
     name: str
@@ -72,10 +89,44 @@ class Path:
     is_on_path: BoolArray
     entry_weights: FloatArray
     rows: IntArray
+    margins: FloatArray | None = None
 
     def vector(self, node: int) -> FloatArray:
         """Return the thresholds of all judges at a node, shape (k,), +inf for judges off the path."""
-        return np.where(self.is_on_path, self.thresholds[node], np.inf)
+        if self.margins is None:
+            return np.where(self.is_on_path, self.thresholds[node], np.inf)
+        reached = reaching(float(self.thresholds[node, 0]), self.margins[self.is_on_path])
+        vector = np.full(self.is_on_path.size, np.inf)
+        vector[self.is_on_path] = reached
+        return vector
+
+
+# confidences are compared at 12 decimals; the surest counts as just below 1, so that its odds are finite
+_GRID = 1e-12
+_SUREST = 1.0 - _GRID
+
+
+def scores(confidence: FloatArray, margins: FloatArray | None) -> FloatArray:
+    """Return what shares a threshold: confidences, or their log-odds less the margins; (n, c)."""
+    if margins is None:
+        return confidence
+    sure = np.clip(confidence, _GRID, _SUREST)
+    score = np.log(sure / (1.0 - sure)) - margins
+    return np.where(confidence > -np.inf, score, -np.inf)
+
+
+def reaching(threshold: float, margins: FloatArray) -> FloatArray:
+    """Return the smallest confidence whose score reaches a threshold, column by column, (c,).
+
+    +inf where not even a confidence of 1 does. It decides every pair as the scores do.
+    """
+    about = rounded(scipy.special.expit(threshold + margins))
+    # the inverse may miss the grid by rounding errors: look at its neighbours, the least first
+    # no verdict has a confidence below one half
+    near = np.clip(rounded(about + _GRID * np.arange(-8, 9)[:, None]), 0.5, 1.0)
+    reaches = scores(near, margins) >= threshold
+    first = near[reaches.argmax(axis=0), np.arange(margins.size)]
+    return np.where(reaches.any(axis=0), first, np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,28 +150,40 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
     Returns:
         The path; None where no judge on it has any confidence in the pool. A judge without any is
         left off: a threshold that it never met would let it answer untested where it comes back.
+        Without a pool the sample may not say who is on the path, but it may say that nothing is
+        certified: None where some judge has no confidence in it.
     """
-    is_on_path = is_on_path & (ground.pool > -np.inf).any(axis=0)
+    has_pool = len(ground.pool) > 0
+    seen = ground.pool if has_pool else ground.sample.confidence
+    is_met = np.asarray((seen > -np.inf).any(axis=0))
+    if not has_pool and (ground.starts[0].coverage > 0 or not is_met[is_on_path].all()):
+        return None
+    is_on_path = is_on_path & is_met
     if not is_on_path.any():
         return None
-    largest = np.sort(ground.pool[:, is_on_path].max(axis=1))[::-1]
+    margins = None if ground.margins is None else ground.margins[is_on_path]
+    largest = np.sort(scores(ground.pool[:, is_on_path], margins).max(axis=1))[::-1]
     pool_size = largest.size
     largest = largest[largest > -np.inf]
-    entries = [_threshold_at(largest, start.coverage, pool_size) for start in ground.starts]
+    entries = [
+        _threshold_at(largest, start.coverage, pool_size) if start.coverage else 1.0
+        for start in ground.starts
+    ]
     sample = ground.sample
     if ground.is_coarse:
         steps = np.arange(ground.starts[0].coverage, 1.0 + _COARSE_STEP / 2, _COARSE_STEP)
         inner = np.array([_threshold_at(largest, step, pool_size) for step in steps])
-    elif sample.n > _LARGEST_EXACT:
-        inner = _between(largest)
+    elif sample.n > _LARGEST_EXACT and has_pool:
+        inner = _between(largest, lowest=0.0 if margins is None else float(largest[-1]))
     else:
-        columns = sample.confidence[:, is_on_path], sample.loss[:, is_on_path]
-        inner = break_points(*columns).threshold
+        shared = scores(sample.confidence[:, is_on_path], margins)
+        inner = break_points(shared, sample.loss[:, is_on_path]).threshold
     nodes = np.unique(np.append(inner[inner <= entries[0]], entries))[::-1]
     weights = np.zeros(nodes.size)
     for entry, start in zip(entries, ground.starts, strict=True):
         weights[np.searchsorted(-nodes, -entry)] += start.weight
-    return Path(name, share, nodes[:, None], is_on_path, weights, np.arange(sample.n))
+    rows = np.arange(sample.n)
+    return Path(name, share, nodes[:, None], is_on_path, weights, rows, ground.margins)
 
 
 def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
@@ -133,12 +196,12 @@ def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
     return [_threshold_at(largest, coverage, pool_size) for coverage in coverages.tolist()]
 
 
-def _between(largest: FloatArray) -> FloatArray:
-    """Return thresholds spaced evenly by coverage from the pool's surest pair down, and 0."""
+def _between(largest: FloatArray, *, lowest: float) -> FloatArray:
+    """Return thresholds spaced evenly by coverage from the pool's surest pair to the lowest."""
     inner = np.interp(
         np.linspace(0, largest.size - 1, _FINE_NODES), np.arange(largest.size), largest
     )
-    return np.append(rounded(inner), 0.0)
+    return np.append(rounded(inner), lowest)
 
 
 def _threshold_at(largest: FloatArray, coverage: float, pool_size: int) -> float:
@@ -200,6 +263,9 @@ _SHARES_SMALL_STACKED = {"diagonal": 0.70, "strongest": 0.30}
 _SHARES_LARGE = {"diagonal": 0.50, "strongest": 0.20, "learned": 0.30}
 _STARTS_SMALL = (Start(0.50, 1.0),)
 _STARTS_LARGE = (Start(0.15, 0.2), Start(0.50, 0.8))
+# of all pairs hardly any are given a wrong verdict where hardly any are given one: every walk passes
+# its first nodes, so it begins at the strictest
+_STARTS_DATASET = (Start(0.0, 1.0),)
 
 
 def paths_of(  # noqa: PLR0913 - one call site; a container would only rename them
@@ -211,6 +277,8 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
     costs: FloatArray,
     layout: Layout,
     is_coarse: bool,
+    margins: FloatArray | None,
+    scope: Scope,
     rng: np.random.Generator,
 ) -> list[Path]:
     """Return the paths of a method; those that nothing can start are left out.
@@ -223,28 +291,63 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         costs: Cost of each judge, shape (k,).
         layout: What the columns of sample and pool are.
         is_coarse: The test affords few nodes.
+        margins: As for `Ground`, shape (c,).
+        scope: What the risk is a share of.
         rng: Draws the labels that learn.
     """
-    shares = _shares(method, sample.n_groups, layout)
-    is_large = method not in ("sequential", "weighted") and sample.n_groups >= LARGE
-    starts = _STARTS_LARGE if is_large else _STARTS_SMALL
+    # bets afford few nodes, weights and whole data sets have walks of their own
+    if is_coarse or method != "auto" or scope != "answered":
+        margins = None
+    has_margins = margins is not None
+    shares = _shares(method, sample.n_groups, layout, has_margins=has_margins)
+    starts = _starts(method, sample.n_groups, scope, has_margins=has_margins)
     is_shared = layout.of(layout.main)
     columns = {
-        "diagonal": is_shared,
-        "strongest": np.arange(sample.n_judges) == sample.n_judges - 1,
+        "diagonal": (is_shared, margins),
+        "strongest": (np.arange(sample.n_judges) == sample.n_judges - 1, None),
     }
-    ground = Ground(sample, pool, starts, is_coarse)
     paths = [
-        shared_path(ground, name, shares[name], is_on_path)
-        for name, is_on_path in columns.items()
+        shared_path(
+            Ground(sample, pool, starts[name], is_coarse, own), name, shares[name], is_on_path
+        )
+        for name, (is_on_path, own) in columns.items()
         if name in shares
     ]
     paths += [
-        _learned(name, shares[name], sample, test, (costs, is_shared), rng)
+        _learned(name, shares[name], sample, (*test, scope), (costs, is_shared), rng)
         for name in _LEARNING_SHARES
         if name in shares
     ]
     return [path for path in paths if path is not None]
+
+
+def stacked_starts(n_groups: int) -> dict[str, float]:
+    """Return the coverage on the pool at which each walk beside stacked evidence starts.
+
+    Few labels show a small risk only where many of them are answered; many labels show it at a
+    strict threshold, from which the walk may go on. The last judge alone is the weaker evidence: its
+    walk starts where more pairs are answered.
+
+    Example:
+        >>> [round(stacked_starts(n)["diagonal"], 2) for n in (50, 100, 250, 500, 5_000)]
+        [0.6, 0.52, 0.38, 0.3, 0.2]
+    """
+    own = float(np.clip(2.4 * max(n_groups, 1) ** (-1 / 3), 0.2, 0.6))
+    return {"diagonal": own, "strongest": min(1.6 * own, 0.6)}
+
+
+def _starts(
+    method: PortfolioMethod, n_groups: int, scope: Scope, *, has_margins: bool
+) -> dict[str, tuple[Start, ...]]:
+    """Return where the level of each path with a shared threshold enters; fixed by n alone."""
+    if has_margins:
+        starts = stacked_starts(n_groups)
+        return {name: (Start(coverage, 1.0),) for name, coverage in starts.items()}
+    is_large = method not in ("sequential", "weighted") and n_groups >= LARGE
+    same = _STARTS_LARGE if is_large else _STARTS_SMALL
+    if scope == "dataset":
+        same = _STARTS_DATASET
+    return {"diagonal": same, "strongest": same}
 
 
 def default_shares(n_judges: int, *, is_stacked: bool = False) -> dict[str, float]:
@@ -255,20 +358,23 @@ def default_shares(n_judges: int, *, is_stacked: bool = False) -> dict[str, floa
         {'diagonal': 0.75, 'strongest': 0.25}
     """
     layout = (Layout.stacked if is_stacked else Layout.raw)(n_judges)
-    return _shares("auto", 1, layout)
+    return _shares("auto", 1, layout, has_margins=is_stacked)
 
 
-def _shares(method: PortfolioMethod, n_groups: int, layout: Layout) -> dict[str, float]:
+def _shares(
+    method: PortfolioMethod, n_groups: int, layout: Layout, *, has_margins: bool
+) -> dict[str, float]:
     if method in _SHARES:
         return _SHARES[method]
     if len(layout.kind) == 1:
         return _SHARES["diagonal"]
-    # bets look at few nodes, and a path that is learned costs labels that they need
-    if method == "weighted":
-        return _SHARES_SMALL_STACKED
     # a walk that may stop at any time has a plan that no number of labels changes
     if method == "sequential":
         return _SHARES_SMALL
+    # bets look at few nodes, and a path that is learned costs labels that they need; with margins an
+    # order has nothing to learn that is worth the labels which teach it
+    if method == "weighted" or has_margins:
+        return _SHARES_SMALL_STACKED
     if n_groups >= LARGE:
         return _SHARES_LARGE
     return _SHARES_SMALL_STACKED if layout.main == "stacked" else _SHARES_SMALL
@@ -278,7 +384,7 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     name: str,
     share: float,
     sample: Sample,
-    test: tuple[float, float],
+    test: tuple[float, float, Scope],
     judges: tuple[FloatArray, BoolArray],
     rng: np.random.Generator,
 ) -> Path | None:
@@ -292,12 +398,12 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     if not learning.any() or learning.all():
         return None
     training = sample.rows(learning)
-    target_risk, failure_probability = test
+    target_risk, failure_probability, scope = test
     thresholds = thresholds_in_order(
         name,
         training.columns(is_on_path),
         costs,
-        (target_risk, share * failure_probability),
+        (target_risk, share * failure_probability, scope),
         tests_for_one=float((~learning).sum() / learning.sum()),
     )
     if not len(thresholds):

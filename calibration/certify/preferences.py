@@ -43,7 +43,7 @@ from calibration.sample import (
     one_row_a_group,
     rows_of_drawn_groups,
 )
-from calibration.stack import CLIP, Columns, learned_weights, log_odds
+from calibration.stack import CLIP, Columns, learned_weights, log_odds, summed_evidence
 
 OutcomeTies = Literal["exclude", "error", "half"]
 # of the groups, those that teach a learned stack
@@ -54,8 +54,8 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
     p_a: ArrayLike,
     label: ArrayLike,
     *,
-    target_risk: float,
     rng: Rng,
+    target_risk: float | None = None,
     p_tie: ArrayLike | None = None,
     ties: OutcomeTies = "exclude",
     costs: ArrayLike | None = None,
@@ -77,7 +77,8 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
             nan where a judge failed, .5 where it has no preference.
         label: Shape (n,), the outcome that people gave: 1 where a is better, 0 where b is, .5 for a
             tie; other shares say how many of the annotators preferred a.
-        target_risk: Largest share of disagreeing verdicts promised, in (0, 1).
+        target_risk: Largest share of disagreeing verdicts promised, in (0, 1); not with scope
+            "dataset", which takes `max_error`.
         rng: A Generator, a seed, or None for draws that cannot be repeated.
         p_tie: Shape (n, k), each judge's probability of a tie, set aside first; none means 0.
         ties: What a label of .5 means: "exclude" leaves the pair out of the promise, "error" counts
@@ -110,6 +111,14 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
         >>> found = certify_preferences(p_a, label, target_risk=0.1, costs=[1, 10], rng=0)
         >>> found.columns, found.is_certified
         ('stacked', True)
+
+        Of a whole data set at most 5% of the pairs may be given a wrong verdict; people label what
+        the judges leave.
+
+        >>> whole = certify_preferences(p_a, label, scope="dataset", max_error=0.05, rng=0)
+        >>> whole.is_certified, round(whole.saved_labels.value, 2)
+        (True, 0.68)
+
         >>> said = found.decide([[0.25, 0.15], [0.75, 0.15]])
         >>> said.label, said.answered_by
         (array([ 0, -1]), array([ 1, -1]))
@@ -194,8 +203,8 @@ class Pairs:
 def certify_pairs(  # noqa: PLR0913 - as certify_preferences
     pairs: Pairs,
     *,
-    target_risk: float,
     rng: Rng,
+    target_risk: float | None = None,
     costs: ArrayLike | None = None,
     failure_probability: float = 0.1,
     pool: ArrayLike | None = None,
@@ -237,12 +246,13 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         traffic = _on_traffic(pairs, options, chance)
         pairs, options = traffic.pairs, traffic.options
         pool, pool_p_tie = (options.traffic, None) if pool is None else (pool, pool_p_tie)
-    others = None
+    others = others_evidence = None
     if pool is not None:
-        confidence = heard.said(_checked_pool(pool, n_judges), pool_p_tie)[1]
-        others = checked_confidence("pool", confidence)
+        unlabelled = _checked_pool(pool, n_judges)
+        others = checked_confidence("pool", heard.said(unlabelled, pool_p_tie)[1])
+        others_evidence = _evidence(heard, unlabelled, pool_p_tie)
     request = Request(
-        target_risk,
+        options.promised_risk(target_risk),
         failure_probability,
         method,
         prices,
@@ -254,6 +264,8 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         pairs.slices is not None and options.slice_rule == "common",
         pairs.groups is not None,
         options.max_shift,
+        options.scope,
+        others_evidence,
     )
     sample = _sample(heard, pairs)
     if traffic is not None:
@@ -387,7 +399,12 @@ _TRAFFIC = {
 def _sample(heard: Heard, pairs: Pairs) -> Sample:
     label, confidence = heard.said(pairs.p_a, pairs.p_tie)
     correct = _correct(label, pairs)
-    return checked_sample(confidence, correct, pairs.groups, pairs.weights, pairs.exposure)
+    sample = checked_sample(confidence, correct, pairs.groups, pairs.weights, pairs.exposure)
+    return replace(sample, evidence=_evidence(heard, pairs.p_a, pairs.p_tie))
+
+
+def _evidence(heard: Heard, p_a: FloatArray, p_tie: ArrayLike | None) -> FloatArray | None:
+    return summed_evidence(p_a, p_tie) if heard.columns == "stacked" else None
 
 
 def stacked_evidence(pairs: Pairs) -> tuple[FloatArray, FloatArray]:

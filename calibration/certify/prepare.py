@@ -18,7 +18,14 @@ from calibration.certify.evidence import (
     InEverySlice,
 )
 from calibration.errors import InvalidArgument, UnavailableMethod
-from calibration.sample import Sample, first_row_a_group, one_row_a_group, rows_of_drawn_groups
+from calibration.sample import (
+    Sample,
+    Scope,
+    first_row_a_group,
+    one_row_a_group,
+    rows_of_drawn_groups,
+)
+from calibration.stack import margins
 
 Promise = Literal[
     "pair",
@@ -62,6 +69,8 @@ _BY_PATHS = (
     "learned",
     "pareto_testing",
 )
+# those whose test is of a cascade as a whole, node by node
+_FOR_DATASETS = (*_BY_PATHS, "sequential", "simultaneous")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +90,9 @@ class Request:
         is_common: One threshold vector must pass in every slice.
         has_groups: Groups were declared, even if each has one pair here.
         max_shift: Largest factor by which any kind of pair may become more frequent, or rarer.
+        scope: What the risk is a share of.
+        pool_evidence: Summed log-odds of the pool after each judge, shape (m, k); None where there
+            is no pool, or judges are heard one at a time.
     """
 
     target_risk: float
@@ -95,6 +107,8 @@ class Request:
     is_common: bool = False
     has_groups: bool = False
     max_shift: float = 1.0
+    scope: Scope = "answered"
+    pool_evidence: FloatArray | None = None
 
     @property
     def tested_risk(self) -> float:
@@ -108,14 +122,7 @@ class Request:
             InvalidArgument: A number is out of its range.
             UnavailableMethod: The method is not offered, or not in a randomised form.
         """
-        if self.method not in METHODS:
-            offered = ", ".join(METHODS)
-            raise UnavailableMethod(f"method {self.method!r} is not offered; there are {offered}")
-        if self.is_randomized and self.method not in _BY_PATHS:
-            offered = ", ".join(_BY_PATHS)
-            raise UnavailableMethod(
-                f"method {self.method!r} has no randomized form; those that have: {offered}"
-            )
+        self._check_method()
         for name in ("target_risk", "failure_probability"):
             value = getattr(self, name)
             if not 0.0 < value < 1.0:
@@ -127,6 +134,25 @@ class Request:
         floor = self.min_label_probability
         if floor is not None and not 0.0 < floor <= 1.0:
             raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
+
+    def _check_method(self) -> None:
+        if self.method not in METHODS:
+            offered = ", ".join(METHODS)
+            raise UnavailableMethod(f"method {self.method!r} is not offered; there are {offered}")
+        if self.scope not in get_args(Scope):
+            offered = ", ".join(get_args(Scope))
+            raise InvalidArgument(f"scope must be one of {offered}, not {self.scope!r}")
+        if self.scope == "dataset" and self.method not in _FOR_DATASETS:
+            offered = ", ".join(_FOR_DATASETS)
+            raise UnavailableMethod(
+                f"method {self.method!r} promises nothing about a whole data set; those that do: "
+                f"{offered}"
+            )
+        if self.is_randomized and self.method not in _BY_PATHS:
+            offered = ", ".join(_BY_PATHS)
+            raise UnavailableMethod(
+                f"method {self.method!r} has no randomized form; those that have: {offered}"
+            )
 
     def for_each(self, targets: Iterable[float]) -> list[Request]:
         """Return the same request for each of some targets."""
@@ -146,6 +172,8 @@ class Prepared:
         evidence: The test.
         bets_on_groups: Whether it bets on whole groups.
         uniform: The number that a randomised test was given.
+        margins: Log-odds by which each column must exceed the threshold that it shares with others,
+            shape (c,), fixed by the pool; None where columns are compared with it as they are.
     """
 
     sample: Sample
@@ -156,6 +184,7 @@ class Prepared:
     evidence: Evidence
     bets_on_groups: bool
     uniform: float | None
+    margins: FloatArray | None = None
 
 
 def risk_before_shift(target_risk: float, shift: float) -> float:
@@ -196,8 +225,9 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
         chosen = _one_row_a_group(sample, request, rng)
         kept = sample.rows(chosen)
     dropped = sample.n - kept.n
-    pool, set_aside = request.pool, 0
-    if request.method == "published_code":
+    pool, pool_evidence, set_aside = request.pool, request.pool_evidence, 0
+    needs_none = pool is None and _needs_no_pool(kept, request, bets_on_groups)
+    if needs_none or request.method == "published_code":
         pool = kept.confidence[:0]
     elif pool is None:
         # a number that does not depend on how many labels there are by now, where they arrive
@@ -207,10 +237,22 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
             else rows_of_drawn_groups(kept.group, _pool_size(kept.n_groups), rng)
         )
         pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
+        pool_evidence = None if kept.evidence is None else kept.evidence[is_pool]
         kept = kept.rows(~is_pool)
     uniform = float(rng.uniform()) if request.is_randomized else None
     evidence = _evidence(kept, request, bets_on_groups, uniform, rng)
-    return Prepared(kept, pool, set_aside, dropped, promise, evidence, bets_on_groups, uniform)
+    margin = None if pool_evidence is None else request.layout.widened(margins(pool_evidence))
+    return Prepared(
+        kept, pool, set_aside, dropped, promise, evidence, bets_on_groups, uniform, margin
+    )
+
+
+def _needs_no_pool(sample: Sample, request: Request, bets_on_groups: bool) -> bool:
+    """Return whether walks begin at a threshold of 1 and meet every break point of the sample."""
+    is_fine = request.method in _BY_PATHS and not (
+        bets_on_groups or sample.is_soft or sample.stakes is not None
+    )
+    return request.scope == "dataset" and is_fine
 
 
 def evidence_against(prepared: Prepared, request: Request, risk: float) -> Evidence:
@@ -253,11 +295,12 @@ def _evidence(
     is_arriving = request.method == "sequential"
     evidence: Evidence
     if is_arriving:
-        evidence = ArrivingPairs(sample, request.tested_risk, None if is_counted else 1.0 / floor)
+        stake = None if is_counted else 1.0 / floor
+        evidence = ArrivingPairs(sample, request.tested_risk, stake, request.scope)
     elif is_counted:
-        evidence = ExactCounts(sample, request.tested_risk, uniform)
+        evidence = ExactCounts(sample, request.tested_risk, uniform, request.scope)
     elif uniform is None:
-        evidence = Betting(sample, request.tested_risk, size / floor, rng)
+        evidence = Betting(sample, request.tested_risk, size / floor, rng, request.scope)
     else:
         raise UnavailableMethod(
             "randomized tests need agreement of 0 or 1, equal label probabilities and one pair a "

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.arrays import IntArray
+from calibration.binomial import wilson_interval
 from calibration.cascade import ABSTAINED, decide
 from calibration.certify.certificate import WITHOUT_PROBABILITY, Certificate
 from calibration.certify.evidence import shares_as_they_come
 from calibration.certify.prepare import Request, SliceRule
 from calibration.errors import InvalidArgument
+from calibration.estimate import Estimate
+from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL
 
 
 def decide_in_slices(
@@ -99,7 +102,17 @@ def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> C
         nodes_tested=sum(part.nodes_tested for part in main),
         claim=_claim(request, rule, len(certified), len(main)),
         certificates=tuple(parts),
+        scope=request.scope,
+        saved_labels=_saved_labels(main) if request.scope == "dataset" and certified else None,
     )
+
+
+def _saved_labels(parts: Sequence[Certificate]) -> Estimate:
+    """Return the share of pairs over all slices that people need not label."""
+    n = sum(part.n for part in parts)
+    saved = sum(part.n * part.coverage for part in parts)
+    low, high = wilson_interval(saved, n, DEFAULT_CONFIDENCE_LEVEL)
+    return Estimate(saved / n, float(low), float(high), DEFAULT_CONFIDENCE_LEVEL, n)
 
 
 def _claim(request: Request, rule: SliceRule, certified: int, n: int) -> str:
@@ -113,8 +126,11 @@ def _claim(request: Request, rule: SliceRule, certified: int, n: int) -> str:
     }
     if request.method in WITHOUT_PROBABILITY:
         held[rule] = "no probability is promised, for one of them or for all together"
+    at = f"an agreement of {agreement:.4g}"
+    if request.scope == "dataset":
+        at = f"a share of at most {request.target_risk:.4g} of all their pairs with a wrong verdict"
     return (
-        f"{certified} of {n} slices are certified at an agreement of {agreement:.4g}; "
+        f"{certified} of {n} slices are certified at {at}; "
         f"{held[rule]}. Pairs of the other slices, and of unknown ones, are abstained."
     )
 

@@ -103,6 +103,8 @@ def certified_by_walking(
         costs=request.costs,
         layout=request.layout,
         is_coarse=prepared.evidence.is_coarse,
+        margins=prepared.margins,
+        scope=request.scope,
         rng=rng,
     )
     for path in paths:
@@ -116,7 +118,9 @@ def certified_by_walking(
         passed = Passed(path.name, p_value, walk.level, bound)
         rows = prepared.sample.rows(path.rows)
         found = issue(prepared, request, path.vector(walk.last), passed, rows)
-        certified.append((found, Node(path, walk.last, test, walk.level)))
+        # no pair of a data set is given a wrong verdict where none is given one: that is no result
+        if request.scope == "answered" or found.answered:
+            certified.append((found, Node(path, walk.last, test, walk.level)))
         tested.append(_tested(path, walk, found))
     best = abstaining(prepared, request)
     if certified:
@@ -175,6 +179,8 @@ def _end_of(path: Path, prepared: Prepared) -> int | None:
     if prepared.evidence.is_coarse or path.thresholds.shape[1] > 1:
         # these nodes were fixed without the pairs that test them
         return last
+    if not len(prepared.pool):
+        return None
     (top,) = thresholds_at(prepared.pool[:, path.is_on_path], np.array([_END]))
     # between break points counts are those of the break point above
     above = int(np.searchsorted(-path.thresholds[:, 0], -top, side="right")) - 1

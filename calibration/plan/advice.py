@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +25,7 @@ from calibration.certify import (
     certify_cascade,
     default_shares,
     shared_counts,
+    stacked_starts,
     with_set_aside,
 )
 from calibration.errors import InvalidArgument, Rng, as_generator
@@ -34,13 +37,13 @@ __all__ = [
     "FrontierPoint",
     "accepted_labels_needed",
     "advise",
+    "advise_on_dataset",
     "certifiable_target",
     "frontier",
     "labels_needed",
 ]
 
 _COVERAGES = np.linspace(0.3, 1.0, 8)
-_START = np.array([0.5])
 _LEARNED_SHARE = 0.3
 
 
@@ -49,7 +52,8 @@ class CertifiableTarget:
     """A risk that the labels at hand do support.
 
     Attributes:
-        target_risk: Smallest bound over the nodes looked at, all bounds holding together.
+        target_risk: Smallest bound over the nodes looked at, all bounds holding together; with scope
+            "dataset" the largest error of a data set of whose pairs this share is answered.
         coverage: Share of the pairs answered at that node.
     """
 
@@ -65,11 +69,15 @@ class Advice:
         certifiable: The strictest target these labels support; None where no pair was answered.
         labels_needed: Labels after which the target would be certified with probability .8 if the
             estimated risks are true; None where every estimate reaches the target, so that no
-            number of labels will do.
+            number of labels will do. With scope "dataset" the labels after which, with the same
+            probability, `saving` of all later pairs need none.
+        saving: With scope "dataset" the share of people's labels that is then saved: half, or less
+            where the estimates allow no more.
     """
 
     certifiable: CertifiableTarget | None
     labels_needed: int | None
+    saving: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,6 +159,71 @@ def certifiable_target(
     return CertifiableTarget(float(bounds[best]), float(nodes.counts.answered[best] / nodes.n))
 
 
+_SAVINGS = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+def advise_on_dataset(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    *,
+    max_error: float,
+    failure_probability: float = 0.1,
+    strongest: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Advice:
+    """Say which error of a whole data set is certifiable, and which labels save people others.
+
+    Wrong verdicts are counted among all pairs. The labels needed are those with which, with
+    probability .8, half of the pairs of a data set are answered, or .4, .3, .2 or .1 of them where
+    more would be wrong too often.
+
+    Args:
+        confidence: Shape (n, k), nan where a judge failed.
+        correct: Agreement with people, shape (n, k).
+        max_error: Largest share of all pairs that may be given a wrong verdict.
+        failure_probability: Probability that a promise is broken.
+        strongest: As for `advise`.
+
+    Raises:
+        InvalidArgument: Shapes do not match, or values are out of range.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> confidence = chance.uniform(0.5, 1.0, (400, 2))
+        >>> correct = chance.uniform(size=(400, 2)) < confidence
+        >>> found = advise_on_dataset(confidence, correct, max_error=0.1)
+        >>> found.labels_needed, found.saving
+        (83, 0.5)
+    """
+    scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    nodes = _nodes(scores, agreement)
+    lost = np.minimum(np.ceil(nodes.counts.lost - 1e-9), nodes.n)
+    bounds = upper_bound(lost, nodes.n, failure_probability / _COVERAGES.size)
+    certifiable = None
+    if bounds.size:
+        best = int(bounds.argmin())
+        answered = float(nodes.counts.answered[best] / nodes.n)
+        certifiable = CertifiableTarget(float(bounds[best]), answered)
+    for saving in _SAVINGS.tolist():
+        needed = [
+            one
+            for columns, share, _ in _first_paths(scores, agreement, strongest)
+            for one in _needed_at(
+                _of_all(_nodes(*columns, np.array([saving]))),
+                (max_error, failure_probability),
+                share,
+            )
+        ]
+        if needed:
+            return Advice(certifiable, min(needed), saving)
+    return Advice(certifiable, None)
+
+
+def _of_all(nodes: _Nodes) -> _Nodes:
+    """Return counts in which pairs without a verdict count as not wrong."""
+    counts = nodes.counts
+    return _Nodes(Counts(np.full_like(counts.answered, nodes.n), counts.lost), nodes.n)
+
+
 def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the sample
     confidence: ArrayLike,
     correct: ArrayLike,
@@ -162,11 +235,11 @@ def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the
 ) -> Advice:
     """Say what is certifiable, and how many labels the target itself would take.
 
-    The labels needed are those with which the default procedure passes the node that it must pass
-    first: the shared threshold, or the last judge's, that answers half of the pairs, at the part of
-    the failure probability that this path has. Where the risk is too large there, only the order
-    that 600 labels and more can learn may help, and the fewest over the nodes of
-    `certifiable_target` are taken, or 600.
+    The labels needed are the fewest with which the default procedure passes a node that it may start
+    at: the shared threshold, or the last judge's, at the part of the failure probability that this
+    path has; or any node of `certifiable_target`, in the order that 600 labels and more can learn,
+    but then at least 600. Every candidate needs fewer labels for a looser target, so a looser
+    target never needs more.
 
     Args:
         confidence: Shape (n, k), nan where a judge failed.
@@ -191,14 +264,14 @@ def advise(  # noqa: PLR0913 - the evidence, the target, and two facts about the
     certifiable = certifiable_target(confidence, correct, failure_probability)
     scores, agreement = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     target = target_risk, failure_probability
-    starts = [
-        _needed_at(_nodes(*columns, _START), target, share)
-        for columns, share in _first_paths(scores, agreement, strongest)
+    needed = [
+        one
+        for columns, share, starts in _first_paths(scores, agreement, strongest)
+        for one in _needed_at_starts(columns, share, starts, target)
     ]
-    needed = [one for start in starts for one in start]
-    if not needed:
-        anywhere = _needed_at(_nodes(scores, agreement), target, _LEARNED_SHARE)
-        needed = [max(one, LARGE) for one in anywhere]
+    # never left out where a start is within reach: what is needed falls as the target is loosened
+    anywhere = _needed_at(_nodes(scores, agreement), target, _LEARNED_SHARE)
+    needed += [max(one, LARGE) for one in anywhere]
     fewest = min(needed, default=None)
     if fewest is not None and not has_pool:
         fewest = with_set_aside(fewest)
@@ -289,27 +362,69 @@ class _Nodes:
     n: int
 
 
+_Columns = tuple[ArrayLike, ArrayLike]
+
+
+class _Start(NamedTuple):
+    """A coverage at which a walk starts where there are so many labels."""
+
+    coverage: float
+    fewest: int
+    most: float
+
+
+_HALF = (_Start(0.5, 1, np.inf),)
+
+
 def _first_paths(
-    scores: FloatArray,
-    agreement: FloatArray,
-    strongest: tuple[ArrayLike, ArrayLike] | None,
-) -> list[tuple[tuple[ArrayLike, ArrayLike], float]]:
-    """Return the columns of each path of the default procedure, and its part of the level."""
+    scores: FloatArray, agreement: FloatArray, strongest: _Columns | None
+) -> list[tuple[_Columns, float, tuple[_Start, ...]]]:
+    """Return the columns of each path of the default procedure, its part of the level, its starts."""
     shares = default_shares(scores.shape[1], is_stacked=strongest is not None)
     last = (scores[:, -1:], agreement[:, -1:]) if strongest is None else strongest
     paths = {"diagonal": (scores, agreement), "strongest": last}
-    return [(paths[name], share) for name, share in shares.items()]
+    return [
+        (paths[name], share, _HALF if strongest is None else _starts(name))
+        for name, share in shares.items()
+    ]
+
+
+@cache
+def _starts(path: str) -> tuple[_Start, ...]:
+    """Return the coverages at which a walk along stacked evidence starts, in rising order."""
+    sizes = [1, *np.geomspace(65, 1_728, 12).astype(np.int64).tolist()]
+    starts = [
+        _Start(stacked_starts(size)[path], size, float(after - 1))
+        for size, after in zip(sizes, [*sizes[1:], np.inf], strict=True)
+    ]
+    return tuple(starts[::-1])
+
+
+def _needed_at_starts(
+    columns: _Columns, share: float, starts: tuple[_Start, ...], target: tuple[float, float]
+) -> list[int]:
+    """Return the numbers of labels with which a walk that starts there passes its first node."""
+    nodes = _nodes(*columns, np.array([start.coverage for start in starts]))
+    needed = _needed_at_each(nodes, target, share)
+    return [
+        max(one, start.fewest)
+        for one, start in zip(needed, starts, strict=False)
+        if one is not None and one <= start.most
+    ]
 
 
 def _needed_at(nodes: _Nodes, target: tuple[float, float], share: float) -> list[int]:
+    return [one for one in _needed_at_each(nodes, target, share) if one is not None]
+
+
+def _needed_at_each(nodes: _Nodes, target: tuple[float, float], share: float) -> list[int | None]:
     target_risk, failure_probability = target
-    found = [
+    return [
         labels_needed(lost / answered, answered / nodes.n, target_risk, share * failure_probability)
         for answered, lost in zip(
             nodes.counts.answered.tolist(), nodes.counts.lost.tolist(), strict=True
         )
     ]
-    return [one for one in found if one is not None]
 
 
 def _nodes(

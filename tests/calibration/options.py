@@ -189,6 +189,48 @@ def pooled(world: World, n: int, target: float, level: float, rng: np.random.Gen
     return _breaks(wider, certificate)
 
 
+def whole(method: Any = "auto", *, copies: int = 1, **options: Any) -> Option:
+    """Half of the target is promised on all pairs, so that it breaks at half of the coverage."""
+
+    def is_broken(
+        world: World, n: int, target: float, level: float, rng: np.random.Generator
+    ) -> bool:
+        sample = world.draw(n, rng)
+        group = np.repeat(np.arange(n), rng.integers(1, copies + 1, n))
+        certificate = certify_cascade(
+            sample.confidence[group],
+            sample.correct[group],
+            scope="dataset",
+            max_error=target / 2,
+            failure_probability=level,
+            method=method,
+            groups=None if copies == 1 else group,
+            max_group_size=None if copies == 1 else copies,
+            rng=rng,
+            **options,
+        )
+        truth = world.truth(certificate.thresholds)
+        return certificate.is_certified and truth.risk * truth.coverage >= target / 2 - 1e-9
+
+    return is_broken
+
+
+def best_looking(
+    world: World, n: int, target: float, level: float, rng: np.random.Generator
+) -> bool:
+    """As much is answered as looks right: the share of all pairs that are wrong is not tested."""
+    confidence, correct = world.draw(n, rng)
+    best = np.full(confidence.shape[1], np.inf)
+    for threshold in np.unique(confidence[~np.isnan(confidence)])[::-1]:
+        answers = confidence >= threshold
+        wrong = 1 - correct[np.arange(n), answers.argmax(axis=1)]
+        if (wrong * answers.any(axis=1)).mean() > target / 2:
+            break
+        best[:] = threshold
+    truth = world.truth(best)
+    return truth.risk * truth.coverage >= target / 2
+
+
 def looked_at(method: Any) -> Option:
     """Labels come one by one; the first certificate that is given at a look is taken."""
 
@@ -288,6 +330,12 @@ OPTIONS: Mapping[str, Option] = {
     "exposure": exposed,
     "weights": weighted(),
     "pooled evidence": pooled,
+    "whole data set": whole(),
+    "whole data set, diagonal": whole("diagonal"),
+    "whole data set, learned": whole("learned"),
+    "whole data set, randomized": whole("diagonal", randomized=True),
+    "whole data set, simultaneous": whole("simultaneous"),
+    "whole data set, groups, betting": whole(copies=5),
 }
 
 # population, number of labels, target risk, failure probability, chance
@@ -362,5 +410,6 @@ INVALID: Mapping[str, tuple[str, int, Option]] = {
     "start from own counts": ("switching", 592, own_start),
     "peeking": ("just above the target", 200, looked_at("auto")),
     "ignored label probabilities": ("just above the target", 300, weighted(is_declared=False)),
+    "wrong on all pairs, untested": ("just above the target", 300, best_looking),
     "ignored groups": ("just above the target", 60, groups(cap=None, is_named=False)),
 }

@@ -26,9 +26,9 @@ from tests.packaging.wheel import InstalledWheel
 _MOST_NOT_RUN = 16
 _SECONDS = 120
 _LANGUAGES = {"console", "python", "toml", "json", "csv", "text"}
-_MADE_UP_IDS = re.compile(r"\b(cal|batch|lb|rep|ds)_\.\.\.")
+_MADE_UP_IDS = re.compile(r"\b(cal|batch|lb|rep|ds|mon)_\.\.\.")
 _TWO_IDS = re.compile(r"\b(\w+)_\.\.\. \1_\.\.\.")
-_REAL_IDS = re.compile(r"\b(cal|batch|lb|rep|ds)_[0-9a-f]{24}\b")
+_REAL_IDS = re.compile(r"\b(cal|batch|lb|rep|ds|mon)_[0-9a-f]{24}\b")
 _OURS = re.compile(r"^\s*(?:from|import) tribunal\b", re.M)
 _NOT_RUN = [
     block

@@ -33,7 +33,7 @@ from app.batches.parquet.files import (
 )
 from app.batches.retrying import reopen
 from app.batches.schemas import BatchIn, TablesBatchIn
-from app.batches.service import find
+from app.batches.stored import find
 from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.models import Dataset, Shard, new_id
 from app.core.names import shown

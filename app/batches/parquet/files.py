@@ -15,7 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final, Literal, NotRequired, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from typing_extensions import is_typeddict
 
@@ -23,7 +32,9 @@ from app.bodies.common import VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.core.names import shown
-from app.imports.tables import RawRow, parquet_batches
+
+if TYPE_CHECKING:
+    from app.imports.tables import RawRow
 
 # the key of this form in a stored request, and the dialect of the dataset that stands for the files
 TABLES: Final = "tables"
@@ -174,6 +185,8 @@ def _footer_hash(path: Path) -> str:
 
 def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
     """Yield the rows of a slice in pieces that fit in memory; always the same pieces of a file."""
+    from app.imports.tables import parquet_batches  # whoever only looks reads no tables
+
     piece: list[RawRow] = []
     size = 0
     for rows, n_bytes in parquet_batches(Path(source.file.path), source.first, source.last):

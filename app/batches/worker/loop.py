@@ -20,14 +20,14 @@ from typing import Final
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches import queries, service
+from app.batches import queries, service, stored
 from app.batches.parquet.files import tables_of
 from app.batches.parquet.shard import ParquetShard
 from app.batches.work import work_of
 from app.batches.worker import leases, spending
 from app.batches.worker.shard import DatabaseShard, NextShard, ShardStore, Task, judge_shard
 from app.core.models import Shard
-from app.core.outages import OUTAGES, in_words
+from app.core.outages import in_words, outages
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
 
@@ -249,7 +249,7 @@ class Worker:
             try:
                 # a shard may be completed while this waits for the database
                 await shielded(self.renew(shard), expected=leases.LeaseLost)
-            except OUTAGES as error:
+            except outages() as error:
                 # a database that is unreachable for a moment ends no lease
                 _log.warning(
                     "lease of shard %d could not be renewed yet: %s", shard.number, in_words(error)
@@ -330,7 +330,7 @@ async def work_in_parallel(running: Runtime) -> None:
 async def work_until_ended(running: Runtime, batch_id: str) -> None:
     """Work on several shards of one batch at a time, until it has ended or is deleted."""
     async with running.db.read() as session:
-        batch = await service.require(session, batch_id)
+        batch = await stored.require(session, batch_id)
     async with asyncio.TaskGroup() as group:
         for number in range(max(running.settings.workers, 1)):
             group.create_task(_until_ended(running, batch.seq), name=f"worker {number}")
@@ -343,7 +343,7 @@ async def _until_ended(running: Runtime, batch_seq: int) -> None:
             busy = await worker.work(goes_on=True)
             if not busy and await _has_ended(running, batch_seq):
                 return
-        except OUTAGES:
+        except outages():
             _log.exception("worker %s stumbled", worker.name)
             busy = False
         if not busy:

@@ -25,7 +25,7 @@ from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
 from app.bodies.common import Promise, VerdictBody
 from app.core.models import Shard
-from app.core.outages import OUTAGES, in_words
+from app.core.outages import in_words, outages
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
 from app.judgments.judging import (
@@ -41,6 +41,8 @@ from app.judgments.judging import (
     verdict_row,
 )
 from app.judgments.reasons import store as store_reasons
+from app.monitors import sampling
+from app.monitors.sampling import Candidate, Where
 from app.reports.batches import keep_if_completed
 from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
 from judges.cascade import CascadeVerdict
@@ -184,7 +186,7 @@ async def _commit(task: Task, commit: Callable[[], Coroutine[Any, Any, None]]) -
         try:
             await shielded(commit())
             return
-        except OUTAGES as error:
+        except outages() as error:
             # the connection may have broken after the commit
             if await _is_committed(task):
                 return
@@ -198,7 +200,7 @@ async def _is_committed(task: Task) -> bool:
     try:
         async with task.running.db.read() as session:
             return await leases.is_finished(session, task.shard)
-    except OUTAGES:
+    except outages():
         return False
 
 
@@ -391,8 +393,25 @@ class DatabaseShard:
     async def _commit(self, rows: list[dict[str, Any]], counts: dict[str, Any]) -> None:
         async with self._checkpoints.transaction() as session:
             await store_verdicts(session, rows)
+            await self._draw_audits(session)
             # last: it locks the batch, and the other shards of the batch wait for that lock
             await self._task.finish(session, counts)
+
+    async def _draw_audits(self, session: AsyncSession) -> None:
+        """Draw some of the verdicts for the monitors of their certificate."""
+        work, certificate_seq = self._task.work, seq_of(self._task.work.authority)
+        if certificate_seq is None:
+            return
+        candidates = [
+            Candidate(
+                pair, key.content_hash or "", key.metadata, self._verdicts[pair.id], key.seq,
+                key.position,
+            )
+            for key, pair, _ in self._items
+            if pair.id in self._judged
+        ]  # fmt: skip
+        where = Where(certificate_seq, self._task.running.now(), work.batch.seq)
+        await sampling.draw(session, where, candidates)
 
     def _rows(self) -> list[dict[str, Any]]:
         """Return the verdicts as the table holds them."""

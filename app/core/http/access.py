@@ -30,7 +30,7 @@ from app.core.http import sessions
 from app.core.http.parameters import get_runtime
 from app.core.http.problems import answer_to
 from app.core.names import shown
-from app.core.outages import OUTAGES
+from app.core.outages import outages
 from app.core.runtime import Runtime
 
 _CALLER: Final = "tribunal.caller"
@@ -182,7 +182,9 @@ async def may_read(request: Request, running: Runtime) -> bool:
         return True
     try:
         return (await _known(request, running)).may(Scope.READ)
-    except (TribunalError, *OUTAGES):
+    except TribunalError:
+        return False
+    except outages():
         return False
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+from asyncpg import InterfaceError, PostgresError
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -21,7 +22,7 @@ from app.core.errors import TribunalError
 from app.core.http.field_errors import field_errors, named
 from app.core.inert import finite
 from app.core.names import shown
-from app.core.outages import OUTAGES, RETRY_AFTER, in_words, outage
+from app.core.outages import RETRY_AFTER, in_words, outage, outages
 
 _log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -142,7 +143,14 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def install_outage_handlers(app: FastAPI) -> None:
     """Answer 503 where the database or a disk cannot be used, with what is out of order."""
-    for kind in (*OUTAGES, SQLAlchemyError, sqlite3.Error, ExceptionGroup):
+    for kind in (
+        *outages(),
+        PostgresError,
+        InterfaceError,
+        SQLAlchemyError,
+        sqlite3.Error,
+        ExceptionGroup,
+    ):
         app.add_exception_handler(kind, _on_failure)
 
 

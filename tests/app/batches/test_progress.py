@@ -312,10 +312,10 @@ async def test_each_verdict_is_counted_once_however_many_checkpoints_there_are(
 
     monkeypatch.setattr("app.batches.worker.shard.verdict_body", made_again)
 
-    def count_them(verdicts: Any, obtained: Any) -> Any:
+    def count_them(verdicts: Any, *others: Any) -> Any:
         shown = list(verdicts)
         counted.append(len(shown))
-        return really(shown, obtained)
+        return really(shown, *others)
 
     monkeypatch.setattr(totals, "shard_counts", count_them)
     judge = PaidJudge("dear", PRICE, pause=0.01)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from app.calibrations.inputs import Prepared, hash_of_test
+from app.calibrations.schemas import CalibrationIn
 from app.datasets.records import PairKey
-from app.labels.sets import marks
+from app.labels.sets import marks, request_hash
 from tests.app.rows import certify, labelled_rows, upload
 
 pytestmark = pytest.mark.both_databases
@@ -32,6 +35,28 @@ async def test_the_same_request_is_the_same_test(client: httpx.AsyncClient) -> N
     assert [await uses(client, "rivers") for _ in range(2)] == [(1, 0), (1, 0)]
     assert await uses(client, "rivers", seed=1) == (2, 0)
     assert await uses(client, "rivers", cascade={"judges": ["dear"]}) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_new"),
+    [
+        ({"target_agreement": 0.9}, True),
+        ({"scope": "dataset", "max_error": 0.05}, False),
+        ({"target_agreement": 0.9, "method": "auto_raw"}, False),
+        ({"target_agreement": 0.9, "method": "weighted"}, False),
+    ],
+)
+def test_only_auto_with_margins_is_another_test_than_before(asked: Any, is_new: bool) -> None:
+    """A certificate that was made before there were margins counts beside the new one."""
+    request = CalibrationIn(dataset="rivers", **asked)
+    judge = SimpleNamespace(spec=SimpleNamespace(fingerprint="f"))
+    found = hash_of_test(request, cast(Prepared, SimpleNamespace(judges=[judge, judge])), "labels")
+    before = request.model_dump(mode="json")
+    for name in ("max_shift", "traffic", "traffic_features", "max_ratio"):
+        del before[name]
+    if asked.get("method", "auto") in ("auto", "weighted"):
+        before["columns"] = "stacked"
+    assert (found != request_hash(before, ["f", "f"], "labels")) is is_new
 
 
 async def test_plans_count_until_they_are_certified(client: httpx.AsyncClient) -> None:

@@ -105,9 +105,19 @@ def test_a_verb_of_a_server_loads_nothing_of_the_service(
     assert not found & (SERVICE | STATISTICS | {"numpy", "structlog"})
 
 
-def test_a_verb_that_reads_here_loads_no_migrations_and_no_statistics(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database that holds a dataset."""
+    folder = tmp_path_factory.mktemp("filled")
     (folder / "rows.jsonl").write_bytes(ndjson(labelled_rows(5)))
     loaded(folder, "import", "rows.jsonl")
-    found = loaded(folder, "datasets", "list", TRIBUNAL_OUTPUT="json")
-    assert "app.main" in found
-    assert not found & (STATISTICS | {"alembic.command", "alembic.script", "migrations", "uvicorn"})
+    return folder
+
+
+@pytest.mark.parametrize("collection", ["datasets", "calibrations", "batches", "leaderboards"])
+def test_a_look_at_the_database_here_starts_no_service(filled: Path, collection: str) -> None:
+    found = loaded(filled, collection, "list", TRIBUNAL_OUTPUT="json")
+    assert "sqlalchemy" in found
+    asks = {"httpx", "app.client", "app.main", "app.api", "judges.registry", "asyncpg"}
+    serves = {"fastapi", "starlette", "structlog", "prometheus_client", "uvicorn", "alembic"}
+    assert not found & (asks | serves | STATISTICS | {"numpy", "scipy", "app.formats.canonical"})

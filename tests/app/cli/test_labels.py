@@ -43,7 +43,7 @@ def test_csv_and_ndjson_add_the_same_labels(folder: Path) -> None:
 
 
 def test_two_labels_of_one_person_that_differ_are_told_of(folder: Path) -> None:
-    (folder / "new.csv").write_text("pair,label\np0,1\np0,b\n")
+    (folder / "new.csv").write_text("pair,label\np0,a\np0,b\n")
     assert label("new.csv", "--annotator", "me")["contradicted"] == 1
     again = CliRunner().invoke(app, ["label", "rivers", "new.csv", "--annotator", "me"])
     assert "on 1 pairs one person gives two labels" in " ".join(again.output.split())

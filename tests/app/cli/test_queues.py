@@ -100,3 +100,24 @@ def test_keys_are_read_one_by_one_from_a_terminal(folder: Path) -> None:
     assert os.waitpid(process, 0)[1] == 0
     os.close(terminal)
     assert len(votes()) == 3
+
+
+def test_a_certificate_is_watched_from_the_terminal(folder: Path) -> None:
+    (folder / "many.jsonl").write_bytes(ndjson(labelled_rows(400)))
+    assert CliRunner().invoke(app, ["import", "many.jsonl"]).exit_code == 0
+    runner = CliRunner()
+    asked = ["certify", "many", "--judges", "cheap,dear", "--part", "calibration:0.5:0", "--json"]
+    made = json.loads(runner.invoke(app, asked).stdout)
+    started = runner.invoke(app, ["monitors", "create", made["id"], "--audit-rate", "1"])
+    assert "watching; 0 of 0 audits are answered" in started.output
+    judged = ["batch", "many", "--calibration", made["id"], "--part", "test:0.5:0"]
+    assert runner.invoke(app, judged).exit_code == 0
+    again = runner.invoke(app, ["replay", "many", "--thresholds", "cheap=never,dear=0.5"])
+    assert "400 pairs: 400 answered" in again.output
+    assert runner.invoke(app, ["replay", "many", "--thresholds", "dear"]).exit_code == 2
+    run("label", "--annotator", "ann", "--most", "3", typed="l\nr\nl\n")
+    listed = runner.invoke(app, ["monitors", "list"]).output
+    assert "3 of " in listed
+    monitor = listed.split()[1]
+    assert "risk so far" in runner.invoke(app, ["monitors", "show", monitor]).output
+    assert "ended" in runner.invoke(app, ["monitors", "end", monitor]).output

@@ -168,9 +168,9 @@ async def test_a_request_that_takes_long_shows_that_it_lives(
     app, may_end = create_app(impatient), asyncio.Event()
     judge = judgments_service.judge
 
-    async def slow(*args: Any) -> Any:
+    async def slow(*args: Any, **options: Any) -> Any:
         await may_end.wait()
-        return await judge(*args)
+        return await judge(*args, **options)
 
     monkeypatch.setattr(judgments_service, "judge", slow)
     async with app.router.lifespan_context(app), client_of(app) as client:

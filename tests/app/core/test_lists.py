@@ -20,8 +20,10 @@ from tests.conftest import client_of
 AS_KEPT = ("/v1/datasets/rivers/pairs", "/v1/judges", "/v1/cascades")
 LISTS = (
     "/v1/datasets", "/v1/labels", "/v1/judgments", "/v1/batches", "/v1/calibrations",
-    "/v1/leaderboards", "/v1/reports", "/v1/files", "/v1/queues", *AS_KEPT,
+    "/v1/leaderboards", "/v1/reports", "/v1/files", "/v1/queues", "/v1/monitors", *AS_KEPT,
 )  # fmt: skip
+# made of verdicts that were drawn, so it is tested beside the monitors
+ELSEWHERE = {"/v1/monitors/{monitor}/audits"}
 PAIR = {"prompt": "Why?", "response_a": "Because it is so.", "response_b": ""}
 
 
@@ -32,7 +34,7 @@ def test_every_list_is_tested_here_and_takes_an_order() -> None:
         if isinstance(route, AnswerRoute)
         and getattr(route.response_model, "__origin__", None) is PageBody
     }
-    assert listing == {path.replace("rivers", "{ref}") for path in LISTS}
+    assert listing == {path.replace("rivers", "{ref}") for path in LISTS} | ELSEWHERE
     document = create_app(Settings(workers=0)).openapi()
     for path in listing:
         (order,) = (p for p in document["paths"][path]["get"]["parameters"] if p["name"] == "order")
@@ -56,7 +58,9 @@ async def make(client: httpx.AsyncClient, number: int) -> None:
         await client.post("/v1/queues", json={"name": name, "dataset": name, "labels": 3}),
     ]
     assert all(answer.is_success for answer in made), [answer.text for answer in made]
-    await certify(client, name, target_agreement=0.6)
+    certificate = await certify(client, name, target_agreement=0.6)
+    watched = await client.post("/v1/monitors", json={"calibration": certificate["id"]})
+    assert watched.is_success, watched.text
 
 
 async def pages(client: httpx.AsyncClient, path: str, **asked: Any) -> list[str]:

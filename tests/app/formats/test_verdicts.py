@@ -223,3 +223,92 @@ def test_declarations_are_lists_or_objects() -> None:
     said = Declared.read(['"prompt=a, b",id=n', '{"group": "g=1"}'], ['{"0": "tie", "x": null}'])
     assert said.columns == {"prompt": "a, b", "id": "n", "group": "g=1"}
     assert said.coding == {"0": "tie", "x": None}
+
+
+@pytest.mark.parametrize("human", [None, []])
+async def test_a_label_is_read_where_the_list_of_votes_is_empty(
+    client: httpx.AsyncClient, human: Any
+) -> None:
+    answer = await upload(client, [texts(0, human=human, label="b")])
+    assert (answer.status_code, answer.json()["labels"]) == (201, 1)
+
+
+@pytest.mark.parametrize("field", ["label", "label_original", "label_swapped"])
+async def test_numbers_in_recorded_labels_need_a_coding(
+    client: httpx.AsyncClient, field: str
+) -> None:
+    rows = [texts(n, judges={"gpt": {field: code}}) for n, code in enumerate([0, 1])]
+    answer = await upload(client, rows)
+    assert answer.status_code == 422
+    assert f"judges.{field}: 0/1 is ambiguous" in answer.json()["detail"]
+    answer = await upload(client, rows, coding="0=a,1=b")
+    assert answer.json()["rejected"] == []
+    records = [one["judges"]["gpt"] for one in await pairs_of(client)]
+    orders = [one["annotators"][0] if "annotators" in one else [one["p_a"]] for one in records]
+    assert [[p for p in order if p is not None] for order in orders] == [[1.0], [0.0]]
+
+
+async def test_a_further_verdict_beside_a_vote_is_told(client: httpx.AsyncClient) -> None:
+    body = (await upload(client, [texts(0, label="a", label_bob="b", score_of_bob=3)])).json()
+    assert body["labels"] == 1
+    assert ["label_bob: looks like a further verdict" in said for said in body["warnings"]] == [
+        True
+    ]
+
+
+async def test_a_winner_by_name_needs_two_names(client: httpx.AsyncClient) -> None:
+    rows = [texts(0, model_b="m1", winner="m1"), texts(1, winner="m2")]
+    body = (await upload(client, rows)).json()
+    assert (body["labels"], body["rejected"][0]["reason"]) == (
+        1, "winner: 'm1' is the name of both models",
+    )  # fmt: skip
+
+
+async def test_names_in_another_form_of_unicode_are_the_same_winner_and_told(
+    client: httpx.AsyncClient,
+) -> None:
+    one, other = "caf\u00e9", "cafe\u0301"
+    rows = [texts(0, model_a=one, winner=other), texts(1, model_a=other, winner="b")]
+    body = (await upload(client, rows)).json()
+    assert body["warnings"] == [
+        "models whose names differ only by case, blanks or Unicode form are kept apart: "
+        "'cafe\\u0301' and 'caf\\xe9'"
+    ]
+    assert [one["human"][0]["label"] for one in await pairs_of(client)] == ["a", "b"]
+
+
+async def test_what_reads_like_no_value_is_told(client: httpx.AsyncClient) -> None:
+    rows = [texts(0, label="a", annotator="nan"), texts(1, label="b", model_a="N/A")]
+    rows.append(texts(2, label="b", group="None", response_b="null"))
+    said = " ".join((await upload(client, rows)).json()["warnings"])
+    for words in ("annotators named 'nan'", "models named 'N/A'", "groups named 'None'",
+                  "response_b: reads like a missing value"):  # fmt: skip
+        assert words in said
+    answer = await upload(client, [texts(0, label="a"), texts(1, label="nan")], "other")
+    assert "for example nan=none" in answer.json()["detail"]
+
+
+async def test_truth_values_are_refused_with_their_coding(client: httpx.AsyncClient) -> None:
+    for yes, no in ((True, False), ("True", "False")):
+        answer = await upload(client, [texts(0, label=yes), texts(1, label=no)])
+        assert answer.status_code == 422
+        assert f"for example {yes!s}=a,{no!s}=b".lower() in answer.json()["detail"].lower()
+
+
+async def test_numbers_with_gaps_are_names_without_a_fraction(client: httpx.AsyncClient) -> None:
+    nan = float("nan")
+    rows = [
+        texts(0, id=1.0, annotator=3.0, label="a", model_a=nan),
+        texts(1, id=2.5, annotator=nan, label="a"),
+    ]
+    body = (await upload(client, rows)).json()
+    assert body["rejected"][0]["reason"] == "id: 2.5 is neither a string nor an integer"
+    [found] = await pairs_of(client)
+    assert (found["id"], found["human"][0]["annotator"], found.get("model_a")) == ("1", "3", None)
+
+
+async def test_battles_beside_texts_are_told(client: httpx.AsyncClient) -> None:
+    rows = [row(0), {"id": "v", "model_a": "m1", "model_b": "m2", "winner": "a"}]
+    assert (await upload(client, rows)).json()["warnings"] == [
+        "1 rows have no texts and are kept as battles, beside 1 pairs with texts"
+    ]

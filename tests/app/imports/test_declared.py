@@ -191,6 +191,21 @@ async def test_battles_stored_under_their_lines_are_found_again(client: httpx.As
     assert (await upload(client, lines)).json()["id"] == first["id"]
 
 
+async def test_battles_that_were_named_by_their_lines_are_found_again(
+    client: httpx.AsyncClient,
+) -> None:
+    named = [
+        {"id": line, "model_a": "m1", "model_b": "m2", "human": [{"label": "a", "annotator": None}]}
+        for line in (2, 4)
+    ]
+    first = (await upload(client, named)).json()
+    battle = b'\n{"left": "m1", "right": "m2", "winner": "left"}\n'
+    again = await upload(client, battle * 2)
+    assert (again.json()["id"], again.json()["labels"]) == (first["id"], 2)
+    assert [one["id"] for one in await pairs_of(client)] == ["2", "4"]
+    assert (await upload(client, battle * 3)).status_code == 409
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -248,3 +263,65 @@ def test_other_frames_are_told_by_their_methods() -> None:
         with upload_of(frame) as upload:  # type: ignore[arg-type]
             sent.append(b"".join(upload.pieces))
     assert sent == [b'{"prompt": "q", "named": true}\n', b'{"prompt": "r"}\n']
+
+
+async def test_cells_under_no_name_are_told(client: httpx.AsyncClient) -> None:
+    text = ",id,prompt,response_a,response_b,label,\n0,1,P,x,y,a,\n1,2,P,x,y,b,a note\n"
+    body = (await _sent(client, text)).json()
+    assert (body["pairs"], body["labels"]) == (2, 2)
+    assert body["warnings"] == [
+        "column 7: has no name in the header, so its cells in 1 rows are not kept"
+    ]
+
+
+async def test_an_empty_row_is_called_so(client: httpx.AsyncClient) -> None:
+    text = "left,right,winner\nm1,m2,left\n,,\nm1,m2,right\n"
+    body = (await _sent(client, text)).json()
+    assert body["rejected"] == [{"line": 3, "reason": "not a row of the table: it is empty"}]
+    # the row keeps its number, by which battles that were stored before are found again
+    assert [one["id"] for one in await pairs_of(client)] == ["1", "3"]
+
+
+async def test_lines_may_keep_the_commas_of_an_array(client: httpx.AsyncClient) -> None:
+    text = "".join(json.dumps(row(number)) + ",\n\n" for number in range(3))
+    answer = await upload(client, text.encode())
+    assert (answer.json()["pairs"], answer.json()["rejected"]) == (3, [])
+
+
+SHAPES: dict[str, tuple[Any, str]] = {
+    "lists": ({"question": ["x", "y"], "answer_a": ["p", "q"], "answer_b": ["r", "s"]}, "records"),
+    "by name": ({"q1": row(1), "q2": row(2)}, "give a list of the rows"),
+    "split": ({"columns": ["prompt"], "index": [0], "data": [["x"]]}, "records"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+async def test_one_object_of_other_shapes_is_called_so(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    value, words = SHAPES[name]
+    answer = await upload(client, json.dumps(value).encode())
+    assert answer.status_code == 422
+    assert "the file is one JSON object" in answer.json()["detail"]
+    assert words in answer.json()["detail"]
+
+
+async def test_lines_that_end_with_cr_are_called_so(client: httpx.AsyncClient) -> None:
+    text = "\r".join(json.dumps(row(number)) for number in range(2))
+    assert "end with CR alone" in (await upload(client, text.encode())).json()["detail"]
+
+
+async def test_marked_cells_are_told_by_the_names_of_the_file(client: httpx.AsyncClient) -> None:
+    text = "Nr,Q,A,B,L,marked_cells\n1,'=x,p,'-q,a,Q B\n2,'it,p,q,b,\n"
+    columns = "id=Nr,prompt=Q,response_a=A,response_b=B,label=L"
+    body = (await _sent(client, text, map=columns)).json()
+    assert (body["pairs"], body["labels"]) == (2, 2)
+    found = await pairs_of(client)
+    assert [(one["prompt"], one["response_b"]) for one in found] == [("=x", "-q"), ("'it", "q")]
+    assert [one["metadata"] for one in found] == [{}, {}]
+
+
+def test_a_dry_run_makes_no_database(folder: Path) -> None:
+    (folder / "votes.csv").write_text(PLAIN, encoding="utf-8")
+    assert "nothing is stored: canonical, 2 pairs" in _run("import", "votes.csv", "--dry-run")
+    assert [one.name for one in folder.iterdir()] == ["votes.csv"]

@@ -184,6 +184,8 @@ async def test_a_judge_that_fails_escalates_and_suspends_the_promise(
     certificate = await certify(client, "rivers", target_agreement=0.85)
     pairs = [without_labels(row) for row in labelled_rows(40, seed=8, cheap=0.6)]
     broken = [{**p, "judges": {**p["judges"], "dear": None}} for p in pairs]
+    # where the other judge has no preference, nothing is left to decide by
+    broken[3]["judges"]["cheap"] = {"p_a": 0.5}
     answer = await judge(client, broken, calibration=certificate["id"])
     assert "dear" in answer["suspended_because"]
     assert {v["promise"] for v in answer["verdicts"]} == {"suspended"}

@@ -115,7 +115,7 @@ def test_the_command_line_reads_a_colleagues_labels(
     assert run(app, ["import", "pairs.jsonl", "--name", "set"]).exit_code == 0
     words = ["label", "set", "labels.csv", "--by", "prompt", "--annotator", "ann", "--map",
              "prompt=Frage,model_a=links,model_b=rechts,label=Urteil"]  # fmt: skip
-    assert run(app, words).exit_code == 1
+    assert run(app, words).exit_code == 2
     result = run(app, [*words, "--coding", "1=a,2=b,0=tie,9=none", "--json"])
     assert result.exit_code == 0, result.output
     assert '"accepted": 3' in result.stdout
@@ -139,3 +139,20 @@ def test_labels_are_read_from_tables_of_all_kinds(
         result = run(app, ["label", "set", file])
         assert result.exit_code == 0, result.output
         assert "1 label for set" in result.output
+
+
+def test_numbers_as_labels_need_a_coding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/cli.db")
+    Path("pairs.jsonl").write_bytes(ndjson(_rows()))
+    run = CliRunner().invoke
+    assert run(app, ["import", "pairs.jsonl", "--name", "set"]).exit_code == 0
+    Path("x.csv").write_text("id,annotator,label\np0,u,1\np1,u,A>B\n")
+    Path("y.jsonl").write_text('{"id": "p0", "annotator": NaN, "label": 2}\n')
+    result = run(app, ["label", "set", "x.csv"])
+    assert result.exit_code == 2, result.output
+    assert "label: 1 is a number without a coding" in result.output
+    for file, count in (("x.csv", "2 labels"), ("y.jsonl", "1 label")):
+        result = run(app, ["label", "set", file, "--coding", "1=a,2=b"])
+        assert result.exit_code == 0, result.output
+        assert f"{count} for set" in result.output

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 from calibration.arrays import BoolArray
-from calibration.cascade import ABSTAINED, answered_loss, decide
+from calibration.cascade import ABSTAINED, answered_loss, decide, rounded
 from calibration.certify.evidence import path_counts
 from calibration.certify.learned import learned_thresholds
-from calibration.certify.paths import Ground, Start, shared_path
+from calibration.certify.paths import Ground, Start, reaching, scores, shared_path
 from calibration.certify.walk import walk_path
 from calibration.sample import Sample, checked_sample
+from calibration.stack import margins as margins_of
 
 NAN = float("nan")
 
@@ -171,3 +173,27 @@ def test_judges_that_all_fail_teach_no_path() -> None:
     nothing = np.full((50, 2), NAN)
     sample = checked_sample(nothing, nothing)
     assert learned_thresholds(sample, np.ones(2), 0.2, 0.1, 3.0).shape == (0, 2)
+
+
+def test_margins_decide_every_pair_as_the_scores_do() -> None:
+    """A shared threshold on log-odds less margins is one threshold a judge on confidences."""
+    rng = np.random.default_rng(3)
+    confidence = rounded(special.expit(np.abs(rng.normal(0, 6, (400, 3)))))
+    confidence[rng.uniform(size=(400, 3)) < 0.1] = -np.inf
+    margins = np.array([2.5, 0.7, 0.0])
+    shared = scores(confidence, margins)
+    for threshold in rng.choice(shared[np.isfinite(shared)], 60).tolist():
+        limits = reaching(threshold, margins)
+        np.testing.assert_array_equal(decide(confidence, limits), decide(shared, [threshold] * 3))
+
+
+def test_a_tier_closes_where_no_confidence_reaches_its_margin() -> None:
+    assert reaching(10.0, np.array([20.0, 0.0])).tolist()[0] == np.inf
+
+
+def test_margins_are_what_later_judges_take_away() -> None:
+    """In nine of ten pairs the last judge agrees; in one it turns a weak verdict round."""
+    said = np.array([[1.0, 3.0]] * 8 + [[1.0, -2.0]] * 2)
+    np.testing.assert_allclose(margins_of(said), [3.0, 0.0])
+    np.testing.assert_allclose(margins_of(-said), [3.0, 0.0])
+    assert margins_of(said[:0]).tolist() == [0.0, 0.0]

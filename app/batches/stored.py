@@ -1,0 +1,162 @@
+"""Stored batches as users see them; to look at them loads no statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.batches import queries
+from app.batches.openai import fields_of, unix, with_rejected
+from app.batches.parquet.files import tables_of
+from app.batches.totals import (
+    ALSO_RUNNING,
+    added,
+    calibration_pairs,
+    cost_to_finish,
+    progress,
+    request_counts,
+)
+from app.core.db import Stores
+from app.core.errors import NotFound
+from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.models import Batch, CalibrationRow, Dataset
+from app.judgments.promise import AnswerCounts, suspended_because
+
+_MOST_RUNNING: Final = 100
+
+
+async def find(running: Stores, batch_id: str) -> dict[str, Any]:
+    """Return a batch as users see it.
+
+    Raises:
+        NotFound: unknown id.
+    """
+    async with running.db.read() as session:
+        [found] = await show(session, [await require(session, batch_id)], running.now())
+        return found
+
+
+async def require(session: AsyncSession, batch_id: str) -> Batch:
+    """Return a batch.
+
+    Raises:
+        NotFound: unknown id.
+    """
+    batch = await by_public_id(session, Batch, batch_id)
+    if batch is None:
+        raise NotFound(f"there is no batch {batch_id!r}")
+    return batch
+
+
+async def totals_now(session: AsyncSession, seqs: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the sums of batches with what their shards under way have come to."""
+    found: dict[int, dict[str, Any]] = {}
+    for seq, totals, so_far in await queries.sums(session, seqs):
+        sums = found.setdefault(seq, totals)
+        found[seq] = sums if so_far is None else added(sums, so_far)
+    return found
+
+
+async def certificate_of(session: AsyncSession, batch: Batch) -> CalibrationRow | None:
+    """Return the certificate that a batch is judged under."""
+    return (
+        await session.get(CalibrationRow, batch.certificate_seq) if batch.certificate_seq else None
+    )
+
+
+def promise_now(batch: Batch, certificate: CalibrationRow | None) -> str:
+    """Return what verdicts promise now: a revoked certificate promises nothing, also of old ones."""
+    is_revoked = certificate is not None and certificate.revoked_at is not None
+    return "none" if is_revoked else batch.promise
+
+
+async def page(running: Stores, paging: Paging) -> Page:
+    """Return one page of batches as users see them."""
+    async with running.db.read() as session:
+        rows = await queries.page(session, paging)
+        bodies = await show(session, rows[: paging.limit], running.now())
+    shown = {body["id"]: body for body in bodies}
+    return page_of(rows, paging.limit, lambda row: shown[row.id])
+
+
+async def unfinished(running: Stores) -> list[dict[str, Any]]:
+    """Return the batches that run, as users see them; of very many the latest."""
+    async with running.db.read() as session:
+        rows = await queries.running(session, _MOST_RUNNING)
+        return await show(session, rows, running.now())
+
+
+async def show(
+    session: AsyncSession, batches: Sequence[Batch], moment: datetime
+) -> list[dict[str, Any]]:
+    """Return batches as users see them at this moment."""
+    seqs = [batch.seq for batch in batches if batch.status in queries.UNFINISHED]
+    now = await totals_now(session, seqs) if seqs else {}
+    return [await _show(session, one, now.get(one.seq, one.totals), moment) for one in batches]
+
+
+async def _show(
+    session: AsyncSession, batch: Batch, totals: Mapping[str, Any], moment: datetime
+) -> dict[str, Any]:
+    certificate = await certificate_of(session, batch)
+    is_running = batch.status in queries.UNFINISHED
+    counts = with_rejected(request_counts(batch.total, totals), batch)
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": "/v1/judgments",
+        "status": batch.status,
+        "dataset": (await session.get_one(Dataset, batch.dataset_seq)).id,
+        "calibration": certificate.id if certificate else None,
+        "cascade": batch.request["cascade"],
+        "part": batch.request["part"],
+        "request_counts": counts,
+        "shards": totals.get("shards", {}),
+        "calibration_pairs": calibration_pairs(batch, totals),
+        "also_running": batch.request.get(ALSO_RUNNING, []),
+        **_promises(batch, totals, certificate),
+        "cost_usd": totals.get("cost_usd", 0.0),
+        **_money(batch, totals),
+        "progress": progress(batch.total, totals, moment.timestamp(), is_running=is_running),
+        "error": batch.error,
+        "created_at": unix(batch.created_at),
+        "in_progress_at": unix(batch.in_progress_at),
+        "expires_at": unix(batch.expires_at),
+        **fields_of(batch, counts),
+        **_folders(batch),
+    }
+
+
+def _promises(
+    batch: Batch, totals: Mapping[str, Any], certificate: CalibrationRow | None
+) -> dict[str, Any]:
+    """Return what the verdicts promise; while a batch runs, what they would if it ended like this."""
+    promise, why = promise_now(batch, certificate), batch.suspended_because
+    if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
+        seen = AnswerCounts.from_json(totals.get("attendance", {}))
+        why = certificate.suspended_because or suspended_because(
+            certificate.body["calibration"]["failures"], seen
+        )
+        promise = "suspended" if why else promise
+    return {"promise": promise, "suspended_because": why}
+
+
+def _folders(batch: Batch) -> dict[str, Any]:
+    tables = tables_of(batch)
+    return {"output": tables.output, "input_files": len(tables.files)} if tables else {}
+
+
+def _money(batch: Batch, totals: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a budget allows and what is left to pay; `spent_usd` includes calls under way."""
+    has_budget = batch.budget_usd is not None
+    return {
+        "budget_usd": batch.budget_usd,
+        "budget": batch.budget_mode,
+        "spent_usd": batch.spent_usd if has_budget else None,
+        "reserved_usd": batch.reserved_usd if has_budget else None,
+        "cost_to_finish_usd": cost_to_finish(batch.total, totals),
+        "next_pair_usd": totals.get("next_pair_usd") if has_budget else None,
+    }

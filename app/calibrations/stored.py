@@ -1,0 +1,81 @@
+"""Stored certificates as users see them; to look at them loads no statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.calibrations import queries
+from app.core.db import Stores, rfc3339
+from app.core.errors import NotFound
+from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.models import JUDGE_SETTINGS, CalibrationRow
+from app.core.names import hint, shown
+
+
+async def find(running: Stores, certificate_id: str) -> CalibrationRow:
+    """Return a certificate.
+
+    Raises:
+        NotFound: no certificate has this id.
+    """
+    async with running.db.read() as session:
+        return await require(session, certificate_id)
+
+
+async def require(session: AsyncSession, certificate_id: str) -> CalibrationRow:
+    """Return a certificate, inside a transaction.
+
+    Raises:
+        NotFound: no certificate has this id.
+    """
+    certificate = await by_public_id(session, CalibrationRow, certificate_id)
+    if certificate is None:
+        known = await queries.newest_ids(session)
+        see = "GET /v1/calibrations" if known else "tribunal certify"
+        meant = hint(certificate_id, known, see=see, is_id=True)
+        raise NotFound(f"there is no calibration {shown(certificate_id)}{meant}")
+    return certificate
+
+
+async def look(running: Stores, certificate_id: str) -> dict[str, Any]:
+    """Return a certificate as users see it, with how many of its labels changed since.
+
+    Raises:
+        NotFound: no certificate has this id.
+    """
+    async with running.db.read() as session:
+        certificate = await require(session, certificate_id)
+        changed = await labels_changed(session, certificate)
+    return {**show(certificate), "labels_changed": changed}
+
+
+async def labels_changed(session: AsyncSession, certificate: CalibrationRow) -> int:
+    """Count the pairs of a certificate whose labels changed since it was requested."""
+    return await queries.pairs_relabelled(session, certificate)
+
+
+async def page(running: Stores, paging: Paging) -> Page:
+    """Return one page of certificates."""
+    async with running.db.read() as session:
+        rows = await queries.page(session, paging)
+    return page_of(rows, paging.limit, show)
+
+
+def show(certificate: CalibrationRow) -> dict[str, Any]:
+    """Return a certificate as users see it in a list."""
+    revoked_at = certificate.revoked_at
+    body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
+    if certificate.suspended_because is not None:
+        body["suspended_because"] = certificate.suspended_because
+    return {
+        "id": certificate.id,
+        "object": "calibration",
+        "status": certificate.status,
+        **body,
+        "error": certificate.error,
+        "request": certificate.request,
+        "created_at": rfc3339(certificate.created_at),
+        "revoked_at": rfc3339(revoked_at) if revoked_at else None,
+    }

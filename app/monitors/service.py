@@ -1,0 +1,447 @@
+"""Starts monitors, takes the answers to their audits, raises alarms, and shows what they know."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from math import exp
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bodies.monitors import AuditsBody, MonitorBody
+from app.calibrations import stored as calibrations
+from app.calibrations.inputs import slice_of
+from app.core.db import rfc3339
+from app.core.errors import Conflict, NotFound, Unprocessable
+from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.models import Audit, CalibrationRow, Monitor, new_id
+from app.core.names import shown
+from app.core.runtime import Runtime
+from app.datasets.slices import refuse_many
+from app.monitors import queries
+from app.monitors.sampling import new_dataset
+from app.monitors.schemas import AuditAnswersIn, MonitorIn
+from app.queues import exchange
+from app.queues import service as queues
+from app.queues.exchange import Vote
+from app.queues.service import NewQueue, label_of
+from calibration.monitor import (
+    MonitorState,
+    SlicedMonitor,
+    detectable_risk,
+    observe_in_slices,
+    risk_so_far,
+    start_sliced_monitor,
+)
+
+_MOST_HISTORY: Final = 1_000
+_LARGEST_LOG: Final = 690.0
+_TIE_LOSS: Final = {"error": 1.0, "half": 0.5}
+
+
+async def require(session: AsyncSession, monitor_id: str) -> Monitor:
+    """Return a monitor.
+
+    Raises:
+        NotFound: none has this id.
+    """
+    found = await by_public_id(session, Monitor, monitor_id)
+    if found is None:
+        raise NotFound(f"there is no monitor {shown(monitor_id)}; see GET /v1/monitors")
+    return found
+
+
+async def create(running: Runtime, request: MonitorIn) -> MonitorBody:
+    """Start to watch a certificate.
+
+    Raises:
+        NotFound: no certificate has this id.
+        Conflict: it is not certified, or was revoked.
+        Unprocessable: its target risk is too high to be watched, or its slices are too many.
+    """
+    moment, signing = running.now(), secrets.token_hex(32)
+    async with running.db.write() as session:
+        certificate = await calibrations.require(session, request.calibration)
+        if certificate.status != "certified" or certificate.revoked_at is not None:
+            raise Conflict(f"calibration {certificate.id} promises nothing that could be watched")
+        if certificate.body.get("target_agreement") is None:
+            raise Conflict(
+                f"calibration {certificate.id} promises something of a whole data set: a monitor "
+                "watches verdicts on new pairs"
+            )
+        state = await _start(session, certificate, request, running)
+        monitor_id = new_id("mon")
+        dataset = new_dataset(f"audits of {monitor_id}", new_id("ds"), moment)
+        session.add(dataset)
+        await session.flush()
+        wanted = NewQueue(
+            f"audits of {monitor_id}",
+            "audit",
+            request.votes_per_pair,
+            {"calibration": certificate.id, "seed": secrets.randbits(62)},
+        )
+        queue = await queues.open_queue(session, dataset, wanted, moment)
+        monitor = Monitor(
+            id=monitor_id,
+            certificate_seq=certificate.seq,
+            queue_seq=queue.seq,
+            status="watching",
+            options=request.model_dump(mode="json", exclude={"calibration"}),
+            state=state.to_dict(),
+            history=[],
+            alarm=None,
+            secret=secrets.token_hex(32),
+            signing=signing,
+            created_at=moment,
+            ended_at=None,
+        )
+        session.add(monitor)
+        await session.flush()
+        body = await show(session, monitor)
+    return {**body, "webhook_secret": signing if request.webhook else None}
+
+
+async def _start(
+    session: AsyncSession, certificate: CalibrationRow, request: MonitorIn, running: Runtime
+) -> SlicedMonitor:
+    risk = _target_risk(certificate)
+    if risk >= 0.82:
+        raise Unprocessable.field(["calibration"], f"a target risk of {risk:g} cannot be watched")
+    targets: dict[str, float] = {}
+    if request.slices is not None:
+        found = await queries.metadata_of(session, certificate)
+        names = sorted({slice_of(one, request.slices) for one in found} - {""})
+        refuse_many(names, running.settings.limits, ("body", "slices"))
+        if not names:
+            raise Unprocessable.field(
+                ["slices"], f"no pair of the certificate has the metadata field {request.slices!r}"
+            )
+        targets = dict.fromkeys(names, risk)
+    return start_sliced_monitor(risk, targets, request.failure_probability)
+
+
+def _target_risk(certificate: CalibrationRow) -> float:
+    return float(round(1 - certificate.body["target_agreement"], 12))
+
+
+async def advance(session: AsyncSession, monitor: Monitor, moment: datetime) -> None:
+    """Observe the audits whose answers are there, in the order of drawing; raise the alarm.
+
+    An audit counts once, with the answers that it had when they were complete.
+    """
+    locked = await queries.lock(session, monitor.seq)
+    if locked is None or locked.status == "ended":
+        return
+    rows = await queries.answered(session, locked)
+    if not rows:
+        return
+    certificate, _ = await queries.parts(session, locked)
+    votes = await queries.votes_on(session, [row.of for row in rows])
+    losses: dict[int, float | None] = {}
+    for row in rows:
+        said = [label_of(*vote) for vote in votes.get(row.of, ())]
+        losses[row.seq] = None if row.said is None else loss_of(row.said, said, certificate.request)
+    await queries.observe(session, losses)
+    seen = [
+        (loss, row.slice)
+        for row in rows
+        if row.status == "accepted" and (loss := losses[row.seq]) is not None
+    ]
+    if not seen:
+        return
+    before = SlicedMonitor.from_dict(locked.state)
+    state = observe_in_slices(before, [loss for loss, _ in seen], [name for _, name in seen])
+    point = {
+        "at": rfc3339(moment),
+        "audits": state.whole.audits,
+        "e_value": _e_value(state.whole),
+        "risk": risk_so_far(state.whole).value,
+    }
+    history = [*locked.history, point][-_MOST_HISTORY:]
+    await queries.change(session, locked, state=state.to_dict(), history=history)
+    if state.is_alarmed and locked.alarm is None:
+        await _raise_alarm(session, locked, certificate, state, moment)
+
+
+def loss_of(verdict: str, said: Sequence[str], request: Mapping[str, Any]) -> float | None:
+    """Return how far people disagree with a verdict, as its certificate counts; None: not at all.
+
+    Args:
+        verdict: What was said to be better.
+        said: The labels of people.
+        request: `label_rule` and `ties` of the certificate.
+
+    Example:
+        >>> rules = {"label_rule": "majority", "ties": "exclude"}
+        >>> loss_of("a", ["a", "b", "b"], rules), loss_of("a", ["tie"], rules)
+        (1.0, None)
+    """
+    ties = request.get("ties", "exclude")
+    if request.get("label_rule") == "random_annotator":
+        losses = [_single(verdict, one, ties) for one in said]
+        known = [loss for loss in losses if loss is not None]
+        return sum(known) / len(known) if known else None
+    counts = sorted(((said.count(one), one) for one in set(said)), reverse=True)
+    if not counts or (len(counts) > 1 and counts[0][0] == counts[1][0]):
+        return None
+    return _single(verdict, counts[0][1], ties)
+
+
+def _single(verdict: str, said: str, ties: str) -> float | None:
+    if said == "tie" and ties != "class":
+        return _TIE_LOSS.get(ties)
+    return float(said != verdict)
+
+
+async def _raise_alarm(
+    session: AsyncSession,
+    monitor: Monitor,
+    certificate: CalibrationRow,
+    state: SlicedMonitor,
+    moment: datetime,
+) -> None:
+    moved = next(iter(state.alarmed_slices or state.by_evidence), None)
+    is_whole = state.whole.is_alarmed
+    risk = risk_so_far(state.whole)
+    # the certificate promises nothing of a slice, unless it was made by slices
+    acts = is_whole or bool(certificate.request.get("slices"))
+    action = monitor.options["on_alarm"] if acts else "alarm"
+    where = "all audits" if is_whole else f"the slice {moved!r}"
+    reason = (
+        f"{where}: more verdicts than {_target_risk(certificate):.1%} disagree with people; "
+        f"{risk.value:.1%} of {risk.n} audits did so far"
+    )
+    alarm = {
+        "id": new_id("alarm"),
+        "at": rfc3339(moment),
+        "audits": state.whole.audits,
+        "reason": reason,
+        "slice": moved,
+        "action": action,
+        "recertify": _how_to_recertify(certificate),
+    }
+    await queries.change(session, monitor, status="alarm", alarm=alarm)
+    if action == "suspend":
+        why = f"the monitor {monitor.id} raised its alarm: {reason}"
+        await queries.suspend(session, certificate.seq, why)
+    elif action == "revoke":
+        await queries.revoke(session, certificate.seq, moment)
+    if monitor.options["webhook"]:
+        body = {"type": "alarm", "monitor": monitor.id, "calibration": certificate.id, **alarm}
+        await queries.add_delivery(
+            session,
+            id=alarm["id"],
+            monitor_seq=monitor.seq,
+            body=body,
+            attempts=0,
+            next_at=moment,
+            delivered_at=None,
+            error=None,
+        )
+
+
+def _how_to_recertify(certificate: CalibrationRow) -> str:
+    share = certificate.body["failure_probability"]
+    return (
+        "label pairs of the traffic as it is now (tribunal queue create DATASET --unlabelled), drawn "
+        f"after this alarm, then: tribunal certify DATASET --target-agreement "
+        f"{certificate.body['target_agreement']:g} --failure-probability {share:g}; its failure "
+        "probability is a new share beside those of the old certificate and of this monitor"
+    )
+
+
+def _e_value(state: MonitorState) -> float:
+    return exp(min(state.log_wealth, _LARGEST_LOG))
+
+
+async def show(session: AsyncSession, monitor: Monitor) -> MonitorBody:
+    """Return a monitor as users see it."""
+    certificate, queue = await queries.parts(session, monitor)
+    state = SlicedMonitor.from_dict(monitor.state)
+    counts = await queries.counts(session, monitor)
+    none = dict.fromkeys(("drawn", "answered", "lost", "counted"), 0)
+    accepted, abstained = counts.get("accepted", none), counts.get("abstained", none)
+    options = monitor.options
+    body: Any = {
+        "object": "monitor",
+        "id": monitor.id,
+        "calibration": certificate.id,
+        "queue": queue.id,
+        "status": monitor.status,
+        "audit_rate": options["audit_rate"],
+        "abstained_rate": options["abstained_rate"],
+        "failure_probability": options["failure_probability"],
+        "target_risk": state.whole.target_risk,
+        "on_alarm": options["on_alarm"],
+        "webhook": options["webhook"],
+        "webhook_secret": None,
+        "audits": {
+            "drawn": int(accepted["drawn"]),
+            "answered": int(accepted["answered"]),
+            "disagreements": accepted["lost"],
+            "excluded": int(accepted["answered"] - accepted["counted"]),
+        },
+        "abstained": {
+            "drawn": int(abstained["drawn"]),
+            "answered": int(abstained["answered"]),
+        },
+        "risk": asdict(risk_so_far(state.whole)),
+        "e_value": _e_value(state.whole),
+        "alarm_level": 1 / state.whole.failure_probability,
+        "detectable_risk": detectable_risk(state.whole),
+        "alarm_at": monitor.alarm["at"] if monitor.alarm else None,
+        "alarm": monitor.alarm,
+        "slices": [
+            {
+                "slice": name,
+                "audits": state.slices[name].audits,
+                "risk": asdict(risk_so_far(state.slices[name])),
+                "e_value": _e_value(state.slices[name]),
+                "is_alarmed": state.slices[name].is_alarmed,
+            }
+            for name in state.by_evidence
+        ],
+        "canaries": {"asked": 0, "e_value": 1.0},
+        "history": monitor.history,
+        "created_at": rfc3339(monitor.created_at),
+        "ended_at": monitor.ended_at and rfc3339(monitor.ended_at),
+    }
+    found: MonitorBody = body
+    return found
+
+
+async def look(running: Runtime, monitor_id: str) -> MonitorBody:
+    """Return a monitor, with the answers that are there by now."""
+    await catch_up(running, [monitor_id])
+    async with running.db.read() as session:
+        return await show(session, await require(session, monitor_id))
+
+
+async def list_monitors(running: Runtime, paging: Paging) -> Page:
+    """Return one page of monitors."""
+    async with running.db.read() as session:
+        rows = await queries.page(session, paging)
+        bodies = {one.seq: await show(session, one) for one in rows[: paging.limit]}
+    return page_of(rows, paging.limit, lambda one: dict(bodies[one.seq]))
+
+
+async def catch_up(running: Runtime, monitor_ids: Sequence[str]) -> None:
+    """Observe the answers that these monitors have not observed yet."""
+    async with running.db.read() as session:
+        known = [await require(session, one) for one in monitor_ids]
+        waiting = [
+            one for one in known if one.status != "ended" and await queries.answered(session, one)
+        ]
+    for monitor in waiting:
+        async with running.db.write() as session:
+            await advance(session, monitor, running.now())
+
+
+async def answers_came(running: Runtime, queue: str) -> None:
+    """Let the monitor of a queue, if there is one, observe the answers that have come."""
+    async with running.db.read() as session:
+        found = await queries.of_queue(session, queue)
+    await catch_up(running, found)
+
+
+async def answer(running: Runtime, monitor_id: str, request: AuditAnswersIn) -> AuditsBody:
+    """Take answers to verdicts that were drawn, by the id of the judgment.
+
+    Raises:
+        NotFound: a judgment was not drawn: its label would be no random audit. Nothing is stored.
+    """
+    moment = running.now()
+    async with running.db.write() as session:
+        monitor = await require(session, monitor_id)
+        _, queue = await queries.parts(session, monitor)
+        items = await _items(session, monitor, request)
+        by_person: dict[str, list[Vote]] = {}
+        for at, one in enumerate(request.answers):
+            details = {"comment": one.comment} if one.comment else {}
+            vote = Vote(at, items[at], one.annotator, one.label, "a", details)
+            by_person.setdefault(one.annotator, []).append(vote)
+        counts = dict.fromkeys(("stored", "unchanged", "replaced", "spare"), 0)
+        for annotator, votes in sorted(by_person.items()):
+            found = await exchange.take_votes(session, queue, annotator, votes, moment)
+            for name in counts:
+                counts[name] += found.counts[name]
+        await advance(session, monitor, moment)
+    body: Any = {**counts, "monitor": await look(running, monitor_id)}
+    taken: AuditsBody = body
+    return taken
+
+
+async def _items(session: AsyncSession, monitor: Monitor, request: AuditAnswersIn) -> list[str]:
+    numbers = [_number(one.judgment) for one in request.answers]
+    known = await queries.items_of_judgments(
+        session, monitor, [number for number in numbers if number is not None]
+    )
+    faults = [
+        {
+            "loc": ["body", "answers", at, "judgment"],
+            "msg": f"{shown(one.judgment)} was not drawn for an audit by this monitor",
+        }
+        for at, (one, number) in enumerate(zip(request.answers, numbers, strict=True))
+        if number not in known
+    ]
+    if faults:
+        raise NotFound(f"answers: {faults[0]['msg']}", errors=faults[:100])
+    return [known[number] for number in numbers if number is not None]
+
+
+def _number(judgment: str) -> int | None:
+    return (
+        int(judgment) if judgment.isascii() and judgment.isdigit() and len(judgment) < 19 else None
+    )
+
+
+async def audits_page(running: Runtime, monitor_id: str, paging: Paging) -> Page:
+    """Return one page of the audits of a monitor; they do not say what the verdicts were.
+
+    Raises:
+        NotFound: no monitor has this id, or `after` is the id of no audit.
+    """
+    after = None
+    if paging.after is not None:
+        after = _number(paging.after)
+        if after is None:
+            raise NotFound(f"after: {shown(paging.after)} is no id of an audit")
+    async with running.db.read() as session:
+        monitor = await require(session, monitor_id)
+        rows = await queries.audits_page(session, monitor, paging, after)
+    return page_of(rows, paging.limit, _shown_audit)
+
+
+def _shown_audit(audit: Audit) -> dict[str, Any]:
+    return {
+        "object": "audit",
+        "id": str(audit.seq),
+        "judgment": str(audit.verdict_seq),
+        "item": audit.item,
+        "status": audit.status,
+        "slice": audit.slice,
+        "probability": audit.probability,
+        "answered": audit.is_observed,
+        "loss": audit.loss,
+        "drawn_at": rfc3339(audit.created_at),
+    }
+
+
+async def end(running: Runtime, monitor_id: str) -> MonitorBody:
+    """Stop drawing audits; what was found stays, and so does a suspension."""
+    await catch_up(running, [monitor_id])
+    async with running.db.write() as session:
+        monitor = await require(session, monitor_id)
+        if monitor.status != "ended":
+            await queries.change(session, monitor, status="ended", ended_at=running.now())
+    async with running.db.read() as session:
+        return await show(session, await require(session, monitor_id))
+
+
+async def gauges(running: Runtime) -> list[MonitorBody]:
+    """Return the monitors that have not ended, for the metrics."""
+    async with running.db.read() as session:
+        return [await show(session, one) for one in await queries.all_open(session)]

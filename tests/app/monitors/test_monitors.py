@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from app.core.runtime import Runtime
+from app.monitors.service import loss_of
+from app.monitors.webhooks import deliver_due
+from tests.app.rows import certify, labelled_rows, upload
+
+Json = dict[str, Any]
+
+
+async def _certified(client: httpx.AsyncClient) -> str:
+    await upload(client, "rivers", labelled_rows(400))
+    made = await certify(client, "rivers", target_agreement=0.85)
+    assert made["status"] == "certified"
+    found: str = made["id"]
+    return found
+
+
+async def _monitor(client: httpx.AsyncClient, calibration: str, **options: Any) -> Json:
+    body = {"calibration": calibration, "audit_rate": 1.0, **options}
+    answer = await client.post("/v1/monitors", json=body)
+    assert answer.status_code == 201, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def _look(client: httpx.AsyncClient, monitor: Json) -> Json:
+    found: Json = (await client.get(f"/v1/monitors/{monitor['id']}")).json()
+    return found
+
+
+async def _judge(client: httpx.AsyncClient, calibration: str, first: int, n: int) -> Json:
+    """Judge pairs that the certificate does not know."""
+    rows = labelled_rows(n, seed=first)
+    for number, row in enumerate(rows):
+        row["id"] = f"new{first + number}"
+        row["prompt"] = f"New question {first + number}"
+        row.pop("human")
+    body = {"pairs": rows, "calibration": calibration}
+    answer = await client.post("/v1/judgments", json=body)
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def _audits(client: httpx.AsyncClient, monitor: Json) -> list[Json]:
+    path = f"/v1/monitors/{monitor['id']}/audits?limit=1000&order=asc"
+    return list((await client.get(path)).json()["data"])
+
+
+async def _say(
+    client: httpx.AsyncClient, monitor: Json, risk: float, rng: np.random.Generator
+) -> Json:
+    """Answer all audits that wait; a share of the answers disagrees with the verdicts."""
+    stored = (await client.get("/v1/judgments?limit=1000")).json()["data"]
+    labels = {one["judgment"]: one["label"] for one in stored}
+    answers = []
+    for one in await _audits(client, monitor):
+        if not one["answered"] and one["status"] == "accepted":
+            label = labels[one["judgment"]]
+            other = {"a": "b", "b": "a"}[label]
+            said = other if rng.uniform() < risk else label
+            answers.append({"judgment": one["judgment"], "label": said, "annotator": "ann"})
+    path = f"/v1/monitors/{monitor['id']}/audits"
+    answer = await client.post(path, json={"answers": answers})
+    assert answer.status_code == 201, answer.text
+    found: Json = answer.json()["monitor"]
+    return found
+
+
+@pytest.mark.both_databases
+async def test_a_promise_that_holds_raises_no_alarm_and_one_that_breaks_does(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    calibration, rng = await _certified(client), np.random.default_rng(0)
+    monitor = await _monitor(client, calibration, on_alarm="suspend", slices="metadata.task")
+    first = await _judge(client, calibration, 0, 200)
+    accepted = sum(one["status"] == "accepted" for one in first["verdicts"])
+    assert first["suspended_because"] is None
+    found = await _say(client, monitor, 0.05, rng)
+    assert (found["status"], found["audits"]["drawn"], found["audits"]["answered"]) == (
+        "watching", accepted, accepted,
+    )  # fmt: skip
+    assert found["risk"]["low"] < 0.05 < found["risk"]["high"]
+    assert found["detectable_risk"] > 0.15
+    assert {one["slice"] for one in found["slices"]} == {"rivers", "lakes"}
+    metrics = (await client.get("/metrics")).text
+    assert f'tribunal_monitor_alarm{{calibration="{calibration}"' in metrics
+    await _judge(client, calibration, 1000, 200)
+    found = await _say(client, monitor, 0.5, rng)
+    assert (found["status"], found["alarm"]["action"]) == ("alarm", "suspend")
+    assert found["alarm_at"] is not None
+    assert "tribunal certify" in found["alarm"]["recertify"]
+    assert found["history"][-1]["e_value"] == found["e_value"]
+    # no verdict given from now on carries the promise, and none of them is audited
+    later = await _judge(client, calibration, 2000, 20)
+    assert "raised its alarm" in later["suspended_because"]
+    assert {one["promise"] for one in later["verdicts"]} == {"suspended"}
+    assert (await _look(client, monitor))["audits"] == found["audits"]
+    certificate = (await client.get(f"/v1/calibrations/{calibration}")).json()
+    assert "raised its alarm" in certificate["suspended_because"]
+    ended = await client.post(f"/v1/monitors/{monitor['id']}/end")
+    assert ended.json()["status"] == "ended"
+
+
+@pytest.mark.both_databases
+async def test_audits_of_batches_and_requests_go_to_the_queue_blind(
+    client: httpx.AsyncClient,
+) -> None:
+    calibration = await _certified(client)
+    monitor = await _monitor(client, calibration, abstained_rate=1.0)
+    fresh = labelled_rows(60, seed=5)
+    for row in fresh:
+        row["prompt"], row["human"] = f"Another {row['id']}", []
+    await upload(client, "fresh", fresh)
+    batch = await client.post("/v1/batches", json={"dataset": "fresh", "calibration": calibration})
+    await client.get(f"{batch.headers['location']}/events")
+    await _judge(client, calibration, 0, 40)
+    found = await _look(client, monitor)
+    assert found["audits"]["drawn"] + found["abstained"]["drawn"] == 100
+    claimed = await client.post("/v1/queues/claim", json={"annotator": "ann", "n": 100})
+    items = claimed.json()["items"]
+    assert len(items) == 100
+    assert "cheap" not in json.dumps(items)
+    answers = [{"item": item["item"], "label": "tie"} for item in items]
+    body = {"annotator": "ann", "answers": answers}
+    assert (await client.post(f"/v1/queues/{monitor['queue']}/answers", json=body)).is_success
+    found = await _look(client, monitor)
+    # the certificate counts pairs on which people have a preference
+    assert found["audits"]["answered"] == found["audits"]["excluded"] == found["audits"]["drawn"]
+    assert found["risk"]["n"] == 0
+    # they were chosen by their verdicts: they are no sample to certify on
+    again = await client.post(
+        "/v1/calibrations", json={"dataset": "fresh", "cascade": {"judges": ["cheap", "dear"]}}
+    )
+    assert again.status_code == 422
+    assert "60 without label" in again.json()["detail"]
+
+
+async def test_a_prompt_is_drawn_once_a_day_and_what_the_certificate_knows_never(
+    client: httpx.AsyncClient,
+) -> None:
+    calibration = await _certified(client)
+    monitor = await _monitor(client, calibration)
+    rows = labelled_rows(400)[:5]
+    for row in rows:
+        row.pop("human")
+    await client.post("/v1/judgments", json={"pairs": rows, "calibration": calibration})
+    assert (await _look(client, monitor))["audits"]["drawn"] == 0
+    for _ in range(3):
+        judged = await _judge(client, calibration, 7, 20)
+    accepted = sum(one["status"] == "accepted" for one in judged["verdicts"])
+    assert (await _look(client, monitor))["audits"]["drawn"] == accepted
+
+
+async def test_the_share_that_is_drawn_is_the_rate(client: httpx.AsyncClient) -> None:
+    calibration = await _certified(client)
+    monitor = await _monitor(client, calibration, audit_rate=0.3)
+    accepted = 0
+    for first in (0, 1000, 2000):
+        judged = await _judge(client, calibration, first, 250)
+        accepted += sum(one["status"] == "accepted" for one in judged["verdicts"])
+    drawn = (await _look(client, monitor))["audits"]["drawn"]
+    assert abs(drawn - 0.3 * accepted) < 4 * (0.21 * accepted) ** 0.5
+
+
+async def test_a_verdict_that_was_not_drawn_is_refused_as_an_audit(
+    client: httpx.AsyncClient,
+) -> None:
+    calibration = await _certified(client)
+    await _judge(client, calibration, 0, 5)
+    monitor = await _monitor(client, calibration)
+    stored = (await client.get("/v1/judgments")).json()["data"][0]
+    assert stored["judgment"] == stored["verdict_id"]
+    answer = {"judgment": stored["judgment"], "label": "a", "annotator": "ann"}
+    path = f"/v1/monitors/{monitor['id']}/audits"
+    refused = await client.post(path, json={"answers": [answer]})
+    assert refused.status_code == 404
+    assert refused.json()["errors"][0]["loc"] == ["body", "answers", 0, "judgment"]
+
+
+async def test_what_cannot_be_watched_is_refused(client: httpx.AsyncClient) -> None:
+    calibration = await _certified(client)
+    for body, status, field in (
+        ({"calibration": "cal_none"}, 404, None),
+        ({"calibration": calibration, "slices": "colour"}, 422, "slices"),
+        ({"calibration": calibration, "audit_rate": 0}, 422, "audit_rate"),
+        ({"calibration": calibration, "webhook": "ftp://x"}, 422, "webhook"),
+    ):
+        refused = await client.post("/v1/monitors", json=body)
+        assert refused.status_code == status, refused.text
+        assert field is None or field in refused.json()["errors"][0]["loc"]
+    await client.post(f"/v1/calibrations/{calibration}/revoke")
+    refused = await client.post("/v1/monitors", json={"calibration": calibration})
+    assert refused.status_code == 409
+
+
+def test_losses_follow_the_rules_of_the_certificate() -> None:
+    majority = {"label_rule": "majority", "ties": "exclude"}
+    assert loss_of("a", ["a", "b"], majority) is None
+    assert loss_of("b", ["a", "b", "b"], majority) == 0.0
+    assert loss_of("a", ["tie"], {**majority, "ties": "error"}) == 1.0
+    assert loss_of("a", ["tie"], {**majority, "ties": "half"}) == 0.5
+    assert loss_of("tie", ["tie"], {**majority, "ties": "class"}) == 0.0
+    drawn = {"label_rule": "random_annotator", "ties": "exclude"}
+    assert loss_of("a", ["a", "b", "tie"], drawn) == 0.5
+
+
+class _Receiver:
+    """A webhook of somebody, which is down at first, and loses its first answer."""
+
+    def __init__(self) -> None:
+        self.is_down, self.got = True, list[tuple[dict[str, str], bytes]]()
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if not receiver.is_down:
+                    receiver.got.append((dict(self.headers.items()), body))
+                lost = receiver.is_down or len(receiver.got) == 1
+                self.send_response(503 if lost else 200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/alarms"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+async def test_a_receiver_that_was_down_for_ten_minutes_gets_the_alarm_once_by_id(
+    client: httpx.AsyncClient, running: Runtime
+) -> None:
+    calibration, receiver = await _certified(client), _Receiver()
+    with receiver.served() as address:
+        monitor = await _monitor(client, calibration, webhook=address, on_alarm="revoke")
+        await _judge(client, calibration, 0, 100)
+        moment = datetime.now(UTC)
+        running.now = lambda: moment
+        found = await _say(client, monitor, 0.9, np.random.default_rng(0))
+        assert found["alarm"]["action"] == "revoke"
+        assert found["webhook_secret"] is None
+        async with httpx.AsyncClient() as http:
+            begun = moment
+            for second in range(0, 2_400, 10):
+                moment = begun + timedelta(seconds=second)
+                receiver.is_down = second < 600
+                await deliver_due(running, http)
+    ids = [headers["Tribunal-Id"] for headers, _ in receiver.got]
+    assert set(ids) == {found["alarm"]["id"]}
+    # the answer to the first one was lost: it came again, with the same id
+    assert len(ids) == 2
+    headers, body = receiver.got[-1]
+    signed = headers["Tribunal-Time"].encode() + b"." + body
+    expected = hmac.new(monitor["webhook_secret"].encode(), signed, hashlib.sha256).hexdigest()
+    assert headers["Tribunal-Signature"] == f"sha256={expected}"
+    assert json.loads(body)["calibration"] == calibration
+    certificate = (await client.get(f"/v1/calibrations/{calibration}")).json()
+    assert certificate["revoked_at"] is not None

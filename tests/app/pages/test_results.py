@@ -1,0 +1,86 @@
+"""Pages of one certificate, leaderboard, report and batch show what their JSON says."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from app.pages import charts
+from app.pages.words import percent
+from tests.app.pages.markup import check
+from tests.app.pages.test_pairs import judged
+from tests.app.rows import certify, labelled_rows, upload
+
+NASTY = "<script>alert(1)</script>"
+
+
+async def test_every_result_has_a_page(client: httpx.AsyncClient) -> None:
+    await judged(client, NASTY, 120)
+    [certificate] = (await client.get("/v1/calibrations")).json()["data"]
+    [batch] = (await client.get("/v1/batches")).json()["data"]
+    board = (await client.post("/v1/leaderboards", json={"dataset": NASTY})).json()
+    asked = {"dataset": NASTY, "calibration": certificate["id"], "judges": "cheap,dear"}
+    report = (await client.get("/v1/reports/agreement", params=asked)).json()
+    for kind, body in (
+        ("calibrations", certificate),
+        ("batches", batch),
+        ("leaderboards", board),
+        ("reports", report),
+    ):
+        address = f"/{kind}/{body['id']}"
+        page = check(await client.get(address))
+        assert f"/v1{address}" in page.links
+        assert NASTY in page.text_of("main")
+        missing = await client.get(f"/{kind}/none")
+        assert missing.status_code == 404
+        assert "none" in check(missing).text_of("main")
+    page = check(await client.get(f"/calibrations/{certificate['id']}"))
+    assert certificate["claim"] in page.text_of("p")
+    assert percent(certificate["calibration"]["agreement_lower_bound"]) in [
+        one.text for one in page.all("b")
+    ]
+    assert "Agreement and coverage" in page.text_of("svg")
+    ended = check(await client.get(f"/batches/{batch['id']}"))
+    assert "Cancel" not in ended.text_of("button")
+    assert "right" in check(await client.get(f"/leaderboards/{board['id']}")).text_of("th")
+
+
+@pytest.mark.parametrize("options", [{"target_agreement": 0.9999}, {"menu": [0.6, 0.65]}])
+async def test_a_certificate_that_promises_nothing_or_much_has_a_page(
+    client: httpx.AsyncClient, options: dict[str, object]
+) -> None:
+    await upload(client, "rivers", labelled_rows(120))
+    body = await certify(client, "rivers", **{"target_agreement": 0.7, **options})
+    page = check(await client.get(f"/calibrations/{body['id']}"))
+    assert ("Revoke this certificate" in page.text_of("button")) == (body["status"] == "certified")
+
+
+async def test_a_certificate_is_revoked_by_its_form_alone(client: httpx.AsyncClient) -> None:
+    await upload(client, "rivers", labelled_rows(100))
+    address = f"/calibrations/{(await certify(client, 'rivers', target_agreement=0.6))['id']}"
+    page = check(await client.get(address))
+    assert (await client.post(f"{address}/revoke", data={})).status_code == 403
+    done = await client.post(f"{address}/revoke", data={"csrf": page.token})
+    assert (done.status_code, done.headers["location"]) == (303, address)
+    after = check(await client.get(address))
+    assert "was revoked" in after.text_of("main")
+    assert "Revoke" not in after.text_of("button")
+
+
+def test_a_chart_without_points_is_a_chart() -> None:
+    empty = charts.frontier([], 0.9, None)
+    assert empty.startswith("<svg")
+    assert "target 90" in empty
+    assert "<circle" not in charts.risk_coverage([])
+    assert charts.extent_of([]) == (0.0, 1.0)
+
+
+def test_names_in_charts_are_escaped() -> None:
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    for drawn in (
+        charts.whisker(estimate, (0.0, 1.0), NASTY),
+        charts.annotators([[0.9, 0.8]], 0.7, NASTY),
+        charts.shares([(NASTY, 0.4)], "Who answers"),
+    ):
+        assert "<script" not in drawn
+        assert "&lt;script" in drawn
