@@ -23,6 +23,7 @@ from app.leaderboards import stored as leaderboards
 from app.pages import charts
 from app.pages.frame import PageRoute, checked_form, go_to, page, part
 from app.pages.lists import dataset_names
+from app.pages.words import target
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _FEW: Final = Paging(20, None, "desc")
@@ -43,7 +44,10 @@ async def certificate_page(
     figures = body.get("calibration")
     composition = list(figures["composition"].items()) if figures else []
     nodes = _nodes(body) if figures else []
-    chart = charts.frontier(nodes, body["target_agreement"], _chosen(body)) if nodes else None
+    agreement = body["target_agreement"]
+    # a promise on a whole dataset is about wrong verdicts among all pairs, not about agreement
+    is_drawn = bool(nodes) and agreement is not None
+    chart = charts.frontier(nodes, agreement, _chosen(body)) if is_drawn else None
     return await page(
         request,
         "certificate",
@@ -67,10 +71,9 @@ def _nodes(body: Body) -> list[dict[str, Any]]:
     """Return the thresholds that a certificate holds: its own, those of its parts and its bounds."""
     parts = [part for part in body.get("certificates") or () if part["slice"] is None]
     found = [body["calibration"], *(part["calibration"] for part in parts)]
-    targets = [body["target_agreement"], *(part["target_agreement"] for part in parts)]
     nodes = [
-        _node(one, f"target {charts.percent(target)}", one["agreement"], one["cost_per_pair"])
-        for one, target in zip(found, targets, strict=True)
+        _node(one, f"target {target(whole)}", one["agreement"], one["cost_per_pair"])
+        for one, whole in zip(found, [body, *parts], strict=True)
     ]
     for one in body["calibration"].get("bounds") or ():
         right = one["answered"] - one["disagreements"]

@@ -45,8 +45,8 @@ def percent(value: float | None, digits: int = 1) -> str:
     """Return a share as a percentage.
 
     Example:
-        >>> percent(0.9444)
-        '94.4 %'
+        >>> print(percent(0.9444))
+        94.4 %
     """
     if value is None or not math.isfinite(value):
         return NONE
@@ -66,6 +66,32 @@ def interval(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
     if not estimate or estimate["low"] is None:
         return NONE
     return f"{number(estimate['low'], digits)} to {number(estimate['high'], digits)}"
+
+
+def target(certificate: Mapping[str, Any]) -> str:
+    """Return what a certificate was asked for.
+
+    Example:
+        >>> print(target({"target_agreement": 0.9}))
+        90 % agreement
+    """
+    agreement = certificate["target_agreement"]
+    if agreement is None:
+        return f"{percent(certificate['max_error'], 0)} error"
+    return f"{percent(agreement, 0)} agreement"
+
+
+def promise(certificate: Mapping[str, Any]) -> str:
+    """Return the promise of a certificate in one line.
+
+    Example:
+        >>> print(promise({"target_agreement": 0.9}))
+        At least 90 % agree with people
+    """
+    agreement = certificate["target_agreement"]
+    if agreement is None:
+        return f"At most {percent(certificate['max_error'], 0)} of all pairs get a wrong verdict"
+    return f"At least {percent(agreement, 0)} agree with people"
 
 
 def percents(estimate: Mapping[str, Any] | None) -> str:
@@ -168,6 +194,8 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "count": count,
     "interval": interval,
     "percents": percents,
+    "promise": promise,
+    "target": target,
     "dollars": dollars,
     "duration": duration,
     "when": when,

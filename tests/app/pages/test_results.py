@@ -55,6 +55,22 @@ async def test_a_certificate_that_promises_nothing_or_much_has_a_page(
     assert ("Revoke this certificate" in page.text_of("button")) == (body["status"] == "certified")
 
 
+async def test_a_promise_on_a_whole_dataset_is_told_on_every_page(
+    client: httpx.AsyncClient,
+) -> None:
+    await upload(client, "rivers", labelled_rows(200))
+    made = await certify(client, "rivers", scope="dataset", max_error=0.2)
+    assert made["status"] == "certified"
+    await client.post("/v1/queues", json={"name": "asked", "dataset": "rivers", "labels": 3})
+    told = "At most 20 % of all pairs get a wrong verdict"
+    assert told in check(await client.get(f"/calibrations/{made['id']}")).text_of("h1")
+    overview = check(await client.get("/"))
+    assert told in overview.text_of("h3")
+    assert "3labels waiting for people" in " ".join(overview.text_of("main").split())
+    for address in ("/calibrations", "/datasets/rivers", "/judges"):
+        assert "20 % error" in check(await client.get(address)).text_of("main"), address
+
+
 async def test_a_certificate_is_revoked_by_its_form_alone(client: httpx.AsyncClient) -> None:
     await upload(client, "rivers", labelled_rows(100))
     address = f"/calibrations/{(await certify(client, 'rivers', target_agreement=0.6))['id']}"
