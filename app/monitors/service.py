@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from math import exp
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,7 +28,6 @@ from app.queues import service as queues
 from app.queues.exchange import Vote
 from app.queues.service import NewQueue, label_of
 from calibration.monitor import (
-    MonitorState,
     SlicedMonitor,
     detectable_risk,
     observe_in_slices,
@@ -38,7 +36,6 @@ from calibration.monitor import (
 )
 
 _MOST_HISTORY: Final = 1_000
-_LARGEST_LOG: Final = 690.0
 _TIE_LOSS: Final = {"error": 1.0, "half": 0.5}
 
 
@@ -157,7 +154,7 @@ async def advance(session: AsyncSession, monitor: Monitor, moment: datetime) -> 
     point = {
         "at": rfc3339(moment),
         "audits": state.whole.audits,
-        "e_value": _e_value(state.whole),
+        "e_value": state.whole.e_value,
         "risk": risk_so_far(state.whole).value,
     }
     history = [*locked.history, point][-_MOST_HISTORY:]
@@ -253,10 +250,6 @@ def _how_to_recertify(certificate: CalibrationRow) -> str:
     )
 
 
-def _e_value(state: MonitorState) -> float:
-    return exp(min(state.log_wealth, _LARGEST_LOG))
-
-
 async def show(session: AsyncSession, monitor: Monitor) -> MonitorBody:
     """Return a monitor as users see it."""
     certificate, queue = await queries.parts(session, monitor)
@@ -289,8 +282,8 @@ async def show(session: AsyncSession, monitor: Monitor) -> MonitorBody:
             "answered": int(abstained["answered"]),
         },
         "risk": asdict(risk_so_far(state.whole)),
-        "e_value": _e_value(state.whole),
-        "alarm_level": 1 / state.whole.failure_probability,
+        "e_value": state.whole.e_value,
+        "alarm_level": state.whole.alarm_level,
         "detectable_risk": detectable_risk(state.whole),
         "alarm_at": monitor.alarm["at"] if monitor.alarm else None,
         "alarm": monitor.alarm,
@@ -299,7 +292,7 @@ async def show(session: AsyncSession, monitor: Monitor) -> MonitorBody:
                 "slice": name,
                 "audits": state.slices[name].audits,
                 "risk": asdict(risk_so_far(state.slices[name])),
-                "e_value": _e_value(state.slices[name]),
+                "e_value": state.slices[name].e_value,
                 "is_alarmed": state.slices[name].is_alarmed,
             }
             for name in state.by_evidence
