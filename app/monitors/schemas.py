@@ -35,7 +35,7 @@ class MonitorIn(BaseModel):
     )
     votes_per_pair: int = Field(1, ge=1, le=100)
     canaries: bool = Field(
-        True, description="ask canary prompts again, where the certificate has kept some"
+        True, description="ask canary prompts again; no certificate keeps any yet, so none is asked"
     )
 
     @field_validator("webhook")

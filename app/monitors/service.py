@@ -434,6 +434,16 @@ async def end(running: Runtime, monitor_id: str) -> MonitorBody:
         return await show(session, await require(session, monitor_id))
 
 
+async def alarms(running: Runtime) -> list[dict[str, str]]:
+    """Return the id and the certificate of each monitor whose alarm stands."""
+    async with running.db.read() as session:
+        return [
+            {"id": one.id, "calibration": (await queries.parts(session, one))[0].id}
+            for one in await queries.all_open(session)
+            if one.status == "alarm"
+        ]
+
+
 async def gauges(running: Runtime) -> list[MonitorBody]:
     """Return the monitors that have not ended, for the metrics."""
     async with running.db.read() as session:

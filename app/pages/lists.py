@@ -35,8 +35,6 @@ async def overview(request: Request, running: Running) -> Response:
         "reports": await reports.list_reports(running, few),
     }
     running_now = await batches_service.unfinished(running)
-    queued = await queues.list_queues(running, few)
-    watched = await monitors.list_monitors(running, few)
     kinds = ("calibrations", "batches", "leaderboards", "reports")
     refs = [_dataset_of(one) for kind in kinds for one in listed[kind]["data"]]
     refs += [_dataset_of(one) for one in running_now]
@@ -50,9 +48,8 @@ async def overview(request: Request, running: Running) -> Response:
         promises=[one for one in listed["calibrations"]["data"] if in_force(one)],
         others=[one for one in listed["calibrations"]["data"] if not in_force(one)],
         is_empty=not listed["datasets"]["data"],
-        waiting_labels=sum(one["waiting"] for one in queued["data"]),
-        has_more_queues=queued["has_more"],
-        alarms=[one for one in watched["data"] if one["status"] == "alarm"],
+        waiting_labels=await queues.waiting(running),
+        alarms=await monitors.alarms(running),
     )
 
 

@@ -36,6 +36,12 @@ async def look(running: Runtime, ref: str) -> QueueBody:
         return await show(session, queue, dataset, running)
 
 
+async def waiting(running: Runtime) -> int:
+    """Return how many pairs of all queues wait for a person."""
+    async with running.db.read() as session:
+        return await queries.count_waiting(session, running.now())
+
+
 async def list_queues(running: Runtime, paging: Paging) -> Page:
     """Return one page of queues."""
     async with running.db.read() as session:

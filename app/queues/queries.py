@@ -223,26 +223,37 @@ async def every_vote(session: AsyncSession, queue: Queue) -> Sequence[Row[Any]]:
     return (await session.execute(query)).all()
 
 
-async def counts(session: AsyncSession, queue: Queue, moment: datetime) -> dict[str, int]:
-    """Count the pairs of a queue: done, claimed, skipped, waiting, and all."""
+def _place(moment: datetime) -> ColumnElement[str]:
+    """Return where an item stands: done, claimed, skipped or waiting."""
 
     def has(state: str, *further: ColumnElement[bool]) -> ColumnElement[bool]:
         return exists().where(
             QueueVote.item_seq == QueueItem.seq, QueueVote.state == state, *further
         )
 
-    place = case(
+    return case(
         (~QueueItem.is_open, "done"),
         (has("claimed", QueueVote.lease_until > moment), "claimed"),
         (has("skipped"), "skipped"),
         else_="waiting",
     ).label("place")
-    inner = select(place).where(QueueItem.queue_seq == queue.seq).subquery()
+
+
+async def counts(session: AsyncSession, queue: Queue, moment: datetime) -> dict[str, int]:
+    """Count the pairs of a queue: done, claimed, skipped, waiting, and all."""
+    inner = select(_place(moment)).where(QueueItem.queue_seq == queue.seq).subquery()
     rows = await session.execute(select(inner.c.place, func.count()).group_by(inner.c.place))
     found = dict.fromkeys(("waiting", "claimed", "done", "skipped"), 0) | dict(
         cast(Sequence[tuple[str, int]], rows.all())
     )
     return {**found, "pairs": sum(found.values())}
+
+
+async def count_waiting(session: AsyncSession, moment: datetime) -> int:
+    """Count the waiting pairs of all queues."""
+    inner = select(_place(moment)).where(QueueItem.is_open).subquery()
+    query = select(func.count()).where(inner.c.place == "waiting")
+    return int(await session.scalar(query) or 0)
 
 
 async def items_in_order(session: AsyncSession, queue: Queue) -> Sequence[Row[int, str, int, int]]:
