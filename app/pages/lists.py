@@ -16,6 +16,7 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets_service
 from app.monitors import service as monitors
 from app.pages.frame import PageRoute, page, paging
+from app.pages.words import standing
 from app.queues import progress as queues
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -55,7 +56,7 @@ async def overview(request: Request, running: Running) -> Response:
 
 def in_force(certificate: dict[str, Any]) -> bool:
     """Return whether a certificate promises something now."""
-    return certificate["status"] == "certified" and certificate["revoked_at"] is None
+    return standing(certificate) == "certified"
 
 
 @router.get("/datasets")

@@ -81,6 +81,18 @@ def target(certificate: Mapping[str, Any]) -> str:
     return f"{percent(agreement, 0)} agreement"
 
 
+def standing(certificate: Mapping[str, Any]) -> str:
+    """Return the state of a certificate now: revoked, suspended, or what its certification gave.
+
+    Example:
+        >>> standing({"status": "certified", "revoked_at": None, "suspended_because": "an alarm"})
+        'suspended'
+    """
+    if certificate["revoked_at"]:
+        return "revoked"
+    return "suspended" if certificate.get("suspended_because") else str(certificate["status"])
+
+
 def promise(certificate: Mapping[str, Any]) -> str:
     """Return the promise of a certificate in one line.
 
@@ -195,6 +207,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "interval": interval,
     "percents": percents,
     "promise": promise,
+    "standing": standing,
     "target": target,
     "dollars": dollars,
     "duration": duration,

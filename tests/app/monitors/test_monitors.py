@@ -106,7 +106,10 @@ async def test_a_promise_that_holds_raises_no_alarm_and_one_that_breaks_does(
     assert found["alarm_at"] is not None
     assert "tribunal certify" in found["alarm"]["recertify"]
     assert found["history"][-1]["e_value"] == found["e_value"]
-    assert f"Monitor {monitor['id']} raised an alarm" in (await client.get("/")).text
+    overview = (await client.get("/")).text
+    assert f"Monitor {monitor['id']} raised an alarm" in overview
+    assert "No certificate is in force" in overview
+    assert "The promise is suspended" in (await client.get(f"/calibrations/{calibration}")).text
     # no verdict given from now on carries the promise, and none of them is audited
     later = await _judge(client, calibration, 2000, 20)
     assert "raised its alarm" in later["suspended_because"]
