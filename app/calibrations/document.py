@@ -99,7 +99,7 @@ def verify(document: Any, trusted: Collection[str] = ()) -> Verification:
         again = recomputed(document)
     except EvidenceInvalid as error:
         return Verification([error.fault])
-    except (TribunalError, CalibrationError) as error:
+    except (TribunalError, CalibrationError, ValueError, ArithmeticError) as error:
         return Verification([Fault("evidence", f"cannot be certified on: {error}")])
     return _compared(document, again)
 

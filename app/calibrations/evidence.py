@@ -249,15 +249,15 @@ def _read_sample(body: EvidenceBody, request: CalibrationIn, n: int) -> Sample:
     for name, column in columns.items():
         if column is not None:
             _check_length(f"evidence.pairs.{name}", column, n)
-    counts = np.array([pairs["votes"][name] for name in _VOTES], dtype=np.int64).T  # type: ignore[literal-required]
-    for name, numbers in (("group", np.array(pairs["group"], dtype=object)), ("votes", counts)):
-        if any(number < 0 or number > _LARGEST_GROUP for number in numbers.reshape(-1).tolist()):
-            raise EvidenceInvalid(f"evidence.pairs.{name}", "must hold numbers from 0 on")
+    votes = [pairs["votes"][name] for name in _VOTES]
+    for place, column in (("group", pairs["group"]), *zip(_VOTES, votes, strict=True)):
+        if any(not 0 <= number <= _LARGEST_GROUP for number in column):
+            raise EvidenceInvalid(f"evidence.pairs: {place}", "must hold numbers from 0 on")
     if (request.slices is None) != (pairs["slice"] is None):
         raise EvidenceInvalid("evidence.pairs.slice", "goes with a request that names slices")
     return Sample(
         keys=tuple(_key(row, body, request) for row in range(n)),
-        counts=counts.reshape(n, len(_VOTES)),
+        counts=np.array(votes, dtype=np.int64).reshape(len(_VOTES), n).T,
         seen_in_training=left_out["seen_in_training"],
         held_for_examples=left_out["held_for_examples"],
         unlabelled=left_out["unlabelled"],
