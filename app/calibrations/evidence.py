@@ -296,10 +296,17 @@ def _read_scores(
     p_a, p_tie = (_shares(columns[name], f"{place}: {name}") for name in ("p_a", "p_tie"))
     manner = np.array(columns["manner"], dtype=object).reshape(len(judges), n).T
     nothing = np.full(p_a.shape, np.nan)
+    # a certification reads no other numbers of a table
+    others = ("shown_first", "shown_second", "rating_a", "rating_b", "cost_usd")
     return ScoreTable(
-        tuple(judges), p_a, p_tie, np.ones(p_a.shape, bool), manner, nothing, nothing, nothing,
-        np.full(p_a.shape, NO_FAILURE, np.int8),
-    )  # fmt: skip
+        judges=tuple(judges),
+        p_a=p_a,
+        p_tie=p_tie,
+        is_known=np.ones(p_a.shape, dtype=np.bool_),
+        manner=manner,
+        failure=np.full(p_a.shape, NO_FAILURE, np.int8),
+        **dict.fromkeys(others, nothing),
+    )
 
 
 def _shares(columns: Sequence[Sequence[float | None]], place: str) -> FloatArray:

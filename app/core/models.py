@@ -130,6 +130,8 @@ class ScoreColumns:
     p_a: Mapped[float | None]
     p_tie: Mapped[float | None]
     annotators: Mapped[list[list[float | None]]] = mapped_column(JsonText)
+    rating_a: Mapped[float | None]
+    rating_b: Mapped[float | None]
     outside_mass: Mapped[float | None]
     failure: Mapped[str | None] = mapped_column(String(32))
     failure_detail: Mapped[str | None] = mapped_column(Text)

@@ -168,9 +168,7 @@ class Population:
             empty,
             np.ones_like(p_a, dtype=np.bool_),
             np.full(p_a.shape, None, dtype=np.object_),
-            empty,
-            empty,
-            empty,
+            *(empty, empty, empty, empty, empty),
             np.full(p_a.shape, NO_FAILURE, dtype=np.int8),
         )
 

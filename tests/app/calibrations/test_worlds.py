@@ -43,7 +43,7 @@ def table(p_a: FloatArray) -> ScoreTable:
     nothing, column = np.full(shape, np.nan), p_a[:, None]
     return ScoreTable(
         ("only",), column, np.zeros(shape), np.ones(shape, bool), np.full(shape, ""), nothing,
-        nothing, np.zeros(shape), np.full(shape, NO_FAILURE, np.int8),
+        nothing, nothing, nothing, np.zeros(shape), np.full(shape, NO_FAILURE, np.int8),
     )  # fmt: skip
 
 
