@@ -310,7 +310,7 @@ class _Workshop:
     def _asked(self, name: str, table: OpenAITable | VllmTable, criterion: str) -> Judge:
         path = f"judges.{name}"
         try:
-            template = load_template(table.template_source, table.labels)
+            template = load_template(table.template_source, table.labels, table.rating_scale)
             template = template if criterion == OVERALL else template.by(criterion)
             sets = self._sets(table)
         except ExamplesInsufficient as error:
@@ -439,7 +439,7 @@ class _Workshop:
             table.example_count,
             np.random.default_rng(table.examples_seed),
             labels=table.example_labels,
-            with_ties=len(table.labels) > 2,
+            with_ties=len(table.labels) > 2 and table.confidence != "rating",
         )
 
     def _labelled(self, dataset: str) -> Sequence[LabelledPair]:

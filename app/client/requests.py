@@ -14,7 +14,13 @@ from app.bodies.batches import (
     PreferencesCardBody,
 )
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
-from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.bodies.certificates import (
+    CertificateBody,
+    ExperimentBody,
+    ExportedCertificateBody,
+    KnownPromptsBody,
+    PlanBody,
+)
 from app.bodies.common import (
     AliveBody,
     CanariesBody,
@@ -101,6 +107,16 @@ def calibration(calibration_id: str) -> Call[CertificateBody]:
 def revoke_calibration(calibration_id: str) -> Call[CertificateBody]:
     """Revoke a certificate; from then on its verdicts promise nothing."""
     return Call("POST", _at("calibrations", calibration_id, "revoke"), is_repeatable=True)
+
+
+def export_calibration(calibration_id: str) -> Call[ExportedCertificateBody]:
+    """Return a certificate with its evidence, signed: to be verified or imported elsewhere."""
+    return Call("GET", _at("calibrations", calibration_id, "export"), is_repeatable=True)
+
+
+def import_calibration(document: Mapping[str, Any]) -> Call[CertificateBody]:
+    """Take in a certificate that was exported elsewhere; it keeps its id."""
+    return Call("POST", "/v1/calibrations/import", body=document, is_repeatable=True)
 
 
 def known_prompts(calibration_id: str, prompts: Sequence[str]) -> Call[KnownPromptsBody]:

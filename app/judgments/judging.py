@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import FailureBody, OrdersBody, Promise, TierBody, VerdictBody
+from app.bodies.common import FailureBody, OrdersBody, Promise, RatingsBody, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.inert import printable
 from app.core.runtime import Runtime
@@ -343,11 +343,16 @@ def _tier_body(tier: TierOutcome) -> TierBody:
 
 
 def with_orders(body: VerdictBody, judged: Judged) -> VerdictBody:
-    """Return a verdict with what its judges said in each order; scores hold it, verdicts do not."""
+    """Return a verdict with what its judges said in each order, or rated each response.
+
+    Scores hold it, verdicts do not.
+    """
     tiers: list[TierBody] = []
     for tier, outcome in zip(body["tiers"], judged.verdict.tiers, strict=True):
-        orders = orders_of(outcome.score)
-        tiers.append(tier if orders is None else {**tier, "orders": orders})
+        orders, ratings = orders_of(outcome.score), ratings_of(outcome.score)
+        if orders is not None:
+            tier = {**tier, "orders": orders}
+        tiers.append(tier if ratings is None else {**tier, "ratings": ratings})
     return {**body, "tiers": tiers}
 
 
@@ -360,6 +365,8 @@ def with_reason(body: VerdictBody, judged: Judged) -> VerdictBody:
 
 def orders_of(score: Score) -> OrdersBody | None:
     """Return what a judge said in each order, None where it was not asked in both."""
+    if score.ratings is not None:  # it saw each response alone
+        return None
     first = [row[0] for row in score.annotators if row[0] is not None]
     second = [row[1] for row in score.annotators if len(row) > 1 and row[1] is not None]
     if not first or not second:
@@ -368,6 +375,11 @@ def orders_of(score: Score) -> OrdersBody | None:
         "a_first": round(sum(first) / len(first), 12),
         "a_second": round(sum(second) / len(second), 12),
     }
+
+
+def ratings_of(score: Score) -> RatingsBody | None:
+    """Return how a judge rated each response, None where it compared them."""
+    return None if score.ratings is None else {"a": score.ratings[0], "b": score.ratings[1]}
 
 
 def failure_body(failure: JudgeFailure) -> FailureBody:

@@ -117,10 +117,7 @@ class OpenAIJudge:
         return Asks(prompts, fewest, self._bodies.most_tokens)
 
     def _queries(self, pair: Pair) -> list[RenderedPair]:
-        queries = [self._template.query(pair)]
-        if self._settings.orders == "both":
-            queries.append(self._template.query(pair, swapped=True))
-        return queries
+        return self._template.queries(pair, both=self._settings.orders == "both")
 
     async def score(self, pair: Pair) -> Score:
         """Return the mean over all annotators and orders, or the first failure."""
@@ -136,13 +133,14 @@ class OpenAIJudge:
                     group.create_task(self._asked(prompt, halt, annotator, is_swapped=bool(order)))
                     for order, prompt in enumerate(prompts)
                 ]
-            return AnnotatorAnswers.of_orders([task.result() for task in tasks])
+            said = [task.result() for task in tasks]
+            return AnnotatorAnswers.of_orders(said, self._template.scale)
 
         return score_of_answers(
             self._spec,
             await ask_annotators(len(self._shared), ask, self._settings.early_stop),
             seconds=self._clock() - started,
-            flags=(*queries[0].flags, *own),
+            flags=(*(flag for query in queries for flag in query.flags), *own),
         )
 
     @property

@@ -109,7 +109,7 @@ def load_tokenizer(source: str, revision: str | None) -> Tokenizer:
 
 
 Orders = Literal["both", "as_posted"]
-Confidence = Literal["annotators", "predictive", "verbalized"]
+Confidence = Literal["annotators", "predictive", "verbalized", "rating"]
 SystemRole = Literal["auto", "system", "user"]
 Omittable = Literal["temperature", "max_tokens", "logprobs", "top_logprobs"]
 #: Fields that limit the length of an answer.

@@ -165,6 +165,7 @@ def scored_by_prompt(asked: Asked, template: PromptTemplate, sets: ExampleSets) 
         **({} if template.criterion is None else {"criterion": template.criterion}),
         "orders": asked.orders,
         "confidence": asked.confidence,
+        **({} if template.scale is None else {"scale": list(template.scale.values)}),
         "annotators": len(sets),
         **({"early_stop": _early_stop(asked.early_stop)} if asked.early_stop else {}),
         "examples": examples_hash(sets),
