@@ -58,7 +58,7 @@ async def test_sliders_rank_again_and_store_nothing(
     assert len((await client.get("/v1/leaderboards")).json()["data"]) == 1
     # what is shown can be kept
     form = {
-        one.attributes["name"]: one.attributes["value"]
+        str(one.attributes["name"]): one.attributes["value"]
         for one in moved.all("input")
         if one.attributes["type"] == "hidden"
     }
