@@ -140,17 +140,17 @@ def one_of(dataset: str | None, resume: str | None) -> None:
         fail("give a dataset, or --resume with an id", status=EXIT_USAGE)
 
 
-def weights_of(criteria: list[str] | None) -> dict[str, float] | None:
-    """Return criteria and their weights from NAME=WEIGHT, divided at the last =."""
+def weights_of(given_: list[str] | None, option: str = "--criterion") -> dict[str, float] | None:
+    """Return names and their weights from NAME=WEIGHT, divided at the last =."""
     weights = {}
-    for text in criteria or ():
+    for text in given_ or ():
         name, _, number = text.rpartition("=")
         try:
             weights[name.strip()] = float(number)
         except ValueError:
-            fail(f"--criterion {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
+            fail(f"{option} {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
         if not name.strip():
-            fail(f"--criterion {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
+            fail(f"{option} {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
     return weights or None
 
 

@@ -75,6 +75,7 @@ class Leaderboards(Resource[ModeT]):
     list = Listing(requests.leaderboards)
     compare = Verb(requests.compare_leaderboards)
     reweight = Verb(requests.reweight_leaderboard)
+    what_if = Verb(requests.what_if)
 
 
 class Reports(Resource[ModeT]):
