@@ -196,7 +196,8 @@ JUDGE_SETTINGS: Final = "judge_settings"
 class CalibrationRow(Listed, Base):
     """A calibration: its request (`request`) and its result (`body`).
 
-    `attempts` counts the processes that made it, without those that were asked to stop.
+    `attempts` counts the processes that made it, without those that were asked to stop. `imported`
+    says where it came from, if it was made elsewhere.
     """
 
     __tablename__ = "certificates"
@@ -209,6 +210,21 @@ class CalibrationRow(Listed, Base):
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
     suspended_because: Mapped[str | None] = mapped_column(Text)
+    imported: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+
+
+class CertificateEvidence(Base):
+    """What a certificate was made from, as `app.calibrations.evidence` writes it.
+
+    `label_uses` counts the tests of its labels up to its own.
+    """
+
+    __tablename__ = "certificate_evidence"
+    certificate_seq: Mapped[int] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="CASCADE"), primary_key=True
+    )
+    evidence: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    label_uses: Mapped[dict[str, Any]] = mapped_column(JsonText)
 
 
 class CertificatePair(Base):
@@ -570,7 +586,7 @@ class RejectedLine(Base):
 
 
 class ServerSecret(Base):
-    """The secret that keys are hashed with, where no setting gives one."""
+    """The secrets that no setting gives: what keys are hashed with, and what signs certificates."""
 
     __tablename__ = "server_secrets"
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
