@@ -28,6 +28,7 @@ BY: Final = ":"
 #: Where a pair keeps the scores of its two responses.
 SCORES: Final = ("scores_a", "scores_b")
 _ASKED: Final = ("prompt", "messages", "input")
+_TEXTS: Final = (*_ASKED, "response")
 _OTHERS: Final = (
     "response_a", "responses_a", "judge_score", "oracle_label", "chosen", "rejected",
     "instruction", "output",
@@ -56,7 +57,7 @@ def prepared(row: Mapping[str, Any], heard: Heard) -> list[dict[str, Any]]:
     Raises:
         RowInvalid: a score is no number.
     """
-    made = {name: value for name, value in row.items() if not is_empty(value)}
+    made = {name: value for name, value in row.items() if name in _TEXTS or not is_empty(value)}
     column = next((name for name in _FLAT if name in made), None)
     if column is None or made.get("human"):
         return [made]
@@ -311,17 +312,18 @@ JOIN: Final = Join(on="prompt", kind=_kind, key=_key, pairs=_pairs)
 def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]:
     """Yield the two responses of a pair with the scores that people gave, each once in a file."""
     row, metadata = given.row, given.row["metadata"]
-    if given.is_battle or "response_a" not in row or None in map(row.get, ("model_a", "model_b")):
-        loss["pairs that are not one prompt with answers of two models"] += 1
+    scored = [one for name in SCORES if isinstance(one := metadata.get(name), dict)]
+    if len(scored) < len(SCORES) or "response_a" not in row:
+        loss["pairs that were not formed of scores of single responses"] += 1
         return
-    scored = [metadata.get(name) for name in SCORES]
     rated = {name: score for name, score in given.scores.items() if score.ratings is not None}
-    kept = {"texts", "models"}
-    if all(isinstance(one, dict) for one in scored):
-        kept.add("votes")
+    kept = {"texts", "models", "votes"}
     if len(rated) == len(given.scores):
         kept.add("recorded scores")
     count_lost(given, kept, loss)
+    further = sum("score_a" not in vote for vote in row["human"])
+    if further:
+        loss["votes that do not follow from scores"] += further
     for place, side in enumerate("ab"):
         one = scored[place]
         asked = {part: row[part] for part in _ASKED if part in row}
@@ -336,6 +338,6 @@ def rows(given: Given, options: Options, loss: Loss) -> Iterator[dict[str, Any]]
             yield {
                 **({"id": name} if isinstance(name, str) else {}),
                 **made,
-                "human": one.get("human", []) if isinstance(one, dict) else [],
+                "human": one.get("human", []),
                 **({"judges": judges} if judges else {}),
             }
