@@ -110,7 +110,7 @@ def certify(
     traffic: Traffic | None = None,
 ) -> Certificate:
     """Certify a request on its evidence; a tie that is a verdict of its own has no side to stack."""
-    pairs = evidence.pairs
+    pairs = evidence.pairs if evidence.voted is None else evidence.voted
     if traffic is not None:
         pairs = replace(pairs, density_ratio=traffic.density_ratio, features=traffic.features)
     costs = [cost for cost in evidence.costs if cost is not None]
@@ -124,6 +124,7 @@ def certify(
             max_group_size=request.max_group_size,
             min_label_probability=request.min_label_probability,
             exposure=evidence.exposure,
+            label_rule="given" if evidence.voted is None else "panel",
             slice_rule=request.slice_rule,
             menu=request.other_risks or None,
             max_shift=request.max_shift,
