@@ -56,6 +56,7 @@ from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
 from app.monitors.service import gauges
 from app.monitors.webhooks import deliver_forever
+from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges
 from app.pages import lists as pages_lists
 from app.pages import pairs as pages_pairs
@@ -157,6 +158,7 @@ def _routes() -> list[BaseRoute]:
         pages_lists.router,
         pages_judges.router,
         pages_pairs.router,
+        pages_boards.router,
         pages_results.router,
     ):
         router.include_router(pages, dependencies=[Depends(refuse_while_opening)])

@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from app.calibrations.document import verify
 from app.monitors.service import loss_of
 from tests.app.rows import certify, labelled_rows, upload
 
@@ -51,6 +52,10 @@ async def test_two_votes_make_a_promise_that_names_what_it_assumes(
     assert "assumed, and not tested" in made["claim"]
     again = (await client.get(f"/v1/calibrations/{made['id']}")).json()
     assert again["panel"] == made["panel"]
+    document = (await client.get(f"/v1/calibrations/{made['id']}/export")).json()
+    assert not [fault for fault in verify(document, ()).faults if fault.field != "signature"]
+    document["evidence"]["pairs"]["first_votes"][1] = [0.0] * 300
+    assert verify(document, ()).faults[0].field == "evidence.pairs.first_votes"
     answer = await client.post("/v1/monitors", json={"calibration": made["id"]})
     assert answer.json()["errors"][0]["loc"] == ["body", "votes_per_pair"]
     watched = {"calibration": made["id"], "votes_per_pair": 2}
