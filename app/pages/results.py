@@ -9,9 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import batches as batches_api
 from app.api import calibrations as calibrations_api
-from app.api import reports as reports_api
 from app.api.calibrations import CalibrationId
-from app.api.reports import ReportId
 from app.batches.events import has_ended
 from app.calibrations.plans import PlanIn
 from app.core.auth import Scope
@@ -37,8 +35,8 @@ async def certificate_page(
 ) -> Response:
     """Say what a certificate promises, on what it rests, and which verdicts were given under it."""
     body = await calibrations_api.get_calibration(calibration_id, running)
-    chosen = judgments.Filter(calibration=calibration_id)
-    verdicts = await judgments.list_verdicts(running, chosen, _FEW)
+    given = judgments.Filter(calibration=calibration_id)
+    verdicts = await judgments.list_verdicts(running, given, _FEW)
     ref = body["request"].get("dataset")
     names = await dataset_names(running, [ref] if ref else [])
     figures = body.get("calibration")
@@ -151,33 +149,6 @@ async def revoke(calibration_id: CalibrationId, request: Request, running: Runni
     await checked_form(request)
     await calibrations_api.revoke_calibration(calibration_id, running)
     return go_to(f"/calibrations/{part(calibration_id)}")
-
-
-@router.get("/reports/{report_id}")
-@needs(Scope.READ)
-async def report_page(report_id: ReportId, request: Request, running: Running) -> Response:
-    """Show how well people, judges and a cascade agree."""
-    body = await reports_api.get_report(report_id, running)
-    names = await dataset_names(running, [body["dataset"]])
-    judges = body.get("judges") or []
-    return await page(
-        request,
-        "report",
-        api=f"/v1/reports/{part(report_id)}",
-        body=body,
-        dataset=names[body["dataset"]],
-        judges=judges,
-        plots={one["judge"]: _plots(one) for one in judges},
-    )
-
-
-def _plots(judge: Body) -> list[Any]:
-    found = []
-    if bins := judge.get("reliability", {}).get("bins"):
-        found.append(charts.reliability(bins))
-    if points := judge.get("risk_coverage", {}).get("points"):
-        found.append(charts.risk_coverage(points))
-    return found
 
 
 @router.get("/batches/{batch_id}")

@@ -158,6 +158,16 @@ def when(moment: str | float | datetime | None) -> Markup | str:
     return Markup('<time datetime="{}">{} UTC</time>').format(machine, f"{moment:%Y-%m-%d %H:%M}")
 
 
+def when_plain(moment: str) -> str:
+    """Return a moment of the API as a short text.
+
+    Example:
+        >>> when_plain("2026-01-02T03:04:05Z")
+        '2026-01-02 03:04 UTC'
+    """
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def state(name: str | None) -> Markup:
     """Return a state as a small mark; its word says it, its colour repeats it."""
     given = name or "none"

@@ -73,11 +73,11 @@ async def test_a_certificate_that_promises_nothing_or_much_has_a_page(
     # what other targets would give, each with the labels that it needs; every target takes a while
     monkeypatch.setattr(results, "TARGETS", (0.65, 0.7))
     plan = check(await client.post(f"/calibrations/{body['id']}/plan", data={"csrf": page.token}))
-    panels = [one.text for one in plan.all("div") if "data-node" in one.attributes]
-    assert ["labels needed" in one for one in panels] == [True, True]
-    assert "target 65" in panels[0]
+    texts = [one.text for one in plan.all("div") if "data-node" in one.attributes]
+    assert ["labels needed" in one for one in texts] == [True, True]
+    assert "target 65" in texts[0]
     # of a menu of one a plan says what the certificate does
-    assert percent(body["certificates"][1]["calibration"]["coverage"]) in panels[0]
+    assert percent(body["certificates"][1]["calibration"]["coverage"]) in texts[0]
 
 
 async def test_a_promise_on_a_whole_dataset_is_told_on_every_page(
