@@ -92,6 +92,19 @@ class Settings(BaseSettings):
         20.0, ge=0, description="how long a request waits for a report before it answers 202"
     )
     pairs_in_flight: int = Field(256, ge=1)
+    provider_poll_seconds: float = Field(
+        30.0, gt=0, description="how often batches at a judge's provider are looked at"
+    )
+    provider_collect_seconds: float = Field(
+        300.0, gt=0, description="questions for such a batch wait for others so long at most"
+    )
+    provider_settle_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="after a request that makes such a batch and is not answered, it is looked for"
+        " in the provider's list after so long; before, it could still arrive",
+    )
+    provider_lines: int = Field(50_000, ge=1, description="most questions in such a batch")
     long_work: int = Field(
         2, ge=1, description="imports that run at a time; of the other kinds of long work, likewise"
     )
