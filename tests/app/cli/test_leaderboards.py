@@ -102,7 +102,9 @@ def test_weights_are_moved_and_leaderboards_compared(folder: Path) -> None:
     assert "<svg" in (folder / "board.html").read_text()
     run("report", "hand", "--html", "report.html")
     assert "One by one" in (folder / "report.html").read_text()
-    sliced = run_json("leaderboards", "reweight", made["id"], "--group-by", "task", "--slice", "t1=2")
+    sliced = run_json(
+        "leaderboards", "reweight", made["id"], "--group-by", "task", "--slice", "t1=2"
+    )
     assert sliced["slice_weights"] == {"t1": 2}
     assert "by overall, weight 0.667" in out
     with (folder / "rows.csv").open(encoding="utf-8", newline="") as file:
