@@ -58,6 +58,7 @@ from app.core.tasks import Stopping, noticing_stop
 from app.finishes.service import resume as resume_finishes
 from app.monitors.service import gauges
 from app.monitors.webhooks import deliver_forever
+from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges
 from app.pages import lists as pages_lists
 from app.pages import pairs as pages_pairs
@@ -159,6 +160,7 @@ def _routes() -> list[BaseRoute]:
         pages_lists.router,
         pages_judges.router,
         pages_pairs.router,
+        pages_boards.router,
         pages_results.router,
     ):
         router.include_router(pages, dependencies=[Depends(refuse_while_opening)])

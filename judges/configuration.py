@@ -211,6 +211,19 @@ class OpenAITable(AskedTable):
     longest_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     budget_usd: Price | None = None
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
+    batch_endpoint: bool = False
+    batch_price: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _provider_batches_fit(self) -> Self:
+        if self.batch_price is not None and not self.batch_endpoint:
+            raise ValueError("batch_price: goes with batch_endpoint = true")
+        if self.batch_endpoint and self.budget_usd is not None:
+            raise ValueError(
+                "budget_usd: limits the calls of one process, and a batch at the provider outlives"
+                " it; with batch_endpoint give each batch a budget_usd"
+            )
+        return self
 
     @model_validator(mode="after")
     def _budget_has_prices(self) -> Self:

@@ -110,6 +110,9 @@ def _advice(console: Screen, advice: Body) -> None:
 
 def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
+    if origin := body.get("imported"):
+        signer, moment = origin["signed_by"], origin["imported_at"][:19]
+        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
     if body.get("suspended_because"):
         console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
     if body["revoked_at"]:
@@ -118,6 +121,23 @@ def _since(console: Screen, body: Body) -> None:
         from app.calibrations.result import changed_labels_note
 
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
+
+
+def verification(console: Screen, body: Body) -> None:
+    """Show whether an exported certificate is what it says."""
+    named = escape(body["calibration"] or "the document")
+    if body["verified"]:
+        console.print(f"[green]{named} is verified[/]: computed again, it is the same")
+        console.print(escape(body["claim"]))
+    else:
+        console.print(f"[red]{named} is not verified[/]")
+        for fault in body["faults"]:
+            console.print(f"  {escape(fault['field'])} {escape(fault['reason'])}")
+    if body["signed_by"]:
+        at = f" at {body['signed_at'][:19]}" if body["signed_at"] else ""
+        console.print(f"signed by {escape(body['signed_by'])}{at}")
+    for line in body["notes"]:
+        console.print(escape(line))
 
 
 def _lower_bound(body: Body) -> str:

@@ -18,7 +18,6 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import creating, retrying
-from app.batches.queries import UNFINISHED as UNFINISHED_BATCH
 from app.batches.schemas import BatchIn, RetryIn
 from app.batches.stored import promise_now, totals_now
 from app.bodies.finishes import FinishBody
@@ -27,7 +26,7 @@ from app.calibrations.inputs import prepare
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of
-from app.core.models import Batch, CalibrationRow, Finish, new_id
+from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Finish, new_id
 from app.core.names import shown
 from app.core.outages import outages
 from app.core.runtime import Runtime

@@ -20,6 +20,7 @@ from judges.types import JudgeFailure, Score, TokenUsage
 #: Most of the probability is outside the labels, so the confidence is unreliable.
 LABELS_IMPROBABLE: Final = "labels_improbable"
 _MOSTLY: Final = 0.5
+_NOTHING: Final = TokenUsage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,14 @@ class Answer:
         usage: Tokens used, retries included.
         is_usage_known: True if the back end reported the usage of every call.
         flags: Flags raised for this answer.
+        batched: The part of the usage that is billed at the price of a provider's batch.
     """
 
     said: LabelProbabilities | JudgeFailure
     usage: TokenUsage = field(default_factory=TokenUsage)
     is_usage_known: bool = True
     flags: tuple[str, ...] = ()
+    batched: TokenUsage = field(default_factory=TokenUsage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ def score_of_answers(
     *,
     seconds: float | None = None,
     flags: Sequence[str] = (),
+    batch_price: float = 1.0,
 ) -> Score:
     """Return the mean over all answers, each mapped back to a and b, or the first failure.
 
@@ -80,11 +84,13 @@ def score_of_answers(
         annotators: One or more annotators' answers.
         seconds: Time taken by the judge.
         flags: Flags of the pair itself.
+        batch_price: What batched usage costs, as a share of the judge's prices.
     """
     answers = [answer for annotator in annotators for answer in annotator.given]
     failures = [a.said for a in answers if isinstance(a.said, JudgeFailure)]
     probabilities = [a.said for a in answers if isinstance(a.said, LabelProbabilities)]
     usage = sum((answer.usage for answer in answers), TokenUsage())
+    batched = sum((answer.batched for answer in answers), TokenUsage())
     is_usage_known = all(answer.is_usage_known for answer in answers)
     rows = () if failures else tuple(_row(annotator) for annotator in annotators)
     mean = mean_of_answers(annotators)
@@ -103,7 +109,7 @@ def score_of_answers(
         outside_mass=outside,
         failure=failures[0] if failures else None,
         usage=usage,
-        cost_usd=cost_of(spec, usage) if is_usage_known else None,
+        cost_usd=cost_of(spec, usage, batched, batch_price) if is_usage_known else None,
         seconds=seconds,
         flags=tuple(sorted({*flags, *_flags(answers, probabilities)})),
     )
@@ -163,11 +169,26 @@ def _mean_outside_mass(probabilities: Sequence[LabelProbabilities]) -> float | N
     return math.fsum(masses) / len(masses) if len(masses) == len(probabilities) else None
 
 
-def cost_of(spec: JudgeSpec, usage: TokenUsage) -> float | None:
-    """Return what tokens cost in USD, None where a price is unknown."""
+def cost_of(
+    spec: JudgeSpec,
+    usage: TokenUsage,
+    batched: TokenUsage = _NOTHING,
+    batch_price: float = 1.0,
+) -> float | None:
+    """Return what tokens cost in USD, None where a price is unknown.
+
+    Args:
+        spec: The judge.
+        usage: All its tokens.
+        batched: The part of them that a provider's batch took.
+        batch_price: What that part costs, as a share of the judge's prices.
+    """
     if spec.price_input is None or spec.price_output is None:
         return None
-    return (usage.prompt * spec.price_input + usage.completion * spec.price_output) / 1e6
+    saved = 1.0 - batch_price
+    prompt = usage.prompt - saved * batched.prompt
+    completion = usage.completion - saved * batched.completion
+    return (prompt * spec.price_input + completion * spec.price_output) / 1e6
 
 
 def _flags(answers: Sequence[Answer], probabilities: Sequence[LabelProbabilities]) -> set[str]:

@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import inputs
+from app.calibrations.evidence import certify
 from app.calibrations.inputs import draw_sample, gather
 from app.calibrations.schemas import CalibrationIn
-from app.calibrations.service import certify
 from app.core.models import Dataset
 from app.datasets.records import PairKey, Vote
 from app.scores.table import NO_FAILURE, ScoreTable
