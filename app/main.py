@@ -35,7 +35,7 @@ from app.api.queues import files_router as queue_files
 from app.api.queues import router as queues
 from app.api.reports import router as reports
 from app.batches.stored import unfinished as unfinished_batches
-from app.batches.worker.loop import work_forever
+from app.batches.worker.loop import go_round, work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
 from app.core import telemetry
@@ -221,6 +221,8 @@ async def _start_work(running: Runtime) -> None:
         running.start(deliver_forever(running), "delivery of alarms")
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
+    if running.settings.workers:
+        running.start(go_round(running), "files for providers")
 
 
 _operations = APIRouter(tags=["operations"], route_class=AnswerRoute)
