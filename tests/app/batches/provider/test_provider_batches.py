@@ -154,6 +154,8 @@ async def test_a_batch_is_asked_in_the_providers_batches_at_half_the_price(
     [file] = batch["progress"]["at_providers"]
     assert (file["id"], file["status"]) == (provider.batches[0]["id"], "completed")
     assert (file["questions"], file["answered"], file["left_out"]) == (2 * N, 2 * N, 0)
+    page = await client.get(f"/batches/{batch['id']}")
+    assert (page.status_code, "At the providers" in page.text) == (200, True)
     # nothing is left of it but the scores
     assert await all_rows(running, ProviderLine) == []
     # asked directly, the judge gives the same scores, and has the same fingerprint
