@@ -34,7 +34,7 @@ from app.api.queues import files_router as queue_files
 from app.api.queues import router as queues
 from app.api.reports import router as reports
 from app.batches.stored import unfinished as unfinished_batches
-from app.batches.worker.loop import work_forever
+from app.batches.worker.loop import go_round, work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
 from app.core import telemetry
@@ -56,6 +56,7 @@ from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
 from app.monitors.service import gauges
 from app.monitors.webhooks import deliver_forever
+from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges
 from app.pages import labelling as pages_labelling
 from app.pages import lists as pages_lists
@@ -159,6 +160,7 @@ def _routes() -> list[BaseRoute]:
         pages_judges.router,
         pages_labelling.router,
         pages_pairs.router,
+        pages_boards.router,
         pages_results.router,
     ):
         router.include_router(pages, dependencies=[Depends(refuse_while_opening)])
@@ -217,6 +219,8 @@ async def _start_work(running: Runtime) -> None:
         running.start(deliver_forever(running), "delivery of alarms")
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
+    if running.settings.workers:
+        running.start(go_round(running), "files for providers")
 
 
 _operations = APIRouter(tags=["operations"], route_class=AnswerRoute)

@@ -35,7 +35,7 @@ from calibration.preference import TieRule, correctness, preference
 from calibration.stack import Columns
 from judges.base import Judge
 
-_PROBABILITY: Final = "label_probability"
+PROBABILITY: Final = "label_probability"
 _COLUMN = {"a": 0, "b": 1, "tie": 2}
 
 
@@ -95,10 +95,10 @@ def _not_selected(votes: Mapping[int, list[Vote]]) -> dict[int, list[Vote]]:
 
 def _with_probability(key: PairKey, votes: Sequence[Vote]) -> PairKey:
     """Return a pair with the probability with which a queue drew it, unless it says its own."""
-    drawn = [vote.details[_PROBABILITY] for vote in votes if _PROBABILITY in vote.details]
-    if not drawn or _PROBABILITY in key.metadata:
+    drawn = [vote.details[PROBABILITY] for vote in votes if PROBABILITY in vote.details]
+    if not drawn or PROBABILITY in key.metadata:
         return key
-    return key._replace(metadata={**key.metadata, _PROBABILITY: min(drawn)})
+    return key._replace(metadata={**key.metadata, PROBABILITY: min(drawn)})
 
 
 def vote_counts(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> IntArray:
@@ -124,6 +124,11 @@ class Prepared:
     votes: Mapping[int, Sequence[Vote]]
     pool: list[PairKey]
     pool_dataset: Dataset
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Those of the judges."""
+        return [judge.spec.fingerprint for judge in self.judges]
 
 
 async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
@@ -173,9 +178,14 @@ def _refuse_misplaced_traffic(request: CalibrationIn) -> None:
             raise Unprocessable.field([name], "goes with method weighted alone")
 
 
-def hash_of_test(request: CalibrationIn, prepared: Prepared, label_set_hash: str) -> str:
-    """Return a hash that is equal for two requests that test the same labels in the same way."""
-    fingerprints = [judge.spec.fingerprint for judge in prepared.judges]
+def hash_of_test(request: CalibrationIn, fingerprints: Sequence[str], label_set_hash: str) -> str:
+    """Return a hash that is equal for two requests that test the same labels in the same way.
+
+    Args:
+        request: What is certified.
+        fingerprints: Of the judges, from cheap to strong.
+        label_set_hash: Hash of the labels.
+    """
     asked = request.model_dump(mode="json")
     # a field that is left at its default asks for what was asked for before there was the field
     if request.max_shift == 1.0:
@@ -378,7 +388,7 @@ def mean_costs(table: ScoreTable) -> tuple[float | None, ...]:
 
 
 def _weights(request: CalibrationIn, keys: Sequence[PairKey]) -> FloatArray | None:
-    given = [key.metadata.get(_PROBABILITY, 1.0) for key in keys]
+    given = [key.metadata.get(PROBABILITY, 1.0) for key in keys]
     if any(isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p <= 1 for p in given):
         raise Unprocessable.field(
             ["dataset"], "metadata.label_probability must lie between 0 and 1 on every pair"

@@ -9,7 +9,14 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
-from app.core.models import OVERALL, CalibrationRow, CertificatePair, Label, PairRow
+from app.core.models import (
+    OVERALL,
+    CalibrationRow,
+    CertificateEvidence,
+    CertificatePair,
+    Label,
+    PairRow,
+)
 
 UNFINISHED = ("pending", "running")
 _CHUNK = 5_000
@@ -145,3 +152,19 @@ async def certified_prompts(
     )
     found = await session.scalars(query.distinct())
     return frozenset(one for one in found if one is not None)
+
+
+async def add_evidence(
+    session: AsyncSession, certificate_seq: int, evidence: Any, label_uses: Any
+) -> None:
+    """Store what a certificate was made from, and which tests were made of its labels."""
+    await session.execute(
+        insert(CertificateEvidence).values(
+            certificate_seq=certificate_seq, evidence=evidence, label_uses=label_uses
+        )
+    )
+
+
+async def evidence_of(session: AsyncSession, certificate_seq: int) -> CertificateEvidence | None:
+    """Return what a certificate was made from; None where that was not kept."""
+    return await session.get(CertificateEvidence, certificate_seq)

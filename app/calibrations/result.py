@@ -18,7 +18,7 @@ from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import asked, decide
 from calibration.certify import Heard, RiskBound, TestedPath, heard, stacked_evidence
 from calibration.plan import Advice, advise, advise_on_dataset
-from judges.base import Judge
+from judges.base import JudgeSpec
 
 
 def failure_rates(
@@ -137,13 +137,13 @@ def _tiers(
 
 def describe(
     request: CalibrationIn,
-    judges: Sequence[Judge],
+    judges: Sequence[JudgeSpec],
     sample: Sample,
     evidence: CalibrationInputs,
     found: Found,
 ) -> dict[str, Any]:
     """Return the body of a certificate, all but what only the database knows."""
-    names = [judge.spec.name for judge in judges]
+    names = [judge.name for judge in judges]
     certificate = found.certificate
     body = {
         **request.target,
@@ -161,8 +161,8 @@ def describe(
             **_counts(sample, evidence, found),
             "failures": failure_rates(tuple(names), certificate, evidence),
         },
-        "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
-        JUDGE_SETTINGS: {judge.spec.name: dict(judge.spec.scored_by) for judge in judges},
+        "fingerprints": {judge.name: judge.fingerprint for judge in judges},
+        JUDGE_SETTINGS: {judge.name: dict(judge.scored_by) for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),
     }
     if certificate.certificates:

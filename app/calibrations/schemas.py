@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -163,6 +164,14 @@ class CalibrationIn(BaseModel):
     def target(self) -> dict[str, float | None]:
         """The target as a certificate shows it."""
         return shown_target(self.promised_risk, self.scope)
+
+
+def as_asked(stored: Mapping[str, Any]) -> CalibrationIn:
+    """Return a stored request; before there were stacks, "auto" heard judges one at a time."""
+    request = CalibrationIn.model_validate(stored)
+    if "max_shift" not in stored and request.method == "auto":
+        return request.model_copy(update={"method": "auto_raw"})
+    return request
 
 
 def shown_target(risk: float, scope: Scope) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def show(certificate: CalibrationRow) -> dict[str, Any]:
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
     body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
+    if certificate.imported is not None:
+        body["imported"] = certificate.imported
     if certificate.suspended_because is not None:
         body["suspended_because"] = certificate.suspended_because
     return {

@@ -198,6 +198,16 @@ def revoke_key(
     Console(as_json).show(body, lambda _, k: note(f"the key {k['name']!r} ({k['id']}) is revoked"))
 
 
+@keys.command("signing")
+def signing_key(as_json: AsJson = False) -> None:
+    """Show the public key of the key that signs exported certificates; made on first use."""
+    from app.cli import operations
+
+    settings = read_settings()
+    body = run(operations.signing_key(settings), settings)
+    Console(as_json, is_plain=True).show(body, lambda _, made: typer.echo(made["public_key"]))
+
+
 def serve(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on", min=0, max=65535)] = 8000,

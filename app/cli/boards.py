@@ -29,6 +29,10 @@ Csv = Annotated[Path | None, typer.Option("--csv", help="write the rows here as 
 Criterion = Annotated[
     list[str] | None, typer.Option(help="NAME=WEIGHT; repeat it for several criteria")
 ]
+SliceWeight = Annotated[
+    list[str] | None,
+    typer.Option("--slice", help="NAME=WEIGHT: how much a slice of --group-by counts; repeatable"),
+]
 Id = Annotated[str, typer.Argument(help="id of a leaderboard")]
 
 
@@ -126,6 +130,7 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
     criterion: Criterion = None,
     confidence_level: Annotated[float | None, typer.Option(help="default: 0.95")] = None,
     group_by: Annotated[str | None, typer.Option(help="a metadata field: rows by slice")] = None,
+    slice_: SliceWeight = None,
     part: PartOption = None,
     seed: Annotated[int | None, typer.Option(help="of the resamples; default: 0")] = None,
     elo_k: Annotated[float | None, typer.Option(help="for elo: the step; default: 4")] = None,
@@ -143,7 +148,7 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
         certified_only=certified_only or None, ties=ties, votes=votes, baseline=baseline,
         soft=soft or None, control=names_of(control), criteria=weights_of(criterion),
         confidence_level=confidence_level, group_by=group_by, part=part_of(part), seed=seed,
-        options=constants or None,
+        options=constants or None, slice_weights=weights_of(slice_, "--slice"),
     )  # fmt: skip
     _refuse_unwritable(csv)
     with open_tribunal(server, key, only_reads=True) as tribunal:
@@ -186,18 +191,23 @@ def compare_stored(
 def reweight_stored(  # noqa: PLR0913  # a verb's options are its parameters
     leaderboard_id: Id,
     criterion: Criterion = None,
+    slice_: SliceWeight = None,
+    group_by: Annotated[str | None, typer.Option(help="a metadata field: rows by slice")] = None,
+    control: Annotated[str | None, typer.Option(help="length, style, or both by a comma")] = None,
     csv: Csv = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank by other weights of the same criteria; no judge is asked."""
-    weights = weights_of(criterion)
-    if weights is None:
-        fail("give --criterion NAME=WEIGHT at least once", status=EXIT_USAGE)
+    """Rank the same verdicts by other weights, slices or control; no judge is asked."""
+    body = given(
+        criteria=weights_of(criterion), slice_weights=weights_of(slice_, "--slice"),
+        group_by=group_by, control=names_of(control),
+    )  # fmt: skip
+    if not body:
+        fail("give --criterion or --slice NAME=WEIGHT at least once", status=EXIT_USAGE)
     _refuse_unwritable(csv)
     with open_tribunal(server, key, only_reads=True) as tribunal:
-        body = {"criteria": weights}
         board = tribunal.post(f"{_path(leaderboard_id)}/reweight", body)
     _show(board, csv, as_json)
 

@@ -155,8 +155,20 @@ class LeaderboardRequest(TypedDict, total=False):
     criteria: Mapping[str, float]
     confidence_level: float
     group_by: str
+    slice_weights: Mapping[str, float]
     part: Part
     seed: int
+
+
+class WhatIf(TypedDict, total=False):
+    """What else to rank the verdicts of a stored leaderboard by."""
+
+    criteria: Mapping[str, float]
+    slice_weights: Mapping[str, float]
+    group_by: str
+    control: Sequence[Literal["length", "style", "none"]]
+    source: str
+    matrix: bool
 
 
 class ReportQuery(TypedDict, total=False):

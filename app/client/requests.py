@@ -14,7 +14,13 @@ from app.bodies.batches import (
     PreferencesCardBody,
 )
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
-from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.bodies.certificates import (
+    CertificateBody,
+    ExperimentBody,
+    ExportedCertificateBody,
+    KnownPromptsBody,
+    PlanBody,
+)
 from app.bodies.common import (
     AliveBody,
     CanariesBody,
@@ -58,6 +64,7 @@ from app.client.bodies_in import (
     ReportQuery,
     SearchQuery,
     VerdictQuery,
+    WhatIf,
 )
 from app.client.calls import Call, Json
 
@@ -100,6 +107,16 @@ def calibration(calibration_id: str) -> Call[CertificateBody]:
 def revoke_calibration(calibration_id: str) -> Call[CertificateBody]:
     """Revoke a certificate; from then on its verdicts promise nothing."""
     return Call("POST", _at("calibrations", calibration_id, "revoke"), is_repeatable=True)
+
+
+def export_calibration(calibration_id: str) -> Call[ExportedCertificateBody]:
+    """Return a certificate with its evidence, signed: to be verified or imported elsewhere."""
+    return Call("GET", _at("calibrations", calibration_id, "export"), is_repeatable=True)
+
+
+def import_calibration(document: Mapping[str, Any]) -> Call[CertificateBody]:
+    """Take in a certificate that was exported elsewhere; it keeps its id."""
+    return Call("POST", "/v1/calibrations/import", body=document, is_repeatable=True)
 
 
 def known_prompts(calibration_id: str, prompts: Sequence[str]) -> Call[KnownPromptsBody]:
@@ -254,11 +271,26 @@ def compare_leaderboards(leaderboard_id: str, other: str) -> Call[LeaderboardCom
 
 
 def reweight_leaderboard(
-    leaderboard_id: str, criteria: Mapping[str, float]
+    leaderboard_id: str,
+    criteria: Mapping[str, float] | None = None,
+    *,
+    slice_weights: Mapping[str, float] | None = None,
+    group_by: str | None = None,
+    control: Sequence[str] | None = None,
 ) -> Call[LeaderboardBody]:
-    """Rank by other weights of the same criteria; asks no judge."""
+    """Rank the same verdicts by other weights, slices or control, and keep it; asks no judge."""
     path = _at("leaderboards", leaderboard_id, "reweight")
-    return Call("POST", path, body={"criteria": dict(criteria)}, takes_key=True)
+    body = given(criteria=criteria, slice_weights=slice_weights, group_by=group_by, control=control)
+    return Call("POST", path, body=body, takes_key=True)
+
+
+def what_if(leaderboard_id: str, **query: Unpack[WhatIf]) -> Call[LeaderboardBody]:
+    """Rank the same verdicts by other weights, slices, control or source; stores nothing."""
+    asked: dict[str, Any] = given(**query)
+    for kind, field in (("criterion", "criteria"), ("slice", "slice_weights")):
+        weights = asked.pop(field, {})
+        asked |= {f"{kind}.{name}": weight for name, weight in weights.items()}
+    return Call("GET", _at("leaderboards", leaderboard_id, "what-if"), asked, is_repeatable=True)
 
 
 def report(**query: Unpack[ReportQuery]) -> Call[ReportBody]:

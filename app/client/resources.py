@@ -36,6 +36,8 @@ class Calibrations(Resource[ModeT]):
     list = Listing(requests.calibrations)
     revoke = Verb(requests.revoke_calibration)
     known_prompts = Verb(requests.known_prompts)
+    export = Verb(requests.export_calibration)
+    import_document = Verb(requests.import_calibration)
 
 
 class Judgments(Resource[ModeT]):
@@ -73,6 +75,7 @@ class Leaderboards(Resource[ModeT]):
     list = Listing(requests.leaderboards)
     compare = Verb(requests.compare_leaderboards)
     reweight = Verb(requests.reweight_leaderboard)
+    what_if = Verb(requests.what_if)
 
 
 class Reports(Resource[ModeT]):

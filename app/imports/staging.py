@@ -487,6 +487,8 @@ def _swapped_hash(pair: Pair) -> str:
 
 def _score_values(score: Score) -> dict[str, Any]:
     values = score_values(score)
+    if score.ratings is None:  # the hash of an upload without ratings is as it always was
+        del values["rating_a"], values["rating_b"]
     return {**values, **{name: _text(values[name]) for name in ("annotators", "flags", "usage")}}
 
 

@@ -28,7 +28,7 @@ from app.core.http.field_errors import field_errors, named
 from app.core.http.parameters import get_runtime
 from app.core.lists import Paging
 from app.core.runtime import Runtime
-from app.pages import words
+from app.pages import charts, words
 
 ASSETS: Final = Path(str(files("app.pages"))) / "assets"
 # scripts, styles and requests come from this service alone, and none stands in a page
@@ -96,6 +96,7 @@ async def page(
         "signed_in": sessions.COOKIE in request.cookies and bool(caller and caller.key_id),
         "caller": caller,
         "now": running.now(),
+        "is_export": False,
     }
     text = environment().get_template(f"{template}.html").render({**common, **values})
     # lone surrogates, which JSON can spell, have no UTF-8 form
@@ -154,7 +155,7 @@ def environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {**words.FILTERS, "part": part, "json_of": api_link}
-    made.globals |= {"asset": asset_address, "with_query": with_query}
+    made.globals |= {"asset": asset_address, "with_query": with_query, "heat": charts.heat}
     return made
 
 

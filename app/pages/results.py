@@ -11,7 +11,6 @@ from app.api import batches as batches_api
 from app.api import calibrations as calibrations_api
 from app.api import reports as reports_api
 from app.api.calibrations import CalibrationId
-from app.api.leaderboards import LeaderboardId
 from app.api.reports import ReportId
 from app.batches.events import has_ended
 from app.core.auth import Scope
@@ -19,7 +18,6 @@ from app.core.http.access import needs
 from app.core.http.parameters import Running
 from app.core.lists import Paging
 from app.judgments import service as judgments
-from app.leaderboards import stored as leaderboards
 from app.pages import charts
 from app.pages.frame import PageRoute, checked_form, go_to, page, part
 from app.pages.lists import dataset_names
@@ -99,35 +97,6 @@ async def revoke(calibration_id: CalibrationId, request: Request, running: Runni
     await checked_form(request)
     await calibrations_api.revoke_calibration(calibration_id, running)
     return go_to(f"/calibrations/{part(calibration_id)}")
-
-
-@router.get("/leaderboards/{leaderboard_id}")
-@needs(Scope.READ)
-async def leaderboard_page(
-    leaderboard_id: LeaderboardId, request: Request, running: Running
-) -> Response:
-    """Show models by rank, with whiskers, by criterion and by slice."""
-    body = await leaderboards.find(running, leaderboard_id)
-    sets = [("All pairs", body["rows"])]
-    sets += [(one["criterion"], one["rows"]) for one in body.get("by_criterion") or ()]
-    sets += [(one["group"], one["rows"]) for one in body["groups"] if one["rows"]]
-    names = await dataset_names(running, [body["dataset"]])
-    return await page(
-        request,
-        "leaderboard",
-        api=f"/v1/leaderboards/{part(leaderboard_id)}",
-        body=body,
-        dataset=names[body["dataset"]],
-        sets=[(name, _with_whiskers(rows)) for name, rows in sets],
-    )
-
-
-def _with_whiskers(rows: list[Body]) -> list[dict[str, Any]]:
-    extent = charts.extent_of(row["rating"] for row in rows)
-    return [
-        {**row, "whisker": charts.whisker(row["rating"], extent, f"rating of {row['model']}")}
-        for row in rows
-    ]
 
 
 @router.get("/reports/{report_id}")

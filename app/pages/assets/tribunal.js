@@ -161,3 +161,14 @@ const label = (desk, store) => {
 const desk = document.querySelector('[data-queue]');
 // a browser that keeps nothing sends plain forms
 if (desk) { try { label(desk, localStorage); } catch { /* the forms work without */ } }
+
+// a slider says where it stands; one over nodes shows what belongs to its node
+const slid = (slider) => {
+  for (const out of all(`output[for="${CSS.escape(slider.id)}"]`)) out.textContent = slider.value;
+  if (!slider.dataset.nodes) return;
+  for (const one of all(`#${slider.dataset.nodes} [data-node]`)) one.hidden = one.dataset.node !== slider.value;
+  for (const dot of all(`#${slider.dataset.nodes} [data-dot]`)) dot.classList.toggle('chosen', dot.dataset.dot === slider.value);
+  slider.setAttribute('aria-valuetext', slider.closest('fieldset').querySelector('[data-node]:not([hidden])').dataset.words);
+};
+document.addEventListener('input', (event) => { if (event.target.type === 'range') slid(event.target); });
+for (const slider of all('input[data-nodes]')) { slider.closest('fieldset').hidden = false; slid(slider); }
