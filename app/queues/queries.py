@@ -178,9 +178,7 @@ async def count_free(session: AsyncSession, queue: Queue, annotator: str, moment
     return int(await session.scalar(select(func.count()).select_from(some)) or 0)
 
 
-async def count_answered(
-    session: AsyncSession, queues: Collection[Queue], annotator: str
-) -> int:
+async def count_answered(session: AsyncSession, queues: Collection[Queue], annotator: str) -> int:
     """Count the items of queues that a person has answered."""
     query = (
         select(func.count())
@@ -213,9 +211,7 @@ async def audited(session: AsyncSession, queue: Queue, items: Sequence[Claimed])
     certificate of the queue.
     """
     names = [one.item for one in items]
-    query = select(Audit.item, Audit.said).where(
-        Audit.item.in_(names), Audit.status == "accepted"
-    )
+    query = select(Audit.item, Audit.said).where(Audit.item.in_(names), Audit.status == "accepted")
     found = {item: said for item, said in await session.execute(query) if said is not None}
     certificate = queue.options.get("calibration")
     rest = {one.pair_seq: one.item for one in items if one.item not in found}
