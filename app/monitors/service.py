@@ -444,6 +444,17 @@ async def alarms(running: Runtime) -> list[dict[str, str]]:
         ]
 
 
+async def watching(running: Runtime, calibration_id: str) -> list[MonitorBody]:
+    """Return the monitors that watch a certificate; none for one that is not there."""
+    async with running.db.read() as session:
+        certificate = await by_public_id(session, CalibrationRow, calibration_id)
+        if certificate is None:
+            return []
+        return [
+            await show(session, one) for one in await queries.watching(session, certificate.seq)
+        ]
+
+
 async def gauges(running: Runtime) -> list[MonitorBody]:
     """Return the monitors that have not ended, for the metrics."""
     async with running.db.read() as session:
