@@ -19,6 +19,7 @@ from app.cli import (
     boards,
     data,
     experiment,
+    finishes,
     judging,
     labels,
     monitors,
@@ -178,7 +179,18 @@ def plan(
     Console(as_json).show(planned, tables.plan)
 
 
-for _verbs in (data, labels, queues, monitors, judging, boards, experiment, stored, admin):
+for _verbs in (
+    data,
+    labels,
+    queues,
+    finishes,
+    monitors,
+    judging,
+    boards,
+    experiment,
+    stored,
+    admin,
+):
     _verbs.add_to(app)
 
 

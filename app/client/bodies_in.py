@@ -335,3 +335,22 @@ class ReplayRequest(TypedDict, total=False):
     ties: Ties
     annotators: int
     judges: Sequence[str]
+
+
+class _Finish(TypedDict):
+    dataset: str
+    max_error: float
+
+
+class FinishRequest(_Finish, total=False):
+    """What finishing a dataset is asked with."""
+
+    cascade: str | JudgeOrder
+    failure_probability: float
+    ties: Ties
+    labels: int
+    votes_per_pair: int
+    guidelines: str
+    allow_tie: bool
+    budget_usd: float
+    seed: int

@@ -42,7 +42,9 @@ _LIKE_A_VERDICT: Final = re.compile(
     r"decisions?|selected|selection|annotations?|urteil|gewinner|wahl)([_ -].*)?",
     re.IGNORECASE,
 )
-_NOT_VERDICTS: Final = frozenset({"num_correct", "chosen_side", "judge_score", "oracle_label"})
+_NOT_VERDICTS: Final = frozenset(
+    {"num_correct", "chosen_side", "judge_score", "oracle_label", "scores_a", "scores_b"}
+)
 _VOTE: Final = ("annotator", "criterion")
 _FEW: Final = 2  # fields: a prompt and two answers are more
 _RECORDED: Final = ("label", "label_original", "label_swapped")

@@ -107,7 +107,10 @@ async def test_a_renewal_names_its_predecessor_and_what_changed(client: httpx.As
     assert changed["label_set_hash"] == (first["label_set_hash"], second["label_set_hash"])
     [name] = [name for name in changed if name.startswith("thresholds.")]
     assert changed[name][0] in [one["threshold"] for one in first["thresholds"]]
-    assert changed["calibration.pairs"] == (first["calibration"]["pairs"], second["calibration"]["pairs"])
+    assert changed["calibration.pairs"] == (
+        first["calibration"]["pairs"],
+        second["calibration"]["pairs"],
+    )
     assert not any(name.startswith("judges") for name in changed)
     listed = {one["id"]: one for one in (await client.get("/v1/calibrations")).json()["data"]}
     assert listed[first["id"]]["superseded_by"] == second["id"]
