@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from app.cli.console import has_ended, promised, rejections
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
-from app.cli.console import promised, rejections
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
@@ -81,6 +81,7 @@ def certificate(console: Screen, body: Body) -> None:
         console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
         console.print(f"{tested}: no thresholds passed")
+    _panel(console, body.get("panel"))
     _left_out(console, found)
     _judge_failures(console, found["failures"])
     if not is_certified:
@@ -110,9 +111,7 @@ def _advice(console: Screen, advice: Body) -> None:
 
 def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
-    if origin := body.get("imported"):
-        signer, moment = origin["signed_by"], origin["imported_at"][:19]
-        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
+    _its_life(console, body)
     if body.get("suspended_because"):
         console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
     if body["revoked_at"]:
@@ -121,6 +120,22 @@ def _since(console: Screen, body: Body) -> None:
         from app.calibrations.result import changed_labels_note
 
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
+
+
+def _its_life(console: Screen, body: Body) -> None:
+    """Show where a certificate came from, what it renews, and when it ends."""
+    if origin := body.get("imported"):
+        signer, moment = origin["signed_by"], origin["imported_at"][:19]
+        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
+    if body.get("supersedes"):
+        console.print(f"it supersedes {escape(body['supersedes'])}; what changed:")
+    for change in body.get("changes") or ():
+        console.print(escape(f"  {change['field']}: {change['old']} -> {change['new']}"))
+    if body.get("superseded_by"):
+        console.print(f"[red]superseded[/] by {escape(body['superseded_by'])}")
+    if ends := body.get("expires_at"):
+        has = has_ended(ends)
+        console.print(f"[red]expired[/] at {ends[:19]}" if has else f"it expires at {ends[:19]}")
 
 
 def verification(console: Screen, body: Body) -> None:
@@ -160,6 +175,16 @@ def _lower_bound(body: Body) -> str:
     if not lowest:
         return "and nothing shows a least agreement"
     return f"at least {_percent(lowest)} with confidence {100 * (1 - level):.4g}%"
+
+
+def _panel(console: Screen, panel: Body | None) -> None:
+    if panel is None:
+        return
+    rests = "shown by third votes" if panel["assumption"] == "tested" else "assumed, not tested"
+    console.print(
+        f"a panel by two votes on {panel['two_votes']} pairs, {panel['split']} of them split; "
+        f"that people are no noisier where verdicts are wrong: {rests}"
+    )
 
 
 def _left_out(console: Screen, found: Body) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-LabelRule = Literal["majority", "random_annotator"]
+LabelRule = Literal["majority", "random_annotator", "panel"]
 Scope = Literal["answered", "dataset"]
 Ties = Literal["exclude", "error", "half", "class"]
 
@@ -59,6 +59,8 @@ class CertifyRequest(TypedDict, total=False):
     traffic: str
     traffic_features: Sequence[str]
     max_ratio: float
+    expires_in: str
+    supersedes: str
     seed: int
 
 
