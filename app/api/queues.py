@@ -18,6 +18,7 @@ from app.core.http.idempotency import IdempotentRoute
 from app.core.http.openapi import AnswerRoute, refused
 from app.core.http.parameters import NewestFirst, Running
 from app.core.http.problems import TextsResponse
+from app.finishes import service as finishes
 from app.monitors import service as monitors
 from app.queues import exchange, progress, service
 from app.queues.schemas import AnswersIn, ClaimIn, QueueIn, Tool, UndoIn
@@ -41,6 +42,12 @@ def _annotator(http: Request, asked: str | None) -> str:
     if who is None:
         raise Unprocessable.field(["annotator"], "say who labels")
     return who
+
+
+async def _answers_came(running: Running, queue: str) -> None:
+    """Tell those who wait for the answers of a queue."""
+    await monitors.answers_came(running, queue)
+    await finishes.answers_came(running, queue)
 
 
 @router.post("", status_code=201, response_model=QueueBody, responses=refused(404))
@@ -98,7 +105,7 @@ async def answer(queue: Ref, request: AnswersIn, running: Running, http: Request
     try:
         return {"answers": await service.answer(running, queue, annotator, request.answers)}
     finally:
-        await monitors.answers_came(running, queue)
+        await _answers_came(running, queue)
 
 
 @router.post("/{queue}/undo", response_model=ItemBody, responses=refused(404))
@@ -158,5 +165,5 @@ async def import_answers(queue: Ref, running: Running, http: Request) -> Respons
     """Take what people answered in another tool; the side that was drawn is undone."""
     body = await http.body()
     imported = await exchange.import_answers(running, queue, body)
-    await monitors.answers_came(running, queue)
+    await _answers_came(running, queue)
     return TextsResponse(imported)

@@ -19,6 +19,7 @@ from app.cli import (
     boards,
     data,
     experiment,
+    finishes,
     judging,
     labels,
     monitors,
@@ -88,7 +89,7 @@ def certify(
     failure_probability: Annotated[float | None, typer.Option(help="default: 0.1")] = None,
     method: Annotated[str | None, typer.Option(help="default: auto")] = None,
     label_rule: Annotated[
-        str | None, typer.Option(help="majority (default) or random_annotator")
+        str | None, typer.Option(help="majority (default), random_annotator or panel")
     ] = None,
     ties: Annotated[
         str | None, typer.Option(help="exclude (default), error, half or class")
@@ -172,7 +173,18 @@ def plan(
     Console(as_json).show(planned, tables.plan)
 
 
-for _verbs in (data, labels, queues, monitors, judging, boards, experiment, stored, admin):
+for _verbs in (
+    data,
+    labels,
+    queues,
+    finishes,
+    monitors,
+    judging,
+    boards,
+    experiment,
+    stored,
+    admin,
+):
     _verbs.add_to(app)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-LabelRule = Literal["majority", "random_annotator"]
+LabelRule = Literal["majority", "random_annotator", "panel"]
 Scope = Literal["answered", "dataset"]
 Ties = Literal["exclude", "error", "half", "class"]
 
@@ -334,3 +334,22 @@ class ReplayRequest(TypedDict, total=False):
     ties: Ties
     annotators: int
     judges: Sequence[str]
+
+
+class _Finish(TypedDict):
+    dataset: str
+    max_error: float
+
+
+class FinishRequest(_Finish, total=False):
+    """What finishing a dataset is asked with."""
+
+    cascade: str | JudgeOrder
+    failure_probability: float
+    ties: Ties
+    labels: int
+    votes_per_pair: int
+    guidelines: str
+    allow_tie: bool
+    budget_usd: float
+    seed: int

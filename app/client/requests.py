@@ -38,6 +38,7 @@ from app.bodies.common import (
     StoredVerdictBody,
     TriedBody,
 )
+from app.bodies.finishes import FinishBody, FinishedRowBody
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
 from app.bodies.monitors import AuditBody, AuditsBody, MonitorBody
@@ -51,6 +52,7 @@ from app.client.bodies_in import (
     CertifyRequest,
     ExperimentRequest,
     FileQuery,
+    FinishRequest,
     HealthRequest,
     HistoryQuery,
     JudgeRequest,
@@ -442,6 +444,31 @@ def tasks_of(queue: str) -> str:
 def import_answers(queue: str, tasks: Sequence[Mapping[str, Any]]) -> Call[QueueImportBody]:
     """Take what people answered in Label Studio or Argilla; the drawn side is undone."""
     return Call("POST", _at("queues", queue, "import"), body=list(tasks), is_repeatable=True)
+
+
+def create_finish(**request: Unpack[FinishRequest]) -> Call[FinishBody]:
+    """Finish a dataset: judges answer what they are sure of, people label the rest."""
+    return Call("POST", "/v1/finishes", body=request, takes_key=True)
+
+
+def finish(finish_id: str) -> Call[FinishBody]:
+    """Return a finish as it is now."""
+    return Call("GET", _at("finishes", finish_id), is_repeatable=True)
+
+
+def finishes(**query: Unpack[ListQuery]) -> Call[PageBody[FinishBody]]:
+    """List finishes, those begun last first."""
+    return Call("GET", "/v1/finishes", given(**query), is_repeatable=True)
+
+
+def retry_finish(finish_id: str, *, people: bool = False) -> Call[FinishBody]:
+    """Go on where judges failed: ask them again, or let `people` label those rows."""
+    return Call("POST", _at("finishes", finish_id, "retry"), body={"people": people})
+
+
+def finished_rows(finish_id: str, **query: Unpack[ListQuery]) -> Call[PageBody[FinishedRowBody]]:
+    """List every row with its verdict and who gave it, in the order of the dataset."""
+    return Call("GET", _at("finishes", finish_id, "rows"), given(**query), is_repeatable=True)
 
 
 def create_monitor(**request: Unpack[MonitorRequest]) -> Call[MonitorBody]:

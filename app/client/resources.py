@@ -126,6 +126,16 @@ class Monitors(Resource[ModeT]):
     end = Verb(requests.end_monitor)
 
 
+class Finishes(Resource[ModeT]):
+    """Datasets on their way to a verdict on every row."""
+
+    create = Verb(requests.create_finish)
+    list = Listing(requests.finishes)
+    retrieve = Verb(requests.finish)
+    retry = Verb(requests.retry_finish)
+    rows = Listing(requests.finished_rows)
+
+
 class Verbs(Performs[ModeT]):
     """The methods of both clients."""
 
@@ -194,6 +204,11 @@ class Verbs(Performs[ModeT]):
     def monitors(self) -> Monitors[ModeT]:
         """Whether certificates still hold."""
         return Monitors(self)
+
+    @cached_property
+    def finishes(self) -> Finishes[ModeT]:
+        """Datasets on their way to a verdict on every row."""
+        return Finishes(self)
 
     @cached_property
     def judges(self) -> Judges[ModeT]:

@@ -561,6 +561,31 @@ class Delivery(Base):
     error: Mapped[str | None] = mapped_column(Text)
 
 
+class Finish(Listed, Base):
+    """A dataset on its way to a verdict on every row.
+
+    `queue_seq` is the queue of the sample first, then of what the judges left.
+    """
+
+    __tablename__ = "finishes"
+    status: Mapped[str] = mapped_column(String(16))
+    dataset_seq: Mapped[int] = mapped_column(
+        ForeignKey("datasets.seq", ondelete="CASCADE"), index=True
+    )
+    certificate_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="SET NULL"), index=True
+    )
+    batch_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("batches.seq", ondelete="SET NULL"), index=True
+    )
+    queue_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("queues.seq", ondelete="SET NULL"), index=True
+    )
+    request: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    error: Mapped[str | None] = mapped_column(Text)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
 class ApiKey(Listed, Base):
     """A key, by its hash; the key itself is shown once and never stored."""
 

@@ -286,7 +286,8 @@ async def labels_of(
 async def labelled_pairs(session: AsyncSession, dataset_seq: int, criterion: str) -> set[int]:
     """Return the pairs of a dataset that have a label."""
     query = (
-        select(Label.pair_seq.distinct())
+        select(Label.pair_seq)
+        .distinct()
         .join(PairRow, PairRow.seq == Label.pair_seq)
         .where(
             PairRow.dataset_seq == dataset_seq,

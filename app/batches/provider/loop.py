@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -94,5 +93,4 @@ async def go_round_forever(running: Runtime, name: str, is_dead: Callable[[str],
             _log.warning("files for providers have to wait: %s", in_words(error))
         except Exception:
             _log.exception("worker %s stumbled over files for providers", name)
-        with suppress(TimeoutError):
-            await asyncio.sleep(pause)
+        await asyncio.sleep(pause)

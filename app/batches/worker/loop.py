@@ -326,7 +326,7 @@ async def work_in_parallel(running: Runtime) -> None:
     one busy.
     """
     async with asyncio.TaskGroup() as group:
-        group.create_task(_go_round(running), name="files for providers")
+        group.create_task(go_round(running), name="files for providers")
         for number in range(max(running.settings.workers, 1)):
             group.create_task(work_forever(running), name=f"worker {number}")
 
@@ -335,7 +335,7 @@ async def work_until_ended(running: Runtime, batch_id: str) -> None:
     """Work on several shards of one batch at a time, until it has ended or is deleted."""
     async with running.db.read() as session:
         batch = await stored.require(session, batch_id)
-    going_round = asyncio.create_task(_go_round(running), name="files for providers")
+    going_round = asyncio.create_task(go_round(running), name="files for providers")
     try:
         async with asyncio.TaskGroup() as group:
             for number in range(max(running.settings.workers, 1)):
@@ -345,7 +345,8 @@ async def work_until_ended(running: Runtime, batch_id: str) -> None:
         await asyncio.wait([going_round])
 
 
-async def _go_round(running: Runtime) -> None:
+async def go_round(running: Runtime) -> None:
+    """Take questions to the judges' providers and answers back, until cancelled."""
     node = node_name(running.settings.node)
     await go_round_forever(running, worker_name(node), lambda worker: is_dead(worker, node))
 

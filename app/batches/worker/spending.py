@@ -76,11 +76,11 @@ async def admit(
                 named = [subject.pair.id for subject in piece[:admitted]]
                 costs = expected(batch, most)[:admitted].tolist()
                 return Admitted(admitted, dict(zip(named, costs, strict=True)), own)
-            if batch.reserved_usd <= _NOTHING:
+            if batch.reserved_usd <= _ROUNDED:
                 next_pair = {"is_exhausted": True, "next_pair_usd": float(most[0])}
                 batch.totals = {**batch.totals, **next_pair}
                 return Admitted(0, {})
-            if batch.reserved_usd - await queries.held_usd(session, batch.seq) <= _NOTHING:
+            if batch.reserved_usd - await queries.held_usd(session, batch.seq) <= _ROUNDED:
                 return Admitted(0, {}, is_later=True)
         await asyncio.sleep(_WAIT_SECONDS)
 

@@ -46,4 +46,6 @@ const slid = (slider) => {
   slider.setAttribute('aria-valuetext', slider.closest('fieldset').querySelector('[data-node]:not([hidden])').dataset.words);
 };
 document.addEventListener('input', (event) => { if (event.target.type === 'range') slid(event.target); });
-for (const slider of all('input[data-nodes]')) { slider.closest('fieldset').hidden = false; slid(slider); }
+const reveal = () => { for (const slider of all('input[data-nodes]')) { slider.closest('fieldset').hidden = false; slid(slider); } };
+document.addEventListener('htmx:after:swap', reveal);
+reveal();

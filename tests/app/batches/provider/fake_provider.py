@@ -26,9 +26,10 @@ import numpy as np
 
 from tests.judges.model_server import PROMPT_TOKENS, _completion
 
+_ENDED = ("completed", "failed", "expired", "cancelled")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (id TEXT PRIMARY KEY, content BLOB);
-CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, body TEXT, looks INTEGER, has_worked INTEGER);
+CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, body TEXT, looks INTEGER);
 CREATE TABLE IF NOT EXISTS ledger (batch TEXT, custom_id TEXT, question TEXT, tokens INTEGER);
 """
 
@@ -136,12 +137,13 @@ class Provider:
         if self.plan.refusal:
             body["status"] = "failed"
             body["errors"] = {"data": [{"code": self.plan.refusal, "message": self.plan.refusal}]}
-        self.db.execute("INSERT INTO batches VALUES (?, ?, 0, 0)", [name, json.dumps(body)])
+        self.db.execute("INSERT INTO batches VALUES (?, ?, 0)", [name, json.dumps(body)])
         if self.random.random() < self.plan.unheard:
             return 0, None
         return 200, body
 
     def _list(self, query: str) -> tuple[int, Any]:
+        self._go_on()
         rows = self.db.execute("SELECT body FROM batches ORDER BY rowid DESC").fetchall()
         listed = [json.loads(row[0]) for row in rows]
         if found := re.search(r"after=(\w+)", query):
@@ -151,26 +153,38 @@ class Provider:
         return 200, {"object": "list", "data": page, "has_more": len(listed) > 2}
 
     def _look(self, name: str, *, is_cancel: bool) -> tuple[int, Any]:
-        row = self.db.execute(
-            "SELECT body, looks, has_worked FROM batches WHERE id=?", [name]
-        ).fetchone()
+        if not is_cancel:
+            self._go_on()
+        row = self.db.execute("SELECT body FROM batches WHERE id=?", [name]).fetchone()
         if row is None:
             return 404, {"error": {"message": f"no batch {name}"}}
-        body, looks = json.loads(row[0]), row[1] + 1
-        if body["status"] in ("completed", "failed", "expired", "cancelled"):
-            return (409, {"error": {"message": "it has ended"}}) if is_cancel else (200, body)
-        self.db.execute("BEGIN")
-        body["status"] = "in_progress"
+        body = json.loads(row[0])
+        if is_cancel and body["status"] in _ENDED:
+            return 409, {"error": {"message": "it has ended"}}
         if is_cancel:
-            self._work(body, "cancelled")
-        elif looks > self.plan.looks:
-            is_late = self.random.random() < self.plan.expired
-            self._work(body, "expired" if is_late else "completed")
-        self.db.execute(
-            "UPDATE batches SET body=?, looks=? WHERE id=?", [json.dumps(body), looks, name]
-        )
-        self.db.execute("COMMIT")
+            self._step(body, 0, "cancelled")
         return 200, body
+
+    def _go_on(self) -> None:
+        """Work on all batches, also on those that nobody looks at."""
+        for text, looks in self.db.execute("SELECT body, looks FROM batches").fetchall():
+            body = json.loads(text)
+            if body["status"] in _ENDED:
+                continue
+            status = "in_progress"
+            if looks >= self.plan.looks:
+                is_late = self.random.random() < self.plan.expired
+                status = "expired" if is_late else "completed"
+            self._step(body, looks + 1, status)
+
+    def _step(self, body: dict[str, Any], looks: int, status: str) -> None:
+        self.db.execute("BEGIN")
+        body["status"] = status
+        if status in _ENDED:
+            self._work(body, status)
+        values = [json.dumps(body), looks, body["id"]]
+        self.db.execute("UPDATE batches SET body=?, looks=? WHERE id=?", values)
+        self.db.execute("COMMIT")
 
     def _work(self, body: dict[str, Any], status: str) -> None:
         draw, plan = self.random, self.plan
