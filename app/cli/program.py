@@ -18,6 +18,7 @@ from app.cli import (
     admin,
     boards,
     data,
+    distil,
     experiment,
     judging,
     labels,
@@ -172,7 +173,7 @@ def plan(
     Console(as_json).show(planned, tables.plan)
 
 
-for _verbs in (data, labels, queues, monitors, judging, boards, experiment, stored, admin):
+for _verbs in (data, labels, queues, monitors, judging, boards, experiment, distil, stored, admin):
     _verbs.add_to(app)
 
 
