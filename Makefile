@@ -71,7 +71,8 @@ check: $(TESTED) ## format, lint, types, layers
 
 test: check $(VLLM) ## everything that needs no GPU
 	$(BIN)/python -m pytest -n 2
-	@if test -f $(VLLM); then $(BIN)/python -m pytest -m "vllm and not slow"; fi
+	@# two engines at a time: one alone leaves a core idle while it starts; a file's tests share an engine
+	@if test -f $(VLLM); then $(BIN)/python -m pytest -n 2 --dist loadfile -m "vllm and not slow"; fi
 
 test-slow: $(TESTED) $(VLLM) ## the long simulations, with their figures, and a random search
 	$(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and not vllm" -s

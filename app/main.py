@@ -23,6 +23,7 @@ from app.api.calibrations import plans_router as plans
 from app.api.calibrations import router as calibrations
 from app.api.datasets import router as datasets
 from app.api.files import router as files
+from app.api.finishes import router as finishes
 from app.api.judgments import canaries_router as canaries
 from app.api.judgments import catalogue_router as catalogue
 from app.api.judgments import replays_router as replays
@@ -34,7 +35,7 @@ from app.api.queues import files_router as queue_files
 from app.api.queues import router as queues
 from app.api.reports import router as reports
 from app.batches.stored import unfinished as unfinished_batches
-from app.batches.worker.loop import work_forever
+from app.batches.worker.loop import go_round, work_forever
 from app.bodies.common import AliveBody, ReadyBody
 from app.calibrations.service import resume as resume_calibrations
 from app.core import telemetry
@@ -54,11 +55,15 @@ from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
+from app.finishes.service import resume as resume_finishes
 from app.monitors.service import gauges
 from app.monitors.webhooks import deliver_forever
+from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges
+from app.pages import labelling as pages_labelling
 from app.pages import lists as pages_lists
 from app.pages import pairs as pages_pairs
+from app.pages import reports as pages_reports
 from app.pages import results as pages_results
 from app.pages import signin as pages_signin
 from app.reports.health import lines_of_config
@@ -143,7 +148,7 @@ def _routes() -> list[BaseRoute]:
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
         reports, canaries, experiments, preferences, queues, queue_files,
-        monitors, replays,
+        monitors, replays, finishes,
     ):  # fmt: skip
         router.include_router(
             feature,
@@ -156,7 +161,10 @@ def _routes() -> list[BaseRoute]:
     for pages in (
         pages_lists.router,
         pages_judges.router,
+        pages_labelling.router,
         pages_pairs.router,
+        pages_boards.router,
+        pages_reports.router,
         pages_results.router,
     ):
         router.include_router(pages, dependencies=[Depends(refuse_while_opening)])
@@ -210,11 +218,15 @@ async def _start_work(running: Runtime) -> None:
     await running.open_judges()
     await resume_calibrations(running)
     await resume_reports(running)
+    if running.settings.workers:
+        await resume_finishes(running)
     if running.asks_for_keys:
         running.start(purge_forever(running), "purging of stored answers")
         running.start(deliver_forever(running), "delivery of alarms")
     for number in range(running.settings.workers):
         running.start(work_forever(running), f"worker {number}")
+    if running.settings.workers:
+        running.start(go_round(running), "files for providers")
 
 
 _operations = APIRouter(tags=["operations"], route_class=AnswerRoute)

@@ -19,7 +19,7 @@ from calibration.labels import TIE, A, B
 from calibration.preference import SILENT, Opinion, TieRule, opinion
 from calibration.stack import Columns, Stack
 from judges.base import Judge, failures_noted
-from judges.errors import JudgeUnavailable
+from judges.errors import AnswerLater, JudgeUnavailable
 from judges.probability import swap_label
 from judges.types import FailureKind, JudgeFailure, Label, Pair, Score
 
@@ -117,6 +117,14 @@ class CascadeVerdict(NamedTuple):
         )
 
 
+class PutOff(Exception):
+    """A pair waits for a batch of a judge's provider; `so_far` is what the judges before it said."""
+
+    def __init__(self, so_far: CascadeVerdict) -> None:
+        super().__init__(so_far.id)
+        self.so_far = so_far
+
+
 async def judge_pair(
     pair: Pair,
     cascade: Cascade | Sequence[Tier],
@@ -134,6 +142,9 @@ async def judge_pair(
         known: Gives a score that is already stored; it is then not asked for again.
         deadline: Time of the running event loop after which a judge that has not answered counts
             as failed with `DEADLINE` and no further one is asked.
+
+    Raises:
+        PutOff: A judge's answer comes with a batch of its provider; only where answers may wait.
     """
     if not isinstance(cascade, Cascade):
         cascade = Cascade(tuple(cascade))
@@ -145,7 +156,10 @@ async def judge_pair(
             continue
         score = known(tier.judge, pair) if known is not None else None
         if score is None:
-            score = await _ask(tier.judge, pair, deadline)
+            try:
+                score = await _ask(tier.judge, pair, deadline)
+            except AnswerLater as later:
+                raise PutOff(_verdict(pair.id, tuple(outcomes), tuple(asked))) from later
             asked.append(score)
         outcomes.append(outcome_of(tier, score, opinion_of))
         if outcomes[-1].accepted or _is_cut_off(score):
@@ -153,7 +167,7 @@ async def judge_pair(
     return _verdict(pair.id, tuple(outcomes), tuple(asked))
 
 
-async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and three of the stream's own
+async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and four of the stream's own
     pairs: AsyncIterable[Pair] | Iterable[Pair],
     cascade_of: Callable[[Pair], Cascade | Sequence[Tier]],
     take: Callable[[CascadeVerdict], Awaitable[None]],
@@ -163,6 +177,7 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and three o
     concurrency: int = DEFAULT_CONCURRENCY,
     deadline: float | None = None,
     pause: Pause | None = None,
+    put_off: Callable[[CascadeVerdict], Awaitable[None]] | None = None,
 ) -> None:
     """Hand a verdict on every pair to `take`, in the order of completion.
 
@@ -181,11 +196,20 @@ async def judge_stream(  # noqa: PLR0913 - the options of judge_pair and three o
         concurrency: Pairs in flight.
         deadline: Time of the running event loop, for the whole stream.
         pause: Awaited before each pair; by default others run every few milliseconds.
+        put_off: Takes what the judges before have said of a pair that waits for a batch of a
+            judge's provider; such a pair gets no verdict now.
     """
 
     async def judge(pair: Pair) -> None:
         cascade = cascade_of(pair)
-        await take(await judge_pair(pair, cascade, ties=ties, known=known, deadline=deadline))
+        try:
+            verdict = await judge_pair(pair, cascade, ties=ties, known=known, deadline=deadline)
+        except PutOff as later:
+            if put_off is None:
+                raise
+            await put_off(later.so_far)
+            return
+        await take(verdict)
 
     await bounded_map(pairs, judge, concurrency, pause)
 

@@ -23,6 +23,7 @@ from judges.openai.replies import Endpoint
 from judges.openai.settings import LIMITS, Confidence, Omittable, Orders, SystemRole
 from judges.prompting.annotators import EarlyStop
 from judges.prompting.examples import MAX_ANNOTATORS, ExampleLabels
+from judges.prompting.ratings import Scale
 from judges.reasons import DEFAULT_FOR, DEFAULT_TOKENS, ReasonSettings, checked_choice
 from judges.reward.settings import Input, RewardEndpoint
 from judges.vllm.settings import EngineSettings, Overflow, adapter_options
@@ -31,6 +32,8 @@ _FEWEST_TO_COMPARE: Final = 2  # one annotator alone has no standard deviation
 _FEW: Final = 5  # N and K of the paper's experiments
 _DEFAULT_LABELS: Final = ("A", "B")
 _VERBALIZED_TOKENS: Final = 16
+_DEFAULT_SCALE: Final = (1, 10)
+_WITH_EXAMPLES: Final = ("annotators", "rating")
 _SECRET: Final = ("headers", "query")
 
 #: The criterion of a judge that is told none: which response is better on the whole.
@@ -76,6 +79,7 @@ class AskedTable(_Table):
     criteria: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
     confidence: Confidence = "annotators"
     labels: list[str] = Field(default_factory=lambda: list(_DEFAULT_LABELS))
+    scale: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     endpoint: Endpoint = "chat"
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     early_annotators: Annotated[int, Field(ge=1, lt=MAX_ANNOTATORS)] | None = None
@@ -95,7 +99,20 @@ class AskedTable(_Table):
     @property
     def template_source(self) -> str | dict[str, Any]:
         """Return the template, by default the one for this kind of confidence."""
-        return self.template or ("verbalized" if self.confidence == "verbalized" else "pairwise")
+        ours = self.confidence if self.confidence in ("verbalized", "rating") else "pairwise"
+        return self.template or ours
+
+    @property
+    def rating_scale(self) -> Scale | None:
+        """Return what each response is rated by, None where two responses are compared.
+
+        Raises:
+            JudgeConfigurationInvalid: The bounds make no scale, or `labels` do not fit it.
+        """
+        if self.confidence != "rating":
+            return None
+        labels = self.labels if "labels" in self.model_fields_set else None
+        return Scale.of(self.scale or _DEFAULT_SCALE, labels)
 
     @property
     def answer_tokens(self) -> int:
@@ -154,8 +171,20 @@ class AskedTable(_Table):
         return self
 
     @model_validator(mode="after")
+    def _rating_is_of_one_response(self) -> Self:
+        if self.confidence != "rating":
+            if self.scale is not None:
+                raise ValueError('scale: goes with confidence = "rating"')
+            return self
+        if self.orders != "both":
+            raise ValueError("orders: a rating is of one response, which has no order")
+        if self.reasons:
+            raise ValueError("reasons: a judge that rates each response alone gives none")
+        return self
+
+    @model_validator(mode="after")
     def _examples_have_a_source(self) -> Self:
-        if self.confidence != "annotators" and (self.examples or self.examples_from):
+        if self.confidence not in _WITH_EXAMPLES and (self.examples or self.examples_from):
             raise ValueError(f"confidence: {self.confidence} takes no examples")
         if self.examples and self.examples_from is None:
             raise ValueError("examples_from: needed where examples are to be shown")
@@ -183,6 +212,19 @@ class OpenAITable(AskedTable):
     longest_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     budget_usd: Price | None = None
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
+    batch_endpoint: bool = False
+    batch_price: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _provider_batches_fit(self) -> Self:
+        if self.batch_price is not None and not self.batch_endpoint:
+            raise ValueError("batch_price: goes with batch_endpoint = true")
+        if self.batch_endpoint and self.budget_usd is not None:
+            raise ValueError(
+                "budget_usd: limits the calls of one process, and a batch at the provider outlives"
+                " it; with batch_endpoint give each batch a budget_usd"
+            )
+        return self
 
     @model_validator(mode="after")
     def _budget_has_prices(self) -> Self:

@@ -5,6 +5,7 @@
     |   +-- ExamplesInsufficient    too few labelled pairs for the few-shot examples asked for
     +-- JudgeUnavailable            the judge as a whole cannot answer now (not a single pair)
     +-- RecordInvalid               a recorded score or a label cannot be read; names the field
+    AnswerLater                     no error: the pair waits for a batch of the judge's provider
 
 A judge that fails on one pair does not raise: it returns a `Score` whose `failure` is a
 `JudgeFailure`, because a failure is data that must be stored, counted and escalated.
@@ -49,3 +50,7 @@ class ExamplesInsufficient(JudgeConfigurationInvalid):
 
 class RecordInvalid(JudgeError, ValueError):
     """A recorded score or a label cannot be read; the message begins with the field's path."""
+
+
+class AnswerLater(Exception):
+    """A judge's questions about a pair wait for a batch of its provider."""

@@ -1,7 +1,8 @@
 """Reads one recorded score: what a row says that a judge said of its pair.
 
 The first that is present counts: `p_a`; `annotators`; `label_original` with `label_swapped`; a lone
-`label`. A null or NaN means that the judge failed on the pair, which is an answer too.
+`label`; `ratings` of both responses, of which the higher one is preferred. A null or NaN means that
+the judge failed on the pair, which is an answer too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _SHOWN_LENGTH: Final = 40
 _MOST: Final = 1e15  # of tokens, dollars, seconds: sums of such amounts stay finite
 _DECIMALS: Final = 12
 _SINGLE_ORDER: Final = "single_order"
+_SIDES: Final = 2
 
 
 def recorded_fingerprint(
@@ -52,7 +54,8 @@ def score_from_record(name: str, record: object) -> Score:
         raise RecordInvalid(f"{path}: {_shown(record)} is not an object")
     read = _Record(path, record)
     fingerprint = recorded_fingerprint(name, read.text("model"), read.text("prompt_hash"))
-    said = read.answer()
+    ratings = read.ratings()
+    said = read.answer(ratings)
     criterion = read.text("criterion")
     return Score(
         judge=name,
@@ -60,6 +63,7 @@ def score_from_record(name: str, record: object) -> Score:
         p_a=None if said.preference is None else said.preference.p_a,
         p_tie=said.preference.p_tie if said.preference and said.has_ties else None,
         annotators=said.annotators,
+        ratings=ratings if said.preference else None,
         failure=JudgeFailure(FailureKind.RECORDED, said.detail) if not said.preference else None,
         usage=read.usage(),
         cost_usd=read.amount("cost"),
@@ -84,8 +88,20 @@ class _Record:
     path: str
     fields: Mapping[Any, Any]
 
-    def answer(self) -> _Answer:
-        """Read the first of the four forms that is present."""
+    def ratings(self) -> tuple[float, float] | None:
+        """Return the ratings of a and of b, if both are given."""
+        given = self.fields.get("ratings")
+        if _is_missing(given):
+            return None
+        if not _is_list(given) or len(given) != _SIDES:
+            raise RecordInvalid(f"{self.path}.ratings: {_shown(given)} is not [of a, of b]")
+        if any(_is_missing(one) for one in given):
+            return None
+        a, b = (_finite(f"{self.path}.ratings.{i}", one) for i, one in enumerate(given))
+        return a, b
+
+    def answer(self, ratings: tuple[float, float] | None = None) -> _Answer:
+        """Read the first of the five forms that is present."""
         if "p_a" in self.fields:
             return self._from_probability()
         if "annotators" in self.fields:
@@ -94,9 +110,13 @@ class _Record:
             return self._from_both_orders()
         if "label" in self.fields:
             return self._from_label()
+        if "ratings" in self.fields:
+            if ratings is None:
+                return _Answer(None, detail=f"{self.path}.ratings: one is null")
+            return _Answer(Preference(_sign_p_a(*ratings)))
         raise RecordInvalid(
             f"{self.path}: no score in it: give p_a, annotators, label_original with"
-            " label_swapped, or label"
+            " label_swapped, label, or ratings"
         )
 
     def text(self, key: str) -> str | None:
@@ -177,6 +197,10 @@ class _Record:
             raise RecordInvalid(f"{self.path}.{key}: {error}") from None
 
 
+def _sign_p_a(a: float, b: float) -> float:
+    return 0.5 if a == b else float(a > b)
+
+
 def preferences_by_order(
     row: Sequence[float | None],
 ) -> tuple[Preference | None, Preference | None]:
@@ -232,6 +256,13 @@ def _amount(path: str, value: object) -> float:
     number = _number(path, value)
     if not 0.0 <= number <= _MOST:
         raise RecordInvalid(f"{path}: {_shown(value)} is not a number from 0 to {_MOST:g}")
+    return number
+
+
+def _finite(path: str, value: object) -> float:
+    number = _number(path, value)
+    if not -_MOST <= number <= _MOST:
+        raise RecordInvalid(f"{path}: {_shown(value)} is not a number from -{_MOST:g} to {_MOST:g}")
     return number
 
 

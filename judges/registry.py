@@ -36,7 +36,13 @@ from judges.configuration import (
 from judges.errors import ExamplesInsufficient, JudgeConfigurationInvalid
 from judges.openai.clients import Transport, checked_base_url
 from judges.openai.judge import OpenAIJudge
-from judges.openai.settings import OpenAISettings, check_headers, load_tokenizer, token_requests
+from judges.openai.settings import (
+    HALF,
+    OpenAISettings,
+    check_headers,
+    load_tokenizer,
+    token_requests,
+)
 from judges.prompting.examples import ExampleSets, LabelledPair, draw_annotators
 from judges.prompting.templates import PromptTemplate, load_template
 from judges.recorded import Jury, RecordedJudge
@@ -97,6 +103,8 @@ def openai_settings(name: str, table: OpenAITable, environ: Mapping[str, str]) -
         api_key_env=table.api_key_env,
         headers=table.headers,
         query=table.query,
+        batch_endpoint=table.batch_endpoint,
+        batch_price=HALF if table.batch_price is None else table.batch_price,
     )
 
 
@@ -311,7 +319,7 @@ class _Workshop:
     def _asked(self, name: str, table: OpenAITable | VllmTable, criterion: str) -> Judge:
         path = f"judges.{name}"
         try:
-            template = load_template(table.template_source, table.labels)
+            template = load_template(table.template_source, table.labels, table.rating_scale)
             template = template if criterion == OVERALL else template.by(criterion)
             sets = self._sets(table)
         except ExamplesInsufficient as error:
@@ -440,7 +448,7 @@ class _Workshop:
             table.example_count,
             np.random.default_rng(table.examples_seed),
             labels=table.example_labels,
-            with_ties=len(table.labels) > 2,
+            with_ties=len(table.labels) > 2 and table.confidence != "rating",
         )
 
     def _labelled(self, dataset: str) -> Sequence[LabelledPair]:

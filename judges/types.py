@@ -123,6 +123,8 @@ class Score:
     holds, per simulated annotator, `(p_a with a shown first, p_a with a shown second)` and, for
     judges that know ties, the tie probability as a third number, or one tie probability per order
     as third and fourth. All probabilities have at most 12 decimals, so that mirroring is exact.
+    `ratings` are those of a and of b, by a judge that rates each response alone; its p_a is of the
+    annotators' mean distributions, not the mean of theirs.
     """
 
     judge: str
@@ -130,6 +132,7 @@ class Score:
     p_a: float | None
     p_tie: float | None = None
     annotators: tuple[tuple[float | None, ...], ...] = ()
+    ratings: tuple[float, float] | None = None
     outside_mass: float | None = None
     failure: JudgeFailure | None = None
     usage: TokenUsage = TokenUsage()
@@ -160,6 +163,7 @@ class Score:
             p_a=self.p_b,
             p_tie=self.p_tie,
             annotators=tuple([mirrored_orders(row) for row in self.annotators]),
+            ratings=None if self.ratings is None else (self.ratings[1], self.ratings[0]),
             outside_mass=self.outside_mass,
             failure=self.failure,
             usage=self.usage,

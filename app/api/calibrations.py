@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from app.bodies.certificates import (
     CertificateBody,
     ExperimentBody,
+    ExportedCertificateBody,
     KnownPromptsBody,
     PlanBody,
 )
@@ -16,7 +17,7 @@ from app.bodies.common import PageBody
 from app.calibrations import experiments as calibrations_experiments
 from app.calibrations import plans as calibrations_plans
 from app.calibrations import service as calibrations_service
-from app.calibrations import stored
+from app.calibrations import stored, travel
 from app.calibrations.experiments import ExperimentIn
 from app.calibrations.plans import PlanIn
 from app.calibrations.schemas import CalibrationIn, KnownPromptsIn
@@ -43,7 +44,7 @@ router = APIRouter(prefix="/calibrations", tags=["calibrations"], route_class=Id
             "description": "judges must be asked first: poll Location",
             "headers": LOCATION,
         },
-        **refused(404),
+        **refused(404, 409),
     },
 )
 @needs(Scope.JUDGE)
@@ -70,6 +71,34 @@ async def list_calibrations(running: Running, paging: NewestFirst) -> Page:
 async def get_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Return one certificate; `labels_changed` counts its pairs with other labels than it read."""
     return await stored.look(running, calibration_id)
+
+
+@router.get(
+    "/{calibration_id}/export", response_model=ExportedCertificateBody, responses=refused(409)
+)
+@needs(Scope.READ)
+async def export_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
+    """Return a certificate with its evidence, signed: to be verified or imported elsewhere."""
+    return await travel.export(running, calibration_id)
+
+
+@router.post(
+    "/import",
+    status_code=201,
+    response_model=CertificateBody,
+    response_description="the certificate, which keeps its id",
+    responses={201: {"headers": LOCATION}, **refused(409)},
+)
+@needs(Scope.JUDGE)
+async def import_calibration(
+    document: Annotated[dict[str, Any], Body(description="an exported certificate, as it is")],
+    running: Running,
+    response: Response,
+) -> dict[str, Any]:
+    """Take in a certificate that was made elsewhere; it is verified, and its judges compared."""
+    certificate = await travel.take_in(running, document)
+    response.headers["Location"] = f"/v1/calibrations/{certificate.id}"
+    return await stored.look(running, certificate.id)
 
 
 @router.post("/{calibration_id}/revoke", response_model=CertificateBody, responses=refused(409))

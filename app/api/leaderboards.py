@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -16,7 +16,7 @@ from app.core.http.parameters import NewestFirst, Running
 from app.core.lists import Page
 from app.leaderboards import service, stored
 from app.leaderboards.rows import as_csv
-from app.leaderboards.schemas import LeaderboardIn, ReweightIn
+from app.leaderboards.schemas import LeaderboardIn, ReweightIn, WhatIfQuery
 
 LeaderboardId = Annotated[str, Path(description="id of a leaderboard")]
 router = APIRouter(prefix="/leaderboards", tags=["leaderboards"], route_class=IdempotentRoute)
@@ -56,14 +56,29 @@ async def list_leaderboards(running: Running, paging: NewestFirst) -> Page:
 @router.get("/{leaderboard_id}", response_model=LeaderboardBody, responses=_FORMS)
 @needs(Scope.READ)
 async def get_leaderboard(
-    leaderboard_id: LeaderboardId, running: Running, http: Request
+    leaderboard_id: LeaderboardId,
+    running: Running,
+    http: Request,
+    form: Annotated[
+        Literal["json", "csv"] | None,
+        Query(alias="format", description="instead of what the header `Accept` says"),
+    ] = None,
 ) -> dict[str, Any] | Response:
     """Return one leaderboard, with what its certificate is worth now; as CSV if `Accept` says so."""
     leaderboard = await stored.find(running, leaderboard_id)
-    if _CSV not in http.headers.get("accept", ""):
+    if form == "json" or (form is None and _CSV not in http.headers.get("accept", "")):
         return leaderboard
     text = as_csv(leaderboard).encode("utf-8", "backslashreplace")
     return Response(text, media_type=_CSV, headers={"Vary": "Accept"})
+
+
+@router.get("/{leaderboard_id}/what-if", response_model=LeaderboardBody, responses=refused(409))
+@needs(Scope.READ)
+async def what_if(
+    leaderboard_id: LeaderboardId, asked: Annotated[WhatIfQuery, Query()], running: Running
+) -> dict[str, Any]:
+    """Rank the same verdicts otherwise and store nothing: `criterion.style=2`, `slice.code=0`."""
+    return await service.what_if(running, leaderboard_id, asked)
 
 
 @router.get("/{leaderboard_id}/compare", response_model=LeaderboardComparisonBody)
@@ -87,7 +102,7 @@ async def compare_leaderboards(
 async def reweight_leaderboard(
     leaderboard_id: LeaderboardId, request: ReweightIn, running: Running, response: Response
 ) -> dict[str, Any]:
-    """Rank by other weights of the same criteria, from the same votes and scores: asks no judge."""
+    """Rank the same votes and scores by other weights, slices or control: asks no judge."""
     leaderboard = await service.reweight(running, leaderboard_id, request)
     response.headers["Location"] = f"/v1/leaderboards/{leaderboard['id']}"
     return leaderboard

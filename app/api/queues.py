@@ -18,6 +18,7 @@ from app.core.http.idempotency import IdempotentRoute
 from app.core.http.openapi import AnswerRoute, refused
 from app.core.http.parameters import NewestFirst, Running
 from app.core.http.problems import TextsResponse
+from app.finishes import service as finishes
 from app.monitors import service as monitors
 from app.queues import exchange, progress, service
 from app.queues.schemas import AnswersIn, ClaimIn, QueueIn, Tool, UndoIn
@@ -26,7 +27,7 @@ router = APIRouter(prefix="/queues", tags=["queues"], route_class=IdempotentRout
 Ref = Annotated[str, Path(max_length=1600, description="id or name")]
 
 
-def _annotator(http: Request, asked: str | None) -> str:
+def annotator_of(http: Request, asked: str | None) -> str:
     """Return for whom a request is.
 
     Raises:
@@ -41,6 +42,12 @@ def _annotator(http: Request, asked: str | None) -> str:
     if who is None:
         raise Unprocessable.field(["annotator"], "say who labels")
     return who
+
+
+async def _answers_came(running: Running, queue: str) -> None:
+    """Tell those who wait for the answers of a queue."""
+    await monitors.answers_came(running, queue)
+    await finishes.answers_came(running, queue)
 
 
 @router.post("", status_code=201, response_model=QueueBody, responses=refused(404))
@@ -62,7 +69,7 @@ async def list_queues(running: Running, paging: NewestFirst) -> Response:
 @needs(Scope.LABEL)
 async def claim_from_all(request: ClaimIn, running: Running, http: Request) -> Response:
     """Claim pairs of all queues: audits first, then calibration, ranking, and what was asked for."""
-    annotator = _annotator(http, request.annotator)
+    annotator = annotator_of(http, request.annotator)
     return TextsResponse(await service.claim(running, None, annotator, request.n))
 
 
@@ -80,7 +87,7 @@ async def claim(queue: Ref, request: ClaimIn, running: Running, http: Request) -
 
     Nothing in the answer names a model or a judge, and which response stands left is drawn.
     """
-    annotator = _annotator(http, request.annotator)
+    annotator = annotator_of(http, request.annotator)
     return TextsResponse(await service.claim(running, queue, annotator, request.n))
 
 
@@ -94,18 +101,18 @@ async def answer(queue: Ref, request: AnswersIn, running: Running, http: Request
     409 where an answer cannot count, because its pair has its votes already or was never claimed:
     all others are stored, and what came too late is kept beside the votes.
     """
-    annotator = _annotator(http, request.annotator)
+    annotator = annotator_of(http, request.annotator)
     try:
         return {"answers": await service.answer(running, queue, annotator, request.answers)}
     finally:
-        await monitors.answers_came(running, queue)
+        await _answers_came(running, queue)
 
 
 @router.post("/{queue}/undo", response_model=ItemBody, responses=refused(404))
 @needs(Scope.LABEL)
 async def undo(queue: Ref, request: UndoIn, running: Running, http: Request) -> Response:
     """Take an answer, or a skip, back; the pair is this person's again."""
-    annotator = _annotator(http, request.annotator)
+    annotator = annotator_of(http, request.annotator)
     return TextsResponse(await service.undo(running, queue, annotator, request.item))
 
 
@@ -158,5 +165,5 @@ async def import_answers(queue: Ref, running: Running, http: Request) -> Respons
     """Take what people answered in another tool; the side that was drawn is undone."""
     body = await http.body()
     imported = await exchange.import_answers(running, queue, body)
-    await monitors.answers_came(running, queue)
+    await _answers_came(running, queue)
     return TextsResponse(imported)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
@@ -138,6 +138,12 @@ async def shard(session: AsyncSession, batch_seq: int, number: int) -> Shard:
     return await session.get_one(Shard, (batch_seq, number), populate_existing=True)
 
 
+async def held_usd(session: AsyncSession, batch_seq: int) -> float:
+    """Return what all pairs of a batch that wait for providers may still cost."""
+    query = select(func.coalesce(func.sum(Shard.held_usd), 0.0)).where(Shard.batch_seq == batch_seq)
+    return float(await session.scalar(query) or 0.0)
+
+
 async def forget_verdicts(session: AsyncSession, shard: Shard, positions: Positions) -> None:
     """Delete the verdicts of a shard that is judged again."""
     of_batch = Verdict.batch_seq == shard.batch_seq
@@ -159,7 +165,7 @@ async def cancel_shards(session: AsyncSession, batch_seq: int) -> None:
     await session.execute(
         update(Shard)
         .where(Shard.batch_seq == batch_seq, Shard.state == "todo")
-        .values(state="cancelled", leased_until=None, so_far=None)
+        .values(state="cancelled", leased_until=None, so_far=None, is_waiting=False, held_usd=0.0)
     )
 
 

@@ -92,6 +92,7 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
         shard.counts = {"pairs": shard.counts["pairs"]}
         shard.state, shard.attempts, shard.error, shard.so_far = "todo", 0, None, None
         shard.worker, shard.leased_until, shard.reserved_usd = None, None, 0.0
+        shard.is_waiting, shard.lines_seen, shard.held_usd, shard.kept = False, None, 0.0, None
     states = {"done": len(shards) - len(lacking), "todo": len(lacking)}
     batch.open_shards = len(lacking)
     batch.totals = {**totals, "shards": {state: count for state, count in states.items() if count}}

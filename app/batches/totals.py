@@ -107,10 +107,14 @@ class Tally:
         self._obtained += obtained
         self._reasons += reasons
 
+    def spend(self, obtained: Iterable[tuple[str, float | None]]) -> None:
+        """Count judge and cost of scores whose pair has no verdict yet."""
+        self._obtained += obtained
+
     @property
     def counts(self) -> dict[str, Any]:
         """What the shard adds to its batch so far; never changed afterwards."""
-        if self._verdicts:
+        if self._verdicts or self._obtained:
             news = shard_counts(self._verdicts, self._obtained, self._reasons)
             self._sums = added(self._sums, news)
             self._verdicts, self._obtained, self._reasons = [], [], []

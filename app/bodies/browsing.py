@@ -84,6 +84,7 @@ class ScoreBody(TypedDict):
     confidence: float | None
     label: Label | None
     annotators: list[list[float | None]]
+    ratings: Annotated[list[float] | None, Doc("of a and of b, by a judge that rates each alone")]
     failure: FailureBody | None
     flags: list[str]
     cost_usd: float | None

@@ -123,6 +123,7 @@ class PartCertificate(TypedDict):
     target_agreement: float | None
     max_error: NotRequired[float | None]
     saved_labels: NotRequired[Estimate | None]
+    panel: NotRequired[PanelFigures]
     status: Literal["certified", "not_certifiable"]
     claim: NotRequired[str]
     thresholds: list[Threshold]
@@ -142,6 +143,45 @@ class TrafficFigures(TypedDict):
     max_ratio: Annotated[float, Doc("clip: a pair counts at most this many times")]
     left_out: Annotated[float, Doc("share of the traffic that the clip leaves out")]
     effective_pairs: Annotated[float, Doc("equally weighted pairs that would say as much")]
+
+
+class PanelFigures(TypedDict):
+    """The votes behind a promise about what most people would say."""
+
+    two_votes: Annotated[int, Doc("pairs whose first two votes both name a better response")]
+    split: Annotated[int, Doc("those of them on which the two differ")]
+    one_vote: Annotated[int, Doc("pairs with one vote only, left out")]
+    tied: Annotated[int, Doc("pairs left out because one of the first two votes is a tie")]
+    three_votes: Annotated[
+        int,
+        Doc(
+            "pairs whose third vote may test the assumption; 0 where third votes were asked for "
+            "because of what the first two said"
+        ),
+    ]
+    assumption: Annotated[
+        Literal["assumed", "tested"],
+        Doc(
+            "that people are no noisier where the verdicts are wrong: assumed, or not needed, since a "
+            "test of third votes shows the promise without it"
+        ),
+    ]
+
+
+class ImportedBody(TypedDict):
+    """Where a certificate came from that was made elsewhere."""
+
+    signed_by: Annotated[str, Doc("public key of the service that signed it")]
+    signed_at: str
+    imported_at: str
+
+
+class ChangeBody(TypedDict):
+    """A field in which two certificates differ."""
+
+    field: str
+    old: JsonValue
+    new: JsonValue
 
 
 class CertificateBody(TypedDict):
@@ -171,6 +211,13 @@ class CertificateBody(TypedDict):
     request: Annotated[dict[str, JsonValue], Doc("what was asked for")]
     created_at: str
     revoked_at: str | None
+    expires_at: NotRequired[Annotated[str | None, Doc("from then on it promises nothing")]]
+    supersedes: NotRequired[Annotated[str | None, Doc("the certificate that it renews")]]
+    superseded_by: NotRequired[Annotated[str | None, Doc("the certified one that renewed it")]]
+    changes: NotRequired[
+        Annotated[list[ChangeBody], Doc("what differs from the certificate that it supersedes")]
+    ]
+    imported: NotRequired[Annotated[ImportedBody, Doc("where it came from, if made elsewhere")]]
     suspended_because: NotRequired[
         Annotated[str, Doc("why no new verdict carries the promise, where an alarm suspended it")]
     ]
@@ -202,6 +249,9 @@ class CertificateBody(TypedDict):
         Annotated[
             TrafficFigures | None, Doc("null: the promise is for pairs as the labelled ones came")
         ]
+    ]
+    panel: NotRequired[
+        Annotated[PanelFigures | None, Doc("null: people are those who gave the labels")]
     ]
     calibration: NotRequired[CalibrationFigures]
     fingerprints: NotRequired[dict[str, str]]
@@ -294,3 +344,141 @@ class ExperimentBody(TypedDict):
     test_pairs: float
     rows: list[ExperimentRow]
     claim: str
+
+
+class EvidenceVotes(TypedDict):
+    """How many people say what of each pair."""
+
+    a: list[int]
+    b: list[int]
+    tie: list[int]
+
+
+class FirstVotesBody(TypedDict, total=False):
+    """The first votes on each pair, where the promise is about a panel."""
+
+    first_votes: Annotated[
+        list[list[float | None]], Doc("first, second and third vote: 1 for a, 0 for b, 0.5 a tie")
+    ]
+
+
+class EvidencePairs(FirstVotesBody):
+    """The labelled pairs that a certificate was made from, one entry each in every list."""
+
+    group: Annotated[list[int], Doc("number of its group; groups are independent")]
+    prompt: Annotated[list[str | None], Doc("hash of its prompt")]
+    content: Annotated[list[str | None], Doc("hash of its texts")]
+    votes: EvidenceVotes
+    label_probability: Annotated[
+        list[float] | None, Doc("probability of having been labelled; null: equal")
+    ]
+    slice: Annotated[list[str | None] | None, Doc("value of the field of slices")]
+
+
+class JudgeScores(TypedDict):
+    """What one judge says of some pairs, one entry each."""
+
+    p_a: Annotated[list[float | None], Doc("probability that a is better; null: it failed")]
+    p_tie: list[float | None]
+    manner: Annotated[list[str] | None, Doc("in which it answered; null: always as usual")]
+
+
+class TrafficEvidence(TypedDict):
+    """What is known without labels of other traffic, and of the labelled pairs; in columns."""
+
+    p_a: dict[str, list[float | None]] | None
+    traffic_features: list[list[float | None]] | None
+    features: list[list[float | None]] | None
+    density_ratio: list[float | None] | None
+
+
+class LeftOut(TypedDict):
+    """Pairs of the dataset that did not calibrate, counted."""
+
+    unlabelled: int
+    seen_in_training: int
+    held_for_examples: int
+
+
+class EvidenceBody(TypedDict):
+    """All that a certification reads beside its request."""
+
+    pairs: EvidencePairs
+    scores: dict[str, JudgeScores]
+    costs: Annotated[dict[str, float | None], Doc("mean USD a pair; null: unknown")]
+    left_out: LeftOut
+    pool: Annotated[dict[str, JudgeScores] | None, Doc("of unlabelled pairs")]
+    traffic: TrafficEvidence | None
+    made_with: Annotated[dict[str, str], Doc("versions of what certified; empty: not known")]
+
+
+class CertifiedJudge(TypedDict):
+    """A judge of a certificate, from cheap to strong."""
+
+    name: str
+    fingerprint: str
+    configuration: Annotated[
+        dict[str, JsonValue], Doc("all that its scores depend on, and that its fingerprint hashes")
+    ]
+
+
+class LabelUses(TypedDict):
+    """The tests that were made of the labels, this one included."""
+
+    certificates: int
+    plans: int
+    failure_probability: Annotated[float | None, Doc("their sum; null where it was not kept")]
+
+
+class SignatureBody(TypedDict):
+    """Who signed a document, and what."""
+
+    algorithm: Literal["Ed25519"]
+    public_key: Annotated[str, Doc("64 hexadecimal digits, see `tribunal keys signing`")]
+    signed_at: str
+    digests: Annotated[dict[str, str], Doc("SHA-256 of each field, by its place")]
+    value: Annotated[str, Doc("signature over the other fields of this object")]
+
+
+class ExportedCertificateBody(TypedDict):
+    """A certificate with all that is needed to compute it again, signed by the service."""
+
+    object: Literal["exported_certificate"]
+    format: Literal[1]
+    id: str
+    status: Literal["certified", "not_certifiable"]
+    created_at: str
+    revoked_at: str | None
+    suspended_because: str | None
+    expires_at: str | None
+    supersedes: str | None
+    imported: Annotated[
+        ImportedBody | None, Doc("where the signer had it from, if it was imported")
+    ]
+    request: dict[str, JsonValue]
+    judges: list[CertifiedJudge]
+    certificate: Annotated[dict[str, JsonValue], Doc("what was found, as a certificate shows it")]
+    label_uses: LabelUses
+    evidence: EvidenceBody
+    signature: SignatureBody
+
+
+class DocumentFault(TypedDict):
+    """What is wrong with a field of a document."""
+
+    field: str
+    reason: str
+
+
+class VerificationBody(TypedDict):
+    """Whether an exported certificate is what it says."""
+
+    object: Literal["verification"]
+    verified: bool
+    calibration: str | None
+    signed_by: Annotated[str | None, Doc("public key")]
+    signed_at: str | None
+    promises: Annotated[bool, Doc("it is certified, and was neither revoked nor suspended")]
+    claim: str | None
+    faults: list[DocumentFault]
+    notes: list[str]

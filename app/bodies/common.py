@@ -148,6 +148,7 @@ class RecordBody(TypedDict, total=False):
     """What a judge said of a pair: of each annotator in both orders, or `p_a`, or a label."""
 
     annotators: list[list[float | list[float | None] | None]]
+    ratings: Annotated[list[float], Doc("of a and of b, by a judge that rates each alone")]
     p_a: float | None
     p_tie: float | None
     label: Literal["tie"]
@@ -289,6 +290,13 @@ class OrdersBody(TypedDict):
     a_second: float
 
 
+class RatingsBody(TypedDict):
+    """What a judge that rates each response alone gave on its scale."""
+
+    a: Annotated[float, Doc("the expected rating of response a")]
+    b: float
+
+
 class TierBody(TypedDict):
     """What one judge that was asked said; `p_a` 0.83: response a is better with 83 %."""
 
@@ -304,6 +312,9 @@ class TierBody(TypedDict):
             OrdersBody,
             Doc("where verdicts are asked for at once, of a judge that is asked in both orders"),
         ]
+    ]
+    ratings: NotRequired[
+        Annotated[RatingsBody, Doc("of a judge that rates each response alone, as for `orders`")]
     ]
 
 
@@ -398,7 +409,10 @@ class ExchangeBody(TypedDict):
     """One question to a model, and what was read of its answer."""
 
     annotator: Annotated[int, Doc("number of the simulated annotator, from 0")]
-    shown_first: Literal["a", "b"]
+    shown_first: Annotated[
+        Literal["a", "b"], Doc("the response shown first; the only one where `is_alone`")
+    ]
+    is_alone: Annotated[bool, Doc("whether the judge rates each response alone")]
     prompt: Annotated[str, Doc("as one text; with control tokens where the tokenizer is known")]
     messages: Annotated[list[MessageBody], Doc("as it was sent to a chat server")]
     text: Annotated[str, Doc("what the model wrote")]
@@ -421,6 +435,7 @@ class TriedBody(TypedDict):
     failure: FailureBody | None
     flags: list[str]
     orders: NotRequired[OrdersBody]
+    ratings: NotRequired[RatingsBody]
     reason: NotRequired[ReasonBody]
     tokens: TokensBody
     cost_usd: Annotated[float | None, Doc("of the score and, if there is one, its reason")]

@@ -154,6 +154,25 @@ class CertificateNow(TypedDict):
     revoked_at: NotRequired[str | None]
 
 
+class MeetingBody(TypedDict):
+    """What two models got against each other."""
+
+    first: str
+    second: str
+    n: int
+    wins: Annotated[int, Doc("of the first model")]
+    losses: int
+    ties: int
+    win_rate: Annotated[Estimate, Doc("points of the first model per comparison, by weight")]
+
+
+class MatrixBody(TypedDict):
+    """Who won how often against whom."""
+
+    models: Annotated[list[str], Doc("the first models, best first")]
+    meetings: Annotated[list[MeetingBody], Doc("of every two of them that met")]
+
+
 class EloBody(TypedDict):
     """Constants of Elo."""
 
@@ -193,6 +212,11 @@ class LeaderboardBody(_Standings):
     certificate_now: CertificateNow | None
     as_of: NotRequired[Annotated[str, Doc("votes until then are counted")]]
     reweighted_from: NotRequired[str]
+    slice_weights: NotRequired[
+        Annotated[dict[str, float], Doc("how much slices count; 1 where none is named")]
+    ]
+    stored: NotRequired[Annotated[bool, Doc("false: what it would be, under the id it is of")]]
+    matrix: NotRequired[MatrixBody]
 
 
 class LeaderboardReference(TypedDict):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.calibrations.evidence import certify
 from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
 from app.calibrations.result import advise_on, saved_labels, status
 from app.calibrations.schemas import (
@@ -22,7 +23,7 @@ from app.calibrations.schemas import (
     Ties,
     shown_target,
 )
-from app.calibrations.service import certify, pool_scores
+from app.calibrations.service import pool_scores
 from app.core.errors import Unprocessable
 from app.core.runtime import Runtime
 from app.datasets.splits import Part
@@ -154,12 +155,7 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
     scored = np.flatnonzero((table.is_known | ~np.array(live)).all(axis=1))
     if not scored.size:
         raise Unprocessable.field(["dataset"], _not_scored(prepared, table, live))
-    sample = replace(
-        prepared.sample,
-        keys=tuple(prepared.sample.keys[i] for i in scored),
-        counts=prepared.sample.counts[scored],
-    )
-    evidence = gather(wanted, sample, table.rows(scored))
+    evidence = gather(wanted, prepared.sample.rows(scored), table.rows(scored))
     return Look(prepared, evidence, table.judges, len(prepared.sample.keys) - len(scored))
 
 
@@ -184,7 +180,10 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
     """Record a plan or an experiment in the ledger of the labels' uses."""
     evidence = look.evidence
     label_set = sets.label_set_hash(evidence.keys, look.prepared.votes)
-    tests = {hash_of_test(one, look.prepared, label_set): one.failure_probability for one in wanted}
+    tests = {
+        hash_of_test(one, look.prepared.fingerprints, label_set): one.failure_probability
+        for one in wanted
+    }
     async with running.db.write() as session:
         await sets.record(session, sets.marks(evidence.keys), tests, is_plan=True)
 

@@ -9,7 +9,14 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
-from app.core.models import OVERALL, CalibrationRow, CertificatePair, Label, PairRow
+from app.core.models import (
+    OVERALL,
+    CalibrationRow,
+    CertificateEvidence,
+    CertificatePair,
+    Label,
+    PairRow,
+)
 
 UNFINISHED = ("pending", "running")
 _CHUNK = 5_000
@@ -25,6 +32,23 @@ async def newest_ids(session: AsyncSession) -> Sequence[str]:
     """Return the ids of the certificates that were made last."""
     query = select(CalibrationRow.id).order_by(CalibrationRow.seq.desc()).limit(_MOST_IDS)
     return (await session.scalars(query)).all()
+
+
+async def successors(session: AsyncSession, ids: Sequence[str]) -> dict[str, str]:
+    """Return, by the id of a certificate, that of the first certified one that supersedes it."""
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), _CHUNK):
+        query = (
+            select(CalibrationRow.supersedes, CalibrationRow.id)
+            .where(
+                CalibrationRow.supersedes.in_(ids[start : start + _CHUNK]),
+                CalibrationRow.status == "certified",
+            )
+            .order_by(CalibrationRow.seq)
+        )
+        for predecessor, successor in await session.execute(query):
+            found.setdefault(str(predecessor), successor)
+    return found
 
 
 async def unfinished(session: AsyncSession) -> Sequence[CalibrationRow]:
@@ -145,3 +169,19 @@ async def certified_prompts(
     )
     found = await session.scalars(query.distinct())
     return frozenset(one for one in found if one is not None)
+
+
+async def add_evidence(
+    session: AsyncSession, certificate_seq: int, evidence: Any, label_uses: Any
+) -> None:
+    """Store what a certificate was made from, and which tests were made of its labels."""
+    await session.execute(
+        insert(CertificateEvidence).values(
+            certificate_seq=certificate_seq, evidence=evidence, label_uses=label_uses
+        )
+    )
+
+
+async def evidence_of(session: AsyncSession, certificate_seq: int) -> CertificateEvidence | None:
+    """Return what a certificate was made from; None where that was not kept."""
+    return await session.get(CertificateEvidence, certificate_seq)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from app.bodies.certificates import ChangeBody
 from app.calibrations.inputs import CalibrationInputs, Sample, columns_of
-from app.calibrations.schemas import CalibrationIn, shown_target
-from app.core.models import JUDGE_SETTINGS
+from app.calibrations.schemas import OF_ITS_LIFE, CalibrationIn, as_asked, shown_target
+from app.core.models import JUDGE_SETTINGS, CalibrationRow
 from app.labels.sets import Uses
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import asked, decide
 from calibration.certify import Heard, RiskBound, TestedPath, heard, stacked_evidence
 from calibration.plan import Advice, advise, advise_on_dataset
-from judges.base import Judge
+from judges.base import JudgeSpec
 
 
 def failure_rates(
@@ -64,6 +65,7 @@ _PEOPLE = {
     "majority": "People means the annotators' majority: pairs without one, where the most frequent "
     "labels are equally frequent, are outside of the promise.",
     "random_annotator": "People means one annotator drawn at random.",
+    "panel": "Pairs on which the first two votes differ tell nothing and are left out of the test.",
 }
 _NOT_REACHED = (
     " What these labels show is for a rule that was not reached: the tests begin at strict "
@@ -137,13 +139,13 @@ def _tiers(
 
 def describe(
     request: CalibrationIn,
-    judges: Sequence[Judge],
+    judges: Sequence[JudgeSpec],
     sample: Sample,
     evidence: CalibrationInputs,
     found: Found,
 ) -> dict[str, Any]:
     """Return the body of a certificate, all but what only the database knows."""
-    names = [judge.spec.name for judge in judges]
+    names = [judge.name for judge in judges]
     certificate = found.certificate
     body = {
         **request.target,
@@ -156,13 +158,14 @@ def describe(
         "shift_margin": certificate.shift_margin,
         "saved_labels": saved_labels(certificate),
         "traffic": _traffic(request, certificate),
+        "panel": None if certificate.panel is None else asdict(certificate.panel),
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
             "failures": failure_rates(tuple(names), certificate, evidence),
         },
-        "fingerprints": {judge.spec.name: judge.spec.fingerprint for judge in judges},
-        JUDGE_SETTINGS: {judge.spec.name: dict(judge.spec.scored_by) for judge in judges},
+        "fingerprints": {judge.name: judge.fingerprint for judge in judges},
+        JUDGE_SETTINGS: {judge.name: dict(judge.scored_by) for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),
     }
     if certificate.certificates:
@@ -320,6 +323,7 @@ def _part(names: Sequence[str], part: Certificate, costs: Sequence[float | None]
         **_columns(names, part),
         "shift_margin": part.shift_margin,
         "saved_labels": saved_labels(part),
+        **({} if part.panel is None else {"panel": asdict(part.panel)}),
         "calibration": _outcome(names, part, costs),
     }
 
@@ -441,3 +445,41 @@ def changed_labels_note(calibration: str, changed: int) -> str | None:
         f"labels were given or replaced on {pairs} that {calibration} was made from: it rests on "
         "the labels that it read (certify again to use the present ones)"
     )
+
+
+_COMPARED = ("pairs", "answered", "disagreements", "coverage", "agreement", "agreement_lower_bound")
+
+
+def changes(
+    before: CalibrationRow, request: CalibrationIn, body: Mapping[str, Any]
+) -> list[ChangeBody]:
+    """Return in which fields a certificate differs from the one that it supersedes."""
+    earlier = as_asked(before.request)
+    old, new = _comparable(earlier, before.body), _comparable(request, body)
+    return [
+        {"field": name, "old": old.get(name), "new": new.get(name)}
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _comparable(request: CalibrationIn, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what two certificates are compared by: the request, the judges, labels, and figures."""
+    asked = request.model_dump(mode="json")
+    found = body.get("calibration", {})
+    return {
+        **{f"request.{name}": asked[name] for name in asked if name not in OF_ITS_LIFE},
+        **{f"judges.{name}.fingerprint": one for name, one in body.get("fingerprints", {}).items()},
+        **dict(_leaves("judges", body.get(JUDGE_SETTINGS, {}))),
+        "label_set_hash": body.get("label_set_hash"),
+        **{f"thresholds.{one['judge']}": one["threshold"] for one in body.get("thresholds", [])},
+        **{f"calibration.{name}": found.get(name) for name in _COMPARED},
+    }
+
+
+def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, inside in value.items():
+            yield from _leaves(f"{place}.{name}", inside)
+    elif not isinstance(value, dict):
+        yield place, value

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -14,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.core.db import read_duration
 from app.core.errors import Unprocessable
 from app.datasets.splits import Part
 
@@ -21,8 +25,11 @@ Method = Literal[
     "auto", "diagonal", "strongest", "learned", "pareto_testing", "stagewise", "simultaneous",
     "sequential", "average", "published_code", "auto_raw", "learned_stack", "weighted",
 ]  # fmt: skip
+_FOR_PANELS = (
+    "auto", "auto_raw", "learned_stack", "diagonal", "strongest", "learned", "pareto_testing",
+)  # fmt: skip
 SliceRule = Literal["joint", "each", "common"]
-LabelRule = Literal["majority", "random_annotator"]
+LabelRule = Literal["majority", "random_annotator", "panel"]
 Ties = Literal["exclude", "error", "half", "class"]
 
 
@@ -48,6 +55,18 @@ Share = Annotated[float, BeforeValidator(_no_percentage), Field(ge=1e-9, le=1 - 
 ErrorShare = Annotated[float, BeforeValidator(_no_agreement), Field(ge=1e-9, lt=0.5)]
 Scope = Literal["answered", "dataset"]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+# what says nothing of the test itself
+OF_ITS_LIFE: Final = ("expires_in", "supersedes")
+
+
+def _duration(text: str) -> str:
+    read_duration(text)
+    return text
+
+
+Duration = Annotated[str, Field(max_length=64), AfterValidator(_duration)]
 
 
 class JudgeOrder(BaseModel):
@@ -77,7 +96,9 @@ class CalibrationIn(BaseModel):
     )
     method: Method = "auto"
     label_rule: LabelRule = Field(
-        "majority", description="agree with the annotators' majority, or with one drawn at random"
+        "majority",
+        description="agree with the annotators' majority, with one drawn at random, or with what most "
+        "would say if many voted (panel): each pair needs two votes or more, the first three count",
     )
     ties: Ties = Field("exclude", description="what a tie of the people means for a verdict")
     part: Part | None = None
@@ -116,6 +137,12 @@ class CalibrationIn(BaseModel):
         le=1_000,
         description="for method weighted: clip of how many times as frequent a kind of pair is",
     )
+    expires_in: Duration | None = Field(
+        None,
+        description="after how long it promises nothing any more: 12h, 90d, 8w, or as ISO 8601",
+        examples=["90d"],
+    )
+    supersedes: Name | None = Field(None, description="id of the certificate that it renews")
     seed: int = Field(0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
@@ -140,13 +167,44 @@ class CalibrationIn(BaseModel):
             raise Unprocessable.field(["menu"], "holds shares of wrong verdicts here, below 0.5")
         return self
 
+    @model_validator(mode="after")
+    def _suits_a_panel(self) -> Self:
+        """Refuse what has no promise about a panel.
+
+        Raises:
+            Unprocessable: names the field.
+        """
+        if self.label_rule != "panel":
+            return self
+        refused = {
+            "scope": self.scope != "answered" and "a panel's promise is on the verdicts given",
+            "ties": self.ties != "exclude"
+            and "must be exclude: a panel says which response most people find better",
+            "method": self.method not in _FOR_PANELS
+            and f"has no promise about a panel; those that have: {', '.join(_FOR_PANELS)}",
+            "target_agreement": self.promised_risk >= 0.5 and "must be above 0.5 for a panel",
+            "menu": any(risk >= 0.5 for risk in self.other_risks)
+            and "must hold targets above 0.5 for a panel",
+        }
+        for field, why in refused.items():
+            if why:
+                raise Unprocessable.field([field], why)
+        return self
+
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what was not asked, so that a request without a scope is what it was before."""
         written: dict[str, Any] = write(self)
         for name in ("scope", "max_error") if self.scope == "answered" else ("target_agreement",):
             written.pop(name, None)
+        for name in OF_ITS_LIFE:
+            if written.get(name) is None:
+                written.pop(name, None)
         return written
+
+    def expires_at(self, moment: datetime) -> datetime | None:
+        """Return when a certificate that is asked for at this moment expires; None: never."""
+        return None if self.expires_in is None else moment + read_duration(self.expires_in)
 
     @property
     def promised_risk(self) -> float:
@@ -163,6 +221,14 @@ class CalibrationIn(BaseModel):
     def target(self) -> dict[str, float | None]:
         """The target as a certificate shows it."""
         return shown_target(self.promised_risk, self.scope)
+
+
+def as_asked(stored: Mapping[str, Any]) -> CalibrationIn:
+    """Return a stored request; before there were stacks, "auto" heard judges one at a time."""
+    request = CalibrationIn.model_validate(stored)
+    if "max_shift" not in stored and request.method == "auto":
+        return request.model_copy(update={"method": "auto_raw"})
+    return request
 
 
 def shown_target(risk: float, scope: Scope) -> dict[str, Any]:

@@ -9,26 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from dataclasses import asdict, dataclass
+from typing import Final, Protocol
 
-import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
+from app.calibrations.evidence import Basis, certified, written
 from app.calibrations.inputs import (
     CalibrationInputs,
     Prepared,
     gather,
     hash_of_test,
-    opinions,
     prepare,
 )
-from app.calibrations.result import Found, advise_on, claim_of_later_use, describe, status
-from app.calibrations.schemas import CalibrationIn
+from app.calibrations.result import Found, changes, claim_of_later_use, describe, status
+from app.calibrations.schemas import CalibrationIn, as_asked
 from app.calibrations.stored import find, require
-from app.calibrations.traffic import Traffic, traffic_of
+from app.calibrations.traffic import traffic_of
 from app.core.errors import Conflict, TribunalError, Unprocessable, died_of_it
+from app.core.lists import by_public_id
 from app.core.models import CalibrationRow, Dataset, new_id
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
@@ -36,8 +36,6 @@ from app.labels import sets
 from app.scores.judges import judges_of_certificate
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, fetch_missing, load_table, missing_scores
-from calibration import Certificate, CertifyOptions, certify_cascade
-from calibration.certify import certify_pairs
 from calibration.errors import CalibrationError
 from judges.base import Judge
 from judges.types import prompt_hash
@@ -52,6 +50,7 @@ _POOL_AT_MOST, _POOL_AT_LEAST = 1_000, 30
 class Made:
     """The evidence of a calibration and what was found on it."""
 
+    basis: Basis
     evidence: CalibrationInputs
     found: Found
 
@@ -60,11 +59,30 @@ async def make(running: Runtime, request: CalibrationIn, prepared: Prepared) -> 
     """Fetch missing scores, then certify."""
     for judge in prepared.judges:
         await fetch_missing(running, judge, prepared.dataset, prepared.sample.keys)
-    evidence = gather(request, prepared.sample, await _sample_scores(running, prepared))
+    return await made_from(running, request, await collect(running, request, prepared))
+
+
+async def collect(running: Runtime, request: CalibrationIn, prepared: Prepared) -> Basis:
+    """Return what a certification reads, as far as scores are stored.
+
+    Raises:
+        Unprocessable: the request cannot be honoured on these pairs.
+    """
+    table = await _sample_scores(running, prepared)
+    evidence = gather(request, prepared.sample, table)
     pool = await pool_scores(running, prepared)
     traffic = await traffic_of(running, request, prepared, evidence.keys)
-    found = await running.pools.calibrations.run(_certify, request, evidence, pool, traffic)
-    return Made(evidence, found)
+    return Basis(prepared.sample, table, evidence.costs, pool, traffic)
+
+
+async def made_from(running: Runtime, request: CalibrationIn, basis: Basis) -> Made:
+    """Certify on what was collected, when there is room."""
+    return await running.pools.calibrations.run(_make, request, basis)
+
+
+def _make(request: CalibrationIn, basis: Basis) -> Made:
+    evidence = basis.inputs(request)
+    return Made(basis, evidence, certified(request, evidence, basis.pool, basis.traffic))
 
 
 async def is_quick(running: Runtime, prepared: Prepared) -> bool:
@@ -102,70 +120,15 @@ async def pool_scores(running: Runtime, prepared: Prepared) -> ScoreTable | None
         return await load_table(session, prepared.pool_dataset, ready, prepared.judges)
 
 
-def certify(
-    request: CalibrationIn,
-    evidence: CalibrationInputs,
-    pool: ScoreTable | None,
-    rng: np.random.Generator,
-    traffic: Traffic | None = None,
-) -> Certificate:
-    """Certify a request on its evidence; a tie that is a verdict of its own has no side to stack."""
-    pairs = evidence.pairs
-    if traffic is not None:
-        pairs = replace(pairs, density_ratio=traffic.density_ratio, features=traffic.features)
-    costs = [cost for cost in evidence.costs if cost is not None]
-    usual: dict[str, Any] = {
-        "target_risk": request.promised_risk if request.scope == "answered" else None,
-        "costs": costs if len(costs) == len(evidence.costs) else None,
-        "failure_probability": request.failure_probability,
-        "method": request.method,
-        "rng": rng,
-        "options": CertifyOptions(
-            max_group_size=request.max_group_size,
-            min_label_probability=request.min_label_probability,
-            exposure=evidence.exposure,
-            slice_rule=request.slice_rule,
-            menu=request.other_risks or None,
-            max_shift=request.max_shift,
-            scope=request.scope,
-            max_error=request.max_error,
-            traffic=None if traffic is None else traffic.p_a,
-            traffic_features=None if traffic is None else traffic.traffic_features,
-            max_ratio=request.max_ratio,
-        ),
-    }
-    if request.ties != "class":
-        others = (None, None) if pool is None else (pool.p_a, pool.p_tie)
-        return certify_pairs(pairs, pool=others[0], pool_p_tie=others[1], **usual)
-    return certify_cascade(
-        evidence.confidence,
-        evidence.correct,
-        groups=evidence.groups,
-        weights=evidence.weights,
-        slices=evidence.slices,
-        pool=None if pool is None else opinions(pool, request.ties)[1],
-        **usual,
-    )
-
-
-def _certify(
-    request: CalibrationIn,
-    evidence: CalibrationInputs,
-    pool: ScoreTable | None,
-    traffic: Traffic | None,
-) -> Found:
-    certificate = certify(request, evidence, pool, np.random.default_rng(request.seed), traffic)
-    has_pool = pool is not None or request.traffic is not None
-    advice = advise_on(request, evidence, has_pool=has_pool)
-    return Found(certificate, advice, 0 if pool is None else len(pool.p_a))
-
-
 async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
     """Make a certificate: at once, or `pending` where judges must be asked for long.
 
     Raises:
         Unprocessable: the request cannot be honoured; names the field.
+        NotFound: there is no certificate that it could supersede.
+        Conflict: that one is unfinished, or superseded already.
     """
+    await _refuse_predecessor(running, request)
     prepared = await prepare(running, request)
     can_wait = await is_quick(running, prepared)
     certificate = await _store_pending(running, request, prepared)
@@ -174,6 +137,21 @@ async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
     else:
         running.start(_run(running, certificate.id), f"calibration {certificate.id}")
     return await find(running, certificate.id)
+
+
+async def _refuse_predecessor(running: Runtime, request: CalibrationIn) -> None:
+    if request.supersedes is None:
+        return
+    async with running.db.read() as session:
+        predecessor = await require(session, request.supersedes)
+        successors = await queries.successors(session, [predecessor.id])
+    if predecessor.status in UNFINISHED:
+        raise Conflict(f"supersedes: calibration {predecessor.id} is still {predecessor.status}")
+    if successor := successors.get(predecessor.id):
+        raise Conflict(
+            f"supersedes: calibration {predecessor.id} is superseded by {successor} already: supersede "
+            "that one"
+        )
 
 
 async def revoke(running: Runtime, certificate_id: str) -> CalibrationRow:
@@ -281,6 +259,7 @@ async def resume(running: Runtime) -> None:
 async def _store_pending(
     running: Runtime, request: CalibrationIn, prepared: Prepared
 ) -> CalibrationRow:
+    moment = running.now()
     certificate = CalibrationRow(
         id=new_id("cal"),
         status="pending",
@@ -292,8 +271,10 @@ async def _store_pending(
         },
         label_set_hash=None,
         error=None,
-        created_at=running.now(),
+        created_at=moment,
         revoked_at=None,
+        expires_at=request.expires_at(moment),
+        supersedes=request.supersedes,
     )
     async with running.db.write() as session:
         session.add(certificate)
@@ -303,7 +284,7 @@ async def _store_pending(
 async def _run(running: Runtime, certificate_id: str) -> None:
     """Finish one pending calibration; any error is stored with it."""
     certificate = await find(running, certificate_id)
-    request = _as_asked(certificate.request)
+    request = as_asked(certificate.request)
     async with running.db.write() as session:
         if not await queries.take(session, certificate):
             return
@@ -322,14 +303,6 @@ async def _run(running: Runtime, certificate_id: str) -> None:
         # no caller waits here: the user must find the failure where the certificate would be
         _log.exception("calibration %s failed", certificate_id)
         await _store_failure(running, certificate, "an unexpected error; the log has it")
-
-
-def _as_asked(stored: dict[str, Any]) -> CalibrationIn:
-    """Return a stored request; before there were stacks, "auto" heard judges one at a time."""
-    request = CalibrationIn.model_validate(stored)
-    if "max_shift" not in stored and request.method == "auto":
-        return request.model_copy(update={"method": "auto_raw"})
-    return request
 
 
 async def _finish(
@@ -356,7 +329,8 @@ async def _store(
 ) -> None:
     """Store a certificate with the pairs it was made from, unless another process was faster."""
     evidence, found = made.evidence, made.found
-    body = describe(request, prepared.judges, prepared.sample, evidence, found)
+    specs = [judge.spec for judge in prepared.judges]
+    body = describe(request, specs, prepared.sample, evidence, found)
     label_set_hash = sets.label_set_hash(evidence.keys, prepared.votes)
     async with running.db.write() as session:
         await datasets.lock(session, [prepared.dataset])
@@ -373,7 +347,13 @@ async def _store(
             "label_set_uses": uses.certificates,
             "label_set_plans": uses.plans,
         }
+        if request.supersedes is not None:
+            before = await by_public_id(session, CalibrationRow, request.supersedes)
+            body["changes"] = [] if before is None else changes(before, request, body)
         await queries.set_status(session, certificate, status=status(found.certificate), body=body)
+        await queries.add_evidence(
+            session, certificate.seq, written(made.basis, request), asdict(uses)
+        )
 
 
 async def _uses(
@@ -385,7 +365,7 @@ async def _uses(
 ) -> sets.Uses:
     """Record this test of its labels, and count all tests of them."""
     own_marks = sets.marks(evidence.keys)
-    test = hash_of_test(request, prepared, label_set_hash)
+    test = hash_of_test(request, prepared.fingerprints, label_set_hash)
     tests = {test: request.failure_probability}
     await sets.record(session, own_marks, tests, is_plan=False)
     return await sets.count(session, own_marks)

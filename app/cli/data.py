@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 _READ: Final = (
     "auto (tells it by the fields), canonical, alpaca_eval, alpaca_eval_outputs, mt_bench, "
     "arena_hard, lmarena_55k, lmarena_140k, reward_bench, judge_bench, battles (evalica, "
-    "arena_rank), openai_batch, selective_evaluation, cje, label_studio, argilla or distilabel"
+    "arena_rank), openai_batch, selective_evaluation, cje, pointwise (scores of single responses), "
+    "label_studio, argilla or distilabel"
 )
 _WRITTEN: Final = (
     "canonical (NDJSON, with all that is stored), csv or parquet (the same as a table); for other "
-    "tools alpaca_eval, mt_bench, arena_hard, reward_bench, evalica, arena_rank, cje; tasks for "
-    "people label_studio, argilla, and what these are set up with label_studio_config, "
+    "tools alpaca_eval, mt_bench, arena_hard, reward_bench, evalica, arena_rank, cje, pointwise; "
+    "tasks for people label_studio, argilla, and what these are set up with label_studio_config, "
     "argilla_settings; requests for verdicts openai_batch"
 )
 

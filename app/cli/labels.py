@@ -98,6 +98,7 @@ def read_labels(file: LabelFile) -> Iterator[Line]:
 
 
 def _rows(file: LabelFile, opened: ExitStack) -> Iterator[Line]:
+    from app.core.errors import TribunalError
     from app.imports.body import rows_of
     from app.imports.decoding import text_of
     from app.imports.tables import is_parquet, separation
@@ -114,6 +115,8 @@ def _rows(file: LabelFile, opened: ExitStack) -> Iterator[Line]:
         return
     stream = text_of(stream, opened)
     begins = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace")
+    if not begins.strip():
+        raise TribunalError("is empty")
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     opened.callback(text.detach)
     if begins.lstrip().startswith("["):
@@ -166,11 +169,15 @@ def _kept(header: Sequence[str], line: int, file: LabelFile) -> set[str]:
     near = next((near for name in unknown if (near := nearest(name, _FIELDS, alike=alike))), None)
     if missing or near:
         meant = f"; did you mean {near}?" if near else ""
-        wrong = f"{', '.join(unknown)} is none of" if near else f"{file.by} and label are needed;"
+        wrong = (
+            f"{', '.join(unknown)}: there is no such column"
+            if near
+            else f"the columns {file.by} and label are needed"
+        )
         if file.by == "pair" and "prompt" in header and not near:
-            wrong = "without the ids of pairs give --by prompt;"
-        known = f"the columns {', '.join(_FIELDS)}{meant}"
-        fail(f"{file.path}, line {line}: {wrong} {known}", status=EXIT_USAGE)
+            wrong = "without the ids of pairs give --by prompt"
+        known = f"columns are {', '.join(_FIELDS)}{meant}"
+        fail(f"{file.path}, line {line}: {wrong}; {known}", status=EXIT_USAGE)
     if unknown:
         note(f"{file.path}: not kept with the labels: {', '.join(unknown)}")
     return set(_FIELDS)

@@ -33,7 +33,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.batches.worker.loop import work_in_parallel
 from app.cli.connections import LOOK_SECONDS, LimitedConnection
 from app.cli.console import note
-from app.core import auth, migrate
+from app.core import auth, migrate, signing
 from app.core.db import Database
 from app.core.errors import Conflict, NotFound
 from app.core.http.access import keep_peer
@@ -234,6 +234,18 @@ async def create_key(
                 session, secret, replace(wanted, expires_at=until), moment
             )
             return {**auth.shown_key(row), "key": key}
+
+
+async def signing_key(settings: Settings) -> dict[str, Any]:
+    """Return the public half of the key that signs certificates.
+
+    Raises:
+        ConfigurationInvalid: it is stored under another secret than the present one.
+    """
+    async with _database(settings) as db:
+        key = await signing.signing_key(settings, db)
+    place = "database" if settings.signing_key is None else "TRIBUNAL_SIGNING_KEY"
+    return {"algorithm": signing.ALGORITHM, "public_key": key.public, "kept_in": place}
 
 
 async def list_keys(settings: Settings) -> list[dict[str, Any]]:

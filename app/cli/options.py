@@ -60,7 +60,7 @@ def rows_of(file: Path) -> Iterator[dict[str, Any]]:
         fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
 
 
-def one_row_of(file: Path) -> dict[str, Any]:
+def one_row_of(file: Path, what: str = "one pair") -> dict[str, Any]:
     """Return the only object of a JSON or NDJSON file; - is standard input."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def one_row_of(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         fail(f"{file}: {error}", status=EXIT_USAGE)
     if len(rows) != 1 or not isinstance(rows[0], dict):
-        fail(f"{file}: it holds {len(rows)} rows: give one pair, a JSON object", status=EXIT_USAGE)
+        fail(f"{file}: it holds {len(rows)} rows: give {what}, a JSON object", status=EXIT_USAGE)
     return rows[0]
 
 
@@ -140,17 +140,17 @@ def one_of(dataset: str | None, resume: str | None) -> None:
         fail("give a dataset, or --resume with an id", status=EXIT_USAGE)
 
 
-def weights_of(criteria: list[str] | None) -> dict[str, float] | None:
-    """Return criteria and their weights from NAME=WEIGHT, divided at the last =."""
+def weights_of(given_: list[str] | None, option: str = "--criterion") -> dict[str, float] | None:
+    """Return names and their weights from NAME=WEIGHT, divided at the last =."""
     weights = {}
-    for text in criteria or ():
+    for text in given_ or ():
         name, _, number = text.rpartition("=")
         try:
             weights[name.strip()] = float(number)
         except ValueError:
-            fail(f"--criterion {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
+            fail(f"{option} {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
         if not name.strip():
-            fail(f"--criterion {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
+            fail(f"{option} {text!r}: write NAME=WEIGHT", status=EXIT_USAGE)
     return weights or None
 
 

@@ -20,6 +20,7 @@ from app.cli import (
     data,
     distil,
     experiment,
+    finishes,
     judging,
     labels,
     monitors,
@@ -89,7 +90,7 @@ def certify(
     failure_probability: Annotated[float | None, typer.Option(help="default: 0.1")] = None,
     method: Annotated[str | None, typer.Option(help="default: auto")] = None,
     label_rule: Annotated[
-        str | None, typer.Option(help="majority (default) or random_annotator")
+        str | None, typer.Option(help="majority (default), random_annotator or panel")
     ] = None,
     ties: Annotated[
         str | None, typer.Option(help="exclude (default), error, half or class")
@@ -113,6 +114,12 @@ def certify(
     max_ratio: Annotated[
         float | None, typer.Option(help="with --method weighted: clip of the density ratio")
     ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(help="promise nothing after 12h, 90d, 8w; default: no end")
+    ] = None,
+    supersedes: Annotated[
+        str | None, typer.Option(metavar="ID", help="the certificate that this one renews")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="default: 0")] = None,
     resume: Annotated[str | None, typer.Option(help="wait for this calibration instead")] = None,
     patience: Patience = 120.0,
@@ -128,7 +135,7 @@ def certify(
         part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
         max_group_size=max_group_size, min_label_probability=min_label_probability,
         max_shift=max_shift, traffic=traffic, traffic_features=traffic_feature or None,
-        max_ratio=max_ratio, seed=seed,
+        max_ratio=max_ratio, expires_in=expires_in, supersedes=supersedes, seed=seed,
     )  # fmt: skip
     one_of(dataset, resume)
     if resume and request:
@@ -173,7 +180,19 @@ def plan(
     Console(as_json).show(planned, tables.plan)
 
 
-for _verbs in (data, labels, queues, monitors, judging, boards, experiment, distil, stored, admin):
+for _verbs in (
+    data,
+    labels,
+    queues,
+    finishes,
+    monitors,
+    judging,
+    boards,
+    experiment,
+    distil,
+    stored,
+    admin,
+):
     _verbs.add_to(app)
 
 

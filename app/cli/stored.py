@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from app.cli import board_tables, reading, tables
-from app.cli.console import EXIT_FAILED_ROWS, AsJson, Console, Verbs, fail, note
+from app.cli.console import (
+    EXIT_FAILED,
+    EXIT_FAILED_ROWS,
+    EXIT_NOT_CERTIFIABLE,
+    EXIT_USAGE,
+    AsJson,
+    Console,
+    Verbs,
+    fail,
+    note,
+)
 from app.cli.layout import Screen
 from app.cli.options import one_row_of
 from app.cli.reading import MOST_ROWS
@@ -47,6 +59,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(_calibrations, name="calibrations")
     app.add_typer(_batches, name="batches")
     app.add_typer(_judges, name="judges")
+    app.command()(verify)
 
 
 def add_list(group: typer.Typer, collection: str, what: str, render: Render) -> None:
@@ -148,6 +161,74 @@ def try_judge(
     Console(as_json).show(tried, tables.tried)
     if tried["failure"] is not None:
         raise typer.Exit(EXIT_FAILED_ROWS)
+
+
+@_calibrations.command("export")
+def export_calibration(
+    ref: StoredId,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="a file; default: standard output")
+    ] = None,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Write a certificate with its evidence, signed: to be verified or imported elsewhere."""
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        text = json.dumps(tribunal.calibrations.export(ref), separators=(",", ":"))
+    if output is None:
+        typer.echo(text)
+        return
+    try:
+        output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        fail(f"{output}: {error.strerror or error}")
+    note(f"{ref} is written to {output}")
+
+
+@_calibrations.command("import")
+def import_calibration(
+    file: Annotated[Path, typer.Argument(help="an exported certificate; - reads stdin")],
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take in a certificate that was exported elsewhere; it is verified, and keeps its id."""
+    document = one_row_of(file, _DOCUMENT)
+    with open_tribunal(server, key) as tribunal:
+        body = tribunal.calibrations.import_document(document)
+    Console(as_json).show(body, tables.certificate)
+
+
+_DOCUMENT: Final = "one exported certificate"
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(help="an exported certificate; - reads stdin")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PUBLIC", help="public key of the signer; repeatable; default: any"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check an exported certificate: its signature, and all of it computed again from its evidence.
+
+    Reads no database and asks no server. Exit status 1 if it was changed, was signed by another key,
+    or does not follow from its evidence; 3 if it is as it was made and promises nothing.
+    """
+    from app.calibrations.document import verification_body
+    from app.core.signing import public_key
+
+    document = one_row_of(file, _DOCUMENT)
+    try:
+        trusted = [public_key(one) for one in key or ()]
+    except ValueError as error:
+        fail(f"--key {error}", status=EXIT_USAGE)
+    body = verification_body(document, trusted, datetime.now(UTC))
+    Console(as_json).show(body, tables.verification)
+    if not body["verified"]:
+        raise typer.Exit(EXIT_FAILED)
+    if not body["promises"]:
+        raise typer.Exit(EXIT_NOT_CERTIFIABLE)
 
 
 add_list(_datasets, "datasets", "datasets", board_tables.datasets)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from app.cli.console import has_ended, promised, rejections
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
-from app.cli.console import promised, rejections
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
@@ -81,6 +81,7 @@ def certificate(console: Screen, body: Body) -> None:
         console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
         console.print(f"{tested}: no thresholds passed")
+    _panel(console, body.get("panel"))
     _left_out(console, found)
     _judge_failures(console, found["failures"])
     if not is_certified:
@@ -110,6 +111,7 @@ def _advice(console: Screen, advice: Body) -> None:
 
 def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
+    _its_life(console, body)
     if body.get("suspended_because"):
         console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
     if body["revoked_at"]:
@@ -118,6 +120,39 @@ def _since(console: Screen, body: Body) -> None:
         from app.calibrations.result import changed_labels_note
 
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
+
+
+def _its_life(console: Screen, body: Body) -> None:
+    """Show where a certificate came from, what it renews, and when it ends."""
+    if origin := body.get("imported"):
+        signer, moment = origin["signed_by"], origin["imported_at"][:19]
+        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
+    if body.get("supersedes"):
+        console.print(f"it supersedes {escape(body['supersedes'])}; what changed:")
+    for change in body.get("changes") or ():
+        console.print(escape(f"  {change['field']}: {change['old']} -> {change['new']}"))
+    if body.get("superseded_by"):
+        console.print(f"[red]superseded[/] by {escape(body['superseded_by'])}")
+    if ends := body.get("expires_at"):
+        has = has_ended(ends)
+        console.print(f"[red]expired[/] at {ends[:19]}" if has else f"it expires at {ends[:19]}")
+
+
+def verification(console: Screen, body: Body) -> None:
+    """Show whether an exported certificate is what it says."""
+    named = escape(body["calibration"] or "the document")
+    if body["verified"]:
+        console.print(f"[green]{named} is verified[/]: computed again, it is the same")
+        console.print(escape(body["claim"]))
+    else:
+        console.print(f"[red]{named} is not verified[/]")
+        for fault in body["faults"]:
+            console.print(f"  {escape(fault['field'])} {escape(fault['reason'])}")
+    if body["signed_by"]:
+        at = f" at {body['signed_at'][:19]}" if body["signed_at"] else ""
+        console.print(f"signed by {escape(body['signed_by'])}{at}")
+    for line in body["notes"]:
+        console.print(escape(line))
 
 
 def _lower_bound(body: Body) -> str:
@@ -140,6 +175,16 @@ def _lower_bound(body: Body) -> str:
     if not lowest:
         return "and nothing shows a least agreement"
     return f"at least {_percent(lowest)} with confidence {100 * (1 - level):.4g}%"
+
+
+def _panel(console: Screen, panel: Body | None) -> None:
+    if panel is None:
+        return
+    rests = "shown by third votes" if panel["assumption"] == "tested" else "assumed, not tested"
+    console.print(
+        f"a panel by two votes on {panel['two_votes']} pairs, {panel['split']} of them split; "
+        f"that people are no noisier where verdicts are wrong: {rests}"
+    )
 
 
 def _left_out(console: Screen, found: Body) -> None:
@@ -456,12 +501,13 @@ def judges(console: Screen, body: Sequence[Body]) -> None:
 
 def judge(console: Screen, body: Body) -> None:
     """Show a judge, and what each part of its template may use."""
-    from judges.prompting.templates import VARIABLES  # it loads Jinja
+    from judges.prompting.templates import RATING_VARIABLES, VARIABLES  # it loads Jinja
 
     _judge_lines(console, body)
     if body["template"] is None:
         return
-    for part, variables in VARIABLES.items():
+    rates = "response" in body["template"]["variables"]
+    for part, variables in (RATING_VARIABLES if rates else VARIABLES).items():
         console.print(f"the part {part} of a template may use:")
         for name, what in variables.items():
             console.print(f"  {name}: {escape(what)}")
@@ -470,30 +516,37 @@ def judge(console: Screen, body: Body) -> None:
 def tried(console: Screen, body: Body) -> None:
     """Show how a judge judged one pair: prompts, tokens read, score and cost."""
     for one in body["exchanges"]:
-        console.print(f"[bold]annotator {one['annotator']}, {one['shown_first']} shown first[/]")
-        for role, text in _parts(one):
-            console.print(f"--- {role}")
-            console.print(escape(text))
-        console.print(f"--- the model wrote {escape(json.dumps(one['text'], ensure_ascii=False))}")
-        if one["failure"]:
-            console.print(f"[red]failed:[/] {escape(one['failure']['detail'])}")
-        for read in one["read"]:
-            spelled = f" label {read['label']}" if read["label"] else ""
-            log = "-" if read["logprob"] is None else f"{read['logprob']:.4f}"
-            console.print(f"    {log:>9}  {escape(repr(read['token']))}{escape(spelled)}")
-        console.print(f"    {_counted(one['tokens'])}")
+        _exchange(console, one)
     cost = "unknown" if body["cost_usd"] is None else f"{body['cost_usd']:.6f} USD"
     said = body["label"] or ("failed" if body["failure"] else "no preference")
     console.print(
         f"{escape(body['judge'])}: [bold]{said}[/], p_a {_number(body['p_a'])}, confidence "
         f"{_number(body['confidence'])}; {_counted(body['tokens'])}; cost {cost}"
     )
+    if ratings := body.get("ratings"):
+        console.print(f"rated: a {ratings['a']:.3f}, b {ratings['b']:.3f}")
     if body["failure"]:
         console.print(f"[red]{body['failure']['kind']}:[/] {escape(body['failure']['detail'])}")
     if body["flags"]:
         console.print(f"flags: {escape(', '.join(body['flags']))}")
     if body.get("reason"):
         _reason(console, {**body, "id": "reason"})
+
+
+def _exchange(console: Screen, one: Body) -> None:
+    shown = "alone" if one["is_alone"] else "shown first"
+    console.print(f"[bold]annotator {one['annotator']}, {one['shown_first']} {shown}[/]")
+    for role, text in _parts(one):
+        console.print(f"--- {role}")
+        console.print(escape(text))
+    console.print(f"--- the model wrote {escape(json.dumps(one['text'], ensure_ascii=False))}")
+    if one["failure"]:
+        console.print(f"[red]failed:[/] {escape(one['failure']['detail'])}")
+    for read in one["read"]:
+        spelled = f" label {read['label']}" if read["label"] else ""
+        log = "-" if read["logprob"] is None else f"{read['logprob']:.4f}"
+        console.print(f"    {log:>9}  {escape(repr(read['token']))}{escape(spelled)}")
+    console.print(f"    {_counted(one['tokens'])}")
 
 
 def _parts(exchange: Body) -> Iterator[tuple[str, str]]:

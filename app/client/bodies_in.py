@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-LabelRule = Literal["majority", "random_annotator"]
+LabelRule = Literal["majority", "random_annotator", "panel"]
 Scope = Literal["answered", "dataset"]
 Ties = Literal["exclude", "error", "half", "class"]
 
@@ -59,6 +59,8 @@ class CertifyRequest(TypedDict, total=False):
     traffic: str
     traffic_features: Sequence[str]
     max_ratio: float
+    expires_in: str
+    supersedes: str
     seed: int
 
 
@@ -155,8 +157,20 @@ class LeaderboardRequest(TypedDict, total=False):
     criteria: Mapping[str, float]
     confidence_level: float
     group_by: str
+    slice_weights: Mapping[str, float]
     part: Part
     seed: int
+
+
+class WhatIf(TypedDict, total=False):
+    """What else to rank the verdicts of a stored leaderboard by."""
+
+    criteria: Mapping[str, float]
+    slice_weights: Mapping[str, float]
+    group_by: str
+    control: Sequence[Literal["length", "style", "none"]]
+    source: str
+    matrix: bool
 
 
 class ReportQuery(TypedDict, total=False):
@@ -321,3 +335,22 @@ class ReplayRequest(TypedDict, total=False):
     ties: Ties
     annotators: int
     judges: Sequence[str]
+
+
+class _Finish(TypedDict):
+    dataset: str
+    max_error: float
+
+
+class FinishRequest(_Finish, total=False):
+    """What finishing a dataset is asked with."""
+
+    cascade: str | JudgeOrder
+    failure_probability: float
+    ties: Ties
+    labels: int
+    votes_per_pair: int
+    guidelines: str
+    allow_tie: bool
+    budget_usd: float
+    seed: int

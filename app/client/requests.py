@@ -14,7 +14,13 @@ from app.bodies.batches import (
     PreferencesCardBody,
 )
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
-from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.bodies.certificates import (
+    CertificateBody,
+    ExperimentBody,
+    ExportedCertificateBody,
+    KnownPromptsBody,
+    PlanBody,
+)
 from app.bodies.common import (
     AliveBody,
     CanariesBody,
@@ -32,6 +38,7 @@ from app.bodies.common import (
     StoredVerdictBody,
     TriedBody,
 )
+from app.bodies.finishes import FinishBody, FinishedRowBody
 from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
 from app.bodies.monitors import AuditBody, AuditsBody, MonitorBody
@@ -45,6 +52,7 @@ from app.client.bodies_in import (
     CertifyRequest,
     ExperimentRequest,
     FileQuery,
+    FinishRequest,
     HealthRequest,
     HistoryQuery,
     JudgeRequest,
@@ -58,6 +66,7 @@ from app.client.bodies_in import (
     ReportQuery,
     SearchQuery,
     VerdictQuery,
+    WhatIf,
 )
 from app.client.calls import Call, Json
 
@@ -100,6 +109,16 @@ def calibration(calibration_id: str) -> Call[CertificateBody]:
 def revoke_calibration(calibration_id: str) -> Call[CertificateBody]:
     """Revoke a certificate; from then on its verdicts promise nothing."""
     return Call("POST", _at("calibrations", calibration_id, "revoke"), is_repeatable=True)
+
+
+def export_calibration(calibration_id: str) -> Call[ExportedCertificateBody]:
+    """Return a certificate with its evidence, signed: to be verified or imported elsewhere."""
+    return Call("GET", _at("calibrations", calibration_id, "export"), is_repeatable=True)
+
+
+def import_calibration(document: Mapping[str, Any]) -> Call[CertificateBody]:
+    """Take in a certificate that was exported elsewhere; it keeps its id."""
+    return Call("POST", "/v1/calibrations/import", body=document, is_repeatable=True)
 
 
 def known_prompts(calibration_id: str, prompts: Sequence[str]) -> Call[KnownPromptsBody]:
@@ -254,11 +273,26 @@ def compare_leaderboards(leaderboard_id: str, other: str) -> Call[LeaderboardCom
 
 
 def reweight_leaderboard(
-    leaderboard_id: str, criteria: Mapping[str, float]
+    leaderboard_id: str,
+    criteria: Mapping[str, float] | None = None,
+    *,
+    slice_weights: Mapping[str, float] | None = None,
+    group_by: str | None = None,
+    control: Sequence[str] | None = None,
 ) -> Call[LeaderboardBody]:
-    """Rank by other weights of the same criteria; asks no judge."""
+    """Rank the same verdicts by other weights, slices or control, and keep it; asks no judge."""
     path = _at("leaderboards", leaderboard_id, "reweight")
-    return Call("POST", path, body={"criteria": dict(criteria)}, takes_key=True)
+    body = given(criteria=criteria, slice_weights=slice_weights, group_by=group_by, control=control)
+    return Call("POST", path, body=body, takes_key=True)
+
+
+def what_if(leaderboard_id: str, **query: Unpack[WhatIf]) -> Call[LeaderboardBody]:
+    """Rank the same verdicts by other weights, slices, control or source; stores nothing."""
+    asked: dict[str, Any] = given(**query)
+    for kind, field in (("criterion", "criteria"), ("slice", "slice_weights")):
+        weights = asked.pop(field, {})
+        asked |= {f"{kind}.{name}": weight for name, weight in weights.items()}
+    return Call("GET", _at("leaderboards", leaderboard_id, "what-if"), asked, is_repeatable=True)
 
 
 def report(**query: Unpack[ReportQuery]) -> Call[ReportBody]:
@@ -410,6 +444,31 @@ def tasks_of(queue: str) -> str:
 def import_answers(queue: str, tasks: Sequence[Mapping[str, Any]]) -> Call[QueueImportBody]:
     """Take what people answered in Label Studio or Argilla; the drawn side is undone."""
     return Call("POST", _at("queues", queue, "import"), body=list(tasks), is_repeatable=True)
+
+
+def create_finish(**request: Unpack[FinishRequest]) -> Call[FinishBody]:
+    """Finish a dataset: judges answer what they are sure of, people label the rest."""
+    return Call("POST", "/v1/finishes", body=request, takes_key=True)
+
+
+def finish(finish_id: str) -> Call[FinishBody]:
+    """Return a finish as it is now."""
+    return Call("GET", _at("finishes", finish_id), is_repeatable=True)
+
+
+def finishes(**query: Unpack[ListQuery]) -> Call[PageBody[FinishBody]]:
+    """List finishes, those begun last first."""
+    return Call("GET", "/v1/finishes", given(**query), is_repeatable=True)
+
+
+def retry_finish(finish_id: str, *, people: bool = False) -> Call[FinishBody]:
+    """Go on where judges failed: ask them again, or let `people` label those rows."""
+    return Call("POST", _at("finishes", finish_id, "retry"), body={"people": people})
+
+
+def finished_rows(finish_id: str, **query: Unpack[ListQuery]) -> Call[PageBody[FinishedRowBody]]:
+    """List every row with its verdict and who gave it, in the order of the dataset."""
+    return Call("GET", _at("finishes", finish_id, "rows"), given(**query), is_repeatable=True)
 
 
 def create_monitor(**request: Unpack[MonitorRequest]) -> Call[MonitorBody]:

@@ -36,6 +36,8 @@ class Calibrations(Resource[ModeT]):
     list = Listing(requests.calibrations)
     revoke = Verb(requests.revoke_calibration)
     known_prompts = Verb(requests.known_prompts)
+    export = Verb(requests.export_calibration)
+    import_document = Verb(requests.import_calibration)
 
 
 class Judgments(Resource[ModeT]):
@@ -73,6 +75,7 @@ class Leaderboards(Resource[ModeT]):
     list = Listing(requests.leaderboards)
     compare = Verb(requests.compare_leaderboards)
     reweight = Verb(requests.reweight_leaderboard)
+    what_if = Verb(requests.what_if)
 
 
 class Reports(Resource[ModeT]):
@@ -121,6 +124,16 @@ class Monitors(Resource[ModeT]):
     audits = Listing(requests.audits)
     answer = Verb(requests.answer_audits)
     end = Verb(requests.end_monitor)
+
+
+class Finishes(Resource[ModeT]):
+    """Datasets on their way to a verdict on every row."""
+
+    create = Verb(requests.create_finish)
+    list = Listing(requests.finishes)
+    retrieve = Verb(requests.finish)
+    retry = Verb(requests.retry_finish)
+    rows = Listing(requests.finished_rows)
 
 
 class Verbs(Performs[ModeT]):
@@ -191,6 +204,11 @@ class Verbs(Performs[ModeT]):
     def monitors(self) -> Monitors[ModeT]:
         """Whether certificates still hold."""
         return Monitors(self)
+
+    @cached_property
+    def finishes(self) -> Finishes[ModeT]:
+        """Datasets on their way to a verdict on every row."""
+        return Finishes(self)
 
     @cached_property
     def judges(self) -> Judges[ModeT]:

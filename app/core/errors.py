@@ -40,9 +40,12 @@ class TribunalError(Exception):
 
     @classmethod
     def field(cls, loc: Sequence[str | int], msg: str, *, place: str = "body") -> Self:
-        """Return the error for one field of the body, or of another place of the request."""
-        name = ".".join(str(part) for part in loc)
-        return cls(f"{name}: {msg}", errors=[{"loc": [place, *loc], "msg": msg}])
+        """Return the error for one field of the body, or of another place of the request.
+
+        A part of the path has no name that a user would know: only what is wrong is said.
+        """
+        name = "" if place == "path" else ".".join(str(part) for part in loc) + ": "
+        return cls(f"{name}{msg}", errors=[{"loc": [place, *loc], "msg": msg}])
 
 
 class ConfigurationInvalid(TribunalError):

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -130,6 +131,8 @@ class ScoreColumns:
     p_a: Mapped[float | None]
     p_tie: Mapped[float | None]
     annotators: Mapped[list[list[float | None]]] = mapped_column(JsonText)
+    rating_a: Mapped[float | None]
+    rating_b: Mapped[float | None]
     outside_mass: Mapped[float | None]
     failure: Mapped[str | None] = mapped_column(String(32))
     failure_detail: Mapped[str | None] = mapped_column(Text)
@@ -194,7 +197,9 @@ JUDGE_SETTINGS: Final = "judge_settings"
 class CalibrationRow(Listed, Base):
     """A calibration: its request (`request`) and its result (`body`).
 
-    `attempts` counts the processes that made it, without those that were asked to stop.
+    `attempts` counts the processes that made it, without those that were asked to stop. `imported`
+    says where it came from, if it was made elsewhere. `supersedes` is the id of its predecessor, which
+    may be unknown here.
     """
 
     __tablename__ = "certificates"
@@ -207,6 +212,23 @@ class CalibrationRow(Listed, Base):
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
     suspended_because: Mapped[str | None] = mapped_column(Text)
+    imported: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    supersedes: Mapped[str | None] = mapped_column(String(64), index=True)
+
+
+class CertificateEvidence(Base):
+    """What a certificate was made from, as `app.calibrations.evidence` writes it.
+
+    `label_uses` counts the tests of its labels up to its own.
+    """
+
+    __tablename__ = "certificate_evidence"
+    certificate_seq: Mapped[int] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="CASCADE"), primary_key=True
+    )
+    evidence: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    label_uses: Mapped[dict[str, Any]] = mapped_column(JsonText)
 
 
 class CertificatePair(Base):
@@ -315,6 +337,11 @@ class Shard(Base):
     `cancelled`. `reserved_usd` is what the worker that has it may still spend. `so_far` is what its
     pairs have come to while it is `todo`, stored with every checkpoint; `counts` holds it once the
     shard has ended.
+
+    A shard `is_waiting` while it is `todo` and some of its pairs wait for a provider's batch; no
+    worker has it then. It had `lines_seen` answers when it was put off the last time, None where it
+    never was; `held_usd` is what those pairs may still cost, and `kept` holds the failures of
+    judges, which are not asked again.
     """
 
     __tablename__ = "shards"
@@ -332,14 +359,83 @@ class Shard(Base):
     reserved_usd: Mapped[float] = mapped_column(default=0.0)
     counts: Mapped[dict[str, Any]] = mapped_column(JsonText)
     so_far: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    is_waiting: Mapped[bool] = mapped_column(default=False, server_default=false())
+    lines_seen: Mapped[int | None]
+    held_usd: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    kept: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonText)
     __table_args__ = (
         Index("ix_shards_state", "state", "batch_seq", "number"),
         # few shards are under way at a time, and every look at a batch reads them
         Index(
             "ix_shards_so_far", "batch_seq",
-            sqlite_where=text("so_far IS NOT NULL"), postgresql_where=text("so_far IS NOT NULL"),
+            # on PostgreSQL it is partial by its migration: `postgresql_where` here would load that
+            # dialect in every process
+            sqlite_where=text("so_far IS NOT NULL"),
         ),
     )  # fmt: skip
+
+
+class ProviderFile(Base):
+    """A file of questions of one batch and one judge, and the provider's batch that answers it.
+
+    `state`: `sealed` (its lines are settled), `creating` (the provider may have made its batch, or
+    not), `sent`, `ended`. `mark` finds the provider's batch again. `status` is the provider's own.
+    `holder` works on it until `held_until`; it is looked at again at `next_at`. `attempts` counts
+    requests in a row that failed.
+    """
+
+    __tablename__ = "provider_files"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    batch_seq: Mapped[int] = mapped_column(
+        ForeignKey("batches.seq", ondelete="CASCADE"), index=True
+    )
+    judge: Mapped[str] = mapped_column(Name)
+    state: Mapped[str] = mapped_column(String(16))
+    mark: Mapped[str] = mapped_column(String(64), unique=True)
+    file_id: Mapped[str | None] = mapped_column(Text)
+    provider_id: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str | None] = mapped_column(Text)
+    lines: Mapped[int]
+    answered: Mapped[int] = mapped_column(default=0)
+    left_out: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(default=0)
+    is_cancelled: Mapped[bool] = mapped_column(default=False)
+    holder: Mapped[str | None] = mapped_column(String(128))
+    held_until: Mapped[datetime | None] = mapped_column(UtcTime)
+    next_at: Mapped[datetime] = mapped_column(UtcTime)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    sent_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    __table_args__ = (Index("ix_provider_files_state", "state", "next_at"),)
+
+
+class ProviderLine(Base):
+    """A question of a shard that a provider answers in a batch.
+
+    `state`: `queued` (in no file yet), `waiting` (in one), `answered`, `left_out` (not answered and
+    not billed: it is asked directly), `lost` (nobody knows). `question` is the same in every
+    `round`, and the latest round counts. `body` is kept until the provider has taken the file.
+    """
+
+    __tablename__ = "provider_lines"
+    batch_seq: Mapped[int] = mapped_column(
+        ForeignKey("batches.seq", ondelete="CASCADE"), primary_key=True
+    )
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    question: Mapped[str] = mapped_column(String(32), primary_key=True)
+    round: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    judge: Mapped[str] = mapped_column(Name)
+    file_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("provider_files.seq", ondelete="CASCADE"), index=True
+    )
+    state: Mapped[str] = mapped_column(String(16))
+    body: Mapped[str | None] = mapped_column(Text)
+    bytes: Mapped[int]
+    flags: Mapped[list[str]] = mapped_column(JsonText)
+    status: Mapped[int | None]
+    answer: Mapped[Any] = mapped_column(JsonText, nullable=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
 class Queue(Listed, Base):
@@ -468,6 +564,31 @@ class Delivery(Base):
     error: Mapped[str | None] = mapped_column(Text)
 
 
+class Finish(Listed, Base):
+    """A dataset on its way to a verdict on every row.
+
+    `queue_seq` is the queue of the sample first, then of what the judges left.
+    """
+
+    __tablename__ = "finishes"
+    status: Mapped[str] = mapped_column(String(16))
+    dataset_seq: Mapped[int] = mapped_column(
+        ForeignKey("datasets.seq", ondelete="CASCADE"), index=True
+    )
+    certificate_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="SET NULL"), index=True
+    )
+    batch_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("batches.seq", ondelete="SET NULL"), index=True
+    )
+    queue_seq: Mapped[int | None] = mapped_column(
+        ForeignKey("queues.seq", ondelete="SET NULL"), index=True
+    )
+    request: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    error: Mapped[str | None] = mapped_column(Text)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
 class ApiKey(Listed, Base):
     """A key, by its hash; the key itself is shown once and never stored."""
 
@@ -568,7 +689,7 @@ class RejectedLine(Base):
 
 
 class ServerSecret(Base):
-    """The secret that keys are hashed with, where no setting gives one."""
+    """The secrets that no setting gives: what keys are hashed with, and what signs certificates."""
 
     __tablename__ = "server_secrets"
     name: Mapped[str] = mapped_column(String(64), primary_key=True)

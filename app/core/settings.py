@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     max_models: int = Field(_LIMITS.models, ge=2)
     spool_dir: Path | None = None
     secret: SecretStr | None = None
+    signing_key: SecretStr | None = Field(
+        None, description="secret key that signs certificates: 64 hexadecimal digits"
+    )
+    trusted_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="whose signed certificates are imported; separated by commas; empty: all"
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="names of this service, beside those of loopback; separated by commas"
     )
@@ -86,6 +92,19 @@ class Settings(BaseSettings):
         20.0, ge=0, description="how long a request waits for a report before it answers 202"
     )
     pairs_in_flight: int = Field(256, ge=1)
+    provider_poll_seconds: float = Field(
+        30.0, gt=0, description="how often batches at a judge's provider are looked at"
+    )
+    provider_collect_seconds: float = Field(
+        300.0, gt=0, description="questions for such a batch wait for others so long at most"
+    )
+    provider_settle_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="after a request that makes such a batch and is not answered, it is looked for"
+        " in the provider's list after so long; before, it could still arrive",
+    )
+    provider_lines: int = Field(50_000, ge=1, description="most questions in such a batch")
     long_work: int = Field(
         2, ge=1, description="imports that run at a time; of the other kinds of long work, likewise"
     )
@@ -142,6 +161,24 @@ class Settings(BaseSettings):
         for name in filter(None, found):
             if not _HOST_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not the name of a host: give names without ports")
+        return tuple(filter(None, found))
+
+    @field_validator("signing_key")
+    @classmethod
+    def _secret_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", key.get_secret_value()):
+            raise ValueError("it is not 64 hexadecimal digits (openssl rand -hex 32 makes some)")
+        return key
+
+    @field_validator("trusted_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, keys: Any) -> Any:
+        if not isinstance(keys, str):
+            return keys
+        found = [key.strip().lower().removeprefix("ed25519:") for key in keys.split(",")]
+        for key in filter(None, found):
+            if not re.fullmatch(r"[0-9a-f]{64}", key):
+                raise ValueError(f"{key!r} is not a public key: see tribunal keys signing")
         return tuple(filter(None, found))
 
     @field_validator("log_level")

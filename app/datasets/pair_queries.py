@@ -99,6 +99,7 @@ async def rows_by_prompt(
             .where(
                 PairRow.dataset_seq == dataset_seq,
                 PairRow.prompt_hash.in_(hashes[start : start + IN_CHUNK]),
+                PairRow.content.is_not(None),
             )
             .order_by(PairRow.position)
         )

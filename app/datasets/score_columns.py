@@ -43,12 +43,15 @@ def score_values(score: Score, *, is_mirrored: bool = False) -> dict[str, Any]:
     """Return the columns of one score, or of `score.mirrored()`, which then need not be made."""
     failure = score.failure
     orders = map(mirrored_orders, score.annotators) if is_mirrored else score.annotators
+    ratings = score.ratings or (None, None)
     return {
         "judge": score.judge,
         "fingerprint": score.fingerprint,
         "p_a": score.p_b if is_mirrored else score.p_a,
         "p_tie": score.p_tie,
         "annotators": [list(row) for row in orders],
+        "rating_a": ratings[is_mirrored],
+        "rating_b": ratings[not is_mirrored],
         "outside_mass": score.outside_mass,
         "failure": failure.kind.value if failure else None,
         "failure_detail": storable(failure.detail) if failure else None,
@@ -62,6 +65,8 @@ def score_values(score: Score, *, is_mirrored: bool = False) -> dict[str, Any]:
 def score_from_row(row: StoredScore) -> Score:
     """Return the score that a row holds."""
     failure = None
+    # files of batches that older versions began have no columns of ratings
+    ratings = getattr(row, "rating_a", None), getattr(row, "rating_b", None)
     if row.failure is not None:
         failure = JudgeFailure(FailureKind(row.failure), row.failure_detail or "")
     return Score(
@@ -70,6 +75,7 @@ def score_from_row(row: StoredScore) -> Score:
         p_a=row.p_a,
         p_tie=row.p_tie,
         annotators=tuple(tuple(order) for order in row.annotators),
+        ratings=None if ratings[0] is None or ratings[1] is None else (ratings[0], ratings[1]),
         outside_mass=row.outside_mass,
         failure=failure,
         usage=TokenUsage(**row.usage),

@@ -36,6 +36,7 @@ _RECORDED_TEXTS = table(
     *(column(name, String) for name in ("judge", "fingerprint", "failure")),
     *(column(name, Text) for name in ("annotators", "flags", "usage", "failure_detail")),
     *(column(name, Float) for name in ("p_a", "p_tie", "outside_mass", "cost_usd", "seconds")),
+    *(column(name, Float) for name in ("rating_a", "rating_b")),
 )
 _RECORDED = cast(Table, RecordedScore.__table__)
 _VOTE_COLUMNS = (Label.pair_seq, Label.annotator, Label.label, Label.criterion, Label.details)

@@ -22,7 +22,9 @@ from judges.types import Label
 _VOTE_FIELDS: Final = (
     "annotator", "label", "criterion", "strength", "first_shown", "comment", "judge",
 )  # fmt: skip
-_FURTHER_FIELDS: Final = ("left", "right", "winner", "preference", "question_id", "prompt_id")
+_FURTHER_FIELDS: Final = (
+    "left", "right", "winner", "preference", "question_id", "prompt_id", "response", "model", "score",
+)  # fmt: skip
 TARGETS: Final = tuple(dict.fromkeys((*PairIn.model_fields, *_VOTE_FIELDS, *_FURTHER_FIELDS)))
 _LABELS: Final[Mapping[str, Label | None]] = {
     "a": "a", "b": "b", "tie": "tie", "none": None,

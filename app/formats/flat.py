@@ -42,7 +42,9 @@ _LIKE_A_VERDICT: Final = re.compile(
     r"decisions?|selected|selection|annotations?|urteil|gewinner|wahl)([_ -].*)?",
     re.IGNORECASE,
 )
-_NOT_VERDICTS: Final = frozenset({"num_correct", "chosen_side", "judge_score", "oracle_label"})
+_NOT_VERDICTS: Final = frozenset(
+    {"num_correct", "chosen_side", "judge_score", "oracle_label", "scores_a", "scores_b"}
+)
 _VOTE: Final = ("annotator", "criterion")
 _FEW: Final = 2  # fields: a prompt and two answers are more
 _RECORDED: Final = ("label", "label_original", "label_swapped")
@@ -182,13 +184,17 @@ def _is_coded(value: object, heard: Heard) -> bool:
 def without_numbers(row: Mapping[str, Any], heard: Heard) -> Mapping[str, Any]:
     """Return a row of votes, for a pair of another row, with its label read by the coding.
 
+    A text that spells no side stays: it may be the name of a model of the pair.
+
     Raises:
         RowInvalid: the label cannot be read.
     """
     if "human" in row:
         return _with_coded_votes(dict(row), heard)
     column = next(name for name in VERDICTS if name in row)
-    said = heard.label(column, row[column])
+    if is_empty(row[column]):
+        raise RowInvalid(f"{column}: is missing")
+    said = row[column] if heard.may_be_name(row[column]) else heard.label(column, row[column])
     if said is None:
         raise RowInvalid(f"{column}: is missing")
     rest = {name: value for name, value in row.items() if name != column}

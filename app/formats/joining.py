@@ -18,6 +18,7 @@ from app.core.names import shown
 from app.formats.base import RowInvalid, describe
 from app.formats.canonical import VoteIn
 from app.formats.flat import VERDICTS, answers_in
+from app.formats.verdicts import spelt
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +228,16 @@ def votes_of(row: Mapping[str, Any]) -> list[VoteIn]:
         raise RowInvalid(describe(error)) from None
 
 
+# a vote whose label may be the name of a model of the pair
+NAMED: Final = "named vote"
+
+
 def _kind(row: Mapping[str, Any]) -> str:
     name_of(row, "id")
+    label = row.get("label")
+    if isinstance(label, str) and spelt(label) is None:
+        votes_of({**row, "label": "a"})
+        return NAMED
     votes_of(row)
     return "vote"
 

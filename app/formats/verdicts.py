@@ -159,6 +159,10 @@ class Heard:
         why = "is a number without a coding" if is_number(value) else "is none of a, b, tie"
         raise VerdictUnread(f"{place}: {shown(value)} {why}")
 
+    def may_be_name(self, value: object) -> bool:
+        """Return whether a verdict may be a model's name: a text that means nothing by itself."""
+        return isinstance(value, str) and not is_number(value) and not self._found(value, ())[1]
+
     def answer(
         self, place: str, value: object, names: Sequence[object] = (), *, is_quiet: bool = False
     ) -> str | None:
@@ -256,7 +260,7 @@ def _fault(place: str, unread: Unread) -> str:
     what = (
         f"{'/'.join(sorted(unread.counts)[:_MOST_SHOWN])} is ambiguous, say which is which"
         if unread.has_numbers
-        else "not every value is a verdict"
+        else "not every value is a verdict or the name of one of the two models"
     )
     return (
         f"{place}: {what}: {counted}, first in line {unread.line}. Say what they mean with --coding "

@@ -91,6 +91,8 @@ def _answer(score: Score) -> dict[str, Any]:
     has_own_ties = any(len(row) > 2 for row in score.annotators)
     if score.p_tie is not None and not has_own_ties:
         record["p_tie"] = score.p_tie
+    if score.ratings is not None:
+        record["p_a"], record["ratings"] = score.p_a, list(score.ratings)
     return record
 
 

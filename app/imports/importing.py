@@ -344,7 +344,7 @@ async def _seqs(
 def _recorded(chunk: Sequence[StagedRow], seqs: Mapping[int, int]) -> Iterator[dict[str, Any]]:
     for row in chunk:
         for score in row.recorded:
-            yield {**score, "pair_seq": seqs[row.position]}
+            yield {"rating_a": None, "rating_b": None, **score, "pair_seq": seqs[row.position]}
 
 
 def _labels(chunk: Sequence[StagedRow], seqs: Mapping[int, int]) -> Iterator[NewLabel]:

@@ -356,16 +356,27 @@ def _keep_pair(staging: Staging, reader: Reader, made: Joined) -> None:
 
 
 def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
-    votes = [
-        ParsedVote(vote.annotator, vote.label, vote.criterion, vote.details)
-        for vote in joining.votes_of(piece.row)
-    ]
-    if staging.add_votes(trim(str(piece.row["id"])), votes):
-        reader.names.add_annotators(vote.annotator for vote in votes)
-    else:
+    pair_id = trim(str(piece.row["id"]))
+    models = staging.models(pair_id)
+    if models is None:
         reason = f"no pair has the id {shown(piece.row['id'])}" if staging.rows else _ONLY_VOTES
         reader.unmatched += 1
         reader.reject(piece.line, reason, piece.file_name)
+        return
+    row = dict(piece.row)
+    if piece.kind == joining.NAMED:
+        reader.heard.line = piece.line
+        try:
+            row["label"] = reader.heard.label("label", row["label"], models)
+        except RowInvalid as error:
+            reader.reject(piece.line, str(error), piece.file_name)
+            return
+    votes = [
+        ParsedVote(vote.annotator, vote.label, vote.criterion, vote.details)
+        for vote in joining.votes_of(row)
+    ]
+    staging.add_votes(pair_id, votes)
+    reader.names.add_annotators(vote.annotator for vote in votes)
 
 
 def _plain(name: str) -> str:

@@ -68,6 +68,10 @@ _CONTENT: Final = {
     "conversation": "prompt", "responses_a": "response_a", "responses_b": "response_b",
 }  # fmt: skip
 _MOST_FIELDS: Final = 5
+_ONLY_A_VOTE: Final = (
+    "; this row has no texts: a vote on that pair has id, annotator and label alone, and names its "
+    "response a or b or the winner's model"
+)
 # the columns whose fields are compared one by one
 _PARTS: Final = ("metadata", "content")
 _METADATA: Final = 2 + _PAIR.index("metadata")  # of a row, after its position and its line
@@ -232,7 +236,11 @@ class Staging:
             differ.remove("metadata")
         if differ:
             said = " and ".join(self._other(position, pair, name) for name in differ)
-            raise RowInvalid(f"id: {shown(pair[0])} stands in line {line} already, other {said}")
+            is_battle = pair[1] is None and "content_hash" in differ
+            more = _ONLY_A_VOTE if is_battle else ""
+            raise RowInvalid(
+                f"id: {shown(pair[0])} stands in line {line} already, other {said}{more}"
+            )
 
     def _differences(self, position: int, pair: tuple[str | None, ...]) -> list[str]:
         query = f"SELECT {', '.join(_DIFFERENCES)} FROM staged WHERE position = ?"
@@ -325,15 +333,18 @@ class Staging:
         self.repeated += len(votes) - len(new)
         return new
 
-    def add_votes(self, pair_id: str, votes: Sequence[ParsedVote]) -> bool:
-        """Add votes to the row of this id; False if no row has it."""
-        query = "SELECT position FROM staged WHERE id = ?"
+    def models(self, pair_id: str) -> tuple[str | None, ...] | None:
+        """Return the names of the two models of a pair; None where no pair has this id."""
+        query = "SELECT model_a, model_b FROM staged WHERE id = ?"
         found = self.connection.execute(query, (pair_id,)).fetchone()
-        if found is None:
-            return False
-        self._open_to_more(found[0])
-        self._add_votes(found[0], [_vote_values(vote) for vote in votes])
-        return True
+        return None if found is None else tuple(found)
+
+    def add_votes(self, pair_id: str, votes: Sequence[ParsedVote]) -> None:
+        """Add votes to the row of this id, which must exist."""
+        query = "SELECT position FROM staged WHERE id = ?"
+        (position,) = self.connection.execute(query, (pair_id,)).fetchone()
+        self._open_to_more(position)
+        self._add_votes(position, [_vote_values(vote) for vote in votes])
 
     def content_hash(self, *, by_line: bool = False) -> str:
         """Return a hash of all pairs and recorded scores in order; votes do not enter.
@@ -476,6 +487,8 @@ def _swapped_hash(pair: Pair) -> str:
 
 def _score_values(score: Score) -> dict[str, Any]:
     values = score_values(score)
+    if score.ratings is None:  # the hash of an upload without ratings is as it always was
+        del values["rating_a"], values["rating_b"]
     return {**values, **{name: _text(values[name]) for name in ("annotators", "flags", "usage")}}
 
 

@@ -400,6 +400,7 @@ def _score(score: Score, *, recorded: bool) -> Body:
         "confidence": sure,
         "label": label,
         "annotators": [list(row) for row in score.annotators],
+        "ratings": list(score.ratings) if score.ratings else None,
         "failure": failure and {"kind": failure.kind.value, "detail": failure.detail},
         "flags": list(score.flags),
         "cost_usd": score.cost_usd,

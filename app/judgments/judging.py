@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import FailureBody, OrdersBody, Promise, TierBody, VerdictBody
+from app.bodies.common import FailureBody, OrdersBody, Promise, RatingsBody, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.inert import printable
 from app.core.runtime import Runtime
@@ -29,6 +29,7 @@ from app.scores.store import (
 )
 from judges.base import Judge
 from judges.cascade import CascadeVerdict, Pause, Status, TierOutcome, judge_stream
+from judges.openai.later import Desk, answers_may_wait
 from judges.reasons import Reason
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 
@@ -92,13 +93,30 @@ class Judged(NamedTuple):
 Take = Callable[[Judged], Awaitable[None]]
 
 
+class Waiting(NamedTuple):
+    """Where questions wait for a batch of their provider, and who takes the pairs they are about.
+
+    `put_off` gets such a pair with what the judges before have said; it has no verdict yet.
+    """
+
+    desk: Desk
+    put_off: Take
+
+
 class Knowledge:
     """The stored scores of a set of pairs, and the keys under which new ones are stored."""
 
     def __init__(
-        self, authority: Authority, subjects: Sequence[Subject], kept: KeptScores | None = None
+        self,
+        authority: Authority,
+        subjects: Sequence[Subject],
+        kept: KeptScores | None = None,
+        *,
+        shares_failures: bool = False,
     ) -> None:
         self._kept = kept or {}
+        # an answer that came with a provider's batch counts once, also where it is of no use
+        self._shares_failures = shares_failures
         self._live = {
             tier.judge.spec.name: tier.judge.spec
             for tier in authority.tiers
@@ -130,9 +148,10 @@ class Knowledge:
         name = judge.spec.name
         if name not in self._live:
             return None
-        if (kept := self._kept.get((pair.id, judge.spec.fingerprint))) is not None:
-            return kept.score
         key = self._keys[name][pair.id]
+        if (kept := self._kept.get((pair.id, judge.spec.fingerprint))) is not None:
+            self._share(kept.score, key)
+            return kept.score
         stored = self._stored[name].get(key.content_hash)
         if stored is None:
             return None
@@ -146,13 +165,17 @@ class Knowledge:
                 continue
             key = self._keys[score.judge][subject.pair.id]
             fresh.append((key, score))
-            if score.failure is None and self._has_twins:
-                kept = score.mirrored() if key.is_mirrored else score
-                self._stored[score.judge][key.content_hash] = StoredScore(kept, None)
+            self._share(score, key)
         earlier = self._kept_own(subject, verdict) if self._kept else []
         if payer is not None and self._has_payers:
             earlier += self._paid_by(payer, subject, verdict)
         return Judged(subject, verdict, fresh, [*earlier, *fresh] if earlier else fresh)
+
+    def _share(self, score: Score, key: ScoreKey) -> None:
+        """Let pairs of the same content use a score."""
+        if self._has_twins and (score.failure is None or self._shares_failures):
+            kept = score.mirrored() if key.is_mirrored else score
+            self._stored[score.judge][key.content_hash] = StoredScore(kept, None)
 
     def _kept_own(self, subject: Subject, verdict: CascadeVerdict) -> list[tuple[ScoreKey, Score]]:
         found = []
@@ -189,6 +212,7 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
     kept: KeptScores | None = None,
     deadline_seconds: float | None = None,
     pause: Pause | None = None,
+    waiting: Waiting | None = None,
 ) -> None:
     """Judge pairs of different ids, and await `take` with each as it is judged; store nothing.
 
@@ -204,8 +228,9 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
         kept: Scores that need not be obtained, beside those of the database.
         deadline_seconds: A pair not judged by then ends with a typed failure and keeps its scores.
         pause: Awaited before each pair.
+        waiting: Where answers may wait for a batch of a judge's provider; None: nowhere.
     """
-    knowledge = Knowledge(authority, subjects, kept)
+    knowledge = Knowledge(authority, subjects, kept, shares_failures=waiting is not None)
     await knowledge.load(running)
     by_id = {subject.pair.id: subject for subject in subjects}
     now = asyncio.get_running_loop().time()
@@ -219,17 +244,36 @@ async def judge_subjects(  # noqa: PLR0913 - what to judge, by what, and what to
         explained = await explainer.of(subject.pair, subject.content_hash, verdict)
         await take(judged if explained is None else judged._replace(explained=explained))
 
-    for wave in _waves(subjects):
-        await judge_stream(
-            (subject.pair for subject in wave),
-            lambda pair: authority.cascade_for(by_id[pair.id].metadata),
-            keep,
-            ties=authority.ties,
-            known=knowledge.score,
-            concurrency=running.settings.pairs_in_flight,
-            deadline=deadline,
-            pause=pause,
-        )
+    late: set[str] = set()
+
+    async def put_off(so_far: CascadeVerdict) -> None:
+        subject = by_id[so_far.id]
+        late.add(_content(subject))
+        if waiting is not None:
+            await waiting.put_off(knowledge.judged(subject, so_far, payer))
+
+    with answers_may_wait(waiting.desk if waiting else None):
+        for wave in _waves(subjects):
+            # what has the content of a pair that waits would only ask the same again
+            for subject in wave:
+                if _content(subject) in late:
+                    await put_off(unasked(subject.pair.id, "abstained"))
+            await judge_stream(
+                [one.pair for one in wave if _content(one) not in late],
+                lambda pair: authority.cascade_for(by_id[pair.id].metadata),
+                keep,
+                ties=authority.ties,
+                known=knowledge.score,
+                concurrency=running.settings.pairs_in_flight,
+                deadline=deadline,
+                pause=pause,
+                put_off=put_off if waiting else None,
+            )
+
+
+def _content(subject: Subject) -> str:
+    """Return what a pair and its mirror image have in common."""
+    return min(subject.content_hash, subject.swapped_hash)
 
 
 def _waves(subjects: Sequence[Subject]) -> list[list[Subject]]:
@@ -238,7 +282,7 @@ def _waves(subjects: Sequence[Subject]) -> list[list[Subject]]:
     first: list[Subject] = []
     second: list[Subject] = []
     for subject in subjects:
-        content = min(subject.content_hash, subject.swapped_hash)
+        content = _content(subject)
         (second if content in seen else first).append(subject)
         seen.add(content)
     return [wave for wave in (first, second) if wave]
@@ -343,11 +387,16 @@ def _tier_body(tier: TierOutcome) -> TierBody:
 
 
 def with_orders(body: VerdictBody, judged: Judged) -> VerdictBody:
-    """Return a verdict with what its judges said in each order; scores hold it, verdicts do not."""
+    """Return a verdict with what its judges said in each order, or rated each response.
+
+    Scores hold it, verdicts do not.
+    """
     tiers: list[TierBody] = []
     for tier, outcome in zip(body["tiers"], judged.verdict.tiers, strict=True):
-        orders = orders_of(outcome.score)
-        tiers.append(tier if orders is None else {**tier, "orders": orders})
+        orders, ratings = orders_of(outcome.score), ratings_of(outcome.score)
+        if orders is not None:
+            tier = {**tier, "orders": orders}
+        tiers.append(tier if ratings is None else {**tier, "ratings": ratings})
     return {**body, "tiers": tiers}
 
 
@@ -360,6 +409,8 @@ def with_reason(body: VerdictBody, judged: Judged) -> VerdictBody:
 
 def orders_of(score: Score) -> OrdersBody | None:
     """Return what a judge said in each order, None where it was not asked in both."""
+    if score.ratings is not None:  # it saw each response alone
+        return None
     first = [row[0] for row in score.annotators if row[0] is not None]
     second = [row[1] for row in score.annotators if len(row) > 1 and row[1] is not None]
     if not first or not second:
@@ -368,6 +419,11 @@ def orders_of(score: Score) -> OrdersBody | None:
         "a_first": round(sum(first) / len(first), 12),
         "a_second": round(sum(second) / len(second), 12),
     }
+
+
+def ratings_of(score: Score) -> RatingsBody | None:
+    """Return how a judge rated each response, None where it compared them."""
+    return None if score.ratings is None else {"a": score.ratings[0], "b": score.ratings[1]}
 
 
 def failure_body(failure: JudgeFailure) -> FailureBody:

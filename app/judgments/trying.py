@@ -10,7 +10,7 @@ from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets.score_columns import storable
 from app.formats.canonical import to_pair
-from app.judgments.judging import failure_body, orders_of
+from app.judgments.judging import failure_body, orders_of, ratings_of
 from app.judgments.reasons import reason_body
 from app.judgments.schemas import PostedPair
 from app.scores.store import is_recorded
@@ -46,12 +46,13 @@ async def try_judge(running: Runtime, name: str, request: TryIn) -> TriedBody:
     pair = to_pair(request.pair)
     with exchanges_heard() as heard:
         score = await answer(judge, pair)
+    is_alone = judge.spec.scored_by.get("confidence") == "rating"
     label, confidence = label_and_confidence(score, "exclude")
     body: TriedBody = {
         "object": "tried_judge",
         "judge": name,
         "fingerprint": judge.spec.fingerprint,
-        "exchanges": [_exchange(one) for one in _in_order(heard)],
+        "exchanges": [_exchange(one, is_alone=is_alone) for one in _in_order(heard)],
         "p_a": score.p_a,
         "p_tie": score.p_tie,
         "label": label,
@@ -64,6 +65,8 @@ async def try_judge(running: Runtime, name: str, request: TryIn) -> TriedBody:
     }
     if (orders := orders_of(score)) is not None:
         body["orders"] = orders
+    if (ratings := ratings_of(score)) is not None:
+        body["ratings"] = ratings
     told = explaining(judge)
     if told is not None and label is not None:
         reason = await told.explain(pair, score, label)
@@ -77,10 +80,11 @@ def _in_order(heard: list[Exchange]) -> list[Exchange]:
     return sorted(heard, key=lambda one: (one.annotator, one.is_swapped))
 
 
-def _exchange(one: Exchange) -> ExchangeBody:
+def _exchange(one: Exchange, *, is_alone: bool) -> ExchangeBody:
     return {
         "annotator": one.annotator,
         "shown_first": "b" if one.is_swapped else "a",
+        "is_alone": is_alone,
         "prompt": storable(one.prompt),
         "messages": [
             {"role": role, "content": storable(content)} for role, content in one.messages

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 _REQUEST: Final = (
     "dataset", "source", "calibration", "judge", "certified_only", "method", "options", "ties",
-    "votes", "baseline", "soft", "control", "criteria", "confidence_level", "part",
+    "votes", "baseline", "soft", "control", "criteria", "slice_weights", "confidence_level", "part",
 )  # fmt: skip
 # where these differ, ratings are not on one scale
 _SCALE: Final = ("method", "options", "ties", "baseline", "confidence_level")

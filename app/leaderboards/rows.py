@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.core.inert import inert
+from app.datasets.records import PairKey
+from app.datasets.slices import slice_names
 from app.leaderboards.gathering import Inputs
 from app.leaderboards.outcomes import NO_VERDICT, Outcomes, in_words, no_comparison
 from app.leaderboards.schemas import LeaderboardIn
@@ -104,6 +106,7 @@ class Table:
         left: Number of model a of each pair, -1 if it names no model.
         right: Number of model b.
         reason: Why a pair has no comparison by any criterion; empty if it has one.
+        weight: How much the comparisons of each pair count.
         bootstrap: Resamples of the groups of all pairs.
     """
 
@@ -113,6 +116,7 @@ class Table:
     left: IntArray
     right: IntArray
     reason: npt.NDArray[np.str_]
+    weight: FloatArray
     bootstrap: ClusterBootstrap
 
     @classmethod
@@ -141,7 +145,8 @@ class Table:
             inputs.promise,
             inputs.rests_on,
         )
-        return cls(made, request, tuple(names), left, right, _reason(outcomes), bootstrap)
+        weight = _slice_weights(keys, request)
+        return cls(made, request, tuple(names), left, right, _reason(outcomes), weight, bootstrap)
 
     def comparisons(self, outcomes: Outcomes, members: BoolArray) -> tuple[Comparisons, IntArray]:
         """Return the comparisons of some pairs, and the pair that each is of.
@@ -163,7 +168,7 @@ class Table:
         place[met] = np.arange(len(met))
         models = tuple(self.models[code] for code in met.tolist())
         return Comparisons(
-            models, place[self.left[rows]], place[self.right[rows]], score, np.ones(len(rows))
+            models, place[self.left[rows]], place[self.right[rows]], score, self.weight[rows]
         )
 
     def counts(self, members: BoolArray) -> dict[str, int]:
@@ -196,6 +201,14 @@ class Table:
             codes = side[members]
             found += np.bincount(codes[codes >= 0], minlength=len(self.models))
         return Counter(dict(zip(self.models, found.tolist(), strict=True)))
+
+
+def _slice_weights(keys: Sequence[PairKey], request: LeaderboardIn) -> FloatArray:
+    weights = request.slice_weights
+    if not weights or request.group_by is None:
+        return np.ones(len(keys))
+    names = slice_names(keys, request.group_by)
+    return np.array([1.0 if name is None else weights.get(name, 1.0) for name in names])
 
 
 def _reason(outcomes: dict[str, Outcomes]) -> npt.NDArray[np.str_]:

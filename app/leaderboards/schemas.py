@@ -5,10 +5,17 @@ A field that would have no effect is an error that names it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from app.core.errors import Unprocessable
 from app.core.names import Key, Name
@@ -21,6 +28,7 @@ Control = Literal["length", "style"]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Criteria = Annotated[dict[Key, Weight], Field(min_length=1, max_length=20)]
+SliceWeights = Annotated[dict[Key, Weight], Field(min_length=1, max_length=1_000)]
 
 POWERED = "prediction_powered"
 _JUDGE = "judge:"
@@ -76,6 +84,11 @@ class LeaderboardIn(BaseModel):
     )
     confidence_level: float = Field(0.95, ge=1e-6, le=1 - 1e-6)
     group_by: Name | None = Field(None, description="a metadata field: rows for each value of it")
+    slice_weights: SliceWeights | None = Field(
+        None,
+        description="how much the comparisons of each slice of group_by count on the whole board; 1 "
+        "where none is named, 0 leaves a slice out",
+    )
     part: Part | None = None
     seed: int = Field(0, ge=0, lt=2**63, description="of the resamples behind the intervals")
 
@@ -111,10 +124,74 @@ class LeaderboardIn(BaseModel):
 
 
 class ReweightIn(BaseModel):
-    """Other weights for the criteria of a stored leaderboard."""
+    """What else to count of the same votes and scores; what is not given stays as it was."""
 
     model_config = ConfigDict(extra="forbid")
-    criteria: Criteria = Field(description="criteria that are not named weigh nothing")
+    criteria: Criteria | None = Field(None, description="criteria that are not named weigh nothing")
+    slice_weights: SliceWeights | None = Field(
+        None, description="of the slices of group_by; slices that are not named weigh 1"
+    )
+    group_by: Name | None = Field(None, description="a metadata field to slice by instead")
+    control: list[Control] | None = Field(
+        None, max_length=10, description="ratings at equal length or style; empty: at none"
+    )
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("give criteria, slice_weights, group_by or control")
+        return self
+
+
+class WhatIfQuery(BaseModel):
+    """The same in a query string, beside `criterion.NAME=WEIGHT` and `slice.NAME=WEIGHT`."""
+
+    model_config = ConfigDict(extra="allow")
+    group_by: Name | None = Field(None, description="a metadata field to slice by instead")
+    control: list[Literal["length", "style", "none"]] = Field(
+        [], max_length=10, description="ratings at equal length or style; none: at neither"
+    )
+    source: Name | None = Field(
+        None, description="the same pairs by another source: human, or judge:<name>"
+    )
+    matrix: bool = Field(False, description="also who won how often against whom")
+
+    def changes(self) -> ReweightIn | None:
+        """Return what is asked for instead, None where nothing is.
+
+        Raises:
+            Unprocessable: names the parameter.
+        """
+        given: dict[str, Any] = {}
+        for name, text in (self.model_extra or {}).items():
+            kind, _, key = name.partition(".")
+            if kind not in _WEIGHED or not key:
+                raise Unprocessable.field([name], "there is no such parameter", place="query")
+            given.setdefault(_WEIGHED[kind], {})[key] = text
+        if self.group_by is not None:
+            given["group_by"] = self.group_by
+        if self.control:
+            given["control"] = [one for one in self.control if one != "none"]
+        try:
+            return ReweightIn.model_validate(given) if given else None
+        except ValidationError as error:
+            errors = [
+                {"loc": ["query", *_as_given(one["loc"])], "msg": one["msg"]}
+                for one in error.errors()
+            ]
+            detail = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in errors)
+            raise Unprocessable(detail, errors=errors) from error
+
+
+_WEIGHED: Final = {"criterion": "criteria", "slice": "slice_weights"}
+
+
+def _as_given(loc: Sequence[int | str]) -> tuple[int | str, ...]:
+    """Return the place of a fault by the name of its parameter."""
+    kinds = {field: kind for kind, field in _WEIGHED.items()}
+    if len(loc) > 1 and loc[0] in kinds:
+        return (f"{kinds[str(loc[0])]}.{loc[1]}",)
+    return tuple(loc)
 
 
 Fault = tuple[str, str]
@@ -127,6 +204,7 @@ def refuse_what_does_not_apply(request: LeaderboardIn) -> None:
         Unprocessable: names every field that the rest of the request leaves without a meaning.
     """
     found = [*_of_source(request), *_of_criteria(request), *_of_method(request)]
+    found += _of_slices(request)
     if request.is_powered:
         found += _of_powered(request)
     errors = [{"loc": ["body", name], "msg": message} for name, message in found]
@@ -201,6 +279,23 @@ def _of_criteria(request: LeaderboardIn) -> Iterable[Fault]:
             is_several and bool(request.control),
             "control",
             "length and style are controlled for one criterion at a time",
+        ),
+    )
+
+
+def _of_slices(request: LeaderboardIn) -> Iterable[Fault]:
+    if request.slice_weights is None:
+        return []
+    return _chosen(
+        (
+            request.group_by is None,
+            "slice_weights",
+            "give group_by: the field whose values are weighed",
+        ),
+        (
+            request.is_powered,
+            "slice_weights",
+            "corrected verdicts have weights of their own: use human, cascade or judge:<name>",
         ),
     )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -21,9 +21,15 @@ from app.datasets import slices
 from app.datasets.records import PairKey
 from app.leaderboards.gathering import Gatherer, Inputs, known_pairs_note, no_preference_note
 from app.leaderboards.rows import left_out_note
-from app.leaderboards.schemas import LeaderboardIn, ReweightIn, refuse_what_does_not_apply
-from app.leaderboards.standings import components_of, standings
-from app.leaderboards.stored import find, require
+from app.leaderboards.schemas import (
+    POWERED,
+    LeaderboardIn,
+    ReweightIn,
+    WhatIfQuery,
+    refuse_what_does_not_apply,
+)
+from app.leaderboards.standings import components_of, matrix, standings
+from app.leaderboards.stored import as_shown, find, require
 from calibration.errors import CalibrationError
 
 _PROMISES = {
@@ -32,6 +38,8 @@ _PROMISES = {
 }
 # what two leaderboards from the same verdicts have in common
 _SAME = ("dataset_content_hash", "label_set_hash", "fingerprints")
+# a table of more models is not read, and takes time with their square
+_MATRIX: Final = 30
 
 
 async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
@@ -51,7 +59,9 @@ async def create(running: Runtime, request: LeaderboardIn) -> dict[str, Any]:
 
 
 async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> dict[str, Any]:
-    """Rank by other weights of the same criteria, from the same votes and scores; asks no judge.
+    """Rank the same votes and scores by other weights, slices or control, and store the result.
+
+    Asks no judge.
 
     Raises:
         NotFound: no leaderboard has this id.
@@ -59,35 +69,112 @@ async def reweight(running: Runtime, leaderboard_id: str, asked: ReweightIn) -> 
         Unprocessable: the leaderboard has not several criteria, or not these.
     """
     with running.pools.reports.admitted():
-        async with running.db.read() as session:
-            earlier = await require(session, leaderboard_id)
-            request = _with_weights(earlier, asked)
-            dataset = await session.get_one(Dataset, earlier.dataset_seq)
-            as_of = datetime.fromisoformat(earlier.body["as_of"])
-            inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
-        _refuse_other_verdicts(earlier, inputs)
-        body = await _ranked(running, inputs, request)
-        body |= {"as_of": rfc3339(as_of), "reweighted_from": earlier.id}
-        return await _keep(running, dataset, request, body)
+        again = await _gathered_again(running, leaderboard_id, asked)
+        _refuse_other_verdicts(again.earlier, again.inputs)
+        body = await _ranked(running, again.inputs, again.request)
+        body |= {"as_of": rfc3339(again.as_of), "reweighted_from": again.earlier.id}
+        return await _keep(running, again.dataset, again.request, body)
 
 
-def _with_weights(earlier: Leaderboard, asked: ReweightIn) -> LeaderboardIn:
+async def what_if(running: Runtime, leaderboard_id: str, asked: WhatIfQuery) -> dict[str, Any]:
+    """Return what a leaderboard would be by other weights, slices, control or source; stores nothing.
+
+    It has the id of the leaderboard that it was asked of. With `matrix` it says who won how often
+    against whom, for the first models. Asks no judge.
+
+    Raises:
+        NotFound: no leaderboard has this id.
+        Conflict: the scores or the votes are no longer those that the leaderboard rests on.
+        Unprocessable: the weights do not fit the leaderboard.
+    """
+    with running.pools.reports.admitted():
+        again = await _gathered_again(running, leaderboard_id, asked.changes(), asked.source)
+        earlier, request = again.earlier, again.request
+        if request.source == earlier.request["source"]:
+            _refuse_other_verdicts(earlier, again.inputs)
+        try:
+            body = await _ranked(running, again.inputs, request)
+            if asked.matrix:
+                models = [row["model"] for row in body["rows"][:_MATRIX]]
+                met = await running.pools.reports.run_for_client(
+                    matrix, again.inputs, request, models
+                )
+                body |= {"matrix": {"models": models, "meetings": met}}
+        except CalibrationError as error:
+            raise _unprocessable(error) from error
+    body |= {"as_of": rfc3339(again.as_of), "reweighted_from": earlier.id, "stored": False}
+    made = Leaderboard(
+        id=earlier.id, created_at=running.now(), request=_stored_request(request), body=body
+    )
+    async with running.db.read() as session:
+        return (await as_shown(session, [made]))[0]
+
+
+class _Again(NamedTuple):
+    """A stored leaderboard with what it was made from, read again as it was then."""
+
+    earlier: Leaderboard
+    dataset: Dataset
+    request: LeaderboardIn
+    as_of: datetime
+    inputs: Inputs
+
+
+async def _gathered_again(
+    running: Runtime, leaderboard_id: str, asked: ReweightIn | None, source: str | None = None
+) -> _Again:
+    async with running.db.read() as session:
+        earlier = await require(session, leaderboard_id)
+        request = _changed(earlier, asked, source)
+        dataset = await session.get_one(Dataset, earlier.dataset_seq)
+        as_of = datetime.fromisoformat(earlier.body["as_of"])
+        inputs = await Gatherer(session, running.registry, request, dataset, as_of).gather()
+    return _Again(earlier, dataset, request, as_of, inputs)
+
+
+def _changed(earlier: Leaderboard, asked: ReweightIn | None, source: str | None) -> LeaderboardIn:
+    given = {name: value for name, value in earlier.request.items() if value is not None}
+    if source is not None and source != given["source"]:
+        # a certificate and what follows from it belong to the verdicts of the other source
+        for name in ("calibration", "judge", "certified_only", "soft"):
+            given.pop(name, None)
+        given["source"] = source
+    if given["source"] not in ("human", POWERED):
+        given.pop("votes", None)
+    if asked is not None:
+        if asked.criteria is not None:
+            given["criteria"] = _weights(earlier, asked.criteria)
+        if asked.group_by is not None and asked.group_by != given.get("group_by"):
+            given.pop("slice_weights", None)
+        more = asked.model_dump(exclude={"criteria"}, exclude_none=True)
+        given |= {name: value for name, value in more.items() if value != []}
+        if asked.control == []:
+            given.pop("control", None)
+    request = LeaderboardIn.model_validate(given)
+    refuse_what_does_not_apply(request)
+    return request
+
+
+def _weights(earlier: Leaderboard, asked: Mapping[str, float]) -> dict[str, float]:
     known = earlier.request.get("criteria") or {}
     if len(known) < 2:
         message = f"leaderboard {earlier.id} does not have several criteria to weigh"
         raise Unprocessable.field(["criteria"], message)
-    unknown = [name for name in asked.criteria if name not in known]
+    unknown = [name for name in asked if name not in known]
     if unknown:
         listed = ", ".join(known)
         message = f"{shown(unknown[0])} is none of its criteria ({listed})"
         raise Unprocessable.field(["criteria"], message)
-    weights = {name: asked.criteria.get(name, 0.0) for name in known}
-    given = {name: value for name, value in earlier.request.items() if value is not None}
-    if earlier.request["source"] != "human":
-        given.pop("votes", None)
-    request = LeaderboardIn.model_validate({**given, "criteria": weights})
-    refuse_what_does_not_apply(request)
-    return request
+    return {name: asked.get(name, 0.0) for name in known}
+
+
+def _refuse_unknown_slices(request: LeaderboardIn, names: Sequence[str | None]) -> None:
+    known = sorted({name for name in names if name is not None})
+    unknown = [name for name in request.slice_weights or {} if name not in known]
+    if unknown:
+        listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+        message = f"{shown(unknown[0])} is no slice by {request.group_by} ({listed})"
+        raise Unprocessable.field(["slice_weights"], message)
 
 
 def _refuse_other_verdicts(earlier: Leaderboard, inputs: Inputs) -> None:
@@ -124,6 +211,7 @@ async def _ranked(running: Runtime, inputs: Inputs, request: LeaderboardIn) -> d
         names = slices.slice_names(inputs.keys, request.group_by)
         slices.refuse_unknown_field(names, request.group_by, ("body", "group_by"))
         slices.refuse_many(names, limits, ("body", "group_by"))
+        _refuse_unknown_slices(request, names)
     try:
         body = await run(standings, inputs, request)
     except CalibrationError as error:
@@ -183,12 +271,19 @@ async def _keep(
         id=new_id("lb"),
         created_at=running.now(),
         dataset_seq=dataset.seq,
-        request=request.model_dump(mode="json"),
+        request=_stored_request(request),
         body=body,
     )
     async with running.db.write() as session:
         session.add(leaderboard)
     return await find(running, leaderboard.id)
+
+
+def _stored_request(request: LeaderboardIn) -> dict[str, Any]:
+    asked = request.model_dump(mode="json")
+    if asked["slice_weights"] is None:
+        del asked["slice_weights"]
+    return asked
 
 
 def _refuse_unknown_baseline(request: LeaderboardIn, keys: Sequence[PairKey]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from app.core.names import shown
 from app.datasets.slices import slice_names
 from app.leaderboards.gathering import Inputs
 from app.leaderboards.outcomes import judge_first
@@ -36,6 +37,7 @@ from calibration.ranking import (
     count_groups,
     rank_by_criteria,
     rank_models,
+    win_matrix,
 )
 
 _STEP_DOWN = (
@@ -206,8 +208,45 @@ def standings(inputs: Inputs, request: LeaderboardIn) -> dict[str, Any]:
     A slice whose models cannot be ranked has no rows and says why in `error`.
     """
     table = Table.of(inputs, request)
-    whole = _ranked(table, np.ones(len(inputs.keys), dtype=np.bool_))
-    return {**whole, "groups": _slices(table)}
+    whole = _ranked(table, table.weight > 0)
+    # within one slice its weight changes nothing, and one that weighs nothing is shown all the same
+    evenly = replace(table, weight=np.ones(len(table.weight)))
+    left_out = _weightless(request)
+    if left_out:
+        whole["warnings"] = [left_out, *whole["warnings"]]
+    return {**whole, "groups": _slices(evenly)}
+
+
+def _weightless(request: LeaderboardIn) -> str | None:
+    names = [name for name, weight in (request.slice_weights or {}).items() if not weight]
+    if not names:
+        return None
+    listed = ", ".join(map(shown, names[:5])) + (" and others" if len(names) > 5 else "")
+    return (
+        f"of the slices by {request.group_by}, {listed} weighs nothing: its pairs are not counted"
+    )
+
+
+def matrix(inputs: Inputs, request: LeaderboardIn, models: Sequence[str]) -> list[dict[str, Any]]:
+    """Return who won how often against whom, for every two of these models that met.
+
+    Comparisons count by the weights of their slice and criterion, as on the board.
+
+    Raises:
+        InvalidArgument: the verdicts are corrected by labels, which has no such table.
+    """
+    if request.is_powered:
+        raise InvalidArgument("verdicts that labels correct have no table of who beat whom")
+    table = Table.of(inputs, request)
+    weights, members = request.weights, table.weight > 0
+    compared = []
+    for name, outcomes in table.inputs.outcomes.items():
+        if weights[name]:
+            comparisons, rows = table.comparisons(outcomes, members)
+            groups = table.bootstrap.take(rows)
+            compared.append(Criterion(name, weights[name], comparisons, groups))
+    met = win_matrix(compared, models, without_ties=request.ties == "exclude")
+    return [asdict(one) for one in met]
 
 
 def _slices(table: Table) -> list[dict[str, Any]]:

@@ -25,14 +25,14 @@ async def find(running: Stores, leaderboard_id: str) -> dict[str, Any]:
     """
     async with running.db.read() as session:
         leaderboard = await require(session, leaderboard_id)
-        return (await _as_shown(session, [leaderboard]))[0]
+        return (await as_shown(session, [leaderboard]))[0]
 
 
 async def page(running: Stores, paging: Paging) -> Page:
     """Return one page of leaderboards."""
     async with running.db.read() as session:
         rows = await queries.page(session, paging)
-        bodies = {body["id"]: body for body in await _as_shown(session, rows[: paging.limit])}
+        bodies = {body["id"]: body for body in await as_shown(session, rows[: paging.limit])}
     return page_of(rows, paging.limit, lambda row: bodies[row.id])
 
 
@@ -45,7 +45,7 @@ async def compare(running: Stores, one_id: str, other_id: str) -> dict[str, Any]
     async with running.db.read() as session:
         found = [await require(session, name) for name in (one_id, other_id)]
         found.sort(key=lambda leaderboard: leaderboard.seq)
-        earlier, later = await _as_shown(session, found)
+        earlier, later = await as_shown(session, found)
     return changes(earlier, later)
 
 
@@ -63,7 +63,7 @@ async def require(session: AsyncSession, leaderboard_id: str) -> Leaderboard:
     return found
 
 
-async def _as_shown(
+async def as_shown(
     session: AsyncSession, leaderboards: Sequence[Leaderboard]
 ) -> list[dict[str, Any]]:
     """Return leaderboards as users see them, each with the present state of its certificate."""

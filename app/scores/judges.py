@@ -221,12 +221,19 @@ def changes_in_words(changed: Sequence[Mapping[str, Any]]) -> str:
     """Say which judges changed, and what of them."""
     said = []
     for one in changed:
-        fields = [f"{d['field']} was {d['old']} and is {d['new']}" for d in one["differences"]]
-        whole = f"its fingerprint was {one['certified']} and is {one['configured']}"
+        fields = [
+            f"{d['field']}: {_bare(d['old'])} -> {_bare(d['new'])}" for d in one["differences"]
+        ]
+        whole = f"fingerprint: {one['certified']} -> {one['configured']}"
         if one["configured"] == "not configured":
             whole = "it is not configured any more"
         said.append(f"{one['judge']} changed ({', '.join(fields[:_MOST_DIFFERENCES]) or whole})")
     return "; ".join(said)
+
+
+def _bare(spelt: str) -> str:
+    """Return a spelling without the quotes round a text."""
+    return spelt[1:-1] if len(spelt) > 1 and spelt[0] == spelt[-1] in "'\"" else spelt
 
 
 async def load_registry(

@@ -30,6 +30,7 @@ from judges.types import FailureKind, Pair, Score
 _CHUNK = 500
 NO_FAILURE = -1
 _FAILURES = tuple(FailureKind)
+_NUMBERS = ("p_a", "p_tie", "shown_first", "shown_second", "rating_a", "rating_b", "cost_usd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class ScoreTable:
 
     `p_a` and `p_tie` are NaN where there is no number; `is_known` says that the judge was asked or
     recorded, so `is_known & isnan(p_a)` is a failure. `shown_first` and `shown_second` are the
-    mean preference for a by the place it was shown in, NaN where an order is missing. `cost_usd`
+    mean preference for a by the place it was shown in, NaN where an order is missing, and for a
+    judge that rates each response alone: it has `rating_a` and `rating_b`, others NaN. `cost_usd`
     is NaN where unknown. `manner` says how the answer came about, see `judges.types.Score`.
     `failure` is the number of the failure's kind among `FailureKind`, `NO_FAILURE` without one.
     """
@@ -50,6 +52,8 @@ class ScoreTable:
     manner: npt.NDArray[np.object_]
     shown_first: FloatArray
     shown_second: FloatArray
+    rating_a: FloatArray
+    rating_b: FloatArray
     cost_usd: FloatArray
     failure: npt.NDArray[np.int8]
 
@@ -112,9 +116,14 @@ async def load_table(  # noqa: PLR0913 - whose scores, of what, and how they are
 
 
 def _first(score: Score | None, annotators: int) -> Score | None:
-    """Return a score as its first annotators alone would have made it, at their share of the cost."""
+    """Return a score as its first annotators alone would have made it, at their share of the cost.
+
+    None for ratings: their probability is of the mean distributions, which are not kept.
+    """
     if score is None or score.p_a is None or len(score.annotators) <= annotators:
         return score
+    if score.ratings is not None:
+        return None
     kept = score.annotators[:annotators]
     said = [value for row in kept for value in row[:2] if value is not None]
     share = annotators / len(score.annotators)
@@ -183,10 +192,7 @@ def _table(
     judges: tuple[str, ...], columns: Sequence[Sequence[Score | None]], n: int
 ) -> ScoreTable:
     shape = (n, len(judges))
-    numbers = {
-        name: np.full(shape, np.nan)
-        for name in ("p_a", "p_tie", "shown_first", "shown_second", "cost_usd")
-    }
+    numbers = {name: np.full(shape, np.nan) for name in _NUMBERS}
     is_known = np.zeros(shape, dtype=bool)
     manner = np.full(shape, "", dtype=object)
     failure = np.full(shape, NO_FAILURE, dtype=np.int8)
@@ -209,11 +215,15 @@ def _is_absent(score: Score) -> bool:
 
 
 def _numbers(score: Score) -> dict[str, float | None]:
+    ratings = score.ratings
+    rows = score.annotators if ratings is None else ()
     return {
         "p_a": score.p_a,
         "p_tie": score.p_tie,
-        "shown_first": _mean([row[0] for row in score.annotators if row]),
-        "shown_second": _mean([row[1] for row in score.annotators if len(row) > 1]),
+        "shown_first": _mean([row[0] for row in rows if row]),
+        "shown_second": _mean([row[1] for row in rows if len(row) > 1]),
+        "rating_a": ratings[0] if ratings else None,
+        "rating_b": ratings[1] if ratings else None,
         "cost_usd": score.cost_usd,
     }
 

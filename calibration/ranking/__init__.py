@@ -20,7 +20,13 @@ from calibration.ranking.comparisons import (
     count_records,
     with_baseline,
 )
-from calibration.ranking.criteria import CriteriaLeaderboard, Criterion, rank_by_criteria
+from calibration.ranking.criteria import (
+    CriteriaLeaderboard,
+    Criterion,
+    Meeting,
+    rank_by_criteria,
+    win_matrix,
+)
 from calibration.ranking.elo import (
     EloOptions,
     Intervals,
@@ -46,6 +52,7 @@ __all__ = [
     "EloOptions",
     "Intervals",
     "Leaderboard",
+    "Meeting",
     "Method",
     "ModelRating",
     "NoFiniteStrengths",
@@ -71,5 +78,6 @@ __all__ = [
     "rank_sets",
     "ranks",
     "strength_shares",
+    "win_matrix",
     "with_baseline",
 ]

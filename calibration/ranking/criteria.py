@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calibration.arrays import FloatArray
+from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
-from calibration.intervals import ClusterBootstrap
+from calibration.estimate import Estimate
+from calibration.intervals import ClusterBootstrap, jackknife_ratio
 from calibration.ranking.bradley_terry import Strengths
 from calibration.ranking.comparisons import Comparisons
 from calibration.ranking.elo import RankingOptions
@@ -139,3 +140,83 @@ def _joined(criteria: Sequence[Criterion]) -> Comparisons:
 def _joined_groups(criteria: Sequence[Criterion]) -> ClusterBootstrap:
     group = np.concatenate([one.bootstrap.group for one in criteria])
     return replace(criteria[0].bootstrap, group=group)
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What two models got against each other.
+
+    Attributes:
+        first: Name of the one model, the earlier in the order that was given.
+        second: Name of the other.
+        n: Number of comparisons of the two.
+        wins: How many the first model won; a share above one half is a win.
+        losses: How many it lost.
+        ties: How many were tied.
+        win_rate: Points of the first model per comparison, by weight.
+    """
+
+    first: str
+    second: str
+    n: int
+    wins: int
+    losses: int
+    ties: int
+    win_rate: Estimate
+
+
+def win_matrix(
+    criteria: Sequence[Criterion], models: Sequence[str], *, without_ties: bool = False
+) -> tuple[Meeting, ...]:
+    """Return what every two models that met got against each other.
+
+    The interval of a rate is that of a ratio whose groups are left out in turn. A comparison counts
+    by its own weight times that of its criterion.
+
+    Args:
+        criteria: The comparisons by each criterion; those of one criterion are a single one.
+        models: Models whose meetings are wanted, in the order in which they are shown.
+        without_ties: Leave ties out instead of counting each as half a win.
+
+    >>> from calibration.intervals import Groups
+    >>> played = Comparisons.between(["x", "y", "x"], ["y", "x", "z"], [1, 0.5, 0])
+    >>> drawn = ClusterBootstrap.over(Groups.of(["q1", "q2", "q3"]), 0)
+    >>> found = win_matrix([Criterion("overall", 1.0, played, drawn)], ["x", "y", "z"])
+    >>> [(one.first, one.second, one.wins, one.ties, one.win_rate.value) for one in found]
+    [('x', 'y', 1, 1, 0.75), ('x', 'z', 0, 0, 0.0)]
+    """
+    if without_ties:
+        criteria = [_without_ties(one) for one in criteria]
+    place = {model: number for number, model in enumerate(models)}
+    parts = [_meetings(one, place) for one in criteria]
+    pair, score, weight = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    groups = _joined_groups(criteria).groups
+    order = np.argsort(pair, kind="stable")
+    kept = order[np.searchsorted(pair[order], 0) :]
+    met, starts = np.unique(pair[kept], return_index=True)
+    found = []
+    for code, rows in zip(met.tolist(), np.split(kept, starts[1:]), strict=True):
+        first, second = divmod(code, len(models))
+        rate = jackknife_ratio(weight[rows] * score[rows], weight[rows], groups.take(rows))
+        wins, ties = int((score[rows] > 0.5).sum()), int((score[rows] == 0.5).sum())
+        found.append(
+            Meeting(
+                models[first], models[second], len(rows), wins, len(rows) - wins - ties, ties,
+                replace(rate, n=len(rows)),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _meetings(
+    criterion: Criterion, place: dict[str, int]
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return code of the two models (-1: not wanted), score of the first, and weight by row."""
+    played = criterion.comparisons
+    number = np.array([place.get(model, -1) for model in played.models], dtype=np.int64)
+    left, right = number[played.left], number[played.right]
+    is_first = left < right
+    code = np.minimum(left, right) * len(place) + np.maximum(left, right)
+    is_counted = (left >= 0) & (right >= 0) & (played.weight > 0) & (criterion.weight > 0)
+    score = np.where(is_first, played.score, 1 - played.score)
+    return np.where(is_counted, code, -1), score, played.weight * criterion.weight

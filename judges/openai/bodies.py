@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -146,6 +146,14 @@ class Bodies:
             self._refused.append(name)
             _log.warning("judge %s: the server refuses the field %s", self._settings.name, name)
         return f"{OMITTED}:{name}"
+
+    def adopt(self, flags: Collection[str]) -> None:
+        """Ask from now on as another process does, that has learned what these flags say."""
+        for flag in flags:
+            name = flag.removeprefix(f"{OMITTED}:")
+            if name in _LEARNED and name != flag and name not in self._refused:
+                self._refused.append(name)
+        self._is_merged = self._is_merged or MERGED in flags
 
     def advised(self, failure: JudgeFailure, sent: Mapping[str, Any]) -> JudgeFailure:
         """Add to a refusal which setting would help, if one is known."""

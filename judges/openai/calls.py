@@ -170,9 +170,13 @@ class Halt:
 
 @dataclass(slots=True)
 class Spent:
-    """Tokens used by one answer so far, and whether every reply reported its usage."""
+    """Tokens used by one answer so far, and whether every reply reported its usage.
+
+    `batched` is the part of them that came with a provider's batch.
+    """
 
     usage: TokenUsage = field(default_factory=TokenUsage)
+    batched: TokenUsage = field(default_factory=TokenUsage)
     is_known: bool = True
 
     def add(self, usage: TokenUsage | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import httpx
 from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, note_failure
 from judges.budget import Asks, Budget
 from judges.openai.answers import Reading, labels_of_reply, verbalized_labels, visible
+from judges.openai.batches import ProviderBatches, ProviderFailed
 from judges.openai.bodies import Bodies
 from judges.openai.calls import AdaptiveSlots, CallFailed, Halt, Spent
 from judges.openai.clients import Transport, clients_of, missing_model
@@ -28,6 +29,7 @@ from judges.openai.failures import (
     complaint_within,
     cut_prompt,
 )
+from judges.openai.later import Found, Later, Place, current_desk
 from judges.openai.replies import Reply, ReplyUnreadable, parse_json, read_reply, read_usage
 from judges.openai.settings import OpenAISettings, Secrets, TokenRequests, spec_of
 from judges.prompting.annotators import ask_annotators, first_annotators
@@ -107,7 +109,10 @@ class OpenAIJudge:
     def most_usd(self, pair: Pair) -> float:
         """Return the maximum cost of a score over all annotators, orders and attempts."""
         asks = self.asks(pair)
-        return self._settings.attempts * self._budget.most(asks.prompts, asks.max_tokens)
+        # what a batch answers in a way that cannot be used may be asked directly again
+        batched = self._settings.batch_price if self._settings.batch_endpoint else 0.0
+        times = self._settings.attempts + batched
+        return times * self._budget.most(asks.prompts, asks.max_tokens)
 
     def asks(self, pair: Pair) -> Asks:
         """Return what a score of this pair asks of the model, without repetitions."""
@@ -117,33 +122,76 @@ class OpenAIJudge:
         return Asks(prompts, fewest, self._bodies.most_tokens)
 
     def _queries(self, pair: Pair) -> list[RenderedPair]:
-        queries = [self._template.query(pair)]
-        if self._settings.orders == "both":
-            queries.append(self._template.query(pair, swapped=True))
-        return queries
+        return self._template.queries(pair, both=self._settings.orders == "both")
 
     async def score(self, pair: Pair) -> Score:
-        """Return the mean over all annotators and orders, or the first failure."""
+        """Return the mean over all annotators and orders, or the first failure.
+
+        Raises:
+            AnswerLater: The answers may wait, and come with a batch of the provider.
+        """
         started = self._clock()
         queries = self._queries(pair)
         own = self._by_token.tokens.flags_of(pair) if self._by_token else ()
-        halt = Halt()
+        halt, later = Halt(), self._later(pair)
+
+        def calls(annotator: int) -> dict[Place, _Call]:
+            prompts = [Prompt(self._shared[annotator], query.text) for query in queries]
+            return {(annotator, bool(i)): self._call(prompt) for i, prompt in enumerate(prompts)}
+
+        def prepare(annotators: Sequence[int]) -> None:
+            if later is not None:
+                asked = [calls(annotator) for annotator in annotators]
+                later.prepare({place: call.body for one in asked for place, call in one.items()})
 
         async def ask(annotator: int) -> AnnotatorAnswers:
-            prompts = [Prompt(self._shared[annotator], query.text) for query in queries]
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._asked(prompt, halt, annotator, is_swapped=bool(order)))
-                    for order, prompt in enumerate(prompts)
+                    group.create_task(
+                        self._asked(call, halt, place, later.found(place) if later else None)
+                    )
+                    for place, call in calls(annotator).items()
                 ]
-            return AnnotatorAnswers.of_orders([task.result() for task in tasks])
+            said = [task.result() for task in tasks]
+            return AnnotatorAnswers.of_orders(said, self._template.scale)
 
         return score_of_answers(
             self._spec,
-            await ask_annotators(len(self._shared), ask, self._settings.early_stop),
+            await ask_annotators(len(self._shared), ask, self._settings.early_stop, prepare),
             seconds=self._clock() - started,
-            flags=(*queries[0].flags, *own),
+            flags=(*(flag for query in queries for flag in query.flags), *own),
+            batch_price=self._settings.batch_price,
         )
+
+    def _call(self, prompt: Prompt) -> _Call:
+        bodies = self._bodies
+        return _Call(prompt.text, lambda: bodies.body(prompt), lambda: bodies.most_tokens)
+
+    def _later(self, pair: Pair) -> Later | None:
+        """Return what asks about a pair where answers may wait, None where they may not."""
+        desk = current_desk()
+        if desk is None or self._secrets.unset:
+            return None
+        subject = f"{self._spec.fingerprint} {pair.content_hash}"
+        leaves = self._settings.batch_endpoint
+        return Later(desk, self._spec.name, subject, self._bodies, leaves=leaves)
+
+    @property
+    def provider_batches(self) -> ProviderBatches | None:
+        """The batches of the judge's provider, None where they are not to be used."""
+        return self.any_batches if self._settings.batch_endpoint else None
+
+    @property
+    def any_batches(self) -> ProviderBatches:
+        """The batches of the judge's provider, also where no new ones are to be made."""
+        return ProviderBatches(self._settings, self._clients, self._secrets, self._path)
+
+    def batched_usd(self, content: object) -> float | None:
+        """Return what an answer in a provider's batch has cost, None if that is unknown."""
+        usage = _usage_in(content)
+        if usage is None:
+            return None
+        return cost_of(self._spec, usage, usage, self._settings.batch_price)
 
     @property
     def reasons(self) -> ReasonSettings | None:
@@ -205,7 +253,19 @@ class OpenAIJudge:
                     )
         except httpx.HTTPError as error:
             return JudgeHealth(False, self._unreachable(error))
-        return self._health_by(response)
+        health = self._health_by(response)
+        if health.is_ready and self._settings.batch_endpoint:
+            return await self._health_with_batches(health)
+        return health
+
+    async def _health_with_batches(self, health: JudgeHealth) -> JudgeHealth:
+        try:
+            if await self.any_batches.is_offered():
+                return health
+            noted = "batch_endpoint: the server has no batches: all pairs are asked directly"
+        except ProviderFailed as error:
+            noted = f"batch_endpoint: {error.failure.detail}"
+        return replace(health, detail="; ".join(one for one in (health.detail, noted) if one))
 
     def _health_by(self, response: httpx.Response) -> JudgeHealth:
         listed = response.request.method == "GET"
@@ -240,38 +300,64 @@ class OpenAIJudge:
         for client in self._clients.members:
             await client.aclose()
 
-    async def _asked(
-        self, prompt: Prompt, halt: Halt, annotator: int, *, is_swapped: bool
-    ) -> Answer:
+    async def _asked(self, call: _Call, halt: Halt, place: Place, found: Found | None) -> Answer:
+        annotator, is_swapped = place
         with exchange(annotator, is_swapped=is_swapped):
-            answer = await self._ask(prompt, halt)
+            answer = await self._ask(call, halt, found)
             if (told := current_exchange()) is not None:
                 told.usage = answer.usage
                 told.failure = answer.said if isinstance(answer.said, JudgeFailure) else None
             return answer
 
-    async def _ask(self, prompt: Prompt, halt: Halt) -> Answer:
-        """Query one annotator in one order, unless another query has failed permanently."""
+    async def _ask(self, call: _Call, halt: Halt, found: Found | None) -> Answer:
+        """Query one annotator in one order, unless another query has failed permanently.
+
+        An answer that has been found at the desk has been paid for, and counts in any case.
+        """
         spent = Spent()
         try:
             if (missing := self._missing_key()) is not None:
                 raise CallFailed(missing)
-            call = _Call(
-                prompt.text, lambda: self._bodies.body(prompt), lambda: self._bodies.most_tokens
-            )
-            reply = await self._with_retries(call, halt, spent)
+            if found is not None:
+                reply = self._reply_found(call, found, spent)
+            else:
+                reply = await self._with_retries(call, halt, spent)
         except CallFailed as error:
             halt.failure = halt.failure or error.failure
-            return Answer(error.failure, spent.usage, is_usage_known=spent.is_known)
+            return Answer(
+                error.failure, spent.usage, is_usage_known=spent.is_known, batched=spent.batched
+            )
         said = self._labels_of(reply)
         if isinstance(said, JudgeFailure):
             halt.failure = halt.failure or said
         differs = reply.model is not None and reply.model != self._settings.model
         flags = [f"model_differs:{reply.model[:80]}"] if differs and reply.model else []
-        flags += self._bodies.flags
+        flags += self._bodies.flags if found is None else found.flags
         if not spent.is_known:
             flags.append("no_usage")
-        return Answer(said, spent.usage, is_usage_known=spent.is_known, flags=tuple(flags))
+        return Answer(
+            said,
+            spent.usage,
+            is_usage_known=spent.is_known,
+            flags=tuple(flags),
+            batched=spent.batched,
+        )
+
+    def _reply_found(self, call: _Call, found: Found, spent: Spent) -> Reply:
+        """Return the reply that a provider's batch has brought."""
+        usage = _usage_in(found.content)
+        spent.usage += TokenUsage(calls=1)
+        if found.state == "lost":
+            spent.add(None)
+            raise CallFailed(JudgeFailure(FailureKind.UNAVAILABLE, found.detail))
+        complaint = found.complaint
+        # what failed in a batch is not billed
+        counted = TokenUsage() if complaint is not None and usage is None else usage
+        spent.add(counted)
+        spent.batched += counted or TokenUsage()
+        if complaint is not None:
+            raise CallFailed(self._explained(complaint.failure))
+        return self._read(call, found.content, {})
 
     def _labels_of(self, reply: Reply) -> LabelProbabilities | JudgeFailure:
         if self._settings.confidence == "verbalized":
@@ -358,6 +444,9 @@ class OpenAIJudge:
         if complaint_in_200 is not None:
             raise self._complained(complaint_in_200, since, body, content)
         self._slots.answered_after(self._clock() - started, self._settings.timeout_s)
+        return self._read(call, content, body)
+
+    def _read(self, call: _Call, content: object, body: Mapping[str, Any]) -> Reply:
         try:
             reply = read_reply(content, self._settings.endpoint)
         except ReplyUnreadable as error:

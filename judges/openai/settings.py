@@ -109,7 +109,7 @@ def load_tokenizer(source: str, revision: str | None) -> Tokenizer:
 
 
 Orders = Literal["both", "as_posted"]
-Confidence = Literal["annotators", "predictive", "verbalized"]
+Confidence = Literal["annotators", "predictive", "verbalized", "rating"]
 SystemRole = Literal["auto", "system", "user"]
 Omittable = Literal["temperature", "max_tokens", "logprobs", "top_logprobs"]
 #: Fields that limit the length of an answer.
@@ -117,6 +117,8 @@ LIMITS: Final = frozenset(
     {"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"}
 )
 LEAST_LABEL_MASS: Final = 0.1
+#: What providers ask for batches, as a share of their prices.
+HALF: Final = 0.5
 _SECRET: Final = "env:"
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS: Final = ("content-length", "content-type", "transfer-encoding", "connection", "host")
@@ -160,6 +162,9 @@ class OpenAISettings:
         price_output: USD per million completion tokens.
         budget_usd: Spending limit for the lifetime of the process; requires both prices.
         api_key_env: Environment variable that holds the key; its value is never stored.
+        batch_endpoint: Whether a batch asks through the provider's own batches; no part of the
+            fingerprint, as the same model answers.
+        batch_price: What that costs, as a share of the prices.
     """
 
     name: str
@@ -191,6 +196,8 @@ class OpenAISettings:
     api_key_env: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    batch_endpoint: bool = False
+    batch_price: float = HALF
 
     @property
     def least_label_mass(self) -> float:

@@ -49,13 +49,26 @@ def first_annotators(n: int, early: EarlyStop | None) -> int:
     return n if early is None else min(early.annotators, n)
 
 
-async def ask_annotators(n: int, ask: Ask, early: EarlyStop | None) -> list[AnnotatorAnswers]:
-    """Query `n` annotators concurrently; with `early`, query the first few before the rest."""
-    answers = await _asked(range(first_annotators(n, early)), ask)
-    while early is not None and len(answers) < n and not is_settled(answers, early, n):
+async def ask_annotators(
+    n: int,
+    ask: Ask,
+    early: EarlyStop | None,
+    prepare: Callable[[Sequence[int]], None] | None = None,
+) -> list[AnnotatorAnswers]:
+    """Query `n` annotators concurrently; with `early`, query the first few before the rest.
+
+    `prepare` is called with those that are queried next, before any of them is.
+    """
+    answers: list[AnnotatorAnswers] = []
+    until = first_annotators(n, early)
+    while True:
+        which = range(len(answers), until)
+        if prepare is not None:
+            prepare(which)
+        answers += await _asked(which, ask)
+        if early is None or len(answers) >= n or is_settled(answers, early, n):
+            return answers
         until = n if early.z is None else len(answers) + 1
-        answers += await _asked(range(len(answers), until), ask)
-    return answers
 
 
 def is_settled(answers: Sequence[AnnotatorAnswers], early: EarlyStop, n: int) -> bool:
@@ -165,6 +178,7 @@ def scored_by_prompt(asked: Asked, template: PromptTemplate, sets: ExampleSets) 
         **({} if template.criterion is None else {"criterion": template.criterion}),
         "orders": asked.orders,
         "confidence": asked.confidence,
+        **({} if template.scale is None else {"scale": list(template.scale.values)}),
         "annotators": len(sets),
         **({"early_stop": _early_stop(asked.early_stop)} if asked.early_stop else {}),
         "examples": examples_hash(sets),

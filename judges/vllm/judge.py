@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from judges.base import JudgeHealth, JudgeSpec, current_exchange, exchange, note_failure
@@ -28,7 +28,7 @@ from judges.prompting.label_tokens import (
     note_tokens,
     read_label_logprobs,
 )
-from judges.prompting.templates import PromptTemplate
+from judges.prompting.templates import PromptTemplate, RenderedPair
 from judges.prompting.tokens import PromptTokens, fit
 from judges.reasons import (
     DEFAULT_TOKENS,
@@ -109,19 +109,17 @@ class VllmJudge:
     def asks(self, pair: Pair) -> Asks:
         """Return what a score of this pair asks of the model; thinking is part of an answer."""
         settings = self._settings
-        query = self._template.query(pair).text
-        orders = 2 if settings.orders == "both" else 1
-        prompts = [text + query for text in self._texts for _ in range(orders)]
-        fewest = first_annotators(len(self._texts), settings.early_stop) * orders
+        queries = self._shown(pair)
+        prompts = [text + query.text for text in self._texts for query in queries]
+        fewest = first_annotators(len(self._texts), settings.early_stop) * len(queries)
         return Asks(prompts, fewest, settings.max_tokens + settings.thinking_tokens)
 
     def most_usd(self, pair: Pair) -> float:
         """Return the maximum cost of a score; thinking tokens count as output and as input."""
         settings = self._settings
         thoughts = settings.thinking_tokens
-        shown = [self._template.query(pair).text] * (2 if settings.orders == "both" else 1)
         prices = Budget(None, settings.price_input, settings.price_output)
-        calls = [text + query for text in self._texts for query in shown]
+        calls = [text + query.text for text in self._texts for query in self._shown(pair)]
         once = prices.most(calls, settings.max_tokens)
         if not thoughts:
             return once
@@ -258,6 +256,24 @@ class VllmJudge:
     def _lay_out(
         self, desk: _Desk, pair: Pair
     ) -> tuple[list[tuple[int, ...]], tuple[str, ...]] | JudgeFailure:
+        if self._template.scale is None:
+            return self._fitted(desk, pair)
+        # how much of a response is shown does not depend on the other one
+        asked: list[tuple[int, ...]] = []
+        flags: set[str] = set()
+        for side, other in (("a", "b"), ("b", "a")):
+            responses = pair.responses_a if side == "a" else pair.responses_b
+            alone = replace(pair, responses_a=responses, responses_b=responses)
+            laid_out = self._fitted(desk, alone)
+            if isinstance(laid_out, JudgeFailure):
+                return laid_out
+            asked.append(laid_out[0][0])
+            flags |= {flag for flag in laid_out[1] if flag != f"truncated:{other}"}
+        return asked, tuple(sorted(flags))
+
+    def _fitted(
+        self, desk: _Desk, pair: Pair
+    ) -> tuple[list[tuple[int, ...]], tuple[str, ...]] | JudgeFailure:
         room = desk.engine.max_tokens - desk.longest_shared - self._reserved(desk)
         queries, flags = self._queries(desk, pair)
         own = desk.tokens.flags_of(pair)
@@ -277,10 +293,12 @@ class VllmJudge:
         )
 
     def _queries(self, desk: _Desk, pair: Pair) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
-        shown = [self._template.query(pair)]
-        if self._settings.orders == "both":
-            shown.append(self._template.query(pair, swapped=True))
-        return [desk.tokens.query(query.text) for query in shown], shown[0].flags
+        shown = self._shown(pair)
+        flags = tuple(sorted({flag for query in shown for flag in query.flags}))
+        return [desk.tokens.query(query.text) for query in shown], flags
+
+    def _shown(self, pair: Pair) -> list[RenderedPair]:
+        return self._template.queries(pair, both=self._settings.orders == "both")
 
     def _reserved(self, desk: _Desk) -> int:
         """Return the number of tokens to reserve for the answer."""
@@ -299,7 +317,8 @@ class VllmJudge:
                     group.create_task(self._asked(desk, prompt, annotator, is_swapped=bool(order)))
                     for order, prompt in enumerate(prompts)
                 ]
-            return AnnotatorAnswers.of_orders([task.result() for task in tasks])
+            said = [task.result() for task in tasks]
+            return AnnotatorAnswers.of_orders(said, self._template.scale)
 
         return await ask_annotators(len(desk.shared), ask, self._settings.early_stop)
 

@@ -1,7 +1,8 @@
 """A real HTTP server on this machine that speaks like a model server, and misbehaves on demand.
 
 Its "model" likes the response with more good words, leans a little to what is shown first, and is
-moved by the examples: the log-probs are a function of the prompt alone.
+moved by the examples: the log-probs are a function of the prompt alone. Asked to rate one response,
+it gives more for good words, too.
 """
 
 from __future__ import annotations
@@ -208,9 +209,28 @@ def _completion(request: dict[str, Any], *, is_chat: bool) -> dict[str, Any]:
     return {"id": "x", "model": request["model"], "choices": [choice], "usage": usage}
 
 
+def expected_shares(text: str, values: int, examples: int = 0) -> list[float]:
+    """The distribution of the model's rating over the values of a scale, the worst first."""
+    middle = min(values - 1.0, 1.0 + text.count("good") + 0.25 * examples)
+    weights = [math.exp(-0.5 * (place - middle) ** 2) for place in range(values)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _rating_logprobs(whole: str, shared: str) -> dict[str, float]:
+    """Rate the last response; a tenth of the mass lies elsewhere."""
+    *_, text = re.findall(r"<response[^>_]*>\n(.*?)\n</response", whole, re.DOTALL)
+    words = re.findall(r"^(\S+) = -?\d+$", shared, re.MULTILINE)
+    if not words:
+        words = re.findall(r"Answer with one of (.*)\.", shared)[0].split(", ")
+    shares = expected_shares(text, len(words), shared.count("People rated"))
+    return {word: math.log(0.9 * share) for word, share in zip(words, shares, strict=True)}
+
+
 def _top_logprobs(request: dict[str, Any], *, is_chat: bool) -> dict[str, float]:
     whole = request["messages"][-1]["content"] if is_chat else request["prompt"]
     shared = request["messages"][0]["content"] if is_chat else whole
+    if whole.rstrip().endswith("Rating:"):
+        return _rating_logprobs(whole, shared)
     examples = shared.count("Better response: ")
     *_, first = re.findall(r"<response_A[^>]*>\n(.*?)\n</response_A", whole, re.DOTALL)
     *_, second = re.findall(r"<response_B[^>]*>\n(.*?)\n</response_B", whole, re.DOTALL)

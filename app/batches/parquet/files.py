@@ -272,7 +272,7 @@ VERDICT_FIELDS: Final[Mapping[str, Any]] = {
 
 
 # only in answers to pairs that are posted
-_NEVER_STORED: Final = ("orders",)
+_NEVER_STORED: Final = ("orders", "ratings")
 
 
 def arrow_type(pa: Any, kind: Any) -> Any:
@@ -300,7 +300,8 @@ def _schema(pa: Any, *, has_models: bool) -> Any:
     score = pa.struct(
         {
             "judge": text, "fingerprint": text, "p_a": number, "p_tie": number,
-            "annotators": pa.list_(pa.list_(number)), "outside_mass": number, "failure": text,
+            "annotators": pa.list_(pa.list_(number)), "rating_a": number, "rating_b": number,
+            "outside_mass": number, "failure": text,
             "failure_detail": text, "flags": pa.list_(text), "usage": usage, "cost_usd": number,
             "seconds": number, "obtained": flag,
         }

@@ -90,6 +90,7 @@ def _free(moment: datetime, batch_seq: int | None) -> Any:
         .join(Batch, Batch.seq == Shard.batch_seq)
         .where(
             Shard.state == "todo",
+            Shard.is_waiting.is_(False),
             or_(Shard.leased_until.is_(None), Shard.leased_until < moment),
             Batch.status == "in_progress",
         )
@@ -164,6 +165,15 @@ async def reserve(session: AsyncSession, shard: Shard, usd: float) -> None:
     await _update(session, shard, {"reserved_usd": usd})
 
 
+async def hold(session: AsyncSession, shard: Shard, usd: float) -> None:
+    """Store what pairs of a shard that wait for a provider may still cost; nothing else is reserved.
+
+    Raises:
+        LeaseLost: the lease is not in force any more.
+    """
+    await _update(session, shard, {"reserved_usd": 0.0, "held_usd": usd})
+
+
 async def tell(session: AsyncSession, shard: Shard, so_far: dict[str, Any]) -> bool:
     """Store what the pairs of a shard have come to; return False if the lease was lost."""
     try:
@@ -181,6 +191,7 @@ async def finish(session: AsyncSession, shard: Shard, counts: dict[str, Any]) ->
     """
     done = {
         "state": "done", "leased_until": None, "error": None, "reserved_usd": 0.0, "so_far": None,
+        "held_usd": 0.0, "kept": None,
     }  # fmt: skip
     await _update(session, shard, {**done, "counts": {**shard.counts, **counts}})
 
@@ -196,6 +207,24 @@ async def give_up(
     state = "failed" if retry_at is None else "todo"
     values = {"state": state, "leased_until": retry_at, "error": error, "worker": None}
     await _update(session, shard, values | ({} if retry_at else {"reserved_usd": 0.0}))
+
+
+async def put_off(session: AsyncSession, shard: Shard, values: dict[str, Any]) -> None:
+    """Free a shard whose pairs wait for a provider's batch; no worker claims it until it is woken.
+
+    Args:
+        session: The transaction that stores its questions.
+        shard: The shard.
+        values: What its next attempt needs to know.
+
+    Raises:
+        LeaseLost: the lease is not in force any more.
+    """
+    free = {
+        "leased_until": None, "worker": None, "attempts": shard.attempts - 1, "error": None,
+        "is_waiting": True,
+    }  # fmt: skip
+    await _update(session, shard, {**values, **free})
 
 
 async def hand_back(session: AsyncSession, shard: Shard) -> None:

@@ -23,6 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.batches import queries, service, stored
 from app.batches.parquet.files import tables_of
 from app.batches.parquet.shard import ParquetShard
+from app.batches.provider.lines import ShardDesk
+from app.batches.provider.loop import go_round_forever
 from app.batches.work import work_of
 from app.batches.worker import leases, spending
 from app.batches.worker.shard import DatabaseShard, NextShard, ShardStore, Task, judge_shard
@@ -239,7 +241,8 @@ class Worker:
             work = await work_of(session, self._running.registry, shard.batch_seq)
             if (tables := tables_of(work.batch)) is None:
                 task = Task(self._running, shard, work, next_shard)
-                return task, DatabaseShard(task, await work.items(session, shard))
+                desk = await ShardDesk.open(session, shard, work.authority)
+                return task, DatabaseShard(task, await work.items(session, shard), desk)
         task = Task(self._running, shard, work)
         return task, ParquetShard(task, tables)
 
@@ -323,6 +326,7 @@ async def work_in_parallel(running: Runtime) -> None:
     one busy.
     """
     async with asyncio.TaskGroup() as group:
+        group.create_task(go_round(running), name="files for providers")
         for number in range(max(running.settings.workers, 1)):
             group.create_task(work_forever(running), name=f"worker {number}")
 
@@ -331,9 +335,20 @@ async def work_until_ended(running: Runtime, batch_id: str) -> None:
     """Work on several shards of one batch at a time, until it has ended or is deleted."""
     async with running.db.read() as session:
         batch = await stored.require(session, batch_id)
-    async with asyncio.TaskGroup() as group:
-        for number in range(max(running.settings.workers, 1)):
-            group.create_task(_until_ended(running, batch.seq), name=f"worker {number}")
+    going_round = asyncio.create_task(go_round(running), name="files for providers")
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(max(running.settings.workers, 1)):
+                group.create_task(_until_ended(running, batch.seq), name=f"worker {number}")
+    finally:
+        going_round.cancel()
+        await asyncio.wait([going_round])
+
+
+async def go_round(running: Runtime) -> None:
+    """Take questions to the judges' providers and answers back, until cancelled."""
+    node = node_name(running.settings.node)
+    await go_round_forever(running, worker_name(node), lambda worker: is_dead(worker, node))
 
 
 async def _until_ended(running: Runtime, batch_seq: int) -> None:

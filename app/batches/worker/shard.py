@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries, service
+from app.batches.provider.lines import ShardDesk, forget, kept_rows, kept_scores
 from app.batches.totals import NOT_ADMITTED, Tally, done, spent_of
 from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
@@ -31,6 +33,7 @@ from app.core.tasks import shielded
 from app.judgments.judging import (
     Judged,
     Subject,
+    Waiting,
     count_progress,
     judge_subjects,
     promise_of,
@@ -98,7 +101,10 @@ class Task:
     async def finish(self, session: AsyncSession, counts: dict[str, Any]) -> None:
         """Complete the shard in the caller's transaction, and add its counts to the batch."""
         batch = await queries.locked(session, self.shard.batch_seq)
+        held = (await queries.shard(session, self.shard.batch_seq, self.shard.number)).held_usd
         await leases.finish(session, self.shard, counts)
+        # what was held for pairs that waited is free again
+        batch.reserved_usd = max(batch.reserved_usd - held, 0.0)
         await service.shard_done(session, batch, counts, self.running.now(), self.begun)
         # before the commit: after it a broken connection could tell nothing
         self.is_last = not batch.open_shards
@@ -110,12 +116,14 @@ class Portion(NamedTuple):
     """Pairs that may be judged now.
 
     `payer` and `kept` say which scores need not be obtained again: those that this shard paid for
-    in an earlier attempt, and those that are stored outside of the database.
+    in an earlier attempt, and those that are stored outside of the database. `waiting` is where
+    answers may wait for a batch of a judge's provider.
     """
 
     subjects: Sequence[Subject]
     payer: Payer | None = None
     kept: KeptScores | None = None
+    waiting: Waiting | None = None
 
 
 class ShardStore(Protocol):
@@ -131,7 +139,7 @@ class ShardStore(Protocol):
         """Store paid scores and counts while the block runs, and what is left of them if it fails."""
 
     async def complete(self) -> None:
-        """Store the results and the completion of the shard together.
+        """Store the results and the completion of the shard together, or put it off.
 
         Raises:
             LeaseLost: the lease is not in force any more; nothing is stored.
@@ -151,7 +159,7 @@ async def judge_shard(task: Task, store: ShardStore) -> None:
     try:
         async with store.saving():
             async with aclosing(store.items()) as portions:
-                async for subjects, payer, kept in portions:
+                async for subjects, payer, kept, waiting in portions:
                     await judge_subjects(
                         task.running,
                         authority,
@@ -160,6 +168,7 @@ async def judge_shard(task: Task, store: ShardStore) -> None:
                         payer=payer,
                         kept=kept,
                         pause=task.running.courtesy.pause,
+                        waiting=waiting,
                     )
             await store.complete()
     except (leases.LeaseLost, asyncio.CancelledError):
@@ -227,6 +236,10 @@ class Checkpoints:
             [(score.judge, score.cost_usd) for _, score in obtained],
             [] if reason is None else [reason],
         )
+
+    def put_off(self, judged: Judged) -> None:
+        """Count what was spent on a pair that has no verdict yet."""
+        self._tally.spend([(score.judge, score.cost_usd) for _, score in judged.obtained])
 
     def store(self, judged: Judged) -> None:
         """Take the scores and reasons that were newly obtained."""
@@ -319,10 +332,16 @@ class DatabaseShard:
     Args:
         task: The shard.
         items: Its pairs, in the order of admission.
+        desk: Where questions wait for a batch of their judge's provider; None: nowhere.
     """
 
-    def __init__(self, task: Task, items: Sequence[Item]) -> None:
-        self._task, self._items = task, items
+    def __init__(self, task: Task, items: Sequence[Item], desk: ShardDesk | None = None) -> None:
+        self._task, self._items, self._desk = task, items, desk
+        self._waiting = Waiting(desk, self._put_off) if desk else None
+        # what an earlier round has come to, and the pairs that wait for the next
+        self._kept = kept_scores(task.shard)
+        self._late: dict[str, Judged] = {}
+        self._is_short = False
         self._payer = Payer(task.shard.batch_seq, task.shard.number)
         self._checkpoints = Checkpoints(task, self._payer)
         self._known = {pair.id for _, pair, is_known in items if is_known}
@@ -337,23 +356,41 @@ class DatabaseShard:
             for key, pair, _ in self._items
         ]
         if task.work.batch.budget_usd is None:
-            yield Portion(waiting, self._payer)
+            yield self._portion(waiting)
             return
+        held = task.shard.held_usd
         while waiting:
-            count = await spending.admit(task.running, task.shard, task.work.authority, waiting)
-            if not count:
+            admitted = await spending.admit(
+                task.running, task.shard, task.work.authority, waiting, held
+            )
+            held -= admitted.held_usd
+            if not admitted.number:
+                self._is_short = admitted.is_later
                 return
-            admitted, waiting = waiting[:count], waiting[count:]
-            yield Portion(admitted, self._payer)
-            usd = self._cost_of(admitted)
-            await shielded(spending.settle(task.running, task.shard, usd))
+            portion, waiting = waiting[: admitted.number], waiting[admitted.number :]
+            yield self._portion(portion)
+            usd = self._cost_of(portion)
+            late = [admitted.most[one.pair.id] for one in portion if one.pair.id in self._late]
+            await shielded(
+                spending.settle(task.running, task.shard, admitted, usd, math.fsum(late))
+            )
+
+    def _portion(self, subjects: Sequence[Subject]) -> Portion:
+        return Portion(subjects, self._payer, self._kept or None, self._waiting)
 
     def _cost_of(self, subjects: Sequence[Subject]) -> float | None:
         """Return what these pairs have cost in this attempt; None if a judge's cost is unknown."""
-        judged = [self._judged[one.pair.id] for one in subjects]
+        found = {**self._judged, **self._late}
+        judged = [found[one.pair.id] for one in subjects]
         costs = [score.cost_usd for one in judged for _, score in one.fresh]
         costs += [reason.cost_usd for one in judged for _, reason in one.fresh_reasons]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    async def _put_off(self, judged: Judged) -> None:
+        """Take a pair that waits; the scores of the judges before are stored within seconds."""
+        self._checkpoints.store(judged)
+        self._checkpoints.put_off(judged)
+        self._late[judged.verdict.id] = judged
 
     async def keep(self, judged: Judged) -> None:
         """Take one judged pair; its scores are stored within seconds."""
@@ -380,8 +417,14 @@ class DatabaseShard:
         return self._checkpoints.spent()
 
     async def complete(self) -> None:
-        """Store verdicts, the scores that are left, and the completion in one transaction."""
+        """Store verdicts, the scores that are left, and the completion in one transaction.
+
+        If pairs wait, the shard is put off instead, and is judged again when their answers come.
+        """
         task = self._task
+        if self._late or self._is_short:
+            await commit_patiently(task, self._commit_put_off)
+            return
         rows = self._rows()
         counts = self._checkpoints.counts
         await commit_patiently(task, lambda: self._commit(rows, counts))
@@ -394,8 +437,28 @@ class DatabaseShard:
         async with self._checkpoints.transaction() as session:
             await store_verdicts(session, rows)
             await self._draw_audits(session)
+            if self._desk is not None:
+                await forget(session, self._task.shard)
             # last: it locks the batch, and the other shards of the batch wait for that lock
             await self._task.finish(session, counts)
+
+    async def _commit_put_off(self) -> None:
+        task, desk = self._task, self._desk
+        failed = [
+            (pair_id, score)
+            for pair_id, judged in {**self._judged, **self._late}.items()
+            for _, score in judged.obtained
+            if score.failure is not None
+        ]
+        values = {
+            "so_far": self._checkpoints.counts,
+            "kept": kept_rows(failed),
+            "lines_seen": desk.lines_seen if desk else 0,
+        }
+        async with self._checkpoints.transaction() as session:
+            if desk is not None:
+                await desk.store(session, task.shard, task.running.now())
+            await leases.put_off(session, task.shard, values)
 
     async def _draw_audits(self, session: AsyncSession) -> None:
         """Draw some of the verdicts for the monitors of their certificate."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -20,21 +20,46 @@ from app.core.models import Batch, Shard
 from app.core.runtime import Runtime
 from app.judgments.authority import Authority
 from app.judgments.judging import Knowledge, Subject
+from calibration.arrays import FloatArray
 
 # pairs reserved at a time: few, so that a worker that dies ties up little
 _PIECE: Final = 256
 _WAIT_SECONDS: Final = 0.25
 # pairs after which a soft budget reserves the mean cost of a pair instead of the most
 _ENOUGH: Final = 20
+_NOTHING: Final = 1e-12
+_ROUNDED: Final = 1e-9
+
+
+class Admitted(NamedTuple):
+    """Pairs that may be judged now.
+
+    Attributes:
+        number: How many of the next pairs; 0: none.
+        most: The most that each may cost in USD, by its id.
+        held_usd: What of it the shard held already, for pairs that were put off.
+        is_later: More may be admitted when pairs that wait for a provider's batch have cost less.
+    """
+
+    number: int
+    most: dict[str, float]
+    held_usd: float = 0.0
+    is_later: bool = False
 
 
 async def admit(
-    running: Runtime, shard: Shard, authority: Authority, subjects: Sequence[Subject]
-) -> int:
-    """Reserve money for the next pairs of a shard; return how many of them may be judged.
+    running: Runtime,
+    shard: Shard,
+    authority: Authority,
+    subjects: Sequence[Subject],
+    held: float = 0.0,
+) -> Admitted:
+    """Reserve money for the next pairs of a shard; say how many of them may be judged.
 
     They are admitted in the order given. If what is left does not cover the first one, this waits
-    while other workers hold reservations. 0 means that the budget of the batch is spent.
+    while other workers hold reservations. None is admitted where the budget of the batch is spent,
+    or the rest of it is held for pairs that wait for a provider. `held` is what earlier rounds of
+    the shard hold for pairs that were put off then.
     """
     piece = subjects[:_PIECE]
     knowledge = Knowledge(authority, piece)
@@ -43,41 +68,62 @@ async def admit(
     while True:
         async with running.db.write() as session:
             batch = await queries.locked(session, shard.batch_seq)
-            admitted, usd = covered(batch, most)
+            admitted, usd = covered(batch, expected(batch, most), held)
             if admitted or batch.totals.get("is_exhausted"):
-                admitted = 0 if batch.totals.get("is_exhausted") else admitted
-                await leases.reserve(session, shard, usd if admitted else 0.0)
-                batch.reserved_usd += usd if admitted else 0.0
-                return admitted
-            if batch.reserved_usd <= 1e-12:
+                own = min(usd, held)
+                await leases.reserve(session, shard, usd - own)
+                batch.reserved_usd += usd - own
+                named = [subject.pair.id for subject in piece[:admitted]]
+                costs = expected(batch, most)[:admitted].tolist()
+                return Admitted(admitted, dict(zip(named, costs, strict=True)), own)
+            if batch.reserved_usd <= _ROUNDED:
                 next_pair = {"is_exhausted": True, "next_pair_usd": float(most[0])}
                 batch.totals = {**batch.totals, **next_pair}
-                return 0
+                return Admitted(0, {})
+            if batch.reserved_usd - await queries.held_usd(session, batch.seq) <= _ROUNDED:
+                return Admitted(0, {}, is_later=True)
         await asyncio.sleep(_WAIT_SECONDS)
 
 
-def covered(batch: Batch, most: Any) -> tuple[int, float]:
-    """Return how many of the next pairs the rest of a budget covers, and what to reserve for them.
-
-    `most` is the most that each may cost, in USD, in the order of admission, shape (n,).
-    """
-    left = (batch.budget_usd or 0.0) - batch.spent_usd - batch.reserved_usd
+def expected(batch: Batch, most: FloatArray) -> FloatArray:
+    """Return what is reserved for pairs that cost at most `most`, in USD, shape (n,)."""
     costs = batch.totals.get("costs", {})
     if batch.budget_mode == "soft" and costs.get("pairs", 0) >= _ENOUGH:
         most = np.minimum(most, costs.get("sum", 0.0) / costs["pairs"])
-    total = np.cumsum(most)
-    admitted = int(np.searchsorted(total, left + 1e-12, side="right"))
+    return most
+
+
+def covered(batch: Batch, costs: FloatArray, held: float = 0.0) -> tuple[int, float]:
+    """Return how many of the next pairs the rest of a budget covers, and what to reserve for them.
+
+    `costs` is what to reserve for each, in USD, in the order of admission, shape (n,). `held` is what
+    is reserved for such pairs already; it covers them also once the rest is spent.
+    """
+    is_exhausted = batch.totals.get("is_exhausted")
+    if is_exhausted and not held:
+        return 0, 0.0
+    left = (batch.budget_usd or 0.0) - batch.spent_usd - batch.reserved_usd
+    left = held if is_exhausted else left + held
+    total = np.cumsum(costs)
+    admitted = int(np.searchsorted(total, left + (_ROUNDED if held else _NOTHING), side="right"))
     return admitted, float(total[admitted - 1]) if admitted else 0.0
 
 
-async def settle(running: Runtime, shard: Shard, usd: float | None) -> None:
-    """Replace a shard's reservation by what its pairs have cost, or by all of it if `usd` is None."""
+async def settle(
+    running: Runtime, shard: Shard, admitted: Admitted, usd: float | None, held_usd: float = 0.0
+) -> None:
+    """Replace a reservation by what the pairs have cost, or by all of it if `usd` is None.
+
+    `held_usd` is what those of them that were put off may still cost.
+    """
     async with running.db.write() as session:
         batch = await queries.locked(session, shard.batch_seq)
-        reserved = (await queries.shard(session, shard.batch_seq, shard.number)).reserved_usd
-        await leases.reserve(session, shard, 0.0)
-        batch.reserved_usd = max(batch.reserved_usd - reserved, 0.0)
-        batch.spent_usd += reserved if usd is None else usd
+        row = await queries.shard(session, shard.batch_seq, shard.number)
+        reserved, held = row.reserved_usd, row.held_usd
+        now_held = max(held - admitted.held_usd, 0.0) + held_usd
+        await leases.hold(session, shard, now_held)
+        batch.reserved_usd = max(batch.reserved_usd - reserved - held + now_held, 0.0)
+        batch.spent_usd += reserved + admitted.held_usd if usd is None else usd
 
 
 def count_as_spent(batch: Batch, reserved_usd: float) -> None:

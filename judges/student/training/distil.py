@@ -204,7 +204,7 @@ def soft_targets(lesson: Lesson, setting: Setting) -> Targets:
         labels.label,
         weight * scale,
         softened(p, setting.temperature),
-        soft_weight * scale,
+        np.asarray(soft_weight * scale, dtype=np.float64),
         setting.temperature,
     )
 

@@ -156,7 +156,8 @@ def takes_side(p: FloatArray, outcome: FloatArray) -> FloatArray:
 
 
 def _has_side(outcome: FloatArray) -> BoolArray:
-    return np.isfinite(outcome) & (outcome != 0.5)
+    has_side: BoolArray = np.isfinite(outcome) & (outcome != 0.5)
+    return has_side
 
 
 def _share(values: FloatArray, prompts: NDArray[np.str_], rng: np.random.Generator) -> Share | None:
@@ -183,7 +184,8 @@ def saving(
         return None
     p_a = np.column_stack([student, teacher])[known]
     label = sample.prefers_a[known].astype(np.float64)
-    both, alone = [], []
+    both: list[tuple[float, float, float, float]] = []
+    alone: list[tuple[float, float, float, float]] = []
     for _ in range(SPLITS):
         half = rng.permutation(len(prompts)) < len(prompts) // 2
         calibrates = half[index]

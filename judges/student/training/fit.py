@@ -64,8 +64,13 @@ class Targets:
 
     def rows(self, chosen: BoolArray) -> Targets:
         """Return the targets of the pairs where `chosen` is true."""
-        columns = self.label, self.weight, self.softened, self.soft_weight
-        return Targets(*(column[chosen] for column in columns), temperature=self.temperature)
+        return Targets(
+            self.label[chosen],
+            self.weight[chosen],
+            self.softened[chosen],
+            self.soft_weight[chosen],
+            self.temperature,
+        )
 
     def in_both_orders(self) -> Targets:
         """Return the targets of all pairs, then of their mirror images, each at half the weight."""

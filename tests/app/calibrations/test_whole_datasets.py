@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import special
 
+from app.calibrations.evidence import certify as certify_by_service
 from app.calibrations.inputs import Sample, gather
 from app.calibrations.schemas import CalibrationIn
-from app.calibrations.service import certify as certify_by_service
 from app.datasets.records import PairKey
 from app.gate.results import Question
 from app.scores.table import NO_FAILURE, ScoreTable
@@ -168,9 +168,7 @@ class Population:
             empty,
             np.ones_like(p_a, dtype=np.bool_),
             np.full(p_a.shape, None, dtype=np.object_),
-            empty,
-            empty,
-            empty,
+            *(empty, empty, empty, empty, empty),
             np.full(p_a.shape, NO_FAILURE, dtype=np.int8),
         )
 

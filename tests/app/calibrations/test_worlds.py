@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import inputs
+from app.calibrations.evidence import certify
 from app.calibrations.inputs import draw_sample, gather
 from app.calibrations.schemas import CalibrationIn
-from app.calibrations.service import certify
 from app.core.models import Dataset
 from app.datasets.records import PairKey, Vote
 from app.scores.table import NO_FAILURE, ScoreTable
@@ -43,7 +43,7 @@ def table(p_a: FloatArray) -> ScoreTable:
     nothing, column = np.full(shape, np.nan), p_a[:, None]
     return ScoreTable(
         ("only",), column, np.zeros(shape), np.ones(shape, bool), np.full(shape, ""), nothing,
-        nothing, np.zeros(shape), np.full(shape, NO_FAILURE, np.int8),
+        nothing, nothing, nothing, np.zeros(shape), np.full(shape, NO_FAILURE, np.int8),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.batches.worker.spending import covered
+from app.batches.worker.spending import covered, expected
 from app.core.models import Batch
 from app.judgments.promise import AnswerCounts, suspended_because
 from calibration.arrays import BoolArray, FloatArray
@@ -202,7 +202,7 @@ def admitted(
     for first in range(0, len(order), _SHARD):
         waiting = order[first : first + _SHARD]
         while len(waiting):
-            count, _ = covered(batch, way_up[waiting])
+            count, _ = covered(batch, expected(batch, way_up[waiting]))
             if not count:
                 return is_admitted
             is_admitted[waiting[:count]] = True

@@ -119,13 +119,13 @@ def test_faulty_rows_are_cut_off_and_counted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("pair,annotator\np0,bert\n", "line 1: pair and label are needed"),
-        ("pair,label,annotater\np0,a,bert\n", "line 1: annotater is none of the columns"),
+        ("pair,annotator\np0,bert\n", "line 1: the columns pair and label are needed"),
+        ("pair,label,annotater\np0,a,bert\n", "line 1: annotater: there is no such column"),
         ("pair,label,annotator\np0,a\n", "line 2: 3 cells are expected"),
         ('pair,label,annotator\np0,"a,bert\n', "line 2: "),
         ("pair,label,annotator,strength\np0,a,bert,much\n", "line 2: strength: 'much'"),
         ("pair,label,annotator\n", "holds no label"),
-        ("", "line 1"),
+        ("", "new.csv: is empty"),
         ('{"pair": "p0", "annotator": "x"}\n{', "line 2: "),
         ('{"pair": "p0", "annotator": "x"}\n[]', "line 2: is no object"),
     ],

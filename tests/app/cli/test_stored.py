@@ -77,6 +77,53 @@ def test_certificates_are_listed_shown_and_revoked(folder: Path) -> None:
     assert run_json("calibrations", "list")["data"] == []
 
 
+def test_a_certificate_is_exported_and_verified_without_a_database(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = run_json("certify", "rivers", *JUDGES, "--target-agreement", "0.7")
+    document = json.loads(invoke("calibrations", "export", made["id"]).stdout)
+    public = run("keys", "signing")
+    assert document["signature"]["public_key"] == public
+    assert run_json("keys", "signing")["kept_in"] == "database"
+    (folder / "certificate.json").write_text(json.dumps(document))
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////nowhere/at/all.db")
+    said = run("verify", "certificate.json", "--key", f"ed25519:{public.upper()}")
+    assert f"{made['id']} is verified: computed again, it is the same {made['claim']}" in said
+    assert f"signed by {public} at " in said
+    assert run_json("verify", "certificate.json")["verified"] is True
+    other = run("verify", "certificate.json", "--key", "0" * 64, status=1)
+    assert "signature.public_key" in other
+    assert "--key is not a public key" in run("verify", "certificate.json", "--key", "x", status=2)
+    assert "give one exported certificate" in run("verify", "rivers.jsonl", status=2)
+    document["certificate"]["thresholds"][0]["threshold"] = 0.1
+    (folder / "changed.json").write_text(json.dumps(document))
+    tampered = run("verify", "changed.json", status=1)
+    assert "certificate.thresholds was changed after it was signed" in tampered
+    (folder / "other.json").write_text("{}")
+    assert "object is not exported_certificate" in run("verify", "other.json", status=1)
+    assert "none.json" in run("verify", "none.json", status=2)
+
+
+def test_a_certificate_that_promises_nothing_is_verified_with_another_status(folder: Path) -> None:
+    made = run_json("certify", "rivers", *JUDGES, "--target-agreement", "0.7")
+    run("calibrations", "revoke", made["id"])
+    run("calibrations", "export", made["id"], "--output", "revoked.json")
+    assert "it was revoked at" in run("verify", "revoked.json", status=3)
+    assert "was revoked at" in run("calibrations", "import", "revoked.json", status=1)
+
+
+def test_a_certificate_that_ends_and_its_renewal_are_shown() -> None:
+    made = run_json("certify", "rivers", *JUDGES, "--target-agreement", "0.7")
+    renewal = ("--expires-in", "90d", "--supersedes", made["id"])
+    renewed = run("certify", "lakes", *JUDGES, "--target-agreement", "0.75", *renewal)
+    assert f"it supersedes {made['id']}; what changed:" in renewed
+    assert "request.target_agreement: 0.7 -> 0.75" in renewed
+    assert "it expires at 20" in renewed
+    assert "superseded by cal_" in run("calibrations", "show", made["id"])
+    wrong = run("certify", "rivers", *JUDGES, "--expires-in", "soon", status=1)
+    assert "'soon' is no length of time; write 30m, 12h, 90d or 8w" in wrong
+
+
 def test_a_calibration_that_never_was_is_said_to_be_none() -> None:
     assert "there is no calibration" in run("calibrations", "show", "cal_x", status=1)
 

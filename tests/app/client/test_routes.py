@@ -36,7 +36,7 @@ _SAME_AS: Final[Mapping[Route, Route]] = {
 }
 _ARGUMENTS: Final[Mapping[str, Any]] = {
     "pairs": [], "prompts": [], "labels": [], "criteria": {"overall": 1.0}, "source": io.BytesIO(),
-    "answers": [], "tasks": [],
+    "answers": [], "tasks": [], "document": {},
 }  # fmt: skip
 _GENERAL = ("get", "post", "close")
 
@@ -78,7 +78,7 @@ class Recorder(httpx.MockTransport):
         }  # fmt: skip
         if request.url.path.endswith("/events"):
             return httpx.Response(200, text=f"id: 0-completed\ndata: {json.dumps(body)}\n\n")
-        if request.url.path.endswith(("/results", "/content", "/metrics", "/export")):
+        if re.search("/(results|content|metrics|(queues|datasets)/.*/export)$", request.url.path):
             return httpx.Response(200, text="")
         return httpx.Response(200, json=body)
 

@@ -112,6 +112,15 @@ def _ranked(first: int, second: int) -> list[Row]:
 
 _RECORD = {"id": "r1", "fields": {"prompt": "Which cup?", "response1": "blue", "response2": "red"}}
 
+
+def _scored(model: str, ann: object, bob: object, **more: Any) -> Row:
+    given = [{"annotator": name, "score": score} for name, score in (("ann", ann), ("bob", bob))]
+    return {
+        "id": f"q-{model}", "prompt": "Name a fish.", "response": f"{model} says a trout.",
+        "model": model, "human": [one for one in given if one["score"] is not None], **more,
+    }  # fmt: skip
+
+
 EXAMPLES: dict[str, Example] = {
     "alpaca_eval_outputs": Example(
         {
@@ -221,6 +230,14 @@ EXAMPLES: dict[str, Example] = {
             "new.jsonl": [_draw(1, 0.9, 0.8), _draw(2, None, 1.0), _draw(3, 0.2, 0.2)],
         },
         3, 2, ("judge_score",), _draw(4, 0.1, None) | {"oracle_label": "good"}, "oracle_label",
+    ),
+    "pointwise": Example(
+        {"scores.jsonl": [
+            _scored("x", 4, 2, judges={"gpt-4": {"rating": 7}}),
+            _scored("y", 4, 3, judges={"gpt-4": {"rating": 8}}),
+            _scored("z", 1, None),
+        ]},
+        3, 4, ("gpt-4",), _scored("v", "good", 1), "human.0.score",
     ),
     "label_studio": Example(
         {"project.json": [

@@ -351,7 +351,8 @@ async def test_a_control_that_is_understood_in_part_is_refused(client: httpx.Asy
     answer = await upload(client, rows)
     assert answer.status_code == 422
     assert (
-        "the control 'pref': not every value is a verdict: 'Antwort 1'" in answer.json()["detail"]
+        "the control 'pref': not every value is a verdict or the name of one of the two models: 'Antwort 1'"
+        in answer.json()["detail"]
     )
     assert (await upload(client, rows, coding="Antwort 1=a")).json()["labels"] == 3
 

@@ -96,8 +96,32 @@ async def test_half_of_a_coding_in_words_is_not_read(client: httpx.AsyncClient) 
     rows = [texts(n, winner=said) for n, said in enumerate(["A", "B", "C", "A"])]
     answer = await upload(client, rows)
     assert answer.status_code == 422
-    assert "winner: not every value is a verdict: 'C' (1 times)" in answer.json()["detail"]
+    detail = answer.json()["detail"]
+    assert "winner: not every value is a verdict or the name of one of the two models" in detail
+    assert "'C' (1 times)" in detail
     assert (await upload(client, rows, coding="C=tie")).json()["labels"] == 4
+
+
+@pytest.mark.parametrize("field", ["winner", "label"])
+async def test_a_vote_may_name_the_model_of_a_pair_in_another_row(
+    client: httpx.AsyncClient, field: str
+) -> None:
+    pairs = [texts(n, model_a="m1", model_b="m2") for n in range(3)]
+    pairs[1].update(model_a="m2", model_b="m1")
+    said = zip(pairs, ("m1", "m1", "tie"), strict=True)
+    votes = [{"id": pair["id"], "annotator": "ann", field: label} for pair, label in said]
+    body = (await upload(client, [*votes, *pairs])).json()
+    assert (body["pairs"], body["labels"], body["rejected"]) == (3, 3, [])
+    labels = [one["human"][0]["label"] for one in await pairs_of(client)]
+    assert labels == ["a", "b", "tie"]
+
+    unknown = [*pairs, {"id": pairs[0]["id"], "annotator": "ann", field: "m3"}]
+    answer = await upload(client, unknown, name="unknown")
+    assert answer.status_code == 422
+    assert "the name of one of the two models: 'm3'" in answer.json()["detail"]
+    lost = [*pairs, {"id": "other", "annotator": "ann", field: "m1"}]
+    [rejected] = (await upload(client, lost, name="lost")).json()["rejected"]
+    assert rejected["reason"] == "no pair has the id 'other'"
 
 
 async def test_a_winner_by_name_is_that_model(client: httpx.AsyncClient) -> None:

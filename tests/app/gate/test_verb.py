@@ -87,3 +87,17 @@ def test_an_unknown_certificate_is_said_with_the_database(
     assert result.exit_code == 5
     assert "there is no calibration 'cal_x'; there is 'cal_" in result.stderr
     assert f"; looked into {place} (DATABASE_URL" in result.stderr
+
+
+def test_a_gate_elsewhere_needs_the_exported_certificate_and_no_database_of_ours(
+    files: Path, service_with_certificate: Certified, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = service_with_certificate.calibration
+    assert CliRunner().invoke(app, ["calibrations", "export", name, "-o", "c.json"]).exit_code == 0
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{files}/build.db")
+    taken = CliRunner().invoke(app, ["calibrations", "import", "c.json"])
+    assert taken.exit_code == 0, taken.output
+    assert "made elsewhere, signed by" in taken.output
+    decided = CliRunner().invoke(app, ["gate", "good.json", "bad.json", "--calibration", name])
+    assert decided.exit_code == 0, decided.output
+    assert "alder wins 100.0% against birch on 40 pairs" in decided.output

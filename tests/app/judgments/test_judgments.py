@@ -293,7 +293,7 @@ async def test_changed_judges_are_refused_with_the_difference(
     assert changed["student"]["configured"] != "student:old"
     # older certificates have no settings to compare
     now = changed["student"]["configured"]
-    assert f"its fingerprint was student:old and is {now}" in response.json()["detail"]
+    assert f"fingerprint: student:old -> {now}" in response.json()["detail"]
 
 
 async def test_a_score_posted_for_a_live_judge_is_refused(client: httpx.AsyncClient) -> None:

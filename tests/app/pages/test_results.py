@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from app.pages import charts
+from app.pages import charts, results
 from app.pages.words import percent
 from tests.app.pages.markup import check
 from tests.app.pages.test_pairs import judged
@@ -40,6 +40,11 @@ async def test_every_result_has_a_page(client: httpx.AsyncClient) -> None:
         one.text for one in page.all("b")
     ]
     assert "Agreement and coverage" in page.text_of("svg")
+    assert "cheap answers where" in page.text_of("li")
+    assert "No monitor audits" in page.text_of("p")
+    monitor = await client.post("/v1/monitors", json={"calibration": certificate["id"]})
+    watched = check(await client.get(f"/calibrations/{certificate['id']}"))
+    assert f"/monitors/{monitor.json()['id']}" in watched.links
     ended = check(await client.get(f"/batches/{batch['id']}"))
     assert "Cancel" not in ended.text_of("button")
     assert "right" in check(await client.get(f"/leaderboards/{board['id']}")).text_of("th")
@@ -47,12 +52,32 @@ async def test_every_result_has_a_page(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("options", [{"target_agreement": 0.9999}, {"menu": [0.6, 0.65]}])
 async def test_a_certificate_that_promises_nothing_or_much_has_a_page(
-    client: httpx.AsyncClient, options: dict[str, object]
+    client: httpx.AsyncClient, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await upload(client, "rivers", labelled_rows(120))
     body = await certify(client, "rivers", **{"target_agreement": 0.7, **options})
     page = check(await client.get(f"/calibrations/{body['id']}"))
     assert ("Revoke this certificate" in page.text_of("button")) == (body["status"] == "certified")
+    sliders = [one for one in page.all("input") if one.attributes["type"] == "range"]
+    panels = [one for one in page.all("div") if "data-node" in one.attributes]
+    dots = {one.attributes.get("data-dot") for one in page.all("circle")} - {None}
+    if "menu" not in options:
+        assert not sliders
+    else:
+        assert sliders[0].attributes["max"] == str(len(panels) - 1)
+        assert dots == {one.attributes["data-node"] for one in panels}
+        shown = [one for one in panels if "hidden" not in one.attributes]
+        assert percent(body["calibration"]["coverage"]) in shown[0].text
+    if "menu" not in options:
+        return
+    # what other targets would give, each with the labels that it needs; every target takes a while
+    monkeypatch.setattr(results, "TARGETS", (0.65, 0.7))
+    plan = check(await client.post(f"/calibrations/{body['id']}/plan", data={"csrf": page.token}))
+    texts = [one.text for one in plan.all("div") if "data-node" in one.attributes]
+    assert ["labels needed" in one for one in texts] == [True, True]
+    assert "target 65" in texts[0]
+    # of a menu of one a plan says what the certificate does
+    assert percent(body["certificates"][1]["calibration"]["coverage"]) in texts[0]
 
 
 async def test_a_promise_on_a_whole_dataset_is_told_on_every_page(
@@ -100,3 +125,44 @@ def test_names_in_charts_are_escaped() -> None:
     ):
         assert "<script" not in drawn
         assert "&lt;script" in drawn
+
+
+async def test_a_monitor_has_a_page_with_its_evidence_and_its_alarm(
+    client: httpx.AsyncClient,
+) -> None:
+    await judged(client, NASTY, 200)
+    [certificate] = (await client.get("/v1/calibrations")).json()["data"]
+    asked = {"calibration": certificate["id"], "audit_rate": 1.0, "on_alarm": "suspend"}
+    made = (await client.post("/v1/monitors", json=asked)).json()
+    address = f"/monitors/{made['id']}"
+    assert "nothing is known" in check(await client.get(address)).text_of("p")
+    rows = labelled_rows(60, seed=9)
+    for number, row in enumerate(rows):
+        row |= {"id": f"new{number}", "prompt": f"New {number}"}
+        row.pop("human")
+    await client.post("/v1/judgments", json={"pairs": rows, "calibration": certificate["id"]})
+    stored = (await client.get("/v1/judgments?limit=1000")).json()["data"]
+    said = {one["judgment"]: one["label"] for one in stored}
+    audits = (await client.get(f"/v1{address}/audits?limit=1000")).json()["data"]
+    answers = [
+        {"judgment": one["judgment"], "label": "ab"[said[one["judgment"]] == "a"], "annotator": "n"}
+        for one in audits
+        if one["status"] == "accepted"
+    ]
+    first = {"answers": answers[:1]}
+    assert (await client.post(f"/v1{address}/audits", json=first)).status_code == 201
+    assert "1 verdict was checked" in check(await client.get(address)).text_of("p")
+    rest = {"answers": answers[1:]}
+    assert (await client.post(f"/v1{address}/audits", json=rest)).status_code == 201
+    page = check(await client.get(address))
+    assert "The certificate is suspended" in page.text_of("div")
+    assert "alarm at" in page.text_of("svg")
+    assert {f"/v1{address}", f"/queues/{made['queue']}"} <= page.links
+    assert "disagree" in page.text_of("td")
+    assert address in check(await client.get("/monitors")).links
+    assert address in check(await client.get("/")).links
+    assert (await client.post(f"{address}/end", data={})).status_code == 403
+    done = await client.post(f"{address}/end", data={"csrf": page.token})
+    assert done.status_code == 303
+    assert "End this monitor" not in check(await client.get(address)).text_of("button")
+    assert (await client.get("/monitors/none")).status_code == 404

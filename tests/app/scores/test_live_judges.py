@@ -223,6 +223,7 @@ async def test_another_model_behind_the_name_is_refused_with_409(
 ) -> None:
     await upload(opened, "labels", rows(60, "label"))
     certificate = await certify(opened, "labels")
+    document = (await opened.get(f"/v1/calibrations/{certificate['id']}/export")).json()
     assert settings.config is not None
     changed = settings.config.read_text().replace('model = "judge"', 'model = "newer"')
     settings.config.write_text(changed)
@@ -232,11 +233,14 @@ async def test_another_model_behind_the_name_is_refused_with_409(
             "/v1/judgments",
             json={"pairs": rows(1, "new")[:1], "calibration": certificate["id"]},
         )
-    assert response.status_code == 409
+        imported = await client.post("/v1/calibrations/import", json=document)
+    assert (response.status_code, imported.status_code) == (409, 409)
+    assert imported.json()["changed"] == response.json()["changed"]
     [changed_judge] = response.json()["changed"]
     assert changed_judge["judge"] == "live"
     assert changed_judge["differences"] == [{"field": "model", "old": "'judge'", "new": "'newer'"}]
-    assert "live changed (model was 'judge' and is 'newer')" in response.json()["detail"]
+    assert "live changed (model: judge -> newer)" in response.json()["detail"]
+    assert "live changed (model: judge -> newer)" in imported.json()["detail"]
 
 
 async def test_more_labels_on_the_examples_change_no_fingerprint(

@@ -12,7 +12,14 @@ from hypothesis import given
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.examples import Example
 from judges.prompting.neutralising import CONTROL_TOKEN, NUL
-from judges.prompting.templates import DELIMITER, VARIABLES, VERDICT, load_template
+from judges.prompting.ratings import Scale
+from judges.prompting.templates import (
+    DELIMITER,
+    RATING_VARIABLES,
+    VARIABLES,
+    VERDICT,
+    load_template,
+)
 from judges.types import Message, Pair
 from tests.data_sets import ROOT
 from tests.judges.pairs import pair_of, pairs
@@ -274,7 +281,7 @@ def test_labels_are_two_or_three_different_words(labels: list[str]) -> None:
 def test_the_guide_names_every_variable_and_its_example_is_a_template(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "judges.md").read_text(encoding="utf-8")
     section = page.partition("## A prompt of your own")[2].partition("\n## ")[0]
-    for variables in VARIABLES.values():
+    for variables in (*VARIABLES.values(), *RATING_VARIABLES.values()):
         for name in variables:
             assert f"`{name}" in section
     source = section.partition("```toml file=short.toml\n")[2].partition("```")[0]
@@ -284,6 +291,25 @@ def test_the_guide_names_every_variable_and_its_example_is_a_template(tmp_path: 
     assert said.index("Which?") < said.index("left") < said.index("right")
     for part, used in template.variables.items():
         assert set(used) <= VARIABLES[part].keys()
+
+
+def test_the_guides_example_of_ratings_is_a_template(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "judges.md").read_text(encoding="utf-8")
+    source = page.partition("```toml file=rate.toml\n")[2].partition("```")[0]
+    (tmp_path / "rate.toml").write_text(source)
+    for template in (
+        load_template(str(tmp_path / "rate.toml"), scale=Scale.of((1, 10))),
+        load_template("rating", scale=Scale.of((1, 10))),
+    ):
+        shared = template.shared(EXAMPLES)
+        assert "J = 9\nK = 10" in shared
+        rated = [query.text for query in template.queries(pair_of("Which?", "left", "right"))]
+        assert [("left" in text, "right" in text) for text in rated] == [
+            (True, False),
+            (False, True),
+        ]
+        for part, used in template.variables.items():
+            assert set(used) <= RATING_VARIABLES[part].keys()
 
 
 @pytest.mark.parametrize("name", ["pairwise", "verbalized"])

@@ -12,6 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from benchmarks.tiny_models import ENGINE, ENVIRONMENT, Kind, make_tiny
 from judges.prompting.examples import ExampleSets
+from judges.prompting.ratings import Scale
 from judges.prompting.templates import load_template
 from judges.vllm.engine import EngineHost, VllmEngine
 from judges.vllm.judge import VllmJudge
@@ -68,10 +69,11 @@ def make_judge(engines: dict[str, VllmEngine]) -> MakeJudge:
         sets: ExampleSets = ((),),
         labels: tuple[str, ...] = ("A", "B"),
         template: str = "pairwise",
+        scale: Scale | None = None,
         **settings: Any,
     ) -> VllmJudge:
         engine = engines[kind]
         made = VllmSettings("tiny", engine.settings, timeout_s=LOADING_SECONDS, **settings)
-        return VllmJudge(made, load_template(template, labels), sets, engine)
+        return VllmJudge(made, load_template(template, labels, scale), sets, engine)
 
     return make

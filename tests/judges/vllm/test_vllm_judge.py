@@ -12,6 +12,7 @@ from benchmarks.tiny_models import CONTEXT, Kind
 from judges.prompting.answers import LABELS_IMPROBABLE
 from judges.prompting.examples import Example
 from judges.prompting.label_tokens import find_label_ids
+from judges.prompting.ratings import Scale, mean_shares, preference_of_ratings
 from judges.prompting.templates import load_template
 from judges.prompting.tokens import PromptTokens
 from judges.types import FailureKind, Pair
@@ -158,3 +159,34 @@ def test_many_pairs_at_once(make_judge: MakeJudge, portal: BlockingPortal) -> No
     assert None not in together
     alone = [portal.call(judge.score, pair).p_a for pair in pairs[:3]]
     assert together[:3] == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rating_is_that_of_a_plain_forward_pass(
+    kind: Kind, make_judge: MakeJudge, portal: BlockingPortal, folders: dict[str, Path]
+) -> None:
+    scale = Scale.of((1, 10))
+    judge = make_judge(
+        kind, template="rating", scale=scale, confidence="rating", sets=(EXAMPLES, ())
+    )
+    score = portal.call(judge.score, PAIR)
+    mirrored = portal.call(judge.score, PAIR.swapped())
+    template = load_template("rating", scale=scale)
+    tokenizer, _ = oracle.loaded(folders[kind])
+    tokens = PromptTokens(tokenizer, options={"enable_thinking": False})
+    label_ids = find_label_ids(tokenizer, scale.labels)
+
+    def shares(shown: tuple[Example, ...], query: str) -> list[float]:
+        prompt = (*tokens.shared(template.shared(shown)), *tokens.query(query))
+        masses = oracle.label_masses(folders[kind], prompt, label_ids)
+        return [mass / math.fsum(masses) for mass in masses]
+
+    sides = [
+        mean_shares([shares(shown, query.text) for shown in (EXAMPLES, ())])
+        for query in template.queries(PAIR)
+    ]
+    assert score.ratings == pytest.approx([scale.expected(side) for side in sides], abs=1e-3)
+    assert score.p_a == pytest.approx(preference_of_ratings(*sides).p_a, abs=1e-4)
+    assert mirrored.ratings is not None
+    assert mirrored.ratings[::-1] == pytest.approx(score.ratings, abs=1e-4)
+    assert score.usage.completion == 4

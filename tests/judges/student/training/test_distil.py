@@ -10,6 +10,7 @@ import pytest
 
 from judges.errors import JudgeConfigurationInvalid
 from judges.registry import Registry
+from judges.student import model as model_file
 from judges.student.model import StudentModel, student_file
 from judges.student.training.distil import (
     Lesson,
@@ -108,7 +109,7 @@ def test_a_file_is_loaded_as_it_was_made_and_anything_else_is_refused(
         other.write_bytes(content)
         with pytest.raises(JudgeConfigurationInvalid, match=said):
             StudentModel.load_file(other)
-    shipped = Path(StudentModel.load.__func__.__code__.co_filename).with_name("weights.npz")
+    shipped = Path(model_file.__file__).with_name("weights.npz")
     for path, said in ((shipped, "no student"), (tmp_path / "none.npz", "cannot be read")):
         with pytest.raises(JudgeConfigurationInvalid, match=rf"judges\.own\.weights: .*{said}"):
             Registry.from_config({"judges": {"own": {"kind": "student", "weights": str(path)}}})

@@ -1,0 +1,96 @@
+"""Takes questions to providers and answers back, in every process that works on batches.
+
+Whatever a file waits for is stored with it, so that no process has to live as long as it waits. A
+shard that waits is no worker's, and other work goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.batches.provider import files, lines
+from app.batches.provider.files import Courier, HoldLost
+from app.core.models import ProviderFile
+from app.core.outages import in_words, outages
+from app.core.runtime import Runtime
+
+_log = logging.getLogger(__name__)
+_LOOK_SECONDS: Final = 1.0
+
+
+class Rounds:
+    """Goes round all files and shards that wait.
+
+    Args:
+        running: The service.
+        name: Of the worker.
+        is_dead: Says whether a worker is known to be dead.
+    """
+
+    def __init__(self, running: Runtime, name: str, is_dead: Callable[[str], bool]) -> None:
+        self._running, self._name, self._is_dead = running, name, is_dead
+        self._woken_at: datetime | None = None
+
+    async def go(self) -> None:
+        """Send what is ripe, look at every file that is due, and wake the shards with answers."""
+        running = self._running
+        moment = running.now()
+        await self._seal(moment)
+        async with running.db.read() as session:
+            due = await files.due(session, moment)
+        ended = [await self._advance(file) for file in due]
+        poll = timedelta(seconds=running.settings.provider_poll_seconds)
+        if any(ended) or self._woken_at is None or moment - self._woken_at >= poll:
+            self._woken_at = moment
+            await self._wake()
+
+    async def _seal(self, moment: datetime) -> None:
+        settings = self._running.settings
+        long_ago = moment - timedelta(seconds=settings.provider_collect_seconds)
+        async with self._running.db.read() as session:
+            ripe = await lines.ripe(session, long_ago, settings.provider_lines)
+        for batch_seq, judge in ripe:
+            async with self._running.db.write() as session:
+                count = await files.seal(session, batch_seq, judge, moment, settings.provider_lines)
+            _log.info("%d questions of judge %s go to its provider", count, judge)
+
+    async def _advance(self, found: ProviderFile) -> bool:
+        courier = Courier(self._running, self._name)
+        file = await courier.hold(found, self._is_dead)
+        if file is None:
+            return False
+        try:
+            return await courier.advance(file)
+        except HoldLost as lost:
+            _log.warning("%s is another worker's now", lost)
+            return False
+        finally:
+            await courier.let_go(file)
+
+    async def _wake(self) -> None:
+        async with self._running.db.read() as session:
+            is_needed = await lines.is_any_to_wake(session)
+        if not is_needed:
+            return
+        async with self._running.db.write() as session:
+            woken = await lines.wake(session)
+        if woken:
+            self._running.wake_workers.set()
+
+
+async def go_round_forever(running: Runtime, name: str, is_dead: Callable[[str], bool]) -> None:
+    """Go round until cancelled, whatever happens in one round."""
+    rounds = Rounds(running, name, is_dead)
+    pause = min(_LOOK_SECONDS, running.settings.provider_poll_seconds)
+    while True:
+        try:
+            await rounds.go()
+        except outages() as error:
+            _log.warning("files for providers have to wait: %s", in_words(error))
+        except Exception:
+            _log.exception("worker %s stumbled over files for providers", name)
+        await asyncio.sleep(pause)

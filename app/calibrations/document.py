@@ -1,0 +1,277 @@
+"""A certificate as a document: written for others, and computed again from what it holds.
+
+Whoever has the document needs no database and no network. Its signature says who made it and that
+nothing was changed since; that it follows from its evidence is found by certifying once more, with
+the same draws, and comparing everything that was found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.bodies.certificates import (
+    EvidenceBody,
+    ExportedCertificateBody,
+    LabelUses,
+    VerificationBody,
+)
+from app.calibrations.evidence import EvidenceInvalid, certified, read
+from app.calibrations.result import claim_of_later_use, describe, status
+from app.calibrations.schemas import CalibrationIn, as_asked
+from app.core.db import rfc3339
+from app.core.errors import TribunalError
+from app.core.models import JUDGE_SETTINGS, CalibrationRow
+from app.core.names import shown
+from app.core.signing import Fault, faults_of_signature
+from app.labels.sets import Uses
+from calibration.errors import CalibrationError
+from judges.base import JudgeSpec
+
+KIND: Final = "exported_certificate"
+# kinds of judges that are known by their fingerprint alone
+_RECORDED: Final = ("recorded", "jury")
+# what the database knows, and no evidence
+_NOT_TESTED: Final = ("label_set_hash", "label_set_uses", "label_set_plans", "changes")
+_WORDS: Final = ("claim", "text")
+_MOST_FAULTS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether a document is what it says.
+
+    Attributes:
+        faults: What is wrong with it, field by field; it is verified where there are none.
+        notes: What differs and is no fault: words, which another version chose.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def composed(
+    certificate: CalibrationRow, evidence: EvidenceBody, uses: LabelUses
+) -> dict[str, Any]:
+    """Return the document of a finished certificate, without a signature."""
+    found = dict(certificate.body)
+    settings, fingerprints = found.pop(JUDGE_SETTINGS, {}), found.pop("fingerprints")
+    revoked_at, expires_at = certificate.revoked_at, certificate.expires_at
+    return {
+        "object": KIND,
+        "format": 1,
+        "id": certificate.id,
+        "status": certificate.status,
+        "created_at": rfc3339(certificate.created_at),
+        "revoked_at": None if revoked_at is None else rfc3339(revoked_at),
+        "suspended_because": certificate.suspended_because,
+        "expires_at": None if expires_at is None else rfc3339(expires_at),
+        "supersedes": certificate.supersedes,
+        "imported": certificate.imported,
+        "request": certificate.request,
+        "judges": [
+            {"name": name, "fingerprint": one, "configuration": settings.get(name, {})}
+            for name, one in fingerprints.items()
+        ],
+        "certificate": found,
+        "label_uses": uses,
+        "evidence": evidence,
+    }
+
+
+def verify(document: Any, trusted: Collection[str] = ()) -> Verification:
+    """Check the signature of a document, and compute its certificate again.
+
+    Args:
+        document: As it was read.
+        trusted: Public keys of those whose signature counts; empty: anybody's.
+    """
+    if not isinstance(document, dict) or document.get("object") != KIND:
+        return Verification([Fault("object", f"is not {KIND}: this is no exported certificate")])
+    faults = faults_of_signature(document, trusted) or _faults_of_shape(document)
+    if faults:
+        return Verification(faults)
+    try:
+        again = recomputed(document)
+    except EvidenceInvalid as error:
+        return Verification([error.fault])
+    except (TribunalError, CalibrationError, ValueError, ArithmeticError) as error:
+        return Verification([Fault("evidence", f"cannot be certified on: {error}")])
+    return _compared(document, again)
+
+
+@cache
+def _shape() -> TypeAdapter[ExportedCertificateBody]:
+    return TypeAdapter(ExportedCertificateBody)
+
+
+def verification_body(
+    document: Any, trusted: Collection[str], moment: datetime
+) -> VerificationBody:
+    """Return what `verify` finds, and whether the certificate promises something at this moment."""
+    found = verify(document, trusted)
+    if found.faults:
+        known: Mapping[str, Any] = document if isinstance(document, dict) else {}
+        named, signature = known.get("id"), known.get("signature")
+        signer = signature.get("public_key") if isinstance(signature, dict) else None
+        return {
+            "object": "verification",
+            "verified": False,
+            "calibration": named if isinstance(named, str) else None,
+            "signed_by": signer if isinstance(signer, str) else None,
+            "signed_at": None,
+            "promises": False,
+            "claim": None,
+            "faults": [{"field": one.field, "reason": one.reason} for one in found.faults],
+            "notes": found.notes,
+        }
+    life = _of_its_life(document, moment)
+    return {
+        "object": "verification",
+        "verified": True,
+        "calibration": document["id"],
+        "signed_by": document["signature"]["public_key"],
+        "signed_at": document["signature"]["signed_at"],
+        "promises": document["status"] == "certified" and not life,
+        "claim": document["certificate"]["claim"],
+        "faults": [],
+        "notes": [*found.notes, *life],
+    }
+
+
+def _of_its_life(document: Mapping[str, Any], moment: datetime) -> list[str]:
+    """Say why a certificate promises nothing any more; nothing if it does."""
+    said = []
+    expires_at = document["expires_at"]
+    if expires_at is not None and datetime.fromisoformat(expires_at) <= moment:
+        said.append(f"it expired at {expires_at}")
+    if document["revoked_at"] is not None:
+        said.append(f"it was revoked at {document['revoked_at']}")
+    if document["suspended_because"] is not None:
+        said.append(f"its promise was suspended: {document['suspended_because']}")
+    return said
+
+
+def _faults_of_shape(document: Mapping[str, Any]) -> list[Fault]:
+    try:
+        _shape().validate_python(document, strict=True)
+    except ValidationError as error:
+        return [
+            Fault(".".join(str(part) for part in one["loc"]), one["msg"].lower())
+            for one in error.errors(include_url=False, include_input=False)[:_MOST_FAULTS]
+        ]
+    return [
+        Fault(f"judges.{number}.fingerprint", "does not follow from the judge's configuration")
+        for number, judge in enumerate(document["judges"])
+        if not _has_its_fingerprint(judge)
+    ]
+
+
+def _has_its_fingerprint(judge: Mapping[str, Any]) -> bool:
+    kind = judge["fingerprint"].partition(":")[0]
+    if kind in _RECORDED or not judge["configuration"]:
+        return True
+    spec = JudgeSpec(judge["name"], kind, None, judge["configuration"])
+    return bool(spec.fingerprint == judge["fingerprint"])
+
+
+def recomputed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a certification on the evidence of a document finds, with its status.
+
+    Raises:
+        EvidenceInvalid: a field cannot be read; names it.
+        TribunalError: the request cannot be honoured.
+        CalibrationError: likewise, by the statistics.
+    """
+    request = _request_of(document)
+    names = [judge["name"] for judge in document["judges"]]
+    if not names or len(set(names)) != len(names):
+        raise EvidenceInvalid("judges", "must have at least one, and different names")
+    basis = read(document["evidence"], request, names)
+    evidence = basis.inputs(request)
+    found = certified(request, evidence, basis.pool, basis.traffic)
+    specs = [
+        JudgeSpec(
+            judge["name"],
+            judge["fingerprint"].partition(":")[0],
+            None,
+            judge["configuration"],
+            certified_fingerprint=judge["fingerprint"],
+        )
+        for judge in document["judges"]
+    ]
+    body = describe(request, specs, basis.sample, evidence, found)
+    uses = document["label_uses"]
+    if uses["failure_probability"] is not None:
+        is_certified = found.certificate.is_certified
+        body["claim"] = claim_of_later_use(body["claim"], Uses(**uses), is_certified=is_certified)
+    del body[JUDGE_SETTINGS], body["fingerprints"]
+    return {"status": status(found.certificate), "certificate": json.loads(json.dumps(body))}
+
+
+def _request_of(document: Mapping[str, Any]) -> CalibrationIn:
+    try:
+        return as_asked(document["request"])
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in ("request", *first["loc"]))
+        raise EvidenceInvalid(place, first["msg"].lower()) from None
+
+
+def _compared(document: Mapping[str, Any], again: Mapping[str, Any]) -> Verification:
+    """Compare what a document says with what was computed again."""
+    said = {
+        name: value for name, value in document["certificate"].items() if name not in _NOT_TESTED
+    }
+    made_by = document["evidence"]["made_with"].get("tribunal")
+    found = Verification(_faults_of_life(document))
+    if document["status"] != again["status"]:
+        found.faults.append(_differs("status", document["status"], again["status"]))
+    for place, old, new in _differences(said, again["certificate"], "certificate"):
+        if place.rpartition(".")[2] not in _WORDS or not isinstance(old, str):
+            found.faults.append(_differs(place, old, new))
+        elif document["label_uses"]["failure_probability"] is None and old.startswith(str(new)):
+            continue
+        elif made_by == version("tribunal-judge"):
+            found.faults.append(_differs(place, old, new))
+        else:
+            found.notes.append(f"{place}: another version of Tribunal words it otherwise")
+    del found.faults[_MOST_FAULTS:]
+    return found
+
+
+def _faults_of_life(document: Mapping[str, Any]) -> list[Fault]:
+    """Return where a document says otherwise than its request when it ends, or what it renews."""
+    request, made = as_asked(document["request"]), datetime.fromisoformat(document["created_at"])
+    until = request.expires_at(made)
+    asked = {
+        "expires_at": None if until is None else rfc3339(until),
+        "supersedes": request.supersedes,
+    }
+    return [
+        Fault(name, f"is {shown(document[name])}, and asked for was {shown(value)}")
+        for name, value in asked.items()
+        if document[name] != value
+    ]
+
+
+def _differs(place: str, old: object, new: object) -> Fault:
+    return Fault(place, f"is {shown(old)}, and computed again {shown(new)}")
+
+
+def _differences(old: Any, new: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from _differences(old.get(name), new.get(name), f"{place}.{name}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (one, other) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(one, other, f"{place}.{number}")
+    elif old != new:
+        yield place, old, new

@@ -1,0 +1,265 @@
+"""Certificates that travel: exported, verified without database or network, imported elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import delete
+
+from app.calibrations.document import verify
+from app.core.db import Database
+from app.core.errors import ConfigurationInvalid
+from app.core.models import CertificateEvidence
+from app.core.runtime import Runtime
+from app.core.settings import Settings
+from app.core.signing import SigningKey, signing_key
+from app.main import create_app
+from tests.app.calibrations.test_weighted import two_tasks, unlabelled
+from tests.app.rows import certify, labelled_rows, upload
+from tests.conftest import client_of
+
+Document = dict[str, Any]
+_STRANGER = SigningKey(bytes(32))
+
+
+async def exported(client: httpx.AsyncClient, calibration: str) -> Document:
+    answer = await client.get(f"/v1/calibrations/{calibration}/export")
+    assert answer.status_code == 200, answer.text
+    document: Document = answer.json()
+    return document
+
+
+def faults(document: Document, *trusted: str) -> dict[str, str]:
+    return {fault.field: fault.reason for fault in verify(document, trusted).faults}
+
+
+METHODS: list[dict[str, Any]] = [
+    {},
+    {"method": "auto_raw", "target_agreement": 0.9, "label_rule": "random_annotator"},
+    {"method": "learned_stack"},
+    {"method": "sequential"},
+    {"method": "simultaneous", "menu": [0.8, 0.9]},
+    {"method": "stagewise", "ties": "class"},
+    {"method": "weighted", "max_ratio": 2.5, "target_agreement": 0.8},
+    {"method": "weighted", "traffic": "traffic", "traffic_features": ["metadata.task"]},
+    {"slices": "metadata.task", "slice_rule": "each", "target_agreement": 0.7},
+    {"max_shift": 1.5, "target_agreement": 0.75, "part": {"side": "test", "fraction": 0.3}},
+    {"scope": "dataset", "max_error": 0.1},
+    {"target_agreement": 0.999, "seed": 5},
+]
+
+
+async def test_every_kind_of_certificate_is_computed_again_to_the_last_bit(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = two_tasks(240, 0.3, seed=0)
+    said = [
+        {"annotator": who, "label": what}
+        for who, what in zip("xyz", ["a", "b", "tie"], strict=True)
+    ]
+    for number, row in enumerate(rows):
+        row["group"] = f"group {number // 2 if number < 60 else number}"
+        if number % 20 == 0:
+            row["human"] = said[: number % 3 + 1]
+    await upload(client, "labelled", rows)
+    await upload(client, "traffic", unlabelled(two_tasks(60, 0.5, seed=9, prefix="t")))
+    seen = set()
+    for asked in METHODS:
+        made = await certify(client, "labelled", **asked)
+        document = await exported(client, made["id"])
+        assert document["certificate"]["thresholds"] == made["thresholds"]
+        # the file is the same after another program read and wrote it
+        assert faults(json.loads(json.dumps(document, indent=1, sort_keys=True))) == {}, asked
+        seen.add(made["status"])
+    assert seen == {"certified", "not_certifiable"}
+
+
+@pytest.fixture
+async def made(client: httpx.AsyncClient) -> Document:
+    """The certificate of two recorded judges on 150 pairs, slice by slice, exported."""
+    await upload(client, "rivers", labelled_rows(150))
+    asked = {"target_agreement": 0.75, "slices": "metadata.task", "slice_rule": "each"}
+    certificate = await certify(client, "rivers", **asked)
+    assert certificate["status"] == "certified"
+    return await exported(client, certificate["id"])
+
+
+def changed(document: Document, place: str) -> Document:
+    """Return a document with another value in one of its fields."""
+    other = copy.deepcopy(document)
+    inside = other
+    *path, last = place.split(".")
+    for name in path:
+        inside = inside[name]
+    inside[last] = _otherwise(inside[last])
+    return other
+
+
+def _otherwise(value: Any) -> Any:
+    if isinstance(value, list) and value:
+        return [*value[:-1], _otherwise(value[-1])]
+    if isinstance(value, dict) and value:
+        name = next(iter(value))
+        return {**value, name: _otherwise(value[name])}
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{value}?"
+    return value + 1
+
+
+async def test_a_tampered_document_is_refused_and_its_field_named(
+    client: httpx.AsyncClient, made: Document
+) -> None:
+    places = list(made["signature"]["digests"])
+    assert len(places) >= 40
+    for place in places:
+        found = faults(changed(made, place))
+        assert set(found) == {place}
+        assert place == "object" or found[place] == "was changed after it was signed"
+    for name in made["signature"]:
+        assert any(
+            field.startswith("signature") for field in faults(changed(made, f"signature.{name}"))
+        )
+    assert faults({**made, "more": 1}) == {"more": "was not signed"}
+    lost = {name: value for name, value in made.items() if name != "label_uses"}
+    assert set(faults(lost).values()) == {"is missing, and was signed"}
+    assert faults({**made, "signature": None}) == {"signature": "is missing"}
+    assert "object" in faults([made])  # type: ignore[arg-type]
+    answer = await client.post("/v1/calibrations/import", json=changed(made, "certificate.claim"))
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"loc": ["body", "certificate", "claim"], "msg": "was changed after it was signed"}
+    ]
+
+
+FORGED = {
+    "certificate.thresholds": "certificate.thresholds.1",
+    "certificate.claim": "certificate.claim",
+    "certificate.calibration.disagreements": "certificate.calibration.disagreements",
+    "certificate.certificates": "certificate.certificates.1",
+    "status": "status",
+    "request.target_agreement": "request.target_agreement",
+    "request.seed": "certificate",
+    "judges": "evidence.scores",
+    "evidence.pairs.group": "certificate",
+    "evidence.pairs.votes": "certificate",
+    "evidence.scores.dear": "evidence.scores",
+    "evidence.costs.cheap": "certificate",
+    "evidence.left_out.unlabelled": "certificate.calibration.unlabelled",
+    "label_uses.plans": "certificate.claim",
+}
+
+
+async def test_who_signs_again_does_not_make_it_follow_from_its_evidence(made: Document) -> None:
+    del made["signature"]
+    for place, named in FORGED.items():
+        forged = _STRANGER.sign(changed(made, place), datetime(2026, 1, 1, tzinfo=UTC))
+        found = faults(forged)
+        assert any(field.startswith(named) for field in found), (place, found)
+    # and whoever knows the signer sees at once that it was another
+    assert set(faults(forged, "0" * 64)) == {"signature.public_key"}
+
+
+@pytest.fixture
+async def elsewhere(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A service with a database of its own."""
+    file = tmp_path / "elsewhere.db"
+    shutil.copyfile(sqlite_template, file)
+    app = create_app(Settings(database_url=f"sqlite:///{file}", spool_dir=tmp_path))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        yield client
+
+
+@pytest.mark.both_databases
+async def test_an_imported_certificate_is_used_as_where_it_was_made(
+    client: httpx.AsyncClient, elsewhere: httpx.AsyncClient
+) -> None:
+    await upload(elsewhere, "rivers", labelled_rows(150))
+    certificate = await certify(elsewhere, "rivers", target_agreement=0.8)
+    document = await exported(elsewhere, certificate["id"])
+    answer = await client.post("/v1/calibrations/import", json=document)
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == f"/v1/calibrations/{certificate['id']}"
+    taken = answer.json()
+    assert taken["imported"]["signed_by"] == document["signature"]["public_key"]
+    kept = set(certificate) - {"labels_changed"}
+    assert {name: taken[name] for name in kept} == {name: certificate[name] for name in kept}
+    again = await client.post("/v1/calibrations/import", json=document)
+    assert (again.status_code, again.json()) == (201, taken)
+
+    rows = unlabelled(labelled_rows(190)[140:])
+    asked = {"pairs": rows, "calibration": taken["id"]}
+    here, there = [
+        (await one.post("/v1/judgments", json=asked)).json()["verdicts"]
+        for one in (client, elsewhere)
+    ]
+    assert here == there
+    # it promises nothing on the prompts that it was made from
+    assert [one["calibration_pair"] for one in here] == [True] * 10 + [False] * 40
+    await upload(client, "new", rows[10:])
+    batch = {"dataset": "new", "calibration": taken["id"]}
+    assert (await client.post("/v1/batches", json=batch)).status_code == 202
+    monitor = await client.post("/v1/monitors", json={"calibration": taken["id"]})
+    assert monitor.status_code == 201
+
+    returned = await exported(client, taken["id"])
+    assert faults(returned, returned["signature"]["public_key"]) == {}
+    assert returned["imported"] == taken["imported"]
+    assert returned["evidence"] == document["evidence"]
+    # the ledger here knows the labels
+    await upload(client, "rivers", labelled_rows(150))
+    assert (await certify(client, "rivers", target_agreement=0.7))["label_set_uses"] == 2
+
+    await elsewhere.post(f"/v1/calibrations/{taken['id']}/revoke")
+    refused = await client.post(
+        "/v1/calibrations/import", json=await exported(elsewhere, taken["id"])
+    )
+    assert refused.status_code == 409
+    assert "was revoked at" in refused.json()["detail"]
+
+
+async def test_only_signers_that_are_trusted_are_imported_where_some_are(
+    made: Document, settings: Settings
+) -> None:
+    app = create_app(settings.model_copy(update={"trusted_keys": (_STRANGER.public,)}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        answer = await client.post("/v1/calibrations/import", json=made)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "signature", "public_key"]
+
+
+async def test_evidence_that_was_not_kept_is_collected_again_while_it_is_the_same(
+    client: httpx.AsyncClient, made: Document, running: Runtime
+) -> None:
+    async with running.db.write() as session:
+        await session.execute(delete(CertificateEvidence))
+    again = await exported(client, made["id"])
+    assert faults(again) == {}
+    assert again["evidence"] == {**made["evidence"], "made_with": {}}
+    label = {"dataset": "rivers", "pair": "p3", "annotator": "anna", "label": "tie"}
+    assert (await client.post("/v1/labels", json={"labels": [label]})).status_code == 201
+    refused = await client.get(f"/v1/calibrations/{made['id']}/export")
+    assert refused.status_code == 409
+    assert "certify again to export it" in refused.json()["detail"]
+
+
+async def test_the_signing_key_is_kept_encrypted_where_there_is_a_secret(
+    db: Database, settings: Settings
+) -> None:
+    guarded = settings.model_copy(update={"secret": SecretStr("first")})
+    key = await signing_key(guarded, db)
+    assert (await signing_key(guarded, db)).public == key.public
+    assert key.public in repr(key)
+    for other in (settings, settings.model_copy(update={"secret": SecretStr("second")})):
+        with pytest.raises(ConfigurationInvalid, match="TRIBUNAL_SECRET"):
+            await signing_key(other, db)
+    given = settings.model_copy(update={"signing_key": SecretStr("00" * 32)})
+    assert (await signing_key(given, db)).public == _STRANGER.public
