@@ -97,16 +97,19 @@ async def test_a_body_of_too_many_parts_is_refused_by_the_name_of_its_limit(
     path, body, setting = TOO_LARGE[name]
     content = json.dumps(body())
     await client.post(f"/v1/{path}", json={})  # what is made once is made now
-    with calls() as made:
-        response = await client.post(
-            f"/v1/{path}", content=content, headers={"content-type": "application/json"}
-        )
-    assert response.status_code == 422, response.text[:300]
-    assert_answered(response)
+    counted = []
+    for _ in range(2):  # a worker that polls meanwhile makes calls, too
+        with calls() as made:
+            response = await client.post(
+                f"/v1/{path}", content=content, headers={"content-type": "application/json"}
+            )
+        counted.append(made[0])
+        assert response.status_code == 422, response.text[:300]
+        assert_answered(response)
     assert setting in response.json()["detail"]
     assert len(response.content) < 2_000
     # not a step for each of the parts that are too many
-    assert made[0] < 10_000 or setting == "TRIBUNAL_MAX_BODY_OBJECTS"
+    assert min(counted) < 10_000 or setting == "TRIBUNAL_MAX_BODY_OBJECTS"
 
 
 def test_the_place_of_a_large_part_is_named() -> None:
