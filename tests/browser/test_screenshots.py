@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from tests.browser.conftest import Eyes
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -15,7 +17,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def test_pictures_of_every_page(pages: dict[str, str], page: Page, tmp_path: Path) -> None:
+def test_pictures_of_every_page(
+    pages: dict[str, str], page: Page, eyes: Eyes, tmp_path: Path
+) -> None:
+    eyes.expected = ("status of 404",)
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     for name, address in pages.items():
