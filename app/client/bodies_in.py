@@ -352,3 +352,18 @@ class FinishRequest(_Finish, total=False):
     allow_tie: bool
     budget_usd: float
     seed: int
+
+
+class _Shadow(TypedDict):
+    calibration: str
+
+
+class ShadowRequest(_Shadow, total=False):
+    """What a shadow is asked with; one of `cascade`, `judge` and `candidate` is needed."""
+
+    cascade: str | JudgeOrder
+    judge: str
+    candidate: str
+    share: float
+    precision: float
+    budget_usd: float
