@@ -61,8 +61,10 @@ from app.monitors.service import ask_canaries_forever, gauges
 from app.monitors.webhooks import deliver_forever
 from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges
+from app.pages import labelling as pages_labelling
 from app.pages import lists as pages_lists
 from app.pages import pairs as pages_pairs
+from app.pages import reports as pages_reports
 from app.pages import results as pages_results
 from app.pages import signin as pages_signin
 from app.reports.health import lines_of_config
@@ -161,8 +163,10 @@ def _routes() -> list[BaseRoute]:
     for pages in (
         pages_lists.router,
         pages_judges.router,
+        pages_labelling.router,
         pages_pairs.router,
         pages_boards.router,
+        pages_reports.router,
         pages_results.router,
     ):
         router.include_router(pages, dependencies=[Depends(refuse_while_opening)])

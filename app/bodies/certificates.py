@@ -123,6 +123,7 @@ class PartCertificate(TypedDict):
     target_agreement: float | None
     max_error: NotRequired[float | None]
     saved_labels: NotRequired[Estimate | None]
+    panel: NotRequired[PanelFigures]
     status: Literal["certified", "not_certifiable"]
     claim: NotRequired[str]
     thresholds: list[Threshold]
@@ -142,6 +143,29 @@ class TrafficFigures(TypedDict):
     max_ratio: Annotated[float, Doc("clip: a pair counts at most this many times")]
     left_out: Annotated[float, Doc("share of the traffic that the clip leaves out")]
     effective_pairs: Annotated[float, Doc("equally weighted pairs that would say as much")]
+
+
+class PanelFigures(TypedDict):
+    """The votes behind a promise about what most people would say."""
+
+    two_votes: Annotated[int, Doc("pairs whose first two votes both name a better response")]
+    split: Annotated[int, Doc("those of them on which the two differ")]
+    one_vote: Annotated[int, Doc("pairs with one vote only, left out")]
+    tied: Annotated[int, Doc("pairs left out because one of the first two votes is a tie")]
+    three_votes: Annotated[
+        int,
+        Doc(
+            "pairs whose third vote may test the assumption; 0 where third votes were asked for "
+            "because of what the first two said"
+        ),
+    ]
+    assumption: Annotated[
+        Literal["assumed", "tested"],
+        Doc(
+            "that people are no noisier where the verdicts are wrong: assumed, or not needed, since a "
+            "test of third votes shows the promise without it"
+        ),
+    ]
 
 
 class ImportedBody(TypedDict):
@@ -211,6 +235,9 @@ class CertificateBody(TypedDict):
         Annotated[
             TrafficFigures | None, Doc("null: the promise is for pairs as the labelled ones came")
         ]
+    ]
+    panel: NotRequired[
+        Annotated[PanelFigures | None, Doc("null: people are those who gave the labels")]
     ]
     calibration: NotRequired[CalibrationFigures]
     fingerprints: NotRequired[dict[str, str]]
@@ -313,7 +340,15 @@ class EvidenceVotes(TypedDict):
     tie: list[int]
 
 
-class EvidencePairs(TypedDict):
+class FirstVotesBody(TypedDict, total=False):
+    """The first votes on each pair, where the promise is about a panel."""
+
+    first_votes: Annotated[
+        list[list[float | None]], Doc("first, second and third vote: 1 for a, 0 for b, 0.5 a tie")
+    ]
+
+
+class EvidencePairs(FirstVotesBody):
     """The labelled pairs that a certificate was made from, one entry each in every list."""
 
     group: Annotated[list[int], Doc("number of its group; groups are independent")]

@@ -22,6 +22,22 @@ class AnnotatorPair(TypedDict):
     agreement_without_ties: NotRequired[Estimate]
 
 
+class PersonFigures(TypedDict):
+    """How well one person agrees with the others."""
+
+    annotator: str
+    labels: int
+    with_others: Annotated[Estimate, Doc("share of the others' labels that are the same")]
+    with_majority: Annotated[
+        Estimate,
+        Doc("share of pairs on which most of the others say one thing, and this person too"),
+    ]
+    cohens_kappa: Annotated[Estimate, Doc("with that majority")]
+    concerns: Annotated[
+        list[str], Doc("why these labels should be looked at; empty: nothing found")
+    ]
+
+
 class HumanFigures(TypedDict):
     """How well people agree, with a, b and tie as classes."""
 
@@ -31,6 +47,9 @@ class HumanFigures(TypedDict):
     krippendorff_alpha: Estimate
     fleiss_kappa: Estimate
     annotator_pairs: list[AnnotatorPair]
+    by_annotator: NotRequired[
+        Annotated[list[PersonFigures], Doc("those with the most labels first; at most 100")]
+    ]
     annotator_pairs_left_out: NotRequired[
         Annotated[int, Doc("couples with fewer pairs in common, beyond those that are listed")]
     ]

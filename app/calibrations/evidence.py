@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from app.bodies.certificates import EvidenceBody, JudgeScores, TrafficEvidence
+from app.bodies.certificates import EvidenceBody, FirstVotesBody, JudgeScores, TrafficEvidence
 from app.calibrations.inputs import (
     PROBABILITY,
     CalibrationInputs,
@@ -38,6 +38,7 @@ from calibration.certify import certify_pairs
 
 _VOTES: Final[tuple[Literal["a", "b", "tie"], ...]] = ("a", "b", "tie")
 _LARGEST_GROUP: Final = 10**9
+_FIRST_VOTES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def certify(
     traffic: Traffic | None = None,
 ) -> Certificate:
     """Certify a request on its evidence; a tie that is a verdict of its own has no side to stack."""
-    pairs = evidence.pairs
+    pairs = evidence.pairs if evidence.voted is None else evidence.voted
     if traffic is not None:
         pairs = replace(pairs, density_ratio=traffic.density_ratio, features=traffic.features)
     costs = [cost for cost in evidence.costs if cost is not None]
@@ -89,6 +90,7 @@ def certify(
             max_group_size=request.max_group_size,
             min_label_probability=request.min_label_probability,
             exposure=evidence.exposure,
+            label_rule="given" if evidence.voted is None else "panel",
             slice_rule=request.slice_rule,
             menu=request.other_risks or None,
             max_shift=request.max_shift,
@@ -138,6 +140,7 @@ def written(basis: Basis, request: CalibrationIn) -> EvidenceBody:
             "prompt": [key.prompt_hash for key in keys],
             "content": [key.content_hash for key in keys],
             "votes": {name: sample.counts[:, i].tolist() for i, name in enumerate(_VOTES)},  # type: ignore[typeddict-item]
+            **_written_first_votes(sample, request),
             "label_probability": None if set(probabilities) <= {1.0} else probabilities,
             "slice": None
             if request.slices is None
@@ -154,6 +157,13 @@ def written(basis: Basis, request: CalibrationIn) -> EvidenceBody:
         "traffic": None if basis.traffic is None else _written_traffic(basis),
         "made_with": made_with(),
     }
+
+
+def _written_first_votes(sample: Sample, request: CalibrationIn) -> FirstVotesBody:
+    """Return the votes that a panel's promise rests on; others do not read their order."""
+    if request.label_rule != "panel" or sample.first is None:
+        return {}
+    return {"first_votes": [_numbers(column) for column in sample.first.T]}
 
 
 def made_with() -> dict[str, str]:
@@ -261,7 +271,25 @@ def _read_sample(body: EvidenceBody, request: CalibrationIn, n: int) -> Sample:
         seen_in_training=left_out["seen_in_training"],
         held_for_examples=left_out["held_for_examples"],
         unlabelled=left_out["unlabelled"],
+        first=_read_first_votes(pairs.get("first_votes"), request, n),
     )
+
+
+def _read_first_votes(
+    columns: Sequence[Sequence[float | None]] | None, request: CalibrationIn, n: int
+) -> FloatArray | None:
+    place = "evidence.pairs.first_votes"
+    if (columns is None) == (request.label_rule == "panel"):
+        raise EvidenceInvalid(place, "goes with the label rule panel")
+    if columns is None:
+        return None
+    if len(columns) != _FIRST_VOTES:
+        raise EvidenceInvalid(place, f"must have {_FIRST_VOTES} columns")
+    for column in columns:
+        _check_length(place, column, n)
+        if any(vote not in (None, 0.0, 0.5, 1.0) for vote in column):
+            raise EvidenceInvalid(place, "must hold 1, 0, 0.5 or null")
+    return _array(columns)
 
 
 def _key(row: int, body: EvidenceBody, request: CalibrationIn) -> PairKey:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.calibrations.inputs import CalibrationInputs
 from app.calibrations.plans import look_at, record
-from app.calibrations.schemas import CalibrationIn, JudgeOrder, LabelRule, Name, Share, Ties
+from app.calibrations.schemas import CalibrationIn, JudgeOrder, Name, Share, Ties
 from app.core.errors import Unprocessable
 from app.core.runtime import Runtime
 from app.datasets.splits import Part
@@ -50,7 +50,7 @@ class ExperimentIn(BaseModel):
         None, max_length=16, description="cost of asking each judge; default: what was recorded"
     )
     failure_probability: Share = 0.1
-    label_rule: LabelRule = "majority"
+    label_rule: Literal["majority", "random_annotator"] = "majority"
     ties: Ties = "exclude"
     part: Part | None = None
     max_group_size: int | None = Field(None, ge=1, le=10_000)

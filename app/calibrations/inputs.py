@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -29,9 +29,9 @@ from app.labels import sets
 from app.scores import judges as cascades
 from app.scores.table import ScoreTable
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.certify import Pairs
+from calibration.certify import FirstVotes, Pairs
 from calibration.labels import A, B
-from calibration.preference import TieRule, correctness, preference
+from calibration.preference import Correctness, TieRule, correctness, preference
 from calibration.stack import Columns
 from judges.base import Judge
 
@@ -41,13 +41,27 @@ _COLUMN = {"a": 0, "b": 1, "tie": 2}
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Labelled pairs that may calibrate, `counts` (n, 3) their votes for a, b and tie."""
+    """Labelled pairs that may calibrate.
+
+    `counts` (n, 3) are their votes for a, b and tie, `first` (n, 3) the first votes in the order in
+    which they came: 1 for a, 0 for b, .5 for a tie, NaN where there is none.
+    """
 
     keys: tuple[PairKey, ...]
     counts: IntArray
     seen_in_training: int
     held_for_examples: int
     unlabelled: int
+    first: FloatArray | None = None
+
+    def rows(self, chosen: IntArray) -> Sample:
+        """Return the sample of some of its pairs."""
+        return replace(
+            self,
+            keys=tuple(self.keys[row] for row in chosen.tolist()),
+            counts=self.counts[chosen],
+            first=None if self.first is None else self.first[chosen],
+        )
 
 
 def known_groups(keys: Sequence[PairKey], prompts: frozenset[str]) -> frozenset[str]:
@@ -78,6 +92,7 @@ def draw_sample(
         seen_in_training=left_out["trained"],
         held_for_examples=left_out["shown"],
         unlabelled=left_out["unlabelled"],
+        first=_first_votes(kept, votes),
     )
 
 
@@ -108,6 +123,17 @@ def vote_counts(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) ->
         for vote in votes.get(key.seq, ()):
             counts[row, _COLUMN[vote.label]] += 1
     return counts
+
+
+_OUTCOME = {"a": 1.0, "b": 0.0, "tie": 0.5}
+
+
+def _first_votes(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> FloatArray:
+    first = np.full((len(keys), 3), np.nan)
+    for row, key in enumerate(keys):
+        for place, vote in enumerate(votes.get(key.seq, ())[:3]):
+            first[row, place] = _OUTCOME[vote.label]
+    return first
 
 
 def _union(sets: Sequence[frozenset[str]] | object) -> frozenset[str]:
@@ -285,7 +311,8 @@ class CalibrationInputs:
     (n,) numbers the units of exchangeability; `weights` (n,) are 1 / P(labelled), None if equal;
     `exposure` (n,) is the share of each pair's labels that the promise is about; `costs` (k,) are
     mean USD a pair, None where a judge's price is unknown; `has_failed` and `manner` (n, k) say
-    where judges failed and how they answered.
+    where judges failed and how they answered; `voted` are all pairs with votes of a panel, also those
+    on which two votes differ, which are in no other array.
     """
 
     keys: tuple[PairKey, ...]
@@ -303,6 +330,7 @@ class CalibrationInputs:
     tied: int
     has_failed: BoolArray
     manner: npt.NDArray[np.object_]
+    voted: Pairs | None = None
 
     @property
     def pairs(self) -> Pairs:
@@ -333,7 +361,10 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         Unprocessable: label probabilities differ and no lower bound on them was declared.
     """
     labels, confidence = opinions(table, request.ties)
-    agreed = correctness(labels, sample.counts, label_rule=request.label_rule, ties=request.ties)
+    counts, voted = sample.counts, None
+    if request.label_rule == "panel":
+        counts, voted = _by_panel(request, sample, table)
+    agreed = _agreed(request, labels, counts)
     kept = np.flatnonzero(agreed.counts)
     left_out = sample.unlabelled + sample.seen_in_training + sample.held_for_examples
     if not sample.keys and not left_out:
@@ -342,7 +373,7 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         raise Unprocessable.field(
             ["dataset"],
             f"no pair is left to calibrate on: {sample.unlabelled} without label or text, "
-            f"{agreed.undecided} without a majority, {agreed.tied} ties, "
+            f"{agreed.undecided} without a majority, {agreed.tied} ties, {_singles(voted)}"
             f"{sample.seen_in_training} known to a judge from its training, "
             f"{sample.held_for_examples} held for few-shot examples",
         )
@@ -353,7 +384,7 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         correct=agreed.agreement[kept],
         p_a=table.p_a[kept],
         p_tie=table.p_tie[kept],
-        agreement=_of_both_sides(request, sample.counts[kept]),
+        agreement=_of_both_sides(request, counts[kept]),
         groups=np.unique([key.group for key in keys], return_inverse=True)[1].astype(np.intp),
         weights=_weights(request, keys),
         exposure=agreed.exposure[kept],
@@ -363,14 +394,42 @@ def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> Calibra
         tied=agreed.tied,
         has_failed=np.isnan(table.p_a[kept]),
         manner=table.manner[kept],
+        voted=voted,
     )
+
+
+def _singles(voted: Pairs | None) -> str:
+    if voted is None or voted.votes is None:
+        return ""
+    return f"{FirstVotes.of(voted.votes).figures.one_vote} with one vote where a panel needs two, "
+
+
+def _agreed(request: CalibrationIn, labels: IntArray, counts: IntArray) -> Correctness:
+    rule = "majority" if request.label_rule == "panel" else request.label_rule
+    return correctness(labels, counts, label_rule=rule, ties=request.ties)
+
+
+def _by_panel(request: CalibrationIn, sample: Sample, table: ScoreTable) -> tuple[IntArray, Pairs]:
+    """Return the first two votes of each pair as counts, none where there is one only, and all pairs.
+
+    A tie among the two leaves the pair out, as one that people do not decide.
+    """
+    assert sample.first is not None
+    read = FirstVotes.of(sample.first)
+    for_a = np.where(read.is_usable, read.votes[:, :2].sum(axis=1), 0).astype(np.int64)
+    is_tied = (read.votes[:, :2] == 0.5).any(axis=1)
+    counts = np.column_stack([for_a, np.where(read.is_usable, 2 - for_a, 0), is_tied])
+    agreement = np.full((len(counts), 2), 0.5)
+    groups = np.unique([key.group for key in sample.keys], return_inverse=True)[1].astype(np.intp)
+    weights, slices = _weights(request, sample.keys), _slices(request, sample.keys)
+    voted = Pairs(table.p_a, agreement, table.p_tie, groups, weights, slices, votes=read.votes)
+    return counts.astype(np.int64), voted
 
 
 def _of_both_sides(request: CalibrationIn, counts: IntArray) -> FloatArray:
     """Return how far people agree with the verdict a, and with b, shape (n, 2)."""
     sides = np.tile([A, B], (len(counts), 1))
-    said = correctness(sides, counts, label_rule=request.label_rule, ties=request.ties)
-    return said.agreement
+    return _agreed(request, sides, counts).agreement
 
 
 def opinions(table: ScoreTable, ties: TieRule) -> tuple[IntArray, FloatArray]:

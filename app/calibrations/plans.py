@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -155,12 +155,7 @@ async def look_at(running: Runtime, wanted: CalibrationIn) -> Look:
     scored = np.flatnonzero((table.is_known | ~np.array(live)).all(axis=1))
     if not scored.size:
         raise Unprocessable.field(["dataset"], _not_scored(prepared, table, live))
-    sample = replace(
-        prepared.sample,
-        keys=tuple(prepared.sample.keys[i] for i in scored),
-        counts=prepared.sample.counts[scored],
-    )
-    evidence = gather(wanted, sample, table.rows(scored))
+    evidence = gather(wanted, prepared.sample.rows(scored), table.rows(scored))
     return Look(prepared, evidence, table.judges, len(prepared.sample.keys) - len(scored))
 
 

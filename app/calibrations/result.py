@@ -64,6 +64,7 @@ _PEOPLE = {
     "majority": "People means the annotators' majority: pairs without one, where the most frequent "
     "labels are equally frequent, are outside of the promise.",
     "random_annotator": "People means one annotator drawn at random.",
+    "panel": "Pairs on which the first two votes differ tell nothing and are left out of the test.",
 }
 _NOT_REACHED = (
     " What these labels show is for a rule that was not reached: the tests begin at strict "
@@ -156,6 +157,7 @@ def describe(
         "shift_margin": certificate.shift_margin,
         "saved_labels": saved_labels(certificate),
         "traffic": _traffic(request, certificate),
+        "panel": None if certificate.panel is None else asdict(certificate.panel),
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
@@ -320,6 +322,7 @@ def _part(names: Sequence[str], part: Certificate, costs: Sequence[float | None]
         **_columns(names, part),
         "shift_margin": part.shift_margin,
         "saved_labels": saved_labels(part),
+        **({} if part.panel is None else {"panel": asdict(part.panel)}),
         "calibration": _outcome(names, part, costs),
     }
 

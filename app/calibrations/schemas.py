@@ -22,8 +22,11 @@ Method = Literal[
     "auto", "diagonal", "strongest", "learned", "pareto_testing", "stagewise", "simultaneous",
     "sequential", "average", "published_code", "auto_raw", "learned_stack", "weighted",
 ]  # fmt: skip
+_FOR_PANELS = (
+    "auto", "auto_raw", "learned_stack", "diagonal", "strongest", "learned", "pareto_testing",
+)  # fmt: skip
 SliceRule = Literal["joint", "each", "common"]
-LabelRule = Literal["majority", "random_annotator"]
+LabelRule = Literal["majority", "random_annotator", "panel"]
 Ties = Literal["exclude", "error", "half", "class"]
 
 
@@ -78,7 +81,9 @@ class CalibrationIn(BaseModel):
     )
     method: Method = "auto"
     label_rule: LabelRule = Field(
-        "majority", description="agree with the annotators' majority, or with one drawn at random"
+        "majority",
+        description="agree with the annotators' majority, with one drawn at random, or with what most "
+        "would say if many voted (panel): each pair needs two votes or more, the first three count",
     )
     ties: Ties = Field("exclude", description="what a tie of the people means for a verdict")
     part: Part | None = None
@@ -139,6 +144,30 @@ class CalibrationIn(BaseModel):
             raise Unprocessable.field(["max_error"], "is needed for scope dataset")
         if any(error >= 0.5 for error in self.menu or ()):
             raise Unprocessable.field(["menu"], "holds shares of wrong verdicts here, below 0.5")
+        return self
+
+    @model_validator(mode="after")
+    def _suits_a_panel(self) -> Self:
+        """Refuse what has no promise about a panel.
+
+        Raises:
+            Unprocessable: names the field.
+        """
+        if self.label_rule != "panel":
+            return self
+        refused = {
+            "scope": self.scope != "answered" and "a panel's promise is on the verdicts given",
+            "ties": self.ties != "exclude"
+            and "must be exclude: a panel says which response most people find better",
+            "method": self.method not in _FOR_PANELS
+            and f"has no promise about a panel; those that have: {', '.join(_FOR_PANELS)}",
+            "target_agreement": self.promised_risk >= 0.5 and "must be above 0.5 for a panel",
+            "menu": any(risk >= 0.5 for risk in self.other_risks)
+            and "must hold targets above 0.5 for a panel",
+        }
+        for field, why in refused.items():
+            if why:
+                raise Unprocessable.field([field], why)
         return self
 
     @model_serializer(mode="wrap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -28,6 +29,10 @@ _stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True, cls=Ver
 Csv = Annotated[Path | None, typer.Option("--csv", help="write the rows here as CSV")]
 Criterion = Annotated[
     list[str] | None, typer.Option(help="NAME=WEIGHT; repeat it for several criteria")
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", help="write the page here: one file that needs nothing else"),
 ]
 SliceWeight = Annotated[
     list[str] | None,
@@ -59,7 +64,9 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
     line: Annotated[
         list[str] | None, typer.Option(help="with --health: NAME=NUMBER moves a line, off drops it")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="with --health: write the page here")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="write the page here: one file that needs nothing else")
+    ] = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -68,20 +75,24 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
 
     Exit status 1 if a line of the health card failed.
     """
-    if health is None and (line or html):
-        fail("--line and --html belong to a health card: give --health JUDGE", status=EXIT_USAGE)
+    if health is None and line:
+        fail("--line belongs to a health card: give --health JUDGE", status=EXIT_USAGE)
+    _refuse_unwritable(None, html)
     lines = _lines(line or [])
     query = given(
         dataset=dataset, calibration=calibration, judges=judges if health is None else [health],
         group_by=group_by, include=include, part=part, own=own,
     )  # fmt: skip
+    history: Any = None
     with open_tribunal(server, key, only_reads=True) as tribunal:
         found: Any = tribunal.report(**query)
         if health is not None:
             path = f"/v1/reports/{found['id']}/health"
             found = tribunal.get(path, judge=health, **lines)
+        elif html is not None:
+            history = tribunal.get("/v1/reports/history", dataset=found["dataset"])
     if html is not None:
-        _write(html, found)
+        _write(html, _page_of(found, history))
     show = board_tables.report if health is None else board_tables.health
     Console(as_json).show(found, show)
     if health is not None and found["outcome"] == "fail":
@@ -98,11 +109,20 @@ def _lines(texts: list[str]) -> dict[str, str]:
     return lines
 
 
-def _write(file: Path, card: Any) -> None:
-    from app.reports.health_page import health_page
+def _page_of(found: Any, history: Any) -> str:
+    """Return a report or a health card as one file."""
+    if found["object"] == "health_card":
+        from app.reports.health_page import health_page
 
+        return health_page(found)
+    from app.pages.reports import file_of
+
+    return file_of(found, history, datetime.now(UTC))
+
+
+def _write(file: Path, text: str) -> None:
     with whole(file) as out:
-        out.write(health_page(card).encode())
+        out.write(text.encode("utf-8", "backslashreplace"))
 
 
 def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
@@ -137,6 +157,7 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
     elo_start: Annotated[float | None, typer.Option(help="for elo; default: 1000")] = None,
     elo_scale: Annotated[float | None, typer.Option(help="for elo; default: 400")] = None,
     csv: Csv = None,
+    html: Html = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -150,27 +171,28 @@ def leaderboard(  # noqa: PLR0913  # a verb's options are its parameters
         confidence_level=confidence_level, group_by=group_by, part=part_of(part), seed=seed,
         options=constants or None, slice_weights=weights_of(slice_, "--slice"),
     )  # fmt: skip
-    _refuse_unwritable(csv)
+    _refuse_unwritable(csv, html)
     with open_tribunal(server, key, only_reads=True) as tribunal:
         board = tribunal.leaderboard(**request)
-    _show(board, csv, as_json)
+    _show(board, csv, html, as_json)
 
 
 add_list(_stored, "leaderboards", "stored leaderboards", board_tables.stored)
 
 
 @_stored.command("show")
-def show_stored(
+def show_stored(  # noqa: PLR0913  # a verb's options are its parameters
     leaderboard_id: Id,
     csv: Csv = None,
+    html: Html = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a stored leaderboard, with the present state of its certificate."""
-    _refuse_unwritable(csv)
+    _refuse_unwritable(csv, html)
     board = reading.one_of("leaderboards", leaderboard_id, Where(server, key))
-    _show(board, csv, as_json)
+    _show(board, csv, html, as_json)
 
 
 @_stored.command("compare")
@@ -195,6 +217,7 @@ def reweight_stored(  # noqa: PLR0913  # a verb's options are its parameters
     group_by: Annotated[str | None, typer.Option(help="a metadata field: rows by slice")] = None,
     control: Annotated[str | None, typer.Option(help="length, style, or both by a comma")] = None,
     csv: Csv = None,
+    html: Html = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -206,18 +229,22 @@ def reweight_stored(  # noqa: PLR0913  # a verb's options are its parameters
     )  # fmt: skip
     if not body:
         fail("give --criterion or --slice NAME=WEIGHT at least once", status=EXIT_USAGE)
-    _refuse_unwritable(csv)
+    _refuse_unwritable(csv, html)
     with open_tribunal(server, key, only_reads=True) as tribunal:
         board = tribunal.post(f"{_path(leaderboard_id)}/reweight", body)
-    _show(board, csv, as_json)
+    _show(board, csv, html, as_json)
 
 
-def _show(board: Any, csv: Path | None, as_json: bool) -> None:
+def _show(board: Any, csv: Path | None, html: Path | None, as_json: bool) -> None:
     if csv is not None:
         from app.leaderboards.rows import as_csv
 
         with whole(csv) as out:
             out.write(as_csv(board).encode("utf-8", "backslashreplace"))
+    if html is not None:
+        from app.pages.boards import file_of
+
+        _write(html, file_of(board, datetime.now(UTC)))
     Console(as_json).show(board, board_tables.leaderboard)
 
 
@@ -225,6 +252,7 @@ def _path(leaderboard_id: str) -> str:
     return f"/v1/leaderboards/{quote(leaderboard_id, safe='')}"
 
 
-def _refuse_unwritable(csv: Path | None) -> None:
-    if csv is not None:
-        refuse_unwritable(csv, "--csv")
+def _refuse_unwritable(csv: Path | None, html: Path | None) -> None:
+    for file, option in ((csv, "--csv"), (html, "--html")):
+        if file is not None:
+            refuse_unwritable(file, option)

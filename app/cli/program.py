@@ -89,7 +89,7 @@ def certify(
     failure_probability: Annotated[float | None, typer.Option(help="default: 0.1")] = None,
     method: Annotated[str | None, typer.Option(help="default: auto")] = None,
     label_rule: Annotated[
-        str | None, typer.Option(help="majority (default) or random_annotator")
+        str | None, typer.Option(help="majority (default), random_annotator or panel")
     ] = None,
     ties: Annotated[
         str | None, typer.Option(help="exclude (default), error, half or class")

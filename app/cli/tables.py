@@ -81,6 +81,7 @@ def certificate(console: Screen, body: Body) -> None:
         console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
         console.print(f"{tested}: no thresholds passed")
+    _panel(console, body.get("panel"))
     _left_out(console, found)
     _judge_failures(console, found["failures"])
     if not is_certified:
@@ -160,6 +161,16 @@ def _lower_bound(body: Body) -> str:
     if not lowest:
         return "and nothing shows a least agreement"
     return f"at least {_percent(lowest)} with confidence {100 * (1 - level):.4g}%"
+
+
+def _panel(console: Screen, panel: Body | None) -> None:
+    if panel is None:
+        return
+    rests = "shown by third votes" if panel["assumption"] == "tested" else "assumed, not tested"
+    console.print(
+        f"a panel by two votes on {panel['two_votes']} pairs, {panel['split']} of them split; "
+        f"that people are no noisier where verdicts are wrong: {rests}"
+    )
 
 
 def _left_out(console: Screen, found: Body) -> None:

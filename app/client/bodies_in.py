@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-LabelRule = Literal["majority", "random_annotator"]
+LabelRule = Literal["majority", "random_annotator", "panel"]
 Scope = Literal["answered", "dataset"]
 Ties = Literal["exclude", "error", "half", "class"]
 

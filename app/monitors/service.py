@@ -114,6 +114,11 @@ async def _start(
     session: AsyncSession, certificate: CalibrationRow, request: MonitorIn, running: Runtime
 ) -> SlicedMonitor:
     risk = _target_risk(certificate)
+    if certificate.request.get("label_rule") == "panel" and request.votes_per_pair < 2:
+        raise Unprocessable.field(
+            ["votes_per_pair"],
+            "must be at least 2: a panel's certificate counts two votes that agree",
+        )
     if risk >= 0.82:
         raise Unprocessable.field(["calibration"], f"a target risk of {risk:g} cannot be watched")
     targets: dict[str, float] = {}
@@ -190,6 +195,9 @@ def loss_of(verdict: str, said: Sequence[str], request: Mapping[str, Any]) -> fl
         losses = [_single(verdict, one, ties) for one in said]
         known = [loss for loss in losses if loss is not None]
         return sum(known) / len(known) if known else None
+    if request.get("label_rule") == "panel":
+        first, *rest = *said[:2], None
+        return None if first not in rest else _single(verdict, str(first), ties)
     counts = sorted(((said.count(one), one) for one in set(said)), reverse=True)
     if not counts or (len(counts) > 1 and counts[0][0] == counts[1][0]):
         return None
@@ -548,6 +556,17 @@ async def alarms(running: Runtime) -> list[dict[str, str]]:
             {"id": one.id, "calibration": (await queries.parts(session, one))[0].id}
             for one in await queries.all_open(session)
             if one.status == "alarm"
+        ]
+
+
+async def watching(running: Runtime, calibration_id: str) -> list[MonitorBody]:
+    """Return the monitors that watch a certificate; none for one that is not there."""
+    async with running.db.read() as session:
+        certificate = await by_public_id(session, CalibrationRow, calibration_id)
+        if certificate is None:
+            return []
+        return [
+            await show(session, one) for one in await queries.watching(session, certificate.seq)
         ]
 
 

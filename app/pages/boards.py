@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -24,7 +25,16 @@ from app.judgments.browsing import SearchIn
 from app.leaderboards import service, stored
 from app.leaderboards.schemas import POWERED, ReweightIn, WhatIfQuery
 from app.pages import charts
-from app.pages.frame import PageRoute, checked_form, go_to, page, part, with_query
+from app.pages.frame import (
+    PageRoute,
+    as_download,
+    checked_form,
+    go_to,
+    page,
+    part,
+    single_file,
+    with_query,
+)
 from app.pages.lists import dataset_names
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -65,7 +75,7 @@ async def leaderboard_page(
         api=_api(leaderboard_id, given),
         fault=fault,
         choices=await _choices(running, kept),
-        **shown(kept, body, other, names[kept["dataset"]]),
+        **_shown(kept, body, other, names[kept["dataset"]]),
         beside=_last(given, "beside"),
         has_matrix="matrix" in given,
         asked={name: texts for name, texts in given.items() if name not in _OF_THE_PAGE},
@@ -73,7 +83,31 @@ async def leaderboard_page(
     )
 
 
-def shown(kept: Body, body: Body, other: Body | None, dataset: str) -> dict[str, Any]:
+@router.get("/leaderboards/{leaderboard_id}/export")
+@needs(Scope.READ)
+async def leaderboard_file(
+    leaderboard_id: LeaderboardId, request: Request, running: Running
+) -> Response:
+    """Return a leaderboard as one file that needs nothing else, as stored or as the address asks."""
+    kept = await stored.find(running, leaderboard_id)
+    given = _given(request)
+    body = await _asked_for(running, kept, given)
+    other = await _beside(running, kept, given)
+    names = await dataset_names(running, [kept["dataset"]])
+    text = single_file(
+        "leaderboard", running.now(), **_shown(kept, body, other, names[kept["dataset"]])
+    )
+    return as_download(text, kept["id"])
+
+
+def file_of(board: Body, now: datetime) -> str:
+    """Return a leaderboard, as the API tells it, as one file that needs nothing else."""
+    return single_file(
+        "leaderboard", now, **_shown(board, board, None, board["rests_on"]["dataset"])
+    )
+
+
+def _shown(kept: Body, body: Body, other: Body | None, dataset: str) -> dict[str, Any]:
     """Return what the template shows of a leaderboard: rows by criterion and slice, with charts."""
     sets = [(one["criterion"], one["rows"]) for one in body.get("by_criterion") or ()]
     sets += [(f"{body['group_by']}: {one['group']}", one["rows"]) for one in body["groups"]]

@@ -31,10 +31,12 @@ def _line(one: Extent, other: Extent, kind: str) -> Markup:
     ).format(*one, *other, kind)  # fmt: skip
 
 
-def _dot(at: Extent, radius: float, kind: str, words: str) -> Markup:
+def _dot(at: Extent, radius: float, kind: str, words: str, number: int | None = None) -> Markup:
+    # a slider over nodes finds the dot of a node by its number
+    numbered = Markup("") if number is None else Markup(' data-dot="{}"').format(number)
     return Markup(
-        '<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" class="{}"><title>{}</title></circle>'
-    ).format(*at, radius, kind, words)
+        '<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" class="{}"{}><title>{}</title></circle>'
+    ).format(*at, radius, kind, numbered, words)
 
 
 def _path(points: Iterable[Extent], kind: str, *, closed: bool = False) -> Markup:
@@ -133,7 +135,8 @@ def frontier(nodes: Sequence[Figures], target: float, chosen: int | None) -> Mar
         if one["bound"] is not None:
             parts.append(_line(at, frame.at(one["coverage"], one["bound"]), "whisker"))
         is_it = number == chosen
-        parts.append(_dot(at, 5 if is_it else 3, "dot chosen" if is_it else "dot", one["title"]))
+        kind = "dot chosen" if is_it else "dot"
+        parts.append(_dot(at, 5 if is_it else 3.5, kind, one["title"], number))
     return frame.drawn(
         "Agreement and coverage",
         "Each point is a set of thresholds; the line below it ends at the agreement that is proven.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,11 +16,14 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from app.api.datasets import NameRoute
+from app.core.auth import Scope
 from app.core.errors import TribunalError, Unprocessable
 from app.core.http import sessions
 from app.core.http.access import allow, caller_of
@@ -41,6 +46,8 @@ _HEADERS: Final = {
     "Cache-Control": "private, no-cache",
 }
 ROWS: Final = 50
+# a page for everybody who is signed in: who may only label sees less of it
+ANYBODY: Final = frozenset({Scope.READ, Scope.LABEL})
 
 
 class PageRoute(NameRoute):
@@ -60,7 +67,7 @@ class PageRoute(NameRoute):
 
         return shown
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one request; a caller without the scope is told so in words."""
         try:
             if scope["method"] in self.methods:
@@ -97,6 +104,34 @@ async def page(
     text = environment().get_template(f"{template}.html").render({**common, **values})
     # lone surrogates, which JSON can spell, have no UTF-8 form
     return HTMLResponse(text.encode("utf-8", "backslashreplace"), status, _HEADERS)
+
+
+_LINK: Final = re.compile(r"</?a\b[^>]*>|<p class=\"crumbs\">.*?</p>", re.DOTALL)
+
+
+def single_file(template: str, now: datetime, **values: Any) -> str:
+    """Return a page as one file that needs nothing else, and in which no link leads anywhere.
+
+    Args:
+        template: Name of the template without its ending.
+        now: When it is made.
+        values: What the template shows.
+    """
+    style = Markup((ASSETS / "tribunal.css").read_text("utf-8"))
+    common: dict[str, Any] = {"is_export": True, "style": style, "now": now}
+    # texts are escaped: every < in a page is one of its template
+    text = environment().get_template(f"{template}.html").render({**common, **values})
+    return _LINK.sub("", text)
+
+
+def as_download(text: str, name: str) -> HTMLResponse:
+    """Return a page of one file, to be kept under a name."""
+    headers = {
+        **_HEADERS,
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+        "Content-Disposition": f'attachment; filename="{name}.html"',
+    }
+    return HTMLResponse(text.encode("utf-8", "backslashreplace"), headers=headers)
 
 
 async def error_page(request: Request, error: Exception) -> HTMLResponse:

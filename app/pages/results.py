@@ -9,15 +9,15 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import batches as batches_api
 from app.api import calibrations as calibrations_api
-from app.api import reports as reports_api
 from app.api.calibrations import CalibrationId
-from app.api.reports import ReportId
 from app.batches.events import has_ended
+from app.calibrations.plans import PlanIn
 from app.core.auth import Scope
 from app.core.http.access import needs
 from app.core.http.parameters import Running
 from app.core.lists import Paging
 from app.judgments import service as judgments
+from app.monitors import service as monitors
 from app.pages import charts
 from app.pages.frame import PageRoute, checked_form, go_to, page, part
 from app.pages.lists import dataset_names
@@ -35,17 +35,16 @@ async def certificate_page(
 ) -> Response:
     """Say what a certificate promises, on what it rests, and which verdicts were given under it."""
     body = await calibrations_api.get_calibration(calibration_id, running)
-    chosen = judgments.Filter(calibration=calibration_id)
-    verdicts = await judgments.list_verdicts(running, chosen, _FEW)
+    given = judgments.Filter(calibration=calibration_id)
+    verdicts = await judgments.list_verdicts(running, given, _FEW)
     ref = body["request"].get("dataset")
     names = await dataset_names(running, [ref] if ref else [])
     figures = body.get("calibration")
     composition = list(figures["composition"].items()) if figures else []
-    nodes = _nodes(body) if figures else []
+    nodes, chosen = _nodes(body) if figures else ([], None)
     agreement = body["target_agreement"]
     # a promise on a whole dataset is about wrong verdicts among all pairs, not about agreement
     is_drawn = bool(nodes) and agreement is not None
-    chart = charts.frontier(nodes, agreement, _chosen(body)) if is_drawn else None
     return await page(
         request,
         "certificate",
@@ -54,40 +53,93 @@ async def certificate_page(
         figures=figures,
         verdicts=verdicts["data"],
         dataset=names.get(ref),
-        chart=chart,
+        chart=charts.frontier(nodes, agreement, chosen) if is_drawn else None,
         nodes=nodes,
+        chosen=chosen,
         composition=composition,
         bar=charts.shares(composition, "Who answers") if composition else None,
+        monitors=await monitors.watching(running, calibration_id),
     )
 
 
-def _chosen(body: Body) -> int | None:
-    return 0 if body["status"] == "certified" else None
+def _nodes(body: Body) -> tuple[list[dict[str, Any]], int | None]:
+    """Return what a certificate holds by coverage, and the number of the node that it promises.
 
-
-def _nodes(body: Body) -> list[dict[str, Any]]:
-    """Return the thresholds that a certificate holds: its own, those of its parts and its bounds."""
+    These are its own thresholds, those of the targets of its menu, and its bounds.
+    """
     parts = [part for part in body.get("certificates") or () if part["slice"] is None]
-    found = [body["calibration"], *(part["calibration"] for part in parts)]
-    nodes = [
-        _node(one, f"target {target(whole)}", one["agreement"], one["cost_per_pair"])
-        for one, whole in zip(found, [body, *parts], strict=True)
+    found = [
+        _node(whole["calibration"], f"target {target(whole)}", whole["status"])
+        for whole in (body, *parts)
     ]
+    found[0]["labels_needed"] = (body.get("advice") or {}).get("labels_needed")
     for one in body["calibration"].get("bounds") or ():
         right = one["answered"] - one["disagreements"]
         agreement = right / one["answered"] if one["answered"] else None
-        nodes.append(_node(one, "other thresholds that hold together with it", agreement, None))
-    return nodes
+        title = "other thresholds that hold together with it"
+        found.append(_node({"agreement": agreement, "cost_per_pair": None, **one}, title, None))
+    # the first of a menu is the certificate itself
+    own, *others = found
+    others = [
+        one for one in others if (one["title"], one["coverage"]) != (own["title"], own["coverage"])
+    ]
+    ordered = sorted([own, *others], key=lambda one: one["coverage"] or 0.0)
+    number = next(number for number, one in enumerate(ordered) if one is own)
+    return ordered, number if body["status"] == "certified" else None
 
 
-def _node(one: Body, title: str, agreement: float | None, cost: float | None) -> dict[str, Any]:
+def _node(one: Body, title: str, status: str | None) -> dict[str, Any]:
+    """Return one point of the slider; `one` is the figures of a certificate or a row of a plan."""
+    composition = list((one.get("composition") or {}).items())
+    wrong = one.get("error_upper_bound")
     return {
-        "coverage": one["coverage"],
-        "agreement": agreement,
-        "bound": one["agreement_lower_bound"],
-        "cost": cost,
         "title": title,
+        "status": status,
+        "coverage": one["coverage"],
+        "agreement": one["agreement"],
+        "bound": one["agreement_lower_bound"] if wrong is None else wrong,
+        "bound_of": "agreement that is proven" if wrong is None else "of all pairs wrong, at most",
+        "cost": one["cost_per_pair"],
+        "labels_needed": one.get("labels_needed"),
+        "composition": composition,
+        "bar": charts.shares(composition, f"Who answers, {title}") if composition else None,
     }
+
+
+# what people ask for, from lax to strict
+TARGETS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975)
+_ERRORS: Final = (0.2, 0.15, 0.1, 0.075, 0.05, 0.02, 0.01)
+# of a request for a certificate: what a plan takes, too
+_PLANNED: Final = (
+    "dataset", "cascade", "scope", "failure_probability", "label_rule", "ties", "part", "method", "pool",
+    "max_group_size", "min_label_probability", "seed",
+)  # fmt: skip
+
+
+@router.post("/calibrations/{calibration_id}/plan")
+@needs(Scope.JUDGE)
+async def plan_page(calibration_id: CalibrationId, request: Request, running: Running) -> Response:
+    """Show what the labels of a certificate would give for other targets; asks no judge."""
+    await checked_form(request)
+    body = await calibrations_api.get_calibration(calibration_id, running)
+    asked = {name: body["request"].get(name) for name in _PLANNED}
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    is_whole = wanted.get("scope") == "dataset"
+    targets = {"max_errors": _ERRORS} if is_whole else {"target_agreements": TARGETS}
+    plan = await calibrations_api.create_plan(PlanIn.model_validate({**wanted, **targets}), running)
+    rows = plan["frontier"]
+    nodes = [_node(one, f"target {target(one)}", one["status"]) for one in rows]
+    chosen = next((n for n, one in enumerate(rows) if target(one) == target(body)), 0)
+    aim = body["target_agreement"]
+    return await page(
+        request,
+        "plan",
+        body=body,
+        plan=plan,
+        nodes=nodes,
+        chosen=chosen,
+        chart=None if is_whole else charts.frontier(nodes, aim, chosen),
+    )
 
 
 @router.post("/calibrations/{calibration_id}/revoke")
@@ -97,33 +149,6 @@ async def revoke(calibration_id: CalibrationId, request: Request, running: Runni
     await checked_form(request)
     await calibrations_api.revoke_calibration(calibration_id, running)
     return go_to(f"/calibrations/{part(calibration_id)}")
-
-
-@router.get("/reports/{report_id}")
-@needs(Scope.READ)
-async def report_page(report_id: ReportId, request: Request, running: Running) -> Response:
-    """Show how well people, judges and a cascade agree."""
-    body = await reports_api.get_report(report_id, running)
-    names = await dataset_names(running, [body["dataset"]])
-    judges = body.get("judges") or []
-    return await page(
-        request,
-        "report",
-        api=f"/v1/reports/{part(report_id)}",
-        body=body,
-        dataset=names[body["dataset"]],
-        judges=judges,
-        plots={one["judge"]: _plots(one) for one in judges},
-    )
-
-
-def _plots(judge: Body) -> list[Any]:
-    found = []
-    if bins := judge.get("reliability", {}).get("bins"):
-        found.append(charts.reliability(bins))
-    if points := judge.get("risk_coverage", {}).get("points"):
-        found.append(charts.risk_coverage(points))
-    return found
 
 
 @router.get("/batches/{batch_id}")

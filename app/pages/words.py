@@ -158,6 +158,16 @@ def when(moment: str | float | datetime | None) -> Markup | str:
     return Markup('<time datetime="{}">{} UTC</time>').format(machine, f"{moment:%Y-%m-%d %H:%M}")
 
 
+def when_plain(moment: str) -> str:
+    """Return a moment of the API as a short text.
+
+    Example:
+        >>> when_plain("2026-01-02T03:04:05Z")
+        '2026-01-02 03:04 UTC'
+    """
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def state(name: str | None) -> Markup:
     """Return a state as a small mark; its word says it, its colour repeats it."""
     given = name or "none"
@@ -189,6 +199,15 @@ def paragraphs(text: str) -> Markup:
     return Markup('<div class="text" dir="auto">{}</div>').format(escape(text))
 
 
+def conversation(row: Mapping[str, Any]) -> list[Any]:
+    """Return the turns before the responses of a pair: its messages, else its prompt."""
+    if "messages" in row:
+        return list(row["messages"])
+    prompt = row.get("prompt")
+    turns = [prompt] if isinstance(prompt, str) else prompt or []
+    return [{"role": "user", "content": turn} for turn in turns]
+
+
 def plural(n: float, one: str, many: str | None = None) -> str:
     """Return a count with its noun."""
     return f"{count(n)} {one if n == 1 else many or one + 's'}"
@@ -197,6 +216,39 @@ def plural(n: float, one: str, many: str | None = None) -> str:
 def spelt(value: object) -> str:
     """Return a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def who_answers(certificate: Mapping[str, Any]) -> list[str]:
+    r"""Return sentences on which judge answers, from which confidence, and how often.
+
+    Example:
+        >>> for line in who_answers({
+        ...     "thresholds": [{"judge": "small", "threshold": 0.8}, {"judge": "large", "threshold": 0.7}],
+        ...     "calibration": {"composition": {"small": 0.5, "large": 0.3}, "coverage": 0.8},
+        ... }):
+        ...     print(line.replace("\u00a0", " "))
+        small answers where it is at least 80.0 % sure: 50.0 % of the pairs.
+        What is left goes to large, which answers where it is at least 70.0 % sure: 30.0 % of the pairs.
+        On the other 20.0 % nobody is sure enough: the cascade gives no answer.
+    """
+    figures = certificate["calibration"]
+    is_joint = certificate.get("columns") in ("stacked", "learned")
+    lines: list[str] = []
+    for one in certificate.get("thresholds") or ():
+        judge, threshold = one["judge"], one["threshold"]
+        if threshold is None:
+            lines.append(f"{judge} gives no answer of its own.")
+            continue
+        whom = "all judges asked so far are together" if is_joint and lines else "it is"
+        how = f"answers where {whom} at least {percent(threshold)} sure"
+        start = f"What is left goes to {judge}, which" if lines else judge
+        share = percent(figures["composition"].get(judge, 0.0))
+        lines.append(f"{start} {how}: {share} of the pairs.")
+    left = 1 - figures["coverage"]
+    if left > 0:
+        which = f"the other {percent(left)}" if figures["coverage"] else "every pair"
+        lines.append(f"On {which} nobody is sure enough: the cascade gives no answer.")
+    return lines
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -212,9 +264,11 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "dollars": dollars,
     "duration": duration,
     "when": when,
+    "who_answers": who_answers,
     "state": state,
     "said": said,
     "excerpt": excerpt,
+    "conversation": conversation,
     "ordinal": ordinal,
     "text": paragraphs,
     "plural": plural,

@@ -16,6 +16,7 @@ from app.reports.panel import LABELS, Judged, Panel, People, Votes, confusion_of
 from app.reports.schemas import AgreementIn
 from calibration.agreement import (
     agreement_rate,
+    annotator_quality,
     cohens_kappa,
     fleiss_kappa,
     gwets_ac1,
@@ -27,7 +28,7 @@ from calibration.agreement import (
 from calibration.arrays import IntArray
 from calibration.estimate import Estimate
 from calibration.intervals import ClusterBootstrap, Groups, estimate_share
-from calibration.labels import MISSING, N_LABELS, TIE, A, B, mirrored
+from calibration.labels import MISSING, N_LABELS, TIE, A, B, mirrored, vote_counts
 from calibration.reliability import measure_reliability
 
 # an interval from fewer pairs in common tells nothing, and there may be thousands of such couples
@@ -121,6 +122,60 @@ def _couple(people: People, votes: Votes, groups: Groups, one: int, other: int) 
     shown = {name: {**asdict(e), "confidence_level": level} for name, e in figures.items()}
     names = [people.annotators[one], people.annotators[other]]
     return {"annotators": names, "n": len(both), **shown}
+
+
+# work grows with this number times that of votes, and a longer list is not read
+MOST_PEOPLE: Final = 100
+# fewer labels say nothing of a person
+_FEWEST_LABELS: Final = 20
+
+
+def by_annotator(people: People, groups: Groups) -> list[dict[str, Any]]:
+    """Return how each person agrees with the others; a person's last vote on a pair counts.
+
+    Those with the most votes are told, the others count as others. Who certainly agrees less than
+    the rest is named, and said to click through where no agreement beyond chance is seen.
+    """
+    votes = people.last_votes()
+    if not len(votes.by):
+        return []
+    n_votes = np.bincount(votes.by, minlength=len(people.annotators))
+    chosen = np.argsort(-n_votes, kind="stable")[:MOST_PEOPLE]
+    place = np.full(len(people.annotators), len(chosen))
+    place[chosen] = np.arange(len(chosen))
+    unknown = np.full(len(votes.by), np.nan)
+    found = annotator_quality(votes.row, place[votes.by], votes.code, unknown, unknown)
+    counts = vote_counts(votes.row, votes.code, len(people.counts))
+    return [
+        _person(people.annotators[code], *votes.of(code), counts, groups, quality.concerns)
+        for code, quality in zip(chosen.tolist(), found, strict=False)
+        if n_votes[code]
+    ]
+
+
+def _person(  # noqa: PLR0913  # what one person said, and what it is held against
+    name: str, row: IntArray, code: IntArray, counts: IntArray, groups: Groups, concerns: list[str]
+) -> dict[str, Any]:
+    others = counts[row].copy()
+    others[np.arange(len(row)), code] -= 1
+    n_others = others.sum(axis=1)
+    same = others[np.arange(len(row)), code] / np.maximum(n_others, 1)
+    has_majority = 2 * others.max(axis=1, initial=0) > n_others
+    majority = np.where(has_majority & (n_others > 0), others.argmax(axis=1), MISSING)
+    near = groups.take(row)
+    kappa = cohens_kappa(code, majority, near)
+    concerns = list(concerns)
+    by_chance = kappa.low is not None and kappa.low <= 0 and kappa.n >= _FEWEST_LABELS
+    if concerns and by_chance:
+        concerns.append("may have clicked through: agrees no more than chance would")
+    return {
+        "annotator": name,
+        "labels": len(row),
+        "with_others": asdict(estimate_share(same, n_others > 0, near)),
+        "with_majority": asdict(estimate_share(code == majority, majority != MISSING, near)),
+        "cohens_kappa": asdict(kappa),
+        "concerns": concerns,
+    }
 
 
 def _confusion(counts: IntArray) -> dict[str, dict[str, int]]:
@@ -285,7 +340,9 @@ def agreement_report(panel: Panel, request: AgreementIn, limits: Limits) -> dict
     has_judge_pairs = "judge_pairs" in request.include
     whole = _Depth(True, has_judge_pairs, request.epsilon, limits.couples)
     by_slice = replace(whole, has_details="group_details" in request.include)
-    return {**_figures(panel, bootstrap, whole), "groups": _groups(panel, bootstrap, by_slice)}
+    found = _figures(panel, bootstrap, whole)
+    found["human"]["by_annotator"] = by_annotator(panel.people, bootstrap.groups)
+    return {**found, "groups": _groups(panel, bootstrap, by_slice)}
 
 
 def bootstrap_of(panel: Panel, request: AgreementIn) -> ClusterBootstrap:

@@ -6,6 +6,7 @@ from calibration.certify.certificate import Certificate, RiskBound, TestedPath
 from calibration.certify.certify import CertifyOptions, certify_cascade
 from calibration.certify.columns import Decisions, Heard, Rule, asked_by, heard
 from calibration.certify.evidence import Counts, shared_counts
+from calibration.certify.panel import FirstVotes, Panel
 from calibration.certify.paths import LARGE, default_shares, stacked_starts
 from calibration.certify.preferences import (
     Pairs,
@@ -23,9 +24,11 @@ __all__ = [
     "CertifyOptions",
     "Counts",
     "Decisions",
+    "FirstVotes",
     "Heard",
     "Method",
     "Pairs",
+    "Panel",
     "RiskBound",
     "Rule",
     "TestedPath",

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import CascadeCost, answered_loss
 from calibration.certify.columns import Decisions, Heard, Rule
+from calibration.certify.panel import Assumption, Panel
 from calibration.certify.prepare import Prepared, Promise, Request
 from calibration.certify.traffic import Reweighting
 from calibration.errors import InvalidArgument
@@ -38,6 +39,17 @@ _PROMISED_ON: dict[Promise, str] = {
     "from each group)",
 }
 _AS = {False: "the calibration pairs", True: "that traffic"}
+_PANEL = (
+    " People are a panel here: what most annotators would say of a pair if many voted on it. That rests "
+    "on votes that are independent given the pair, and on which pairs have votes not depending on what "
+    "the votes say."
+)
+_NOISE: dict[Assumption, str] = {
+    "assumed": " It is also assumed, and not tested, that people are no noisier where the verdicts are "
+    "wrong than where they are right.",
+    "tested": " That people may be noisier where the verdicts are wrong is allowed for: third votes show "
+    "the promise without assuming otherwise, in a test of their own at the same failure probability.",
+}
 _EXPOSED = " Every verdict counts by the exposure of its pair."
 _MORE_PROMISED = {
     "sequential": " It holds at whatever number of labels the test is stopped.",
@@ -147,6 +159,8 @@ class Certificate:
         scope: What the promised risk is a share of: "answered" pairs, or all of a "dataset".
         saved_labels: Share of later pairs that people need not label, with its interval; None where
             nothing is certified, and with scope "answered".
+        panel: The votes behind a promise about a panel, and what it assumes; None where the promise
+            is about the labels that were given.
     """
 
     thresholds: FloatArray
@@ -186,6 +200,7 @@ class Certificate:
     traffic: Reweighting | None = None
     scope: Scope = "answered"
     saved_labels: Estimate | None = None
+    panel: Panel | None = None
 
     @property
     def max_error(self) -> float | None:
@@ -335,6 +350,7 @@ def issue(
         max_shift=request.max_shift,
         shift_margin=None if passed is None else request.max_shift,
         scope=request.scope,
+        panel=None if request.panel is None else request.panel.figures,
         **_figures(tested, rule, request),
     )
     if passed is None:
@@ -377,6 +393,27 @@ def _shift_words(certificate: Certificate, margin: float, *, is_joint: bool) -> 
         " It holds as long as no kind of pair becomes more than "
         f"{shown:.4g} times as frequent or as rare as it was ({how})."
     )
+
+
+def with_assumption(certificate: Certificate, assumption: Assumption) -> Certificate:
+    """Return a certificate about a panel, and those of its slices, with what it assumes of noise."""
+    parts = tuple(with_assumption(part, assumption) for part in certificate.certificates)
+    figures = certificate.panel
+    if figures is None or not certificate.is_certified:
+        return certificate
+    figures = replace(figures, assumption=assumption)
+    said = f"{certificate.claim}{panel_words(figures, [certificate])}"
+    return replace(certificate, panel=figures, claim=said, certificates=parts)
+
+
+def panel_words(panel: Panel | None, certified: Sequence[Certificate]) -> str:
+    """Return what a promise about a panel means and assumes; nothing without one."""
+    if panel is None or not certified:
+        return ""
+    more = ""
+    if panel.three_votes and panel.assumption == "assumed":
+        more = f" Third votes on {panel.three_votes} pairs do not show the promise without that."
+    return f"{_PANEL}{_NOISE[panel.assumption]}{more}"
 
 
 def with_tests(

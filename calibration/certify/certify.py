@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,7 @@ from calibration.errors import (
 )
 from calibration.sample import Sample, Scope, checked_confidence, checked_sample, with_pooled_tier
 
+LabelRule = Literal["given", "panel"]
 SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
 _TOLERANCE = 1e-9
 
@@ -69,6 +70,9 @@ class CertifyOptions:
         traffic_features: Shape (m, f), the same of the traffic.
         max_ratio: Declared clip of the ratio; a known one needs it. An estimated one has by default
             the smallest of 2, 3, 5, 8, 12, 20, 30 and 50 that leaves out 2% of the traffic at most.
+        label_rule: "given": the promise is about labels like those that are given. "panel": it is
+            about what most annotators would say of a pair; `label` then has several votes a pair, at
+            least two. `certify_preferences` only.
     """
 
     max_group_size: int | None = None
@@ -86,6 +90,7 @@ class CertifyOptions:
     features: ArrayLike | None = None
     traffic_features: ArrayLike | None = None
     max_ratio: float | None = None
+    label_rule: LabelRule = "given"
 
     def promised_risk(self, target_risk: float | None) -> float:
         """Return the share promised: the target risk, or the largest error of a whole data set.
@@ -122,6 +127,7 @@ class RareArguments(TypedDict, total=False):
     features: ArrayLike | None
     traffic_features: ArrayLike | None
     max_ratio: float | None
+    label_rule: LabelRule
 
 
 USUAL = CertifyOptions()
@@ -200,6 +206,10 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         )
     chance = as_generator(rng)
     options = replace(options, **rare)
+    if options.label_rule != "given":
+        raise UnavailableMethod(
+            f"label_rule {options.label_rule!r} needs the votes themselves: use certify_preferences"
+        )
     data = with_pooled_tier(confidence, correct, options.pooled_evidence)
     sample = checked_sample(*data, groups, weights, options.exposure)
     others = None if pool is None else checked_confidence("pool", pool, sample.n_judges)
@@ -311,9 +321,19 @@ def _certify_slices(
     parts = [
         replace(part, slice=str(names[index]))
         for index, share in enumerate(shares_of_slices(number, requests[0], rule))
-        for part in _certify_menu(sample.rows(number == index), requests, level * share, rng)
+        for part in _certify_menu(
+            sample.rows(number == index), _in_slice(requests, str(names[index])), level * share, rng
+        )
     ]
     return joined(parts, requests[0], rule)
+
+
+def _in_slice(requests: list[Request], name: str) -> list[Request]:
+    """Return the requests with the third votes of one slice, where there are any."""
+    return [
+        one if one.panel is None else replace(one, panel=one.panel.of_slice(name))
+        for one in requests
+    ]
 
 
 def _certify(

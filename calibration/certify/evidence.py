@@ -72,13 +72,37 @@ def mean_p_value(terms: FloatArray, largest_term: float) -> float:
     """
     if not terms.size:
         return 1.0
-    scaled = terms / largest_term
+    return _p_value_of(_log_wealth(terms / largest_term))
+
+
+def mixed_p_value(terms: FloatArray, largest_terms: FloatArray) -> float:
+    """Return the p-value of "every one of some expected terms is at least 0", by even shares.
+
+    Args:
+        terms: Shape (gamblers, n), independent from column to column, in order.
+        largest_terms: Declared bound on each gambler's terms, shape (gamblers,).
+
+    Example:
+        >>> mixed_p_value(np.full((2, 100), [[-0.1], [0.1]]), np.array([0.9, 0.9])) < 0.05
+        True
+    """
+    if not terms.size:
+        return 1.0
+    logs = np.array([_log_wealth(row) for row in terms / largest_terms[:, None]])
+    highest = logs.max(axis=0)
+    return _p_value_of(highest + np.log(np.exp(logs - highest).mean(axis=0)))
+
+
+def _log_wealth(scaled: FloatArray) -> FloatArray:
     factors = np.log1p(-_FIXED_BETS[:, None] * scaled)
     followed = np.log1p(-following_bets(scaled) * scaled)
     log_wealth = np.cumsum(np.vstack([followed, factors]), axis=1)
     highest = log_wealth.max(axis=0)
-    mixed = highest + np.log(_SHARES @ np.exp(log_wealth - highest))
-    return float(np.exp(-max(0.0, float(mixed.max()))))
+    return np.asarray(highest + np.log(_SHARES @ np.exp(log_wealth - highest)))
+
+
+def _p_value_of(log_wealth: FloatArray) -> float:
+    return float(np.exp(-max(0.0, float(log_wealth.max()))))
 
 
 def following_bets(scaled: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ up to it say (`calibration.stack`), and the last judge alone is tested beside it
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Self, Unpack
+from typing import Literal, NamedTuple, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,8 @@ from calibration.cascade import checked_costs
 from calibration.certify.certificate import Certificate
 from calibration.certify.certify import USUAL, CertifyOptions, RareArguments, certify_sample
 from calibration.certify.columns import Heard
-from calibration.certify.prepare import Method, Request
+from calibration.certify.panel import FirstVotes, PanelVotes, third_votes
+from calibration.certify.prepare import Method, Request, pool_size
 from calibration.certify.traffic import (
     Reweighting,
     estimated_ratio,
@@ -76,7 +77,9 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
         p_a: Shape (n, k), each judge's probability that a is better, judges from cheap to strong;
             nan where a judge failed, .5 where it has no preference.
         label: Shape (n,), the outcome that people gave: 1 where a is better, 0 where b is, .5 for a
-            tie; other shares say how many of the annotators preferred a.
+            tie; other shares say how many of the annotators preferred a. With `label_rule` "panel"
+            shape (n, votes): what each of at least two people said, in the order in which they were
+            asked and nan where nobody was; the first three are read.
         target_risk: Largest share of disagreeing verdicts promised, in (0, 1); not with scope
             "dataset", which takes `max_error`.
         rng: A Generator, a seed, or None for draws that cannot be repeated.
@@ -119,6 +122,14 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
         >>> whole.is_certified, round(whole.saved_labels.value, 2)
         (True, 0.68)
 
+        Two people say of each pair which is better, each of them wrong on a tenth of the pairs: what
+        most people would say is promised.
+
+        >>> votes = np.where(chance.uniform(size=(400, 2)) < 0.1, 1 - label[:, None], label[:, None])
+        >>> panel = certify_preferences(p_a, votes, label_rule="panel", target_risk=0.1, rng=0)
+        >>> panel.is_certified, panel.panel.split, panel.panel.assumption
+        (True, 82, 'assumed')
+
         >>> said = found.decide([[0.25, 0.15], [0.75, 0.15]])
         >>> said.label, said.answered_by
         (array([ 0, -1]), array([ 1, -1]))
@@ -126,6 +137,9 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
     shares, outcome = np.asarray(p_a, np.float64), np.asarray(label, np.float64)
     if shares.ndim != 2 or shares.shape[1] == 0:
         raise InvalidArgument(f"p_a must have shape (pairs, judges), not {shares.shape}")
+    options, votes = replace(options, **rare), None
+    if options.label_rule == "panel":
+        outcome, votes = _read_votes(outcome, len(shares), ties)
     if outcome.shape != (len(shares),) or not np.all((outcome >= 0) & (outcome <= 1)):
         raise InvalidArgument(
             f"label must be {len(shares)} numbers in [0, 1], one a row of p_a: 1 for a, 0 for b, .5 "
@@ -137,11 +151,10 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
     agreement = np.column_stack([outcome, 1.0 - outcome])
     if ties == "error":
         agreement[is_tied] = 0.0
-    options = replace(options, **rare)
     columns = groups, weights, slices, options.exposure, options.density_ratio, options.features
-    pairs = Pairs.of(shares, agreement, p_tie, *columns)
+    pairs = Pairs.of(shares, agreement, p_tie, *columns, votes)
     return certify_pairs(
-        pairs.rows(~is_tied) if ties == "exclude" else pairs,
+        pairs.rows(~is_tied) if ties == "exclude" and votes is None else pairs,
         target_risk=target_risk,
         rng=rng,
         costs=costs,
@@ -166,6 +179,7 @@ class Pairs:
         exposure: Shape (n,), as for `CertifyOptions`, like what follows.
         density_ratio: Shape (n,).
         features: Shape (n, f).
+        votes: Shape (n, v), as `label` of a promise about a panel; `agreement` is then not read.
     """
 
     p_a: FloatArray
@@ -177,6 +191,7 @@ class Pairs:
     exposure: FloatArray | None = None
     density_ratio: FloatArray | None = None
     features: FloatArray | None = None
+    votes: FloatArray | None = None
 
     @classmethod
     def of(cls, *columns: ArrayLike | None) -> Self:
@@ -234,6 +249,7 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
     if options.pooled_evidence is not None:
         raise InvalidArgument("pooled_evidence goes with certify_cascade: stacks are made here")
     n_judges = pairs.p_a.shape[1]
+    pairs, first = _voted(pairs, options)
     heard, learning = Heard(_COLUMNS.get(method, "raw") if n_judges > 1 else "raw", n_judges), 0
     prices = checked_costs(costs, n_judges)
     if heard.columns == "learned":
@@ -246,11 +262,11 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         traffic = _on_traffic(pairs, options, chance)
         pairs, options = traffic.pairs, traffic.options
         pool, pool_p_tie = (options.traffic, None) if pool is None else (pool, pool_p_tie)
-    others = others_evidence = None
-    if pool is not None:
-        unlabelled = _checked_pool(pool, n_judges)
-        others = checked_confidence("pool", heard.said(unlabelled, pool_p_tie)[1])
-        others_evidence = _evidence(heard, unlabelled, pool_p_tie)
+    aside = _set_aside(pairs, first, chance) if pool is None else None
+    if aside is not None:
+        pairs, pool, pool_p_tie = aside.rest, aside.pool.p_a, aside.pool.p_tie
+    pairs, panel = _heard_by_panel(heard, pairs, first, chance)
+    others, others_evidence = _pool_columns(heard, pool, pool_p_tie)
     request = Request(
         options.promised_risk(target_risk),
         failure_probability,
@@ -266,13 +282,100 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         options.max_shift,
         options.scope,
         others_evidence,
+        panel,
     )
     sample = _sample(heard, pairs)
     if traffic is not None:
         found = _certify_on_traffic(sample, request, traffic, chance)
     else:
         found = certify_sample(sample, request, pairs.slices, options, chance)
+    if aside is not None:
+        found = replace(found, set_aside=len(aside.pool.p_a))
     return _with_columns(found, heard.weights, learning)
+
+
+def _read_votes(votes: FloatArray, n: int, ties: OutcomeTies) -> tuple[FloatArray, FloatArray]:
+    """Check votes of a panel; return the first one of each pair, .5 where there is none, and all.
+
+    Raises:
+        InvalidArgument: Another shape, a vote that is neither a, b nor a tie, or a rule for ties.
+    """
+    if votes.ndim != 2 or len(votes) != n or votes.shape[1] < 2:
+        raise InvalidArgument(
+            f"label must have shape ({n}, votes) with two votes or more for label_rule 'panel', not "
+            f"{votes.shape}"
+        )
+    if not np.all(np.isnan(votes) | np.isin(votes, (0.0, 0.5, 1.0))):
+        raise InvalidArgument("label must hold votes: 1 for a, 0 for b, .5 for a tie, nan for none")
+    if ties != "exclude":
+        raise InvalidArgument(
+            f"ties must be exclude for label_rule 'panel', not {ties!r}: it is about the response that "
+            "most people find better"
+        )
+    return np.where(np.isnan(votes[:, 0]), 0.5, votes[:, 0]), votes
+
+
+def _voted(pairs: Pairs, options: CertifyOptions) -> tuple[Pairs, FirstVotes | None]:
+    """Return the pairs that have the votes of a panel, and those votes; None where none are asked.
+
+    Raises:
+        InvalidArgument: The rule is unknown, there are no votes, or exposures go with them.
+    """
+    if options.label_rule == "given":
+        return pairs, None
+    if options.label_rule != "panel":
+        raise InvalidArgument(f"label_rule must be given or panel, not {options.label_rule!r}")
+    if pairs.votes is None:
+        raise InvalidArgument("label_rule 'panel' needs the votes on each pair")
+    if pairs.exposure is not None and np.ptp(pairs.exposure) > 0:
+        raise InvalidArgument("exposure does not go with label_rule 'panel'")
+    first = FirstVotes.of(np.asarray(pairs.votes, dtype=np.float64))
+    given = replace(pairs, agreement=first.agreement, exposure=None, votes=first.votes)
+    return given.rows(first.is_usable), first
+
+
+class _Aside(NamedTuple):
+    """Pairs that say where the test starts, and the rest."""
+
+    pool: Pairs
+    rest: Pairs
+
+
+def _set_aside(pairs: Pairs, first: FirstVotes | None, rng: np.random.Generator) -> _Aside | None:
+    """Set groups aside that give only what judges say, whatever their votes; None without a panel.
+
+    Third votes must not be on pairs that set where the test starts, so this cannot be left to the
+    sample, which knows nothing of pairs whose votes differ.
+    """
+    if first is None:
+        return None
+    group = checked_groups(pairs.groups, len(pairs.p_a))
+    n_groups = int(group.max()) + 1 if group.size else 0
+    is_pool = rows_of_drawn_groups(group, pool_size(n_groups), rng)
+    return _Aside(pairs.rows(is_pool), pairs.rows(~is_pool))
+
+
+def _heard_by_panel(
+    heard: Heard, pairs: Pairs, first: FirstVotes | None, rng: np.random.Generator
+) -> tuple[Pairs, PanelVotes | None]:
+    """Return the pairs on which two votes say the same, and the third votes on all of them.
+
+    Third votes test nothing where labels are weighted.
+    """
+    if first is None or pairs.votes is None:
+        return pairs, None
+    third, has_third = None, ~np.isnan(pairs.votes[:, 2])
+    if first.third_is_blind and pairs.weights is None:
+        three = pairs.rows(has_third)
+        third = third_votes(
+            heard.said(three.p_a, three.p_tie),
+            pairs.votes[has_third],
+            checked_groups(three.groups, len(three.p_a)),
+            None if three.slices is None else three.slices.astype(str),
+            rng,
+        )
+    agreed = pairs.rows(pairs.agreement[:, 0] != 0.5)
+    return replace(agreed, votes=None), PanelVotes(first.figures, third)
 
 
 _COLUMNS: dict[str, Columns] = {
@@ -427,6 +530,17 @@ def _n_learning(group: IntArray) -> int:
 def _taught(heard: Heard, pairs: Pairs, rng: np.random.Generator) -> Heard:
     evidence = log_odds(pairs.p_a, pairs.p_tie)
     return replace(heard, weights=learned_weights(evidence, pairs.agreement, rng))
+
+
+def _pool_columns(
+    heard: Heard, pool: ArrayLike | None, p_tie: ArrayLike | None
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """Return confidences of a pool, shape (m, c), and summed log-odds, (m, k), where they stack."""
+    if pool is None:
+        return None, None
+    unlabelled = _checked_pool(pool, heard.n_judges)
+    confidence = checked_confidence("pool", heard.said(unlabelled, p_tie)[1])
+    return confidence, _evidence(heard, unlabelled, p_tie)
 
 
 def _checked_pool(pool: ArrayLike, n_judges: int) -> FloatArray:

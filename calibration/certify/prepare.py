@@ -17,6 +17,7 @@ from calibration.certify.evidence import (
     ExactCounts,
     InEverySlice,
 )
+from calibration.certify.panel import PanelVotes
 from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.sample import (
     Sample,
@@ -69,6 +70,8 @@ _BY_PATHS = (
     "learned",
     "pareto_testing",
 )
+# third votes are walked along the same paths, and weights of traffic would have to weigh them, too
+_FOR_PANELS = tuple(method for method in _BY_PATHS if method != "weighted")
 # those whose test is of a cascade as a whole, node by node
 _FOR_DATASETS = (*_BY_PATHS, "sequential", "simultaneous")
 
@@ -93,6 +96,7 @@ class Request:
         scope: What the risk is a share of.
         pool_evidence: Summed log-odds of the pool after each judge, shape (m, k); None where there
             is no pool, or judges are heard one at a time.
+        panel: The votes behind a promise about a panel; None where the labels themselves are people.
     """
 
     target_risk: float
@@ -109,6 +113,7 @@ class Request:
     max_shift: float = 1.0
     scope: Scope = "answered"
     pool_evidence: FloatArray | None = None
+    panel: PanelVotes | None = None
 
     @property
     def tested_risk(self) -> float:
@@ -134,6 +139,21 @@ class Request:
         floor = self.min_label_probability
         if floor is not None and not 0.0 < floor <= 1.0:
             raise InvalidArgument(f"min_label_probability must lie in (0, 1], not {floor}")
+        if self.panel is not None:
+            self._check_panel()
+
+    def _check_panel(self) -> None:
+        if self.scope != "answered":
+            raise UnavailableMethod("label_rule 'panel' promises nothing about a whole data set")
+        if self.method not in _FOR_PANELS:
+            offered = ", ".join(_FOR_PANELS)
+            raise UnavailableMethod(
+                f"method {self.method!r} promises nothing about a panel; those that do: {offered}"
+            )
+        if self.target_risk >= 0.5:
+            raise InvalidArgument(
+                f"a promise about a panel needs a target risk below 0.5, not {self.target_risk}"
+            )
 
     def _check_method(self) -> None:
         if self.method not in METHODS:
@@ -234,7 +254,7 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
         is_pool = (
             np.arange(kept.n) < _FIRST_ARRIVALS
             if request.method == "sequential"
-            else rows_of_drawn_groups(kept.group, _pool_size(kept.n_groups), rng)
+            else rows_of_drawn_groups(kept.group, pool_size(kept.n_groups), rng)
         )
         pool, set_aside = kept.confidence[is_pool], int(is_pool.sum())
         pool_evidence = None if kept.evidence is None else kept.evidence[is_pool]
@@ -319,12 +339,13 @@ def with_set_aside(n_groups: int) -> int:
         115
     """
     total = n_groups
-    while total - _pool_size(total) < n_groups:
+    while total - pool_size(total) < n_groups:
         total += 1
     return total
 
 
-def _pool_size(n_groups: int) -> int:
+def pool_size(n_groups: int) -> int:
+    """Return how many labelled groups are set aside where there is no pool."""
     wanted = min(max(round(_SET_ASIDE_SHARE * n_groups), _SMALLEST_POOL), _LARGEST_POOL)
     return min(wanted, n_groups // 2)
 

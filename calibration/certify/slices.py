@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,8 +11,9 @@ from numpy.typing import ArrayLike
 from calibration.arrays import IntArray
 from calibration.binomial import wilson_interval
 from calibration.cascade import ABSTAINED, decide
-from calibration.certify.certificate import WITHOUT_PROBABILITY, Certificate
+from calibration.certify.certificate import WITHOUT_PROBABILITY, Certificate, panel_words
 from calibration.certify.evidence import shares_as_they_come
+from calibration.certify.panel import Panel
 from calibration.certify.prepare import Request, SliceRule
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
@@ -76,6 +78,7 @@ def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> C
     certified = [part for part in main if part.is_certified]
     dearest = float(request.costs[-1])
     mean_cost = float(share @ [part.cost_per_pair for part in main])
+    panel = _panel(request, certified)
     return Certificate(
         thresholds=np.full(request.costs.size, np.inf),
         is_certified=bool(certified),
@@ -100,10 +103,21 @@ def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> C
         p_value=max((part.p_value for part in certified), default=1.0),
         level=min((part.level for part in certified), default=0.0),
         nodes_tested=sum(part.nodes_tested for part in main),
-        claim=_claim(request, rule, len(certified), len(main)),
+        claim=_claim(request, rule, len(certified), len(main)) + panel_words(panel, certified),
         certificates=tuple(parts),
         scope=request.scope,
         saved_labels=_saved_labels(main) if request.scope == "dataset" and certified else None,
+        panel=panel,
+    )
+
+
+def _panel(request: Request, certified: Sequence[Certificate]) -> Panel | None:
+    """Return the votes of all slices; tested where third votes show the promise in each."""
+    if request.panel is None:
+        return None
+    tested = [part.panel is not None and part.panel.assumption == "tested" for part in certified]
+    return replace(
+        request.panel.figures, assumption="tested" if tested and all(tested) else "assumed"
     )
 
 

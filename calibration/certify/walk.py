@@ -24,10 +24,12 @@ from calibration.certify.certificate import (
     abstaining,
     best_covered,
     issue,
+    with_assumption,
     with_margin,
     with_tests,
 )
 from calibration.certify.evidence import PathTest
+from calibration.certify.panel import Assumption, needs_no_assumption
 from calibration.certify.paths import Path, PortfolioMethod, paths_of, thresholds_at
 from calibration.certify.prepare import (
     Prepared,
@@ -128,7 +130,19 @@ def certified_by_walking(
         best, node = certified[chosen]
         margin = shift_margin(prepared, request, node)
         best = with_margin(best, margin.shift, is_joint=margin.is_joint)
+        best = with_assumption(best, _assumption(request, node))
     return with_tests(best, sum(path.tested for path in tested), tuple(tested))
+
+
+def _assumption(request: Request, node: Node) -> Assumption:
+    """Return what a promise about a panel rests on."""
+    third = None if request.panel is None or request.is_common else request.panel.third
+    level = node.path.share * request.failure_probability
+    if third is None or not needs_no_assumption(
+        third, node.path, node.place, request.tested_risk, level
+    ):
+        return "assumed"
+    return "tested"
 
 
 class Node(NamedTuple):

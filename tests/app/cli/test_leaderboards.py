@@ -98,7 +98,14 @@ def test_weights_are_moved_and_leaderboards_compared(folder: Path) -> None:
     assert made["id"] in run("leaderboards", "list")
     out = run("leaderboards", "compare", made["id"], listed[0]["id"])
     assert "differs: criteria" in out
-    out = run("leaderboards", "show", made["id"], "--csv", "rows.csv")
+    out = run("leaderboards", "show", made["id"], "--csv", "rows.csv", "--html", "board.html")
+    assert "<svg" in (folder / "board.html").read_text()
+    run("report", "hand", "--html", "report.html")
+    assert "One by one" in (folder / "report.html").read_text()
+    sliced = run_json(
+        "leaderboards", "reweight", made["id"], "--group-by", "task", "--slice", "t1=2"
+    )
+    assert sliced["slice_weights"] == {"t1": 2}
     assert "by overall, weight 0.667" in out
     with (folder / "rows.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

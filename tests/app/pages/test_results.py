@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from app.pages import charts
+from app.pages import charts, results
 from app.pages.words import percent
 from tests.app.pages.markup import check
 from tests.app.pages.test_pairs import judged
@@ -40,6 +40,11 @@ async def test_every_result_has_a_page(client: httpx.AsyncClient) -> None:
         one.text for one in page.all("b")
     ]
     assert "Agreement and coverage" in page.text_of("svg")
+    assert "cheap answers where" in page.text_of("li")
+    assert "No monitor audits" in page.text_of("p")
+    monitor = await client.post("/v1/monitors", json={"calibration": certificate["id"]})
+    watched = check(await client.get(f"/calibrations/{certificate['id']}"))
+    assert f"/monitors/{monitor.json()['id']}" in watched.links
     ended = check(await client.get(f"/batches/{batch['id']}"))
     assert "Cancel" not in ended.text_of("button")
     assert "right" in check(await client.get(f"/leaderboards/{board['id']}")).text_of("th")
@@ -47,12 +52,32 @@ async def test_every_result_has_a_page(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("options", [{"target_agreement": 0.9999}, {"menu": [0.6, 0.65]}])
 async def test_a_certificate_that_promises_nothing_or_much_has_a_page(
-    client: httpx.AsyncClient, options: dict[str, object]
+    client: httpx.AsyncClient, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await upload(client, "rivers", labelled_rows(120))
     body = await certify(client, "rivers", **{"target_agreement": 0.7, **options})
     page = check(await client.get(f"/calibrations/{body['id']}"))
     assert ("Revoke this certificate" in page.text_of("button")) == (body["status"] == "certified")
+    sliders = [one for one in page.all("input") if one.attributes["type"] == "range"]
+    panels = [one for one in page.all("div") if "data-node" in one.attributes]
+    dots = {one.attributes.get("data-dot") for one in page.all("circle")} - {None}
+    if "menu" not in options:
+        assert not sliders
+    else:
+        assert sliders[0].attributes["max"] == str(len(panels) - 1)
+        assert dots == {one.attributes["data-node"] for one in panels}
+        shown = [one for one in panels if "hidden" not in one.attributes]
+        assert percent(body["calibration"]["coverage"]) in shown[0].text
+    if "menu" not in options:
+        return
+    # what other targets would give, each with the labels that it needs; every target takes a while
+    monkeypatch.setattr(results, "TARGETS", (0.65, 0.7))
+    plan = check(await client.post(f"/calibrations/{body['id']}/plan", data={"csrf": page.token}))
+    texts = [one.text for one in plan.all("div") if "data-node" in one.attributes]
+    assert ["labels needed" in one for one in texts] == [True, True]
+    assert "target 65" in texts[0]
+    # of a menu of one a plan says what the certificate does
+    assert percent(body["certificates"][1]["calibration"]["coverage"]) in texts[0]
 
 
 async def test_a_promise_on_a_whole_dataset_is_told_on_every_page(

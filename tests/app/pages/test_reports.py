@@ -1,0 +1,104 @@
+"""Reports and health cards as pages, one by one, and as files that need nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from app.pages.words import percent
+from app.reports.agreement import by_annotator
+from app.reports.panel import people_of
+from calibration.intervals import Groups
+from tests.app.pages.markup import Page, check
+from tests.app.reports.worlds import faulty_judges
+
+NASTY = "<b>rivers</b> & co"
+
+
+@pytest.fixture
+async def report(client: httpx.AsyncClient) -> dict[str, Any]:
+    """Report on three judges and four people, of whom one says always a."""
+    rows = faulty_judges(100)
+    for row in rows:
+        for vote in row["human"]:
+            vote["label"] = "a" if vote["annotator"] == "dan" else vote["label"]
+        row["judges"] = {name: row["judges"][name] for name in ("good", "first", "long")}
+    body = "\n".join(map(json.dumps, rows))
+    headers = {"content-type": "application/x-ndjson"}
+    made = await client.post("/v1/datasets", params={"name": NASTY}, content=body, headers=headers)
+    assert made.status_code == 201, made.text
+    asked = {"dataset": NASTY}
+    found: dict[str, Any] = (await client.get("/v1/reports/agreement", params=asked)).json()
+    # another report of the same judges, so that there is something to follow over time
+    part = {**asked, "part": "test:0.5:0"}
+    assert (await client.get("/v1/reports/agreement", params=part)).status_code == 200
+    return found
+
+
+async def test_people_one_by_one_and_who_clicked_through(
+    client: httpx.AsyncClient, report: dict[str, Any]
+) -> None:
+    people = {one["annotator"]: one for one in report["human"]["by_annotator"]}
+    assert set(people) == {"ann", "bob", "cyd", "dan"}
+    assert [name for name, one in people.items() if one["concerns"]] == ["dan"]
+    assert "clicked through" in people["dan"]["concerns"][-1]
+    page = check(await client.get(f"/reports/{report['id']}"))
+    assert "clicked through" in page.text_of("td")
+    share = percent(people["ann"]["with_majority"]["value"]).replace("\u00a0", " ")
+    assert share in page.text_of("td")
+    assert "agreement over time" in page.text_of("title")
+    assert "Reliability" in page.text_of("svg")
+    assert f"/reports/{report['id']}/judges/first" in page.links
+
+
+async def test_a_judge_has_a_card(client: httpx.AsyncClient, report: dict[str, Any]) -> None:
+    path = f"/reports/{report['id']}"
+    page = check(await client.get(f"{path}/judges/first"))
+    card = (await client.get(f"/v1{path}/health", params={"judge": "first"})).json()
+    assert card["outcome"] == "fail"
+    assert "fail" in page.text_of("span")
+    for line in card["lines"]:
+        assert line["title"] in page.text_of("th")
+    assert "the response shown first" in page.text_of("th")
+    assert "the longer response" in page.text_of("th")
+    assert "unanimous" in page.text_of("th")
+    missing = await client.get(f"{path}/judges/nobody")
+    assert missing.status_code == 404
+    assert "nobody" in check(missing).text_of("main")
+
+
+def self_contained(text: str) -> Page:
+    """Return the page of one file after making sure that nothing of it leads elsewhere."""
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert not page.faults
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("style")) == 1
+    assert not {one.tag for one in page.elements} & {"a", "script", "link", "form", "img", "button"}
+    assert not [one for one in page.elements if {"href", "src", "action"} & set(one.attributes)]
+    assert "url(" not in page.all("style")[0].text
+    return page
+
+
+async def test_results_are_exported_as_one_file(
+    client: httpx.AsyncClient, report: dict[str, Any]
+) -> None:
+    board = (await client.post("/v1/leaderboards", json={"dataset": NASTY})).json()
+    for path in (f"/reports/{report['id']}", f"/leaderboards/{board['id']}"):
+        served = check(await client.get(path))
+        assert f"{path}/export" in served.links
+        answer = await client.get(f"{path}/export")
+        assert answer.headers["content-disposition"].startswith("attachment")
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        page = self_contained(answer.text)
+        assert NASTY in page.text_of("h1")
+        # all that the page shows in tables is in the file
+        assert page.text_of("td") == served.text_of("td")
+        assert len(page.all("svg")) == len(served.all("svg")) > 0
+
+
+def test_a_person_alone_has_no_others() -> None:
+    assert by_annotator(people_of([], {}), Groups.of([])) == []
