@@ -24,6 +24,7 @@ from app.cli import (
     labels,
     monitors,
     queues,
+    shadows,
     stored,
     tables,
 )
@@ -179,6 +180,7 @@ for _verbs in (
     queues,
     finishes,
     monitors,
+    shadows,
     judging,
     boards,
     experiment,
