@@ -8,8 +8,10 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from app.core.runtime import Runtime
+from app.monitors import canaries
 from app.monitors.service import ask_due_canaries
 from judges.types import Pair
 from tests.app.paid_judge import PaidJudge, install
@@ -30,6 +32,12 @@ class HostedJudge(PaidJudge):
         side = 1.0 if pair.responses_a[0] == GOOD else -1.0
         odds = side * (1.0 + len(pair.user_turns[0]) % 3)
         return 1 / (1 + math.exp(-odds - self.shift - self.noise * float(self.rng.normal())))
+
+
+@pytest.fixture(autouse=True)
+def only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service itself asks no judge while a test does."""
+    monkeypatch.setattr(canaries, "LOOK_SECONDS", 3_600.0)
 
 
 def rows_of(n: int, kind: str = "Question") -> list[Json]:

@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 
 from app.core.runtime import Runtime
+from app.shadows import asking
 from app.shadows.asking import ask_some
 from app.shadows.report import Compared, compare
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import certify, labelled_rows, upload
 
 Json = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service itself asks no candidate while a test does."""
+    monkeypatch.setattr(asking, "_PAUSE_SECONDS", 3_600.0)
 
 
 async def certified(client: httpx.AsyncClient) -> str:
