@@ -22,7 +22,7 @@ from app.batches.schemas import BatchIn
 from app.core.models import CalibrationRow, Dataset
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
-from app.judgments.authority import Authority, resolve_for
+from app.judgments.authority import Authority, refuse_expired, resolve_for
 from app.judgments.judging import Knowledge, Subject
 from calibration.binomial import wilson_interval
 from judges.base import Judge
@@ -174,6 +174,7 @@ async def estimate(running: Runtime, request: BatchIn) -> dict[str, Any]:
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
         authority = await resolve_for(session, running.registry, request, dataset)
+    refuse_expired(authority, running.now())
     is_chosen, scope = await chosen_pairs(running, dataset, request, authority)
     positions = np.flatnonzero(is_chosen)
     if len(positions) > MOST_LOOKED_AT:

@@ -19,6 +19,7 @@ from app.batches.totals import (
     progress,
     request_counts,
 )
+from app.calibrations.stored import why_not_promised
 from app.core.db import Stores
 from app.core.errors import NotFound
 from app.core.lists import Page, Paging, by_public_id, page_of
@@ -117,7 +118,7 @@ async def _show(
         "shards": totals.get("shards", {}),
         "calibration_pairs": calibration_pairs(batch, totals),
         "also_running": batch.request.get(ALSO_RUNNING, []),
-        **_promises(batch, totals, certificate),
+        **_promises(batch, totals, certificate, moment),
         "cost_usd": totals.get("cost_usd", 0.0),
         **_money(batch, totals),
         "progress": progress(batch.total, totals, moment.timestamp(), is_running=is_running),
@@ -131,13 +132,13 @@ async def _show(
 
 
 def _promises(
-    batch: Batch, totals: Mapping[str, Any], certificate: CalibrationRow | None
+    batch: Batch, totals: Mapping[str, Any], certificate: CalibrationRow | None, moment: datetime
 ) -> dict[str, Any]:
     """Return what the verdicts promise; while a batch runs, what they would if it ended like this."""
     promise, why = promise_now(batch, certificate), batch.suspended_because
     if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
         seen = AnswerCounts.from_json(totals.get("attendance", {}))
-        why = certificate.suspended_because or suspended_because(
+        why = why_not_promised(certificate, moment) or suspended_because(
             certificate.body["calibration"]["failures"], seen
         )
         promise = "suspended" if why else promise

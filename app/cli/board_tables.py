@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.cli.console import estimate, number, percent, promised, short, value
+from app.cli.console import estimate, has_ended, number, percent, promised, short, value
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
@@ -294,6 +294,8 @@ def calibrations(console: Screen, page: Body) -> None:
     for one in page["data"]:
         found = one.get("calibration") or {}
         status = "revoked" if one["revoked_at"] else one["status"]
+        if status == "certified" and has_ended(one.get("expires_at")):
+            status = "expired"
         table.add_row(
             one["id"], _made(one), status, promised(one), percent(found.get("agreement_lower_bound")),
             percent(found.get("coverage")),

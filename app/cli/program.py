@@ -114,6 +114,12 @@ def certify(
     max_ratio: Annotated[
         float | None, typer.Option(help="with --method weighted: clip of the density ratio")
     ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(help="promise nothing after 12h, 90d, 8w; default: no end")
+    ] = None,
+    supersedes: Annotated[
+        str | None, typer.Option(metavar="ID", help="the certificate that this one renews")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="default: 0")] = None,
     resume: Annotated[str | None, typer.Option(help="wait for this calibration instead")] = None,
     patience: Patience = 120.0,
@@ -129,7 +135,7 @@ def certify(
         part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
         max_group_size=max_group_size, min_label_probability=min_label_probability,
         max_shift=max_shift, traffic=traffic, traffic_features=traffic_feature or None,
-        max_ratio=max_ratio, seed=seed,
+        max_ratio=max_ratio, expires_in=expires_in, supersedes=supersedes, seed=seed,
     )  # fmt: skip
     one_of(dataset, resume)
     if resume and request:

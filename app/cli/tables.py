@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from app.cli.console import has_ended, promised, rejections
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
-from app.cli.console import promised, rejections
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
@@ -111,9 +111,7 @@ def _advice(console: Screen, advice: Body) -> None:
 
 def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
-    if origin := body.get("imported"):
-        signer, moment = origin["signed_by"], origin["imported_at"][:19]
-        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
+    _its_life(console, body)
     if body.get("suspended_because"):
         console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
     if body["revoked_at"]:
@@ -122,6 +120,22 @@ def _since(console: Screen, body: Body) -> None:
         from app.calibrations.result import changed_labels_note
 
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
+
+
+def _its_life(console: Screen, body: Body) -> None:
+    """Show where a certificate came from, what it renews, and when it ends."""
+    if origin := body.get("imported"):
+        signer, moment = origin["signed_by"], origin["imported_at"][:19]
+        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
+    if body.get("supersedes"):
+        console.print(f"it supersedes {escape(body['supersedes'])}; what changed:")
+    for change in body.get("changes") or ():
+        console.print(escape(f"  {change['field']}: {change['old']} -> {change['new']}"))
+    if body.get("superseded_by"):
+        console.print(f"[red]superseded[/] by {escape(body['superseded_by'])}")
+    if ends := body.get("expires_at"):
+        has = has_ended(ends)
+        console.print(f"[red]expired[/] at {ends[:19]}" if has else f"it expires at {ends[:19]}")
 
 
 def verification(console: Screen, body: Body) -> None:

@@ -59,6 +59,8 @@ class CertifyRequest(TypedDict, total=False):
     traffic: str
     traffic_features: Sequence[str]
     max_ratio: float
+    expires_in: str
+    supersedes: str
     seed: int
 
 

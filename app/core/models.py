@@ -198,7 +198,8 @@ class CalibrationRow(Listed, Base):
     """A calibration: its request (`request`) and its result (`body`).
 
     `attempts` counts the processes that made it, without those that were asked to stop. `imported`
-    says where it came from, if it was made elsewhere.
+    says where it came from, if it was made elsewhere. `supersedes` is the id of its predecessor, which
+    may be unknown here.
     """
 
     __tablename__ = "certificates"
@@ -212,6 +213,8 @@ class CalibrationRow(Listed, Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
     suspended_because: Mapped[str | None] = mapped_column(Text)
     imported: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    supersedes: Mapped[str | None] = mapped_column(String(64), index=True)
 
 
 class CertificateEvidence(Base):

@@ -102,6 +102,14 @@ async def reports_page(request: Request, running: Running) -> Response:
     return await _list(request, running, "reports", listed)
 
 
+@router.get("/monitors")
+@needs(Scope.READ)
+async def monitors_page(request: Request, running: Running) -> Response:
+    """List the monitors of certificates."""
+    listed = await monitors.list_monitors(running, paging(running, request))
+    return await page(request, "monitors", api="/v1/monitors", listed=listed)
+
+
 async def _list(request: Request, running: Runtime, kind: str, listed: Any) -> Response:
     names = await dataset_names(running, [_dataset_of(one) for one in listed["data"]])
     return await page(request, kind, api=f"/v1/{kind}", listed=listed, names=names)

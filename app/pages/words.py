@@ -82,7 +82,7 @@ def target(certificate: Mapping[str, Any]) -> str:
 
 
 def standing(certificate: Mapping[str, Any]) -> str:
-    """Return the state of a certificate now: revoked, suspended, or what its certification gave.
+    """Return the state of a certificate now: revoked, expired, suspended, or what its certification gave.
 
     Example:
         >>> standing({"status": "certified", "revoked_at": None, "suspended_because": "an alarm"})
@@ -90,6 +90,9 @@ def standing(certificate: Mapping[str, Any]) -> str:
     """
     if certificate["revoked_at"]:
         return "revoked"
+    expires_at = certificate.get("expires_at")
+    if expires_at and datetime.fromisoformat(expires_at) <= datetime.now(UTC):
+        return "expired"
     return "suspended" if certificate.get("suspended_because") else str(certificate["status"])
 
 

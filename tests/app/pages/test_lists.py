@@ -8,7 +8,16 @@ import pytest
 from tests.app.pages.markup import check
 from tests.app.rows import certify, labelled_rows, upload
 
-LISTS = ("/datasets", "/calibrations", "/batches", "/leaderboards", "/reports", "/judges")
+LISTS = (
+    "/datasets",
+    "/calibrations",
+    "/batches",
+    "/leaderboards",
+    "/reports",
+    "/judges",
+    "/label",
+    "/monitors",
+)
 NASTY = "<script>alert(1)</script> & \"quoted\" 'single' / ü"
 
 
@@ -19,7 +28,7 @@ async def test_an_empty_service_shows_three_ways_to_begin(client: httpx.AsyncCli
     for path in LISTS:
         shown = check(await client.get(path))
         assert path in shown.links
-        assert f"/v1{path}" in shown.links
+        assert f"/v1{path.replace('/label', '/queues')}" in shown.links
 
 
 async def test_every_list_shows_what_there_is(client: httpx.AsyncClient) -> None:
