@@ -161,10 +161,26 @@ def report(console: Screen, body: Body) -> None:
     _leans(console, body["judges"])
     if body.get("judge_pairs"):
         _judge_pairs(console, body["judge_pairs"])
+    _correlations(console, body.get("correlations"))
     if body.get("cascade"):
         _cascade(console, body)
     for part in body.get("groups") or ():
         _group(console, part, body.get("group_by"))
+
+
+def _correlations(console: Screen, found: Body | None) -> None:
+    """Show how judges go together with people: rating with score, and p_a with the mean vote."""
+    told = (("by_response", "response", "score"), ("by_pair", "pair", "vote"))
+    for name, what, given in told if found else ():
+        shown = Table("judge", "criterion", "n", "Pearson", "Spearman", "Kendall")
+        for row in found[name] if found else ():
+            whole = "over criteria" if name == "by_response" else "-"
+            figures = (estimate(row[one]) for one in ("pearson", "spearman", "kendall"))
+            judges = " + ".join(row["judges"])
+            shown.add_row(judges, row["criterion"] or whole, str(row["n"]), *figures)
+        if found and found[name]:
+            console.print(f"correlation with people's mean {given}, by {what}")
+            console.print(shown)
 
 
 def _judges(console: Screen, judges: Sequence[Body]) -> None:

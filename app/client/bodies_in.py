@@ -181,6 +181,7 @@ class ReportQuery(TypedDict, total=False):
     judges: str | Sequence[str] | None
     group_by: str | None
     include: str | Sequence[str] | None
+    criterion: Sequence[str] | None
     part: str | None
     own: Sequence[str] | None
     epsilon: float
