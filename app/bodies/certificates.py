@@ -115,6 +115,21 @@ class Advice(TypedDict):
     text: str
 
 
+class OtherMethodBody(TypedDict):
+    """A method that would have certified, had it been declared together with those asked for."""
+
+    method: str
+    coverage: float
+
+
+class RefusalBody(TypedDict):
+    """Why nothing was certified, in two sentences."""
+
+    tried: Annotated[str, Doc("which methods were tried on how many labels")]
+    would_help: Annotated[str, Doc("another target, more labels, or another method")]
+    methods: list[OtherMethodBody]
+
+
 class PartCertificate(TypedDict):
     """The certificate of one slice, or of one target of a menu."""
 
@@ -208,6 +223,9 @@ class CertificateBody(TypedDict):
         Annotated[str, Doc("why no new verdict carries the promise, where an alarm suspended it")]
     ]
     method: NotRequired[str]
+    methods: NotRequired[
+        Annotated[list[str] | None, Doc("those declared together, of which `method` is used")]
+    ]
     claim: NotRequired[Annotated[str, Doc("the promise in words")]]
     thresholds: NotRequired[list[Threshold]]
     columns: NotRequired[
@@ -248,6 +266,7 @@ class CertificateBody(TypedDict):
         Annotated[int, Doc("pairs whose labels are no longer those that it read; not in lists")]
     ]
     advice: NotRequired[Advice]
+    refusal: NotRequired[Annotated[RefusalBody | None, Doc("null where something is certified")]]
     certificates: NotRequired[list[PartCertificate]]
     uncertified_thresholds: NotRequired[list[Threshold]]
 

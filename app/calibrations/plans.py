@@ -16,7 +16,7 @@ from app.calibrations.schemas import (
     ErrorShare,
     JudgeOrder,
     LabelRule,
-    Method,
+    Methods,
     Name,
     Scope,
     Share,
@@ -55,7 +55,7 @@ class PlanIn(BaseModel):
     label_rule: LabelRule = "majority"
     ties: Ties = "exclude"
     part: Part | None = None
-    method: Method = "auto"
+    method: Methods = "auto"
     pool: Name | None = Field(None, description="a dataset of unlabelled pairs for the start")
     max_group_size: int | None = Field(None, ge=1, le=10_000)
     min_label_probability: float | None = Field(None, gt=0, le=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,13 @@ _TIES = {
 }
 
 
+class OtherMethod(NamedTuple):
+    """What one more method, declared together with those asked for, would have got."""
+
+    method: str
+    coverage: float
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A certificate, the advice that goes with it, and the size of the pool it was made with."""
@@ -87,6 +94,7 @@ class Found:
     certificate: Certificate
     advice: Advice
     pool: int
+    others: tuple[OtherMethod, ...] = ()
 
 
 def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: bool) -> Advice:
@@ -150,6 +158,7 @@ def describe(
         **request.target,
         "failure_probability": request.failure_probability,
         "method": certificate.method,
+        "methods": list(certificate.methods) or None,
         "claim": claim(certificate, request, evidence),
         "thresholds": _thresholds(names, certificate),
         **_columns(names, certificate),
@@ -166,6 +175,7 @@ def describe(
         "fingerprints": {judge.name: judge.fingerprint for judge in judges},
         JUDGE_SETTINGS: {judge.name: dict(judge.scored_by) for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),
+        "refusal": None if certificate.is_certified else refusal(found, request),
     }
     if certificate.certificates:
         body["certificates"] = [
@@ -252,6 +262,63 @@ def saved_labels(certificate: Certificate) -> dict[str, Any] | None:
     """Return the share of people's labels that a certificate of a whole data set saves."""
     saved = certificate.saved_labels
     return None if saved is None else asdict(saved)
+
+
+def refusal(found: Found, request: CalibrationIn) -> dict[str, Any]:
+    """Say in two sentences what was tried in vain, and what would help."""
+    return {
+        "tried": _tried(found.certificate, request),
+        "would_help": _would_help(found, request),
+        "methods": [{"method": one.method, "coverage": one.coverage} for one in found.others],
+    }
+
+
+def _tried(certificate: Certificate, request: CalibrationIn) -> str:
+    methods = " and ".join(request.methods)
+    on = (
+        f"on {_plural_count(certificate.n, 'pair')} of {_plural_count(certificate.groups, 'group')}"
+    )
+    if not certificate.nodes_tested:
+        return f"Nothing could be tested by {methods} {on}."
+    paths = len(certificate.paths)
+    ways = f" along {_plural_count(paths, 'path')}" if paths else ""
+    tried = _plural_count(certificate.nodes_tested, "choice")
+    return (
+        f"Tried {on}: {methods}, {tried} of thresholds{ways}, of which none was shown to be wrong "
+        f"rarely enough for {request.promised}."
+    )
+
+
+def _plural_count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def _would_help(found: Found, request: CalibrationIn) -> str:
+    """Name another target, a number of labels, and methods to declare together."""
+    advice, helps = found.advice, []
+    certifiable = advice.certifiable
+    if certifiable is not None:
+        risk = certifiable.target_risk
+        shown = f"{np.floor(100 * (1 - risk)) / 100:.2f}"
+        if request.scope == "dataset":
+            shown = f"{np.ceil(1000 * risk) / 1000:.3f}"
+        if risk > request.promised_risk:
+            helps.append(f"a target of {shown}, which these labels come near to showing")
+    if advice.labels_needed is not None:
+        helps.append(
+            f"about {max(advice.labels_needed, found.certificate.groups + 1)} labelled groups in place "
+            f"of {found.certificate.groups}"
+        )
+    for one in found.others:
+        helps.append(
+            f"{one.method} declared together with {' and '.join(request.methods)}, which on these "
+            f"labels would have answered {one.coverage:.0%} (looked at now, it is a second test of them)"
+        )
+    if not helps:
+        return (
+            "Better judges would help: these agree with people too rarely for any number of labels."
+        )
+    return f"What would help: {'; or '.join(helps)}."
 
 
 def _advice_on_dataset(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:

@@ -81,6 +81,8 @@ def certificate(console: Screen, body: Body) -> None:
         console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
         console.print(f"{tested}: no thresholds passed")
+    if refused := body.get("refusal"):
+        console.print(escape(f"{refused['tried']} {refused['would_help']}"))
     _panel(console, body.get("panel"))
     _left_out(console, found)
     _judge_failures(console, found["failures"])
