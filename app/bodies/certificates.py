@@ -160,6 +160,16 @@ class TrafficFigures(TypedDict):
     effective_pairs: Annotated[float, Doc("equally weighted pairs that would say as much")]
 
 
+class Contribution(TypedDict):
+    """What one judge adds to a stack, on the labelled pairs; no promise."""
+
+    judge: str
+    answers: Annotated[bool, Doc("its own tier is open: it may be the last to be asked")]
+    asked: Annotated[float, Doc("share of the pairs about which it is asked")]
+    coverage_without: Annotated[float, Doc("share answered by the same thresholds, had it failed")]
+    agreement_without: float | None
+
+
 class PanelFigures(TypedDict):
     """The votes behind a promise about what most people would say."""
 
@@ -254,6 +264,12 @@ class CertificateBody(TypedDict):
             TrafficFigures | None, Doc("null: the promise is for pairs as the labelled ones came")
         ]
     ]
+    contributes: NotRequired[
+        Annotated[
+            list[Contribution] | None,
+            Doc("what each judge adds to a stack; null where judges are heard one at a time"),
+        ]
+    ]
     panel: NotRequired[
         Annotated[PanelFigures | None, Doc("null: people are those who gave the labels")]
     ]
@@ -285,6 +301,15 @@ class KnownPromptsBody(TypedDict):
     ]
 
 
+class CheapestBody(TypedDict):
+    """A certificate that answers as much as the best one, within 1 %, and costs less."""
+
+    method: str
+    coverage: float
+    cost_per_pair: float
+    relative_cost: float | None
+
+
 class FrontierRow(TypedDict):
     """What one target would get."""
 
@@ -295,6 +320,13 @@ class FrontierRow(TypedDict):
     error_upper_bound: NotRequired[float | None]
     saving: NotRequired[Annotated[float | None, Doc("share of labels saved with labels_needed")]]
     status: Literal["certified", "not_certifiable"]
+    method: NotRequired[str]
+    cheapest: NotRequired[
+        Annotated[
+            CheapestBody | None,
+            Doc("answers as much within 1 % at less cost, by hearing judges one at a time"),
+        ]
+    ]
     coverage: float | None
     agreement: float | None
     agreement_lower_bound: float | None

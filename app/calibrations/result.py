@@ -167,6 +167,7 @@ def describe(
         "saved_labels": saved_labels(certificate),
         "traffic": _traffic(request, certificate),
         "panel": None if certificate.panel is None else asdict(certificate.panel),
+        "contributes": contributions(names, certificate, evidence),
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
@@ -184,6 +185,44 @@ def describe(
     if not certificate.is_valid:
         body["uncertified_thresholds"] = _numbers(names, certificate.thresholds)
     return body
+
+
+def contributions(
+    names: Sequence[str], certificate: Certificate, evidence: CalibrationInputs
+) -> list[dict[str, Any]] | None:
+    """Return what each judge adds to a stack, judges whose own tier is closed, too.
+
+    Each is left out in turn, as if it had failed, under the same thresholds. These are figures of the
+    labelled pairs and no promise. None where judges are heard one at a time, or slice by slice.
+    """
+    if certificate.columns == "raw" or not certificate.is_certified or certificate.has_slices:
+        return None
+    thresholds = certificate.thresholds
+    stack = Heard(certificate.columns, thresholds.size, certificate.weights)
+    said = stack.decisions(evidence.p_a, evidence.p_tie, thresholds)
+    found = []
+    for column, name in enumerate(names):
+        p_a = evidence.p_a.copy()
+        p_a[:, column] = np.nan
+        without = stack.decisions(p_a, evidence.p_tie, thresholds)
+        agreement = _agreement_of(without.label, evidence)
+        found.append(
+            {
+                "judge": name,
+                "answers": bool(np.isfinite(thresholds[column])),
+                "asked": float(said.asked[:, column].mean()),
+                "coverage_without": float((without.label >= 0).mean()),
+                "agreement_without": agreement,
+            }
+        )
+    return found
+
+
+def _agreement_of(label: IntArray, evidence: CalibrationInputs) -> float | None:
+    rows = np.flatnonzero(label >= 0)
+    if not rows.size:
+        return None
+    return float(evidence.agreement[rows, 1 - label[rows]].mean())
 
 
 def _traffic(request: CalibrationIn, certificate: Certificate) -> dict[str, Any] | None:

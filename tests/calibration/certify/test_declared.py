@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ def test_each_has_an_equal_part_of_the_failure_probability() -> None:
     chance = np.random.default_rng(4)
     drawn = draw(ALWAYS_AT_THE_TARGET, 300, 1, 5, risk=0.05)
     label = drawn.votes[:, 0]
-    asked = {"target_risk": TARGET, "costs": [1, 10], "pool": drawn.pool}
+    asked: dict[str, Any] = {"target_risk": TARGET, "costs": [1, 10], "pool": drawn.pool}
     both = certify_preferences(
         drawn.p_a, label, method=("strongest", "auto"), failure_probability=0.1, rng=chance, **asked
     )
@@ -62,11 +64,12 @@ def test_each_has_an_equal_part_of_the_failure_probability() -> None:
 
 def test_what_cannot_be_declared_together_is_refused() -> None:
     sure, right = np.full((60, 1), 0.9), np.ones((60, 1))
-    for methods, error in (
+    refused: list[tuple[Any, type[Exception]]] = [
         (("auto", "sequential"), UnavailableMethod),
         (("auto", "auto"), InvalidArgument),
         (("auto",), InvalidArgument),
-    ):
+    ]
+    for methods, error in refused:
         with pytest.raises(error):
             certify_cascade(sure, right, target_risk=0.2, method=methods, rng=0)
     with pytest.raises(UnavailableMethod, match="no menu"):
