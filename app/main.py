@@ -60,6 +60,7 @@ from app.monitors.service import gauges
 from app.monitors.webhooks import deliver_forever
 from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges
+from app.pages import labelling as pages_labelling
 from app.pages import lists as pages_lists
 from app.pages import pairs as pages_pairs
 from app.pages import reports as pages_reports
@@ -160,6 +161,7 @@ def _routes() -> list[BaseRoute]:
     for pages in (
         pages_lists.router,
         pages_judges.router,
+        pages_labelling.router,
         pages_pairs.router,
         pages_boards.router,
         pages_reports.router,

@@ -44,7 +44,7 @@ router = APIRouter(prefix="/calibrations", tags=["calibrations"], route_class=Id
             "description": "judges must be asked first: poll Location",
             "headers": LOCATION,
         },
-        **refused(404),
+        **refused(404, 409),
     },
 )
 @needs(Scope.JUDGE)

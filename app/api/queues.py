@@ -27,7 +27,7 @@ router = APIRouter(prefix="/queues", tags=["queues"], route_class=IdempotentRout
 Ref = Annotated[str, Path(max_length=1600, description="id or name")]
 
 
-def _annotator(http: Request, asked: str | None) -> str:
+def annotator_of(http: Request, asked: str | None) -> str:
     """Return for whom a request is.
 
     Raises:
@@ -69,7 +69,7 @@ async def list_queues(running: Running, paging: NewestFirst) -> Response:
 @needs(Scope.LABEL)
 async def claim_from_all(request: ClaimIn, running: Running, http: Request) -> Response:
     """Claim pairs of all queues: audits first, then calibration, ranking, and what was asked for."""
-    annotator = _annotator(http, request.annotator)
+    annotator = annotator_of(http, request.annotator)
     return TextsResponse(await service.claim(running, None, annotator, request.n))
 
 
@@ -87,7 +87,7 @@ async def claim(queue: Ref, request: ClaimIn, running: Running, http: Request) -
 
     Nothing in the answer names a model or a judge, and which response stands left is drawn.
     """
-    annotator = _annotator(http, request.annotator)
+    annotator = annotator_of(http, request.annotator)
     return TextsResponse(await service.claim(running, queue, annotator, request.n))
 
 
@@ -101,7 +101,7 @@ async def answer(queue: Ref, request: AnswersIn, running: Running, http: Request
     409 where an answer cannot count, because its pair has its votes already or was never claimed:
     all others are stored, and what came too late is kept beside the votes.
     """
-    annotator = _annotator(http, request.annotator)
+    annotator = annotator_of(http, request.annotator)
     try:
         return {"answers": await service.answer(running, queue, annotator, request.answers)}
     finally:
@@ -112,7 +112,7 @@ async def answer(queue: Ref, request: AnswersIn, running: Running, http: Request
 @needs(Scope.LABEL)
 async def undo(queue: Ref, request: UndoIn, running: Running, http: Request) -> Response:
     """Take an answer, or a skip, back; the pair is this person's again."""
-    annotator = _annotator(http, request.annotator)
+    annotator = annotator_of(http, request.annotator)
     return TextsResponse(await service.undo(running, queue, annotator, request.item))
 
 

@@ -23,7 +23,7 @@ from app.core.models import Batch, Dataset, new_id
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.splits import Membership, membership
-from app.judgments.authority import Authority, resolve_for
+from app.judgments.authority import Authority, refuse_expired, resolve_for
 from app.judgments.judging import Knowledge, Subject, promise_of
 from app.judgments.reasons import most_reason_usd
 from app.scores.store import is_recorded
@@ -143,6 +143,7 @@ async def create(
     async with running.db.read() as session:
         dataset = await datasets.find_dataset(session, request.dataset)
         authority = await resolve_for(session, running.registry, request, dataset)
+    refuse_expired(authority, running.now())
     if request.budget_usd is not None:
         refuse_unpriced(authority)
     is_chosen, scope = await chosen_pairs(running, dataset, request, authority)

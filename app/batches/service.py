@@ -20,6 +20,7 @@ from app.batches.totals import (
     moved,
     spent_of,
 )
+from app.calibrations.stored import why_not_promised
 from app.core import telemetry
 from app.core.db import Database
 from app.core.errors import Conflict
@@ -164,14 +165,13 @@ async def _settle_promise(session: AsyncSession, batch: Batch) -> None:
 
 
 async def _hold_against_calibration(session: AsyncSession, batch: Batch) -> None:
-    """Suspend the promise of a batch if a judge failed more or less often than in calibration."""
+    """Suspend the promise of a batch whose certificate expired, or whose judges failed otherwise."""
     if batch.promise != "certified" or batch.certificate_seq is None:
         return
     certificate = await session.get_one(CalibrationRow, batch.certificate_seq)
     seen = AnswerCounts.from_json(batch.totals.get("attendance", {}))
-    why = certificate.suspended_because or suspended_because(
-        certificate.body["calibration"]["failures"], seen
-    )
+    standing = batch.completed_at and why_not_promised(certificate, batch.completed_at)
+    why = standing or suspended_because(certificate.body["calibration"]["failures"], seen)
     if why is not None:
         batch.promise, batch.suspended_because = "suspended", why
         await queries.set_promise(session, batch.seq, "suspended")

@@ -19,10 +19,11 @@ from app.batches.totals import (
     progress,
     request_counts,
 )
+from app.calibrations.stored import why_not_promised
 from app.core.db import Stores
 from app.core.errors import NotFound
 from app.core.lists import Page, Paging, by_public_id, page_of
-from app.core.models import Batch, CalibrationRow, Dataset
+from app.core.models import Batch, CalibrationRow, Dataset, ProviderFile
 from app.judgments.promise import AnswerCounts, suspended_because
 
 _MOST_RUNNING: Final = 100
@@ -95,7 +96,26 @@ async def show(
     """Return batches as users see them at this moment."""
     seqs = [batch.seq for batch in batches if batch.status in queries.UNFINISHED]
     now = await totals_now(session, seqs) if seqs else {}
-    return [await _show(session, one, now.get(one.seq, one.totals), moment) for one in batches]
+    files = await queries.provider_files(session, [batch.seq for batch in batches])
+    shown = [await _show(session, one, now.get(one.seq, one.totals), moment) for one in batches]
+    for batch, body in zip(batches, shown, strict=True):
+        if batch.seq in files:
+            body["progress"]["at_providers"] = [_at_provider(file) for file in files[batch.seq]]
+    return shown
+
+
+def _at_provider(file: ProviderFile) -> dict[str, Any]:
+    return {
+        "judge": file.judge,
+        "id": file.provider_id,
+        "status": file.status or ("queued" if file.state != "ended" else "not_sent"),
+        "questions": file.lines,
+        "answered": file.answered,
+        "left_out": file.left_out,
+        "error": file.error,
+        "created_at": unix(file.created_at),
+        "ended_at": unix(file.ended_at),
+    }
 
 
 async def _show(
@@ -117,7 +137,7 @@ async def _show(
         "shards": totals.get("shards", {}),
         "calibration_pairs": calibration_pairs(batch, totals),
         "also_running": batch.request.get(ALSO_RUNNING, []),
-        **_promises(batch, totals, certificate),
+        **_promises(batch, totals, certificate, moment),
         "cost_usd": totals.get("cost_usd", 0.0),
         **_money(batch, totals),
         "progress": progress(batch.total, totals, moment.timestamp(), is_running=is_running),
@@ -131,13 +151,13 @@ async def _show(
 
 
 def _promises(
-    batch: Batch, totals: Mapping[str, Any], certificate: CalibrationRow | None
+    batch: Batch, totals: Mapping[str, Any], certificate: CalibrationRow | None, moment: datetime
 ) -> dict[str, Any]:
     """Return what the verdicts promise; while a batch runs, what they would if it ended like this."""
     promise, why = promise_now(batch, certificate), batch.suspended_because
     if certificate is not None and promise == "certified" and batch.status in queries.UNFINISHED:
         seen = AnswerCounts.from_json(totals.get("attendance", {}))
-        why = certificate.suspended_because or suspended_because(
+        why = why_not_promised(certificate, moment) or suspended_because(
             certificate.body["calibration"]["failures"], seen
         )
         promise = "suspended" if why else promise

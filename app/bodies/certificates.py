@@ -201,6 +201,14 @@ class ImportedBody(TypedDict):
     imported_at: str
 
 
+class ChangeBody(TypedDict):
+    """A field in which two certificates differ."""
+
+    field: str
+    old: JsonValue
+    new: JsonValue
+
+
 class CertificateBody(TypedDict):
     """A certificate; what it rests on is there when it is made."""
 
@@ -228,6 +236,12 @@ class CertificateBody(TypedDict):
     request: Annotated[dict[str, JsonValue], Doc("what was asked for")]
     created_at: str
     revoked_at: str | None
+    expires_at: NotRequired[Annotated[str | None, Doc("from then on it promises nothing")]]
+    supersedes: NotRequired[Annotated[str | None, Doc("the certificate that it renews")]]
+    superseded_by: NotRequired[Annotated[str | None, Doc("the certified one that renewed it")]]
+    changes: NotRequired[
+        Annotated[list[ChangeBody], Doc("what differs from the certificate that it supersedes")]
+    ]
     imported: NotRequired[Annotated[ImportedBody, Doc("where it came from, if made elsewhere")]]
     suspended_because: NotRequired[
         Annotated[str, Doc("why no new verdict carries the promise, where an alarm suspended it")]
@@ -487,6 +501,8 @@ class ExportedCertificateBody(TypedDict):
     created_at: str
     revoked_at: str | None
     suspended_because: str | None
+    expires_at: str | None
+    supersedes: str | None
     imported: Annotated[
         ImportedBody | None, Doc("where the signer had it from, if it was imported")
     ]

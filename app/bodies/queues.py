@@ -85,6 +85,7 @@ class ClaimBody(TypedDict):
 
     items: list[ItemBody]
     waiting: Annotated[int, Doc("pairs that this person may still be given, beside these")]
+    answered: Annotated[int, Doc("pairs of these queues that this person has answered")]
 
 
 class AnsweredBody(TypedDict):
@@ -92,6 +93,12 @@ class AnsweredBody(TypedDict):
 
     item: str
     status: Literal["stored", "unchanged", "replaced", "skipped"]
+    comment_wanted: NotRequired[
+        Annotated[
+            bool,
+            Doc("true: an audit prefers the other response than the verdict, and does not say why"),
+        ]
+    ]
 
 
 class AnswersBody(TypedDict):

@@ -294,6 +294,30 @@ class AbstentionFigures(TypedDict):
     token_overlap: NotRequired[TextFigures]
 
 
+class CorrelationFigures(TypedDict):
+    """How one judge, or the mean of several, goes together with people."""
+
+    judges: Annotated[list[str], Doc("of several the mean is correlated")]
+    criterion: Annotated[
+        str | None, Doc("of people's scores; null: the weighted mean over criteria, or votes")
+    ]
+    n: Annotated[int, Doc("responses, or pairs, of which both are known")]
+    pearson: Estimate
+    spearman: Estimate
+    kendall: Annotated[Estimate, Doc("tau-b")]
+
+
+class CorrelationsBody(TypedDict):
+    """Correlations of judges with people."""
+
+    responses: Annotated[int, Doc("responses that people scored")]
+    weights: Annotated[dict[str, float], Doc("of the criteria")]
+    by_response: Annotated[
+        list[CorrelationFigures], Doc("people's mean score and the rating of each response")
+    ]
+    by_pair: Annotated[list[CorrelationFigures], Doc("the mean vote on each pair and p_a")]
+
+
 class SliceFigures(TypedDict):
     """The figures of one slice."""
 
@@ -304,6 +328,7 @@ class SliceFigures(TypedDict):
     judge_pairs: NotRequired[list[JudgePairFigures] | None]
     cascade: CascadeFigures | None
     abstention: AbstentionFigures | None
+    correlations: NotRequired[CorrelationsBody]
 
 
 class ReportGround(TypedDict):
@@ -322,6 +347,7 @@ class ReportGround(TypedDict):
     own: NotRequired[list[str]]
     group_by: NotRequired[str | None]
     include: NotRequired[list[str]]
+    criteria: NotRequired[dict[str, float]]
     epsilon: NotRequired[float]
     seed: NotRequired[int]
     confidence_level: NotRequired[float]
@@ -347,6 +373,11 @@ class ReportBody(TypedDict):
     judge_pairs: NotRequired[list[JudgePairFigures] | None]
     cascade: NotRequired[CascadeFigures | None]
     abstention: NotRequired[AbstentionFigures | None]
+    correlations: NotRequired[
+        Annotated[
+            CorrelationsBody, Doc("where people scored responses, or `include` asks for them")
+        ]
+    ]
     groups: NotRequired[list[SliceFigures]]
     rests_on: NotRequired[ReportGround]
     batch: NotRequired[str]

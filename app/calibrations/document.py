@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
@@ -37,8 +38,8 @@ from judges.base import JudgeSpec
 KIND: Final = "exported_certificate"
 # kinds of judges that are known by their fingerprint alone
 _RECORDED: Final = ("recorded", "jury")
-# what the database knows of the labels, and no evidence
-_OF_THE_LABELS: Final = ("label_set_hash", "label_set_uses", "label_set_plans")
+# what the database knows, and no evidence
+_NOT_TESTED: Final = ("label_set_hash", "label_set_uses", "label_set_plans", "changes")
 _WORDS: Final = ("claim", "text")
 _MOST_FAULTS: Final = 50
 
@@ -62,7 +63,7 @@ def composed(
     """Return the document of a finished certificate, without a signature."""
     found = dict(certificate.body)
     settings, fingerprints = found.pop(JUDGE_SETTINGS, {}), found.pop("fingerprints")
-    revoked_at = certificate.revoked_at
+    revoked_at, expires_at = certificate.revoked_at, certificate.expires_at
     return {
         "object": KIND,
         "format": 1,
@@ -71,6 +72,8 @@ def composed(
         "created_at": rfc3339(certificate.created_at),
         "revoked_at": None if revoked_at is None else rfc3339(revoked_at),
         "suspended_because": certificate.suspended_because,
+        "expires_at": None if expires_at is None else rfc3339(expires_at),
+        "supersedes": certificate.supersedes,
         "imported": certificate.imported,
         "request": certificate.request,
         "judges": [
@@ -109,8 +112,10 @@ def _shape() -> TypeAdapter[ExportedCertificateBody]:
     return TypeAdapter(ExportedCertificateBody)
 
 
-def verification_body(document: Any, trusted: Collection[str] = ()) -> VerificationBody:
-    """Return what `verify` finds, as users see it."""
+def verification_body(
+    document: Any, trusted: Collection[str], moment: datetime
+) -> VerificationBody:
+    """Return what `verify` finds, and whether the certificate promises something at this moment."""
     found = verify(document, trusted)
     if found.faults:
         known: Mapping[str, Any] = document if isinstance(document, dict) else {}
@@ -127,22 +132,26 @@ def verification_body(document: Any, trusted: Collection[str] = ()) -> Verificat
             "faults": [{"field": one.field, "reason": one.reason} for one in found.faults],
             "notes": found.notes,
         }
-    gone = document["revoked_at"] or document["suspended_because"]
+    life = _of_its_life(document, moment)
     return {
         "object": "verification",
         "verified": True,
         "calibration": document["id"],
         "signed_by": document["signature"]["public_key"],
         "signed_at": document["signature"]["signed_at"],
-        "promises": document["status"] == "certified" and not gone,
+        "promises": document["status"] == "certified" and not life,
         "claim": document["certificate"]["claim"],
         "faults": [],
-        "notes": [*found.notes, *_of_its_life(document)],
+        "notes": [*found.notes, *life],
     }
 
 
-def _of_its_life(document: Mapping[str, Any]) -> list[str]:
+def _of_its_life(document: Mapping[str, Any], moment: datetime) -> list[str]:
+    """Say why a certificate promises nothing any more; nothing if it does."""
     said = []
+    expires_at = document["expires_at"]
+    if expires_at is not None and datetime.fromisoformat(expires_at) <= moment:
+        said.append(f"it expired at {expires_at}")
     if document["revoked_at"] is not None:
         said.append(f"it was revoked at {document['revoked_at']}")
     if document["suspended_because"] is not None:
@@ -219,10 +228,10 @@ def _request_of(document: Mapping[str, Any]) -> CalibrationIn:
 def _compared(document: Mapping[str, Any], again: Mapping[str, Any]) -> Verification:
     """Compare what a document says with what was computed again."""
     said = {
-        name: value for name, value in document["certificate"].items() if name not in _OF_THE_LABELS
+        name: value for name, value in document["certificate"].items() if name not in _NOT_TESTED
     }
     made_by = document["evidence"]["made_with"].get("tribunal")
-    found = Verification()
+    found = Verification(_faults_of_life(document))
     if document["status"] != again["status"]:
         found.faults.append(_differs("status", document["status"], again["status"]))
     for place, old, new in _differences(said, again["certificate"], "certificate"):
@@ -236,6 +245,21 @@ def _compared(document: Mapping[str, Any], again: Mapping[str, Any]) -> Verifica
             found.notes.append(f"{place}: another version of Tribunal words it otherwise")
     del found.faults[_MOST_FAULTS:]
     return found
+
+
+def _faults_of_life(document: Mapping[str, Any]) -> list[Fault]:
+    """Return where a document says otherwise than its request when it ends, or what it renews."""
+    request, made = as_asked(document["request"]), datetime.fromisoformat(document["created_at"])
+    until = request.expires_at(made)
+    asked = {
+        "expires_at": None if until is None else rfc3339(until),
+        "supersedes": request.supersedes,
+    }
+    return [
+        Fault(name, f"is {shown(document[name])}, and asked for was {shown(value)}")
+        for name, value in asked.items()
+        if document[name] != value
+    ]
 
 
 def _differs(place: str, old: object, new: object) -> Fault:

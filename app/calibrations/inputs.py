@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
-from app.calibrations.schemas import CalibrationIn
+from app.calibrations.schemas import OF_ITS_LIFE, CalibrationIn
 from app.core.errors import Unprocessable
 from app.core.models import Dataset
 from app.core.runtime import Runtime
@@ -219,6 +219,8 @@ def hash_of_test(request: CalibrationIn, fingerprints: Sequence[str], label_set_
     for name in ("traffic", "traffic_features", "max_ratio"):
         if asked[name] is None:
             del asked[name]
+    for name in OF_ITS_LIFE:
+        asked.pop(name, None)
     if columns_of(request, len(fingerprints)) == "stacked":
         asked["columns"] = "stacked"
         # without margins, as `auto` once was and still is for whole data sets, it is another test

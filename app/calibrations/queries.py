@@ -34,6 +34,23 @@ async def newest_ids(session: AsyncSession) -> Sequence[str]:
     return (await session.scalars(query)).all()
 
 
+async def successors(session: AsyncSession, ids: Sequence[str]) -> dict[str, str]:
+    """Return, by the id of a certificate, that of the first certified one that supersedes it."""
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), _CHUNK):
+        query = (
+            select(CalibrationRow.supersedes, CalibrationRow.id)
+            .where(
+                CalibrationRow.supersedes.in_(ids[start : start + _CHUNK]),
+                CalibrationRow.status == "certified",
+            )
+            .order_by(CalibrationRow.seq)
+        )
+        for predecessor, successor in await session.execute(query):
+            found.setdefault(str(predecessor), successor)
+    return found
+
+
 async def unfinished(session: AsyncSession) -> Sequence[CalibrationRow]:
     """Return the calibrations that are not finished."""
     query = (

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from app.bodies.certificates import ChangeBody
 from app.calibrations.inputs import CalibrationInputs, Sample, columns_of
-from app.calibrations.schemas import CalibrationIn, shown_target
-from app.core.models import JUDGE_SETTINGS
+from app.calibrations.schemas import OF_ITS_LIFE, CalibrationIn, as_asked, shown_target
+from app.core.models import JUDGE_SETTINGS, CalibrationRow
 from app.labels.sets import Uses
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray, IntArray
@@ -550,3 +551,41 @@ def changed_labels_note(calibration: str, changed: int) -> str | None:
         f"labels were given or replaced on {pairs} that {calibration} was made from: it rests on "
         "the labels that it read (certify again to use the present ones)"
     )
+
+
+_COMPARED = ("pairs", "answered", "disagreements", "coverage", "agreement", "agreement_lower_bound")
+
+
+def changes(
+    before: CalibrationRow, request: CalibrationIn, body: Mapping[str, Any]
+) -> list[ChangeBody]:
+    """Return in which fields a certificate differs from the one that it supersedes."""
+    earlier = as_asked(before.request)
+    old, new = _comparable(earlier, before.body), _comparable(request, body)
+    return [
+        {"field": name, "old": old.get(name), "new": new.get(name)}
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _comparable(request: CalibrationIn, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what two certificates are compared by: the request, the judges, labels, and figures."""
+    asked = request.model_dump(mode="json")
+    found = body.get("calibration", {})
+    return {
+        **{f"request.{name}": asked[name] for name in asked if name not in OF_ITS_LIFE},
+        **{f"judges.{name}.fingerprint": one for name, one in body.get("fingerprints", {}).items()},
+        **dict(_leaves("judges", body.get(JUDGE_SETTINGS, {}))),
+        "label_set_hash": body.get("label_set_hash"),
+        **{f"thresholds.{one['judge']}": one["threshold"] for one in body.get("thresholds", [])},
+        **{f"calibration.{name}": found.get(name) for name in _COMPARED},
+    }
+
+
+def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, inside in value.items():
+            yield from _leaves(f"{place}.{name}", inside)
+    elif not isinstance(value, dict):
+        yield place, value

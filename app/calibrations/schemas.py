@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.core.db import read_duration
 from app.core.errors import Unprocessable
 from app.datasets.splits import Part
 
@@ -54,6 +56,18 @@ Share = Annotated[float, BeforeValidator(_no_percentage), Field(ge=1e-9, le=1 - 
 ErrorShare = Annotated[float, BeforeValidator(_no_agreement), Field(ge=1e-9, lt=0.5)]
 Scope = Literal["answered", "dataset"]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+# what says nothing of the test itself
+OF_ITS_LIFE: Final = ("expires_in", "supersedes")
+
+
+def _duration(text: str) -> str:
+    read_duration(text)
+    return text
+
+
+Duration = Annotated[str, Field(max_length=64), AfterValidator(_duration)]
 
 
 class JudgeOrder(BaseModel):
@@ -148,6 +162,12 @@ class CalibrationIn(BaseModel):
         le=1_000,
         description="for method weighted: clip of how many times as frequent a kind of pair is",
     )
+    expires_in: Duration | None = Field(
+        None,
+        description="after how long it promises nothing any more: 12h, 90d, 8w, or as ISO 8601",
+        examples=["90d"],
+    )
+    supersedes: Name | None = Field(None, description="id of the certificate that it renews")
     seed: int = Field(0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
@@ -216,7 +236,14 @@ class CalibrationIn(BaseModel):
         written: dict[str, Any] = write(self)
         for name in ("scope", "max_error") if self.scope == "answered" else ("target_agreement",):
             written.pop(name, None)
+        for name in OF_ITS_LIFE:
+            if written.get(name) is None:
+                written.pop(name, None)
         return written
+
+    def expires_at(self, moment: datetime) -> datetime | None:
+        """Return when a certificate that is asked for at this moment expires; None: never."""
+        return None if self.expires_in is None else moment + read_duration(self.expires_in)
 
     @property
     def methods(self) -> tuple[Method, ...]:

@@ -23,11 +23,12 @@ from app.calibrations.inputs import (
     hash_of_test,
     prepare,
 )
-from app.calibrations.result import Found, claim_of_later_use, describe, status
+from app.calibrations.result import Found, changes, claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked
 from app.calibrations.stored import find, require
 from app.calibrations.traffic import traffic_of
 from app.core.errors import Conflict, TribunalError, Unprocessable, died_of_it
+from app.core.lists import by_public_id
 from app.core.models import CalibrationRow, Dataset, new_id
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
@@ -124,7 +125,10 @@ async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
 
     Raises:
         Unprocessable: the request cannot be honoured; names the field.
+        NotFound: there is no certificate that it could supersede.
+        Conflict: that one is unfinished, or superseded already.
     """
+    await _refuse_predecessor(running, request)
     prepared = await prepare(running, request)
     can_wait = await is_quick(running, prepared)
     certificate = await _store_pending(running, request, prepared)
@@ -133,6 +137,21 @@ async def create(running: Runtime, request: CalibrationIn) -> CalibrationRow:
     else:
         running.start(_run(running, certificate.id), f"calibration {certificate.id}")
     return await find(running, certificate.id)
+
+
+async def _refuse_predecessor(running: Runtime, request: CalibrationIn) -> None:
+    if request.supersedes is None:
+        return
+    async with running.db.read() as session:
+        predecessor = await require(session, request.supersedes)
+        successors = await queries.successors(session, [predecessor.id])
+    if predecessor.status in UNFINISHED:
+        raise Conflict(f"supersedes: calibration {predecessor.id} is still {predecessor.status}")
+    if successor := successors.get(predecessor.id):
+        raise Conflict(
+            f"supersedes: calibration {predecessor.id} is superseded by {successor} already: supersede "
+            "that one"
+        )
 
 
 async def revoke(running: Runtime, certificate_id: str) -> CalibrationRow:
@@ -240,6 +259,7 @@ async def resume(running: Runtime) -> None:
 async def _store_pending(
     running: Runtime, request: CalibrationIn, prepared: Prepared
 ) -> CalibrationRow:
+    moment = running.now()
     certificate = CalibrationRow(
         id=new_id("cal"),
         status="pending",
@@ -251,8 +271,10 @@ async def _store_pending(
         },
         label_set_hash=None,
         error=None,
-        created_at=running.now(),
+        created_at=moment,
         revoked_at=None,
+        expires_at=request.expires_at(moment),
+        supersedes=request.supersedes,
     )
     async with running.db.write() as session:
         session.add(certificate)
@@ -325,6 +347,9 @@ async def _store(
             "label_set_uses": uses.certificates,
             "label_set_plans": uses.plans,
         }
+        if request.supersedes is not None:
+            before = await by_public_id(session, CalibrationRow, request.supersedes)
+            body["changes"] = [] if before is None else changes(before, request, body)
         await queries.set_status(session, certificate, status=status(found.certificate), body=body)
         await queries.add_evidence(
             session, certificate.seq, written(made.basis, request), asdict(uses)

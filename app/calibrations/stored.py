@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -48,7 +49,8 @@ async def look(running: Stores, certificate_id: str) -> dict[str, Any]:
     async with running.db.read() as session:
         certificate = await require(session, certificate_id)
         changed = await labels_changed(session, certificate)
-    return {**show(certificate), "labels_changed": changed}
+        by = await queries.successors(session, [certificate.id])
+    return {**show(certificate, by.get(certificate.id)), "labels_changed": changed}
 
 
 async def labels_changed(session: AsyncSession, certificate: CalibrationRow) -> int:
@@ -60,10 +62,28 @@ async def page(running: Stores, paging: Paging) -> Page:
     """Return one page of certificates."""
     async with running.db.read() as session:
         rows = await queries.page(session, paging)
-    return page_of(rows, paging.limit, show)
+        by = await queries.successors(session, [row.id for row in rows])
+    return page_of(rows, paging.limit, lambda row: show(row, by.get(row.id)))
 
 
-def show(certificate: CalibrationRow) -> dict[str, Any]:
+def why_not_promised(certificate: CalibrationRow, moment: datetime) -> str | None:
+    """Return why verdicts of this moment carry no promise; None where the certificate holds."""
+    if certificate.suspended_because is not None:
+        return certificate.suspended_because
+    return expired(certificate, moment)
+
+
+def expired(certificate: CalibrationRow, moment: datetime) -> str | None:
+    """Say that a certificate has expired at this moment; None if it has not."""
+    if certificate.expires_at is None or certificate.expires_at > moment:
+        return None
+    return (
+        f"calibration {certificate.id} expired at {rfc3339(certificate.expires_at)}: certify again "
+        f"on new labels, with supersedes {certificate.id}"
+    )
+
+
+def show(certificate: CalibrationRow, superseded_by: str | None = None) -> dict[str, Any]:
     """Return a certificate as users see it in a list."""
     revoked_at = certificate.revoked_at
     body = {name: value for name, value in certificate.body.items() if name != JUDGE_SETTINGS}
@@ -80,4 +100,7 @@ def show(certificate: CalibrationRow) -> dict[str, Any]:
         "request": certificate.request,
         "created_at": rfc3339(certificate.created_at),
         "revoked_at": rfc3339(revoked_at) if revoked_at else None,
+        "expires_at": rfc3339(certificate.expires_at) if certificate.expires_at else None,
+        "supersedes": certificate.supersedes,
+        "superseded_by": superseded_by,
     }

@@ -91,6 +91,9 @@ async def take_in(running: Runtime, document: Any) -> CalibrationRow:
     _refuse(checked.faults)
     if document["revoked_at"] is not None:
         raise Conflict(f"calibration {document['id']} was revoked at {document['revoked_at']}")
+    expires_at = document["expires_at"] and datetime.fromisoformat(document["expires_at"])
+    if expires_at and expires_at <= running.now():
+        raise Conflict(f"calibration {document['id']} expired at {document['expires_at']}")
     _refuse_other_judges(running, document)
     own_marks = await running.pools.calibrations.run(_marks, document)
     async with running.db.write() as session:
@@ -157,6 +160,8 @@ async def _store(
         created_at=datetime.fromisoformat(document["created_at"]),
         revoked_at=None,
         suspended_because=document["suspended_because"],
+        expires_at=document["expires_at"] and datetime.fromisoformat(document["expires_at"]),
+        supersedes=document["supersedes"],
         imported={
             "signed_by": signature["public_key"],
             "signed_at": signature["signed_at"],

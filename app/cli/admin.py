@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
 
 _MOST: Final = 1_000  # rows of one page
-_DURATION: Final = re.compile(r"(\d{1,9})([mhdw])", re.ASCII)
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 LogAsJson = Annotated[bool, typer.Option("--json", help="log JSON, one event a line")]
 
@@ -162,18 +159,12 @@ def _duration(text: str | None) -> timedelta | None:
     """Return a length of time, written as a number and a unit."""
     if text is None:
         return None
-    match = _DURATION.fullmatch(text.strip().lower())
-    if match is None or int(match[1]) == 0:
-        fail(
-            f"--expires: {text!r} is no length of time; write 30m, 12h, 90d or 8w",
-            status=EXIT_USAGE,
-        )
+    from app.core.db import read_duration
+
     try:
-        lasts = timedelta(**{_UNITS[match[2]]: int(match[1])})
-        datetime.now(UTC) + lasts
-    except OverflowError:
-        fail(f"--expires: {text!r} is too long; leave it out for no end", status=EXIT_USAGE)
-    return lasts
+        return read_duration(text)
+    except ValueError as error:
+        fail(f"--expires: {error}", status=EXIT_USAGE)
 
 
 @keys.command("list")

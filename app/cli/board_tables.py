@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.cli.console import estimate, number, percent, promised, short, value
+from app.cli.console import estimate, has_ended, number, percent, promised, short, value
 from app.cli.layout import Screen, Table, escape
 
 Body = Mapping[str, Any]
@@ -161,10 +161,26 @@ def report(console: Screen, body: Body) -> None:
     _leans(console, body["judges"])
     if body.get("judge_pairs"):
         _judge_pairs(console, body["judge_pairs"])
+    _correlations(console, body.get("correlations"))
     if body.get("cascade"):
         _cascade(console, body)
     for part in body.get("groups") or ():
         _group(console, part, body.get("group_by"))
+
+
+def _correlations(console: Screen, found: Body | None) -> None:
+    """Show how judges go together with people: rating with score, and p_a with the mean vote."""
+    told = (("by_response", "response", "score"), ("by_pair", "pair", "vote"))
+    for name, what, given in told if found else ():
+        shown = Table("judge", "criterion", "n", "Pearson", "Spearman", "Kendall")
+        for row in found[name] if found else ():
+            whole = "over criteria" if name == "by_response" else "-"
+            figures = (estimate(row[one]) for one in ("pearson", "spearman", "kendall"))
+            judges = " + ".join(row["judges"])
+            shown.add_row(judges, row["criterion"] or whole, str(row["n"]), *figures)
+        if found and found[name]:
+            console.print(f"correlation with people's mean {given}, by {what}")
+            console.print(shown)
 
 
 def _judges(console: Screen, judges: Sequence[Body]) -> None:
@@ -294,6 +310,8 @@ def calibrations(console: Screen, page: Body) -> None:
     for one in page["data"]:
         found = one.get("calibration") or {}
         status = "revoked" if one["revoked_at"] else one["status"]
+        if status == "certified" and has_ended(one.get("expires_at")):
+            status = "expired"
         table.add_row(
             one["id"], _made(one), status, promised(one), percent(found.get("agreement_lower_bound")),
             percent(found.get("coverage")), one.get("columns") or "-", _margin(one),

@@ -54,7 +54,12 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
     judges: Judges = None,
     group_by: Annotated[str | None, typer.Option(help="a metadata field")] = None,
     include: Annotated[
-        list[str] | None, typer.Option(help="judge_pairs, group_details; may be repeated")
+        list[str] | None,
+        typer.Option(help="judge_pairs, group_details, correlations; may be repeated"),
+    ] = None,
+    criterion: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=WEIGHT in correlations over criteria; may be repeated"),
     ] = None,
     part: PartOption = None,
     own: Annotated[
@@ -81,7 +86,7 @@ def report(  # noqa: PLR0913  # a verb's options are its parameters
     lines = _lines(line or [])
     query = given(
         dataset=dataset, calibration=calibration, judges=judges if health is None else [health],
-        group_by=group_by, include=include, part=part, own=own,
+        group_by=group_by, include=include, part=part, own=own, criterion=criterion,
     )  # fmt: skip
     history: Any = None
     with open_tribunal(server, key, only_reads=True) as tribunal:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -180,6 +181,11 @@ def promised(body: Mapping[str, Any]) -> str:
     """Return the target of a certificate or plan: an agreement, or an error of all pairs."""
     error = body.get("max_error")
     return percent(body["target_agreement"]) if error is None else f"error {percent(error)}"
+
+
+def has_ended(moment: str | None) -> bool:
+    """Return whether a moment, as answers spell it, has passed; None never does."""
+    return moment is not None and datetime.fromisoformat(moment) <= datetime.now(UTC)
 
 
 def number(amount: float | None) -> str:

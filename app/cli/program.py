@@ -18,6 +18,7 @@ from app.cli import (
     admin,
     boards,
     data,
+    distil,
     experiment,
     finishes,
     judging,
@@ -116,6 +117,12 @@ def certify(
     max_ratio: Annotated[
         float | None, typer.Option(help="with --method weighted: clip of the density ratio")
     ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(help="promise nothing after 12h, 90d, 8w; default: no end")
+    ] = None,
+    supersedes: Annotated[
+        str | None, typer.Option(metavar="ID", help="the certificate that this one renews")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="default: 0")] = None,
     resume: Annotated[str | None, typer.Option(help="wait for this calibration instead")] = None,
     patience: Patience = 120.0,
@@ -132,7 +139,7 @@ def certify(
         part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
         max_group_size=max_group_size, min_label_probability=min_label_probability,
         max_shift=max_shift, traffic=traffic, traffic_features=traffic_feature or None,
-        max_ratio=max_ratio, seed=seed,
+        max_ratio=max_ratio, expires_in=expires_in, supersedes=supersedes, seed=seed,
     )  # fmt: skip
     one_of(dataset, resume)
     if resume and request:
@@ -186,6 +193,7 @@ for _verbs in (
     judging,
     boards,
     experiment,
+    distil,
     stored,
     admin,
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -222,7 +223,7 @@ def verify(
         trusted = [public_key(one) for one in key or ()]
     except ValueError as error:
         fail(f"--key {error}", status=EXIT_USAGE)
-    body = verification_body(document, trusted)
+    body = verification_body(document, trusted, datetime.now(UTC))
     Console(as_json).show(body, tables.verification)
     if not body["verified"]:
         raise typer.Exit(EXIT_FAILED)

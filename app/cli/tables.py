@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from app.cli.console import has_ended, promised, rejections
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
-from app.cli.console import promised, rejections
 from app.cli.layout import Screen, Table, escape
 from app.judgments.together import said_together
 
@@ -114,9 +114,7 @@ def _advice(console: Screen, advice: Body) -> None:
 
 def _since(console: Screen, body: Body) -> None:
     """Show what happened to a certificate and its labels since it was made."""
-    if origin := body.get("imported"):
-        signer, moment = origin["signed_by"], origin["imported_at"][:19]
-        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
+    _its_life(console, body)
     if body.get("suspended_because"):
         console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
     if body["revoked_at"]:
@@ -125,6 +123,22 @@ def _since(console: Screen, body: Body) -> None:
         from app.calibrations.result import changed_labels_note
 
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
+
+
+def _its_life(console: Screen, body: Body) -> None:
+    """Show where a certificate came from, what it renews, and when it ends."""
+    if origin := body.get("imported"):
+        signer, moment = origin["signed_by"], origin["imported_at"][:19]
+        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
+    if body.get("supersedes"):
+        console.print(f"it supersedes {escape(body['supersedes'])}; what changed:")
+    for change in body.get("changes") or ():
+        console.print(escape(f"  {change['field']}: {change['old']} -> {change['new']}"))
+    if body.get("superseded_by"):
+        console.print(f"[red]superseded[/] by {escape(body['superseded_by'])}")
+    if ends := body.get("expires_at"):
+        has = has_ended(ends)
+        console.print(f"[red]expired[/] at {ends[:19]}" if has else f"it expires at {ends[:19]}")
 
 
 def verification(console: Screen, body: Body) -> None:
@@ -367,6 +381,7 @@ def batch(console: Screen, body: Body) -> None:
     )
     if body["status"] in _UNFINISHED:
         _running(console, body)
+    _at_providers(console, body["progress"].get("at_providers", ()))
     _reasons(console, body["progress"]["tiers"])
     if counts["not_admitted"]:
         left = body["cost_to_finish_usd"]
@@ -384,6 +399,22 @@ def batch(console: Screen, body: Body) -> None:
     if could_answer_nothing(body):
         _no_thresholds(console, body["calibration"])
     _troubles(console, body)
+
+
+def _at_providers(console: Screen, files: Sequence[Body]) -> None:
+    """Show what the judges' providers are asked in batches of their own."""
+    for judge in dict.fromkeys(one["judge"] for one in files):
+        own = [one for one in files if one["judge"] == judge]
+        asked, answered, left_out = (
+            sum(one[name] for one in own) for name in ("questions", "answered", "left_out")
+        )
+        states = ", ".join(dict.fromkeys(one["status"] for one in own))
+        console.print(
+            f"at the provider of {escape(judge)}: {len(own)} files ({escape(states)}), {answered} of"
+            f" {asked} questions answered, {left_out} left out"
+        )
+        if (error := own[-1]["error"]) is not None:
+            console.print(f"[red]its last file:[/] {escape(error)}")
 
 
 def _running(console: Screen, body: Body) -> None:

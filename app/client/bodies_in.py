@@ -59,6 +59,8 @@ class CertifyRequest(TypedDict, total=False):
     traffic: str
     traffic_features: Sequence[str]
     max_ratio: float
+    expires_in: str
+    supersedes: str
     seed: int
 
 
@@ -179,6 +181,7 @@ class ReportQuery(TypedDict, total=False):
     judges: str | Sequence[str] | None
     group_by: str | None
     include: str | Sequence[str] | None
+    criterion: Sequence[str] | None
     part: str | None
     own: Sequence[str] | None
     epsilon: float

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import aiosqlite
 import msgspec
@@ -91,6 +92,38 @@ class JsonText(TypeDecorator[Any]):
 def rfc3339(moment: datetime) -> str:
     """Return a moment as all answers spell it: `2026-01-31T08:00:00.000000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+_DURATION: Final = re.compile(
+    r"(?P<n>\d{1,9})(?P<unit>[mhdw])|p(?P<w>\d{1,9})w"
+    r"|p(?=.)((?P<d>\d{1,9})d)?(t(?=.)((?P<h>\d{1,9})h)?((?P<m>\d{1,9})m)?)?",
+    re.ASCII,
+)
+_MINUTES: Final = {"m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
+_LONGEST: Final = timedelta(days=36_500)
+
+
+def read_duration(text: str) -> timedelta:
+    """Return a length of time: a number and a unit, or as ISO 8601 writes it.
+
+    Raises:
+        ValueError: it is none, or longer than a hundred years.
+
+    Example:
+        >>> read_duration("90d") == read_duration("P90D")
+        True
+        >>> read_duration("P1DT12H") == read_duration("36h")
+        True
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    said = {} if match is None else match.groupdict()
+    parts = {said["unit"]: said["n"]} if said.get("n") else said
+    minutes = sum(int(parts.get(unit) or 0) * each for unit, each in _MINUTES.items())
+    if not minutes:
+        raise ValueError(f"{text!r} is no length of time; write 30m, 12h, 90d or 8w")
+    if minutes > _LONGEST / timedelta(minutes=1):
+        raise ValueError(f"{text!r} is too long; leave it out for no end")
+    return timedelta(minutes=minutes)
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -106,6 +106,8 @@ class PairRow(Base):
     __table_args__ = (
         UniqueConstraint("dataset_seq", "id"),
         UniqueConstraint("dataset_seq", "position"),
+        Index("ix_pairs_prompt", "dataset_seq", "prompt_hash", "position"),
+        Index("ix_pairs_group", "dataset_seq", "group_key", "position"),
     )
 
 
@@ -198,7 +200,8 @@ class CalibrationRow(Listed, Base):
     """A calibration: its request (`request`) and its result (`body`).
 
     `attempts` counts the processes that made it, without those that were asked to stop. `imported`
-    says where it came from, if it was made elsewhere.
+    says where it came from, if it was made elsewhere. `supersedes` is the id of its predecessor, which
+    may be unknown here.
     """
 
     __tablename__ = "certificates"
@@ -212,6 +215,8 @@ class CalibrationRow(Listed, Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
     suspended_because: Mapped[str | None] = mapped_column(Text)
     imported: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    supersedes: Mapped[str | None] = mapped_column(String(64), index=True)
 
 
 class CertificateEvidence(Base):

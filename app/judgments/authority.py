@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -160,6 +161,17 @@ async def of_certificate(session: AsyncSession, registry: Registry, calibration:
         certificate.request["ties"],
         certificate,
     )
+
+
+def refuse_expired(authority: Authority, moment: datetime) -> None:
+    """Refuse to begin anything under a certificate that has expired.
+
+    Raises:
+        Conflict: it has.
+    """
+    why = authority.certificate and calibrations.expired(authority.certificate, moment)
+    if why:
+        raise Conflict(why)
 
 
 def _refuse_unusable(certificate: CalibrationRow) -> None:

@@ -20,7 +20,7 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.formats.canonical import PairIn, to_pair
 from app.judgments import queries, reasons
-from app.judgments.authority import Authority, resolve
+from app.judgments.authority import Authority, refuse_expired, resolve
 from app.judgments.judging import (
     Judged,
     Settled,
@@ -67,6 +67,7 @@ async def judge(running: Runtime, request: JudgmentsIn, *, with_reasons: bool = 
     subjects = read(request.pairs, running.registry)
     scores = PairScores([pair.judges for pair in request.pairs], "with any of the pairs")
     authority = await resolve(running.db, running.registry, request, scores)
+    refuse_expired(authority, running.now())
     judged = await judge_all(running, authority, subjects, deadline_seconds=request.deadline_s)
     if authority.is_certified or any(one.fresh or one.fresh_reasons for one in judged):
         async with running.db.write() as session:
@@ -132,7 +133,7 @@ async def settle(
     recent = await queries.recent_tiers(session, authority.certificate.seq)
     # this run alone, then with the certificate's last verdicts: many small runs are one large one
     why = (
-        authority.certificate.suspended_because
+        calibrations.why_not_promised(authority.certificate, moment)
         or suspended_because(calibrated, AnswerCounts.of(own.values()))
         or suspended_because(calibrated, AnswerCounts.of({**recent, **own}.values()))
     )

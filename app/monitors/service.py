@@ -64,6 +64,8 @@ async def create(running: Runtime, request: MonitorIn) -> MonitorBody:
         certificate = await calibrations.require(session, request.calibration)
         if certificate.status != "certified" or certificate.revoked_at is not None:
             raise Conflict(f"calibration {certificate.id} promises nothing that could be watched")
+        if why := calibrations.expired(certificate, moment):
+            raise Conflict(why)
         if certificate.body.get("target_agreement") is None:
             raise Conflict(
                 f"calibration {certificate.id} promises something of a whole data set: a monitor "

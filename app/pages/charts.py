@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil, floor, log10
 from typing import Any, Final
 
 from markupsafe import Markup, escape
@@ -184,7 +185,8 @@ def risk_coverage(points: Sequence[Figures]) -> Markup:
 
 def series(points: Sequence[tuple[str, Figures]], name: str) -> Markup:
     """Draw an estimate over time: equal steps, oldest first; the words say when."""
-    values = [p["value"] for _, p in points if p["value"] is not None]
+    # the ends of the intervals are drawn, too
+    values = [p[k] for _, p in points for k in ("low", "value", "high") if p[k] is not None]
     frame = Frame(("reports, oldest first", 0.0, 1.0), (name, *_range(values, 0.1)), 460.0, 220.0)
     last = max(len(points) - 1, 1)
     parts: list[Markup] = []
@@ -199,6 +201,37 @@ def series(points: Sequence[tuple[str, Figures]], name: str) -> Markup:
     size = (frame.width, frame.height)
     grid = [part for part in frame.axes() if "tick mid" not in part]
     return _svg(size, f"{name} over time", "One point a report, with its interval.", [*grid, *parts])  # fmt: skip
+
+
+def evidence(history: Sequence[Figures], level: float) -> Markup:
+    """Draw the evidence of a monitor audit by audit, in powers of ten, and the level of its alarm."""
+    powers = [(one["audits"], log10(max(one["e_value"], 1e-3))) for one in history]
+    low = min(0.0, *(power for _, power in powers))
+    high = max(log10(level), *(power for _, power in powers)) + 0.2
+    frame = Frame(("audits", 0.0, float(powers[-1][0])), ("evidence", low, high), 460.0, 220.0)
+    places = [frame.at(0, 0.0), *(frame.at(audits, power) for audits, power in powers)]
+    alarm = frame.at(0, log10(level))
+    name = _text(frame.width - _RIGHT, alarm[1] - 4, f"alarm at {level:g}", "note end")
+    ticks = [
+        part
+        for power in range(floor(low), ceil(high) + 1)
+        if low <= power <= high
+        for part in (
+            _line(frame.at(0, power), (frame.width - _RIGHT, frame.at(0, power)[1]), "grid"),
+            _text(_LEFT - 6, frame.at(0, power)[1] + 4, f"{10.0**power:g}", "tick end"),
+        )
+    ]
+    ends = [
+        _text(_LEFT, frame.height - _BOTTOM + 15, "0", "tick mid"),
+        _text(places[-1][0], frame.height - _BOTTOM + 15, f"{powers[-1][0]:,}", "tick end"),
+        _text((_LEFT + frame.width - _RIGHT) / 2, frame.height - 4, "audits", "axis mid"),
+        _text(_LEFT, _TOP - 10, "evidence against the promise", "axis"),
+    ]
+    line = _line(alarm, (frame.width - _RIGHT, alarm[1]), "target")
+    last = f"after {powers[-1][0]:,} audits: {history[-1]['e_value']:.3g}"
+    parts = [*ticks, *ends, line, name, _path(places, "curve"), _dot(places[-1], 3.5, "dot", last)]
+    meaning = f"It is {history[-1]['e_value']:.3g} now; the alarm is raised at {level:g}."
+    return _svg((frame.width, frame.height), "Evidence against the promise", meaning, parts)
 
 
 def _estimate(frame: Frame, x: float, estimate: Figures, title: str) -> list[Markup]:

@@ -19,9 +19,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from app.api.datasets import NameRoute
+from app.core.auth import Scope
 from app.core.errors import TribunalError, Unprocessable
 from app.core.http import sessions
 from app.core.http.access import allow, caller_of
@@ -44,6 +46,8 @@ _HEADERS: Final = {
     "Cache-Control": "private, no-cache",
 }
 ROWS: Final = 50
+# a page for everybody who is signed in: who may only label sees less of it
+ANYBODY: Final = frozenset({Scope.READ, Scope.LABEL})
 
 
 class PageRoute(NameRoute):
@@ -63,7 +67,7 @@ class PageRoute(NameRoute):
 
         return shown
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one request; a caller without the scope is told so in words."""
         try:
             if scope["method"] in self.methods:

@@ -10,12 +10,12 @@ from app.api import batches as batches_api
 from app.api import calibrations, datasets, leaderboards, reports
 from app.batches import stored as batches_service
 from app.core.auth import Scope
-from app.core.http.access import needs
+from app.core.http.access import caller_of, needs
 from app.core.http.parameters import Running
 from app.core.runtime import Runtime
 from app.datasets import service as datasets_service
 from app.monitors import service as monitors
-from app.pages.frame import PageRoute, page, paging
+from app.pages.frame import ANYBODY, PageRoute, go_to, page, paging
 from app.pages.words import standing
 from app.queues import progress as queues
 
@@ -24,9 +24,12 @@ _FEW: Final = 8
 
 
 @router.get("/")
-@needs(Scope.READ)
+@needs(ANYBODY)
 async def overview(request: Request, running: Running) -> Response:
     """Show which promises are in force, what runs, and what waits for somebody."""
+    if not caller_of(request).may(Scope.READ):
+        # a key that only labels opens nothing else
+        return go_to("/label")
     few = paging(running, request, _FEW)
     listed: dict[str, Any] = {
         "datasets": await datasets.list_datasets(running, few),
@@ -97,6 +100,14 @@ async def reports_page(request: Request, running: Running) -> Response:
     """List the reports."""
     listed = await reports.list_reports(running, paging(running, request))
     return await _list(request, running, "reports", listed)
+
+
+@router.get("/monitors")
+@needs(Scope.READ)
+async def monitors_page(request: Request, running: Running) -> Response:
+    """List the monitors of certificates."""
+    listed = await monitors.list_monitors(running, paging(running, request))
+    return await page(request, "monitors", api="/v1/monitors", listed=listed)
 
 
 async def _list(request: Request, running: Runtime, kind: str, listed: Any) -> Response:

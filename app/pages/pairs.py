@@ -25,6 +25,7 @@ from app.judgments.browsing import SearchIn
 from app.judgments.together import said_together
 from app.pages import charts
 from app.pages.frame import PageRoute, page, part, with_query
+from app.pages.words import conversation
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _IN_PATH: Final = ("path", "ref")
@@ -108,7 +109,7 @@ async def pair_page(
         api=f"/v1/datasets/{part(found['dataset'])}/pairs/{part(pair)}",
         found=found,
         row=row,
-        conversation=_conversation(row),
+        conversation=conversation(row),
         sides=[_differences(*sides), _differences(*reversed(sides), is_second=True)]
         if marked
         else sides,
@@ -134,14 +135,6 @@ async def similar_page(ref: Ref, pair: PairId, request: Request, running: Runnin
         dataset=dataset,
         pair=pair,
     )
-
-
-def _conversation(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    if "messages" in row:
-        return list(row["messages"])
-    prompt = row.get("prompt")
-    turns = [prompt] if isinstance(prompt, str) else prompt or []
-    return [{"role": "user", "content": turn} for turn in turns]
 
 
 def _sides(row: Mapping[str, Any]) -> list[Sequence[Any]]:

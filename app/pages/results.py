@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import batches as batches_api
 from app.api import calibrations as calibrations_api
+from app.api import monitors as monitors_api
 from app.api.calibrations import CalibrationId
 from app.batches.events import has_ended
 from app.calibrations.plans import PlanIn
@@ -19,7 +20,7 @@ from app.core.lists import Paging
 from app.judgments import service as judgments
 from app.monitors import service as monitors
 from app.pages import charts
-from app.pages.frame import PageRoute, checked_form, go_to, page, part
+from app.pages.frame import PageRoute, checked_form, go_to, page, paging, part
 from app.pages.lists import dataset_names
 from app.pages.words import target
 
@@ -165,6 +166,31 @@ async def batch_page(batch_id: batches_api.BatchId, request: Request, running: R
         dataset=names[body["dataset"]],
         ended=has_ended(body),
     )
+
+
+@router.get("/monitors/{monitor}")
+@needs(Scope.READ)
+async def monitor_page(monitor: monitors_api.Id, request: Request, running: Running) -> Response:
+    """Show whether a certificate still holds, and on how many audits that rests."""
+    body = await monitors.look(running, monitor)
+    level = body["alarm_level"]
+    return await page(
+        request,
+        "monitor",
+        api=f"/v1/monitors/{part(monitor)}",
+        body=body,
+        audits=await monitors.audits_page(running, monitor, paging(running, request)),
+        chart=charts.evidence(body["history"], level) if body["history"] else None,
+    )
+
+
+@router.post("/monitors/{monitor}/end")
+@needs(Scope.ADMIN)
+async def end_monitor(monitor: monitors_api.Id, request: Request, running: Running) -> Response:
+    """Stop to draw audits."""
+    await checked_form(request)
+    await monitors.end(running, monitor)
+    return go_to(f"/monitors/{part(monitor)}")
 
 
 @router.post("/batches/{batch_id}/cancel")

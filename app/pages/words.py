@@ -82,7 +82,7 @@ def target(certificate: Mapping[str, Any]) -> str:
 
 
 def standing(certificate: Mapping[str, Any]) -> str:
-    """Return the state of a certificate now: revoked, suspended, or what its certification gave.
+    """Return the state of a certificate now: revoked, expired, suspended, or what its certification gave.
 
     Example:
         >>> standing({"status": "certified", "revoked_at": None, "suspended_because": "an alarm"})
@@ -90,6 +90,9 @@ def standing(certificate: Mapping[str, Any]) -> str:
     """
     if certificate["revoked_at"]:
         return "revoked"
+    expires_at = certificate.get("expires_at")
+    if expires_at and datetime.fromisoformat(expires_at) <= datetime.now(UTC):
+        return "expired"
     return "suspended" if certificate.get("suspended_because") else str(certificate["status"])
 
 
@@ -199,6 +202,15 @@ def paragraphs(text: str) -> Markup:
     return Markup('<div class="text" dir="auto">{}</div>').format(escape(text))
 
 
+def conversation(row: Mapping[str, Any]) -> list[Any]:
+    """Return the turns before the responses of a pair: its messages, else its prompt."""
+    if "messages" in row:
+        return list(row["messages"])
+    prompt = row.get("prompt")
+    turns = [prompt] if isinstance(prompt, str) else prompt or []
+    return [{"role": "user", "content": turn} for turn in turns]
+
+
 def plural(n: float, one: str, many: str | None = None) -> str:
     """Return a count with its noun."""
     return f"{count(n)} {one if n == 1 else many or one + 's'}"
@@ -259,6 +271,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "state": state,
     "said": said,
     "excerpt": excerpt,
+    "conversation": conversation,
     "ordinal": ordinal,
     "text": paragraphs,
     "plural": plural,

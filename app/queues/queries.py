@@ -25,7 +25,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.bodies.queues import Purpose
 from app.core.bulk import insert_rows
 from app.core.lists import Paging, by_public_id, fetch_page
-from app.core.models import Dataset, Label, PairRow, Queue, QueueItem, QueueVote, Verdict
+from app.core.models import (
+    Audit,
+    CalibrationRow,
+    Dataset,
+    Label,
+    PairRow,
+    Queue,
+    QueueItem,
+    QueueVote,
+    Verdict,
+)
 from app.core.names import is_name
 
 IN_CHUNK: Final = 500
@@ -166,6 +176,60 @@ async def count_free(session: AsyncSession, queue: Queue, annotator: str, moment
     )
     some = query.limit(_MOST_COUNTED).subquery()
     return int(await session.scalar(select(func.count()).select_from(some)) or 0)
+
+
+async def count_answered(session: AsyncSession, queues: Collection[Queue], annotator: str) -> int:
+    """Count the items of queues that a person has answered."""
+    query = (
+        select(func.count())
+        .select_from(QueueVote)
+        .join(QueueItem, QueueItem.seq == QueueVote.item_seq)
+        .where(
+            QueueItem.queue_seq.in_([one.seq for one in queues]),
+            QueueVote.annotator == annotator,
+            QueueVote.state.in_(("answered", "spare")),
+        )
+    )
+    return int(await session.scalar(query) or 0)
+
+
+async def last_answered(
+    session: AsyncSession, queue: Queue, annotator: str, limit: int
+) -> list[Claimed]:
+    """Return what a person answered last in a queue, newest first."""
+    query = _with_vote_of(annotator).where(
+        QueueItem.queue_seq == queue.seq, QueueVote.state == "answered"
+    )
+    rows = await session.execute(query.order_by(QueueVote.answered_at.desc()).limit(limit))
+    return [Claimed(*row) for row in rows]
+
+
+async def audited(session: AsyncSession, queue: Queue, items: Sequence[Claimed]) -> dict[str, str]:
+    """Return what the verdict prefers that each of these items audits, by item; others are left out.
+
+    It is the verdict that a monitor drew, else the last accepted one on the pair under the
+    certificate of the queue.
+    """
+    names = [one.item for one in items]
+    query = select(Audit.item, Audit.said).where(Audit.item.in_(names), Audit.status == "accepted")
+    found = {item: said for item, said in await session.execute(query) if said is not None}
+    certificate = queue.options.get("calibration")
+    rest = {one.pair_seq: one.item for one in items if one.item not in found}
+    if certificate is None or not rest:
+        return found
+    verdicts = (
+        select(Verdict.pair_seq, Verdict.body)
+        .join(CalibrationRow, CalibrationRow.seq == Verdict.certificate_seq)
+        .where(
+            CalibrationRow.id == certificate,
+            Verdict.pair_seq.in_(list(rest)),
+            Verdict.status == "accepted",
+        )
+        .order_by(Verdict.seq)
+    )
+    for pair_seq, body in await session.execute(verdicts):
+        found[rest[pair_seq]] = body["label"]
+    return found
 
 
 async def add_vote(session: AsyncSession, **values: Any) -> None:

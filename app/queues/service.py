@@ -36,6 +36,7 @@ from app.queues.schemas import AnswerIn, QueueIn
 from judges.types import Pair
 
 _OTHER: Final = {"a": "b", "b": "a"}
+_SIDES: Final = ("left", "right")
 _STATUSES: Final[Mapping[Purpose, tuple[str, ...]]] = {
     "audit": ("accepted",),
     "finish": ("abstained", "failed"),
@@ -217,8 +218,9 @@ async def claim(running: Runtime, ref: str | None, annotator: str, n: int) -> Cl
         waiting = 0
         for queue in queues:
             waiting += await queries.count_free(session, queue, annotator, moment)
+        answered = await queries.count_answered(session, queues, annotator)
         items = await item_bodies(session, claims, lease_until, annotator)
-    return {"items": items, "waiting": waiting}
+    return {"items": items, "waiting": waiting, "answered": answered}
 
 
 async def _hold(
@@ -380,7 +382,41 @@ async def take(
             refused.append(Refused(index, one.item, *found))
     for dataset in known.values():
         await datasets.refresh_label_counts(session, dataset)
+    await _ask_for_comments(session, queue, annotator, done)
     return Taken(done, refused)
+
+
+async def _ask_for_comments(
+    session: AsyncSession, queue: Queue, annotator: str, done: Sequence[AnsweredBody]
+) -> None:
+    """Mark the answers that prefer the other response than the verdict they audit, without a comment."""
+    if queue.purpose != "audit":
+        return
+    items = await queries.items_of(session, queue, [one["item"] for one in done], annotator)
+    unexplained = await overriding(session, queue, list(items.values()))
+    names = {one.item for one in unexplained}
+    for one in done:
+        if one["item"] in names:
+            one["comment_wanted"] = True
+
+
+async def overriding(
+    session: AsyncSession, queue: Queue, items: Sequence[Claimed]
+) -> list[Claimed]:
+    """Return the answered items that prefer the other response than their verdict, and say no reason."""
+    silent = [
+        one
+        for one in items
+        if one.state == "answered" and not ((one.details or {}).get("comment") or "").strip()
+    ]
+    verdicts = await queries.audited(session, queue, silent)
+    return [
+        one
+        for one in silent
+        if one.said in _SIDES
+        and one.item in verdicts
+        and label_of(one.said, one.left_is or "a") != verdicts[one.item]
+    ]
 
 
 def _check(queue: Queue, answers: Sequence[AnswerIn], items: Mapping[str, Claimed]) -> None:

@@ -11,6 +11,7 @@ import scipy
 
 from app.core.limits import Limits
 from app.reports.cascade import abstention, cascade_agreement
+from app.reports.correlations import correlation_figures
 from app.reports.judge_details import DIFFICULTIES, difficulty_of, judge_details
 from app.reports.panel import LABELS, Judged, Panel, People, Votes, confusion_of
 from app.reports.schemas import AgreementIn
@@ -362,7 +363,11 @@ def _groups(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> list[di
 
 
 def _figures(panel: Panel, bootstrap: ClusterBootstrap, depth: _Depth) -> dict[str, Any]:
-    return {
+    found: dict[str, Any] = {}
+    if panel.rated is not None:
+        votes = panel.people.mean_vote
+        found["correlations"] = correlation_figures(panel.rated, votes, bootstrap.groups)
+    return found | {
         "pairs": len(panel),
         "human": human_agreement(panel.people, bootstrap.groups, depth.most_couples),
         "judges": [

@@ -25,6 +25,7 @@ from app.datasets.records import PairKey
 from app.datasets.splits import parse_part
 from app.judgments.replay import Replayed, replay_certificate
 from app.labels import sets
+from app.reports.correlations import CORRELATIONS, Rated, has_scores, rated_of, weights_of
 from app.reports.panel import Cascade, Judged, Panel, judged_of, people_of
 from app.reports.schemas import AgreementIn
 from app.scores.judges import unknown_judge
@@ -158,6 +159,7 @@ async def gather(session: AsyncSession, registry: Registry, request: AgreementIn
         judged=_judged(keys, judges, table, own_models(request.own, judges)),
         cascade=await _cascade(session, dataset, keys, replayed),
         slices=_slices(keys, request.group_by),
+        rated=_rated(keys, table, request),
     )
     return Gathered(
         dataset=dataset,
@@ -254,6 +256,14 @@ async def _excluded(
     certified = await KnownPairs.of(session, replayed.certificate.seq, dataset)
     is_known = [certified.holds(key) or key.group in known_to_judges for key in keys]
     return np.array(is_known, dtype=np.bool_)
+
+
+def _rated(keys: Sequence[PairKey], table: ScoreTable, request: AgreementIn) -> Rated | None:
+    """Return scores and ratings where they are asked for, or people scored responses."""
+    weights = weights_of(request.criterion)
+    if not weights and CORRELATIONS not in request.include and not has_scores(keys):
+        return None
+    return rated_of(keys, table, weights)
 
 
 def _slices(keys: Sequence[PairKey], field: str | None) -> npt.NDArray[Any] | None:

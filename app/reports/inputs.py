@@ -16,6 +16,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets import service as datasets
+from app.reports.correlations import weights_of
 from app.reports.gathering import Gathered
 from app.reports.panel import Texts
 from app.reports.schemas import AgreementIn
@@ -53,6 +54,7 @@ def _rests_on(gathered: Gathered, request: AgreementIn) -> dict[str, Any]:
         "part": request.part,
         "group_by": request.group_by,
         "include": sorted(set(request.include)),
+        **({"criteria": weights_of(request.criterion)} if request.criterion else {}),
         "epsilon": request.epsilon,
         "seed": request.seed,
         "confidence_level": request.confidence_level,
@@ -70,6 +72,8 @@ def _hash(rests_on: dict[str, Any], gathered: Gathered) -> str:
         for column in fields(part):
             if column.name != "names":
                 digest.update(np.ascontiguousarray(getattr(part, column.name)).tobytes())
+    for array in gathered.panel.rated.arrays if gathered.panel.rated else ():
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.datasets.records import PairKey, Vote
+from app.reports.correlations import Rated
 from app.scores.table import ScoreTable
 from calibration.agreement import confusion
 from calibration.arrays import BoolArray, FloatArray, IntArray
@@ -62,6 +63,13 @@ class People:
     def side(self) -> IntArray:
         """The sign of the mean vote."""
         return mean_sign(self.counts)
+
+    @property
+    def mean_vote(self) -> FloatArray:
+        """The mean vote: 1 for a, one half for a tie, NaN without votes."""
+        total = self.counts.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((self.counts[:, A] + self.counts[:, TIE] / 2) / total)
 
     def last_votes(self) -> Votes:
         """Return the last label of each known annotator on each pair."""
@@ -178,6 +186,7 @@ class Panel:
     cascade: Cascade | None
     slices: npt.NDArray[Any] | None = None
     texts: Texts | None = None
+    rated: Rated | None = None
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -191,6 +200,7 @@ class Panel:
             self.judged.take(members),
             None if self.cascade is None else self.cascade.take(members),
             texts=None if self.texts is None else self.texts.take(members),
+            rated=None if self.rated is None else self.rated.take(members),
         )
 
 

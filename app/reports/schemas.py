@@ -60,8 +60,17 @@ class AgreementIn(_OnPairs):
         [], max_length=500, description="names, repeated or comma-separated; all by default"
     )
     group_by: Name | None = Field(None, description="a metadata field: a report for each value")
-    include: list[Literal["judge_pairs", "group_details"]] = Field(
-        [], max_length=4, description="every two judges; for each group what a health card shows"
+    include: list[Literal["judge_pairs", "group_details", "correlations"]] = Field(
+        [],
+        max_length=4,
+        description="every two judges; for each group what a health card shows; correlations with "
+        "people, which a dataset of scores has anyway",
+    )
+    criterion: list[Names] = Field(
+        [],
+        max_length=20,
+        description="NAME=WEIGHT: correlations over criteria weigh them so; equally by default",
+        examples=[["fluency=2"]],
     )
 
 

@@ -47,6 +47,12 @@ from calibration.agreement.coefficients import (
     macro_scores,
     percent_agreement,
 )
+from calibration.agreement.correlation import (
+    Correlations,
+    correlations,
+    mean_of,
+    weighted_mean,
+)
 from calibration.agreement.difficulty import (
     AgreementByDifficulty,
     DifficultyBins,
@@ -66,6 +72,7 @@ __all__ = [
     "AnnotatorQuality",
     "CeilingComparison",
     "Closeness",
+    "Correlations",
     "DifficultyBins",
     "Flips",
     "KappaComparison",
@@ -84,6 +91,7 @@ __all__ = [
     "compare_kappa_with_ceiling",
     "compare_with_ceiling",
     "confusion",
+    "correlations",
     "excess_lean",
     "fleiss_kappa",
     "gwets_ac1",
@@ -95,6 +103,7 @@ __all__ = [
     "length_lean_given_quality",
     "longer_side",
     "macro_scores",
+    "mean_of",
     "mean_p_value",
     "measure_by_bin",
     "percent_agreement",
@@ -105,4 +114,5 @@ __all__ = [
     "self_preference_given_quality",
     "vote_entropy",
     "vote_margin",
+    "weighted_mean",
 ]

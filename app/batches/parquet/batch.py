@@ -43,7 +43,7 @@ from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
-from app.judgments.authority import Authority, resolve
+from app.judgments.authority import Authority, refuse_expired, resolve
 from app.scores.judges import PairScores
 
 _OUT: Final = "it leads out of the folder of tables"
@@ -76,6 +76,7 @@ async def create(running: Runtime, request: TablesBatchIn) -> dict[str, Any]:
     found = await asyncio.to_thread(_look, running.settings.tables_dir, request)
     scores = PairScores([row.recorded for row in found.first], "in the first rows", is_sample=True)
     authority = await resolve(running.db, running.registry, request, scores)
+    refuse_expired(authority, running.now())
     name = f"tables-{hashlib.sha256(str(found.output).encode()).hexdigest()[:24]}"
     if (earlier := await _earlier(running, name)) is None:
         await asyncio.to_thread(_refuse_foreign_parts, found.output)

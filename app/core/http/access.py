@@ -56,7 +56,8 @@ class Open(Enum):
     FRONT = auto()
 
 
-Need = Scope | Open
+# any one of several scopes opens a route
+Need = Scope | frozenset[Scope] | Open
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 
@@ -82,6 +83,13 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+def scopes_of(need: Need) -> list[Scope]:
+    """Return the scopes of which a key needs one, besides `admin`; none for an open route."""
+    if isinstance(need, Open):
+        return []
+    return [one for one in Scope if one == need or (isinstance(need, frozenset) and one in need)]
+
+
 def allow(scope: AsgiScope, need: Need) -> None:
     """Refuse a request whose caller may not do what its route needs.
 
@@ -94,9 +102,11 @@ def allow(scope: AsgiScope, need: Need) -> None:
     caller: Caller | None = scope.get(_CALLER)
     if caller is None:
         raise NotAuthenticated("send a key: Authorization: Bearer ...")
-    if not caller.may(need):
+    wanted = scopes_of(need)
+    if not any(caller.may(one) for one in wanted):
         has = ", ".join(one for one in Scope if one in caller.scopes) or "none"
-        raise NotAllowed(f"this needs a key with the scope {need}; this key has: {has}")
+        named = " or ".join(wanted)
+        raise NotAllowed(f"this needs a key with the scope {named}; this key has: {has}")
 
 
 class AccessControl:

@@ -23,7 +23,7 @@ from typing_extensions import Doc
 
 from app.bodies.common import JsonValue, ProblemBody
 from app.core.errors import Unprocessable
-from app.core.http.access import Need, Open, allow, need_of
+from app.core.http.access import Need, Open, allow, need_of, scopes_of
 from app.core.http.parameters import get_runtime
 from app.core.http.problems import MEDIA_TYPE
 from app.core.limits import Limits, shape_fault
@@ -237,7 +237,7 @@ def _add_bodies(description: Json, routes: Iterable[AnswerRoute]) -> None:
 
 def _add_security(operation: Json, need: Need) -> None:
     """Say which scope a key needs for an operation."""
-    operation["security"] = [] if isinstance(need, Open) else [{_KEY: [need.value]}]
+    operation["security"] = [{_KEY: [one.value]} for one in scopes_of(need)]
 
 
 def _add_refusals(operation: Json, route: AnswerRoute) -> None:

@@ -112,6 +112,18 @@ def test_a_certificate_that_promises_nothing_is_verified_with_another_status(fol
     assert "was revoked at" in run("calibrations", "import", "revoked.json", status=1)
 
 
+def test_a_certificate_that_ends_and_its_renewal_are_shown() -> None:
+    made = run_json("certify", "rivers", *JUDGES, "--target-agreement", "0.7")
+    renewal = ("--expires-in", "90d", "--supersedes", made["id"])
+    renewed = run("certify", "lakes", *JUDGES, "--target-agreement", "0.75", *renewal)
+    assert f"it supersedes {made['id']}; what changed:" in renewed
+    assert "request.target_agreement: 0.7 -> 0.75" in renewed
+    assert "it expires at 20" in renewed
+    assert "superseded by cal_" in run("calibrations", "show", made["id"])
+    wrong = run("certify", "rivers", *JUDGES, "--expires-in", "soon", status=1)
+    assert "'soon' is no length of time; write 30m, 12h, 90d or 8w" in wrong
+
+
 def test_a_calibration_that_never_was_is_said_to_be_none() -> None:
     assert "there is no calibration" in run("calibrations", "show", "cal_x", status=1)
 

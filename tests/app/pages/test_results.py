@@ -125,3 +125,44 @@ def test_names_in_charts_are_escaped() -> None:
     ):
         assert "<script" not in drawn
         assert "&lt;script" in drawn
+
+
+async def test_a_monitor_has_a_page_with_its_evidence_and_its_alarm(
+    client: httpx.AsyncClient,
+) -> None:
+    await judged(client, NASTY, 200)
+    [certificate] = (await client.get("/v1/calibrations")).json()["data"]
+    asked = {"calibration": certificate["id"], "audit_rate": 1.0, "on_alarm": "suspend"}
+    made = (await client.post("/v1/monitors", json=asked)).json()
+    address = f"/monitors/{made['id']}"
+    assert "nothing is known" in check(await client.get(address)).text_of("p")
+    rows = labelled_rows(60, seed=9)
+    for number, row in enumerate(rows):
+        row |= {"id": f"new{number}", "prompt": f"New {number}"}
+        row.pop("human")
+    await client.post("/v1/judgments", json={"pairs": rows, "calibration": certificate["id"]})
+    stored = (await client.get("/v1/judgments?limit=1000")).json()["data"]
+    said = {one["judgment"]: one["label"] for one in stored}
+    audits = (await client.get(f"/v1{address}/audits?limit=1000")).json()["data"]
+    answers = [
+        {"judgment": one["judgment"], "label": "ab"[said[one["judgment"]] == "a"], "annotator": "n"}
+        for one in audits
+        if one["status"] == "accepted"
+    ]
+    first = {"answers": answers[:1]}
+    assert (await client.post(f"/v1{address}/audits", json=first)).status_code == 201
+    assert "1 verdict was checked" in check(await client.get(address)).text_of("p")
+    rest = {"answers": answers[1:]}
+    assert (await client.post(f"/v1{address}/audits", json=rest)).status_code == 201
+    page = check(await client.get(address))
+    assert "The certificate is suspended" in page.text_of("div")
+    assert "alarm at" in page.text_of("svg")
+    assert {f"/v1{address}", f"/queues/{made['queue']}"} <= page.links
+    assert "disagree" in page.text_of("td")
+    assert address in check(await client.get("/monitors")).links
+    assert address in check(await client.get("/")).links
+    assert (await client.post(f"{address}/end", data={})).status_code == 403
+    done = await client.post(f"{address}/end", data={"csrf": page.token})
+    assert done.status_code == 303
+    assert "End this monitor" not in check(await client.get(address)).text_of("button")
+    assert (await client.get("/monitors/none")).status_code == 404

@@ -96,6 +96,20 @@ async def test_a_rating_judge_goes_the_whole_way(
     [row] = [one for one in report["judges"] if one["judge"] == "rater"]
     assert row["agreement"]["value"] == 1.0
     assert row["position_consistency"]["value"] is None
+    # people's scores of single responses beside the ratings that the service obtained
+    scores = [
+        {"prompt": "Which?", "response": "good " * n, "model": f"m{n}",
+         "human": [{"annotator": "ann", "score": n}]}
+        for n in range(4)
+    ]  # fmt: skip
+    await upload(client, "scored", scores)
+    await client.post("/v1/batches", json={"dataset": "scored", "cascade": "live"})
+    while await Worker(client.runtime, "worker").work():  # type: ignore[attr-defined]
+        pass
+    found = (await client.get("/v1/reports/agreement", params={"dataset": "scored"})).json()
+    [by_response] = found["correlations"]["by_response"]
+    assert (by_response["judges"], by_response["n"]) == (["rater"], 4)
+    assert by_response["kendall"]["value"] == pytest.approx(1.0)
     # fewer annotators would have had another mean distribution, which is not kept
     replay = {"dataset": "labels", "calibration": certificate["id"], "annotators": 1}
     replayed = (await client.post("/v1/replays", json=replay)).json()
