@@ -49,9 +49,10 @@ class _Table(BaseModel):
 
 
 class StudentTable(_Table):
-    """The embedded judge has nothing to set."""
+    """The embedded judge, or with `weights` a student that was distilled."""
 
     kind: Literal["student"]
+    weights: Annotated[str, Field(min_length=1)] | None = None
 
 
 class RecordedTable(_Table):

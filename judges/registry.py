@@ -50,6 +50,7 @@ from judges.reward.judge import RewardJudge
 from judges.reward.poolers import HostedPooler, ServedPooler
 from judges.reward.settings import FittedOn, RewardSettings
 from judges.student.judge import StudentJudge
+from judges.student.model import StudentModel
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 from judges.vllm.engine import EngineHost
 from judges.vllm.judge import VllmJudge
@@ -305,7 +306,7 @@ class _Workshop:
     def _judge(self, name: str, table: JudgeTable, criterion: str) -> Judge:
         match table:
             case StudentTable():
-                return StudentJudge(name)
+                return _student(name, table)
             case RecordedTable(members=None):
                 return RecordedJudge(name, model=table.model, prompt_hash=table.prompt_hash)
             case RecordedTable():
@@ -456,6 +457,16 @@ class _Workshop:
         except LookupError as error:
             detail = f"no dataset {dataset!r} to take examples from has been imported"
             raise ExamplesInsufficient(detail) from error
+
+
+def _student(name: str, table: StudentTable) -> StudentJudge:
+    if table.weights is None:
+        return StudentJudge(name)
+    try:
+        model = StudentModel.load_file(Path(table.weights))
+    except JudgeConfigurationInvalid as error:
+        raise JudgeConfigurationInvalid(f"judges.{name}.weights: {error}") from error
+    return StudentJudge(name, model=model)
 
 
 def _check_servers(made: Mapping[str, Judge]) -> None:

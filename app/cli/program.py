@@ -18,6 +18,7 @@ from app.cli import (
     admin,
     boards,
     data,
+    distil,
     experiment,
     finishes,
     judging,
@@ -188,6 +189,7 @@ for _verbs in (
     judging,
     boards,
     experiment,
+    distil,
     stored,
     admin,
 ):

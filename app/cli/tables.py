@@ -370,6 +370,7 @@ def batch(console: Screen, body: Body) -> None:
     )
     if body["status"] in _UNFINISHED:
         _running(console, body)
+    _at_providers(console, body["progress"].get("at_providers", ()))
     _reasons(console, body["progress"]["tiers"])
     if counts["not_admitted"]:
         left = body["cost_to_finish_usd"]
@@ -387,6 +388,22 @@ def batch(console: Screen, body: Body) -> None:
     if could_answer_nothing(body):
         _no_thresholds(console, body["calibration"])
     _troubles(console, body)
+
+
+def _at_providers(console: Screen, files: Sequence[Body]) -> None:
+    """Show what the judges' providers are asked in batches of their own."""
+    for judge in dict.fromkeys(one["judge"] for one in files):
+        own = [one for one in files if one["judge"] == judge]
+        asked, answered, left_out = (
+            sum(one[name] for one in own) for name in ("questions", "answered", "left_out")
+        )
+        states = ", ".join(dict.fromkeys(one["status"] for one in own))
+        console.print(
+            f"at the provider of {escape(judge)}: {len(own)} files ({escape(states)}), {answered} of"
+            f" {asked} questions answered, {left_out} left out"
+        )
+        if (error := own[-1]["error"]) is not None:
+            console.print(f"[red]its last file:[/] {escape(error)}")
 
 
 def _running(console: Screen, body: Body) -> None:

@@ -106,6 +106,8 @@ class PairRow(Base):
     __table_args__ = (
         UniqueConstraint("dataset_seq", "id"),
         UniqueConstraint("dataset_seq", "position"),
+        Index("ix_pairs_prompt", "dataset_seq", "prompt_hash", "position"),
+        Index("ix_pairs_group", "dataset_seq", "group_key", "position"),
     )
 
 

@@ -212,6 +212,23 @@ class Settings(BaseSettings):
         if path is None:
             return {}
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            return _beside(path, tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationInvalid(f"{path}: {error}") from error
+
+
+def _beside(file: Path, tables: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of a file with the paths of students' weights, which start beside it."""
+    judges = tables.get("judges")
+    if not isinstance(judges, dict):
+        return tables
+    read = {
+        name: {
+            **table,
+            "weights": str(file.absolute().parent / Path(table["weights"]).expanduser()),
+        }
+        if isinstance(table, dict) and isinstance(table.get("weights"), str) and table["weights"]
+        else table
+        for name, table in judges.items()
+    }
+    return {**tables, "judges": read}

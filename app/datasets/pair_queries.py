@@ -304,17 +304,26 @@ async def keys_behind(
 async def related_rows(
     session: AsyncSession, dataset_seq: int, key: PairKey, most: int
 ) -> Sequence[Row[Any]]:
-    """Return other pairs of the prompt or the group of a pair, without their texts."""
-    is_related = PairRow.group == key.group
-    if key.prompt_hash is not None:
-        is_related = or_(is_related, PairRow.prompt_hash == key.prompt_hash)
-    query = (
-        select(*_KEY_COLUMNS)
-        .where(PairRow.dataset_seq == dataset_seq, is_related, PairRow.seq != key.seq)
-        .order_by(PairRow.position)
-        .limit(most)
-    )
-    return (await session.execute(query)).all()
+    """Return other pairs without their texts: those of a pair's prompt, then those of its group.
+
+    Each kind has an index of its own, which a query for either would not use.
+    """
+    rows: list[Row[Any]] = []
+    for own, value in ((PairRow.prompt_hash, key.prompt_hash), (PairRow.group, key.group)):
+        if value is None or len(rows) == most:
+            continue
+        query = (
+            select(*_KEY_COLUMNS)
+            .where(
+                PairRow.dataset_seq == dataset_seq,
+                own == value,
+                PairRow.seq.not_in([key.seq, *(row.seq for row in rows)]),
+            )
+            .order_by(PairRow.position)
+            .limit(most - len(rows))
+        )
+        rows += (await session.execute(query)).all()
+    return rows
 
 
 async def seqs_by_id(session: AsyncSession, dataset_seq: int, ids: Sequence[str]) -> dict[str, int]:

@@ -413,7 +413,7 @@ async def label_history(session: AsyncSession, pair_seq: int, most: int) -> Sequ
 async def related(
     session: AsyncSession, dataset: Dataset, key: PairKey, most: int
 ) -> list[PairKey]:
-    """Return other pairs of the same prompt or group, in order of position."""
+    """Return other pairs of the same prompt, then others of the same group, each by position."""
     rows = await pair_queries.related_rows(session, dataset.seq, key, most)
     return [key_from_row(row) for row in rows]
 

@@ -429,7 +429,7 @@ async def similar(running: Runtime, ref: str, pair_id: str) -> Body:
         }
         for key in keys
     ]
-    return {"object": "list", "data": sorted(data, key=lambda one: (one["why"] != "same prompt", one["position"]))}  # fmt: skip
+    return {"object": "list", "data": data}
 
 
 async def thresholds_of(

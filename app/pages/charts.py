@@ -185,7 +185,8 @@ def risk_coverage(points: Sequence[Figures]) -> Markup:
 
 def series(points: Sequence[tuple[str, Figures]], name: str) -> Markup:
     """Draw an estimate over time: equal steps, oldest first; the words say when."""
-    values = [p["value"] for _, p in points if p["value"] is not None]
+    # the ends of the intervals are drawn, too
+    values = [p[k] for _, p in points for k in ("low", "value", "high") if p[k] is not None]
     frame = Frame(("reports, oldest first", 0.0, 1.0), (name, *_range(values, 0.1)), 460.0, 220.0)
     last = max(len(points) - 1, 1)
     parts: list[Markup] = []

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from app.api import calibrations
 from app.api import judgments as judgments_api
+from app.api import reports as reports_api
 from app.core.auth import Scope
 from app.core.errors import TribunalError, Unprocessable
 from app.core.http.access import needs
@@ -20,12 +21,14 @@ from app.core.runtime import Runtime
 from app.judgments import service as judgments
 from app.judgments.schemas import JudgmentsIn
 from app.pages.frame import PageRoute, checked_form, page
-from app.pages.lists import in_force
+from app.pages.lists import dataset_names, in_force
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _ADDRESS: Final = "/judges"
 _ALL: Final = Paging(1_000, None, "asc")
 _NEWEST: Final = Paging(50, None, "desc")
+# reports are long, and a judge that none of these tells of has not been looked at for a while
+_REPORTS: Final = Paging(20, None, "desc")
 _TEXTS: Final = ("prompt", "response_a", "response_b")
 _CERTIFICATE: Final = "certificate "
 
@@ -74,15 +77,28 @@ async def _shown(
     fault: str | None = None,
 ) -> Response:
     certificates = (await calibrations.list_calibrations(running, _NEWEST))["data"]
+    agreement = await _agreement(running)
     return await page(
         request,
         "judges",
         status=422 if fault else 200,
         api="/v1/judges",
         judges=(await judgments_api.list_judges(running, _ALL))["data"],
+        agreement=agreement,
+        names=await dataset_names(running, [one["dataset"] for _, one in agreement.values()]),
         cascades=(await judgments_api.list_cascades(running, _ALL))["data"],
         certificates=[one for one in certificates if in_force(one)],
         form=form,
         verdict=verdict,
         fault=fault,
     )
+
+
+async def _agreement(running: Runtime) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return, for each judge, its figures in the newest report that tells of it, and that report."""
+    found: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    for report in (await reports_api.list_reports(running, _REPORTS))["data"]:
+        for one in report.get("judges") or ():
+            if one["agreement"]["n"]:
+                found.setdefault(one["judge"], (one, report))
+    return found

@@ -1,4 +1,4 @@
-"""Measure batches: `python -m benchmarks.batches [--small] [--only NAME] [--rounds N]`."""
+"""Measure batches and pages: `python -m benchmarks.batches [--small] [--only NAME] [--rounds N]`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from benchmarks.batches import core_insert, many_workers, peak_memory, remote_calls, request_rate
+from benchmarks.batches import (
+    core_insert,
+    many_workers,
+    pages,
+    peak_memory,
+    remote_calls,
+    request_rate,
+)
 from benchmarks.batches.figures import Figure, table
 from benchmarks.measuring import ResultsDiffer
 
@@ -27,6 +34,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "memory": peak_memory.measure,
     "workers": many_workers.measure,
     "remote-calls": remote_calls.measure,
+    "pages": pages.measure,
 }
 
 

@@ -16,15 +16,18 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.arrays import FloatArray, IntArray
+from judges.errors import JudgeConfigurationInvalid
 from judges.student.measures import Prompt, Reading, read_prompt, read_response, response_measures
 
 
@@ -112,16 +115,24 @@ class Weights:
 
     def to_bytes(self) -> bytes:
         """Serialise to an .npz file of 32-bit numbers; equal weights give equal bytes."""
-        target = io.BytesIO()
-        arrays = {f.name: _narrow(getattr(self, f.name)) for f in fields(self)}
-        np.savez_compressed(target, allow_pickle=False, **arrays)
-        return target.getvalue()
+        return _packed({f.name: _narrow(getattr(self, f.name)) for f in fields(self)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Weights:
         """Read the output of `to_bytes`; accept only numeric arrays."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(**{f.name: _widen(arrays[f.name]) for f in fields(cls)})
+            return cls.from_arrays(arrays)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Weights:
+        """Take the weights out of the arrays of a file, which may hold others."""
+        return cls(**{f.name: _widen(arrays[f.name]) for f in fields(cls)})
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    target = io.BytesIO()
+    np.savez_compressed(target, allow_pickle=False, **arrays)
+    return target.getvalue()
 
 
 def scaled_difference(a: FloatArray, b: FloatArray, scale: FloatArray) -> FloatArray:
@@ -201,6 +212,37 @@ class StudentModel:
             training_prompt_hashes=frozenset(prompts.split()),
         )
 
+    @classmethod
+    def load_file(cls, path: Path) -> StudentModel:
+        """Load a student that was distilled, from the file that `student_file` made.
+
+        Raises:
+            JudgeConfigurationInvalid: The file is missing, is no student, or was made for other
+                features than this version measures.
+        """
+        try:
+            data = path.read_bytes()
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                if bytes(arrays[_FEATURES]) != _features_hash():
+                    raise JudgeConfigurationInvalid(
+                        f"{str(path)!r} was made for other features than this version measures: "
+                        "distil the student again"
+                    )
+                weights = Weights.from_arrays(arrays)
+                prompts = arrays[_PROMPTS]
+                _check_shapes(weights, prompts)
+        except OSError as error:
+            detail = f"{str(path)!r} cannot be read: {error.strerror or error}"
+            raise JudgeConfigurationInvalid(detail) from error
+        except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            detail = f"{str(path)!r} is no student that `tribunal distil` made: {error}"
+            raise JudgeConfigurationInvalid(detail) from error
+        return cls(
+            weights,
+            hashlib.sha256(data).hexdigest(),
+            frozenset(bytes(row).hex() for row in prompts),
+        )
+
     @property
     def members(self) -> int:
         """Number of ensemble members."""
@@ -225,3 +267,67 @@ class StudentModel:
         """Return `predict` for each (turns, responses_a, responses_b), shape (pairs, members)."""
         rows = [self.predict(*pair) for pair in pairs]
         return np.stack(rows) if rows else np.empty((0, self.members))
+
+
+_PROMPTS: Final = "training_prompts"
+_FEATURES: Final = "features"
+_SHA256_BYTES: Final = 32
+
+
+def student_file(weights: Weights, training_prompts: Collection[str]) -> bytes:
+    """Return an .npz file of a student: its weights, and the hashes of the prompts it learnt from.
+
+    Equal weights and prompts give equal bytes. A hash of the features' names tells a later version
+    that measures others.
+    """
+    hashes = np.frombuffer(bytes.fromhex("".join(sorted(training_prompts))), dtype=np.uint8)
+    return _packed(
+        {
+            **{f.name: _narrow(getattr(weights, f.name)) for f in fields(weights)},
+            _PROMPTS: hashes.reshape(-1, _SHA256_BYTES),
+            _FEATURES: np.frombuffer(_features_hash(), dtype=np.uint8),
+        }
+    )
+
+
+def _features_hash() -> bytes:
+    names = (*response_feature_names(), "", *_context_names())
+    return hashlib.sha256("\n".join(names).encode("ascii")).digest()
+
+
+def _context_names() -> tuple[str, ...]:
+    empty = read_response("")
+    return (*read_prompt([""]).measures, *_similarity(empty, empty))
+
+
+def _check_shapes(weights: Weights, prompts: NDArray[Any]) -> None:
+    """Refuse arrays that do not fit together, or that hold no finite numbers.
+
+    Raises:
+        ValueError: Names the array.
+    """
+    d, c = len(response_feature_names()), len(_context_names())
+    members, trees, depth = (*weights.tree_feature.shape, 0, 0, 0)[:3]
+    expected = {
+        "difference_scale": (d,),
+        "context_mean": (c,),
+        "context_scale": (c,),
+        "linear": (members, d),
+        "bilinear": (members, d, c),
+        "tree_feature": (members, trees, depth),
+        "tree_threshold": (members, trees, depth),
+        "tree_leaf": (members, trees, 1 << depth),
+        "temperature": (),
+    }
+    for name, shape in expected.items():
+        array = getattr(weights, name)
+        if array.shape != shape or not np.isfinite(array).all():
+            raise ValueError(f"{name} has shape {array.shape}, not {shape}, or is not finite")
+    positive = weights.difference_scale, weights.context_scale, weights.temperature
+    if not members or any(np.any(scale <= 0) for scale in positive):
+        raise ValueError("it has no members, or a scale that is not positive")
+    tested = weights.tree_feature
+    if tested.size and not 0 <= tested.min() <= tested.max() < d + c:
+        raise ValueError("tree_feature names features that there are not")
+    if prompts.dtype != np.uint8 or prompts.ndim != 2 or prompts.shape[1] != _SHA256_BYTES:
+        raise ValueError(f"{_PROMPTS} has shape {prompts.shape}, not one sha256 a row")

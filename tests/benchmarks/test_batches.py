@@ -17,6 +17,7 @@ ROWS = {
     "memory": (1, 1),
     "workers": (0, 1),
     "remote-calls": (2, 2),
+    "pages": (2, 4),
 }
 
 

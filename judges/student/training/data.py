@@ -42,6 +42,11 @@ class LabelledPair:
         return self.votes_a + self.votes_b + self.votes_tie
 
     @property
+    def share_a(self) -> float:
+        """Share of votes for a, a tie half a vote; .5 without votes."""
+        return (self.votes_a + self.votes_tie / 2) / self.votes if self.votes else 0.5
+
+    @property
     def plurality(self) -> str | None:
         """The most frequent of `a`, `b`, `tie`; None if the top counts are equal."""
         counts = Counter(a=self.votes_a, b=self.votes_b, tie=self.votes_tie).most_common()
@@ -85,7 +90,7 @@ def measure(pairs: Sequence[LabelledPair]) -> Sample:
         features_a=np.array([m.a for m in measured]),
         features_b=np.array([m.b for m in measured]),
         context=np.array([m.context for m in measured]),
-        share_a=np.array([(p.votes_a + p.votes_tie / 2) / p.votes for p in pairs]),
+        share_a=np.array([p.share_a for p in pairs]),
         votes=np.array([float(p.votes) for p in pairs]),
         decided=np.array([p.is_decided for p in pairs]),
         prefers_a=np.array([p.plurality == "a" for p in pairs]),

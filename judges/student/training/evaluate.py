@@ -105,9 +105,9 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def prompt_interval(
-    correct: BoolArray, prompts: NDArray[np.str_], rng: np.random.Generator
+    correct: BoolArray | FloatArray, prompts: NDArray[np.str_], rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Return the 95% percentile bootstrap interval of the accuracy, resampling prompts."""
+    """Return the 95% percentile bootstrap interval of a mean over pairs, resampling prompts."""
     _, index = np.unique(prompts, return_inverse=True)
     size = np.bincount(index)
     right = np.bincount(index, weights=correct)

@@ -1,7 +1,7 @@
 """Fit the ensemble: gradient boosting and a bilinear model.
 
 All nodes of a tree level share one test, so a tree of depth k has k tests and 2^k leaves and a
-forest is three arrays (Prokhorenkova et al. 2018). The logistic loss takes soft labels and weights.
+forest is three arrays (Prokhorenkova et al. 2018). The logistic loss takes soft labels and weights, and the judgement of a teacher (`Targets`).
 Each pair is given in both orders, so that the antisymmetric part is learned.
 
 Labels are shares of votes, so a divided vote pulls towards one half. The weight of a pair grows with
@@ -30,6 +30,79 @@ from judges.student.model import (
 from judges.student.training.data import Sample
 
 NEVER = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What the logits of n pairs are drawn to: people's labels, and a teacher.
+
+    The loss of a pair with logit z is, with s = 1 / (1 + exp(-z)) and its softened twin s_T of z / T,
+
+        weight * CE(label, s) + soft_weight * T^2 * KL(softened || s_T),
+
+    the distillation loss of Hinton, Vinyals and Dean (2015). T^2 keeps the slopes of the second term
+    as large as those of the first, whatever T is.
+
+    Attributes:
+        label: (n,) soft labels in [0, 1].
+        weight: (n,) weights of the labels; 0 where a pair has none.
+        softened: (n,) the teacher's probabilities at temperature T.
+        soft_weight: (n,) weights of the teacher; 0 where it said nothing.
+        temperature: T.
+    """
+
+    label: FloatArray
+    weight: FloatArray
+    softened: FloatArray
+    soft_weight: FloatArray
+    temperature: float = 1.0
+
+    @classmethod
+    def of_labels(cls, label: FloatArray, weight: FloatArray) -> Targets:
+        """Return targets without a teacher."""
+        return cls(label, weight, np.full(len(label), 0.5), np.zeros(len(label)))
+
+    def rows(self, chosen: BoolArray) -> Targets:
+        """Return the targets of the pairs where `chosen` is true."""
+        return Targets(
+            self.label[chosen],
+            self.weight[chosen],
+            self.softened[chosen],
+            self.soft_weight[chosen],
+            self.temperature,
+        )
+
+    def in_both_orders(self) -> Targets:
+        """Return the targets of all pairs, then of their mirror images, each at half the weight."""
+        return Targets(
+            np.concatenate([self.label, 1 - self.label]),
+            np.concatenate([self.weight, self.weight]) / 2,
+            np.concatenate([self.softened, 1 - self.softened]),
+            np.concatenate([self.soft_weight, self.soft_weight]) / 2,
+            self.temperature,
+        )
+
+    def misfit(self, z: FloatArray) -> float:
+        """Return the loss, less the entropy of the teacher, which no student changes."""
+        t = self.temperature
+        soft = np.logaddexp(0, z / t) - self.softened * z / t
+        hard = self.weight * (np.logaddexp(0, z) - self.label * z)
+        return float((hard + self.soft_weight * t * t * soft).sum())
+
+    def residual(self, z: FloatArray) -> FloatArray:
+        """Return the slope of the loss in the logit of each pair."""
+        t, p = self.temperature, probability_from_logit(z)
+        soft = self.soft_weight * t * (probability_from_logit(z / t) - self.softened)
+        slope: FloatArray = self.weight * (p - self.label) + soft
+        return slope
+
+    def slopes(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the negative slope and the curvature of the loss in the logit of each pair."""
+        t = self.temperature
+        p, soft = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-z / t))
+        pull = self.weight * (self.label - p) + self.soft_weight * t * (self.softened - soft)
+        curvature = self.weight * p * (1 - p) + self.soft_weight * soft * (1 - soft)
+        return pull, curvature
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +135,16 @@ def forest_sum(forest: Forest, rows: FloatArray) -> FloatArray:
 
 
 def grow_forest(
-    rows: FloatArray,
-    label: FloatArray,
-    weight: FloatArray,
-    growth: Growth,
-    rng: np.random.Generator,
+    rows: FloatArray, targets: Targets, growth: Growth, rng: np.random.Generator
 ) -> Forest:
-    """Fit a forest to soft labels (n,) in [0, 1] with weights (n,) from rows (n, features)."""
+    """Fit a forest to the targets of n rows of features, shape (n, features)."""
     edges = _edges(rows, growth.bins)
     binned = np.stack([np.searchsorted(e, column) for e, column in zip(edges, rows.T, strict=True)])
-    score = np.zeros(len(label))
+    score = np.zeros(len(rows))
     trees = []
     for _ in range(growth.trees):
-        p = 1 / (1 + np.exp(-score))
-        drawn = rng.random(len(label)) < growth.row_share
-        pull, curvature = weight * (label - p) * drawn, weight * p * (1 - p) * drawn
+        drawn = rng.random(len(rows)) < growth.row_share
+        pull, curvature = (slope * drawn for slope in targets.slopes(score))
         offered = rng.permutation(len(edges))[: round(growth.feature_share * len(edges))]
         questions, place = _questions(binned, offered, pull, curvature, growth)
         leaves = 1 << growth.depth
@@ -170,15 +238,22 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class _Scaled:
-    """Clipped differences x (n, d), contexts c (n, k), soft labels (n,) and weights (n,)."""
+    """Clipped differences x (n, d), contexts c (n, k) and targets of n pairs."""
 
     x: FloatArray
     c: FloatArray
-    label: FloatArray
-    weight: FloatArray
+    targets: Targets
 
     def rows(self, chosen: BoolArray) -> _Scaled:
-        return _Scaled(self.x[chosen], self.c[chosen], self.label[chosen], self.weight[chosen])
+        return _Scaled(self.x[chosen], self.c[chosen], self.targets.rows(chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """An ensemble, and p_a (n,) of every pair by those members that never saw its prompt."""
+
+    weights: Weights
+    unseen: FloatArray
 
 
 def split_prompts(sample: Sample, folds: int, rng: np.random.Generator) -> IntArray:
@@ -204,9 +279,29 @@ def fit_ensemble(
     progress: Callable[[str], None] = lambda line: None,
 ) -> Weights:
     """Train `rounds * folds` members, each on all prompts but one fold, and fit the temperature."""
+    outcome = np.where(sample.decided, sample.prefers_a, np.nan)
+    return fit_targets(sample, label_targets(sample), outcome, recipe, rng, progress).weights
+
+
+def fit_targets(  # noqa: PLR0913 - what is learned, by which measure, how, and by which chance
+    sample: Sample,
+    targets: Targets,
+    outcome: FloatArray,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Fitted:
+    """Train an ensemble on targets; `outcome` (n,) fits the temperature, nan where there is none.
+
+    An outcome is 1 where a is better, 0 where b is, or a share between.
+    """
     scale = _scales(sample)
-    scaled = _scaled(sample, scale)
-    unseen = np.zeros((recipe.rounds, len(scaled.label)))
+    scaled = _Scaled(
+        scaled_difference(sample.features_a, sample.features_b, scale["difference_scale"]),
+        scaled_context(sample.context, scale["context_mean"], scale["context_scale"]),
+        targets,
+    )
+    unseen = np.zeros((recipe.rounds, len(sample.prompts)))
     members: list[Member] = []
     for round_ in range(recipe.rounds):
         fold = split_prompts(sample, recipe.folds, rng)
@@ -216,26 +311,39 @@ def fit_ensemble(
             members.append(member)
             progress(f"member {len(members)} of {recipe.rounds * recipe.folds}")
     stacked = {name: np.stack([member[name] for member in members]) for name in members[0]}
-    decided = sample.rows(sample.decided)
-    temperature = fit_temperature(unseen.T[sample.decided], decided.prefers_a, decided.prompts)
+    known = np.isfinite(outcome)
+    temperature = fit_temperature(unseen.T[known], outcome[known], sample.prompts[known])
     weights = Weights(**scale, **stacked, temperature=np.array(temperature))
     # Round to the precision of the weights file, so that tests use the shipped values.
-    return Weights.from_bytes(weights.to_bytes())
+    return Fitted(
+        Weights.from_bytes(weights.to_bytes()),
+        mean_probability(probability_from_logit(unseen.T / temperature)),
+    )
 
 
-def fit_temperature(logits: FloatArray, prefers_a: BoolArray, prompts: NDArray[np.str_]) -> float:
+def label_targets(sample: Sample) -> Targets:
+    """Return the votes of people as targets; a pair without votes has no weight."""
+    weight = np.sqrt(sample.votes)
+    return Targets.of_labels(sample.share_a, weight / max(weight.mean(), SMALLEST_SCALE))
+
+
+def fit_temperature(logits: FloatArray, outcome: NDArray[Any], prompts: NDArray[np.str_]) -> float:
     """Return the temperature with the least log loss of the mean p; logits are (n, members).
 
-    A prompt is weighted by the square root of its number of pairs. Otherwise, a few prompts with a
-    hundred pairs each would dominate the fit.
+    An outcome (n,) is true or 1 where a is better, 0 where b is, or a share between. A prompt is
+    weighted by the square root of its number of pairs. Otherwise, a few prompts with a hundred
+    pairs each would dominate the fit.
     """
     _, index, pairs = np.unique(prompts, return_inverse=True, return_counts=True)
     weight = 1 / np.sqrt(pairs[index])
+    share = outcome.astype(np.float64)
 
     def loss(log_temperature: float) -> float:
         p = mean_probability(probability_from_logit(logits / np.exp(log_temperature)))
-        right = np.where(prefers_a, p, 1 - p)
-        return float(-(weight * np.log(np.maximum(right, 1e-12))).sum() / weight.sum())
+        likely = share * np.log(np.maximum(p, 1e-12)) + (1 - share) * np.log(
+            np.maximum(1 - p, 1e-12)
+        )
+        return float(-(weight * likely).sum() / weight.sum())
 
     return float(
         np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x)
@@ -252,21 +360,11 @@ def _scales(sample: Sample) -> dict[str, NDArray[Any]]:
     return {name: scale.astype(np.float32).astype(np.float64) for name, scale in scales.items()}
 
 
-def _scaled(sample: Sample, scale: dict[str, NDArray[Any]]) -> _Scaled:
-    return _Scaled(
-        x=scaled_difference(sample.features_a, sample.features_b, scale["difference_scale"]),
-        c=scaled_context(sample.context, scale["context_mean"], scale["context_scale"]),
-        label=sample.share_a,
-        weight=np.sqrt(sample.votes) / np.sqrt(sample.votes).mean(),
-    )
-
-
 def _fit_member(data: _Scaled, recipe: Recipe, rng: np.random.Generator) -> Member:
     linear, bilinear = _fit_bilinear(data, recipe)
     forest = grow_forest(
         np.vstack([np.hstack([data.x, data.c]), np.hstack([-data.x, data.c])]),
-        np.concatenate([data.label, 1 - data.label]),
-        np.concatenate([data.weight, data.weight]) / 2,
+        data.targets.in_both_orders(),
         recipe.growth,
         rng,
     )
@@ -298,12 +396,10 @@ def _fit_bilinear(data: _Scaled, recipe: Recipe) -> tuple[FloatArray, FloatArray
 
     def loss(w: Vector) -> float:
         z = design @ w
-        misfit = (data.weight * (np.logaddexp(0, z) - data.label * z)).sum()
-        return float(misfit + (penalty * w * w).sum() / 2)
+        return float(data.targets.misfit(z) + (penalty * w * w).sum() / 2)
 
     def slope(w: Vector) -> Vector:
-        residual = data.weight * (probability_from_logit(design @ w) - data.label)
-        gradient: Vector = design.T @ residual + penalty * w
+        gradient: Vector = design.T @ data.targets.residual(design @ w) + penalty * w
         return gradient
 
     start: Vector = np.zeros(design.shape[1])

@@ -32,12 +32,18 @@ async def test_an_empty_service_shows_three_ways_to_begin(client: httpx.AsyncCli
 
 
 async def test_every_list_shows_what_there_is(client: httpx.AsyncClient) -> None:
-    await upload(client, NASTY, labelled_rows(100))
+    rows = labelled_rows(100)
+    await upload(client, NASTY, rows)
+    texts = ("id", "prompt", "response_a", "response_b")
+    pairs = [{name: row[name] for name in texts} for row in rows]
+    assert (await client.post("/v1/judgments", json={"pairs": pairs})).status_code == 200
     certificate = await certify(client, NASTY, target_agreement=0.7)
     board = (await client.post("/v1/leaderboards", json={"dataset": NASTY})).json()
     report = (await client.get("/v1/reports/agreement", params={"dataset": NASTY})).json()
     overview = check(await client.get("/"))
     assert NASTY in overview.text_of("main")
+    judges = check(await client.get("/judges"))
+    assert f"/reports/{report['id']}/judges/student" in judges.links
     for kind, one in (
         ("calibrations", certificate),
         ("leaderboards", board),

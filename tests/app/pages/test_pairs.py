@@ -190,6 +190,12 @@ async def test_a_battle_has_a_page(client: httpx.AsyncClient) -> None:
     assert "no texts" in check(await client.get("/datasets/battles/pairs")).text_of("td")
 
 
+PATHS = (
+    "/datasets/x", "/datasets/x/pairs", "/pairs/x/p5", "/pairs/x/p5/similar", "/", "/judges",
+    "/calibrations", "/batches", "/leaderboards", "/reports", "/datasets",
+)  # fmt: skip
+
+
 async def test_the_work_of_a_page_does_not_grow_with_the_verdicts(
     client: httpx.AsyncClient, settings: Settings
 ) -> None:
@@ -211,7 +217,7 @@ async def test_the_work_of_a_page_does_not_grow_with_the_verdicts(
         try:
             counts, plans = {}, set()
             for name in ("few", "many"):
-                for path in ("/datasets/x", "/datasets/x/pairs", "/pairs/x/p5", "/"):
+                for path in PATHS:
                     said.clear()
                     check(await reader.get(path.replace("/x", f"/{name}")))
                     counts[name, path] = len(said)
@@ -232,3 +238,6 @@ async def _refuse_whole_scans(connection: Any, statement: str) -> None:
     for row in plan:
         for table in ("verdicts", "pairs", "labels", "recorded_scores", "scores"):
             assert row[3] != f"SCAN {table}", f"{statement}\n{row[3]}"
+            # nor all pairs of a dataset
+            is_whole = row[3].startswith(f"SEARCH {table} ") and row[3].endswith("(dataset_seq=?)")
+            assert not is_whole, f"{statement}\n{row[3]}"

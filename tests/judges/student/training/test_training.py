@@ -22,6 +22,7 @@ from judges.student.training.evaluate import (
 from judges.student.training.fit import (
     Growth,
     Recipe,
+    Targets,
     fit_ensemble,
     fit_temperature,
     forest_sum,
@@ -124,7 +125,7 @@ def test_a_forest_learns_an_interaction(rng: np.random.Generator) -> None:
     rows = rng.normal(size=(2000, 4))
     label = ((rows[:, 0] > 0.3) & (rows[:, 1] < 0.5)).astype(float)
     growth = Growth(trees=60, depth=2, feature_share=1.0, leaf_penalty=1.0, learning_rate=0.3)
-    forest = grow_forest(rows, label, np.ones(2000), growth, rng)
+    forest = grow_forest(rows, Targets.of_labels(label, np.ones(2000)), growth, rng)
     fresh = rng.normal(size=(2000, 4))
     expected = (fresh[:, 0] > 0.3) & (fresh[:, 1] < 0.5)
     assert ((forest_sum(forest, fresh) > 0) == expected).mean() > 0.95
@@ -133,7 +134,7 @@ def test_a_forest_learns_an_interaction(rng: np.random.Generator) -> None:
 def test_a_constant_feature_is_never_decisive(rng: np.random.Generator) -> None:
     rows = np.ones((50, 2))
     growth = Growth(trees=3, feature_share=1.0)
-    forest = grow_forest(rows, rng.random(50), np.ones(50), growth, rng)
+    forest = grow_forest(rows, Targets.of_labels(rng.random(50), np.ones(50)), growth, rng)
     assert np.isfinite(forest.threshold).all()
     assert len(np.unique(forest_sum(forest, np.array([[0.0, 0.0], [1.0, 1.0], [9.0, 9.0]])))) == 1
 
