@@ -27,7 +27,7 @@ PIP_COMPILE := $(LOCK_VENV)/bin/pip-compile --quiet --generate-hashes --no-strip
   --build-deps-for wheel --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve check test test-slow bench lock clean
+.PHONY: help install demo serve check test test-slow bench lock clean screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,9 +73,15 @@ test: check $(VLLM) ## everything that needs no GPU
 	$(BIN)/python -m pytest -n 2
 	@# two engines at a time: one alone leaves a core idle while it starts; a file's tests share an engine
 	@if test -f $(VLLM); then $(BIN)/python -m pytest -n 2 --dist loadfile -m "vllm and not slow"; fi
+	@if command -v chromium >/dev/null; then $(BIN)/python -m pytest -m "browser and not slow"; \
+	elif test -n "$(REQUIRE_BROWSER)"; then echo "no chromium is installed"; exit 1; \
+	else echo "no chromium is installed: the tests in a browser are left out"; fi
+
+screenshots: $(TESTED) ## pictures of every page in .screenshots, to be looked at
+	SCREENSHOTS=$(CURDIR)/.screenshots $(BIN)/python -m pytest -q -m "browser and slow"
 
 test-slow: $(TESTED) $(VLLM) ## the long simulations, with their figures, and a random search
-	$(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and not vllm" -s
+	$(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and not vllm and not browser" -s
 	TRIBUNAL_SEARCH_FACTOR=20 $(BIN)/python -m pytest -n 2 -o faulthandler_timeout=0 \
 	  -m "hypothesis and not vllm" --hypothesis-seed=$$(date +%s)
 	@if test -f $(VLLM); then $(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and vllm" -s; fi
@@ -101,4 +107,4 @@ lock: ## resolve the dependencies again and write the locks
 	rm -r $(LOCK_VENV)
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(SERVICE_VENV) $(LOCK_VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SERVICE_VENV) $(LOCK_VENV) .demo .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -34,6 +34,7 @@ from app.api.monitors import router as monitors
 from app.api.queues import files_router as queue_files
 from app.api.queues import router as queues
 from app.api.reports import router as reports
+from app.api.shadows import router as shadows
 from app.batches.stored import unfinished as unfinished_batches
 from app.batches.worker.loop import go_round, work_forever
 from app.bodies.common import AliveBody, ReadyBody
@@ -56,7 +57,7 @@ from app.core.settings import Settings
 from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
 from app.finishes.service import resume as resume_finishes
-from app.monitors.service import gauges
+from app.monitors.service import ask_canaries_forever, gauges
 from app.monitors.webhooks import deliver_forever
 from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges
@@ -69,6 +70,7 @@ from app.pages import signin as pages_signin
 from app.reports.health import lines_of_config
 from app.reports.service import resume as resume_reports
 from app.scores.judges import load_registry, unasked_judges
+from app.shadows.asking import ask_forever
 from judges.configuration import model_folders
 from judges.registry import HASHING
 from judges.vllm.engine import EngineHost
@@ -148,7 +150,7 @@ def _routes() -> list[BaseRoute]:
     for feature in (
         datasets, files, labels, catalogue, calibrations, plans, judgments, batches, leaderboards,
         reports, canaries, experiments, preferences, queues, queue_files,
-        monitors, replays, finishes,
+        monitors, replays, finishes, shadows,
     ):  # fmt: skip
         router.include_router(
             feature,
@@ -220,6 +222,8 @@ async def _start_work(running: Runtime) -> None:
     await resume_reports(running)
     if running.settings.workers:
         await resume_finishes(running)
+        running.start(ask_forever(running), "asking of candidates")
+        running.start(ask_canaries_forever(running), "asking of canaries")
     if running.asks_for_keys:
         running.start(purge_forever(running), "purging of stored answers")
         running.start(deliver_forever(running), "delivery of alarms")

@@ -7,7 +7,7 @@ such a slash cannot be told from one that separates parts: here each part is dec
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -31,12 +31,21 @@ from app.datasets.deleting import delete_dataset
 from app.formats.declared import DeclarationInvalid, Declared
 from app.formats.registry import ALIASES, AUTO, DIALECTS
 from app.formats.writing import Options
-from app.imports.exporting import ENDINGS, MEDIA_TYPES, canonical_row, settings_of, write, writer_of
+from app.imports.exporting import (
+    ENDINGS,
+    MEDIA_TYPES,
+    REASONS,
+    canonical_row,
+    settings_of,
+    write,
+    writer_of,
+)
 from app.imports.importing import Imported, Preview, Wanted, import_dataset, preview
 from app.imports.tables import PARQUET
 from app.imports.upload import received
 from app.judgments import browsing
 from app.judgments.browsing import SearchIn
+from app.judgments.reasons import all_of
 
 # stands for a slash inside a part; decoding gives no lone surrogate, so no name holds one
 _SLASH: Final = "\udc2f"
@@ -80,6 +89,11 @@ class ExportQuery(BaseModel):
     )
     labels: bool = Field(
         False, description="label_studio, argilla: with the votes there are; else to be labelled"
+    )
+    include: list[Literal["reasons"]] = Field(
+        [],
+        max_length=1,
+        description="why judges prefer what they do, as a further field; canonical, csv, parquet",
     )
 
 
@@ -329,7 +343,8 @@ async def export(
     async with running.pools.exports.turn(), running.db.read() as session:
         dataset = await service.find_dataset(session, ref, _IN_PATH)
         how = Options(options.seed, options.labels, running.settings.spool_dir)
-        written = await write(session, dataset, writer, how)
+        reasons = all_of if REASONS in options.include else None
+        written = await write(session, dataset, writer, how, reasons)
     name = f"{dataset.id}.{ENDINGS[writer.form]}"
     headers = {
         "X-Tribunal-Loss": json.dumps(written.loss),

@@ -28,6 +28,7 @@ from calibration.binomial import wilson_interval
 from judges.base import Judge
 from judges.budget import Asks, Sized, is_priced, most_usd
 from judges.cascade import TierOutcome, hearing, outcome_of
+from judges.openai.judge import OpenAIJudge
 from judges.reasons import explaining
 from judges.types import Pair, Score
 
@@ -347,7 +348,12 @@ def _of_texts(counts: JudgeCounts) -> _Each:
     calls = _average((len(one.prompts), one.fewest, len(one.prompts)) for one in asks)
     prompt = _average(_prompt_tokens(one) for one in asks)
     completion = _average((most, one.fewest, most) for one in asks for most in [_longest(one)])
-    return _Each((calls, prompt, completion, _at_prices(judge, prompt, completion)), "texts")
+    usd = _at_prices(judge, prompt, completion)
+    if usd is not None and isinstance(judge, OpenAIJudge):
+        # what the provider leaves out is asked directly
+        share = judge.price_in_batches
+        usd = usd.times(Spread(share, share, 1.0))
+    return _Each((calls, prompt, completion, usd), "texts")
 
 
 def _with_reasons(each: _Each, judge: Judge) -> _Each:

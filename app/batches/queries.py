@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, insert,
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
-from app.core.models import UNFINISHED_BATCH, Batch, PairRow, Shard, Verdict
+from app.core.models import UNFINISHED_BATCH, Batch, PairRow, ProviderFile, Shard, Verdict
 
 UNFINISHED = UNFINISHED_BATCH
 Positions = tuple[int, int] | Sequence[int]
@@ -136,6 +136,17 @@ async def running(session: AsyncSession, limit: int) -> Sequence[Batch]:
 async def shard(session: AsyncSession, batch_seq: int, number: int) -> Shard:
     """Return one shard."""
     return await session.get_one(Shard, (batch_seq, number), populate_existing=True)
+
+
+async def provider_files(
+    session: AsyncSession, seqs: Sequence[int]
+) -> dict[int, list[ProviderFile]]:
+    """Return the files of questions of these batches, by the batch, in the order of their making."""
+    query = select(ProviderFile).where(ProviderFile.batch_seq.in_(seqs)).order_by(ProviderFile.seq)
+    found: dict[int, list[ProviderFile]] = {}
+    for file in await session.scalars(query):
+        found.setdefault(file.batch_seq, []).append(file)
+    return found
 
 
 async def held_usd(session: AsyncSession, batch_seq: int) -> float:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.batches import queries
 from app.batches.creating import LIFETIME
+from app.batches.provider.lines import forget_unanswered
 from app.batches.schemas import RetryIn
 from app.batches.stored import find, require
 from app.batches.totals import added
@@ -93,6 +94,7 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
         shard.state, shard.attempts, shard.error, shard.so_far = "todo", 0, None, None
         shard.worker, shard.leased_until, shard.reserved_usd = None, None, 0.0
         shard.is_waiting, shard.lines_seen, shard.held_usd, shard.kept = False, None, 0.0, None
+    await forget_unanswered(session, batch.seq)
     states = {"done": len(shards) - len(lacking), "todo": len(lacking)}
     batch.open_shards = len(lacking)
     batch.totals = {**totals, "shards": {state: count for state, count in states.items() if count}}

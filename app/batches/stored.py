@@ -23,7 +23,7 @@ from app.calibrations.stored import why_not_promised
 from app.core.db import Stores
 from app.core.errors import NotFound
 from app.core.lists import Page, Paging, by_public_id, page_of
-from app.core.models import Batch, CalibrationRow, Dataset
+from app.core.models import Batch, CalibrationRow, Dataset, ProviderFile
 from app.judgments.promise import AnswerCounts, suspended_because
 
 _MOST_RUNNING: Final = 100
@@ -96,7 +96,26 @@ async def show(
     """Return batches as users see them at this moment."""
     seqs = [batch.seq for batch in batches if batch.status in queries.UNFINISHED]
     now = await totals_now(session, seqs) if seqs else {}
-    return [await _show(session, one, now.get(one.seq, one.totals), moment) for one in batches]
+    files = await queries.provider_files(session, [batch.seq for batch in batches])
+    shown = [await _show(session, one, now.get(one.seq, one.totals), moment) for one in batches]
+    for batch, body in zip(batches, shown, strict=True):
+        if batch.seq in files:
+            body["progress"]["at_providers"] = [_at_provider(file) for file in files[batch.seq]]
+    return shown
+
+
+def _at_provider(file: ProviderFile) -> dict[str, Any]:
+    return {
+        "judge": file.judge,
+        "id": file.provider_id,
+        "status": file.status or ("queued" if file.state != "ended" else "not_sent"),
+        "questions": file.lines,
+        "answered": file.answered,
+        "left_out": file.left_out,
+        "error": file.error,
+        "created_at": unix(file.created_at),
+        "ended_at": unix(file.ended_at),
+    }
 
 
 async def _show(

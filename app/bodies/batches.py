@@ -37,12 +37,32 @@ class JudgeProgress(TypedDict):
     reasons_failed: NotRequired[Annotated[int, Doc("of these, those that did not come")]]
 
 
+class ProviderBatchBody(TypedDict):
+    """A file of questions that a judge's provider answers in a batch of its own."""
+
+    judge: str
+    id: Annotated[str | None, Doc("of the provider's batch; null until it is known")]
+    status: Annotated[
+        str,
+        Doc("the provider's word; `queued` until its batch is made, `not_sent` if it never was"),
+    ]
+    questions: int
+    answered: int
+    left_out: Annotated[int, Doc("questions without an answer: they are asked directly, or fail")]
+    error: str | None
+    created_at: int
+    ended_at: int | None
+
+
 class Progress(TypedDict):
     """How fast a batch is, and how its judges are doing."""
 
     pairs_per_second: float | None
     seconds_left: float | None
     tiers: list[JudgeProgress]
+    at_providers: NotRequired[
+        Annotated[list[ProviderBatchBody], Doc("where a judge has `batch_endpoint = true`")]
+    ]
 
 
 class JudgeEstimateBody(TypedDict):

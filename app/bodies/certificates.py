@@ -115,6 +115,21 @@ class Advice(TypedDict):
     text: str
 
 
+class OtherMethodBody(TypedDict):
+    """A method that would have certified, had it been declared together with those asked for."""
+
+    method: str
+    coverage: float
+
+
+class RefusalBody(TypedDict):
+    """Why nothing was certified, in two sentences."""
+
+    tried: Annotated[str, Doc("which methods were tried on how many labels")]
+    would_help: Annotated[str, Doc("another target, more labels, or another method")]
+    methods: list[OtherMethodBody]
+
+
 class PartCertificate(TypedDict):
     """The certificate of one slice, or of one target of a menu."""
 
@@ -143,6 +158,16 @@ class TrafficFigures(TypedDict):
     max_ratio: Annotated[float, Doc("clip: a pair counts at most this many times")]
     left_out: Annotated[float, Doc("share of the traffic that the clip leaves out")]
     effective_pairs: Annotated[float, Doc("equally weighted pairs that would say as much")]
+
+
+class Contribution(TypedDict):
+    """What one judge adds to a stack, on the labelled pairs; no promise."""
+
+    judge: str
+    answers: Annotated[bool, Doc("its own tier is open: it may be the last to be asked")]
+    asked: Annotated[float, Doc("share of the pairs about which it is asked")]
+    coverage_without: Annotated[float, Doc("share answered by the same thresholds, had it failed")]
+    agreement_without: float | None
 
 
 class PanelFigures(TypedDict):
@@ -222,6 +247,9 @@ class CertificateBody(TypedDict):
         Annotated[str, Doc("why no new verdict carries the promise, where an alarm suspended it")]
     ]
     method: NotRequired[str]
+    methods: NotRequired[
+        Annotated[list[str] | None, Doc("those declared together, of which `method` is used")]
+    ]
     claim: NotRequired[Annotated[str, Doc("the promise in words")]]
     thresholds: NotRequired[list[Threshold]]
     columns: NotRequired[
@@ -250,6 +278,12 @@ class CertificateBody(TypedDict):
             TrafficFigures | None, Doc("null: the promise is for pairs as the labelled ones came")
         ]
     ]
+    contributes: NotRequired[
+        Annotated[
+            list[Contribution] | None,
+            Doc("what each judge adds to a stack; null where judges are heard one at a time"),
+        ]
+    ]
     panel: NotRequired[
         Annotated[PanelFigures | None, Doc("null: people are those who gave the labels")]
     ]
@@ -262,6 +296,7 @@ class CertificateBody(TypedDict):
         Annotated[int, Doc("pairs whose labels are no longer those that it read; not in lists")]
     ]
     advice: NotRequired[Advice]
+    refusal: NotRequired[Annotated[RefusalBody | None, Doc("null where something is certified")]]
     certificates: NotRequired[list[PartCertificate]]
     uncertified_thresholds: NotRequired[list[Threshold]]
 
@@ -280,6 +315,15 @@ class KnownPromptsBody(TypedDict):
     ]
 
 
+class CheapestBody(TypedDict):
+    """A certificate that answers as much as the best one, within 1 %, and costs less."""
+
+    method: str
+    coverage: float
+    cost_per_pair: float
+    relative_cost: float | None
+
+
 class FrontierRow(TypedDict):
     """What one target would get."""
 
@@ -290,6 +334,13 @@ class FrontierRow(TypedDict):
     error_upper_bound: NotRequired[float | None]
     saving: NotRequired[Annotated[float | None, Doc("share of labels saved with labels_needed")]]
     status: Literal["certified", "not_certifiable"]
+    method: NotRequired[str]
+    cheapest: NotRequired[
+        Annotated[
+            CheapestBody | None,
+            Doc("answers as much within 1 % at less cost, by hearing judges one at a time"),
+        ]
+    ]
     coverage: float | None
     agreement: float | None
     agreement_lower_bound: float | None

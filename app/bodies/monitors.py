@@ -35,11 +35,30 @@ class MonitorSlice(TypedDict):
     is_alarmed: bool
 
 
-class CanaryCounts(TypedDict):
-    """Canaries that were asked again."""
+class CanaryJudge(TypedDict):
+    """What canaries say of one judge."""
 
+    judge: str
     asked: int
+    failed: int
     e_value: float
+    last_residual: Annotated[
+        float | None, Doc("distance of its last answer from the kept one, in log-odds")
+    ]
+
+
+class CanaryCounts(TypedDict):
+    """Canaries that were asked again: whether a judge answers otherwise than it did."""
+
+    asked: Annotated[int, Doc("answers that were bet on")]
+    e_value: Annotated[float, Doc("evidence that a judge has changed: the mean over judges")]
+    status: Annotated[
+        Literal["off", "starting", "asking", "alarm"],
+        Doc("off: not asked for, or no judge could change; starting: first answers are fetched"),
+    ]
+    alarm_level: float
+    failed: Annotated[int, Doc("asks without an answer; they count as nothing")]
+    judges: list[CanaryJudge]
 
 
 class HistoryPoint(TypedDict):

@@ -26,8 +26,8 @@ from app.calibrations.inputs import (
     opinions,
     slice_of,
 )
-from app.calibrations.result import Found, advise_on
-from app.calibrations.schemas import CalibrationIn
+from app.calibrations.result import Found, OtherMethod, advise_on
+from app.calibrations.schemas import CalibrationIn, Method
 from app.calibrations.traffic import Traffic
 from app.core.signing import Fault
 from app.datasets.records import PairKey
@@ -125,7 +125,31 @@ def certified(
     certificate = certify(request, evidence, pool, np.random.default_rng(request.seed), traffic)
     has_pool = pool is not None or request.traffic is not None
     advice = advise_on(request, evidence, has_pool=has_pool)
-    return Found(certificate, advice, 0 if pool is None else len(pool.p_a))
+    others = () if certificate.is_certified else _others(request, evidence, pool)
+    return Found(certificate, advice, 0 if pool is None else len(pool.p_a), others)
+
+
+_OTHERS: Final[tuple[Method, ...]] = ("auto", "auto_raw", "learned_stack")
+
+
+def _others(
+    request: CalibrationIn, evidence: CalibrationInputs, pool: ScoreTable | None
+) -> tuple[OtherMethod, ...]:
+    """Return the methods that would have certified, had they been declared with those asked for."""
+    is_alone = request.slices is None and request.menu is None
+    asked = [one for one in request.methods if one in _OTHERS]
+    if not (is_alone and asked and len(asked) == len(request.methods)):
+        return ()
+    if request.ties == "class" or len(evidence.costs) < 2:
+        return ()
+    found = []
+    for one in _OTHERS:
+        if one not in asked:
+            both = request.model_copy(update={"method": [*asked, one]})
+            made = certify(both, evidence, pool, np.random.default_rng(request.seed))
+            if made.is_certified and made.method == one:
+                found.append(OtherMethod(one, made.coverage))
+    return tuple(found)
 
 
 def written(basis: Basis, request: CalibrationIn) -> EvidenceBody:

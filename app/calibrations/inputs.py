@@ -224,15 +224,15 @@ def hash_of_test(request: CalibrationIn, fingerprints: Sequence[str], label_set_
     if columns_of(request, len(fingerprints)) == "stacked":
         asked["columns"] = "stacked"
         # without margins, as `auto` once was and still is for whole data sets, it is another test
-        if request.method == "auto" and request.scope == "answered":
+        if "auto" in request.methods and request.scope == "answered":
             asked["margins"] = "pool"
     return sets.request_hash(asked, fingerprints, label_set_hash)
 
 
 def columns_of(request: CalibrationIn, n_judges: int) -> Columns:
     """Return how the main paths of a request hear its judges."""
-    is_stacked = request.method in ("auto", "weighted") and request.ties != "class" and n_judges > 1
-    return "stacked" if is_stacked else "raw"
+    is_stacked = {"auto", "weighted"}.intersection(request.methods) and request.ties != "class"
+    return "stacked" if is_stacked and n_judges > 1 else "raw"
 
 
 async def _in_order_of_labels(

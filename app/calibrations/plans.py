@@ -16,7 +16,7 @@ from app.calibrations.schemas import (
     ErrorShare,
     JudgeOrder,
     LabelRule,
-    Method,
+    Methods,
     Name,
     Scope,
     Share,
@@ -55,7 +55,7 @@ class PlanIn(BaseModel):
     label_rule: LabelRule = "majority"
     ties: Ties = "exclude"
     part: Part | None = None
-    method: Method = "auto"
+    method: Methods = "auto"
     pool: Name | None = Field(None, description="a dataset of unlabelled pairs for the start")
     max_group_size: int | None = Field(None, ge=1, le=10_000)
     min_label_probability: float | None = Field(None, gt=0, le=1)
@@ -190,17 +190,38 @@ async def record(running: Runtime, wanted: list[CalibrationIn], look: Look) -> N
 
 def _frontier(
     request: PlanIn, evidence: CalibrationInputs, pool: ScoreTable | None
-) -> list[tuple[Certificate, Advice]]:
+) -> list[tuple[Certificate, Advice, Certificate | None]]:
     points = []
     for wanted in request.as_calibrations():
         # every point is the certificate that this request would get
         certificate = certify(wanted, evidence, pool, np.random.default_rng(wanted.seed))
-        points.append((certificate, advise_on(wanted, evidence, has_pool=pool is not None)))
+        advice = advise_on(wanted, evidence, has_pool=pool is not None)
+        points.append((certificate, advice, _cheapest(wanted, certificate, evidence, pool)))
     return points
 
 
+# coverages this near to each other count as the same
+_SAME_COVERAGE = 0.01
+
+
+def _cheapest(
+    wanted: CalibrationIn, found: Certificate, evidence: CalibrationInputs, pool: ScoreTable | None
+) -> Certificate | None:
+    """Return what judges heard one at a time would get, where it is cheaper and answers as much."""
+    if found.columns == "raw" or not found.is_certified or None in evidence.costs:
+        return None
+    raw = wanted.model_copy(update={"method": "auto_raw"})
+    other = certify(raw, evidence, pool, np.random.default_rng(wanted.seed))
+    is_near = other.is_certified and other.coverage >= found.coverage - _SAME_COVERAGE
+    return other if is_near and other.cost_per_pair < found.cost_per_pair else None
+
+
 def _show(
-    judges: tuple[str, ...], evidence: CalibrationInputs, point: Certificate, advice: Advice
+    judges: tuple[str, ...],
+    evidence: CalibrationInputs,
+    point: Certificate,
+    advice: Advice,
+    cheapest: Certificate | None,
 ) -> dict[str, Any]:
     is_priced, is_whole = None not in evidence.costs, point.scope == "dataset"
     bound = point.risk_upper_bound if point.is_certified else None
@@ -212,6 +233,15 @@ def _show(
     return {
         **shown_target(point.target_risk, point.scope),
         "status": status(point),
+        "method": point.method,
+        "cheapest": None
+        if cheapest is None
+        else {
+            "method": cheapest.method,
+            "coverage": cheapest.coverage,
+            "cost_per_pair": cheapest.cost_per_pair,
+            "relative_cost": cheapest.relative_cost,
+        },
         "coverage": point.coverage,
         "agreement": point.agreement,
         "agreement_lower_bound": None if bound is None or is_whole else 1 - bound,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,6 +81,13 @@ _TIES = {
 }
 
 
+class OtherMethod(NamedTuple):
+    """What one more method, declared together with those asked for, would have got."""
+
+    method: str
+    coverage: float
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A certificate, the advice that goes with it, and the size of the pool it was made with."""
@@ -88,6 +95,7 @@ class Found:
     certificate: Certificate
     advice: Advice
     pool: int
+    others: tuple[OtherMethod, ...] = ()
 
 
 def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: bool) -> Advice:
@@ -151,6 +159,7 @@ def describe(
         **request.target,
         "failure_probability": request.failure_probability,
         "method": certificate.method,
+        "methods": list(certificate.methods) or None,
         "claim": claim(certificate, request, evidence),
         "thresholds": _thresholds(names, certificate),
         **_columns(names, certificate),
@@ -159,6 +168,7 @@ def describe(
         "saved_labels": saved_labels(certificate),
         "traffic": _traffic(request, certificate),
         "panel": None if certificate.panel is None else asdict(certificate.panel),
+        "contributes": contributions(names, certificate, evidence),
         "calibration": {
             **_outcome(names, certificate, evidence.costs),
             **_counts(sample, evidence, found),
@@ -167,6 +177,7 @@ def describe(
         "fingerprints": {judge.name: judge.fingerprint for judge in judges},
         JUDGE_SETTINGS: {judge.name: dict(judge.scored_by) for judge in judges},
         "advice": _advice(found, request, _failing(names, evidence)),
+        "refusal": None if certificate.is_certified else refusal(found, request),
     }
     if certificate.certificates:
         body["certificates"] = [
@@ -175,6 +186,44 @@ def describe(
     if not certificate.is_valid:
         body["uncertified_thresholds"] = _numbers(names, certificate.thresholds)
     return body
+
+
+def contributions(
+    names: Sequence[str], certificate: Certificate, evidence: CalibrationInputs
+) -> list[dict[str, Any]] | None:
+    """Return what each judge adds to a stack, judges whose own tier is closed, too.
+
+    Each is left out in turn, as if it had failed, under the same thresholds. These are figures of the
+    labelled pairs and no promise. None where judges are heard one at a time, or slice by slice.
+    """
+    if certificate.columns == "raw" or not certificate.is_certified or certificate.has_slices:
+        return None
+    thresholds = certificate.thresholds
+    stack = Heard(certificate.columns, thresholds.size, certificate.weights)
+    said = stack.decisions(evidence.p_a, evidence.p_tie, thresholds)
+    found = []
+    for column, name in enumerate(names):
+        p_a = evidence.p_a.copy()
+        p_a[:, column] = np.nan
+        without = stack.decisions(p_a, evidence.p_tie, thresholds)
+        agreement = _agreement_of(without.label, evidence)
+        found.append(
+            {
+                "judge": name,
+                "answers": bool(np.isfinite(thresholds[column])),
+                "asked": float(said.asked[:, column].mean()),
+                "coverage_without": float((without.label >= 0).mean()),
+                "agreement_without": agreement,
+            }
+        )
+    return found
+
+
+def _agreement_of(label: IntArray, evidence: CalibrationInputs) -> float | None:
+    rows = np.flatnonzero(label >= 0)
+    if not rows.size:
+        return None
+    return float(evidence.agreement[rows, 1 - label[rows]].mean())
 
 
 def _traffic(request: CalibrationIn, certificate: Certificate) -> dict[str, Any] | None:
@@ -253,6 +302,63 @@ def saved_labels(certificate: Certificate) -> dict[str, Any] | None:
     """Return the share of people's labels that a certificate of a whole data set saves."""
     saved = certificate.saved_labels
     return None if saved is None else asdict(saved)
+
+
+def refusal(found: Found, request: CalibrationIn) -> dict[str, Any]:
+    """Say in two sentences what was tried in vain, and what would help."""
+    return {
+        "tried": _tried(found.certificate, request),
+        "would_help": _would_help(found, request),
+        "methods": [{"method": one.method, "coverage": one.coverage} for one in found.others],
+    }
+
+
+def _tried(certificate: Certificate, request: CalibrationIn) -> str:
+    methods = " and ".join(request.methods)
+    on = (
+        f"on {_plural_count(certificate.n, 'pair')} of {_plural_count(certificate.groups, 'group')}"
+    )
+    if not certificate.nodes_tested:
+        return f"Nothing could be tested by {methods} {on}."
+    paths = len(certificate.paths)
+    ways = f" along {_plural_count(paths, 'path')}" if paths else ""
+    tried = _plural_count(certificate.nodes_tested, "choice")
+    return (
+        f"Tried {on}: {methods}, {tried} of thresholds{ways}, of which none was shown to be wrong "
+        f"rarely enough for {request.promised}."
+    )
+
+
+def _plural_count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def _would_help(found: Found, request: CalibrationIn) -> str:
+    """Name another target, a number of labels, and methods to declare together."""
+    advice, helps = found.advice, []
+    certifiable = advice.certifiable
+    if certifiable is not None:
+        risk = certifiable.target_risk
+        shown = f"{np.floor(100 * (1 - risk)) / 100:.2f}"
+        if request.scope == "dataset":
+            shown = f"{np.ceil(1000 * risk) / 1000:.3f}"
+        if risk > request.promised_risk:
+            helps.append(f"a target of {shown}, which these labels come near to showing")
+    if advice.labels_needed is not None:
+        helps.append(
+            f"about {max(advice.labels_needed, found.certificate.groups + 1)} labelled groups in place "
+            f"of {found.certificate.groups}"
+        )
+    for one in found.others:
+        helps.append(
+            f"{one.method} declared together with {' and '.join(request.methods)}, which on these "
+            f"labels would have answered {one.coverage:.0%} (looked at now, it is a second test of them)"
+        )
+    if not helps:
+        return (
+            "Better judges would help: these agree with people too rarely for any number of labels."
+        )
+    return f"What would help: {'; or '.join(helps)}."
 
 
 def _advice_on_dataset(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:

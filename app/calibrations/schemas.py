@@ -28,6 +28,7 @@ Method = Literal[
 _FOR_PANELS = (
     "auto", "auto_raw", "learned_stack", "diagonal", "strongest", "learned", "pareto_testing",
 )  # fmt: skip
+_DECLARABLE = (*_FOR_PANELS, "stagewise")
 SliceRule = Literal["joint", "each", "common"]
 LabelRule = Literal["majority", "random_annotator", "panel"]
 Ties = Literal["exclude", "error", "half", "class"]
@@ -76,6 +77,30 @@ class JudgeOrder(BaseModel):
     judges: list[Name] = Field(min_length=1, max_length=16, examples=[["student", "gpt-4"]])
 
 
+def _declared_together(methods: list[Method]) -> list[Method]:
+    refused = [one for one in methods if one not in _DECLARABLE]
+    if refused:
+        raise ValueError(
+            f"{', '.join(refused)} cannot be declared with others; those that can: "
+            f"{', '.join(_DECLARABLE)}"
+        )
+    if len(set(methods)) < len(methods):
+        raise ValueError("holds a method twice")
+    return methods
+
+
+Methods = Annotated[
+    Method
+    | Annotated[
+        list[Method], Field(min_length=2, max_length=4), AfterValidator(_declared_together)
+    ],
+    Field(
+        description="how thresholds are chosen and tested; several that are declared together share "
+        "the failure probability, and the one that answers most is taken"
+    ),
+]
+
+
 class CalibrationIn(BaseModel):
     """Which cascade to certify, on which labels, for which promise."""
 
@@ -94,7 +119,7 @@ class CalibrationIn(BaseModel):
     failure_probability: Share = Field(
         0.1, description="probability that the promise does not hold, over the draw of the labels"
     )
-    method: Method = "auto"
+    method: Methods = "auto"
     label_rule: LabelRule = Field(
         "majority",
         description="agree with the annotators' majority, with one drawn at random, or with what most "
@@ -168,6 +193,20 @@ class CalibrationIn(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _declares_methods_alone(self) -> Self:
+        """Refuse slices and menus where several methods are declared.
+
+        Raises:
+            Unprocessable: names the field.
+        """
+        for field in ("slices", "menu"):
+            if len(self.methods) > 1 and getattr(self, field) is not None:
+                raise Unprocessable.field(
+                    [field], "does not go with several methods: declare one method"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _suits_a_panel(self) -> Self:
         """Refuse what has no promise about a panel.
 
@@ -180,7 +219,7 @@ class CalibrationIn(BaseModel):
             "scope": self.scope != "answered" and "a panel's promise is on the verdicts given",
             "ties": self.ties != "exclude"
             and "must be exclude: a panel says which response most people find better",
-            "method": self.method not in _FOR_PANELS
+            "method": any(one not in _FOR_PANELS for one in self.methods)
             and f"has no promise about a panel; those that have: {', '.join(_FOR_PANELS)}",
             "target_agreement": self.promised_risk >= 0.5 and "must be above 0.5 for a panel",
             "menu": any(risk >= 0.5 for risk in self.other_risks)
@@ -205,6 +244,18 @@ class CalibrationIn(BaseModel):
     def expires_at(self, moment: datetime) -> datetime | None:
         """Return when a certificate that is asked for at this moment expires; None: never."""
         return None if self.expires_in is None else moment + read_duration(self.expires_in)
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The methods asked for, mostly one."""
+        return (self.method,) if isinstance(self.method, str) else tuple(self.method)
+
+    @property
+    def promised(self) -> str:
+        """The target in words."""
+        if self.max_error is not None:
+            return f"an error of {self.max_error:g}"
+        return f"an agreement of {self.target_agreement:g}"
 
     @property
     def promised_risk(self) -> float:

@@ -304,8 +304,8 @@ def datasets(console: Screen, page: Body) -> None:
 def calibrations(console: Screen, page: Body) -> None:
     """Show certificates and their state."""
     table = Table(
-        "calibration", "made", "status", "target", "lower bound", "coverage", "judges",
-        drops=("made", "judges", "coverage", "lower bound"),
+        "calibration", "made", "status", "target", "lower bound", "coverage", "hears", "shift", "judges",
+        drops=("made", "judges", "shift", "hears", "coverage", "lower bound"),
     )  # fmt: skip
     for one in page["data"]:
         found = one.get("calibration") or {}
@@ -314,10 +314,16 @@ def calibrations(console: Screen, page: Body) -> None:
             status = "expired"
         table.add_row(
             one["id"], _made(one), status, promised(one), percent(found.get("agreement_lower_bound")),
-            percent(found.get("coverage")),
+            percent(found.get("coverage")), one.get("columns") or "-", _margin(one),
             ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
         )  # fmt: skip
     _print(console, table, page)
+
+
+def _margin(certificate: Body) -> str:
+    margin = certificate.get("shift_margin")
+    # rounded down: no more is promised than was shown
+    return "-" if margin is None else f"{int(100 * margin + 1e-6) / 100:.2f}"
 
 
 def batches(console: Screen, page: Body) -> None:

@@ -125,6 +125,9 @@ def export(  # noqa: PLR0913  # a verb's options are its parameters
         bool, typer.Option(help="label_studio, argilla: with the votes there are")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="draws which answer is shown first")] = None,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="reasons: why judges prefer what they do")
+    ] = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
@@ -136,7 +139,7 @@ def export(  # noqa: PLR0913  # a verb's options are its parameters
             query = given(promise="any" if any_promise else None)
             _write_card(tribunal.preferences(trusted, target, **query), output)
         elif dataset is not None:
-            query = given(format=format_, labels=labels or None, seed=seed)
+            query = given(format=format_, labels=labels or None, seed=seed, include=with_)
             for what, count in tribunal.export(dataset, target, **query).items():
                 note(f"not in this format: {what}: {count}")
 

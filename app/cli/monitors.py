@@ -101,6 +101,12 @@ def _show(console: Screen, monitor: Any) -> None:
         else f"a risk of {percent(detectable)} from the start would have raised it by now in half of "
         "all cases"
     )
+    canaries = monitor["canaries"]
+    if canaries["status"] != "off":
+        console.print(
+            f"canaries {canaries['status']}: {canaries['asked']} answers compared, "
+            f"{canaries['failed']} failed, e-value {number(canaries['e_value'])}"
+        )
     if monitor["webhook_secret"]:
         console.print(f"webhooks are signed with {monitor['webhook_secret']} (shown this once)")
     if monitor["slices"]:

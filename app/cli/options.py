@@ -116,6 +116,11 @@ def numbers_of(text: str | None) -> list[float] | None:
         return fail(f"{text!r}: numbers separated by commas are expected", status=EXIT_USAGE)
 
 
+def methods_of(text: str | None) -> str | list[str] | None:
+    """Return a method, or several separated by commas."""
+    return text.split(",") if text is not None and "," in text else text
+
+
 def part_of(text: str | None) -> dict[str, Any] | None:
     """Return a part of a dataset from side:fraction:seed."""
     if text is None:

@@ -25,6 +25,7 @@ from app.cli import (
     labels,
     monitors,
     queues,
+    shadows,
     stored,
     tables,
 )
@@ -38,6 +39,7 @@ from app.cli.options import (
     Patience,
     cascade_of,
     given,
+    methods_of,
     numbers_of,
     one_of,
     part_of,
@@ -88,7 +90,9 @@ def certify(
         typer.Option(help="of all pairs, the share with a wrong verdict; scope dataset"),
     ] = None,
     failure_probability: Annotated[float | None, typer.Option(help="default: 0.1")] = None,
-    method: Annotated[str | None, typer.Option(help="default: auto")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="default: auto; several, by commas, share delta")
+    ] = None,
     label_rule: Annotated[
         str | None, typer.Option(help="majority (default), random_annotator or panel")
     ] = None,
@@ -131,7 +135,8 @@ def certify(
     request = given(
         dataset=dataset, cascade=cascade_of(cascade, judges), target_agreement=target_agreement,
         scope=scope or (None if max_error is None else "dataset"), max_error=max_error,
-        failure_probability=failure_probability, method=method, label_rule=label_rule, ties=ties,
+        failure_probability=failure_probability, method=methods_of(method),
+        label_rule=label_rule, ties=ties,
         part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
         max_group_size=max_group_size, min_label_probability=min_label_probability,
         max_shift=max_shift, traffic=traffic, traffic_features=traffic_feature or None,
@@ -186,6 +191,7 @@ for _verbs in (
     queues,
     finishes,
     monitors,
+    shadows,
     judging,
     boards,
     experiment,

@@ -10,6 +10,7 @@ from app.cli.console import has_ended, promised, rejections
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
 from app.cli.layout import Screen, Table, escape
+from app.judgments.together import said_together
 
 Body = Mapping[str, Any]
 _UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
@@ -81,6 +82,8 @@ def certificate(console: Screen, body: Body) -> None:
         console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
     else:
         console.print(f"{tested}: no thresholds passed")
+    if refused := body.get("refusal"):
+        console.print(escape(f"{refused['tried']} {refused['would_help']}"))
     _panel(console, body.get("panel"))
     _left_out(console, found)
     _judge_failures(console, found["failures"])
@@ -236,6 +239,12 @@ def plan(console: Screen, body: Body) -> None:
         "labels needed: with so many in all, the target is certified in 4 of 5 draws of such labels; "
         "these labels may be luckier, or less lucky"
     )
+    for row in body["frontier"]:
+        if other := row.get("cheapest"):
+            console.print(
+                f"at {promised(row)} --method {other['method']} answers as much ("
+                f"{_percent(other['coverage'])}) for {_number(other['cost_per_pair'])} a pair"
+            )
     if any("saving" in row for row in body["frontier"]):
         console.print(
             "coverage is the share of labels that people are saved, of pairs beyond the labelled ones"
@@ -270,6 +279,8 @@ def verdicts(console: Screen, body: Body) -> None:
     for verdict in body["verdicts"]:
         for tier in verdict["tiers"]:
             _flip(console, verdict["id"], tier)
+        if told := said_together(verdict):
+            console.print(escape(f"{verdict['id']}: {told}"))
         _reason(console, verdict)
     if any(
         NO_LOGPROBS in tier.get("flags", ()) for one in body["verdicts"] for tier in one["tiers"]
@@ -370,6 +381,7 @@ def batch(console: Screen, body: Body) -> None:
     )
     if body["status"] in _UNFINISHED:
         _running(console, body)
+    _at_providers(console, body["progress"].get("at_providers", ()))
     _reasons(console, body["progress"]["tiers"])
     if counts["not_admitted"]:
         left = body["cost_to_finish_usd"]
@@ -387,6 +399,22 @@ def batch(console: Screen, body: Body) -> None:
     if could_answer_nothing(body):
         _no_thresholds(console, body["calibration"])
     _troubles(console, body)
+
+
+def _at_providers(console: Screen, files: Sequence[Body]) -> None:
+    """Show what the judges' providers are asked in batches of their own."""
+    for judge in dict.fromkeys(one["judge"] for one in files):
+        own = [one for one in files if one["judge"] == judge]
+        asked, answered, left_out = (
+            sum(one[name] for one in own) for name in ("questions", "answered", "left_out")
+        )
+        states = ", ".join(dict.fromkeys(one["status"] for one in own))
+        console.print(
+            f"at the provider of {escape(judge)}: {len(own)} files ({escape(states)}), {answered} of"
+            f" {asked} questions answered, {left_out} left out"
+        )
+        if (error := own[-1]["error"]) is not None:
+            console.print(f"[red]its last file:[/] {escape(error)}")
 
 
 def _running(console: Screen, body: Body) -> None:

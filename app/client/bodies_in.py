@@ -45,7 +45,7 @@ class CertifyRequest(TypedDict, total=False):
     scope: Scope
     max_error: float
     failure_probability: float
-    method: str
+    method: str | Sequence[str]
     label_rule: LabelRule
     ties: Ties
     part: Part
@@ -76,7 +76,7 @@ class PlanRequest(TypedDict, total=False):
     label_rule: LabelRule
     ties: Ties
     part: Part
-    method: str
+    method: str | Sequence[str]
     pool: str
     max_group_size: int
     min_label_probability: float
@@ -147,7 +147,7 @@ class LeaderboardRequest(TypedDict, total=False):
     calibration: str
     judge: str
     certified_only: bool
-    method: str
+    method: str | Sequence[str]
     options: Mapping[str, float]
     ties: Literal["half", "exclude", "davidson"]
     votes: Literal["each", "majority", "mean_sign"]
@@ -355,3 +355,18 @@ class FinishRequest(_Finish, total=False):
     allow_tie: bool
     budget_usd: float
     seed: int
+
+
+class _Shadow(TypedDict):
+    calibration: str
+
+
+class ShadowRequest(_Shadow, total=False):
+    """What a shadow is asked with; one of `cascade`, `judge` and `candidate` is needed."""
+
+    cascade: str | JudgeOrder
+    judge: str
+    candidate: str
+    share: float
+    precision: float
+    budget_usd: float

@@ -44,6 +44,7 @@ from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
 from app.bodies.monitors import AuditBody, AuditsBody, MonitorBody
 from app.bodies.queues import AnswersBody, ClaimBody, ItemBody, QueueBody, QueueImportBody
 from app.bodies.reports import ReportBody
+from app.bodies.shadows import ShadowBody
 from app.client.bodies_in import (
     Answer,
     AuditAnswer,
@@ -65,6 +66,7 @@ from app.client.bodies_in import (
     ReplayRequest,
     ReportQuery,
     SearchQuery,
+    ShadowRequest,
     VerdictQuery,
     WhatIf,
 )
@@ -500,6 +502,26 @@ def answer_audits(monitor_id: str, answers: Sequence[AuditAnswer]) -> Call[Audit
 def end_monitor(monitor_id: str) -> Call[MonitorBody]:
     """Stop to draw audits; what was found stays."""
     return Call("POST", _at("monitors", monitor_id, "end"), is_repeatable=True)
+
+
+def create_shadow(**request: Unpack[ShadowRequest]) -> Call[ShadowBody]:
+    """Let a candidate judge a share of a certificate's traffic; it decides nothing."""
+    return Call("POST", "/v1/shadows", body=request, takes_key=True)
+
+
+def shadow(shadow_id: str) -> Call[ShadowBody]:
+    """Return what promoting a candidate would change, as far as is known."""
+    return Call("GET", _at("shadows", shadow_id), is_repeatable=True)
+
+
+def shadows(**query: Unpack[ListQuery]) -> Call[PageBody[ShadowBody]]:
+    """List shadows, those made last first."""
+    return Call("GET", "/v1/shadows", given(**query), is_repeatable=True)
+
+
+def end_shadow(shadow_id: str) -> Call[ShadowBody]:
+    """Stop to ask a candidate; what is known stays."""
+    return Call("POST", _at("shadows", shadow_id, "end"), is_repeatable=True)
 
 
 def judges(**query: Unpack[ListQuery]) -> Call[PageBody[JudgeBody]]:

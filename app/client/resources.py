@@ -136,6 +136,15 @@ class Finishes(Resource[ModeT]):
     rows = Listing(requests.finished_rows)
 
 
+class Shadows(Resource[ModeT]):
+    """Candidates that judge a share of the traffic and decide nothing."""
+
+    create = Verb(requests.create_shadow)
+    list = Listing(requests.shadows)
+    retrieve = Verb(requests.shadow)
+    end = Verb(requests.end_shadow)
+
+
 class Verbs(Performs[ModeT]):
     """The methods of both clients."""
 
@@ -209,6 +218,11 @@ class Verbs(Performs[ModeT]):
     def finishes(self) -> Finishes[ModeT]:
         """Datasets on their way to a verdict on every row."""
         return Finishes(self)
+
+    @cached_property
+    def shadows(self) -> Shadows[ModeT]:
+        """Candidates that judge a share of the traffic and decide nothing."""
+        return Shadows(self)
 
     @cached_property
     def judges(self) -> Judges[ModeT]:

@@ -505,6 +505,7 @@ class Monitor(Listed, Base):
     """A watch on a certificate: a random share of its verdicts is audited by people.
 
     `state` is what the statistics remember, `secret` draws the audits, `signing` signs webhooks.
+    `canaries` is what is known of its judges, and `canary_at` when one is asked next, if one is.
     """
 
     __tablename__ = "monitors"
@@ -519,6 +520,8 @@ class Monitor(Listed, Base):
     alarm: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     secret: Mapped[str] = mapped_column(String(64))
     signing: Mapped[str] = mapped_column(String(64))
+    canaries: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    canary_at: Mapped[datetime | None] = mapped_column(UtcTime, index=True)
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
@@ -589,6 +592,48 @@ class Finish(Listed, Base):
     request: Mapped[dict[str, Any]] = mapped_column(JsonText)
     error: Mapped[str | None] = mapped_column(Text)
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class Shadow(Listed, Base):
+    """A candidate that judges a share of a certificate's traffic and decides nothing.
+
+    `options` holds what was asked for and the fingerprints of its judges; `secret` draws the pairs.
+    """
+
+    __tablename__ = "shadows"
+    certificate_seq: Mapped[int] = mapped_column(
+        ForeignKey("certificates.seq", ondelete="CASCADE"), index=True
+    )
+    status: Mapped[str] = mapped_column(String(16))
+    options: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    secret: Mapped[str] = mapped_column(String(64))
+    spent_usd: Mapped[float]
+    error: Mapped[str | None] = mapped_column(Text)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class ShadowVerdict(Base):
+    """What a candidate says of a pair beside the verdict that was given.
+
+    `content` holds the texts until the candidate has judged them, and NULL then. `present` is what
+    was said and what it costs to ask, `said` the same of the candidate.
+    """
+
+    __tablename__ = "shadow_verdicts"
+    seq: Mapped[int] = mapped_column(Sequence_, primary_key=True, autoincrement=True)
+    shadow_seq: Mapped[int] = mapped_column(ForeignKey("shadows.seq", ondelete="CASCADE"))
+    verdict_seq: Mapped[int] = mapped_column(
+        ForeignKey("verdicts.seq", ondelete="CASCADE"), index=True
+    )
+    pair_seq: Mapped[int | None]
+    prompt: Mapped[str] = mapped_column(Hash)
+    in_share: Mapped[bool]
+    content: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    present: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    said: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    leased_until: Mapped[datetime | None] = mapped_column(UtcTime)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    __table_args__ = (UniqueConstraint("shadow_seq", "verdict_seq"),)
 
 
 class ApiKey(Listed, Base):

@@ -194,15 +194,19 @@ def _watched(monitors: Iterable[Mapping[str, Any]]) -> list[Metric]:
     audits = GaugeMetricFamily(
         "tribunal_monitor_audits", "Audits of accepted verdicts.", labels=[*labels, "state"]
     )
+    canaries = GaugeMetricFamily(
+        "tribunal_monitor_canary_e_value", "Evidence that a judge has changed.", labels=labels
+    )
     for one in monitors:
         named = [one["id"], one["calibration"]]
+        canaries.add_metric(named, one["canaries"]["e_value"])
         evidence.add_metric(named, one["e_value"])
         alarm.add_metric(named, float(one["alarm"] is not None))
         if one["risk"]["value"] is not None:
             risk.add_metric(named, one["risk"]["value"])
         for state in ("drawn", "answered"):
             audits.add_metric([*named, state], one["audits"][state])
-    return [evidence, risk, alarm, audits]
+    return [evidence, risk, alarm, audits, canaries]
 
 
 def _outcomes(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:

@@ -8,9 +8,17 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -163,17 +171,42 @@ def writer_of(name: str) -> Writer:
     return writer
 
 
+Reasons = Callable[[AsyncSession, Collection[str]], Awaitable[Mapping[str, Any]]]
+REASONS: Final = "reasons"
+_WITH_REASONS: Final = ("canonical", "csv", "parquet")
+
+
 async def write(
-    session: AsyncSession, dataset: Dataset, writer: Writer, options: Options
+    session: AsyncSession,
+    dataset: Dataset,
+    writer: Writer,
+    options: Options,
+    reasons: Reasons | None = None,
 ) -> Written:
-    """Write a dataset to a file without a name; the caller closes it."""
+    """Write a dataset to a file without a name; the caller closes it.
+
+    Args:
+        session: A transaction.
+        dataset: The dataset.
+        writer: The format.
+        options: How it is written.
+        reasons: Returns, by content hash, why judges prefer what they do, for a field of that name.
+
+    Raises:
+        Unprocessable: the format holds no reasons.
+    """
+    if reasons is not None and writer.name not in _WITH_REASONS:
+        message = f"reasons go into {', '.join(_WITH_REASONS)}, not into {writer.name}"
+        raise Unprocessable.field(["include"], message, place="query")
+    if reasons is not None and writer.columns:
+        writer = replace(writer, columns=(*writer.columns, REASONS))
     with ExitStack() as stack:
         file = cast(BinaryIO, tempfile.TemporaryFile(dir=options.folder))  # noqa: SIM115
         stack.enter_context(file)
         stack.callback(options.close)
         sheet = sheet_of(writer, file, stack, options.folder)
         loss: Loss = Loss()
-        async for chunk in _chunks(session, dataset):
+        async for chunk in _chunks(session, dataset, reasons):
             rows = [row for given in chunk for row in writer.rows(given, options, loss)]
             loss[_NO_NUMBERS] += sum(given.has_lost_numbers for given in chunk)
             await asyncio.to_thread(sheet.write, rows)
@@ -185,13 +218,24 @@ async def write(
         return Written(file, +loss, size)
 
 
-async def _chunks(session: AsyncSession, dataset: Dataset) -> AsyncIterator[list[Given]]:
+async def _chunks(
+    session: AsyncSession, dataset: Dataset, reasons: Reasons | None
+) -> AsyncIterator[list[Given]]:
     after: str | None = None
     while True:
         found = await service.stored_page(session, dataset, Paging(_CHUNK, after, "asc"))
         chunk = found[:_CHUNK]
         if chunk:
-            yield [given_of(stored) for stored in chunk]
+            givens = [given_of(stored) for stored in chunk]
+            hashes = [stored.key.content_hash for stored in chunk]
+            known = [one for one in hashes if one is not None]
+            told = await reasons(session, known) if reasons is not None and known else {}
+            yield [
+                given
+                if of is None or of not in told
+                else replace(given, row={**given.row, REASONS: told[of]})
+                for given, of in zip(givens, hashes, strict=True)
+            ]
         if len(found) <= _CHUNK and not isinstance(found, Cut):
             return
         after = chunk[-1].key.id

@@ -357,6 +357,12 @@ def _cost(judged: Judged) -> float | None:
     return None if None in costs else sum((cost for cost in costs if cost is not None), start=0.0)
 
 
+def asking_usd(judged: Judged) -> float | None:
+    """Return what it costs to ask the judges of this verdict if no score is stored."""
+    costs = [tier.score.cost_usd for tier in judged.verdict.tiers]
+    return None if None in costs else sum((cost for cost in costs if cost is not None), start=0.0)
+
+
 def _is_cached(judged: Judged) -> bool:
     """Return whether every score was stored or recorded already."""
     if judged.obtained or judged.paid_reason is not None:

@@ -198,6 +198,23 @@ async def bodies_of(
     }
 
 
+async def all_of(
+    session: AsyncSession, content_hashes: Collection[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return every reason that judges gave for these pairs, by content hash; failures are left out."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    query = (
+        select(_ROWS)
+        .where(is_one_of(session, _ROWS.c.content_hash, list(content_hashes)))
+        .where(_ROWS.c.failure.is_(None))
+        .order_by(_ROWS.c.judge, _ROWS.c.fingerprint)
+    )
+    for row in await session.execute(query):
+        told = {**reason_body(_reason(row)), "label": row.label}
+        found.setdefault(row.content_hash, []).append(told)
+    return found
+
+
 async def bodies_in(
     db: Database, keys: Collection[tuple[str, str | None]]
 ) -> dict[tuple[str, str | None], ReasonBody]:

@@ -25,6 +25,7 @@ from app.judgments.judging import (
     Judged,
     Settled,
     Subject,
+    asking_usd,
     judge_all,
     settled_verdicts,
     tier_bodies,
@@ -33,10 +34,10 @@ from app.judgments.judging import (
 )
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.judgments.schemas import JudgmentsIn
-from app.monitors import sampling
 from app.monitors.sampling import Candidate, Where
 from app.scores.judges import PairScores
 from app.scores.store import is_recorded, store_scores
+from app.shadows import drawing
 from judges.registry import Registry
 
 Body = dict[str, Any]
@@ -154,14 +155,20 @@ async def _draw_audits(
     settled: Settled,
     moment: datetime,
 ) -> None:
-    """Draw some of the verdicts for the monitors of their certificate."""
+    """Draw some of the verdicts for the monitors and shadows of their certificate."""
     if not authority.is_certified or authority.certificate is None:
         return
     candidates = [
-        Candidate(one.pair, one.subject.content_hash, one.subject.metadata, body)
+        Candidate(
+            one.pair,
+            one.subject.content_hash,
+            one.subject.metadata,
+            body,
+            asking_usd=asking_usd(one),
+        )
         for one, body in zip(judged, settled.verdicts, strict=True)
     ]
-    await sampling.draw(session, Where(authority.certificate.seq, moment), candidates)
+    await drawing.draw(session, Where(authority.certificate.seq, moment), candidates)
 
 
 async def _store_rows(db: Database, several: Sequence[list[Body]]) -> Sequence[None]:

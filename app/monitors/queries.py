@@ -14,6 +14,7 @@ from app.core.models import (
     Audit,
     CalibrationRow,
     CertificatePair,
+    Dataset,
     Delivery,
     Monitor,
     PairRow,
@@ -182,6 +183,83 @@ async def votes_on(
         for item, said, left_is in await session.execute(query):
             found.setdefault(item, []).append((said or "", left_is))
     return found
+
+
+async def canaries_due(session: AsyncSession, moment: datetime) -> Sequence[Monitor]:
+    """Return the monitors whose judges are to be asked about a canary now."""
+    query = select(Monitor).where(Monitor.canary_at <= moment, Monitor.status != "ended")
+    return (await session.scalars(query.order_by(Monitor.canary_at).limit(100))).all()
+
+
+async def canaries_waiting(session: AsyncSession, moment: datetime) -> Sequence[Monitor]:
+    """Return the monitors that ask canaries, and none now."""
+    query = select(Monitor).where(Monitor.canary_at > moment, Monitor.status != "ended")
+    return (await session.scalars(query.limit(100))).all()
+
+
+async def take_canary(session: AsyncSession, monitor: Monitor, until: datetime) -> bool:
+    """Keep the canaries of a monitor from other processes; False: another has them."""
+    query = (
+        update(Monitor)
+        .where(Monitor.seq == monitor.seq, Monitor.canary_at == monitor.canary_at)
+        .values(canary_at=until)
+        .returning(Monitor.seq)
+    )
+    return (await session.execute(query)).first() is not None
+
+
+async def verdicts_since(session: AsyncSession, certificate_seq: int, after: int, most: int) -> int:
+    """Count the verdicts that a certificate gave after one of them, up to a number."""
+    some = (
+        select(Verdict.seq)
+        .where(Verdict.certificate_seq == certificate_seq, Verdict.seq > after)
+        .limit(most)
+        .subquery()
+    )
+    return int(await session.scalar(select(func.count()).select_from(some)) or 0)
+
+
+async def last_verdict(session: AsyncSession, certificate_seq: int) -> int:
+    """Return the number of the last verdict that a certificate gave, 0 if it gave none."""
+    query = select(func.max(Verdict.seq)).where(Verdict.certificate_seq == certificate_seq)
+    return int(await session.scalar(query) or 0)
+
+
+async def pairs_of(session: AsyncSession, certificate_seq: int) -> Sequence[int]:
+    """Return the pairs with texts that a certificate was made from."""
+    query = (
+        select(PairRow.seq)
+        .join(CertificatePair, CertificatePair.pair_seq == PairRow.seq)
+        .where(CertificatePair.certificate_seq == certificate_seq, PairRow.content.is_not(None))
+        .order_by(PairRow.seq)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def dataset_of(session: AsyncSession, certificate: CalibrationRow) -> Dataset:
+    """Return the dataset that a certificate was made from."""
+    return await session.get_one(Dataset, certificate.dataset_seq)
+
+
+async def said_in_audits(
+    session: AsyncSession, verdicts: Sequence[int]
+) -> Sequence[Row[int, float, str, str]]:
+    """Return verdict, probability and every answer, with what stood left, of audits of verdicts."""
+    rows: list[Row[int, float, str, str]] = []
+    for start in range(0, len(verdicts), _CHUNK):
+        query = (
+            select(Audit.verdict_seq, Audit.probability, QueueVote.said, QueueVote.left_is)
+            .join(QueueItem, QueueItem.id == Audit.item)
+            .join(QueueVote, QueueVote.item_seq == QueueItem.seq)
+            .where(
+                Audit.verdict_seq.in_(verdicts[start : start + _CHUNK]),
+                Audit.is_observed,
+                QueueVote.state == "answered",
+            )
+            .order_by(QueueVote.seq)
+        )
+        rows += (await session.execute(query)).all()  # type: ignore[arg-type]
+    return rows
 
 
 async def observe(session: AsyncSession, losses: Mapping[int, float | None]) -> None:

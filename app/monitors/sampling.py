@@ -30,7 +30,10 @@ from judges.types import Pair
 
 
 class Candidate(NamedTuple):
-    """A verdict that was just stored; `pair_seq` and `position` are None for a posted pair."""
+    """A verdict that was just stored; `pair_seq` and `position` are None for a posted pair.
+
+    `asking_usd` is what its judges cost if no score is stored.
+    """
 
     pair: Pair
     content_hash: str
@@ -38,6 +41,7 @@ class Candidate(NamedTuple):
     verdict: VerdictBody
     pair_seq: int | None = None
     position: int | None = None
+    asking_usd: float | None = None
 
 
 class Where(NamedTuple):
@@ -74,14 +78,19 @@ def chance(secret: str, *parts: str) -> float:
     return int.from_bytes(digest.digest()[:7], "big") / 2**56
 
 
-async def draw(session: AsyncSession, where: Where, candidates: Sequence[Candidate]) -> None:
-    """Draw audits for every monitor of a certificate; to be called with the verdicts stored."""
+async def draw(
+    session: AsyncSession, where: Where, candidates: Sequence[Candidate]
+) -> list[Candidate]:
+    """Draw audits for every monitor of a certificate, with the verdicts stored; return the drawn."""
+    drawn: list[Candidate] = []
     for monitor in await queries.watching(session, where.certificate_seq):
         chosen = _chosen(monitor, where, candidates)
         known = await queries.known_units(session, monitor, [one.unit for one in chosen])
         fresh = [one for one in chosen if one.unit not in known]
         if fresh:
             await _store(session, monitor, where, fresh)
+            drawn += [one.candidate for one in fresh]
+    return drawn
 
 
 def _chosen(monitor: Monitor, where: Where, candidates: Sequence[Candidate]) -> list[_Chosen]:
@@ -109,7 +118,7 @@ async def _store(
     session: AsyncSession, monitor: Monitor, where: Where, chosen: Sequence[_Chosen]
 ) -> None:
     _, queue = await queries.parts(session, monitor)
-    verdicts = await _verdict_seqs(session, where, chosen)
+    verdicts = await verdict_seqs(session, where, [one.candidate for one in chosen])
     keys = await _keys(session, queue, chosen, verdicts)
     rates = [one.rate for one in chosen]
     drawn = [Drawn(key, rate) for key, rate in zip(keys, rates, strict=True)]
@@ -134,16 +143,17 @@ async def _store(
     await queries.add_audits(session, rows)
 
 
-async def _verdict_seqs(
-    session: AsyncSession, where: Where, chosen: Sequence[_Chosen]
+async def verdict_seqs(
+    session: AsyncSession, where: Where, chosen: Sequence[Candidate]
 ) -> list[int]:
+    """Return the numbers of verdicts that were just stored."""
     if where.batch_seq is not None:
-        positions = [one.candidate.position or 0 for one in chosen]
+        positions = [one.position or 0 for one in chosen]
         of_batch = await queries.batch_verdicts(session, where.batch_seq, positions)
         return [of_batch[position] for position in positions]
-    hashes = [one.candidate.content_hash for one in chosen]
+    hashes = [one.content_hash for one in chosen]
     newest = await queries.live_verdicts(session, where.certificate_seq, hashes)
-    return [newest[one.candidate.content_hash, one.candidate.pair.id] for one in chosen]
+    return [newest[one.content_hash, one.pair.id] for one in chosen]
 
 
 async def _keys(

@@ -35,8 +35,11 @@ class MonitorIn(BaseModel):
     )
     votes_per_pair: int = Field(1, ge=1, le=100)
     canaries: bool = Field(
-        True, description="ask canary prompts again; no certificate keeps any yet, so none is asked"
+        True,
+        description="ask live judges about pairs of the certificate again; a judge that answers "
+        "otherwise suspends it. 100 calls a judge at the start, then one an hour or 1,000 verdicts",
     )
+    canary_seconds: float = Field(3_600.0, ge=1, le=2_592_000, description="between two asks")
 
     @field_validator("webhook")
     @classmethod

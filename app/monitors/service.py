@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.monitors import AuditsBody, MonitorBody
@@ -18,9 +21,10 @@ from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of
 from app.core.models import Audit, CalibrationRow, Monitor, new_id
 from app.core.names import shown
+from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.datasets.slices import refuse_many
-from app.monitors import queries
+from app.monitors import canaries, queries
 from app.monitors.sampling import new_dataset
 from app.monitors.schemas import AuditAnswersIn, MonitorIn
 from app.queues import exchange
@@ -35,6 +39,7 @@ from calibration.monitor import (
     start_sliced_monitor,
 )
 
+_log = logging.getLogger(__name__)
 _MOST_HISTORY: Final = 1_000
 _TIE_LOSS: Final = {"error": 1.0, "half": 0.5}
 
@@ -94,9 +99,13 @@ async def create(running: Runtime, request: MonitorIn) -> MonitorBody:
             alarm=None,
             secret=secrets.token_hex(32),
             signing=signing,
+            canaries=canaries.started(running.registry, certificate) if request.canaries else None,
+            canary_at=None,
             created_at=moment,
             ended_at=None,
         )
+        if monitor.canaries is not None:
+            monitor.canary_at = moment
         session.add(monitor)
         await session.flush()
         body = await show(session, monitor)
@@ -230,9 +239,22 @@ async def _raise_alarm(
         "action": action,
         "recertify": _how_to_recertify(certificate),
     }
-    await queries.change(session, monitor, status="alarm", alarm=alarm)
+    why = f"the monitor {monitor.id} raised its alarm: {reason}"
+    await _tell(session, monitor, certificate, alarm, why)
+
+
+async def _tell(
+    session: AsyncSession,
+    monitor: Monitor,
+    certificate: CalibrationRow,
+    alarm: Mapping[str, Any],
+    why: str,
+) -> None:
+    """Store an alarm with what it does, and tell the webhook."""
+    action, moment = alarm["action"], datetime.fromisoformat(alarm["at"])
+    # the first alarm of a monitor stands
+    await queries.change(session, monitor, status="alarm", alarm=monitor.alarm or dict(alarm))
     if action == "suspend":
-        why = f"the monitor {monitor.id} raised its alarm: {reason}"
         await queries.suspend(session, certificate.seq, why)
     elif action == "revoke":
         await queries.revoke(session, certificate.seq, moment)
@@ -248,6 +270,78 @@ async def _raise_alarm(
             delivered_at=None,
             error=None,
         )
+
+
+async def ask_canaries(running: Runtime, monitor: Monitor, rng: np.random.Generator) -> None:
+    """Ask the judges of a monitor about canaries, and raise the alarm where one has changed."""
+    until = running.now() + canaries.LEASE
+    async with running.db.write() as session:
+        if monitor.canaries is None or not await queries.take_canary(session, monitor, until):
+            return
+        certificate, _ = await queries.parts(session, monitor)
+    watch = await canaries.asked(running, monitor, certificate, rng)
+    moment = running.now()
+    changed = canaries.changed(watch)
+    async with running.db.write() as session:
+        locked = await queries.lock(session, monitor.seq)
+        if locked is None or locked.status == "ended":
+            return
+        after = None
+        if changed is None:
+            after = moment + timedelta(seconds=canaries.pause(watch, monitor.options))
+        await queries.change(session, locked, canaries=watch, canary_at=after)
+        if changed is not None:
+            await _raise_judge_changed(session, locked, certificate, changed, moment)
+
+
+async def _raise_judge_changed(
+    session: AsyncSession,
+    monitor: Monitor,
+    certificate: CalibrationRow,
+    changed: str,
+    moment: datetime,
+) -> None:
+    """Suspend a certificate whose judge has changed, or revoke it where alarms do that."""
+    reason = f"judge changed: {changed}"
+    alarm = {
+        "id": new_id("alarm"),
+        "at": rfc3339(moment),
+        "audits": SlicedMonitor.from_dict(monitor.state).whole.audits,
+        "reason": reason,
+        "slice": None,
+        "action": "revoke" if monitor.options["on_alarm"] == "revoke" else "suspend",
+        "recertify": _how_to_recertify(certificate),
+    }
+    await _tell(session, monitor, certificate, alarm, reason)
+
+
+async def ask_canaries_forever(running: Runtime) -> None:
+    """Ask canaries as they become due, or as a certificate has given enough verdicts."""
+    rng = np.random.default_rng()
+    while True:
+        await asyncio.sleep(canaries.LOOK_SECONDS)
+        try:
+            await ask_due_canaries(running, rng)
+        except outages():
+            _log.debug("canaries could not be read", exc_info=True)
+        except Exception:
+            # a judge of no good must not end the watch on others
+            _log.exception("canaries could not be asked")
+
+
+async def ask_due_canaries(running: Runtime, rng: np.random.Generator) -> int:
+    """Ask the canaries that are due; return of how many monitors."""
+    async with running.db.read() as session:
+        due = list(await queries.canaries_due(session, running.now()))
+        for one in await queries.canaries_waiting(session, running.now()):
+            mark = (one.canaries or {}).get("last_verdict", 0)
+            given = await queries.verdicts_since(
+                session, one.certificate_seq, mark, canaries.MOST_VERDICTS
+            )
+            due += [one] if given >= canaries.MOST_VERDICTS else []
+    for monitor in due:
+        await ask_canaries(running, monitor, rng)
+    return len(due)
 
 
 def _how_to_recertify(certificate: CalibrationRow) -> str:
@@ -307,7 +401,7 @@ async def show(session: AsyncSession, monitor: Monitor) -> MonitorBody:
             }
             for name in state.by_evidence
         ],
-        "canaries": {"asked": 0, "e_value": 1.0},
+        "canaries": canaries.show(monitor.canaries, alarmed=monitor.canary_at is None),
         "history": monitor.history,
         "created_at": rfc3339(monitor.created_at),
         "ended_at": monitor.ended_at and rfc3339(monitor.ended_at),
@@ -439,9 +533,22 @@ async def end(running: Runtime, monitor_id: str) -> MonitorBody:
     async with running.db.write() as session:
         monitor = await require(session, monitor_id)
         if monitor.status != "ended":
-            await queries.change(session, monitor, status="ended", ended_at=running.now())
+            ended_at = running.now()
+            await queries.change(
+                session, monitor, status="ended", ended_at=ended_at, canary_at=None
+            )
     async with running.db.read() as session:
         return await show(session, await require(session, monitor_id))
+
+
+async def said_in_audits(
+    session: AsyncSession, verdicts: Sequence[int]
+) -> dict[int, tuple[float, list[str]]]:
+    """Return for verdicts that people audited how probable that was, and what they said."""
+    found: dict[int, tuple[float, list[str]]] = {}
+    for verdict, probability, said, left_is in await queries.said_in_audits(session, verdicts):
+        found.setdefault(verdict, (probability, []))[1].append(label_of(said or "", left_is))
+    return found
 
 
 async def alarms(running: Runtime) -> list[dict[str, str]]:

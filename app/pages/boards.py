@@ -40,7 +40,8 @@ from app.pages.lists import dataset_names
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 Body = Mapping[str, Any]
 Given = dict[str, list[str]]
-_RECENT: Final = Paging(100, None, "desc")
+# boards may be long: these are read to offer them for comparison
+_RECENT: Final = Paging(30, None, "desc")
 # more sliders than this are no help
 MOST_SLIDERS: Final = 24
 _OF_THE_PAGE: Final = ("beside", "sliced_by")

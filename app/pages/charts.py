@@ -125,7 +125,7 @@ def frontier(nodes: Sequence[Figures], target: float, chosen: int | None) -> Mar
     proven = [frame.at(one["coverage"], one["bound"]) for one in ordered if one["bound"]]
     parts = [
         _line(frame.at(0, target), frame.at(1, target), "target"),
-        _text(frame.width - _RIGHT, frame.at(0, target)[1] - 4, f"target {percent(target)}", "note end"),
+        _text(_LEFT + 4, frame.at(0, target)[1] - 4, f"target {percent(target)}", "note"),
     ]  # fmt: skip
     if len(seen) > 1 and len(proven) == len(seen):
         parts += [_path([*seen, *reversed(proven)], "band", closed=True), _path(seen, "curve")]

@@ -22,6 +22,7 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.judgments import browsing
 from app.judgments.browsing import SearchIn
+from app.judgments.together import said_together
 from app.pages import charts
 from app.pages.frame import PageRoute, page, part, with_query
 from app.pages.words import conversation
@@ -97,6 +98,7 @@ async def pair_page(
     row = found["pair"]
     metadata = row["metadata"]
     for verdict in found["verdicts"][:1]:
+        verdict["together"] = said_together(verdict)
         verdict["thresholds"] = await browsing.thresholds_of(running, verdict, metadata)
     thresholds = found["verdicts"][0]["thresholds"] if found["verdicts"] else {}
     sides = _sides(row)

@@ -27,6 +27,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 Body = Mapping[str, Any]
 JudgeName = Annotated[str, Path(max_length=2_048)]
 _LEANS: Final = (
+    ("position", "the response shown first"),
     ("length", "the longer response"),
     ("style", "the one with lists, headings, bold words"),
     ("self_preference", "its own response"),
@@ -137,7 +138,6 @@ async def health_page(
         figures=figures,
         plots=_plots(figures),
         leans=_leans(figures),
-        position=figures.get("position"),
         over_time=[_over_time(points, name) for name in ("agreement", "cohens_kappa")]
         if len(points) > 1
         else [],
@@ -146,7 +146,9 @@ async def health_page(
 
 
 def _leans(figures: Body) -> list[tuple[str, Body, Markup]]:
-    found = [(words, figures[name]) for name, words in _LEANS if name in figures]
+    found: list[tuple[str, Body]] = [
+        (words, figures[name]) for name, words in _LEANS if name in figures
+    ]
     return [
         (words, one, charts.whisker(one["lean"], (-1.0, 1.0), f"lean to {words}"))
         for words, one in found

@@ -199,7 +199,10 @@ def ordinal(number_: int) -> str:
 
 def paragraphs(text: str) -> Markup:
     """Return a text as it is, its line ends kept by the style sheet."""
-    return Markup('<div class="text" dir="auto">{}</div>').format(escape(text))
+    # a long text scrolls in its box, so keys must reach it
+    is_long = len(text) > 1_200 or text.count("\n") > 20
+    focus = Markup(' tabindex="0"') if is_long else ""
+    return Markup('<div class="text" dir="auto"{}>{}</div>').format(focus, escape(text))
 
 
 def conversation(row: Mapping[str, Any]) -> list[Any]:

@@ -159,6 +159,8 @@ class Certificate:
         scope: What the promised risk is a share of: "answered" pairs, or all of a "dataset".
         saved_labels: Share of later pairs that people need not label, with its interval; None where
             nothing is certified, and with scope "answered".
+        methods: The methods that were declared together, of which `method` answers most; empty where
+            only one was asked for.
         panel: The votes behind a promise about a panel, and what it assumes; None where the promise
             is about the labels that were given.
     """
@@ -201,6 +203,7 @@ class Certificate:
     scope: Scope = "answered"
     saved_labels: Estimate | None = None
     panel: Panel | None = None
+    methods: tuple[str, ...] = ()
 
     @property
     def max_error(self) -> float | None:
@@ -545,6 +548,50 @@ def _claim(prepared: Prepared, request: Request, *, is_certified: bool) -> str:
         f"people{on}. It holds for the whole cascade and for new pairs that come as {_AS[on_traffic]} "
         f"did, not for any subset of them.{exposed}{_MORE_PROMISED.get(request.method, '')}"
     )
+
+
+def best_of(found: Sequence[Certificate], failure_probability: float) -> Certificate:
+    """Return the best of several certificates that hold together, made by methods declared together.
+
+    Of those that are certified the one with the highest coverage, of near ones the cheapest; the
+    first where none is.
+
+    Args:
+        found: Each at an equal part of the failure probability.
+        failure_probability: That of all together.
+    """
+    certified = [one for one in found if one.is_certified] or [found[0]]
+    most = max(one.coverage for one in certified)
+    near = [one for one in certified if one.coverage >= most - _SAME_COVERAGE]
+    best = min(near, key=lambda one: (one.cost_per_pair, -one.coverage))
+    methods = tuple(one.method for one in found)
+    said = (
+        f" It comes from {len(methods)} methods that were declared together "
+        f"({', '.join(methods)}), each tested at an equal part of the failure probability."
+    )
+    return _at_level(
+        replace(
+            best,
+            methods=methods,
+            claim=best.claim + said,
+            paths=tuple(path for one in found for path in one.paths),
+            nodes_tested=sum(one.nodes_tested for one in found),
+        ),
+        best.failure_probability,
+        failure_probability,
+    )
+
+
+def _at_level(certificate: Certificate, part: float, whole: float) -> Certificate:
+    """Return a certificate that was chosen among several, with the probability of all together."""
+    said = certificate.claim
+    for before, after in (
+        (f"robability at least {1 - part:.4g}", f"robability at least {1 - whole:.4g}"),
+        (f"failure probability {part:.4g}", f"failure probability {whole:.4g}"),
+    ):
+        said = said.replace(before, after)
+    parts = tuple(_at_level(one, part, whole) for one in certificate.certificates)
+    return replace(certificate, claim=said, failure_probability=whole, certificates=parts)
 
 
 def claim_in_menu(claim: str, n_targets: int, method: str, failure_probability: float) -> str:

@@ -9,7 +9,7 @@ that all certified nodes hold together and the one with the highest coverage may
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, Unpack, get_args
 
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.cascade import checked_costs
-from calibration.certify.certificate import Certificate, claim_in_menu
+from calibration.certify.certificate import Certificate, best_of, claim_in_menu
 from calibration.certify.columns import Layout
 from calibration.certify.methods import certified_by_method
-from calibration.certify.prepare import Method, Request, SliceRule, prepare
+from calibration.certify.prepare import DECLARABLE, Method, Request, SliceRule, prepare
 from calibration.certify.slices import joined, shares_of_slices
 from calibration.errors import (
     InvalidArgument,
@@ -145,7 +145,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
     weights: ArrayLike | None = None,
     slices: ArrayLike | None = None,
     pool: ArrayLike | None = None,
-    method: Method = "auto",
+    method: Method | Sequence[Method] = "auto",
     options: CertifyOptions = USUAL,
     **rare: Unpack[RareArguments],
 ) -> Certificate:
@@ -178,7 +178,8 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
             judge by judge; "simultaneous" bounds a few cascades for every target at once;
             "sequential" reads the rows in the order of arrival and holds at any stopping time;
             "average" bounds the expected risk on the pool, with no probability; "published_code" is
-            a comparison without a guarantee.
+            a comparison without a guarantee. Of several methods, declared together, each is tested at an
+            equal part of the failure probability, and the one that answers most is taken.
         options: Rare arguments, kept together.
         rare: The same one by one; they win over `options`.
 
@@ -200,6 +201,18 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         >>> certificate.thresholds.round(3), round(certificate.coverage, 3)
         (array([0.605, 0.605]), 0.962)
     """
+    if not isinstance(method, str):
+        refuse_parts(slices, rare.get("menu", options.menu))
+        return of_methods(
+            method,
+            failure_probability,
+            rng,
+            lambda one, level, seed: certify_cascade(
+                confidence, correct, rng=seed, target_risk=target_risk, costs=costs,
+                failure_probability=level, groups=groups, weights=weights, slices=slices, pool=pool,
+                method=one, options=options, **rare,
+            ),
+        )  # fmt: skip
     if method in ("learned_stack", "weighted"):
         raise UnavailableMethod(
             f"method {method!r} needs the preferences themselves: use certify_preferences"
@@ -231,6 +244,47 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         options.scope,
     )
     return certify_sample(sample, request, slices, options, chance)
+
+
+def refuse_parts(slices: object, menu: object) -> None:
+    """Refuse slices and menus where several methods are declared.
+
+    Raises:
+        UnavailableMethod: There are some.
+    """
+    if slices is not None or menu:
+        raise UnavailableMethod("methods that are declared together have no slices and no menu")
+
+
+def of_methods(
+    methods: Sequence[Method],
+    failure_probability: float,
+    rng: Rng,
+    make: Callable[[Method, float, int], Certificate],
+) -> Certificate:
+    """Certify by several methods that were declared together, and return the best certificate.
+
+    Args:
+        methods: Two or more, each once.
+        failure_probability: That of all together.
+        rng: Gives one seed, so that all draw the same pairs of groups where they can.
+        make: Certifies by one method, at a level and with a seed.
+
+    Raises:
+        UnavailableMethod: A method may not be declared with others.
+        InvalidArgument: There are fewer than two methods, or one is there twice.
+    """
+    if len(methods) < 2 or len(set(methods)) < len(methods):
+        raise InvalidArgument("declare two methods or more, each of them once")
+    for one in methods:
+        if one not in DECLARABLE:
+            offered = ", ".join(DECLARABLE)
+            raise UnavailableMethod(
+                f"method {one!r} cannot be declared with others; those that can: {offered}"
+            )
+    seed = int(as_generator(rng).integers(2**63))
+    found = [make(one, failure_probability / len(methods), seed) for one in methods]
+    return best_of(found, failure_probability)
 
 
 def certify_sample(

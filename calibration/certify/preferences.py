@@ -7,6 +7,7 @@ up to it say (`calibration.stack`), and the last judge alone is tested beside it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, NamedTuple, Self, Unpack
 
@@ -17,7 +18,14 @@ from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.binomial import accepted_labels_needed
 from calibration.cascade import checked_costs
 from calibration.certify.certificate import Certificate
-from calibration.certify.certify import USUAL, CertifyOptions, RareArguments, certify_sample
+from calibration.certify.certify import (
+    USUAL,
+    CertifyOptions,
+    RareArguments,
+    certify_sample,
+    of_methods,
+    refuse_parts,
+)
 from calibration.certify.columns import Heard
 from calibration.certify.panel import FirstVotes, PanelVotes, third_votes
 from calibration.certify.prepare import Method, Request, pool_size
@@ -65,7 +73,7 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
     weights: ArrayLike | None = None,
     slices: ArrayLike | None = None,
     pool: ArrayLike | None = None,
-    method: Method = "auto",
+    method: Method | Sequence[Method] = "auto",
     options: CertifyOptions = USUAL,
     **rare: Unpack[RareArguments],
 ) -> Certificate:
@@ -95,7 +103,8 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
         method: "auto" walks stacked evidence and the last judge alone; "auto_raw" is the "auto" of
             `certify_cascade`, bit for bit; "learned_stack" weighs the judges by what a quarter of the
             groups teach, which then test nothing; "weighted" promises for other traffic, by a known
-            `density_ratio` or one that is estimated from `traffic`; the others are those of `certify_cascade`.
+            `density_ratio` or one that is estimated from `traffic`; the others are those of
+            `certify_cascade`, as is what several methods mean.
         options: Rare arguments, kept together.
         rare: The same one by one; they win over `options`.
 
@@ -224,7 +233,7 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
     failure_probability: float = 0.1,
     pool: ArrayLike | None = None,
     pool_p_tie: ArrayLike | None = None,
-    method: Method = "auto",
+    method: Method | Sequence[Method] = "auto",
     options: CertifyOptions = USUAL,
 ) -> Certificate:
     """Certify as `certify_preferences` does, from the agreement that either verdict would meet.
@@ -245,6 +254,17 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         UnavailableMethod: The method is not offered, or not together with an option.
         UndeclaredBound: As for `certify_cascade`.
     """
+    if not isinstance(method, str):
+        refuse_parts(pairs.slices, options.menu)
+        return of_methods(
+            method,
+            failure_probability,
+            rng,
+            lambda one, level, seed: certify_pairs(
+                pairs, rng=seed, target_risk=target_risk, costs=costs, failure_probability=level,
+                pool=pool, pool_p_tie=pool_p_tie, method=one, options=options,
+            ),
+        )  # fmt: skip
     chance = as_generator(rng)
     if options.pooled_evidence is not None:
         raise InvalidArgument("pooled_evidence goes with certify_cascade: stacks are made here")

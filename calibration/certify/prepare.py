@@ -72,6 +72,8 @@ _BY_PATHS = (
 )
 # third votes are walked along the same paths, and weights of traffic would have to weigh them, too
 _FOR_PANELS = tuple(method for method in _BY_PATHS if method != "weighted")
+# those of which several may share the failure probability
+DECLARABLE = (*_FOR_PANELS, "stagewise")
 # those whose test is of a cascade as a whole, node by node
 _FOR_DATASETS = (*_BY_PATHS, "sequential", "simultaneous")
 

@@ -7,6 +7,7 @@ from calibration.monitor.canaries import (
     CanaryState,
     flips_p_value,
     observe_canaries,
+    observe_references,
     start_canaries,
 )
 from calibration.monitor.delay import (
@@ -35,6 +36,7 @@ __all__ = [
     "observe",
     "observe_canaries",
     "observe_in_slices",
+    "observe_references",
     "prompt_losses",
     "risk_bounds",
     "risk_so_far",

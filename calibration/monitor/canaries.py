@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -152,32 +152,74 @@ def observe_canaries(state: CanaryState, residuals: ArrayLike, rng: Rng) -> Cana
     chance = as_generator(rng)
     seen = dict(state.residuals)
     order, total = sorted(seen), sum(seen.values())
-    stakes, cash = np.array(state.log_stakes), state.cash
-    highest, alarm_at, asks = state.highest_log_wealth, state.alarm_at, state.asks
+    shares = []
     for residual in _rounded(residuals).tolist():
-        asks += 1
         larger = sum(seen[value] for value in order[bisect_left(order, residual) :])
         equal = seen.get(residual, 0)
-        # 1 - U lies in (0, 1]: a share of 0 would be infinite evidence
-        share = (larger - equal + (1.0 - chance.uniform()) * (equal + 1)) / (total + 1)
-        stakes = stakes + log_bets(np.array([share]))[:, 0]
+        shares.append(_share(larger - equal, equal, total, chance))
         if not equal:
             order.insert(bisect_left(order, residual), residual)
         seen[residual], total = equal + 1, total + 1
+    counted = tuple((value, seen[value]) for value in order)
+    return replace(_bet(state, shares), residuals=counted)
+
+
+def observe_references(
+    state: CanaryState, earlier: Sequence[float], again: Sequence[Sequence[float]], rng: Rng
+) -> CanaryState:
+    """Bet on answers that were kept from earlier, as at certification: has the judge changed since?
+
+    Of each canary there are an answer from earlier and several new ones, with their distances from
+    one new answer that is none of these. While nothing has changed these distances are alike, so the
+    rank of the first among the others, ties broken at random, is uniform.
+
+    Args:
+        state: Before these bets.
+        earlier: Distance of each canary's earlier answer, shape (canaries,).
+        again: Distances of the new answers of each canary, shape (canaries, any number).
+        rng: Breaks ties.
+
+    Raises:
+        InvalidArgument: A distance is negative or no number.
+
+    >>> watch = start_canaries(baseline=[0.1] * 80)
+    >>> observe_references(watch, [2.0] * 20, [[0.1] * 4] * 20, rng=1).is_alarmed
+    True
+    """
+    chance = as_generator(rng)
+    shares = []
+    for distance, others in zip(_rounded(earlier).tolist(), again, strict=True):
+        seen = _rounded(others)
+        larger, equal = int((seen > distance).sum()), int((seen == distance).sum())
+        shares.append(_share(larger, equal, seen.size, chance))
+    return _bet(state, shares)
+
+
+def _share(larger: int, equal: int, others: int, chance: np.random.Generator) -> float:
+    # 1 - U lies in (0, 1]: a share of 0 would be infinite evidence
+    return float((larger + (1.0 - chance.uniform()) * (equal + 1)) / (others + 1))
+
+
+def _bet(state: CanaryState, shares: Sequence[float]) -> CanaryState:
+    """Return the state after bets on shares that are uniform while nothing changes."""
+    stakes, cash = np.array(state.log_stakes), state.cash
+    highest, alarm_at, asks = state.highest_log_wealth, state.alarm_at, state.asks
+    for share in shares:
+        asks += 1
+        stakes = stakes + log_bets(np.array([share]))[:, 0]
         wealth = float(np.logaddexp(np.logaddexp.reduce(stakes), math.log(cash)))
         highest = max(highest, wealth)
         if alarm_at is None and wealth >= -math.log(state.failure_probability):
             alarm_at = asks
         entering = _entering(asks + 1)
         stakes, cash = np.logaddexp(stakes, math.log(entering / POWERS.size)), cash - entering
-    return CanaryState(
-        state.failure_probability,
-        asks,
-        tuple((value, seen[value]) for value in order),
-        tuple(stakes.tolist()),
-        cash,
-        highest,
-        alarm_at,
+    return replace(
+        state,
+        asks=asks,
+        log_stakes=tuple(stakes.tolist()),
+        cash=cash,
+        highest_log_wealth=highest,
+        alarm_at=alarm_at,
     )
 
 

@@ -186,6 +186,11 @@ class OpenAIJudge:
         """The batches of the judge's provider, also where no new ones are to be made."""
         return ProviderBatches(self._settings, self._clients, self._secrets, self._path)
 
+    @property
+    def price_in_batches(self) -> float:
+        """What a batch pays for a call that its provider answers in a batch, as a share of the prices."""
+        return self._settings.batch_price if self._settings.batch_endpoint else 1.0
+
     def batched_usd(self, content: object) -> float | None:
         """Return what an answer in a provider's batch has cost, None if that is unknown."""
         usage = _usage_in(content)

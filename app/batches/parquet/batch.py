@@ -11,7 +11,7 @@ import glob
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from app.batches.admission import Range
 from app.batches.creating import Scope, new_batch, store_new
 from app.batches.parquet.files import (
     HAS_MODELS,
+    HAS_REASONS,
     TABLES,
     Described,
     Tables,
@@ -45,6 +46,7 @@ from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.judgments.authority import Authority, refuse_expired, resolve
 from app.scores.judges import PairScores
+from judges.reasons import explaining
 
 _OUT: Final = "it leads out of the folder of tables"
 # rows that are read to find their format
@@ -175,7 +177,9 @@ def _refuse_foreign_parts(output: Path) -> None:
 def _identity(request: TablesBatchIn, found: _Input, authority: Authority) -> str:
     """Return a hash of everything that the parts depend on."""
     certificate = authority.certificate.id if authority.certificate else None
-    files = {name: value for name, value in found.tables.as_json().items() if name != HAS_MODELS}
+    # which columns the parts have follows from the version that began the run, and from the judges
+    told = (HAS_MODELS, HAS_REASONS)
+    files = {name: value for name, value in found.tables.as_json().items() if name not in told}
     said = {
         **files,
         "rows_per_part": request.rows_per_part,
@@ -201,7 +205,9 @@ async def _store(
         session.add(dataset)
         await session.flush()
         batch = new_batch(asked, dataset, authority, Scope(found.tables.rows), moment)
-        batch.request = {**batch.request, TABLES: found.tables.as_json()}
+        explains = any(explaining(tier.judge) for tier in authority.tiers)
+        tables = replace(found.tables, has_reasons=explains)
+        batch.request = {**batch.request, TABLES: tables.as_json()}
         await store_new(session, batch, _ranges(found.files, request.rows_per_part))
     running.wake_workers.set()
     return await find(running, batch.id)

@@ -28,7 +28,7 @@ from typing import (
 
 from typing_extensions import is_typeddict
 
-from app.bodies.common import VerdictBody
+from app.bodies.common import ReasonBody, VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.core.names import shown
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 TABLES: Final = "tables"
 WORK: Final = ".work"
 HAS_MODELS: Final = "has_models"
+HAS_REASONS: Final = "has_reasons"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,15 @@ class TableSlice:
 class Tables:
     """Input files in order, their row format, and the folder of the parts.
 
-    The parts of runs that an earlier version began have no models: all parts of a folder must fit
-    together.
+    The parts of runs that an earlier version began have no models, and no reasons of judges: all
+    parts of a folder must fit together.
     """
 
     files: tuple[TableFile, ...]
     output: str
     dialect: str
     has_models: bool = True
+    has_reasons: bool = False
 
     @property
     def rows(self) -> int:
@@ -102,7 +104,8 @@ class Tables:
         """Read it from a stored request."""
         files = tuple(TableFile(**one) for one in stored["files"])
         has_models = stored.get(HAS_MODELS, False)
-        return cls(files, stored["output"], stored["dialect"], has_models)
+        has_reasons = stored.get(HAS_REASONS, False)
+        return cls(files, stored["output"], stored["dialect"], has_models, has_reasons)
 
 
 def tables_of(batch: Batch) -> Tables | None:
@@ -199,22 +202,30 @@ def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
         yield piece
 
 
-def write_piece(path: Path, rows: Sequence[Row], *, has_models: bool = False) -> None:
-    """Write the verdicts of one piece; `has_models`: with the names of the models."""
+def write_piece(
+    path: Path, rows: Sequence[Row], *, has_models: bool = False, has_reasons: bool = False
+) -> None:
+    """Write the verdicts of one piece, with the names of the models or the reasons of judges."""
     pa, pq = _arrow()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    schema = _schema(pa, has_models=has_models)
+    schema = _schema(pa, has_models=has_models, has_reasons=has_reasons)
     pq.write_table(pa.Table.from_pylist(list(rows), schema), temporary)
     temporary.replace(path)
 
 
 def join_pieces(
-    paths: Sequence[Path], temporary: Path, owner: str, *, has_models: bool = False
+    paths: Sequence[Path],
+    temporary: Path,
+    owner: str,
+    *,
+    has_models: bool = False,
+    has_reasons: bool = False,
 ) -> None:
     """Write pieces as the row groups of one part of `owner`, under a temporary name."""
     pa, pq = _arrow()
-    schema = _schema(pa, has_models=has_models).with_metadata({_OWNER: owner.encode()})
+    schema = _schema(pa, has_models=has_models, has_reasons=has_reasons)
+    schema = schema.with_metadata({_OWNER: owner.encode()})
     with pq.ParquetWriter(temporary, schema) as writer:
         for path in paths:
             writer.write_table(pq.read_table(path).cast(schema))
@@ -291,7 +302,7 @@ def arrow_type(pa: Any, kind: Any) -> Any:
     return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[kind]
 
 
-def _schema(pa: Any, *, has_models: bool) -> Any:
+def _schema(pa: Any, *, has_models: bool, has_reasons: bool) -> Any:
     text, number, flag, count = pa.string(), pa.float64(), pa.bool_(), pa.int64()
     verdict = {name: arrow_type(pa, kind) for name, kind in VERDICT_FIELDS.items()}
     # the promise is that of the run, which _batch.json states
@@ -312,5 +323,6 @@ def _schema(pa: Any, *, has_models: bool) -> Any:
             **verdict,
             "reason": text, "scores": pa.list_(score),
             **({"model_a": text, "model_b": text} if has_models else {}),
+            **({"explanation": arrow_type(pa, ReasonBody)} if has_reasons else {}),
         }
     )  # fmt: skip

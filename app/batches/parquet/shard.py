@@ -19,6 +19,8 @@ from typing import Any
 
 from app.batches.parquet.batch import keep_summary
 from app.batches.parquet.files import (
+    HAS_MODELS,
+    HAS_REASONS,
     USAGE,
     EarlierRows,
     Row,
@@ -37,6 +39,7 @@ from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.imports.tables import RawRow
 from app.judgments.judging import Judged, Subject, unasked, verdict_body
+from app.judgments.reasons import reason_body
 from app.scores.store import Kept, Payer
 from judges.types import Score
 
@@ -72,11 +75,15 @@ class ParquetShard:
                 write_piece,
                 done[-1],
                 self._verdicts(piece, read),
-                has_models=self._tables.has_models,
+                **self._columns,
             )
-        await asyncio.to_thread(
-            join_pieces, done, self._temporary, self._owner, has_models=self._tables.has_models
-        )
+        await asyncio.to_thread(join_pieces, done, self._temporary, self._owner, **self._columns)
+
+    @property
+    def _columns(self) -> dict[str, bool]:
+        """Which further columns the parts of this run have."""
+        tables = self._tables
+        return {HAS_MODELS: tables.has_models, HAS_REASONS: tables.has_reasons}
 
     def _attempts(self) -> list[Path]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -107,11 +114,12 @@ class ParquetShard:
 
     def _row(self, raw: RawRow, row: ParsedRow) -> Row:
         one, body = self._judged[str(raw.line)]
-        own = [score for _, score in one.obtained]
+        own, told = [score for _, score in one.obtained], one.explained
         return {
             **body, "id": row.id, "file": self._slice.file.path, "row": raw.line,
             "content_hash": one.subject.content_hash, "reason": None,
             "model_a": one.pair.model_a, "model_b": one.pair.model_b,
+            "explanation": None if told is None else reason_body(told.reason),
             "scores": [
                 {**_stored(tier.score), "obtained": any(tier.score is score for score in own)}
                 for tier in one.verdict.tiers
@@ -127,7 +135,7 @@ class ParquetShard:
         return {
             **body, "id": None if named is None else str(named), "file": self._slice.file.path,
             "row": raw.line, "content_hash": None, "reason": reason, "scores": [],
-            "model_a": None, "model_b": None,
+            "model_a": None, "model_b": None, "explanation": None,
         }  # fmt: skip
 
     async def complete(self) -> None:

@@ -135,6 +135,17 @@ async def forget(session: AsyncSession, shard: Shard) -> None:
     )
 
 
+async def forget_unanswered(session: AsyncSession, batch_seq: int) -> None:
+    """Delete the lines of a batch that is taken up again and that have no answer: it asks anew."""
+    await session.execute(
+        delete(LINES).where(
+            LINES.c.batch_seq == batch_seq,
+            LINES.c.state.in_(("left_out", "lost"))
+            | ((LINES.c.state == "answered") & (LINES.c.status != 200)),
+        )
+    )
+
+
 def kept_rows(failed: Iterable[tuple[str, Score]]) -> list[dict[str, Any]]:
     """Return failures of judges, by the pair's id, as a shard keeps them."""
     return [{"pair": pair, **score_values(score)} for pair, score in failed]

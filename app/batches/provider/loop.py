@@ -14,6 +14,7 @@ from typing import Final
 
 from app.batches.provider import files, lines
 from app.batches.provider.files import Courier, HoldLost
+from app.batches.provider.salvage import overdue, salvage
 from app.core.models import ProviderFile
 from app.core.outages import in_words, outages
 from app.core.runtime import Runtime
@@ -47,6 +48,7 @@ class Rounds:
         if any(ended) or self._woken_at is None or moment - self._woken_at >= poll:
             self._woken_at = moment
             await self._wake()
+            await self._salvage(moment)
 
     async def _seal(self, moment: datetime) -> None:
         settings = self._running.settings
@@ -70,6 +72,14 @@ class Rounds:
             return False
         finally:
             await courier.let_go(file)
+
+    async def _salvage(self, moment: datetime) -> None:
+        """Keep what came for batches that have ended, once no worker is at their shards any more."""
+        long_ago = moment - timedelta(seconds=3 * self._running.settings.lease_seconds)
+        async with self._running.db.read() as session:
+            left = await overdue(session, long_ago)
+        for batch_seq, number in left:
+            await salvage(self._running, batch_seq, number)
 
     async def _wake(self) -> None:
         async with self._running.db.read() as session:

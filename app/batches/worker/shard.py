@@ -34,6 +34,7 @@ from app.judgments.judging import (
     Judged,
     Subject,
     Waiting,
+    asking_usd,
     count_progress,
     judge_subjects,
     promise_of,
@@ -44,10 +45,10 @@ from app.judgments.judging import (
     verdict_row,
 )
 from app.judgments.reasons import store as store_reasons
-from app.monitors import sampling
 from app.monitors.sampling import Candidate, Where
 from app.reports.batches import keep_if_completed
 from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
+from app.shadows import drawing
 from judges.cascade import CascadeVerdict
 from judges.reasons import Reason
 from judges.types import Score
@@ -461,20 +462,20 @@ class DatabaseShard:
             await leases.put_off(session, task.shard, values)
 
     async def _draw_audits(self, session: AsyncSession) -> None:
-        """Draw some of the verdicts for the monitors of their certificate."""
+        """Draw some of the verdicts for the monitors and shadows of their certificate."""
         work, certificate_seq = self._task.work, seq_of(self._task.work.authority)
         if certificate_seq is None:
             return
         candidates = [
             Candidate(
                 pair, key.content_hash or "", key.metadata, self._verdicts[pair.id], key.seq,
-                key.position,
+                key.position, asking_usd(self._judged[pair.id]),
             )
             for key, pair, _ in self._items
             if pair.id in self._judged
         ]  # fmt: skip
         where = Where(certificate_seq, self._task.running.now(), work.batch.seq)
-        await sampling.draw(session, where, candidates)
+        await drawing.draw(session, where, candidates)
 
     def _rows(self) -> list[dict[str, Any]]:
         """Return the verdicts as the table holds them."""

@@ -90,7 +90,7 @@ const label = (desk, store) => {
     find('[data-prompt]').replaceChildren(...turns.map(turn));
     for (const side of ['left', 'right']) find(`[data-${side}]`).replaceChildren(text(item[side]));
     if (shown) find('h2').focus();
-    shown = item.item; since = performance.now(); pair.elements.item.value = shown;
+    shown = item.item; since = performance.now(); pair.elements.namedItem('item').value = shown;
   };
 
   const send = async (key) => {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -45,6 +46,8 @@ attempts = 1
 [cascades.default]
 judges = ["live"]
 thresholds = [0.8]
+[cascades.silent]
+judges = ["silent"]
 [cascades.two]
 judges = ["silent", "live"]
 thresholds = [1.0, 0.8]
@@ -297,3 +300,62 @@ async def test_contradictions_are_counted_for_the_judge(
     assert tier["reasons_contradicting"] == 1
     [verdict] = (await client.get("/v1/judgments?include=reasons")).json()["data"]
     assert verdict["reason"]["flags"] == ["contradicts"]
+
+
+async def test_a_batch_over_files_writes_the_reasons_beside_its_verdicts(
+    settings: Settings, server: ModelServer, tmp_path: Path
+) -> None:
+    app = create_app(settings.model_copy(update={"tables_dir": tmp_path}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        rows = [pair(1), pair(2, a="bad", b="good good good good"), {"id": "p3", "prompt": "none"}]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+        body = {"input": "in.parquet", "output": "out", "cascade": "default"}
+        created = await client.post("/v1/batches", json=body)
+        assert created.status_code == 202, created.text
+        while await Worker(app.state.runtime, "worker").work():
+            pass
+        [part] = (tmp_path / "out").glob("part-*.parquet")
+        first, second, third = pq.read_table(part).to_pylist()
+        assert first["explanation"] == {
+            "judge": "live", "text": "A has more good words, so A is better.", "flags": []
+        }  # fmt: skip
+        assert "B is better" in second["explanation"]["text"]
+        # `reason` says why a row is no pair
+        assert third["explanation"] is None
+        assert third["reason"]
+        silent = {**body, "output": "quiet", "cascade": "silent"}
+        await client.post("/v1/batches", json=silent)
+        while await Worker(app.state.runtime, "worker").work():
+            pass
+        [part] = (tmp_path / "quiet").glob("part-*.parquet")
+        assert "explanation" not in pq.read_schema(part).names
+
+
+async def test_an_export_of_a_dataset_has_the_reasons_that_were_given_for_its_pairs(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    await upload(client, "told", [pair(1), pair(2)])
+    await judged(client, pair(1))
+
+    async def exported(form: str, status: int = 200, **query: str) -> httpx.Response:
+        asked = {"format": form, **query}
+        answer = await client.get("/v1/datasets/told/export", params=asked)
+        assert answer.status_code == status, answer.text
+        return answer
+
+    reason = {
+        "judge": "live", "text": "A has more good words, so A is better.", "flags": [],
+        "label": "a",
+    }  # fmt: skip
+    plain = [json.loads(one) for one in (await exported("canonical")).text.splitlines()]
+    assert not any("reasons" in one for one in plain)
+    told = (await exported("canonical", include="reasons")).text.splitlines()
+    assert [json.loads(one).get("reasons") for one in told] == [[reason], None]
+    table = (await exported("csv", include="reasons")).text
+    cells = [one["reasons"] for one in csv.DictReader(io.StringIO(table))]
+    assert (json.loads(cells[0]), cells[1]) == ([reason], "")
+    (tmp_path / "t.parquet").write_bytes((await exported("parquet", include="reasons")).content)
+    read = pq.read_table(tmp_path / "t.parquet").to_pylist()
+    assert json.loads(read[0]["reasons"]) == [reason]
+    refused = await exported("cje", 422, include="reasons")
+    assert refused.json()["errors"][0]["loc"] == ["query", "include"]

@@ -107,7 +107,7 @@ async def test_a_promise_that_holds_raises_no_alarm_and_one_that_breaks_does(
     assert "tribunal certify" in found["alarm"]["recertify"]
     assert found["history"][-1]["e_value"] == found["e_value"]
     overview = (await client.get("/")).text
-    assert f"Monitor {monitor['id']} raised an alarm" in overview
+    assert f'<a href="/monitors/{monitor["id"]}">A monitor</a> raised an alarm' in overview
     assert "No certificate is in force" in overview
     assert "The promise is suspended" in (await client.get(f"/calibrations/{calibration}")).text
     # no verdict given from now on carries the promise, and none of them is audited

@@ -14,10 +14,12 @@ from sqlalchemy import select
 
 from app.batches.provider.loop import Rounds
 from app.batches.worker.loop import Worker
-from app.core.models import Batch, ProviderFile, ProviderLine, Shard
+from app.core.models import ProviderFile, ProviderLine, Score, Shard
 from app.core.runtime import Runtime
 from app.core.settings import Settings
+from judges.prompting.examples import LabelledPair
 from judges.registry import Registry
+from judges.types import Message, Pair
 from tests.app.batches.provider.fake_provider import Plan, Provider, serving
 from tests.app.rows import upload
 from tests.conftest import client_of
@@ -57,6 +59,14 @@ def provider(tmp_path: Path) -> Iterator[Provider]:
         yield served
 
 
+EXAMPLES = [
+    LabelledPair(
+        Pair(f"e{i}", (Message("user", f"And {i}?"),), ("x",), ("y",)),
+        (("anna", "b" if i % 2 else "a"),),
+        f"g{i}",
+    )
+    for i in range(8)
+]
 _INSTALLED: list[Registry] = []
 
 
@@ -79,7 +89,8 @@ def later(provider: Provider, **more: Any) -> dict[str, Any]:
 
 def install(running: Runtime, judges: dict[str, Any], thresholds: list[float]) -> None:
     cascade = {"judges": list(judges), "thresholds": thresholds}
-    running.registry = Registry.from_config({"judges": judges, "cascades": {"default": cascade}})
+    config = {"judges": judges, "cascades": {"default": cascade}}
+    running.registry = Registry.from_config(config, examples=lambda _: EXAMPLES)
     _INSTALLED.append(running.registry)
 
 
@@ -126,7 +137,13 @@ def assert_nothing_was_paid_twice(provider: Provider) -> None:
 async def test_a_batch_is_asked_in_the_providers_batches_at_half_the_price(
     client: httpx.AsyncClient, running: Runtime, provider: Provider
 ) -> None:
-    install(running, {"j": later(provider)}, [0.5])
+    forecasts = []
+    for is_later in (False, True):
+        install(running, {"j": later(provider, batch_endpoint=is_later)}, [0.5])
+        forecast = await client.post("/v1/batches/estimate", json={"dataset": "d"})
+        forecasts.append(forecast.json()["cost_usd"])
+    assert forecasts[1]["value"] == pytest.approx(forecasts[0]["value"] / 2)
+    assert forecasts[1]["high"] == forecasts[0]["high"]
     batch, verdicts = await finish(client, running, await create(client))
     assert [v["id"] for v in verdicts] == [f"p{i}" for i in range(N)]
     assert (len(provider.batches), len(provider.ledger)) == (1, 2 * N)
@@ -134,6 +151,11 @@ async def test_a_batch_is_asked_in_the_providers_batches_at_half_the_price(
     assert [v["cost_usd"] for v in verdicts] == pytest.approx([CALL] * N)
     tier = batch["progress"]["tiers"][0]
     assert (tier["obtained"], tier["cost_usd"]) == (N, pytest.approx(cost_of(provider)))
+    [file] = batch["progress"]["at_providers"]
+    assert (file["id"], file["status"]) == (provider.batches[0]["id"], "completed")
+    assert (file["questions"], file["answered"], file["left_out"]) == (2 * N, 2 * N, 0)
+    page = await client.get(f"/batches/{batch['id']}")
+    assert (page.status_code, "At the providers" in page.text) == (200, True)
     # nothing is left of it but the scores
     assert await all_rows(running, ProviderLine) == []
     # asked directly, the judge gives the same scores, and has the same fingerprint
@@ -246,17 +268,44 @@ async def test_a_refusal_of_a_field_is_learned_and_asked_for_otherwise_in_anothe
     assert batch["cost_usd"] == pytest.approx(cost_of(provider))
 
 
+async def test_twins_are_asked_once_and_a_second_step_in_a_second_file(
+    client: httpx.AsyncClient, running: Runtime, provider: Provider
+) -> None:
+    first, sure = rows(7)[1], {**rows(7)[4], "response_a": "this: good good good good good good"}
+    swapped = {"response_a": first["response_b"], "response_b": first["response_a"]}
+    twins = [first, sure, {**first, "id": "again"}, {**first, "id": "mirrored", **swapped}]
+    await upload(client, "twins", twins)
+    early = {
+        "annotators": 3,
+        "examples": 1,
+        "examples_from": "e",
+        "early_annotators": 1,
+        "early_confidence": 0.8,
+    }
+    # an answer that cannot be read is paid for once, too, and has failed for its twins
+    for plan, status in ((Plan(), "accepted"), (Plan(garbled=1.0), "failed")):
+        provider.plan, before = plan, len(provider.ledger)
+        install(running, {"j": later(provider, revision=status, **early)}, [0.5])
+        batch, verdicts = await finish(client, running, await create(client, dataset="twins"))
+        assert {v["status"] for v in verdicts} == {status}
+        asked = provider.ledger[before:]
+        assert batch["cost_usd"] == pytest.approx(len(asked) * CALL / 2)
+        assert sum(v["cost_usd"] for v in verdicts) == pytest.approx(batch["cost_usd"])
+        files = [row[0] for row in asked]
+        assert list(Counter(files).values()) == ([4, 4] if status == "accepted" else [4])
+
+
 @pytest.mark.both_databases
 async def test_a_budget_is_kept_over_rounds_and_used_up(
     client: httpx.AsyncClient, running: Runtime, provider: Provider
 ) -> None:
     install(running, {"j": later(provider, attempts=1)}, [0.5])
     one = 2 * CALL / 2
-    budget = 16 * one + running.registry.judges["j"].most_usd(_pair())  # type: ignore[attr-defined]
+    budget = 4 * one + running.registry.judges["j"].most_usd(_pair())  # type: ignore[attr-defined]
     batch, verdicts = await finish(client, running, await create(client, budget_usd=budget))
     judged = [v for v in verdicts if v["tiers"]]
     assert len(verdicts) == N
-    assert 16 <= len(judged) < N
+    assert 4 <= len(judged) < N
     assert batch["request_counts"]["not_admitted"] == N - len(judged)
     assert (
         batch["spent_usd"] == pytest.approx(batch["cost_usd"]) == pytest.approx(cost_of(provider))
@@ -265,13 +314,11 @@ async def test_a_budget_is_kept_over_rounds_and_used_up(
 
 
 def _pair() -> Any:
-    from judges.types import Message, Pair
-
     texts = ("the left of 13: good good good",), ("the right of 13: good good good good",)
     return Pair("p", (Message("user", "Which is 13?"),), *texts)
 
 
-async def test_a_cancelled_batch_is_cancelled_at_the_provider(
+async def test_a_cancelled_batch_is_cancelled_at_the_provider_and_keeps_what_was_paid_for(
     client: httpx.AsyncClient, running: Runtime, provider: Provider
 ) -> None:
     provider.plan = Plan(looks=1000)
@@ -283,8 +330,23 @@ async def test_a_cancelled_batch_is_cancelled_at_the_provider(
     assert [one["status"] for one in provider.batches] == ["in_progress"]
     assert {shard.is_waiting for shard in await all_rows(running, Shard)} == {True}
     assert (await client.post(f"/v1/batches/{batch_id}/cancel")).status_code == 200
+    running.settings = running.settings.model_copy(update={"lease_seconds": 1e-4})
     for _ in range(4):
         await rounds.go()
     assert [one["status"] for one in provider.batches] == ["cancelled"]
     assert [file.state for file in await all_rows(running, ProviderFile)] == ["ended"]
-    assert [batch.status for batch in await all_rows(running, Batch)] == ["cancelled"]
+    # half of the questions were answered by then, and have to be paid for
+    assert len(provider.ledger) == N
+    shown = (await client.get(f"/v1/batches/{batch_id}")).json()
+    assert shown["status"] == "cancelled"
+    assert shown["cost_usd"] == pytest.approx(cost_of(provider))
+    scores = len(await all_rows(running, Score))
+    assert 0 < scores < N / 2
+    assert await all_rows(running, ProviderLine) == []
+    # taken up again, it asks for the other pairs alone, and pays for what it has already
+    provider.plan = Plan()
+    assert (await client.post(f"/v1/batches/{batch_id}/retry")).status_code == 202
+    batch, verdicts = await finish(client, running, batch_id)
+    assert (len(verdicts), len(await all_rows(running, Score))) == (N, N)
+    assert len(provider.ledger) == N + 2 * (N - scores)
+    assert batch["cost_usd"] == pytest.approx(N * CALL)
