@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import delete
@@ -263,3 +264,20 @@ async def test_the_signing_key_is_kept_encrypted_where_there_is_a_secret(
             await signing_key(other, db)
     given = settings.model_copy(update={"signing_key": SecretStr("00" * 32)})
     assert (await signing_key(given, db)).public == _STRANGER.public
+
+
+async def test_bounds_may_differ_in_their_last_digits_and_thresholds_may_not(
+    made: Document,
+) -> None:
+    """Other versions of scipy round the quantiles of the beta distribution otherwise."""
+    del made["signature"]
+    figures = made["certificate"]["calibration"]
+    figures["agreement_lower_bound"] = float(np.nextafter(figures["agreement_lower_bound"], 1))
+    nearly = _STRANGER.sign(made, datetime(2026, 1, 1, tzinfo=UTC))
+    found = verify(nearly)
+    assert found.faults == []
+    assert found.notes[0].startswith("1 computed bounds are the same to 12 digits")
+    tier = made["certificate"]["certificates"][0]["thresholds"][1]
+    tier["threshold"] = float(np.nextafter(tier["threshold"], 1))
+    moved = _STRANGER.sign(made, datetime(2026, 1, 1, tzinfo=UTC))
+    assert set(faults(moved)) == {"certificate.certificates.0.thresholds.1.threshold"}
