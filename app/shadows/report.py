@@ -15,8 +15,12 @@ import numpy as np
 
 from calibration.arrays import FloatArray
 from calibration.estimate import Estimate
-from calibration.intervals import ClusterBootstrap, estimate_mean
-from calibration.intervals.jackknife import jackknife_ratio, jackknife_statistic
+from calibration.intervals import (
+    ClusterBootstrap,
+    estimate_mean,
+    jackknife_ratio,
+    jackknife_statistic,
+)
 
 
 @dataclass(frozen=True, slots=True)

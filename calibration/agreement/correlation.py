@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike
 from calibration.arrays import FloatArray, IntArray
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import GroupsLike
-from calibration.intervals.groups import DEFAULT_CONFIDENCE_LEVEL, as_groups
+from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL, GroupsLike, as_groups
 
 _MOST_BLOCKS = 200
 _FEWEST_ROWS = 3  # two rows always lie on a line

@@ -18,12 +18,14 @@ from tests.conftest import client_of
 
 # these have an order of their own: of the file, and of the configuration
 AS_KEPT = ("/v1/datasets/rivers/pairs", "/v1/judges", "/v1/cascades")
+ROWS_OF_A_FINISH = "/v1/finishes/{finish}/rows"
 LISTS = (
     "/v1/datasets", "/v1/labels", "/v1/judgments", "/v1/batches", "/v1/calibrations",
-    "/v1/leaderboards", "/v1/reports", "/v1/files", "/v1/queues", "/v1/monitors", *AS_KEPT,
+    "/v1/leaderboards", "/v1/reports", "/v1/files", "/v1/queues", "/v1/monitors",
+    "/v1/finishes", "/v1/shadows", *AS_KEPT,
 )  # fmt: skip
 # made of verdicts that were drawn, so it is tested beside the monitors
-ELSEWHERE = {"/v1/monitors/{monitor}/audits"}
+ELSEWHERE = {"/v1/monitors/{monitor}/audits", ROWS_OF_A_FINISH}
 PAIR = {"prompt": "Why?", "response_a": "Because it is so.", "response_b": ""}
 
 
@@ -38,7 +40,7 @@ def test_every_list_is_tested_here_and_takes_an_order() -> None:
     document = create_app(Settings(workers=0)).openapi()
     for path in listing:
         (order,) = (p for p in document["paths"][path]["get"]["parameters"] if p["name"] == "order")
-        kept = path.replace("{ref}", "rivers") in AS_KEPT
+        kept = path.replace("{ref}", "rivers") in (*AS_KEPT, ROWS_OF_A_FINISH)
         assert order["schema"]["default"] == ("asc" if kept else "desc"), path
 
 
@@ -56,11 +58,16 @@ async def make(client: httpx.AsyncClient, number: int) -> None:
         await client.post("/v1/judgments", json={"pairs": [pair]}),
         await client.post("/v1/files", files=file, data={"purpose": "batch"}),
         await client.post("/v1/queues", json={"name": name, "dataset": name, "labels": 3}),
+        await client.post("/v1/finishes", json={"dataset": name, "max_error": 0.4}),
     ]
-    assert all(answer.is_success for answer in made), [answer.text for answer in made]
+    failed = [answer.text for answer in made if not answer.is_success]
+    assert failed == []
     certificate = await certify(client, name, target_agreement=0.6)
     watched = await client.post("/v1/monitors", json={"calibration": certificate["id"]})
     assert watched.is_success, watched.text
+    candidate = {"calibration": certificate["id"], "judge": "student", "share": 0.1}
+    shadowed = await client.post("/v1/shadows", json=candidate)
+    assert shadowed.is_success, shadowed.text
 
 
 async def pages(client: httpx.AsyncClient, path: str, **asked: Any) -> list[str]:
