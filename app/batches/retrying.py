@@ -93,7 +93,7 @@ async def _reopen(session: AsyncSession, work: Work, lacks: Callable[[Shard], bo
         shard.counts = {"pairs": shard.counts["pairs"]}
         shard.state, shard.attempts, shard.error, shard.so_far = "todo", 0, None, None
         shard.worker, shard.leased_until, shard.reserved_usd = None, None, 0.0
-        shard.is_waiting, shard.lines_seen, shard.held_usd, shard.kept = False, None, 0.0, None
+        shard.is_waiting, shard.held_usd, shard.kept = False, 0.0, None
     await forget_unanswered(session, batch.seq)
     states = {"done": len(shards) - len(lacking), "todo": len(lacking)}
     batch.open_shards = len(lacking)

@@ -92,7 +92,12 @@ async def shard_set_aside(
     session: AsyncSession, batch: Batch, shard: Shard, error: str, moment: datetime
 ) -> None:
     """Count the pairs of a shard that was given up as failed; the caller holds the lock of the batch."""
-    _keep_what_was_spent(batch, await queries.shard(session, shard.batch_seq, shard.number))
+    stored = await queries.shard(session, shard.batch_seq, shard.number)
+    _keep_what_was_spent(batch, stored)
+    # what its pairs wait for at a provider may have been paid for
+    batch.spent_usd += stored.held_usd
+    batch.reserved_usd = max(batch.reserved_usd - stored.held_usd, 0.0)
+    stored.held_usd, stored.is_waiting = 0.0, False
     aside = batch.totals.get("set_aside", 0) + shard.counts["pairs"]
     batch.totals = {**moved(batch.totals, "todo", "failed"), "set_aside": aside}
     batch.error = batch.error or error

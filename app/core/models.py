@@ -438,6 +438,8 @@ class ProviderLine(Base):
     status: Mapped[int | None]
     answer: Mapped[Any] = mapped_column(JsonText, nullable=True)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+    # every look asks which are queued
+    __table_args__ = (Index("ix_provider_lines_state", "state", "batch_seq", "judge"),)
 
 
 class Queue(Listed, Base):

@@ -89,6 +89,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_provider_lines_file_seq", "provider_lines", ["file_seq"])
+    op.create_index("ix_provider_lines_state", "provider_lines", ["state", "batch_seq", "judge"])
 
 
 def downgrade() -> None:

@@ -140,6 +140,17 @@ BUDGET = {"budget_usd": 1.0, "price_input": 1.0, "price_output": 1.0}
         ({**OPENAI, "labels": ["A", 1]}, "judges.x.labels.1: "),
         ({**OPENAI, "template": "pairwize"}, "judges.x.template: 'pairwize' not found"),
         ({**OPENAI, "examples": 5}, "judges.x.examples_from: needed"),
+        ({**OPENAI, "batch_price": 0.5}, "judges.x.batch_price: goes with batch_endpoint"),
+        (
+            {
+                **OPENAI,
+                "batch_endpoint": True,
+                "budget_usd": 1.0,
+                "price_input": 1.0,
+                "price_output": 1.0,
+            },
+            "judges.x.budget_usd: limits the calls of one process",
+        ),
         ({**OPENAI, "confidence": "predictive", "examples_from": "d"}, "judges.x.confidence: "),
         ({**OPENAI, "base_url": "localhost:8000"}, "judges.x.base_url: "),
         ({**OPENAI, "base_url": "http://u:secret@h/v1"}, "judges.x.base_url: holds a password"),

@@ -8,6 +8,7 @@ are stored, and the shard is put off in the same transaction. It is woken when a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -45,7 +46,8 @@ class ShardDesk:
 
     def __init__(self, found: Mapping[str, Found], lines_seen: int) -> None:
         self._found = dict(found)
-        self._new: list[Question] = []
+        # with the body as text, which takes less room than its parts
+        self._new: list[tuple[Question, str]] = []
         self.lines_seen = lines_seen
 
     @classmethod
@@ -94,16 +96,15 @@ class ShardDesk:
     def leave(self, question: Question) -> None:
         """Take a question, to be stored with the others."""
         self._found[question.key] = Found("waiting", question.round, question.flags)
-        self._new.append(question)
+        self._new.append((replace(question, body={}), to_json(question.body)))
 
     async def store(self, session: AsyncSession, shard: Shard, moment: datetime) -> None:
         """Store the new questions, in the transaction that puts the shard off."""
-        rows = [_row(shard, question, moment) for question in self._new]
+        rows = [_row(shard, question, body, moment) for question, body in self._new]
         await insert_rows(session, LINES, rows)
 
 
-def _row(shard: Shard, question: Question, moment: datetime) -> dict[str, Any]:
-    body = to_json(question.body)
+def _row(shard: Shard, question: Question, body: str, moment: datetime) -> dict[str, Any]:
     return {
         "batch_seq": shard.batch_seq,
         "shard": shard.number,

@@ -39,20 +39,23 @@ async def overdue(session: AsyncSession, long_ago: datetime) -> Sequence[tuple[i
 
     Nothing more may come to a file of the batch.
     """
+    has_lines = exists().where(LINES.c.batch_seq == Shard.batch_seq, LINES.c.shard == Shard.number)
+    is_away = exists().where(
+        ProviderFile.batch_seq == Shard.batch_seq, ProviderFile.state != "ended"
+    )
     query = (
-        select(LINES.c.batch_seq, LINES.c.shard)
-        .join(Batch, Batch.seq == LINES.c.batch_seq)
+        select(Shard.batch_seq, Shard.number)
+        .join(Batch, Batch.seq == Shard.batch_seq)
         .where(
             Batch.status.not_in(queries.UNFINISHED),
             Batch.completed_at < long_ago,
-            ~exists().where(
-                ProviderFile.batch_seq == LINES.c.batch_seq, ProviderFile.state != "ended"
-            ),
+            Shard.lines_seen.is_not(None),
+            has_lines,
+            ~is_away,
         )
-        .distinct()
-        .order_by(LINES.c.batch_seq, LINES.c.shard)
+        .order_by(Shard.batch_seq, Shard.number)
     )
-    return [(row.batch_seq, row.shard) for row in await session.execute(query)]
+    return [(row.batch_seq, row.number) for row in await session.execute(query)]
 
 
 class _AnswersOnly:
