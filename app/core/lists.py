@@ -150,3 +150,17 @@ async def by_public_id(
     if not is_name(public_id):
         return None
     return await session.scalar(select(table).where(table.id == public_id))
+
+
+async def required(
+    session: AsyncSession, table: type[ListedT], public_id: str, what: str, see: str
+) -> ListedT:
+    """Return the row with this id.
+
+    Raises:
+        NotFound: there is none; the message calls it `what` and names the list to look at.
+    """
+    found = await by_public_id(session, table, public_id)
+    if found is None:
+        raise NotFound(f"there is no {what} {shown(public_id)}; see GET /v1/{see}")
+    return found

@@ -25,7 +25,7 @@ from app.calibrations import service as calibrations
 from app.calibrations.inputs import prepare
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
-from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.lists import Page, Paging, by_public_id, page_of, required
 from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Finish, new_id
 from app.core.names import shown
 from app.core.outages import outages
@@ -52,10 +52,7 @@ async def require(session: AsyncSession, finish_id: str) -> Finish:
     Raises:
         NotFound: none has this id.
     """
-    found = await by_public_id(session, Finish, finish_id)
-    if found is None:
-        raise NotFound(f"there is no finish {shown(finish_id)}; see GET /v1/finishes")
-    return found
+    return await required(session, Finish, finish_id, "finish", "finishes")
 
 
 async def create(running: Runtime, request: FinishIn) -> FinishBody:

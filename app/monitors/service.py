@@ -18,7 +18,7 @@ from app.calibrations import stored as calibrations
 from app.calibrations.inputs import slice_of
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.lists import Page, Paging, by_public_id, page_of, required
 from app.core.models import Audit, CalibrationRow, Monitor, new_id
 from app.core.names import shown
 from app.core.outages import outages
@@ -50,10 +50,7 @@ async def require(session: AsyncSession, monitor_id: str) -> Monitor:
     Raises:
         NotFound: none has this id.
     """
-    found = await by_public_id(session, Monitor, monitor_id)
-    if found is None:
-        raise NotFound(f"there is no monitor {shown(monitor_id)}; see GET /v1/monitors")
-    return found
+    return await required(session, Monitor, monitor_id, "monitor", "monitors")
 
 
 async def create(running: Runtime, request: MonitorIn) -> MonitorBody:

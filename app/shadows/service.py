@@ -12,10 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.bodies.shadows import ShadowBody
 from app.calibrations import stored as calibrations
 from app.core.db import rfc3339
-from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.errors import Conflict, Unprocessable
+from app.core.lists import Page, Paging, page_of, required
 from app.core.models import CalibrationRow, Shadow, ShadowVerdict, new_id
-from app.core.names import shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.judgments.authority import promises
@@ -36,10 +35,7 @@ async def require(session: AsyncSession, shadow_id: str) -> Shadow:
     Raises:
         NotFound: none has this id.
     """
-    found = await by_public_id(session, Shadow, shadow_id)
-    if found is None:
-        raise NotFound(f"there is no shadow {shown(shadow_id)}; see GET /v1/shadows")
-    return found
+    return await required(session, Shadow, shadow_id, "shadow", "shadows")
 
 
 async def create(running: Runtime, request: ShadowIn) -> ShadowBody:
