@@ -7,10 +7,10 @@ its confidence there does not carry over to new pairs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from app.calibrations import queries
 from app.calibrations.schemas import OF_ITS_LIFE, CalibrationIn
 from app.core.errors import Unprocessable
 from app.core.models import Dataset
+from app.core.names import shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote, vote_from_row
@@ -35,7 +36,10 @@ from calibration.preference import Correctness, TieRule, correctness, preference
 from calibration.stack import Columns
 from judges.base import Judge
 
+Votes = dict[int, list[Vote]]
+Replaced = Mapping[tuple[int, str], Sequence[Mapping[str, Any]]]
 PROBABILITY: Final = "label_probability"
+SELECTED: Final = "selected"
 _COLUMN = {"a": 0, "b": 1, "tie": 2}
 
 
@@ -92,28 +96,98 @@ def draw_sample(
         seen_in_training=left_out["trained"],
         held_for_examples=left_out["shown"],
         unlabelled=left_out["unlabelled"],
-        first=_first_votes(kept, votes),
+        first=first_votes(kept, votes),
     )
 
 
-def _not_selected(votes: Mapping[int, list[Vote]]) -> dict[int, list[Vote]]:
-    """Leave out labels of pairs that were chosen by their verdicts: audits, and abstentions.
+async def _fairly_drawn(
+    session: AsyncSession, request: CalibrationIn, dataset: Dataset, votes: Votes
+) -> Votes:
+    queues = None
+    if request.queues is not None:
+        queues = await queries.queue_ids(session, dataset.seq, request.queues)
+        if unknown := [one for one in request.queues if one not in queues]:
+            raise Unprocessable.field(["queues"], f"the dataset has no queue {shown(unknown[0])}")
+    # a test that is repeated reads the first label of each pair alone, whatever came later
+    is_repeated = request.method == "sequential"
+    replaced = {} if is_repeated else await queries.replaced_labels(session, dataset.seq)
+    return fairly_drawn(votes, replaced, None if queues is None else set(queues.values()))
 
-    They are no sample of the pairs, however they were drawn among those verdicts.
+
+def fairly_drawn(votes: Votes, replaced: Replaced, queues: Collection[str] | None = None) -> Votes:
+    """Leave out votes on pairs that were chosen, and not drawn, to be labelled.
+
+    Pairs of audits and those that were abstained on are chosen by their verdicts: they are no sample
+    of the pairs, however they were drawn among those verdicts. What a person said first decides: a
+    second answer of the same person, in an audit or to correct the first, takes no pair out of the
+    sample, adds none to it, and keeps the probability with which the pair was drawn.
+
+    Args:
+        votes: By pair.
+        replaced: What the labels that were replaced since say besides, by pair and annotator.
+        queues: Only labels that these queues asked for; None for all.
     """
-    kept = {
-        seq: [vote for vote in said if "selected" not in vote.details]
-        for seq, said in votes.items()
-    }
-    return {seq: said for seq, said in kept.items() if said}
+    kept: dict[int, list[Vote]] = {}
+    for seq, said in votes.items():
+        for vote in said:
+            before = () if vote.annotator is None else replaced.get((seq, vote.annotator), ())
+            origin = _fair_draw([*before, vote.details], queues)
+            if origin is not None:
+                kept.setdefault(seq, []).append(_drawn_as(vote, origin))
+    return kept
+
+
+def _fair_draw(
+    said: Sequence[Mapping[str, Any]], queues: Collection[str] | None
+) -> Mapping[str, Any] | None:
+    """Return the first of one person's labels on a pair that was asked for fairly; None if none was.
+
+    A label that no queue asked for corrects the one before it.
+    """
+    for place, details in enumerate(said):
+        is_asked_for = place == 0 or "queue" in details
+        is_of_queues = queues is None or details.get("queue") in queues
+        if is_asked_for and is_of_queues and SELECTED not in details:
+            return details
+    return None
+
+
+def _drawn_as(vote: Vote, origin: Mapping[str, Any]) -> Vote:
+    """Return a vote with the probability of the label that it took the place of."""
+    if PROBABILITY not in origin or PROBABILITY in vote.details:
+        return vote
+    drawn = {name: origin[name] for name in (PROBABILITY, "queue") if name in origin}
+    return replace(vote, details={**vote.details, **drawn})
+
+
+def _refuse_mixed_draws(votes: Iterable[Sequence[Vote]]) -> None:
+    """Refuse labels of several queues of which one draws pairs with probabilities of their own.
+
+    A later queue draws among what an earlier one left, so that the probability of a label in all of
+    them together is none that it carries.
+    """
+    by_queue: dict[object, bool] = {}
+    for said in votes:
+        for vote in said:
+            if (queue := vote.details.get("queue")) is not None:
+                by_queue[queue] = by_queue.get(queue, False) or PROBABILITY in vote.details
+    if len(by_queue) > 1 and any(by_queue.values()):
+        raise Unprocessable.field(
+            ["queues"],
+            f"{len(by_queue)} queues asked for these labels, and at least one draws some pairs rather "
+            "than others: how probable a pair was in all of them is not known. Name one of them",
+        )
 
 
 def _with_probability(key: PairKey, votes: Sequence[Vote]) -> PairKey:
-    """Return a pair with the probability with which a queue drew it, unless it says its own."""
-    drawn = [vote.details[PROBABILITY] for vote in votes if PROBABILITY in vote.details]
-    if not drawn or PROBABILITY in key.metadata:
+    """Return a pair with the probability with which a queue drew it, unless it says its own.
+
+    The first vote decides: a pair that had a label before was in the sample already.
+    """
+    drawn = votes[0].details.get(PROBABILITY)
+    if drawn is None or PROBABILITY in key.metadata:
         return key
-    return key._replace(metadata={**key.metadata, PROBABILITY: min(drawn)})
+    return key._replace(metadata={**key.metadata, PROBABILITY: drawn})
 
 
 def vote_counts(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> IntArray:
@@ -128,10 +202,14 @@ def vote_counts(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) ->
 _OUTCOME = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
-def _first_votes(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> FloatArray:
+def first_votes(keys: Sequence[PairKey], votes: Mapping[int, Sequence[Vote]]) -> FloatArray:
+    """Return the first votes of three different people, as far as people are named."""
     first = np.full((len(keys), 3), np.nan)
     for row, key in enumerate(keys):
-        for place, vote in enumerate(votes.get(key.seq, ())[:3]):
+        said: dict[str | int, Vote] = {}
+        for number, vote in enumerate(votes.get(key.seq, ())):
+            said.setdefault(number if vote.annotator is None else vote.annotator, vote)
+        for place, vote in enumerate(list(said.values())[:3]):
             first[row, place] = _OUTCOME[vote.label]
     return first
 
@@ -175,7 +253,8 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         votes = await datasets.votes(session, dataset)
         if request.method == "sequential":
             keys, votes = await _in_order_of_labels(session, dataset, keys)
-        votes = _not_selected(votes)
+        votes = await _fairly_drawn(session, request, dataset, votes)
+        _refuse_mixed_draws(votes.values())
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     if request.slices is not None:

@@ -16,6 +16,7 @@ from app.core.models import (
     CertificatePair,
     Label,
     PairRow,
+    Queue,
 )
 
 UNFINISHED = ("pending", "running")
@@ -123,6 +124,52 @@ async def first_labels(session: AsyncSession, dataset_seq: int) -> Sequence[Row[
         .order_by(Label.seq)
     )
     return (await session.execute(query)).all()
+
+
+async def queue_ids(
+    session: AsyncSession, dataset_seq: int, names: Sequence[str]
+) -> dict[str, str]:
+    """Return the ids of queues of a dataset by what they were called by: a name or an id."""
+    query = select(Queue.id, Queue.name).where(
+        Queue.dataset_seq == dataset_seq, or_(Queue.id.in_(names), Queue.name.in_(names))
+    )
+    found: dict[str, str] = {}
+    for queue_id, name in await session.execute(query):
+        found |= {one: queue_id for one in (queue_id, name) if one in names}
+    return found
+
+
+async def drawing_queues(session: AsyncSession, dataset_seq: int) -> list[str]:
+    """Return the ids of the queues of a dataset whose pairs were drawn uniformly."""
+    query = select(Queue.id, Queue.options).where(
+        Queue.dataset_seq == dataset_seq, Queue.purpose == "calibration"
+    )
+    rows = await session.execute(query.order_by(Queue.seq))
+    return [name for name, options in rows if not options.get("of_named_pairs")]
+
+
+async def replaced_labels(
+    session: AsyncSession, dataset_seq: int
+) -> dict[tuple[int, str], list[dict[str, Any]]]:
+    """Return the details of replaced overall labels, in the order in which they came.
+
+    By pair and annotator; unknown people replace nothing.
+    """
+    query = (
+        select(Label.pair_seq, Label.annotator, Label.details)
+        .join(PairRow, PairRow.seq == Label.pair_seq)
+        .where(
+            PairRow.dataset_seq == dataset_seq,
+            Label.criterion == OVERALL,
+            Label.annotator.is_not(None),
+            Label.replaced_at.is_not(None),
+        )
+        .order_by(Label.seq)
+    )
+    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for pair, who, details in await session.execute(query):
+        found.setdefault((pair, str(who)), []).append(details)
+    return found
 
 
 async def certified_on(

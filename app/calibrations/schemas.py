@@ -168,6 +168,13 @@ class CalibrationIn(BaseModel):
         examples=["90d"],
     )
     supersedes: Name | None = Field(None, description="id of the certificate that it renews")
+    queues: list[Name] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="only labels that these queues asked for, by id or name; default: all labels but "
+        "those of audits and of what was abstained on",
+    )
     seed: int = Field(0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
@@ -239,6 +246,8 @@ class CalibrationIn(BaseModel):
         for name in OF_ITS_LIFE:
             if written.get(name) is None:
                 written.pop(name, None)
+        if self.queues is None:
+            written.pop("queues", None)
         return written
 
     def expires_at(self, moment: datetime) -> datetime | None:

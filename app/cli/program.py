@@ -104,6 +104,9 @@ def certify(
     slice_rule: Annotated[str | None, typer.Option(help="joint, each or common")] = None,
     menu: Annotated[str | None, typer.Option(help="further targets, by commas")] = None,
     pool: Annotated[str | None, typer.Option(help="dataset of unlabelled pairs")] = None,
+    queue: Annotated[
+        list[str] | None, typer.Option(help="count only labels that it asked for; repeatable")
+    ] = None,
     max_group_size: int | None = None,
     min_label_probability: float | None = None,
     max_shift: Annotated[
@@ -138,7 +141,7 @@ def certify(
         failure_probability=failure_probability, method=methods_of(method),
         label_rule=label_rule, ties=ties,
         part=part_of(part), slices=slices, slice_rule=slice_rule, menu=numbers_of(menu), pool=pool,
-        max_group_size=max_group_size, min_label_probability=min_label_probability,
+        queues=queue or None, max_group_size=max_group_size, min_label_probability=min_label_probability,
         max_shift=max_shift, traffic=traffic, traffic_features=traffic_feature or None,
         max_ratio=max_ratio, expires_in=expires_in, supersedes=supersedes, seed=seed,
     )  # fmt: skip

@@ -53,6 +53,7 @@ class CertifyRequest(TypedDict, total=False):
     slice_rule: Literal["joint", "each", "common"]
     menu: Sequence[float]
     pool: str
+    queues: Sequence[str]
     max_group_size: int
     min_label_probability: float
     max_shift: float

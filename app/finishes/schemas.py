@@ -25,7 +25,8 @@ class FinishIn(BaseModel):
         ge=1,
         le=100_000,
         description="pairs without a label, drawn uniformly, that people label before anything is "
-        "certified; default: none, the labels that are there will do",
+        "certified; then labels that no queue for calibration asked for certify nothing, since nobody "
+        "knows how their rows were chosen; default: none, the labels that are there will do",
     )
     votes_per_pair: int = Field(1, ge=1, le=100, description="persons to ask about each pair")
     guidelines: str | None = Field(None, max_length=20_000, description="shown beside each pair")
@@ -49,8 +50,8 @@ class FinishIn(BaseModel):
             "seed": self.seed,
         }
 
-    def calibration(self, dataset_id: str) -> CalibrationIn:
-        """Return the request for the certificate on the whole."""
+    def calibration(self, dataset_id: str, queues: list[str] | None = None) -> CalibrationIn:
+        """Return the request for the certificate on the whole, on labels of these queues."""
         return CalibrationIn(
             dataset=dataset_id,
             cascade=self.cascade,
@@ -58,6 +59,7 @@ class FinishIn(BaseModel):
             max_error=self.max_error,
             failure_probability=self.failure_probability,
             ties=self.ties,
+            queues=queues,
             seed=self.seed,
         )
 

@@ -3,22 +3,27 @@
 For calibration the order is drawn uniformly, so that the pairs labelled at any time are a uniform
 sample. A queue for a ranking has strata, the couples of models: those whose ranks the leaderboard
 cannot tell apart get most labels. Then some pairs are more probable than others, and each label
-carries its probability: certificates weigh by it, or refuse where none was declared.
+carries its probability: certificates weigh by it, or refuse where none was declared. Every pair has
+a probability above 0, or the labels would stand for a part of the pairs alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from app.datasets.records import PairKey
 from app.datasets.splits import group_number
-from calibration.plan import allocate_labels, allocate_rank_labels, tied_models
+from calibration.plan import allocate_rank_labels, tied_models
 
 RANKING_LABELS: Final = 200
-# of a label nothing is known of yet
+# of the labels, those that all pairs share in equally where some strata would get none
+_FOR_ALL: Final = 0.1
+# of a label of which nothing is known yet
 _SPREAD: Final = 0.5
 Couple = tuple[str, str]
 
@@ -77,8 +82,8 @@ def by_stratum(
     """Return pairs so that the models whose order is open are told apart soonest.
 
     Each couple of models is a stratum, and gets labels as `allocate_rank_labels` says. Within a
-    stratum pairs are drawn uniformly; the strata are mixed, so that any beginning has about the
-    same shares.
+    stratum pairs are drawn uniformly; the strata are mixed, so that any beginning has their shares in
+    the mean, also of strata with less than one label.
 
     Args:
         keys: The pairs.
@@ -90,32 +95,51 @@ def by_stratum(
     strata: defaultdict[Couple, list[PairKey]] = defaultdict(list)
     for key in _shuffled(keys, seed):
         strata[_couple(key)].append(key)
-    shares = _shares(strata, orders, min(labels or RANKING_LABELS, len(keys)))
-    placed = [
-        ((at + 0.5) / share, Drawn(key, share / len(members)))
-        for members, share in zip(strata.values(), shares, strict=True)
-        for at, key in enumerate(members[:share])
-    ]
+    expected = _expected(strata, orders, min(labels or RANKING_LABELS, len(keys)))
+    counts = _whole(expected, group_number(seed, "queue strata"))
+    placed = []
+    for (couple, members), share, count in zip(strata.items(), expected, counts, strict=True):
+        first = group_number(seed, "\n".join(("queue stratum", *couple)))
+        probability = share / len(members)
+        placed += [
+            ((at + first) / count, Drawn(key, probability))
+            for at, key in enumerate(members[:count])
+        ]
     return [drawn for _, drawn in sorted(placed, key=lambda one: one[0])]
 
 
-def _shares(
+def _expected(
     strata: Mapping[Couple, Sequence[PairKey]], orders: Sequence[Open], wanted: int
-) -> list[int]:
-    sizes, spread = [len(members) for members in strata.values()], [_SPREAD] * len(strata)
+) -> list[float]:
+    """Return the expected number of labels of each stratum: above 0, at most its pairs."""
+    sizes = [len(members) for members in strata.values()]
+    alike = [wanted * size / sum(sizes) for size in sizes]
     known = {model for couple in strata for model in couple}
     orders = [one for one in orders if known.issuperset(one.models)]
-    if orders:
-        shares = allocate_rank_labels(
-            wanted,
-            list(strata),
-            sizes,
-            spread,
-            tied=[one.models for one in orders],
-            gaps=[one.gap for one in orders],
-        )
-        return [int(share) for share in shares]
-    return [int(share) for share in allocate_labels(wanted, sizes, spread, fewest=0)]
+    if not orders:
+        return alike
+    shares = allocate_rank_labels(
+        wanted,
+        list(strata),
+        sizes,
+        [_SPREAD] * len(strata),
+        tied=[one.models for one in orders],
+        gaps=[one.gap for one in orders],
+    ).tolist()
+    if all(shares):
+        return [float(share) for share in shares]
+    if spare := wanted - sum(shares):
+        # the strata that matter have a label on each pair already
+        others = sum(size for size, share in zip(sizes, shares, strict=True) if not share)
+        return [share or spare * size / others for size, share in zip(sizes, shares, strict=True)]
+    mixed = zip(shares, alike, strict=True)
+    return [(1 - _FOR_ALL) * share + _FOR_ALL * one for share, one in mixed]
+
+
+def _whole(expected: Sequence[float], drawn: float) -> list[int]:
+    """Round so that each number is right in the mean and their sum is kept (systematic sampling)."""
+    ends = [math.floor(round(end, 9) + drawn) for end in accumulate(expected)]
+    return [end - start for start, end in pairwise([0, *ends])]
 
 
 def _couple(key: PairKey) -> Couple:

@@ -71,6 +71,8 @@ async def create(running: Runtime, request: QueueIn) -> Queue:
         options = request.model_dump(
             mode="json", exclude={"name", "dataset", "purpose", "votes_per_pair", "pairs"}
         )
+        if request.pairs is not None:
+            options["of_named_pairs"] = True
         wanted = NewQueue(request.name, request.purpose, request.votes_per_pair, options)
         queue = await open_queue(session, dataset, wanted, running.now())
         await add(session, queue, drawn)

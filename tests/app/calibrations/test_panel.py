@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from app.calibrations.document import verify
+from app.calibrations.inputs import first_votes
+from app.datasets.records import PairKey, Vote
 from app.monitors.service import loss_of
 from tests.app.rows import certify, labelled_rows, upload
 
@@ -65,6 +67,14 @@ async def test_two_votes_make_a_promise_that_names_what_it_assumes(
     assert frontier[0]["status"] == "certified"
     plain = await certify(client, "rivers", target_agreement=0.8)
     assert plain["panel"] is None
+
+
+def test_two_votes_of_one_person_are_one_vote_of_a_panel() -> None:
+    one = PairKey(1, 1, "p", "g", None, None, None, None, None, {})
+    said = [Vote("ann", "a", {}), Vote("ann", "b", {}), Vote("bob", "b", {}), Vote("ann", "a", {})]
+    assert str(first_votes([one], {1: said})[0].tolist()) == "[1.0, 0.0, nan]"
+    unknown = [Vote(None, "a", {})] * 3
+    assert first_votes([one], {1: unknown}).tolist() == [[1.0, 1.0, 1.0]]
 
 
 async def test_third_votes_do_without_the_assumption(client: httpx.AsyncClient) -> None:

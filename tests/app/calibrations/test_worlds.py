@@ -21,6 +21,7 @@ from app.calibrations.inputs import draw_sample, gather
 from app.calibrations.schemas import CalibrationIn
 from app.core.models import Dataset
 from app.datasets.records import PairKey, Vote
+from app.queues import filling
 from app.scores.table import NO_FAILURE, ScoreTable
 from calibration.arrays import FloatArray
 from judges.base import Judge
@@ -124,6 +125,89 @@ def test_one_decided_pair_of_a_group_is_what_is_promised_over_many_draws() -> No
     rate = groups_broken(300)
     print(f"groups with ties: {rate:.3f}")  # noqa: T201
     assert rate <= allowed_share(0.1, 300)
+
+
+def ranking_broken(draws: int, least: float) -> float:
+    """A leaderboard leaves x and y open; judges are wrong on half of z against w, .23 in all.
+
+    `least` is the smallest probability that any label carries, known before there is one.
+    """
+    couples = [("x", "y")] * 360 + [("z", "x")] * 360 + [("z", "w")] * 480
+    keys = [
+        key(i, f"g{i}")._replace(model_a=one, model_b=other)
+        for i, (one, other) in enumerate(couples)
+    ]
+    risk = np.repeat([0.05, 0.5], [720, 480])
+    broken = 0
+    for draw in range(draws):
+        rng = np.random.default_rng([6, draw])
+        is_wrong, sure = rng.uniform(size=1200) < risk, rng.uniform(0.6, 0.95, 1200)
+        queued = filling.by_stratum(keys, [filling.Open(("x", "y"), 0.05)], draw, 600)
+        votes = {
+            one.key.seq: [Vote("ann", "a", {"label_probability": one.probability})]
+            for one in queued
+        }
+        p_a = np.where(is_wrong, 1 - sure, sure)
+        broken += is_certified(
+            keys, votes, p_a, frozenset(), target_agreement=0.8, min_label_probability=least
+        )
+    return broken / draws
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_a_queue_for_a_ranking_leaves_no_kind_of_pairs_out(
+    monkeypatch: pytest.MonkeyPatch, *, is_mended: bool
+) -> None:
+    if not is_mended:
+        monkeypatch.setattr(filling, "_FOR_ALL", 0.0)
+    broken = ranking_broken(10, 0.05 if is_mended else 0.5)
+    assert (broken <= allowed_share(0.1, 10)) is is_mended
+
+
+@pytest.mark.slow
+def test_a_queue_for_a_ranking_leaves_no_kind_of_pairs_out_over_many_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rate = ranking_broken(500, 0.05)
+    monkeypatch.setattr(filling, "_FOR_ALL", 0.0)
+    faulty = ranking_broken(500, 0.5)
+    print(f"queue for a ranking: {rate:.3f}; couples left out: {faulty:.3f}")  # noqa: T201
+    assert rate <= allowed_share(0.1, 500) < faulty
+
+
+def finish_broken(draws: int, *, is_mended: bool) -> float:
+    """People labelled 300 easy rows of 1,000 before 100 were drawn; of the others .1 are wrong."""
+    broken = 0
+    for draw in range(draws):
+        rng = np.random.default_rng([7, draw])
+        keys = [key(i, f"g{i}") for i in range(1000)]
+        is_wrong, sure = rng.uniform(size=1000) < 0.1, rng.uniform(0.6, 0.95, 1000)
+        is_wrong[:300] = False
+        p_a = np.where(is_wrong, 1 - sure, sure)
+        drawn = 300 + rng.permutation(700)[:100]
+        votes = {i: [Vote("ann", "a", {})] for i in range(300)}
+        votes |= {int(i): [Vote("ann", "a", {"queue": "sample"})] for i in drawn}
+        request = CalibrationIn(dataset="made", scope="dataset", max_error=0.05)
+        fair = inputs.fairly_drawn(votes, {}, {"sample"} if is_mended else None)
+        sample = draw_sample(keys, fair, [judge_that_knows(frozenset())])
+        scores = table(p_a).rows([one.seq for one in sample.keys])
+        found = certify(request, gather(request, sample, scores), None, rng)
+        is_judged = sure >= found.thresholds[0]
+        is_judged[list(votes)] = False
+        broken += bool((is_judged & is_wrong).mean() > 0.05)
+    return broken / draws
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_rows_that_people_chose_to_label_say_nothing_of_a_finish(*, is_mended: bool) -> None:
+    assert (finish_broken(10, is_mended=is_mended) <= allowed_share(0.1, 10)) is is_mended
+
+
+@pytest.mark.slow
+def test_rows_that_people_chose_to_label_say_nothing_of_a_finish_over_many_draws() -> None:
+    rate, faulty = (finish_broken(500, is_mended=mended) for mended in (True, False))
+    print(f"finishes with labels before the sample: {rate:.3f}; all labels read: {faulty:.3f}")  # noqa: T201
+    assert rate <= allowed_share(0.1, 500) < faulty
 
 
 async def second_votes_broken(client: httpx.AsyncClient, draws: int) -> float:

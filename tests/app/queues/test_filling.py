@@ -1,8 +1,10 @@
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from typing import Any
 
 import numpy as np
+import pytest
 
 from app.datasets.records import PairKey
 from app.queues.filling import Open, by_stratum, uniformly
@@ -31,9 +33,40 @@ def test_models_whose_order_is_open_get_the_labels_with_their_probability() -> N
     assert len(drawn) == 50
     labelled = Counter(one.key.model_b for one in drawn)
     # the order of x and y depends on what they meet: not on z against w
-    assert labelled["w"] == 0 < labelled["x"] < labelled["y"]
-    probability = {one.key.model_b: one.probability for one in drawn}
-    assert probability == {"y": labelled["y"] / 100, "x": labelled["x"] / 300}
+    assert labelled["w"] < labelled["x"] < labelled["y"]
+    probability = {one.key.model_b: one.probability or 0 for one in drawn}
+    expected = {"y": probability["y"] * 100, "x": probability["x"] * 300, "w": 0.1 * 50 / 5}
+    assert sum(expected.values()) == pytest.approx(50)
+    assert all(abs(labelled[name] - expected[name]) < 1 for name in expected)
+
+
+def test_every_pair_may_be_drawn_with_the_probability_that_it_carries() -> None:
+    """Also where its stratum has less than one label, and where labelling stops half way."""
+    few = [(f"m{number % 20}", "w") for number in range(40)]
+    keys = [_key(number, pair) for number, pair in enumerate([("x", "y")] * 100 + few)]
+    for orders in ([], [Open(("x", "y"), 0.05)]):
+        said, whole, half = defaultdict[Any, set[float]](set), Counter[int](), Counter[int]()
+        for seed in range(300):
+            drawn = by_stratum(keys, orders, seed, labels=30)
+            whole.update(one.key.seq for one in drawn)
+            half.update(one.key.seq for one in drawn[:15])
+            for one in drawn:
+                said[one.key.model_a].add(round(one.probability or 0, 9))
+        expected = np.array([300 * min(said[key.model_a]) for key in keys])
+        assert all(len(one) == 1 for one in said.values())
+        assert expected.sum() == pytest.approx(300 * 30)
+        for counted, share in ((whole, 1), (half, 0.5)):
+            counts = np.array([counted[key.seq] for key in keys])
+            spread = (counts - share * expected) ** 2 / (share * expected)
+            assert spread.sum() < 200  # the 99.9% quantile of chi-squared with 140 degrees
+
+
+def test_labels_that_are_left_over_go_to_the_other_strata() -> None:
+    keys = [_key(n, ("x", "y") if n < 10 else ("z", "w")) for n in range(100)]
+    drawn = by_stratum(keys, [Open(("x", "y"), 0.05)], seed=0, labels=40)
+    probability = {(one.key.model_b, round(one.probability or 0, 9)) for one in drawn}
+    assert len(drawn) == 40
+    assert probability == {("y", 1.0), ("w", round(30 / 90, 9))}
 
 
 def test_strata_are_mixed_so_that_a_beginning_has_their_shares() -> None:

@@ -1,7 +1,8 @@
 """The promise in many worlds, at many sizes and targets: the long form, which can be resumed.
 
 Each cell's count of broken promises is appended to a file and read back by a later run, as long as
-the code of the certification is the same. `TRIBUNAL_VALIDITY_FILE` names the file.
+the code of the certification is the same. `TRIBUNAL_VALIDITY_FILE` names the file, and
+`TRIBUNAL_VALIDITY_DRAWS` is the largest number of draws a cell.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.calibration.worlds import World
 _Population = TypeVar("_Population", World, Told)
 
 _FILE: Final = Path(os.environ.get("TRIBUNAL_VALIDITY_FILE", ".validity.jsonl"))
-_DEFAULT: Final = OPTIONS["auto"]
+_MOST_DRAWS: Final = int(os.environ.get("TRIBUNAL_VALIDITY_DRAWS", "2000"))
 _LEAST_FAVOURABLE: Final = ("just above the target", "switching", "few values")
 _LEAST_FAVOURABLE_TOLD: Final = (
     "just above the target, judges",
@@ -128,6 +129,7 @@ def test_the_harness_flags_a_start_from_own_counts() -> None:
 def _check(
     option: str, world: str, n: int, target: float, level: float, draws: int, *, k: int = 3
 ) -> None:
+    draws = min(draws, _MOST_DRAWS)
     cell = json.dumps([_code(), option, world, n, target, level, draws, k])
     broken = _known().get(cell)
     if broken is None:
