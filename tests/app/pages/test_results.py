@@ -72,7 +72,8 @@ async def test_rows_without_an_answer_are_listed_with_why(
         query = {"batch": batch["id"], "limit": 1000, **query}
         answer = await client.get("/v1/judgments", params=query)
         assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
+        data: list[dict[str, Any]] = answer.json()["data"]
+        return data
 
     failed = await listed(status="failed", order="asc")
     assert {one["id"]: one["position"] for one in failed} == {
