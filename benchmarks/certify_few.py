@@ -9,7 +9,7 @@ from benchmarks.grid_search import GridSearch, grid_search
 from benchmarks.made_sample import COSTS, FAILURE_PROBABILITY, TARGET_RISK, made_sample
 from benchmarks.measuring import Baseline, Benchmark, Contender
 from benchmarks.memos import forget
-from calibration import Certificate, certify_cascade
+from calibration import Certificate, certify_cascade, certify_preferences
 from calibration.binomial import upper_bound
 
 
@@ -37,12 +37,26 @@ def prepare(*, is_small: bool) -> Benchmark:
             rng=np.random.default_rng(2),
         )
 
+    p_a = np.where(sample.correct > 0, sample.confidence, 1 - sample.confidence)
+
+    def together() -> Certificate:
+        """Judges are heard together, on pairs of which people prefer the first response."""
+        return certify_preferences(
+            p_a,
+            np.ones(n),
+            costs=COSTS,
+            target_risk=TARGET_RISK,
+            failure_probability=FAILURE_PROBABILITY,
+            rng=np.random.default_rng(2),
+        )
+
     return Benchmark(
         f"certify {n} pairs x 3 judges",
         Baseline(f"{points:,} thresholds, brentq on binom.cdf", direct),
         (
             Contender("certify_cascade, warm", ours, agrees, loops=20, wanted=0.001),
             Contender("certify_cascade, cold", ours, agrees, before=forget),
+            Contender("certify_preferences, warm", together, agrees, loops=20, wanted=0.0015),
         ),
     )
 

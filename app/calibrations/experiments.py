@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.calibrations.inputs import CalibrationInputs
 from app.calibrations.plans import look_at, record
-from app.calibrations.schemas import CalibrationIn, JudgeOrder, Name, Share, Ties
+from app.calibrations.schemas import CalibrationIn, JudgeOrder, Name, Queues, Share, Ties
 from app.core.errors import Unprocessable
 from app.core.runtime import Runtime
 from app.datasets.splits import Part
@@ -53,6 +53,7 @@ class ExperimentIn(BaseModel):
     label_rule: Literal["majority", "random_annotator"] = "majority"
     ties: Ties = "exclude"
     part: Part | None = None
+    queues: Queues | None = None
     max_group_size: int | None = Field(None, ge=1, le=10_000)
     min_label_probability: float | None = Field(None, gt=0, le=1)
     confidence_level: Share = Field(0.95, description="of the Monte-Carlo intervals")

@@ -18,6 +18,7 @@ from app.calibrations.schemas import (
     LabelRule,
     Methods,
     Name,
+    Queues,
     Scope,
     Share,
     Ties,
@@ -57,6 +58,7 @@ class PlanIn(BaseModel):
     part: Part | None = None
     method: Methods = "auto"
     pool: Name | None = Field(None, description="a dataset of unlabelled pairs for the start")
+    queues: Queues | None = None
     max_group_size: int | None = Field(None, ge=1, le=10_000)
     min_label_probability: float | None = Field(None, gt=0, le=1)
     seed: int = Field(0, ge=0, lt=2**63)

@@ -58,6 +58,17 @@ Scope = Literal["answered", "dataset"]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 
+Queues = Annotated[
+    list[Name],
+    Field(
+        min_length=1,
+        max_length=64,
+        description="only labels that these queues asked for, by id or name; default: all labels but "
+        "those of audits and of what was abstained on",
+    ),
+]
+
+
 # what says nothing of the test itself
 OF_ITS_LIFE: Final = ("expires_in", "supersedes")
 
@@ -168,13 +179,7 @@ class CalibrationIn(BaseModel):
         examples=["90d"],
     )
     supersedes: Name | None = Field(None, description="id of the certificate that it renews")
-    queues: list[Name] | None = Field(
-        None,
-        min_length=1,
-        max_length=64,
-        description="only labels that these queues asked for, by id or name; default: all labels but "
-        "those of audits and of what was abstained on",
-    )
+    queues: Queues | None = None
     seed: int = Field(0, ge=0, lt=2**63)
 
     @model_validator(mode="after")

@@ -173,6 +173,9 @@ def plan(
     ] = None,
     failure_probability: float = 0.1,
     part: PartOption = None,
+    queue: Annotated[
+        list[str] | None, typer.Option(help="count only labels that it asked for; repeatable")
+    ] = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -182,6 +185,7 @@ def plan(
         dataset=dataset, cascade=cascade_of(cascade, judges), part=part_of(part),
         target_agreements=numbers_of(target_agreements), failure_probability=failure_probability,
         max_errors=numbers_of(max_errors), scope=None if max_errors is None else "dataset",
+        queues=queue or None,
     )  # fmt: skip
     with open_tribunal(server, key) as tribunal:
         planned = tribunal.plan(**request)

@@ -84,6 +84,7 @@ def certificate(console: Screen, body: Body) -> None:
         console.print(f"{tested}: no thresholds passed")
     if refused := body.get("refusal"):
         console.print(escape(f"{refused['tried']} {refused['would_help']}"))
+    _contributions(console, body.get("contributes"))
     _panel(console, body.get("panel"))
     _left_out(console, found)
     _judge_failures(console, found["failures"])
@@ -178,6 +179,21 @@ def _lower_bound(body: Body) -> str:
     if not lowest:
         return "and nothing shows a least agreement"
     return f"at least {_percent(lowest)} with confidence {100 * (1 - level):.4g}%"
+
+
+def _contributions(console: Screen, contributes: Sequence[Body] | None) -> None:
+    """Show what a stack of judges would do without each of them."""
+    if not contributes:
+        return
+    console.print("judges are heard together: each adds to what the ones before it say")
+    for one in contributes:
+        console.print(
+            escape(
+                f"  without {one['judge']}, which is asked about {_percent(one['asked'])} of the "
+                f"pairs: coverage {_percent(one['coverage_without'])}, agreement "
+                f"{_percent(one['agreement_without'])}"
+            )
+        )
 
 
 def _panel(console: Screen, panel: Body | None) -> None:

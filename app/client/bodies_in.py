@@ -79,6 +79,7 @@ class PlanRequest(TypedDict, total=False):
     part: Part
     method: str | Sequence[str]
     pool: str
+    queues: Sequence[str]
     max_group_size: int
     min_label_probability: float
     seed: int
@@ -99,6 +100,7 @@ class ExperimentRequest(TypedDict, total=False):
     label_rule: LabelRule
     ties: Ties
     part: Part
+    queues: Sequence[str]
     max_group_size: int
     min_label_probability: float
     confidence_level: float

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import httpx
 
-from app.cli import board_tables
+from app.cli import board_tables, tables
 from app.cli.layout import Screen
 from tests.app.rows import certify, labelled_rows, upload
+
+
+def told_on_terminal(certificate: dict[str, Any]) -> str:
+    shown = io.StringIO()
+    tables.certificate(Screen(shown, has_edge=False), certificate)
+    return " ".join(shown.getvalue().split())
 
 
 async def test_a_stack_says_what_each_judge_contributes(
@@ -26,6 +33,11 @@ async def test_a_stack_says_what_each_judge_contributes(
         assert one["agreement_without"] < made["calibration"]["agreement"]
     raw = await certify(client, "rivers", target_agreement=0.85, method="auto_raw")
     assert raw["contributes"] is None
+    told = [told_on_terminal(one) for one in (made, raw)]
+    share = f"{100 * dear['coverage_without']:.1f}%"
+    assert f"without dear, which is asked about {100 * dear['asked']:.1f}%" in told[0]
+    assert f"coverage {share}, agreement" in told[0]
+    assert "without dear" not in told[1]
     shown = io.StringIO()
     page = (await client.get("/v1/calibrations")).json()
     board_tables.calibrations(Screen(shown, has_edge=False), page)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
-import pytest
 
 from app.calibrations.inputs import fairly_drawn
 from app.datasets.records import Vote
@@ -42,7 +41,6 @@ async def say(client: httpx.AsyncClient, who: str, pairs: Sequence[str]) -> None
     assert (await client.post("/v1/labels", json={"labels": labels})).status_code == 201
 
 
-@pytest.mark.both_databases
 async def test_how_a_pair_was_first_asked_for_decides(client: httpx.AsyncClient) -> None:
     rows = [{**row, "human": []} for row in labelled_rows(60)]
     await upload(client, "rivers", rows)
@@ -66,6 +64,10 @@ async def test_how_a_pair_was_first_asked_for_decides(client: httpx.AsyncClient)
     assert mixed.status_code == 422
     assert mixed.json()["errors"][0]["loc"] == ["body", "queues"]
     assert await counted(client, queues=["ranks"], min_label_probability=0.05) == 6
+    plan = {"dataset": "rivers", "cascade": CASCADE, "target_agreements": [0.8]}
+    assert (await client.post("/v1/plans", json=plan)).status_code == 422
+    planned = await client.post("/v1/plans", json={**plan, "queues": ["sample"]})
+    assert planned.status_code == 200, planned.text
 
 
 def test_a_correction_keeps_the_probability_of_the_draw() -> None:
