@@ -27,8 +27,8 @@ NASTY = (
     "[link](javascript:window.ran=4) <a href='javascript:window.ran=5'>here</a> "
     "{{ 7*7 }} @import url(//evil.test/c.css); </div></section></main>"
 )
-# what addresses, tables and lines of text are broken by
-ODD = "p/0 100% \"'<b>?&#;\\ü\u200b\u202e"
+# what addresses and tables are broken by
+ODD = "p/0 100%\u200b \"'<b>?&#;\\ü"
 FOREIGN = "مرحبا بالعالم، أي نهر أطول؟ 世界上最长的河流是哪一条？ 👩‍👩‍👧‍👦🏳️‍🌈 ‮backwards‬"
 CODE = "```python\ndef f(x):\n\treturn x\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n"
 
@@ -127,7 +127,10 @@ def everything(site: Site, name: str, rows: list[Json], **asked: Any) -> dict[st
         else {"cascade": cascade}
     )
     batch = site.post("/v1/batches", {"dataset": name, **by})
-    board = site.post("/v1/leaderboards", {"dataset": name, "group_by": "task"})
+    # one pair has no strengths
+    method = "bradley_terry" if len(rows) > 1 else "win_rate"
+    ranked = {"dataset": name, "group_by": "task", "method": method}
+    board = site.post("/v1/leaderboards", ranked)
     part = f"&calibration={certificate['id']}" if "calibration" in by else ""
     report = site.get(f"/v1/reports/agreement?dataset={name}{part}")
     site.post("/v1/queues", {"name": name, "dataset": name, "guidelines": f"Be kind. {NASTY}"})
@@ -164,20 +167,20 @@ LISTS = {
 def pages(site: Site) -> dict[str, str]:
     """Store something of each kind, and return the addresses of all pages by name."""
     rows = labelled_rows(100)
-    rows[0] |= {"id": ODD, "model_a": "m" * 500, "model_b": f"{FOREIGN} {NASTY}"}
+    rows[0] |= {"id": ODD, "model_a": "m" * 500}
+    rows[1] |= {"model_a": f"ü مرحبا 世界 👩‍👩‍👧‍👦 {NASTY}"}
     texts = (NASTY, FOREIGN, CODE, "long " * 8_000)
     for row, text in zip(rows, texts, strict=False):
         row |= {"prompt": f"{text} {row['id']}", "response_a": text, "response_b": f"{text}!"}
     rows[0]["metadata"] = {"task": NASTY[:60]}
-    for row in rows:
-        # two people, who judge by two criteria
-        [first] = row["human"]
-        others = [
-            {"annotator": "bert", "label": "a"},
-            {"annotator": "bert", "label": first["label"], "criterion": "help"},
-            {"annotator": "bert", "label": "b", "criterion": "style"},
+    for number, row in enumerate(rows):
+        # two people, who judge by two criteria; a tie links the models of odd names to the others
+        first = row["human"][0]["label"]
+        style = "ab"[number // 2 % 2]
+        row["human"] += [
+            {"annotator": "bert", "label": label if number > 1 else "tie", "criterion": criterion}
+            for label, criterion in (("a", "overall"), (first, "help"), (style, "style"))
         ]
-        row["human"] = [first, *others[int(row is rows[0]) :]]
     made = everything(site, "rivers", rows, menu=[0.65, 0.7, 0.75])
     one = everything(site, "one", labelled_rows(1))
     criteria = {"dataset": "rivers", "criteria": {"help": 1, "style": 1}, "group_by": "task"}
