@@ -45,6 +45,12 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
         float | None, typer.Option(min=0, help="most that asking the teacher may cost")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="pay what the teacher costs")] = False,
+    lora: Annotated[
+        bool, typer.Option("--lora", help="also a LoRA adapter of --base, in the folder adapter/")
+    ] = False,
+    base: Annotated[
+        str | None, typer.Option(help="with --lora: folder or hub name of a model for vLLM")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="of folds and trees")] = 0,
     patience: Patience = 120.0,
     server: Server = None,
@@ -57,6 +63,8 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
     """
     if not 0 < target_agreement < 1:
         fail("--target-agreement: a share between 0 and 1", status=EXIT_USAGE)
+    if lora != (base is not None):
+        fail("--lora goes with --base, and --base with --lora", status=EXIT_USAGE)
     _refuse_taken(out)
     with open_tribunal(server, key) as tribunal:
         request = given(dataset=dataset, cascade=_teacher(tribunal, teacher), part=part_of(part))
@@ -86,6 +94,8 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
             "seed": seed,
         },
     )
+    if base is not None:
+        made.add_adapter(materials, base, out, seed)
     made.write(out)
     Console(as_json).show(made.figures, _show)
 
@@ -188,6 +198,26 @@ class _Made:
         except NothingToLearn as error:
             fail(str(error))
         return cls(data, render(card), card.as_json())
+
+    def add_adapter(
+        self, materials: Sequence[Material], base: str, folder: Path, seed: int
+    ) -> None:
+        """Train and write an adapter with the same w and T, and add it to the card."""
+        from dataclasses import asdict
+
+        from judges.errors import JudgeConfigurationInvalid
+        from judges.student.training.distil import Setting
+        from judges.vllm.lora import LoraRecipe, make_adapter, render
+
+        chosen = Setting(**self.figures["setting"])
+        try:
+            found = make_adapter(
+                materials, chosen, base, folder / "adapter", seed, LoraRecipe(), note
+            )
+        except JudgeConfigurationInvalid as error:
+            fail(f"--base: {error}", status=EXIT_USAGE)
+        self.figures["adapter"] = asdict(found)
+        self._card += render(found)
 
     def write(self, folder: Path) -> None:
         """Write the card, then the weights: where there are weights there is a card."""

@@ -215,6 +215,7 @@ def vllm_spec(settings: VllmSettings, template: PromptTemplate, sets: ExampleSet
         price_input=settings.price_input,
         price_output=settings.price_output,
         is_symmetric=settings.orders == "both",
+        training_prompts=training_prompts_of(settings.adapter),
         example_prompts=example_prompts(sets),
         notes={
             **prompt_notes(template, sets),
@@ -229,6 +230,24 @@ def _adapter(settings: VllmSettings) -> dict[str, str | None]:
     if not folder.is_dir():
         return {"name": settings.adapter, "weights": None}
     return {"name": None, "weights": settings.adapter_weights or folder_hash(folder)}
+
+
+TRAINING_PROMPTS_FILE: Final = "training_prompts.txt"
+
+
+def training_prompts_of(adapter: str | None) -> frozenset[str]:
+    """Return the hashes of the prompts that an adapter in a folder says it was trained on.
+
+    They lie beside its weights, so that the hash of the folder covers them.
+    """
+    if adapter is None:
+        return frozenset()
+    try:
+        return frozenset(
+            (Path(adapter) / TRAINING_PROMPTS_FILE).read_text(encoding="ascii").split()
+        )
+    except (OSError, UnicodeDecodeError):
+        return frozenset()
 
 
 #: What vLLM takes as the largest rank of an adapter.

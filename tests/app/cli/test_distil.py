@@ -117,6 +117,11 @@ def test_a_share_that_is_none_is_refused() -> None:
     )
 
 
+def test_an_adapter_needs_its_base() -> None:
+    said = told("distil", "x", "--teacher", "y", "--out", "z", "--lora", status=2)
+    assert "--lora goes with --base" in said
+
+
 def test_a_dataset_that_is_not_there_is_named(folder: Path) -> None:
     said = told("distil", "nothing", "--teacher", "student", "--out", "z", status=1)
     assert "nothing" in said
