@@ -54,6 +54,15 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
     base: Annotated[
         str | None, typer.Option(help="with --lora: folder or hub name of a model for vLLM")
     ] = None,
+    rank: Annotated[
+        int, typer.Option("--lora-rank", min=1, max=512, help="of the adapter's matrices")
+    ] = 16,
+    epochs: Annotated[
+        int, typer.Option("--lora-epochs", min=1, help="the adapter's passes over the pairs")
+    ] = 3,
+    learning_rate: Annotated[
+        float, typer.Option("--lora-rate", min=0, help="the adapter's largest learning rate")
+    ] = 2e-4,
     seed: Annotated[int, typer.Option(min=0, help="of folds and trees")] = 0,
     patience: Patience = 120.0,
     server: Server = None,
@@ -98,7 +107,7 @@ def distil(  # noqa: PLR0913  # a verb's options are its parameters
     )
     made.write(out)
     if model is not None:
-        made.add_adapter(materials, model, out)
+        made.add_adapter(materials, model, (rank, epochs, learning_rate), out)
     Console(as_json).show(made.figures, _show)
 
 
@@ -228,18 +237,30 @@ class _Made:
             _write(folder / name, content)
         self.figures["folder"] = str(folder)
 
-    def add_adapter(self, materials: Sequence[Material], base: BaseModel, folder: Path) -> None:
-        """Train and write an adapter with the same w and T, and add it to the card."""
+    def add_adapter(
+        self,
+        materials: Sequence[Material],
+        base: BaseModel,
+        how: tuple[int, int, float],
+        folder: Path,
+    ) -> None:
+        """Train and write an adapter with the same w and T, and add it to the card.
+
+        `how`: its rank, epochs and learning rate.
+        """
         from judges.errors import JudgeConfigurationInvalid
         from judges.student.training import adapters
         from judges.student.training.distil import Setting
         from judges.student.training.distilled import CARD_FILE
+        from judges.student.training.lora import LoraRecipe
 
+        rank, epochs, learning_rate = how
         task = adapters.AdapterTask(
             base,
             Setting(**self.figures["setting"]),
             self.figures["seed"],
             self._target,
+            LoraRecipe(rank, 2 * rank, epochs, learning_rate),
         )
         try:
             card = adapters.make_adapter(materials, task, folder / adapters.ADAPTER_FOLDER, note)

@@ -157,7 +157,8 @@ class LoraStudent:
         """Train on pairs; w and T weigh people's labels and the teacher as for the embedded one.
 
         Raises:
-            JudgeConfigurationInvalid: The loss is no number, or the memory is too small.
+            JudgeConfigurationInvalid: All pairs are too long, the loss is no number, or the memory is
+            too small.
         """
         import torch
 
@@ -196,7 +197,11 @@ class LoraStudent:
                 if spent and step % max(1, len(taught) // _REPORTS) == 0:
                     share = 100 * (epoch + step / len(taught)) / recipe.epochs
                     progress(f"adapter: {share:.0f} % of the training, loss {np.mean(spent):.4f}")
-            losses.append(float(np.mean(spent)) if spent else math.nan)
+            if not spent:
+                raise JudgeConfigurationInvalid(
+                    f"none of {len(taught)} pairs is short enough for {self._base.name!r} to learn from"
+                )
+            losses.append(float(np.mean(spent)))
         return TrainedAdapter(tuple(losses), len(too_long))
 
     def save(self, folder: Path, training_prompts: Sequence[str]) -> None:

@@ -25,9 +25,9 @@ from app.main import create_app
 from benchmarks.tiny_models import ENGINE
 from judges.prompting.label_tokens import find_label_ids
 from judges.registry import Registry
-from judges.student.training import adapters, distilled
+from judges.student.training import distilled
 from judges.student.training.fit import Growth, Recipe
-from judges.student.training.lora import BaseModel, LoraRecipe
+from judges.student.training.lora import BaseModel
 from judges.types import Pair
 from judges.vllm.engine import EngineHost
 from tests.app.rows import upload
@@ -40,7 +40,6 @@ pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
 PAIRS: Final = 60
 EMBEDDED: Final = Recipe(rounds=1, folds=3, bilinear_steps=8, growth=Growth(trees=4, depth=2))
-LORA: Final = LoraRecipe(rank=4, alpha=8, epochs=4, learning_rate=0.01, pairs_a_step=4)
 RANK, ALPHA, LAYERS = 4, 8, 2
 PAIR: Final = pair_of("Name three colours.", a="Red, green and blue.", b="A dog and a cat.")
 GOOD, BAD = "Red and blue.", "A dog."
@@ -106,12 +105,12 @@ async def made(
         patch.setenv("DATABASE_URL", database)
         patch.setenv("TRIBUNAL_OUTPUT", "json")
         patch.setattr(distilled, "Task", partial(distilled.Task, recipe=EMBEDDED))
-        patch.setattr(adapters, "AdapterTask", partial(adapters.AdapterTask, recipe=LORA))
         patch.setattr(distilled, "SPLITS", 2)
         run("import", "pairs.jsonl", "--name", "colours")
         said = run(
             "distil", "colours", "--teacher", "dear", "--part", "calibration:0.5:0",
-            "--lora", "--base", str(folders["qwen2"]), "--out", "own",
+            "--lora", "--base", str(folders["qwen2"]), "--out", "own", "--lora-rank", "4",
+            "--lora-epochs", "4", "--lora-rate", "0.01",
         )  # fmt: skip
     engine = ", ".join(f"{key} = {json.dumps(value)}" for key, value in ENGINE.items())
     hosted = f"engine = {{ {engine} }}\ntimeout_s = {LOADING_SECONDS}\n"
