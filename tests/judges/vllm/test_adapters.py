@@ -40,6 +40,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
 PAIRS: Final = 60
 EMBEDDED: Final = Recipe(rounds=1, folds=3, bilinear_steps=8, growth=Growth(trees=4, depth=2))
+UNDER_WAY: Final = ("pending", "running", "validating", "in_progress", "finalizing")
 RANK, ALPHA, LAYERS = 4, 8, 2
 PAIR: Final = pair_of("Name three colours.", a="Red, green and blue.", b="A dog and a cat.")
 GOOD, BAD = "Red and blue.", "A dog."
@@ -240,6 +241,6 @@ async def ended(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
     async with asyncio.timeout(60):
         while True:
             body: dict[str, Any] = (await client.get(path)).json()
-            if body["status"] not in ("pending", "running"):
+            if body["status"] not in UNDER_WAY:
                 return body
             await asyncio.sleep(0.05)
