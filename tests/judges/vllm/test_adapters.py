@@ -9,7 +9,7 @@ import asyncio
 import json
 import tomllib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,11 +23,13 @@ from app.cli.program import app as program
 from app.core.settings import Settings
 from app.main import create_app
 from benchmarks.tiny_models import ENGINE
+from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.label_tokens import find_label_ids
 from judges.registry import Registry
-from judges.student.training import distilled
+from judges.student.training import distilled, lora
+from judges.student.training.distil import Material, Setting
 from judges.student.training.fit import Growth, Recipe
-from judges.student.training.lora import BaseModel
+from judges.student.training.lora import BaseModel, LoraRecipe, LoraStudent, loss_of
 from judges.types import Pair
 from judges.vllm.engine import EngineHost
 from tests.app.rows import upload
@@ -244,3 +246,42 @@ async def ended(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
             if body["status"] not in UNDER_WAY:
                 return body
             await asyncio.sleep(0.05)
+
+
+def test_the_loss_is_that_of_the_formula() -> None:
+    import torch
+
+    w, t, z, teacher, share = 0.3, 2.0, 0.7, 0.9, 0.75
+    one = Material(PAIR, "g", (1, 0, 1), teacher)
+    said, soft = 1 / (1 + np.exp(-z)), 1 / (1 + (teacher / (1 - teacher)) ** (-1 / t))
+    at_t = 1 / (1 + np.exp(-z / t))
+    labels = -(share * np.log(said) + (1 - share) * np.log(1 - said))
+    divergence = soft * np.log(soft / at_t) + (1 - soft) * np.log((1 - soft) / (1 - at_t))
+    expected = w * labels + (1 - w) * t**2 * divergence
+    assert float(loss_of(torch.tensor(z), one, Setting(w, t))) == pytest.approx(expected, abs=1e-6)
+    unheard = replace(one, teacher=None)
+    assert float(loss_of(torch.tensor(z), unheard, Setting(w, t))) == pytest.approx(
+        w * labels, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("no/such/model", "cannot be loaded"),
+        ("layers", "no layers named"),
+        ("short", "short enough"),
+    ],
+)
+def test_a_base_that_cannot_be_adapted_is_named(
+    base: str, said: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(name: str, recipe: LoraRecipe) -> None:
+        student = LoraStudent(BaseModel(name), recipe, 0)
+        student.train([Material(PAIR, "g", (1, 0, 0), 0.9)], Setting(0.5, 1))
+
+    if base == "layers":
+        monkeypatch.setattr(lora, "_TARGETS", ("nothing",))
+    recipe = LoraRecipe(longest=10) if base == "short" else LoraRecipe()
+    with pytest.raises(JudgeConfigurationInvalid, match=said):
+        learn(base if "/" in base else str(folders["qwen2"]), recipe)
