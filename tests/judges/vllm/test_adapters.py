@@ -236,7 +236,8 @@ async def test_certified_it_judges_and_no_prompt_that_it_saw_calibrates(made: Ma
     wanted = {"dataset": "others", "calibration": found["id"]}
     asked = await made.client.post("/v1/batches", json=wanted)
     batch = await ended(made.client, f"/v1/batches/{asked.json()['id']}")
-    assert batch["request_counts"]["accepted"] >= 11, batch
+    counts = batch["request_counts"]
+    assert (counts["failed"], counts["accepted"] > 0) == (0, True), batch
 
 
 async def ended(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
