@@ -234,7 +234,7 @@ def _adapter(settings: VllmSettings) -> dict[str, str | None]:
     return {"name": None, "weights": settings.adapter_weights or folder_hash(folder)}
 
 
-#: Beside the weights of an adapter that `tribunal distil` made.
+#: Beside the weights of an adapter that `tribunal distil` made (`judges.student.training.lora`).
 TRAINING_PROMPTS_FILE: Final = "training_prompts.txt"
 _IS_HASH: Final = re.compile(r"[0-9a-f]{64}")
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray
+from judges.student.model import TRAINING_PROMPTS_FILE
 from judges.student.training.data import Sample
 from judges.student.training.distil import Material, Progress, Setting, lesson_of
 from judges.student.training.distilled import (
@@ -27,7 +28,6 @@ from judges.student.training.distilled import (
 )
 from judges.student.training.fit import split_prompts
 from judges.student.training.lora import BaseModel, LoraRecipe, LoraStudent
-from judges.vllm.settings import TRAINING_PROMPTS_FILE
 
 ADAPTER_FOLDER: Final = "adapter"
 JUDGES_FILE: Final = "judges.toml"

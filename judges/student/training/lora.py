@@ -22,9 +22,9 @@ from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.label_tokens import find_label_ids
 from judges.prompting.templates import load_template
 from judges.prompting.tokens import PromptTokens
+from judges.student.model import TRAINING_PROMPTS_FILE
 from judges.student.training.distil import Material, Progress, Setting, softened
 from judges.types import Pair
-from judges.vllm.settings import TRAINING_PROMPTS_FILE
 
 _CONFIG_FILE: Final = "adapter_config.json"
 _TENSORS_FILE: Final = "adapter_model.safetensors"
