@@ -185,13 +185,14 @@ def _contributions(console: Screen, contributes: Sequence[Body] | None) -> None:
     """Show what a stack of judges would do without each of them."""
     if not contributes:
         return
-    console.print("judges are heard together: each adds to what the ones before it say")
+    console.print(
+        "judges are heard together; on all labelled pairs, had one of them failed everywhere:"
+    )
     for one in contributes:
         console.print(
             escape(
-                f"  without {one['judge']}, which is asked about {_percent(one['asked'])} of the "
-                f"pairs: coverage {_percent(one['coverage_without'])}, agreement "
-                f"{_percent(one['agreement_without'])}"
+                f"  without {one['judge']}: coverage {_percent(one['coverage_without'])}, agreement "
+                f"{_percent(one['agreement_without'])} (it is asked about {_percent(one['asked'])})"
             )
         )
 
