@@ -22,7 +22,7 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.judgments import browsing
 from app.judgments.browsing import SearchIn
-from app.judgments.together import said_together
+from app.judgments.in_words import said_together
 from app.pages import charts
 from app.pages.frame import PageRoute, page, part, with_query
 from app.pages.words import conversation
@@ -162,6 +162,9 @@ def _marked(own: str, other: str, element: str) -> Markup:
     blocks = SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks()
     pieces, place = [], 0
     for start, _, size in blocks:
+        # a space between two words that differ is part of the difference
+        if size and "".join(words[start : start + size]).isspace():
+            continue
         pieces += [
             ("".join(words[place:start]), True),
             ("".join(words[start : start + size]), False),
