@@ -248,8 +248,9 @@ async def test_reasons_and_ratings_come_from_the_same_engine(
     done = await ended(made.client, f"/v1/batches/{batch['id']}")
     assert done["request_counts"]["failed"] == 0, done
     lines = (await made.client.get(f"/v1/batches/{batch['id']}/results")).text.splitlines()
-    ratings = {one["id"]: one["tiers"][0]["ratings"] for one in map(json.loads, lines)}
-    assert ratings[fresh[0]["id"]] == tried["ratings"]
+    p_a = {one["id"]: one["tiers"][0]["p_a"] for one in map(json.loads, lines)}
+    assert p_a[fresh[0]["id"]] == pytest.approx(tried["p_a"], abs=1e-6)
+    assert all(1 < rating < 5 for rating in tried["ratings"].values())
     report = await made.client.get("/v1/reports", params={"dataset": "rated"})
     assert "rater" in report.text
 
