@@ -251,8 +251,8 @@ async def test_reasons_and_ratings_come_from_the_same_engine(
     p_a = {one["id"]: one["tiers"][0]["p_a"] for one in map(json.loads, lines)}
     assert p_a[fresh[0]["id"]] == pytest.approx(tried["p_a"], abs=1e-6)
     assert all(1 < rating < 5 for rating in tried["ratings"].values())
-    report = await made.client.get("/v1/reports", params={"dataset": "rated"})
-    assert "rater" in report.text
+    report = await made.client.get("/v1/reports/agreement", params={"dataset": "rated"})
+    assert "rater" in {one["judge"] for one in report.json()["judges"]}
 
 
 async def test_certified_it_judges_and_no_prompt_that_it_saw_calibrates(made: Made) -> None:
