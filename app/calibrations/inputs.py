@@ -160,16 +160,18 @@ def _drawn_as(vote: Vote, origin: Mapping[str, Any]) -> Vote:
     return replace(vote, details={**vote.details, **drawn})
 
 
-def _refuse_mixed_draws(votes: Iterable[Sequence[Vote]]) -> None:
+def _refuse_mixed_draws(votes: Iterable[Sequence[Vote]], named: Collection[str]) -> None:
     """Refuse labels of several queues of which one draws pairs with probabilities of their own.
 
     A later queue draws among what an earlier one left, so that the probability of a label in all of
-    them together is none that it carries.
+    them together is none that it carries. Queues of `named` pairs are left alone: whoever names
+    pairs can keep them apart.
     """
     by_queue: dict[object, bool] = {}
     for said in votes:
         for vote in said:
-            if (queue := vote.details.get("queue")) is not None:
+            queue = vote.details.get("queue")
+            if queue is not None and queue not in named:
                 by_queue[queue] = by_queue.get(queue, False) or PROBABILITY in vote.details
     if len(by_queue) > 1 and any(by_queue.values()):
         raise Unprocessable.field(
@@ -254,7 +256,8 @@ async def prepare(running: Runtime, request: CalibrationIn) -> Prepared:
         if request.method == "sequential":
             keys, votes = await _in_order_of_labels(session, dataset, keys)
         votes = await _fairly_drawn(session, request, dataset, votes)
-        _refuse_mixed_draws(votes.values())
+        named = await queries.queues_of_named_pairs(session, dataset.seq)
+        _refuse_mixed_draws(votes.values(), named)
         sample = draw_sample(keys, votes, judges)
         pool_dataset, pool = await _pool_candidates(session, request, dataset, everything, votes)
     if request.slices is not None:

@@ -140,12 +140,19 @@ async def queue_ids(
 
 
 async def drawing_queues(session: AsyncSession, dataset_seq: int) -> list[str]:
-    """Return the ids of the queues of a dataset whose pairs were drawn uniformly."""
+    """Return the ids of the queues of a dataset whose pairs were drawn uniformly from all."""
     query = select(Queue.id, Queue.options).where(
         Queue.dataset_seq == dataset_seq, Queue.purpose == "calibration"
     )
     rows = await session.execute(query.order_by(Queue.seq))
     return [name for name, options in rows if not options.get("of_named_pairs")]
+
+
+async def queues_of_named_pairs(session: AsyncSession, dataset_seq: int) -> set[str]:
+    """Return the ids of the queues of a dataset that drew among pairs that somebody named."""
+    query = select(Queue.id, Queue.options).where(Queue.dataset_seq == dataset_seq)
+    rows = await session.execute(query)
+    return {name for name, options in rows if options.get("of_named_pairs")}
 
 
 async def replaced_labels(
