@@ -30,9 +30,10 @@ from app.formats.declared import Declared
 from app.formats.registry import AUTO, known_formats
 from app.formats.verdicts import Heard, counted
 from app.imports.body import rows_of
+from app.imports.columns import StagedRow, parsed_pair
 from app.imports.comparing import name_taken
 from app.imports.reading import Reader, named_dialect, stage
-from app.imports.staging import StagedRow, Staging, parsed_pair
+from app.imports.staging import Staging
 from app.imports.upload import UploadedFile
 from app.labels import service as labels
 from app.labels.service import NewLabel

@@ -35,7 +35,8 @@ from app.formats.flat import (
 from app.formats.joining import Fault, Joined, Outcome, Piece
 from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, Prepared, candidates
 from app.formats.verdicts import Heard, counted, is_like_nothing
-from app.imports.staging import Pieces, Repeats, Staging
+from app.imports.pieces import Pieces
+from app.imports.staging import Repeats, Staging
 from app.imports.tables import RawRow
 
 MOST_REASONS: Final = 1_000

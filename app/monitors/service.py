@@ -29,8 +29,9 @@ from app.monitors.sampling import new_dataset
 from app.monitors.schemas import AuditAnswersIn, MonitorIn
 from app.queues import exchange
 from app.queues import service as queues
+from app.queues.answering import label_of
 from app.queues.exchange import Vote
-from app.queues.service import NewQueue, label_of
+from app.queues.service import NewQueue
 from calibration.monitor import (
     SlicedMonitor,
     detectable_risk,
