@@ -34,10 +34,10 @@ from app.judgments.judging import (
 )
 from app.judgments.promise import AnswerCounts, suspended_because
 from app.judgments.schemas import JudgmentsIn
+from app.monitors import drawing
 from app.monitors.sampling import Candidate, Where
 from app.scores.judges import PairScores
 from app.scores.store import is_recorded, store_scores
-from app.shadows import drawing
 from judges.registry import Registry
 
 Body = dict[str, Any]

@@ -18,6 +18,7 @@ from app.core.models import CalibrationRow, Shadow, ShadowVerdict, new_id
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.judgments.authority import promises
+from app.monitors import alarms
 from app.monitors import service as monitors
 from app.shadows import queries
 from app.shadows.asking import candidate, fingerprints
@@ -172,7 +173,7 @@ def _compared(row: ShadowVerdict, said: Said | None, certificate: CalibrationRow
     if said is None:
         return Compared(row.prompt, row.in_share, labels, costs)
     losses = tuple(
-        None if label is None else monitors.loss_of(label, said[1], certificate.request)
+        None if label is None else alarms.loss_of(label, said[1], certificate.request)
         for label in labels
     )
     return Compared(row.prompt, row.in_share, labels, costs, (losses[0], losses[1]), 1 / said[0])

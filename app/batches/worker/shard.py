@@ -45,10 +45,10 @@ from app.judgments.judging import (
     verdict_row,
 )
 from app.judgments.reasons import store as store_reasons
+from app.monitors import drawing
 from app.monitors.sampling import Candidate, Where
 from app.reports.batches import keep_if_completed
 from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
-from app.shadows import drawing
 from judges.cascade import CascadeVerdict
 from judges.reasons import Reason
 from judges.types import Score

@@ -14,9 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.models import Shadow
 from app.datasets.records import pair_content
-from app.monitors import sampling
+from app.monitors import queries, sampling
 from app.monitors.sampling import Candidate, Where, chance
-from app.shadows import queries
 
 Place = tuple[str, str]
 
@@ -24,7 +23,7 @@ Place = tuple[str, str]
 async def draw(session: AsyncSession, where: Where, candidates: Sequence[Candidate]) -> None:
     """Draw for every monitor and every shadow of a certificate; its verdicts are stored already."""
     audited = {_place(one) for one in await sampling.draw(session, where, candidates)}
-    for shadow in await queries.watching(session, where.certificate_seq):
+    for shadow in await queries.shadows_of(session, where.certificate_seq):
         chosen = {
             _place(one): (one, in_share)
             for one in candidates
@@ -66,4 +65,4 @@ async def _store(
         }
         for (one, in_share), verdict in zip(chosen, verdicts, strict=True)
     ]
-    await queries.add_verdicts(session, rows)
+    await queries.add_shadow_verdicts(session, rows)
