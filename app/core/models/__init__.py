@@ -6,7 +6,7 @@ a public `id`. JSON is stored as ASCII text (`JsonText`). Nothing is loaded lazi
 
 from __future__ import annotations
 
-from app.core.models.base import Base, Listed
+from app.core.models.base import Base, Listed, new_id
 from app.core.models.batches import (
     UNFINISHED_BATCH,
     Batch,
@@ -72,4 +72,5 @@ __all__ = [
     "Shard",
     "StoredFile",
     "Verdict",
+    "new_id",
 ]
