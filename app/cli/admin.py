@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli import tables
 from app.cli.console import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -31,6 +30,7 @@ from app.cli.service import (
     refusals,
     run,
 )
+from app.cli.tables import service as service_tables
 
 if TYPE_CHECKING:
     from app.core.auth import NewKey
@@ -72,7 +72,7 @@ def upgrade(revision: str = "head", as_json: AsJson = False) -> None:
 
     settings = read_settings()
     body = run(operations.upgrade(settings, revision), settings)
-    Console(as_json).show(body, tables.schema)
+    Console(as_json).show(body, service_tables.schema)
 
 
 @database.command()
@@ -85,7 +85,7 @@ def downgrade(
 
     settings = _of_a_database()
     body = run(operations.downgrade(settings, revision), settings)
-    Console(as_json).show(body, tables.schema)
+    Console(as_json).show(body, service_tables.schema)
 
 
 @database.command()
@@ -95,7 +95,7 @@ def check(as_json: AsJson = False) -> None:
 
     settings = _of_a_database()
     body = run(operations.compare(settings), settings)
-    Console(as_json).show(body, tables.schema)
+    Console(as_json).show(body, service_tables.schema)
     if body["status"] != "current":
         fail(f"the database differs from what this version expects: {body['detail']}")
 
@@ -173,7 +173,7 @@ def list_keys(as_json: AsJson = False) -> None:
     from app.cli import operations
 
     settings = _of_a_database()
-    Console(as_json).show(run(operations.list_keys(settings), settings), tables.keys)
+    Console(as_json).show(run(operations.list_keys(settings), settings), service_tables.keys)
 
 
 @keys.command("revoke")
@@ -250,7 +250,7 @@ def doctor(server: Server = None, key: Key = None, as_json: AsJson = False) -> N
     process are looked at, and nothing is made or changed.
     """
     body = _diagnosis_of(server, key) if server else _diagnosis(read_settings())
-    Console(as_json).show(body, tables.doctor)
+    Console(as_json).show(body, service_tables.doctor)
     if body["error"]:
         fail(body["error"])
     if not body["is_well"]:

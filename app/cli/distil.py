@@ -12,9 +12,9 @@ import typer
 
 from app.cli.console import EXIT_USAGE, AsJson, Console, fail, note, percent
 from app.cli.judging import JudgeFailures
-from app.cli.layout import Screen, escape
 from app.cli.options import DatasetArgument, PartOption, Patience, given, part_of
 from app.cli.service import Errand, Key, Server, open_tribunal, wait_for_batch, whole
+from app.cli.tables.layout import Screen, escape
 
 if TYPE_CHECKING:
     from app.bodies.batches import BatchEstimateBody

@@ -18,9 +18,9 @@ from app.cli.console import (
     note,
     percent,
 )
-from app.cli.layout import Screen, escape
 from app.cli.options import Cascade, DatasetOrResume, Judges, cascade_of, given, one_of
 from app.cli.service import Key, Server, open_tribunal, refuse_unwritable, whole
+from app.cli.tables.layout import Screen, escape
 
 if TYPE_CHECKING:
     from app.client import Tribunal

@@ -17,9 +17,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTupl
 import typer
 
 from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, fail, note
-from app.cli.layout import Screen, escape
 from app.cli.options import Coding, Columns, DatasetArgument, Delimiter
 from app.cli.service import Key, Server, open_tribunal
+from app.cli.tables.layout import Screen, escape
 from app.core.inert import without_mark
 from judges.errors import SLIP, nearest
 

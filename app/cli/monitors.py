@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.console import AsJson, Console, Verbs, estimate, number, percent
-from app.cli.layout import Screen, Table, escape
 from app.cli.options import given
 from app.cli.service import Key, Server, open_tribunal
 from app.cli.stored import add_list
+from app.cli.tables.layout import Screen, Table, escape
 
 if TYPE_CHECKING:
     from app.client import Tribunal

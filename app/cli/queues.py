@@ -24,10 +24,10 @@ from app.cli.console import (
     number,
     rejections,
 )
-from app.cli.layout import Screen, Table, escape, harmless
 from app.cli.options import DatasetArgument, PartOption, given, names_of, part_of
 from app.cli.service import Key, Server, open_tribunal, whole
 from app.cli.stored import add_list
+from app.cli.tables.layout import Screen, Table, escape, harmless
 
 if TYPE_CHECKING:
     from app.bodies.queues import ItemBody

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.console import AsJson, Console, Verbs, estimate
-from app.cli.layout import Screen, escape
 from app.cli.options import Cascade, Judges, cascade_of, given
 from app.cli.service import Key, Server, open_tribunal
 from app.cli.stored import add_list, add_show
+from app.cli.tables.layout import Screen, escape
 
 _shadows = typer.Typer(
     help="Candidates that judge a share of the traffic and decide nothing.",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from app.cli.console import estimate, has_ended, number, percent, promised, short, value
-from app.cli.layout import Screen, Table, escape
+from app.cli.tables.layout import Body, Screen, Table, escape
 
-Body = Mapping[str, Any]
 _LEFT_OUT = (
     "abstained", "failed", "missing", "unlabelled", "undecided", "without_models", "same_model",
     "calibration_pair", "known_to_judge", "ties_left_out",

@@ -8,12 +8,14 @@ that it gets every column.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+# an answer of the service
+Body = Mapping[str, Any]
 _GAP: Final = 2
 _NO_EDGE: Final = 1_000_000
 _STARTS_A_NUMBER: Final = re.compile(r"[-±]?\.?\d|-$|$")
