@@ -21,19 +21,17 @@ from app.datasets import service as datasets
 from app.formats.canonical import PairIn, to_pair
 from app.judgments import queries, reasons
 from app.judgments.authority import Authority, refuse_expired, resolve
-from app.judgments.judging import (
-    Judged,
+from app.judgments.judging import Judged, Subject, judge_all
+from app.judgments.promise import AnswerCounts, suspended_because
+from app.judgments.schemas import JudgmentsIn
+from app.judgments.verdicts import (
     Settled,
-    Subject,
     asking_usd,
-    judge_all,
     settled_verdicts,
     tier_bodies,
     with_orders,
     with_reason,
 )
-from app.judgments.promise import AnswerCounts, suspended_because
-from app.judgments.schemas import JudgmentsIn
 from app.monitors import drawing
 from app.monitors.sampling import Candidate, Where
 from app.scores.judges import PairScores

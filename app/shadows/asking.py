@@ -21,7 +21,8 @@ from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.judgments import reasons
 from app.judgments.authority import Authority, of_certificate, without_promise
-from app.judgments.judging import Judged, Subject, asking_usd, judge_subjects
+from app.judgments.judging import Judged, Subject, judge_subjects
+from app.judgments.verdicts import asking_usd
 from app.scores import judges as cascades
 from app.scores.store import is_recorded, store_scores
 from app.shadows import queries

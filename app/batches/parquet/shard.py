@@ -38,8 +38,9 @@ from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.imports.tables import RawRow
-from app.judgments.judging import Judged, Subject, unasked, verdict_body
+from app.judgments.judging import Judged, Subject, unasked
 from app.judgments.reasons import reason_body
+from app.judgments.verdicts import verdict_body
 from app.scores.store import Kept, Payer
 from judges.types import Score
 

@@ -30,21 +30,17 @@ from app.core.models import Shard
 from app.core.outages import in_words, outages
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
-from app.judgments.judging import (
-    Judged,
-    Subject,
-    Waiting,
+from app.judgments.judging import Judged, Subject, Waiting, judge_subjects, unasked
+from app.judgments.reasons import store as store_reasons
+from app.judgments.verdicts import (
     asking_usd,
     count_progress,
-    judge_subjects,
     promise_of,
     seq_of,
     store_verdicts,
-    unasked,
     verdict_body,
     verdict_row,
 )
-from app.judgments.reasons import store as store_reasons
 from app.monitors import drawing
 from app.monitors.sampling import Candidate, Where
 from app.reports.batches import keep_if_completed
