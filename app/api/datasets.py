@@ -17,7 +17,8 @@ from starlette.routing import Match
 from starlette.types import Scope as AsgiScope
 
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
-from app.bodies.common import DatasetBody, PageBody, PairBody, PreviewBody
+from app.bodies.common import PageBody
+from app.bodies.datasets import DatasetBody, PairBody, PreviewBody
 from app.core.auth import Scope
 from app.core.errors import Unprocessable
 from app.core.http.access import needs

@@ -19,12 +19,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.bodies.certificates import (
-    EvidenceBody,
-    ExportedCertificateBody,
-    LabelUses,
-    VerificationBody,
-)
+from app.bodies.documents import EvidenceBody, ExportedCertificateBody, LabelUses, VerificationBody
 from app.calibrations.evidence import EvidenceInvalid, certified, read
 from app.calibrations.result import claim_of_later_use, describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from app.bodies.certificates import EvidenceBody, FirstVotesBody, JudgeScores, TrafficEvidence
+from app.bodies.documents import EvidenceBody, FirstVotesBody, JudgeScores, TrafficEvidence
 from app.calibrations.inputs import (
     PROBABILITY,
     CalibrationInputs,

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.certificates import EvidenceBody, LabelUses
+from app.bodies.documents import EvidenceBody, LabelUses
 from app.calibrations import queries
 from app.calibrations.document import composed, verify
 from app.calibrations.evidence import read, written

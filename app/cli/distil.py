@@ -18,7 +18,7 @@ from app.cli.tables.layout import Screen, escape
 
 if TYPE_CHECKING:
     from app.bodies.batches import BatchEstimateBody
-    from app.bodies.common import ResultBody
+    from app.bodies.judgments import ResultBody
     from app.client import Tribunal
     from judges.student.training.distil import Material
 

@@ -72,7 +72,7 @@ from app.cli.tables.layout import Screen, Table, escape
 
 if TYPE_CHECKING:
     from app.bodies.batches import BatchBody
-    from app.bodies.common import ResultBody, VerdictBody
+    from app.bodies.judgments import ResultBody, VerdictBody
     from app.client import Tribunal
 
 EXIT_NOT_ENOUGH_EVIDENCE: Final = EXIT_NOT_CERTIFIABLE

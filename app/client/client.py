@@ -18,8 +18,9 @@ from anyio import sleep
 
 from app.bodies.batches import BatchBody, FileBody
 from app.bodies.certificates import CertificateBody
-from app.bodies.common import DatasetBody, PreviewBody, ResultBody
+from app.bodies.datasets import DatasetBody, PreviewBody
 from app.bodies.health import HealthCardBody
+from app.bodies.judgments import ResultBody
 from app.bodies.reports import ReportBody
 from app.client import requests
 from app.client.bodies_in import CertifyRequest, HealthRequest, ImportOptions, ReportQuery

@@ -14,32 +14,21 @@ from app.bodies.batches import (
     PreferencesCardBody,
 )
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
-from app.bodies.certificates import (
-    CertificateBody,
-    ExperimentBody,
-    ExportedCertificateBody,
-    KnownPromptsBody,
-    PlanBody,
-)
-from app.bodies.common import (
-    AliveBody,
+from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.bodies.common import AliveBody, PageBody, ReadyBody
+from app.bodies.datasets import CheckedBody, DatasetBody, LabelBody, LabelsBody, PairBody
+from app.bodies.documents import ExportedCertificateBody
+from app.bodies.finishes import FinishBody, FinishedRowBody
+from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
+from app.bodies.judgments import (
     CanariesBody,
     CascadeBody,
-    CheckedBody,
-    DatasetBody,
     JudgeBody,
     JudgmentsBody,
-    LabelBody,
-    LabelsBody,
-    PageBody,
-    PairBody,
-    ReadyBody,
     ReplayBody,
     StoredVerdictBody,
     TriedBody,
 )
-from app.bodies.finishes import FinishBody, FinishedRowBody
-from app.bodies.health import HealthCardBody, HistoryBody, ReportComparisonBody
 from app.bodies.leaderboards import LeaderboardBody, LeaderboardComparisonBody
 from app.bodies.monitors import AuditBody, AuditsBody, MonitorBody
 from app.bodies.queues import AnswersBody, ClaimBody, ItemBody, QueueBody, QueueImportBody

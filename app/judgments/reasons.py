@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import ReasonBody
+from app.bodies.judgments import ReasonBody
 from app.core import telemetry
 from app.core.bulk import is_one_of, merge_rows
 from app.core.db import Database

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import ReplayBody
+from app.bodies.judgments import ReplayBody
 from app.calibrations.schemas import Name, Ties
 from app.core.errors import NotFound, Unprocessable
 from app.core.lists import by_public_id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from app.bodies.common import ExchangeBody, TokensBody, TriedBody
+from app.bodies.datasets import TokensBody
+from app.bodies.judgments import ExchangeBody, TriedBody
 from app.core.errors import NotFound, Unprocessable
 from app.core.names import hint, shown
 from app.core.runtime import Runtime

@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import FailureBody, OrdersBody, Promise, RatingsBody, TierBody, VerdictBody
+from app.bodies.common import Promise
+from app.bodies.judgments import FailureBody, OrdersBody, RatingsBody, TierBody, VerdictBody
 from app.core import telemetry
 from app.core.inert import printable
 from app.judgments import queries

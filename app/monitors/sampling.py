@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import VerdictBody
+from app.bodies.judgments import VerdictBody
 from app.calibrations.inputs import slice_of
 from app.core.models import Dataset, Monitor, Queue
 from app.core.names import MAX_LENGTH

@@ -28,7 +28,7 @@ from typing import (
 
 from typing_extensions import is_typeddict
 
-from app.bodies.common import ReasonBody, VerdictBody
+from app.bodies.judgments import ReasonBody, VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.core.names import shown

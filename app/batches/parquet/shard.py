@@ -31,7 +31,7 @@ from app.batches.parquet.files import (
     write_piece,
 )
 from app.batches.worker.shard import Checkpoints, Portion, Task, commit_patiently
-from app.bodies.common import VerdictBody
+from app.bodies.judgments import VerdictBody
 from app.datasets.score_columns import score_from_row, score_values
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow

@@ -25,7 +25,8 @@ from app.batches.provider.lines import ShardDesk, forget, kept_rows, kept_scores
 from app.batches.totals import NOT_ADMITTED, Tally, done, spent_of
 from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
-from app.bodies.common import Promise, VerdictBody
+from app.bodies.common import Promise
+from app.bodies.judgments import VerdictBody
 from app.core.models import Shard
 from app.core.outages import in_words, outages
 from app.core.runtime import Runtime
