@@ -21,8 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.bodies.documents import EvidenceBody, ExportedCertificateBody, LabelUses, VerificationBody
 from app.calibrations.evidence import EvidenceInvalid, certified, read
-from app.calibrations.result import claim_of_later_use, describe, status
+from app.calibrations.result import describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked
+from app.calibrations.wording import claim_of_later_use
 from app.core.db import rfc3339
 from app.core.errors import TribunalError
 from app.core.models import JUDGE_SETTINGS, CalibrationRow

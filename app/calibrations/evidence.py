@@ -26,9 +26,10 @@ from app.calibrations.inputs import (
     opinions,
     slice_of,
 )
-from app.calibrations.result import Found, OtherMethod, advise_on
+from app.calibrations.result import advise_on
 from app.calibrations.schemas import CalibrationIn, Method
 from app.calibrations.traffic import Traffic
+from app.calibrations.wording import Found, OtherMethod
 from app.core.signing import Fault
 from app.datasets.records import PairKey
 from app.scores.table import NO_FAILURE, ScoreTable

@@ -114,7 +114,7 @@ def _since(console: Screen, body: Body) -> None:
     if body["revoked_at"]:
         console.print(f"[red]revoked on {body['revoked_at'][:19]}[/]: it promises nothing any more")
     if changed := body.get("labels_changed"):
-        from app.calibrations.result import changed_labels_note
+        from app.calibrations.wording import changed_labels_note
 
         console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
 
