@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import CascadeCost, answered_loss
+from calibration.certify.claims import panel_words, promise_words, saved_words, shift_words
 from calibration.certify.columns import Decisions, Heard, Rule
 from calibration.certify.panel import Assumption, Panel
-from calibration.certify.prepare import Prepared, Promise, Request
+from calibration.certify.prepare import Prepared, Request
 from calibration.certify.traffic import Reweighting
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
@@ -23,38 +24,6 @@ from calibration.stack import Columns
 
 # Coverages this near to each other count as the same, and the cheaper cascade is deployed.
 _SAME_COVERAGE = 0.01
-# methods that control no failure probability, so that nothing can hold together with one
-WITHOUT_PROBABILITY = ("average", "published_code")
-
-_PROMISED_ON: dict[Promise, str] = {
-    "pair": "",
-    "pair_of_random_group": " (for one pair drawn at random among those pairs of a randomly drawn "
-    "group that people decide)",
-    "first_of_random_group": " (for the pair of a group drawn at random that is labelled first)",
-    "weighted_pair": " (for pairs as they come before the choice which of them to label)",
-    "weighted_single_pair": " (for pairs as they come before the choice which of them to label, each "
-    "taken to be the only one of its group)",
-    "traffic_pair": " (for pairs as they come in the traffic that was given)",
-    "traffic_single_pair": " (for pairs as they come in the traffic that was given, one drawn at random "
-    "from each group)",
-}
-_AS = {False: "the calibration pairs", True: "that traffic"}
-_PANEL = (
-    " People are a panel here: what most annotators would say of a pair if many voted on it. That rests "
-    "on votes that are independent given the pair, and on which pairs have votes not depending on what "
-    "the votes say."
-)
-_NOISE: dict[Assumption, str] = {
-    "assumed": " It is also assumed, and not tested, that people are no noisier where the verdicts are "
-    "wrong than where they are right.",
-    "tested": " That people may be noisier where the verdicts are wrong is allowed for: third votes show "
-    "the promise without assuming otherwise, in a test of their own at the same failure probability.",
-}
-_EXPOSED = " Every verdict counts by the exposure of its pair."
-_MORE_PROMISED = {
-    "sequential": " It holds at whatever number of labels the test is stopped.",
-    "simultaneous": " It holds for every target at once, so the target may be chosen afterwards.",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -331,7 +300,7 @@ def issue(
     rule = request.layout.rule(thresholds)
     thresholds = rule.thresholds
     thresholds.flags.writeable = False
-    said = _claim(prepared, request, is_certified=passed is not None)
+    said = promise_words(prepared, request, is_certified=passed is not None)
     path, p_value, level, bound = (None, 1.0, 0.0, 1.0) if passed is None else passed
     whole = Certificate(
         thresholds=thresholds,
@@ -358,7 +327,7 @@ def issue(
     )
     if passed is None:
         whole = replace(whole, saved_labels=None)
-    whole = replace(whole, claim=whole.claim + _saved_words(whole))
+    whole = replace(whole, claim=whole.claim + saved_words(whole.saved_labels))
     if not request.is_common or tested.slice is None:
         return whole
     return replace(whole, certificates=_slices_of(whole, tested, request))
@@ -378,24 +347,8 @@ def with_margin(certificate: Certificate, margin: float, *, is_joint: bool) -> C
         is_joint: The certificate and the margin hold together at the failure probability.
     """
     parts = tuple(replace(part, shift_margin=margin) for part in certificate.certificates)
-    said = f"{certificate.claim}{_shift_words(certificate, margin, is_joint=is_joint)}"
+    said = f"{certificate.claim}{shift_words(margin, certificate.max_shift, is_joint=is_joint)}"
     return replace(certificate, shift_margin=margin, claim=said, certificates=parts)
-
-
-def _shift_words(certificate: Certificate, margin: float, *, is_joint: bool) -> str:
-    # rounded down: a margin of 1.349 is not one of 1.35
-    shown = float(np.floor(margin * 1000 + 1e-6)) / 1000
-    if shown == 1.0:
-        return " No margin is shown for traffic that changes."
-    how = "shown by a test of its own at the same failure probability"
-    if margin == certificate.max_shift:
-        how = "declared"
-    elif is_joint:
-        how = "shown by the same test"
-    return (
-        " It holds as long as no kind of pair becomes more than "
-        f"{shown:.4g} times as frequent or as rare as it was ({how})."
-    )
 
 
 def with_assumption(certificate: Certificate, assumption: Assumption) -> Certificate:
@@ -405,18 +358,8 @@ def with_assumption(certificate: Certificate, assumption: Assumption) -> Certifi
     if figures is None or not certificate.is_certified:
         return certificate
     figures = replace(figures, assumption=assumption)
-    said = f"{certificate.claim}{panel_words(figures, [certificate])}"
+    said = f"{certificate.claim}{panel_words(figures, is_promised=True)}"
     return replace(certificate, panel=figures, claim=said, certificates=parts)
-
-
-def panel_words(panel: Panel | None, certified: Sequence[Certificate]) -> str:
-    """Return what a promise about a panel means and assumes; nothing without one."""
-    if panel is None or not certified:
-        return ""
-    more = ""
-    if panel.three_votes and panel.assumption == "assumed":
-        more = f" Third votes on {panel.three_votes} pairs do not show the promise without that."
-    return f"{_PANEL}{_NOISE[panel.assumption]}{more}"
 
 
 def with_tests(
@@ -482,17 +425,6 @@ def _saved_labels(is_answered: BoolArray, tested: Sample) -> Estimate:
     return replace(found, n=tested.n)
 
 
-def _saved_words(certificate: Certificate) -> str:
-    saved = certificate.saved_labels
-    if saved is None or saved.value is None:
-        return ""
-    ends = "" if saved.low is None else f" ({saved.low:.0%} to {saved.high:.0%})"
-    return (
-        f" That is about {saved.value:.0%}{ends} of the pairs, whose labels are saved; people label "
-        "the others."
-    )
-
-
 def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Certificate, ...]:
     """Return the same certificate with each slice's figures; its name is the slice's number."""
     assert tested.slice is not None
@@ -503,50 +435,6 @@ def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Ce
             **_figures(tested.rows(tested.slice == number), whole.rule, request),
         )
         for number in np.unique(tested.slice).tolist()
-    )
-
-
-def _claim(prepared: Prepared, request: Request, *, is_certified: bool) -> str:
-    """Return the promise in words, or why nothing is promised."""
-    agreement = f"{1 - request.target_risk:.4g}"
-    on = _PROMISED_ON[prepared.promise]
-    if request.method == "published_code":
-        return (
-            f"No promise: the rule that chose these thresholds aims at an agreement of {agreement} "
-            "but does not control how often it misses it."
-        )
-    if not is_certified and request.scope == "dataset":
-        return (
-            f"A share of at most {request.target_risk:.4g} of all pairs with a wrong verdict could not "
-            f"be certified at failure probability {request.failure_probability:.4g}: the cascade "
-            "abstains on every pair, and people label all of them."
-        )
-    if not is_certified:
-        return (
-            f"An agreement of {agreement} could not be certified at failure probability "
-            f"{request.failure_probability:.4g}: the cascade abstains on every pair."
-        )
-    if request.method == "average":
-        return (
-            f"On average over the draw of the calibration pairs and of the pool, at least "
-            f"{agreement} of the verdicts that this cascade gives on the pool agree with people{on}. "
-            "No probability is promised: the share of one draw may well be lower."
-        )
-    exposed = "" if prepared.sample.exposure is None else _EXPOSED
-    on_traffic = request.method == "weighted"
-    if request.scope == "dataset":
-        return (
-            f"With probability at least {1 - request.failure_probability:.4g} over the draw of the "
-            f"calibration pairs, at most {request.target_risk:.4g} of all pairs are given a verdict by "
-            f"this cascade with which people disagree{on}. It holds for data sets whose pairs come as "
-            f"{_AS[on_traffic]} did, those that people label counted as right, and not for the "
-            f"verdicts alone or any other subset.{exposed}{_MORE_PROMISED.get(request.method, '')}"
-        )
-    return (
-        f"With probability at least {1 - request.failure_probability:.4g} over the draw of the "
-        f"calibration pairs, at least {agreement} of the verdicts that this cascade gives agree with "
-        f"people{on}. It holds for the whole cascade and for new pairs that come as {_AS[on_traffic]} "
-        f"did, not for any subset of them.{exposed}{_MORE_PROMISED.get(request.method, '')}"
     )
 
 
@@ -592,13 +480,3 @@ def _at_level(certificate: Certificate, part: float, whole: float) -> Certificat
         said = said.replace(before, after)
     parts = tuple(_at_level(one, part, whole) for one in certificate.certificates)
     return replace(certificate, claim=said, failure_probability=whole, certificates=parts)
-
-
-def claim_in_menu(claim: str, n_targets: int, method: str, failure_probability: float) -> str:
-    """Return a claim as one of those of several targets that were declared together."""
-    if method in WITHOUT_PROBABILITY:
-        return f"{claim} It is one of {n_targets} targets, each of them by itself."
-    return (
-        f"{claim} It is one of {n_targets} targets declared together: with probability at least "
-        f"{1 - failure_probability:.4g} what is promised for all of them holds, whichever is used."
-    )

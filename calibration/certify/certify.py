@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.cascade import checked_costs
-from calibration.certify.certificate import Certificate, best_of, claim_in_menu
+from calibration.certify.certificate import Certificate, best_of
+from calibration.certify.claims import claim_in_menu
 from calibration.certify.columns import Layout
 from calibration.certify.methods import certified_by_method
 from calibration.certify.prepare import DECLARABLE, Method, Request, SliceRule, prepare

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from calibration.arrays import IntArray
 from calibration.binomial import wilson_interval
 from calibration.cascade import ABSTAINED, decide
-from calibration.certify.certificate import WITHOUT_PROBABILITY, Certificate, panel_words
+from calibration.certify.certificate import Certificate
+from calibration.certify.claims import WITHOUT_PROBABILITY, panel_words
 from calibration.certify.evidence import shares_as_they_come
 from calibration.certify.panel import Panel
 from calibration.certify.prepare import Request, SliceRule
@@ -103,7 +104,8 @@ def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> C
         p_value=max((part.p_value for part in certified), default=1.0),
         level=min((part.level for part in certified), default=0.0),
         nodes_tested=sum(part.nodes_tested for part in main),
-        claim=_claim(request, rule, len(certified), len(main)) + panel_words(panel, certified),
+        claim=_claim(request, rule, len(certified), len(main))
+        + panel_words(panel, is_promised=bool(certified)),
         certificates=tuple(parts),
         scope=request.scope,
         saved_labels=_saved_labels(main) if request.scope == "dataset" and certified else None,
