@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.plan.labels import allocate_labels, confidence_strata, foreseen_deviation
+from calibration.plan.allocation import allocate_labels, confidence_strata, foreseen_deviation
 from calibration.powered import HumanLabels, PredictionPowered, prediction_powered_mean
 
 Judge = Callable[[FloatArray, np.random.Generator], FloatArray]

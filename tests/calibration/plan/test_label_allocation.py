@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from calibration import allocate_rank_labels, tied_models
 from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
-from calibration.plan.labels import allocate_labels, confidence_strata, foreseen_deviation
+from calibration.plan.allocation import allocate_labels, confidence_strata, foreseen_deviation
 from calibration.powered import HumanLabels
 from tests.calibration.preference_worlds import coverage
 
