@@ -16,13 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
 from app.calibrations.evidence import Basis, certified, written
-from app.calibrations.inputs import (
-    CalibrationInputs,
-    Prepared,
-    gather,
-    hash_of_test,
-    prepare,
-)
+from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
 from app.calibrations.result import changes, describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked
 from app.calibrations.stored import find, require

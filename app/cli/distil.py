@@ -176,12 +176,7 @@ class _Made:
     @classmethod
     def of(cls, materials: Sequence[Material], task: Mapping[str, Any]) -> _Made:
         """Train it, and say how far that is."""
-        from judges.student.training.distilled import (
-            NothingToLearn,
-            Task,
-            make_student,
-            render,
-        )
+        from judges.student.training.distilled import NothingToLearn, Task, make_student, render
 
         try:
             data, card = make_student(materials, Task(**task), note)

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli.console import (
-    EXIT_NOT_CERTIFIABLE,
-    EXIT_USAGE,
-    AsJson,
-    Console,
-    fail,
-    note,
-    percent,
-)
+from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, fail, note, percent
 from app.cli.options import Cascade, DatasetOrResume, Judges, cascade_of, given, one_of
 from app.cli.service import Key, Server, open_tribunal, refuse_unwritable, whole
 from app.cli.tables.layout import Screen, escape

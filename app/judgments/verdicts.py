@@ -17,9 +17,7 @@ from app.judgments import queries
 from app.judgments.authority import Authority
 from app.judgments.judging import Judged
 from app.judgments.reasons import reason_body
-from app.scores.store import (
-    ScoreKey,
-)
+from app.scores.store import ScoreKey
 from judges.cascade import CascadeVerdict, TierOutcome
 from judges.reasons import Reason
 from judges.types import FailureKind, JudgeFailure, Score

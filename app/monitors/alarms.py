@@ -17,11 +17,7 @@ from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.monitors import canaries, queries
 from app.queues.answering import label_of
-from calibration.monitor import (
-    SlicedMonitor,
-    observe_in_slices,
-    risk_so_far,
-)
+from calibration.monitor import SlicedMonitor, observe_in_slices, risk_so_far
 
 _log = logging.getLogger(__name__)
 _MOST_HISTORY: Final = 1_000

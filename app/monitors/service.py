@@ -28,12 +28,7 @@ from app.queues import service as queues
 from app.queues.answering import label_of
 from app.queues.exchange import Vote
 from app.queues.service import NewQueue
-from calibration.monitor import (
-    SlicedMonitor,
-    detectable_risk,
-    risk_so_far,
-    start_sliced_monitor,
-)
+from calibration.monitor import SlicedMonitor, detectable_risk, risk_so_far, start_sliced_monitor
 
 
 async def require(session: AsyncSession, monitor_id: str) -> Monitor:

@@ -16,17 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import ABSTAINED, CascadeCost, asked, cascade_cost, decide
-from calibration.certify.columns import Heard
-from calibration.errors import (
-    InvalidArgument,
-)
+from calibration.errors import InvalidArgument
 from calibration.labels import A
 from calibration.preference import preference
-from calibration.stack import (
-    Columns,
-    stacked_preference,
-    weighted_preference,
-)
+from calibration.stack import Columns, stacked_preference, weighted_preference
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,7 @@ from calibration.certify.columns import Heard, Pairs
 from calibration.certify.panel import FirstVotes, PanelVotes, third_votes
 from calibration.certify.prepare import Method, Request, pool_size
 from calibration.certify.weighted import OnTraffic, certify_on_traffic, on_traffic
-from calibration.errors import (
-    InvalidArgument,
-    Rng,
-    as_generator,
-)
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.labels import MISSING, A
 from calibration.sample import (
     Sample,

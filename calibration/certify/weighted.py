@@ -9,30 +9,13 @@ import numpy as np
 from calibration.arrays import FloatArray
 from calibration.binomial import accepted_labels_needed
 from calibration.certify.certificate import Certificate
-from calibration.certify.certify import (
-    USUAL,
-    CertifyOptions,
-    certify_sample,
-)
+from calibration.certify.certify import USUAL, CertifyOptions, certify_sample
 from calibration.certify.columns import Pairs
 from calibration.certify.prepare import Request
-from calibration.certify.traffic import (
-    Reweighting,
-    estimated_ratio,
-    evidence_features,
-    known_ratio,
-)
-from calibration.errors import (
-    InvalidArgument,
-    UnavailableMethod,
-    UndeclaredBound,
-)
+from calibration.certify.traffic import Reweighting, estimated_ratio, evidence_features, known_ratio
+from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
 from calibration.preference import sides
-from calibration.sample import (
-    Sample,
-    checked_groups,
-    one_row_a_group,
-)
+from calibration.sample import Sample, checked_groups, one_row_a_group
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,11 +25,7 @@ import numpy as np
 import scipy
 
 from calibration.arrays import BoolArray, FloatArray
-from calibration.certify.evidence.path_tests import (
-    PathTest,
-    Strength,
-    counted_loss,
-)
+from calibration.certify.evidence.path_tests import PathTest, Strength, counted_loss
 from calibration.certify.paths import Path
 from calibration.sample import Sample, Scope, numbered
 

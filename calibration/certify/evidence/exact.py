@@ -14,12 +14,7 @@ from calibration.binomial import (
     unconditional_critical_errors,
     upper_bound,
 )
-from calibration.certify.evidence.path_tests import (
-    Counts,
-    PathTest,
-    Strength,
-    path_counts,
-)
+from calibration.certify.evidence.path_tests import Counts, PathTest, Strength, path_counts
 from calibration.certify.paths import Path
 from calibration.sample import Sample, Scope
 
