@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.made_models import flops, layer_weights
+from benchmarks.hosted.made_models import flops, layer_weights
 from benchmarks.table import aligned
 from judges.types import TokenUsage
 

@@ -1,10 +1,10 @@
 """Two judges of different size on one device through a cascade, in pairs per second; needs vLLM.
 
-    python -m benchmarks.cascade_throughput                                          # a CPU, tiny models
-    python -m benchmarks.cascade_throughput --shape 8b --small-shape 1b --pairs 400 --peak-tflops 989
+    python -m benchmarks.hosted.cascade_throughput                                          # a CPU, tiny models
+    python -m benchmarks.hosted.cascade_throughput --shape 8b --small-shape 1b --pairs 400 --peak-tflops 989
 
 Both engines are resident and share the device's memory; pairs stream through the service's own
-cascade, prompts as in `benchmarks.judge_workload`. Random weights know nothing, so which pairs the
+cascade, prompts as in `benchmarks.hosted.judge_workload`. Random weights know nothing, so which pairs the
 small judge passes on is drawn. Then, each engine alone on the same prompts: vLLM's offline
 `generate`; and on the same token counts: `vllm bench throughput`. A ratio is the sum of what both
 engines take alone over what the cascade takes.
@@ -27,12 +27,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.cascade_table import Alone, Found, TierFigures, table
-from benchmarks.judge_workload import PROMPTS_A_PAIR, Prompts, made_pair, together, words_for
-from benchmarks.made_models import SHAPES, Model, of_shape, tiny
-from benchmarks.offline_generate import seconds_offline
-from benchmarks.tiny_models import ENVIRONMENT
-from benchmarks.vllm_bench import TokenCounts, tokens_per_second
+from benchmarks.hosted.cascade_table import Alone, Found, TierFigures, table
+from benchmarks.hosted.judge_workload import PROMPTS_A_PAIR, Prompts, made_pair, together, words_for
+from benchmarks.hosted.made_models import SHAPES, Model, of_shape, tiny
+from benchmarks.hosted.offline_generate import seconds_offline
+from benchmarks.hosted.tiny_models import ENVIRONMENT
+from benchmarks.hosted.vllm_bench import TokenCounts, tokens_per_second
 from judges.base import JudgeHealth, JudgeSpec
 from judges.cascade import CascadeVerdict, Tier, judge_stream
 from judges.types import Pair, Score, TokenUsage
@@ -205,7 +205,7 @@ def measure(models: dict[str, Model], prompts: Prompts, plan: Plan) -> Found:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cascade_throughput")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hosted.cascade_throughput")
     for name in ("shape", "small-shape"):
         parser.add_argument(f"--{name}", choices=list(SHAPES), help="random weights, for a GPU")
     parser.add_argument("--peak-tflops", type=float, help="of the GPU, to say what share is used")

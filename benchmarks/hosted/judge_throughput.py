@@ -1,13 +1,13 @@
-"""Pairs per second of a hosted judge: `python -m benchmarks.judge_throughput`; needs vLLM.
+"""Pairs per second of a hosted judge: `python -m benchmarks.hosted.judge_throughput`; needs vLLM.
 
-Baselines on the same prompts (`benchmarks.judge_workload`), in the same run: one pair at a time
+Baselines on the same prompts (`benchmarks.hosted.judge_workload`), in the same run: one pair at a time
 without a prefix cache, as the reference implementation asks; and vLLM's own offline `generate`,
 given all prompts of a round at once. Rounds take turns and every round has pairs of its own. Wall
 time: the engines are other processes. Afterwards, alone, `vllm bench throughput` on the same token
 counts.
 
 On a GPU: `--shape 8b --pairs 400 --peak-tflops 989`; the three engines share its memory, which is
-little for each where it is less than 140 GB. `benchmarks.cascade_throughput` measures one after
+little for each where it is less than 140 GB. `benchmarks.hosted.cascade_throughput` measures one after
 the other.
 """
 
@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.judge_workload import (
+from benchmarks.hosted.judge_workload import (
     PROMPTS_A_PAIR,
     Prompts,
     Round,
@@ -33,10 +33,10 @@ from benchmarks.judge_workload import (
     together,
     words_for,
 )
-from benchmarks.made_models import SHAPES, Model, flops, layer_weights, of_shape, tiny, wide
-from benchmarks.offline_generate import Offline
-from benchmarks.tiny_models import ENVIRONMENT
-from benchmarks.vllm_bench import TokenCounts, tokens_per_second
+from benchmarks.hosted.made_models import SHAPES, Model, flops, layer_weights, of_shape, tiny, wide
+from benchmarks.hosted.offline_generate import Offline
+from benchmarks.hosted.tiny_models import ENVIRONMENT
+from benchmarks.hosted.vllm_bench import TokenCounts, tokens_per_second
 from judges.types import Pair, TokenUsage
 from judges.vllm.engine import EngineHost
 from judges.vllm.judge import VllmJudge
@@ -152,7 +152,7 @@ def _utilisation(model: Model, found: dict[str, Any], peak_tflops: float) -> dic
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.judge_throughput")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hosted.judge_throughput")
     parser.add_argument("--model", help="a model's folder; default: a tiny one, made for the run")
     parser.add_argument(
         "--shape", choices=list(SHAPES), help="a model of this size with random weights, for a GPU"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.tiny_models import CONTEXT, ENGINE, byte_level_tokenizer, make_tiny
+from benchmarks.hosted.tiny_models import CONTEXT, ENGINE, byte_level_tokenizer, make_tiny
 
 # hidden size, inner size, layers, heads, key and value heads: of common models
 SHAPES: Final = {"1b": (2048, 8192, 16, 32, 8), "8b": (4096, 14336, 32, 32, 8)}

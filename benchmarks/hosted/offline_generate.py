@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.judge_workload import Prompts, Round, made_pair
+from benchmarks.hosted.judge_workload import Prompts, Round, made_pair
 from judges.prompting.label_tokens import find_label_ids
 from judges.types import Pair
 
@@ -54,7 +54,7 @@ def seconds_offline(
     with TemporaryDirectory() as scratch:
         job, found = Path(scratch) / "job.json", Path(scratch) / "found.json"
         job.write_text(json.dumps([folder, engine, words, [list(one) for one in rounds]]))
-        command = [sys.executable, "-m", "benchmarks.offline_generate", str(job), str(found)]
+        command = [sys.executable, "-m", "benchmarks.hosted.offline_generate", str(job), str(found)]
         if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
             return [math.nan] * len(rounds)
         seconds: list[float] = json.loads(found.read_text())

@@ -1,6 +1,6 @@
-"""What reasons cost in engine time: `python -m benchmarks.reasons`; needs vLLM.
+"""What reasons cost in engine time: `python -m benchmarks.hosted.reasons`; needs vLLM.
 
-A hosted judge scores pairs (`benchmarks.judge_workload`), once without reasons and once with a
+A hosted judge scores pairs (`benchmarks.hosted.judge_workload`), once without reasons and once with a
 reason of 120 tokens for every tenth pair. Both take turns, and every round has pairs of its own.
 Wall time: the engine is another process. Random weights seldom end a text, so that nearly every
 reason has all its tokens, which is the dearest case.
@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.judge_workload import Prompts, made_pair, together, words_for
-from benchmarks.made_models import SHAPES, Model, of_shape, tiny, wide
-from benchmarks.tiny_models import ENVIRONMENT
+from benchmarks.hosted.judge_workload import Prompts, made_pair, together, words_for
+from benchmarks.hosted.made_models import SHAPES, Model, of_shape, tiny, wide
+from benchmarks.hosted.tiny_models import ENVIRONMENT
 from judges.reasons import ReasonSettings
 from judges.types import Pair
 from judges.vllm.engine import EngineHost
@@ -89,7 +89,7 @@ async def _one(judge: VllmJudge, pair: Pair, *, is_told: bool) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reasons")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hosted.reasons")
     parser.add_argument("--shape", choices=list(SHAPES), help="a model of this size, for a GPU")
     parser.add_argument("--wide", action="store_true", help="a wide tiny model")
     parser.add_argument("--pairs", type=int, default=20, help="pairs a round (default 20)")

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from benchmarks.judge_workload import ANNOTATORS
+from benchmarks.hosted.judge_workload import ANNOTATORS
 
 _WARMUPS: Final = 2 * ANNOTATORS  # other prompts, so that nothing is cached that counts
 
@@ -67,7 +67,7 @@ def tokens_per_second(folder: str, engine: dict[str, Any], counts: TokenCounts) 
     """
     with TemporaryDirectory() as scratch:
         found = Path(scratch) / "found.json"
-        command = [sys.executable, "-m", "benchmarks.vllm_bench"]
+        command = [sys.executable, "-m", "benchmarks.hosted.vllm_bench"]
         words = [*arguments(folder, engine, counts), "--output-json", str(found)]
         if subprocess.run([*command, *words], check=False, stdout=sys.stderr).returncode:
             return math.nan
@@ -79,7 +79,7 @@ def parsed(words: Sequence[str]) -> Any:
     from vllm.benchmarks.throughput import add_cli_args
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    parser = FlexibleArgumentParser(prog="python -m benchmarks.vllm_bench")
+    parser = FlexibleArgumentParser(prog="python -m benchmarks.hosted.vllm_bench")
     add_cli_args(parser)
     return parser.parse_args(list(words))
 

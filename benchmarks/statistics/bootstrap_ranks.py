@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.evalica_fit import NAME, evalica_fit, same_ratings
-from benchmarks.made_comparisons import MadeComparisons, made_comparisons
 from benchmarks.measuring import Baseline, Benchmark, Contender
+from benchmarks.statistics.evalica_fit import NAME, evalica_fit, same_ratings
+from benchmarks.statistics.made_comparisons import MadeComparisons, made_comparisons
 from calibration.intervals import ClusterBootstrap
 from calibration.ranking import Comparisons, Intervals, Leaderboard, RankingOptions, rank_models
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.evalica_fit import NAME, evalica_fit, same_ratings
-from benchmarks.made_comparisons import made_comparisons
 from benchmarks.measuring import Baseline, Benchmark, Contender
+from benchmarks.statistics.evalica_fit import NAME, evalica_fit, same_ratings
+from benchmarks.statistics.made_comparisons import made_comparisons
 from calibration.ranking import Comparisons, Leaderboard, PairLayout, fit_strengths, rank_models
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from benchmarks.grid_search import GridSearch, grid_search
-from benchmarks.made_sample import COSTS, FAILURE_PROBABILITY, TARGET_RISK, made_sample
 from benchmarks.measuring import Baseline, Benchmark, Contender
-from benchmarks.memos import forget
+from benchmarks.statistics.grid_search import GridSearch, grid_search
+from benchmarks.statistics.made_sample import COSTS, FAILURE_PROBABILITY, TARGET_RISK, made_sample
+from benchmarks.statistics.memos import forget
 from calibration import Certificate, certify_cascade
 from calibration.binomial import upper_bound
 

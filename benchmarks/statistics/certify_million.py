@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.made_sample import COSTS, TARGET_RISK, MadeSample, made_sample
 from benchmarks.measuring import Baseline, Benchmark, Contender
+from benchmarks.statistics.made_sample import COSTS, TARGET_RISK, MadeSample, made_sample
 from calibration import Certificate, certify_cascade, decide
 from calibration.arrays import IntArray
 

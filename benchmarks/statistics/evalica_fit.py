@@ -7,7 +7,7 @@ from collections.abc import Callable
 import evalica
 import numpy as np
 
-from benchmarks.made_comparisons import MadeComparisons
+from benchmarks.statistics.made_comparisons import MadeComparisons
 from calibration.ranking import Leaderboard
 
 NAME = "evalica.bradley_terry, one fit"
