@@ -1,4 +1,4 @@
-"""Worlds made to break a certification, beside those of `worlds`."""
+"""Worlds made to break a certification, beside those of `populations`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from calibration.arrays import FloatArray
-from tests.calibration.worlds import WORLDS, World
+from tests.calibration.worlds.populations import WORLDS, World
 
 _JUST_ABOVE = 1e-6
 

@@ -19,8 +19,8 @@ from scipy import special
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.certify import Certificate, Heard, Rule
 from calibration.certify.prepare import risk_before_shift
-from tests.calibration.adversarial_worlds import ALL_WORLDS
-from tests.calibration.worlds import Truth, World
+from tests.calibration.worlds.adversarial import ALL_WORLDS
+from tests.calibration.worlds.populations import Truth, World
 
 # so that the judges' own log-odds, differences of those of tiers, lie within the clip
 _SUREST = 4.2
