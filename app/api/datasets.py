@@ -29,7 +29,7 @@ from app.core.lists import Page, page_of
 from app.core.names import NAME_SCHEMA, fault_of
 from app.datasets import service
 from app.datasets.deleting import delete_dataset
-from app.formats.declared import DeclarationInvalid, Declared
+from app.formats.columns.declared import DeclarationInvalid, Declared
 from app.formats.registry import ALIASES, AUTO, DIALECTS
 from app.formats.writing import Options
 from app.imports.exporting import (

@@ -26,7 +26,7 @@ from judges.errors import SLIP, nearest
 if TYPE_CHECKING:
     from app.client import RequestRefused, Tribunal
     from app.client.bodies_in import Label
-    from app.formats.declared import Layout
+    from app.formats.columns.declared import Layout
 
 _FIELDS: Final = (
     "dataset", "pair", "prompt", "model_a", "model_b", "annotator", "label", "criterion", "strength",
@@ -82,7 +82,7 @@ class LabelFile:
 def read_labels(file: LabelFile) -> Iterator[Line]:
     """Yield the rows of a file that hold a label, completed by the options."""
     from app.core.errors import TribunalError
-    from app.formats.declared import DeclarationInvalid
+    from app.formats.columns.declared import DeclarationInvalid
 
     try:
         with ExitStack() as opened:
@@ -214,8 +214,8 @@ def _of_row(number: int, row: Any, fault: str | None) -> Line:
 
 def _completed(line: Line, file: LabelFile) -> Line | None:
     """Return a row with the options and its label read by the coding; None: it has no label."""
-    from app.formats.declared import code_of
-    from app.formats.verdicts import is_number, spelt
+    from app.formats.columns.declared import code_of
+    from app.formats.columns.verdicts import is_number, spelt
 
     row = {**file.known, **{_field(name): _plain(v) for name, v in line.row.items()}}
     if "annotator" not in row:
@@ -259,7 +259,7 @@ def _side_of(row: Mapping[str, Any]) -> Any:
 
 
 def _layout(columns: list[str] | None, coding: list[str] | None, delimiter: str | None) -> Layout:
-    from app.formats.declared import DeclarationInvalid, Declared, Layout
+    from app.formats.columns.declared import DeclarationInvalid, Declared, Layout
 
     own = [
         text.replace("pair=", "id=", 1) if text.startswith("pair=") else text

@@ -26,9 +26,9 @@ from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote
 from app.datasets.score_columns import StoredScore, score_from_row
 from app.datasets.service import StoredPair
-from app.formats.declared import Declared
+from app.formats.columns.declared import Declared
+from app.formats.columns.verdicts import Heard, counted
 from app.formats.registry import AUTO, known_formats
-from app.formats.verdicts import Heard, counted
 from app.imports.body import rows_of
 from app.imports.columns import StagedRow, parsed_pair
 from app.imports.comparing import name_taken

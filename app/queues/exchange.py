@@ -23,8 +23,8 @@ from app.core.names import shown
 from app.core.runtime import Runtime
 from app.formats import argilla, label_studio
 from app.formats.base import RowInvalid, read_trimmed_name
+from app.formats.columns.verdicts import Heard
 from app.formats.joining import first_side, side_read
-from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options
 from app.imports.exporting import texts_of
 from app.queues import answering, queries, service

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid, whole
-from app.formats.verdicts import BOTH_BAD, Heard, is_empty, is_number, spelt, with_vote
+from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, is_number, spelt, with_vote
 
 VERDICTS: Final = ("label", "winner", "preference")
 _PROMPTS: Final = ("prompt", "messages", "question", "instruction", "query", "user_prompt")

@@ -16,7 +16,7 @@ from unicodedata import normalize
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.declared import Declared, code_of
+from app.formats.columns.declared import Declared, code_of
 
 BOTH_BAD: Final = "both_bad"
 _THINGS: Final = "model|response|output|answer|assistant|completion|candidate|option|generation|text|reply|system"
