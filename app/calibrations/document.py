@@ -23,12 +23,12 @@ from app.bodies.documents import EvidenceBody, ExportedCertificateBody, LabelUse
 from app.calibrations.evidence import EvidenceInvalid, certified, read
 from app.calibrations.result import describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked
+from app.calibrations.signing import Fault, faults_of_signature
 from app.calibrations.wording import claim_of_later_use
 from app.core.db import rfc3339
 from app.core.errors import TribunalError
 from app.core.models import JUDGE_SETTINGS, CalibrationRow
 from app.core.names import shown
-from app.core.signing import Fault, faults_of_signature
 from app.labels.sets import Uses
 from calibration.errors import CalibrationError
 from judges.base import JudgeSpec

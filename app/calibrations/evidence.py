@@ -28,9 +28,9 @@ from app.calibrations.inputs import (
 )
 from app.calibrations.result import advise_on
 from app.calibrations.schemas import CalibrationIn, Method
+from app.calibrations.signing import Fault
 from app.calibrations.traffic import Traffic
 from app.calibrations.wording import Found, OtherMethod
-from app.core.signing import Fault
 from app.datasets.records import PairKey
 from app.scores.table import NO_FAILURE, ScoreTable
 from calibration import Certificate, CertifyOptions, certify_cascade

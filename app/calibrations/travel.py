@@ -17,6 +17,7 @@ from app.calibrations.evidence import read, written
 from app.calibrations.inputs import hash_of_test, prepare
 from app.calibrations.schemas import as_asked
 from app.calibrations.service import UNFINISHED, collect
+from app.calibrations.signing import Fault, signing_key
 from app.calibrations.stored import require
 from app.core.db import rfc3339
 from app.core.errors import Conflict, TribunalError, Unprocessable
@@ -24,7 +25,6 @@ from app.core.lists import by_public_id
 from app.core.models import JUDGE_SETTINGS, CalibrationRow, Dataset, new_id
 from app.core.names import shown
 from app.core.runtime import Runtime
-from app.core.signing import Fault, signing_key
 from app.datasets import service as datasets
 from app.labels import sets
 from app.scores.judges import changed_fingerprints, changes_in_words

@@ -31,9 +31,10 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.batches.worker.loop import work_in_parallel
+from app.calibrations import signing
 from app.cli.connections import LOOK_SECONDS, LimitedConnection
 from app.cli.console import note
-from app.core import auth, migrate, signing
+from app.core import auth, migrate
 from app.core.db import Database
 from app.core.errors import Conflict, NotFound
 from app.core.http.access import keep_peer

@@ -220,7 +220,7 @@ def verify(
     or does not follow from its evidence; 3 if it is as it was made and promises nothing.
     """
     from app.calibrations.document import verification_body
-    from app.core.signing import public_key
+    from app.calibrations.signing import public_key
 
     document = one_row_of(file, _DOCUMENT)
     try:

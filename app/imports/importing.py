@@ -21,7 +21,6 @@ from app.core.errors import Unprocessable
 from app.core.limits import Meter
 from app.core.models import Dataset, new_id
 from app.core.pools import in_thread
-from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote
 from app.datasets.score_columns import StoredScore, score_from_row
@@ -33,6 +32,7 @@ from app.imports.body import rows_of
 from app.imports.columns import StagedRow, parsed_pair
 from app.imports.comparing import name_taken
 from app.imports.reading import Reader, named_dialect, stage
+from app.imports.spool import upload_folder
 from app.imports.staging import Staging
 from app.imports.upload import UploadedFile
 from app.labels import service as labels

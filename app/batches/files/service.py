@@ -27,10 +27,10 @@ from app.core.lists import Paging, by_public_id
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id
 from app.core.names import MAX_LENGTH, shown
 from app.core.runtime import Runtime
-from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
 from app.imports.importing import Upload, store_new
+from app.imports.spool import upload_folder
 from app.imports.staging import Staging
 from app.imports.upload import Uploaded, UploadedFile
 from app.scores.store import is_recorded
