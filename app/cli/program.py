@@ -14,20 +14,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import (
-    admin,
-    boards,
-    data,
-    distil,
-    experiment,
-    finishes,
-    judging,
-    labels,
-    monitors,
-    queues,
-    shadows,
-    stored,
-)
+from app.cli import admin, boards, data, distil, experiment, judging, stored
 from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, Verbs, fail
 from app.cli.options import (
     Cascade,
@@ -43,6 +30,7 @@ from app.cli.options import (
     one_of,
     part_of,
 )
+from app.cli.people import finishes, labels, monitors, queues, shadows
 from app.cli.service import Errand, Key, Server, open_tribunal, wait_for_calibration
 from app.cli.tables import certificates as certificate_tables
 

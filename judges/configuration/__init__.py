@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from judges.configuration.hosting import (
-    adapters_of,
-    check_memory,
-    engine_settings,
-    model_folders,
-)
+from judges.configuration.hosting import adapters_of, check_memory, engine_settings, model_folders
 from judges.configuration.settings import openai_settings, reward_settings, vllm_settings
 from judges.configuration.tables import (
     BY,

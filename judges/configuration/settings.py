@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from judges.configuration.hosting import engine_settings
-from judges.configuration.tables import (
-    OpenAITable,
-    RewardTable,
-    VllmTable,
-)
+from judges.configuration.tables import OpenAITable, RewardTable, VllmTable
 from judges.errors import JudgeConfigurationInvalid
 from judges.openai.clients import checked_base_url
-from judges.openai.settings import (
-    HALF,
-    OpenAISettings,
-    check_headers,
-)
+from judges.openai.settings import HALF, OpenAISettings, check_headers
 from judges.reward.settings import FittedOn, RewardSettings
 from judges.vllm.settings import VllmSettings
 

@@ -9,11 +9,7 @@ from urllib.parse import quote
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
 from app.bodies.common import PageBody
 from app.bodies.datasets import CheckedBody, DatasetBody, LabelBody, LabelsBody, PairBody
-from app.client.bodies_in import (
-    Label,
-    ListQuery,
-    SearchQuery,
-)
+from app.client.bodies_in import Label, ListQuery, SearchQuery
 from app.client.calls import Call
 from app.client.requests.paths import at, given
 
