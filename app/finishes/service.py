@@ -52,7 +52,7 @@ async def require(session: AsyncSession, finish_id: str) -> Finish:
     Raises:
         NotFound: none has this id.
     """
-    return await required(session, Finish, finish_id, "finish", "finishes")
+    return await required(session, Finish, finish_id, "finish")
 
 
 async def create(running: Runtime, request: FinishIn) -> FinishBody:

@@ -37,7 +37,7 @@ async def require(session: AsyncSession, monitor_id: str) -> Monitor:
     Raises:
         NotFound: none has this id.
     """
-    return await required(session, Monitor, monitor_id, "monitor", "monitors")
+    return await required(session, Monitor, monitor_id, "monitor")
 
 
 async def create(running: Runtime, request: MonitorIn) -> MonitorBody:

@@ -18,7 +18,7 @@ from app.bodies.queues import ClaimBody, ItemBody, Purpose
 from app.calibrations import stored as calibrations
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, Unprocessable
-from app.core.lists import by_public_id
+from app.core.lists import required
 from app.core.models import Dataset, Leaderboard, Queue, new_id
 from app.core.names import hint, shown
 from app.core.runtime import Runtime
@@ -181,9 +181,7 @@ async def _of_verdicts(
 async def _open_orders(session: AsyncSession, leaderboard_id: str | None) -> list[Open]:
     if leaderboard_id is None:
         return []
-    board = await by_public_id(session, Leaderboard, leaderboard_id)
-    if board is None:
-        raise NotFound.field(["leaderboard"], f"there is no leaderboard {shown(leaderboard_id)}")
+    board = await required(session, Leaderboard, leaderboard_id, "leaderboard", "leaderboard")
     return open_orders(board.body["rows"])
 
 

@@ -36,7 +36,7 @@ async def require(session: AsyncSession, shadow_id: str) -> Shadow:
     Raises:
         NotFound: none has this id.
     """
-    return await required(session, Shadow, shadow_id, "shadow", "shadows")
+    return await required(session, Shadow, shadow_id, "shadow")
 
 
 async def create(running: Runtime, request: ShadowIn) -> ShadowBody:
