@@ -30,9 +30,9 @@ def target_risk(certificate: CalibrationRow) -> float:
 
 
 async def advance(session: AsyncSession, monitor: Monitor, moment: datetime) -> None:
-    """Observe the audits whose answers are there, in the order of drawing; raise the alarm.
+    """Observe the audits that people have answered, in the order of drawing; raise the alarm.
 
-    An audit counts once, with the answers that it had when they were complete.
+    An audit counts once, with the answers that it had when its last one came.
     """
     locked = await queries.lock(session, monitor.seq)
     if locked is None or locked.status == "ended":
@@ -69,7 +69,7 @@ async def advance(session: AsyncSession, monitor: Monitor, moment: datetime) -> 
 
 
 def loss_of(verdict: str, said: Sequence[str], request: Mapping[str, Any]) -> float | None:
-    """Return how far people disagree with a verdict, as its certificate counts; None: not at all.
+    """Return how far people disagree with a verdict under its certificate's rules; None: not counted.
 
     Args:
         verdict: What was said to be better.
@@ -214,7 +214,7 @@ async def ask_canaries_forever(running: Runtime) -> None:
         except outages():
             _log.debug("canaries could not be read", exc_info=True)
         except Exception:
-            # a judge of no good must not end the watch on others
+            # a faulty judge must not end the watch on others
             _log.exception("canaries could not be asked")
 
 

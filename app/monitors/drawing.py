@@ -1,8 +1,8 @@
 """Draws verdicts for monitors and for shadow judges, in the transaction that stores them.
 
-A prompt is drawn for a candidate with its share, once for each batch and day, and with all its
-verdicts. What is drawn for an audit is drawn for every candidate, too: people label it anyway, and
-labels are what a comparison lacks most. No judge is asked here, so that no answer waits for one.
+A prompt is drawn for a candidate with the probability of its share, once for each batch and day,
+with all its verdicts. What is drawn for an audit is drawn for every candidate, too: people label it
+anyway, and comparisons lack labels most. No judge is asked here, so no answer waits for one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Place = tuple[str, str]
 
 
 async def draw(session: AsyncSession, where: Where, candidates: Sequence[Candidate]) -> None:
-    """Draw for every monitor and every shadow of a certificate; its verdicts are stored already."""
+    """Draw for every monitor and every shadow of a certificate; the verdicts are stored already."""
     audited = {_place(one) for one in await sampling.draw(session, where, candidates)}
     for shadow in await queries.shadows_of(session, where.certificate_seq):
         chosen = {

@@ -81,7 +81,7 @@ async def create(running: Runtime, request: ShadowIn) -> ShadowBody:
 
 
 async def look(running: Runtime, shadow_id: str) -> ShadowBody:
-    """Return a shadow with what is known by now."""
+    """Return a shadow with its figures so far."""
     async with running.db.read() as session:
         return await show(session, await require(session, shadow_id))
 
@@ -95,7 +95,7 @@ async def list_shadows(running: Runtime, paging: Paging) -> Page:
 
 
 async def end(running: Runtime, shadow_id: str) -> ShadowBody:
-    """Stop drawing and asking; what is known stays."""
+    """Stop drawing pairs and asking the candidate; keep the figures."""
     async with running.db.write() as session:
         shadow = await require(session, shadow_id)
         await queries.end(session, shadow, status="ended", ended_at=running.now())
@@ -144,10 +144,10 @@ async def show(session: AsyncSession, shadow: Shadow) -> ShadowBody:
 
 
 async def _said_by_people(session: AsyncSession, rows: Sequence[ShadowVerdict]) -> dict[int, Said]:
-    """Return, by row, how probable it was that people were asked, and what they said.
+    """Return, by row, the probability that people were asked, and what they said.
 
-    Audits, if there are any: they were drawn from the verdicts. Else labels of the dataset, unless
-    they were given because of a verdict.
+    Answers to audits come first, because audits are drawn from the verdicts. Where there are none,
+    labels of the dataset count, unless they were asked for because of a verdict.
     """
     of_audits = await monitors.said_in_audits(session, [row.verdict_seq for row in rows])
     if of_audits:
