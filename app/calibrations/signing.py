@@ -1,8 +1,8 @@
 """Signatures under documents that are read elsewhere, and the key that signs them.
 
-A signature covers a digest of every field of a document, so that a field that was changed later is
-named. The digests are of values, not of their spelling: a file that a program read and wrote again
-is still the same.
+A signature covers a digest of every field of a document, so the check names a field that was changed
+later. Digests are of values, not of their spelling: a file that a program reads and writes again
+still matches.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The key that signs; its secret half is shown by nothing."""
+    """The key that signs; nothing shows its secret half."""
 
     _secret: bytes
 
@@ -69,7 +69,7 @@ class SigningKey:
 
 
 def digests(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return a digest of every field of a document but its signature, by the field's place."""
+    """Return a digest of every field of a document except its signature, by the field's path."""
     return {
         place: hashlib.sha256(_bytes(value)).hexdigest()
         for name, inside in document.items()
@@ -92,7 +92,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value in which a whole number has one spelling: 1 and 1.0 are the same in JSON."""
+    """Return a value with one spelling of whole numbers: 1 and 1.0 are equal in JSON."""
     if isinstance(value, dict):
         return {name: _plain(inside) for name, inside in value.items()}
     if isinstance(value, list):
@@ -105,7 +105,7 @@ def faults_of_signature(document: Mapping[str, Any], trusted: Collection[str] = 
 
     Args:
         document: As it was read.
-        trusted: Public keys of those whose signature counts; empty: anybody's.
+        trusted: Public keys whose signatures count; empty: any key's.
 
     Example:
         >>> signed = SigningKey(bytes(32)).sign({"a": {"b": 1, "c": 2}}, datetime(2026, 1, 1))

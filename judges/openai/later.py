@@ -52,7 +52,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What has become of a question.
+    """The state of a question.
 
     Attributes:
         state: `waiting`; `answered`; `left_out`, where it is known not to have been answered or
@@ -84,7 +84,7 @@ class Desk(Protocol):
     """Where questions wait for their answers."""
 
     def find(self, key: str) -> Found | None:
-        """Return what has become of a question in its latest round, None if it is new."""
+        """Return the state of a question in its latest round, None if it is new."""
         ...
 
     def leave(self, question: Question) -> None:
