@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.cli.console import number as _number
 from app.cli.tables.certificates import judge_failures
 from app.cli.tables.layout import Body, Screen, Table, escape
-from app.judgments.together import said_together
+from app.judgments.in_words import said_together
 
 _UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 NO_LOGPROBS = "no_logprobs"
