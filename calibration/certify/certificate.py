@@ -1,29 +1,21 @@
-"""The certificate: thresholds, the evidence for them, and the promise in words."""
+"""What a certificate is: thresholds, the evidence for them, and the promise."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.cascade import CascadeCost, answered_loss
-from calibration.certify.claims import panel_words, promise_words, saved_words, shift_words
+from calibration.arrays import FloatArray, IntArray
 from calibration.certify.columns import Decisions, Heard, Rule
-from calibration.certify.panel import Assumption, Panel
-from calibration.certify.prepare import Prepared, Request
+from calibration.certify.panel import Panel
 from calibration.certify.traffic import Reweighting
 from calibration.errors import InvalidArgument
 from calibration.estimate import Estimate
-from calibration.intervals import estimate_share, jackknife_ratio
-from calibration.sample import Sample, Scope
+from calibration.sample import Scope
 from calibration.stack import Columns
-
-# Coverages this near to each other count as the same, and the cheaper cascade is deployed.
-_SAME_COVERAGE = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,214 +261,3 @@ class Certificate:
         if not within:
             return np.full(self.thresholds.size, np.inf)
         return max(within, key=lambda bound: bound.coverage).thresholds
-
-
-class Passed(NamedTuple):
-    """The path on which thresholds passed, and the strength and level of the test."""
-
-    path: str
-    p_value: float
-    level: float
-    risk_upper_bound: float
-
-
-def issue(
-    prepared: Prepared,
-    request: Request,
-    thresholds: FloatArray,
-    passed: Passed | None,
-    tested: Sample | None = None,
-) -> Certificate:
-    """Return the certificate of some thresholds, with their figures on the pairs that tested them.
-
-    Args:
-        prepared: What the test worked on.
-        request: What was to be certified.
-        thresholds: One for each column of the sample, shape (c,).
-        passed: How they passed; None where nothing is certified.
-        tested: The pairs that tested them; all of them by default.
-    """
-    tested = prepared.sample if tested is None else tested
-    rule = request.layout.rule(thresholds)
-    thresholds = rule.thresholds
-    thresholds.flags.writeable = False
-    said = promise_words(prepared, request, is_certified=passed is not None)
-    path, p_value, level, bound = (None, 1.0, 0.0, 1.0) if passed is None else passed
-    whole = Certificate(
-        thresholds=thresholds,
-        is_certified=passed is not None,
-        is_valid=request.method != "published_code",
-        target_risk=request.target_risk,
-        failure_probability=request.failure_probability,
-        risk_upper_bound=bound,
-        set_aside=prepared.set_aside,
-        dropped=prepared.dropped,
-        method=request.method,
-        path=path,
-        p_value=p_value,
-        level=level,
-        nodes_tested=0,
-        claim=said,
-        uniform=prepared.uniform,
-        columns=rule.columns,
-        max_shift=request.max_shift,
-        shift_margin=None if passed is None else request.max_shift,
-        scope=request.scope,
-        panel=None if request.panel is None else request.panel.figures,
-        **_figures(tested, rule, request),
-    )
-    if passed is None:
-        whole = replace(whole, saved_labels=None)
-    whole = replace(whole, claim=whole.claim + saved_words(whole.saved_labels))
-    if not request.is_common or tested.slice is None:
-        return whole
-    return replace(whole, certificates=_slices_of(whole, tested, request))
-
-
-def abstaining(prepared: Prepared, request: Request) -> Certificate:
-    """Return the certificate of a test that nothing passed."""
-    return issue(prepared, request, np.full(prepared.sample.n_judges, np.inf), None)
-
-
-def with_margin(certificate: Certificate, margin: float, *, is_joint: bool) -> Certificate:
-    """Return the certificate, and those of its slices, with the shift that they survive.
-
-    Args:
-        certificate: Made without a margin.
-        margin: The shift.
-        is_joint: The certificate and the margin hold together at the failure probability.
-    """
-    parts = tuple(replace(part, shift_margin=margin) for part in certificate.certificates)
-    said = f"{certificate.claim}{shift_words(margin, certificate.max_shift, is_joint=is_joint)}"
-    return replace(certificate, shift_margin=margin, claim=said, certificates=parts)
-
-
-def with_assumption(certificate: Certificate, assumption: Assumption) -> Certificate:
-    """Return a certificate about a panel, and those of its slices, with what it assumes of noise."""
-    parts = tuple(with_assumption(part, assumption) for part in certificate.certificates)
-    figures = certificate.panel
-    if figures is None or not certificate.is_certified:
-        return certificate
-    figures = replace(figures, assumption=assumption)
-    said = f"{certificate.claim}{panel_words(figures, is_promised=True)}"
-    return replace(certificate, panel=figures, claim=said, certificates=parts)
-
-
-def with_tests(
-    certificate: Certificate,
-    nodes_tested: int,
-    paths: tuple[TestedPath, ...] = (),
-    bounds: tuple[RiskBound, ...] = (),
-) -> Certificate:
-    """Return the certificate, and those of its slices, with all that was tested."""
-    tests: dict[str, Any] = {"nodes_tested": nodes_tested, "paths": paths, "bounds": bounds}
-    parts = tuple(replace(part, **tests) for part in certificate.certificates)
-    return replace(certificate, certificates=parts, **tests)
-
-
-def decided_at_cost(sample: Sample, rule: Rule, request: Request) -> tuple[IntArray, CascadeCost]:
-    """Return the column of a sample that answers each pair, -1 where none does, and the cost."""
-    judge, column = request.layout.decided(sample.confidence, rule)
-    return column, request.layout.cost(judge, rule, request.costs, sample.weight)
-
-
-def best_covered(certified: Sequence[Certificate], sample: Sample, request: Request) -> int:
-    """Return which certificate covers most of the whole sample; of near ones the cheapest."""
-    figures = [_coverage_and_cost(one, sample, request) for one in certified]
-    most = max(coverage for coverage, _ in figures)
-    near = [i for i, (coverage, _) in enumerate(figures) if coverage >= most - _SAME_COVERAGE]
-    return min(near, key=lambda i: (figures[i][1], -figures[i][0]))
-
-
-def _coverage_and_cost(
-    certificate: Certificate, sample: Sample, request: Request
-) -> tuple[float, float]:
-    """Return a certificate's coverage and cost on the whole sample, not on what tested it."""
-    if certificate.n == sample.n:
-        return certificate.coverage, certificate.cost_per_pair
-    _, cost = decided_at_cost(sample, certificate.rule, request)
-    return float(cost.composition.sum()), cost.per_pair
-
-
-def _figures(tested: Sample, rule: Rule, request: Request) -> dict[str, Any]:
-    answered_by, cost = decided_at_cost(tested, rule, request)
-    is_answered, loss = answered_loss(answered_by, tested.loss)
-    weight = (np.ones(tested.n) if tested.stakes is None else tested.stakes) * is_answered
-    return {
-        "coverage": float(cost.composition.sum()),
-        "agreement": 1.0 - float(weight @ loss / weight.sum()) if is_answered.any() else None,
-        "n": tested.n,
-        "groups": tested.n_groups,
-        "answered": int(is_answered.sum()),
-        "disagreements": float(loss.sum()),
-        "composition": cost.composition,
-        "cost_per_pair": cost.per_pair,
-        "relative_cost": cost.relative,
-        "saved_labels": _saved_labels(is_answered, tested) if request.scope == "dataset" else None,
-    }
-
-
-def _saved_labels(is_answered: BoolArray, tested: Sample) -> Estimate:
-    """Estimate the share of pairs that people need not label."""
-    if tested.weight is None:
-        groups = None if tested.n_groups == tested.n else tested.group
-        return estimate_share(is_answered, groups=groups)
-    found = jackknife_ratio(tested.weight * is_answered, tested.weight, tested.group)
-    return replace(found, n=tested.n)
-
-
-def _slices_of(whole: Certificate, tested: Sample, request: Request) -> tuple[Certificate, ...]:
-    """Return the same certificate with each slice's figures; its name is the slice's number."""
-    assert tested.slice is not None
-    return tuple(
-        replace(
-            whole,
-            slice=str(number),
-            **_figures(tested.rows(tested.slice == number), whole.rule, request),
-        )
-        for number in np.unique(tested.slice).tolist()
-    )
-
-
-def best_of(found: Sequence[Certificate], failure_probability: float) -> Certificate:
-    """Return the best of several certificates that hold together, made by methods declared together.
-
-    Of those that are certified the one with the highest coverage, of near ones the cheapest; the
-    first where none is.
-
-    Args:
-        found: Each at an equal part of the failure probability.
-        failure_probability: That of all together.
-    """
-    certified = [one for one in found if one.is_certified] or [found[0]]
-    most = max(one.coverage for one in certified)
-    near = [one for one in certified if one.coverage >= most - _SAME_COVERAGE]
-    best = min(near, key=lambda one: (one.cost_per_pair, -one.coverage))
-    methods = tuple(one.method for one in found)
-    said = (
-        f" It comes from {len(methods)} methods that were declared together "
-        f"({', '.join(methods)}), each tested at an equal part of the failure probability."
-    )
-    return _at_level(
-        replace(
-            best,
-            methods=methods,
-            claim=best.claim + said,
-            paths=tuple(path for one in found for path in one.paths),
-            nodes_tested=sum(one.nodes_tested for one in found),
-        ),
-        best.failure_probability,
-        failure_probability,
-    )
-
-
-def _at_level(certificate: Certificate, part: float, whole: float) -> Certificate:
-    """Return a certificate that was chosen among several, with the probability of all together."""
-    said = certificate.claim
-    for before, after in (
-        (f"robability at least {1 - part:.4g}", f"robability at least {1 - whole:.4g}"),
-        (f"failure probability {part:.4g}", f"failure probability {whole:.4g}"),
-    ):
-        said = said.replace(before, after)
-    parts = tuple(_at_level(one, part, whole) for one in certificate.certificates)
-    return replace(certificate, claim=said, failure_probability=whole, certificates=parts)

@@ -21,13 +21,13 @@ from calibration.certify.certify import (
     USUAL,
     CertifyOptions,
     RareArguments,
-    certify_sample,
     of_methods,
     refuse_parts,
 )
 from calibration.certify.columns import Heard, Pairs
 from calibration.certify.panel import FirstVotes, PanelVotes, third_votes
 from calibration.certify.prepare import Method, Request, pool_size
+from calibration.certify.slices import certify_sample
 from calibration.certify.weighted import OnTraffic, certify_on_traffic, on_traffic
 from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.labels import MISSING, A
@@ -244,7 +244,7 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
     if traffic is not None:
         found = certify_on_traffic(sample, request, traffic, chance)
     else:
-        found = certify_sample(sample, request, pairs.slices, options, chance)
+        found = certify_sample(sample, request, options.parts(pairs.slices), chance)
     if aside is not None:
         found = replace(found, set_aside=len(aside.pool.p_a))
     return _with_columns(found, heard.weights, learning)

@@ -9,9 +9,10 @@ import numpy as np
 from calibration.arrays import FloatArray
 from calibration.binomial import accepted_labels_needed
 from calibration.certify.certificate import Certificate
-from calibration.certify.certify import USUAL, CertifyOptions, certify_sample
+from calibration.certify.certify import USUAL, CertifyOptions
 from calibration.certify.columns import Pairs
 from calibration.certify.prepare import Request
+from calibration.certify.slices import certify_sample
 from calibration.certify.traffic import Reweighting, estimated_ratio, evidence_features, known_ratio
 from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
 from calibration.preference import sides
@@ -81,7 +82,7 @@ def certify_on_traffic(
     sample, traffic = replace(sample, weight=given.weight), given.figures
     if refused := _refused(traffic, request):
         empty = replace(sample, weight=None).rows(np.zeros(0, dtype=np.int64))
-        nothing = certify_sample(empty, request, None, USUAL, rng)
+        nothing = certify_sample(empty, request, USUAL.parts(None), rng)
         return replace(
             nothing,
             claim=f"{nothing.claim} {refused}",
@@ -90,7 +91,7 @@ def certify_on_traffic(
             groups=sample.n_groups,
             dropped=given.dropped,
         )
-    found = certify_sample(sample, request, None, USUAL, rng)
+    found = certify_sample(sample, request, USUAL.parts(None), rng)
     said = f"{found.claim}{_TRAFFIC[traffic.is_estimated]}" if found.is_certified else found.claim
     if found.is_certified and traffic.cut > _NO_CUT:
         said += (
