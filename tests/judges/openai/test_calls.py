@@ -1,12 +1,14 @@
-"""Requests in flight: halved when a server is busy, one more with every round of answers."""
+"""Retries, connections, and requests in flight, whose number follows what the server can take."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
+from email.utils import formatdate
 
 import pytest
 
-from judges.openai.calls import AdaptiveSlots
+from judges.openai.calls import AdaptiveSlots, LeastBusy, retry_after_seconds
 
 
 async def most_in_flight(slots: AdaptiveSlots, requests: int) -> int:
@@ -71,3 +73,54 @@ async def test_whoever_stops_waiting_leaves_no_slot_taken() -> None:
     with pytest.raises(asyncio.CancelledError):
         await given
     assert await most_in_flight(slots, 3) == 1
+
+
+def test_each_request_goes_to_the_member_with_the_fewest() -> None:
+    clients = LeastBusy(["first", "second", "third"])
+    with clients.member() as one, clients.member() as two, clients.member() as three:
+        assert (one, two, three) == ("first", "second", "third")
+        with clients.member() as four:
+            assert four == "first"
+    with clients.member() as again:
+        assert again == "first"
+
+
+def test_requests_that_end_in_any_order_leave_nobody_overloaded() -> None:
+    clients = LeastBusy("ab")
+    with ExitStack() as long:
+        long.enter_context(clients.member())
+        for _ in range(5):
+            with clients.member() as free:
+                assert free == "b"
+
+
+def test_a_request_that_fails_is_over() -> None:
+    clients = LeastBusy("ab")
+    with pytest.raises(ValueError, match="no"), clients.member():
+        raise ValueError("no")
+    with clients.member() as free:
+        assert free == "a"
+
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("2", 2.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-3", 0.0),
+        (formatdate(NOW + 7, usegmt=True), 7.0),
+        (formatdate(NOW - 7, usegmt=True), 0.0),
+        (formatdate(NOW + 7).replace("-0000", ""), 7.0),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
+    assert retry_after_seconds(header, now=NOW) == seconds
