@@ -130,8 +130,8 @@ class ProviderBatches:
     def line_of(self, custom_id: str, body: str) -> bytes:
         """Return the line of a file that asks a question; its body comes as JSON in ASCII."""
         line = {"custom_id": custom_id, "method": "POST", "url": self.endpoint}
-        begun = json.dumps(line, separators=(",", ":")).removesuffix("}")
-        return f'{begun},"body":{body}}}\n'.encode("ascii")
+        opening = json.dumps(line, separators=(",", ":")).removesuffix("}")
+        return f'{opening},"body":{body}}}\n'.encode("ascii")
 
     async def upload(self, name: str, lines: bytes) -> str:
         """Upload a file of requests; return its id. This costs nothing yet.

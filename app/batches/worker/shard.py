@@ -88,12 +88,12 @@ class Task:
     work: Work
     next_shard: NextShard | None = None
     is_last: bool = False
-    begun: datetime = field(init=False)
+    started_at: datetime = field(init=False)
     promise: Promise = field(init=False)
 
     def __post_init__(self) -> None:
         """Note when the work begins, and what its verdicts promise while the batch runs."""
-        self.begun = self.running.now()
+        self.started_at = self.running.now()
         self.promise = promise_of(self.work.authority, None)
 
     async def finish(self, session: AsyncSession, counts: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ class Task:
         await leases.finish(session, self.shard, counts)
         # what was held for pairs that waited is free again
         batch.reserved_usd = max(batch.reserved_usd - held, 0.0)
-        await service.shard_done(session, batch, counts, self.running.now(), self.begun)
+        await service.shard_done(session, batch, counts, self.running.now(), self.started_at)
         # before the commit: after it a broken connection could tell nothing
         self.is_last = not batch.open_shards
         if self.next_shard is not None:
@@ -310,7 +310,7 @@ class Checkpoints:
         shard, now = self._task.shard, self._running.now()
         if not await leases.tell(session, shard, counts):
             return False
-        await service.mark(session, shard.batch_seq, counts, self._task.begun, now)
+        await service.mark(session, shard.batch_seq, counts, self._task.started_at, now)
         return True
 
     def count_in_metrics(self, counts: dict[str, Any]) -> None:

@@ -313,7 +313,7 @@ class Labelling:
 
     def _said(self, item: ItemBody) -> ItemBody | str | None:
         """Return what was said, an item to be shown again, or None to leave."""
-        begun = self._clock()
+        started = self._clock()
         while True:
             pressed = self._next_key()
             if pressed == "q":
@@ -330,7 +330,7 @@ class Labelling:
             elif said in ("tie", "both") and not item["allow_tie"]:
                 typer.echo("\nthis queue takes no ties: ", nl=False)
             else:
-                self._answer(item, said, self._clock() - begun)
+                self._answer(item, said, self._clock() - started)
                 return said
 
     def _answer(self, item: ItemBody, said: str, seconds: float) -> None:
