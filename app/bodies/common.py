@@ -85,3 +85,10 @@ class ReadyBody(TypedDict):
     status: Literal["ready"]
     database: NotRequired[Literal["ok"]]
     judges: NotRequired[dict[str, ComponentHealth]]
+
+
+class SaidBody(TypedDict):
+    """What a verdict was, or would be."""
+
+    status: Literal["accepted", "abstained", "failed"]
+    label: Label | None

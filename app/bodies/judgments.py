@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.bodies.common import ComponentHealth, Estimate, Label, Promise
+from app.bodies.common import ComponentHealth, Estimate, Label, Promise, SaidBody
 from app.bodies.datasets import MessageBody, TokensBody
 
 
@@ -218,13 +218,6 @@ class TriedBody(TypedDict):
     tokens: TokensBody
     cost_usd: Annotated[float | None, Doc("of the score and, if there is one, its reason")]
     seconds: float | None
-
-
-class SaidBody(TypedDict):
-    """What a verdict was, or would be."""
-
-    status: Literal["accepted", "abstained", "failed"]
-    label: Label | None
 
 
 class ChangedPair(TypedDict):
