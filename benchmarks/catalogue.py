@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from benchmarks import starting, student
+from benchmarks import replay, starting, student
 from benchmarks.measuring import Benchmark
 from benchmarks.statistics import (
     bootstrap_ranks,
@@ -31,5 +31,6 @@ BENCHMARKS: dict[str, Preparation] = {
     "bootstrap-ranks": bootstrap_ranks.prepare,
     "bootstrap-ranks-million": bootstrap_ranks.prepare_million,
     "student": student.prepare,
+    "replay": replay.prepare,
     "start": starting.prepare,
 }
