@@ -217,7 +217,7 @@ def test_a_traceback_shows_code_and_no_values(
     said = capsys.readouterr().err
     assert "worker w1 stumbled" in said
     assert "something broke" in said
-    assert "test_logging.py" in said
+    assert "test_telemetry.py" in said
     assert PASSWORD not in said
     assert " ".join(words) not in said
     assert repr(words) not in said
