@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 
-from app.cli import board_tables, tables
-from app.cli.layout import Screen
+from app.cli.tables import boards as board_tables
+from app.cli.tables import certificates as tables
+from app.cli.tables.layout import Screen
 from tests.app.rows import certify, labelled_rows, upload
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.calibrations.document import verify
 from app.calibrations.inputs import first_votes
 from app.datasets.records import PairKey, Vote
-from app.monitors.service import loss_of
+from app.monitors.alarms import loss_of
 from tests.app.rows import certify, labelled_rows, upload
 
 PANEL = {"label_rule": "panel", "target_agreement": 0.8}
