@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from json import scanner
 from typing import Any
 
 import httpx
 import pytest
+from fastapi._compat import ModelField
 
 from app.core.http import json_bodies
 from app.core.http.json_bodies import LARGE_BODY
@@ -35,7 +37,7 @@ async def test_no_step_of_reading_a_large_body_runs_on_the_event_loop(
             return function(*args)
 
         monkeypatch.setattr(json_bodies, name, noted)
-    validate = json_bodies.ModelField.validate
+    validate = ModelField.validate
 
     def validated(self: Any, value: Any, *args: Any, **options: Any) -> Any:
         # what the framework itself validates on the loop is made already
@@ -43,7 +45,7 @@ async def test_no_step_of_reading_a_large_body_runs_on_the_event_loop(
             readers.append(("validate", threading.get_ident()))
         return validate(self, value, *args, **options)
 
-    monkeypatch.setattr(json_bodies.ModelField, "validate", validated)
+    monkeypatch.setattr(ModelField, "validate", validated)
     answer = await post(client, "judgments", {"pairs": [PAIR]})
     assert answer.status_code == 200, answer.text
     assert [name for name, _ in readers] == ["_parse_large", "shape_fault", "validate"]
@@ -88,7 +90,7 @@ async def test_a_large_body_repeats_its_first_answer(client: httpx.AsyncClient) 
 )
 def test_reading_stops_at_the_limit_of_values(body: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read = 0
-    scan = json_bodies.scanner.py_make_scanner
+    scan = scanner.py_make_scanner
 
     def counting(decoder: Any) -> Any:
         number = decoder.parse_int
@@ -101,7 +103,7 @@ def test_reading_stops_at_the_limit_of_values(body: Any, monkeypatch: pytest.Mon
         decoder.parse_int = counted
         return scan(decoder)
 
-    monkeypatch.setattr(json_bodies.scanner, "py_make_scanner", counting)
+    monkeypatch.setattr(scanner, "py_make_scanner", counting)
     content = json.dumps(body).encode()
     with pytest.raises(json_bodies._TooManyValues):
         json_bodies._parse_large(content, 1_000)
