@@ -18,10 +18,12 @@ from sqlalchemy import (
     Row,
     Select,
     Subquery,
+    and_,
     case,
     cast,
     func,
     literal_column,
+    or_,
     select,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,7 +35,13 @@ from calibration.arrays import IntArray
 # the label that an answer is, with the drawn side undone; see `label_of`
 _LABEL = case(
     (QueueVote.said.in_(("tie", "both")), 2),
-    ((QueueVote.said == "left") == (QueueVote.left_is == "a"), 0),
+    (
+        or_(
+            and_(QueueVote.said == "left", QueueVote.left_is == "a"),
+            and_(QueueVote.said == "right", QueueVote.left_is == "b"),
+        ),
+        0,
+    ),
     else_=1,
 )
 _SIDE = case((QueueVote.said == "left", 1), (QueueVote.said == "right", 0), else_=-1)
@@ -96,7 +104,11 @@ def _grouped(rows: Any) -> dict[int, list[Row[Any]]]:
 
 
 def _by_state(numbers: Sequence[int]) -> Select[Any]:
-    columns = (QueueItem.queue_seq, QueueVote.annotator, QueueVote.state)
+    columns: tuple[ColumnElement[Any], ...] = (
+        QueueItem.__table__.c.queue_seq,
+        QueueVote.__table__.c.annotator,
+        QueueVote.__table__.c.state,
+    )
     return (
         select(*columns, func.count())
         .join(QueueItem, QueueItem.seq == QueueVote.item_seq)
@@ -150,7 +162,7 @@ def _by_time(numbers: Sequence[int], *, is_sqlite: bool) -> Select[Any]:
         seconds = func.json_extract(QueueVote.details, "$.seconds")
     else:
         # PostgreSQL reads no JSON whose texts hold NUL; within a text the quotes have backslashes
-        pattern = literal_column("'\"seconds\": ?([-+.0-9eE]+)'")
+        pattern: ColumnElement[str] = literal_column("'\"seconds\": ?([-+.0-9eE]+)'")
         seconds = cast(func.substring(QueueVote.details, pattern), Float)
     tenths = func.round(seconds * _TENTHS).label("tenths")
     each = (
@@ -168,13 +180,14 @@ def _people(
     rows: Sequence[Row[Any]], number: int, seconds: dict[tuple[int, str], list[tuple[float, int]]]
 ) -> dict[str, AnnotatorTally]:
     """Return what is counted of each person, by rows of votes that are alike."""
-    said, side = (np.array([row[at] for row in rows], dtype=np.int64) for at in (2, 3))
+    said, side = (np.array([tuple(row)[at] for row in rows], dtype=np.int64) for at in (2, 3))
     counts = np.array([tuple(row)[4:7] for row in rows], dtype=np.int64)
-    votes = np.array([row[7] for row in rows], dtype=np.int64)
+    votes = np.array([tuple(row)[7] for row in rows], dtype=np.int64)
     agrees, compared = agrees_with_others(counts, said)
     places: defaultdict[str, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
-        places[row[1]].append(place)
+        _, name, *_ = row
+        places[name].append(place)
     people = {}
     for name, own in places.items():
         timed = np.array(seconds.get((number, name), ()), dtype=np.float64).reshape(-1, 2)

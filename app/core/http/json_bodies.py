@@ -101,7 +101,7 @@ def _parse_large(body: bytes, most: int) -> Any:
     parts = body.count(b",")
     if parts <= most and parts * _BYTES_OF_LONG_PARTS > len(body):
         return json.loads(body)
-    decoder = JSONDecoder()
+    decoder: Any = JSONDecoder()
     values = 0
 
     def counting(scan: _Scan) -> _Scan:
@@ -120,5 +120,5 @@ def _parse_large(body: bytes, most: int) -> Any:
         decoder.parse_object = lambda at, strict, scan, *rest: JSONObject(
             at, strict, counting(scan), *rest
         )
-    decoder.scan_once = scanner.py_make_scanner(decoder)
+    decoder.scan_once = scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
     return decoder.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
