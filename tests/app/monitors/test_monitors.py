@@ -291,6 +291,7 @@ async def test_a_receiver_that_was_down_for_ten_minutes_gets_the_alarm_once_by_i
 
 async def test_what_a_receiver_says_without_end_is_not_read() -> None:
     written = 0
+    ended = asyncio.Event()
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal written
@@ -302,10 +303,12 @@ async def test_what_a_receiver_says_without_end_is_not_read() -> None:
                 await writer.drain()
                 written += 2**16
         writer.close()
+        ended.set()
 
     server = await asyncio.start_server(endless, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, httpx.AsyncClient(trust_env=False) as http:
         assert await sent(http, f"http://127.0.0.1:{port}/", b"{}", {}) is None
         assert await sent(http, "http://[::1/", b"{}", {}) == "InvalidURL"
+        await asyncio.wait_for(ended.wait(), 20)
     assert written < 50 * 2**20
