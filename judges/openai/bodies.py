@@ -48,7 +48,9 @@ _SYSTEM_REFUSED: Final = re.compile(
     r"|developer instruction is not enabled|roles must alternate|only user.{0,20}assistant.{0,20}role"
     r"|messages\[0\]\.role|role.{0,30}['\"`]system['\"`]|['\"`]system['\"`].{0,40}role"
     r"|['\"`]system['\"`] is not one of|first message must be.{0,20}user"
-    r"|must (start|begin) with.{0,20}user|messages\W{1,3}0\W{1,3}role|\brole:? system\b|\bsystem role\b",
+    r"|must (start|begin) with.{0,20}user|messages\W{1,3}0\W{1,3}role"
+    r"|\brole:? system\b.{0,40}(not|n't|unsupported|invalid)"
+    r"|(invalid|unexpected|unsupported|unknown) role:? system\b",
     re.IGNORECASE | re.DOTALL,
 )
 # fields of `extra_body` that keep a model to its labels, or are about the log-probs of an answer
@@ -60,7 +62,13 @@ _KEEP_TO_LABELS: Final = frozenset(
         "stop_token_ids", "structured_outputs", "top_logprobs", "top_logprobs_num",
     }
 )  # fmt: skip
-_FIELD: Final = re.compile(rf"(?<![\w.])({'|'.join(_LEARNED)})(?!\w)", re.IGNORECASE)
+_FIELD: Final = re.compile(
+    r"(?<![\w.])(max_tokens|top_logprobs|logprobs)(?!\w)"
+    # this one is a word of the language, too, and may come from a prompt that the server repeats
+    r"|(?:(?<=[\['\"`])|(?<=: )|(?<=parameter )|(?<![\w.]))(temperature)(?:(?=['\"`\]:])"
+    r"|(?=\s+(?:is|does|may|must|cannot|parameter|value|setting)\b)|(?<=: temperature)(?!\w))",
+    re.IGNORECASE,
+)
 _PARAMETER: Final = re.compile(r"\bparam '([a-z_]+)'")
 _log = logging.getLogger(__name__)
 
@@ -229,7 +237,7 @@ class Bodies:
         if self._settings.temperature:
             mine.discard("temperature")
         named = [name.lower() for name in _PARAMETER.findall(message)]
-        named += [name.lower() for name in _FIELD.findall(message)]
+        named += [(field or word).lower() for field, word in _FIELD.findall(message)]
         for name in named:
             if name in mine and name in sent:
                 return "logprobs" if name in _LOGPROBS else name

@@ -411,7 +411,7 @@ class OpenAIJudge:
                 try:
                     return await self._paid(call, spent, since)
                 except CallFailed as error:
-                    if error.sent is None:
+                    if error.sent is None or error.failure.kind is FailureKind.CONTEXT_OVERFLOW:
                         raise
                     if not self._bodies.learn(error.failure.detail, error.sent):
                         error.failure = self._bodies.advised(error.failure, error.sent)

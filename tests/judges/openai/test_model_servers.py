@@ -364,6 +364,7 @@ async def test_refused_log_probs_are_given_up_whatever_the_words(
         ({"temperature": 0.5}, DEFAULT_ONLY, "set temperature"),
         ({"extra_body": {"temperature": 0}}, DEFAULT_ONLY, "extra_body"),
         ({}, "top_logprobs must be at most 5", "set top_logprobs"),
+        ({}, "'The temperature and weather' is not allowed by policy", ""),
         ({}, "Invalid 'top_logprobs': 20 is not supported, at most 5", "set top_logprobs"),
         ({"system_role": "system"}, "System role not supported", "system_role"),
     ],
