@@ -33,7 +33,7 @@ from calibration.agreement import AnnotatorTally, agrees_with_others
 from calibration.arrays import IntArray
 
 # the label that an answer is, with the drawn side undone; see `label_of`
-_LABEL = case(
+_LABEL: ColumnElement[int] = case(
     (QueueVote.said.in_(("tie", "both")), 2),
     (
         or_(
@@ -44,7 +44,9 @@ _LABEL = case(
     ),
     else_=1,
 )
-_SIDE = case((QueueVote.said == "left", 1), (QueueVote.said == "right", 0), else_=-1)
+_SIDE: ColumnElement[int] = case(
+    (QueueVote.said == "left", 1), (QueueVote.said == "right", 0), else_=-1
+)
 _TENTHS = 10
 
 
@@ -186,8 +188,7 @@ def _people(
     agrees, compared = agrees_with_others(counts, said)
     places: defaultdict[str, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
-        _, name, *_ = row
-        places[name].append(place)
+        places[tuple(row)[1]].append(place)
     people = {}
     for name, own in places.items():
         timed = np.array(seconds.get((number, name), ()), dtype=np.float64).reshape(-1, 2)

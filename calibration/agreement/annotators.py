@@ -222,7 +222,7 @@ def agrees_with_others(counts: IntArray, said: IntArray) -> tuple[BoolArray, Boo
     others[known, said[known]] -= 1
     most = others.max(axis=1, initial=0)
     has_majority = (2 * most > others.sum(axis=1)) & (said != MISSING)
-    return others.argmax(axis=1) == said, has_majority
+    return (others.argmax(axis=1) == said) & has_majority, has_majority
 
 
 def _share(hits: int, n: int) -> Estimate:
