@@ -74,10 +74,8 @@ def chance(secret: str, *parts: str) -> float:
         >>> 0 <= chance("secret", "prompt") < 1
         True
     """
-    digest = hmac.new(
-        secret.encode(), "\n".join(parts).encode("utf-8", "backslashreplace"), "sha256"
-    )
-    return int.from_bytes(digest.digest()[:7], "big") / 2**56
+    text = "\n".join(parts).encode("utf-8", "backslashreplace")
+    return int.from_bytes(hmac.digest(secret.encode(), text, "sha256")[:7], "big") / 2**56
 
 
 async def draw(

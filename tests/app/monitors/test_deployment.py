@@ -97,6 +97,7 @@ def _candidate(number: int) -> Candidate:
     return Candidate(pair, pair.content_hash, metadata, verdict, number, number)
 
 
+@cache
 def drawn(n: int, run: int) -> list[Candidate]:
     """Return what the monitor of one run audits, of n verdicts."""
     monitor = Monitor(secret=f"{run}", options={"audit_rate": 0.1, "abstained_rate": 0.0})
@@ -270,7 +271,7 @@ def test_false_alarms_of_five_hundred_deployments(schedule: str) -> None:
 @pytest.mark.parametrize("at", [0, 500])
 def test_delay_of_deployments_whose_risk_rises(schedule: str, at: int) -> None:
     drift = Drift(0.1, 0.2, at)
-    found, told = delays(schedule, 200, 25_000, drift), told_beforehand(drift, 4_000)
+    found, told = delays(schedule, 200, 20_000, drift), told_beforehand(drift, 4_000)
     median = float(np.median(found))
     print(f".10 to .20 at audit {at}, answers {schedule}: {median} audits, told {told}")  # noqa: T201
     assert median <= 1.2 * told
@@ -286,8 +287,8 @@ def test_the_slice_that_moved_is_named_in_nine_of_ten_alarms() -> None:
 
 @pytest.mark.slow
 def test_a_monitor_tells_how_much_drift_it_could_have_seen() -> None:
-    """The risk that it tells after 1,000 verdicts raises the alarm in half of the deployments."""
-    rng, audits = np.random.default_rng(5), drawn(10_000, 0)
+    """The risk that it tells raises the alarm in half of the deployments."""
+    rng, audits = np.random.default_rng(5), drawn(20_000, 0)
     calm = answered(audits, np.full(len(audits), 0.1), rng)
     looks = in_order(len(audits), rng)
     risk = detectable_risk(
