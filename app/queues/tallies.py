@@ -122,7 +122,7 @@ def _by_state(numbers: Sequence[int]) -> Select[Any]:
 def _pairs(numbers: Sequence[int]) -> Subquery:
     """Return the query of the pairs with a vote, and the votes that they have for each label."""
     votes = [
-        func.sum(case((code == _LABEL, 1), else_=0)).label(name)
+        func.sum(case((_LABEL.in_([code]), 1), else_=0)).label(name)
         for code, name in enumerate(("a", "b", "tie"))
     ]
     return (
