@@ -6,14 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Response
 
-from app.bodies.certificates import (
-    CertificateBody,
-    ExperimentBody,
-    ExportedCertificateBody,
-    KnownPromptsBody,
-    PlanBody,
-)
+from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
 from app.bodies.common import PageBody
+from app.bodies.documents import ExportedCertificateBody
 from app.calibrations import experiments as calibrations_experiments
 from app.calibrations import plans as calibrations_plans
 from app.calibrations import service as calibrations_service
