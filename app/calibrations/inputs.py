@@ -114,6 +114,11 @@ async def _fairly_drawn(
     return fairly_drawn(votes, replaced, None if queues is None else set(queues.values()))
 
 
+async def drawing_queues(session: AsyncSession, dataset: Dataset) -> list[str]:
+    """Return the ids of the queues of a dataset whose pairs were drawn uniformly from all."""
+    return await queries.drawing_queues(session, dataset.seq)
+
+
 def fairly_drawn(votes: Votes, replaced: Replaced, queues: Collection[str] | None = None) -> Votes:
     """Leave out votes on pairs that were chosen, and not drawn, to be labelled.
 

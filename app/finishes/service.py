@@ -22,8 +22,7 @@ from app.batches.schemas import BatchIn, RetryIn
 from app.batches.stored import promise_now, totals_now
 from app.bodies.finishes import FinishBody
 from app.calibrations import service as calibrations
-from app.calibrations.inputs import prepare
-from app.calibrations.queries import drawing_queues
+from app.calibrations.inputs import drawing_queues, prepare
 from app.core.db import rfc3339
 from app.core.errors import Conflict, NotFound, TribunalError, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of, required
@@ -227,7 +226,7 @@ async def _certify(running: Runtime, finish: Finish, certificate: CalibrationRow
         async with running.db.read() as session:
             dataset = (await queries.parts(session, finish))[0]
             # people may have labelled the easy rows before, or those of one task
-            drawing = await drawing_queues(session, dataset.seq) if request.labels else None
+            drawing = await drawing_queues(session, dataset) if request.labels else None
         made = await calibrations.create(running, request.calibration(dataset.id, drawing))
         async with running.db.write() as session:
             await queries.adopt(session, finish, "certificate_seq", made.seq)

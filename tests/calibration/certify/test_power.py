@@ -10,8 +10,8 @@ import pytest
 from calibration.arrays import FloatArray
 from calibration.certify import Method, certify_preferences
 from tests.calibration.simulation import allowed_share
-from tests.calibration.told import as_judges
-from tests.calibration.worlds import random_world
+from tests.calibration.worlds.populations import random_world
+from tests.calibration.worlds.told import as_judges
 
 _TARGETS: Final = (0.1, 0.15, 0.2)
 _METHODS: Final[tuple[Method, ...]] = ("auto", "auto_raw")
