@@ -16,6 +16,7 @@ from app.bodies.batches import (
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
 from app.bodies.certificates import (
     CertificateBody,
+    CurveBody,
     ExperimentBody,
     ExportedCertificateBody,
     KnownPromptsBody,
@@ -106,6 +107,11 @@ def create_calibration(**request: Unpack[CertifyRequest]) -> Call[CertificateBod
 def calibration(calibration_id: str) -> Call[CertificateBody]:
     """Return a certificate."""
     return Call("GET", _at("calibrations", calibration_id), is_repeatable=True)
+
+
+def calibration_curve(calibration_id: str) -> Call[CurveBody]:
+    """Return how often a certificate's cascade is wrong as it answers more; promises nothing."""
+    return Call("GET", _at("calibrations", calibration_id, "curve"), is_repeatable=True)
 
 
 def revoke_calibration(calibration_id: str) -> Call[CertificateBody]:
@@ -369,7 +375,7 @@ def pair(dataset: str, pair_id: str) -> Call[PairDetailBody]:
 
 
 def similar_pairs(dataset: str, pair_id: str) -> Call[SimilarBody]:
-    """List the pairs of the same prompt or group as one pair."""
+    """List pairs of the prompt or group of one pair, then those with the nearest features."""
     path = _at("datasets", dataset, "pairs", quote(pair_id, safe=""), "similar")
     return Call("GET", path, is_repeatable=True)
 

@@ -34,6 +34,7 @@ class Calibrations(Resource[ModeT]):
     create = Verb(requests.create_calibration)
     retrieve = Verb(requests.calibration)
     list = Listing(requests.calibrations)
+    curve = Verb(requests.calibration_curve)
     revoke = Verb(requests.revoke_calibration)
     known_prompts = Verb(requests.known_prompts)
     export = Verb(requests.export_calibration)

@@ -313,9 +313,14 @@ async def counts(session: AsyncSession, queue: Queue, moment: datetime) -> dict[
     return {**found, "pairs": sum(found.values())}
 
 
-async def count_waiting(session: AsyncSession, moment: datetime) -> int:
-    """Count the waiting pairs of all queues."""
-    inner = select(_place(moment)).where(QueueItem.is_open).subquery()
+async def count_waiting(session: AsyncSession, moment: datetime, purpose: str | None = None) -> int:
+    """Count the waiting pairs of all queues, or of those with a purpose."""
+    query = select(_place(moment)).where(QueueItem.is_open)
+    if purpose is not None:
+        query = query.where(
+            QueueItem.queue_seq.in_(select(Queue.seq).where(Queue.purpose == purpose))
+        )
+    inner = query.subquery()
     query = select(func.count()).where(inner.c.place == "waiting")
     return int(await session.scalar(query) or 0)
 
