@@ -7,72 +7,36 @@ in the browser while the service cannot be reached.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from app.api import datasets as datasets_api
 from app.api import queues as queues_api
 from app.api.queues import Ref
 from app.core.auth import Scope
-from app.core.errors import Conflict, TribunalError, Unprocessable
+from app.core.errors import Conflict, Unprocessable
 from app.core.http.access import caller_of, needs
 from app.core.http.field_errors import field_errors, named
 from app.core.http.parameters import Running
-from app.core.lists import Paging
 from app.core.runtime import Runtime
 from app.pages.frame import ANYBODY, PageRoute, checked_form, go_to, page, paging, part, with_query
 from app.pages.lists import dataset_names
 from app.queues import labelling, progress, service
-from app.queues.schemas import AnswersIn, ClaimIn, QueueIn, UndoIn
+from app.queues.schemas import AnswersIn, ClaimIn, UndoIn
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-_NEWEST: Final = Paging(100, None, "desc")
 
 
 @router.get("/label")
 @needs(ANYBODY)
 async def queues_page(request: Request, running: Running) -> Response:
-    """List the queues: what waits for people; and make a new one."""
-    return await _queues(request, running, {}, None)
-
-
-@router.post("/label")
-@needs(Scope.JUDGE)
-async def make_queue(request: Request, running: Running) -> Response:
-    """Make a queue of a dataset by its form, and lead to it."""
-    form = await checked_form(request)
-    given = {name: text.strip() for name, text in form.items() if text.strip()}
-    try:
-        queue = await service.create(running, QueueIn.model_validate(given))
-    except ValidationError as error:
-        return await _queues(request, running, form, named(field_errors(error.errors(), form)))
-    except TribunalError as error:
-        return await _queues(request, running, form, error.detail)
-    return go_to(f"/label/{part(queue.name)}")
-
-
-async def _queues(
-    request: Request, running: Runtime, form: Mapping[str, str], fault: str | None
-) -> Response:
+    """List the queues: what waits for people."""
     listed = await labelling.list_briefly(running, paging(running, request))
     caller = caller_of(request)
-    reads = caller.may(Scope.READ)
-    makes = reads and caller.may(Scope.JUDGE)
-    datasets = await datasets_api.list_datasets(running, _NEWEST) if makes else {"data": []}
-    return await page(
-        request,
-        "queues",
-        status=422 if fault else 200,
-        api="/v1/queues" if reads else None,
-        listed=listed,
-        reads=reads,
-        labels=caller.may(Scope.LABEL),
-        datasets=[one["name"] for one in datasets["data"] if one["pairs"]],
-        form=form,
-        fault=fault,
-    )
+    reads, labels = caller.may(Scope.READ), caller.may(Scope.LABEL)
+    api = "/v1/queues" if reads else None
+    return await page(request, "queues", api=api, listed=listed, reads=reads, labels=labels)
 
 
 @router.get("/queues/{queue}")

@@ -37,21 +37,6 @@ async def _go(client: httpx.AsyncClient, address: str, form: dict[str, str]) -> 
     return check(await client.get(answer.headers["location"]))
 
 
-async def test_a_queue_is_made_by_its_form(client: httpx.AsyncClient) -> None:
-    await upload(client, "rivers", labelled_rows(3))
-    page = check(await client.get("/label"))
-    form = {"csrf": page.token, "dataset": "rivers", "name": "two of them", "labels": "2"}
-    done = await client.post("/label", data=form)
-    assert (done.status_code, done.headers["location"]) == (303, "/label/two%20of%20them")
-    [queue] = (await client.get("/v1/queues")).json()["data"]
-    assert (queue["name"], queue["pairs"]) == ("two of them", 2)
-    again = await client.post("/label", data=form)
-    assert again.status_code == 422
-    assert "two of them" in check(again).text_of("div")
-    assert (await client.post("/label", data={**form, "labels": "many"})).status_code == 422
-    assert (await client.post("/label", data={**form, "csrf": ""})).status_code == 403
-
-
 async def test_pairs_are_labelled_with_forms_alone(client: httpx.AsyncClient) -> None:
     rows = labelled_rows(3)
     rows[0]["prompt"] = "<img src=x onerror=alert(1)> Which?"
