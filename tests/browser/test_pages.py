@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 LISTS = (
     "/", "/datasets", "/calibrations", "/batches", "/leaderboards", "/reports", "/judges", "/label",
-    "/monitors", "/finishes", "/shadows", "/signin",
+    "/monitors", "/signin",
 )  # fmt: skip
 LOOKS: tuple[tuple[int, Literal["light", "dark"]], ...] = ((375, "light"), (1440, "dark"))
 
