@@ -79,7 +79,8 @@ def _nearest(pair: Pair, others: Sequence[StoredPair]) -> list[PairKey]:
     rows = np.array([_features(one.pair)[0] for one in kept if one.pair is not None])
     spread = np.vstack([rows, own]).std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
-    distance = np.minimum(*(np.linalg.norm((rows - one) / scale, axis=1) for one in (own, turned)))
+    same, exchanged = (np.linalg.norm((rows - one) / scale, axis=1) for one in (own, turned))
+    distance = np.minimum(same, exchanged)
     order = np.argsort(distance, kind="stable")[:_NEAREST]
     return [kept[place].key for place in order.tolist()]
 
