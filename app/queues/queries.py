@@ -315,12 +315,11 @@ async def counts(session: AsyncSession, queue: Queue, moment: datetime) -> dict[
 
 async def count_waiting(session: AsyncSession, moment: datetime, purpose: str | None = None) -> int:
     """Count the waiting pairs of all queues, or of those with a purpose."""
-    query = select(_place(moment)).where(QueueItem.is_open)
+    open_items = select(_place(moment)).where(QueueItem.is_open)
     if purpose is not None:
-        query = query.where(
-            QueueItem.queue_seq.in_(select(Queue.seq).where(Queue.purpose == purpose))
-        )
-    inner = query.subquery()
+        wanted = select(Queue.seq).where(Queue.purpose == purpose)
+        open_items = open_items.where(QueueItem.queue_seq.in_(wanted))
+    inner = open_items.subquery()
     query = select(func.count()).where(inner.c.place == "waiting")
     return int(await session.scalar(query) or 0)
 
