@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 Json = dict[str, Any]
+# what is made of many pairs takes minutes
+_LONG = 900.0
 NASTY = (
     "<script>window.ran=1</script><img src=//evil.test/x onerror=window.ran=2>"
     "<svg onload=window.ran=3><style>body{display:none}</style></svg> "
@@ -54,13 +56,13 @@ class Site:
         self._open.close()
 
     def get(self, path: str) -> Json:
-        answer = httpx.get(self.url + path, timeout=60)
-        assert answer.status_code == 200, answer.text
+        answer = httpx.get(self.url + path, timeout=_LONG)
+        assert answer.is_success, answer.text
         found: Json = answer.json()
         return found
 
     def post(self, path: str, body: Json) -> Json:
-        answer = httpx.post(self.url + path, json=body, timeout=60)
+        answer = httpx.post(self.url + path, json=body, timeout=_LONG)
         assert answer.is_success, answer.text
         found: Json = answer.json()
         return found
@@ -72,7 +74,7 @@ class Site:
             params={"name": name},
             content=ndjson(rows),
             headers=headers,
-            timeout=600,
+            timeout=_LONG,
         )
         assert answer.status_code == 201, answer.text
 
@@ -126,15 +128,17 @@ def everything(site: Site, name: str, rows: list[Json], **asked: Any) -> dict[st
         if certificate["status"] == "certified"
         else {"cascade": cascade}
     )
-    batch = site.post("/v1/batches", {"dataset": name, **by})
     # one pair has no strengths
     method = "bradley_terry" if len(rows) > 1 else "win_rate"
     ranked = {"dataset": name, "group_by": "task", "method": method}
     board = site.post("/v1/leaderboards", ranked)
     part = f"&calibration={certificate['id']}" if "calibration" in by else ""
     report = site.get(f"/v1/reports/agreement?dataset={name}{part}")
+    # that of many pairs is made in the background
+    until(lambda: site.get(f"/v1/reports/{report['id']}")["status"] == "completed", _LONG)
     site.post("/v1/queues", {"name": name, "dataset": name, "guidelines": f"Be kind. {NASTY}"})
-    until(lambda: site.get(f"/v1/batches/{batch['id']}")["status"] == "completed")
+    batch = site.post("/v1/batches", {"dataset": name, **by})
+    until(lambda: site.get(f"/v1/batches/{batch['id']}")["status"] == "completed", _LONG)
     return {
         "dataset": f"/datasets/{name}",
         "pairs": f"/datasets/{name}/pairs",
