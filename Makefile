@@ -97,9 +97,9 @@ bench: $(TESTED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.batches
 	$(BIN)/python -m benchmarks.pages
-	@if test -f $(VLLM); then $(BIN)/python -m benchmarks.judge_throughput --wide --pairs 6 --rounds 2 && \
-	  $(BIN)/python -m benchmarks.reasons --wide --pairs 10 --rounds 2 && \
-	  $(BIN)/python -m benchmarks.cascade_throughput; fi
+	@if test -f $(VLLM); then $(BIN)/python -m benchmarks.hosted.judge_throughput --wide --pairs 6 --rounds 2 && \
+	  $(BIN)/python -m benchmarks.hosted.reasons --wide --pairs 10 --rounds 2 && \
+	  $(BIN)/python -m benchmarks.hosted.cascade_throughput; fi
 
 # The locks of the service and of Ray's image start as copies of the test lock and keep its pins:
 # the three cannot disagree.

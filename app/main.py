@@ -54,10 +54,11 @@ from app.core.migrate import upgrade
 from app.core.outages import RETRY_AFTER, outages
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.core.spool import remove_left_over
 from app.core.tasks import Stopping, noticing_stop
 from app.finishes.service import resume as resume_finishes
-from app.monitors.service import ask_canaries_forever, gauges
+from app.imports.spool import remove_left_over
+from app.monitors.alarms import ask_canaries_forever
+from app.monitors.service import gauges
 from app.monitors.webhooks import deliver_forever
 from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges

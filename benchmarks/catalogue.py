@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from benchmarks import (
+from benchmarks import replay, starting, student
+from benchmarks.measuring import Benchmark
+from benchmarks.statistics import (
     bootstrap_ranks,
     bradley_terry,
     certify_few,
     certify_million,
     krippendorff,
-    replay,
-    starting,
-    student,
 )
-from benchmarks.measuring import Benchmark
 
 
 class Preparation(Protocol):

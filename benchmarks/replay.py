@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 
-from app.bodies.common import ReplayBody
+from app.bodies.judgments import ReplayBody
 from app.calibrations import service as calibrations
 from app.calibrations.schemas import CalibrationIn
 from app.core.runtime import Runtime

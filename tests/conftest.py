@@ -32,6 +32,8 @@ from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.main import create_app
 from tests.app.described import check_described
+from tests.judges import model_server
+from tests.judges.model_server import ModelServer
 from tests.packaging.wheel import built, installed_wheel
 
 # fixtures of the whole session, which the tests of packaging and of the pages share
@@ -233,3 +235,17 @@ def client_of(app: FastAPI) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=transport, base_url="http://127.0.0.1", timeout=60, event_hooks=hooks
     )
+
+
+@pytest.fixture(scope="session")
+def _model_server() -> Iterator[ModelServer]:
+    with model_server.running(ModelServer()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server(_model_server: ModelServer) -> Iterator[ModelServer]:
+    """A model server on this machine that can misbehave; each test finds it as new."""
+    _model_server.reset()
+    yield _model_server
+    _model_server.reset()

@@ -10,11 +10,11 @@ from app.bodies.certificates import (
     CertificateBody,
     CurveBody,
     ExperimentBody,
-    ExportedCertificateBody,
     KnownPromptsBody,
     PlanBody,
 )
 from app.bodies.common import PageBody
+from app.bodies.documents import ExportedCertificateBody
 from app.calibrations import experiments as calibrations_experiments
 from app.calibrations import plans as calibrations_plans
 from app.calibrations import service as calibrations_service

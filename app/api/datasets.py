@@ -17,7 +17,8 @@ from starlette.routing import Match
 from starlette.types import Scope as AsgiScope
 
 from app.bodies.browsing import PairDetailBody, SearchBody, SimilarBody
-from app.bodies.common import DatasetBody, PageBody, PairBody, PreviewBody
+from app.bodies.common import PageBody
+from app.bodies.datasets import DatasetBody, PairBody, PreviewBody
 from app.core.auth import Scope
 from app.core.errors import Unprocessable
 from app.core.http.access import needs
@@ -28,7 +29,7 @@ from app.core.lists import Page, page_of
 from app.core.names import NAME_SCHEMA, fault_of
 from app.datasets import service, similar
 from app.datasets.deleting import delete_dataset
-from app.formats.declared import DeclarationInvalid, Declared
+from app.formats.columns.declared import DeclarationInvalid, Declared
 from app.formats.registry import ALIASES, AUTO, DIALECTS
 from app.formats.writing import Options
 from app.imports.exporting import (

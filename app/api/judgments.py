@@ -10,12 +10,12 @@ from fastapi.responses import JSONResponse
 
 from app.batches.forms import batch_of
 from app.bodies.batches import BatchBody
-from app.bodies.common import (
+from app.bodies.common import PageBody
+from app.bodies.judgments import (
     CanariesBody,
     CascadeBody,
     JudgeBody,
     JudgmentsBody,
-    PageBody,
     ReplayBody,
     StoredVerdictBody,
     TriedBody,

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.bodies.common import CheckedBody, LabelBody, LabelsBody, PageBody
+from app.bodies.common import PageBody
+from app.bodies.datasets import CheckedBody, LabelBody, LabelsBody
 from app.core.auth import Scope
 from app.core.http.access import needs
 from app.core.http.idempotency import IdempotentRoute

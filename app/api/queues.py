@@ -20,7 +20,7 @@ from app.core.http.parameters import NewestFirst, Running
 from app.core.http.problems import TextsResponse
 from app.finishes import service as finishes
 from app.monitors import service as monitors
-from app.queues import exchange, progress, service
+from app.queues import answering, exchange, progress, service
 from app.queues.schemas import AnswersIn, ClaimIn, QueueIn, Tool, UndoIn
 
 router = APIRouter(prefix="/queues", tags=["queues"], route_class=IdempotentRoute)
@@ -103,7 +103,7 @@ async def answer(queue: Ref, request: AnswersIn, running: Running, http: Request
     """
     annotator = annotator_of(http, request.annotator)
     try:
-        return {"answers": await service.answer(running, queue, annotator, request.answers)}
+        return {"answers": await answering.answer(running, queue, annotator, request.answers)}
     finally:
         await _answers_came(running, queue)
 
@@ -113,7 +113,7 @@ async def answer(queue: Ref, request: AnswersIn, running: Running, http: Request
 async def undo(queue: Ref, request: UndoIn, running: Running, http: Request) -> Response:
     """Take an answer, or a skip, back; the pair is this person's again."""
     annotator = annotator_of(http, request.annotator)
-    return TextsResponse(await service.undo(running, queue, annotator, request.item))
+    return TextsResponse(await answering.undo(running, queue, annotator, request.item))
 
 
 files_router = APIRouter(prefix="/queues", tags=["queues"], route_class=AnswerRoute)

@@ -24,8 +24,9 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.splits import Membership, membership
 from app.judgments.authority import Authority, refuse_expired, resolve_for
-from app.judgments.judging import Knowledge, Subject, promise_of
+from app.judgments.judging import Knowledge, Subject
 from app.judgments.reasons import most_reason_usd
+from app.judgments.verdicts import promise_of
 from app.scores.store import is_recorded
 from calibration.arrays import BoolArray
 from judges.base import Judge

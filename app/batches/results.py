@@ -27,7 +27,7 @@ from app.batches.openai import FORM
 from app.batches.parquet.files import VERDICT_FIELDS, arrow_type
 from app.batches.work import membership_of, positions_of
 from app.bodies.batches import FileBody
-from app.bodies.common import ReasonBody
+from app.bodies.judgments import ReasonBody
 from app.core.errors import NotAcceptable, NotFound
 from app.core.inert import inert
 from app.core.models import Batch, Dataset, Shard

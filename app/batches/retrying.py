@@ -21,8 +21,8 @@ from app.batches.work import Work, work_of
 from app.core.errors import Conflict, Unprocessable
 from app.core.models import Batch, Shard
 from app.core.runtime import Runtime
-from app.judgments.judging import promise_of
 from app.judgments.promise import AnswerCounts
+from app.judgments.verdicts import promise_of
 
 # what the totals hold once the budget is spent
 _OF_SPENT_BUDGET: Final = ("is_exhausted", "next_pair_usd")

@@ -39,7 +39,7 @@ async def shard_done(
     batch: Batch,
     counts: Mapping[str, Any],
     moment: datetime,
-    begun: datetime | None = None,
+    started_at: datetime | None = None,
 ) -> None:
     """Add a completed shard to its batch; the caller holds the lock of the batch.
 
@@ -48,11 +48,11 @@ async def shard_done(
         batch: Its batch.
         counts: What it has come to.
         moment: Now.
-        begun: When this attempt at it began.
+        started_at: When this attempt at it began.
     """
     batch.totals = moved(added(batch.totals, counts), "todo", "done")
     await session.flush()
-    await _mark(session, batch, counts, begun or moment, moment)
+    await _mark(session, batch, counts, started_at or moment, moment)
     await _one_less(session, batch, moment)
 
 
@@ -60,7 +60,7 @@ async def mark(
     session: AsyncSession,
     batch_seq: int,
     so_far: Mapping[str, Any],
-    begun: datetime,
+    started_at: datetime,
     moment: datetime,
 ) -> None:
     """Note how far a batch is, from which its speed follows.
@@ -71,20 +71,24 @@ async def mark(
         session: The transaction that stored `so_far`.
         batch_seq: Number of the batch.
         so_far: What a shard of it has come to.
-        begun: When this attempt at the shard began.
+        started_at: When this attempt at the shard began.
         moment: Now.
     """
     batch = await queries.locked_if_free(session, batch_seq)
     if batch is not None and batch.status in queries.UNFINISHED:
-        await _mark(session, batch, so_far, begun, moment)
+        await _mark(session, batch, so_far, started_at, moment)
 
 
 async def _mark(
-    session: AsyncSession, batch: Batch, own: Mapping[str, Any], begun: datetime, moment: datetime
+    session: AsyncSession,
+    batch: Batch,
+    own: Mapping[str, Any],
+    started_at: datetime,
+    moment: datetime,
 ) -> None:
     if is_to_mark(batch.totals, moment.timestamp()):
         judged = done((await totals_now(session, [batch.seq]))[batch.seq])
-        start = Mark(begun.timestamp(), judged - done(own))
+        start = Mark(started_at.timestamp(), judged - done(own))
         batch.totals = marked(batch.totals, Mark(moment.timestamp(), judged), start)
 
 

@@ -21,8 +21,7 @@ from app.batches.totals import (
 )
 from app.calibrations.stored import why_not_promised
 from app.core.db import Stores
-from app.core.errors import NotFound
-from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.lists import Page, Paging, page_of, required
 from app.core.models import Batch, CalibrationRow, Dataset, ProviderFile
 from app.judgments.promise import AnswerCounts, suspended_because
 
@@ -46,10 +45,7 @@ async def require(session: AsyncSession, batch_id: str) -> Batch:
     Raises:
         NotFound: unknown id.
     """
-    batch = await by_public_id(session, Batch, batch_id)
-    if batch is None:
-        raise NotFound(f"there is no batch {batch_id!r}")
-    return batch
+    return await required(session, Batch, batch_id, "batch")
 
 
 async def totals_now(session: AsyncSession, seqs: Sequence[int]) -> dict[int, dict[str, Any]]:

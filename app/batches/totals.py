@@ -195,7 +195,7 @@ def is_to_mark(totals: Mapping[str, Any], moment: float) -> bool:
 def marked(totals: Mapping[str, Any], mark: Mark, start: Mark) -> dict[str, Any]:
     """Return the sums with a mark of progress; about a minute of them is kept.
 
-    `start` says when the first pairs were begun. It is kept if there is no mark before this one.
+    `start` says when the first pairs were started. It is kept if there is no mark before this one.
     """
     marks = [*(totals.get("marks") or [list(start)]), list(mark)]
     return {**totals, "marks": marks[-_MARKS:]}

@@ -7,7 +7,9 @@ from typing import Annotated, Literal, NotRequired
 from typing_extensions import Doc, TypedDict
 
 from app.bodies.certificates import Threshold
-from app.bodies.common import Estimate, JudgeOrderBody, MessageBody, PartBody, Promise
+from app.bodies.common import Estimate, Promise
+from app.bodies.datasets import MessageBody, PartBody
+from app.bodies.judgments import JudgeOrderBody
 
 
 class RequestCounts(TypedDict):

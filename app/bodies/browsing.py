@@ -6,15 +6,9 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.bodies.common import (
-    FailureBody,
-    JsonValue,
-    Label,
-    LabelBody,
-    PairBody,
-    Promise,
-    StoredVerdictBody,
-)
+from app.bodies.common import JsonValue, Label, Promise
+from app.bodies.datasets import LabelBody, PairBody
+from app.bodies.judgments import FailureBody, StoredVerdictBody
 
 Opinion = Literal["agree", "disagree", "undecided", "unlabelled"]
 

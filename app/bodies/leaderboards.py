@@ -6,7 +6,8 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.bodies.common import Estimate, JsonValue, PartBody
+from app.bodies.common import Estimate, JsonValue
+from app.bodies.datasets import PartBody
 
 
 class Interval(TypedDict):

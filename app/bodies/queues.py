@@ -6,7 +6,8 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.bodies.common import Estimate, MessageBody, Rejected
+from app.bodies.common import Estimate
+from app.bodies.datasets import MessageBody, Rejected
 
 Purpose = Literal["audit", "calibration", "ranking", "finish", "asked"]
 Said = Literal["left", "right", "tie", "both", "skip"]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, NotRequired
 
 from typing_extensions import Doc, TypedDict
 
-from app.bodies.common import Estimate, PartBody
+from app.bodies.common import Estimate
+from app.bodies.datasets import PartBody
 
 Outcome = Literal["pass", "fail", "not_enough_evidence"]
 Confusion = dict[str, dict[str, int]]

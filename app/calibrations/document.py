@@ -1,8 +1,8 @@
-"""A certificate as a document: written for others, and computed again from what it holds.
+"""Writes a certificate as a document for others, and verifies such a document.
 
-Whoever has the document needs no database and no network. Its signature says who made it and that
-nothing was changed since; that it follows from its evidence is found by certifying once more, with
-the same draws, and comparing everything that was found.
+To verify it takes the document alone, no database and no network. The signature shows who made it
+and that nothing was changed since. That the certificate follows from its evidence is shown by
+certifying again with the same draws and comparing all results.
 """
 
 from __future__ import annotations
@@ -19,28 +19,24 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.bodies.certificates import (
-    EvidenceBody,
-    ExportedCertificateBody,
-    LabelUses,
-    VerificationBody,
-)
+from app.bodies.documents import EvidenceBody, ExportedCertificateBody, LabelUses, VerificationBody
 from app.calibrations.evidence import EvidenceInvalid, certified, read
-from app.calibrations.result import claim_of_later_use, describe, status
+from app.calibrations.result import describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked
+from app.calibrations.signing import Fault, faults_of_signature
+from app.calibrations.wording import claim_of_later_use
 from app.core.db import rfc3339
 from app.core.errors import TribunalError
 from app.core.models import JUDGE_SETTINGS, CalibrationRow
 from app.core.names import shown
-from app.core.signing import Fault, faults_of_signature
 from app.labels.sets import Uses
 from calibration.errors import CalibrationError
 from judges.base import JudgeSpec
 
 KIND: Final = "exported_certificate"
-# kinds of judges that are known by their fingerprint alone
+# kinds of judges that the fingerprint alone identifies
 _RECORDED: Final = ("recorded", "jury")
-# what the database knows, and no evidence
+# what only the database knows
 _NOT_TESTED: Final = ("label_set_hash", "label_set_uses", "label_set_plans", "changes")
 _WORDS: Final = ("claim", "text")
 _MOST_FAULTS: Final = 50
@@ -55,7 +51,7 @@ class Verification:
 
     Attributes:
         faults: What is wrong with it, field by field; it is verified where there are none.
-        notes: What differs and is no fault: words, which another version chose, and last digits of
+        notes: Differences that are no faults: the wording of another version, and last digits of
             bounds and learned weights.
     """
 
@@ -97,7 +93,7 @@ def verify(document: Any, trusted: Collection[str] = ()) -> Verification:
 
     Args:
         document: As it was read.
-        trusted: Public keys of those whose signature counts; empty: anybody's.
+        trusted: Public keys whose signatures count; empty: any key's.
     """
     if not isinstance(document, dict) or document.get("object") != KIND:
         return Verification([Fault("object", f"is not {KIND}: this is no exported certificate")])
@@ -275,7 +271,7 @@ def _is_rounding(place: str, old: object, new: object) -> bool:
 
 
 def _faults_of_life(document: Mapping[str, Any]) -> list[Fault]:
-    """Return where a document says otherwise than its request when it ends, or what it renews."""
+    """Return where a document contradicts its request on when it ends or what it renews."""
     request, made = as_asked(document["request"]), datetime.fromisoformat(document["created_at"])
     until = request.expires_at(made)
     asked = {

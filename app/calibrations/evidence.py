@@ -1,8 +1,8 @@
-"""Certifies on evidence, and writes the evidence down, so that others can certify on the same.
+"""Certifies on evidence, and writes the evidence, so that others can repeat the certification.
 
-What is written is all that a certification reads beside its request: whose votes and which scores
-each labelled pair has, and what the judges say of unlabelled pairs. It holds no texts: prompts and
-pairs are known by their hashes. Numbers are in columns, one entry a pair; null is no number.
+The evidence is all that a certification reads beside its request: the votes and scores of each
+labelled pair, and what the judges say of unlabelled pairs. It holds no texts: hashes identify prompts
+and pairs. Numbers are in columns with one entry a pair; null stands for no number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from app.bodies.certificates import EvidenceBody, FirstVotesBody, JudgeScores, TrafficEvidence
+from app.bodies.documents import EvidenceBody, FirstVotesBody, JudgeScores, TrafficEvidence
 from app.calibrations.inputs import (
     PROBABILITY,
     CalibrationInputs,
@@ -26,10 +26,11 @@ from app.calibrations.inputs import (
     opinions,
     slice_of,
 )
-from app.calibrations.result import Found, OtherMethod, advise_on
+from app.calibrations.result import advise_on
 from app.calibrations.schemas import CalibrationIn, Method
+from app.calibrations.signing import Fault
 from app.calibrations.traffic import Traffic
-from app.core.signing import Fault
+from app.calibrations.wording import Found, OtherMethod
 from app.datasets.records import PairKey
 from app.scores.table import NO_FAILURE, ScoreTable
 from calibration import Certificate, CertifyOptions, certify_cascade
@@ -75,7 +76,10 @@ def certify(
     rng: np.random.Generator,
     traffic: Traffic | None = None,
 ) -> Certificate:
-    """Certify a request on its evidence; a tie that is a verdict of its own has no side to stack."""
+    """Certify a request on its evidence.
+
+    Where a tie is a verdict of its own, judges are heard one by one: a tie has no side to stack.
+    """
     pairs = evidence.pairs if evidence.voted is None else evidence.voted
     if traffic is not None:
         pairs = replace(pairs, density_ratio=traffic.density_ratio, features=traffic.features)
@@ -135,7 +139,7 @@ _OTHERS: Final[tuple[Method, ...]] = ("auto", "auto_raw", "learned_stack")
 def _others(
     request: CalibrationIn, evidence: CalibrationInputs, pool: ScoreTable | None
 ) -> tuple[OtherMethod, ...]:
-    """Return the methods that would have certified, had they been declared with those asked for."""
+    """Return the methods that would have certified if declared together with those asked for."""
     is_alone = request.slices is None and request.menu is None
     asked = [one for one in request.methods if one in _OTHERS]
     if not (is_alone and asked and len(asked) == len(request.methods)):
@@ -184,14 +188,14 @@ def written(basis: Basis, request: CalibrationIn) -> EvidenceBody:
 
 
 def _written_first_votes(sample: Sample, request: CalibrationIn) -> FirstVotesBody:
-    """Return the votes that a panel's promise rests on; others do not read their order."""
+    """Return the first votes, which only a promise about a panel reads."""
     if request.label_rule != "panel" or sample.first is None:
         return {}
     return {"first_votes": [_numbers(column) for column in sample.first.T]}
 
 
 def made_with() -> dict[str, str]:
-    """Return the versions of what certifies."""
+    """Return the versions of the code that certifies."""
     found = {name: version(name) for name in ("numpy", "scipy")}
     return {"tribunal": version("tribunal-judge"), "python": python_version(), **found}
 
@@ -323,7 +327,7 @@ def _key(row: int, body: EvidenceBody, request: CalibrationIn) -> PairKey:
         metadata[PROBABILITY] = pairs["label_probability"][row]
     if pairs["slice"] is not None and request.slices is not None:
         metadata[request.slices.removeprefix("metadata.")] = pairs["slice"][row]
-    # groups are numbered in the order of their names, and these names have the same order
+    # groups are numbered in the order of their names, which these names keep
     group, prompt, content = (
         f"{pairs['group'][row]:010d}",
         pairs["prompt"][row],
@@ -348,7 +352,7 @@ def _read_scores(
     p_a, p_tie = (_shares(columns[name], f"{place}: {name}") for name in ("p_a", "p_tie"))
     manner = np.array(columns["manner"], dtype=object).reshape(len(judges), n).T
     nothing = np.full(p_a.shape, np.nan)
-    # a certification reads no other numbers of a table
+    # a certification reads no other numbers of a score
     others = ("shown_first", "shown_second", "rating_a", "rating_b", "cost_usd")
     return ScoreTable(
         judges=tuple(judges),

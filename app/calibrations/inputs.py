@@ -99,7 +99,7 @@ def draw_sample(
 def _not_selected(votes: Mapping[int, list[Vote]]) -> dict[int, list[Vote]]:
     """Leave out labels of pairs that were chosen by their verdicts: audits, and abstentions.
 
-    They are no sample of the pairs, however they were drawn among those verdicts.
+    They are no sample of all pairs, however they were drawn among those verdicts.
     """
     kept = {
         seq: [vote for vote in said if "selected" not in vote.details]
@@ -109,7 +109,7 @@ def _not_selected(votes: Mapping[int, list[Vote]]) -> dict[int, list[Vote]]:
 
 
 def _with_probability(key: PairKey, votes: Sequence[Vote]) -> PairKey:
-    """Return a pair with the probability with which a queue drew it, unless it says its own."""
+    """Return a pair with its queue's label probability, unless the pair states its own."""
     drawn = [vote.details[PROBABILITY] for vote in votes if PROBABILITY in vote.details]
     if not drawn or PROBABILITY in key.metadata:
         return key
@@ -213,7 +213,7 @@ def hash_of_test(request: CalibrationIn, fingerprints: Sequence[str], label_set_
         label_set_hash: Hash of the labels.
     """
     asked = request.model_dump(mode="json")
-    # a field that is left at its default asks for what was asked for before there was the field
+    # a field with its default value asks for the same as before the field existed
     if request.max_shift == 1.0:
         del asked["max_shift"]
     for name in ("traffic", "traffic_features", "max_ratio"):
@@ -223,7 +223,7 @@ def hash_of_test(request: CalibrationIn, fingerprints: Sequence[str], label_set_
         asked.pop(name, None)
     if columns_of(request, len(fingerprints)) == "stacked":
         asked["columns"] = "stacked"
-        # without margins, as `auto` once was and still is for whole data sets, it is another test
+        # `auto` without margins, as it once was and still is for whole datasets, is another test
         if "auto" in request.methods and request.scope == "answered":
             asked["margins"] = "pool"
     return sets.request_hash(asked, fingerprints, label_set_hash)
@@ -240,8 +240,8 @@ async def _in_order_of_labels(
 ) -> tuple[list[PairKey], dict[int, list[Vote]]]:
     """Return labelled pairs in the order in which they were first labelled, with those first votes.
 
-    A test that is repeated while labels arrive must find every pair in its place, with the votes
-    that it read before: later votes neither move a pair nor change what it says. Pairs that were
+    A test that is repeated while labels arrive must find every pair in its old place, with the votes
+    that it read before: later votes neither move a pair nor change its label. Pairs that were
     labelled at the same moment are ordered by a hash of their group, never by their place in a
     file, which may be sorted by anything.
     """
@@ -275,10 +275,10 @@ async def _pool_candidates(
         other = await datasets.find_dataset(session, request.pool)
         return other, await datasets.pair_keys(session, other)
     if request.method == "weighted" and request.traffic is not None:
-        # the traffic itself says where the test starts
+        # the traffic itself decides where the test starts
         return dataset, []
     if request.method == "sequential":
-        # a pair without a label may have one at the next look, and the start must not move
+        # an unlabelled pair may have a label at the next look, and the start must not move
         return dataset, []
     if request.part is not None:
         return dataset, await datasets.pair_keys(session, dataset, request.part.other)
@@ -357,7 +357,7 @@ class CalibrationInputs:
 
 
 def gather(request: CalibrationIn, sample: Sample, table: ScoreTable) -> CalibrationInputs:
-    """Turn a sample and its scores into evidence; leave out pairs the label rule cannot use.
+    """Turn a sample and its scores into arrays; leave out pairs the label rule cannot use.
 
     Raises:
         Unprocessable: label probabilities differ and no lower bound on them was declared.

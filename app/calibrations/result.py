@@ -1,19 +1,19 @@
-"""Describes a certificate for users: its body, and its promise and advice in words."""
+"""Describes a certificate for users: its body, with the words of `wording.py`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
 from app.bodies.certificates import ChangeBody
 from app.calibrations.inputs import CalibrationInputs, Sample, columns_of
 from app.calibrations.schemas import OF_ITS_LIFE, CalibrationIn, as_asked, shown_target
+from app.calibrations.wording import Found, advice_in_words, claim, failing_judges, refusal
 from app.core.models import JUDGE_SETTINGS, CalibrationRow
-from app.labels.sets import Uses
 from calibration import Certificate
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import asked, decide
@@ -59,43 +59,6 @@ def _asked_by_part(part: Certificate, evidence: CalibrationInputs, rows: IntArra
         return asked(decide(evidence.confidence[rows], part.thresholds), part.thresholds)
     heard = Heard(part.columns, part.thresholds.size, part.weights)
     return heard.decisions(evidence.p_a[rows], evidence.p_tie[rows], part.thresholds).asked
-
-
-_PEOPLE = {
-    "majority": "People means the annotators' majority: pairs without one, where the most frequent "
-    "labels are equally frequent, are outside of the promise.",
-    "random_annotator": "People means one annotator drawn at random.",
-    "panel": "Pairs on which the first two votes differ tell nothing and are left out of the test.",
-}
-_NOT_REACHED = (
-    " What these labels show is for a rule that was not reached: the tests begin at strict "
-    "thresholds, which answer few pairs, and end at the first that fails."
-)
-# above this share of failures the judge itself needs attention first
-_MANY_FAILURES = 0.2
-_TIES = {
-    "exclude": "Pairs on which people have no preference are outside of the promise.",
-    "error": "A pair that people call a tie counts as a disagreement.",
-    "half": "A pair that people call a tie counts as half a disagreement.",
-    "class": "A tie is a verdict of its own, right where people call the pair a tie.",
-}
-
-
-class OtherMethod(NamedTuple):
-    """What one more method, declared together with those asked for, would have got."""
-
-    method: str
-    coverage: float
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A certificate, the advice that goes with it, and the size of the pool it was made with."""
-
-    certificate: Certificate
-    advice: Advice
-    pool: int
-    others: tuple[OtherMethod, ...] = ()
 
 
 def advise_on(request: CalibrationIn, evidence: CalibrationInputs, *, has_pool: bool) -> Advice:
@@ -176,7 +139,7 @@ def describe(
         },
         "fingerprints": {judge.name: judge.fingerprint for judge in judges},
         JUDGE_SETTINGS: {judge.name: dict(judge.scored_by) for judge in judges},
-        "advice": _advice(found, request, _failing(names, evidence)),
+        "advice": advice_in_words(found, request, failing_judges(names, evidence)),
         "refusal": None if certificate.is_certified else refusal(found, request),
     }
     if certificate.certificates:
@@ -246,171 +209,10 @@ def status(certificate: Certificate) -> str:
     return "certified" if certificate.is_certified else "not_certifiable"
 
 
-def claim(certificate: Certificate, request: CalibrationIn, evidence: CalibrationInputs) -> str:
-    """Return the promise in words: also who the people are and what a tie means."""
-    if not certificate.is_certified:
-        return certificate.claim
-    ties = _TIES[request.ties]
-    if request.label_rule == "random_annotator" and request.ties == "exclude":
-        ties = "Annotators who have no preference are outside of the promise."
-    said = [certificate.claim, _PEOPLE[request.label_rule], ties]
-    shared = evidence.prompts_in_several_groups
-    if shared:
-        said.append(
-            f"{shared} prompts occur in several groups: the promise takes those groups as "
-            "independent, as they were declared."
-        )
-    return " ".join(said)
-
-
-def claim_of_later_use(text: str, uses: Uses, *, is_certified: bool) -> str:
-    """Extend the claim of a certificate that is not the first test of its labels."""
-    tests = uses.certificates + uses.plans
-    if tests <= 1 or not is_certified:
-        return text
-    left = round(1.0 - uses.failure_probability, 9)  # a sum of tenths misses 1 by a rounding error
-    together = f"with probability at least {left:.4g}" if left > 0 else "with no known probability"
-    return (
-        f"{text} Some or all of these labels were used before: {_counted(uses)} were made from them, "
-        "this one included. Each promise holds alone: for a certificate that you would take in any "
-        "case, and not for one that you choose because it came out best. "
-        f"All {tests} hold at once {together}. "
-        "To compare targets, declare them together as a menu, which shares the failure probability."
-    )
-
-
-def _counted(uses: Uses) -> str:
-    counts = ((uses.certificates, "certificate"), (uses.plans, "target of a plan or experiment"))
-    return " and ".join(f"{n} {_plural(what, n)}" for n, what in counts if n)
-
-
-def _plural(what: str, n: int) -> str:
-    first, _, rest = what.partition(" ")
-    return f"{first}{'s' * (n != 1)} {rest}".rstrip()
-
-
-def _failing(names: Sequence[str], evidence: CalibrationInputs) -> str:
-    """Name the judges that fail so often that this matters more than any statistics."""
-    n = len(evidence.has_failed)
-    failed = {name: int(evidence.has_failed[:, j].sum()) for j, name in enumerate(names)}
-    often = [f"{name} failed on {count} of {n} pairs" for name, count in failed.items()
-             if count > _MANY_FAILURES * n]  # fmt: skip
-    return f" Look at the judges first: {', '.join(often)}." if often else ""
-
-
 def saved_labels(certificate: Certificate) -> dict[str, Any] | None:
     """Return the share of people's labels that a certificate of a whole data set saves."""
     saved = certificate.saved_labels
     return None if saved is None else asdict(saved)
-
-
-def refusal(found: Found, request: CalibrationIn) -> dict[str, Any]:
-    """Say in two sentences what was tried in vain, and what would help."""
-    return {
-        "tried": _tried(found.certificate, request),
-        "would_help": _would_help(found, request),
-        "methods": [{"method": one.method, "coverage": one.coverage} for one in found.others],
-    }
-
-
-def _tried(certificate: Certificate, request: CalibrationIn) -> str:
-    methods = " and ".join(request.methods)
-    on = (
-        f"on {_plural_count(certificate.n, 'pair')} of {_plural_count(certificate.groups, 'group')}"
-    )
-    if not certificate.nodes_tested:
-        return f"Nothing could be tested by {methods} {on}."
-    paths = len(certificate.paths)
-    ways = f" along {_plural_count(paths, 'path')}" if paths else ""
-    tried = _plural_count(certificate.nodes_tested, "choice")
-    return (
-        f"Tried {on}: {methods}, {tried} of thresholds{ways}, of which none was shown to be wrong "
-        f"rarely enough for {request.promised}."
-    )
-
-
-def _plural_count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
-
-
-def _would_help(found: Found, request: CalibrationIn) -> str:
-    """Name another target, a number of labels, and methods to declare together."""
-    advice, helps = found.advice, []
-    certifiable = advice.certifiable
-    if certifiable is not None:
-        risk = certifiable.target_risk
-        shown = f"{np.floor(100 * (1 - risk)) / 100:.2f}"
-        if request.scope == "dataset":
-            shown = f"{np.ceil(1000 * risk) / 1000:.3f}"
-        if risk > request.promised_risk:
-            helps.append(f"a target of {shown}, which these labels come near to showing")
-    if advice.labels_needed is not None:
-        helps.append(
-            f"about {max(advice.labels_needed, found.certificate.groups + 1)} labelled groups in place "
-            f"of {found.certificate.groups}"
-        )
-    for one in found.others:
-        helps.append(
-            f"{one.method} declared together with {' and '.join(request.methods)}, which on these "
-            f"labels would have answered {one.coverage:.0%} (looked at now, it is a second test of them)"
-        )
-    if not helps:
-        return (
-            "Better judges would help: these agree with people too rarely for any number of labels."
-        )
-    return f"What would help: {'; or '.join(helps)}."
-
-
-def _advice_on_dataset(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:
-    advice, target = found.advice, request.promised_risk
-    certifiable = advice.certifiable
-    if advice.labels_needed is None or advice.saving is None:
-        text = (
-            f"No number of labels will do for an error of {target:g} if the judges are as good as "
-            "these labels say: answering a tenth of the pairs, they are wrong more often than that."
-        )
-    else:
-        text = (
-            f"About {advice.labels_needed} groups with a pair that counts (labelled, and decided "
-            f"under the label rule) certify an error of {target:g} with {advice.saving:.0%} of later "
-            "labels saved, with probability 0.8, if the judges are as good as these labels say."
-        )
-    return {
-        "certifiable_agreement": None,
-        "certifiable_error": certifiable.target_risk if certifiable else None,
-        "certifiable_coverage": certifiable.coverage if certifiable else None,
-        "labels_needed": advice.labels_needed,
-        "saving": advice.saving,
-        "text": text + failing,
-    }
-
-
-def _advice(found: Found, request: CalibrationIn, failing: str) -> dict[str, Any]:
-    if request.scope == "dataset":
-        return _advice_on_dataset(found, request, failing)
-    advice = found.advice
-    certifiable = advice.certifiable
-    target = request.target_agreement
-    if advice.labels_needed is None:
-        text = (
-            f"No number of labels will do for {target:g} if the judges are as good as these labels "
-            "say: at no threshold do they agree that often."
-        )
-    else:
-        text = (
-            f"About {advice.labels_needed} groups with a pair that counts (labelled, and decided "
-            f"under the label rule) certify {target:g} with probability 0.8, if the judges are as "
-            "good as these labels say."
-        )
-    shown = 0.0 if certifiable is None else 1 - certifiable.target_risk
-    if shown >= target and not found.certificate.is_certified:
-        text += _NOT_REACHED
-    return {
-        "certifiable_agreement": 1 - certifiable.target_risk if certifiable else None,
-        "certifiable_coverage": certifiable.coverage if certifiable else None,
-        "labels_needed": advice.labels_needed,
-        "text": text + failing,
-    }
 
 
 def _every(certificate: Certificate, request: CalibrationIn) -> tuple[Certificate, ...]:
@@ -537,20 +339,6 @@ def _counts(sample: Sample, evidence: CalibrationInputs, found: Found) -> Mappin
         "seen_in_training": sample.seen_in_training,
         "prompts_in_several_groups": evidence.prompts_in_several_groups,
     }
-
-
-def changed_labels_note(calibration: str, changed: int) -> str | None:
-    """Say on how many pairs of a certificate the labels changed since; None if on none.
-
-    New labels void no certificate: its promise is about the labels that it read.
-    """
-    if not changed:
-        return None
-    pairs = "a pair" if changed == 1 else f"{changed} pairs"
-    return (
-        f"labels were given or replaced on {pairs} that {calibration} was made from: it rests on "
-        "the labels that it read (certify again to use the present ones)"
-    )
 
 
 _COMPARED = ("pairs", "answered", "disagreements", "coverage", "agreement", "agreement_lower_bound")

@@ -16,17 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations import queries
 from app.calibrations.evidence import Basis, certified, written
-from app.calibrations.inputs import (
-    CalibrationInputs,
-    Prepared,
-    gather,
-    hash_of_test,
-    prepare,
-)
-from app.calibrations.result import Found, changes, claim_of_later_use, describe, status
+from app.calibrations.inputs import CalibrationInputs, Prepared, gather, hash_of_test, prepare
+from app.calibrations.result import changes, describe, status
 from app.calibrations.schemas import CalibrationIn, as_asked
 from app.calibrations.stored import find, require
 from app.calibrations.traffic import traffic_of
+from app.calibrations.wording import Found, claim_of_later_use
 from app.core.errors import Conflict, TribunalError, Unprocessable, died_of_it
 from app.core.lists import by_public_id
 from app.core.models import CalibrationRow, Dataset, new_id

@@ -1,7 +1,7 @@
-"""Other traffic that a promise is on: what is known without labels of its pairs and of ours.
+"""Features of other traffic, for promises about it, known without labels.
 
-Frequencies are compared by what judges say, by the lengths of the responses, and by metadata fields
-that the request names. None of these is a label, and both sets must have them.
+Frequencies are compared by what judges say, by the lengths of the responses, and by the metadata
+fields that the request names. None of these is a label; traffic and labelled pairs must have them all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from app.scores.table import ScoreTable, fetch_missing, load_table
 from calibration.arrays import FloatArray
 from calibration.preference import sides
 
-# more pairs than this sharpen no ratio, with fewer there is none
+# more pairs than the first number make no ratio more precise; fewer than the second give none
 _AT_MOST, _AT_LEAST = 5_000, 30
 _MOST_VALUES = 20
 
@@ -95,7 +95,7 @@ async def _scored(
 ) -> tuple[list[PairKey], ScoreTable]:
     """Return the pairs that every judge has answered or failed on, and their scores.
 
-    Only judges that cost neither money nor time are asked.
+    Only judges that answer at once and cost nothing are asked.
     """
     local = [j for j in prepared.judges if j.spec.is_local and not is_recorded(j.spec)]
     others = [judge for judge in prepared.judges if judge not in local]

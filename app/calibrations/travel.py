@@ -1,4 +1,4 @@
-"""Certificates that leave the service as signed documents, and those that come in as such."""
+"""Exports certificates as signed documents, and imports such documents."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.certificates import EvidenceBody, LabelUses
+from app.bodies.documents import EvidenceBody, LabelUses
 from app.calibrations import queries
 from app.calibrations.document import composed, verify
 from app.calibrations.evidence import read, written
 from app.calibrations.inputs import hash_of_test, prepare
 from app.calibrations.schemas import as_asked
 from app.calibrations.service import UNFINISHED, collect
+from app.calibrations.signing import Fault, signing_key
 from app.calibrations.stored import require
 from app.core.db import rfc3339
 from app.core.errors import Conflict, TribunalError, Unprocessable
@@ -24,7 +25,6 @@ from app.core.lists import by_public_id
 from app.core.models import JUDGE_SETTINGS, CalibrationRow, Dataset, new_id
 from app.core.names import shown
 from app.core.runtime import Runtime
-from app.core.signing import Fault, signing_key
 from app.datasets import service as datasets
 from app.labels import sets
 from app.scores.judges import changed_fingerprints, changes_in_words
@@ -56,7 +56,7 @@ async def export(running: Runtime, certificate_id: str) -> dict[str, Any]:
 
 
 async def _collected_again(running: Runtime, certificate: CalibrationRow) -> dict[str, Any]:
-    """Return the document of a certificate of which no evidence was kept, if it is still there."""
+    """Return the document of an old certificate, whose evidence is collected again where possible."""
     again = f"calibration {certificate.id} was {_GONE}: certify again to export it"
     request = as_asked(certificate.request)
     try:
@@ -66,7 +66,7 @@ async def _collected_again(running: Runtime, certificate: CalibrationRow) -> dic
         evidence = written(await collect(running, request, prepared), request)
     except (TribunalError, CalibrationError) as error:
         raise Conflict(again) from error
-    # which version made it is not known
+    # the version that made it is unknown
     evidence["made_with"] = {}
     uses: LabelUses = {
         "certificates": certificate.body["label_set_uses"],
@@ -185,7 +185,7 @@ def _marks(document: Mapping[str, Any]) -> list[str]:
 async def _record_use(
     session: AsyncSession, document: Mapping[str, Any], own_marks: list[str]
 ) -> None:
-    """Record the test in the ledger of this place, so that later ones of its labels count it."""
+    """Record the test in the local ledger, so that later tests of its labels count it."""
     label_set_hash = document["certificate"].get("label_set_hash")
     if label_set_hash is None:
         return
@@ -196,7 +196,7 @@ async def _record_use(
 
 
 def _dataset(document: Mapping[str, Any], evidence: EvidenceBody, moment: datetime) -> Dataset:
-    """Return the dataset that holds an imported certificate's pairs, whose texts stayed behind."""
+    """Return the dataset for an imported certificate's pairs, which come without texts."""
     name = f"pairs of {document['id']}"
     return Dataset(
         id=new_id("ds"),

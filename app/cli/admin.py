@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli import tables
 from app.cli.console import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -31,6 +30,7 @@ from app.cli.service import (
     refusals,
     run,
 )
+from app.cli.tables import service as service_tables
 
 if TYPE_CHECKING:
     from app.core.auth import NewKey
@@ -68,11 +68,11 @@ def _of_a_database() -> Settings:
 @database.command()
 def upgrade(revision: str = "head", as_json: AsJson = False) -> None:
     """Apply every migration."""
-    from app.cli import operations
+    from app.cli.operator import upkeep
 
     settings = read_settings()
-    body = run(operations.upgrade(settings, revision), settings)
-    Console(as_json).show(body, tables.schema)
+    body = run(upkeep.upgrade(settings, revision), settings)
+    Console(as_json).show(body, service_tables.schema)
 
 
 @database.command()
@@ -81,21 +81,21 @@ def downgrade(
     as_json: AsJson = False,
 ) -> None:
     """Undo migrations down to a revision."""
-    from app.cli import operations
+    from app.cli.operator import upkeep
 
     settings = _of_a_database()
-    body = run(operations.downgrade(settings, revision), settings)
-    Console(as_json).show(body, tables.schema)
+    body = run(upkeep.downgrade(settings, revision), settings)
+    Console(as_json).show(body, service_tables.schema)
 
 
 @database.command()
 def check(as_json: AsJson = False) -> None:
     """Compare the database with what this version expects; exit status 1 if it differs."""
-    from app.cli import operations
+    from app.cli.operator import upkeep
 
     settings = _of_a_database()
-    body = run(operations.compare(settings), settings)
-    Console(as_json).show(body, tables.schema)
+    body = run(upkeep.compare(settings), settings)
+    Console(as_json).show(body, service_tables.schema)
     if body["status"] != "current":
         fail(f"the database differs from what this version expects: {body['detail']}")
 
@@ -116,12 +116,12 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, once."""
-    from app.cli import operations
+    from app.cli.operator import upkeep
     from app.core.migrate import shown_url
 
     wanted, lasts = _new_key(name.strip(), scope, annotator), _duration(expires)
     settings = read_settings()
-    body = run(operations.create_key(settings, wanted, lasts), settings)
+    body = run(upkeep.create_key(settings, wanted, lasts), settings)
     note(f"the key {body['name']!r} ({body['id']}) is shown this once; it opens every service on")
     note(f"{shown_url(settings)}, and no other, whatever TRIBUNAL_SERVER says")
     Console(as_json, is_plain=True).show(body, lambda _, made: typer.echo(made["key"]))
@@ -170,10 +170,10 @@ def _duration(text: str | None) -> timedelta | None:
 @keys.command("list")
 def list_keys(as_json: AsJson = False) -> None:
     """List keys without their secrets."""
-    from app.cli import operations
+    from app.cli.operator import upkeep
 
     settings = _of_a_database()
-    Console(as_json).show(run(operations.list_keys(settings), settings), tables.keys)
+    Console(as_json).show(run(upkeep.list_keys(settings), settings), service_tables.keys)
 
 
 @keys.command("revoke")
@@ -182,20 +182,20 @@ def revoke_key(
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key: it opens nothing any more."""
-    from app.cli import operations
+    from app.cli.operator import upkeep
 
     settings = _of_a_database()
-    body = run(operations.revoke_key(settings, key), settings)
+    body = run(upkeep.revoke_key(settings, key), settings)
     Console(as_json).show(body, lambda _, k: note(f"the key {k['name']!r} ({k['id']}) is revoked"))
 
 
 @keys.command("signing")
 def signing_key(as_json: AsJson = False) -> None:
     """Show the public key of the key that signs exported certificates; made on first use."""
-    from app.cli import operations
+    from app.cli.operator import upkeep
 
     settings = read_settings()
-    body = run(operations.signing_key(settings), settings)
+    body = run(upkeep.signing_key(settings), settings)
     Console(as_json, is_plain=True).show(body, lambda _, made: typer.echo(made["public_key"]))
 
 
@@ -212,7 +212,7 @@ def serve(
     settings = _logging_settings(as_json)
     with refusals():
         settings.load_config()
-    from app.cli.operations import Service
+    from app.cli.operator.server import Service
     from app.main import create_app
 
     service = Service(create_app(settings), settings, host, port)
@@ -226,10 +226,10 @@ def serve(
 
 def worker(as_json: LogAsJson = False) -> None:
     """Work on the batches of the database until Ctrl-C or a signal to end."""
-    settings = _logging_settings(as_json)
-    from app.cli import operations
+    from app.cli.operator.server import work_until_told
 
-    run(operations.work_until_told(settings), settings)
+    settings = _logging_settings(as_json)
+    run(work_until_told(settings), settings)
 
 
 def _logging_settings(as_json: bool) -> Settings:
@@ -250,7 +250,7 @@ def doctor(server: Server = None, key: Key = None, as_json: AsJson = False) -> N
     process are looked at, and nothing is made or changed.
     """
     body = _diagnosis_of(server, key) if server else _diagnosis(read_settings())
-    Console(as_json).show(body, tables.doctor)
+    Console(as_json).show(body, service_tables.doctor)
     if body["error"]:
         fail(body["error"])
     if not body["is_well"]:
@@ -294,11 +294,11 @@ def _healths(health: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _diagnosis(settings: Settings) -> dict[str, Any]:
     import asyncio
 
-    from app.cli import operations
+    from app.cli.operator import upkeep
     from app.core.errors import TribunalError
 
     try:
-        found = asyncio.run(operations.examined(settings))
+        found = asyncio.run(upkeep.examined(settings))
     except KeyboardInterrupt:
         fail("interrupted", status=EXIT_INTERRUPTED)
     except TribunalError as error:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from app.cli import board_tables, reading
+from app.cli import reading
 from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, Verbs, fail
 from app.cli.options import (
     Calibration,
@@ -23,6 +23,7 @@ from app.cli.options import (
 )
 from app.cli.service import Key, Server, Where, open_tribunal, refuse_unwritable, whole
 from app.cli.stored import add_list
+from app.cli.tables import boards as board_tables
 
 _stored = typer.Typer(help="Stored leaderboards.", no_args_is_help=True, cls=Verbs)
 

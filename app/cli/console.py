@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from app.cli.layout import Screen, harmless
+from app.cli.tables.layout import Screen, harmless
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, cast
 
 import typer
 
-from app.cli import tables
 from app.cli.console import EXIT_FAILED_ROWS, EXIT_USAGE, AsJson, Console, fail, note
 from app.cli.options import Coding, Columns, Delimiter, given, stem_of
 from app.cli.service import Key, Server, open_tribunal, whole
+from app.cli.tables import certificates as certificate_tables
 
 if TYPE_CHECKING:
     from app.client import Tribunal
@@ -88,7 +88,9 @@ def import_files(  # noqa: PLR0913  # a verb's options are its parameters
         note(warning)
     if found["unmatched"]:
         note(f"{found['unmatched']} rows found none to be joined with")
-    Console(as_json).show(found, tables.preview if dry_run else tables.dataset)
+    Console(as_json).show(
+        found, certificate_tables.preview if dry_run else certificate_tables.dataset
+    )
     if found["rejected"]:
         raise typer.Exit(EXIT_FAILED_ROWS)
 

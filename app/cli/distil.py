@@ -12,13 +12,13 @@ import typer
 
 from app.cli.console import EXIT_USAGE, AsJson, Console, fail, note, percent
 from app.cli.judging import JudgeFailures
-from app.cli.layout import Screen, escape
 from app.cli.options import DatasetArgument, PartOption, Patience, given, part_of
 from app.cli.service import Errand, Key, Server, open_tribunal, wait_for_batch, whole
+from app.cli.tables.layout import Screen, escape
 
 if TYPE_CHECKING:
     from app.bodies.batches import BatchEstimateBody
-    from app.bodies.common import ResultBody
+    from app.bodies.judgments import ResultBody
     from app.client import Tribunal
     from judges.student.training.distil import Material
     from judges.student.training.lora import BaseModel
@@ -214,12 +214,7 @@ class _Made:
     @classmethod
     def of(cls, materials: Sequence[Material], task: Mapping[str, Any]) -> _Made:
         """Train it, and say how far that is."""
-        from judges.student.training.distilled import (
-            NothingToLearn,
-            Task,
-            make_student,
-            render,
-        )
+        from judges.student.training.distilled import NothingToLearn, Task, make_student, render
 
         try:
             data, card = make_student(materials, Task(**task), note)

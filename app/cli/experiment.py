@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.console import EXIT_USAGE, AsJson, Console, fail, percent
-from app.cli.layout import Screen, Table, escape
 from app.cli.options import (
     Cascade,
     DatasetArgument,
@@ -24,6 +23,7 @@ from app.cli.options import (
     part_of,
 )
 from app.cli.service import Key, Server, open_tribunal, whole
+from app.cli.tables.layout import Screen, Table, escape
 
 if TYPE_CHECKING:
     from app.bodies.certificates import ExperimentBody, ExperimentRow

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli import tables
 from app.cli.console import (
     EXIT_FAILED,
     EXIT_FAILED_ROWS,
@@ -22,7 +21,6 @@ from app.cli.console import (
     fail,
     note,
 )
-from app.cli.layout import Screen, Table, escape
 from app.cli.options import (
     LOCAL_FILES,
     BudgetUsd,
@@ -69,10 +67,12 @@ from app.cli.service import (
     wait_for_batch,
     whole,
 )
+from app.cli.tables import verdicts as verdict_tables
+from app.cli.tables.layout import Screen, Table, escape
 
 if TYPE_CHECKING:
     from app.bodies.batches import BatchBody
-    from app.bodies.common import ResultBody, VerdictBody
+    from app.bodies.judgments import ResultBody, VerdictBody
     from app.client import Tribunal
 
 EXIT_NOT_ENOUGH_EVIDENCE: Final = EXIT_NOT_CERTIFIABLE
@@ -161,8 +161,8 @@ def judge(  # noqa: PLR0913  # a verb's options are its parameters
     with open_tribunal(server, key) as tribunal:
         answer = tribunal.judge(pairs, include="reasons", **request)
     failures = JudgeFailures.of(answer["verdicts"])
-    Console(as_json).show({**answer, "judge_failures": failures.as_json()}, tables.verdicts)
-    if tables.is_without_thresholds(answer["verdicts"]):
+    Console(as_json).show({**answer, "judge_failures": failures.as_json()}, verdict_tables.verdicts)
+    if verdict_tables.is_without_thresholds(answer["verdicts"]):
         raise typer.Exit(EXIT_NOT_CERTIFIABLE)
     if failures.pairs or any(verdict["status"] == "failed" for verdict in answer["verdicts"]):
         raise typer.Exit(EXIT_FAILED_ROWS)
@@ -230,10 +230,10 @@ def batch(  # noqa: PLR0913  # a verb's options are its parameters
             ended = wait_for_batch(tribunal, created, errand, look)
         with errand.kept():
             failures = _failures(tribunal, ended, results, carried)
-    Console(as_json).show({**ended, "judge_failures": failures.as_json()}, tables.batch)
+    Console(as_json).show({**ended, "judge_failures": failures.as_json()}, verdict_tables.batch)
     if ended["status"] != "completed":
         fail(f"the batch ended as {ended['status']}: {ended['error'] or 'not all was judged'}")
-    if tables.could_answer_nothing(ended):
+    if verdict_tables.could_answer_nothing(ended):
         raise typer.Exit(EXIT_NOT_CERTIFIABLE)
     if failures.pairs or ended["request_counts"]["failed"]:
         raise typer.Exit(EXIT_FAILED_ROWS)
@@ -251,7 +251,7 @@ def _estimate(
             )
     with open_tribunal(where.server, where.key, only_reads=True) as tribunal:
         body = tribunal.batches.estimate(**request)
-    Console(as_json).show(body, tables.batch_estimate)
+    Console(as_json).show(body, verdict_tables.batch_estimate)
 
 
 def _refuse_changes(

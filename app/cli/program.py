@@ -14,21 +14,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import (
-    admin,
-    boards,
-    data,
-    distil,
-    experiment,
-    finishes,
-    judging,
-    labels,
-    monitors,
-    queues,
-    shadows,
-    stored,
-    tables,
-)
+from app.cli import admin, boards, data, distil, experiment, judging, stored
 from app.cli.console import EXIT_NOT_CERTIFIABLE, EXIT_USAGE, AsJson, Console, Verbs, fail
 from app.cli.options import (
     Cascade,
@@ -44,7 +30,9 @@ from app.cli.options import (
     one_of,
     part_of,
 )
+from app.cli.people import finishes, labels, monitors, queues, shadows
 from app.cli.service import Errand, Key, Server, open_tribunal, wait_for_calibration
+from app.cli.tables import certificates as certificate_tables
 
 app = typer.Typer(
     name="tribunal",
@@ -149,7 +137,7 @@ def certify(
         created = tribunal.calibration(resume) if resume else tribunal.create_calibration(**request)
         errand = Errand("calibration", "certify", created["id"], server, patience)
         certificate = wait_for_calibration(tribunal, created, errand)
-    Console(as_json).show(certificate, tables.certificate)
+    Console(as_json).show(certificate, certificate_tables.certificate)
     if certificate["status"] == "failed":
         fail(certificate["error"] or "the calibration failed")
     if certificate["status"] != "certified":
@@ -182,7 +170,7 @@ def plan(
     )  # fmt: skip
     with open_tribunal(server, key) as tribunal:
         planned = tribunal.plan(**request)
-    Console(as_json).show(planned, tables.plan)
+    Console(as_json).show(planned, certificate_tables.plan)
 
 
 for _verbs in (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli import board_tables, reading, tables
+from app.cli import reading
 from app.cli.console import (
     EXIT_FAILED,
     EXIT_FAILED_ROWS,
@@ -23,10 +23,14 @@ from app.cli.console import (
     fail,
     note,
 )
-from app.cli.layout import Screen
 from app.cli.options import one_row_of
 from app.cli.reading import MOST_ROWS
 from app.cli.service import Key, Server, Where, open_tribunal
+from app.cli.tables import boards as board_tables
+from app.cli.tables import certificates as certificate_tables
+from app.cli.tables import service as service_tables
+from app.cli.tables import verdicts as verdict_tables
+from app.cli.tables.layout import Screen
 
 if TYPE_CHECKING:
     from app.client import Tribunal
@@ -125,7 +129,7 @@ def list_judges(
     if context.invoked_subcommand is None:
         with open_tribunal(server, key, workers=0) as tribunal:
             found = list(tribunal.judges.list())
-        Console(as_json).show(found, tables.judges)
+        Console(as_json).show(found, service_tables.judges)
 
 
 @_judges.command("show")
@@ -140,7 +144,7 @@ def show_judge(
         found = {one["name"]: one for one in tribunal.judges.list()}
     if name not in found:
         fail(f"there is no judge {name!r}; configured: {', '.join(found)}")
-    Console(as_json).show(found[name], tables.judge)
+    Console(as_json).show(found[name], service_tables.judge)
 
 
 @_judges.command("try")
@@ -158,7 +162,7 @@ def try_judge(
     pair = one_row_of(file)
     with open_tribunal(server, key, workers=0) as tribunal:
         tried = tribunal.judges.try_on(name, pair)
-    Console(as_json).show(tried, tables.tried)
+    Console(as_json).show(tried, service_tables.tried)
     if tried["failure"] is not None:
         raise typer.Exit(EXIT_FAILED_ROWS)
 
@@ -196,7 +200,7 @@ def import_calibration(
     document = one_row_of(file, _DOCUMENT)
     with open_tribunal(server, key) as tribunal:
         body = tribunal.calibrations.import_document(document)
-    Console(as_json).show(body, tables.certificate)
+    Console(as_json).show(body, certificate_tables.certificate)
 
 
 _DOCUMENT: Final = "one exported certificate"
@@ -216,7 +220,7 @@ def verify(
     or does not follow from its evidence; 3 if it is as it was made and promises nothing.
     """
     from app.calibrations.document import verification_body
-    from app.core.signing import public_key
+    from app.calibrations.signing import public_key
 
     document = one_row_of(file, _DOCUMENT)
     try:
@@ -224,7 +228,7 @@ def verify(
     except ValueError as error:
         fail(f"--key {error}", status=EXIT_USAGE)
     body = verification_body(document, trusted, datetime.now(UTC))
-    Console(as_json).show(body, tables.verification)
+    Console(as_json).show(body, certificate_tables.verification)
     if not body["verified"]:
         raise typer.Exit(EXIT_FAILED)
     if not body["promises"]:
@@ -232,17 +236,17 @@ def verify(
 
 
 add_list(_datasets, "datasets", "datasets", board_tables.datasets)
-add_show(_datasets, "datasets", "Show what a dataset holds.", tables.dataset)
+add_show(_datasets, "datasets", "Show what a dataset holds.", certificate_tables.dataset)
 add_list(_calibrations, "calibrations", "certificates", board_tables.calibrations)
 add_show(
     _calibrations,
     "calibrations",
     "Show a certificate, with what became of it and of its labels since.",
-    tables.certificate,
+    certificate_tables.certificate,
 )
 _add(
     _calibrations, "revoke", "Withdraw a certificate's promise for ever.",
-    lambda tribunal, ref: tribunal.calibrations.revoke(ref), tables.certificate,
+    lambda tribunal, ref: tribunal.calibrations.revoke(ref), certificate_tables.certificate,
 )  # fmt: skip
 
 
@@ -273,9 +277,12 @@ def list_verdicts(  # noqa: PLR0913  # a verb's options are its parameters
 
 add_list(_batches, "batches", "batches", board_tables.batches)
 add_show(
-    _batches, "batches", "Show how far a batch is, what it cost and what it promises.", tables.batch
+    _batches,
+    "batches",
+    "Show how far a batch is, what it cost and what it promises.",
+    verdict_tables.batch,
 )
 _add(
     _batches, "cancel", "Stop a batch; what is judged is kept.",
-    lambda tribunal, ref: tribunal.batches.cancel(ref), tables.batch,
+    lambda tribunal, ref: tribunal.batches.cancel(ref), verdict_tables.batch,
 )  # fmt: skip

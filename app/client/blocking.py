@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from app.bodies.batches import BatchBody
-from app.client import requests
 from app.client.calls import Blocking, Call
 from app.client.client import AsyncTribunal
 from app.client.http import MAX_RETRIES
 from app.client.paging import Pages, Verdicts
 from app.client.portal import Portal
+from app.client.requests import paths
 from app.client.resources import Verbs
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Tribunal(Verbs[Blocking]):
             texts: Whether each carries the texts of its pair.
             reasons: Whether they carry the reasons that judges gave.
         """
-        query = requests.carried(texts=texts, reasons=reasons)
+        query = paths.carried(texts=texts, reasons=reasons)
         return Verdicts(self._iterate(self._awaited._stream(batch_id, query)))
 
     def _perform(self, call: Call[Any]) -> Any:

@@ -18,10 +18,10 @@ from anyio import sleep
 
 from app.bodies.batches import BatchBody, FileBody
 from app.bodies.certificates import CertificateBody
-from app.bodies.common import DatasetBody, PreviewBody, ResultBody
+from app.bodies.datasets import DatasetBody, PreviewBody
 from app.bodies.health import HealthCardBody
+from app.bodies.judgments import ResultBody
 from app.bodies.reports import ReportBody
-from app.client import requests
 from app.client.bodies_in import CertifyRequest, HealthRequest, ImportOptions, ReportQuery
 from app.client.calls import Awaited, Call, Json
 from app.client.display import batch_bar, spinner
@@ -56,6 +56,7 @@ from app.client.http import (
 from app.client.in_process import InProcessTransport
 from app.client.paging import AsyncPages, AsyncVerdicts
 from app.client.portal import beside, in_caller
+from app.client.requests import boards, data, judging, paths, people
 from app.client.resources import Verbs
 from app.client.transfer import Source, requests_of, upload_of
 from judges.proxies import proxy_problem
@@ -171,7 +172,7 @@ class AsyncTribunal(Verbs[Awaited]):
         progress: bool | None = None,
     ) -> CertificateBody:
         """Return a certificate when it is made; `progress` and lost connections are as in `wait`."""
-        call = requests.calibration(calibration_id)
+        call = judging.calibration(calibration_id)
         with spinner("calibrating", progress):
             async for body in self._looks(call, patience_s, on_lost):
                 if body["status"] not in UNFINISHED:
@@ -202,7 +203,7 @@ class AsyncTribunal(Verbs[Awaited]):
             NotReady: likewise.
         """
         with batch_bar(progress) as show:
-            async for body in self._looks(requests.batch(batch_id), patience_s, on_lost):
+            async for body in self._looks(judging.batch(batch_id), patience_s, on_lost):
                 found = cast(BatchBody, body)
                 show(found)
                 if on_progress is not None:
@@ -228,7 +229,7 @@ class AsyncTribunal(Verbs[Awaited]):
             texts: Whether each carries the texts of its pair.
             reasons: Whether they carry the reasons that judges gave.
         """
-        return AsyncVerdicts(self._stream(batch_id, requests.carried(texts=texts, reasons=reasons)))
+        return AsyncVerdicts(self._stream(batch_id, paths.carried(texts=texts, reasons=reasons)))
 
     async def write_results(
         self,
@@ -240,13 +241,13 @@ class AsyncTribunal(Verbs[Awaited]):
         reasons: bool = False,
     ) -> None:
         """Write an ended batch's verdicts to a binary file, in a form and with what is wanted."""
-        query = requests.carried(texts=texts, reasons=reasons)
+        query = paths.carried(texts=texts, reasons=reasons)
         headers = {"accept": RESULT_FORMS[form]}
-        await self._fetch(requests.results_of(batch_id), target, query, headers)
+        await self._fetch(judging.results_of(batch_id), target, query, headers)
 
     async def report(self, **query: Unpack[ReportQuery]) -> ReportBody:
         """Return an agreement report; waits where it takes long."""
-        first = await self._perform(requests.report(**query))
+        first = await self._perform(boards.report(**query))
         if first.get("status") not in UNFINISHED:
             return cast(ReportBody, first)
         return await self._finished_report(first["id"])
@@ -258,15 +259,15 @@ class AsyncTribunal(Verbs[Awaited]):
             **request: `dataset` and `judge`; `lines` moves lines of the card, or drops one that is
                 None.
         """
-        first = await self._perform(requests.health(**request))
+        first = await self._perform(boards.health(**request))
         if first.get("status") not in UNFINISHED:
             return cast(HealthCardBody, first)
         report = await self._finished_report(first["id"])
-        card = requests.health_of(report["id"], request["judge"], lines=request.get("lines"))
+        card = boards.health_of(report["id"], request["judge"], lines=request.get("lines"))
         return cast(HealthCardBody, await self._perform(card))
 
     async def _finished_report(self, report_id: str) -> ReportBody:
-        async for found in self._looks(requests.stored_report(report_id), PATIENCE_S, None):
+        async for found in self._looks(boards.stored_report(report_id), PATIENCE_S, None):
             if found["status"] not in UNFINISHED:
                 return cast(ReportBody, found)
         raise AssertionError("looks do not end")
@@ -279,7 +280,7 @@ class AsyncTribunal(Verbs[Awaited]):
 
     async def file_content(self, file_id: str, target: BinaryIO) -> None:
         """Write a file to a binary file: one that was uploaded, or one that came of a batch."""
-        await self._fetch(requests.content_of(file_id), target, {})
+        await self._fetch(judging.content_of(file_id), target, {})
 
     async def metrics(self) -> str:
         """Return the metrics of the service in the Prometheus text format."""
@@ -289,7 +290,7 @@ class AsyncTribunal(Verbs[Awaited]):
 
     async def export(self, /, ref: str, target: BinaryIO, **query: Any) -> dict[str, int]:
         """Write a dataset to a binary file in the format `format`; return what it cannot hold."""
-        return await self._fetch(requests.export_of(ref), target, query)
+        return await self._fetch(data.export_of(ref), target, query)
 
     async def export_queue(
         self,
@@ -299,11 +300,11 @@ class AsyncTribunal(Verbs[Awaited]):
         format: Literal["label_studio", "argilla"] = "label_studio",
     ) -> None:
         """Write what is left to label to a binary file as tasks of another tool, blind."""
-        await self._fetch(requests.tasks_of(queue), target, {"format": format})
+        await self._fetch(people.tasks_of(queue), target, {"format": format})
 
     async def preferences(self, /, batch_id: str, target: BinaryIO, **query: Any) -> Json:
         """Write a batch's trusted preferences to a binary file; return their card."""
-        path = requests.preferences_of(batch_id)
+        path = judging.preferences_of(batch_id)
         card = await self._send("GET", f"{path}/card", params=query)
         await self._fetch(path, target, query)
         return card
@@ -335,7 +336,7 @@ class AsyncTribunal(Verbs[Awaited]):
         self, batch_id: str, query: dict[str, str]
     ) -> AsyncGenerator[list[ResultBody], None]:
         """Yield the verdicts of a batch, as many at a time as have arrived."""
-        path = requests.results_of(batch_id)
+        path = judging.results_of(batch_id)
         with explained(self._http.base_url):
             async with self._http.stream("GET", path, params=query) as response:
                 await _refuse(response)
@@ -358,7 +359,7 @@ class AsyncTribunal(Verbs[Awaited]):
 
     async def _seen(self, batch_id: str) -> AsyncIterator[BatchBody]:
         """Look at a batch of the service in this process, which hands over whole answers only."""
-        async for found in self._looks(requests.batch(batch_id), PATIENCE_S, None):
+        async for found in self._looks(judging.batch(batch_id), PATIENCE_S, None):
             yield cast(BatchBody, found)
 
     async def _heard(self, batch_id: str) -> AsyncIterator[BatchBody]:
@@ -369,7 +370,7 @@ class AsyncTribunal(Verbs[Awaited]):
                 with explained(self._http.base_url):
                     async with self._http.stream(
                         "GET",
-                        requests.events_of(batch_id),
+                        judging.events_of(batch_id),
                         headers=heard.headers,
                         timeout=LISTENING,
                     ) as response:

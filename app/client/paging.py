@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from app.bodies.common import ResultBody
+from app.bodies.judgments import ResultBody
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,166 +4,166 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from app.client import requests
 from app.client.calls import Listing, ModeT, Performs, Resource, Verb
+from app.client.requests import boards, data, judging, paths, people
 
 
 class Datasets(Resource[ModeT]):
     """Datasets; the client's `import_dataset` imports them."""
 
-    list = Listing(requests.datasets)
-    retrieve = Verb(requests.dataset)
-    pairs = Listing(requests.pairs)
-    pair = Verb(requests.pair)
-    search = Verb(requests.search)
-    similar = Verb(requests.similar_pairs)
-    delete = Verb(requests.delete_dataset)
+    list = Listing(data.datasets)
+    retrieve = Verb(data.dataset)
+    pairs = Listing(data.pairs)
+    pair = Verb(data.pair)
+    search = Verb(data.search)
+    similar = Verb(data.similar_pairs)
+    delete = Verb(data.delete_dataset)
 
 
 class Labels(Resource[ModeT]):
     """The labels of people."""
 
-    create = Verb(requests.add_labels)
-    check = Verb(requests.check_labels)
-    list = Listing(requests.labels)
+    create = Verb(data.add_labels)
+    check = Verb(data.check_labels)
+    list = Listing(data.labels)
 
 
 class Calibrations(Resource[ModeT]):
     """Certificates; the client's `wait_for_calibration` waits for one."""
 
-    create = Verb(requests.create_calibration)
-    retrieve = Verb(requests.calibration)
-    list = Listing(requests.calibrations)
-    curve = Verb(requests.calibration_curve)
-    revoke = Verb(requests.revoke_calibration)
-    known_prompts = Verb(requests.known_prompts)
-    export = Verb(requests.export_calibration)
-    import_document = Verb(requests.import_calibration)
+    create = Verb(judging.create_calibration)
+    retrieve = Verb(judging.calibration)
+    list = Listing(judging.calibrations)
+    curve = Verb(judging.calibration_curve)
+    revoke = Verb(judging.revoke_calibration)
+    known_prompts = Verb(judging.known_prompts)
+    export = Verb(judging.export_calibration)
+    import_document = Verb(judging.import_calibration)
 
 
 class Judgments(Resource[ModeT]):
     """Verdicts on posted pairs, and stored ones."""
 
-    create = Verb(requests.judge)
-    list = Listing(requests.verdicts)
+    create = Verb(judging.judge)
+    list = Listing(judging.verdicts)
 
 
 class Batches(Resource[ModeT]):
     """Batches; the client's `wait` waits for one, and `batch_results` returns its verdicts."""
 
-    create = Verb(requests.create_batch)
-    estimate = Verb(requests.estimate_batch)
-    retrieve = Verb(requests.batch)
-    list = Listing(requests.batches)
-    cancel = Verb(requests.cancel_batch)
-    retry = Verb(requests.retry_batch)
-    preferences_card = Verb(requests.preferences_card)
+    create = Verb(judging.create_batch)
+    estimate = Verb(judging.estimate_batch)
+    retrieve = Verb(judging.batch)
+    list = Listing(judging.batches)
+    cancel = Verb(judging.cancel_batch)
+    retry = Verb(judging.retry_batch)
+    preferences_card = Verb(judging.preferences_card)
 
 
 class Files(Resource[ModeT]):
     """Files of batches; the client's `upload_file` and `file_content` send and fetch them."""
 
-    retrieve = Verb(requests.file)
-    list = Listing(requests.files)
-    delete = Verb(requests.delete_file)
+    retrieve = Verb(judging.file)
+    list = Listing(judging.files)
+    delete = Verb(judging.delete_file)
 
 
 class Leaderboards(Resource[ModeT]):
     """Leaderboards; the service stores each."""
 
-    create = Verb(requests.leaderboard)
-    retrieve = Verb(requests.stored_leaderboard)
-    list = Listing(requests.leaderboards)
-    compare = Verb(requests.compare_leaderboards)
-    reweight = Verb(requests.reweight_leaderboard)
-    what_if = Verb(requests.what_if)
+    create = Verb(boards.leaderboard)
+    retrieve = Verb(boards.stored_leaderboard)
+    list = Listing(boards.leaderboards)
+    compare = Verb(boards.compare_leaderboards)
+    reweight = Verb(boards.reweight_leaderboard)
+    what_if = Verb(boards.what_if)
 
 
 class Reports(Resource[ModeT]):
     """Agreement reports; the client's `report` and `health_card` make them, each is stored."""
 
-    retrieve = Verb(requests.stored_report)
-    list = Listing(requests.reports)
-    compare = Verb(requests.compare_reports)
-    of_batch = Verb(requests.report_of_batch)
-    history = Verb(requests.history)
-    health = Verb(requests.health_of)
+    retrieve = Verb(boards.stored_report)
+    list = Listing(boards.reports)
+    compare = Verb(boards.compare_reports)
+    of_batch = Verb(boards.report_of_batch)
+    history = Verb(boards.history)
+    health = Verb(boards.health_of)
 
 
 class Judges(Resource[ModeT]):
     """The configured judges."""
 
-    list = Listing(requests.judges)
-    try_on = Verb(requests.try_judge)
+    list = Listing(judging.judges)
+    try_on = Verb(judging.try_judge)
 
 
 class Cascades(Resource[ModeT]):
     """The configured cascades."""
 
-    list = Listing(requests.cascades)
+    list = Listing(judging.cascades)
 
 
 class Queues(Resource[ModeT]):
     """Pairs that people label; the client's `export_queue` writes tasks for another tool."""
 
-    create = Verb(requests.create_queue)
-    list = Listing(requests.queues)
-    retrieve = Verb(requests.queue)
-    claim = Verb(requests.claim)
-    claim_from_all = Verb(requests.claim_from_all)
-    answer = Verb(requests.answer)
-    undo = Verb(requests.undo_answer)
-    import_answers = Verb(requests.import_answers)
+    create = Verb(people.create_queue)
+    list = Listing(people.queues)
+    retrieve = Verb(people.queue)
+    claim = Verb(people.claim)
+    claim_from_all = Verb(people.claim_from_all)
+    answer = Verb(people.answer)
+    undo = Verb(people.undo_answer)
+    import_answers = Verb(people.import_answers)
 
 
 class Monitors(Resource[ModeT]):
     """Whether certificates still hold."""
 
-    create = Verb(requests.create_monitor)
-    list = Listing(requests.monitors)
-    retrieve = Verb(requests.monitor)
-    audits = Listing(requests.audits)
-    answer = Verb(requests.answer_audits)
-    end = Verb(requests.end_monitor)
+    create = Verb(people.create_monitor)
+    list = Listing(people.monitors)
+    retrieve = Verb(people.monitor)
+    audits = Listing(people.audits)
+    answer = Verb(people.answer_audits)
+    end = Verb(people.end_monitor)
 
 
 class Finishes(Resource[ModeT]):
     """Datasets on their way to a verdict on every row."""
 
-    create = Verb(requests.create_finish)
-    list = Listing(requests.finishes)
-    retrieve = Verb(requests.finish)
-    retry = Verb(requests.retry_finish)
-    rows = Listing(requests.finished_rows)
+    create = Verb(people.create_finish)
+    list = Listing(people.finishes)
+    retrieve = Verb(people.finish)
+    retry = Verb(people.retry_finish)
+    rows = Listing(people.finished_rows)
 
 
 class Shadows(Resource[ModeT]):
     """Candidates that judge a share of the traffic and decide nothing."""
 
-    create = Verb(requests.create_shadow)
-    list = Listing(requests.shadows)
-    retrieve = Verb(requests.shadow)
-    end = Verb(requests.end_shadow)
+    create = Verb(people.create_shadow)
+    list = Listing(people.shadows)
+    retrieve = Verb(people.shadow)
+    end = Verb(people.end_shadow)
 
 
 class Verbs(Performs[ModeT]):
     """The methods of both clients."""
 
-    create_calibration = Verb(requests.create_calibration)
-    calibration = Verb(requests.calibration)
-    plan = Verb(requests.plan)
-    experiment = Verb(requests.experiment)
-    canaries = Verb(requests.canaries)
-    judge = Verb(requests.judge)
-    replay = Verb(requests.replay)
-    create_batch = Verb(requests.create_batch)
-    batch = Verb(requests.batch)
-    retry_batch = Verb(requests.retry_batch)
-    leaderboard = Verb(requests.leaderboard)
-    alive = Verb(requests.alive)
-    ready = Verb(requests.ready)
-    get = Verb(requests.get)
-    post = Verb(requests.post)
+    create_calibration = Verb(judging.create_calibration)
+    calibration = Verb(judging.calibration)
+    plan = Verb(judging.plan)
+    experiment = Verb(judging.experiment)
+    canaries = Verb(judging.canaries)
+    judge = Verb(judging.judge)
+    replay = Verb(judging.replay)
+    create_batch = Verb(judging.create_batch)
+    batch = Verb(judging.batch)
+    retry_batch = Verb(judging.retry_batch)
+    leaderboard = Verb(boards.leaderboard)
+    alive = Verb(judging.alive)
+    ready = Verb(judging.ready)
+    get = Verb(paths.get)
+    post = Verb(paths.post)
 
     @cached_property
     def datasets(self) -> Datasets[ModeT]:

@@ -153,14 +153,27 @@ async def by_public_id(
 
 
 async def required(
-    session: AsyncSession, table: type[ListedT], public_id: str, what: str, see: str
+    session: AsyncSession,
+    table: type[ListedT],
+    public_id: str,
+    what: str,
+    field: str | None = None,
 ) -> ListedT:
     """Return the row with this id.
 
+    Args:
+        session: Where to look.
+        table: The table.
+        public_id: The id.
+        what: What a row is called, such as `batch`; its list is at `/v1/batches`.
+        field: The field of the request that names the row; None where the path does.
+
     Raises:
-        NotFound: there is none; the message calls it `what` and names the list to look at.
+        NotFound: No row has the id; the message names the list to look at.
     """
     found = await by_public_id(session, table, public_id)
-    if found is None:
-        raise NotFound(f"there is no {what} {shown(public_id)}; see GET /v1/{see}")
-    return found
+    if found is not None:
+        return found
+    plural = f"{what}es" if what.endswith("h") else f"{what}s"
+    message = f"there is no {what} {shown(public_id)}; see GET /v1/{plural}"
+    raise NotFound(message) if field is None else NotFound.field([field], message)

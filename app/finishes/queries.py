@@ -1,4 +1,4 @@
-"""Every SQL statement about datasets that are finished."""
+"""Every SQL statement about finishes."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _CHUNK: Final = 500
 
 
 async def page(session: AsyncSession, paging: Paging) -> Sequence[Finish]:
-    """Return one more than the page holds."""
+    """Return one finish more than the page holds."""
     return await fetch_page(session, select(Finish), Finish, paging)
 
 
 async def unfinished(session: AsyncSession) -> Sequence[Finish]:
-    """Return those that wait for this service, or may do so by now, and for no person."""
+    """Return the finishes that this service may continue, those whose sample is being labelled included."""
     query = select(Finish).where(Finish.status.in_((*WORKING, "sampling")))
     return (await session.scalars(query.order_by(Finish.seq))).all()
 
 
 async def of_queue(session: AsyncSession, ref: str) -> Sequence[Finish]:
-    """Return those whose people label in a queue, by its id or name."""
+    """Return the finishes whose rows are labelled in a queue, by its id or name."""
     if not is_name(ref):
         return ()
     query = select(Finish).join(Queue, Queue.seq == Finish.queue_seq)
@@ -47,7 +47,7 @@ async def of_queue(session: AsyncSession, ref: str) -> Sequence[Finish]:
 
 
 async def change(session: AsyncSession, finish: Finish, status: str, **values: Any) -> bool:
-    """Move on from a status; False where another process was faster."""
+    """Change the status; return False where another process has changed it first."""
     query = (
         update(Finish)
         .where(Finish.seq == finish.seq, Finish.status == finish.status)
@@ -58,7 +58,7 @@ async def change(session: AsyncSession, finish: Finish, status: str, **values: A
 
 
 async def adopt(session: AsyncSession, finish: Finish, column: str, seq: int) -> bool:
-    """Take a certificate or a batch for its own; False where it has one already."""
+    """Store which certificate or batch belongs to a finish; return False where it has one already."""
     query = (
         update(Finish)
         .where(Finish.seq == finish.seq, getattr(Finish, column).is_(None))
@@ -71,7 +71,7 @@ async def adopt(session: AsyncSession, finish: Finish, column: str, seq: int) ->
 async def change_queue(
     session: AsyncSession, finish: Finish, queue_seq: int, *, is_done: bool, ended_at: Any
 ) -> None:
-    """Set the queue of what is left; without anything left the finish has ended."""
+    """Store the queue of the rows that are left; complete the finish where none is."""
     values = {"queue_seq": queue_seq, "ended_at": ended_at}
     if is_done:
         values["status"] = "completed"
@@ -87,7 +87,7 @@ async def batch_of_certificate(session: AsyncSession, certificate_seq: int) -> B
 async def parts(
     session: AsyncSession, finish: Finish
 ) -> tuple[Dataset, CalibrationRow | None, Batch | None, Queue | None]:
-    """Return the dataset, the certificate, the batch and the queue."""
+    """Return the dataset, the certificate, the batch and the queue of a finish."""
     query = (
         select(Dataset, CalibrationRow, Batch, Queue)
         .select_from(Finish)

@@ -1,11 +1,11 @@
 """Finishes datasets: certifies, judges, and lets people label what is left.
 
-A finish is a row with a status, and every step from one to the next can be taken again: whatever is
-interrupted is taken up by the next start of the service, weeks later too. What judges fail on goes to
-people, as does what they abstain on; no row is dropped.
+A finish is a row with a status. Every step from one status to the next can be repeated: the next
+start of the service resumes what was interrupted, even weeks later. People label the rows that judges
+fail on or abstain on; no row is dropped.
 
-The certificate bounds the share of all pairs that judges answer wrongly. Rows that people label
-replace nothing that it counted as right, so it holds for the whole.
+The certificate bounds the share of all pairs that judges answer wrongly. It counts the rows that
+people label as right, so it holds for the whole dataset.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ async def require(session: AsyncSession, finish_id: str) -> Finish:
     Raises:
         NotFound: none has this id.
     """
-    return await required(session, Finish, finish_id, "finish", "finishes")
+    return await required(session, Finish, finish_id, "finish")
 
 
 async def create(running: Runtime, request: FinishIn) -> FinishBody:
-    """Begin to finish a dataset.
+    """Start to finish a dataset.
 
     Raises:
         NotFound: the dataset is unknown.
@@ -101,11 +101,11 @@ async def create(running: Runtime, request: FinishIn) -> FinishBody:
 
 
 async def retry(running: Runtime, finish_id: str, request: FinishRetryIn) -> FinishBody:
-    """Go on where judges failed: ask them again, or let people label those rows.
+    """Continue where judges failed: ask them again, or let people label those rows.
 
     Raises:
         NotFound: none has this id.
-        Conflict: it does not stand still, or no judge failed.
+        Conflict: it is not suspended, or no judge failed.
     """
     async with running.db.read() as session:
         finish = await require(session, finish_id)
@@ -140,7 +140,7 @@ async def list_finishes(running: Runtime, paging: Paging) -> Page:
 
 
 async def answers_came(running: Runtime, queue: str) -> None:
-    """Move those on whose people label in this queue and are done."""
+    """Continue the finishes that waited for the answers in this queue."""
     async with running.db.read() as session:
         found = await queries.of_queue(session, queue)
     for finish in found:
@@ -148,7 +148,7 @@ async def answers_came(running: Runtime, queue: str) -> None:
 
 
 async def resume(running: Runtime) -> None:
-    """Take up what an earlier process left."""
+    """Resume the finishes that an earlier process left."""
     async with running.db.read() as session:
         found = await queries.unfinished(session)
     for finish in found:
@@ -159,12 +159,12 @@ async def resume(running: Runtime) -> None:
 
 
 async def _see_people(running: Runtime, finish: Finish) -> None:
-    """Go on from sampling when the sample is labelled, and end when nothing is left to label."""
+    """Continue once the sample is labelled, and complete once nothing is left to label."""
     if finish.queue_seq is None or finish.status not in ("sampling", "labelling", "completed"):
         return
     async with running.db.read() as session:
         is_done = await queries.is_done(session, [finish.queue_seq])
-    # an answer that was taken back opens a finish again
+    # an answer that is taken back reopens a finish
     if is_done == (finish.status == "completed"):
         return
     if finish.status == "sampling":
@@ -183,7 +183,7 @@ def _start(running: Runtime, finish_id: str) -> None:
 
 
 async def _drive(running: Runtime, finish_id: str) -> None:
-    """Move a finish on until it waits for people or has ended."""
+    """Take the steps of a finish until it waits for people or has ended."""
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -201,7 +201,7 @@ async def _drive(running: Runtime, finish_id: str) -> None:
 
 
 async def _stepped(running: Runtime, finish: Finish) -> bool:
-    """Take one step if it can be taken now; what makes that impossible for ever is stored."""
+    """Take one step if possible now; store an error that no later try would cure."""
     try:
         return await _step(running, finish)
     except TribunalError as error:
@@ -212,7 +212,7 @@ async def _stepped(running: Runtime, finish: Finish) -> bool:
 
 
 async def _step(running: Runtime, finish: Finish) -> bool:
-    """Take one step if it can be taken now; False: wait."""
+    """Take one step if possible now; return False where it must wait."""
     async with running.db.read() as session:
         _, certificate, batch, _ = await queries.parts(session, finish)
     if finish.status == "calibrating":
@@ -269,7 +269,7 @@ async def _judge(
 
 
 async def _begin_batch(running: Runtime, finish: Finish, certificate: CalibrationRow) -> None:
-    """Start the batch of a finish, or find the one that a process began that then died."""
+    """Start the batch of a finish, or find the one that an interrupted process started."""
     async with running.db.read() as session:
         batch = await queries.batch_of_certificate(session, certificate.seq)
         dataset = (await queries.parts(session, finish))[0]
@@ -303,7 +303,7 @@ async def _why_unpromised(running: Runtime, batch: Batch) -> str | None:
 
 
 async def _hand_to_people(running: Runtime, finish: Finish, batch: Batch) -> None:
-    """Open the queue of what is left, in one transaction with the change of status."""
+    """Open a queue of the rows that are left, in the transaction that changes the status."""
     request = FinishIn.model_validate(finish.request)
     async with running.db.write() as session:
         if not await queries.change(session, finish, "labelling", error=None):
@@ -311,7 +311,7 @@ async def _hand_to_people(running: Runtime, finish: Finish, batch: Batch) -> Non
         dataset, certificate, _, _ = await queries.parts(session, finish)
         judged = await queries.verdicts_of(session, batch.seq)
         votes = await datasets.votes(session, dataset)
-        # where the run lost its promise, no verdict counts that was given without some judge
+        # where the run lost its promise, a verdict counts only if no judge failed on it
         is_strict = batch.promise != "certified"
 
         def is_left(key: PairKey) -> bool:
@@ -349,7 +349,7 @@ def is_answered(judged: tuple[str, bool] | None, *, is_strict: bool) -> bool:
 
 
 def verdict_of(votes: Sequence[Vote]) -> str | None:
-    """Return what most people say of a row; None where nobody, or no most frequent answer, is there.
+    """Return what most people say of a row; None without votes, or where answers are equally frequent.
 
     Example:
         >>> verdict_of([Vote("ann", "a", {}), Vote("bob", "a", {}), Vote("eve", "tie", {})])
@@ -461,7 +461,7 @@ def _row(row: Any, votes: Sequence[Vote], promise: str, *, is_waiting: bool) -> 
     if is_waiting:
         return body
     if votes:
-        # people who do not agree have no preference
+        # people who disagree evenly have no preference
         return {**body, "label": verdict_of(votes) or "tie", "given_by": "people"}
     if said:
         body |= {name: said[name] for name in ("label", "judge", "confidence")}

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.columns.verdicts import Heard
 from app.formats.joining import (
     Fault,
     Join,
@@ -29,7 +30,6 @@ from app.formats.joining import (
     plain,
     text_of,
 )
-from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options, count_lost, count_lost_of_scores
 from judges.types import Score
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.columns.verdicts import Heard
 from app.formats.joining import Fault, Join, Joined, Outcome, Piece, by_name, name_of, text_of
-from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options, count_lost, is_judged, labels_by_order
 
 # what a game's score says of who was shown as A: label, strength

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.columns.verdicts import BOTH_BAD, Heard
 from app.formats.joining import first_side, side_read, sided, turned
 from app.formats.label_studio import aside_of, details_of, shown_prompt, shown_text
-from app.formats.verdicts import BOTH_BAD, Heard
 from app.formats.writing import Given, Loss, Options, count_lost
 
 FIELDS: Final = ("prompt", "response1", "response2")

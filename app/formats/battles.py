@@ -11,8 +11,8 @@ from typing import Any, Final
 from app.core.inert import inert
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.flat import texts_in
-from app.formats.verdicts import Heard, is_empty
+from app.formats.columns.flat import texts_in
+from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.writing import Given, Loss, Options, count_lost, overall_votes
 from judges.probability import parse_label
 

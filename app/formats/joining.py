@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from app.core.names import shown
 from app.formats.base import RowInvalid, describe
 from app.formats.canonical import VoteIn
-from app.formats.flat import VERDICTS, answers_in
-from app.formats.verdicts import spelt
+from app.formats.columns.flat import VERDICTS, answers_in
+from app.formats.columns.verdicts import spelt
 
 
 @dataclass(frozen=True, slots=True)

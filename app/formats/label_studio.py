@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
+from app.formats.columns.verdicts import BOTH_BAD, Heard, is_empty, spelt
 from app.formats.joining import first_side, side_read, sided, turned
-from app.formats.verdicts import BOTH_BAD, Heard, is_empty, spelt
 from app.formats.writing import Given, Loss, Options, count_lost
 
 Row = dict[str, Any]

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.flat import turns_in
-from app.formats.verdicts import Heard, is_empty
+from app.formats.columns.flat import turns_in
+from app.formats.columns.verdicts import Heard, is_empty
 from judges.probability import parse_label
 
 WINNERS: Final = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}

@@ -16,7 +16,8 @@ from typing import Any, Final
 from app.core.names import shown
 from app.formats import arena_hard, lmarena
 from app.formats.base import RowInvalid
-from app.formats.declared import looks_like_model
+from app.formats.columns.declared import looks_like_model
+from app.formats.columns.verdicts import Heard
 from app.formats.joining import (
     Fault,
     Join,
@@ -28,7 +29,6 @@ from app.formats.joining import (
     text_of,
     texts_of,
 )
-from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options, count_lost, is_judged, labels_by_order
 from judges.probability import parse_label, swap_label
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 from app.core.models import OVERALL
 from app.core.names import shown
 from app.formats.base import RowInvalid, whole
+from app.formats.columns.verdicts import Heard, is_empty
 from app.formats.joining import Fault, Join, Joined, Outcome, Piece, both_sides, plain, text_of
-from app.formats.verdicts import Heard, is_empty
 from app.formats.writing import Given, Loss, Options, count_lost
 
 #: Between the name of a judge and its criterion, as configured judges of several criteria have it.

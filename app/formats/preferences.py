@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from app.core.names import shown
 from app.formats.base import RowInvalid
-from app.formats.verdicts import Heard, is_empty
+from app.formats.columns.verdicts import Heard, is_empty
 
 Row = dict[str, Any]
 _TURN: Final = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):")

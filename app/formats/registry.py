@@ -12,7 +12,6 @@ from app.formats import (
     argilla,
     battles,
     cje,
-    flat,
     joining,
     judge_bench,
     label_studio,
@@ -26,8 +25,9 @@ from app.formats import (
     tables,
 )
 from app.formats.base import RowInvalid
+from app.formats.columns import flat
+from app.formats.columns.verdicts import Heard
 from app.formats.joining import Join
-from app.formats.verdicts import Heard
 from app.formats.writing import Writer
 
 AUTO: Final = "auto"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from app.bodies.certificates import CertificateBody
-from app.bodies.common import JudgmentsBody, VerdictBody
+from app.bodies.judgments import JudgmentsBody, VerdictBody
 from app.gate.outputs import Answered, model_of
 from calibration.gate import Outcome, PreferenceEvidence, weigh_preference
 

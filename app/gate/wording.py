@@ -176,7 +176,7 @@ def _changed(result: Json) -> str:
     calibration, changed = result["question"]["calibration"], result["labels_changed"]
     if calibration is None or not changed:
         return ""
-    from app.calibrations.result import changed_labels_note  # it loads the service
+    from app.calibrations.wording import changed_labels_note
 
     return changed_labels_note(calibration, changed) or ""
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from app.core.errors import BadRequest, Unprocessable
 from app.core.limits import Limits, check_row_count, setting_of
 from app.core.names import shown
-from app.formats.declared import DeclarationInvalid, Declared, Layout
+from app.formats.columns.declared import DeclarationInvalid, Declared, Layout
 from app.imports.decoding import text_of
 from app.imports.tables import (
     RawRow,

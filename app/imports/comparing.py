@@ -14,7 +14,8 @@ from app.core.errors import Conflict
 from app.core.names import shown
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, pair_content
-from app.imports.staging import StagedRow, Staging
+from app.imports.columns import StagedRow
+from app.imports.staging import Staging
 
 # the columns of a staged pair, and what users call them
 _FIELDS: Final = {

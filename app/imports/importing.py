@@ -21,18 +21,19 @@ from app.core.errors import Unprocessable
 from app.core.limits import Meter
 from app.core.models import Dataset, new_id
 from app.core.pools import in_thread
-from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote
 from app.datasets.score_columns import StoredScore, score_from_row
 from app.datasets.service import StoredPair
-from app.formats.declared import Declared
+from app.formats.columns.declared import Declared
+from app.formats.columns.verdicts import Heard, counted
 from app.formats.registry import AUTO, known_formats
-from app.formats.verdicts import Heard, counted
 from app.imports.body import rows_of
+from app.imports.columns import StagedRow, parsed_pair
 from app.imports.comparing import name_taken
 from app.imports.reading import Reader, named_dialect, stage
-from app.imports.staging import StagedRow, Staging, parsed_pair
+from app.imports.spool import upload_folder
+from app.imports.staging import Staging
 from app.imports.upload import UploadedFile
 from app.labels import service as labels
 from app.labels.service import NewLabel

@@ -24,7 +24,7 @@ from app.formats.canonical import (
     parse_row,
     with_trimmed_names,
 )
-from app.formats.flat import (
+from app.formats.columns.flat import (
     VERDICTS,
     like_verdicts,
     of_columns,
@@ -32,10 +32,11 @@ from app.formats.flat import (
     texts_in,
     why_unknown,
 )
+from app.formats.columns.verdicts import Heard, counted, is_like_nothing
 from app.formats.joining import Fault, Joined, Outcome, Piece
 from app.formats.registry import ALIASES, AUTO, CANONICAL, DIALECTS, Dialect, Prepared, candidates
-from app.formats.verdicts import Heard, counted, is_like_nothing
-from app.imports.staging import Pieces, Repeats, Staging
+from app.imports.pieces import Pieces
+from app.imports.staging import Repeats, Staging
 from app.imports.tables import RawRow
 
 MOST_REASONS: Final = 1_000

@@ -12,26 +12,26 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from app.core.errors import TooLarge
-from app.core.limits import Limits, setting_of, too_many
+from app.core.limits import Limits, too_many
 from app.core.names import shown
-from app.datasets.records import pair_content
-from app.datasets.score_columns import score_values
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow, ParsedVote
-from app.formats.joining import Piece
-from judges.types import Message, Pair, Score
+from app.imports.columns import (
+    PAIR,
+    PLAIN_VOTE,
+    StagedRow,
+    as_text,
+    pair_values,
+    recorded_values,
+    staged_row,
+    vote_values,
+)
 
-# the columns of a pair as the database has them, JSON as text, in this order
-_PAIR: Final = (
-    "id", "content_hash", "swapped_hash", "prompt_hash", "group_key", "model_a", "model_b",
-    "metadata", "content",
-)  # fmt: skip
-_COLUMNS: Final = (*_PAIR, "recorded", "votes")
+_COLUMNS: Final = (*PAIR, "recorded", "votes")
 # What further rows of an id add is kept by itself, so that a row costs what it holds and not what
 # there is of its id. Of a pair they added to, `recorded` and `votes` are NULL. Of a pair that a row
 # differed from, `first_fields` has the fields of its first row by their hashes. `preferred` has the
@@ -74,9 +74,7 @@ _ONLY_A_VOTE: Final = (
 )
 # the columns whose fields are compared one by one
 _PARTS: Final = ("metadata", "content")
-_METADATA: Final = 2 + _PAIR.index("metadata")  # of a row, after its position and its line
-# annotator, label, criterion and details; what lay beside the vote in its row may follow
-_PLAIN_VOTE: Final = 4
+_METADATA: Final = 2 + PAIR.index("metadata")  # of a row, after its position and its line
 _PRAGMAS: Final = ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16000", "temp_store=FILE")
 _LEAST_ROW: Final = 500  # what a row takes beside its texts, about
 CHUNK_ROWS: Final = 1_000
@@ -103,16 +101,6 @@ class Repeats:
     keeps_first: bool = False
     is_preference: bool = False
     may_contradict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StagedRow:
-    """One pair as it goes into the database: columns, with JSON as text."""
-
-    position: int
-    pair: dict[str, Any]
-    recorded: list[dict[str, Any]]
-    votes: list[ParsedVote]
 
 
 @dataclass(slots=True)
@@ -153,14 +141,14 @@ class Staging:
         Raises:
             RowInvalid: the id has other content already, or must be unique.
         """
-        pair = _pair_values(row)
-        recorded = {name: _score_values(score) for name, score in sorted(row.recorded.items())}
+        pair = pair_values(row)
+        recorded = {name: recorded_values(score) for name, score in sorted(row.recorded.items())}
         beside = row.metadata if repeats.is_vote or repeats.has_vote_rows else None
-        votes = [_vote_values(vote, beside) for vote in row.votes]
+        votes = [vote_values(vote, beside) for vote in row.votes]
         self._check_judges(recorded)
         if repeats.is_preference and not repeats.may_contradict:
             self._check_preference(pair, votes)
-        said, texts = _text(recorded), _text(votes)
+        said, texts = as_text(recorded), as_text(votes)
         values = (self.rows, line, _identity(pair), *pair, said, texts)
         self.size += _LEAST_ROW + len(pair[-1] or "") + len(pair[-2] or "") + len(said) + len(texts)
         if self.connection.execute(_INSERT, values).rowcount:
@@ -207,7 +195,7 @@ class Staging:
             self._check_same(position, pair, line, repeats)
         self._open_to_more(position)
         find = "SELECT score FROM added_scores WHERE position = ? AND judge = ?"
-        texts = {name: _text(score) for name, score in recorded.items()}
+        texts = {name: as_text(score) for name, score in recorded.items()}
         for name, text in texts.items():
             there = self.connection.execute(find, (position, name)).fetchone()
             if there is not None and there[0] != text:
@@ -245,7 +233,7 @@ class Staging:
     def _differences(self, position: int, pair: tuple[str | None, ...]) -> list[str]:
         query = f"SELECT {', '.join(_DIFFERENCES)} FROM staged WHERE position = ?"
         before = self.connection.execute(query, (position,)).fetchone()
-        new = dict(zip(_PAIR, pair, strict=True))
+        new = dict(zip(PAIR, pair, strict=True))
         return [name for name, old in zip(_DIFFERENCES, before, strict=True) if new[name] != old]
 
     def _other(self, position: int, pair: tuple[str | None, ...], name: str) -> str:
@@ -265,7 +253,7 @@ class Staging:
         self._note_fields(position)
         query = "SELECT field, known FROM first_fields WHERE position = ? AND part = ?"
         old = dict(self.connection.execute(query, (position, part)).fetchall())
-        new = _fields_of(pair[_PAIR.index(part)])
+        new = _fields_of(pair[PAIR.index(part)])
         if part == "content" and not (old and new):
             return []
         names = dict.fromkeys((*old, *new))
@@ -294,7 +282,7 @@ class Staging:
         if found is None:
             return
         recorded, votes = map(json.loads, found)
-        self._add_scores(position, {name: _text(score) for name, score in recorded.items()})
+        self._add_scores(position, {name: as_text(score) for name, score in recorded.items()})
         self._add_votes(position, votes)
         update = "UPDATE staged SET recorded = NULL, votes = NULL WHERE position = ?"
         self.connection.execute(update, (position,))
@@ -306,7 +294,7 @@ class Staging:
         )
 
     def _add_votes(self, position: int, votes: Iterable[list[Any]]) -> None:
-        texts = map(_text, votes)
+        texts = map(as_text, votes)
         self.connection.executemany(
             "INSERT INTO added_votes (position, known, vote) VALUES (?, ?, ?)",
             [(position, _vote_digest(text), text) for text in texts],
@@ -316,7 +304,7 @@ class Staging:
         """Return the votes that are to be added so that each counts as often as in these."""
         count = "SELECT count(*) FROM added_votes WHERE position = ? AND known = ?"
         missing: list[list[Any]] = []
-        for text, times in Counter(map(_text, votes)).items():
+        for text, times in Counter(map(as_text, votes)).items():
             there = self.connection.execute(count, (position, _vote_digest(text))).fetchone()[0]
             missing += [json.loads(text)] * (times - there)
         return missing
@@ -328,7 +316,7 @@ class Staging:
             vote
             for vote in votes
             if vote[0] is None
-            or not self.connection.execute(find, (position, _vote_digest(_text(vote)))).fetchone()
+            or not self.connection.execute(find, (position, _vote_digest(as_text(vote)))).fetchone()
         ]
         self.repeated += len(votes) - len(new)
         return new
@@ -344,7 +332,7 @@ class Staging:
         query = "SELECT position FROM staged WHERE id = ?"
         (position,) = self.connection.execute(query, (pair_id,)).fetchone()
         self._open_to_more(position)
-        self._add_votes(position, [_vote_values(vote) for vote in votes])
+        self._add_votes(position, [vote_values(vote) for vote in votes])
 
     def content_hash(self, *, by_line: bool = False) -> str:
         """Return a hash of all pairs and recorded scores in order; votes do not enter.
@@ -360,25 +348,25 @@ class Staging:
             if by_line and columns[1] is None:
                 columns = [str(line) if one == columns[0] else one for one in columns]
             # the texts enter by their hash; JSON keeps every column apart from the next
-            digest.update(_text([*columns[:8], columns[9]]).encode("ascii"))
+            digest.update(as_text([*columns[:8], columns[9]]).encode("ascii"))
         return digest.hexdigest()
 
     def _settled(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return a whole row with the fields that are its votes' moved to them."""
         votes = json.loads(row[-1])
-        if all(len(vote) == _PLAIN_VOTE for vote in votes):
+        if all(len(vote) == PLAIN_VOTE for vote in votes):
             return row
         own = [
             [*vote[:3], {**_of_vote(vote, self.vote_fields), **vote[3]}]
-            if len(vote) > _PLAIN_VOTE
+            if len(vote) > PLAIN_VOTE
             else vote
             for vote in votes
         ]
         if not self.vote_fields:
-            return (*row[:-1], _text(own))
+            return (*row[:-1], as_text(own))
         metadata = json.loads(row[_METADATA])
         kept = {name: v for name, v in metadata.items() if name not in self.vote_fields}
-        return (*row[:_METADATA], _text(kept), *row[_METADATA + 1 : -1], _text(own))
+        return (*row[:_METADATA], as_text(kept), *row[_METADATA + 1 : -1], as_text(own))
 
     def spread_prompts(self) -> int:
         """Return how many prompts stand in several groups."""
@@ -417,7 +405,7 @@ class Staging:
         size = 0
         for found in self.connection.execute(f"{_SELECT} ORDER BY position"):
             row = self._settled(self._whole(found))
-            chunk.append(_staged(row))
+            chunk.append(staged_row(row))
             size += sum(len(text or "") for text in row[2:])
             if len(chunk) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
                 yield chunk
@@ -436,7 +424,7 @@ class Staging:
     def _recorded(self, position: int) -> str:
         query = "SELECT judge, score FROM added_scores WHERE position = ?"
         scores = dict(sorted(self.connection.execute(query, (position,)).fetchall()))
-        fields = (f"{_text(name)}:{score}" for name, score in scores.items())
+        fields = (f"{as_text(name)}:{score}" for name, score in scores.items())
         return f"{{{','.join(fields)}}}"
 
 
@@ -452,141 +440,14 @@ def _vote_digest(text: str) -> bytes:
 def _fields_of(text: str | None) -> dict[str, bytes]:
     """Return the hashes of the fields of an object, by their names as JSON."""
     fields = json.loads(text or "{}")
-    return {_text(name): _digest(_text(value)) for name, value in fields.items()}
+    return {as_text(name): _digest(as_text(value)) for name, value in fields.items()}
 
 
 def _of_vote(vote: list[Any], fields: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in vote[_PLAIN_VOTE].items() if name in fields}
+    return {name: value for name, value in vote[PLAIN_VOTE].items() if name in fields}
 
 
 def _identity(pair: tuple[str | None, ...]) -> bytes:
     """Return a hash of what two rows of one id must agree in."""
-    values = dict(zip(_PAIR, pair, strict=True))
-    return _digest(_text([values[name] for name in _DIFFERENCES]))
-
-
-def _pair_values(row: ParsedRow) -> tuple[str | None, ...]:
-    pair = row.pair
-    return (
-        row.id,
-        pair.content_hash if pair else None,
-        _swapped_hash(pair) if pair else None,
-        pair.prompt_hash if pair else None,
-        row.group,
-        row.model_a,
-        row.model_b,
-        _text(row.metadata),
-        _text(pair_content(pair)) if pair else None,
-    )
-
-
-def _swapped_hash(pair: Pair) -> str:
-    # what came with the pair does not enter the hash, so it need not be mirrored for it
-    return replace(pair, responses_a=pair.responses_b, responses_b=pair.responses_a).content_hash
-
-
-def _score_values(score: Score) -> dict[str, Any]:
-    values = score_values(score)
-    if score.ratings is None:  # the hash of an upload without ratings is as it always was
-        del values["rating_a"], values["rating_b"]
-    return {**values, **{name: _text(values[name]) for name in ("annotators", "flags", "usage")}}
-
-
-def _vote_values(vote: ParsedVote, beside: Mapping[str, Any] | None = None) -> list[Any]:
-    """Return a vote and, where it came in a row of its own, the metadata of that row."""
-    values = [vote.annotator, vote.label, vote.criterion, vote.details]
-    return [*values, beside] if beside else values
-
-
-def parsed_pair(values: Mapping[str, Any]) -> Pair | None:
-    """Return the pair of staged columns, without recorded scores; None for a battle."""
-    if values["content"] is None:
-        return None
-    content = json.loads(values["content"])
-    return Pair(
-        values["id"],
-        tuple(Message(role, text) for role, text in content["conversation"]),
-        tuple(content["responses_a"]),
-        tuple(content["responses_b"]),
-        values["model_a"],
-        values["model_b"],
-        content["criterion"],
-    )
-
-
-def _staged(row: tuple[Any, ...]) -> StagedRow:
-    position, _, *columns = row
-    return StagedRow(
-        position=position,
-        pair=dict(zip(_PAIR, columns, strict=False)),
-        recorded=list(json.loads(columns[-2]).values()),
-        votes=[ParsedVote(*vote) for vote in json.loads(columns[-1])],
-    )
-
-
-_text = json.JSONEncoder(separators=(",", ":")).encode
-
-
-_PIECES_SCHEMA: Final = """
-CREATE TABLE pieces (
-    number INTEGER PRIMARY KEY, key TEXT NOT NULL, kind TEXT NOT NULL, line INTEGER NOT NULL,
-    file TEXT NOT NULL, file_name TEXT NOT NULL, row TEXT NOT NULL
-)
-"""
-_INSERT_PIECE: Final = (
-    "INSERT INTO pieces (key, kind, line, file, file_name, row) VALUES (?, ?, ?, ?, ?, ?)"
-)
-_KEYS: Final = "SELECT key FROM pieces GROUP BY key ORDER BY MIN(number)"
-# rows of one key are in memory together, so many of the longest ones allowed
-_MOST_KEY_ROWS: Final = 4
-_OF_KEY: Final = "SELECT * FROM pieces WHERE key = ? ORDER BY number"
-
-
-@dataclass(slots=True)
-class Pieces:
-    """The pieces of one upload, in the file of its other rows."""
-
-    connection: sqlite3.Connection
-    limits: Limits
-    kinds: set[str] = field(default_factory=set)
-    _is_ready: bool = False
-
-    def add(self, piece: Piece) -> None:
-        """Keep a piece."""
-        if not self._is_ready:
-            self.connection.execute(_PIECES_SCHEMA)
-            self._is_ready = True
-        self.kinds.add(piece.kind)
-        row = json.dumps(piece.row, separators=(",", ":"))
-        values = (piece.key, piece.kind, piece.line, piece.file, piece.file_name, row)
-        self.connection.execute(_INSERT_PIECE, values)
-
-    def by_key(self) -> Iterator[list[Piece]]:
-        """Yield the pieces of each key together, in the order that the keys came in."""
-        if not self._is_ready:
-            return
-        self.connection.execute("CREATE INDEX pieces_by_key ON pieces (key)")
-        for (key,) in self.connection.execute(_KEYS):
-            yield list(self._of_key(key))
-
-    def _of_key(self, key: str) -> Iterator[Piece]:
-        size = 0
-        for found in self.connection.execute(_OF_KEY, (key,)):
-            size += len(found[-1])
-            if size > _MOST_KEY_ROWS * self.limits.row_bytes:
-                most = f"{_MOST_KEY_ROWS} times {setting_of('row_bytes')}"
-                raise TooLarge(
-                    f"the rows that are joined with line {found[3]} are more than {most}"
-                )
-            yield _piece(found)
-
-    def in_order(self) -> Iterator[Piece]:
-        """Yield all pieces in the order that they came in."""
-        if self._is_ready:
-            query = "SELECT * FROM pieces ORDER BY number"
-            yield from map(_piece, self.connection.execute(query))
-
-
-def _piece(found: tuple[Any, ...]) -> Piece:
-    number, key, kind, line, file, file_name, row = found
-    return Piece(kind, key, json.loads(row), line, file, file_name, number)
+    values = dict(zip(PAIR, pair, strict=True))
+    return _digest(as_text([values[name] for name in _DIFFERENCES]))

@@ -23,7 +23,7 @@ from app.core.limits import (
     too_many,
 )
 from app.formats.base import RowInvalid
-from app.formats.declared import TARGETS, Declared, Layout
+from app.formats.columns.declared import TARGETS, Declared, Layout
 from app.formats.tables import cell_values, column_values
 
 

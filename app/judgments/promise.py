@@ -159,6 +159,6 @@ def _is_more(count: int, n: int, count_before: int, n_before: int, level: float)
     """Return whether something happens more often than it did."""
     if not count:
         return False
-    from calibration.binomial import occurs_more_often  # whoever only looks needs no statistics
+    from calibration.binomial import occurs_more_often  # a mere look needs no statistics
 
     return not n_before or occurs_more_often(count, n, count_before, n_before, level)

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Table, Text, func, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import TierBody
+from app.bodies.judgments import TierBody
 from app.core.bulk import insert_rows
 from app.core.lists import Paging
 from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Verdict

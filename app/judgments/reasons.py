@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import ReasonBody
+from app.bodies.judgments import ReasonBody
 from app.core import telemetry
 from app.core.bulk import is_one_of, merge_rows
 from app.core.db import Database
@@ -24,7 +24,7 @@ from app.core.models import ReasonRow
 from app.core.runtime import Runtime
 from app.datasets.score_columns import storable, usage_values
 from app.judgments.authority import Authority
-from app.scores.store import Payer
+from app.scores.store import Payer, replacing_failures
 from judges.base import Judge
 from judges.cascade import CascadeVerdict
 from judges.reasons import Reason, Wanted, explaining, failed_reason, wanted_of
@@ -33,17 +33,7 @@ from judges.types import FailureKind, JudgeFailure, Pair, TokenUsage
 REASONS: Final = "reasons"
 _ROWS: Final = cast(Table, ReasonRow.__table__)
 _CHUNK: Final = 5_000
-_REPLACED: Final = ", ".join(
-    "cost_usd = excluded.cost_usd + coalesce(reasons.cost_usd, 0)"
-    if column.name == "cost_usd"
-    else f"{column.name} = excluded.{column.name}"
-    for column in _ROWS.columns
-    if not column.primary_key
-)
-# a reason replaces an earlier failure, nothing replaces a reason
-_ON_CONFLICT: Final = (
-    f"(content_hash, fingerprint) DO UPDATE SET {_REPLACED} WHERE reasons.failure IS NOT NULL"
-)
+_ON_CONFLICT: Final = replacing_failures(_ROWS)
 _TOO_LATE: Final = JudgeFailure(FailureKind.DEADLINE, "no reason before the deadline")
 
 

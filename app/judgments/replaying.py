@@ -12,10 +12,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import ReplayBody
+from app.bodies.judgments import ReplayBody
 from app.calibrations.schemas import Name, Ties
-from app.core.errors import NotFound, Unprocessable
-from app.core.lists import by_public_id
+from app.core.errors import Unprocessable
+from app.core.lists import required
 from app.core.models import Batch, CalibrationRow, Dataset
 from app.core.names import shown
 from app.core.runtime import Runtime
@@ -124,9 +124,7 @@ async def replay(running: Runtime, request: ReplayIn) -> ReplayBody:
 async def _scene(session: AsyncSession, request: ReplayIn) -> _Scene:
     batch = None
     if request.batch is not None:
-        batch = await by_public_id(session, Batch, request.batch)
-        if batch is None:
-            raise NotFound.field(["batch"], f"there is no batch {shown(request.batch)}")
+        batch = await required(session, Batch, request.batch, "batch", "batch")
         dataset = await session.get_one(Dataset, batch.dataset_seq)
     else:
         dataset = await datasets.find_dataset(session, request.dataset or "")

@@ -18,8 +18,8 @@ from app.calibrations.schemas import JudgeOrder, Name
 from app.core.names import shown
 from app.formats.base import RowInvalid, describe
 from app.formats.canonical import PairIn
+from app.formats.columns.verdicts import Heard
 from app.formats.registry import CANONICAL, DIALECTS, Dialect, candidates
-from app.formats.verdicts import Heard
 from judges.errors import SLIP, nearest
 from judges.probability import parse_label, swap_label
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import ReasonBody, TierBody
+from app.bodies.judgments import ReasonBody, TierBody
 from app.calibrations import stored as calibrations
 from app.core.db import Database, rfc3339
 from app.core.errors import Unprocessable
@@ -21,23 +21,21 @@ from app.datasets import service as datasets
 from app.formats.canonical import PairIn, to_pair
 from app.judgments import queries, reasons
 from app.judgments.authority import Authority, refuse_expired, resolve
-from app.judgments.judging import (
-    Judged,
+from app.judgments.judging import Judged, Subject, judge_all
+from app.judgments.promise import AnswerCounts, suspended_because
+from app.judgments.schemas import JudgmentsIn
+from app.judgments.verdicts import (
     Settled,
-    Subject,
     asking_usd,
-    judge_all,
     settled_verdicts,
     tier_bodies,
     with_orders,
     with_reason,
 )
-from app.judgments.promise import AnswerCounts, suspended_because
-from app.judgments.schemas import JudgmentsIn
+from app.monitors import drawing
 from app.monitors.sampling import Candidate, Where
 from app.scores.judges import PairScores
 from app.scores.store import is_recorded, store_scores
-from app.shadows import drawing
 from judges.registry import Registry
 
 Body = dict[str, Any]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from app.bodies.common import ExchangeBody, TokensBody, TriedBody
+from app.bodies.datasets import TokensBody
+from app.bodies.judgments import ExchangeBody, TriedBody
 from app.core.errors import NotFound, Unprocessable
 from app.core.names import hint, shown
 from app.core.runtime import Runtime
 from app.datasets.score_columns import storable
 from app.formats.canonical import to_pair
-from app.judgments.judging import failure_body, orders_of, ratings_of
 from app.judgments.reasons import reason_body
 from app.judgments.schemas import PostedPair
+from app.judgments.verdicts import failure_body, orders_of, ratings_of
 from app.scores.store import is_recorded
 from judges.base import Exchange, exchanges_heard
 from judges.cascade import answer, label_and_confidence

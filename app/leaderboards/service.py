@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from app.calibrations.result import changed_labels_note
+from app.calibrations.wording import changed_labels_note
 from app.core.db import rfc3339
 from app.core.errors import Conflict, Unprocessable
 from app.core.limits import Limits, too_many

@@ -9,10 +9,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import Stores, rfc3339
-from app.core.errors import NotFound
-from app.core.lists import Page, Paging, by_public_id, page_of
+from app.core.lists import Page, Paging, page_of, required
 from app.core.models import Leaderboard
-from app.core.names import is_name, shown
 from app.leaderboards import queries
 from app.leaderboards.changes import changes
 
@@ -55,12 +53,7 @@ async def require(session: AsyncSession, leaderboard_id: str) -> Leaderboard:
     Raises:
         NotFound: no leaderboard has this id.
     """
-    found = None
-    if is_name(leaderboard_id):
-        found = await by_public_id(session, Leaderboard, leaderboard_id)
-    if found is None:
-        raise NotFound(f"there is no leaderboard {shown(leaderboard_id)}")
-    return found
+    return await required(session, Leaderboard, leaderboard_id, "leaderboard")
 
 
 async def as_shown(

@@ -1,4 +1,4 @@
-"""Every SQL statement about monitors, audits and deliveries."""
+"""Every SQL statement about monitors, audits and deliveries, and about drawing for shadows."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from app.core.models import (
     Queue,
     QueueItem,
     QueueVote,
+    Shadow,
+    ShadowVerdict,
     Verdict,
 )
 from app.core.names import is_name
@@ -341,3 +343,17 @@ async def take_delivery(session: AsyncSession, one: Delivery, until: datetime) -
 async def set_delivery(session: AsyncSession, one: Delivery, **values: Any) -> None:
     """Change a message."""
     await session.execute(update(Delivery).where(Delivery.seq == one.seq).values(**values))
+
+
+async def shadows_of(session: AsyncSession, certificate_seq: int) -> Sequence[Shadow]:
+    """Return the shadows that draw from a certificate's traffic."""
+    query = select(Shadow).where(
+        Shadow.certificate_seq == certificate_seq, Shadow.status == "watching"
+    )
+    return (await session.scalars(query.order_by(Shadow.seq))).all()
+
+
+async def add_shadow_verdicts(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store pairs that wait for a candidate."""
+    if rows:
+        await session.execute(insert(ShadowVerdict), list(rows))

@@ -1,9 +1,9 @@
 """Draws verdicts for audit, in the transaction that stores them.
 
-A prompt is drawn with the audit rate, once for each batch and each day, by a hash that nobody else
-can compute; of its verdicts one is taken, by the same hash. Verdicts of one prompt tend to be right
-or wrong together, and taken as audits of their own they would raise false alarms. Nothing that is
-drawn by depends on labels. Pairs that the certificate knows are left out: it promises nothing there.
+A prompt is drawn with the audit rate, once for each batch and each day, by a hash with a secret that
+nobody else has; the same hash chooses one of its verdicts. Verdicts of one prompt tend to be right or
+wrong together: as separate audits they would raise false alarms. The draw does not depend on labels.
+Pairs that the certificate knows are left out, because it promises nothing about them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bodies.common import VerdictBody
+from app.bodies.judgments import VerdictBody
 from app.calibrations.inputs import slice_of
 from app.core.models import Dataset, Monitor, Queue
 from app.core.names import MAX_LENGTH

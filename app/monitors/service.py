@@ -1,16 +1,12 @@
-"""Starts monitors, takes the answers to their audits, raises alarms, and shows what they know."""
+"""Starts and ends monitors, takes the answers to their audits, and shows what they know."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.monitors import AuditsBody, MonitorBody
@@ -21,27 +17,18 @@ from app.core.errors import Conflict, NotFound, Unprocessable
 from app.core.lists import Page, Paging, by_public_id, page_of, required
 from app.core.models import Audit, CalibrationRow, Monitor, new_id
 from app.core.names import shown
-from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.datasets.slices import refuse_many
 from app.monitors import canaries, queries
+from app.monitors.alarms import advance, target_risk
 from app.monitors.sampling import new_dataset
 from app.monitors.schemas import AuditAnswersIn, MonitorIn
 from app.queues import exchange
 from app.queues import service as queues
+from app.queues.answering import label_of
 from app.queues.exchange import Vote
-from app.queues.service import NewQueue, label_of
-from calibration.monitor import (
-    SlicedMonitor,
-    detectable_risk,
-    observe_in_slices,
-    risk_so_far,
-    start_sliced_monitor,
-)
-
-_log = logging.getLogger(__name__)
-_MOST_HISTORY: Final = 1_000
-_TIE_LOSS: Final = {"error": 1.0, "half": 0.5}
+from app.queues.service import NewQueue
+from calibration.monitor import SlicedMonitor, detectable_risk, risk_so_far, start_sliced_monitor
 
 
 async def require(session: AsyncSession, monitor_id: str) -> Monitor:
@@ -50,7 +37,7 @@ async def require(session: AsyncSession, monitor_id: str) -> Monitor:
     Raises:
         NotFound: none has this id.
     """
-    return await required(session, Monitor, monitor_id, "monitor", "monitors")
+    return await required(session, Monitor, monitor_id, "monitor")
 
 
 async def create(running: Runtime, request: MonitorIn) -> MonitorBody:
@@ -112,7 +99,7 @@ async def create(running: Runtime, request: MonitorIn) -> MonitorBody:
 async def _start(
     session: AsyncSession, certificate: CalibrationRow, request: MonitorIn, running: Runtime
 ) -> SlicedMonitor:
-    risk = _target_risk(certificate)
+    risk = target_risk(certificate)
     if certificate.request.get("label_rule") == "panel" and request.votes_per_pair < 2:
         raise Unprocessable.field(
             ["votes_per_pair"],
@@ -131,224 +118,6 @@ async def _start(
             )
         targets = dict.fromkeys(names, risk)
     return start_sliced_monitor(risk, targets, request.failure_probability)
-
-
-def _target_risk(certificate: CalibrationRow) -> float:
-    return float(round(1 - certificate.body["target_agreement"], 12))
-
-
-async def advance(session: AsyncSession, monitor: Monitor, moment: datetime) -> None:
-    """Observe the audits whose answers are there, in the order of drawing; raise the alarm.
-
-    An audit counts once, with the answers that it had when they were complete.
-    """
-    locked = await queries.lock(session, monitor.seq)
-    if locked is None or locked.status == "ended":
-        return
-    rows = await queries.answered(session, locked)
-    if not rows:
-        return
-    certificate, _ = await queries.parts(session, locked)
-    votes = await queries.votes_on(session, [row.of for row in rows])
-    losses: dict[int, float | None] = {}
-    for row in rows:
-        said = [label_of(*vote) for vote in votes.get(row.of, ())]
-        losses[row.seq] = None if row.said is None else loss_of(row.said, said, certificate.request)
-    await queries.observe(session, losses)
-    seen = [
-        (loss, row.slice)
-        for row in rows
-        if row.status == "accepted" and (loss := losses[row.seq]) is not None
-    ]
-    if not seen:
-        return
-    before = SlicedMonitor.from_dict(locked.state)
-    state = observe_in_slices(before, [loss for loss, _ in seen], [name for _, name in seen])
-    point = {
-        "at": rfc3339(moment),
-        "audits": state.whole.audits,
-        "e_value": state.whole.e_value,
-        "risk": risk_so_far(state.whole).value,
-    }
-    history = [*locked.history, point][-_MOST_HISTORY:]
-    await queries.change(session, locked, state=state.to_dict(), history=history)
-    if state.is_alarmed and locked.alarm is None:
-        await _raise_alarm(session, locked, certificate, state, moment)
-
-
-def loss_of(verdict: str, said: Sequence[str], request: Mapping[str, Any]) -> float | None:
-    """Return how far people disagree with a verdict, as its certificate counts; None: not at all.
-
-    Args:
-        verdict: What was said to be better.
-        said: The labels of people.
-        request: `label_rule` and `ties` of the certificate.
-
-    Example:
-        >>> rules = {"label_rule": "majority", "ties": "exclude"}
-        >>> loss_of("a", ["a", "b", "b"], rules), loss_of("a", ["tie"], rules)
-        (1.0, None)
-    """
-    ties = request.get("ties", "exclude")
-    if request.get("label_rule") == "random_annotator":
-        losses = [_single(verdict, one, ties) for one in said]
-        known = [loss for loss in losses if loss is not None]
-        return sum(known) / len(known) if known else None
-    if request.get("label_rule") == "panel":
-        first, *rest = *said[:2], None
-        return None if first not in rest else _single(verdict, str(first), ties)
-    counts = sorted(((said.count(one), one) for one in set(said)), reverse=True)
-    if not counts or (len(counts) > 1 and counts[0][0] == counts[1][0]):
-        return None
-    return _single(verdict, counts[0][1], ties)
-
-
-def _single(verdict: str, said: str, ties: str) -> float | None:
-    if said == "tie" and ties != "class":
-        return _TIE_LOSS.get(ties)
-    return float(said != verdict)
-
-
-async def _raise_alarm(
-    session: AsyncSession,
-    monitor: Monitor,
-    certificate: CalibrationRow,
-    state: SlicedMonitor,
-    moment: datetime,
-) -> None:
-    moved = state.moved
-    is_whole = state.whole.is_alarmed
-    risk = risk_so_far(state.whole)
-    # the certificate promises nothing of a slice, unless it was made by slices
-    acts = is_whole or bool(certificate.request.get("slices"))
-    action = monitor.options["on_alarm"] if acts else "alarm"
-    where = "all audits" if is_whole else f"the slice {moved!r}"
-    reason = (
-        f"{where}: more verdicts than {_target_risk(certificate):.1%} disagree with people; "
-        f"{risk.value:.1%} of {risk.n} audits did so far"
-    )
-    alarm = {
-        "id": new_id("alarm"),
-        "at": rfc3339(moment),
-        "audits": state.whole.audits,
-        "reason": reason,
-        "slice": moved,
-        "action": action,
-        "recertify": _how_to_recertify(certificate),
-    }
-    why = f"the monitor {monitor.id} raised its alarm: {reason}"
-    await _tell(session, monitor, certificate, alarm, why)
-
-
-async def _tell(
-    session: AsyncSession,
-    monitor: Monitor,
-    certificate: CalibrationRow,
-    alarm: Mapping[str, Any],
-    why: str,
-) -> None:
-    """Store an alarm with what it does, and tell the webhook."""
-    action, moment = alarm["action"], datetime.fromisoformat(alarm["at"])
-    # the first alarm of a monitor stands
-    await queries.change(session, monitor, status="alarm", alarm=monitor.alarm or dict(alarm))
-    if action == "suspend":
-        await queries.suspend(session, certificate.seq, why)
-    elif action == "revoke":
-        await queries.revoke(session, certificate.seq, moment)
-    if monitor.options["webhook"]:
-        body = {"type": "alarm", "monitor": monitor.id, "calibration": certificate.id, **alarm}
-        await queries.add_delivery(
-            session,
-            id=alarm["id"],
-            monitor_seq=monitor.seq,
-            body=body,
-            attempts=0,
-            next_at=moment,
-            delivered_at=None,
-            error=None,
-        )
-
-
-async def ask_canaries(running: Runtime, monitor: Monitor, rng: np.random.Generator) -> None:
-    """Ask the judges of a monitor about canaries, and raise the alarm where one has changed."""
-    until = running.now() + canaries.LEASE
-    async with running.db.write() as session:
-        if monitor.canaries is None or not await queries.take_canary(session, monitor, until):
-            return
-        certificate, _ = await queries.parts(session, monitor)
-    watch = await canaries.asked(running, monitor, certificate, rng)
-    moment = running.now()
-    changed = canaries.changed(watch)
-    async with running.db.write() as session:
-        locked = await queries.lock(session, monitor.seq)
-        if locked is None or locked.status == "ended":
-            return
-        after = None
-        if changed is None:
-            after = moment + timedelta(seconds=canaries.pause(watch, monitor.options))
-        await queries.change(session, locked, canaries=watch, canary_at=after)
-        if changed is not None:
-            await _raise_judge_changed(session, locked, certificate, changed, moment)
-
-
-async def _raise_judge_changed(
-    session: AsyncSession,
-    monitor: Monitor,
-    certificate: CalibrationRow,
-    changed: str,
-    moment: datetime,
-) -> None:
-    """Suspend a certificate whose judge has changed, or revoke it where alarms do that."""
-    reason = f"judge changed: {changed}"
-    alarm = {
-        "id": new_id("alarm"),
-        "at": rfc3339(moment),
-        "audits": SlicedMonitor.from_dict(monitor.state).whole.audits,
-        "reason": reason,
-        "slice": None,
-        "action": "revoke" if monitor.options["on_alarm"] == "revoke" else "suspend",
-        "recertify": _how_to_recertify(certificate),
-    }
-    await _tell(session, monitor, certificate, alarm, reason)
-
-
-async def ask_canaries_forever(running: Runtime) -> None:
-    """Ask canaries as they become due, or as a certificate has given enough verdicts."""
-    rng = np.random.default_rng()
-    while True:
-        await asyncio.sleep(canaries.LOOK_SECONDS)
-        try:
-            await ask_due_canaries(running, rng)
-        except outages():
-            _log.debug("canaries could not be read", exc_info=True)
-        except Exception:
-            # a judge of no good must not end the watch on others
-            _log.exception("canaries could not be asked")
-
-
-async def ask_due_canaries(running: Runtime, rng: np.random.Generator) -> int:
-    """Ask the canaries that are due; return of how many monitors."""
-    async with running.db.read() as session:
-        due = list(await queries.canaries_due(session, running.now()))
-        for one in await queries.canaries_waiting(session, running.now()):
-            mark = (one.canaries or {}).get("last_verdict", 0)
-            given = await queries.verdicts_since(
-                session, one.certificate_seq, mark, canaries.MOST_VERDICTS
-            )
-            due += [one] if given >= canaries.MOST_VERDICTS else []
-    for monitor in due:
-        await ask_canaries(running, monitor, rng)
-    return len(due)
-
-
-def _how_to_recertify(certificate: CalibrationRow) -> str:
-    share = certificate.body["failure_probability"]
-    return (
-        "label pairs of the traffic as it is now (tribunal queue create DATASET --unlabelled), drawn "
-        f"after this alarm, then: tribunal certify DATASET --target-agreement "
-        f"{certificate.body['target_agreement']:g} --failure-probability {share:g}; its failure "
-        "probability is a new share beside those of the old certificate and of this monitor"
-    )
 
 
 async def show(session: AsyncSession, monitor: Monitor) -> MonitorBody:

@@ -23,11 +23,11 @@ from app.core.names import shown
 from app.core.runtime import Runtime
 from app.formats import argilla, label_studio
 from app.formats.base import RowInvalid, read_trimmed_name
+from app.formats.columns.verdicts import Heard
 from app.formats.joining import first_side, side_read
-from app.formats.verdicts import Heard
 from app.formats.writing import Given, Loss, Options
 from app.imports.exporting import texts_of
-from app.queues import queries, service
+from app.queues import answering, queries, service
 from app.queues.queries import Claimed
 from app.queues.schemas import AnswerIn, Tool
 
@@ -136,7 +136,7 @@ async def take_votes(
         lines.append(vote.line)
     if not answers:
         return outcome
-    taken = await service.take(session, queue, annotator, answers, moment)
+    taken = await answering.take(session, queue, annotator, answers, moment)
     outcome.counts.update(done["status"] for done in taken.answers)
     for one in taken.refused:
         outcome.counts["spare"] += one.is_kept

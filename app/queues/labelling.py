@@ -12,8 +12,9 @@ from app.core.lists import Page, Paging, page_of
 from app.core.models import Queue
 from app.core.runtime import Runtime
 from app.queues import queries
+from app.queues.answering import overriding
 from app.queues.queries import Claimed
-from app.queues.service import item_bodies, overriding, require
+from app.queues.service import item_bodies, require
 
 # answers that are looked through for one that needs a comment
 _RECENT: Final = 200

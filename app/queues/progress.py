@@ -16,7 +16,8 @@ from app.core.lists import Page, Paging, page_of
 from app.core.models import Dataset, Queue
 from app.core.runtime import Runtime
 from app.queues import queries
-from app.queues.service import label_of, require
+from app.queues.answering import label_of
+from app.queues.service import require
 from calibration.agreement import annotator_quality, krippendorffs_alpha, percent_agreement
 from calibration.labels import vote_counts
 

@@ -16,10 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.calibrations.inputs import known_groups
 from app.calibrations.service import KnownPairs
-from app.core.errors import Conflict, NotFound
-from app.core.lists import by_public_id
+from app.core.errors import Conflict
+from app.core.lists import required
 from app.core.models import UNFINISHED_BATCH, Batch, CalibrationRow, Dataset, Report, new_id
-from app.core.names import is_name, shown
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.datasets.records import PairKey
@@ -54,12 +53,8 @@ async def of_batch(running: Runtime, batch_id: str) -> Report:
         NotFound: no batch has this id.
         Conflict: the batch still runs.
     """
-    batch = None
-    if is_name(batch_id):
-        async with running.db.read() as session:
-            batch = await by_public_id(session, Batch, batch_id)
-    if batch is None:
-        raise NotFound(f"there is no batch {shown(batch_id)}")
+    async with running.db.read() as session:
+        batch = await required(session, Batch, batch_id, "batch")
     if batch.status in UNFINISHED_BATCH:
         message = f"batch {batch_id} is {batch.status}: its report comes when it has ended"
         raise Conflict(message, headers={"Retry-After": "1"})

@@ -18,11 +18,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import rfc3339
-from app.core.errors import NotFound, TribunalError, Unprocessable, died_of_it
+from app.core.errors import TribunalError, Unprocessable, died_of_it
 from app.core.limits import Limits, too_many
-from app.core.lists import Paging, by_public_id, fetch_page
+from app.core.lists import Paging, fetch_page, required
 from app.core.models import Batch, Report, Verdict, new_id
-from app.core.names import is_name, shown
 from app.core.runtime import Runtime
 from app.datasets import slices
 from app.reports.agreement import agreement_report
@@ -198,13 +197,8 @@ async def find(running: Runtime, report_id: str) -> Report:
     Raises:
         NotFound: no report has this id.
     """
-    found = None
-    if is_name(report_id):
-        async with running.db.read() as session:
-            found = await by_public_id(session, Report, report_id)
-    if found is None:
-        raise NotFound(f"there is no report {shown(report_id)}")
-    return found
+    async with running.db.read() as session:
+        return await required(session, Report, report_id, "report")
 
 
 async def resume(running: Runtime) -> None:

@@ -30,17 +30,26 @@ _CHUNK: Final = 5_000
 _FEW: Final = 32
 _TOKENS: Final = ("prompt", "cached", "completion")
 _SCORES: Final = cast(Table, ScoreRow.__table__)
-_REPLACED: Final = ", ".join(
-    # a pair whose first attempt failed has cost both attempts
-    "cost_usd = excluded.cost_usd + coalesce(scores.cost_usd, 0)"
-    if column.name == "cost_usd"
-    else f"{column.name} = excluded.{column.name}"
-    for column in _SCORES.columns
-    if not column.primary_key
-)
-_ON_CONFLICT: Final = (
-    f"(content_hash, fingerprint) DO UPDATE SET {_REPLACED} WHERE scores.failure IS NOT NULL"
-)
+
+
+def replacing_failures(table: Table) -> str:
+    """Return the conflict clause by which a row replaces an earlier failure of its key, only that.
+
+    Costs add up: a pair whose first attempt failed has cost both attempts.
+    """
+    values = ", ".join(
+        f"cost_usd = excluded.cost_usd + coalesce({table.name}.cost_usd, 0)"
+        if column.name == "cost_usd"
+        else f"{column.name} = excluded.{column.name}"
+        for column in table.columns
+        if not column.primary_key
+    )
+    return (
+        f"(content_hash, fingerprint) DO UPDATE SET {values} WHERE {table.name}.failure IS NOT NULL"
+    )
+
+
+_ON_CONFLICT: Final = replacing_failures(_SCORES)
 
 
 def is_recorded(spec: JudgeSpec) -> bool:

@@ -1,7 +1,7 @@
 """Asks candidates about the pairs that were drawn, beside the service's other work.
 
-A pair waits in the database until a candidate has judged it, so a restart loses none. Requests go
-first, and nothing that happens here reaches a verdict that users are given.
+A pair waits in the database until a candidate has judged it, so a restart loses none. Requests have
+priority, and nothing that happens here changes a verdict that users get.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from app.core.outages import outages
 from app.core.runtime import Runtime
 from app.judgments import reasons
 from app.judgments.authority import Authority, of_certificate, without_promise
-from app.judgments.judging import Judged, Subject, asking_usd, judge_subjects
+from app.judgments.judging import Judged, Subject, judge_subjects
+from app.judgments.verdicts import asking_usd
 from app.scores import judges as cascades
 from app.scores.store import is_recorded, store_scores
 from app.shadows import queries
@@ -77,12 +78,12 @@ async def ask_forever(running: Runtime) -> None:
         except outages():
             _log.debug("pairs of shadows could not be read", exc_info=True)
         except Exception:
-            # a candidate of no good must not end the asking of others
+            # a faulty candidate must not keep others from being asked
             _log.exception("a candidate could not be asked")
 
 
 async def ask_some(running: Runtime) -> int:
-    """Ask one candidate about a few pairs; return how many were judged or given up."""
+    """Ask one candidate about a few pairs; return how many pairs were taken."""
     moment = running.now()
     async with running.db.read() as session:
         rows = await queries.waiting(session, moment, _AT_ONCE)

@@ -1,4 +1,4 @@
-"""Every SQL statement about shadow judges."""
+"""Every SQL statement about shadow judges, but for those by which their pairs are drawn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lists import Paging, fetch_page
@@ -20,14 +20,6 @@ async def page(session: AsyncSession, paging: Paging) -> Sequence[Shadow]:
     return await fetch_page(session, select(Shadow), Shadow, paging)
 
 
-async def watching(session: AsyncSession, certificate_seq: int) -> Sequence[Shadow]:
-    """Return the shadows that draw from a certificate's traffic."""
-    query = select(Shadow).where(
-        Shadow.certificate_seq == certificate_seq, Shadow.status == "watching"
-    )
-    return (await session.scalars(query.order_by(Shadow.seq))).all()
-
-
 async def certificate_of(session: AsyncSession, shadow: Shadow) -> CalibrationRow:
     """Return the certificate whose traffic is drawn from."""
     return await session.get_one(CalibrationRow, shadow.certificate_seq)
@@ -37,12 +29,6 @@ async def certificate_by_id(session: AsyncSession, certificate_id: str) -> Calib
     """Return a certificate that is known to exist."""
     query = select(CalibrationRow).where(CalibrationRow.id == certificate_id)
     return (await session.scalars(query)).one()
-
-
-async def add_verdicts(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store pairs that wait for a candidate."""
-    if rows:
-        await session.execute(insert(ShadowVerdict), list(rows))
 
 
 async def waiting(

@@ -1,8 +1,8 @@
 """What promoting a candidate would change: coverage, agreement and cost, with intervals.
 
 Coverage and cost rest on the prompts that were drawn for the candidate. Agreement rests on pairs
-that people labelled, each weighed by one over the probability with which it was drawn for them.
-All intervals are over prompts, and leave out one prompt at a time.
+that people labelled, each weighted by the inverse of the probability with which it was drawn for them.
+All intervals are computed over prompts, leaving out one at a time; that of the cost resamples them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from calibration.intervals import (
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One pair that both have judged.
+    """One pair that the present judges and the candidate have judged.
 
     Attributes:
-        prompt: Pairs of one prompt are right and wrong together.
+        prompt: Pairs of one prompt tend to be right or wrong together.
         in_share: Drawn for the candidate, not only because it is audited.
-        labels: What each says, the present one first; None: no answer.
+        labels: What each says, the present judges first; None: no answer.
         costs: USD of each, as if no score were stored; None: unknown.
         losses: How far people disagree with each answer; None: no answer, or people say nothing.
         weight: One over the probability with which people were asked; None: they were not.
@@ -46,7 +46,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is known of a candidate; each change is the candidate's less the present one's."""
+    """The figures of a candidate; a change is the candidate's value less the present one."""
 
     coverage: Estimate
     coverage_change: Estimate
@@ -59,14 +59,14 @@ class Change:
     def is_enough(self, precision: float) -> bool:
         """Return whether both changes are known to within the precision.
 
-        It depends on how wide the intervals are, not on what they say: whoever stops when it is
-        enough is not misled.
+        It depends on the width of the intervals alone, not on where they lie, so stopping as soon
+        as it is enough favours no result.
         """
         widths = [half_width(self.coverage_change), half_width(self.agreement_change)]
         return all(width is not None and width <= precision for width in widths)
 
     def labels_needed(self, precision: float) -> int | None:
-        """Return about how many labels make the change of agreement as precise as that."""
+        """Return about how many labels in all give the change of agreement this precision."""
         width = half_width(self.agreement_change)
         if width is None:
             return None

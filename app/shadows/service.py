@@ -18,6 +18,7 @@ from app.core.models import CalibrationRow, Shadow, ShadowVerdict, new_id
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.judgments.authority import promises
+from app.monitors import alarms
 from app.monitors import service as monitors
 from app.shadows import queries
 from app.shadows.asking import candidate, fingerprints
@@ -35,7 +36,7 @@ async def require(session: AsyncSession, shadow_id: str) -> Shadow:
     Raises:
         NotFound: none has this id.
     """
-    return await required(session, Shadow, shadow_id, "shadow", "shadows")
+    return await required(session, Shadow, shadow_id, "shadow")
 
 
 async def create(running: Runtime, request: ShadowIn) -> ShadowBody:
@@ -80,7 +81,7 @@ async def create(running: Runtime, request: ShadowIn) -> ShadowBody:
 
 
 async def look(running: Runtime, shadow_id: str) -> ShadowBody:
-    """Return a shadow with what is known by now."""
+    """Return a shadow with its figures so far."""
     async with running.db.read() as session:
         return await show(session, await require(session, shadow_id))
 
@@ -94,7 +95,7 @@ async def list_shadows(running: Runtime, paging: Paging) -> Page:
 
 
 async def end(running: Runtime, shadow_id: str) -> ShadowBody:
-    """Stop drawing and asking; what is known stays."""
+    """Stop drawing pairs and asking the candidate; keep the figures."""
     async with running.db.write() as session:
         shadow = await require(session, shadow_id)
         await queries.end(session, shadow, status="ended", ended_at=running.now())
@@ -143,10 +144,10 @@ async def show(session: AsyncSession, shadow: Shadow) -> ShadowBody:
 
 
 async def _said_by_people(session: AsyncSession, rows: Sequence[ShadowVerdict]) -> dict[int, Said]:
-    """Return, by row, how probable it was that people were asked, and what they said.
+    """Return, by row, the probability that people were asked, and what they said.
 
-    Audits, if there are any: they were drawn from the verdicts. Else labels of the dataset, unless
-    they were given because of a verdict.
+    Answers to audits come first, because audits are drawn from the verdicts. Where there are none,
+    labels of the dataset count, unless they were asked for because of a verdict.
     """
     of_audits = await monitors.said_in_audits(session, [row.verdict_seq for row in rows])
     if of_audits:
@@ -172,7 +173,7 @@ def _compared(row: ShadowVerdict, said: Said | None, certificate: CalibrationRow
     if said is None:
         return Compared(row.prompt, row.in_share, labels, costs)
     losses = tuple(
-        None if label is None else monitors.loss_of(label, said[1], certificate.request)
+        None if label is None else alarms.loss_of(label, said[1], certificate.request)
         for label in labels
     )
     return Compared(row.prompt, row.in_share, labels, costs, (losses[0], losses[1]), 1 / said[0])

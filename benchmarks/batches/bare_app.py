@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlalchemy import Table, insert
 
-from app.cli.operations import Service
+from app.cli.operator.server import Service
 from app.core.db import Database
 from app.core.models import Verdict
 from app.core.settings import Settings

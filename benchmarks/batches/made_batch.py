@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, cast
 from app.batches import creating
 from app.batches.schemas import BatchIn
 from app.batches.worker.loop import Worker
-from app.cli.operations import tune_interpreter
+from app.cli.operator.server import tune_interpreter
 from app.core.runtime import Runtime
 from app.core.settings import Settings
 from app.imports.importing import Wanted, import_dataset

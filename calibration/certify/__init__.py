@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from calibration.certify.certificate import Certificate, RiskBound, TestedPath
 from calibration.certify.certify import CertifyOptions, certify_cascade
-from calibration.certify.columns import Decisions, Heard, Rule, asked_by, heard
+from calibration.certify.columns import Decisions, Heard, Pairs, Rule, asked_by, heard
 from calibration.certify.evidence import Counts, shared_counts
 from calibration.certify.panel import FirstVotes, Panel
 from calibration.certify.paths import LARGE, default_shares, stacked_starts
-from calibration.certify.preferences import (
-    Pairs,
-    certify_pairs,
-    certify_preferences,
-    stacked_evidence,
-)
+from calibration.certify.preferences import certify_pairs, certify_preferences, stacked_evidence
 from calibration.certify.prepare import METHODS, Method, with_set_aside
 from calibration.certify.slices import decide_in_slices
 

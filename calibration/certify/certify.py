@@ -11,29 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict, Unpack, get_args
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from calibration.cascade import checked_costs
-from calibration.certify.certificate import Certificate, best_of, claim_in_menu
+from calibration.certify.certificate import Certificate
 from calibration.certify.columns import Layout
-from calibration.certify.methods import certified_by_method
-from calibration.certify.prepare import DECLARABLE, Method, Request, SliceRule, prepare
-from calibration.certify.slices import joined, shares_of_slices
-from calibration.errors import (
-    InvalidArgument,
-    Rng,
-    UnavailableMethod,
-    UndeclaredBound,
-    as_generator,
-)
-from calibration.sample import Sample, Scope, checked_confidence, checked_sample, with_pooled_tier
+from calibration.certify.issuing import best_of
+from calibration.certify.prepare import DECLARABLE, Method, Request, SliceRule
+from calibration.certify.slices import Parts, certify_sample
+from calibration.errors import InvalidArgument, Rng, UnavailableMethod, as_generator
+from calibration.sample import Scope, checked_confidence, checked_sample, with_pooled_tier
 
 LabelRule = Literal["given", "panel"]
-SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
-_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,6 +83,10 @@ class CertifyOptions:
     traffic_features: ArrayLike | None = None
     max_ratio: float | None = None
     label_rule: LabelRule = "given"
+
+    def parts(self, slices: ArrayLike | None) -> Parts:
+        """Return the parts in which these slices and the menu are certified."""
+        return Parts(slices, self.menu, self.slice_rule)
 
     def promised_risk(self, target_risk: float | None) -> float:
         """Return the share promised: the target risk, or the largest error of a whole data set.
@@ -225,9 +221,9 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         )
     data = with_pooled_tier(confidence, correct, options.pooled_evidence)
     sample = checked_sample(*data, groups, weights, options.exposure)
-    others = None if pool is None else checked_confidence("pool", pool, sample.n_judges)
     has_pooled_tier = options.pooled_evidence is not None
     prices = checked_costs(costs, sample.n_judges - has_pooled_tier)
+    others = None if pool is None else checked_confidence("pool", pool, sample.n_judges)
     request = Request(
         options.promised_risk(target_risk),
         failure_probability,
@@ -243,7 +239,7 @@ def certify_cascade(  # noqa: PLR0913 - the published interface, keyword-only bu
         options.max_shift,
         options.scope,
     )
-    return certify_sample(sample, request, slices, options, chance)
+    return certify_sample(sample, request, options.parts(slices), chance)
 
 
 def refuse_parts(slices: object, menu: object) -> None:
@@ -285,115 +281,3 @@ def of_methods(
     seed = int(as_generator(rng).integers(2**63))
     found = [make(one, failure_probability / len(methods), seed) for one in methods]
     return best_of(found, failure_probability)
-
-
-def certify_sample(
-    sample: Sample,
-    request: Request,
-    slices: ArrayLike | None,
-    options: CertifyOptions,
-    rng: np.random.Generator,
-) -> Certificate:
-    """Certify a checked sample for one target, or for several, or slice by slice."""
-    targets = dict.fromkeys((request.target_risk, *(options.menu or ())))
-    requests = request.for_each(targets)
-    sample = _as_declared(sample, request)
-    if slices is not None:
-        return _certify_slices(sample, np.asarray(slices), requests, options.slice_rule, rng)
-    first, *further = _certify_menu(sample, requests, request.failure_probability, rng)
-    return replace(first, certificates=tuple(further))
-
-
-def _as_declared(sample: Sample, request: Request) -> Sample:
-    """Check a sample against the bounds declared for it, and forget equal weights without one.
-
-    A declared bound says that the probabilities of being labelled differ. Weights that are then all
-    equal are so by chance: no pair that was likely to be left unlabelled was drawn, and counts would
-    certify the pairs that were likely to be labelled for all.
-
-    Raises:
-        InvalidArgument: The sample breaks a declared bound.
-        UndeclaredBound: Unequal weights come without a bound that their test needs.
-    """
-    group, weight = sample.group, sample.weight
-    largest_group = int(np.bincount(group).max()) if group.size else 0
-    cap, floor = request.max_group_size, request.min_label_probability
-    if cap is not None and largest_group > cap:
-        raise InvalidArgument(f"max_group_size is {cap}, but a group has {largest_group} pairs")
-    if weight is None or (floor is None and np.ptp(weight) <= _TOLERANCE * weight[0]):
-        return replace(sample, weight=None)
-    if floor is None:
-        raise UndeclaredBound("unequal weights need min_label_probability, declared in advance")
-    if weight.max() > 1.0 / floor + _TOLERANCE:
-        raise InvalidArgument("a weight is above 1 / min_label_probability")
-    if cap is None and largest_group > 1:
-        raise UndeclaredBound("weights on groups of several pairs need max_group_size")
-    return sample
-
-
-def _certify_menu(
-    sample: Sample, requests: list[Request], level: float, rng: np.random.Generator
-) -> list[Certificate]:
-    """Return the certificates of all targets, which hold together at the level."""
-    if len(requests) == 1:
-        return [_certify(sample, requests[0], level, rng)]
-    if requests[0].method == "simultaneous":
-        # the same draws bound the same cascades, once for all targets
-        seed = int(rng.integers(2**63))
-        made = [_certify(sample, one, level, np.random.default_rng(seed)) for one in requests]
-    else:
-        made = [_certify(sample, one, level / len(requests), rng) for one in requests]
-    place = len(made), requests[0].method, level
-    return [replace(one, claim=claim_in_menu(one.claim, *place)) for one in made]
-
-
-def _certify_slices(
-    sample: Sample,
-    slices: NDArray[np.generic],
-    requests: list[Request],
-    rule: SliceRule,
-    rng: np.random.Generator,
-) -> Certificate:
-    if rule not in SLICE_RULES:
-        raise InvalidArgument(f"slice_rule must be one of {', '.join(SLICE_RULES)}, not {rule!r}")
-    if slices.shape != (sample.n,):
-        raise InvalidArgument(f"slices must have shape ({sample.n},), not {slices.shape}")
-    if not sample.n:
-        raise InvalidArgument("slices need at least one pair")
-    names, number = np.unique(slices.astype(str), return_inverse=True)
-    number = number.reshape(-1)
-    sample = replace(sample, slice=number)
-    level = requests[0].failure_probability
-    if rule == "common":
-        whole = _certify_menu(sample, requests, level, rng)
-        parts = [
-            replace(part, slice=str(names[int(part.slice or 0)]))
-            for common in whole
-            for part in common.certificates
-        ] or [replace(none_tested, slice=str(name)) for none_tested in whole for name in names]
-        return replace(joined(parts, requests[0], rule), thresholds=whole[0].thresholds)
-    parts = [
-        replace(part, slice=str(names[index]))
-        for index, share in enumerate(shares_of_slices(number, requests[0], rule))
-        for part in _certify_menu(
-            sample.rows(number == index), _in_slice(requests, str(names[index])), level * share, rng
-        )
-    ]
-    return joined(parts, requests[0], rule)
-
-
-def _in_slice(requests: list[Request], name: str) -> list[Request]:
-    """Return the requests with the third votes of one slice, where there are any."""
-    return [
-        one if one.panel is None else replace(one, panel=one.panel.of_slice(name))
-        for one in requests
-    ]
-
-
-def _certify(
-    sample: Sample, request: Request, level: float, rng: np.random.Generator
-) -> Certificate:
-    """Return one certificate at its part of the failure probability."""
-    request = replace(request, failure_probability=level)
-    prepared = prepare(sample, request, rng)
-    return certified_by_method(prepared, request, rng)

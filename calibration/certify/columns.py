@@ -1,4 +1,4 @@
-"""The columns of a sample: which judge each belongs to, and what kind of confidence it holds.
+"""Labelled pairs, and the columns of a sample: the judge and the kind of confidence of each.
 
 A sample has one column a judge where judges are heard one at a time. With stacked evidence it has
 one column a tier, and one more with the raw confidence of the last judge. A path has finite
@@ -8,13 +8,15 @@ threshold a judge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from calibration.arrays import BoolArray, FloatArray, IntArray
 from calibration.cascade import ABSTAINED, CascadeCost, asked, cascade_cost, decide
+from calibration.errors import InvalidArgument
 from calibration.labels import A
 from calibration.preference import preference
 from calibration.stack import Columns, stacked_preference, weighted_preference
@@ -218,3 +220,53 @@ class Heard:
             np.where(is_answered, confidence[at], np.nan),
             asked_by(judge, rule),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Labelled pairs by the agreement that either verdict would meet.
+
+    Attributes:
+        p_a: Shape (n, k).
+        agreement: Shape (n, 2), in [0, 1]: how far people agree with the verdict a, and with b.
+        p_tie: Shape (n, k); None where no judge calls ties.
+        groups: Shape (n,); None where every pair is one.
+        weights: Shape (n,), 1 / probability of having been labelled.
+        slices: Shape (n,).
+        exposure: Shape (n,), as for `CertifyOptions`, like what follows.
+        density_ratio: Shape (n,).
+        features: Shape (n, f).
+        votes: Shape (n, v), as `label` of a promise about a panel; `agreement` is then not read.
+    """
+
+    p_a: FloatArray
+    agreement: FloatArray
+    p_tie: FloatArray | None = None
+    groups: NDArray[np.generic] | None = None
+    weights: FloatArray | None = None
+    slices: NDArray[np.generic] | None = None
+    exposure: FloatArray | None = None
+    density_ratio: FloatArray | None = None
+    features: FloatArray | None = None
+    votes: FloatArray | None = None
+
+    @classmethod
+    def of(cls, *columns: ArrayLike | None) -> Self:
+        """Return pairs of these columns, in the order of the attributes.
+
+        Raises:
+            InvalidArgument: A column has another length than the first.
+        """
+        arrays = [None if column is None else np.asarray(column) for column in columns]
+        assert arrays[0] is not None
+        for field, array in zip(fields(cls), arrays, strict=False):
+            if array is not None and array.shape[:1] != arrays[0].shape[:1]:
+                raise InvalidArgument(
+                    f"{field.name} must have {len(arrays[0])} rows, not shape {array.shape}"
+                )
+        return cls(*arrays)  # type: ignore[arg-type]
+
+    def rows(self, chosen: BoolArray | IntArray) -> Pairs:
+        """Return some of the pairs."""
+        columns = [getattr(self, field.name) for field in fields(self)]
+        return Pairs.of(*[None if column is None else column[chosen] for column in columns])

@@ -34,16 +34,9 @@ import numpy as np
 from calibration.arrays import BoolArray, FloatArray
 from calibration.binomial import accepted_labels_needed, p_value, upper_bound
 from calibration.cascade import answered_loss, decide, rounded
-from calibration.certify.certificate import (
-    Certificate,
-    Passed,
-    RiskBound,
-    abstaining,
-    issue,
-    with_margin,
-    with_tests,
-)
+from calibration.certify.certificate import Certificate, RiskBound
 from calibration.certify.evidence import ExactCounts
+from calibration.certify.issuing import Passed, abstaining, issue, with_margin, with_tests
 from calibration.certify.paths import thresholds_at
 from calibration.certify.prepare import Prepared, Request, shift_between
 from calibration.certify.walk import certified_by_walking

@@ -10,16 +10,16 @@ be the share on which both votes contradict the verdict. For votes that are inde
     P(both contradict) - t P(both the same) = (r - t)(1 - 2 E[h]) + (1 - 2t) E[h^2] - 2 Cov(e, h),
 
 so rho < t shows r < t for every t below 1/2, as long as Cov(e, h) <= (1/2 - t) E[h^2]: people may be
-a little noisier where the verdict is wrong, not much. The counts on those pairs are binomial as ever,
-so every test by counts applies unchanged. Votes that err together on a pair, or annotators that
+only a little noisier where the verdict is wrong. The counts on those pairs are still binomial, so
+every test by counts applies unchanged. Votes that err together on a pair, or annotators that
 differ in how often they err, only make rho larger.
 
 *Three votes* need no such assumption. Let p be the probability that a vote contradicts the verdict: h,
 or 1 - h where e = 1, so that e = 1 means p >= 1/2. For every cubic g with g >= 0 on [0, 1] and
 g >= 1 on [1/2, 1], r <= E[g(p)], and the coefficients of g in Bernstein's basis make an unbiased
 estimate: E[g(p)] = E[b_W] for the number W of three votes that contradict the verdict. Three votes
-show the first three moments of p and no more, for which such cubics are the sharpest bounds (Markov
-and Chebyshev; Karlin and Studden 1966). "E[b_W] >= target" is refuted by betting along the walk that
+show only the first three moments of p, for which such cubics are the sharpest bounds (Markov and
+Chebyshev; Karlin and Studden 1966). "E[b_W] >= target" is refuted by betting along the walk that
 certified, the wealth spread over a few cubics, in a test of its own at the same failure probability.
 """
 
@@ -42,7 +42,7 @@ from calibration.sample import checked_confidence, one_row_a_group
 Assumption = Literal["assumed", "tested"]
 
 _TOUCHES: Final = (0.02, 0.06, 0.12, 0.2)
-# fewer third votes than this refute nothing; more than this take seconds and add little
+# fewer third votes than the first number refute nothing; more than the second take seconds and add little
 _LEAST_THIRD, _MOST_THIRD = 30, 2_000
 _LEVEL_OF_CHOICE = 0.01
 
@@ -218,8 +218,8 @@ def cubic_losses(touches: float) -> FloatArray:
         touches: t, where the cubic touches 0, in [0, 1/2): the noise at which it loses least.
 
     Example:
-        Unanimous votes against a verdict count once, two of three more than twice, and a lone one
-        speaks for it.
+        Three votes against a verdict count once, two of three nearly three times, and a single one
+        counts in its favour.
 
         >>> cubic_losses(0.1).round(2)
         array([ 0.11, -0.67,  2.97,  1.  ])
@@ -274,7 +274,7 @@ def _p_value(
     reached = shared >= threshold
     is_answered = reached.any(axis=1)
     count = against[np.arange(len(against)), reached.argmax(axis=1)]
-    # a tie as third vote counts as what speaks more for the null
+    # a tie as the third vote counts as the vote that speaks more for the null hypothesis
     losses = np.maximum(_LOSSES[:, count], _LOSSES[:, count + third.is_open])
     terms = np.where(is_answered, losses - target_risk, 0.0)
     return mixed_p_value(terms, _LOSSES.max(axis=1) - target_risk)

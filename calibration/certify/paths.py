@@ -81,6 +81,8 @@ class Path:
         entry_weights: Shape (u,), part of the share that enters at each node.
         rows: Rows of the sample that test the path.
         margins: Shape (k,): `scores` share the thresholds; None where confidences do.
+        is_fixed: The nodes were fixed without the pairs that test the path.
+        top: Threshold at which most of the pool is answered; None without a pool.
     """
 
     name: str
@@ -90,6 +92,19 @@ class Path:
     entry_weights: FloatArray
     rows: IntArray
     margins: FloatArray | None = None
+    is_fixed: bool = False
+    top: float | None = None
+
+    @property
+    def end(self) -> int | None:
+        """The first node of the range that ends the path, which labels did not fix; None without."""
+        last = len(self.thresholds) - 1
+        if self.is_fixed or self.thresholds.shape[1] > 1:
+            return last
+        if self.top is None or self.thresholds[last, 0] > self.top:
+            return None
+        # between break points counts are those of the break point above
+        return max(int(np.searchsorted(-self.thresholds[:, 0], -self.top, side="right")) - 1, 0)
 
     def vector(self, node: int) -> FloatArray:
         """Return the thresholds of all judges at a node, shape (k,), +inf for judges off the path."""
@@ -101,6 +116,8 @@ class Path:
         return vector
 
 
+# of the pool: thresholds that answer at least this share count as the end of a path
+_END = 0.9
 # confidences are compared at 12 decimals; the surest counts as just below 1, so that its odds are finite
 _GRID = 1e-12
 _SUREST = 1.0 - _GRID
@@ -183,7 +200,10 @@ def shared_path(ground: Ground, name: str, share: float, is_on_path: BoolArray) 
     for entry, start in zip(entries, ground.starts, strict=True):
         weights[np.searchsorted(-nodes, -entry)] += start.weight
     rows = np.arange(sample.n)
-    return Path(name, share, nodes[:, None], is_on_path, weights, rows, ground.margins)
+    return Path(
+        name, share, nodes[:, None], is_on_path, weights, rows, ground.margins, ground.is_coarse,
+        _top(ground.pool[:, is_on_path]),
+    )  # fmt: skip
 
 
 def thresholds_at(pool: FloatArray, coverages: FloatArray) -> list[float]:
@@ -313,12 +333,21 @@ def paths_of(  # noqa: PLR0913 - one call site; a container would only rename th
         for name, (is_on_path, own) in columns.items()
         if name in shares
     ]
+    top = _top(pool) if pool.shape[1] == 1 else None
     paths += [
-        _learned(name, shares[name], sample, (*test, scope), (costs, is_shared), rng)
+        _learned(
+            name, shares[name], sample, (*test, scope), (costs, is_shared, is_coarse, top), rng
+        )
         for name in _LEARNING_SHARES
         if name in shares
     ]
     return [path for path in paths if path is not None]
+
+
+def _top(pool: FloatArray) -> float | None:
+    """Return the shared threshold that ends paths on these columns; None where it answers nothing."""
+    found = thresholds_at(pool, np.array([_END]))
+    return found[0] if found else None
 
 
 def stacked_starts(n_groups: int) -> dict[str, float]:
@@ -385,14 +414,15 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     share: float,
     sample: Sample,
     test: tuple[float, float, Scope],
-    judges: tuple[FloatArray, BoolArray],
+    judges: tuple[FloatArray, BoolArray, bool, float | None],
     rng: np.random.Generator,
 ) -> Path | None:
     """Return a path learned on drawn groups and tested on the rest, all of its level at the start.
 
-    `judges` are the judges' costs, and the columns of the sample that may be on the path.
+    `judges` are the judges' costs, the columns of the sample that may be on the path, whether tests
+    afford few nodes, and the threshold that ends a path on one column.
     """
-    costs, is_on_path = judges
+    costs, is_on_path, is_coarse, top = judges
     n_learning = round(_LEARNING_SHARES[name] * sample.n_groups)
     learning = rows_of_drawn_groups(sample.group, n_learning, rng)
     if not learning.any() or learning.all():
@@ -412,4 +442,5 @@ def _learned(  # noqa: PLR0913 - what both learned paths have in common
     weights[0] = 1.0
     wide = np.full((len(thresholds), sample.n_judges), np.inf)
     wide[:, is_on_path] = thresholds
-    return Path(name, share, wide, is_on_path, weights, np.flatnonzero(~learning))
+    rows = np.flatnonzero(~learning)
+    return Path(name, share, wide, is_on_path, weights, rows, None, is_coarse, top)

@@ -8,48 +8,34 @@ up to it say (`calibration.stack`), and the last judge alone is tested beside it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Literal, NamedTuple, Self, Unpack
+from dataclasses import replace
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from calibration.arrays import BoolArray, FloatArray, IntArray
-from calibration.binomial import accepted_labels_needed
+from calibration.arrays import FloatArray, IntArray
 from calibration.cascade import checked_costs
 from calibration.certify.certificate import Certificate
 from calibration.certify.certify import (
     USUAL,
     CertifyOptions,
     RareArguments,
-    certify_sample,
     of_methods,
     refuse_parts,
 )
-from calibration.certify.columns import Heard
+from calibration.certify.columns import Heard, Pairs
 from calibration.certify.panel import FirstVotes, PanelVotes, third_votes
 from calibration.certify.prepare import Method, Request, pool_size
-from calibration.certify.traffic import (
-    Reweighting,
-    estimated_ratio,
-    evidence_features,
-    known_ratio,
-)
-from calibration.errors import (
-    InvalidArgument,
-    Rng,
-    UnavailableMethod,
-    UndeclaredBound,
-    as_generator,
-)
+from calibration.certify.slices import certify_sample
+from calibration.certify.weighted import OnTraffic, certify_on_traffic, on_traffic
+from calibration.errors import InvalidArgument, Rng, as_generator
 from calibration.labels import MISSING, A
-from calibration.preference import sides
 from calibration.sample import (
     Sample,
     checked_confidence,
     checked_groups,
     checked_sample,
-    one_row_a_group,
     rows_of_drawn_groups,
 )
 from calibration.stack import CLIP, Columns, learned_weights, log_odds, summed_evidence
@@ -174,56 +160,6 @@ def certify_preferences(  # noqa: PLR0913 - the published interface, keyword-onl
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
-    """Labelled pairs by the agreement that either verdict would meet.
-
-    Attributes:
-        p_a: Shape (n, k).
-        agreement: Shape (n, 2), in [0, 1]: how far people agree with the verdict a, and with b.
-        p_tie: Shape (n, k); None where no judge calls ties.
-        groups: Shape (n,); None where every pair is one.
-        weights: Shape (n,), 1 / probability of having been labelled.
-        slices: Shape (n,).
-        exposure: Shape (n,), as for `CertifyOptions`, like what follows.
-        density_ratio: Shape (n,).
-        features: Shape (n, f).
-        votes: Shape (n, v), as `label` of a promise about a panel; `agreement` is then not read.
-    """
-
-    p_a: FloatArray
-    agreement: FloatArray
-    p_tie: FloatArray | None = None
-    groups: NDArray[np.generic] | None = None
-    weights: FloatArray | None = None
-    slices: NDArray[np.generic] | None = None
-    exposure: FloatArray | None = None
-    density_ratio: FloatArray | None = None
-    features: FloatArray | None = None
-    votes: FloatArray | None = None
-
-    @classmethod
-    def of(cls, *columns: ArrayLike | None) -> Self:
-        """Return pairs of these columns, in the order of the attributes.
-
-        Raises:
-            InvalidArgument: A column has another length than the first.
-        """
-        arrays = [None if column is None else np.asarray(column) for column in columns]
-        assert arrays[0] is not None
-        for field, array in zip(fields(cls), arrays, strict=False):
-            if array is not None and array.shape[:1] != arrays[0].shape[:1]:
-                raise InvalidArgument(
-                    f"{field.name} must have {len(arrays[0])} rows, not shape {array.shape}"
-                )
-        return cls(*arrays)  # type: ignore[arg-type]
-
-    def rows(self, chosen: BoolArray | IntArray) -> Pairs:
-        """Return some of the pairs."""
-        columns = [getattr(self, field.name) for field in fields(self)]
-        return Pairs.of(*[None if column is None else column[chosen] for column in columns])
-
-
 def certify_pairs(  # noqa: PLR0913 - as certify_preferences
     pairs: Pairs,
     *,
@@ -277,9 +213,9 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
         is_learning = rows_of_drawn_groups(group, _n_learning(group), chance)
         heard, learning = _taught(heard, pairs.rows(is_learning), chance), int(is_learning.sum())
         pairs = pairs.rows(~is_learning)
-    traffic: _Traffic | None = None
+    traffic: OnTraffic | None = None
     if method == "weighted":
-        traffic = _on_traffic(pairs, options, chance)
+        traffic = on_traffic(pairs, options, chance)
         pairs, options = traffic.pairs, traffic.options
         pool, pool_p_tie = (options.traffic, None) if pool is None else (pool, pool_p_tie)
     aside = _set_aside(pairs, first, chance) if pool is None else None
@@ -306,9 +242,9 @@ def certify_pairs(  # noqa: PLR0913 - as certify_preferences
     )
     sample = _sample(heard, pairs)
     if traffic is not None:
-        found = _certify_on_traffic(sample, request, traffic, chance)
+        found = certify_on_traffic(sample, request, traffic, chance)
     else:
-        found = certify_sample(sample, request, pairs.slices, options, chance)
+        found = certify_sample(sample, request, options.parts(pairs.slices), chance)
     if aside is not None:
         found = replace(found, set_aside=len(aside.pool.p_a))
     return _with_columns(found, heard.weights, learning)
@@ -402,120 +338,6 @@ _COLUMNS: dict[str, Columns] = {
     "auto": "stacked",
     "weighted": "stacked",
     "learned_stack": "learned",
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Traffic:
-    """Pairs that stand for other traffic.
-
-    Attributes:
-        pairs: Without their weights, which those of the traffic contain.
-        options: With the lower bound that the weights keep.
-        weight: Shape (n,), weight of each pair.
-        figures: How they were weighted.
-        dropped: Pairs dropped because another pair of their group was drawn.
-    """
-
-    pairs: Pairs
-    options: CertifyOptions
-    weight: FloatArray
-    figures: Reweighting
-    dropped: int
-
-
-def _on_traffic(pairs: Pairs, options: CertifyOptions, rng: np.random.Generator) -> _Traffic:
-    if pairs.slices is not None or options.menu:
-        raise UnavailableMethod("method 'weighted' has no slices and no menu")
-    if (pairs.density_ratio is None) == (options.traffic is None):
-        raise InvalidArgument("method 'weighted' needs either density_ratio or traffic")
-    if pairs.weights is not None and options.min_label_probability is None:
-        raise UndeclaredBound("weights need min_label_probability, declared in advance")
-    n = len(pairs.p_a)
-    group = checked_groups(pairs.groups, n)
-    if options.max_group_size is None and n and int(group.max()) + 1 < n:
-        if pairs.weights is not None:
-            raise UndeclaredBound("weights on groups of several pairs need max_group_size")
-        pairs = pairs.rows(one_row_a_group(group, rng))
-        group = checked_groups(pairs.groups, len(pairs.p_a))
-    if pairs.density_ratio is not None:
-        found = known_ratio(pairs.density_ratio, options.max_ratio)
-    else:
-        assert options.traffic is not None
-        found = estimated_ratio(
-            evidence_features(sides(pairs.p_a, pairs.p_tie)[0], pairs.features),
-            evidence_features(options.traffic, options.traffic_features),
-            group,
-            options.max_ratio,
-            rng,
-        )
-    labelled = 1.0 if pairs.weights is None else pairs.weights
-    floor = (options.min_label_probability or 1.0) / found.figures.clip
-    return _Traffic(
-        replace(pairs, weights=None),
-        replace(options, min_label_probability=min(floor, 1.0)),
-        found.weight * labelled,
-        found.figures,
-        n - len(pairs.p_a),
-    )
-
-
-def _certify_on_traffic(
-    sample: Sample, request: Request, given: _Traffic, rng: np.random.Generator
-) -> Certificate:
-    """Certify a weighted sample, unless it stands for too little of the traffic to be tested."""
-    sample, traffic = replace(sample, weight=given.weight), given.figures
-    if refused := _refused(traffic, request):
-        empty = replace(sample, weight=None).rows(np.zeros(0, dtype=np.int64))
-        nothing = certify_sample(empty, request, None, USUAL, rng)
-        return replace(
-            nothing,
-            claim=f"{nothing.claim} {refused}",
-            traffic=traffic,
-            n=sample.n,
-            groups=sample.n_groups,
-            dropped=given.dropped,
-        )
-    found = certify_sample(sample, request, None, USUAL, rng)
-    said = f"{found.claim}{_TRAFFIC[traffic.is_estimated]}" if found.is_certified else found.claim
-    if found.is_certified and traffic.cut > _NO_CUT:
-        said += (
-            f" Kinds of pairs that are more than {traffic.clip:g} times as frequent as among the "
-            f"labelled pairs count as if they were {traffic.clip:g} times as frequent: "
-            f"{traffic.cut:.1%} of the traffic is left out so."
-        )
-    return replace(found, claim=said, traffic=traffic, dropped=given.dropped)
-
-
-# less is no more than rounding
-_NO_CUT = 0.0005
-# of the traffic: a promise that leaves out more is none on the traffic
-_LARGEST_CUT = 0.1
-
-
-def _refused(traffic: Reweighting, request: Request) -> str | None:
-    """Say why labelled pairs cannot stand for the traffic; None where they can."""
-    what = "label pairs of the kinds that are frequent there."
-    if traffic.cut > _LARGEST_CUT:
-        return (
-            f"{traffic.cut:.1%} of that traffic are kinds of pairs that are more than "
-            f"{traffic.clip:g} times as frequent there as among the labelled pairs, or that these do "
-            f"not have: {what}"
-        )
-    needed = accepted_labels_needed(0, request.tested_risk, request.failure_probability)
-    if traffic.effective >= needed:
-        return None
-    return (
-        f"The labelled pairs stand for no more than {traffic.effective:.1f} pairs of that traffic, and "
-        f"even without a disagreement {needed} would be needed: {what}"
-    )
-
-
-_TRAFFIC = {
-    False: " It rests on the ratio of frequencies that was given, and on people saying the same of the "
-    "same pair.",
-    True: " It assumes a ratio of frequencies that was estimated from what is known without labels, "
-    "and that people say the same of the same pair: that it holds is assumed, not tested.",
 }
 
 

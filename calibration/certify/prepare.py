@@ -10,13 +10,7 @@ import numpy as np
 
 from calibration.arrays import FloatArray, IntArray
 from calibration.certify.columns import Layout
-from calibration.certify.evidence import (
-    ArrivingPairs,
-    Betting,
-    Evidence,
-    ExactCounts,
-    InEverySlice,
-)
+from calibration.certify.evidence import ArrivingPairs, Betting, Evidence, ExactCounts, InEverySlice
 from calibration.certify.panel import PanelVotes
 from calibration.errors import InvalidArgument, UnavailableMethod
 from calibration.sample import (
@@ -242,14 +236,14 @@ def prepare(sample: Sample, request: Request, rng: np.random.Generator) -> Prepa
     """Reduce groups where the test needs it, then set pairs aside where no pool was given."""
     bets_on_groups = _bets_on_groups(sample, request)
     promise = _promise(sample, request, bets_on_groups)
+    needs_no_pool = request.pool is None and _needs_no_pool(sample, request, bets_on_groups)
     kept = sample
     if not bets_on_groups and sample.n_groups < sample.n:
         chosen = _one_row_a_group(sample, request, rng)
         kept = sample.rows(chosen)
     dropped = sample.n - kept.n
     pool, pool_evidence, set_aside = request.pool, request.pool_evidence, 0
-    needs_none = pool is None and _needs_no_pool(kept, request, bets_on_groups)
-    if needs_none or request.method == "published_code":
+    if needs_no_pool or request.method == "published_code":
         pool = kept.confidence[:0]
     elif pool is None:
         # a number that does not depend on how many labels there are by now, where they arrive

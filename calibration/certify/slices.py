@@ -1,23 +1,30 @@
-"""Certificates of slices: their parts of the failure probability, their sum, and their use."""
+"""Certifies a sample in its parts: for one target or a menu, in one piece or slice by slice.
+
+Parts share the failure probability. The certificates of slices add up to one for the whole.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from calibration.arrays import IntArray
 from calibration.binomial import wilson_interval
 from calibration.cascade import ABSTAINED, decide
-from calibration.certify.certificate import WITHOUT_PROBABILITY, Certificate, panel_words
+from calibration.certify.certificate import Certificate
 from calibration.certify.evidence import shares_as_they_come
+from calibration.certify.issuing import WITHOUT_PROBABILITY, claim_in_menu, panel_words
+from calibration.certify.methods import certified_by_method
 from calibration.certify.panel import Panel
-from calibration.certify.prepare import Request, SliceRule
-from calibration.errors import InvalidArgument
+from calibration.certify.prepare import Request, SliceRule, prepare
+from calibration.errors import InvalidArgument, UndeclaredBound
 from calibration.estimate import Estimate
 from calibration.intervals import DEFAULT_CONFIDENCE_LEVEL
+from calibration.sample import Sample
 
 
 def decide_in_slices(
@@ -103,7 +110,8 @@ def joined(parts: Sequence[Certificate], request: Request, rule: SliceRule) -> C
         p_value=max((part.p_value for part in certified), default=1.0),
         level=min((part.level for part in certified), default=0.0),
         nodes_tested=sum(part.nodes_tested for part in main),
-        claim=_claim(request, rule, len(certified), len(main)) + panel_words(panel, certified),
+        claim=_claim(request, rule, len(certified), len(main))
+        + panel_words(panel, is_promised=bool(certified)),
         certificates=tuple(parts),
         scope=request.scope,
         saved_labels=_saved_labels(main) if request.scope == "dataset" and certified else None,
@@ -151,3 +159,126 @@ def _claim(request: Request, rule: SliceRule, certified: int, n: int) -> str:
 
 def _over(rule: SliceRule, counts: Sequence[int]) -> int:
     return max(counts, default=0) if rule == "common" else sum(counts)
+
+
+SLICE_RULES: tuple[str, ...] = get_args(SliceRule)
+_TOLERANCE = 1e-9
+
+
+class Parts(NamedTuple):
+    """The parts in which a sample is certified: slices with their rule, and further targets."""
+
+    slices: ArrayLike | None
+    menu: Sequence[float] | None
+    slice_rule: SliceRule
+
+
+def certify_sample(
+    sample: Sample,
+    request: Request,
+    parts: Parts,
+    rng: np.random.Generator,
+) -> Certificate:
+    """Certify a checked sample for one target, or for several, or slice by slice."""
+    targets = dict.fromkeys((request.target_risk, *(parts.menu or ())))
+    requests = request.for_each(targets)
+    sample = _as_declared(sample, request)
+    if parts.slices is not None:
+        return _certify_slices(sample, np.asarray(parts.slices), requests, parts.slice_rule, rng)
+    first, *further = _certify_menu(sample, requests, request.failure_probability, rng)
+    return replace(first, certificates=tuple(further))
+
+
+def _as_declared(sample: Sample, request: Request) -> Sample:
+    """Check a sample against the bounds declared for it, and forget equal weights without one.
+
+    A declared bound says that the probabilities of being labelled differ. Weights that are then all
+    equal are so by chance: no pair that was likely to be left unlabelled was drawn, and counts would
+    certify the pairs that were likely to be labelled for all.
+
+    Raises:
+        InvalidArgument: The sample breaks a declared bound.
+        UndeclaredBound: Unequal weights come without a bound that their test needs.
+    """
+    group, weight = sample.group, sample.weight
+    largest_group = int(np.bincount(group).max()) if group.size else 0
+    cap, floor = request.max_group_size, request.min_label_probability
+    if cap is not None and largest_group > cap:
+        raise InvalidArgument(f"max_group_size is {cap}, but a group has {largest_group} pairs")
+    if weight is None or (floor is None and np.ptp(weight) <= _TOLERANCE * weight[0]):
+        return replace(sample, weight=None)
+    if floor is None:
+        raise UndeclaredBound("unequal weights need min_label_probability, declared in advance")
+    if weight.max() > 1.0 / floor + _TOLERANCE:
+        raise InvalidArgument("a weight is above 1 / min_label_probability")
+    if cap is None and largest_group > 1:
+        raise UndeclaredBound("weights on groups of several pairs need max_group_size")
+    return sample
+
+
+def _certify_menu(
+    sample: Sample, requests: list[Request], level: float, rng: np.random.Generator
+) -> list[Certificate]:
+    """Return the certificates of all targets, which hold together at the level."""
+    if len(requests) == 1:
+        return [_certify(sample, requests[0], level, rng)]
+    if requests[0].method == "simultaneous":
+        # the same draws bound the same cascades, once for all targets
+        seed = int(rng.integers(2**63))
+        made = [_certify(sample, one, level, np.random.default_rng(seed)) for one in requests]
+    else:
+        made = [_certify(sample, one, level / len(requests), rng) for one in requests]
+    place = len(made), requests[0].method, level
+    return [replace(one, claim=claim_in_menu(one.claim, *place)) for one in made]
+
+
+def _certify_slices(
+    sample: Sample,
+    slices: NDArray[np.generic],
+    requests: list[Request],
+    rule: SliceRule,
+    rng: np.random.Generator,
+) -> Certificate:
+    if rule not in SLICE_RULES:
+        raise InvalidArgument(f"slice_rule must be one of {', '.join(SLICE_RULES)}, not {rule!r}")
+    if slices.shape != (sample.n,):
+        raise InvalidArgument(f"slices must have shape ({sample.n},), not {slices.shape}")
+    if not sample.n:
+        raise InvalidArgument("slices need at least one pair")
+    names, number = np.unique(slices.astype(str), return_inverse=True)
+    number = number.reshape(-1)
+    sample = replace(sample, slice=number)
+    level = requests[0].failure_probability
+    if rule == "common":
+        whole = _certify_menu(sample, requests, level, rng)
+        parts = [
+            replace(part, slice=str(names[int(part.slice or 0)]))
+            for common in whole
+            for part in common.certificates
+        ] or [replace(none_tested, slice=str(name)) for none_tested in whole for name in names]
+        return replace(joined(parts, requests[0], rule), thresholds=whole[0].thresholds)
+    parts = [
+        replace(part, slice=str(names[index]))
+        for index, share in enumerate(shares_of_slices(number, requests[0], rule))
+        for part in _certify_menu(
+            sample.rows(number == index), _in_slice(requests, str(names[index])), level * share, rng
+        )
+    ]
+    return joined(parts, requests[0], rule)
+
+
+def _in_slice(requests: list[Request], name: str) -> list[Request]:
+    """Return the requests with the third votes of one slice, where there are any."""
+    return [
+        one if one.panel is None else replace(one, panel=one.panel.of_slice(name))
+        for one in requests
+    ]
+
+
+def _certify(
+    sample: Sample, request: Request, level: float, rng: np.random.Generator
+) -> Certificate:
+    """Return one certificate at its part of the failure probability."""
+    request = replace(request, failure_probability=level)
+    prepared = prepare(sample, request, rng)
+    return certified_by_method(prepared, request, rng)

@@ -17,20 +17,20 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from calibration.arrays import BoolArray, FloatArray
-from calibration.certify.certificate import (
-    Certificate,
+from calibration.certify.certificate import Certificate, TestedPath
+from calibration.certify.evidence import PathTest
+from calibration.certify.issuing import (
     Passed,
-    TestedPath,
     abstaining,
     best_covered,
     issue,
+    tested_path,
     with_assumption,
     with_margin,
     with_tests,
 )
-from calibration.certify.evidence import PathTest
 from calibration.certify.panel import Assumption, needs_no_assumption
-from calibration.certify.paths import Path, PortfolioMethod, paths_of, thresholds_at
+from calibration.certify.paths import Path, PortfolioMethod, paths_of
 from calibration.certify.prepare import (
     Prepared,
     Request,
@@ -114,7 +114,7 @@ def certified_by_walking(
         test = prepared.evidence.along(path, level)
         walk = walk_path(level * path.entry_weights, test.rejects)
         if walk.last < 0:
-            tested.append(_tested(path, walk, None))
+            tested.append(tested_path(path, walk.tested, None))
             continue
         p_value, bound = test.strength(walk.last, walk.level)
         passed = Passed(path.name, p_value, walk.level, bound)
@@ -123,7 +123,7 @@ def certified_by_walking(
         # no pair of a data set is given a wrong verdict where none is given one: that is no result
         if request.scope == "answered" or found.answered:
             certified.append((found, Node(path, walk.last, test, walk.level)))
-        tested.append(_tested(path, walk, found))
+        tested.append(tested_path(path, walk.tested, found))
     best = abstaining(prepared, request)
     if certified:
         chosen = best_covered([one for one, _ in certified], prepared.sample, request)
@@ -163,8 +163,6 @@ class Margin(NamedTuple):
 
 # declared beforehand; each is tested at an equal part of the failure probability
 _SHIFTS = (1.05, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0)
-# of the pool: thresholds that answer at least this share count as the end of a path
-_END = 0.9
 
 
 def shift_margin(prepared: Prepared, request: Request, node: Node) -> Margin:
@@ -180,25 +178,11 @@ def shift_margin(prepared: Prepared, request: Request, node: Node) -> Margin:
     a walk passes the node, the risk is smaller; with probability 1 - failure_probability no walk is
     wrong.
     """
-    at_end = _end_of(node.path, prepared) if node.place == len(node.path.thresholds) - 1 else None
-    if at_end is not None:
-        bound = node.test.largest_risk(slice(at_end, node.place + 1), node.level)
+    end = node.path.end if node.place == len(node.path.thresholds) - 1 else None
+    if end is not None:
+        bound = node.test.largest_risk(slice(end, node.place + 1), node.level)
         return Margin(max(shift_between(bound, request.target_risk), request.max_shift), True)
     return Margin(_margin_by_walks(prepared, request, node), False)
-
-
-def _end_of(path: Path, prepared: Prepared) -> int | None:
-    """Return the first node of the fixed range that ends a path; None where no node is in it."""
-    last = len(path.thresholds) - 1
-    if prepared.evidence.is_coarse or path.thresholds.shape[1] > 1:
-        # these nodes were fixed without the pairs that test them
-        return last
-    if not len(prepared.pool):
-        return None
-    (top,) = thresholds_at(prepared.pool[:, path.is_on_path], np.array([_END]))
-    # between break points counts are those of the break point above
-    above = int(np.searchsorted(-path.thresholds[:, 0], -top, side="right")) - 1
-    return max(above, 0) if path.thresholds[last, 0] <= top else None
 
 
 def _margin_by_walks(prepared: Prepared, request: Request, node: Node) -> float:
@@ -224,19 +208,4 @@ def passes(
     return any(
         _first_failure(start, node + 1, float(entry_levels[start]), rejects) > node
         for start in np.flatnonzero(entry_levels[: node + 1] > 0).tolist()
-    )
-
-
-def _tested(path: Path, walk: Walk, passed: Certificate | None) -> TestedPath:
-    about = path.name, path.share, len(path.thresholds), walk.tested
-    if passed is None:
-        return TestedPath(*about, None, 0, 0.0, 1.0, 0.0)
-    return TestedPath(
-        *about,
-        passed.thresholds,
-        passed.answered,
-        passed.disagreements,
-        passed.p_value,
-        walk.level,
-        passed.columns,
     )

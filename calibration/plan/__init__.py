@@ -16,17 +16,15 @@ from calibration.plan.advice import (
     frontier,
     labels_needed,
 )
-from calibration.plan.experiment import Design, Experiment, RuleFigures, compare_rules
-from calibration.plan.labels import (
-    LabelPlan,
+from calibration.plan.allocation import (
     allocate_labels,
     allocate_rank_labels,
-    certification_power,
     confidence_strata,
     foreseen_deviation,
-    plan_labels,
     tied_models,
 )
+from calibration.plan.experiment import Design, Experiment, RuleFigures, compare_rules
+from calibration.plan.labels import LabelPlan, certification_power, plan_labels
 from calibration.plan.rules import (
     BASELINES,
     DEFAULT_RULES,

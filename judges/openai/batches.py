@@ -1,11 +1,11 @@
 """The batches of a provider: files of requests that are answered within a day, at a lower price.
 
-This is the Batch API of OpenAI, which others offer alike: a file of requests is uploaded, a batch is
-made of it, and answers come as one or two files, in any order, some perhaps missing. Each request
-has a `custom_id`; nothing else says which answer belongs to which.
+This is OpenAI's Batch API, which other providers offer too. A file of requests is uploaded, and a
+batch is made from it. The answers come as one or two files, in any order; some may be missing. Only
+the `custom_id` of a request says which answer belongs to it.
 
-A request that makes a batch may be carried out although its answer never comes. So every batch is
-made with a mark in its metadata, by which it is found again in the provider's list.
+The request that makes a batch may succeed although its response is lost. So every batch carries a
+mark in its metadata, by which it is found again in the provider's list.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MARK: Final = "tribunal_mark"
 ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _PAGE: Final = 100
 _MOST_PAGES: Final = 100
-# its upload, with a large file, takes longer than a question
+# an upload of a large file takes longer than a question
 _UPLOAD_SECONDS: Final = 600.0
 _CHECK_SECONDS: Final = 3.0
 _NO_SUCH_PATH: Final = (404, 405, 501)
@@ -43,7 +43,7 @@ class ProviderFailed(Exception):
     Attributes:
         failure: What happened.
         is_passing: Whether another attempt may help.
-        is_unclear: Whether it may have been carried out all the same.
+        is_unclear: Whether the request may have succeeded all the same.
         status: The HTTP status, None without an answer.
     """
 
@@ -130,8 +130,8 @@ class ProviderBatches:
     def line_of(self, custom_id: str, body: str) -> bytes:
         """Return the line of a file that asks a question; its body comes as JSON in ASCII."""
         line = {"custom_id": custom_id, "method": "POST", "url": self.endpoint}
-        begun = json.dumps(line, separators=(",", ":")).removesuffix("}")
-        return f'{begun},"body":{body}}}\n'.encode("ascii")
+        opening = json.dumps(line, separators=(",", ":")).removesuffix("}")
+        return f'{opening},"body":{body}}}\n'.encode("ascii")
 
     async def upload(self, name: str, lines: bytes) -> str:
         """Upload a file of requests; return its id. This costs nothing yet.
@@ -149,10 +149,10 @@ class ProviderBatches:
         return _id_of(answer)
 
     async def create(self, file_id: str, mark: str) -> ProviderBatch:
-        """Make a batch of an uploaded file; from here on it is paid for.
+        """Make a batch from an uploaded file; from here on its answers are paid for.
 
         Raises:
-            ProviderFailed: it was not made, or, where `is_unclear`, may have been.
+            ProviderFailed: no batch was made or, where `is_unclear`, one may have been.
         """
         body = {
             "input_file_id": file_id,
@@ -163,7 +163,7 @@ class ProviderBatches:
         return _batch_of(await self._request("POST", "batches", json=body))
 
     async def find(self, file_id: str, mark: str) -> ProviderBatch | None:
-        """Return the batch that was made with this mark, or of this file; None if there is none.
+        """Return the batch with this mark, or from this file; None if there is none.
 
         Raises:
             ProviderFailed: the provider's list cannot be read.
@@ -191,10 +191,10 @@ class ProviderBatches:
         return _batch_of(await self._request("GET", f"batches/{batch_id}"))
 
     async def cancel(self, batch_id: str) -> ProviderBatch:
-        """Ask the provider to stop; what was answered by then is paid for.
+        """Ask the provider to stop a batch; answers that it has given are paid for.
 
         Raises:
-            ProviderFailed: it does not.
+            ProviderFailed: the provider refuses.
         """
         return _batch_of(await self._request("POST", f"batches/{batch_id}/cancel"))
 
@@ -202,7 +202,7 @@ class ProviderBatches:
         """Return whether the provider has batches at all.
 
         Raises:
-            ProviderFailed: that cannot be told.
+            ProviderFailed: the answer does not tell.
         """
         try:
             await self._request("GET", "batches", params={"limit": "1"}, timeout=_CHECK_SECONDS)
@@ -213,7 +213,7 @@ class ProviderBatches:
         return True
 
     async def lines(self, file_id: str) -> AsyncIterator[Line]:
-        """Yield the answers of a file, as they stand there; what is none is left out.
+        """Yield the answers of a file in its order; leave out lines that are no answers.
 
         Raises:
             ProviderFailed: the file cannot be read to its end.
@@ -329,5 +329,5 @@ def _line_of(text: bytes) -> Line | None:
     response = read.get("response")
     if isinstance(response, dict) and isinstance(response.get("status_code"), int):
         return Line(read["custom_id"], response["status_code"], response.get("body"))
-    # without a status the provider gave the request up before a model saw it
+    # without a status the provider gave up the request before a model saw it
     return Line(read["custom_id"], None)

@@ -1,11 +1,11 @@
 """Questions that a provider answers later, in a batch, at a lower price.
 
-A judge leaves its questions on a `Desk`, and raises `AnswerLater` for the pair. Whoever holds the
-desk sends them to the provider's batch API, and has the judge score the pair again when answers are
-there. A question is known by its key, which does not change from one run to the next.
+A judge leaves its questions on a `Desk` and raises `AnswerLater` for the pair. The owner of the desk
+sends them to the provider's batch API. Once the answers have come, it lets the judge score the pair
+again. The key of a question stays the same from one run to the next.
 
-A pair is scored only once none of its questions waits any more. What the provider left out is then
-asked directly: a direct call made before would be paid for again by the next run.
+A pair is scored only when none of its questions waits. Only then are the questions that the provider
+left out asked directly: the next run would pay for an earlier direct call again.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from judges.types import FailureKind
 #: Place of a question within a pair: the number of the annotator, and whether b is shown first.
 Place = tuple[int, bool]
 State = Literal["waiting", "answered", "left_out", "lost"]
-# a refusal may show how to ask instead; after so many, the pair is asked directly
+# a refusal may show how to ask instead; after this many rounds the pair is asked directly
 _MOST_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that may wait.
+    """A request whose answer may come later.
 
     Attributes:
         key: The same in every run, 32 hex digits.
         judge: Name of the judge.
-        round: From 0; a question that is asked again in another form is of the next round.
+        round: From 0; a question asked again in another form belongs to the next round.
         body: The request body.
-        flags: What the judge had learned of the server by then; the score carries them.
+        flags: What the judge had learned about the server; they go into the score.
     """
 
     key: str
@@ -52,7 +52,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What has become of a question.
+    """The state of a question.
 
     Attributes:
         state: `waiting`; `answered`; `left_out`, where it is known not to have been answered or
@@ -84,7 +84,7 @@ class Desk(Protocol):
     """Where questions wait for their answers."""
 
     def find(self, key: str) -> Found | None:
-        """Return what has become of a question in its latest round, None if it is new."""
+        """Return the state of a question in its latest round, None if it is new."""
         ...
 
     def leave(self, question: Question) -> None:
@@ -97,7 +97,7 @@ _DESK: Final[ContextVar[Desk | None]] = ContextVar("desk", default=None)
 
 @contextmanager
 def answers_may_wait(desk: Desk | None) -> Iterator[None]:
-    """Let judges leave questions on this desk while the block runs; None: let them ask directly."""
+    """Let judges leave questions on this desk while the block runs; None: they ask directly."""
     token = _DESK.set(desk)
     try:
         yield
@@ -118,7 +118,7 @@ class Later:
         judge: Name of the judge.
         subject: What is asked about: the judge's fingerprint and the pair's content.
         bodies: The judge's bodies, which learn from refusals.
-        leaves: Whether new questions may wait; those that wait already do so in any case.
+        leaves: Whether new questions may wait; those already waiting go on in any case.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Later:
             return self._left(key, 0, body)
         if found.state in ("waiting", "left_out"):
             return found.state == "waiting"
-        # another process may have learned more of the server than this one
+        # another process may know more about the server than this one
         self._bodies.adopt(found.flags)
         complaint = found.complaint if found.state == "answered" else None
         if complaint is not None and self._is_to_be_put_otherwise(found, complaint, body):

@@ -124,9 +124,9 @@ def replay(annotators: npt.ArrayLike, early: EarlyStop) -> tuple[FloatArray, Int
         return _replay_one_by_one(by_annotator, first, early)
     if early.confidence is None:
         raise ValueError("two steps need a confidence")
-    begun, whole = by_annotator[:, :first].mean(axis=1), by_annotator.mean(axis=1)
-    is_enough = np.round(np.maximum(begun, 1 - begun), 12) >= early.confidence
-    said: FloatArray = np.round(np.where(is_enough, begun, whole), 12)
+    first_ones, whole = by_annotator[:, :first].mean(axis=1), by_annotator.mean(axis=1)
+    is_enough = np.round(np.maximum(first_ones, 1 - first_ones), 12) >= early.confidence
+    said: FloatArray = np.round(np.where(is_enough, first_ones, whole), 12)
     return said, np.where(is_enough, first, by_annotator.shape[1]).astype(np.int64)
 
 
@@ -136,9 +136,9 @@ def _replay_one_by_one(
     n, most = by_annotator.shape
     asked = np.full(n, most, dtype=np.int64)
     for j in range(most - 1, first - 1, -1):
-        begun = by_annotator[:, :j]
-        mean = begun.mean(axis=1)
-        spread = 2 * begun.std(axis=1, ddof=1) if j > 1 else np.zeros(n)
+        first_ones = by_annotator[:, :j]
+        mean = first_ones.mean(axis=1)
+        spread = 2 * first_ones.std(axis=1, ddof=1) if j > 1 else np.zeros(n)
         margin = (early.z or 0.0) * spread * math.sqrt(1 / j - 1 / most)
         asked[_cannot_change(2 * mean - 1, np.maximum(mean, 1 - mean), margin, early)] = j
     said = np.array([row[:j].mean() for row, j in zip(by_annotator, asked, strict=True)])

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.catalogue import BENCHMARKS
 from benchmarks.measuring import Baseline, Benchmark, Contender, Ratio, ResultsDiffer, measure
-from benchmarks.memos import forget
+from benchmarks.statistics.memos import forget
 from benchmarks.table import in_words, table
 from calibration.binomial import unconditional_critical_errors
 

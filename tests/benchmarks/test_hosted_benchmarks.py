@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cascade_table import Alone, Found, TierFigures, table
-from benchmarks.cascade_throughput import main
-from benchmarks.judge_workload import made_pair, made_sets
-from benchmarks.made_models import SHAPES, flops, layer_weights
-from benchmarks.vllm_bench import TokenCounts, arguments
+from benchmarks.hosted.cascade_table import Alone, Found, TierFigures, table
+from benchmarks.hosted.cascade_throughput import main
+from benchmarks.hosted.judge_workload import made_pair, made_sets
+from benchmarks.hosted.made_models import SHAPES, flops, layer_weights
+from benchmarks.hosted.vllm_bench import TokenCounts, arguments
 from judges.types import TokenUsage
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.made_models import tiny
-from benchmarks.tiny_models import ENVIRONMENT
-from benchmarks.vllm_bench import TokenCounts, arguments, parsed, tokens_per_second
+from benchmarks.hosted.made_models import tiny
+from benchmarks.hosted.tiny_models import ENVIRONMENT
+from benchmarks.hosted.vllm_bench import TokenCounts, arguments, parsed, tokens_per_second
 from tests.app.processes import ROOT
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -50,7 +50,7 @@ def test_two_tiny_judges_go_through_a_cascade(environment: None) -> None:
     command = [
         sys.executable,
         "-m",
-        "benchmarks.cascade_throughput",
+        "benchmarks.hosted.cascade_throughput",
         "--pairs",
         "4",
         "--rounds",

@@ -16,8 +16,8 @@ from calibration import certify_cascade, certify_preferences
 from calibration.arrays import FloatArray
 from calibration.binomial import p_value
 from calibration.certify import Certificate
-from tests.calibration.told import Told
-from tests.calibration.worlds import World
+from tests.calibration.worlds.populations import World
+from tests.calibration.worlds.told import Told
 
 # world, number of labels, target risk, failure probability, chance
 Option = Callable[[World, int, float, float, np.random.Generator], bool]

@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.arrays import FloatArray
 from calibration.certify import Certificate, Method, certify_cascade
-from tests.calibration.worlds import World
+from tests.calibration.worlds.populations import World
 
 Rule = Callable[[FloatArray, FloatArray, np.random.Generator], Certificate]
 

@@ -50,6 +50,11 @@ def test_the_files_that_the_map_of_the_code_names_exist() -> None:
     named = re.findall(r"`((?:app|judges|calibration|migrations)/[\w/.]+)`", text)
     assert len(named) > 30
     assert [path for path in named if not (ROOT / path).exists()] == []
+    defined = re.findall(r"`(\w+)` in `((?:app|judges|calibration)/[\w/]+\.py)`", text)
+    assert len(defined) > 5
+    assert [
+        (name, path) for name, path in defined if name not in (ROOT / path).read_text("utf-8")
+    ] == []
 
 
 def _anchors(page: Path) -> set[str]:

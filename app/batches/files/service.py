@@ -21,16 +21,16 @@ from app.batches.files import queries
 from app.batches.files.derived import BATCH
 from app.batches.files.reading import LINES, StagedFile, read_file
 from app.bodies.batches import FileBody
-from app.core.errors import BadRequest, Conflict, NotFound, Unprocessable
+from app.core.errors import BadRequest, Conflict, Unprocessable
 from app.core.limits import Meter
-from app.core.lists import Paging, by_public_id
+from app.core.lists import Paging, required
 from app.core.models import Dataset, RejectedLine, StoredFile, new_id
 from app.core.names import MAX_LENGTH, shown
 from app.core.runtime import Runtime
-from app.core.spool import upload_folder
 from app.datasets import service as datasets
 from app.datasets.deleting import delete_dataset
 from app.imports.importing import Upload, store_new
+from app.imports.spool import upload_folder
 from app.imports.staging import Staging
 from app.imports.upload import Uploaded, UploadedFile
 from app.scores.store import is_recorded
@@ -171,10 +171,7 @@ async def find(session: AsyncSession, file_id: str) -> StoredFile:
     Raises:
         NotFound: unknown id.
     """
-    file = await by_public_id(session, StoredFile, file_id)
-    if file is None:
-        raise NotFound(f"there is no file {shown(file_id)}")
-    return file
+    return await required(session, StoredFile, file_id, "file")
 
 
 async def requests_of(session: AsyncSession, file_id: str) -> Dataset:
@@ -184,9 +181,7 @@ async def requests_of(session: AsyncSession, file_id: str) -> Dataset:
         NotFound: unknown id.
         Unprocessable: its requests were deleted.
     """
-    file = await by_public_id(session, StoredFile, file_id)
-    if file is None:
-        raise NotFound.field(["input_file_id"], f"there is no file {shown(file_id)}")
+    file = await required(session, StoredFile, file_id, "file", "input_file_id")
     if file.dataset_seq is None:
         raise Unprocessable.field(["input_file_id"], "its pairs were deleted; upload it again")
     return await session.get_one(Dataset, file.dataset_seq)

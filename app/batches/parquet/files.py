@@ -28,7 +28,7 @@ from typing import (
 
 from typing_extensions import is_typeddict
 
-from app.bodies.common import ReasonBody, VerdictBody
+from app.bodies.judgments import ReasonBody, VerdictBody
 from app.core.errors import BadRequest, Unprocessable
 from app.core.models import Batch, Shard
 from app.core.names import shown
@@ -188,7 +188,7 @@ def _footer_hash(path: Path) -> str:
 
 def pieces(source: TableSlice) -> Iterator[list[RawRow]]:
     """Yield the rows of a slice in pieces that fit in memory; always the same pieces of a file."""
-    from app.imports.tables import parquet_batches  # whoever only looks reads no tables
+    from app.imports.tables import parquet_batches  # a mere look reads no tables
 
     piece: list[RawRow] = []
     size = 0

@@ -31,15 +31,16 @@ from app.batches.parquet.files import (
     write_piece,
 )
 from app.batches.worker.shard import Checkpoints, Portion, Task, commit_patiently
-from app.bodies.common import VerdictBody
+from app.bodies.judgments import VerdictBody
 from app.datasets.score_columns import score_from_row, score_values
 from app.formats.base import RowInvalid
 from app.formats.canonical import ParsedRow
 from app.formats.joining import Piece
 from app.imports.reading import Reader, named_dialect
 from app.imports.tables import RawRow
-from app.judgments.judging import Judged, Subject, unasked, verdict_body
+from app.judgments.judging import Judged, Subject, unasked
 from app.judgments.reasons import reason_body
+from app.judgments.verdicts import verdict_body
 from app.scores.store import Kept, Payer
 from judges.types import Score
 

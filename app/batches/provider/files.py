@@ -1,9 +1,9 @@
-"""One file of questions on its way: sealed, uploaded, made a batch of, fetched.
+"""The life of one file of questions: sealed, uploaded, made into a batch, its answers fetched.
 
-Every step is stored before the next, so that any process can go on where another died. Only making
-the batch costs money. Before that request the file is marked `creating`. If its answer does not
-come, the provider's list is asked for the mark, after a while in which the request must have arrived
-or failed; another batch is made only if the list has none.
+Every step is stored before the next, so any process can continue where another died. Only the
+request that makes the batch costs money; before it the file is marked `creating`. If no answer comes,
+the worker waits until the request must have arrived or failed. Then it looks for the mark in the
+provider's list, and makes another batch only if the list has none.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _TOO_MUCH_AT_A_TIME: Final = "token_limit_exceeded"
 async def seal(
     session: AsyncSession, batch_seq: int, judge: str, moment: datetime, most: int
 ) -> int:
-    """Put queued questions of a batch and a judge in a file; return how many."""
-    # of two processes, one does it
+    """Put queued questions of a batch and a judge into a file; return their number."""
+    # only one of two processes may do it
     await queries.locked(session, batch_seq)
     query = (
         select(LINES.c.shard, LINES.c.question, LINES.c.round, LINES.c.bytes)
@@ -90,8 +90,8 @@ async def seal(
 
 
 async def due(session: AsyncSession, moment: datetime) -> Sequence[ProviderFile]:
-    """Return the files that are to be looked at, and those of batches that have ended."""
-    # where a batch may have been made a moment ago, the list need not have it yet
+    """Return the files that are due, and those of batches that have ended."""
+    # the list may not have a batch yet that was made a moment ago
     is_over = (
         Batch.status.not_in(queries.UNFINISHED)
         & ProviderFile.is_cancelled.is_(False)
@@ -108,11 +108,11 @@ async def due(session: AsyncSession, moment: datetime) -> Sequence[ProviderFile]
 
 @dataclass(slots=True)
 class Courier:
-    """Takes one file a step further at a time.
+    """Takes a file from step to step.
 
     Attributes:
         running: The service.
-        name: Of the worker; it holds the file meanwhile.
+        name: Of the worker that holds the file.
     """
 
     running: Runtime
@@ -187,13 +187,13 @@ class Courier:
             made = await batches.create(file.file_id or "", file.mark)
         except ProviderFailed as error:
             if not error.is_unclear:
-                # it was refused, so there is no batch
+                # the request was refused, so there is no batch
                 await self._note(file, state="sealed", next_at=self.running.now())
             raise
         await self._note_sent(file, made)
 
     def _settled(self) -> datetime:
-        """Return when a request that was sent just now has arrived, or never will."""
+        """Return when a request sent now must have arrived or failed."""
         return self.running.now() + timedelta(seconds=self.running.settings.provider_settle_seconds)
 
     async def _note_sent(self, file: ProviderFile, made: ProviderBatch) -> None:
@@ -236,10 +236,10 @@ class Courier:
         await self._note(file, is_cancelled=True)
 
     async def _refused(self, file: ProviderFile, made: ProviderBatch) -> bool:
-        """End a file that the provider would not work on; nothing of it was billed."""
+        """End a file that the provider refused; nothing was billed."""
         why = f"the provider refused the batch: {made.error or made.status}"
         if made.code == _TOO_MUCH_AT_A_TIME and not await self._is_over(file):
-            # other batches are under way there; a new one is made of the same file when they end
+            # the provider has too many batches; a new one is made from this file when others end
             await self._note(
                 file,
                 state="sealed",
@@ -266,7 +266,7 @@ class Courier:
         await self._keep(file, answers)
         missing = made.answered - answers.count
         if missing > 0 and file.attempts < _MOST_SHORT:
-            # what was paid for may come when the files are read again
+            # reading the files again may bring answers that were paid for
             _log.warning("file %s: %d answers are missing: it is read again", file.mark, missing)
             next_at = self._next_look()
             await self._note(file, status=made.status, attempts=file.attempts + 1, next_at=next_at)
@@ -275,7 +275,7 @@ class Courier:
         return True
 
     async def _keep(self, file: ProviderFile, answers: _Answers) -> None:
-        """Store answers; one that is there already, and was no failure, stays."""
+        """Store answers; never replace one that is no failure."""
         rows = [
             {"b": file.batch_seq, "s": s, "q": q, "r": r, "code": line.status, "a": line.content}
             for line in answers.fresh
@@ -333,7 +333,7 @@ class Courier:
         await self._end(file, "lost" if was_sent else "left_out", why)
 
     async def _try_later(self, file: ProviderFile, error: ProviderFailed) -> bool:
-        """Note why a request failed; give the file up where that does not pass."""
+        """Note why a request failed; give up the file where a retry cannot help."""
         attempts = file.attempts + 1
         _log.warning("file %s of judge %s: %s", file.mark, file.judge, error.failure.detail)
         is_final = not error.is_passing and (file.state == "sealed" or attempts >= _MOST_REFUSALS)
@@ -359,7 +359,7 @@ class Courier:
     async def hold(
         self, found: ProviderFile, is_dead: Callable[[str], bool]
     ) -> ProviderFile | None:
-        """Take a file that no living worker holds; return it as it is now, None if another has it."""
+        """Take a file that no living worker holds; return its present state, None if another has it."""
         moment, holder = self.running.now(), found.holder
         is_held = found.held_until is not None and found.held_until > moment
         if holder is not None and is_held and not is_dead(holder):
@@ -375,7 +375,7 @@ class Courier:
             )
             if held.first() is None:
                 return None
-            # another worker may have taken it further since it was found
+            # another worker may have taken it further in the meantime
             return await session.get_one(ProviderFile, found.seq, populate_existing=True)
 
     async def let_go(self, file: ProviderFile) -> None:
@@ -405,7 +405,7 @@ async def _set(session: AsyncSession, file: ProviderFile, values: dict[str, Any]
 
 
 class _Answers:
-    """Answers in the order of their coming; of repeated ones a good one counts, once."""
+    """Answers in the order in which they came; of several to one question a good one counts."""
 
     def __init__(self) -> None:
         self.fresh: list[Line] = []
@@ -413,11 +413,11 @@ class _Answers:
 
     @property
     def count(self) -> int:
-        """How many different questions the model has answered."""
+        """The number of questions that the model has answered."""
         return sum(self._seen.values())
 
     def take(self, line: Line) -> None:
-        """Take an answer, unless there is one already that is as good."""
+        """Take an answer, unless one as good is there already."""
         known = self._seen.get(line.custom_id)
         if line.status is None or known or (known is not None and not line.is_good):
             return
@@ -430,7 +430,7 @@ def _custom_id(shard: int, question: str, round_: int) -> str:
 
 
 def _parsed(custom_id: str) -> tuple[int, str, int]:
-    """Return shard, key and round of a question; an empty key where it is none of ours."""
+    """Return shard, key and round of a question; an empty key where the question is not ours."""
     shard, _, rest = custom_id.partition("-")
     question, _, round_ = rest.partition("-")
     if shard.isdecimal() and round_.isdecimal() and len(question) == 32:

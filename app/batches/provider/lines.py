@@ -1,8 +1,8 @@
-"""Questions that wait for a provider's batch, as rows; shards wait with them and are woken.
+"""Rows of questions that wait for a provider's batch; their shards wait with them.
 
-A shard whose judges may ask later is judged in rounds. In each, the pairs whose answers are there
-get their verdicts, and new questions are left on the shard's desk. With the last pair the questions
-are stored, and the shard is put off in the same transaction. It is woken when answers have come.
+A shard whose judges may ask later is judged in rounds. In each round, pairs whose answers have come
+get their verdicts, and new questions go to the shard's desk. After the last pair one transaction
+stores the questions and puts the shard off. The shard is free again when answers have come.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from judges.openai.later import Found, Question
 from judges.types import Score
 
 LINES: Final = cast(Table, ProviderLine.__table__)
-#: States of a line for which nothing more comes from the provider.
+#: States of a line to which the provider adds nothing more.
 RESOLVED: Final = ("answered", "left_out", "lost")
 LOST: Final = (
     "it is not known what became of this question at the provider; it is not sent again, as it may"
@@ -37,7 +37,7 @@ LOST: Final = (
 
 
 class ShardDesk:
-    """The desk of one shard: what became of its questions, and those that are new.
+    """The desk of one shard: its questions with their answers, and the new ones.
 
     Args:
         found: By the key of the question, in the latest round.
@@ -46,7 +46,7 @@ class ShardDesk:
 
     def __init__(self, found: Mapping[str, Found], lines_seen: int) -> None:
         self._found = dict(found)
-        # with the body as text, which takes less room than its parts
+        # with the body as text, which takes less memory than its parts
         self._new: list[tuple[Question, str]] = []
         self.lines_seen = lines_seen
 
@@ -90,7 +90,7 @@ class ShardDesk:
         return cls(found, seen)
 
     def find(self, key: str) -> Found | None:
-        """Return what has become of a question in its latest round, None if it is new."""
+        """Return the state of a question in its latest round, None if it is new."""
         return self._found.get(key)
 
     def leave(self, question: Question) -> None:
@@ -130,14 +130,14 @@ async def _has_lines(session: AsyncSession, shard: Shard) -> bool:
 
 
 async def forget(session: AsyncSession, shard: Shard) -> None:
-    """Delete the lines of a shard that is complete; its scores hold what they said."""
+    """Delete the lines of a complete shard; its scores hold their answers."""
     await session.execute(
         delete(LINES).where(LINES.c.batch_seq == shard.batch_seq, LINES.c.shard == shard.number)
     )
 
 
 async def forget_unanswered(session: AsyncSession, batch_seq: int) -> None:
-    """Delete the lines of a batch that is taken up again and that have no answer: it asks anew."""
+    """Delete the unanswered lines of a batch that is retried: it asks those questions again."""
     await session.execute(
         delete(LINES).where(
             LINES.c.batch_seq == batch_seq,
@@ -153,7 +153,7 @@ def kept_rows(failed: Iterable[tuple[str, Score]]) -> list[dict[str, Any]]:
 
 
 def kept_scores(shard: Shard) -> dict[tuple[str, str], Kept]:
-    """Return the failures that an earlier round of a shard has come to: they were paid for."""
+    """Return the failures of earlier rounds of a shard, which were paid for."""
     return {
         (row["pair"], row["fingerprint"]): Kept(
             score_from_row(cast(Any, SimpleNamespace(**row))), is_own=True
@@ -203,8 +203,8 @@ def _is_to_be_woken() -> ColumnElement[bool]:
 async def ripe(session: AsyncSession, long_ago: datetime, most: int) -> Sequence[tuple[int, str]]:
     """Return the batches and judges whose queued questions are to be sent now.
 
-    They are if no shard of the batch is worked on or free, if they fill a file, or if the oldest was
-    asked `long_ago`.
+    They are ripe if no shard of the batch is free or worked on, if they fill a file, or if the oldest
+    was asked `long_ago`.
     """
     query = (
         select(LINES.c.batch_seq, LINES.c.judge, func.count(), func.min(LINES.c.created_at))

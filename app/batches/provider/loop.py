@@ -1,7 +1,7 @@
-"""Takes questions to providers and answers back, in every process that works on batches.
+"""Sends questions to providers and fetches their answers, in every process that works on batches.
 
-Whatever a file waits for is stored with it, so that no process has to live as long as it waits. A
-shard that waits is no worker's, and other work goes on meanwhile.
+What a file waits for is stored with it, so no process has to live as long as the wait. No worker
+holds a shard that waits: workers go on with other shards.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _LOOK_SECONDS: Final = 1.0
 
 
 class Rounds:
-    """Goes round all files and shards that wait.
+    """Rounds over all files and shards that wait.
 
     Args:
         running: The service.
-        name: Of the worker.
+        name: The name of the worker.
         is_dead: Says whether a worker is known to be dead.
     """
 
@@ -37,7 +37,7 @@ class Rounds:
         self._woken_at: datetime | None = None
 
     async def go(self) -> None:
-        """Send what is ripe, look at every file that is due, and wake the shards with answers."""
+        """Send the questions that are ripe, check every file that is due, and free the shards with answers."""
         running = self._running
         moment = running.now()
         await self._seal(moment)
@@ -74,7 +74,7 @@ class Rounds:
             await courier.let_go(file)
 
     async def _salvage(self, moment: datetime) -> None:
-        """Keep what came for batches that have ended, once no worker is at their shards any more."""
+        """Store what came for batches that have ended, once no worker holds their shards."""
         long_ago = moment - timedelta(seconds=3 * self._running.settings.lease_seconds)
         async with self._running.db.read() as session:
             left = await overdue(session, long_ago)
@@ -93,7 +93,7 @@ class Rounds:
 
 
 async def go_round_forever(running: Runtime, name: str, is_dead: Callable[[str], bool]) -> None:
-    """Go round until cancelled, whatever happens in one round."""
+    """Repeat rounds until cancelled; an error ends a round, not the loop."""
     rounds = Rounds(running, name, is_dead)
     pause = min(_LOOK_SECONDS, running.settings.provider_poll_seconds)
     while True:

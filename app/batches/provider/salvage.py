@@ -1,8 +1,8 @@
-"""Keeps what providers answered for a batch that ended before its answers came.
+"""Stores what providers answered for a batch that ended before its answers came.
 
-It was paid for: the scores are stored, so that no later batch pays for them again, and their cost
-is added to that of the batch. Answers of pairs that are not answered as a whole make no score;
-their cost counts all the same.
+The answers were paid for: their scores are stored, so that no later batch pays again, and their cost
+is added to that of the batch. A pair that lacks some answers gets no score; the cost of the others
+counts all the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 async def overdue(session: AsyncSession, long_ago: datetime) -> Sequence[tuple[int, int]]:
     """Return batch and number of the shards of batches that ended `long_ago` and have answers left.
 
-    Nothing more may come to a file of the batch.
+    Every file of the batch must have ended.
     """
     has_lines = exists().where(LINES.c.batch_seq == Shard.batch_seq, LINES.c.shard == Shard.number)
     is_away = exists().where(
@@ -59,14 +59,14 @@ async def overdue(session: AsyncSession, long_ago: datetime) -> Sequence[tuple[i
 
 
 class _AnswersOnly:
-    """A desk that asks nothing, and notes what is looked for."""
+    """A desk that asks nothing, and notes which answers were used."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.looked_for: list[str] = []
 
     def find(self, key: str) -> Found | None:
-        """Return an answer; what has none waits for ever."""
+        """Return an answer; a question without one counts as waiting."""
         self.looked_for.append(key)
         found = self._desk.find(key)
         return found if found is not None and found.state == "answered" else Found("waiting")
@@ -84,7 +84,7 @@ class _Kept:
 
 
 async def salvage(running: Runtime, batch_seq: int, number: int) -> None:
-    """Store the scores of a shard whose answers are there, count what all answers cost."""
+    """Store the scores of a shard whose answers came, and count the cost of all its answers."""
     async with running.db.read() as session:
         shard = await queries.shard(session, batch_seq, number)
         kept = await _scores(running, session, shard)
@@ -154,7 +154,7 @@ async def _scores_of(  # noqa: PLR0913 - whose, of what, from where and to where
 async def _cost_of_rest(
     running: Runtime, session: AsyncSession, shard: Shard, kept: _Kept
 ) -> dict[str, list[float | None]] | None:
-    """Return the costs of the answers that led to no score, by judge; None if there is no line."""
+    """Return the costs of the answers that led to no score, by judge; None without a line."""
     query = select(LINES.c.question, LINES.c.judge, LINES.c.status, LINES.c.answer).where(
         LINES.c.batch_seq == shard.batch_seq, LINES.c.shard == shard.number
     )

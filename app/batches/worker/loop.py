@@ -269,7 +269,9 @@ class Worker:
         async with self._running.db.read() as session:
             is_deleted = not await leases.exists(session, shard)
         if is_deleted:
-            _log.info("shard %d of batch %d was deleted meanwhile", shard.number, shard.batch_seq)
+            _log.info(
+                "shard %d of batch %d was deleted in the meantime", shard.number, shard.batch_seq
+            )
             return
         _log.error("shard %d of batch %d failed", shard.number, shard.batch_seq, exc_info=errors)
         await self.give_up(shard, in_words(errors.exceptions[0]))

@@ -25,30 +25,27 @@ from app.batches.provider.lines import ShardDesk, forget, kept_rows, kept_scores
 from app.batches.totals import NOT_ADMITTED, Tally, done, spent_of
 from app.batches.work import Item, Work
 from app.batches.worker import leases, spending
-from app.bodies.common import Promise, VerdictBody
+from app.bodies.common import Promise
+from app.bodies.judgments import VerdictBody
 from app.core.models import Shard
 from app.core.outages import in_words, outages
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
-from app.judgments.judging import (
-    Judged,
-    Subject,
-    Waiting,
+from app.judgments.judging import Judged, Subject, Waiting, judge_subjects, unasked
+from app.judgments.reasons import store as store_reasons
+from app.judgments.verdicts import (
     asking_usd,
     count_progress,
-    judge_subjects,
     promise_of,
     seq_of,
     store_verdicts,
-    unasked,
     verdict_body,
     verdict_row,
 )
-from app.judgments.reasons import store as store_reasons
+from app.monitors import drawing
 from app.monitors.sampling import Candidate, Where
 from app.reports.batches import keep_if_completed
 from app.scores.store import KeptScores, Payer, ScoreKey, store_scores
-from app.shadows import drawing
 from judges.cascade import CascadeVerdict
 from judges.reasons import Reason
 from judges.types import Score
@@ -91,12 +88,12 @@ class Task:
     work: Work
     next_shard: NextShard | None = None
     is_last: bool = False
-    begun: datetime = field(init=False)
+    started_at: datetime = field(init=False)
     promise: Promise = field(init=False)
 
     def __post_init__(self) -> None:
         """Note when the work begins, and what its verdicts promise while the batch runs."""
-        self.begun = self.running.now()
+        self.started_at = self.running.now()
         self.promise = promise_of(self.work.authority, None)
 
     async def finish(self, session: AsyncSession, counts: dict[str, Any]) -> None:
@@ -106,7 +103,7 @@ class Task:
         await leases.finish(session, self.shard, counts)
         # what was held for pairs that waited is free again
         batch.reserved_usd = max(batch.reserved_usd - held, 0.0)
-        await service.shard_done(session, batch, counts, self.running.now(), self.begun)
+        await service.shard_done(session, batch, counts, self.running.now(), self.started_at)
         # before the commit: after it a broken connection could tell nothing
         self.is_last = not batch.open_shards
         if self.next_shard is not None:
@@ -313,7 +310,7 @@ class Checkpoints:
         shard, now = self._task.shard, self._running.now()
         if not await leases.tell(session, shard, counts):
             return False
-        await service.mark(session, shard.batch_seq, counts, self._task.begun, now)
+        await service.mark(session, shard.batch_seq, counts, self._task.started_at, now)
         return True
 
     def count_in_metrics(self, counts: dict[str, Any]) -> None:

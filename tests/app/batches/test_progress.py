@@ -19,7 +19,7 @@ from app.batches.worker.loop import Worker
 from app.core.models import Shard
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.judgments import judging
+from app.judgments import verdicts
 from judges.types import FailureKind, JudgeFailure, Pair, Score
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import labelled_rows, upload
@@ -304,7 +304,7 @@ async def test_each_verdict_is_counted_once_however_many_checkpoints_there_are(
 ) -> None:
     counted: list[int] = []
     made: list[str] = []
-    make, really = judging.verdict_body, totals.shard_counts
+    make, really = verdicts.verdict_body, totals.shard_counts
 
     def made_again(one: Any, *args: Any, **options: Any) -> Any:
         made.append(one.verdict.id)

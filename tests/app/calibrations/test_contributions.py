@@ -6,8 +6,8 @@ import io
 
 import httpx
 
-from app.cli import board_tables
-from app.cli.layout import Screen
+from app.cli.tables import boards as board_tables
+from app.cli.tables.layout import Screen
 from tests.app.rows import certify, labelled_rows, upload
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.calibrations.document import verify
-from app.monitors.service import loss_of
+from app.monitors.alarms import loss_of
 from tests.app.rows import certify, labelled_rows, upload
 
 PANEL = {"label_rule": "panel", "target_agreement": 0.8}

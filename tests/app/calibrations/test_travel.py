@@ -19,12 +19,12 @@ from pydantic import SecretStr
 from sqlalchemy import delete
 
 from app.calibrations.document import verify
+from app.calibrations.signing import SigningKey, signing_key
 from app.core.db import Database
 from app.core.errors import ConfigurationInvalid
 from app.core.models import CertificateEvidence
 from app.core.runtime import Runtime
 from app.core.settings import Settings
-from app.core.signing import SigningKey, signing_key
 from app.main import create_app
 from tests.app.calibrations.test_weighted import two_tasks, unlabelled
 from tests.app.processes import TRIBUNAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -14,7 +14,7 @@ from app.core.settings import Settings
 from app.main import create_app
 from tests.app.rows import Row, upload
 from tests.conftest import client_of
-from tests.judges.model_server import ModelServer, expected_p_first, running
+from tests.judges.model_server import ModelServer, expected_p_first
 
 BETTER, WORSE = "good good good answer", "plain answer"
 FAULTS = {
@@ -33,19 +33,6 @@ MANNERS = {"other model": "model_differs"}
 ORDERS = 2
 EACH = 2
 ALL = ""  # every text holds it
-
-
-@pytest.fixture(scope="module")
-def _model_server() -> Iterator[ModelServer]:
-    with running(ModelServer()) as opened:
-        yield opened
-
-
-@pytest.fixture
-def server(_model_server: ModelServer) -> Iterator[ModelServer]:
-    _model_server.reset()
-    yield _model_server
-    _model_server.reset()
 
 
 @pytest.fixture

@@ -110,11 +110,11 @@ def test_a_key_that_cannot_be_made_is_bad_usage(options: list[str], says: str) -
 
 
 def test_a_name_is_free_once_its_key_has_expired(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.cli import operations
+    from app.cli.operator import upkeep
 
     run("keys", "create", "ci", "--expires", "1m")
     later = datetime.now(UTC) + timedelta(minutes=2)
-    monkeypatch.setattr(operations, "now", lambda: later)
+    monkeypatch.setattr(upkeep, "now", lambda: later)
     new = run_json("keys", "create", "ci")
     assert run_json("keys", "revoke", "ci")["id"] == new["id"], "the one in use is meant"
 

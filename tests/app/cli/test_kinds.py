@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from app.cli import app as program
@@ -14,13 +12,7 @@ from tests.app.judgments import test_reasons, test_trying
 from tests.app.judgments.test_reasons import pair
 from tests.app.judgments.test_trying import PAIR
 from tests.app.rows import ndjson
-from tests.judges.model_server import ModelServer, running
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with running(ModelServer()) as opened:
-        yield opened
+from tests.judges.model_server import ModelServer
 
 
 def test_the_command_line_shows_and_writes_reasons(folder: Path, server: ModelServer) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app, labels
+from app.cli import app
+from app.cli.people import labels
 from tests.app.rows import labelled_rows, ndjson
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app, tables
-from app.cli.layout import Screen
+from app.cli import app
+from app.cli.tables import verdicts as verdict_tables
+from app.cli.tables.layout import Screen
 from tests.app.rows import labelled_rows, ndjson
 from tests.judges.model_server import ModelServer
 from tests.judges.model_server import running as serving
@@ -123,7 +124,7 @@ def test_a_batch_that_runs_shows_its_speed_and_its_judges() -> None:
         "progress": {"pairs_per_second": 2.0, "seconds_left": 3600.0, "tiers": tiers},
     }  # fmt: skip
     written = StringIO()
-    tables.batch(Screen(written, has_edge=False), body)
+    verdict_tables.batch(Screen(written, has_edge=False), body)
     said = written.getvalue()
     assert "2 pairs a second, 60 min left" in said
     assert re.search(r"dear +20 +15 +4 +unknown", said)

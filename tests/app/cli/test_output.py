@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 from typer.testing import CliRunner
 
-from app.cli import app, tables
-from app.cli.layout import Screen, harmless
+from app.cli import app
+from app.cli.tables import certificates as certificate_tables
+from app.cli.tables.layout import Screen, harmless
 from app.formats.registry import ALIASES, AUTO, DIALECTS, WRITERS
 from app.imports.exporting import SETTINGS
 from tests.app.processes import ROOT, TRIBUNAL
@@ -99,7 +100,7 @@ def test_completion_is_named_in_the_help() -> None:
 def bound_of(certificate: dict[str, Any]) -> tuple[float, str]:
     """Return the confidence that is shown of a certificate's bound, and the bound."""
     out = StringIO()
-    tables.certificate(Screen(out, has_edge=False), certificate)
+    certificate_tables.certificate(Screen(out, has_edge=False), certificate)
     found = re.search(r"at least ([\d.]+)% with confidence ([\d.]+)%", out.getvalue())
     assert found is not None, out.getvalue()
     return float(found[2]) / 100, found[1]

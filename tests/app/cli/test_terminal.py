@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.cli.console import note
-from app.cli.layout import Screen, Table
+from app.cli.tables.layout import Screen, Table
 from tests.app.rows import labelled_rows, ndjson
 
 WIDTHS = (80, 100, 120)

@@ -24,7 +24,8 @@ from pydantic import TypeAdapter
 import app.client.client
 from app.bodies.batches import BatchBody
 from app.bodies.certificates import CertificateBody, PlanBody
-from app.bodies.common import DatasetBody, JudgmentsBody, VerdictBody
+from app.bodies.datasets import DatasetBody
+from app.bodies.judgments import JudgmentsBody, VerdictBody
 from app.bodies.leaderboards import LeaderboardBody
 from app.bodies.reports import ReportBody
 from app.client import (

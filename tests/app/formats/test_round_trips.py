@@ -18,9 +18,10 @@ from app.formats.canonical import parse_row
 from app.formats.registry import WRITERS
 from app.formats.writing import Loss, Options
 from app.imports.body import rows_of
+from app.imports.columns import StagedRow
 from app.imports.exporting import given_of, sheet_of
 from app.imports.reading import Reader, stage
-from app.imports.staging import StagedRow, Staging
+from app.imports.staging import Staging
 from app.imports.upload import UploadedFile
 from tests.app.imports.uploads import ndjson
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from app.formats.canonical import ParsedRow
-from app.formats.declared import DeclarationInvalid, Declared
-from app.formats.verdicts import spelt
+from app.formats.columns.declared import DeclarationInvalid, Declared
+from app.formats.columns.verdicts import spelt
 from app.imports.reading import Reader
 from app.imports.tables import RawRow
 from tests.app.imports.uploads import pairs_of, row, upload

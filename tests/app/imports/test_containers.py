@@ -17,8 +17,9 @@ import pytest
 
 from app.core.errors import TribunalError
 from app.imports.body import rows_of
+from app.imports.columns import StagedRow
 from app.imports.reading import Reader, stage
-from app.imports.staging import StagedRow, Staging
+from app.imports.staging import Staging
 from app.imports.upload import UploadedFile
 from tests.app.formats.hand_written import EXAMPLES
 from tests.app.imports.uploads import pairs_of, row

@@ -18,8 +18,9 @@ from app.core.limits import Limits, Meter
 from app.core.settings import Settings
 from app.imports import tables
 from app.imports.body import rows_of
+from app.imports.columns import StagedRow
 from app.imports.reading import Reader, stage
-from app.imports.staging import StagedRow, Staging
+from app.imports.staging import Staging
 from app.imports.tables import RawRow
 from app.imports.upload import UploadedFile
 from app.main import create_app

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastapi import FastAPI
 
 from app.batches.worker.loop import Worker
 from app.core.runtime import Runtime
@@ -20,7 +20,7 @@ from app.core.settings import Settings
 from app.main import create_app
 from tests.app.rows import upload
 from tests.conftest import client_of
-from tests.judges.model_server import PROMPT_TOKENS, REASON_TOKENS, ModelServer, running
+from tests.judges.model_server import PROMPT_TOKENS, REASON_TOKENS, ModelServer
 
 CONFIG = """
 [judges.live]
@@ -56,18 +56,6 @@ SCORE_USD = (2 * PROMPT_TOKENS + 2) / 1e6
 REASON_USD = (PROMPT_TOKENS + 30 + REASON_TOKENS) / 1e6
 
 
-@pytest.fixture(scope="module")
-def _model_server() -> Iterator[ModelServer]:
-    with running(ModelServer()) as opened:
-        yield opened
-
-
-@pytest.fixture
-def server(_model_server: ModelServer) -> ModelServer:
-    _model_server.reset()
-    return _model_server
-
-
 @pytest.fixture
 def wanted() -> str:
     return "all"
@@ -78,14 +66,6 @@ def settings(settings: Settings, server: ModelServer, tmp_path: Path, wanted: st
     config = tmp_path / "tribunal.toml"
     config.write_text(CONFIG.format(url=server.base_url, wanted=wanted))
     return settings.model_copy(update={"config": config, "workers": 0, "shard_size": 5})
-
-
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with app.router.lifespan_context(app), client_of(app) as client:
-        client.runtime = app.state.runtime  # type: ignore[attr-defined]
-        yield client
 
 
 def pair(number: int = 0, a: str = "good good good good", b: str = "bad") -> dict[str, Any]:
@@ -189,13 +169,15 @@ async def test_a_reason_that_does_not_come_costs_no_verdict(
     assert again["reason"]["text"] is not None
 
 
-async def test_reasons_change_no_score(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_reasons_change_no_score(
+    client: httpx.AsyncClient, service: FastAPI, tmp_path: Path
+) -> None:
     [with_reason] = await judged(client, pair())
-    config = client.runtime.settings.config  # type: ignore[attr-defined]
+    config = service.state.runtime.settings.config
     config.write_text(config.read_text().replace("reasons = true\n", "").replace(
         'reasons_for = "all"\nreason_tokens = 60\n', ""
     ))  # fmt: skip
-    runtime: Runtime = client.runtime  # type: ignore[attr-defined]
+    runtime: Runtime = service.state.runtime
     other = runtime.settings.model_copy(
         update={"database_url": f"sqlite+aiosqlite:///{tmp_path}/other.db"}
     )
@@ -213,14 +195,14 @@ async def test_reasons_change_no_score(client: httpx.AsyncClient, tmp_path: Path
 
 @pytest.mark.both_databases
 async def test_a_batch_counts_stores_and_exports_reasons(
-    client: httpx.AsyncClient, server: ModelServer, tmp_path: Path
+    client: httpx.AsyncClient, service: FastAPI, server: ModelServer, tmp_path: Path
 ) -> None:
     rows = [pair(number, b=f"bad {number}") for number in range(12)]
     server.faults = {"why? ": "ok"}
     await upload(client, "twelve", rows)
     created = await client.post("/v1/batches", json={"dataset": "twelve", "budget_usd": 1.0})
     assert created.status_code == 202, created.text
-    runtime: Runtime = client.runtime  # type: ignore[attr-defined]
+    runtime: Runtime = service.state.runtime
     while await Worker(runtime, "worker").work():
         pass
     batch = (await client.get(f"/v1/batches/{created.json()['id']}")).json()
@@ -255,13 +237,13 @@ async def test_a_batch_counts_stores_and_exports_reasons(
 
 
 async def test_a_budget_covers_the_reasons_too(
-    client: httpx.AsyncClient, server: ModelServer
+    client: httpx.AsyncClient, service: FastAPI, server: ModelServer
 ) -> None:
     rows = [pair(number, b=f"bad {number}") for number in range(30)]
     await upload(client, "thirty", rows)
     cap = 0.01
     await client.post("/v1/batches", json={"dataset": "thirty", "budget_usd": cap})
-    runtime: Runtime = client.runtime  # type: ignore[attr-defined]
+    runtime: Runtime = service.state.runtime
     while await Worker(runtime, "worker").work():
         pass
     [batch] = (await client.get("/v1/batches")).json()["data"]
@@ -291,12 +273,12 @@ async def test_an_estimate_counts_reasons(
 
 
 async def test_contradictions_are_counted_for_the_judge(
-    client: httpx.AsyncClient, server: ModelServer
+    client: httpx.AsyncClient, service: FastAPI, server: ModelServer
 ) -> None:
     await upload(client, "one", [pair()])
     server.plan = ["ok", "ok", "says It is short, so B is better."]
     await client.post("/v1/batches", json={"dataset": "one"})
-    runtime: Runtime = client.runtime  # type: ignore[attr-defined]
+    runtime: Runtime = service.state.runtime
     while await Worker(runtime, "worker").work():
         pass
     [batch] = (await client.get("/v1/batches")).json()["data"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import httpx
 import pytest
 
 from app.core.settings import Settings
-from app.main import create_app
-from tests.conftest import client_of
-from tests.judges.model_server import ModelServer, expected_p_first, running
+from tests.judges.model_server import ModelServer, expected_p_first
 
 CONFIG = """
 [judges.live]
@@ -54,30 +51,11 @@ PAIR: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def _model_server() -> Iterator[ModelServer]:
-    with running(ModelServer()) as opened:
-        yield opened
-
-
-@pytest.fixture
-def server(_model_server: ModelServer) -> ModelServer:
-    _model_server.reset()
-    return _model_server
-
-
 @pytest.fixture
 def settings(settings: Settings, server: ModelServer, tmp_path: Path) -> Settings:
     config = tmp_path / "tribunal.toml"
     config.write_text(CONFIG.format(url=server.base_url))
     return settings.model_copy(update={"config": config, "workers": 0})
-
-
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with app.router.lifespan_context(app), client_of(app) as client:
-        yield client
 
 
 async def tried(client: httpx.AsyncClient, name: str, status: int = 200) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.runtime import Runtime
 from app.monitors import canaries
-from app.monitors.service import ask_due_canaries
+from app.monitors.alarms import ask_due_canaries
 from judges.types import Pair
 from tests.app.pages.markup import check
 from tests.app.paid_judge import PaidJudge, install

@@ -20,9 +20,10 @@ from sqlalchemy import select
 
 from app.core.models import Monitor
 from app.core.runtime import Runtime
+from app.monitors.alarms import loss_of
 from app.monitors.sampling import Candidate, Where, choose
 from app.monitors.schemas import AuditAnswersIn
-from app.monitors.service import answer, loss_of
+from app.monitors.service import answer
 from calibration.arrays import FloatArray, IntArray
 from calibration.monitor import (
     Drift,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from app.core.runtime import Runtime
-from app.monitors.service import loss_of
+from app.monitors.alarms import loss_of
 from app.monitors.webhooks import deliver_due
 from tests.app.rows import certify, labelled_rows, upload
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,9 @@ from app.core.settings import Settings
 from app.main import create_app
 from tests.app.rows import upload
 from tests.conftest import client_of
-from tests.judges.model_server import ModelServer, running
+from tests.judges.model_server import ModelServer
 
 GOOD, BAD = "good", "plain"
-
-
-@pytest.fixture(scope="module")
-def _model_server() -> Iterator[ModelServer]:
-    with running(ModelServer()) as opened:
-        yield opened
-
-
-@pytest.fixture
-def server(_model_server: ModelServer) -> ModelServer:
-    _model_server.reset()
-    return _model_server
 
 
 @pytest.fixture

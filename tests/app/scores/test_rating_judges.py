@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 from app.batches.worker.loop import Worker
 from app.core.settings import Settings
-from app.main import create_app
 from tests.app.rows import upload
 from tests.app.scores.test_live_judges import certify, judge, rows
-from tests.conftest import client_of
-from tests.judges.model_server import PROMPT_TOKENS, ModelServer, expected_shares, running
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ModelServer]:
-    with running(ModelServer()) as opened:
-        yield opened
+from tests.judges.model_server import PROMPT_TOKENS, ModelServer, expected_shares
 
 
 @pytest.fixture
@@ -46,16 +38,8 @@ judges = ["rater"]
     return settings.model_copy(update={"config": config, "workers": 0})
 
 
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with app.router.lifespan_context(app), client_of(app) as client:
-        client.runtime = app.state.runtime  # type: ignore[attr-defined]
-        yield client
-
-
 async def test_a_rating_judge_goes_the_whole_way(
-    client: httpx.AsyncClient, server: ModelServer
+    client: httpx.AsyncClient, service: FastAPI, server: ModelServer
 ) -> None:
     await upload(client, "shots", rows(12, "shot"))
     await upload(client, "labels", rows(40, "label"))
@@ -87,7 +71,7 @@ async def test_a_rating_judge_goes_the_whole_way(
     created = await client.post(
         "/v1/batches", json={"dataset": "more", "calibration": certificate["id"], "budget_usd": 1}
     )
-    while await Worker(client.runtime, "worker").work():  # type: ignore[attr-defined]
+    while await Worker(service.state.runtime, "worker").work():
         pass
     batch = (await client.get(f"/v1/batches/{created.json()['id']}")).json()
     assert batch["request_counts"]["accepted"] == 4
@@ -104,7 +88,7 @@ async def test_a_rating_judge_goes_the_whole_way(
     ]  # fmt: skip
     await upload(client, "scored", scores)
     await client.post("/v1/batches", json={"dataset": "scored", "cascade": "live"})
-    while await Worker(client.runtime, "worker").work():  # type: ignore[attr-defined]
+    while await Worker(service.state.runtime, "worker").work():
         pass
     found = (await client.get("/v1/reports/agreement", params={"dataset": "scored"})).json()
     [by_response] = found["correlations"]["by_response"]

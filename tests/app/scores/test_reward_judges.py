@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.batches.worker.loop import Worker
 from app.core.settings import Settings
-from app.main import create_app
 from tests.app.rows import upload
 from tests.app.scores.test_live_judges import certify, judge, rows
-from tests.conftest import client_of
 from tests.judges.reward.reward_server import RewardServer, serving
 
 
@@ -41,16 +40,8 @@ judges = ["reward"]
     return settings.model_copy(update={"config": config, "workers": 0})
 
 
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with app.router.lifespan_context(app), client_of(app) as client:
-        client.runtime = app.state.runtime  # type: ignore[attr-defined]
-        yield client
-
-
 async def test_a_reward_model_goes_the_whole_way(
-    client: httpx.AsyncClient, server: RewardServer
+    client: httpx.AsyncClient, service: FastAPI, server: RewardServer
 ) -> None:
     await upload(client, "people", rows(12, "people"))
     await upload(client, "labels", [*rows(60, "label"), *rows(12, "people")])
@@ -76,7 +67,7 @@ async def test_a_reward_model_goes_the_whole_way(
         "/v1/batches", json={"dataset": "more", "calibration": certificate["id"], "budget_usd": 1}
     )
     assert created.status_code == 202, created.text
-    while await Worker(client.runtime, "worker").work():  # type: ignore[attr-defined]
+    while await Worker(service.state.runtime, "worker").work():
         pass
     batch = (await client.get(f"/v1/batches/{created.json()['id']}")).json()
     assert batch["request_counts"]["accepted"] == 8

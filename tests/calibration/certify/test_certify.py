@@ -12,7 +12,7 @@ from calibration.arrays import FloatArray
 from calibration.binomial import p_value, upper_bound
 from calibration.certify import METHODS
 from calibration.errors import CalibrationError, InvalidArgument, UnavailableMethod, UndeclaredBound
-from tests.calibration.worlds import (
+from tests.calibration.worlds.populations import (
     COSTS,
     just_above,
     overconfident_top,

@@ -15,7 +15,7 @@ from calibration.reliability import (
     fit_platt,
     fit_temperature,
 )
-from tests.calibration.recalibration_cases import NAN, overconfident
+from tests.calibration.reliability.recalibration_cases import NAN, overconfident
 
 
 def test_each_row_is_recalibrated_by_a_map_that_never_saw_its_group() -> None:

@@ -11,7 +11,7 @@ from calibration import certify_cascade, decide
 from calibration.binomial import upper_bound
 from calibration.errors import InvalidArgument
 from tests.calibration.certify.test_certify import certified, friendly, same
-from tests.calibration.worlds import COSTS, random_world
+from tests.calibration.worlds.populations import COSTS, random_world
 
 NAN = float("nan")
 

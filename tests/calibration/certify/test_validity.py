@@ -9,8 +9,7 @@ from calibration.arrays import FloatArray
 from calibration.certify import Method, certify_cascade, certify_preferences
 from tests.calibration.baselines import published_pareto_testing
 from tests.calibration.simulation import allowed_share, broken_share
-from tests.calibration.told import as_judges
-from tests.calibration.worlds import (
+from tests.calibration.worlds.populations import (
     WORLDS,
     draw_clusters,
     just_above,
@@ -20,6 +19,7 @@ from tests.calibration.worlds import (
     switching,
     wrong_on_the_remainder,
 )
+from tests.calibration.worlds.told import as_judges
 
 _WORLDS = 2000
 VALID_METHODS: tuple[Method, ...] = ("auto", "diagonal", "strongest", "learned", "stagewise")

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 
 import calibration
-from tests.calibration.adversarial_worlds import ALL_WORLDS
 from tests.calibration.options import INVALID, OPTIONS, TOLD_OPTIONS
 from tests.calibration.simulation import allowed_share
-from tests.calibration.told import TOLD_WORLDS, Told
-from tests.calibration.worlds import World
+from tests.calibration.worlds.adversarial import ALL_WORLDS
+from tests.calibration.worlds.populations import World
+from tests.calibration.worlds.told import TOLD_WORLDS, Told
 
 _Population = TypeVar("_Population", World, Told)
 

@@ -11,8 +11,8 @@ import pytest
 from calibration import Certificate, certify_cascade, certify_preferences
 from calibration.certify.traffic import estimated_ratio, evidence_features, known_ratio
 from calibration.errors import InvalidArgument, UnavailableMethod, UndeclaredBound
-from tests.calibration.shifted_worlds import SHIFTED_WORLDS, Drawn, ShiftedWorld
 from tests.calibration.simulation import allowed_share
+from tests.calibration.worlds.shifted import SHIFTED_WORLDS, Drawn, ShiftedWorld
 
 TARGET = 0.2
 

@@ -14,7 +14,7 @@ from calibration.certify.prepare import METHODS
 from calibration.errors import CalibrationError, InvalidArgument, UnavailableMethod
 from calibration.plan import advise_on_dataset
 from tests.calibration.simulation import allowed_share
-from tests.calibration.worlds import random_world
+from tests.calibration.worlds.populations import random_world
 
 WHOLE: dict[str, Any] = {"scope": "dataset"}
 

@@ -39,7 +39,7 @@ from calibration.reliability import (
     risk_coverage_band,
 )
 from calibration.reliability.measures import bin_of
-from tests.calibration.verdict_worlds import World
+from tests.calibration.worlds.verdicts import World
 
 LEVEL = 0.95
 EDGES = equal_width_edges(10)

@@ -17,7 +17,7 @@ from calibration.monitor import (
     prompt_losses,
     start_monitor,
 )
-from tests.calibration.audit_streams import even
+from tests.calibration.worlds.audits import even
 
 STATE = start_monitor(0.1)
 DRIFT = Drift(0.08, 0.3, 100)

@@ -19,7 +19,8 @@ from calibration.monitor import (
     risk_so_far,
     start_monitor,
 )
-from tests.calibration.audit_streams import (
+from tests.calibration.simulation import allowed_share
+from tests.calibration.worlds.audits import (
     Adversary,
     alarmed_share,
     careful_near_the_alarm,
@@ -30,7 +31,6 @@ from tests.calibration.audit_streams import (
     unequal,
     waits_until_all_is_staked,
 )
-from tests.calibration.simulation import allowed_share
 
 SMALL, FULL, AUDITS = 300, 4000, 5000
 ADVERSARIES: dict[str, Callable[[float], Adversary]] = {

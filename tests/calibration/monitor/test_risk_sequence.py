@@ -14,7 +14,7 @@ from calibration.monitor import (
     start_monitor,
     weighted_risk_bounds,
 )
-from tests.calibration.audit_streams import even, unequal
+from tests.calibration.worlds.audits import even, unequal
 
 
 @given(st.integers(1, 400), st.floats(0, 1))

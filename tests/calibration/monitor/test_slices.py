@@ -17,7 +17,7 @@ from calibration import (
 )
 from calibration.errors import InvalidArgument
 from calibration.monitor import alarm_times
-from tests.calibration.audit_streams import even
+from tests.calibration.worlds.audits import even
 
 NAMES = ("law", "maths", "poems")
 

@@ -12,7 +12,7 @@ from calibration.plan import DEFAULT_RULES, Design, Experiment, RuleFigures, com
 from calibration.plan.rules import Labels, rule_of
 from calibration.sample import checked_sample
 from tests.calibration.simulation import allowed_share
-from tests.calibration.worlds import COSTS, World, draw_clusters, random_world
+from tests.calibration.worlds.populations import COSTS, World, draw_clusters, random_world
 
 SPLITS = 300
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from calibration import allocate_rank_labels, tied_models
 from calibration.arrays import FloatArray
 from calibration.errors import InvalidArgument
-from calibration.plan.labels import allocate_labels, confidence_strata, foreseen_deviation
+from calibration.plan.allocation import allocate_labels, confidence_strata, foreseen_deviation
 from calibration.powered import HumanLabels
-from tests.calibration.preference_worlds import coverage
+from tests.calibration.worlds.preferences import coverage
 
 
 def test_labels_go_where_many_pairs_are_unsure() -> None:

@@ -11,7 +11,12 @@ from calibration.estimate import Estimate
 from calibration.plan.labels import certification_power, plan_labels
 from calibration.plan.rules import compare_cascades, sub_cascades
 from tests.calibration.certify.test_certify import friendly
-from tests.calibration.worlds import COSTS, just_above, random_labels, wrong_on_the_remainder
+from tests.calibration.worlds.populations import (
+    COSTS,
+    just_above,
+    random_labels,
+    wrong_on_the_remainder,
+)
 
 
 def value(estimate: Estimate) -> float:

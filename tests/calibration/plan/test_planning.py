@@ -8,7 +8,7 @@ from calibration.binomial import critical_errors, upper_bound
 from calibration.errors import InvalidArgument
 from calibration.plan import advise, frontier, labels_needed
 from calibration.plan.advice import accepted_labels_needed, certifiable_target
-from tests.calibration.worlds import COSTS, random_labels, wrong_on_the_remainder
+from tests.calibration.worlds.populations import COSTS, random_labels, wrong_on_the_remainder
 
 
 @pytest.mark.parametrize(

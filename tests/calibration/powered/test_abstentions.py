@@ -18,7 +18,7 @@ from calibration.powered import (
     prediction_powered_mean,
     win_rate_bounds,
 )
-from tests.calibration.preference_worlds import draw_pairs, known, three_judges, true_win_rate
+from tests.calibration.worlds.preferences import draw_pairs, known, three_judges, true_win_rate
 
 
 def ends(interval: Estimate | AbstentionBounds) -> tuple[float, float]:

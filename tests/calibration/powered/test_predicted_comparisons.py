@@ -14,7 +14,7 @@ from calibration.powered import (
     predicted_comparisons,
     prediction_powered_mean,
 )
-from tests.calibration.leaderboard_worlds import draw_arena
+from tests.calibration.worlds.leaderboards import draw_arena
 
 LEFT = ["x", "y", "x", "z", "y", "x", "z", "y"]
 RIGHT = ["y", "x", "z", "x", "z", "y", "y", "x"]

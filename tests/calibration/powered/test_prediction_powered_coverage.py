@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.calibration.preference_worlds import (
+from tests.calibration.worlds.preferences import (
     DESIGNS,
     JUDGES,
     Estimator,

@@ -16,7 +16,7 @@ from calibration.powered import (
     prediction_powered_strengths,
 )
 from calibration.ranking import DisconnectedComparisons, PairLayout, fit_strengths
-from tests.calibration.leaderboard_worlds import (
+from tests.calibration.worlds.leaderboards import (
     FAVOURED,
     MODELS,
     Arena,

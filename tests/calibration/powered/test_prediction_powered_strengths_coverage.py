@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.powered import prediction_powered_strengths
-from tests.calibration.leaderboard_worlds import Judge, draw_arena, true_log_strengths
+from tests.calibration.worlds.leaderboards import Judge, draw_arena, true_log_strengths
 
 
 def share_covered(

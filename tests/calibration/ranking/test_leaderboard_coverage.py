@@ -10,7 +10,7 @@ import pytest
 from calibration.arrays import FloatArray
 from calibration.intervals import ClusterBootstrap, Groups
 from calibration.ranking import DisconnectedComparisons, Intervals, RankingOptions, rank_models
-from tests.calibration.prompt_worlds import PromptWorld
+from tests.calibration.worlds.prompts import PromptWorld
 
 CLUSTERED = PromptWorld(np.array([0.6, 0.2, -0.3, -0.5]), spread=1.2)
 EQUAL = PromptWorld(np.zeros(6), spread=1.2)

@@ -16,8 +16,8 @@ from calibration.ranking import (
     rank_models,
 )
 from calibration.ranking.style import ComparisonModel, Sandwich, sandwich
-from tests.calibration.prompt_worlds import PromptWorld
 from tests.calibration.ranking.test_bradley_terry import random_comparisons
+from tests.calibration.worlds.prompts import PromptWorld
 
 WORLD = PromptWorld(np.array([0.6, 0.2, -0.3, -0.5]), spread=0.8)
 

@@ -18,7 +18,7 @@ from calibration.reliability import (
     equal_width_edges,
     estimate_brier_parts,
 )
-from tests.calibration.verdict_worlds import World
+from tests.calibration.worlds.verdicts import World
 
 EDGES = equal_width_edges(10)
 

@@ -20,7 +20,7 @@ from calibration.reliability import (
     estimate_maximum_calibration_error,
     maximum_calibration_error,
 )
-from tests.calibration.verdict_worlds import World
+from tests.calibration.worlds.verdicts import World
 
 EDGES = equal_width_edges(10)
 

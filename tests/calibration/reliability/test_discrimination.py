@@ -12,7 +12,7 @@ from sklearn import metrics
 from calibration.estimate import Estimate
 from calibration.intervals import Groups
 from calibration.reliability import estimate_auprc, estimate_auroc
-from tests.calibration.verdict_worlds import World
+from tests.calibration.worlds.verdicts import World
 
 every_area = pytest.mark.parametrize("estimate", [estimate_auroc, estimate_auprc])
 

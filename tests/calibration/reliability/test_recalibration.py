@@ -22,7 +22,7 @@ from calibration.reliability import (
     fit_temperature,
     log_loss,
 )
-from tests.calibration.recalibration_cases import (
+from tests.calibration.reliability.recalibration_cases import (
     FITS,
     LOGISTIC,
     NAN,

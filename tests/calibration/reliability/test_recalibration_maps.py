@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from calibration.errors import InvalidArgument
 from calibration.reliability import IsotonicMap, LogisticMap, fit_temperature, recalibration_from
-from tests.calibration.recalibration_cases import FITS, every_fit, overconfident, some_labels
+from tests.calibration.reliability.recalibration_cases import (
+    FITS,
+    every_fit,
+    overconfident,
+    some_labels,
+)
 
 
 @settings(deadline=None, max_examples=60)

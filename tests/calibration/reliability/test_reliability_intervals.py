@@ -15,7 +15,7 @@ from calibration.reliability import (
     estimate_reliability,
     measure_reliability,
 )
-from tests.calibration.verdict_worlds import World
+from tests.calibration.worlds.verdicts import World
 
 
 def test_all_figures_are_those_of_the_sample_with_intervals_around() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from benchmarks.tiny_models import ENGINE, ENVIRONMENT, Kind, make_tiny
+from benchmarks.hosted.tiny_models import ENGINE, ENVIRONMENT, Kind, make_tiny
 from judges.prompting.examples import ExampleSets
 from judges.prompting.ratings import Scale
 from judges.prompting.templates import load_template

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.tiny_models import CONTEXT, byte_level_tokenizer
+from benchmarks.hosted.tiny_models import CONTEXT, byte_level_tokenizer
 
 Head = Literal["classify", "reward", "pair"]
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from app.cli.program import app as program
 from app.core.settings import Settings
 from app.main import create_app
-from benchmarks.tiny_models import ENGINE
+from benchmarks.hosted.tiny_models import ENGINE
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.label_tokens import find_label_ids
 from judges.registry import Registry

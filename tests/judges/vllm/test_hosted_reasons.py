@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from benchmarks.tiny_models import CONTEXT, Kind
+from benchmarks.hosted.tiny_models import CONTEXT, Kind
 from judges.prompting.examples import Example
 from judges.reasons import Reason, ReasonSettings
 from judges.types import FailureKind, Pair, Score

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from benchmarks.tiny_models import ENGINE
+from benchmarks.hosted.tiny_models import ENGINE
 from judges.prompting.templates import load_template
 from judges.prompting.tokens import ConversationTokens, PromptTokens
 from judges.registry import Registry

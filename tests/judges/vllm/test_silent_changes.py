@@ -14,8 +14,8 @@ import pytest
 
 from app.core.runtime import Runtime
 from app.monitors import canaries
-from app.monitors.service import ask_due_canaries
-from benchmarks.tiny_models import ENGINE
+from app.monitors.alarms import ask_due_canaries
+from benchmarks.hosted.tiny_models import ENGINE
 from examples.tiny_judge import task
 from examples.tiny_judge.losses import losses, make_probes
 from examples.tiny_judge.measure import WEIGHTS, ZERO_SHOT

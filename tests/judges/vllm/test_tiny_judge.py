@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.core.settings import Settings
 from app.main import create_app
-from benchmarks.tiny_models import ENGINE
+from benchmarks.hosted.tiny_models import ENGINE
 from calibration import certify_cascade, decide
 from calibration.arrays import FloatArray
 from examples.tiny_judge import task

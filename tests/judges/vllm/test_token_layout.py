@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.tiny_models import Kind
+from benchmarks.hosted.tiny_models import Kind
 from judges.errors import JudgeConfigurationInvalid
 from judges.prompting.label_tokens import LabelProbabilities, find_label_ids, read_label_logprobs
 from judges.prompting.tokens import PlainText, PromptTokens

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from benchmarks.tiny_models import CONTEXT, Kind
+from benchmarks.hosted.tiny_models import CONTEXT, Kind
 from judges.prompting.answers import LABELS_IMPROBABLE
 from judges.prompting.examples import Example
 from judges.prompting.label_tokens import find_label_ids

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.tiny_models import ENGINE
+from benchmarks.hosted.tiny_models import ENGINE
 from judges.prompting.templates import load_template
 from judges.types import FailureKind, Score
 from judges.vllm.engine import EngineHost

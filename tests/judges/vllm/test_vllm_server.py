@@ -12,7 +12,7 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from benchmarks.tiny_models import ENGINE, Kind
+from benchmarks.hosted.tiny_models import ENGINE, Kind
 from judges.errors import JudgeConfigurationInvalid
 from judges.registry import Registry
 from judges.types import FailureKind

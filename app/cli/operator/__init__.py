@@ -1,0 +1,1 @@
+"""What the verbs of an operator do in this process; importing it loads the service."""

@@ -1,0 +1,411 @@
+"""The verb that adds labels: reads a table of them, and names every faulty row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple, NoReturn, cast
+
+import typer
+
+from app.cli.console import EXIT_FAILED, EXIT_USAGE, AsJson, Console, fail, note
+from app.cli.options import Coding, Columns, DatasetArgument, Delimiter
+from app.cli.service import Key, Server, open_tribunal
+from app.cli.tables.layout import Screen, escape
+from app.core.inert import without_mark
+from judges.errors import SLIP, nearest
+
+if TYPE_CHECKING:
+    from app.client import RequestRefused, Tribunal
+    from app.client.bodies_in import Label
+    from app.formats.columns.declared import Layout
+
+_FIELDS: Final = (
+    "dataset", "pair", "prompt", "model_a", "model_b", "annotator", "label", "criterion", "strength",
+    "first_shown", "comment",
+)  # fmt: skip
+_LOOK_BYTES: Final = 2**16
+# how alike a name must be to stand for a column that is missing
+_ALIKE: Final = 0.6
+# labels that are stored together: a larger file is stored in pieces, and may be given again
+_AT_ONCE: Final = 10_000
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this verb to the command line."""
+    app.command()(label)
+
+
+class Line(NamedTuple):
+    """A row of a file: its fields, or why they cannot be read."""
+
+    number: int
+    row: dict[str, Any]
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """A file of labels, and what is said of its rows.
+
+    Args:
+        path: The file; - is standard input.
+        dataset: Dataset of the rows that name none.
+        annotator: Annotator of the rows that name none; it is never guessed.
+        by: What names the pair of a row: `pair`, its id, or `prompt`, with its models.
+        layout: Its columns, with the coding of its labels, and what separates its cells.
+    """
+
+    path: Path
+    dataset: str
+    annotator: str | None
+    by: str
+    layout: Layout
+
+    @property
+    def known(self) -> dict[str, str]:
+        """Return the fields that are the same in all rows."""
+        return {
+            "dataset": self.dataset,
+            **({} if self.annotator is None else {"annotator": self.annotator}),
+        }
+
+
+def read_labels(file: LabelFile) -> Iterator[Line]:
+    """Yield the rows of a file that hold a label, completed by the options."""
+    from app.core.errors import TribunalError
+    from app.formats.columns.declared import DeclarationInvalid
+
+    try:
+        with ExitStack() as opened:
+            for line in _rows(file, opened):
+                found = line if line.fault else _completed(line, file)
+                if found is not None:
+                    yield found
+        file.layout.check()
+    except DeclarationInvalid as error:
+        fail(f"{file.path}: --{error.name}: {error}", status=EXIT_USAGE)
+    except (OSError, UnicodeDecodeError, TribunalError) as error:
+        fail(f"{file.path}: {getattr(error, 'strerror', None) or error}", status=EXIT_USAGE)
+
+
+def _rows(file: LabelFile, opened: ExitStack) -> Iterator[Line]:
+    from app.core.errors import TribunalError
+    from app.imports.body import rows_of
+    from app.imports.decoding import text_of
+    from app.imports.tables import is_parquet, separation
+    from app.imports.upload import UploadedFile, buffered, unpacked
+
+    name = str(file.path)
+    raw: Any = sys.stdin.buffer if name == "-" else opened.enter_context(file.path.open("rb"))
+    stream = unpacked(buffered(raw, opened), opened)
+    if is_parquet("", name, stream.peek(4)[:4]):
+        content = cast(BinaryIO, io.BytesIO(stream.read()))
+        for row in rows_of([UploadedFile(content, "", name)], None, file.layout.declared):
+            yield _of_row(row.line, row.value, row.reason)
+        file.layout.seen.update(dict.fromkeys(file.layout.declared.columns.values()))
+        return
+    stream = text_of(stream, opened)
+    begins = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES].decode("utf-8", "replace")
+    if not begins.strip():
+        raise TribunalError("is empty")
+    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    opened.callback(text.detach)
+    if begins.lstrip().startswith("["):
+        yield from (_named(line, file) for line in _elements(text))
+    elif begins.lstrip().startswith("{"):
+        for number, line in enumerate(text, start=1):
+            if line.strip():
+                yield _named(_object(line, number), file)
+    else:
+        found = separation(begins, file.layout.declared)
+        first = text.readline() if found.is_said else ""
+        yield from _table(text, found.delimiter, 1 if first else 0, file)
+
+
+def _field(name: str) -> str:
+    """Return the field of a column; in rows and exports a pair's id is called `id`."""
+    return "pair" if name == "id" else name
+
+
+def _table(text: IO[str], delimiter: str, skipped: int, file: LabelFile) -> Iterator[Line]:
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    columns = [name.strip() for name in next(reader, [])]
+    layout = [(_field(name), place) for name, place in file.layout.of(columns)]
+    kept = _kept([name for name, _ in layout], 1 + skipped, file)
+    number = 1 + skipped
+    try:
+        for cells in reader:
+            number = reader.line_num + skipped
+            if len(cells) != len(columns):
+                if cells:
+                    yield Line(number, {}, f"{len(columns)} cells are expected")
+                continue
+            # ids and names may come from an exported table, where such cells are marked
+            row = {
+                name: without_mark(cells[place])
+                for name, place in layout
+                if name in kept and cells[place]
+            }
+            yield Line(number, row)
+    except csv.Error as error:
+        # after an unclosed quote the rest cannot be divided into rows
+        yield Line(reader.line_num + skipped, {}, str(error))
+
+
+def _kept(header: Sequence[str], line: int, file: LabelFile) -> set[str]:
+    """Return the columns that are read; others are told of, unless they look misspelt."""
+    unknown = [name for name in header if name not in _FIELDS]
+    missing = file.by not in header or "label" not in header
+    alike = _ALIKE if missing else SLIP
+    near = next((near for name in unknown if (near := nearest(name, _FIELDS, alike=alike))), None)
+    if missing or near:
+        meant = f"; did you mean {near}?" if near else ""
+        wrong = (
+            f"{', '.join(unknown)}: there is no such column"
+            if near
+            else f"the columns {file.by} and label are needed"
+        )
+        if file.by == "pair" and "prompt" in header and not near:
+            wrong = "without the ids of pairs give --by prompt"
+        known = f"columns are {', '.join(_FIELDS)}{meant}"
+        fail(f"{file.path}, line {line}: {wrong}; {known}", status=EXIT_USAGE)
+    if unknown:
+        note(f"{file.path}: not kept with the labels: {', '.join(unknown)}")
+    return set(_FIELDS)
+
+
+def _elements(text: IO[str]) -> Iterator[Line]:
+    try:
+        rows = json.load(text)
+    except (ValueError, RecursionError) as error:
+        yield Line(1, {}, str(error))
+        return
+    for number, row in enumerate(rows, start=1):
+        yield _of_row(number, row, None)
+
+
+def _object(line: str, number: int) -> Line:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Line(number, {}, str(error))
+    return _of_row(number, row, None)
+
+
+def _named(line: Line, file: LabelFile) -> Line:
+    """Return a row of JSON with its fields under the names that they stand for."""
+    return Line(line.number, dict(file.layout.row(line.row)), line.fault)
+
+
+def _of_row(number: int, row: Any, fault: str | None) -> Line:
+    if fault is None and not isinstance(row, dict):
+        fault = "is no object"
+    return Line(number, {} if fault else dict(row), fault)
+
+
+def _completed(line: Line, file: LabelFile) -> Line | None:
+    """Return a row with the options and its label read by the coding; None: it has no label."""
+    from app.formats.columns.declared import code_of
+    from app.formats.columns.verdicts import is_number, spelt
+
+    row = {**file.known, **{_field(name): _plain(v) for name, v in line.row.items()}}
+    if "annotator" not in row:
+        why = "names no annotator (give --annotator; null in NDJSON says that it is unknown)"
+        return Line(line.number, {}, why)
+    coding = file.layout.declared.coding
+    if code_of(row.get("label")) in coding:
+        row["label"] = coding[code_of(row["label"])]
+        if row["label"] is None:
+            return None
+    elif is_number(row.get("label")):
+        why = f"label: {row['label']} is a number without a coding: say what it means with --coding"
+        return Line(line.number, {}, f"{why}, for example 1=a,2=b,0=tie")
+    if file.by == "prompt":
+        row.pop("pair", None)
+        row["label"] = _side_of(row)
+    said = spelt(row.get("label"))
+    row["label"] = row.get("label") if said is None else {"both_bad": "tie"}.get(said, said)
+    strength = row.get("strength")
+    if isinstance(strength, str):
+        try:
+            row["strength"] = float(strength)
+        except ValueError:
+            return Line(line.number, {}, f"strength: {strength!r} is no number")
+    return Line(line.number, row)
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell; NaN says nothing, and a number without a fraction is an integer."""
+    from app.formats.base import whole
+
+    return None if isinstance(value, float) and math.isnan(value) else whole(value)
+
+
+def _side_of(row: Mapping[str, Any]) -> Any:
+    """Return the label of a row; the name of one of its two models is that side."""
+    label = row.get("label")
+    names = [row.get("model_a"), row.get("model_b")]
+    sides = [side for side, name in zip("ab", names, strict=True) if name == label]
+    return sides[0] if len(sides) == 1 and label is not None else label
+
+
+def _layout(columns: list[str] | None, coding: list[str] | None, delimiter: str | None) -> Layout:
+    from app.formats.columns.declared import DeclarationInvalid, Declared, Layout
+
+    own = [
+        text.replace("pair=", "id=", 1) if text.startswith("pair=") else text
+        for text in columns or ()
+    ]
+    try:
+        return Layout(Declared.read(own, coding or (), delimiter or ""))
+    except DeclarationInvalid as error:
+        fail(f"--{error.name}: {error}", status=EXIT_USAGE)
+
+
+def label(  # noqa: PLR0913  # a verb's options are its parameters
+    dataset: DatasetArgument,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="a table with a header (CSV, TSV, Parquet), or JSON: pair, label (a, b or tie; "
+            "numbers need --coding), annotator; also criterion, strength, first_shown, comment; - reads "
+            "stdin"
+        ),
+    ],
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="pair|prompt",
+            help="what names the pair of a row: the id, or prompt with model_a and model_b",
+        ),
+    ] = "pair",
+    columns: Columns = None,
+    coding: Coding = None,
+    delimiter: Delimiter = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="who said so, where the file names no one")
+    ] = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add labels to a dataset; a label of the same person on the same pair replaces the earlier.
+
+    Where a row is faulty nothing is stored, and every faulty row is named by its line.
+    """
+    if by not in ("pair", "prompt"):
+        fail(f"--by: {by!r} is neither pair nor prompt", status=EXIT_USAGE)
+    layout = _layout(columns, coding, delimiter)
+    lines = read_labels(LabelFile(file, dataset, annotator, by, layout))
+    counts = {"accepted": 0, "replaced": 0, "unchanged": 0, "contradicted": 0}
+    with open_tribunal(server, key) as tribunal:
+        while piece := list(islice(lines, _AT_ONCE)):
+            stored = _stored(tribunal, piece)
+            if stored is None:
+                _refuse(tribunal, chain(piece, lines), file, counts["accepted"])
+            for name in counts:
+                counts[name] += stored[name]
+    if not counts["accepted"]:
+        fail(f"{file}: holds no label", status=EXIT_USAGE)
+    Console(as_json).show({"dataset": dataset, **counts}, _show)
+
+
+def _label_rows(lines: Sequence[Line]) -> list[Label]:
+    return [cast("Label", line.row) for line in lines]
+
+
+def _stored(tribunal: Tribunal, piece: Sequence[Line]) -> Mapping[str, int] | None:
+    """Store labels, all or none; None where a row is faulty."""
+    if any(line.fault for line in piece):
+        return None
+    from app.client import RequestRefused
+
+    try:
+        return cast("Mapping[str, int]", tribunal.labels.create(_label_rows(piece)))
+    except RequestRefused as error:
+        _by_index(error)
+        return None
+
+
+def _refuse(tribunal: Tribunal, lines: Iterator[Line], file: Path, stored_before: int) -> NoReturn:
+    """Name every faulty row of the rest of a file, and exit; none of it is stored."""
+    rejected: list[dict[str, Any]] = []
+    count, status = 0, EXIT_FAILED
+    while piece := list(islice(lines, _AT_ONCE)):
+        unread = [{"line": one.number, "reason": one.fault} for one in piece if one.fault]
+        status = EXIT_USAGE if unread else status
+        refused, n_refused = _refused(tribunal, [one for one in piece if not one.fault])
+        rejected += unread + refused
+        count += len(unread) + n_refused
+    kept = f"; {stored_before} labels before it are stored" if stored_before else ""
+    rows = "1 row is" if count == 1 else f"{count} rows are"
+    rejected.sort(key=lambda one: int(one["line"]))
+    fail(
+        f"{file}: {rows} faulty, none of these labels was stored{kept}",
+        status=status,
+        details={"rejected": rejected, "rejected_count": count},
+    )
+
+
+def _refused(tribunal: Tribunal, lines: list[Line]) -> tuple[list[dict[str, Any]], int]:
+    """Return the first rows that the service refuses with reasons, and how many it refuses."""
+    from app.client import RequestRefused
+
+    rejected: list[dict[str, Any]] = []
+    count = 0
+    while lines:
+        try:
+            tribunal.labels.check(_label_rows(lines))
+        except RequestRefused as error:
+            faults = _by_index(error)
+            rejected += [
+                {"line": lines[index].number, "reason": why} for index, why in faults.items()
+            ]
+            total = error.problem.get("error_count")
+            if total is not None:
+                return rejected, count + int(total)
+            # the service checks fields first, and pairs and datasets only where those are right
+            count += len(faults)
+            lines = [one for at, one in enumerate(lines) if at not in faults]
+        else:
+            break
+    return rejected, count
+
+
+def _by_index(error: RequestRefused) -> dict[int, str]:
+    """Return what is wrong with labels by their index; raise any other refusal again."""
+    faults: dict[int, str] = {}
+    for fault in error.problem.get("errors") or []:
+        match list(fault.get("loc") or ()):
+            case ["body", "labels", int(index), *fields]:
+                name = ".".join(str(part) for part in fields)
+                said = f"{name}: {fault.get('msg')}" if name else str(fault.get("msg"))
+                faults[index] = f"{faults[index]}; {said}" if index in faults else said
+            case _:
+                raise error
+    if not faults:
+        raise error
+    return faults
+
+
+def _show(console: Screen, body: dict[str, Any]) -> None:
+    new = body["accepted"] - body["replaced"] - body["unchanged"]
+    console.print(
+        f"{body['accepted']} label{'s' * (body['accepted'] != 1)} for {escape(body['dataset'])}: "
+        f"{new} are new, {body['replaced']} replace another label of the same person, "
+        f"{body['unchanged']} were stored already"
+    )
+    if body["contradicted"]:
+        console.print(
+            f"on {body['contradicted']} pairs one person gives two labels in this file: the last "
+            "one counts (give every person a name of their own)"
+        )

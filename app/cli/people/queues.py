@@ -1,0 +1,398 @@
+"""The verbs of label queues: made, labelled in the terminal, looked at, exported, imported."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, cast
+
+import typer
+
+from app.cli.console import (
+    EXIT_FAILED_ROWS,
+    EXIT_USAGE,
+    AsJson,
+    Console,
+    Verbs,
+    estimate,
+    fail,
+    note,
+    number,
+    rejections,
+)
+from app.cli.options import DatasetArgument, PartOption, given, names_of, part_of
+from app.cli.service import Key, Server, open_tribunal, whole
+from app.cli.stored import add_list
+from app.cli.tables.layout import Screen, Table, escape, harmless
+
+if TYPE_CHECKING:
+    from app.bodies.queues import ItemBody
+    from app.client import Tribunal
+
+QueueArgument = Annotated[str, typer.Argument(help="id or name of a queue")]
+Annotator = Annotated[
+    str | None,
+    typer.Option(envvar="TRIBUNAL_ANNOTATOR", help="who labels; a key may say it, too"),
+]
+_queue = typer.Typer(
+    help="Pairs that people label, blind, here or in another tool.",
+    no_args_is_help=True,
+    cls=Verbs,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    app.add_typer(_queue, name="queue")
+
+
+@_queue.command()
+def create(  # noqa: PLR0913  # a verb's options are its parameters
+    dataset: DatasetArgument,
+    name: Annotated[str | None, typer.Option(help="default: the dataset's")] = None,
+    purpose: Annotated[
+        str,
+        typer.Option(
+            metavar="PURPOSE",
+            help="calibration (a uniform order), ranking (what settles ranks soonest), audit "
+            "(accepted verdicts), finish (what was abstained on), asked (the dataset's order)",
+        ),
+    ] = "calibration",
+    votes: Annotated[int, typer.Option(help="persons to ask about each pair")] = 1,
+    adjudicate: Annotated[
+        bool, typer.Option("--adjudicate", help="ask one more person where votes differ")
+    ] = False,
+    labels: Annotated[int | None, typer.Option(help="how many pairs; default: all")] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="only pairs without a label")
+    ] = False,
+    pairs: Annotated[str | None, typer.Option(help="only these, by commas")] = None,
+    part: PartOption = None,
+    calibration: Annotated[str | None, typer.Option(help="for audit and finish")] = None,
+    leaderboard: Annotated[str | None, typer.Option(help="for ranking")] = None,
+    guidelines: Annotated[
+        Path | None, typer.Option(help="a text file, shown beside each pair")
+    ] = None,
+    no_ties: Annotated[bool, typer.Option("--no-ties", help="one side must be better")] = False,
+    seed: Annotated[int | None, typer.Option(help="draws order and sides; default: 0")] = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a queue of pairs that people are to label."""
+    request: dict[str, Any] = given(
+        dataset=dataset, name=name or dataset, purpose=purpose, votes_per_pair=votes,
+        adjudicate=adjudicate or None, labels=labels, unlabelled=unlabelled or None,
+        pairs=names_of(pairs), part=part_of(part), calibration=calibration, leaderboard=leaderboard,
+        guidelines=_read(guidelines), allow_tie=False if no_ties else None, seed=seed,
+    )  # fmt: skip
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        made = tribunal.queues.create(**request)
+    Console(as_json).show(made, _show)
+
+
+def _read(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"--guidelines: {path}: {error}", status=EXIT_USAGE)
+
+
+@_queue.command()
+def status(
+    queue: QueueArgument, server: Server = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """Show how far a queue is, how people agree, and whose labels should be looked at."""
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        found = tribunal.queues.retrieve(queue)
+    Console(as_json).show(found, _show)
+
+
+@_queue.command()
+def export(
+    queue: QueueArgument,
+    tool: Annotated[
+        str, typer.Option("--format", metavar="TOOL", help="label_studio or argilla")
+    ] = "label_studio",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="default: standard output")
+    ] = None,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Write what is left to label as tasks of another tool, blind."""
+    if tool not in ("label_studio", "argilla"):
+        fail(f"--format: {tool!r} is neither label_studio nor argilla", status=EXIT_USAGE)
+    target: Any = nullcontext(sys.stdout.buffer) if output is None else whole(output)
+    with open_tribunal(server, key, only_reads=True) as tribunal, target as file:
+        tribunal.export_queue(queue, file, format=cast("Any", tool))
+
+
+@_queue.command("import")
+def import_answers(
+    queue: QueueArgument,
+    file: Annotated[Path, typer.Argument(help="the tool's export, JSON or JSON lines")],
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take what people answered in another tool; the side that was drawn is undone."""
+    tasks = _tasks(file)
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        found = tribunal.queues.import_answers(queue, tasks)
+    for warning in found["warnings"]:
+        note(warning)
+    for line in rejections(found):
+        note(line)
+    Console(as_json).show(found, _show_import)
+    if found["rejected"]:
+        raise typer.Exit(EXIT_FAILED_ROWS)
+
+
+def _tasks(file: Path) -> list[Any]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+        if text.lstrip().startswith("["):
+            found: list[Any] = json.loads(text)
+            return found
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}", status=EXIT_USAGE)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        fail(f"{file}: {error}", status=EXIT_USAGE)
+
+
+def _show_import(console: Screen, found: Any) -> None:
+    console.print(
+        f"{found['stored']} answers are new, {found['replaced']} replace another answer of the same "
+        f"person, {found['unchanged']} were stored already, {found['spare']} came when their pair "
+        "had its votes"
+    )
+
+
+def _show(console: Screen, queue: Any) -> None:
+    console.print(
+        f"queue {escape(queue['name'])} ({queue['id']}), {queue['purpose']}: {queue['done']} of "
+        f"{queue['pairs']} pairs are done, {queue['claimed']} are claimed, {queue['skipped']} "
+        f"skipped, {queue['waiting']} wait; {queue['votes_per_pair']} vote"
+        f"{'s' * (queue['votes_per_pair'] != 1)} a pair"
+    )
+    people = queue["people"]
+    if people["percent_agreement"]["n"]:
+        console.print(
+            f"people agree on {estimate(people['percent_agreement'])} of the pairs of votes; "
+            f"Krippendorff's alpha {estimate(people['krippendorff_alpha'])}; "
+            f"{people['disagreed']} pairs have votes that differ"
+        )
+    if not queue["annotators"]:
+        return
+    table = Table(
+        "annotator", "answered", "skipped", "agrees with the others", "left side", "seconds",
+        drops=("seconds", "skipped", "left side"),
+    )  # fmt: skip
+    for one in queue["annotators"]:
+        shares = estimate(one["agreement"]), estimate(one["left"])
+        table.add_row(
+            one["annotator"], str(one["answered"]), str(one["skipped"]), *shares,
+            number(one["median_seconds"]),
+        )  # fmt: skip
+    console.print(table)
+    for one in queue["annotators"]:
+        for why in one["weak"]:
+            console.print(f"look at the labels of {escape(one['annotator'])}: {why}")
+
+
+def _show_all(console: Screen, page: Any) -> None:
+    for one in page["data"]:
+        _show(console, one)
+
+
+add_list(_queue, "queues", "queues", _show_all)
+
+
+# --- labelling in the terminal ---
+
+_HELP: Final = "l left, r right, t tie, b both are fine, s skip, u undo, c comment, q quit"
+_ANSWERS: Final = {
+    "l": "left", "1": "left", "\x1b[D": "left",
+    "r": "right", "2": "right", "\x1b[C": "right",
+    "t": "tie", "b": "both", "s": "skip",
+}  # fmt: skip
+_ESCAPE: Final = "\x1b"
+
+
+@_queue.command()
+def label(
+    queue: Annotated[
+        str | None, typer.Argument(help="id or name of a queue; none: all, audits first")
+    ] = None,
+    annotator: Annotator = None,
+    most: Annotated[int | None, typer.Option("--most", help="stop after so many answers")] = None,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Label pairs in the terminal, one key each; leave at any time and go on later.
+
+    l or left arrow: the left response is better; r or right arrow: the right one; t: neither is; b:
+    both are fine; s: leave this pair to others; u: take the last answer back; c: a comment for the
+    next answer; q: leave. Which response stands left is drawn.
+    """
+    with open_tribunal(server, key, only_reads=True) as tribunal, _keys() as next_key:
+        session = Labelling(tribunal, annotator, next_key, time.monotonic)
+        count = session.run(queue, most)
+    note(f"{count} answer{'s' * (count != 1)}; go on with the same command")
+
+
+class _Given(NamedTuple):
+    """An answer that can be taken back."""
+
+    queue: str
+    item: str
+
+
+class Labelling:
+    """One person at a terminal.
+
+    Args:
+        tribunal: The service.
+        annotator: Who labels; None where the key says it.
+        next_key: Returns the key that is pressed next, and "q" at the end.
+        clock: Seconds, from any start.
+    """
+
+    def __init__(
+        self,
+        tribunal: Tribunal,
+        annotator: str | None,
+        next_key: Callable[[], str],
+        clock: Callable[[], float],
+    ) -> None:
+        self._tribunal, self._annotator = tribunal, annotator
+        self._next_key, self._clock = next_key, clock
+        self._given: list[_Given] = []
+        self._comment: str | None = None
+
+    def run(self, queue: str | None, most: int | None) -> int:
+        """Ask about pairs until there are none, or the person leaves; return the answers given."""
+        typer.echo(_HELP)
+        again: ItemBody | None = None
+        while most is None or len(self._given) < most:
+            item = again or self._claimed(queue)
+            if item is None:
+                typer.echo("nothing is left to label")
+                break
+            self._show(item)
+            said = self._said(item)
+            if said is None:
+                break
+            again = said if isinstance(said, dict) else None
+        return len(self._given)
+
+    def _claimed(self, queue: str | None) -> ItemBody | None:
+        ask, who = self._tribunal.queues, self._annotator
+        found = ask.claim(queue, annotator=who) if queue else ask.claim_from_all(annotator=who)
+        return found["items"][0] if found["items"] else None
+
+    def _show(self, item: ItemBody) -> None:
+        texts: list[tuple[str, Any]] = [("prompt", item.get("prompt"))]
+        texts += [(turn["role"], turn["content"]) for turn in item.get("messages", ())]
+        if item["guidelines"]:
+            texts.insert(0, ("guidelines", item["guidelines"]))
+        for heading, text in (*texts, ("LEFT", item["left"]), ("RIGHT", item["right"])):
+            if text is not None:
+                whole_text = text if isinstance(text, str) else "\n\n".join(text)
+                typer.echo(f"\n--- {heading} ---\n{harmless(whole_text)}")
+        asked = "" if item["criterion"] == "overall" else f" ({harmless(item['criterion'])})"
+        typer.echo(f"\nwhich is better{asked}? ", nl=False)
+
+    def _said(self, item: ItemBody) -> ItemBody | str | None:
+        """Return what was said, an item to be shown again, or None to leave."""
+        started = self._clock()
+        while True:
+            pressed = self._next_key()
+            if pressed == "q":
+                typer.echo("")
+                return None
+            if pressed == "u":
+                undone = self._undo()
+                if undone is not None:
+                    return undone
+            elif pressed == "c":
+                self._comment = typer.prompt("comment", default="", show_default=False) or None
+            elif (said := _ANSWERS.get(pressed)) is None:
+                typer.echo(f"\n{_HELP}: ", nl=False)
+            elif said in ("tie", "both") and not item["allow_tie"]:
+                typer.echo("\nthis queue takes no ties: ", nl=False)
+            else:
+                self._answer(item, said, self._clock() - started)
+                return said
+
+    def _answer(self, item: ItemBody, said: str, seconds: float) -> None:
+        from app.client import RequestRefused
+
+        answer: Any = {"item": item["item"], "label": said, "seconds": round(seconds, 2)}
+        answer |= given(comment=self._comment)
+        typer.echo(said)
+        try:
+            self._tribunal.queues.answer(item["queue"], [answer], annotator=self._annotator)
+        except RequestRefused as error:
+            if error.status != 409:
+                raise
+            # the answer came too late; it is kept, and there are other pairs
+            note(str(error))
+        self._given.append(_Given(item["queue"], item["item"]))
+        self._comment = None
+
+    def _undo(self) -> ItemBody | None:
+        if not self._given:
+            typer.echo("\nthere is nothing to undo: ", nl=False)
+            return None
+        last = self._given.pop()
+        typer.echo("undone")
+        return self._tribunal.queues.undo(last.queue, last.item, annotator=self._annotator)
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """Read single keys from a terminal, else the first character of each line."""
+    if not sys.stdin.isatty():
+        yield _from_lines
+        return
+    import termios
+    import tty
+
+    stream = sys.stdin.fileno()
+    before = termios.tcgetattr(stream)
+
+    def pressed() -> str:
+        # only while a key is waited for: comments are typed as lines
+        try:
+            # what was typed before is kept
+            tty.setcbreak(stream, termios.TCSADRAIN)
+            return _key_from(stream)
+        finally:
+            termios.tcsetattr(stream, termios.TCSADRAIN, before)
+
+    yield pressed
+
+
+def _key_from(stream: int) -> str:
+    import os
+    import select
+
+    first = os.read(stream, 1).decode("ascii", "replace")
+    if first == _ESCAPE and select.select([stream], [], [], 0.05)[0]:
+        # an arrow sends three characters
+        return first + os.read(stream, 2).decode("ascii", "replace")
+    return first.lower() if first else "q"
+
+
+def _from_lines() -> str:
+    line = sys.stdin.readline()
+    return line.strip()[:1].lower() or ("?" if line else "q")

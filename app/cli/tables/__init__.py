@@ -1,0 +1,1 @@
+"""Tables of results for people, one function for each kind of result."""

@@ -1,0 +1,366 @@
+"""Tables of leaderboards, reports and lists for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from app.cli.console import estimate, has_ended, number, percent, promised, short, value
+from app.cli.tables.layout import Body, Screen, Table, escape
+from app.judgments.in_words import why_unanswered
+
+_LEFT_OUT = (
+    "abstained", "failed", "missing", "unlabelled", "undecided", "without_models", "same_model",
+    "calibration_pair", "known_to_judge", "ties_left_out",
+)  # fmt: skip
+
+
+def leaderboard(console: Screen, body: Body) -> None:
+    """Show models by rank: overall, by criterion and by slice; then warnings."""
+    _scope(console, body)
+    for part in body["groups"]:
+        console.print(f"\n[bold]{escape(str(part['group']))}[/]")
+        if part.get("error"):
+            console.print(f"[red]not rankable:[/] {escape(part['error'])}")
+        else:
+            _scope(console, part)
+        if left_out := _left_out(part):
+            console.print(f"left out: {left_out}")
+    console.print(f"\n{_ground(body)}")
+    for warning in body.get("notes", body.get("warnings", ())):
+        console.print(f"[yellow]note:[/] {escape(warning)}")
+
+
+def _left_out(part: Body) -> str:
+    """Return what a slice leaves out; of the whole board a note says it."""
+    named = {name: part.get(name) or 0 for name in _LEFT_OUT}
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in named.items() if n)
+
+
+def _scope(console: Screen, scope: Body) -> None:
+    if scope.get("rankable") is False:
+        console.print(f"[red]not rankable:[/] {escape(scope['not_rankable_because'])}")
+    _rows(console, scope["rows"])
+    for one in scope.get("by_criterion", ()):
+        console.print(f"by [bold]{escape(one['criterion'])}[/], weight {one['weight']:.3g}:")
+        _rows(console, one["rows"])
+    for one in scope.get("coefficients", ()):
+        console.print(f"  {one['name']}: {estimate(one['estimate'])} log-odds per {_scale(one)}")
+
+
+def _scale(coefficient: Body) -> str:
+    return f"difference of {number(coefficient['scale'])}"
+
+
+_LESS: Final = ("comparisons", "labelled", "w/l/t", "pairs", "no verdict")
+
+
+def _rows(console: Screen, rows: Sequence[Body]) -> None:
+    has_silence = any(row.get("unresolved") for row in rows)
+    has_labels = any("labelled" in row for row in rows)
+    has_votes = any(_pairs(row) != row["pairs"] for row in rows)
+    votes = ["comparisons"] if has_votes else []
+    more = [*(["labelled"] if has_labels else []), *(["no verdict"] if has_silence else [])]
+    columns = ("model", "rank", "rating", "win rate", "pairs", *votes, "w/l/t", *more)
+    table = Table(*columns, drops=[name for name in _LESS if name in columns])
+    for row in rows:
+        cells = [
+            row["model"],
+            row.get("rank_text") or str(row["rank"]),
+            estimate(row["rating"]),
+            estimate(row["win_rate"]),
+            str(_pairs(row)),
+            *([str(row["pairs"])] if has_votes else []),
+            f"{number(row['wins'])}/{number(row['losses'])}/{number(row['ties'])}",
+        ]
+        if has_labels:
+            cells.append(str(row["labelled"]))
+        if has_silence:
+            cells.append(f"{row['unresolved']} ({percent(row['unresolved_share'])})")
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _pairs(row: Body) -> int:
+    """Return the number of pairs of a row; older stored rows only count comparisons."""
+    pairs: int = row.get("distinct_pairs", row["pairs"])
+    return pairs
+
+
+def _ground(body: Body) -> str:
+    """Say in a line or two what a leaderboard rests on."""
+    rests_on = body["rests_on"]
+    text = (
+        f"{body['method']} by {body['source']} over {body['pairs']} pairs, "
+        f"{body['abstained']} abstained ({body['id']})"
+    )
+    certificate = body.get("certificate_now")
+    if certificate is not None:
+        state = "revoked" if certificate.get("revoked_at") else certificate["status"]
+        text += f"\ncertificate {certificate['id']}: {state} now; promise {body.get('promise')}"
+    if rests_on.get("label_set_hash"):
+        text += f"\nlabels {rests_on['label_set_hash'][:16]}"
+    return escape(text)
+
+
+def stored(console: Screen, page: Body) -> None:
+    """Show stored leaderboards, one on each line."""
+    table = Table(
+        "leaderboard", "made", "dataset", "source", "method", "first",
+        drops=("made", "method", "first", "source"),
+    )  # fmt: skip
+    for one in page["data"]:
+        first = one["rows"][0]["model"] if one["rows"] else "-"
+        made = one["created_at"][:19]
+        names = (one["dataset"], one["source"], one["method"], first)
+        table.add_row(one["id"], made, *names)
+    console.print(table)
+    if page["has_more"]:
+        console.print(f"there are more: --after {page['last_id']}")
+
+
+def comparison(console: Screen, body: Body) -> None:
+    """Show what changed between two leaderboards."""
+    console.print(f"from {body['earlier']['id']} to {body['later']['id']}")
+    columns = ("model", "rating change", "win rate change", "rank", "moved surely")
+    table = Table(*columns, drops=("win rate change",))
+    for row in body["rows"]:
+        rating = row["rating_change"]
+        table.add_row(
+            row["model"],
+            "-" if rating is None else estimate(rating),
+            estimate(row["win_rate_change"]),
+            f"{row['rank_before']} -> {row['rank_after']}",
+            "yes" if row["rank_has_surely_changed"] else "no",
+        )
+    console.print(table)
+    for name in ("entered", "left"):
+        if body[name]:
+            console.print(f"{name}: {escape(', '.join(body[name]))}")
+    if body["not_comparable_because"]:
+        console.print(f"[yellow]note:[/] {escape(body['not_comparable_because'])}")
+    differs = ", ".join(one["what"] for one in body["differs"])
+    console.print(f"differs: {escape(differs) or 'nothing'}")
+
+
+_SIGNS = {"at_least": ">=", "at_most": "<=", "within": "+-"}
+_WORDS = {"pass": "passed", "fail": "FAILED", "not_enough_evidence": "not enough evidence"}
+
+
+def report(console: Screen, body: Body) -> None:
+    """Show the agreement of people, judges and cascade, overall and by slice."""
+    human = body["human"]
+    console.print(
+        f"report {body['id']}: {body['pairs']} pairs, {human['labels']} labels by "
+        f"{human['annotators']} annotators; people agree "
+        f"{estimate(human['percent_agreement'])}, Krippendorff's alpha "
+        f"{estimate(human['krippendorff_alpha'])}"
+    )
+    _judges(console, body["judges"])
+    _leans(console, body["judges"])
+    if body.get("judge_pairs"):
+        _judge_pairs(console, body["judge_pairs"])
+    _correlations(console, body.get("correlations"))
+    if body.get("cascade"):
+        _cascade(console, body)
+    for part in body.get("groups") or ():
+        _group(console, part, body.get("group_by"))
+
+
+def _correlations(console: Screen, found: Body | None) -> None:
+    """Show how judges go together with people: rating with score, and p_a with the mean vote."""
+    told = (("by_response", "response", "score"), ("by_pair", "pair", "vote"))
+    for name, what, given in told if found else ():
+        shown = Table("judge", "criterion", "n", "Pearson", "Spearman", "Kendall")
+        for row in found[name] if found else ():
+            whole = "over criteria" if name == "by_response" else "-"
+            figures = (estimate(row[one]) for one in ("pearson", "spearman", "kendall"))
+            judges = " + ".join(row["judges"])
+            shown.add_row(judges, row["criterion"] or whole, str(row["n"]), *figures)
+        if found and found[name]:
+            console.print(f"correlation with people's mean {given}, by {what}")
+            console.print(shown)
+
+
+def _judges(console: Screen, judges: Sequence[Body]) -> None:
+    columns = ("judge", "n", "agreement", "kappa", "coverage", "order kept", "ECE", "failed")
+    shown = Table(*columns, drops=("ECE", "order kept", "coverage", "kappa"))
+    for row in judges:
+        shown.add_row(
+            row["judge"],
+            str(row["agreement"]["n"]),
+            estimate(row["agreement"]),
+            number(value(row["cohens_kappa"])),
+            percent(value(row["coverage"])),
+            percent(value(row["position_consistency"])),
+            number(value(row["expected_calibration_error"])),
+            str(row["failures"]),
+        )
+    if judges:
+        console.print(shown)
+
+
+def _leans(console: Screen, judges: Sequence[Body]) -> None:
+    """Show the biases of judges, and how each compares with one more person."""
+    shown = Table("judge", "first shown", "longer", "own", "beside a person")
+    rows = [row for row in judges if "position" in row]
+    for row in rows:
+        length = row.get("length", {}).get("lean", {"value": None})
+        shown.add_row(
+            row["judge"],
+            estimate(row["position"]["lean"]),
+            estimate(length),
+            estimate(row["self_preference"]["lean"]),
+            estimate(row["ceiling_where_decided"]["difference"]),
+        )
+    if rows:
+        console.print("how much more often than people a judge takes the response that is")
+        console.print(shown)
+
+
+def _judge_pairs(console: Screen, pairs: Sequence[Body]) -> None:
+    columns = ("judges", "n", "agreement", "kappa", "with ties", "kappa with ties")
+    shown = Table(*columns, drops=("kappa with ties", "with ties"))
+    for row in pairs:
+        shown.add_row(
+            " / ".join(row["judges"]),
+            str(row["agreement"]["n"]),
+            estimate(row["agreement"]),
+            number(value(row["cohens_kappa"])),
+            estimate(row["agreement_three_way"]),
+            number(value(row["cohens_kappa_three_way"])),
+        )
+    console.print(shown)
+
+
+def _cascade(console: Screen, body: Body) -> None:
+    found = body["cascade"]
+    shares = ", ".join(f"{judge} {percent(s)}" for judge, s in found["composition"].items())
+    console.print(
+        f"cascade: coverage {estimate(found['coverage'])}, agreement of the given verdicts "
+        f"{estimate(found['agreement'])}; answered by {escape(shares)}; relative cost "
+        f"{percent(found['relative_cost'])}; {found['excluded_calibration_pairs']} pairs of the "
+        "calibration left out"
+    )
+    held = body.get("abstention")
+    if held:
+        console.print(
+            f"people agree {estimate(held['human_agreement_answered'])} where it answers, "
+            f"{estimate(held['human_agreement_abstained'])} where it abstains "
+            f"(p {number(held['p_value'])})"
+        )
+
+
+def _group(console: Screen, part: Body, field: str | None) -> None:
+    human = part["human"]
+    console.print(
+        f"\n{escape(str(field or 'group'))} {escape(part['group'])}: {part['pairs']} pairs; people "
+        f"agree {estimate(human['percent_agreement'])}"
+    )
+    _judges(console, part["judges"])
+    if part.get("judge_pairs"):
+        _judge_pairs(console, part["judge_pairs"])
+    if part.get("cascade"):
+        _cascade(console, part)
+
+
+def health(console: Screen, card: Body) -> None:
+    """Show a judge's health card: each figure, its line, and the outcome."""
+    counts = card["counts"]
+    console.print(
+        f"{escape(card['judge'])} on {escape(card['dataset'])}: [bold]{_WORDS[card['outcome']]}"
+        f"[/bold]; {counts['pass']} lines passed, {counts['fail']} failed, "
+        f"{counts['not_enough_evidence']} without enough evidence (report {card['report']})"
+    )
+    if card["not_judged"]:
+        console.print(f"[yellow]no data:[/] {escape(card['not_judged'])}")
+    shown = Table("figure", "n", "value", "line", "outcome", drops=("n", "line"))
+    for line in card["lines"]:
+        figure = line["figure"]
+        shown.add_row(
+            line["title"],
+            str(figure["n"]),
+            estimate(figure),
+            f"{_SIGNS[line['sense']]} {short(line['line'])}",
+            _WORDS[line["outcome"]] if figure["n"] else "no data",
+        )
+    console.print(shown)
+
+
+def datasets(console: Screen, page: Body) -> None:
+    """Show datasets, one on each line."""
+    table = Table(
+        "dataset", "made", "pairs", "groups", "labels", "recorded judges", "id",
+        drops=("recorded judges", "groups", "made", "labels"),
+    )  # fmt: skip
+    for one in page["data"]:
+        counts = (str(one[name]) for name in ("pairs", "groups", "labels"))
+        judges = str(len(one["recorded_judges"]))
+        table.add_row(one["name"], _made(one), *counts, judges, one["id"])
+    _print(console, table, page)
+
+
+def calibrations(console: Screen, page: Body) -> None:
+    """Show certificates and their state."""
+    table = Table(
+        "calibration", "made", "status", "target", "lower bound", "coverage", "hears", "shift", "judges",
+        drops=("made", "judges", "shift", "hears", "coverage", "lower bound"),
+    )  # fmt: skip
+    for one in page["data"]:
+        found = one.get("calibration") or {}
+        status = "revoked" if one["revoked_at"] else one["status"]
+        if status == "certified" and has_ended(one.get("expires_at")):
+            status = "expired"
+        table.add_row(
+            one["id"], _made(one), status, promised(one), percent(found.get("agreement_lower_bound")),
+            percent(found.get("coverage")), one.get("columns") or "-", _margin(one),
+            ", ".join(tier["judge"] for tier in one.get("thresholds", [])) or "-",
+        )  # fmt: skip
+    _print(console, table, page)
+
+
+def _margin(certificate: Body) -> str:
+    margin = certificate.get("shift_margin")
+    # rounded down: no more is promised than was shown
+    return "-" if margin is None else f"{int(100 * margin + 1e-6) / 100:.2f}"
+
+
+def batches(console: Screen, page: Body) -> None:
+    """Show batches and their progress."""
+    table = Table(
+        "batch", "made", "status", "pairs", "done", "failed", "promise", "cost USD",
+        drops=("made", "cost USD", "promise", "pairs"),
+    )  # fmt: skip
+    for one in page["data"]:
+        counts, cost = one["request_counts"], one["cost_usd"]
+        table.add_row(
+            one["id"], _made(one), one["status"], str(counts["total"]), str(counts["completed"]),
+            str(counts["failed"]), one["promise"], "-" if cost is None else f"{cost:.4f}",
+        )  # fmt: skip
+    _print(console, table, page)
+
+
+def verdicts(console: Screen, page: Body) -> None:
+    """Show verdicts of a batch with its rows, and why some have no answer."""
+    table = Table("row", "pair", "verdict", "confidence", "why", drops=("confidence",))
+    for one in page["data"]:
+        table.add_row(
+            str(one["position"] + 1), one["id"], one["label"] or one["status"],
+            "-" if one["confidence"] is None else f"{one['confidence']:.3f}",
+            "; ".join(why_unanswered(one)) or "-",
+        )  # fmt: skip
+    _print(console, table, page)
+
+
+def _made(one: Body) -> str:
+    """Return when a thing was made; a batch has Unix seconds, as OpenAI clients expect."""
+    moment: str | int = one["created_at"]
+    text = moment if isinstance(moment, str) else datetime.fromtimestamp(moment, UTC).isoformat()
+    return text[:19]
+
+
+def _print(console: Screen, table: Table, page: Body) -> None:
+    console.print(table)
+    if page["has_more"]:
+        console.print(f"there are more: --after {page['last_id']}")

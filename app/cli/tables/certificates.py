@@ -1,0 +1,257 @@
+"""Tables of datasets, certificates and plans, one function for each kind of result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from app.cli.console import has_ended, promised, rejections
+from app.cli.console import number as _number
+from app.cli.console import percent as _percent
+from app.cli.tables.layout import Body, Screen, Table, escape
+
+_MOST_SHOWN: Final = 200
+
+
+def dataset(console: Screen, body: Body) -> None:
+    """Show what an import kept and what it rejected."""
+    console.print(
+        f"dataset [bold]{escape(body['name'])}[/] ({body['id']}): {body['pairs']} pairs, "
+        f"{body['groups']} groups, {body['labels']} labels by {body['annotators']} annotators"
+    )
+    judges = body["recorded_judges"]
+    if judges:
+        console.print(f"recorded judges: {escape(some(judges))}")
+    for line in rejections(body):
+        console.print(f"[red]{escape(line)}[/]")
+
+
+def preview(console: Screen, body: Body) -> None:
+    """Show what an import would store, the first rows field by field."""
+    console.print(
+        f"nothing is stored: {body['dialect']}, {body['pairs']} pairs, {body['groups']} groups, "
+        f"{body['labels']} labels by {body['annotators']} annotators"
+    )
+    if body["recorded_judges"]:
+        console.print(f"recorded judges: {escape(some(body['recorded_judges']))}")
+    for number, row in enumerate(body["rows"], start=1):
+        console.print(f"[bold]pair {number}[/]")
+        for name, value in row.items():
+            if value not in ([], {}):
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                console.print(f"  {escape(name)}: {escape(_short(text))}")
+    for line in rejections(body):
+        console.print(f"[red]{escape(line)}[/]")
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= _MOST_SHOWN else f"{plain[:_MOST_SHOWN]}..."
+
+
+def certificate(console: Screen, body: Body) -> None:
+    """Show a certificate: the claim first, then what it rests on."""
+    colour = "green" if body["status"] == "certified" else "red"
+    console.print(f"certificate {body['id']}: [bold {colour}]{body['status']}[/]")
+    _since(console, body)
+    if "calibration" not in body:
+        return
+    console.print(escape(body["claim"]))
+    found = body["calibration"]
+    is_certified = body["status"] == "certified"
+    table = Table("judge", "threshold", "answers")
+    for tier in body["thresholds"]:
+        share = found["composition"].get(tier["judge"]) if is_certified else None
+        table.add_row(tier["judge"], _number(tier["threshold"]), _percent(share))
+    console.print(table)
+    tested = f"tested on {found['pairs']} pairs of {found['groups']} groups"
+    figures = (
+        f"answered {found['answered']} ({_percent(found['coverage'])}), disagreed on "
+        f"{_number(found['disagreements'])}, agreement {_percent(found['agreement'])}"
+    )
+    if is_certified:
+        console.print(f"{tested}: {figures}, {_lower_bound(body)}")
+    elif found["answered"]:
+        console.print(f"{tested}: this rule would have {figures}; it is no promise and not used")
+    else:
+        console.print(f"{tested}: no thresholds passed")
+    if refused := body.get("refusal"):
+        console.print(escape(f"{refused['tried']} {refused['would_help']}"))
+    _panel(console, body.get("panel"))
+    _left_out(console, found)
+    judge_failures(console, found["failures"])
+    if not is_certified:
+        _advice(console, body["advice"])
+    for part in body.get("certificates", []):
+        name = "" if part["slice"] is None else f"{part['slice']!r} "
+        target = part["target_agreement"]
+        at = f"error {part['max_error']:g}" if target is None else f"{target:g}"
+        console.print(
+            f"  {escape(name)}at {at}: {part['status']}, coverage "
+            f"{_percent(part['calibration']['coverage'])}"
+        )
+
+
+def _advice(console: Screen, advice: Body) -> None:
+    share = (
+        f"an error of {_percent(advice['certifiable_error'])} of all pairs or less"
+        if "certifiable_error" in advice
+        else f"agreement of {_percent(advice['certifiable_agreement'])} or more"
+    )
+    console.print(
+        f"these labels show: {share} at "
+        f"coverage {_percent(advice['certifiable_coverage'])} (a bound; to certify it may take "
+        f"more labels). {escape(advice['text'])}"
+    )
+
+
+def _since(console: Screen, body: Body) -> None:
+    """Show what happened to a certificate and its labels since it was made."""
+    _its_life(console, body)
+    if body.get("suspended_because"):
+        console.print(f"[red]suspended[/]: {escape(body['suspended_because'])}")
+    if body["revoked_at"]:
+        console.print(f"[red]revoked on {body['revoked_at'][:19]}[/]: it promises nothing any more")
+    if changed := body.get("labels_changed"):
+        from app.calibrations.wording import changed_labels_note
+
+        console.print(f"[red]{escape(changed_labels_note(body['id'], changed) or '')}[/]")
+
+
+def _its_life(console: Screen, body: Body) -> None:
+    """Show where a certificate came from, what it renews, and when it ends."""
+    if origin := body.get("imported"):
+        signer, moment = origin["signed_by"], origin["imported_at"][:19]
+        console.print(f"made elsewhere, signed by {signer}, imported on {moment}")
+    if body.get("supersedes"):
+        console.print(f"it supersedes {escape(body['supersedes'])}; what changed:")
+    for change in body.get("changes") or ():
+        console.print(escape(f"  {change['field']}: {change['old']} -> {change['new']}"))
+    if body.get("superseded_by"):
+        console.print(f"[red]superseded[/] by {escape(body['superseded_by'])}")
+    if ends := body.get("expires_at"):
+        has = has_ended(ends)
+        console.print(f"[red]expired[/] at {ends[:19]}" if has else f"it expires at {ends[:19]}")
+
+
+def verification(console: Screen, body: Body) -> None:
+    """Show whether an exported certificate is what it says."""
+    named = escape(body["calibration"] or "the document")
+    if body["verified"]:
+        console.print(f"[green]{named} is verified[/]: computed again, it is the same")
+        console.print(escape(body["claim"]))
+    else:
+        console.print(f"[red]{named} is not verified[/]")
+        for fault in body["faults"]:
+            console.print(f"  {escape(fault['field'])} {escape(fault['reason'])}")
+    if body["signed_by"]:
+        at = f" at {body['signed_at'][:19]}" if body["signed_at"] else ""
+        console.print(f"signed by {escape(body['signed_by'])}{at}")
+    for line in body["notes"]:
+        console.print(escape(line))
+
+
+def _lower_bound(body: Body) -> str:
+    """Return the one-sided bound on the agreement, with its own confidence."""
+    found = body["calibration"]
+    parts = [
+        part["calibration"]
+        for part in body.get("certificates", [])
+        if part["status"] == "certified" and part["slice"] is not None
+    ]
+    if body.get("scope") == "dataset":
+        error = _percent(found["error_upper_bound"])
+        return f"wrong on at most {error} of all pairs with confidence {100 * (1 - found['level']):.4g}%"
+    lowest = found["agreement_lower_bound"]
+    # the lowest bound of all slices is shown: it belongs to one of them
+    levels = [part["level"] for part in parts if part["agreement_lower_bound"] == lowest]
+    level = max(levels, default=found["level"])
+    if body["method"] == "stagewise":
+        level = body["failure_probability"]  # of all judges together
+    if not lowest:
+        return "and nothing shows a least agreement"
+    return f"at least {_percent(lowest)} with confidence {100 * (1 - level):.4g}%"
+
+
+def _panel(console: Screen, panel: Body | None) -> None:
+    if panel is None:
+        return
+    rests = "shown by third votes" if panel["assumption"] == "tested" else "assumed, not tested"
+    console.print(
+        f"a panel by two votes on {panel['two_votes']} pairs, {panel['split']} of them split; "
+        f"that people are no noisier where verdicts are wrong: {rests}"
+    )
+
+
+def _left_out(console: Screen, found: Body) -> None:
+    reasons = {
+        "unlabelled": "without labels",
+        "undecided": "without a majority",
+        "ties_left_out": "ties",
+        "seen_in_training": "seen in training",
+        "held_for_examples": "held for examples",
+        "set_aside": "set aside for the start",
+        "dropped_in_groups": "further pairs of a group",
+    }
+    counted = [f"{found[key]} {text}" for key, text in reasons.items() if found.get(key)]
+    if counted:
+        console.print(f"left out: {', '.join(counted)}")
+
+
+def judge_failures(console: Screen, judges: Mapping[str, Body]) -> None:
+    """Show how often each judge failed, and why the first time."""
+    for judge, counts in judges.items():
+        if counts["failed"]:
+            why = counts.get("first_reason")
+            first = f"; the first: {escape(why)}" if why else ""
+            console.print(
+                f"[red]{escape(judge)} failed[/] on {counts['failed']} of {counts['asked']} pairs"
+                f"{first}"
+            )
+
+
+def plan(console: Screen, body: Body) -> None:
+    """Show the frontier."""
+    table = Table(
+        "target", "status", "coverage", "agreement", "cost/pair", "rel. cost", "labels needed",
+        drops=("rel. cost", "cost/pair", "agreement"),
+    )  # fmt: skip
+    for row in body["frontier"]:
+        needed = row["labels_needed"]
+        table.add_row(
+            promised(row),
+            row["status"],
+            _percent(row["coverage"]),
+            _percent(row["agreement"]),
+            _number(row["cost_per_pair"]),
+            _percent(row["relative_cost"]),
+            "more would not do" if needed is None else f"{needed}{_saving(row)}",
+        )
+    console.print(table)
+    console.print(
+        "labels needed: with so many in all, the target is certified in 4 of 5 draws of such labels; "
+        "these labels may be luckier, or less lucky"
+    )
+    for row in body["frontier"]:
+        if other := row.get("cheapest"):
+            console.print(
+                f"at {promised(row)} --method {other['method']} answers as much ("
+                f"{_percent(other['coverage'])}) for {_number(other['cost_per_pair'])} a pair"
+            )
+    if any("saving" in row for row in body["frontier"]):
+        console.print(
+            "coverage is the share of labels that people are saved, of pairs beyond the labelled ones"
+        )
+    console.print(escape(body["claim"]))
+
+
+def _saving(row: Body) -> str:
+    saving = row.get("saving")
+    return "" if saving is None else f" to save {saving:.0%}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

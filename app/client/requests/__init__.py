@@ -1,0 +1,1 @@
+"""The requests of the service, one function for each."""

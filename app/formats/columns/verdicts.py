@@ -1,0 +1,297 @@
+"""Reading verdicts that stand in columns of any spelling, and what was not understood.
+
+Half of a coding is never read in another one: where a value of a column cannot be read, the upload
+is refused, and the message names the values. Bare numbers mean what the sender declares.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from unicodedata import normalize
+
+from app.core.names import shown
+from app.formats.base import RowInvalid
+from app.formats.columns.declared import Declared, code_of
+
+BOTH_BAD: Final = "both_bad"
+_THINGS: Final = "model|response|output|answer|assistant|completion|candidate|option|generation|text|reply|system"
+_SIDE: Final = re.compile(
+    rf"(?:the )?(?:(?:{_THINGS})s?[ _-]?)?(a|b|left|right|first|second)(?: (?:{_THINGS}|one))?"
+    r"(?: (?:is|was) (?:much |slightly )?better| wins| won)?|"
+    rf"(?:{_THINGS})s?[ _-]?(1|2)"
+)
+_A: Final = frozenset({"a", "1", "left", "first"})
+_SPELLINGS: Final = {
+    **dict.fromkeys(("a>b", "a>>b"), "a"),
+    **dict.fromkeys(("b>a", "b>>a", "a<b", "a<<b"), "b"),
+    **dict.fromkeys(
+        (
+            "tie", "tied", "draw", "equal", "equally good", "same", "both", "both good",
+            "both_good", "bothgood", "tie (bothgood)", "tie (both good)", "no preference", "a=b",
+            "a==b",
+        ),
+        "tie",
+    ),
+    **dict.fromkeys(
+        (
+            "both bad", "both_bad", "bothbad", "tie (bothbad)", "tie (both bad)", "tie (both_bad)",
+            "equally bad", "neither",
+        ),
+        BOTH_BAD,
+    ),
+}  # fmt: skip
+_NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
+# what spreadsheets and programs write where there is no value
+_LIKE_NOTHING: Final = frozenset(
+    {"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>", "nat", "undefined"}
+)
+_MOST_VALUES: Final = 20
+_MOST_SHOWN: Final = 8
+_MOST_NAMES: Final = 1_000
+_MOST_NAMED: Final = 5
+
+
+class VerdictUnread(RowInvalid):
+    """A verdict column holds a value that means nothing here."""
+
+
+def is_empty(value: object) -> bool:
+    """Return whether a cell says nothing."""
+    return (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, str) and not value.strip())
+    )
+
+
+def is_like_nothing(value: object) -> bool:
+    """Return whether a text reads as programs write a missing value."""
+    return isinstance(value, str) and value.strip().lower() in _LIKE_NOTHING
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a bare number, as a number or as its digits."""
+    return isinstance(value, int | float) or (
+        isinstance(value, str) and _NUMBER.fullmatch(value.strip()) is not None
+    )
+
+
+def spelt(value: object) -> str | None:
+    """Return `a`, `b`, `tie` or `both_bad` where a text spells one of them, else None."""
+    if not isinstance(value, str):
+        return None
+    text = " ".join(value.split()).lower().strip("[]().!\"'").strip()
+    known = _SPELLINGS.get(" ".join(value.split()).lower()) or _SPELLINGS.get(text)
+    if known is not None:
+        return known
+    side = _SIDE.fullmatch(text)
+    return None if side is None else "a" if (side[1] or side[2]) in _A else "b"
+
+
+def _of_name(value: object, names: Sequence[object]) -> str | None:
+    """Return the side whose model has this name; None where none has, or both have."""
+    sides = _sides_named(value, names)
+    return sides[0] if len(sides) == 1 else None
+
+
+def _sides_named(value: object, names: Sequence[object]) -> list[str]:
+    """Return the sides whose model has this name, whichever form of Unicode it is written in."""
+    text = normalize("NFC", str(value).strip())
+    return [
+        side
+        for side, name in zip("ab", names, strict=False)
+        if name is not None and normalize("NFC", str(name).strip()) == text
+    ]
+
+
+@dataclass(slots=True)
+class Unread:
+    """Values of one column that could not be read: how often, and where first."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    line: int = 0
+    has_numbers: bool = False
+    is_open: bool = False
+    is_quiet: bool = False
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the verdicts of one upload said, as far as they could be read.
+
+    `line` is where the row in hand stands.
+    """
+
+    declared: Declared = field(default_factory=Declared)
+    line: int = 0
+    read: Counter[str] = field(default_factory=Counter)
+    unread: dict[str, Unread] = field(default_factory=dict)
+    is_coding_used: bool = False
+    who: dict[str, tuple[dict[str, None], dict[str, None]]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def label(self, place: str, value: object, names: Sequence[object] = ()) -> str | None:
+        """Return what a verdict column says: `a`, `b`, `tie`, `both_bad`; None = nothing.
+
+        Args:
+            place: The column.
+            value: Its value.
+            names: The names of the two models; a value that equals one of them is that model.
+
+        Raises:
+            VerdictUnread: the value is no verdict.
+            RowInvalid: it is the name of both models.
+        """
+        if is_empty(value):
+            return None
+        found, is_known = self._found(value, names)
+        if is_known:
+            self.read[place] += 1
+            return found
+        if len(_sides_named(value, names)) > 1:
+            raise RowInvalid(f"{place}: {shown(value)} is the name of both models")
+        self._note_unread(place, value, is_open=False)
+        why = "is a number without a coding" if is_number(value) else "is none of a, b, tie"
+        raise VerdictUnread(f"{place}: {shown(value)} {why}")
+
+    def may_be_name(self, value: object) -> bool:
+        """Return whether a verdict may be a model's name: a text that means nothing by itself."""
+        return isinstance(value, str) and not is_number(value) and not self._found(value, ())[1]
+
+    def answer(
+        self, place: str, value: object, names: Sequence[object] = (), *, is_quiet: bool = False
+    ) -> str | None:
+        """Return what an answer to a question says that need not be one about the better side.
+
+        Of a quiet place nothing is told as long as none of its answers is a verdict.
+        """
+        if is_empty(value):
+            return None
+        found, is_known = self._found(value, names)
+        if is_known:
+            self.read[place] += 1
+            return found
+        self._note_unread(place, value, is_open=True)
+        self.unread[place].is_quiet = is_quiet
+        return None
+
+    def _found(self, value: object, names: Sequence[object]) -> tuple[str | None, bool]:
+        code = code_of(value)
+        if code in self.declared.coding:
+            self.is_coding_used = True
+            return self.declared.coding[code], True
+        known = _of_name(value, names) or spelt(value)
+        return known, known is not None
+
+    def _note_unread(self, place: str, value: object, *, is_open: bool) -> None:
+        unread = self.unread.setdefault(place, Unread(line=self.line, is_open=is_open))
+        unread.has_numbers = unread.has_numbers or is_number(value)
+        spelling = code_of(value) if is_number(value) else shown(value)
+        if spelling in unread.counts or len(unread.counts) < _MOST_VALUES:
+            unread.counts[spelling] += 1
+
+    def is_model(self, place: str, name: str) -> bool:
+        """Return whether a name of this column is a model's, and note for whom it was taken."""
+        is_model = self.declared.is_model(name)
+        self.note_who(place, name, is_model=is_model)
+        return is_model
+
+    def note_who(self, place: str, name: str, *, is_model: bool) -> None:
+        """Note for whom a name is taken."""
+        names = self.who.setdefault(place, ({}, {}))[is_model]
+        if len(names) < _MOST_NAMES:
+            names[name] = None
+
+    def faults(self) -> list[str]:
+        """Return why the upload cannot be read: a column of which a part means nothing."""
+        return [
+            _fault(place, unread)
+            for place, unread in self.unread.items()
+            if not unread.is_open or self.read[place]
+        ]
+
+    def sentences(self) -> list[str]:
+        """Return what the sender should know about the verdicts of an upload that was read."""
+        found = [
+            f"{sum(unread.counts.values())} answers of {place} ({_listed(unread.counts)}) say of "
+            "neither response that it is better and were not read; if they do, say what they mean "
+            f"with --coding (parameter `coding`), for example {_example(unread)}"
+            for place, unread in self.unread.items()
+            if unread.is_open and not unread.is_quiet and not self.read[place]
+        ]
+        found += [_taken(place, *names) for place, names in self.who.items()]
+        if self.declared.coding and not self.is_coding_used:
+            found.append("coding: no value of a verdict column was read with it")
+        return found + [counted(what, count) for what, count in self.notes.items()]
+
+
+def counted(what: str, count: int) -> str:
+    """Return a sentence with its count, in place of `{n}` or at its end."""
+    return what.replace("{n}", str(count)) if "{n}" in what else f"{what}: {count}"
+
+
+def _listed(values: Iterable[str]) -> str:
+    names = sorted(values)
+    more = len(names) - _MOST_SHOWN
+    return ", ".join(names[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _example(unread: Unread) -> str:
+    values = sorted(unread.counts)
+    bare = [value.strip("'\"") for value in values]
+    if [value.lower() for value in bare] == ["false", "true"]:
+        return f"{bare[1]}=a,{bare[0]}=b"
+    if not unread.has_numbers:
+        first = min(unread.counts).strip("'\"")
+        return f"{first}={'none' if is_like_nothing(first) else 'tie'}"
+    labels = ("a", "tie", "b") if len(values) > 2 else ("a", "b")  # three codes
+    return ",".join(f"{value}={label}" for value, label in zip(values, labels, strict=False))
+
+
+def _fault(place: str, unread: Unread) -> str:
+    counted = ", ".join(
+        f"{value} ({count} times)" for value, count in sorted(unread.counts.items())[:_MOST_SHOWN]
+    )
+    what = (
+        f"{'/'.join(sorted(unread.counts)[:_MOST_SHOWN])} is ambiguous, say which is which"
+        if unread.has_numbers
+        else "not every value is a verdict or the name of one of the two models"
+    )
+    return (
+        f"{place}: {what}: {counted}, first in line {unread.line}. Say what they mean with --coding "
+        f"(parameter `coding`), for example {_example(unread)}. Nothing was stored, because half of "
+        "a column says something else than the whole"
+    )
+
+
+def _taken(place: str, people: dict[str, None], models: dict[str, None]) -> str:
+    parts = [
+        f"for {what}: {_first(names)}"
+        for what, names in (("people", people), ("judges", models))
+        if names
+    ]
+    return (
+        f"{place}: taken {'; '.join(parts)}; if this is wrong, say who is who with --people or "
+        "--judges (parameters `people`, `judges`)"
+    )
+
+
+def _first(names: dict[str, None]) -> str:
+    listed = ", ".join(list(names)[:_MOST_NAMED])
+    more = len(names) - _MOST_NAMED
+    return listed + (f" and {more} more" if more > 0 else "")
+
+
+def with_vote(row: dict[str, Any], said: str | None, annotator: object) -> dict[str, Any]:
+    """Return a row with one more vote of a person; without a verdict it has none."""
+    if said is None:
+        return row
+    vote: dict[str, Any] = {"annotator": annotator, "label": "tie" if said == BOTH_BAD else said}
+    if said == BOTH_BAD:
+        vote["both_bad"] = True
+    return {**row, "human": [*(row.get("human") or ()), vote]}

@@ -1,0 +1,1 @@
+"""Certificates, leaderboards and coefficients, each against a named baseline."""

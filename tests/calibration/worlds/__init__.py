@@ -1,0 +1,1 @@
+"""Worlds whose truth is known: pairs, people, judges and traffic to draw samples from."""
