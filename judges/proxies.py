@@ -1,13 +1,14 @@
-"""Checks the proxy variables of the environment before HTTP clients read them.
+"""Checks the variables of the environment that HTTP clients read, before they do.
 
-A client fails in its constructor where one of them cannot be used, with an error that names no
-variable and may show a proxy's password.
+They name proxies and certificates. A client fails in its constructor where one of them cannot be
+used, with an error that names no variable and may show a proxy's password.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Final
@@ -19,7 +20,9 @@ _SCHEMES: Final = "http, https, socks5 or socks5h"
 
 
 def proxy_problem(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return which proxy variable cannot be used and why, without its value; None if all can."""
+    """Return which variable cannot be used and why, without a proxy's value; None if all can."""
+    if (problem := _certificate_problem(environ)) is not None:
+        return problem
     for name, value in environ.items():
         if name.lower() in _NAMES and value and (why := _why(value)):
             return f"the environment variable {name} {why}"
@@ -29,6 +32,20 @@ def proxy_problem(environ: Mapping[str, str] = os.environ) -> str | None:
                 f"the environment variable {name} holds {host!r}, which is no host name or address"
                 " (networks cannot be given here)"
             )
+    return None
+
+
+def _certificate_problem(environ: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the certificates that clients are to trust."""
+    # a client reads the first of these that is set; a folder that is missing stops none
+    path = environ.get("SSL_CERT_FILE")
+    if not path:
+        return None
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # an SSLError is one
+        why = error.strerror or "it holds no certificates"
+        return f"the environment variable SSL_CERT_FILE names {path!r}, which cannot be used: {why}"
     return None
 
 

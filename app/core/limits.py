@@ -25,6 +25,7 @@ class Limits:
         fields: Of one object or row, and columns of one table.
         list_items: Of one list.
         body_objects: Lists and objects of one JSON body, at any depth.
+        body_values: Items of its lists and fields of its objects, all together.
         row_bytes: Of one row or cell of an upload, as text.
         rows: Of one upload, empty lines included.
         unpacked_bytes: That one upload may unpack to.
@@ -38,6 +39,7 @@ class Limits:
     fields: int = 1_000
     list_items: int = 100_000
     body_objects: int = 120_000
+    body_values: int = 2_000_000
     row_bytes: int = 64 * MIB
     rows: int = 50_000_000
     unpacked_bytes: int = 64 * 1024 * MIB
@@ -56,6 +58,11 @@ def setting_of(name: str) -> str:
 def too_many(count: int, what: str, most: int, name: str) -> str:
     """Say that something holds more than a limit allows, and name the setting."""
     return f"{count} {what}, at most {most} are allowed ({setting_of(name)})"
+
+
+def more_than(most: int, what: str, name: str) -> str:
+    """Say that a whole body holds more than a limit allows, and name the setting."""
+    return f"holds more {what} than the {most} that are allowed ({setting_of(name)})"
 
 
 Location = tuple[str | int, ...]
@@ -82,7 +89,7 @@ _Place = tuple["_Place | None", str | int] | None
 def shape_fault(value: object, limits: Limits) -> ShapeFault | None:
     """Return the first place of a JSON value that has too many fields, items or parts."""
     waiting: list[tuple[object, _Place]] = [(value, None)]
-    parts = 0
+    parts = values = 0
     while waiting:
         inside, place = waiting.pop()
         message = _size_fault(inside, limits)
@@ -90,8 +97,12 @@ def shape_fault(value: object, limits: Limits) -> ShapeFault | None:
             return ShapeFault(_location(place), message)
         parts += 1
         if parts > limits.body_objects:
-            most = f"{limits.body_objects} are allowed ({setting_of('body_objects')})"
-            return ShapeFault((), f"holds more lists and objects than the {most}")
+            return ShapeFault(
+                (), more_than(limits.body_objects, "lists and objects", "body_objects")
+            )
+        values += len(inside) if isinstance(inside, dict | list) else 0
+        if values > limits.body_values:
+            return ShapeFault((), more_than(limits.body_values, "values", "body_values"))
         waiting += [
             (child, (place, key))
             for key, child in _children(inside)

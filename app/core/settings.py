@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     max_fields: int = Field(_LIMITS.fields, ge=50)
     max_list_items: int = Field(_LIMITS.list_items, ge=1)
     max_body_objects: int = Field(_LIMITS.body_objects, ge=1)
+    max_body_values: int = Field(_LIMITS.body_values, ge=1)
     max_row_bytes: int = Field(_LIMITS.row_bytes, ge=1024)
     max_rows: int = Field(_LIMITS.rows, ge=1)
     max_unpacked_bytes: int = Field(_LIMITS.unpacked_bytes, ge=1024)

@@ -80,11 +80,7 @@ async def _deliver(
 ) -> bool:
     moment = running.now()
     content, headers = signed(delivery.body, monitor.signing, moment)
-    try:
-        answer = await http.post(monitor.options["webhook"], content=content, headers=headers)
-        fault = None if answer.is_success else f"status {answer.status_code}"
-    except httpx.HTTPError as error:
-        fault = type(error).__name__
+    fault = await sent(http, monitor.options["webhook"], content, headers)
     values: dict[str, Any] = {"error": fault}
     if fault is None:
         values |= {"delivered_at": moment, "next_at": None}
@@ -94,6 +90,21 @@ async def _deliver(
     async with running.db.write() as session:
         await queries.set_delivery(session, delivery, **values)
     return fault is None
+
+
+async def sent(
+    http: httpx.AsyncClient, address: str, content: bytes, headers: Mapping[str, str]
+) -> str | None:
+    """Send a message; return None if it was taken, else why not.
+
+    The status alone counts: what a receiver says besides, perhaps without end, is not read.
+    """
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with http.stream("POST", address, content=content, headers=headers) as answer:
+                return None if answer.is_success else f"status {answer.status_code}"
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
+        return type(error).__name__
 
 
 def _first_at(delivery: Delivery) -> datetime:

@@ -95,5 +95,5 @@ async def _brief(session: AsyncSession, queue: Queue, running: Runtime) -> dict[
         "allow_tie": queue.options.get("allow_tie", True),
         "criterion": queue.options.get("criterion", "overall"),
         "created_at": queue.created_at,
-        **await queries.counts(session, queue, running.now()),
+        **(await queries.counts(session, [queue], running.now()))[queue.seq],
     }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bodies.queues import AnnotatorBody, PeopleBody, QueueBody
@@ -16,13 +15,9 @@ from app.core.lists import Page, Paging, page_of
 from app.core.models import Dataset, Queue
 from app.core.runtime import Runtime
 from app.queues import queries
-from app.queues.answering import label_of
 from app.queues.service import require
-from calibration.agreement import annotator_quality, krippendorffs_alpha, percent_agreement
-from calibration.labels import vote_counts
-
-_CODES = {"a": 0, "b": 1, "tie": 2}
-_LEFT = {"left": 1.0, "right": 0.0}
+from app.queues.tallies import QueueTally, tallies
+from calibration.agreement import krippendorffs_alpha, percent_agreement, quality_of_tallies
 
 
 async def look(running: Runtime, ref: str) -> QueueBody:
@@ -34,7 +29,8 @@ async def look(running: Runtime, ref: str) -> QueueBody:
     async with running.db.read() as session:
         queue = await require(session, ref)
         [dataset] = (await queries.datasets_by_seq(session, [queue.dataset_seq])).values()
-        return await show(session, queue, dataset, running)
+        [body] = await _shown(session, [queue], {dataset.seq: dataset}, running)
+        return body
 
 
 async def waiting(running: Runtime, purpose: str | None = None) -> int:
@@ -48,20 +44,21 @@ async def list_queues(running: Runtime, paging: Paging) -> Page:
     async with running.db.read() as session:
         rows = await queries.page(session, paging)
         known = await queries.datasets_by_seq(session, {one.dataset_seq for one in rows})
-        bodies = {
-            one.seq: await show(session, one, known[one.dataset_seq], running)
-            for one in rows[: paging.limit]
-        }
-    return page_of(rows, paging.limit, lambda one: dict(bodies[one.seq]))
+        shown = await _shown(session, rows[: paging.limit], known, running)
+    bodies = {body["id"]: body for body in shown}
+    return page_of(rows, paging.limit, lambda one: dict(bodies[one.id]))
 
 
-async def show(
-    session: AsyncSession, queue: Queue, dataset: Dataset, running: Runtime
-) -> QueueBody:
-    """Return a queue as users see it."""
-    counts = await queries.counts(session, queue, running.now())
-    votes = await queries.every_vote(session, queue)
-    answered = [vote for vote in votes if vote.state == "answered"]
+async def _shown(
+    session: AsyncSession, queues: Sequence[Queue], known: Mapping[int, Dataset], running: Runtime
+) -> list[QueueBody]:
+    """Return queues as users see them; the statements are as many for all as for one."""
+    counts = await queries.counts(session, queues, running.now())
+    votes = await tallies(session, queues)
+    return [_show(one, known[one.dataset_seq], counts[one.seq], votes[one.seq]) for one in queues]
+
+
+def _show(queue: Queue, dataset: Dataset, counts: dict[str, int], votes: QueueTally) -> QueueBody:
     options = queue.options
     return {
         "object": "queue",
@@ -83,44 +80,27 @@ async def show(
         "claimed": counts["claimed"],
         "done": counts["done"],
         "skipped": counts["skipped"],
-        "votes": len(answered),
-        "spare": sum(vote.state == "spare" for vote in votes),
-        "annotators": _annotators(votes, answered),
-        "people": _people(answered),
+        "votes": votes.answered,
+        "spare": votes.spare,
+        "annotators": _annotators(votes),
+        "people": _people(votes),
         "created_at": rfc3339(queue.created_at),
     }
 
 
-def _coded(answered: Sequence[Row[Any]]) -> tuple[Any, Any]:
-    """Return the unit and the label code of every vote."""
-    units = np.unique([vote.item_seq for vote in answered], return_inverse=True)[1]
-    said = [_CODES[label_of(vote.said, vote.left_is)] for vote in answered]
-    return units, np.array(said, dtype=np.int64)
-
-
-def _annotators(votes: Sequence[Row[Any]], answered: Sequence[Row[Any]]) -> list[AnnotatorBody]:
-    names = sorted({vote.annotator for vote in votes})
-    numbers = {name: number for number, name in enumerate(names)}
-    skipped = dict.fromkeys(names, 0)
-    for vote in votes:
-        skipped[vote.annotator] += vote.state == "skipped"
-    units, said = _coded(answered)
-    found = annotator_quality(
-        units,
-        [numbers[vote.annotator] for vote in answered],
-        said,
-        [_LEFT.get(vote.said, np.nan) for vote in answered],
-        [vote.details.get("seconds", np.nan) for vote in answered],
-    )
-    by_code = {one.annotator: one for one in found}
+def _annotators(tally: QueueTally) -> list[AnnotatorBody]:
+    names = sorted(tally.skipped)
+    answering = [name for name in names if name in tally.people]
+    found = quality_of_tallies([tally.people[name] for name in answering])
+    by_name = dict(zip(answering, found, strict=True))
     empty = {"value": None, "low": None, "high": None, "confidence_level": 0.95, "n": 0}
     bodies: list[Any] = []
     for name in names:
-        one = by_code.get(numbers[name])
+        one = by_name.get(name)
         bodies.append({
             "annotator": name,
             "answered": one.votes if one else 0,
-            "skipped": skipped[name],
+            "skipped": tally.skipped[name],
             "agreement": asdict(one.agreement) if one else empty,
             "left": asdict(one.left) if one else empty,
             "median_seconds": one.median_seconds if one else None,
@@ -129,15 +109,15 @@ def _annotators(votes: Sequence[Row[Any]], answered: Sequence[Row[Any]]) -> list
     return bodies
 
 
-def _people(answered: Sequence[Row[Any]]) -> PeopleBody:
-    units, said = _coded(answered)
-    counts = vote_counts(units, said, int(units.max()) + 1 if len(units) else 0)
-    several = counts[counts.sum(axis=1) > 1]
+def _people(tally: QueueTally) -> PeopleBody:
+    is_several = tally.ways.sum(axis=1) > 1
+    ways, pairs = tally.ways[is_several], tally.pairs[is_several]
+    several = np.repeat(ways, pairs, axis=0)
     groups = np.arange(len(several))
     found: Any = {
         "percent_agreement": asdict(percent_agreement(several, groups)),
         "krippendorff_alpha": asdict(krippendorffs_alpha(several, groups)),
-        "disagreed": int((several.max(axis=1) < several.sum(axis=1)).sum()) if len(several) else 0,
+        "disagreed": int(pairs[ways.max(axis=1, initial=0) < ways.sum(axis=1)].sum()),
     }
     people: PeopleBody = found
     return people

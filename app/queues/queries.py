@@ -269,24 +269,6 @@ async def answers_on(session: AsyncSession, item_seq: int) -> Sequence[Row[str, 
     return (await session.execute(query)).all()
 
 
-async def every_vote(session: AsyncSession, queue: Queue) -> Sequence[Row[Any]]:
-    """Return all that people did in a queue and that is no open claim, in the order of the items."""
-    query = (
-        select(
-            QueueVote.item_seq,
-            QueueVote.annotator,
-            QueueVote.left_is,
-            QueueVote.state,
-            QueueVote.said,
-            QueueVote.details,
-        )
-        .join(QueueItem, QueueItem.seq == QueueVote.item_seq)
-        .where(QueueItem.queue_seq == queue.seq, QueueVote.state != "claimed")
-        .order_by(QueueItem.position, QueueVote.seq)
-    )
-    return (await session.execute(query)).all()
-
-
 def _place(moment: datetime) -> ColumnElement[str]:
     """Return where an item stands: done, claimed, skipped or waiting."""
 
@@ -303,14 +285,22 @@ def _place(moment: datetime) -> ColumnElement[str]:
     ).label("place")
 
 
-async def counts(session: AsyncSession, queue: Queue, moment: datetime) -> dict[str, int]:
-    """Count the pairs of a queue: done, claimed, skipped, waiting, and all."""
-    inner = select(_place(moment)).where(QueueItem.queue_seq == queue.seq).subquery()
-    rows = await session.execute(select(inner.c.place, func.count()).group_by(inner.c.place))
-    found = dict.fromkeys(("waiting", "claimed", "done", "skipped"), 0) | dict(
-        cast(Sequence[tuple[str, int]], rows.all())
+async def counts(
+    session: AsyncSession, queues: Collection[Queue], moment: datetime
+) -> dict[int, dict[str, int]]:
+    """Count the pairs of queues, by number: done, claimed, skipped, waiting, and all."""
+    numbers = [one.seq for one in queues]
+    inner = select(QueueItem.queue_seq, _place(moment)).where(QueueItem.queue_seq.in_(numbers))
+    each = inner.subquery()
+    query = select(each.c.queue_seq, each.c.place, func.count()).group_by(
+        each.c.queue_seq, each.c.place
     )
-    return {**found, "pairs": sum(found.values())}
+    empty = dict.fromkeys(("waiting", "claimed", "done", "skipped", "pairs"), 0)
+    found = {number: dict(empty) for number in numbers}
+    for number, place, count in await session.execute(query):
+        found[number][place] = count
+        found[number]["pairs"] += count
+    return found
 
 
 async def count_waiting(session: AsyncSession, moment: datetime, purpose: str | None = None) -> int:

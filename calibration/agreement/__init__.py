@@ -11,7 +11,13 @@ from calibration.agreement.alternative_annotator import (
     alternative_annotator_test,
     mean_p_value,
 )
-from calibration.agreement.annotators import AnnotatorQuality, annotator_quality
+from calibration.agreement.annotators import (
+    AnnotatorQuality,
+    AnnotatorTally,
+    agrees_with_others,
+    annotator_quality,
+    quality_of_tallies,
+)
 from calibration.agreement.bias import (
     Flips,
     excess_lean,
@@ -70,6 +76,7 @@ __all__ = [
     "AlternativeAnnotatorTest",
     "AnnotatorComparison",
     "AnnotatorQuality",
+    "AnnotatorTally",
     "CeilingComparison",
     "Closeness",
     "Correlations",
@@ -83,6 +90,7 @@ __all__ = [
     "accuracy_over_orders",
     "agreement_by_difficulty",
     "agreement_rate",
+    "agrees_with_others",
     "alternative_annotator_test",
     "annotator_quality",
     "bins_by_edges",
@@ -110,6 +118,7 @@ __all__ = [
     "position_consistency",
     "position_flips",
     "position_lean",
+    "quality_of_tallies",
     "self_preference",
     "self_preference_given_quality",
     "vote_entropy",

@@ -8,7 +8,8 @@ among people of the same kind one is named with probability alpha at most for ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -76,6 +77,29 @@ class AnnotatorQuality:
         return said
 
 
+@dataclass(frozen=True, slots=True)
+class AnnotatorTally:
+    """What is counted of one annotator's votes.
+
+    Attributes:
+        votes: All of them.
+        compared: Those on units where the others have a strict majority.
+        agreeing: Those of `compared` that say what this majority says.
+        sided: Those for either of two sides.
+        left: Those of `sided` for the left one.
+        seconds: Times of a vote, each once, ascending.
+        timed: Votes that took each of these times.
+    """
+
+    votes: int
+    compared: int = 0
+    agreeing: int = 0
+    sided: int = 0
+    left: int = 0
+    seconds: FloatArray = field(default_factory=lambda: np.zeros(0))
+    timed: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
 def annotator_quality(  # noqa: PLR0913 - a column of votes each
     unit: ArrayLike,
     annotator: ArrayLike,
@@ -117,77 +141,137 @@ def annotator_quality(  # noqa: PLR0913 - a column of votes each
         raise InvalidArgument("unit, annotator, label, is_left and seconds must have one length")
     if not len(who):
         return []
-    agrees, counted = _leave_one_out(units, said)
-    n_people = int(who.max()) + 1
-    level = 1 - failure_probability / n_people
-    found = []
-    for code in range(n_people):
+    _, codes = np.unique(units, return_inverse=True)
+    counts = vote_counts(codes, said, int(codes.max()) + 1)
+    agrees, compared = agrees_with_others(counts[codes], said)
+    sided = np.isfinite(sides)
+    tallies = []
+    for code in range(int(who.max()) + 1):
         own = who == code
-        others = counted & ~own
-        own_counted = counted & own
-        lowered = _is_lower(agrees, own_counted, others, level)
-        chosen = own & np.isfinite(sides)
+        known, timed = np.unique(times[own & np.isfinite(times)], return_counts=True)
+        tallies.append(
+            AnnotatorTally(
+                votes=int(own.sum()),
+                compared=int((own & compared).sum()),
+                agreeing=int((own & compared & agrees).sum()),
+                sided=int((own & sided).sum()),
+                left=int(sides[own & sided].sum()),
+                seconds=known,
+                timed=timed,
+            )
+        )
+    return quality_of_tallies(tallies, failure_probability=failure_probability)
+
+
+def quality_of_tallies(
+    tallies: Sequence[AnnotatorTally], *, failure_probability: float = 0.05
+) -> list[AnnotatorQuality]:
+    """Compare every annotator with the others, by what was counted of their votes.
+
+    Args:
+        tallies: One for each annotator.
+        failure_probability: As in `annotator_quality`.
+
+    Returns:
+        One entry for each tally, in order.
+
+    Example:
+        >>> alike = [AnnotatorTally(votes=90, compared=90, agreeing=80)] * 2
+        >>> found = quality_of_tallies([*alike, AnnotatorTally(votes=90, compared=90, agreeing=40)])
+        >>> [one.disagrees for one in found]
+        [False, False, True]
+    """
+    level = 1 - failure_probability / max(len(tallies), 1)
+    agreeing = sum(one.agreeing for one in tallies)
+    compared = sum(one.compared for one in tallies)
+    everyone = _times_of(tallies)
+    found = []
+    for code, one in enumerate(tallies):
+        others = (agreeing - one.agreeing, compared - one.compared)
         found.append(
             AnnotatorQuality(
                 annotator=code,
-                votes=int(own.sum()),
-                agreement=_share(agrees[own_counted]),
-                left=_share(sides[chosen]),
-                median_seconds=_median(times[own]),
-                disagrees=lowered,
-                is_one_sided=_is_one_sided(sides[chosen], level),
-                is_hasty=_is_hasty(times[own], times[~own]),
+                votes=one.votes,
+                agreement=_share(one.agreeing, one.compared),
+                left=_share(one.left, one.sided),
+                median_seconds=_median(one.seconds, one.timed),
+                disagrees=_is_lower((one.agreeing, one.compared), others, level),
+                is_one_sided=_is_one_sided(one.left, one.sided, level),
+                is_hasty=_is_hasty(one, everyone),
             )
         )
     return found
 
 
-def _leave_one_out(units: IntArray, said: IntArray) -> tuple[FloatArray, BoolArray]:
-    """Return whether each vote says what the strict majority of the others says, and where there is one."""
-    _, codes = np.unique(units, return_inverse=True)
-    counts = vote_counts(codes, said, int(codes.max()) + 1)
-    others = counts[codes].copy()
+def agrees_with_others(counts: IntArray, said: IntArray) -> tuple[BoolArray, BoolArray]:
+    """Return whether each vote says what the strict majority of the others on its unit says.
+
+    Args:
+        counts: All votes on the unit of each vote, by label, shape (votes, 3).
+        said: Code of each vote, `MISSING` where there is none.
+
+    Returns:
+        Whether it does, and whether the others have such a majority.
+
+    Example:
+        >>> agrees_with_others(np.array([[2, 1, 0], [2, 1, 0]]), np.array([1, 0]))
+        (array([False, False]), array([ True, False]))
+    """
+    others = counts.copy()
     known = np.flatnonzero(said != MISSING)
     others[known, said[known]] -= 1
-    most = others.max(axis=1)
+    most = others.max(axis=1, initial=0)
     has_majority = (2 * most > others.sum(axis=1)) & (said != MISSING)
-    return (others.argmax(axis=1) == said).astype(np.float64), has_majority
+    return (others.argmax(axis=1) == said) & has_majority, has_majority
 
 
-def _share(hits: FloatArray) -> Estimate:
-    n = len(hits)
+def _share(hits: int, n: int) -> Estimate:
     if not n:
         return Estimate(None, None, None, _LEVEL, 0)
-    low, high = wilson_interval(hits.sum(), n, _LEVEL)
-    return Estimate(float(hits.mean()), float(low), float(high), _LEVEL, n)
+    low, high = wilson_interval(hits, n, _LEVEL)
+    return Estimate(hits / n, float(low), float(high), _LEVEL, n)
 
 
-def _is_lower(agrees: FloatArray, own: BoolArray, others: BoolArray, level: float) -> bool:
+def _is_lower(own: tuple[int, int], others: tuple[int, int], level: float) -> bool:
     """Return whether the interval of the difference of two shares lies below 0 (Newcombe 1998)."""
-    if not own.any() or not others.any():
+    if not own[1] or not others[1]:
         return False
-    one, other = float(agrees[own].mean()), float(agrees[others].mean())
+    one, other = own[0] / own[1], others[0] / others[1]
     # one-sided: only a person who agrees less than the others is looked for
     level = 1 - 2 * (1 - level)
-    _, high = wilson_interval(agrees[own].sum(), own.sum(), level)
-    low, _ = wilson_interval(agrees[others].sum(), others.sum(), level)
+    _, high = wilson_interval(*own, level)
+    low, _ = wilson_interval(*others, level)
     return one - other + float(np.hypot(high - one, other - low)) < 0
 
 
-def _is_one_sided(sides: FloatArray, level: float) -> bool:
-    if not len(sides):
+def _is_one_sided(left: int, n: int, level: float) -> bool:
+    if not n:
         return False
-    low, high = wilson_interval(sides.sum(), len(sides), level)
+    low, high = wilson_interval(left, n, level)
     return not bool(low <= 0.5 <= high)
 
 
-def _median(times: FloatArray) -> float | None:
-    known = times[np.isfinite(times)]
-    return float(np.median(known)) if known.size else None
+def _times_of(tallies: Sequence[AnnotatorTally]) -> tuple[FloatArray, IntArray]:
+    """Return the times of all votes, each once, and how many votes took each."""
+    seconds = np.concatenate([np.zeros(0), *(one.seconds for one in tallies)])
+    timed = np.concatenate([np.zeros(0, np.int64), *(one.timed for one in tallies)])
+    known, places = np.unique(seconds, return_inverse=True)
+    return known, np.bincount(places, weights=timed, minlength=len(known)).astype(np.int64)
 
 
-def _is_hasty(own: FloatArray, others: FloatArray) -> bool:
-    mine, theirs = own[np.isfinite(own)], others[np.isfinite(others)]
-    if min(mine.size, theirs.size) < _FEWEST_TIMES:
+def _median(seconds: FloatArray, timed: IntArray) -> float | None:
+    n = int(timed.sum())
+    if not n:
+        return None
+    middle = np.searchsorted(np.cumsum(timed), [(n - 1) // 2, n // 2], side="right")
+    return float(seconds[middle].mean())
+
+
+def _is_hasty(own: AnnotatorTally, everyone: tuple[FloatArray, IntArray]) -> bool:
+    seconds, timed = everyone
+    others = timed.copy()
+    others[np.searchsorted(seconds, own.seconds)] -= own.timed
+    if min(int(own.timed.sum()), int(others.sum())) < _FEWEST_TIMES:
         return False
-    return bool(np.median(mine) < HASTE * np.median(theirs))
+    mine, theirs = _median(own.seconds, own.timed), _median(seconds, others)
+    return mine is not None and theirs is not None and mine < HASTE * theirs

@@ -27,7 +27,12 @@ from judges.prompting.label_tokens import (
 from judges.types import FailureKind, JudgeFailure
 
 _SHOWN_LENGTH: Final = 300
-_REFUSING: Final = ("content_filter", "safety", "refusal", "sensitive", "prohibited_content")
+_REFUSING: Final = re.compile(
+    r"content.?filter|safety|refus|sensitive|prohibited|recitation|blocklist|spii|guardrail|moderat",
+    re.IGNORECASE,
+)
+_OVERFLOWING: Final = ("model_context_window_exceeded", "context_length_exceeded")
+_CUT: Final = ("length", "max_tokens", "max_output_tokens")
 #: At temperature 0 no label's log-probability may lead that of the sampled token by more.
 _FAR_AHEAD: Final = math.log(2)
 _MOSTLY: Final = 0.5
@@ -51,13 +56,40 @@ _MARKUP: Final = re.compile(
     r"|</?(?:s|bos|eos|pad|start_of_turn|end_of_turn|answer|verdict|final|result|output)>",
     re.IGNORECASE,
 )
-_WRAP: Final = r"[\s*_`\"'\u201c\u201d\u2018\u2019\u00ab\u00bb()\[\]{}:.,;$\\#>]*"
-_CLOSING: Final = r"[*_`\"'\u201d\u2019\u00bb)\]}]*"
+# punctuation of other scripts, one character for one: places stay
+_NARROW: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | str.maketrans(
+    "\u3002\u3001\u3010\u3011\u300c\u300d\u300e\u300f\u300a\u300b\u3000", '.,[]"""""" '
+)
+_WRAP: Final = r"[\s*_`\"'\u201c\u201d\u2018\u2019\u00ab\u00bb()\[\]{}:.,;$\\#>!]*"
+# possessive: a long row of marks is gone through once
+_CLOSING: Final = r"[*_`\"'\u201d\u2019\u00bb)\]}]*+"
+# before a label these may be a heading, such as "Response A"
+_NAMES: Final = ("the", "response", "option", "text", "assistant", "output", "answer", "label")
 _WORDS: Final = (
-    "the", "my", "final", "correct", "better", "best", "preferred", "answer", "verdict",
-    "response", "choice", "decision", "is", "winner", "output", "label", "option", "result",
-    "boxed", "text", "assistant", "judgment", "judgement",
+    *_NAMES, "my", "final", "correct", "better", "best", "preferred", "verdict",
+    "choice", "decision", "is", "winner", "result", "boxed", "judgment", "judgement",
+    "overall", "i", "we", "d", "would", "prefer", "choose", "pick", "select", "go", "with",
+    "think", "believe", "say", "that",
 )  # fmt: skip
+# Chinese: answer, reply, choose, better, best, is, final, conclusion, I, think, should
+_CHINESE: Final = (
+    "\u6b63\u786e\u7b54\u6848", "\u7b54\u6848", "\u56de\u7b54", "\u56de\u590d", "\u54cd\u5e94",
+    "\u9009\u62e9", "\u9009\u9879", "\u9009", "\u66f4\u597d", "\u6700\u597d", "\u66f4\u4f18", "\u8f83\u597d",
+    "\u7684", "\u662f", "\u4e3a", "\u6700\u7ec8", "\u7ed3\u8bba", "\u6211", "\u8ba4\u4e3a", "\u5e94\u8be5",
+)  # fmt: skip
+_BETTER: Final = (
+    r"\s+(?:wins|(?:is|was)\s+(?:(?:clearly|slightly|significantly|definitely|much|far|marginally"
+    r"|overall|noticeably|substantially|obviously|certainly|simply|the)\s+)*"
+    r"(?:better|best|preferred|preferable|superior|stronger|winner)"
+    r"(?:\s+(?:response|answer|option|one|choice|overall))*)"
+    r"(?:\s+than\s+(?:the\s+other(?:\s+(?:one|response|answer))?"
+    r"|(?:(?:the\s+)?(?:response|answer|option|assistant)\s+)?(?P<than>{label})(?![^\W_])))?"
+    r"|\s*(?:\u6bd4\s*(?:\u56de\u7b54|\u56de\u590d|\u54cd\u5e94)?\s*(?P<bi>{label})\s*)?"
+    r"(?:\u66f4\u597d|\u66f4\u4f18|\u66f4\u4f73|\u8f83\u597d|\u80dc\u51fa)"
+)
+_REASON: Final = re.compile(
+    r"(?:because|since|due|as|for|\u56e0\u4e3a|\u7531\u4e8e)", re.IGNORECASE
+)
 _VERBALIZED: Final = re.compile(r"\W*?(\S+?)[\s:,;(-]+(\d{1,3}(?:\.\d{1,6})?)\s*%\W*")
 _THINKING: Final = (
     "the model was still thinking: give it more max_tokens, or switch its thinking off"
@@ -142,7 +174,10 @@ def visible(text: str) -> str | None:
 
 
 def _refused(reply: Reply) -> JudgeFailure | None:
-    if reply.refusal or (reply.finish_reason or "").lower() in _REFUSING:
+    if (reply.finish_reason or "").lower() in _OVERFLOWING:
+        detail = f"the prompt does not fit the model's context ({reply.finish_reason})"
+        return JudgeFailure(FailureKind.CONTEXT_OVERFLOW, detail)
+    if reply.refusal or _REFUSING.search(reply.finish_reason or ""):
         detail = reply.refusal or f"stopped by a content filter ({reply.finish_reason})"
         return JudgeFailure(FailureKind.REFUSED, detail[:_SHOWN_LENGTH])
     return None
@@ -152,8 +187,8 @@ def _labels(reply: Reply, reading: Reading) -> LabelProbabilities | JudgeFailure
     text = visible(reply.text)
     if text is None or (not text.strip() and reply.reasoning):
         return unparseable(_THINKING)
-    said = _find_label(text, reading.matcher)
-    if not any(position.top is not None for position in reply.positions):
+    said = _find_label(text, reading.matcher, is_cut=_is_cut(reply))
+    if not any(position.top for position in reply.positions):
         return unparseable(_no_label(text)) if said is None else _vote(said.label, reading)
     if said is None:
         return _only_token(text, reply.positions, reading)
@@ -192,21 +227,54 @@ def _seen(token: str) -> str:
     return (visible(bare(token)) or "").strip()
 
 
-def _find_label(text: str, matcher: LabelMatcher) -> _Said | None:
+def _is_cut(reply: Reply) -> bool:
+    return (reply.finish_reason or "").lower() in _CUT
+
+
+def _find_label(text: str, matcher: LabelMatcher, *, is_cut: bool) -> _Said | None:
     """Return the label that a text answers with; None if it says more than that.
 
-    `**A**` and `The better response is A.` are answers. An explanation may follow after a full stop
-    or a new line, if it does not name another label.
+    `**A**`, `The better response is A.` and `A is better than B` are answers. An explanation may
+    follow, if it does not name another label. `Response A: ...` and `A. Accuracy ...` may begin a
+    list of which the rest is missing: they are answers only where they cannot be that.
     """
-    found = _pattern(matcher.labels, matcher.is_any_case).match(text)
-    if found is None:
+    found = _pattern(matcher.labels, matcher.is_any_case).match(text.translate(_NARROW))
+    if found is None or (index := matcher.index(found["label"])) is None:
         return None
-    index = matcher.index(found.group("label"))
     others = [label for place, label in enumerate(matcher.labels) if place != index]
-    rest = text[found.end("label") :]
-    if index is None or any(_names(rest, label) for label in others):
+    than = found["than"] or found["bi"]
+    if than is not None and matcher.index(than) in (None, index):
+        return None
+    rest = found.string[found.end() :]
+    if any(_names(rest, label) for label in others):
+        return None
+    if not _is_verdict(found) and _is_heading(found, rest, is_cut=is_cut):
         return None
     return _Said(index, found.start("label"))
+
+
+def _is_verdict(found: re.Match[str]) -> bool:
+    """Return whether the words around the label say that it is the answer."""
+    lead = found["lead"].casefold()
+    named = re.findall(r"[^\W_]+", lead)
+    return (
+        found["better"] is not None
+        or any(word not in _NAMES for word in named)
+        or (bool(named) and ":" in lead)
+    )
+
+
+def _is_heading(found: re.Match[str], rest: str, *, is_cut: bool) -> bool:
+    """Return whether a label without such words may stand above something that is said of it."""
+    has_name = re.search(r"[^\W_]", found["lead"]) is not None
+    mark = re.sub(r"[^.:;,\u2013\u2014-]", "", found["mark"])[-1:]
+    if not rest.strip():
+        return is_cut and (has_name or mark in tuple(":,;"))
+    if _REASON.match(rest.lstrip()):
+        return False
+    if mark in ("", ".") and "\n" in found["mark"]:
+        return has_name and is_cut
+    return mark != "." or is_cut
 
 
 def _names(text: str, label: str) -> bool:
@@ -218,10 +286,13 @@ def _pattern(labels: tuple[str, ...], is_any_case: bool) -> re.Pattern[str]:
     folded = {label.casefold() for label in labels}
     words = "|".join(word for word in _WORDS if word not in folded)
     spelled = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
-    case = "i" if is_any_case else "-i"
+    label = f"(?{'i' if is_any_case else '-i'}:{spelled})"
+    better = _BETTER.replace("{label}", label)
     return re.compile(
-        rf"{_WRAP}(?:(?:{words})(?![^\W_]){_WRAP})*(?P<label>(?{case}:{spelled}))"
-        rf"(?:{_WRAP}\Z|{_CLOSING}(?:\s*\n|[.:;,]\s))",
+        rf"(?P<lead>{_WRAP}(?:(?:(?:{words})(?![^\W_])|{'|'.join(_CHINESE)}){_WRAP})*)"
+        rf"(?P<label>{label})(?:{_CLOSING}(?P<better>{better}))?"
+        rf"(?P<mark>{_WRAP}+\Z|{_CLOSING}(?:[.:;,]?{_CLOSING}[^\S\n]*\n|[.:;,]\s|\s+[-\u2013\u2014]\s"
+        rf"|\s+(?=(?:because|since|due\s+to)\b)))",
         re.IGNORECASE,
     )
 
@@ -236,7 +307,7 @@ def _position_of(said: _Said, text: str, reply: Reply, matcher: LabelMatcher) ->
         # the server cut the reasoning out of the text, and the tokens do not say where it ends
         start = _MARKUP.sub(lambda match: " " * len(match.group()), whole).rfind(text.strip())
     seen = visible(whole[start:]) if start >= 0 else None
-    found = _find_label(seen, matcher) if seen is not None else None
+    found = None if seen is None else _find_label(seen, matcher, is_cut=_is_cut(reply))
     if found is None or found.label != said.label:
         return None
     ends = 0

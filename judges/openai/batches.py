@@ -34,6 +34,7 @@ _MOST_PAGES: Final = 100
 _UPLOAD_SECONDS: Final = 600.0
 _CHECK_SECONDS: Final = 3.0
 _NO_SUCH_PATH: Final = (404, 405, 501)
+_LONGEST_REFUSAL: Final = 64 * 1024  # bytes
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 
@@ -222,7 +223,7 @@ class ProviderBatches:
             with self._clients.member() as client:
                 async with client.stream("GET", f"files/{file_id}/content") as response:
                     if response.status_code != 200:
-                        raise self._refused(response, await response.aread())
+                        raise self._refused(response, await _beginning(response))
                     async for text in self._split(response):
                         if (line := _line_of(text)) is not None:
                             yield line
@@ -317,6 +318,16 @@ def _errors_of(errors: object) -> tuple[str, str]:
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """Return as much of a refusal as anybody reads; it may have no end."""
+    content = b""
+    async for piece in response.aiter_bytes():
+        content += piece
+        if len(content) > _LONGEST_REFUSAL:
+            break
+    return content[:_LONGEST_REFUSAL]
 
 
 def _line_of(text: bytes) -> Line | None:

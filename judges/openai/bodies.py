@@ -32,17 +32,25 @@ _LOGPROBS: Final = frozenset({"logprobs", "top_logprobs"})
 _UNSUPPORTED: Final = re.compile(
     r"not supported|unsupported|does not support|doesn't support|deprecated|not (allowed|permitted)"
     r"|cannot both be|unknown (field|parameter|name)|unrecognized|not available|extra inputs"
-    r"|only the default|not enabled|not compatible|incompatible",
+    r"|only the default|not enabled|not compatible|incompatible|not implemented|not valid for"
+    r"|only \S+ is (allowed|supported)|may only be set|must be (set to )?(1|false|none|null)\b"
+    r"|not recogni[sz]ed|unexpected (field|parameter|keyword)|unknown argument|cannot find field",
     re.IGNORECASE,
 )
 # a smaller number would be taken: which one is for the settings to say
-_OF_VALUE: Final = re.compile(r"at most|<=|less than|must be between|no more than", re.IGNORECASE)
+_OF_VALUE: Final = re.compile(
+    r"at most|<=|less than|must be between|no more than|maximum (is|value|of)|out of range|up to \d",
+    re.IGNORECASE,
+)
 _SYSTEM_REFUSED: Final = re.compile(
     r"system['\"`]? (role|message|prompt|instruction)s?\b.{0,40}(not|n't|unsupported|invalid)"
     r"|(not|n't|unsupported|invalid).{0,40}system['\"`]? (role|message|prompt|instruction)s?\b"
     r"|developer instruction is not enabled|roles must alternate|only user.{0,20}assistant.{0,20}role"
     r"|messages\[0\]\.role|role.{0,30}['\"`]system['\"`]|['\"`]system['\"`].{0,40}role"
-    r"|['\"`]system['\"`] is not one of|first message must be.{0,20}user",
+    r"|['\"`]system['\"`] is not one of|first message must be.{0,20}user"
+    r"|must (start|begin) with.{0,20}user|messages\W{1,3}0\W{1,3}role"
+    r"|\brole:? system\b.{0,40}(not|n't|unsupported|invalid)"
+    r"|(invalid|unexpected|unsupported|unknown) role:? system\b",
     re.IGNORECASE | re.DOTALL,
 )
 # fields of `extra_body` that keep a model to its labels, or are about the log-probs of an answer
@@ -54,6 +62,14 @@ _KEEP_TO_LABELS: Final = frozenset(
         "stop_token_ids", "structured_outputs", "top_logprobs", "top_logprobs_num",
     }
 )  # fmt: skip
+_FIELD: Final = re.compile(
+    r"(?<![\w.])(max_tokens|top_logprobs|logprobs)(?!\w)"
+    # this one is a word of the language, too, and may come from a prompt that the server repeats
+    r"|(?:(?<=[\['\"`])|(?<=: )|(?<=parameter )|(?<![\w.]))(temperature)(?:(?=['\"`\]:])"
+    r"|(?=\s+(?:is|does|may|must|cannot|parameter|value|setting)\b)|(?<=: temperature)(?!\w))",
+    re.IGNORECASE,
+)
+_PARAMETER: Final = re.compile(r"\bparam '([a-z_]+)'")
 _log = logging.getLogger(__name__)
 
 
@@ -210,16 +226,20 @@ class Bodies:
         return is_auto and has_system and _SYSTEM_REFUSED.search(message) is not None
 
     def _field_of(self, message: str, sent: Mapping[str, Any]) -> str | None:
-        """Return the default field that a refusal names in quotes, if it may be given up."""
+        """Return the default field that a refusal names, if it may be given up.
+
+        The name may stand in quotes or not. Where several are named, it is the one that the error
+        gives as its parameter, or else the first.
+        """
         if not _UNSUPPORTED.search(message) or _OF_VALUE.search(message):
             return None
-        quoted = set(re.findall(r"['\"`]([a-z_]+)['\"`]", message))
-        settings = self._settings
-        mine = set(_LEARNED) - settings.extra_body.keys()
-        if settings.temperature:
+        mine = set(_LEARNED) - self._settings.extra_body.keys()
+        if self._settings.temperature:
             mine.discard("temperature")
-        for name in _LEARNED:
-            if name in quoted and name in mine and name in sent:
+        named = [name.lower() for name in _PARAMETER.findall(message)]
+        named += [(field or word).lower() for field, word in _FIELD.findall(message)]
+        for name in named:
+            if name in mine and name in sent:
                 return "logprobs" if name in _LOGPROBS else name
         return None
 

@@ -204,9 +204,12 @@ def retry_after_seconds(header: str | None, *, now: float) -> float | None:
 def _seconds_until(date: str, now: float) -> float:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, IndexError, TypeError, OverflowError):
         try:
             moment = datetime.fromisoformat(date)
         except ValueError:
             return math.nan
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now
+    try:
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now
+    except (ValueError, OverflowError):
+        return math.nan

@@ -91,7 +91,8 @@ def missing_model(content: object, model: str) -> str | None:
         listed = content.get("data", content.get("models"))
     if not isinstance(listed, list):
         return "it answers, but not with a list of models"
-    known = [one for one in listed if isinstance(one, dict)]
+    known = [{"id": one} if isinstance(one, str) else one for one in listed]
+    known = [one for one in known if isinstance(one, dict)]
     names = [str(one.get("id") or one.get("name")) for one in known]
     if any(one.get("owned_by") in _ANY_NAME for one in known):
         return None

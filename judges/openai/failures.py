@@ -31,23 +31,34 @@ CONTEXT_LENGTH: Final = re.compile(
 _CONTEXT_CODE: Final = re.compile(r"exceed_context|context_length_exceeded")
 _HARD_QUOTA: Final = re.compile(
     r"insufficient[_ ](user[_ ])?(quota|balance|credits?|funds)|billing[_ ](hard[_ ]limit|not[_ ]active)"
-    r"|credit balance|out of credits|payment[_ ]required|requires more credits",
+    r"|credit balance|out of credits|payment[_ ]required|requires more credits|arrearage"
+    r"|(all|monthly|included).{0,20}credits|in good standing|account.{0,20}(suspended|deactivated|overdue)"
+    r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39",
     re.IGNORECASE,
 )
-_PLAN: Final = re.compile(r"check your plan and billing", re.IGNORECASE)
+_PLAN: Final = re.compile(
+    r"check your plan and billing|(spending|spend|usage) limits?\b", re.IGNORECASE
+)
 _MODERATED: Final = re.compile(
-    r"moderation|content.?(policy|filter|management)|was flagged|safety", re.IGNORECASE
+    r"moderation|content.?(policy|filter|management)|was flagged|safety|data.?inspection"
+    r"|(inappropriate|sensitive|prohibited|unsafe|harmful).{0,20}content|usage.?policy|guardrail",
+    re.IGNORECASE,
 )
 _PER_DAY: Final = re.compile(r"per.?day", re.IGNORECASE)
 _NAMED_STATUSES: Final = (
-    (r"insufficient.?(quota|balance|credit|fund)|billing|payment", 402),
-    (r"rate.?limit|too.?many.?requests|resource.?exhausted|throttl|quota", 429),
-    (r"overloaded|unavailable|at.?capacity|capacity.?exceeded|busy|try again", 503),
+    (rf"insufficient.?(quota|balance|credit|fund)|billing|payment|{_HARD_QUOTA.pattern}", 402),
+    (_MODERATED.pattern, 451),
+    (
+        r"rate.?limit|too.?many.?requests|resource.?exhausted|throttl|quota|\bqps\b|request limit"
+        r"|limit (is )?reached",
+        429,
+    ),
+    (r"overloaded|unavailable|at.?capacity|capacity.{0,20}exceeded|busy|try again|loading", 503),
     (r"unauthori[sz]ed|unauthenticated|api.?key|authentication", 401),
     (r"permission|forbidden|access.?denied", 403),
     (r"not.?found|unexpected endpoint|does not exist|unknown (url|path|endpoint|route)", 404),
     (r"method not allowed", 405),
-    (r"context.?length|exceed.?context|too.?long", 400),
+    (rf"context.?length|exceed.?context|too.?long|{CONTEXT_LENGTH.pattern}", 400),
     (r"deadline.?exceeded|time.?out|timed out", 408),
     (r"invalid.?(request|argument|param)|bad.?request|unsupported|validation", 400),
 )
@@ -158,6 +169,9 @@ def _kind(status: int, message: str, wait: float | None) -> FailureKind:
 
 
 _ERROR_FIELDS: Final = ("errors", "detail", "error_msg")  # "error" is looked at first
+# where a reply says that all is well, or what is wrong: MiniMax, Gemini
+_REPORTS: Final = (("base_resp", "status_code"), ("promptFeedback", "blockReason"),
+                   ("prompt_feedback", "block_reason"))  # fmt: skip
 _MESSAGE_FIELDS: Final = ("message", "msg", "detail", "error_msg", "error", "status_msg", "title")
 _CODE_FIELDS: Final = ("code", "status", "status_code", "type", "error_code")
 
@@ -174,6 +188,7 @@ def _error_within(content: object) -> object | None:
     first = choices[0] if isinstance(choices, list) and choices else None
     named = content.get("error")
     if first is None:
+        named = named or _reported(content)
         named = named or next((content[n] for n in _ERROR_FIELDS if content.get(n)), None)
     elif isinstance(first, Mapping):
         named = named or first.get("error") or _stopped(first)
@@ -182,6 +197,16 @@ def _error_within(content: object) -> object | None:
         return named if isinstance(named, Mapping) else {**content, "message": named}
     has_words = any(isinstance(content.get(name), str) for name in _MESSAGE_FIELDS)
     return content if has_words and "choices" not in content else None
+
+
+def _reported(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what a reply without an answer reports beside it."""
+    for name, code in _REPORTS:
+        report = content.get(name)
+        if isinstance(report, Mapping) and report.get(code):
+            blocked = f"content filter: {report[code]}" if name != "base_resp" else None
+            return {"message": blocked, **report}
+    return None
 
 
 def _stopped(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -267,10 +292,11 @@ def wait_seconds(headers: Mapping[str, str], content: object, *, now: float) -> 
         content: The parsed body, or its text.
         now: Unix time.
     """
-    in_ms = _plain_number(headers.get("retry-after-ms"))
+    in_ms, header = _plain_number(headers.get("retry-after-ms")), headers.get("retry-after")
     told = [
         None if in_ms is None else in_ms / 1000,
-        retry_after_seconds(headers.get("retry-after"), now=now),
+        retry_after_seconds(header, now=now),
+        None if header is None else _duration(header),
         *_waits_in_fields(content),
         *_waits_in_words(message_of(content)),
     ]

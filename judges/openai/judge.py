@@ -55,6 +55,8 @@ _FIRST_IN_FLIGHT: Final = 4
 # before these, no request has reached the server
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _NO_SUCH_PATH: Final = (404, 405)
+_NOT_LISTED: Final = (*_NO_SUCH_PATH, 403, 501)
+_DOWN: Final = (502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +252,8 @@ class OpenAIJudge:
         try:
             with self._clients.member() as client:
                 response = await client.get("models", timeout=_HEALTH_TIMEOUT_SECONDS)
-                if response.status_code in _NO_SUCH_PATH:
-                    # without messages no server answers, but one that has the path says so
+                if response.status_code in _NOT_LISTED:
+                    # a key may judge and not list, and without messages no server answers, but one that has the path says so
                     body = {"model": self._settings.model}
                     response = await client.post(
                         self._path, json=body, timeout=_HEALTH_TIMEOUT_SECONDS
@@ -276,7 +278,7 @@ class OpenAIJudge:
         listed = response.request.method == "GET"
         if response.status_code == 200 and listed:
             return self._health_by_models(response)
-        if not listed and response.status_code not in (401, 403, *_NO_SUCH_PATH):
+        if not listed and response.status_code not in (401, 403, *_NO_SUCH_PATH, *_DOWN):
             return self._ready("the server does not list its models")
         complaint = complaint_of_status(
             response.status_code, response.headers, response.content, now=time.time()
@@ -409,7 +411,7 @@ class OpenAIJudge:
                 try:
                     return await self._paid(call, spent, since)
                 except CallFailed as error:
-                    if error.sent is None:
+                    if error.sent is None or error.failure.kind is FailureKind.CONTEXT_OVERFLOW:
                         raise
                     if not self._bodies.learn(error.failure.detail, error.sent):
                         error.failure = self._bodies.advised(error.failure, error.sent)
@@ -439,7 +441,7 @@ class OpenAIJudge:
         started = self._clock()
         response = await self._post(body, since)
         now = time.time()
-        if response.status_code != 200:
+        if not response.is_success:
             complaint = complaint_of_status(
                 response.status_code, response.headers, response.content, now=now
             )

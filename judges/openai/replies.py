@@ -19,9 +19,12 @@ from judges.types import TokenUsage
 Endpoint = Literal["chat", "completions", "tokens"]
 
 _REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+_CACHED_BESIDE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _TEXT_CHUNKS: Final = ("text", "output_text")
 _SAME_LOGPROB: Final = 1e-3
 _FILLER: Final = -1000.0  # servers fill lists with -9999 or the lowest float
+_IMPROBABLE: Final = -100.0  # beside a certain token: at a temperature near 0, all else is filler
+_ROUNDED: Final = 0.02  # of one number, written with two digits and with all
 _SHOWN_LENGTH: Final = 80
 
 
@@ -52,7 +55,7 @@ class Position:
         """Whether one token has all the probability and the others are filler."""
         certain = [e for e in self.top or () if _number(e.logprob) >= -_SAME_LOGPROB]
         return len(certain) == 1 and all(
-            entry in certain or is_filler(entry.logprob) for entry in self.top or ()
+            entry in certain or is_filler(entry.logprob, _IMPROBABLE) for entry in self.top or ()
         )
 
 
@@ -142,6 +145,9 @@ def read_usage(usage: object) -> TokenUsage | None:
     if not isinstance(usage, Mapping):
         return None
     prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    if prompt is not None and "prompt_tokens" not in usage:
+        # Anthropic counts what was cached beside the input, not within it
+        prompt += sum(_count(usage.get(name)) or 0 for name in _CACHED_BESIDE)
     said = _count(usage.get("completion_tokens", usage.get("output_tokens")))
     total = _count(usage.get("total_tokens"))
     if prompt is None or (said is None and total is None):
@@ -243,10 +249,14 @@ def _position(
         return Position(best.token, best.logprob, top)
     number = _number(logprob)
     word = bare(token).strip()
-    alike = [_number(entry.logprob) for entry in top if bare(entry.token).strip() == word]
+    alike = [
+        (_number(entry.logprob), _ROUNDED if entry.token == token else _SAME_LOGPROB)
+        for entry in top
+        if bare(entry.token).strip() == word
+    ]
     if number <= _FILLER:  # not reported
         return Position(token, None, top, is_foreign=not alike)
-    if any(abs(one - number) <= _SAME_LOGPROB for one in alike):
+    if any(abs(one - number) <= most for one, most in alike):
         return Position(token, logprob, top)
     return Position(token, logprob, (*top, TokenLogprob(token, logprob, identity)), is_joined=True)
 
@@ -299,11 +309,11 @@ _MARKS: Final = (
 )
 
 
-def is_filler(logprob: object) -> bool:
-    """Return whether a log-probability only fills its place."""
+def is_filler(logprob: object, most: float = _FILLER) -> bool:
+    """Return whether a log-probability of at most `most` only fills its place."""
     if isinstance(logprob, bool) or not isinstance(logprob, int | float):
         return False
-    return logprob <= _FILLER
+    return logprob <= most
 
 
 def _number(logprob: object) -> float:

@@ -107,7 +107,7 @@ _ERRORS: dict[str, tuple[int, Any, list[tuple[bytes, bytes]]]] = {
     "429 long": (429, {"error": {"message": "come back tomorrow"}}, [(b"retry-after", b"86400")]),
     "500": (500, {"error": {"message": "out of luck"}}, []),
     "503": (503, "busy", [(b"retry-after", b"0")]),
-    "400": (400, {"error": {"message": "temperature is not supported"}}, []),
+    "400": (400, {"error": {"message": "the request is invalid"}}, []),
     "401": (401, {"error": {"message": "Incorrect API key provided: sk-secret"}}, []),
     "404": (404, {"error": {"message": "The model `judge` does not exist"}}, []),
     "422": (422, {"detail": "top_logprobs must be at most 5"}, []),

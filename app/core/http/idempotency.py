@@ -28,11 +28,13 @@ from app.core.auth import Scope
 from app.core.db import Database
 from app.core.errors import Conflict, Unprocessable
 from app.core.http.access import caller_of
+from app.core.http.json_bodies import LARGE_BODY
 from app.core.http.openapi import AnswerRoute
 from app.core.http.parameters import get_runtime
 from app.core.http.problems import TextsResponse
 from app.core.models import IdempotencyKey
 from app.core.names import fault_of
+from app.core.pools import in_thread
 from app.core.runtime import Runtime
 from app.core.tasks import shielded
 
@@ -60,7 +62,7 @@ class IdempotentRoute(AnswerRoute):
             if key is None or request.method != "POST":
                 return await handle(request)
             _check(key)
-            body_hash = hashlib.sha256(await request.body()).hexdigest()
+            body_hash = await _hash(await request.body())
             return await answer_once(request, body_hash, lambda: handle(request))
 
         return remember
@@ -97,6 +99,12 @@ async def answer_once(
     headers = {"location": earlier.location} if earlier.location else None
     assert earlier.status is not None
     return TextsResponse(earlier.body, earlier.status, headers)
+
+
+async def _hash(body: bytes) -> str:
+    if len(body) < LARGE_BODY:
+        return hashlib.sha256(body).hexdigest()
+    return (await in_thread(hashlib.sha256, body)).hexdigest()
 
 
 def _check(key: str) -> None:

@@ -22,11 +22,10 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import Doc
 
 from app.bodies.common import JsonValue, ProblemBody
-from app.core.errors import Unprocessable
 from app.core.http.access import Need, Open, allow, need_of, scopes_of
+from app.core.http.json_bodies import hold_to_limits
 from app.core.http.parameters import get_runtime
 from app.core.http.problems import MEDIA_TYPE
-from app.core.limits import Limits, shape_fault
 
 Json = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
@@ -110,12 +109,12 @@ class AnswerRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler: JSON bodies are held to the limits before their fields are read."""
-        handle = super().get_route_handler()
-        if self.body_field is None:
+        handle, field = super().get_route_handler(), self.body_field
+        if field is None:
             return handle
 
         async def within_limits(request: Request) -> Response:
-            await check_body(request, get_runtime(request).settings.limits)
+            await hold_to_limits(request, get_runtime(request).settings.limits, field)
             return await handle(request)
 
         return within_limits
@@ -143,26 +142,6 @@ class AnswerRoute(APIRoute):
 
 def _untyped(said: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name != "model"}
-
-
-async def check_body(request: Request, limits: Limits) -> None:
-    """Refuse a JSON body that holds more than allowed, before its fields are read one by one.
-
-    Raises:
-        Unprocessable: it does; the error names the place and the setting.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not media_type.startswith("application/") or not media_type.endswith(("/json", "+json")):
-        return
-    try:
-        body: Any = await request.json()
-    except (ValueError, RecursionError):
-        return  # the handler refuses it, and says where it is no JSON
-    fault = shape_fault(body, limits)
-    if fault is not None:
-        raise Unprocessable(
-            str(fault), errors=[{"loc": ["body", *fault.loc], "msg": fault.message}]
-        )
 
 
 class DescribedAPI(FastAPI):

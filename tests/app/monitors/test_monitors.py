@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -16,7 +17,7 @@ import pytest
 
 from app.core.runtime import Runtime
 from app.monitors.alarms import loss_of
-from app.monitors.webhooks import deliver_due
+from app.monitors.webhooks import deliver_due, sent
 from tests.app.rows import certify, labelled_rows, upload
 
 Json = dict[str, Any]
@@ -286,3 +287,28 @@ async def test_a_receiver_that_was_down_for_ten_minutes_gets_the_alarm_once_by_i
     assert json.loads(body)["calibration"] == calibration
     certificate = (await client.get(f"/v1/calibrations/{calibration}")).json()
     assert certificate["revoked_at"] is not None
+
+
+async def test_what_a_receiver_says_without_end_is_not_read() -> None:
+    written = 0
+    ended = asyncio.Event()
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        with suppress(ConnectionError):
+            while written < 100 * 2**20:
+                writer.write(b"10000\r\n" + b"x" * 2**16 + b"\r\n")
+                await writer.drain()
+                written += 2**16
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(endless, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, httpx.AsyncClient(trust_env=False) as http:
+        assert await sent(http, f"http://127.0.0.1:{port}/", b"{}", {}) is None
+        assert await sent(http, "http://[::1/", b"{}", {}) == "InvalidURL"
+        await asyncio.wait_for(ended.wait(), 20)
+    assert written < 50 * 2**20

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.runtime import Runtime
 from tests.app.core.test_auth import make_key
@@ -32,6 +35,22 @@ def clock(running: Runtime) -> Clock:
     clock = Clock()
     running.now = clock
     return clock
+
+
+@contextmanager
+def rows_read() -> Iterator[list[Any]]:
+    """List the rows that sessions read inside the block."""
+    read: list[Any] = []
+    execute = AsyncSession.execute
+
+    async def noted(*args: Any, **options: Any) -> Any:
+        frozen = (await execute(*args, **options)).freeze()
+        read.extend(frozen.data)
+        return frozen()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AsyncSession, "execute", noted)
+        yield read
 
 
 async def _rivers(client: httpx.AsyncClient, n: int = 6, *, human: bool = True) -> None:
@@ -347,6 +366,37 @@ async def test_weak_annotators_are_named(client: httpx.AsyncClient) -> None:
     assert people["ann"]["weak"] == people["bob"]["weak"] == []
     assert len(people["lazy"]["weak"]) == 3
     assert people["lazy"]["agreement"]["high"] < 0.8
+
+
+@pytest.mark.both_databases
+async def test_votes_are_counted_by_the_database(client: httpx.AsyncClient) -> None:
+    """A list reads as many rows for many votes as for few, and says what the votes say."""
+    await _rivers(client, 60, human=False)
+    rows = []
+    for size, name in ((12, "q"), (60, "larger")):
+        await _queue(client, name=name, votes_per_pair=2, labels=size)
+        for who in ("ann", "bob"):
+            items = await _claim(client, who, size, f"{name}/")
+            answers = [
+                {"item": item["item"], "label": "left", "seconds": number % 3 + 0.5,
+                 "comment": f'\0"seconds": 99 {number}'}
+                for number, item in enumerate(items)
+            ]  # fmt: skip
+            answers[0]["label"] = "tie" if who == "bob" else "left"
+            answers[1]["label"] = "skip" if who == "bob" else "left"
+            assert (await _answer(client, who, *answers, queue=name)).status_code == 201
+        with rows_read() as read:
+            found = (await client.get("/v1/queues")).json()["data"][0]
+        rows.append(len(read))
+        assert (found["name"], found["pairs"], found["votes"]) == (name, size, 2 * size - 1)
+        ann, bob = found["annotators"]
+        assert (ann["answered"], bob["answered"], bob["skipped"]) == (size, size - 1, 1)
+        assert (ann["left"]["value"], bob["left"]["n"]) == (1.0, size - 2)
+        assert (ann["median_seconds"], ann["agreement"]["n"]) == (1.5, size - 1)
+        assert found["people"]["percent_agreement"]["n"] == size - 1
+    # a queue more, and no row for a vote
+    assert rows[1] < 2.5 * rows[0]
+    assert rows[0] < 40
 
 
 async def test_labels_of_a_ranking_queue_carry_their_probability(client: httpx.AsyncClient) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from judges.types import FailureKind
@@ -506,5 +506,110 @@ CASES: dict[str, Case] = {
     ),
     "an error that was billed": Case(
         always(Sent({"choices": [], "usage": usage_of()}, billed=(300, 1))), UNREADABLE
+    ),
+    # further answers of their kinds
+    "a sentence that one is better": Case(said("Response {} is better."), VOTE),
+    "one is better than the other": Case(said("{} is better than {other}"), VOTE),
+    "one is better than the other, with log-probs": Case(
+        lambda a: answer(
+            a,
+            f"Response {a.best} is better than {a.other}.",
+            _prefixed(a, "Response", " ", tail=(" is better than ", a.other, ".")),
+        ),
+        ORDINARY,
+    ),
+    "a preference": Case(said("I prefer **{}**."), VOTE),
+    "a label with its reason": Case(said("{} because it is right"), VOTE),
+    "an answer in Chinese": Case(said("\u7b54\u6848\uff1a{}\u3002"), VOTE),
+    "a sentence in Chinese": Case(said("\u56de\u7b54{}\u6bd4{other}\u66f4\u597d"), VOTE),
+    "a full-width bracket": Case(said("\u3010{}\u3011"), VOTE),
+    "a denial in Chinese": Case(said("\u7b54\u6848\u4e0d\u662f{other}"), UNREADABLE),
+    "both are equal": Case(said("A and B are equal"), UNREADABLE),
+    "hardly better": Case(said("{other} is hardly better"), UNREADABLE),
+    "a third label that was not asked for": Case(said("C"), UNREADABLE),
+    "the heading of a list, cut off": Case(
+        said("Response {other}: The first claim is wrong", finish_reason="length"), UNREADABLE
+    ),
+    "a bold heading, cut off": Case(
+        said("**Response {other}**\n\nThe first claim is", finish_reason="length"), UNREADABLE
+    ),
+    "a list of criteria, cut off": Case(
+        said("{other}. Accuracy: fine. Style:", finish_reason="length"), UNREADABLE
+    ),
+    "a label and what is wrong with it": Case(said("{other}: clearly worse"), UNREADABLE),
+    "a heading alone, cut off": Case(said("Response {other}", finish_reason="length"), UNREADABLE),
+    "a word before the label, cut off after it": Case(
+        said("Answer: {}, as it", finish_reason="length"), VOTE
+    ),
+    "lists that are all empty": Case(lambda a: answer(a, None, [position(a.best, [])]), VOTE),
+    "one-hot at a temperature near 0": Case(one_hot(-140.0), VOTE),
+    "a sampled number with two digits": Case(
+        lambda a: answer(
+            a, None, [{**position(a.best, labels(a)), "logprob": round(logprob(0.784), 2)}]
+        ),
+        ORDINARY,
+    ),
+    "blocked by Gemini": Case(
+        always(Sent({"choices": [], "promptFeedback": {"blockReason": "SAFETY"}})),
+        FailureKind.REFUSED,
+        ("SAFETY",),
+        calls=1,
+    ),
+    "stopped for recitation": Case(stopped("RECITATION"), FailureKind.REFUSED),
+    "stopped by a filter that names itself": Case(
+        stopped("content_filter: PROHIBITED_CONTENT"), FailureKind.REFUSED
+    ),
+    "stopped where the context ends": Case(stopped("model_context_window_exceeded"), TOO_LONG),
+    "a content filter within a 200": Case(
+        always(Sent({"error": {"code": "content_filter", "message": "filtered"}})),
+        FailureKind.REFUSED,
+        calls=1,
+    ),
+    "inappropriate content": Case(
+        always(refusal(400, "Input data may contain inappropriate content.")),
+        FailureKind.REFUSED,
+        calls=1,
+    ),
+    "a rate limit of MiniMax, once": Case(
+        first(
+            lambda _: Sent(
+                {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}
+            )
+        ),
+        ORDINARY,
+        calls=2,
+    ),
+    "no balance at MiniMax": Case(
+        always(Sent({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}})),
+        GONE,
+        calls=1,
+    ),
+    "a limit of requests, of Baidu": Case(
+        first(
+            lambda _: Sent({"error_code": 18, "error_msg": "Open api qps request limit reached"})
+        ),
+        ORDINARY,
+        calls=2,
+    ),
+    "a model that is loading, within a 200": Case(
+        first(lambda _: Sent({"error": "Loading model"})), ORDINARY, calls=2
+    ),
+    "too long, within a 200": Case(
+        always(Sent({"error": {"message": "The prompt is too long: reduce your prompt"}})),
+        TOO_LONG,
+        calls=1,
+    ),
+    "usage limits that are reached": Case(
+        always(refusal(400, "You have reached your specified API usage limits.")), GONE, calls=1
+    ),
+    "an account in arrears": Case(
+        always(refusal(400, "Access denied", code="Arrearage")), GONE, calls=1
+    ),
+    "no balance, in Chinese": Case(always(refusal(429, "\u4f59\u989d\u4e0d\u8db3")), GONE, calls=1),
+    "201 with an answer": Case(lambda a: replace(answer(a), status=201), ORDINARY, calls=1),
+    "204, then an answer": Case(first(lambda _: Sent(b"", 204)), ORDINARY, calls=2),
+    "a byte order mark": Case(
+        lambda a: replace(sent := answer(a), body=b"\xef\xbb\xbf" + json.dumps(sent.body).encode()),
+        ORDINARY,
     ),
 }

@@ -171,6 +171,9 @@ async def test_a_wait_is_never_shorter_than_the_usual_one(server: CaseServer, he
         ({}, RETRY_INFO, 0.6),
         ({"retry-after": "2"}, {"error": {"message": "wait 5s"}}, 5.0),
         ({"retry-after": "nan"}, "busy", None),
+        ({"retry-after": "12s"}, "busy", 12.0),
+        ({"retry-after": "Wed, 99 Foo 99999 99:99:99 GMT"}, "busy", None),
+        ({"retry-after": "0001-01-01T00:00:00+23:59"}, "busy", 0.0),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, "", 360.0),
         ({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}, "", None),
         (
@@ -313,6 +316,11 @@ async def test_a_refused_field_is_given_up_once_and_every_score_says_so(server: 
     [
         "`temperature` is deprecated for this model.",
         "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+        "temperature: this parameter is deprecated for this model",
+        "invalid temperature: only 1 is allowed for this model",
+        "`temperature` may only be set to 1 when thinking is enabled.",
+        "#: extraneous key [temperature] is not permitted",
+        "Argument not supported on this model: temperature",
     ],
 )
 async def test_a_temperature_that_claude_refuses_is_given_up(
@@ -327,11 +335,36 @@ async def test_a_temperature_that_claude_refuses_is_given_up(
 
 
 @pytest.mark.parametrize(
+    "message",
+    [
+        "Logprobs is not enabled for models/gemini-2.5-flash",
+        "logprobs: Extra inputs are not permitted",
+        "top_logprobs is currently not supported",
+        "logprobs is not supported when temperature is set",
+        "deepseek-reasoner does not support the parameter logprobs",
+    ],
+)
+async def test_refused_log_probs_are_given_up_whatever_the_words(
+    server: CaseServer, message: str
+) -> None:
+    def reply(asked: Asked) -> Sent:
+        refused = "logprobs" in asked.body
+        return refusal(400, message) if refused else answer(asked, logprobs=False)
+
+    score = await score_of(server, reply, orders="as_posted")
+    check(Case(answer, VOTE), score)
+    assert "omitted:logprobs" in score.flags
+    assert "omitted:temperature" not in score.flags
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
     ("settings", "message", "advice"),
     [
         ({"temperature": 0.5}, DEFAULT_ONLY, "set temperature"),
         ({"extra_body": {"temperature": 0}}, DEFAULT_ONLY, "extra_body"),
         ({}, "top_logprobs must be at most 5", "set top_logprobs"),
+        ({}, "'The temperature and weather' is not allowed by policy", ""),
         ({}, "Invalid 'top_logprobs': 20 is not supported, at most 5", "set top_logprobs"),
         ({"system_role": "system"}, "System role not supported", "system_role"),
     ],
@@ -353,6 +386,9 @@ SYSTEM_REFUSALS = [
     (400, "Developer instruction is not enabled for models/gemma-3-27b-it"),
     (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
     (400, "Only user and assistant roles are supported!"),
+    (400, "messages.0.role: Input should be 'user' or 'assistant'"),
+    (400, "Conversation must start with a user prompt"),
+    (422, "The role system is not allowed here"),
 ]
 
 
@@ -493,6 +529,10 @@ async def test_a_budget_reserves_what_is_really_asked_for(
         ({"prompt_tokens": 9}, None),
         ({"prompt_tokens": 9, "total_tokens": 11}, TokenUsage(9, 2)),
         ({"input_tokens": 9, "output_tokens": 2}, TokenUsage(9, 2)),
+        (
+            {"input_tokens": 9, "cache_read_input_tokens": 300, "output_tokens": 2},
+            TokenUsage(309, 2),
+        ),
         ({**usage_of(9, 2), "prompt_cache_hit_tokens": 4}, TokenUsage(9, 2, 4)),
         ({**usage_of(9, 2), "total_tokens": 5}, TokenUsage(9, 2)),
     ],
@@ -514,6 +554,7 @@ def test_usage_that_is_known_in_part_is_never_less_than_billed(
         ("HTTPS_PROXY", "http://127.0.0.1:port"),
         ("NO_PROXY", "localhost,fe80::/10"),
         ("no_proxy", "http://[::1"),
+        ("SSL_CERT_FILE", "/no/such/certificates.pem"),
     ],
 )
 def test_a_proxy_variable_that_cannot_be_used_is_one_message(
@@ -572,6 +613,8 @@ def listed(*names: str, **fields: Any) -> dict[str, Any]:
         ("judge", Sent(b"<!doctype html>"), False),
         ("judge", Sent({"detail": "Not Found"}, 404), True),
         ("judge", Sent({"error": {"message": "bad key"}}, 401), False),
+        ("judge", Sent({"error": {"message": "Missing scopes: api.model.read"}}, 403), True),
+        ("judge", {"models": ["judge"]}, True),
     ],
 )
 async def test_health_says_whether_the_judge_can_answer(
