@@ -96,6 +96,7 @@ test-slow: $(TESTED) $(VLLM) ## the long simulations, with their figures, and a 
 bench: $(TESTED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.batches
+	$(BIN)/python -m benchmarks.pages
 	@if test -f $(VLLM); then $(BIN)/python -m benchmarks.hosted.judge_throughput --wide --pairs 6 --rounds 2 && \
 	  $(BIN)/python -m benchmarks.hosted.reasons --wide --pairs 10 --rounds 2 && \
 	  $(BIN)/python -m benchmarks.hosted.cascade_throughput; fi

@@ -64,6 +64,7 @@ from app.pages import boards as pages_boards
 from app.pages import judges as pages_judges
 from app.pages import labelling as pages_labelling
 from app.pages import lists as pages_lists
+from app.pages import ongoing as pages_ongoing
 from app.pages import pairs as pages_pairs
 from app.pages import reports as pages_reports
 from app.pages import results as pages_results
@@ -169,6 +170,7 @@ def _routes() -> list[BaseRoute]:
         pages_boards.router,
         pages_reports.router,
         pages_results.router,
+        pages_ongoing.router,
     ):
         router.include_router(pages, dependencies=[Depends(refuse_while_opening)])
     return router.routes

@@ -6,7 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Response
 
-from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.bodies.certificates import (
+    CertificateBody,
+    CurveBody,
+    ExperimentBody,
+    KnownPromptsBody,
+    PlanBody,
+)
 from app.bodies.common import PageBody
 from app.bodies.documents import ExportedCertificateBody
 from app.calibrations import experiments as calibrations_experiments
@@ -66,6 +72,13 @@ async def list_calibrations(running: Running, paging: NewestFirst) -> Page:
 async def get_calibration(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
     """Return one certificate; `labels_changed` counts its pairs with other labels than it read."""
     return await stored.look(running, calibration_id)
+
+
+@router.get("/{calibration_id}/curve", response_model=CurveBody, responses=refused(409))
+@needs(Scope.READ)
+async def get_curve(calibration_id: CalibrationId, running: Running) -> dict[str, Any]:
+    """Return how often the cascade is wrong as it answers more; asks no judge, promises nothing."""
+    return await calibrations_plans.curve(running, calibration_id)
 
 
 @router.get(

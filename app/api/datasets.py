@@ -27,7 +27,7 @@ from app.core.http.parameters import AsKept, NewestFirst, Running
 from app.core.http.problems import TextsResponse
 from app.core.lists import Page, page_of
 from app.core.names import NAME_SCHEMA, fault_of
-from app.datasets import service
+from app.datasets import service, similar
 from app.datasets.deleting import delete_dataset
 from app.formats.columns.declared import DeclarationInvalid, Declared
 from app.formats.registry import ALIASES, AUTO, DIALECTS
@@ -308,8 +308,8 @@ async def read_pair(ref: Ref, pair: PairId, running: Running) -> Response:
 @router.get("/{ref}/pairs/{pair}/similar", response_model=SimilarBody)
 @needs(Scope.READ)
 async def read_similar(ref: Ref, pair: PairId, running: Running) -> Response:
-    """List the pairs of the same prompt, then those of the same group."""
-    return TextsResponse(await browsing.similar(running, ref, pair))
+    """List pairs of the same prompt, then of the same group, then the nearest by their features."""
+    return TextsResponse(await similar.similar(running, ref, pair))
 
 
 @router.get(

@@ -103,17 +103,20 @@ class PairDetailBody(TypedDict):
 
 
 class SimilarPairBody(TypedDict):
-    """A pair of the same prompt or group."""
+    """A pair of the same prompt or group, or with nearly the same features."""
 
     id: str
     position: int
-    why: Literal["same prompt", "same group"]
+    why: Annotated[
+        Literal["same prompt", "same group", "similar features"],
+        Doc("features: what the embedded judge measures, nearest of the pairs around this one"),
+    ]
     model_a: str | None
     model_b: str | None
 
 
 class SimilarBody(TypedDict):
-    """The pairs of the same prompt, then those of the same group; at most 20."""
+    """Pairs of the same prompt, then of the same group, then the nearest by features; at most 20."""
 
     object: Literal["list"]
     data: list[SimilarPairBody]

@@ -363,6 +363,34 @@ class PlanBody(TypedDict):
     claim: str
 
 
+class CurvePoint(TypedDict):
+    """How often the cascade is wrong where it answers this share of the pairs."""
+
+    coverage: float
+    risk: Annotated[Estimate, Doc("people disagree with so many answers")]
+
+
+class CertifiedPoint(TypedDict):
+    """Where on the curve the certificate is."""
+
+    coverage: float
+    risk: float
+    upper_bound: Annotated[
+        float | None, Doc("proven; null for scope dataset, whose promise is on all pairs")
+    ]
+
+
+class CurveBody(TypedDict):
+    """How often a certificate's cascade is wrong as it answers more; it promises nothing."""
+
+    object: Literal["curve"]
+    calibration: str
+    pairs: Annotated[int, Doc("labelled pairs, ranked: what it answers first, the surest first")]
+    limits: Annotated[str, Doc("simultaneous: the intervals hold at all points at once")]
+    points: list[CurvePoint]
+    certified: Annotated[CertifiedPoint | None, Doc("null where nothing is certified")]
+
+
 class ExperimentRow(TypedDict):
     """What one rule for choosing thresholds did over the splits, at one target."""
 

@@ -1,7 +1,8 @@
-"""Plans: what certificates for several targets would say on the present labels (POST /plans)."""
+"""What other targets would get on the present labels (POST /plans), and the curve of a certificate."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,18 +23,24 @@ from app.calibrations.schemas import (
     Scope,
     Share,
     Ties,
+    as_asked,
     shown_target,
 )
 from app.calibrations.service import pool_scores
-from app.core.errors import Unprocessable
+from app.calibrations.stored import find
+from app.core.errors import Conflict, TribunalError, Unprocessable
 from app.core.runtime import Runtime
 from app.datasets.splits import Part
 from app.labels import sets
 from app.scores.store import is_recorded
 from app.scores.table import ScoreTable, load_table
 from calibration import Certificate
+from calibration.arrays import BoolArray, FloatArray
+from calibration.certify.columns import Heard, Rule
 from calibration.errors import CalibrationError
+from calibration.labels import MISSING, A
 from calibration.plan import Advice
+from calibration.reliability import risk_coverage_band
 
 _MAX_ERRORS = (0.02, 0.05, 0.1)
 
@@ -253,3 +260,109 @@ def _show(
         "relative_cost": point.relative_cost if is_priced else None,
         "labels_needed": advice.labels_needed,
     }
+
+
+async def curve(running: Runtime, certificate_id: str) -> dict[str, Any]:
+    """Return how often a certificate's cascade is wrong as it answers more; asks no judge.
+
+    The labelled pairs are ranked: first those that it answers, the surest first, then those on which
+    it abstains, by the confidence of the judge that was asked last. The curve passes through what
+    the certificate answers, and says what answering more, or less, would be like. It promises nothing.
+
+    Raises:
+        NotFound: no certificate has this id.
+        Conflict: it has no single curve, or what it was made from is gone.
+    """
+    certificate = await find(running, certificate_id)
+    if certificate.status not in ("certified", "not_certifiable"):
+        raise Conflict(f"calibration {certificate_id} is {certificate.status}: it has no curve")
+    wanted = as_asked(certificate.request)
+    if wanted.slices is not None or wanted.method == "weighted":
+        raise Conflict(
+            "every slice has thresholds of its own, or pairs count differently: no curve"
+        )
+    with running.pools.experiments.admitted():
+        try:
+            look = await look_at(running, wanted)
+        except TribunalError as error:
+            raise Conflict(
+                f"the labels or scores that it was made from are gone: {error}"
+            ) from error
+        if look.prepared.fingerprints != [*certificate.body["fingerprints"].values()]:
+            raise Conflict("its judges are configured otherwise now, or are gone")
+        if look.evidence.weights is not None or (look.evidence.exposure != 1).any():
+            raise Conflict("its pairs count differently: no curve")
+        points = await running.pools.experiments.run_for_client(
+            _curve, wanted, look.evidence, certificate.body
+        )
+    figures = certificate.body["calibration"]
+    agreement, bound = figures["agreement"], figures["agreement_lower_bound"]
+    is_certified = certificate.status == "certified" and agreement is not None
+    return {
+        "object": "curve",
+        "calibration": certificate_id,
+        "pairs": len(look.evidence.keys),
+        "limits": "simultaneous",
+        "points": points,
+        "certified": {
+            "coverage": figures["coverage"],
+            "risk": 1 - agreement,
+            "upper_bound": None if bound is None else 1 - bound,
+        }
+        if is_certified
+        else None,
+    }
+
+
+def _curve(
+    wanted: CalibrationIn, evidence: CalibrationInputs, certificate: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    sure, right = _ranked(wanted, evidence, certificate)
+    band = risk_coverage_band(sure, right, evidence.groups)
+    return [
+        {
+            "coverage": float(band.coverage[k]),
+            "risk": {
+                "value": float(band.risk[k]) if band.answered[k] else None,
+                "low": float(band.low[k]),
+                "high": float(band.high[k]),
+                "confidence_level": band.confidence_level,
+                "n": int(band.answered[k]),
+            },
+        }
+        for k in range(len(band.thresholds))
+    ]
+
+
+def _ranked(
+    wanted: CalibrationIn, evidence: CalibrationInputs, certificate: Mapping[str, Any]
+) -> tuple[FloatArray, FloatArray]:
+    """Return how early each pair is answered, nan for never, and how far people agree; shape (n,)."""
+    n_judges = evidence.p_a.shape[1]
+    weights = certificate.get("weights")
+    heard = Heard(
+        certificate.get("columns", "raw"),
+        n_judges,
+        None if weights is None else np.array([[w["log_odds"], w["sign"]] for w in weights]),
+    )
+    confidence, correct = evidence.confidence, evidence.correct
+    if wanted.ties != "class":
+        label, said = heard.said(evidence.p_a, evidence.p_tie)
+        confidence = np.where(label == MISSING, np.nan, said)
+        correct = np.where(label == A, evidence.agreement[:, :1], evidence.agreement[:, 1:])
+    own = [one["threshold"] for one in certificate["thresholds"]]
+    thresholds = np.array([np.inf if one is None else one for one in own])
+    surest, right, is_answered = _decided(heard, confidence, correct, thresholds)
+    last = np.append(np.full(n_judges - 1, np.inf), 0.0)
+    others, other_right, is_known = _decided(heard, confidence, correct, last)
+    rank = np.where(is_answered, 0.5 + surest / 2, np.where(is_known, others / 2, np.nan))
+    return rank, np.where(is_answered, right, np.where(is_known, other_right, 0.0))
+
+
+def _decided(
+    heard: Heard, confidence: FloatArray, correct: FloatArray, thresholds: FloatArray
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Return confidence and agreement of what these thresholds answer, and where they answer."""
+    _, column = heard.layout.decided(confidence, Rule(heard.columns, thresholds))
+    at = np.arange(len(column)), np.maximum(column, 0)
+    return confidence[at], correct[at], column >= 0

@@ -34,6 +34,7 @@ class Calibrations(Resource[ModeT]):
     create = Verb(judging.create_calibration)
     retrieve = Verb(judging.calibration)
     list = Listing(judging.calibrations)
+    curve = Verb(judging.calibration_curve)
     revoke = Verb(judging.revoke_calibration)
     known_prompts = Verb(judging.known_prompts)
     export = Verb(judging.export_calibration)

@@ -26,7 +26,7 @@ from app.datasets import service as datasets
 from app.datasets.records import PairKey, Vote
 from app.datasets.slices import slice_names
 from app.imports.exporting import canonical_row
-from app.judgments import queries
+from app.judgments import queries, reasons
 from app.labels.posting import shown_label
 from app.scores.store import is_recorded, score_key, stored_scores
 from calibration.labels import MISSING, plurality
@@ -44,7 +44,6 @@ _EXCERPT: Final = 300
 _NAMES: Final = ("a", "b", "tie")
 _VERDICTS: Final = 20
 _LABELS: Final = 200
-_SIMILAR: Final = 20
 
 
 class SearchIn(BaseModel):
@@ -362,6 +361,7 @@ async def pair_detail(running: Runtime, ref: str, pair_id: str) -> Body:
                 scores += [_score(one, recorded=False) for one in live.values()]
         verdicts = await queries.of_pair(session, seq, _VERDICTS)
         promises = await queries.without_promise(session, verdicts)
+        said = await reasons.bodies_of(session, {_explained(one) for one in verdicts})
     counts = _counts(stored.votes)
     return {
         "object": "pair",
@@ -380,12 +380,17 @@ async def pair_detail(running: Runtime, ref: str, pair_id: str) -> Body:
                 "verdict_id": str(one.seq),
                 "judgment": str(one.seq),
                 **one.body,
+                **({"reason": said[key]} if (key := _explained(one)) in said else {}),
                 "promise": promises.get(one.seq, one.promise),
                 "created_at": rfc3339(one.created_at),
             }
             for one in verdicts
         ],
     }
+
+
+def _explained(verdict: Verdict) -> tuple[str, str | None]:
+    return verdict.content_hash, verdict.explained_by
 
 
 def _score(score: Score, *, recorded: bool) -> Body:
@@ -406,30 +411,6 @@ def _score(score: Score, *, recorded: bool) -> Body:
         "cost_usd": score.cost_usd,
         "seconds": score.seconds,
     }
-
-
-async def similar(running: Runtime, ref: str, pair_id: str) -> Body:
-    """Return the pairs of the same prompt, then those of the same group.
-
-    Raises:
-        NotFound: there is no such dataset or pair.
-    """
-    async with running.db.read() as session:
-        dataset = await datasets.find_dataset(session, ref, ("path", "ref"))
-        stored = await datasets.stored_pair(session, dataset, pair_id)
-        keys = await datasets.related(session, dataset, stored.key, _SIMILAR)
-    prompt = stored.key.prompt_hash
-    data = [
-        {
-            "id": key.id,
-            "position": key.position,
-            "why": "same prompt" if prompt and key.prompt_hash == prompt else "same group",
-            "model_a": key.model_a,
-            "model_b": key.model_b,
-        }
-        for key in keys
-    ]
-    return {"object": "list", "data": data}
 
 
 async def thresholds_of(

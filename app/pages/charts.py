@@ -172,10 +172,17 @@ def reliability(bins: Sequence[Figures]) -> Markup:
     return frame.drawn("Reliability", meaning, parts)
 
 
-def risk_coverage(points: Sequence[Figures]) -> Markup:
-    """Draw the disagreement of the most confident verdicts against their share, with its band."""
+def risk_coverage(points: Sequence[Figures], certified: Figures | None = None) -> Markup:
+    """Draw the disagreement of the most confident verdicts against their share, with its band.
+
+    Args:
+        points: Each with its `coverage` and `risk`, an estimate.
+        certified: `coverage`, `risk` and perhaps `upper_bound` of a certificate, marked as a point.
+    """
     seen = [one for one in points if one["risk"]["n"] and one["risk"]["value"] is not None]
     tops = [one["risk"]["high"] or one["risk"]["value"] for one in seen]
+    if certified is not None:
+        tops += [certified["risk"], certified["upper_bound"] or 0.0]
     highest = max([0.1, *tops])
     top = next(end for end in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if end >= min(highest, 1.0))
     frame = Frame(("coverage: share answered", 0.0, 1.0), ("disagrees with people", 0.0, top))
@@ -193,6 +200,13 @@ def risk_coverage(points: Sequence[Figures]) -> Markup:
         _dot(at, 2.5, "dot", f"at {percent(p['coverage'])}: {percent(p['risk']['value'])} disagree")
         for at, p in zip(line, seen, strict=True)
     ]
+    if certified is not None:
+        at, bound = (certified["coverage"], certified["risk"]), certified["upper_bound"]
+        words = f"certified: answers {percent(at[0])}, {percent(at[1])} disagree"
+        if bound is not None:
+            words += f", proven at most {percent(bound)}"
+            parts.append(_line(frame.at(*at), frame.at(at[0], bound), "target"))
+        parts.append(_dot(frame.at(*at), 5, "dot chosen", words))
     meaning = "How the share of wrong answers rises as less confident verdicts are given, too."
     return frame.drawn("Risk and coverage", meaning, parts)
 

@@ -20,6 +20,7 @@ from app.core.lists import Paging
 from app.core.runtime import Runtime
 from app.judgments import service as judgments
 from app.judgments.schemas import JudgmentsIn
+from app.monitors import service as monitors
 from app.pages.frame import PageRoute, checked_form, page
 from app.pages.lists import dataset_names, in_force
 
@@ -85,6 +86,7 @@ async def _shown(
         api="/v1/judges",
         judges=(await judgments_api.list_judges(running, _ALL))["data"],
         agreement=agreement,
+        canaries=await _canaries(running),
         names=await dataset_names(running, [one["dataset"] for _, one in agreement.values()]),
         cascades=(await judgments_api.list_cascades(running, _ALL))["data"],
         certificates=[one for one in certificates if in_force(one)],
@@ -92,6 +94,15 @@ async def _shown(
         verdict=verdict,
         fault=fault,
     )
+
+
+async def _canaries(running: Runtime) -> dict[str, tuple[Mapping[str, Any], str]]:
+    """Return, for each judge, what canaries of the newest monitor that asks it say, and its id."""
+    found: dict[str, tuple[Mapping[str, Any], str]] = {}
+    for monitor in (await monitors.list_monitors(running, _NEWEST))["data"]:
+        for one in monitor["canaries"]["judges"]:
+            found.setdefault(one["judge"], (one, monitor["id"]))
+    return found
 
 
 async def _agreement(running: Runtime) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:

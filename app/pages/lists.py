@@ -14,10 +14,12 @@ from app.core.http.access import caller_of, needs
 from app.core.http.parameters import Running
 from app.core.runtime import Runtime
 from app.datasets import service as datasets_service
+from app.finishes import service as finishes
 from app.monitors import service as monitors
 from app.pages.frame import ANYBODY, PageRoute, go_to, page, paging
 from app.pages.words import standing
 from app.queues import progress as queues
+from app.shadows import service as shadows
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _FEW: Final = 8
@@ -53,6 +55,7 @@ async def overview(request: Request, running: Running) -> Response:
         others=[one for one in listed["calibrations"]["data"] if not in_force(one)],
         is_empty=not listed["datasets"]["data"],
         waiting_labels=await queues.waiting(running),
+        waiting_audits=await queues.waiting(running, "audit"),
         alarms=await monitors.alarms(running),
     )
 
@@ -100,6 +103,22 @@ async def reports_page(request: Request, running: Running) -> Response:
     """List the reports."""
     listed = await reports.list_reports(running, paging(running, request))
     return await _list(request, running, "reports", listed)
+
+
+@router.get("/finishes")
+@needs(Scope.READ)
+async def finishes_page(request: Request, running: Running) -> Response:
+    """List the datasets that judges and people finish."""
+    listed = await finishes.list_finishes(running, paging(running, request))
+    return await _list(request, running, "finishes", listed)
+
+
+@router.get("/shadows")
+@needs(Scope.READ)
+async def shadows_page(request: Request, running: Running) -> Response:
+    """List the candidates that judge a share of the traffic."""
+    listed = await shadows.list_shadows(running, paging(running, request))
+    return await page(request, "shadows", api="/v1/shadows", listed=listed)
 
 
 @router.get("/monitors")

@@ -20,6 +20,7 @@ from app.core.http.parameters import Running
 from app.core.lists import Paging
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
+from app.datasets import similar
 from app.judgments import browsing
 from app.judgments.browsing import SearchIn
 from app.judgments.in_words import said_together
@@ -123,8 +124,8 @@ async def pair_page(
 @router.get("/pairs/{ref}/{pair}/similar")
 @needs(Scope.READ)
 async def similar_page(ref: Ref, pair: PairId, request: Request, running: Running) -> Response:
-    """Show the pairs of the same prompt or group."""
-    found = await browsing.similar(running, ref, pair)
+    """Show the pairs of the same prompt or group, and the nearest by their features."""
+    found = await similar.similar(running, ref, pair)
     dataset = await _dataset(running, ref)
     name = dataset["name"]
     return await page(

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import batches as batches_api
 from app.api import calibrations as calibrations_api
-from app.api import monitors as monitors_api
 from app.api.calibrations import CalibrationId
 from app.batches.events import has_ended
 from app.calibrations.plans import PlanIn
 from app.core.auth import Scope
+from app.core.errors import Conflict
 from app.core.http.access import needs
 from app.core.http.parameters import Running
 from app.core.lists import Paging
@@ -63,6 +63,27 @@ async def certificate_page(
         composition=composition,
         bar=charts.shares(composition, "Who answers") if composition else None,
         monitors=await monitors.watching(running, calibration_id),
+    )
+
+
+@router.get("/calibrations/{calibration_id}/curve")
+@needs(Scope.READ)
+async def curve_page(calibration_id: CalibrationId, request: Request, running: Running) -> Response:
+    """Show how often the cascade is wrong as it answers more; or why there is no such curve."""
+    body: Body | None = None
+    fault = None
+    try:
+        body = await calibrations_api.get_curve(calibration_id, running)
+    except Conflict as error:
+        fault = error.detail
+    return await page(
+        request,
+        "curve",
+        api=f"/v1/calibrations/{part(calibration_id)}/curve",
+        id=calibration_id,
+        body=body,
+        fault=fault,
+        chart=charts.risk_coverage(body["points"], body["certified"]) if body else None,
     )
 
 
@@ -207,31 +228,6 @@ async def _thresholds(running: Runtime, body: Body) -> Mapping[str, float | None
     if certificate["request"].get("slices"):
         return {}
     return {one["judge"]: one["threshold"] for one in certificate.get("thresholds") or ()}
-
-
-@router.get("/monitors/{monitor}")
-@needs(Scope.READ)
-async def monitor_page(monitor: monitors_api.Id, request: Request, running: Running) -> Response:
-    """Show whether a certificate still holds, and on how many audits that rests."""
-    body = await monitors.look(running, monitor)
-    level = body["alarm_level"]
-    return await page(
-        request,
-        "monitor",
-        api=f"/v1/monitors/{part(monitor)}",
-        body=body,
-        audits=await monitors.audits_page(running, monitor, paging(running, request)),
-        chart=charts.evidence(body["history"], level) if body["history"] else None,
-    )
-
-
-@router.post("/monitors/{monitor}/end")
-@needs(Scope.ADMIN)
-async def end_monitor(monitor: monitors_api.Id, request: Request, running: Running) -> Response:
-    """Stop to draw audits."""
-    await checked_form(request)
-    await monitors.end(running, monitor)
-    return go_to(f"/monitors/{part(monitor)}")
 
 
 @router.post("/batches/{batch_id}/cancel")

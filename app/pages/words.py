@@ -291,6 +291,19 @@ def who_answers(certificate: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+_CANARIES: Final[Mapping[str, str]] = {
+    "off": "not asked",
+    "starting": "first answers are fetched",
+    "asking": "no judge has changed, as far as they tell",
+    "alarm": "a judge has changed",
+}
+
+
+def canaries(status: str) -> str:
+    """Return what canaries say, for the state of a monitor's canaries."""
+    return _CANARIES[status]
+
+
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "number": number,
     "general": general,
@@ -310,6 +323,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "state": state,
     "said": said,
     "failure": failure_words,
+    "canaries": canaries,
     "excerpt": excerpt,
     "conversation": conversation,
     "ordinal": ordinal,

@@ -33,10 +33,10 @@ async def look(running: Runtime, ref: str) -> QueueBody:
         return body
 
 
-async def waiting(running: Runtime) -> int:
-    """Return how many pairs of all queues wait for a person."""
+async def waiting(running: Runtime, purpose: str | None = None) -> int:
+    """Return how many pairs of all queues, or of those with a purpose, wait for a person."""
     async with running.db.read() as session:
-        return await queries.count_waiting(session, running.now())
+        return await queries.count_waiting(session, running.now(), purpose)
 
 
 async def list_queues(running: Runtime, paging: Paging) -> Page:

@@ -303,9 +303,13 @@ async def counts(
     return found
 
 
-async def count_waiting(session: AsyncSession, moment: datetime) -> int:
-    """Count the waiting pairs of all queues."""
-    inner = select(_place(moment)).where(QueueItem.is_open).subquery()
+async def count_waiting(session: AsyncSession, moment: datetime, purpose: str | None = None) -> int:
+    """Count the waiting pairs of all queues, or of those with a purpose."""
+    open_items = select(_place(moment)).where(QueueItem.is_open)
+    if purpose is not None:
+        wanted = select(Queue.seq).where(Queue.purpose == purpose)
+        open_items = open_items.where(QueueItem.queue_seq.in_(wanted))
+    inner = open_items.subquery()
     query = select(func.count()).where(inner.c.place == "waiting")
     return int(await session.scalar(query) or 0)
 

@@ -46,7 +46,7 @@ def pair(dataset: str, pair_id: str) -> Call[PairDetailBody]:
 
 
 def similar_pairs(dataset: str, pair_id: str) -> Call[SimilarBody]:
-    """List the pairs of the same prompt or group as one pair."""
+    """List pairs of the prompt or group of one pair, then those with the nearest features."""
     path = at("datasets", dataset, "pairs", quote(pair_id, safe=""), "similar")
     return Call("GET", path, is_repeatable=True)
 

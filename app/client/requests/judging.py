@@ -12,7 +12,13 @@ from app.bodies.batches import (
     FileDeletedBody,
     PreferencesCardBody,
 )
-from app.bodies.certificates import CertificateBody, ExperimentBody, KnownPromptsBody, PlanBody
+from app.bodies.certificates import (
+    CertificateBody,
+    CurveBody,
+    ExperimentBody,
+    KnownPromptsBody,
+    PlanBody,
+)
 from app.bodies.common import AliveBody, PageBody, ReadyBody
 from app.bodies.documents import ExportedCertificateBody
 from app.bodies.judgments import (
@@ -48,6 +54,11 @@ def create_calibration(**request: Unpack[CertifyRequest]) -> Call[CertificateBod
 def calibration(calibration_id: str) -> Call[CertificateBody]:
     """Return a certificate."""
     return Call("GET", at("calibrations", calibration_id), is_repeatable=True)
+
+
+def calibration_curve(calibration_id: str) -> Call[CurveBody]:
+    """Return how often a certificate's cascade is wrong as it answers more; promises nothing."""
+    return Call("GET", at("calibrations", calibration_id, "curve"), is_repeatable=True)
 
 
 def revoke_calibration(calibration_id: str) -> Call[CertificateBody]:

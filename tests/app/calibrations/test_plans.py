@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
+from tests.app.pages.markup import check
 from tests.app.rows import certify, labelled_rows, upload
 
 CASCADE = {"judges": ["cheap", "dear"]}
@@ -83,3 +86,47 @@ async def test_bad_targets_are_named(client: httpx.AsyncClient) -> None:
         response = await client.post("/v1/plans", json=body)
         assert response.status_code == 422
         assert "target_agreements" in response.text
+
+
+async def test_the_curve_of_a_certificate_passes_through_it_and_goes_on(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = labelled_rows(120, dear=0.85)
+    rows[5]["judges"] = {"cheap": {"p_a": None}, "dear": {"p_a": None}}
+    await upload(client, "rivers", rows)
+    made = await certify(client, "rivers", target_agreement=0.8, method="auto_raw")
+    assert made["status"] == "certified"
+    curve = (await client.get(f"/v1/calibrations/{made['id']}/curve")).json()
+    figures = made["calibration"]
+    assert curve["pairs"] == 120
+    assert curve["certified"] == {
+        "coverage": figures["coverage"],
+        "risk": pytest.approx(1 - figures["agreement"]),
+        "upper_bound": pytest.approx(1 - figures["agreement_lower_bound"]),
+    }
+    # by hand: the judge that answers, else the last one, the surest first
+    own = {one["judge"]: one["threshold"] for one in made["thresholds"]}
+    ranked = sorted((_place(row, own) for row in rows if row["id"] != "p5"), reverse=True)
+    for point in curve["points"]:
+        n = point["risk"]["n"]
+        assert point["coverage"] == pytest.approx(n / 120)
+        wrong = sum(not is_right for _, _, is_right in ranked[:n])
+        assert point["risk"]["value"] == pytest.approx(wrong / n)
+        assert point["risk"]["low"] <= point["risk"]["value"] <= point["risk"]["high"]
+    assert curve["points"][-1]["risk"]["n"] == 119
+    page = check(await client.get(f"/calibrations/{made['id']}/curve"))
+    assert "certified: answers" in page.text_of("title")
+    sliced = await certify(client, "rivers", target_agreement=0.7, slices="task")
+    assert (await client.get(f"/v1/calibrations/{sliced['id']}/curve")).status_code == 409
+    assert "No curve" in check(await client.get(f"/calibrations/{sliced['id']}/curve")).text_of("p")
+
+
+def _place(row: dict[str, Any], own: dict[str, float | None]) -> tuple[bool, float, bool]:
+    said = {judge: one["p_a"] for judge, one in row["judges"].items()}
+    for judge, p_a in said.items():
+        threshold = own[judge]
+        is_answered = threshold is not None and max(p_a, 1 - p_a) >= threshold
+        if is_answered or judge == "dear":
+            is_right = (p_a > 0.5) == (row["human"][0]["label"] == "a")
+            return is_answered, max(p_a, 1 - p_a), is_right
+    raise AssertionError(row)

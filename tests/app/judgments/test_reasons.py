@@ -221,6 +221,10 @@ async def test_a_batch_counts_stores_and_exports_reasons(
     assert [one["reason"]["text"] for one in told] == [
         "A has more good words, so A is better."
     ] * 12
+    known = (await client.get(f"/v1/datasets/twelve/pairs/{rows[0]['id']}")).json()
+    assert known["verdicts"][0]["reason"] == told[0]["reason"]
+    shown = await client.get(f"/pairs/twelve/{rows[0]['id']}")
+    assert "A has more good words, so A is better." in shown.text
     as_csv = await client.get(path, params=query, headers={"accept": "text/csv"})
     cells = list(csv.DictReader(io.StringIO(as_csv.text)))
     assert json.loads(cells[0]["reason"])["judge"] == "live"

@@ -14,6 +14,7 @@ from app.core.runtime import Runtime
 from app.monitors import canaries
 from app.monitors.alarms import ask_due_canaries
 from judges.types import Pair
+from tests.app.pages.markup import check
 from tests.app.paid_judge import PaidJudge, install
 from tests.app.rows import upload
 
@@ -123,6 +124,13 @@ async def test_a_silent_change_is_seen_within_twenty_canaries(
     assert await ask_due_canaries(running, rng) == 0
     metrics = (await client.get("/metrics")).text
     assert "tribunal_monitor_canary_e_value{" in metrics
+    page = check(await client.get(f"/monitors/{monitor['id']}"))
+    assert "A judge has changed" in page.text_of("p")
+    assert "hosted" in page.text_of("th")
+    assert f"/monitors/{monitor['id']}" in check(await client.get("/judges")).links
+    assert "a judge has changed" in check(await client.get(f"/calibrations/{calibration}")).text_of(
+        "td"
+    )
 
 
 async def test_a_change_before_the_monitor_began_is_seen_at_its_start(

@@ -17,6 +17,8 @@ LISTS = (
     "/judges",
     "/label",
     "/monitors",
+    "/shadows",
+    "/finishes",
 )
 NASTY = "<script>alert(1)</script> & \"quoted\" 'single' / ü"
 

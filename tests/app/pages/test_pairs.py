@@ -149,6 +149,22 @@ async def test_words_that_differ_are_marked_with_the_space_between(
     assert "a <ins>blue dog</ins> cat" in shown
 
 
+async def test_pairs_with_the_nearest_features_are_similar(client: httpx.AsyncClient) -> None:
+    long, short = "First, the Nile.\n\n- It is long.\n- It is old.\n" * 8, "The Nile."
+    texts = [(long, short), (short, short[:5]), (short, long + "- And wide.\n"), (short[:6], short)]
+    rows = [
+        {**row, "prompt": f"{row['prompt']} {row['id']}", "response_a": a, "response_b": b}
+        for row, (a, b) in zip(labelled_rows(4), texts, strict=True)
+    ]
+    await upload(client, "rivers", rows)
+    for pair, nearest in (("p0", "p2"), ("p1", "p3")):
+        answer = (await client.get(f"/v1/datasets/rivers/pairs/{pair}/similar")).json()
+        assert answer["data"][0] == {
+            "id": nearest, "position": int(nearest[1:]), "why": "similar features",
+            "model_a": "left", "model_b": "right",
+        }  # fmt: skip
+
+
 async def test_similar_pairs_share_prompt_or_group(client: httpx.AsyncClient) -> None:
     rows = labelled_rows(4)
     rows[1]["prompt"] = rows[0]["prompt"]
@@ -156,7 +172,10 @@ async def test_similar_pairs_share_prompt_or_group(client: httpx.AsyncClient) ->
     await upload(client, "rivers", rows)
     for pair, other in (("p0", "p1"), ("p3", "p2")):
         answer = (await client.get(f"/v1/datasets/rivers/pairs/{pair}/similar")).json()
-        assert [one["id"] for one in answer["data"]] == [other]
+        assert answer["data"][0]["id"] == other
+        assert answer["data"][0]["why"] in ("same prompt", "same group")
+        others = [one["id"] for one in answer["data"][1:]]
+        assert sorted([pair, other, *others]) == ["p0", "p1", "p2", "p3"]
         page = check(await client.get(f"/pairs/rivers/{pair}/similar"))
         assert f"/pairs/rivers/{other}" in page.links
 
