@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
@@ -11,6 +12,7 @@ from app.core.names import NAME_SCHEMA, fault_of, shown
 from judges.types import Message
 
 _MAX_DEPTH: Final = 50
+_WHOLE: Final = re.compile(r"(\d+)\.0+")
 
 
 def read_text(value: object) -> str:
@@ -69,6 +71,12 @@ def read_trimmed_name(value: object) -> str:
 def whole(value: object) -> object:
     """Return a number without a fraction as an integer: a column with gaps is one of floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def whole_text(name: str) -> str:
+    """Return the digits of a name that is a number without a fraction: "1.0" is "1"."""
+    found = _WHOLE.fullmatch(name)
+    return found[1] if found else name
 
 
 def read_object(value: object) -> dict[str, Any]:

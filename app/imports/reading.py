@@ -16,7 +16,7 @@ from app.core.errors import Unprocessable
 from app.core.limits import Meter, first_of
 from app.core.names import shown
 from app.formats import joining
-from app.formats.base import RowInvalid, trim
+from app.formats.base import RowInvalid, trim, whole, whole_text
 from app.formats.canonical import (
     ParsedRow,
     ParsedVote,
@@ -29,6 +29,7 @@ from app.formats.flat import (
     like_verdicts,
     of_columns,
     second_verdicts,
+    spelt_verdicts,
     texts_in,
     why_unknown,
 )
@@ -146,6 +147,7 @@ class Reader:
     meter: Meter = field(default_factory=Meter)
     with_texts: int = 0
     battles: int = 0
+    in_words: dict[str, Counter[bool]] = field(default_factory=dict)
 
     def read(self, raw: RawRow) -> ParsedRow | Piece:
         """Return what a row says that holds one pair, or a part of one.
@@ -221,6 +223,9 @@ class Reader:
         self.battles += parsed.pair is None
         self.with_texts += parsed.pair is not None
         self._look_at_texts(parsed)
+        for name, is_spelt in spelt_verdicts(parsed.metadata).items():
+            if name in self.in_words or len(self.in_words) < _MOST_WARNINGS:
+                self.in_words.setdefault(name, Counter())[is_spelt] += 1
         if parsed.votes:
             told = () if self.dialect is None or self.dialect.is_foreign else VERDICTS
             for name in set(second_verdicts(parsed.metadata)).difference(told):
@@ -254,7 +259,25 @@ class Reader:
                 f"{self.battles} rows have no texts and are kept as battles, beside "
                 f"{self.with_texts} pairs with texts"
             )
+        told += self._told_in_words("\n".join(told))
         return [*told, *self.heard.sentences(), *self.names.sentences()]
+
+    def _told_in_words(self, told: str) -> list[str]:
+        """Return which further columns hold verdicts alone, whatever they are called."""
+        names = [
+            _plain(name)
+            for name, counts in self.in_words.items()
+            if not counts[False] and f"{_plain(name)}: " not in told
+        ]
+        if not names:
+            return []
+        holds = "column holds" if len(names) == 1 else "columns hold"
+        return [
+            f"{', '.join(names)}: the {holds} nothing but verdicts and "
+            f"{'is' if len(names) == 1 else 'are'} kept as metadata; to count them, give every vote "
+            f"a row of its own (id, annotator, label), or read one with --map label={names[0]} "
+            "(parameter `map`)"
+        ]
 
     def reject_row(self, raw: RawRow, reason: str) -> None:
         """Note a row that cannot be kept."""
@@ -356,8 +379,10 @@ def _keep_pair(staging: Staging, reader: Reader, made: Joined) -> None:
 
 
 def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
-    pair_id = trim(str(piece.row["id"]))
+    pair_id = trim(str(whole(piece.row["id"])))
     models = staging.models(pair_id)
+    if models is None and (short := whole_text(pair_id)) != pair_id:
+        pair_id, models = short, staging.models(short)
     if models is None:
         reason = f"no pair has the id {shown(piece.row['id'])}" if staging.rows else _ONLY_VOTES
         reader.unmatched += 1
