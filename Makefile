@@ -26,6 +26,9 @@ LOCK_VENV := .venv-lock
 PIP_COMPILE := $(LOCK_VENV)/bin/pip-compile --quiet --generate-hashes --no-strip-extras --allow-unsafe \
   --build-deps-for wheel --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
+# the files of tests that carry a marker: reading all others would take half a minute
+marked = $(shell grep -rl --include='test_*.py' 'mark\.$(1)' tests)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve check test test-slow bench lock clean screenshots
 
@@ -71,20 +74,22 @@ check: $(TESTED) ## format, lint, types, layers
 
 test: check $(VLLM) ## everything that needs no GPU
 	$(BIN)/python -m pytest -n 2
-	@# two engines at a time: one alone leaves a core idle while it starts; a file's tests share an engine
-	@if test -f $(VLLM); then $(BIN)/python -m pytest -n 2 --dist loadfile -m "vllm and not slow"; fi
-	@if command -v chromium >/dev/null; then $(BIN)/python -m pytest -m "browser and not slow"; \
+	@# two engines, or browsers, at a time: one alone leaves a core idle; a file's tests share theirs
+	@if test -f $(VLLM); then \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "vllm and not slow" $(call marked,vllm); fi
+	@if command -v chromium >/dev/null; then \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "browser and not slow" $(call marked,browser); \
 	elif test -n "$(REQUIRE_BROWSER)"; then echo "no chromium is installed"; exit 1; \
 	else echo "no chromium is installed: the tests in a browser are left out"; fi
 
 screenshots: $(TESTED) ## pictures of every page in .screenshots, to be looked at
-	SCREENSHOTS=$(CURDIR)/.screenshots $(BIN)/python -m pytest -q -m "browser and slow"
+	SCREENSHOTS=$(CURDIR)/.screenshots $(BIN)/python -m pytest -q -m "browser and slow" $(call marked,browser)
 
 test-slow: $(TESTED) $(VLLM) ## the long simulations, with their figures, and a random search
 	$(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and not vllm and not browser" -s
 	TRIBUNAL_SEARCH_FACTOR=20 $(BIN)/python -m pytest -n 2 -o faulthandler_timeout=0 \
 	  -m "hypothesis and not vllm" --hypothesis-seed=$$(date +%s)
-	@if test -f $(VLLM); then $(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and vllm" -s; fi
+	@if test -f $(VLLM); then $(BIN)/python -m pytest -o faulthandler_timeout=0 -m "slow and vllm" -s $(call marked,vllm); fi
 
 bench: $(TESTED) ## ratios against named baselines
 	$(BIN)/python -m benchmarks

@@ -80,14 +80,14 @@ class Frame:
         """Return grid, numbers and names of both axes."""
         (x_name, left, right), (y_name, bottom, top) = self.across, self.up
         parts: list[Markup] = []
-        for step in range(5):
-            y = bottom + (top - bottom) * step / 4
-            x = left + (right - left) * step / 4
+        for y in _ticks(bottom, top):
             parts += [
                 _line(self.at(left, y), self.at(right, y), "grid"),
                 _text(_LEFT - 6, self.at(left, y)[1] + 4, percent(y), "tick end"),
-                _text(self.at(x, bottom)[0], self.height - _BOTTOM + 15, percent(x), "tick mid"),
             ]
+        for x in _ticks(left, right):
+            place = self.at(x, bottom)[0]
+            parts.append(_text(place, self.height - _BOTTOM + 16, percent(x), "tick mid"))
         middle = (_LEFT + self.width - _RIGHT) / 2
         parts.append(_text(middle, self.height - 4, x_name, "axis mid"))
         # names of upright axes stand above them, where they can be read without turning
@@ -97,6 +97,15 @@ class Frame:
     def drawn(self, title: str, meaning: str, parts: Sequence[Markup]) -> Markup:
         """Return the chart."""
         return _svg((self.width, self.height), title, meaning, [*self.axes(), *parts])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round shares from low to high, both ends if they are round, at most six."""
+    steps = [one for one in (0.01, 0.02, 0.025, 0.05, 0.1, 0.2) if (high - low) / one < 5.001]
+    fits = (one for one in steps if all(abs(v / one - round(v / one)) < 1e-6 for v in (low, high)))
+    step = next(fits, steps[0])
+    first, last = ceil(low / step - 1e-6), floor(high / step + 1e-6)
+    return [round(number * step, 4) for number in range(first, last + 1)]
 
 
 def _range(values: Iterable[float], least_span: float = 0.05) -> Extent:
@@ -116,8 +125,13 @@ def frontier(nodes: Sequence[Figures], target: float, chosen: int | None) -> Mar
         nodes: Each with `coverage`, `agreement` and `bound` (either may be None) and `title`.
         target: The agreement that was asked for, drawn as a line.
         chosen: The number of the node that is certified, None if none is.
+
+    Returns:
+        The chart; nothing where no node answers any pair.
     """
     known = [one for one in nodes if one["coverage"] is not None and one["agreement"] is not None]
+    if not known:
+        return Markup("")
     levels = [target, *(v for one in known for v in (one["agreement"], one["bound"] or target))]
     frame = Frame(("coverage: share of pairs answered", 0.0, 1.0), ("agreement", *_range(levels)))
     ordered = sorted(known, key=lambda one: one["coverage"])
@@ -203,6 +217,11 @@ def series(points: Sequence[tuple[str, Figures]], name: str) -> Markup:
     return _svg(size, f"{name} over time", "One point a report, with its interval.", [*grid, *parts])  # fmt: skip
 
 
+def _power(power: int) -> str:
+    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{10.0**power:g}" if -3 < power < 5 else f"10{raised}"
+
+
 def evidence(history: Sequence[Figures], level: float) -> Markup:
     """Draw the evidence of a monitor audit by audit, in powers of ten, and the level of its alarm."""
     powers = [(one["audits"], log10(max(one["e_value"], 1e-3))) for one in history]
@@ -214,11 +233,11 @@ def evidence(history: Sequence[Figures], level: float) -> Markup:
     name = _text(frame.width - _RIGHT, alarm[1] - 4, f"alarm at {level:g}", "note end")
     ticks = [
         part
-        for power in range(floor(low), ceil(high) + 1)
+        for power in range(floor(low), ceil(high) + 1, ceil((high - low) / 7))
         if low <= power <= high
         for part in (
             _line(frame.at(0, power), (frame.width - _RIGHT, frame.at(0, power)[1]), "grid"),
-            _text(_LEFT - 6, frame.at(0, power)[1] + 4, f"{10.0**power:g}", "tick end"),
+            _text(_LEFT - 6, frame.at(0, power)[1] + 4, _power(power), "tick end"),
         )
     ]
     ends = [

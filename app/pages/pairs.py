@@ -162,6 +162,9 @@ def _marked(own: str, other: str, element: str) -> Markup:
     blocks = SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks()
     pieces, place = [], 0
     for start, _, size in blocks:
+        # a space between two words that differ is part of the difference
+        if size and "".join(words[start : start + size]).isspace():
+            continue
         pieces += [
             ("".join(words[place:start]), True),
             ("".join(words[start : start + size]), False),

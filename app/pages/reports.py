@@ -101,12 +101,12 @@ def _shown(body: Body, past: Body | None, dataset: str) -> dict[str, Any]:
     }
 
 
-def _plots(judge: Body) -> list[Markup]:
+def _plots(judge: Body) -> list[tuple[str, Markup]]:
     found = []
     if bins := judge.get("reliability", {}).get("bins"):
-        found.append(charts.reliability(bins))
+        found.append(("How often it is right when it is that sure", charts.reliability(bins)))
     if points := judge.get("risk_coverage", {}).get("points"):
-        found.append(charts.risk_coverage(points))
+        found.append(("How wrong it is when it answers that many", charts.risk_coverage(points)))
     return found
 
 

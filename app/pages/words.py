@@ -41,6 +41,26 @@ def general(value: float | None) -> str:
     return NONE if value is None else f"{value:.6g}".replace("-", "−")
 
 
+_RAISED: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def rounded(value: float | None) -> str:
+    """Return a number of any size to three significant digits.
+
+    Example:
+        >>> rounded(1240490.3), rounded(20.0), rounded(0.00999)
+        ('1.24 × 10⁶', '20', '0.00999')
+    """
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        digits = 0 if not value else max(0, 2 - math.floor(math.log10(abs(value))))
+        text = f"{value:,.{digits}f}"
+        return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+    head, power = f"{value:.2e}".split("e")
+    return f"{head.replace('-', '−')} × 10{str(int(power)).translate(_RAISED)}"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """Return a share as a percentage.
 
@@ -66,6 +86,19 @@ def interval(estimate: Mapping[str, Any] | None, digits: int = 3) -> str:
     if not estimate or estimate["low"] is None:
         return NONE
     return f"{number(estimate['low'], digits)} to {number(estimate['high'], digits)}"
+
+
+def estimate(given: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Return an estimate and, where it has one, its interval.
+
+    Example:
+        >>> estimate({"value": 0.842, "low": 0.741, "high": 0.912})
+        '0.842 (0.74 to 0.91)'
+    """
+    if not given or given["value"] is None:
+        return NONE
+    value = number(given["value"], digits)
+    return value if given["low"] is None else f"{value} ({interval(given, digits - 1)})"
 
 
 def target(certificate: Mapping[str, Any]) -> str:
@@ -260,6 +293,8 @@ def who_answers(certificate: Mapping[str, Any]) -> list[str]:
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "number": number,
     "general": general,
+    "rounded": rounded,
+    "estimate": estimate,
     "percent": percent,
     "count": count,
     "interval": interval,

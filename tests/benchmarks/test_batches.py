@@ -21,7 +21,17 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", command.MEASUREMENTS)
+# several processes for each side and number of workers, some fifteen seconds of work
+_LONG = {"workers"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in _LONG else [])
+        for name in command.MEASUREMENTS
+    ],
+)
 def test_every_measurement_runs(name: str) -> None:
     figures = list(command.MEASUREMENTS[name](is_small=True, rounds=1))
     assert len(figures) == ROWS[name][has_postgresql()]

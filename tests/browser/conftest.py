@@ -216,7 +216,8 @@ def page(context: BrowserContext, eyes: Eyes) -> Page:
 
 def violations(page: Page) -> list[str]:
     """Return what axe finds wrong with a page."""
-    page.evaluate(AXE)
+    if not page.evaluate("() => window.axe !== undefined"):
+        page.evaluate(AXE)
     found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
     return [
         f"{one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"

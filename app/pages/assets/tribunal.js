@@ -156,6 +156,8 @@ const label = (desk, store) => {
   });
   addEventListener('online', sync);
   find('[data-begin]')?.remove();
+  // on a phone, who has begun knows the guidelines
+  if (bar.value && matchMedia('(max-width: 46rem)').matches) find('details')?.removeAttribute('open');
   sync();
 };
 const desk = document.querySelector('[data-queue]');

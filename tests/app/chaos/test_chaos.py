@@ -212,7 +212,7 @@ def judge() -> Iterator[JudgeProcess]:
 @pytest.fixture(scope="module")
 def expected(judge: JudgeProcess, tmp_path_factory: pytest.TempPathFactory) -> list[Expected]:
     folder = tmp_path_factory.mktemp("chaos") / UNDISTURBED
-    return undisturbed(folder, judge, pairs=2_000, rounds=3)
+    return undisturbed(folder, judge, pairs=1_000, rounds=3)
 
 
 @pytest.fixture(scope="module")

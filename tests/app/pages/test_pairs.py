@@ -139,6 +139,16 @@ async def test_a_pair_page_shows_all_that_is_known(client: httpx.AsyncClient) ->
     assert "Next j" not in last.text_of("a")
 
 
+async def test_words_that_differ_are_marked_with_the_space_between(
+    client: httpx.AsyncClient,
+) -> None:
+    row = {**labelled_rows(1)[0], "response_a": "a red big cat", "response_b": "a blue dog cat"}
+    await upload(client, "cats", [row])
+    shown = (await client.get(f"/pairs/cats/{row['id']}?marked=true")).text
+    assert "a <del>red big</del> cat" in shown
+    assert "a <ins>blue dog</ins> cat" in shown
+
+
 async def test_similar_pairs_share_prompt_or_group(client: httpx.AsyncClient) -> None:
     rows = labelled_rows(4)
     rows[1]["prompt"] = rows[0]["prompt"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 
@@ -108,12 +110,31 @@ async def test_a_certificate_is_revoked_by_its_form_alone(client: httpx.AsyncCli
     assert "Revoke" not in after.text_of("button")
 
 
-def test_a_chart_without_points_is_a_chart() -> None:
-    empty = charts.frontier([], 0.9, None)
-    assert empty.startswith("<svg")
-    assert "target 90" in empty
+def test_charts_without_points() -> None:
+    nothing = {"coverage": None, "agreement": None, "bound": None, "title": "nothing"}
+    assert charts.frontier([nothing], 0.9, None) == ""
     assert "<circle" not in charts.risk_coverage([])
     assert charts.extent_of([]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "ticks"),
+    [
+        ((0.94, 0.91), ["85 %", "87.5 %", "90 %", "92.5 %", "95 %"]),
+        ((0.78, 0.7), ["65 %", "70 %", "75 %", "80 %"]),
+    ],
+)
+def test_axes_have_round_numbers(seen: tuple[float, float], ticks: list[str]) -> None:
+    node = {"coverage": 0.8, "agreement": seen[0], "bound": seen[1], "title": "one"}
+    drawn = charts.frontier([node], 0.9 if seen[1] > 0.9 else 0.7, 0)
+    assert re.findall(r'class="tick end">([^<]*)<', drawn) == ticks
+
+
+def test_evidence_of_any_size_has_few_ticks() -> None:
+    history = [{"audits": n, "e_value": 10.0 ** (n / 10)} for n in range(1, 401)]
+    drawn = charts.evidence(history, 20.0)
+    assert 4 <= drawn.count('class="grid"') <= 8
+    assert "10⁶" in drawn
 
 
 def test_names_in_charts_are_escaped() -> None:
