@@ -202,8 +202,8 @@ class Heard:
     def _found(self, value: object, names: Sequence[object]) -> tuple[str | None, bool]:
         """Return what a value says, and whether that is certain.
 
-        The name of one of the two models is that model; where a coding or a common spelling says
-        another side, it is not.
+        The name of one of the two models is that model, a letter too. Where a coding, a word for a
+        side, or the name but for its case says another side, nothing is certain.
         """
         code = code_of(value)
         named = _sides_named(value, names)
@@ -211,7 +211,8 @@ class Heard:
             self.is_coding_used = True
             said = self.declared.coding[code]
         elif len(named) == 1:
-            return named[0], True
+            is_word = len(code) > 1 and spelt(value) not in (None, named[0])
+            return named[0], not is_word
         else:
             said = spelt(value)
             if said is None:

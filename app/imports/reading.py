@@ -217,18 +217,24 @@ class Reader:
         if what in self.warned or len(self.warned) < _MOST_WARNINGS:
             self.warned[what] += count
 
-    def look_at(self, parsed: ParsedRow) -> None:
-        """Note the names of a row that was kept, and what in it looks like a verdict unread."""
+    def look_at(self, parsed: ParsedRow, given: object = None) -> None:
+        """Note the names of a row that was kept, and what in it looks like a verdict unread.
+
+        Args:
+            parsed: The row.
+            given: It as it came; beside votes, what it calls metadata itself is meant as such.
+        """
         self.names.add(parsed)
         self.battles += parsed.pair is None
         self.with_texts += parsed.pair is not None
         self._look_at_texts(parsed)
-        for name, is_spelt in spelt_verdicts(parsed.metadata).items():
+        columns = _columns(parsed.metadata, given) if parsed.votes else parsed.metadata
+        for name, is_spelt in spelt_verdicts(columns).items():
             if name in self.in_words or len(self.in_words) < _MOST_WARNINGS:
                 self.in_words.setdefault(name, Counter())[is_spelt] += 1
         if parsed.votes:
             told = () if self.dialect is None or self.dialect.is_foreign else VERDICTS
-            for name in set(second_verdicts(parsed.metadata)).difference(told):
+            for name in set(second_verdicts(columns)).difference(told):
                 self.warn(
                     f"{_plain(name)}: looks like a further verdict and is kept as metadata in {{n}} "
                     "rows; give every vote a row of its own (id, annotator, label)"
@@ -313,7 +319,7 @@ def _add(staging: Staging, reader: Reader, found: Read, raw: RawRow) -> None:
     if repeats.is_preference and found.has_own_id:
         repeats = replace(repeats, may_contradict=True)
     staging.add(found.row, raw.line, repeats)
-    reader.look_at(found.row)
+    reader.look_at(found.row, raw.value)
 
 
 def _repeats(reader: Reader) -> Repeats:
@@ -402,6 +408,14 @@ def _add_votes(staging: Staging, reader: Reader, piece: Piece) -> None:
     ]
     staging.add_votes(pair_id, votes)
     reader.names.add_annotators(vote.annotator for vote in votes)
+
+
+def _columns(metadata: Mapping[str, Any], given: object) -> Mapping[str, Any]:
+    """Return the metadata without what the row itself calls so."""
+    own = given.get("metadata") if isinstance(given, dict) else None
+    if not isinstance(own, dict):
+        return metadata
+    return {name: value for name, value in metadata.items() if name not in own}
 
 
 def _plain(name: str) -> str:

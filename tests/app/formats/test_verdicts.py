@@ -369,6 +369,8 @@ async def test_a_vote_that_names_a_model_is_never_the_other_side(
         ([texts(0, model_a="m", model_b="Tie", winner="tie")], {}),
         ([texts(0, model_a="2", model_b="1", winner=1)], {"coding": "1=a,2=b"}),
         ([texts(0, **CROSSED), {"id": "p0", "winner": "b"}], {}),
+        ([{"left": "right", "right": "left", "winner": "left"}], {}),
+        ([texts(0, model_a="tie", model_b="m", winner="tie")], {}),
     ],
 )
 async def test_a_value_that_means_one_side_and_names_the_other_is_refused(
@@ -396,3 +398,8 @@ async def test_columns_of_verdicts_are_told_of_whatever_they_are_called(
     told = (await upload(client, rows, "numbers")).json()["warnings"]
     for name in ("annotator1", "rater_2"):
         assert any(line.startswith(f"{name}: looks like a verdict") for line in told)
+
+
+async def test_what_a_row_calls_metadata_is_no_further_verdict(client: httpx.AsyncClient) -> None:
+    rows = [row(n, metadata={"constructed_label": "a", "ann": "b"}) for n in range(2)]
+    assert (await upload(client, rows)).json()["warnings"] == []
