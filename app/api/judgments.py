@@ -91,12 +91,13 @@ def _filter(
     calibration: Annotated[
         str | None, Query(max_length=512, description="only under this certificate")
     ] = None,
+    batch: Annotated[str | None, Query(max_length=512, description="only of this batch")] = None,
     status: Annotated[
         Literal["accepted", "abstained", "failed"] | None, Query(description="only these")
     ] = None,
     include: Include = None,
 ) -> judgments_service.Filter:
-    return judgments_service.Filter(dataset, calibration, status, include)
+    return judgments_service.Filter(dataset, calibration, batch, status, include)
 
 
 @router.get("", response_model=PageBody[StoredVerdictBody], responses=refused(404))

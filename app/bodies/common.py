@@ -379,6 +379,9 @@ class StoredVerdictBody(VerdictBody):
 
     verdict_id: str
     judgment: Annotated[str, Doc("the same, as monitors name it")]
+    position: NotRequired[
+        Annotated[int, Doc("of a batch: its pair's place in the dataset, from 0")]
+    ]
     created_at: str
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from app.cli.console import estimate, has_ended, number, percent, promised, short, value
 from app.cli.layout import Screen, Table, escape
+from app.judgments.in_words import why_unanswered
 
 Body = Mapping[str, Any]
 _LEFT_OUT = (
@@ -341,6 +342,18 @@ def batches(console: Screen, page: Body) -> None:
         table.add_row(
             one["id"], _made(one), one["status"], str(counts["total"]), str(counts["completed"]),
             str(counts["failed"]), one["promise"], "-" if cost is None else f"{cost:.4f}",
+        )  # fmt: skip
+    _print(console, table, page)
+
+
+def verdicts(console: Screen, page: Body) -> None:
+    """Show verdicts of a batch with its rows, and why some have no answer."""
+    table = Table("row", "pair", "verdict", "confidence", "why", drops=("confidence",))
+    for one in page["data"]:
+        table.add_row(
+            str(one["position"] + 1), one["id"], one["label"] or one["status"],
+            "-" if one["confidence"] is None else f"{one['confidence']:.3f}",
+            "; ".join(why_unanswered(one)) or "-",
         )  # fmt: skip
     _print(console, table, page)
 

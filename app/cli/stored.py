@@ -248,6 +248,33 @@ _add(
     _calibrations, "revoke", "Withdraw a certificate's promise for ever.",
     lambda tribunal, ref: tribunal.calibrations.revoke(ref), tables.certificate,
 )  # fmt: skip
+
+
+class Status(StrEnum):
+    """What became of a row."""
+
+    ACCEPTED = "accepted"
+    ABSTAINED = "abstained"
+    FAILED = "failed"
+
+
+@_batches.command("verdicts")
+def list_verdicts(  # noqa: PLR0913  # a verb's options are its parameters
+    ref: StoredId,
+    status: Annotated[Status | None, typer.Option(help="only these")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS)] = 20,
+    after: Annotated[str | None, typer.Option(help="verdict_id of the last one seen")] = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the verdicts of a batch; --status failed: which rows failed, and why."""
+    query = {"batch": ref, "status": status, "limit": limit, "after": after, "order": "asc"}
+    with open_tribunal(server, key, only_reads=True) as tribunal:
+        page = tribunal.get("/v1/judgments", **query)
+    Console(as_json).show(page, board_tables.verdicts)
+
+
 add_list(_batches, "batches", "batches", board_tables.batches)
 add_show(
     _batches, "batches", "Show how far a batch is, what it cost and what it promises.", tables.batch

@@ -10,7 +10,7 @@ from app.cli.console import has_ended, promised, rejections
 from app.cli.console import number as _number
 from app.cli.console import percent as _percent
 from app.cli.layout import Screen, Table, escape
-from app.judgments.together import said_together
+from app.judgments.in_words import said_together
 
 Body = Mapping[str, Any]
 _UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")

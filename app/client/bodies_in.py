@@ -244,6 +244,7 @@ class VerdictQuery(ListQuery, total=False):
 
     dataset: str
     calibration: str
+    batch: str
     status: Literal["accepted", "abstained", "failed"]
     include: Literal["reasons"]
 

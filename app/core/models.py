@@ -293,7 +293,10 @@ class Verdict(Base):
     body: Mapped[dict[str, Any]] = mapped_column(JsonText)
     explained_by: Mapped[str | None] = mapped_column(Name)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
-    __table_args__ = (UniqueConstraint("batch_seq", "position"),)
+    __table_args__ = (
+        UniqueConstraint("batch_seq", "position"),
+        Index("ix_verdicts_batch", "batch_seq", "status", "seq"),
+    )
 
 
 UNFINISHED_BATCH = ("validating", "in_progress", "finalizing", "cancelling")

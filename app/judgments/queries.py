@@ -20,6 +20,7 @@ class _Body(msgspec.Struct):
     tiers: list[Any]
 
 
+STATUSES: Final = ("accepted", "abstained", "failed")
 _WINDOW: Final = 200
 _IN_CHUNK: Final = 500
 _read_tiers: Final = msgspec.json.Decoder(_Body).decode
@@ -60,11 +61,19 @@ async def page(
     session: AsyncSession, paging: Paging, after: int | None, **where: Any
 ) -> Sequence[Verdict]:
     """Return one verdict more than the page holds."""
+    wanted = {column: value for column, value in where.items() if value is not None}
     query = select(Verdict)
-    for column, value in where.items():
-        if value is not None:
-            query = query.where(getattr(Verdict, column) == value)
-    return (await session.scalars(paging.of(query, Verdict.seq, after))).all()
+    for column, value in wanted.items():
+        query = query.where(getattr(Verdict, column) == value)
+    if "batch_seq" not in wanted or "status" in wanted:
+        return (await session.scalars(paging.of(query, Verdict.seq, after))).all()
+    # the index of a batch's verdicts is by status: a page of each holds the page of all
+    found: list[Verdict] = []
+    for status in STATUSES:
+        of_it = paging.of(query.where(Verdict.status == status), Verdict.seq, after)
+        found += (await session.scalars(of_it)).all()
+    found.sort(key=lambda one: one.seq, reverse=paging.descends)
+    return found[: paging.limit + 1]
 
 
 async def positions_of(session: AsyncSession, batch_seq: int) -> set[int]:

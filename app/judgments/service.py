@@ -14,8 +14,8 @@ from app.bodies.common import ReasonBody, TierBody
 from app.calibrations import stored as calibrations
 from app.core.db import Database, rfc3339
 from app.core.errors import Unprocessable
-from app.core.lists import Page, Paging, page_of
-from app.core.models import Verdict
+from app.core.lists import Page, Paging, page_of, required
+from app.core.models import Batch, Verdict
 from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.formats.canonical import PairIn, to_pair
@@ -49,6 +49,7 @@ class Filter:
 
     dataset: str | None = None
     calibration: str | None = None
+    batch: str | None = None
     status: str | None = None
     include: Literal["reasons"] | None = None
 
@@ -188,12 +189,18 @@ async def list_verdicts(running: Runtime, chosen: Filter, paging: Paging) -> Pag
             if chosen.calibration is None
             else await calibrations.require(session, chosen.calibration)
         )
+        batch = (
+            None
+            if chosen.batch is None
+            else await required(session, Batch, chosen.batch, "batch", "batches")
+        )
         rows = await queries.page(
             session,
             paging,
             _cursor(paging.after),
             dataset_seq=dataset.seq if dataset else None,
             certificate_seq=certificate.seq if certificate else None,
+            batch_seq=batch.seq if batch else None,
             status=chosen.status,
         )
         now = await queries.without_promise(session, rows)
@@ -216,6 +223,7 @@ def _listed(
         "judgment": str(row.seq),
         **row.body,
         **({} if reason is None else {"reason": reason}),
+        **({} if row.position is None else {"position": row.position}),
         "promise": promise,
         "created_at": rfc3339(row.created_at),
     }

@@ -22,7 +22,7 @@ from app.core.runtime import Runtime
 from app.datasets import service as datasets
 from app.judgments import browsing
 from app.judgments.browsing import SearchIn
-from app.judgments.together import said_together
+from app.judgments.in_words import said_together
 from app.pages import charts
 from app.pages.frame import PageRoute, page, part, with_query
 from app.pages.words import conversation

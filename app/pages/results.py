@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -17,10 +18,12 @@ from app.core.auth import Scope
 from app.core.http.access import needs
 from app.core.http.parameters import Running
 from app.core.lists import Paging
+from app.core.runtime import Runtime
 from app.judgments import service as judgments
+from app.judgments.in_words import why_unanswered
 from app.monitors import service as monitors
 from app.pages import charts
-from app.pages.frame import PageRoute, checked_form, go_to, page, paging, part
+from app.pages.frame import PageRoute, checked_form, go_to, page, paging, part, with_query
 from app.pages.lists import dataset_names
 from app.pages.words import target
 
@@ -155,7 +158,7 @@ async def revoke(calibration_id: CalibrationId, request: Request, running: Runni
 @router.get("/batches/{batch_id}")
 @needs(Scope.READ)
 async def batch_page(batch_id: batches_api.BatchId, request: Request, running: Running) -> Response:
-    """Show how far a batch is, what it costs, and how its judges are doing."""
+    """Show how far a batch is, what it costs, how its judges are doing, and which rows failed."""
     body = await batches_api.get_batch(batch_id, running)
     names = await dataset_names(running, [body["dataset"]])
     return await page(
@@ -165,7 +168,45 @@ async def batch_page(batch_id: batches_api.BatchId, request: Request, running: R
         body=body,
         dataset=names[body["dataset"]],
         ended=has_ended(body),
+        unanswered=await _unanswered(running, request, body),
     )
+
+
+_UNANSWERED: Final = ("failed", "abstained")
+
+
+async def _unanswered(running: Runtime, request: Request, body: Body) -> dict[str, Any] | None:
+    """Return a page of the rows that failed, or on which nobody was sure, and why.
+
+    None where there are none, or where they stand in files.
+    """
+    counts = body["request_counts"]
+    there = [status for status in _UNANSWERED if counts[status]]
+    if not there or "output" in body:
+        return None
+    asked = request.query_params.get("rows", "")
+    status = asked if asked in _UNANSWERED else there[0]
+    in_order = replace(paging(running, request), order="asc")
+    given = judgments.Filter(batch=body["id"], status=status)
+    listed = await judgments.list_verdicts(running, given, in_order)
+    thresholds = await _thresholds(running, body)
+    query = {"batch": body["id"], "status": status, "order": "asc", "after": in_order.after}
+    return {
+        "status": status,
+        "listed": listed,
+        "why": {one["id"]: why_unanswered(one, thresholds) for one in listed["data"]},
+        "api": with_query("/v1/judgments", query),
+    }
+
+
+async def _thresholds(running: Runtime, body: Body) -> Mapping[str, float | None]:
+    """Return the thresholds of a batch by judge; none where every slice has its own."""
+    if body["calibration"] is None:
+        return {}
+    certificate = await calibrations_api.get_calibration(body["calibration"], running)
+    if certificate["request"].get("slices"):
+        return {}
+    return {one["judge"]: one["threshold"] for one in certificate.get("thresholds") or ()}
 
 
 @router.get("/monitors/{monitor}")

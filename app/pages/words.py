@@ -11,6 +11,7 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 
 from app.core.inert import printable
+from app.judgments.in_words import failure_words
 
 NONE: Final = "–"
 _STATES: Final = {
@@ -308,6 +309,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "who_answers": who_answers,
     "state": state,
     "said": said,
+    "failure": failure_words,
     "excerpt": excerpt,
     "conversation": conversation,
     "ordinal": ordinal,

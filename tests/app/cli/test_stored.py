@@ -128,7 +128,18 @@ def test_a_calibration_that_never_was_is_said_to_be_none() -> None:
     assert "there is no calibration" in run("calibrations", "show", "cal_x", status=1)
 
 
-def test_batches_are_listed_shown_and_not_cancelled_when_they_have_ended() -> None:
+def test_batches_are_listed_shown_and_not_cancelled_when_they_have_ended(folder: Path) -> None:
+    rows = labelled_rows(120)
+    rows[7]["judges"] = {"cheap": {"p_a": None}}
+    (folder / "gaps.jsonl").write_bytes(ndjson(rows))
+    run("import", "gaps.jsonl")
+    gaps = json.loads(invoke("batch", "gaps", *JUDGES, "--json", status=4).stdout)
+    shown = run("batches", "verdicts", gaps["id"], "--status", "failed")
+    assert "8 p7 failed - cheap failed, says the record" in shown
+    first = run_json("batches", "verdicts", gaps["id"], "--limit", "2")
+    assert len(first["data"]) == 2
+    said = run("batches", "verdicts", gaps["id"], "--after", first["last_id"])
+    assert "there are more: --after" in said
     made = run_json("batch", "rivers", *JUDGES)
     listed = run("batches", "list")
     assert f"{made['id']} " in listed

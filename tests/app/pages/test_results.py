@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httpx
 import pytest
 
-from app.pages import charts, results
+from app.pages import charts, frame, results
 from app.pages.words import percent
 from tests.app.pages.markup import check
 from tests.app.pages.test_pairs import judged
@@ -50,6 +51,69 @@ async def test_every_result_has_a_page(client: httpx.AsyncClient) -> None:
     ended = check(await client.get(f"/batches/{batch['id']}"))
     assert "Cancel" not in ended.text_of("button")
     assert "right" in check(await client.get(f"/leaderboards/{board['id']}")).text_of("th")
+
+
+@pytest.mark.both_databases
+async def test_rows_without_an_answer_are_listed_with_why(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = labelled_rows(120, dear=0.85)
+    for row in (failing := rows[3:110:20]):
+        row["judges"] = {"cheap": {"p_a": None}}
+    await upload(client, "rivers", rows)
+    certificate = await certify(client, "rivers", target_agreement=0.85)
+    assert certificate["status"] == "certified"
+    for _ in range(2):
+        batch = await batch_over(client, "rivers", certificate["id"])
+    counts = batch["request_counts"]
+    assert counts["failed"] == len(failing)
+    assert counts["abstained"] > 1
+
+    async def listed(**query: Any) -> list[dict[str, Any]]:
+        query = {"batch": batch["id"], "limit": 1000, **query}
+        answer = await client.get("/v1/judgments", params=query)
+        assert answer.status_code == 200, answer.text
+        data: list[dict[str, Any]] = answer.json()["data"]
+        return data
+
+    failed = await listed(status="failed", order="asc")
+    assert {one["id"]: one["position"] for one in failed} == {
+        row["id"]: 3 + 20 * number for number, row in enumerate(failing)
+    }
+    everything = await listed()
+    assert len(everything) == 120
+    numbers = [int(one["verdict_id"]) for one in everything]
+    assert numbers == sorted(numbers, reverse=True)
+    assert [one["verdict_id"] for one in await listed(limit=7, after=str(numbers[4]))] == [
+        str(one) for one in numbers[5:12]
+    ]
+    assert (await client.get("/v1/judgments?batch=none")).status_code == 404
+    # the page: what failed first, page by page, then where nobody was sure
+    monkeypatch.setattr(frame.paging, "__defaults__", (4,))
+    address = f"/batches/{batch['id']}"
+    page = check(await client.get(address))
+    assert {f"/pairs/rivers/{one['id']}" for one in failed[:4]} <= page.links
+    assert f"/pairs/rivers/{failed[4]['id']}" not in page.links
+    assert "cheap failed, says the record" in page.text_of("td")
+    assert "dear has no record of this pair" in page.text_of("td")
+    [more] = [one for one in page.links if "after=" in one]
+    assert f"/pairs/rivers/{failed[4]['id']}" in check(await client.get(more)).links
+    unsure = check(await client.get(f"{address}?rows=abstained"))
+    threshold = certificate["thresholds"][1]["threshold"]
+    assert f"sure, and answers from {threshold:.1%}" in unsure.text_of("td")
+    [same] = [one for one in unsure.links if one.startswith("/v1/judgments?")]
+    assert (await client.get(same)).json()["data"][0]["status"] == "abstained"
+
+
+async def batch_over(client: httpx.AsyncClient, dataset: str, certificate: str) -> dict[str, Any]:
+    """Judge a dataset and return the batch when it has ended."""
+    asked = {"dataset": dataset, "calibration": certificate}
+    made = (await client.post("/v1/batches", json=asked)).json()
+    async with client.stream("GET", f"/v1/batches/{made['id']}/events") as stream:
+        async for _ in stream.aiter_lines():
+            pass
+    body: dict[str, Any] = (await client.get(f"/v1/batches/{made['id']}")).json()
+    return body
 
 
 @pytest.mark.parametrize("options", [{"target_agreement": 0.9999}, {"menu": [0.6, 0.65]}])
